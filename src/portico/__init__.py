@@ -1,0 +1,1 @@
+"""Portico: working services behind one gateway, and the kit that they are made of."""

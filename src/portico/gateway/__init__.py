@@ -1,0 +1,1 @@
+"""The gateway: one way in. It knows routes, not services."""

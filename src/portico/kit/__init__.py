@@ -1,0 +1,1 @@
+"""The kit: what every service is made of. It knows no service."""

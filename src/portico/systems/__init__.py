@@ -1,0 +1,1 @@
+"""The systems: which services, where, behind which routes."""
