@@ -1,0 +1,78 @@
+"""What holds for every table of a service."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import Integer, MetaData, String, event
+from sqlalchemy.orm import MappedColumn, mapped_column
+from sqlalchemy.orm.decl_api import TypeResolve
+from sqlalchemy.types import TypeEngine
+
+from portico.kit.data.types import IdentifierText, Instant
+from portico.kit.ids import Identifier
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names for what a migration may have to drop; without them each database invents its own."""
+
+
+def identifier(**kwargs: Any) -> MappedColumn[Any]:
+    """The primary key of a table, given at construction: events and other rows may use it before the flush."""
+    return mapped_column(primary_key=True, info={"identifier": True}, **kwargs)
+
+
+def revision() -> MappedColumn[Any]:
+    """A number that goes up with every change of the row: optimistic locking, and the row's entity tag."""
+    return mapped_column(Integer, nullable=False, info={"revision": True})
+
+
+class TableRules:
+    """Stands before DeclarativeBase in a service's own base: `class Table(TableRules, DeclarativeBase)`."""
+
+    metadata: ClassVar[MetaData]
+    type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant(), str: String(255)}
+
+    def __init__(self, **values: Any) -> None:
+        mapped = type(self)
+        for name, kind in mapped.__dict__.get("__identifiers__", {}).items():
+            values.setdefault(name, kind.new())
+        for name, value in values.items():
+            if not hasattr(mapped, name):
+                raise TypeError(f"{mapped.__name__} has no column {name!r}")
+            setattr(self, name, value)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if TableRules in cls.__bases__:
+            cls.metadata = MetaData(naming_convention=NAMES)
+            super().__init_subclass__(**kwargs)
+            event.listen(cls.registry, "resolve_type_annotation", _identifier_type)  # type: ignore[attr-defined]
+            return
+        _declare_revision(cls)
+        super().__init_subclass__(**kwargs)
+        _remember_identifiers(cls)
+
+
+def _identifier_type(resolving: TypeResolve) -> TypeEngine[Any] | None:
+    kind = resolving.resolved_type
+    return IdentifierText(kind) if isinstance(kind, type) and issubclass(kind, Identifier) else None
+
+
+def _declare_revision(table: type) -> None:
+    for value in list(vars(table).values()):
+        column = getattr(value, "column", None)
+        if column is not None and column.info.get("revision"):
+            table.__mapper_args__ = {"version_id_col": column}  # type: ignore[attr-defined]
+
+
+def _remember_identifiers(table: type) -> None:
+    columns = getattr(table, "__table__", None)
+    if columns is None:
+        return
+    table.__identifiers__ = {  # type: ignore[attr-defined]
+        column.key: column.type.kind for column in columns.columns if column.info.get("identifier")
+    }

@@ -1,0 +1,190 @@
+"""The unit of work that commands are given, and the reader that queries are given."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar, Token
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Executable, Result, Select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from portico.kit.clock import Clock
+from portico.kit.data.engine import Database
+from portico.kit.data.failures import is_duplicate
+from portico.kit.problems import Problem
+
+T = TypeVar("T")
+
+in_transaction: ContextVar["UnitOfWork | None"] = ContextVar("in_transaction", default=None)
+"""The unit of work of this task; calls to other services are refused while its transaction is open."""
+
+
+class SessionClosed(RuntimeError):
+    """The request was answered; a stream reads before it starts or opens a reader of its own."""
+
+
+class Reader:
+    """Reads a service's database. Opens nothing before the first statement; each statement is its own snapshot."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+        self._session: AsyncSession | None = None
+        self._closed = False
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self.clock.now()
+
+    @property
+    def session(self) -> AsyncSession:
+        """SQLAlchemy's session, for what the methods here do not cover."""
+        if self._session is None:
+            if self._closed:
+                raise SessionClosed(
+                    "the request is answered: read before streaming, or open a reader of the stream's own"
+                )
+            self._session = AsyncSession(self._engine(), expire_on_commit=False, close_resets_only=False)
+        return self._session
+
+    def _engine(self) -> AsyncEngine:
+        return self.database.reader
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
+        return await self.session.execute(statement, parameters)
+
+    async def one(self, statement: Select[T]) -> T | None:
+        """The first column of the only row, or None. Raises MultipleResultsFound."""
+        return (await self.session.execute(statement)).scalars().one_or_none()
+
+    async def all(self, statement: Select[T]) -> Sequence[T]:
+        """The first column of every row."""
+        return (await self.session.execute(statement)).scalars().all()
+
+    async def get(self, table: type[T], key: Any, *, lock: bool = False) -> T | None:
+        """The row of `table` with this primary key, or None; locked until the transaction ends with `lock`."""
+        return await self.session.get(table, key, with_for_update=True if lock else None)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["Reader"]:
+        """A reader all of whose statements see one moment. Costs a transaction."""
+        level = "SERIALIZABLE" if self.database.dialect == "sqlite" else "REPEATABLE READ"
+        async with self._engine().connect() as connection:
+            await connection.execution_options(isolation_level=level)
+            async with connection.begin():
+                reader = Reader(self.database, self.clock)
+                reader._session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
+                async with reader:
+                    yield reader
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back; from now on the session is refused."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+
+class UnitOfWork(Reader):
+    """One transaction, begun by its first statement: validation and refusals before it hold no lock.
+
+    Commands add, change and publish; whoever opened the unit (the HTTP boundary, a consumer, a job) commits it.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock)
+        self._now = clock.now()
+        self._after_commit: list[Callable[[], Any]] = []
+        self._token: Token[UnitOfWork | None] | None = None
+
+    @property
+    def now(self) -> datetime:
+        """The time at which this unit began, in UTC: the same for all that it writes."""
+        return self._now
+
+    @property
+    def began(self) -> bool:
+        """Whether a transaction is open."""
+        return self._session is not None and self._session.in_transaction()
+
+    def _engine(self) -> AsyncEngine:
+        return self.database.writer
+
+    def add(self, row: object) -> None:
+        self.session.add(row)
+
+    def add_all(self, rows: Iterable[object]) -> None:
+        self.session.add_all(rows)
+
+    async def delete(self, row: object) -> None:
+        await self.session.delete(row)
+
+    async def flush(self) -> None:
+        await self.session.flush()
+
+    async def insert(self, row: object, *, taken: Problem) -> None:
+        """Add `row` and write it now. Raises `taken` where a unique index refuses it.
+
+        The index decides, not a look beforehand: of two callers at once both would find the place free.
+        """
+        self.session.add(row)
+        try:
+            await self.session.flush([row])
+        except IntegrityError as error:
+            if is_duplicate(error):
+                raise taken from error
+            raise
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """What is done inside is undone alone when it raises; the unit goes on."""
+        async with self.session.begin_nested():
+            yield
+
+    def after_commit(self, act: Callable[[], Any]) -> None:
+        """Call `act` (awaited where it is awaitable) once the transaction is committed, before the caller is answered.
+
+        For what may be lost with the process, such as forgetting a cached answer; what may not is an event.
+        """
+        self._after_commit.append(act)
+
+    async def commit(self) -> None:
+        """Write what is pending and commit. Cancelling the caller does not tear a commit in half."""
+        if self._session is not None:
+            await self._session.flush()
+            await asyncio.shield(self._session.commit())
+        for act in self._after_commit:
+            result = act()
+            if result is not None:
+                await result
+
+    async def __aenter__(self) -> Self:
+        self._token = in_transaction.set(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            in_transaction.reset(self._token)
+        await super().__aexit__(kind, error, trace)
+
+
+@asynccontextmanager
+async def unit_of_work(database: Database, clock: Clock) -> AsyncIterator[UnitOfWork]:
+    """A unit of work of its own, committed at the end, rolled back when the block raises."""
+    async with UnitOfWork(database, clock) as work:
+        yield work
+        await work.commit()
