@@ -1,0 +1,1 @@
+"""Who calls, and how a service knows it by itself."""

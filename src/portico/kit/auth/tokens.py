@@ -1,0 +1,197 @@
+"""Access tokens in the form of RFC 9068: what they claim, how they are signed, and what makes one worthless."""
+
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import orjson
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
+
+from portico.kit.auth.keys import SigningKey, VerifyingKey
+from portico.kit.auth.principal import SERVICE_PREFIX, Principal
+
+Reason = Literal["expired", "malformed", "bad_signature", "revoked", "user_inactive"]
+
+LONGEST_TOKEN: Final = 8 * 1024
+LEEWAY: Final = 5
+"""Seconds that two machines' clocks may differ."""
+_LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+_SEGMENTS: Final = 3
+_TYPES: Final = ("at+jwt", "application/at+jwt")
+
+
+class InvalidToken(Exception):
+    """A token that proves nothing. `reason` is one of the five words of `POST /validate-token`."""
+
+    def __init__(self, reason: Reason, why: str) -> None:
+        super().__init__(why)
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class AccessClaims:
+    """What a token says of its bearer. `issued_at` and `expires_at` are whole seconds."""
+
+    subject: str
+    token_id: str
+    session_id: str | None
+    issued_at: datetime
+    expires_at: datetime
+    scope: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+
+    def principal(self, email: str | None = None) -> Principal:
+        return Principal(
+            subject=self.subject,
+            kind="service" if self.subject.startswith(SERVICE_PREFIX) else "user",
+            permissions=frozenset(self.scope),
+            roles=self.roles,
+            token_id=self.token_id,
+            session_id=self.session_id,
+            issued_at=self.issued_at,
+            expires_at=self.expires_at,
+            email=email,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFormat:
+    """Who issues tokens and for whom: what a signer writes and a verifier insists on (RFC 9068 section 4)."""
+
+    issuer: str
+    audience: str
+
+    def sign(self, claims: AccessClaims, key: SigningKey) -> str:
+        """A signed token that says `claims`."""
+        head = _encoded({"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"})
+        signed = head + b"." + _encoded(self._payload(claims))
+        return (signed + b"." + urlsafe_b64encode(key.sign(signed))).decode("ascii")
+
+    def _payload(self, claims: AccessClaims) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": claims.subject,
+            "client_id": claims.subject.removeprefix(SERVICE_PREFIX) if claims.session_id is None else self.audience,
+            "iat": int(claims.issued_at.timestamp()),
+            "exp": int(claims.expires_at.timestamp()),
+            "jti": claims.token_id,
+            "scope": " ".join(claims.scope),
+            "roles": list(claims.roles),
+        }
+        return payload if claims.session_id is None else payload | {"sid": claims.session_id}
+
+    def claims_of(self, payload: dict[str, Any], now: datetime) -> AccessClaims:
+        """The claims of a payload whose signature holds. Raises InvalidToken where they are not for here and now."""
+        if payload.get("iss") != self.issuer:
+            raise InvalidToken("malformed", "the token is of another issuer")
+        audience = payload.get("aud")
+        if self.audience not in (audience if isinstance(audience, list) else [audience]):
+            raise InvalidToken("malformed", "the token is for another audience")
+        claims = _read_claims(payload)
+        if claims.expires_at.timestamp() + LEEWAY <= now.timestamp():
+            raise InvalidToken("expired", "the token has expired")
+        not_before = max(_seconds(payload, "nbf") if "nbf" in payload else 0, claims.issued_at.timestamp())
+        if not_before - LEEWAY > now.timestamp():
+            raise InvalidToken("malformed", "the token is not valid yet")
+        return claims
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token taken apart. Nothing in it may be believed before the signature was checked."""
+
+    kid: str
+    algorithm: str
+    payload: bytes
+    signed: bytes
+    signature: bytes
+
+    @classmethod
+    def parse(cls, token: str) -> "UnverifiedToken":
+        """Take `token` apart. Raises InvalidToken(malformed) for anything but a signed `at+jwt` of at most 8 KiB."""
+        if len(token) > LONGEST_TOKEN:
+            raise InvalidToken("malformed", "the token is too long")
+        segments = token.split(".")
+        if len(segments) != _SEGMENTS or not token.isascii():
+            raise InvalidToken("malformed", "a token has three parts")
+        try:
+            head, payload, signature = (urlsafe_b64decode(segment.encode("ascii")) for segment in segments)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidToken("malformed", "a part of the token is not base64url") from error
+        header = _object(head)
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if not isinstance(kid, str) or not isinstance(algorithm, str):
+            raise InvalidToken("malformed", "the token does not name its key and algorithm")
+        _check_header(header)
+        return cls(kid, algorithm, payload, token.rpartition(".")[0].encode("ascii"), signature)
+
+    def verified_with(self, key: VerifyingKey) -> dict[str, Any]:
+        """The payload, once its signature was checked with `key`. Raises InvalidToken(bad_signature)."""
+        # The key says which algorithm it is for: a public RSA key is never taken for an HMAC secret, none for a signature.
+        if self.algorithm != key.algorithm or not key.verifies(self.signed, self.signature):
+            raise InvalidToken("bad_signature", "the signature is not by the key it names")
+        return _object(self.payload)
+
+    def believed(self) -> dict[str, Any]:
+        """The payload of a token that identity itself has just called valid."""
+        return _object(self.payload)
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    kind = header.get("typ")
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise InvalidToken("malformed", "this is not an access token (typ at+jwt)")
+    if "crit" in header:
+        raise InvalidToken("malformed", "the token demands an extension that is not known here")
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    return urlsafe_b64encode(orjson.dumps(document))
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        document = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidToken("malformed", "a part of the token is not JSON") from error
+    if not isinstance(document, dict):
+        raise InvalidToken("malformed", "a part of the token is not an object")
+    return document
+
+
+def _read_claims(payload: dict[str, Any]) -> AccessClaims:
+    scope = payload.get("scope", "")
+    roles = payload.get("roles", [])
+    session_id = payload.get("sid")
+    if (
+        not isinstance(scope, str)
+        or not isinstance(roles, list)
+        or not all(isinstance(role, str) for role in roles)
+        or not isinstance(session_id, str | None)
+    ):
+        raise InvalidToken("malformed", "a claim of the token is of the wrong type")
+    return AccessClaims(
+        subject=_text(payload, "sub"),
+        token_id=_text(payload, "jti"),
+        session_id=session_id,
+        issued_at=datetime.fromtimestamp(_seconds(payload, "iat"), UTC),
+        expires_at=datetime.fromtimestamp(_seconds(payload, "exp"), UTC),
+        scope=tuple(scope.split()),
+        roles=tuple(roles),
+    )
+
+
+def _text(payload: dict[str, Any], name: str) -> str:
+    value = payload.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidToken("malformed", f"the token lacks {name}")
+    return value
+
+
+def _seconds(payload: dict[str, Any], name: str) -> float:
+    value = payload.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
+        raise InvalidToken("malformed", f"the token lacks {name}")
+    return value

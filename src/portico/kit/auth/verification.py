@@ -1,0 +1,233 @@
+"""How a service knows its callers by itself: with identity's public keys, or by asking identity."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+from typing import Final, Protocol
+
+from portico.kit.auth.keys import UnusableKey, VerifyingKey, read_key_set
+from portico.kit.auth.principal import Principal
+from portico.kit.auth.recent import Recent
+from portico.kit.auth.revocations import RevocationPage, RevocationSet
+from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
+from portico.kit.clock import Clock
+
+MOST_TOKENS: Final = 10_000
+
+
+class VerificationUnavailable(Exception):
+    """Identity can't be asked and what is known here does not suffice. `retry_after` is in seconds."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__("who calls can't be verified right now")
+        self.retry_after = retry_after
+
+
+class TokenVerifier(Protocol):
+    """Tells who bears a token."""
+
+    async def verify(self, token: str) -> Principal:
+        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
+
+    async def run(self) -> None:
+        """Keep what verification needs fresh, until cancelled. Returns at once where nothing needs to be."""
+
+
+class KeySource(Protocol):
+    """Where public keys and ended sessions are learnt of: identity."""
+
+    async def fetch_keys(self) -> object:
+        """The JWK set, as JSON has it. Raises VerificationUnavailable."""
+
+    async def fetch_revocations(self, since: str | None) -> RevocationPage:
+        """What was revoked after the cursor `since`; all that is in force with None. Raises VerificationUnavailable."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Validation:
+    """Identity's answer about one token (`POST /validate-token`)."""
+
+    valid: bool
+    reason: Reason | None = None
+    email: str | None = None
+    roles: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+
+
+class ValidationSource(Protocol):
+    """Who can be asked about a token: identity."""
+
+    async def validate(self, token: str) -> Validation:
+        """What identity says of `token`. Raises VerificationUnavailable."""
+
+
+def fingerprint(token: str) -> bytes:
+    """What stands for `token` in memory, so that a dump of it holds no token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class KeyVerifier:
+    """Verifies with identity's public keys and hears of ended sessions by its feed.
+
+    Goes on with the keys it has while identity is down. `refresh_every` and `poll_every` are in seconds.
+    """
+
+    LOOK_AGAIN_AFTER: Final = 10.0
+    """Seconds between two looks for a key that is not known: forged key ids must not become load on identity."""
+    RETRY_AFTER: Final = 1.0
+    """Seconds between two looks while there is no key at all."""
+
+    def __init__(
+        self,
+        source: KeySource,
+        form: TokenFormat,
+        clock: Clock,
+        *,
+        most_tokens: int = MOST_TOKENS,
+        refresh_every: float = 300.0,
+        poll_every: float = 1.0,
+    ) -> None:
+        self._source = source
+        self._form = form
+        self._clock = clock
+        self._refresh_every = refresh_every
+        self._poll_every = poll_every
+        self._keys: dict[str, VerifyingKey] = {}
+        self._verified: Recent[Principal] = Recent(most_tokens)
+        self._revoked = RevocationSet()
+        self._cursor: str | None = None
+        self._looking = asyncio.Lock()
+        self._next_look = 0.0
+
+    async def verify(self, token: str) -> Principal:
+        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable where no key was ever had."""
+        mark = fingerprint(token)
+        principal = self._verified.get(mark)
+        if principal is None:
+            principal = await self._verify(token)
+            self._verified.put(mark, principal)
+        elif principal.expires_at.timestamp() + LEEWAY <= self._clock.now().timestamp():
+            self._verified.forget(mark)
+            raise InvalidToken("expired", "the token has expired")
+        if self._revoked.covers(principal):
+            raise InvalidToken("revoked", "the token was revoked")
+        return principal
+
+    async def run(self) -> None:
+        """Fetch keys and poll the feed until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_keys(), name="keys of identity")
+            group.create_task(self._keep_revocations(), name="revocations of identity")
+
+    async def refresh_keys(self) -> None:
+        """Fetch the key set now. Raises VerificationUnavailable; the keys known so far stay."""
+        try:
+            keys = read_key_set(await self._source.fetch_keys())
+        except UnusableKey as error:
+            raise VerificationUnavailable(self.RETRY_AFTER) from error
+        if not keys:
+            raise VerificationUnavailable(self.RETRY_AFTER)
+        if self._keys.keys() - keys.keys():
+            self._verified.clear()  # a key withdrawn in an emergency takes the tokens it verified with it
+        self._keys = keys
+
+    async def poll_revocations(self) -> None:
+        """Take in what the feed has new. Raises VerificationUnavailable; what is known so far stays."""
+        more = True
+        while more:
+            page = await self._source.fetch_revocations(self._cursor)
+            now = self._clock.now()
+            for revocation in page.revocations:
+                self._revoked.add(revocation, now)
+            self._cursor, more = page.cursor, page.more
+
+    async def _verify(self, token: str) -> Principal:
+        parts = UnverifiedToken.parse(token)
+        key = self._keys.get(parts.kid) or await self._look_for(parts.kid)
+        if key is None:
+            raise InvalidToken("bad_signature", "the token names a key that is not known")
+        return self._form.claims_of(parts.verified_with(key), self._clock.now()).principal()
+
+    async def _look_for(self, kid: str) -> VerifyingKey | None:
+        async with self._looking:
+            now = self._clock.monotonic()
+            if kid not in self._keys and now >= self._next_look:
+                self._next_look = now + (self.LOOK_AGAIN_AFTER if self._keys else self.RETRY_AFTER)
+                await self._try_refresh()
+        if not self._keys:
+            raise VerificationUnavailable(self.RETRY_AFTER)
+        return self._keys.get(kid)
+
+    async def _try_refresh(self) -> bool:
+        try:
+            await self.refresh_keys()
+        except VerificationUnavailable:
+            return False
+        return True
+
+    async def _keep_keys(self) -> None:
+        while True:
+            fresh = await self._try_refresh()
+            await asyncio.sleep(self._refresh_every if fresh else self.RETRY_AFTER)
+
+    async def _keep_revocations(self) -> None:
+        while True:
+            # While identity is down its feed keeps what is revoked, and the cursor stays where it is.
+            with contextlib.suppress(VerificationUnavailable):
+                await self.poll_revocations()
+            await asyncio.sleep(self._poll_every)
+
+
+class AskingVerifier:
+    """Asks identity about each token and believes the answer for at most a second.
+
+    A revoked token is refused a second later at the latest; while identity is down nobody can be verified.
+    """
+
+    KEEP: Final = 1.0
+    """Seconds an answer is believed."""
+
+    def __init__(
+        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, most_tokens: int = MOST_TOKENS
+    ) -> None:
+        self._source = source
+        self._form = form
+        self._clock = clock
+        self._answers: Recent[tuple[float, Validation]] = Recent(most_tokens)
+        self._asking: dict[bytes, asyncio.Task[Validation]] = {}
+
+    async def verify(self, token: str) -> Principal:
+        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
+        parts = UnverifiedToken.parse(token)
+        answer = await self._answer(token)
+        if not answer.valid:
+            raise InvalidToken(answer.reason or "malformed", "identity says that the token is of no use")
+        # Identity has checked the signature; what the token is for and until when is each verifier's own to check.
+        claims = self._form.claims_of(parts.believed(), self._clock.now())
+        return dataclasses.replace(
+            claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
+        )
+
+    async def run(self) -> None:
+        """Nothing needs to be kept fresh."""
+
+    async def _answer(self, token: str) -> Validation:
+        mark = fingerprint(token)
+        known = self._answers.get(mark)
+        if known is not None and self._clock.monotonic() < known[0]:
+            return known[1]
+        asking = self._asking.get(mark)
+        if asking is None:
+            asking = self._asking[mark] = asyncio.create_task(self._ask(mark, token), name="ask identity")
+        # Shielded: the caller who asked first may go away, those who wait for the same answer do not.
+        return await asyncio.shield(asking)
+
+    async def _ask(self, mark: bytes, token: str) -> Validation:
+        asked_at = self._clock.monotonic()
+        try:
+            answer = await self._source.validate(token)
+            self._answers.put(mark, (asked_at + self.KEEP, answer))
+            return answer
+        finally:
+            del self._asking[mark]

@@ -1,0 +1,306 @@
+import asyncio
+import dataclasses
+
+import pytest
+
+from portico.kit.auth.keys import SigningKey
+from portico.kit.auth.revocations import Revocation, RevocationPage
+from portico.kit.auth.tokens import LEEWAY, InvalidToken
+from portico.kit.auth.verification import AskingVerifier, KeyVerifier, Validation, VerificationUnavailable
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.issuer import FORM, Issuer
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+@pytest.fixture
+def issuer(clock: HeldClock) -> Issuer:
+    return Issuer(clock)
+
+
+@pytest.fixture
+def by_keys(issuer: Issuer, clock: HeldClock) -> KeyVerifier:
+    return KeyVerifier(issuer, FORM, clock)
+
+
+@pytest.fixture
+def by_asking(issuer: Issuer, clock: HeldClock) -> AskingVerifier:
+    return AskingVerifier(issuer, FORM, clock)
+
+
+async def reason_of(verifier: KeyVerifier | AskingVerifier, token: str) -> str:
+    with pytest.raises(InvalidToken) as caught:
+        await verifier.verify(token)
+    return caught.value.reason
+
+
+class TestVerifyingWithKeys:
+    async def test_tells_who_bears_the_token(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        claims = issuer.claims(permissions=["products:write"])
+
+        principal = await by_keys.verify(issuer.sign(claims))
+
+        assert (principal.subject, principal.permissions) == (claims.subject, {"products:write"})
+
+    async def test_needs_no_identity_once_it_has_keys(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        await by_keys.refresh_keys()
+        issuer.down = True
+
+        assert (await by_keys.verify(issuer.token("service:catalog"))).service == "catalog"
+
+    async def test_is_unavailable_where_it_never_got_a_key(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        issuer.down = True
+
+        with pytest.raises(VerificationUnavailable):
+            await by_keys.verify(issuer.token())
+
+    async def test_recovers_when_identity_comes(self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock) -> None:
+        issuer.down = True
+        with pytest.raises(VerificationUnavailable):
+            await by_keys.verify(issuer.token())
+        issuer.down = False
+        clock.advance(1)
+
+        await by_keys.verify(issuer.token())
+
+    async def test_refuses_a_token_that_expires_while_remembered(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
+        token = issuer.token(lasting=60)
+        await by_keys.verify(token)
+
+        clock.advance(60 + LEEWAY)
+
+        assert await reason_of(by_keys, token) == "expired"
+
+    async def test_remembers_no_more_tokens_than_it_may(self, issuer: Issuer, clock: HeldClock) -> None:
+        verifier = KeyVerifier(issuer, FORM, clock, most_tokens=3)
+
+        for _ in range(10):
+            await verifier.verify(issuer.token())
+
+        assert len(verifier._verified) == 3
+
+    async def test_a_forged_token_is_refused(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        forged = dataclasses.replace(SigningKey.generate("EdDSA"), kid=issuer.keys[0].kid)
+
+        assert await reason_of(by_keys, FORM.sign(issuer.claims(), forged)) == "bad_signature"
+
+
+class TestAnUnknownKey:
+    async def test_is_looked_for_once(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        await by_keys.refresh_keys()
+        issuer.keys.append(SigningKey.generate("EdDSA"))
+
+        await by_keys.verify(issuer.token())
+
+        assert issuer.asked["keys"] == 2
+
+    async def test_that_is_forged_costs_identity_one_call_in_ten_seconds(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
+        await by_keys.refresh_keys()
+        forgeries = [FORM.sign(issuer.claims(), SigningKey.generate("EdDSA")) for _ in range(50)]
+
+        reasons = await asyncio.gather(*(reason_of(by_keys, token) for token in forgeries))
+
+        assert set(reasons) == {"bad_signature"}
+        assert issuer.asked["keys"] == 2
+        clock.advance(by_keys.LOOK_AGAIN_AFTER)
+        await reason_of(by_keys, forgeries[0])
+        assert issuer.asked["keys"] == 3
+
+    async def test_is_no_reason_to_fail_while_identity_is_down(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        await by_keys.refresh_keys()
+        issuer.down = True
+
+        assert await reason_of(by_keys, FORM.sign(issuer.claims(), SigningKey.generate("EdDSA"))) == "bad_signature"
+
+
+class TestAWithdrawnKey:
+    async def test_takes_its_tokens_with_it(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        token = issuer.token()
+        await by_keys.verify(token)
+        issuer.keys = [SigningKey.generate("EdDSA")]
+
+        await by_keys.refresh_keys()
+
+        assert await reason_of(by_keys, token) == "bad_signature"
+
+    async def test_is_kept_where_identity_answers_nonsense(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        token = issuer.token()
+        await by_keys.refresh_keys()
+        issuer.keys = []
+
+        with pytest.raises(VerificationUnavailable):
+            await by_keys.refresh_keys()
+
+        await by_keys.verify(token)
+
+
+class TestARevokedSession:
+    async def test_is_refused_after_the_next_poll(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        claims = issuer.claims()
+        token = issuer.sign(claims)
+        await by_keys.verify(token)
+
+        issuer.revoke_session(claims)
+        await by_keys.poll_revocations()
+
+        assert await reason_of(by_keys, token) == "revoked"
+
+    async def test_stays_refused_while_identity_is_down(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        claims = issuer.claims()
+        token = issuer.sign(claims)
+        await by_keys.refresh_keys()
+        issuer.revoke_session(claims)
+        await by_keys.poll_revocations()
+        issuer.down = True
+
+        with pytest.raises(VerificationUnavailable):
+            await by_keys.poll_revocations()
+
+        assert await reason_of(by_keys, token) == "revoked"
+
+    async def test_is_heard_of_on_a_later_page_too(self, issuer: Issuer, clock: HeldClock) -> None:
+        class Paged(Issuer):
+            async def fetch_revocations(self, since: str | None) -> RevocationPage:
+                at = int(since or 0)
+                return RevocationPage(
+                    tuple(self.revocations[at : at + 1]), str(at + 1), more=at + 1 < len(self.revocations)
+                )
+
+        paged = Paged(clock)
+        verifier = KeyVerifier(paged, FORM, clock)
+        ended = [paged.claims() for _ in range(3)]
+        for claims in ended:
+            paged.revoke_session(claims)
+
+        await verifier.poll_revocations()
+
+        assert [await reason_of(verifier, paged.sign(claims)) for claims in ended] == ["revoked"] * 3
+
+
+class TestRunning:
+    async def test_fetches_keys_and_polls_until_it_is_cancelled(self, issuer: Issuer, clock: HeldClock) -> None:
+        polled = asyncio.Event()
+
+        class Heard(Issuer):
+            async def fetch_revocations(self, since: str | None) -> RevocationPage:
+                if self.asked["revocations"] == 3:
+                    polled.set()
+                return await super().fetch_revocations(since)
+
+        heard = Heard(clock)
+        verifier = KeyVerifier(heard, FORM, clock, poll_every=0)
+
+        running = asyncio.create_task(verifier.run())
+        await asyncio.wait_for(polled.wait(), 5)
+        heard.down = True
+        await verifier.verify(heard.token())
+        running.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    async def test_has_nothing_to_do_where_identity_is_asked(self, by_asking: AskingVerifier) -> None:
+        await by_asking.run()
+
+
+class TestVerifyingByAsking:
+    async def test_tells_who_bears_the_token(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+        claims = issuer.claims(permissions=["products:write"], roles=["seller"])
+
+        principal = await by_asking.verify(issuer.sign(claims))
+
+        assert principal == claims.principal()
+
+    async def test_believes_an_answer_for_a_second(
+        self, by_asking: AskingVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
+        claims = issuer.claims()
+        token = issuer.sign(claims)
+        await by_asking.verify(token)
+        issuer.revoke_session(claims)
+
+        clock.advance(0.9)
+        await by_asking.verify(token)
+        clock.advance(0.1)
+
+        assert await reason_of(by_asking, token) == "revoked"
+
+    async def test_asks_once_for_callers_at_once(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+        token = issuer.token()
+
+        await asyncio.gather(*(by_asking.verify(token) for _ in range(20)))
+
+        assert issuer.asked["validate"] == 1
+
+    async def test_answers_the_others_when_the_first_goes_away(self, issuer: Issuer, clock: HeldClock) -> None:
+        answering = asyncio.Event()
+
+        class Slow(Issuer):
+            async def validate(self, token: str) -> Validation:
+                await answering.wait()
+                return await super().validate(token)
+
+        slow = Slow(clock)
+        verifier, token = AskingVerifier(slow, FORM, clock), slow.token("service:catalog")
+        first, second = (asyncio.create_task(verifier.verify(token)) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        answering.set()
+
+        assert (await second).service == "catalog"
+        assert first.cancelled()
+
+    async def test_is_unavailable_while_identity_is_down(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+        issuer.down = True
+
+        with pytest.raises(VerificationUnavailable):
+            await by_asking.verify(issuer.token())
+        issuer.down = False
+        await by_asking.verify(issuer.token())
+
+    async def test_gives_identitys_reason(self, by_asking: AskingVerifier, issuer: Issuer, clock: HeldClock) -> None:
+        token = issuer.token(lasting=1)
+        clock.advance(10)
+
+        assert await reason_of(by_asking, token) == "expired"
+
+    async def test_does_not_trouble_identity_with_what_is_no_token(
+        self, by_asking: AskingVerifier, issuer: Issuer
+    ) -> None:
+        assert await reason_of(by_asking, "nonsense") == "malformed"
+        assert issuer.asked["validate"] == 0
+
+    async def test_checks_for_itself_whom_the_token_is_for(self, issuer: Issuer, clock: HeldClock) -> None:
+        clinic = AskingVerifier(issuer, dataclasses.replace(FORM, audience="clinic"), clock)
+
+        assert await reason_of(clinic, issuer.token()) == "malformed"
+
+    async def test_remembers_no_more_answers_than_it_may(self, issuer: Issuer, clock: HeldClock) -> None:
+        verifier = AskingVerifier(issuer, FORM, clock, most_tokens=3)
+
+        for _ in range(10):
+            await verifier.verify(issuer.token())
+
+        assert len(verifier._answers) == 3
+
+
+class TestAUserMark:
+    async def test_ends_older_tokens_in_a_running_verifier(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
+        old = issuer.claims()
+        clock.advance(5)
+        issuer.revocations.append(Revocation("user", old.subject, old.expires_at, issued_before=clock.now()))
+
+        await by_keys.poll_revocations()
+
+        assert await reason_of(by_keys, issuer.sign(old)) == "revoked"
+        await by_keys.verify(issuer.token(old.subject))
