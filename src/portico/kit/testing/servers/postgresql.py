@@ -1,0 +1,95 @@
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from portico.kit.testing.servers.programs import find_program
+from portico.kit.testing.servers.server import HOST, Server, ServerFailed
+
+USER = "portico"
+
+
+class PostgreSQLServer(Server):
+    """A private PostgreSQL, whose account `portico` may do everything and signs in by SCRAM."""
+
+    name: ClassVar[str] = "PostgreSQL"
+    key: ClassVar[str] = "postgresql"
+    accounts: ClassVar[tuple[str, ...]] = ("postgres",)
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # its fast stop: roll back, flush, leave
+
+    def find_programs(self) -> None:
+        self._postgres = find_program("postgres").resolve()  # the real one: the others lie beside it
+        self._initdb = find_program("initdb", beside=self._postgres)
+        self._psql = find_program("psql", beside=self._postgres)
+
+    def prepare(self) -> None:
+        secret = self.folder / "password"
+        secret.write_text(self.password)
+        secret.chmod(0o644)  # its folder is the server account's alone
+        self.run(
+            self._initdb,
+            f"--pgdata={self._data}",
+            f"--username={USER}",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            f"--locale={'C.UTF-8' if sys.platform == 'linux' else 'en_US.UTF-8'}",
+            "--no-sync",
+            "--no-instructions",
+        )
+        secret.unlink()
+
+    def command(self) -> Sequence[str | Path]:
+        settings = {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "fsync": "on" if self.durable else "off",
+            "full_page_writes": "on" if self.durable else "off",
+            "lc_messages": "C",
+        }
+        return [self._postgres, "-D", self._data, *(f"--{name}={value}" for name, value in settings.items())]
+
+    def answers(self) -> bool:
+        try:
+            return self.execute("SELECT 1").strip() == "1"
+        except ServerFailed:
+            return False  # it accepts connections before it serves them
+
+    def url(self, database: str = "postgres") -> str:
+        """The address of `database`; `{service}` in the name stays as it is."""
+        return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database and give its address."""
+        self.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def drop_databases(self, prefix: str) -> None:
+        """Drop the databases whose names start with `prefix`, whoever is connected."""
+        names = self.execute(f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')")  # noqa: S608  # the test's own word
+        for name in names.splitlines():
+            self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """Run one statement, apart from any pool, and give its rows as lines.
+
+        Raises:
+            ServerFailed: The server refused it.
+        """
+        command = ("--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1")
+        where = (f"--host={HOST}", f"--port={self.port}", f"--username={USER}", f"--dbname={database}")
+        return self.run(
+            self._psql,
+            *command,
+            *where,
+            f"--command={statement}",
+            environ={"PGPASSWORD": self.password, "PGCONNECT_TIMEOUT": "5"},
+        )
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"

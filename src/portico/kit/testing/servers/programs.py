@@ -1,0 +1,59 @@
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+# Where packages put servers that they keep off an ordinary user's PATH.
+FOLDERS = (
+    "usr/lib/postgresql/*/bin",
+    "usr/local/sbin",
+    "usr/sbin",
+    "opt/homebrew/opt/postgresql@*/bin",
+    "usr/local/opt/postgresql@*/bin",
+    "opt/homebrew/sbin",
+)
+
+
+class ProgramMissing(Exception):
+    """A server's program is not installed on this machine."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        super().__init__(f"no {' or '.join(names)} on this machine; `make servers` installs it")
+
+
+def find_program(*names: str, beside: Path | None = None) -> Path:
+    """Find the first of `names` in the folder of `beside`, on PATH, or where packages put servers.
+
+    Raises:
+        ProgramMissing: None of them is there.
+    """
+    folders = [str(beside.parent)] if beside else []
+    folders += [os.environ.get("PATH", os.defpath), *_package_folders()]
+    for name in names:
+        if found := shutil.which(name, path=os.pathsep.join(folders)):
+            return Path(found)
+    raise ProgramMissing(names)
+
+
+def _package_folders() -> list[str]:
+    """The package folders of this machine, the newest version of a server first."""
+    found = [str(folder) for pattern in FOLDERS for folder in Path("/").glob(pattern)]
+    return sorted(found, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)], reverse=True)
+
+
+def server_account(*names: str) -> pwd.struct_passwd | None:
+    """Say which account a server is to run as: none of `names` needs to exist, and None means as we do.
+
+    PostgreSQL and MariaDB refuse to run as root, so root starts them as the first of `names` that exists.
+    """
+    if os.geteuid() != 0:
+        return None
+    for name in (*names, "nobody"):
+        try:
+            return pwd.getpwnam(name)
+        except KeyError:
+            continue
+    raise ProgramMissing(names)

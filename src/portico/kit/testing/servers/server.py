@@ -1,0 +1,264 @@
+"""A server process of a test's own, from its start to its end."""
+
+import atexit
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import psutil
+
+from portico.kit.testing.servers.programs import server_account
+
+HOST = "127.0.0.1"
+START_LIMIT = 60.0
+STOP_LIMIT = 20.0
+POLL = 0.05
+LOG_LINES = 30
+PORT_TRIES = 3
+
+# Outlives a test run that is killed outright, which no `finally` does: its standard input ends with the run.
+GUARD = 'read -r _; kill -9 "$1"; rm -rf "$2"'
+
+
+class ServerFailed(Exception):
+    """A server did not start, or refused what a test asked of it."""
+
+
+class Server(ABC):
+    """One private server: its own folder, a free loopback port, a random password.
+
+    Args:
+        durable: Flush to the disk at each commit, as in production. Without it what was committed outlives the
+            server's process (but for Redis), not the machine's power.
+    """
+
+    name: ClassVar[str]
+    key: ClassVar[str]  # its word in REQUIRE_SERVERS
+    accounts: ClassVar[tuple[str, ...]]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.durable = durable
+        self.password = secrets.token_hex(16)
+        self.port = 0
+        self._account = server_account(*self.accounts)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self.find_programs()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"portico-{self.key}-"))
+        if self._account:
+            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
+        atexit.register(self.stop)
+
+    @abstractmethod
+    def find_programs(self) -> None:
+        """Find what the server needs. Raises ProgramMissing."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Fill the empty folder, once, before the first start."""
+
+    @abstractmethod
+    def command(self) -> Sequence[str | Path]:
+        """Give the command that serves on `port` in the foreground."""
+
+    @abstractmethod
+    def answers(self) -> bool:
+        """Say whether a client with the password is served."""
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise ServerFailed(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+    def start(self) -> Self:
+        """Start the server and wait until it serves.
+
+        Raises:
+            ServerFailed: It ended, or was not ready within a minute; carries the end of its log.
+        """
+        try:
+            self.prepare()
+            self._start_on_a_free_port()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the server in order, and remove its files."""
+        atexit.unregister(self.stop)
+        if self._process is not None:
+            self.resume()
+            self._end(self.stop_signal)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server and its children with SIGKILL, as a crash would. `restart` brings it back."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start again on the same port and files, after `kill` or from running.
+
+        Raises:
+            ServerFailed: As `start` does.
+        """
+        if self._process is not None:
+            self._end(self.stop_signal)
+        self._launch()
+        self._await_ready()
+
+    def pause(self) -> None:
+        """Freeze the server: connections stay open and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def run(self, *command: str | Path, environ: dict[str, str] | None = None) -> str:
+        """Run a program of the server's as the server's account, and give its output.
+
+        Raises:
+            ServerFailed: It failed, or took more than a minute; carries what it said.
+        """
+        done = self._spawn(command, subprocess.PIPE, environ)
+        try:
+            output, _ = done.communicate(timeout=START_LIMIT)
+        except subprocess.TimeoutExpired as error:
+            done.kill()
+            done.communicate()
+            raise ServerFailed(f"{Path(command[0]).name} took more than {START_LIMIT:.0f} s") from error
+        text = output.decode(errors="replace")
+        if done.returncode != 0:
+            raise ServerFailed(f"{Path(command[0]).name} failed for {self.name}:\n{text.strip()}")
+        return text
+
+    def _start_on_a_free_port(self) -> None:
+        """Try again where another process took the port between the choice of it and the server's start."""
+        for left in reversed(range(PORT_TRIES)):
+            self.port = _free_port()
+            self._launch()
+            try:
+                self._await_ready()
+            except ServerFailed as error:
+                if left == 0 or "in use" not in str(error):
+                    raise
+                self._end(signal.SIGKILL)
+            else:
+                return
+
+    def _launch(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = self._spawn(self.command(), log.fileno(), None)
+        self._guard = subprocess.Popen(  # noqa: S603  # our own command
+            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), str(self.folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _spawn(
+        self, command: Sequence[str | Path], output: int, environ: dict[str, str] | None
+    ) -> subprocess.Popen[bytes]:
+        account = self._account
+        return subprocess.Popen(  # noqa: S603  # the programs that find_programs found
+            [str(part) for part in command],
+            cwd=self.folder,
+            env={**os.environ, "HOME": str(self.folder), "LC_ALL": "C", **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is the test run's to handle
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            if self._process is None or self._process.poll() is not None:
+                raise ServerFailed(f"{self.name} ended as it started:\n{self._log_tail()}")
+            if _accepts(self.port) and self.answers():
+                return
+            time.sleep(POLL)
+        raise ServerFailed(f"{self.name} was not ready after {START_LIMIT:.0f} s:\n{self._log_tail()}")
+
+    def _log_tail(self) -> str:
+        if not self.log.exists():
+            return "(it wrote no log)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the server and its children: PostgreSQL's backends lead sessions of their own."""
+        for process in _tree(self.pid):
+            try:
+                process.send_signal(number)
+            except psutil.NoSuchProcess:
+                continue  # it ended between the listing and the signal
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        tree = _tree(self._process.pid)
+        if number is signal.SIGKILL:
+            self._signal(number)
+        else:
+            self._process.send_signal(number)
+        _, alive = psutil.wait_procs(tree, timeout=STOP_LIMIT)
+        for process in alive:
+            process.kill()
+        self._dismiss_guard()
+        self._process.wait()
+        self._process = None
+
+    def _dismiss_guard(self) -> None:
+        """End the guard before the server's process id is free to be another's."""
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _accepts(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+pytest_plugins = ["portico.kit.testing.fixtures"]
