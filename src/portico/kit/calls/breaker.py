@@ -41,6 +41,9 @@ class Tripping:
     trials: int = 1
 
 
+USUAL = Tripping()
+
+
 class Breaker:
     """Opens on failures, lets trial calls through after a while, closes when they succeed.
 
@@ -57,7 +60,7 @@ class Breaker:
         "_well", "openings",
     )  # fmt: skip
 
-    def __init__(self, tripping: Tripping = Tripping(), monotonic: Callable[[], float] = system_monotonic) -> None:
+    def __init__(self, tripping: Tripping = USUAL, monotonic: Callable[[], float] = system_monotonic) -> None:
         self._tripping = tripping
         self._monotonic = monotonic
         self._state = BreakerState.CLOSED

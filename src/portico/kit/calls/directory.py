@@ -22,7 +22,7 @@ from portico.kit.calls.addresses import (
     SystemResolver,
     parse_addresses,
 )
-from portico.kit.calls.breaker import Breaker, BreakerState, Passage, Tripping
+from portico.kit.calls.breaker import USUAL, Breaker, BreakerState, Passage, Tripping
 from portico.kit.calls.errors import BreakerOpen, Unreachable
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ class Directory:
         self,
         services: Mapping[str, str],
         *,
-        tripping: Tripping = Tripping(),
+        tripping: Tripping = USUAL,
         resolver: Resolver | None = None,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:

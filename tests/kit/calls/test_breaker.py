@@ -1,0 +1,195 @@
+from collections.abc import Callable
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from portico.kit.calls.breaker import Breaker, BreakerState, Passage, Tripping, unwell
+from portico.kit.testing.clock import HeldClock
+
+TRIPPING = Tripping(consecutive=3, ratio=0.5, least=10, window=10, open_for=5, longest=20, trials=1)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+@pytest.fixture
+def breaker(clock: HeldClock) -> Breaker:
+    return Breaker(TRIPPING, clock.monotonic)
+
+
+def entered(breaker: Breaker) -> Passage:
+    passage = breaker.enter()
+    assert passage is not None
+    return passage
+
+
+def trip(breaker: Breaker) -> None:
+    for _ in range(TRIPPING.consecutive):
+        entered(breaker).failed()
+
+
+class TestOpening:
+    def test_failures_in_a_row_open_it(self, breaker: Breaker) -> None:
+        trip(breaker)
+
+        assert breaker.state is BreakerState.OPEN
+        assert breaker.enter() is None
+        assert breaker.retry_after == TRIPPING.open_for
+        assert breaker.openings == 1
+
+    def test_a_success_between_them_starts_the_count_anew(self, breaker: Breaker) -> None:
+        for outcome in (Passage.failed, Passage.failed, Passage.succeeded, Passage.failed, Passage.failed):
+            outcome(entered(breaker))
+
+        assert breaker.state is BreakerState.CLOSED
+
+    def test_half_of_many_calls_failing_opens_it(self, breaker: Breaker) -> None:
+        for _ in range(TRIPPING.least // 2):
+            entered(breaker).succeeded()
+            entered(breaker).failed()
+
+        assert breaker.state is BreakerState.OPEN
+
+    def test_half_of_few_calls_failing_does_not(self, breaker: Breaker) -> None:
+        for _ in range(TRIPPING.least // 2 - 1):
+            entered(breaker).succeeded()
+            entered(breaker).failed()
+
+        assert breaker.state is BreakerState.CLOSED
+
+    def test_what_failed_before_the_window_is_forgotten(self, breaker: Breaker, clock: HeldClock) -> None:
+        for _ in range(TRIPPING.least // 2 - 1):
+            entered(breaker).succeeded()
+            entered(breaker).failed()
+        clock.advance(TRIPPING.window + 1)
+        entered(breaker).succeeded()
+        entered(breaker).failed()
+
+        assert breaker.state is BreakerState.CLOSED
+
+    def test_a_caller_that_goes_away_says_nothing(self, breaker: Breaker) -> None:
+        for _ in range(10):
+            entered(breaker).abandoned()
+
+        assert breaker.state is BreakerState.CLOSED
+
+
+class TestTrial:
+    def test_after_its_time_one_call_is_let_through(self, breaker: Breaker, clock: HeldClock) -> None:
+        trip(breaker)
+        clock.advance(TRIPPING.open_for)
+
+        assert breaker.state is BreakerState.HALF_OPEN
+        assert breaker.enter() is not None
+        assert breaker.enter() is None
+
+    def test_its_success_closes(self, breaker: Breaker, clock: HeldClock) -> None:
+        trip(breaker)
+        clock.advance(TRIPPING.open_for)
+        entered(breaker).succeeded()
+
+        assert breaker.state is BreakerState.CLOSED
+
+    def test_its_failure_opens_for_twice_as_long_up_to_the_limit(self, breaker: Breaker, clock: HeldClock) -> None:
+        trip(breaker)
+        periods = []
+        for _ in range(4):
+            clock.advance(breaker.retry_after)
+            entered(breaker).failed()
+            periods.append(breaker.retry_after)
+
+        assert periods == [10, 20, 20, 20]
+
+    def test_an_abandoned_trial_makes_room_for_another(self, breaker: Breaker, clock: HeldClock) -> None:
+        trip(breaker)
+        clock.advance(TRIPPING.open_for)
+        entered(breaker).abandoned()
+
+        assert breaker.admits()
+
+    def test_a_call_from_before_the_opening_decides_nothing(self, breaker: Breaker, clock: HeldClock) -> None:
+        early = entered(breaker)
+        trip(breaker)
+        clock.advance(TRIPPING.open_for)
+        entered(breaker)
+        early.succeeded()
+
+        assert breaker.state is BreakerState.HALF_OPEN
+
+    def test_the_first_end_of_a_call_counts(self, breaker: Breaker) -> None:
+        for _ in range(TRIPPING.consecutive):
+            passage = entered(breaker)
+            passage.succeeded()
+            passage.failed()
+
+        assert breaker.state is BreakerState.CLOSED
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Whatever happens, in whatever order, the promises of a breaker hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = HeldClock()
+        self.breaker = Breaker(
+            Tripping(consecutive=3, least=4, window=8, open_for=2, longest=8, trials=2), self.clock.monotonic
+        )
+        self.under_way: list[Passage] = []
+        self.trials: list[Passage] = []
+
+    @rule()
+    def call(self) -> None:
+        admits, half_open = self.breaker.admits(), self.breaker.state is BreakerState.HALF_OPEN
+        passage = self.breaker.enter()
+        assert (passage is not None) == admits
+        if passage is not None:
+            self.under_way.append(passage)
+            if half_open:
+                self.trials.append(passage)
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0), how=st.sampled_from([Passage.succeeded, Passage.failed, Passage.abandoned]))
+    def end(self, which: int, how: Callable[[Passage], None]) -> None:
+        passage = self.under_way.pop(which % len(self.under_way))
+        if passage in self.trials:
+            self.trials.remove(passage)
+        how(passage)
+        if self.breaker.state is not BreakerState.HALF_OPEN:
+            self.trials.clear()
+
+    @rule(seconds=st.floats(0, 10))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def no_more_trials_than_allowed_are_under_way(self) -> None:
+        assert len(self.trials) <= 2
+
+    @invariant()
+    def it_says_when_to_come_again(self) -> None:
+        assert (self.breaker.retry_after == 0) == self.breaker.admits()
+        assert 0 <= self.breaker.retry_after <= 8
+
+    @invariant()
+    def it_never_locks_for_good(self) -> None:
+        if not self.under_way and self.breaker.state is BreakerState.HALF_OPEN:
+            assert self.breaker.admits()
+
+
+TestBreakerMachine = BreakerMachine.TestCase
+
+
+class TestUnwell:
+    @pytest.mark.parametrize("status", [502, 503, 504])
+    def test_a_bare_gateway_error_is(self, status: int) -> None:
+        assert unwell(status, [(b"content-type", b"text/html")])
+
+    def test_a_service_that_explains_itself_is_not(self) -> None:
+        assert not unwell(503, [(b"content-type", b"application/problem+json; charset=utf-8")])
+
+    @pytest.mark.parametrize("status", [200, 404, 429, 500])
+    def test_other_answers_are_not(self, status: int) -> None:
+        assert not unwell(status, [])

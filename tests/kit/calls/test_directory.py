@@ -1,0 +1,226 @@
+import asyncio
+from collections import Counter
+
+import pytest
+
+from portico.kit.calls.addresses import Address, DnsName, Found, LookupFailed, SrvName
+from portico.kit.calls.breaker import BreakerState, Tripping
+from portico.kit.calls.directory import Directory, Pool
+from portico.kit.calls.errors import BreakerOpen, Unreachable
+from portico.kit.testing.clock import HeldClock
+
+TWO = "http://user-1:8001,http://user-2:8001"
+
+
+class Registry:
+    """Answers lookups with what the test says."""
+
+    def __init__(self, *hosts: str) -> None:
+        self.hosts_now: tuple[str, ...] = hosts
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def hosts(self, name: DnsName) -> Found:
+        self.asked += 1
+        await self.may_answer.wait()
+        if not self.hosts_now:
+            raise LookupFailed("down")
+        return Found(tuple(Address("http", host, name.port, name.host) for host in self.hosts_now), 5.0)
+
+    async def services(self, name: SrvName) -> Found:
+        self.asked += 1
+        return Found(tuple(Address("http", host, 1, host, int(host[-1])) for host in self.hosts_now), 5.0)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+def directory(clock: HeldClock, text: str = TWO, resolver: Registry | None = None) -> Directory:
+    tripping = Tripping(consecutive=1, open_for=5)
+    return Directory({"user": text}, tripping=tripping, resolver=resolver, monotonic=clock.monotonic)
+
+
+def hosts(pool: Pool | None) -> list[str]:
+    assert pool is not None
+    return [instance.address.host for instance in pool.instances]
+
+
+async def settled() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class TestBalancing:
+    async def test_idle_instances_take_turns(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        chosen: Counter[str] = Counter()
+        for _ in range(10):
+            with await known.lease("user") as lease:
+                chosen[lease.instance.address.host] += 1
+                lease.succeeded()
+
+        assert chosen == {"user-1": 5, "user-2": 5}
+
+    async def test_the_least_busy_is_chosen(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        busy = await known.lease("user")
+        others = [await known.lease("user") for _ in range(1)]
+        others[0].succeeded()
+
+        assert (await known.lease("user")).instance is not busy.instance
+
+    async def test_one_that_was_tried_is_avoided(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        for _ in range(4):
+            assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-2"
+
+    async def test_it_is_taken_again_where_nothing_else_is_left(self, clock: HeldClock) -> None:
+        known = directory(clock, "http://user-1:8001")
+
+        assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-1"
+
+    async def test_a_better_priority_goes_first_while_it_is_well(self, clock: HeldClock) -> None:
+        known = directory(clock, "srv://user", Registry("a1", "b2"))
+        leases = [await known.lease("user") for _ in range(3)]
+        assert {lease.instance.address.host for lease in leases} == {"a1"}
+
+        leases[0].failed()
+
+        assert (await known.lease("user")).instance.address.host == "b2"
+
+
+class TestEjection:
+    async def test_a_failing_instance_gets_no_more_calls(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        failing = await known.lease("user")
+        failing.failed()
+
+        chosen = {(await known.lease("user")).instance.address.host for _ in range(5)}
+
+        assert failing.instance.address.host not in chosen
+
+    async def test_it_comes_back_by_a_trial(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        failing = await known.lease("user")
+        failing.failed()
+        clock.advance(5)
+
+        chosen = {(await known.lease("user")).instance.address.host for _ in range(4)}
+
+        assert failing.instance.address.host in chosen
+
+    async def test_with_all_failing_the_caller_is_told_when_to_come_again(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        (await known.lease("user")).failed()
+        clock.advance(2)
+        (await known.lease("user")).failed()
+
+        with pytest.raises(BreakerOpen) as refusal:
+            await known.lease("user")
+
+        assert refusal.value.retry_after == 3
+        assert [state.breaker for state in known.states("user")] == [BreakerState.OPEN, BreakerState.OPEN]
+
+    async def test_leaving_the_block_untold_frees_the_instance(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        with await known.lease("user"):
+            assert sum(state.in_flight for state in known.states()) == 1
+
+        assert sum(state.in_flight for state in known.states()) == 0
+
+
+class TestLookups:
+    async def test_every_address_of_a_name_is_an_instance(self, clock: HeldClock) -> None:
+        known = directory(clock, "dns://user:8001", Registry("10.0.0.1", "10.0.0.2"))
+
+        pool = await known.pool("user")
+
+        assert hosts(pool) == ["10.0.0.1", "10.0.0.2"]
+
+    async def test_callers_at_once_share_one_lookup(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        known = directory(clock, "dns://user:8001", registry)
+
+        await asyncio.gather(*(known.lease("user") for _ in range(10)))
+
+        assert registry.asked == 1
+
+    async def test_a_caller_that_gives_up_does_not_end_it_for_others(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        registry.may_answer.clear()
+        known = directory(clock, "dns://user:8001", registry)
+        first, second = (asyncio.create_task(known.lease("user")) for _ in range(2))
+        await settled()
+        first.cancel()
+        registry.may_answer.set()
+
+        assert (await second).instance.address.host == "10.0.0.1"
+
+    async def test_an_aged_answer_serves_while_it_is_looked_up_again(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        known = directory(clock, "dns://user:8001", registry)
+        await known.lease("user")
+        registry.hosts_now = ("10.0.0.2",)
+        clock.advance(5)
+
+        assert hosts(await known.pool("user")) == ["10.0.0.1"]
+        await settled()
+        assert hosts(known.known("user")) == ["10.0.0.2"]
+
+    async def test_an_instance_that_stays_keeps_its_breaker(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        known = directory(clock, "dns://user:8001", registry)
+        (await known.lease("user")).failed()
+        registry.hosts_now = ("10.0.0.1", "10.0.0.2")
+        clock.advance(4.9)
+        await known.aclose()
+        clock.advance(0.09)
+        pool = await known.pool("user")
+        pool.update([instance.address for instance in pool.instances])
+
+        assert pool.states()[0].breaker is BreakerState.OPEN
+
+    async def test_a_registry_that_is_down_leaves_what_was_known(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        known = directory(clock, "dns://user:8001", registry)
+        await known.lease("user")
+        registry.hosts_now = ()
+        clock.advance(5)
+        await known.pool("user")
+        await settled()
+
+        assert hosts(await known.pool("user")) == ["10.0.0.1"]
+
+    async def test_with_nothing_known_the_service_is_unreachable_and_soon_asked_for_again(
+        self, clock: HeldClock
+    ) -> None:
+        registry = Registry()
+        known = directory(clock, "dns://user:8001", registry)
+        with pytest.raises(Unreachable):
+            await known.lease("user")
+        with pytest.raises(Unreachable):
+            await known.lease("user")
+        assert registry.asked == 1
+        registry.hosts_now = ("10.0.0.1",)
+        clock.advance(1)
+
+        assert (await known.lease("user")).instance.address.host == "10.0.0.1"
+
+    async def test_a_service_without_an_address_is_unreachable(self, clock: HeldClock) -> None:
+        with pytest.raises(Unreachable, match="has no address"):
+            await directory(clock).lease("orders")
+
+    async def test_closing_ends_a_lookup_under_way(self, clock: HeldClock) -> None:
+        registry = Registry("10.0.0.1")
+        registry.may_answer.clear()
+        known = directory(clock, "dns://user:8001", registry)
+        caller = asyncio.create_task(known.lease("user"))
+        await settled()
+
+        await known.aclose()
+
+        with pytest.raises(asyncio.CancelledError):
+            await caller
