@@ -1,0 +1,122 @@
+"""What the environment may say to a system: each setting with its default and its meaning."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from portico.kit.settings.reading import AlsoSpelled, Gathered
+from portico.kit.settings.values import (
+    Bytes,
+    HttpUrl,
+    JwtAlgorithm,
+    LogLevel,
+    LowerCase,
+    Networks,
+    Origins,
+    Rate,
+    RedisUrl,
+    Requests,
+    Seconds,
+    Secret,
+    ServiceAddresses,
+    parse_duration,
+)
+
+LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in range(3000, 3005))
+
+
+def _minutes(text: str) -> float:
+    return float(parse_duration(text)) / 60
+
+
+class ServiceSettings(BaseModel):
+    """Base of a service's own settings: each field is read from the environment by its name in upper case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
+
+
+class Settings(ServiceSettings):
+    """What every process of a system may be told. A field's variable is its name in upper case."""
+
+    # Where things are kept. An address that is not set means the embedded default, under `data_dir`.
+    database_url: str | None = Field(
+        None,
+        repr=False,
+        description="The database: postgresql://, mysql:// or sqlite:///. {service} in it makes one for each service",
+    )
+    database_replica_url: str | None = Field(
+        None, repr=False, description="A read-only copy of the database, for reads that may lag"
+    )
+    database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to a database, of each service")
+    database_pool_timeout: Seconds = Field(
+        5.0, gt=0, le=300, description="How long to wait for a connection before answering 503"
+    )
+    redis_url: RedisUrl | None = Field(
+        None, repr=False, description="Redis for caches and rate limits shared between processes; memory otherwise"
+    )
+    data_dir: Path = Field(Path(".portico"), description="The folder of the embedded databases and generated secrets")
+
+    # What must stay secret.
+    secret_key: Secret | None = Field(None, description="Encrypts what rests: signing keys, stored answers")
+    service_secret: Secret | None = Field(None, description="By it services prove to identity who they are")
+    jwt_algorithm: Annotated[Literal["EdDSA", "ES256", "RS256", "HS256"], JwtAlgorithm] = Field(
+        "EdDSA", description="How identity signs access tokens; with HS256 every verifier must ask identity"
+    )
+    jwt_secret: Annotated[Secret | None, AlsoSpelled("JWT_SECRET_KEY")] = Field(
+        None, description="The signing secret, for HS256 only"
+    )
+
+    # Who calls.
+    issuer: str = Field("portico", min_length=1, max_length=255, description="The `iss` of access tokens")
+    access_token_expire_minutes: Annotated[
+        float, AlsoSpelled("JWT_EXPIRATION_MINUTES"), AlsoSpelled("TOKEN_EXPIRY", convert=_minutes)
+    ] = Field(60.0, gt=0, le=43_200, description="Minutes that an access token lives")
+    token_verification: Annotated[Literal["keys", "ask"] | None, LowerCase] = Field(
+        None,
+        description="Verify tokens by identity's public keys, or ask identity each time; the system's own if unset",
+    )
+    service_urls: Annotated[dict[str, ServiceAddresses], Gathered("_SERVICE_URL")] = Field(
+        default_factory=dict,
+        description="{NAME}_SERVICE_URL: where a service's instances are; http://, https://, dns:// or srv://",
+    )
+
+    # How requests are served.
+    host: str = Field("127.0.0.1", min_length=1, description="The address to listen on; 0.0.0.0 for every interface")
+    cors_origins: Annotated[Origins, AlsoSpelled("CORS_ALLOWED_ORIGINS"), AlsoSpelled("ALLOWED_ORIGINS")] = Field(
+        LOCAL_ORIGINS, description="Sites whose pages may call with credentials, comma separated"
+    )
+    trusted_proxies: Networks = Field(
+        (), description="Proxies whose Forwarded and X-Forwarded-* headers are believed, comma separated networks"
+    )
+    rate_limit: Requests = Field(
+        Rate(100, 60),
+        description="Requests allowed per user, or per address where nobody is signed in",
+    )
+    rate_limit_sign_in: Requests = Field(
+        Rate(10, 60),
+        description="Sign-in attempts allowed per address",
+    )
+    request_timeout: Seconds = Field(30.0, gt=0, le=3600, description="Seconds until a request is given up with 504")
+    body_limit: Bytes = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request body, 413 beyond it")
+    idempotency_ttl: Seconds = Field(
+        86_400.0, ge=1, le=2_592_000, description="How long the answer to an Idempotency-Key is kept"
+    )
+    grace_period: Seconds = Field(
+        10.0, ge=0, le=600, description="Seconds that requests in flight get when the process is told to stop"
+    )
+
+    # What it tells of itself.
+    debug: bool = Field(False, description="Say more in logs and on the command line; never for production")
+    log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], LogLevel] = Field(
+        "info", description="The least level that is logged"
+    )
+    log_format: Annotated[Literal["json", "text"] | None, LowerCase] = Field(
+        None, description="Log lines as json or as text for people; unset: text on a terminal, json elsewhere"
+    )
+    otel_exporter_otlp_endpoint: HttpUrl | None = Field(
+        None, description="Where traces go (OTLP over HTTP, needs portico[otlp]); no tracing if unset"
+    )
+    otel_traces_sampler_arg: float = Field(
+        1.0, ge=0, le=1, description="The share of new traces that are recorded; a caller's own decision is followed"
+    )
