@@ -1,0 +1,108 @@
+# `make help` lists what there is. Everything lands in .venv; nothing is written outside this folder but by `servers`.
+
+PYTHON ?= python3
+VENV ?= .venv
+UV ?= uv
+SYSTEM ?= catalog
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+RUN_TIME := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+
+# program:package, as Debian and Ubuntu name them
+SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server nginx:nginx \
+	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test coverage check bench servers lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(RUN_TIME) ## make .venv with .venv/bin/portico in it, from the lock
+
+up: $(RUN_TIME) ## run the catalog system; another with SYSTEM=commerce
+	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
+
+test: $(DEVELOPMENT) ## run the tests; some of them with ARGS="-k gateway"
+	@$(PY) -m pytest -q $(ARGS)
+
+coverage: $(DEVELOPMENT) ## run the tests and show which lines they never reach
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -q $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report --skip-covered --show-missing
+	@$(PY) -m coverage html --quiet
+
+check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated files are up to date
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+	@$(PY) -m pytest -q tests/architecture/test_locks.py
+
+bench: $(DEVELOPMENT) ## measure side by side with the peers; takes minutes
+	@$(PY) -m bench $(ARGS)
+
+servers: ## install the real servers that the tests use, and Chromium; starts none of them
+	@set -eu; \
+	missing=; \
+	for entry in $(SERVERS); do \
+		program=$${entry%%:*}; \
+		PATH="$$PATH:/usr/sbin:$$(echo /usr/lib/postgresql/*/bin | tr ' ' ':')" command -v $$program >/dev/null \
+			|| missing="$$missing $${entry##*:}"; \
+	done; \
+	[ -n "$$missing" ] || { echo "The servers are installed."; exit 0; }; \
+	command -v apt-get >/dev/null || { \
+		echo "These are missing and there is no apt-get here:$$missing" >&2; \
+		echo "Install them with your system's packages (Homebrew: brew install postgresql@17 mariadb redis nginx" >&2; \
+		echo "rabbitmq nats-server mosquitto). Tests that need a missing one are left out, and say so." >&2; \
+		exit 1; }; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap "$$sudo rm -f $$policy" EXIT INT TERM; \
+		printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod 755 $$policy; \
+	fi; \
+	echo "Installing$$missing"; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+lock: ## resolve the requirements anew: needs uv and the network
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or UV=<where it is>" >&2; exit 1; }
+	@$(call compile,--group build,requirements.lock)
+	@$(call compile,--group dev --constraint requirements.lock,requirements-dev.lock)
+
+# Nothing of the machine that compiles goes into a lock: neither its index nor its folders.
+define compile
+env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--all-extras $(1) --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock" --output-file $(2) $(ARGS)
+endef
+
+clean: ## remove what the other targets made, and the embedded data with it
+	rm -rf $(VENV) .portico build dist htmlcov .coverage .coverage.* .hypothesis \
+		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN_TIME): requirements.lock pyproject.toml | $(PY)
+	@echo "Installing Portico into $(VENV)"
+	@$(PIP) install --no-deps --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEVELOPMENT): requirements-dev.lock $(RUN_TIME)
+	@echo "Installing what the tests and checks need"
+	@$(PIP) install --no-deps --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Portico needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		rm -rf $(VENV); \
+		echo "$(PYTHON) could not make $(VENV). On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; \
+		exit 1; }

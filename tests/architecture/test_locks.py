@@ -1,0 +1,70 @@
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ["requirements.lock", "requirements-dev.lock"]
+PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?))? \\$")
+
+
+def _pins(lock: str) -> dict[str, set[Version]]:
+    """The versions of each package: more than one where they differ by Python."""
+    pins: dict[str, set[Version]] = {}
+    for line in (ROOT / lock).read_text().splitlines():
+        if pin := PIN.match(line):
+            pins.setdefault(canonicalize_name(pin["name"]), set()).add(Version(pin["version"]))
+    return pins
+
+
+def _wanted(lock: str) -> list[Requirement]:
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    texts += groups["build"] + (groups["dev"] if lock == "requirements-dev.lock" else [])
+    return [Requirement(text) for text in texts if isinstance(text, str)]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+class TestALock:
+    def test_holds_every_requirement_within_its_bounds(self, lock: str) -> None:
+        pins = _pins(lock)
+
+        outside = [
+            str(requirement)
+            for requirement in _wanted(lock)
+            if not (versions := pins.get(canonicalize_name(requirement.name)))
+            or not all(requirement.specifier.contains(version, prereleases=True) for version in versions)
+        ]
+
+        assert outside == [], "pyproject.toml and the lock disagree: make lock"
+
+    def test_pins_by_hash_and_nothing_else(self, lock: str) -> None:
+        strange = [
+            line
+            for line in (ROOT / lock).read_text().splitlines()
+            if not PIN.match(line) and not re.match(r"^    (--hash=sha256:[0-9a-f]{64}( \\)?|# .*)$|^# |^    #$", line)
+        ]
+
+        assert strange == []
+
+    def test_names_no_machine_and_no_index(self, lock: str) -> None:
+        text = (ROOT / lock).read_text()
+
+        assert re.findall(r"\S*(?:://|find-links|index-url|file:)\S*| /\S+", text) == []
+
+
+class TestTheLocks:
+    def test_agree_on_what_both_hold(self) -> None:
+        run_time, development = (_pins(lock) for lock in LOCKS)
+
+        assert {name: development.get(name) for name in run_time} == run_time
+
+
+class TestTheBuildGroup:
+    def test_is_what_the_build_asks_for(self) -> None:
+        assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
