@@ -1,0 +1,86 @@
+"""From Python to what is on the wire, and back."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from portico.kit.calls.channel import Incoming
+from portico.kit.calls.errors import AnswerInvalid, Refused
+from portico.kit.calls.retrying import retry_after
+
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+", re.ASCII)
+
+
+def encode_query(params: Mapping[str, Any] | None) -> bytes:
+    """Parameters as a query; those that are None are left out, lists are repeated, times are RFC 3339."""
+    pairs = [(name, _text(each)) for name, value in (params or {}).items() for each in _values(value)]
+    return urlencode(pairs).encode("ascii")
+
+
+def _values(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def encode_json(value: Any) -> bytes:
+    """A model, or what is made of models and plain values, as JSON in snake case, which services of any case accept."""
+    return to_json(value, by_alias=False)
+
+
+def checked_path(path: str) -> str:
+    """The path as it is, where it is one of RFC 3986, already quoted and without dot segments.
+
+    Raises:
+        ValueError: It is not; a value put into it unquoted could lead to another resource than meant.
+    """
+    if _PATH.fullmatch(path) is None:
+        raise ValueError(f"{path!r} is no quoted path: put values into it with urllib.parse.quote(value, safe='')")
+    return path
+
+
+@lru_cache(maxsize=512)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def decode(service: str, answer: Incoming, kind: Any) -> Any:
+    """The body as what the contract says it is, in either case of JSON.
+
+    Raises:
+        AnswerInvalid: It is not. The message names the places, and no value: they may be secrets.
+    """
+    try:
+        return _adapter(kind).validate_json(answer.body, by_alias=True, by_name=True)
+    except ValidationError as error:
+        places = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)[:5]}
+        raise AnswerInvalid(service, f"the answer does not fit at {', '.join(sorted(places))}") from None
+
+
+def refusal(service: str, answer: Incoming) -> Refused:
+    """The error that an answer of 4xx or 5xx is."""
+    try:
+        problem = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        problem = {}
+    return Refused(
+        service, answer.status, problem if isinstance(problem, dict) else {}, retry_after=retry_after(answer)
+    )

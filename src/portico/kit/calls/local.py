@@ -1,0 +1,198 @@
+"""Calls to services in this process: no socket, and yet as over one."""
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from portico.kit.calls.addresses import Address
+from portico.kit.calls.breaker import USUAL, Breaker, Tripping
+from portico.kit.calls.channel import Headers, Incoming, Outgoing
+from portico.kit.calls.directory import InstanceState, Lease, Pool
+from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+App = Callable[
+    [MutableMapping[str, Any], Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+
+class LocalChannel:
+    """Calls the apps of this process, and behaves as a socket would.
+
+    The callee runs in a task and an empty context of its own: it sees no transaction, no log fields and no span of the
+    caller, and what it sets stays its own. Its exceptions become 500. A caller that gives up is a disconnect to it, and
+    never cancels its commit. A streamed answer is read to its end, up to the limit.
+
+    Args:
+        apps: The ASGI applications by name of service; it is looked at for each call, and may fill and empty meanwhile.
+        max_in_flight: Calls that may run at once; more are refused early, since each may hold others up.
+        answer_limit: Bytes that an answer may have.
+        tripping: When the breaker of a service opens.
+        monotonic: The breakers' clock, in seconds; the event loop's by default.
+    """
+
+    def __init__(
+        self,
+        apps: Mapping[str, App],
+        *,
+        max_in_flight: int = 512,
+        answer_limit: int = 8 * 1024 * 1024,
+        tripping: Tripping = USUAL,
+        monotonic: Callable[[], float] | None = None,
+    ) -> None:
+        self._apps = apps
+        self._max_in_flight = max_in_flight
+        self._answer_limit = answer_limit
+        self._new_breaker = lambda: Breaker(tripping, monotonic) if monotonic else Breaker(tripping)
+        self._pools: dict[str, Pool] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    async def send(self, out: Outgoing) -> Incoming:
+        """Call the service's app. Raises CallFailed, see `Channel`."""
+        if self._closing:
+            raise Unreachable(out.service, "the channel is closing")
+        if len(self._tasks) >= self._max_in_flight:
+            raise Saturated(out.service, limit=self._max_in_flight)
+        with self._pool(out.service).lease() as lease:
+            app = self._apps.get(out.service)
+            if app is None:
+                lease.failed()
+                raise Unreachable(out.service, "does not run in this process")
+            return await self._answer(app, out, lease)
+
+    async def _answer(self, app: App, out: Outgoing, lease: Lease) -> Incoming:
+        exchange = _Exchange(out, self._answer_limit)
+        task = asyncio.create_task(exchange.run(app), context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            async with asyncio.timeout(out.timeout):
+                answer = await exchange.answer
+        except TimeoutError:
+            lease.failed()
+            raise CallTimedOut(out.service, f"no answer to {out.method} {out.path} in {out.timeout:.3f} s") from None
+        except ConnectionLost:
+            lease.failed()
+            raise
+        except AnswerTooLarge:
+            lease.succeeded()
+            raise
+        lease.succeeded()
+        return answer
+
+    def states(self, service: str | None = None) -> tuple[InstanceState, ...]:
+        """The breakers of the services called so far, or of one."""
+        pools = list(self._pools.values()) if service is None else filter(None, [self._pools.get(service)])
+        return tuple(state for pool in pools for state in pool.states())
+
+    async def aclose(self, grace: float = 0.0) -> None:
+        """Take no more calls, and wait `grace` seconds for those under way before they are cancelled."""
+        self._closing = True
+        if self._tasks and grace > 0:
+            await asyncio.wait(set(self._tasks), timeout=grace)
+        rest = set(self._tasks)
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    def _pool(self, service: str) -> Pool:
+        pool = self._pools.get(service)
+        if pool is None:
+            pool = self._pools[service] = Pool(service, self._new_breaker)
+            pool.update([Address("local", service, 0, service)])
+        return pool
+
+
+class _Exchange:
+    """One request and its answer, as the callee sees them. It is over as soon as `answer` is done, whatever with."""
+
+    __slots__ = ("_body", "_chunks", "_headers", "_limit", "_out", "_size", "_status", "answer")
+
+    def __init__(self, out: Outgoing, limit: int) -> None:
+        self.answer: asyncio.Future[Incoming] = asyncio.get_running_loop().create_future()
+        self._out = out
+        self._limit = limit
+        self._body: bytes | None = out.body
+        self._status = 0
+        self._headers: Headers = []
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    async def run(self, app: App) -> None:
+        try:
+            await app(self._scope(), self._receive, self._send)
+        except Exception:
+            log.exception("the app of %s raised", self._out.service)
+        finally:
+            self._break_off()
+
+    def _scope(self) -> dict[str, Any]:
+        out = self._out
+        headers = [(b"host", out.service.encode()), *out.headers_with_deadline()]
+        if out.body:
+            headers.append((b"content-length", b"%d" % len(out.body)))
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},  # as uvicorn says: streams then listen for a disconnect
+            "http_version": "1.1",
+            "method": out.method,
+            "scheme": "http",
+            "path": unquote(out.path),
+            "raw_path": out.path.encode("ascii"),
+            "query_string": out.query,
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 0),
+            "server": (out.service, 80),
+        }
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not self.answer.done():
+            await asyncio.wait([self.answer])  # unlike awaiting it, does not cancel it with this waiter
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self.answer.done():
+            await asyncio.sleep(0)  # nobody listens: a stream without end must still let others run
+            return
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+        elif not self._status:
+            raise RuntimeError(f"{message['type']} sent before http.response.start")
+        elif message["type"] == "http.response.body":
+            self._take(message.get("body", b""))
+            if not message.get("more_body", False) and not self.answer.done():
+                self.answer.set_result(Incoming(self._status, self._headers, b"".join(self._chunks)))
+
+    def _take(self, chunk: bytes) -> None:
+        if self._out.method == "HEAD":
+            return  # no answer to HEAD has a body, whatever the app sends (RFC 9110 section 9.3.2)
+        self._size += len(chunk)
+        if self._size > self._limit:
+            self._fail(AnswerTooLarge(self._out.service, limit=self._limit))
+            return
+        self._chunks.append(chunk)
+
+    def _break_off(self) -> None:
+        """The app has ended: without a whole answer it is a 500, or a broken connection once that has begun."""
+        if self.answer.done():
+            return
+        if self._status or (task := asyncio.current_task()) is None or task.cancelling():
+            self._fail(ConnectionLost(self._out.service, "the answer broke off"))
+        else:
+            plain = [(b"content-type", b"text/plain; charset=utf-8")]
+            self.answer.set_result(Incoming(500, plain, b"Internal Server Error"))
+
+    def _fail(self, error: Exception) -> None:
+        self.answer.set_exception(error)
+        self.answer.exception()  # seen: a caller that has gone must not make the loop complain
