@@ -18,6 +18,8 @@ import pytest
 from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteDatabases
 from portico.kit.testing.servers import MariaDBServer, PostgreSQLServer, ProgramMissing, RedisServer, Server
 
+pytest.register_assert_rewrite("portico.kit.testing.contracts")
+
 SERVERS: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer)
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 

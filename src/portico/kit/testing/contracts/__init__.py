@@ -1,0 +1,1 @@
+"""The suites that every backend must pass."""

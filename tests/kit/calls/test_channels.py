@@ -1,0 +1,117 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from portico.kit.calls.breaker import USUAL, Tripping
+from portico.kit.calls.channel import ConnectionLost, Outgoing, Unreachable
+from portico.kit.calls.directory import Directory
+from portico.kit.calls.local import LocalChannel
+from portico.kit.calls.socket import HttpChannel
+from portico.kit.testing.contracts.channel import Callee, ChannelContract, calling
+from portico.kit.testing.loopback import served
+
+
+class TestLocalChannel(ChannelContract):
+    @asynccontextmanager
+    async def reach(self, callee: Any, **limits: Any) -> AsyncIterator[LocalChannel]:
+        channel = LocalChannel({"callee": callee}, **limits)
+        yield channel
+        await channel.aclose()
+
+    async def test_closing_waits_for_what_is_under_way(self, callee: Callee) -> None:
+        channel = LocalChannel({"callee": callee})
+        caller = asyncio.create_task(channel.send(calling("/slow")))
+        await callee.entered.wait()
+        caller.cancel()
+        callee.may_commit.set()
+
+        await channel.aclose(grace=5)
+
+        assert callee.committed.is_set()
+
+    async def test_what_is_not_done_in_time_is_cut_off(self, callee: Callee) -> None:
+        channel = LocalChannel({"callee": callee})
+        caller = asyncio.create_task(channel.send(calling("/slow")))
+        await callee.entered.wait()
+
+        await channel.aclose()
+
+        with pytest.raises(ConnectionLost):
+            await caller
+        assert not callee.committed.is_set()
+
+    async def test_a_closed_one_takes_no_calls(self, callee: Callee) -> None:
+        channel = LocalChannel({"callee": callee})
+        await channel.aclose()
+
+        with pytest.raises(Unreachable):
+            await channel.send(calling("/echo"))
+
+    async def test_a_service_that_starts_later_is_found(self, callee: Callee) -> None:
+        apps: dict[str, Any] = {}
+        channel = LocalChannel(apps)
+        with pytest.raises(Unreachable):
+            await channel.send(calling("/echo"))
+        apps["callee"] = callee
+
+        assert (await channel.send(calling("/echo"))).status == 200
+
+    async def test_an_app_that_ends_without_an_answer_is_a_500(self) -> None:
+        async def silent(scope: Any, receive: Any, send: Any) -> None:
+            pass
+
+        assert (await LocalChannel({"callee": silent}).send(calling("/"))).status == 500
+
+    async def test_its_breakers_can_be_seen(self, callee: Callee) -> None:
+        channel = LocalChannel({"callee": callee})
+        await channel.send(calling("/echo"))
+
+        (state,) = channel.states()
+        assert (state.service, state.breaker, state.in_flight) == ("callee", "closed", 0)
+
+
+class TestHttpChannel(ChannelContract):
+    @asynccontextmanager
+    async def reach(self, callee: Any, *, tripping: Tripping = USUAL, **limits: Any) -> AsyncIterator[HttpChannel]:
+        with socket.socket() as nobody:  # bound and not listening: connections to it are refused
+            nobody.bind(("127.0.0.1", 0))
+            async with served(callee) as url:
+                dead = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+                directory = Directory({"callee": url, "dead": dead}, tripping=tripping)
+                channel = HttpChannel(directory, **limits)
+                yield channel
+                await channel.aclose()
+
+    async def test_an_instance_that_was_tried_is_not_tried_next(self, callee: Callee) -> None:
+        async with served(callee) as one, served(callee) as other:
+            channel = HttpChannel(Directory({"callee": f"{one},{other}"}))
+            out = calling("/echo")
+            await channel.send(out)
+            await channel.send(out)
+            await channel.aclose()
+
+        assert out.tried == {one, other}
+
+    async def test_a_bare_503_is_a_failure_of_the_instance(self, callee: Callee) -> None:
+        async with self.reach(callee, tripping=Tripping(consecutive=1)) as channel:
+            await channel.send(calling("/status/503"))
+
+            assert channel.states("callee")[0].breaker == "open"
+
+    async def test_the_host_header_is_the_name_that_was_asked_for(self, callee: Callee) -> None:
+        async with served(callee) as url:
+            channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
+            answer = await channel.send(calling("/echo"))
+            await channel.aclose()
+
+        assert b'"host": "localhost:' in answer.body
+
+    async def test_a_closed_one_takes_no_calls(self, callee: Callee) -> None:
+        async with self.reach(callee) as channel:
+            await channel.aclose()
+            with pytest.raises(Unreachable):
+                await channel.send(Outgoing("callee", "GET", "/echo"))
