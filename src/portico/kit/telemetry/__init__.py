@@ -1,0 +1,23 @@
+"""Telemetry: logs, metrics, traces and health."""
+
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.health import Health
+from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
+from portico.kit.telemetry.metrics import Metrics, RequestMetrics
+from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.vitals import LoopLag
+
+__all__ = [
+    "Health",
+    "Logs",
+    "LoopLag",
+    "Metrics",
+    "RequestContext",
+    "RequestLog",
+    "RequestMetrics",
+    "Span",
+    "TraceContext",
+    "Tracing",
+    "get_logger",
+    "request_context",
+]

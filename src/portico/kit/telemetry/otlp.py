@@ -1,0 +1,98 @@
+"""Spans by OpenTelemetry's SDK, sent over HTTP. Imported only where tracing is on (`portico[otlp]`)."""
+
+import asyncio
+
+from portico.kit.settings.reading import SettingsError
+from portico.kit.telemetry.traces import AttributeValue, Kind, Span, TraceContext
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+except ImportError as error:
+    raise SettingsError(
+        "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what sends traces is not installed: pip install 'portico[otlp]', "
+        "or unset the variable."
+    ) from error
+
+_CLOSING_LIMIT = 5.0  # seconds
+_SENDING_LIMIT = 3.0  # seconds
+_MOST_WAITING = 4096  # spans
+_KINDS = {"server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT}
+_FAILED = {"server": 500, "client": 400}
+
+
+class OtlpRecorder:
+    """Records spans and sends them in batches from a thread of its own; a full queue drops spans.
+
+    Args:
+        endpoint: of the collector, without `/v1/traces`.
+        service: whose spans.
+        version: of what runs.
+        exporter: for tests; one to `endpoint` if None.
+    """
+
+    def __init__(self, endpoint: str, *, service: str, version: str, exporter: SpanExporter | None = None) -> None:
+        if exporter is None:
+            exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_SENDING_LIMIT)
+        # Which traces are recorded was decided before a span gets here.
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON,
+            resource=Resource.create({"service.name": service, "service.version": version}),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=_MOST_WAITING))
+        self._tracer = self._provider.get_tracer("portico", version)
+
+    def start(self, kind: Kind, name: str, parent: TraceContext | None, attributes: dict[str, AttributeValue]) -> Span:
+        context = trace.set_span_in_context(
+            trace.NonRecordingSpan(_span_context(parent)) if parent else trace.INVALID_SPAN
+        )
+        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=attributes)
+        return _RecordedSpan(span, kind, name)
+
+    async def aclose(self) -> None:
+        """Send what is left, for a few seconds at most."""
+        closing = asyncio.to_thread(self._provider.shutdown)
+        try:
+            await asyncio.wait_for(closing, _CLOSING_LIMIT)
+        except TimeoutError:
+            from portico.kit.telemetry.logs import get_logger
+
+            get_logger(__name__).warning("traces_not_sent", reason="the collector did not answer in time")
+
+
+def _span_context(parent: TraceContext) -> trace.SpanContext:
+    return trace.SpanContext(
+        int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=trace.TraceFlags(parent.sampled)
+    )
+
+
+class _RecordedSpan(Span):
+    __slots__ = ("_kind", "_name", "_span")
+
+    def __init__(self, span: trace.Span, kind: Kind, name: str) -> None:
+        own = span.get_span_context()
+        super().__init__(TraceContext(f"{own.trace_id:032x}", f"{own.span_id:016x}", sampled=True))
+        self._span = span
+        self._kind = kind
+        self._name = name
+
+    def set(self, attributes: dict[str, AttributeValue]) -> None:
+        self._span.set_attributes(attributes)
+
+    def end(self, *, route: str | None = None, status: int | None = None, error: str | None = None) -> None:
+        if route is not None:
+            self._span.update_name(f"{self._name} {route}")
+            self._span.set_attribute("http.route", route)
+        if status is not None:
+            self._span.set_attribute("http.response.status_code", status)
+            if error is None and status >= _FAILED[self._kind]:
+                error = str(status)
+        if error is not None:
+            self._span.set_attribute("error.type", error)
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()

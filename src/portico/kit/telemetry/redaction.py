@@ -1,0 +1,76 @@
+"""What must not be in a log line: secrets by the name of their key or by their own shape, and more than fits."""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from portico.kit.settings.masking import MASK, mask_url
+
+LONGEST_TEXT = 2_000  # characters of one value
+LONGEST_TRACEBACK = 8_000
+_MOST_ITEMS = 50
+_DEEPEST = 5
+
+_SECRET_KEY = re.compile(
+    r"passw|passphrase|pwd|secret|authori[sz]ation|cookie|credential|(api|private|signing|encryption)[-_ ]?key|"
+    r"(^|[-_ .])(tokens?|jwt|tickets?|otp|csrf)$|accesstoken|refreshtoken|idtoken|code_verifier",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"\b(bearer|basic)\s+[\w.~+/=\-]{8,}", re.IGNORECASE)
+_JWT = re.compile(r"eyJ[\w\-]{4,}\.[\w\-]*(?:\.[\w\-]*)*")
+
+
+@functools.lru_cache(maxsize=1024)
+def is_secret_key(key: str) -> bool:
+    """Whether what is kept under `key` must not be shown (`access_token`, `Set-Cookie`, `new_password`)."""
+    return _SECRET_KEY.search(key) is not None
+
+
+def redact(key: str, value: Any, depth: int = 0) -> Any:
+    """`value` as it may be logged under `key`: secrets masked, text and containers cut to what fits."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if is_secret_key(key):
+        return MASK
+    if isinstance(value, str):
+        return scrub(value, LONGEST_TRACEBACK if key == "exception" else LONGEST_TEXT)
+    return _redact_within(key, value, depth)
+
+
+def _redact_within(key: str, value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        if depth >= _DEEPEST:
+            return "…"
+        return {str(name): redact(str(name), item, depth + 1) for name, item in _first(value.items())}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact(key, item, depth + 1) for item in _first(value)] if depth < _DEEPEST else "…"
+    if isinstance(value, bytes):
+        return scrub(value[: LONGEST_TEXT + 1].decode("utf-8", "backslashreplace"))
+    return scrub(_text(value))
+
+
+def scrub(text: str, longest: int = LONGEST_TEXT) -> str:
+    """`text` without passwords in URLs, bearer credentials and JSON Web Tokens; the end is kept of what is too long."""
+    # Cut before searching, so that the cost is bounded, and cut again where masks made it longer.
+    if len(text) > longest:
+        text = "…" + text[-longest:]
+    if "://" in text:
+        text = mask_url(text)
+    if "eyJ" in text:
+        text = _JWT.sub(MASK, text)
+    lowered = text.lower()
+    if "bearer" in lowered or "basic" in lowered:
+        text = _BEARER.sub(rf"\1 {MASK}", text)
+    return text
+
+
+def _first(items: Any) -> Any:
+    return [item for _, item in zip(range(_MOST_ITEMS), items, strict=False)]
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001 whatever a foreign __str__ raises, the line is still written
+        return f"<{type(value).__name__}: {type(error).__name__}>"

@@ -1,0 +1,74 @@
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.kit.telemetry.lines import LONGEST_LINE, Timestamps, json_line, text_line
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(categories=None)), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+class TestTimestamps:
+    def test_they_are_utc_to_the_millisecond(self) -> None:
+        times = iter([1_700_000_000.0, 1_700_000_000.0429, 1_700_000_001.5])
+        stamp = Timestamps(lambda: next(times))
+
+        assert [stamp(), stamp(), stamp()] == [
+            "2023-11-14T22:13:20.000Z",
+            "2023-11-14T22:13:20.042Z",
+            "2023-11-14T22:13:21.500Z",
+        ]
+
+
+class TestJsonLine:
+    def test_a_line_is_one_object(self) -> None:
+        assert json_line({"event": "a\nb", "n": 1}) == b'{"event":"a\\nb","n":1}\n'
+
+    @given(st.dictionaries(st.text(st.characters(categories=None)), anything, max_size=5))
+    def test_whatever_is_told_makes_one_line_of_json(self, event: dict[str, object]) -> None:
+        line = json_line(event)
+
+        assert line.count(b"\n") == 1
+        assert isinstance(orjson.loads(line), dict)
+
+    def test_of_a_line_too_long_the_core_is_left(self) -> None:
+        line = json_line({"event": "import", "request_id": "r-1", "rows": ["x" * 100] * 1000})
+
+        assert orjson.loads(line) == {"event": "import", "request_id": "r-1", "truncated": True}
+        assert len(line) <= LONGEST_LINE
+
+
+class TestTextLine:
+    def test_a_request_reads_as_one(self) -> None:
+        line = text_line(
+            {
+                "timestamp": "2023-11-14T22:13:20.042Z",
+                "level": "info",
+                "service": "catalog",
+                "event": "request",
+                "method": "GET",
+                "path": "/products",
+                "status": 200,
+                "duration_ms": 3.1,
+                "request_id": "r-1",
+            }
+        ).decode()
+
+        assert "22:13:20.042" in line
+        assert "catalog" in line
+        assert "GET /products 200 3.1 ms" in line
+        assert "request_id=r-1" in line
+
+    def test_a_caller_cannot_write_lines_of_their_own(self) -> None:
+        line = text_line({"event": "request", "path": "/a\n22:13:20 info all is well\x1b[31m", "agent": "b\r\nc"})
+
+        assert line.count(b"\n") == 1
+        assert b"\x1b[31m" not in line
+
+    def test_a_traceback_follows_line_by_line(self) -> None:
+        assert text_line({"event": "failed", "exception": "one\ntwo"}).endswith(b"    one\n    two\n")

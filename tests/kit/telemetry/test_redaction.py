@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.kit.telemetry.redaction import LONGEST_TEXT, is_secret_key, redact, scrub
+
+
+class TestIsSecretKey:
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "password",
+            "new_password",
+            "Authorization",
+            "proxy-authorization",
+            "Cookie",
+            "Set-Cookie",
+            "access_token",
+            "refreshToken",
+            "token",
+            "client_secret",
+            "SECRET_KEY",
+            "api_key",
+            "X-Api-Key",
+            "ticket",
+            "signing_key",
+        ],
+    )
+    def test_what_is_named_like_a_secret(self, key: str) -> None:
+        assert is_secret_key(key)
+
+    @pytest.mark.parametrize(
+        "key", ["token_id", "token_type", "key", "path", "event", "session_id", "author", "keyboard"]
+    )
+    def test_what_only_sounds_alike(self, key: str) -> None:
+        assert not is_secret_key(key)
+
+
+class TestRedact:
+    def test_it_looks_into_containers(self) -> None:
+        shown = redact("request", {"headers": [{"Cookie": "a=b"}, {"accept": "*/*"}], "password": ["x"], "n": 1})
+
+        assert shown == {"headers": [{"Cookie": "***"}, {"accept": "*/*"}], "password": "***", "n": 1}
+
+    def test_what_refers_to_itself_has_an_end(self) -> None:
+        loop: dict[str, object] = {}
+        loop["loop"] = loop
+
+        assert "…" in str(redact("loop", loop))
+
+    def test_a_long_container_is_cut(self) -> None:
+        assert len(redact("ids", list(range(10_000)))) == 50
+
+    def test_a_value_that_has_no_text_is_still_told(self) -> None:
+        class Broken:
+            def __str__(self) -> str:
+                raise RuntimeError("no text")
+
+        assert redact("what", Broken()) == "<Broken: RuntimeError>"
+
+
+class TestScrub:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "connecting to postgresql://me:hunter2@db/shop failed",
+            "header was Bearer hunter2hunter2",
+            "header was basic aHVudGVyMg==hunter2",
+            "got eyJhbGciOiJFZERTQSJ9.eyJodW50ZXIyIjoxfQ.hunter2 from them",
+        ],
+    )
+    def test_secrets_are_known_by_their_shape(self, text: str) -> None:
+        assert "hunter2" not in scrub(text)
+        assert scrub(text).startswith(text[:4])
+
+    @given(st.text(max_size=3 * LONGEST_TEXT))
+    def test_what_is_left_is_short(self, text: str) -> None:
+        assert len(scrub(text)) <= LONGEST_TEXT + 1

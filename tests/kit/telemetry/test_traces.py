@@ -1,0 +1,193 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from portico.kit.telemetry import TraceContext, Tracing
+from portico.kit.telemetry.otlp import OtlpRecorder
+
+HEADER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def digits(count: int) -> st.SearchStrategy[str]:
+    return st.integers(1, 16**count - 1).map(lambda number: f"{number:0{count}x}")
+
+
+class TestTraceContext:
+    @given(digits(32), digits(16), st.booleans())
+    def test_its_text_reads_as_itself(self, trace_id: str, span_id: str, sampled: bool) -> None:  # noqa: FBT001 given
+        context = TraceContext(trace_id, span_id, sampled)
+
+        assert TraceContext.parse(str(context)) == context
+
+    @given(st.text(st.characters(categories=None)))
+    def test_no_header_is_too_strange_to_read(self, header: str) -> None:
+        assert TraceContext.parse(header) is None
+
+    def test_a_new_one_is_valid_and_not_recorded(self) -> None:
+        context = TraceContext.new()
+
+        assert TraceContext.parse(str(context)) == context
+        assert not context.sampled
+
+    def test_other_flags_do_not_disturb(self) -> None:
+        context = TraceContext.parse(HEADER[:-2] + "fe")
+
+        assert context is not None
+        assert not context.sampled
+
+    def test_a_later_version_is_read_for_what_is_known(self) -> None:
+        assert TraceContext.parse("cc" + HEADER[2:] + "-what-the-future-brings") == TraceContext.parse(HEADER)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            None,
+            "",
+            HEADER.upper(),
+            HEADER + "-more",
+            HEADER + "\n",
+            " " + HEADER,
+            "ff" + HEADER[2:],
+            "cc" + HEADER[2:] + "more",
+            HEADER.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+            HEADER.replace("b7ad6b7169203331", "0" * 16),
+            "cc" + HEADER[2:] + "-" + "x" * 1000,
+        ],
+    )
+    def test_what_is_invalid_is_none(self, header: str | None) -> None:
+        assert TraceContext.parse(header) is None
+
+
+class TestOff:
+    def test_a_caller_s_context_travels_on_as_it_came(self) -> None:
+        tracing = Tracing.off()
+
+        served = tracing.serve(method="GET", path="/", traceparent=HEADER)
+
+        assert str(served.context) == HEADER
+        assert str(tracing.call(served.context, service="identity", method="GET", path="/").context) == HEADER
+
+    def test_where_there_is_none_a_trace_begins(self) -> None:
+        tracing = Tracing.off()
+
+        one, other = (tracing.serve(method="GET", path="/", traceparent="nonsense") for _ in range(2))
+
+        assert one.context.trace_id != other.context.trace_id
+        assert not one.context.sampled
+
+
+class Recording:
+    """Tracing to memory."""
+
+    def __init__(self, *, ratio: float = 1.0) -> None:
+        self._exporter = InMemorySpanExporter()
+        recorder = OtlpRecorder("http://collector", service="catalog", version="1.2.3", exporter=self._exporter)
+        self.tracing = Tracing(recorder, ratio=ratio)
+
+    async def spans(self) -> tuple[ReadableSpan, ...]:
+        await self.tracing.aclose()
+        return self._exporter.get_finished_spans()
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording()
+
+
+class TestRecorded:
+    async def test_a_request_is_a_server_span_named_by_its_route(self, recording: Recording) -> None:
+        span = recording.tracing.serve(method="GET", path="/products/1", client="192.0.2.7")
+        span.set({"enduser.id": "user_1"})
+        span.end(route="/products/{product_id}", status=404)
+
+        (found,) = await recording.spans()
+        assert found.name == "GET /products/{product_id}"
+        assert found.kind is SpanKind.SERVER
+        assert dict(found.attributes or {}) == {
+            "http.request.method": "GET",
+            "url.path": "/products/1",
+            "url.scheme": "http",
+            "client.address": "192.0.2.7",
+            "enduser.id": "user_1",
+            "http.route": "/products/{product_id}",
+            "http.response.status_code": 404,
+        }
+        assert found.status.status_code is StatusCode.UNSET
+        assert found.resource.attributes["service.name"] == "catalog"
+
+    async def test_it_belongs_to_the_caller_s_trace(self, recording: Recording) -> None:
+        recording.tracing.serve(method="GET", path="/", traceparent=HEADER).end(status=200)
+
+        (found,) = await recording.spans()
+        assert found.context is not None
+        assert found.parent is not None
+        assert f"{found.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+        assert f"{found.parent.span_id:016x}" == "b7ad6b7169203331"
+
+    async def test_a_call_is_a_client_span_within_it(self, recording: Recording) -> None:
+        served = recording.tracing.serve(method="GET", path="/")
+        called = recording.tracing.call(served.context, service="identity", method="POST", path="/validate-token")
+        called.end(status=401)
+        served.end(status=401)
+
+        call, request = await recording.spans()
+        assert call.kind is SpanKind.CLIENT
+        assert call.context is not None
+        assert called.context.span_id == f"{call.context.span_id:016x}"
+        assert call.parent is not None
+        assert request.context is not None
+        assert call.parent.span_id == request.context.span_id
+
+    @pytest.mark.parametrize(
+        ("kind", "status", "failed"),
+        [("server", 499, False), ("server", 500, True), ("client", 399, False), ("client", 404, True)],
+    )
+    async def test_a_caller_s_mistake_is_the_caller_s_failure(
+        self,
+        recording: Recording,
+        kind: str,
+        status: int,
+        failed: bool,  # noqa: FBT001 an example
+    ) -> None:
+        served = recording.tracing.serve(method="GET", path="/")
+        span = (
+            served if kind == "server" else recording.tracing.call(served.context, service="a", method="GET", path="/")
+        )
+        span.end(status=status)
+
+        (found,) = await recording.spans()
+        assert (found.status.status_code is StatusCode.ERROR) is failed
+        assert ("error.type" in (found.attributes or {})) is failed
+
+    async def test_without_an_answer_the_error_is_named(self, recording: Recording) -> None:
+        recording.tracing.serve(method="GET", path="/").end(error="ConnectionResetError")
+
+        (found,) = await recording.spans()
+        assert (found.attributes or {})["error.type"] == "ConnectionResetError"
+
+
+class TestSampling:
+    async def test_the_caller_s_decision_is_followed(self) -> None:
+        never, always = Recording(ratio=0), Recording(ratio=1)
+        never.tracing.serve(method="GET", path="/", traceparent=HEADER).end(status=200)
+        always.tracing.serve(method="GET", path="/", traceparent=HEADER[:-2] + "00").end(status=200)
+
+        assert len(await never.spans()) == 1
+        assert len(await always.spans()) == 0
+
+    async def test_of_new_ones_a_share_is_recorded(self) -> None:
+        recording = Recording(ratio=0.5)
+        for _ in range(400):
+            recording.tracing.serve(method="GET", path="/").end(status=200)
+
+        assert 120 < len(await recording.spans()) < 280
+
+    async def test_calls_of_one_that_is_not_are_not_either(self) -> None:
+        recording = Recording(ratio=0)
+        served = recording.tracing.serve(method="GET", path="/")
+        recording.tracing.call(served.context, service="identity", method="GET", path="/").end(status=200)
+
+        assert await recording.spans() == ()
