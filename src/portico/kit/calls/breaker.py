@@ -181,13 +181,13 @@ class Passage:
         """The instance did not answer, or a proxy in front of it said so."""
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker._failed(self._epoch)  # noqa: SLF001
+            breaker._failed(self._epoch)  # noqa: SLF001 - as above: two halves
 
     def abandoned(self) -> None:
         """The caller went away: this says nothing about the instance."""
         breaker, self._breaker = self._breaker, None
         if breaker is not None:
-            breaker._abandoned(self._epoch)  # noqa: SLF001
+            breaker._abandoned(self._epoch)  # noqa: SLF001 - as above: two halves
 
 
 @dataclass(slots=True)

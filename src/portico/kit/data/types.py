@@ -31,7 +31,7 @@ class Instant(TypeDecorator[datetime]):
         moment = value.astimezone(UTC)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002  # SQLAlchemy's signature
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
@@ -75,10 +75,10 @@ class IdentifierText(TypeDecorator[Identifier]):
             return dialect.type_descriptor(postgresql.VARCHAR(MAX_LENGTH, collation="C"))
         return dialect.type_descriptor(String(MAX_LENGTH))
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         return None if value is None else str(value)  # a driver in C wants str itself
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Identifier | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Identifier | None:  # noqa: ARG002  # SQLAlchemy's signature
         return None if value is None else self.kind(value)
 
 

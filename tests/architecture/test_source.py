@@ -1,0 +1,127 @@
+"""What design and style ask of every file of the package, where ruff, mypy and import-linter have no rule for it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "portico"
+FILE_LINES = 350
+FUNCTION_LINES = 45
+
+# They say nothing of what is inside.
+VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc", "impl"}
+
+SERVICE_FILES = {
+    "__init__.py",
+    "endpoints.py",
+    "schemas.py",
+    "commands.py",
+    "queries.py",
+    "models.py",
+    "domain.py",
+    "repository.py",
+    "consumers.py",
+    "saga.py",
+    "jobs.py",
+    "errors.py",
+    "settings.py",
+}
+
+
+def _sources() -> list[Path]:
+    """Every module but the migrations, whose functions are as long as the tables that they make."""
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if "versions" not in path.parts]
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _classes(path: Path) -> Iterator[ast.ClassDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef):
+            yield node
+
+
+class TestSizes:
+    def test_no_file_is_long(self) -> None:
+        lengths = {_named(path): len(path.read_text().splitlines()) for path in _sources()}
+
+        assert {name: length for name, length in lengths.items() if length > FILE_LINES} == {}
+
+    def test_no_function_is_long(self) -> None:
+        lengths = {
+            f"{_named(path)}:{function.lineno} {function.name}": function.end_lineno - function.lineno + 1
+            for path in _sources()
+            for function in _functions(path)
+            if function.end_lineno is not None
+        }
+
+        assert {name: length for name, length in lengths.items() if length > FUNCTION_LINES} == {}
+
+
+class TestNames:
+    def test_no_module_has_a_vague_name(self) -> None:
+        modules = [path for path in PACKAGE.rglob("*") if path.suffix == ".py" or path.is_dir()]
+
+        assert [_named(path) for path in modules if VAGUE & set(path.stem.split("_"))] == []
+
+    def test_no_class_has_a_vague_name(self) -> None:
+        names = [f"{_named(path)} {node.name}" for path in _sources() for node in _classes(path)]
+
+        assert [name for name in names if VAGUE & {word.lower() for word in re.findall("[A-Z][a-z]+", name)}] == []
+
+
+class TestServices:
+    def test_hold_the_same_files(self) -> None:
+        services = PACKAGE / "services"
+
+        strange = [_named(path) for service in _folders(services) for path in _strange_files(service)]
+
+        assert strange == []
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != "__pycache__"]
+
+
+def _strange_files(folder: Path) -> Iterator[Path]:
+    """Files outside the set; a folder in it is a resource with the same set, or the migrations."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in SERVICE_FILES:
+            yield path
+    for resource in _folders(folder):
+        if resource.name != "migrations":
+            yield from _strange_files(resource)
+
+
+class TestExceptionsToTheRules:
+    def test_have_a_reason_in_the_configuration(self) -> None:
+        lines = (ROOT / "pyproject.toml").read_text().partition("[tool.ruff.lint]")[2].splitlines()
+
+        codes = [line.strip() for line in lines if re.search(r'"[A-Z]{1,6}\d*"[],]', line) and '["ALL"]' not in line]
+
+        assert codes
+        assert [line for line in codes if not re.search(r"# \w", line)] == []
+
+    def test_have_a_reason_in_the_code(self) -> None:
+        bare = re.compile(r"# noqa(?!.*[a-z]{2})")
+        files = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+
+        without = [
+            f"{_named(path)}:{number}"
+            for path in files
+            if path != Path(__file__)
+            for number, line in enumerate(path.read_text().splitlines(), 1)
+            if bare.search(line)
+        ]
+
+        assert without == [], "say why, behind the code: `# noqa: S608  # the test's own word`"
