@@ -50,7 +50,7 @@ class Settings(ServiceSettings):
     )
     database_pool_size: int = Field(10, ge=1, le=1000, description="Connections to a database, of each service")
     database_pool_timeout: Seconds = Field(
-        5.0, gt=0, le=300, description="How long to wait for a connection before answering 503"
+        5.0, gt=0, le=300, description="Seconds to wait for a connection before answering 503"
     )
     redis_url: RedisUrl | None = Field(
         None, repr=False, description="Redis for caches and rate limits shared between processes; memory otherwise"
@@ -78,7 +78,7 @@ class Settings(ServiceSettings):
     )
     service_urls: Annotated[dict[str, ServiceAddresses], Gathered("_SERVICE_URL")] = Field(
         default_factory=dict,
-        description="{NAME}_SERVICE_URL: where a service's instances are; http://, https://, dns:// or srv://",
+        description="Where a service's instances are, comma separated: http://, https://, dns:// or srv://",
     )
 
     # How requests are served.
@@ -100,7 +100,7 @@ class Settings(ServiceSettings):
     request_timeout: Seconds = Field(30.0, gt=0, le=3600, description="Seconds until a request is given up with 504")
     body_limit: Bytes = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request body, 413 beyond it")
     idempotency_ttl: Seconds = Field(
-        86_400.0, ge=1, le=2_592_000, description="How long the answer to an Idempotency-Key is kept"
+        86_400.0, ge=1, le=2_592_000, description="Seconds that the answer to an Idempotency-Key is kept"
     )
     grace_period: Seconds = Field(
         10.0, ge=0, le=600, description="Seconds that requests in flight get when the process is told to stop"

@@ -1,0 +1,91 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portico.cli import COMMANDS, app
+from portico.cli.errors import CommandError, present
+from portico.kit.settings import SettingsError
+
+
+def portico(*arguments: str, folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from portico.cli import main; sys.argv[0] = 'portico'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"PYTHONPATH": ":".join(sys.path), "PYTHONUTF8": "1", **environ},
+        check=False,
+        timeout=60,
+    )
+
+
+class TestMain:
+    def test_help_names_every_command(self, tmp_path: Path) -> None:
+        printed = portico("--help", folder=tmp_path)
+
+        assert printed.returncode == 0
+        assert all(command in printed.stdout for command in COMMANDS)
+
+    def test_help_needs_nothing_slow(self) -> None:
+        code = (
+            "import sys; from portico.cli import app; app(['--help'], standalone_mode=False); "
+            "print({'sqlalchemy', 'fastapi', 'pydantic', 'aiohttp'} & set(sys.modules))"
+        )
+
+        printed = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONPATH": ":".join(sys.path)},
+        )
+
+        assert printed.stdout.splitlines()[-1] == "set()"
+
+    def test_a_setting_that_cannot_be_is_a_sentence_and_no_traceback(self, tmp_path: Path) -> None:
+        printed = portico("config", folder=tmp_path, LOG_LEVEL="chatty")
+
+        assert printed.returncode == 2
+        assert "LOG_LEVEL=chatty (environment) can't be used" in printed.stderr
+        assert "Traceback" not in printed.stderr
+        assert printed.stdout == ""
+
+    def test_debug_adds_the_traceback(self, tmp_path: Path) -> None:
+        assert "Traceback" in portico("config", folder=tmp_path, LOG_LEVEL="chatty", DEBUG="1").stderr
+
+    def test_an_unknown_command_is_refused(self, tmp_path: Path) -> None:
+        printed = portico("dance", folder=tmp_path)
+
+        assert printed.returncode == 2
+        assert "dance" in printed.stderr
+
+    def test_it_is_named_portico(self) -> None:
+        assert app.info.name == "portico"
+
+
+class TestPresent:
+    @pytest.fixture(autouse=True)
+    def _quiet(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("DEBUG", raising=False)
+        monkeypatch.setenv("COLUMNS", "200")
+
+    def test_what_the_user_can_mend(self, capsys: pytest.CaptureFixture[str]) -> None:
+        status = present(CommandError("Port 8000 is taken.", "Stop what listens there."))
+
+        assert status == 2
+        assert capsys.readouterr().err == "✗ Port 8000 is taken.\n  Stop what listens there.\n"
+
+    def test_each_mistake_in_the_settings_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert present(SettingsError("One.", "[Two].")) == 2
+
+        assert capsys.readouterr().err.splitlines()[:2] == ["✗ One.", "✗ [Two]."]
+
+    def test_what_is_our_fault_tells_no_password(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert present(RuntimeError("lost redis://:hunter2@cache")) == 1
+
+        told = capsys.readouterr().err
+        assert told.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")
+        assert "DEBUG=1" in told
