@@ -1,0 +1,1 @@
+"""A cache: in memory, or in Redis where several processes share one."""

@@ -1,0 +1,189 @@
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import redis
+
+from portico.kit.cache.base import Cache
+from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.redis import RedisCache
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
+from portico.kit.testing.servers import RedisServer
+
+PREFIX = "catalog:products:"
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+def grow_older(url: str, seconds: float) -> None:
+    """Take time from what every key has left, as if it had passed."""
+    with redis.Redis.from_url(url) as plain:
+        for key in plain.scan_iter():
+            if (left := plain.pttl(key)) >= 0:
+                plain.pexpire(key, max(0, int(left - seconds * 1000)))
+
+
+@pytest.fixture
+async def caches(redis_url: str) -> AsyncIterator[Callable[..., RedisCache]]:
+    made: list[RedisCache] = []
+
+    def make(prefix: str = PREFIX) -> RedisCache:
+        made.append(RedisCache(redis_url, prefix, timeout=2.0, max_value=LARGEST))
+        return made[-1]
+
+    yield make
+    for cache in made:
+        await cache.aclose()
+
+
+class TestRedisCache(CacheContract):
+    @pytest.fixture
+    def cache(self, caches: Callable[..., RedisCache], redis_url: str) -> RedisCache:
+        self.url = redis_url
+        return caches()
+
+    async def pass_time(self, cache: Cache, seconds: float) -> None:
+        grow_older(self.url, seconds)
+
+    async def test_services_do_not_see_one_another(self, caches: Callable[..., RedisCache]) -> None:
+        await caches("catalog:identity:").set("key", b"theirs", 60)
+
+        assert await caches().get("key") is None
+
+
+class TestSeveralProcesses:
+    async def test_one_makes_what_the_others_wait_for(self, caches: Callable[..., RedisCache], maker: Maker) -> None:
+        one, other = caches(), caches()
+        making = asyncio.create_task(one.get_or_make("key", maker, 60))
+        await maker.begun.wait()
+        waiting = asyncio.create_task(other.get_or_make("key", at_once, 60))
+        while not other._flights:  # noqa: ASYNC110 - until it has begun
+            await asyncio.sleep(0)
+        maker.may_end.set()
+
+        assert await making == await waiting == b"made 1"
+
+    async def test_a_deletion_elsewhere_reaches_what_is_being_made(
+        self, caches: Callable[..., RedisCache], maker: Maker
+    ) -> None:
+        one, other = caches(), caches()
+        making = asyncio.create_task(one.get_or_make("key", maker, 60))
+        await maker.begun.wait()
+        await other.delete("key")
+        maker.may_end.set()
+        await making
+
+        assert await other.get("key") is None
+
+    async def test_while_one_makes_an_entry_anew_others_get_the_old(
+        self, caches: Callable[..., RedisCache], maker: Maker, redis_url: str
+    ) -> None:
+        one, other = caches(), caches()
+        await one.set("key", b"old", 100)
+        grow_older(redis_url, 95)
+        making = asyncio.create_task(one.get_or_make("key", maker, 100))
+        await maker.begun.wait()
+
+        assert await other.get_or_make("key", at_once, 100) == b"old"
+        maker.may_end.set()
+        await making
+
+    async def test_a_group_is_forgotten_by_all(self, caches: Callable[..., RedisCache], maker: Maker) -> None:
+        one, other = CacheGroup(caches(), "products"), CacheGroup(caches(), "products")
+        maker.may_end.set()
+        await one.get_or_make("page", maker, 60)
+        await other.forget()
+
+        assert await one.get_or_make("page", at_once, 60) == b"at once"
+
+    @pytest.fixture
+    def maker(self) -> Maker:
+        return Maker()
+
+
+class TestAway:
+    @pytest.fixture
+    def clock(self) -> HeldClock:
+        return HeldClock()
+
+    async def test_everything_is_a_miss_counted_and_logged_once_in_a_while(
+        self, clock: HeldClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cache = RedisCache(NOWHERE, PREFIX, clock=clock)
+        with caplog.at_level(logging.WARNING):
+            await cache.set("key", b"value", 60)
+            assert await cache.get("key") is None
+            assert await cache.get_or_make("key", at_once, 60) == b"at once"
+            await cache.delete("key")
+        await cache.aclose()
+
+        assert cache.failures >= 3
+        assert len(caplog.records) == 1
+
+    async def test_health_says_so(self, clock: HeldClock) -> None:
+        cache = RedisCache(NOWHERE, PREFIX, clock=clock)
+        with pytest.raises(redis.ConnectionError):
+            await cache.check()
+        await cache.aclose()
+
+    async def test_after_a_few_failures_it_is_not_asked_for_a_while(self, clock: HeldClock) -> None:
+        cache = RedisCache(NOWHERE, PREFIX, clock=clock)
+        for _ in range(5):
+            await cache.get("key")
+        known_down = cache.failures
+        clock.advance(1)
+        await cache.get("key")
+        await cache.aclose()
+
+        assert (known_down, cache.failures) == (3, 4)
+
+    async def test_callers_at_once_still_share_one_making(self, clock: HeldClock) -> None:
+        cache = RedisCache(NOWHERE, PREFIX, clock=clock)
+        group = CacheGroup(cache, "products")
+        maker = Maker()
+        for _ in range(3):
+            await group.forget()
+        callers = [asyncio.create_task(group.get_or_make("page", maker, 60)) for _ in range(10)]
+        await settled()
+        maker.may_end.set()
+        outcomes = await asyncio.gather(*callers)
+        await cache.aclose()
+
+        assert set(outcomes) == {b"made 1"}
+
+    async def test_it_is_used_again_once_it_is_back(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
+        server: RedisServer = start_server(RedisServer, durable=True)
+        cache = RedisCache(server.url(), PREFIX, timeout=2.0, clock=clock)
+        await cache.set("key", b"value", 60)
+        server.kill()
+        assert await cache.get("key") is None
+        server.restart()
+        clock.advance(1)
+
+        assert await cache.get("key") == b"value"
+        await cache.aclose()
+
+    async def test_what_was_to_be_forgotten_meanwhile_is_forgotten_first(
+        self, clock: HeldClock, start_server: Callable[..., Any]
+    ) -> None:
+        server: RedisServer = start_server(RedisServer, durable=True)
+        cache = RedisCache(server.url(), PREFIX, timeout=2.0, clock=clock)
+        group = CacheGroup(cache, "products")
+        await cache.set("deleted", b"old", 60)
+        await cache.set("replaced", b"old", 60)
+        await cache.set("kept", b"value", 60)
+        old = Maker()
+        old.may_end.set()
+        await group.get_or_make("page", old, 60)
+        server.kill()
+        await cache.delete("deleted")
+        await cache.set("replaced", b"new", 60)
+        await group.forget()
+        server.restart()
+        clock.advance(1)
+
+        assert [await cache.get(key) for key in ("deleted", "replaced", "kept")] == [None, None, b"value"]
+        assert await group.get_or_make("page", at_once, 60) == b"at once"
+        await cache.aclose()
