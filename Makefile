@@ -40,7 +40,7 @@ check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated fil
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m pytest -q tests/architecture/test_locks.py
 
 bench: $(DEVELOPMENT) ## measure side by side with the peers; takes minutes
