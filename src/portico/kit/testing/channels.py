@@ -1,0 +1,23 @@
+"""A channel that answers as the test says."""
+
+from portico.kit.calls.channel import CallFailed, Headers, Incoming, Outgoing
+
+
+class ScriptedChannel:
+    """Answers each call with the next of its script, the last one over and over, and remembers what was sent."""
+
+    def __init__(self, *script: Incoming | CallFailed) -> None:
+        self.script = list(script)
+        self.sent: list[Outgoing] = []
+
+    async def send(self, out: Outgoing) -> Incoming:
+        self.sent.append(out)
+        outcome = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(outcome, CallFailed):
+            raise outcome
+        return outcome
+
+
+def answering(status: int = 200, body: bytes = b"{}", headers: Headers | None = None) -> Incoming:
+    """An answer in JSON."""
+    return Incoming(status, [(b"content-type", b"application/json"), *(headers or [])], body)

@@ -1,0 +1,132 @@
+import asyncio
+from urllib.parse import parse_qs
+
+import pytest
+
+from portico.kit.calls.channel import CallFailed, Incoming, Outgoing, Refused, Unreachable
+from portico.kit.calls.client import Layout
+from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.testing.channels import ScriptedChannel, answering
+from portico.kit.testing.clock import HeldClock
+
+
+def granted(token: str, life: int = 100) -> Incoming:
+    return answering(200, b'{"access_token": "%s", "expires_in": %d, "token_type": "bearer"}' % (token.encode(), life))
+
+
+class Waiting(ScriptedChannel):
+    """Answers once the test lets it."""
+
+    def __init__(self, *script: Incoming | CallFailed) -> None:
+        super().__init__(*script)
+        self.may_answer = asyncio.Event()
+
+    async def send(self, out: Outgoing) -> Incoming:
+        await self.may_answer.wait()
+        return await super().send(out)
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+def identity(channel: ScriptedChannel, clock: HeldClock, layout: Layout | None = None) -> ServiceIdentity:
+    return ServiceIdentity(
+        channel, name="catalog", secret="s3cret&", layout=layout or Layout(), monotonic=clock.monotonic
+    )
+
+
+async def settled() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+class TestServiceIdentity:
+    async def test_it_asks_for_a_token_by_its_name_and_secret(self, clock: HeldClock) -> None:
+        channel = ScriptedChannel(granted("one"))
+        layout = Layout("/api", {"identity": "auth"})
+
+        assert await identity(channel, clock, layout)() == "one"
+
+        (out,) = channel.sent
+        assert (out.service, out.method, out.path) == ("auth", "POST", "/api/oauth/token")
+        assert parse_qs(out.body.decode()) == {
+            "grant_type": ["client_credentials"],
+            "client_id": ["catalog"],
+            "client_secret": ["s3cret&"],
+        }
+
+    async def test_it_keeps_the_token(self, clock: HeldClock) -> None:
+        channel = ScriptedChannel(granted("one"), granted("two"))
+        own = identity(channel, clock)
+
+        assert [await own(), await own()] == ["one", "one"]
+
+    async def test_callers_at_once_share_one_request(self, clock: HeldClock) -> None:
+        channel = Waiting(granted("one"))
+        own = identity(channel, clock)
+        callers = [asyncio.create_task(own()) for _ in range(5)]
+        await settled()
+        callers[0].cancel()
+        channel.may_answer.set()
+
+        assert await asyncio.gather(*callers[1:]) == ["one"] * 4
+        assert len(channel.sent) == 1
+
+    async def test_it_is_renewed_in_the_background_before_it_ends(self, clock: HeldClock) -> None:
+        channel = ScriptedChannel(granted("one"), granted("two"))
+        own = identity(channel, clock)
+        await own()
+        clock.advance(80)
+
+        assert await own() == "one"
+        await settled()
+        assert await own() == "two"
+
+    async def test_while_it_cannot_be_renewed_the_old_one_serves_to_its_end(self, clock: HeldClock) -> None:
+        channel = ScriptedChannel(granted("one"), Unreachable("identity", "refused"))
+        own = identity(channel, clock)
+        await own()
+        clock.advance(80)
+        await own()
+        await settled()
+        await own()
+        await settled()
+        assert len(channel.sent) == 2  # and is not asked for again at once
+        clock.advance(15)
+
+        with pytest.raises(Unreachable):
+            await own()
+
+    async def test_a_refused_secret_is_told_to_the_caller_and_not_shown(self, clock: HeldClock) -> None:
+        own = identity(ScriptedChannel(answering(401, b'{"code": "invalid_client"}')), clock)
+
+        with pytest.raises(Refused) as refused:
+            await own()
+
+        assert refused.value.code == "invalid_client"
+        assert "s3cret" not in str(refused.value)
+
+    async def test_a_token_that_was_refused_is_replaced(self, clock: HeldClock) -> None:
+        own = identity(ScriptedChannel(granted("one"), granted("two")), clock)
+        own.forget(await own())
+
+        assert await own() == "two"
+
+    async def test_one_that_was_replaced_already_is_not_replaced_again(self, clock: HeldClock) -> None:
+        own = identity(ScriptedChannel(granted("one"), granted("two"), granted("three")), clock)
+        own.forget(await own())
+        await own()
+        own.forget("one")
+
+        assert await own() == "two"
+
+    async def test_closing_ends_a_request_under_way(self, clock: HeldClock) -> None:
+        own = identity(Waiting(granted("one")), clock)
+        caller = asyncio.create_task(own())
+        await settled()
+        await own.aclose()
+
+        with pytest.raises(asyncio.CancelledError):
+            await caller
