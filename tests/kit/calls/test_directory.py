@@ -209,6 +209,12 @@ class TestLookups:
 
         assert (await known.lease("user")).instance.address.host == "10.0.0.1"
 
+    async def test_a_plain_address_beside_a_name_serves_without_it(self, clock: HeldClock) -> None:
+        known = directory(clock, "http://user-1:8001,dns://user:8001", Registry())
+
+        assert (await known.lease("user")).instance.address.host == "user-1"
+        await known.aclose()
+
     async def test_a_service_without_an_address_is_unreachable(self, clock: HeldClock) -> None:
         with pytest.raises(Unreachable, match="has no address"):
             await directory(clock).lease("orders")

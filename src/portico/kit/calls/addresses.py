@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import importlib.util
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def _parse(text: str) -> Address | DnsName | SrvName:
     if parts.path not in {"", "/"} or parts.fragment or (parts.query and parts.scheme != "srv"):
         raise AddressError(f"{text!r} goes on after the port: give host and port only")
     if parts.scheme == "srv":
+        if importlib.util.find_spec("dns") is None:
+            raise AddressError(f"{text!r} needs SRV lookups: install portico[dns]")
         return SrvName(host, _nameserver(parts.query))
     if parts.scheme == "dns":
         if port is None:

@@ -259,8 +259,8 @@ class _Entry:
         self.expires = float("-inf")
         self.refresh: asyncio.Task[None] | None = None
         static = [source for source in sources if isinstance(source, Address)]
+        pool.update(static)  # these serve also while the names beside them can't be looked up
         if len(static) == len(sources):
-            pool.update(static)
             self.expires = float("inf")
 
     def refreshed(self) -> None:

@@ -1,0 +1,44 @@
+"""What a caller is told when a service that was needed for the answer did not give its own."""
+
+from portico.kit.calls.errors import AnswerInvalid, AnswerTooLarge, CallFailed, CallTimedOut, ConnectionLost, Refused
+from portico.kit.problems import BadGateway, GatewayTimeout, Problem, Unavailable
+
+_LATER = frozenset({429, 503})
+
+
+class ServiceUnavailable(Unavailable):
+    code = "service_unavailable"
+    detail = "The service '{service}' can't be reached right now. Come again in {retry_after:.0f} s."
+
+    service: str
+
+
+class ServiceFailed(BadGateway):
+    code = "service_failed"
+    detail = "The service '{service}' broke off or gave no usable answer. Whether it did what was asked is not known."
+
+    service: str
+
+
+class ServiceTimeout(GatewayTimeout):
+    code = "service_timeout"
+    detail = "The service '{service}' did not answer in time. Whether it did what was asked is not known."
+
+    service: str
+
+
+def problem_of(error: CallFailed | Refused) -> Problem:
+    """The problem that an unhandled failure of a call is to one's own caller.
+
+    A refusal that the calling code did not expect is not passed on: its 404 or 403 speaks of another resource and
+    another caller than the one who asked.
+    """
+    match error:
+        case CallTimedOut():
+            return ServiceTimeout(service=error.service)
+        case ConnectionLost() | AnswerInvalid() | AnswerTooLarge():
+            return ServiceFailed(service=error.service)
+        case Refused() if error.status not in _LATER:
+            return ServiceFailed(service=error.service)
+        case _:
+            return ServiceUnavailable(service=error.service, retry_after=error.retry_after or 1.0)
