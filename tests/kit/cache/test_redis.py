@@ -47,6 +47,15 @@ class TestRedisCache(CacheContract):
     async def pass_time(self, cache: Cache, seconds: float) -> None:
         grow_older(self.url, seconds)
 
+    async def test_a_making_that_fails_leaves_nothing_behind(self, cache: RedisCache, maker: Maker) -> None:
+        maker.error = LookupError("gone")
+        maker.may_end.set()
+        with pytest.raises(LookupError):
+            await cache.get_or_make("key", maker, 60)
+
+        with redis.Redis.from_url(self.url) as plain:
+            assert plain.keys() == []
+
     async def test_services_do_not_see_one_another(self, caches: Callable[..., RedisCache]) -> None:
         await caches("catalog:identity:").set("key", b"theirs", 60)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from portico.kit.calls.breaker import USUAL, Tripping
-from portico.kit.calls.channel import ConnectionLost, Outgoing, Unreachable
+from portico.kit.calls.channel import AnswerTooLarge, ConnectionLost, Outgoing, Unreachable
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.local import LocalChannel
 from portico.kit.calls.socket import HttpChannel
@@ -66,6 +66,23 @@ class TestLocalChannel(ChannelContract):
 
         assert (await LocalChannel({"callee": silent}).send(calling("/"))).status == 500
 
+    async def test_a_stream_that_nobody_reads_lets_others_run(self) -> None:
+        ended = False
+
+        async def careless(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal ended
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(1000):
+                await send({"type": "http.response.body", "body": b"x" * 50, "more_body": True})
+            ended = True
+
+        channel = LocalChannel({"callee": careless}, answer_limit=100)
+        with pytest.raises(AnswerTooLarge):
+            await channel.send(calling("/"))
+
+        assert not ended
+        await channel.aclose()
+
     async def test_its_breakers_can_be_seen(self, callee: Callee) -> None:
         channel = LocalChannel({"callee": callee})
         await channel.send(calling("/echo"))
@@ -101,6 +118,15 @@ class TestHttpChannel(ChannelContract):
             await channel.send(calling("/status/503"))
 
             assert channel.states("callee")[0].breaker == "open"
+
+    async def test_a_cookie_of_a_host_with_a_name_is_not_kept_either(self, callee: Callee) -> None:
+        async with served(callee) as url:
+            channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
+            await channel.send(calling("/status/200"))
+            answer = await channel.send(calling("/echo"))
+            await channel.aclose()
+
+        assert b"cookie" not in answer.body
 
     async def test_the_host_header_is_the_name_that_was_asked_for(self, callee: Callee) -> None:
         async with served(callee) as url:

@@ -142,6 +142,16 @@ class CacheContract(ABC):
 
         assert await follower == b"made 2"
 
+    async def test_one_that_waits_may_give_up_without_the_others(self, cache: Cache, maker: Maker) -> None:
+        callers = [asyncio.create_task(cache.get_or_make("key", maker, 60)) for _ in range(3)]
+        await maker.begun.wait()
+        await settled()
+        callers[1].cancel()
+        await asyncio.wait([callers[1]])
+        maker.may_end.set()
+
+        assert [await callers[0], await callers[2]] == [b"made 1", b"made 1"]
+
     async def test_what_was_deleted_while_it_was_made_is_not_kept(self, cache: Cache, maker: Maker) -> None:
         early = asyncio.create_task(cache.get_or_make("key", maker, 60))
         await maker.begun.wait()

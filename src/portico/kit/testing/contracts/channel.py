@@ -23,7 +23,7 @@ from portico.kit.calls.channel import (
     Unreachable,
 )
 
-SOON = 0.05  # seconds: the time of a call that is meant to run out
+SOON = 0.2  # seconds: the time of a call that is meant to run out, once it has reached the callee
 whoever: contextvars.ContextVar[str] = contextvars.ContextVar("whoever", default="nobody")
 
 Receive = Callable[[], Awaitable[Any]]
@@ -200,6 +200,7 @@ class ChannelContract(ABC):
 
     async def test_when_time_is_up_the_callee_is_told_and_still_commits(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
+            await channel.send(calling("/echo"))  # connects, so that the time runs out at the callee
             with pytest.raises(CallTimedOut):
                 await channel.send(calling("/slow", timeout=SOON))
             await callee.disconnected.wait()
