@@ -1,0 +1,35 @@
+import pytest
+from tests.gateway.limits.contract import FIVE, LimiterContract
+
+from portico.gateway.limits import MemoryLimiter
+from portico.kit.testing.clock import HeldClock
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+class TestMemoryLimiter(LimiterContract):
+    @pytest.fixture
+    def limiter(self, clock: HeldClock) -> MemoryLimiter:
+        return MemoryLimiter(clock)
+
+    async def test_a_flood_of_callers_does_not_fill_the_memory(self, clock: HeldClock) -> None:
+        limiter = MemoryLimiter(clock, most_keys=100)
+        for number in range(1000):
+            await limiter.take(FIVE, f"caller {number}")
+
+        (windows,) = limiter._windows.values()
+        assert len(windows.current) == 100
+        assert "caller 999" in windows.current
+
+    async def test_what_is_two_windows_old_is_let_go(self, limiter: MemoryLimiter, clock: HeldClock) -> None:
+        await limiter.take(FIVE, "ann")
+        clock.advance(60)
+        await limiter.take(FIVE, "bob")
+        clock.advance(60)
+        await limiter.take(FIVE, "cid")
+
+        (windows,) = limiter._windows.values()
+        assert (set(windows.previous), set(windows.current)) == ({"bob"}, {"cid"})

@@ -1,0 +1,24 @@
+import pytest
+
+from portico.gateway.cors import Cors
+
+
+class TestCors:
+    def test_everybody_is_refused_where_credentials_are_allowed(self) -> None:
+        with pytest.raises(ValueError, match="credentials"):
+            Cors(["*"])
+
+    def test_an_allowed_origin_may_read(self) -> None:
+        answer = Cors(["http://localhost:3000/"]).answer_fields([(b"origin", b"http://localhost:3000")])
+
+        assert (b"access-control-allow-origin", b"http://localhost:3000") in answer
+        assert (b"access-control-allow-credentials", b"true") in answer
+        assert (b"vary", b"Origin") in answer
+
+    @pytest.mark.parametrize("origin", [b"http://localhost:3001", b"http://localhost:3000.evil.example", b"null", b""])
+    def test_another_may_not(self, origin: bytes) -> None:
+        assert Cors(["http://localhost:3000"]).answer_fields([(b"origin", origin)]) == [(b"vary", b"Origin")]
+
+    def test_every_answer_varies_by_origin(self) -> None:
+        assert Cors(["http://localhost:3000"]).answer_fields([]) == [(b"vary", b"Origin")]
+        assert Cors([]).answer_fields([]) == []
