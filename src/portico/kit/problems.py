@@ -13,6 +13,9 @@ import dataclasses
 import math
 from typing import Any, ClassVar, dataclass_transform
 
+RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "headers"})
+"""The members that every problem document has; a field can't be called so."""
+
 
 @dataclass_transform(kw_only_default=True)
 class Problem(Exception):
@@ -31,6 +34,10 @@ class Problem(Exception):
         doc = cls.__doc__
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
         cls.__doc__ = doc
+        if taken := RESERVED.intersection(cls.field_names()):
+            raise TypeError(
+                f"{cls.__name__}: every problem has the member {min(taken)!r} already; name the field otherwise"
+            )
 
     def __post_init__(self) -> None:
         super().__init__(self.sentence())

@@ -1,6 +1,6 @@
 """Tables, repositories, the unit of work and the reader: what a service needs of a relational database."""
 
-from portico.kit.data.paging import InvalidCursor, Keyset, Slice
+from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
 from portico.kit.data.repository import Repository
 from portico.kit.data.table import TableRules, identifier, revision
 from portico.kit.data.types import ExactText, Instant, LongText, Payload, Sequence
@@ -19,6 +19,7 @@ __all__ = [
     "Slice",
     "TableRules",
     "UnitOfWork",
+    "Window",
     "identifier",
     "revision",
 ]

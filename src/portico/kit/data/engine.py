@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import URL, Connection, event, make_url, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "foreign_keys=ON", "cache_size=-8000")
-_STATEMENT_LIMIT = 30.0  # seconds
+_PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +32,13 @@ class Database:
 
     @classmethod
     def connect(
-        cls,
-        url: str | URL,
-        *,
-        replica: str | URL | None = None,
-        schema: str | None = None,
-        pools: PoolSizes | None = None,
+        cls, address: URL, *, replica: URL | None = None, schema: str | None = None, pools: PoolSizes | None = None
     ) -> Self:
-        """Engines for `url` (a SQLAlchemy URL with its async driver). Nothing is opened yet.
+        """Engines for `address`, which names an async driver. Nothing is opened yet.
 
-        `replica` is read from in place of `url`; `schema` is where PostgreSQL looks up and makes tables.
+        `replica` is read from in its place; `schema` is where PostgreSQL looks up and makes tables.
         """
-        address, sizes = make_url(url), pools or PoolSizes()
+        sizes = pools or PoolSizes()
         if address.get_backend_name() == "sqlite":
             return cls(_sqlite(address, "BEGIN IMMEDIATE", 1, sizes), _sqlite(address, None, 4, sizes))
         arguments = _server_arguments(address, schema)
@@ -52,7 +46,7 @@ class Database:
             address, isolation_level="READ COMMITTED", connect_args=arguments, **_pool(sizes.size, sizes)
         )
         reader = create_async_engine(
-            make_url(replica) if replica else address,
+            replica or address,
             isolation_level="AUTOCOMMIT",
             connect_args=arguments,
             pool_reset_on_return=None,  # an autocommitting connection has nothing to roll back
@@ -77,7 +71,7 @@ class Database:
 
 
 def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
-    return {"pool_size": size, "max_overflow": 0, "pool_timeout": sizes.wait}
+    return {"pool_size": size, "max_overflow": 0, "pool_timeout": sizes.wait, "hide_parameters": True}
 
 
 def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
@@ -86,7 +80,7 @@ def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
     settings = {"timezone": "UTC", "application_name": "portico"}
     if schema is not None:
         settings["search_path"] = f'"{schema}"'
-    return {"server_settings": settings, "timeout": 5, "command_timeout": _STATEMENT_LIMIT}
+    return {"server_settings": settings, "timeout": 5}
 
 
 def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> AsyncEngine:

@@ -1,5 +1,7 @@
 """What a database error means to the one who asked."""
 
+import socket
+
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -55,7 +57,7 @@ def is_duplicate(error: IntegrityError) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """The database can't be reached, is shutting down, is full or has no connection to spare."""
-    if isinstance(error, PoolTimeout | OSError):
+    if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError):
         return True
     if not isinstance(error, DBAPIError):
         return False

@@ -5,7 +5,6 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -24,17 +23,27 @@ class InvalidCursor(Unprocessable):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a list that is asked for: after `cursor`, or after `skip` rows, `limit` at most."""
+
+    skip: int = 0
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """Some rows of a list; `total` of all; `next` is the cursor of what follows, None at the end."""
+    """Some rows of a list, how many there are in `total`, and the cursors of what follows and what goes before."""
 
     rows: Sequence[T]
     total: int
-    next: str | None
+    next: str | None = None
+    previous: str | None = None
 
 
 @dataclass(frozen=True)
 class Keyset:
-    """An order that can be paged by key: columns with their direction, the last one unique.
+    """An order that can be paged by key: columns with their direction, the last one unique, none of them null.
 
     `name` stands in the cursor, so that one made for another order is refused.
     """
@@ -44,63 +53,70 @@ class Keyset:
 
     @classmethod
     def by(cls, name: str, *columns: InstrumentedAttribute[Any], descending: bool = False) -> "Keyset":
-        """All `columns` in one direction; the last must be unique, and none may be null."""
+        """All `columns` in one direction."""
         return cls(name, tuple((column, descending) for column in columns))
 
-    def ordered(self, statement: Select[Any]) -> Select[Any]:
-        """`statement` in this order."""
-        return statement.order_by(*(column.desc() if down else column.asc() for column, down in self.columns))
-
-    def after(self, statement: Select[Any], cursor: str) -> Select[Any]:
-        """Only what follows the row that `cursor` names. Raises InvalidCursor."""
-        values = self._read(cursor)
-        first, down = self.columns[0]
-        return statement.where(
-            # the plain bound on the first column is implied, and is what an index can seek to
-            first <= values[0] if down else first >= values[0],
-            or_(*(self._beyond(values, place) for place in range(len(self.columns)))),
-        )
-
-    def _beyond(self, values: list[Any], place: int) -> Any:
-        column, down = self.columns[place]
-        same = [self.columns[before][0] == values[before] for before in range(place)]
-        return and_(*same, column < values[place] if down else column > values[place])
-
-    def cursor(self, row: Any) -> str:
-        """The cursor of what follows `row`."""
-        values = [_plain(getattr(row, column.key)) for column, _ in self.columns]
-        return base64.urlsafe_b64encode(orjson.dumps([self.name, *values])).rstrip(b"=").decode()
-
-    def _read(self, cursor: str) -> list[Any]:
-        try:
-            name, *values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
-        except (ValueError, TypeError, binascii.Error) as error:
-            raise InvalidCursor from error
-        if name != self.name or len(values) != len(self.columns):
-            raise InvalidCursor
-        return [_typed(value, column) for value, (column, _) in zip(values, self.columns, strict=True)]
-
     async def page(
-        self,
-        reader: Reader,
-        statement: Select[Any],
-        *,
-        cursor: str | None,
-        skip: int,
-        limit: int,
-        total: int | None = None,
+        self, reader: Reader, statement: Select[Any], window: Window, *, total: int | None = None
     ) -> Slice[Any]:
-        """The rows of `statement` from `cursor` (or after `skip` rows), `limit` at most, and how many there are in all.
+        """The rows of `statement` in `window`; `total` spares the count where the caller knows it.
 
-        `total` spares the count where the caller knows it. Raises InvalidCursor.
+        Raises InvalidCursor.
         """
         if total is None:
             total = await count(reader, statement)
-        chosen = self.after(statement, cursor) if cursor else statement.offset(skip)
-        rows = (await reader.execute(self.ordered(chosen).limit(limit + 1))).scalars().all()
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return Slice(rows, total, self.cursor(rows[-1]) if more else None)
+        if window.cursor is None:
+            chosen, backward = self.ordered(statement).offset(window.skip), False
+        else:
+            chosen, backward = self._from(statement, window.cursor)
+        rows = list((await reader.execute(chosen.limit(window.limit + 1))).scalars())
+        more = len(rows) > window.limit
+        rows = rows[: window.limit]
+        if backward:
+            rows.reverse()
+        return Slice(
+            rows,
+            total,
+            next=self.cursor(rows[-1]) if rows and (more or backward) else None,
+            previous=self.cursor(rows[0], before=True) if rows and window.cursor and (more or not backward) else None,
+        )
+
+    def ordered(self, statement: Select[Any], *, backward: bool = False) -> Select[Any]:
+        """`statement` in this order, or in its reverse."""
+        return statement.order_by(
+            *(column.desc() if down is not backward else column.asc() for column, down in self.columns)
+        )
+
+    def cursor(self, row: Any, *, before: bool = False) -> str:
+        """The cursor of what follows `row`, or of what goes `before` it."""
+        values = [_plain(getattr(row, column.key)) for column, _ in self.columns]
+        return base64.urlsafe_b64encode(orjson.dumps([self.name, int(before), *values])).rstrip(b"=").decode()
+
+    def _from(self, statement: Select[Any], cursor: str) -> tuple[Select[Any], bool]:
+        values, backward = self._read(cursor)
+        first, down = self.columns[0]
+        beyond = statement.where(
+            # implied by what follows, and what an index can seek to
+            first <= values[0] if down is not backward else first >= values[0],
+            or_(*(self._beyond(values, place, backward=backward) for place in range(len(self.columns)))),
+        )
+        return self.ordered(beyond, backward=backward), backward
+
+    def _beyond(self, values: list[Any], place: int, *, backward: bool) -> Any:
+        column, down = self.columns[place]
+        same = [self.columns[before][0] == values[before] for before in range(place)]
+        return and_(*same, column < values[place] if down is not backward else column > values[place])
+
+    def _read(self, cursor: str) -> tuple[list[Any], bool]:
+        try:
+            name, before, *values = orjson.loads(
+                base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+            )
+        except (ValueError, TypeError, binascii.Error) as error:
+            raise InvalidCursor from error
+        if name != self.name or before not in (0, 1) or len(values) != len(self.columns):
+            raise InvalidCursor
+        return [_typed(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(before)
 
 
 async def count(reader: Reader, statement: Select[Any]) -> int:
@@ -113,9 +129,7 @@ async def count(reader: Reader, statement: Select[Any]) -> int:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    if isinstance(value, str):
-        return str(value)
-    return float(value) if isinstance(value, Decimal) else value
+    return str(value) if isinstance(value, str) else value
 
 
 def _typed(value: Any, column: InstrumentedAttribute[Any]) -> Any:

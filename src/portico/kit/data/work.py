@@ -1,8 +1,8 @@
 """The unit of work that commands are given, and the reader that queries are given."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, Token
 from datetime import datetime
 from types import TracebackType
@@ -73,14 +73,19 @@ class Reader:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["Reader"]:
         """A reader all of whose statements see one moment. Costs a transaction."""
-        level = "SERIALIZABLE" if self.database.dialect == "sqlite" else "REPEATABLE READ"
         async with self._engine().connect() as connection:
-            await connection.execution_options(isolation_level=level)
-            async with connection.begin():
-                reader = Reader(self.database, self.clock)
-                reader._session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
-                async with reader:
-                    yield reader
+            if self.database.dialect == "sqlite":
+                await connection.exec_driver_sql("BEGIN")  # the driver itself would begin at the first write only
+            else:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            reader = Reader(self.database, self.clock)
+            reader._session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
+            async with reader:
+                yield reader
+            if self.database.dialect == "sqlite":
+                await connection.exec_driver_sql("ROLLBACK")
+            else:
+                await connection.rollback()
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,6 +112,7 @@ class UnitOfWork(Reader):
         super().__init__(database, clock)
         self._now = clock.now()
         self._after_commit: list[Callable[[], Any]] = []
+        self.committing = False
         self._token: Token[UnitOfWork | None] | None = None
 
     @property
@@ -139,9 +145,10 @@ class UnitOfWork(Reader):
 
         The index decides, not a look beforehand: of two callers at once both would find the place free.
         """
+        await self.session.flush()  # what waited before has its own errors
         self.session.add(row)
         try:
-            await self.session.flush([row])
+            await self.session.flush()
         except IntegrityError as error:
             if is_duplicate(error):
                 raise taken from error
@@ -161,10 +168,11 @@ class UnitOfWork(Reader):
         self._after_commit.append(act)
 
     async def commit(self) -> None:
-        """Write what is pending and commit. Cancelling the caller does not tear a commit in half."""
+        """Write what is pending and commit. A caller that is cancelled meanwhile is so after the commit has ended."""
         if self._session is not None:
             await self._session.flush()
-            await asyncio.shield(self._session.commit())
+            self.committing = True
+            await _to_its_end(self._session.commit())
         for act in self._after_commit:
             result = act()
             if result is not None:
@@ -180,6 +188,18 @@ class UnitOfWork(Reader):
         if self._token is not None:
             in_transaction.reset(self._token)
         await super().__aexit__(kind, error, trace)
+
+
+async def _to_its_end(commit: Coroutine[Any, Any, None]) -> None:
+    """Await `commit`; a cancellation waits for its end, or the session would be closed under it."""
+    task = asyncio.ensure_future(commit)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
 
 
 @asynccontextmanager

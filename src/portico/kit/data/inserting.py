@@ -1,0 +1,23 @@
+"""INSERT that says whether the row is new, on every database."""
+
+from typing import Any
+
+from sqlalchemy import Insert, Table, insert
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from portico.kit.data.work import UnitOfWork
+
+
+async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
+    result = await work.execute(_ignoring(table, work.database.dialect).values(**values))
+    return bool(result.rowcount)  # type: ignore[attr-defined]
+
+
+def _ignoring(table: Table, dialect: str) -> Insert:
+    if dialect == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    # MySQL's ON DUPLICATE KEY reports one row for both; IGNORE also cuts values that are too long: callers bound theirs
+    return mysql.insert(table).prefix_with("IGNORE") if dialect in {"mysql", "mariadb"} else insert(table)

@@ -1,0 +1,142 @@
+"""Alembic for each service: the kit's own tables first, then the service's, each with a version table of its own."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portico.kit.data import kit_tables
+from portico.kit.data.engine import Database
+
+KIT_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 0x706F7274  # "port": the number of the advisory lock under which one process migrates
+_LOCK_WAIT = 60  # seconds
+
+
+class NotMigrated(RuntimeError):
+    """The database is not at the version that this code needs."""
+
+
+@dataclass(frozen=True)
+class History:
+    """One line of migrations: where its scripts are, the tables that they make, where it keeps its version."""
+
+    name: str
+    folder: Path
+    tables: MetaData
+
+    @property
+    def version_table(self) -> str:
+        return f"{self.name}_version"
+
+    @property
+    def scripts(self) -> ScriptDirectory:
+        return ScriptDirectory(str(self.folder), version_locations=[str(self.folder / "versions")])
+
+
+KIT_HISTORY = History("portico", KIT_MIGRATIONS, kit_tables.metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a history stands in a database: `current` is None before its first migration."""
+
+    name: str
+    current: str | None
+    head: str | None
+    pending: tuple[str, ...]
+
+    @property
+    def is_current(self) -> bool:
+        return not self.pending
+
+
+def histories(name: str, folder: Path | None, tables: MetaData) -> list[History]:
+    """The histories of the database of service `name`."""
+    return [KIT_HISTORY] if folder is None else [KIT_HISTORY, History(name, folder, tables)]
+
+
+async def upgrade(database: Database, lines: Sequence[History], target: str = "head") -> list[str]:
+    """Run what is pending, one process at a time; the revisions that were run."""
+    async with _locked(database) as connection:
+        return await connection.run_sync(lambda sync: [step for line in lines for step in _migrate(sync, line, target)])
+
+
+async def downgrade(database: Database, line: History, target: str) -> list[str]:
+    """Undo migrations of one history down to `target` ("base", "-1", a revision); the revisions that were undone."""
+    async with _locked(database) as connection:
+        return await connection.run_sync(_migrate, line, target, down=True)
+
+
+async def status(database: Database, lines: Sequence[History]) -> list[Status]:
+    """Where each history stands."""
+    async with database.writer.connect() as connection:
+        return await connection.run_sync(lambda sync: [_status(sync, line) for line in lines])
+
+
+async def require_current(database: Database, lines: Sequence[History]) -> None:
+    """Raises NotMigrated where a migration is pending."""
+    for line in await status(database, lines):
+        if not line.is_current:
+            at = line.current or "nothing"
+            raise NotMigrated(f"the tables of '{line.name}' are at {at}, and this version needs {line.head}")
+
+
+def _status(connection: Connection, line: History) -> Status:
+    current = _context(connection, line).get_current_revision()
+    scripts = line.scripts
+    pending = [script.revision for script in scripts.iterate_revisions("heads", current or "base")]
+    return Status(line.name, current, scripts.get_current_head(), tuple(reversed(pending)))
+
+
+def _context(connection: Connection, line: History, **options: Any) -> MigrationContext:
+    return MigrationContext.configure(
+        connection, opts={"version_table": line.version_table, "target_metadata": line.tables, **options}
+    )
+
+
+def _migrate(connection: Connection, line: History, target: str, *, down: bool = False) -> list[str]:
+    scripts = line.scripts
+    done: list[str] = []
+
+    def steps(current: Any, _context: MigrationContext) -> Any:
+        plan = scripts._downgrade_revs(target, current) if down else scripts._upgrade_revs(target, current)  # noqa: SLF001  what Alembic's own commands call
+        done.extend(step.revision.revision for step in plan)
+        return plan
+
+    context = _context(connection, line, fn=steps, transactional_ddl=None)
+    with Operations.context(context):
+        context.run_migrations()
+    return done
+
+
+def revisions(line: History) -> list[Script]:
+    """The migrations of a history, oldest first."""
+    return list(reversed(list(line.scripts.walk_revisions())))
+
+
+@asynccontextmanager
+async def _locked(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A connection beside which no other process migrates, in one transaction where the database can."""
+    async with database.writer.connect() as connection:
+        async with connection.begin():  # SQLite: BEGIN IMMEDIATE, which holds the file
+            if database.dialect == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
+            elif database.dialect in {"mysql", "mariadb"}:
+                await _take_named_lock(connection)
+            yield connection
+        if database.dialect in {"mysql", "mariadb"}:
+            await connection.execute(text("SELECT RELEASE_LOCK('portico.migrate')"))
+
+
+async def _take_named_lock(connection: AsyncConnection) -> None:
+    got = await connection.execute(text("SELECT GET_LOCK('portico.migrate', :wait)"), {"wait": _LOCK_WAIT})
+    if got.scalar() != 1:
+        raise NotMigrated(f"another process has been migrating for {_LOCK_WAIT} s; look at it, then try again")

@@ -1,0 +1,132 @@
+"""Making the database or schema that a service lives in, where the account may."""
+
+import asyncio
+import os
+import secrets
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from sqlalchemy import URL, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+_NO_CATALOG = "3D000"  # PostgreSQL: invalid_catalog_name
+_NO_DATABASE = 1049  # MySQL: ER_BAD_DB_ERROR
+
+
+class PlaceMissing(RuntimeError):
+    """The database or schema is not there, and the account may not make it. `statements` are what to run."""
+
+    def __init__(self, name: str, statements: list[str]) -> None:
+        super().__init__(
+            f"{name} does not exist and this account may not make it. Have an administrator run: {' '.join(statements)}"
+        )
+        self.statements = statements
+
+
+async def ensure_place(address: URL, schema: str | None) -> None:
+    """Make the database that `address` names, and the schema in it, unless they are there.
+
+    Raises:
+        PlaceMissing: they are not, and the account may not.
+    """
+    if address.get_backend_name() == "sqlite":
+        await asyncio.to_thread(_make_file, Path(str(address.database)))
+        return
+    if not await _exists(address):
+        await _make_database(address)
+    if schema is not None:
+        await _make_schema(address, schema)
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty database file in WAL mode, whole at once.
+
+    Processes that open a new file together would each switch it to WAL, which takes a lock that SQLite does not wait
+    for: all but one would be told that the database is locked.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with closing(sqlite3.connect(draft)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA user_version=0")
+    try:
+        with suppress(FileExistsError):  # another process was quicker
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+async def _exists(address: URL) -> bool:
+    try:
+        await _run(address, "SELECT 1")
+    except DBAPIError as error:
+        if _names_no_database(error):
+            return False
+        raise
+    return True
+
+
+async def _make_database(address: URL) -> None:
+    name = address.database or ""
+    if address.get_backend_name() == "postgresql":
+        elsewhere, statements = address.set(database="postgres"), [f'CREATE DATABASE "{name}"']
+    else:
+        elsewhere = address.set(database="")
+        statements = [f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"]
+    try:
+        await _run(elsewhere, *statements)
+    except DBAPIError as error:
+        if await _exists(address):
+            return  # another process was quicker
+        user = address.username or "the_account"
+        grants = (
+            f'GRANT ALL ON DATABASE "{name}" TO "{user}";'
+            if address.get_backend_name() == "postgresql"
+            else f"GRANT ALL ON `{name}`.* TO '{user}'@'%';"
+        )
+        raise PlaceMissing(f"database {name}", [f"{statements[0]};", grants]) from error
+
+
+async def _make_schema(address: URL, schema: str) -> None:
+    statement = f'CREATE SCHEMA IF NOT EXISTS "{schema}"'
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            known = await connection.execute(
+                text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"), {"name": schema}
+            )
+            if known.scalar() is None:
+                await _create(connection, statement, schema, address.username or "the_account")
+    finally:
+        await engine.dispose()
+
+
+async def _create(connection: AsyncConnection, statement: str, schema: str, user: str) -> None:
+    try:
+        await connection.execute(text(statement))
+    except DBAPIError as error:
+        statements = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{user}";']
+        raise PlaceMissing(f"schema {schema}", statements) from error
+
+
+async def _run(address: URL, *statements: str) -> None:
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=_patience(address))
+    try:
+        async with engine.connect() as connection:
+            for statement in statements:
+                await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
+
+
+def _patience(address: URL) -> dict[str, int]:
+    return {"timeout": 5} if address.get_backend_name() == "postgresql" else {"connect_timeout": 5}
+
+
+def _names_no_database(error: DBAPIError) -> bool:
+    arguments = getattr(error.orig, "args", ())
+    return getattr(error.orig, "sqlstate", None) == _NO_CATALOG or arguments[:1] == (_NO_DATABASE,)

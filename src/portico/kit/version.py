@@ -1,0 +1,4 @@
+from importlib.metadata import version
+
+VERSION = version("portico")
+"""Of the installed package."""
