@@ -1,0 +1,67 @@
+"""Conditional requests (RFC 9110 section 13): two editors can't overwrite one another, and what is known is not sent."""
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, Request
+
+from portico.kit.problems import PreconditionFailed
+
+
+class Revised(Protocol):
+    """A row that counts its changes."""
+
+    revision: Any
+
+
+class Conditional:
+    """What the caller says it has seen (`If-Match`, `If-None-Match`), and the tag of what it gets."""
+
+    def __init__(self, if_match: str | None, if_none_match: str | None) -> None:
+        self._if_match = if_match
+        self._if_none_match = if_none_match
+        self._tagged: Revised | None = None
+
+    def require(self, row: Revised) -> None:
+        """Raises PreconditionFailed where `If-Match` names another revision of `row` than this one.
+
+        Ask with the row locked, or the answer is old when it comes.
+        """
+        if self._if_match is None or self._if_match.strip() == "*":
+            return
+        if entity_tag(row) not in _tags(self._if_match):
+            raise PreconditionFailed
+
+    def tag(self, row: Revised) -> None:
+        """Send `row`'s revision, as it is after the commit, as the answer's ETag."""
+        self._tagged = row
+
+    @property
+    def etag(self) -> str | None:
+        return None if self._tagged is None else entity_tag(self._tagged)
+
+    def is_fresh(self) -> bool:
+        """Whether the caller has this very revision (304)."""
+        if self._if_none_match is None or self._tagged is None:
+            return False
+        tags = {tag.removeprefix("W/") for tag in _tags(self._if_none_match)}
+        return "*" in tags or entity_tag(self._tagged) in tags
+
+
+def entity_tag(row: Revised) -> str:
+    """The strong entity tag of a row."""
+    return f'"{row.revision}"'
+
+
+def _tags(header: str) -> set[str]:
+    return {tag.strip() for tag in header.split(",")}
+
+
+async def _conditional(request: Request) -> Conditional:
+    headers = request.headers
+    conditional = Conditional(headers.get("if-match"), headers.get("if-none-match"))
+    request.scope["portico.conditional"] = conditional
+    return conditional
+
+
+Conditions = Annotated[Conditional, Depends(_conditional)]
+"""The caller's conditions on the resource that the endpoint reads or changes."""

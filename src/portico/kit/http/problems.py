@@ -1,0 +1,106 @@
+"""Problems as `application/problem+json` (RFC 9457)."""
+
+from typing import Any, get_type_hints
+
+import orjson
+from pydantic import ConfigDict, create_model
+from pydantic.alias_generators import to_camel
+from pydantic_core import to_jsonable_python
+from starlette.responses import Response
+
+from portico.kit.http.schema import Case, Schema
+from portico.kit.problems import Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class FieldError(Schema):
+    """One thing wrong with a request: where, what, and its type as a word."""
+
+    location: list[int | str]
+    message: str
+    type: str
+
+
+class ProblemRead(Schema):
+    """What every refusal looks like; each kind may add members of its own (RFC 9457 section 3.2)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+
+
+class InvalidRead(ProblemRead):
+    """A refusal that names what is wrong with each field."""
+
+    errors: list[FieldError] | None = None
+
+
+def problem_document(
+    problem: Problem,
+    *,
+    instance: str,
+    request_id: str,
+    case: Case = "snake",
+    errors: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The members of the problem document, in the system's spelling."""
+    document: dict[str, Any] = {
+        "type": f"urn:portico:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.sentence(),
+        "instance": instance,
+        "code": problem.code,
+        "request_id": request_id,
+        **problem.data(),
+    }
+    if errors is not None:
+        document["errors"] = errors
+    plain: dict[str, Any] = to_jsonable_python(document)
+    return {to_camel(key): value for key, value in plain.items()} if case == "camel" else plain
+
+
+def problem_bytes(
+    problem: Problem,
+    *,
+    instance: str,
+    request_id: str,
+    case: Case = "snake",
+    errors: list[dict[str, Any]] | None = None,
+) -> bytes:
+    """The problem document as JSON."""
+    return orjson.dumps(problem_document(problem, instance=instance, request_id=request_id, case=case, errors=errors))
+
+
+def problem_response(
+    problem: Problem,
+    *,
+    instance: str,
+    request_id: str,
+    case: Case = "snake",
+    errors: list[dict[str, Any]] | None = None,
+) -> Response:
+    """The problem as an answer, with its headers."""
+    body = problem_bytes(problem, instance=instance, request_id=request_id, case=case, errors=errors)
+    return Response(body, problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
+
+
+def problem_shape(kind: type[Problem]) -> type[Schema]:
+    """The shape of this kind of problem for the OpenAPI document: the common members and its own."""
+    if (known := _SHAPES.get(kind)) is not None:
+        return known
+    base: type[Schema] = InvalidRead if kind.status == 422 else ProblemRead  # noqa: PLR2004
+    hints = get_type_hints(kind)
+    fields: dict[str, Any] = {name: (hints[name], ...) for name in kind.field_names()}
+    shape = create_model(kind.__name__, __base__=base, __doc__=kind.detail, **fields) if fields else base
+    return _SHAPES.setdefault(kind, shape)
+
+
+_SHAPES: dict[type[Problem], type[Schema]] = {}

@@ -1,0 +1,169 @@
+"""Routes as data. The host builds each system's routes from them; nothing of FastAPI is made at import."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, get_type_hints
+
+from fastapi.params import Depends
+
+from portico.kit.auth.access import Access, access_of
+from portico.kit.problems import Problem
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+
+
+@dataclass(frozen=True)
+class Route:
+    """One endpoint as it was declared."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    status_code: int
+    errors: tuple[type[Problem], ...]
+    tags: tuple[str, ...]
+    access: Access
+    rate: str | None
+    timeout: float | None
+    body_limit: int | None
+    stores_answer: bool
+    accepts_forms: bool
+    prefixed: bool
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Router:
+    """A set of routes under one prefix: `Router(prefix="/loans", tags=["loans"])`.
+
+    `prefixed=False` keeps a system's own prefix (`/api`) away: for `/.well-known/…` and the like.
+    """
+
+    def __init__(self, prefix: str = "", tags: Sequence[str] = (), *, prefixed: bool = True) -> None:
+        self.prefix = prefix
+        self.tags = tuple(tags)
+        self.prefixed = prefixed
+        self.routes: list[Route] = []
+
+    def get(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Declare a GET. For `options` see `route`."""
+        return self.route("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Declare a POST. For `options` see `route`."""
+        return self.route("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Declare a PUT. For `options` see `route`."""
+        return self.route("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Declare a PATCH. For `options` see `route`."""
+        return self.route("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
+        """Declare a DELETE. For `options` see `route`."""
+        return self.route("DELETE", path, **options)
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        *,
+        status_code: int = 200,
+        errors: Sequence[type[Problem]] = (),
+        rate: str | None = None,
+        timeout: float | None = None,
+        body_limit: int | None = None,
+        stores_answer: bool = True,
+        accepts_forms: bool = False,
+        **extra: Any,
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare an endpoint.
+
+        Args:
+            method: the HTTP method.
+            path: below the router's prefix, with `{parameters}`.
+            status_code: of the answer when all goes well.
+            errors: the problems that it may raise; they are documented.
+            rate: the name of a tighter rate limit at the gateway ("sign_in").
+            timeout: seconds it may take, where the service's own limit does not fit.
+            body_limit: bytes of body, likewise.
+            stores_answer: whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
+            accepts_forms: whether the same members may come as a form.
+            extra: what FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
+        """
+
+        def declare(endpoint: Endpoint) -> Endpoint:
+            self.routes.append(
+                Route(
+                    method=method,
+                    path=self.prefix + path,
+                    endpoint=endpoint,
+                    status_code=status_code,
+                    errors=tuple(errors),
+                    tags=self.tags,
+                    access=access_of_endpoint(endpoint),
+                    rate=rate,
+                    timeout=timeout,
+                    body_limit=body_limit,
+                    stores_answer=stores_answer,
+                    accepts_forms=accepts_forms,
+                    prefixed=self.prefixed,
+                    extra=extra,
+                )
+            )
+            return endpoint
+
+        return declare
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDeclaration:
+    """What the gateway may know of a route. `path` has its prefix; `timeout` is in seconds."""
+
+    method: str
+    path: str
+    access: Access
+    rate: str | None
+    timeout: float | None
+    body_limit: int | None
+
+    @property
+    def safe(self) -> bool:
+        """Whether asking twice changes nothing (RFC 9110 section 9.2.1)."""
+        return self.method in SAFE_METHODS
+
+
+def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDeclaration]:
+    """The routes of a service as `prefix` of its system places them."""
+    return [
+        RouteDeclaration(
+            method=route.method,
+            path=(prefix if route.prefixed else "") + route.path,
+            access=route.access,
+            rate=route.rate,
+            timeout=route.timeout,
+            body_limit=route.body_limit,
+        )
+        for router in routers
+        for route in router.routes
+    ]
+
+
+def access_of_endpoint(endpoint: Callable[..., Any]) -> Access:
+    """Who may call `endpoint`, read from its signature; public where it asks for no caller."""
+    found = Access("public")
+    for hint in _hints(endpoint).values():
+        for mark in getattr(hint, "__metadata__", ()):
+            if isinstance(mark, Depends) and mark.dependency is not None:
+                found = found.narrowed(access_of(mark.dependency))
+    return found
+
+
+def _hints(endpoint: Callable[..., Any]) -> dict[str, Any]:
+    hints = get_type_hints(inspect.unwrap(endpoint), include_extras=True)
+    hints.pop("return", None)
+    return hints

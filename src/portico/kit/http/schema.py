@@ -1,0 +1,124 @@
+"""JSON shapes. Python and events speak snake_case; a system's face may speak camelCase.
+
+A shape knows both spellings of each field and takes either; which one goes out is the route's choice
+(`response_model_by_alias`), since one service may serve two systems in one process.
+"""
+
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+Case = Literal["snake", "camel"]
+
+openapi_case: ContextVar[Case] = ContextVar("openapi_case", default="snake")
+"""How the OpenAPI document that is being made spells its fields."""
+
+
+class Schema(BaseModel):
+    """A body in or out: strict types, no unknown fields, snake_case or camelCase alike."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        loc_by_alias=False,
+        extra="forbid",
+        strict=True,
+        from_attributes=True,
+    )
+
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """The shape of a row or another object, by its attributes."""
+        return cls.model_validate(source)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        document = handler(schema)
+        if openapi_case.get() == "snake":
+            _respell(handler.resolve_ref_schema(document), cls)
+        return document
+
+
+def _respell(document: JsonSchemaValue, model: type[BaseModel]) -> None:
+    fields: dict[str, Any] = {**model.model_fields, **model.model_computed_fields}
+    names = {field.alias: name for name, field in fields.items()}
+    if "properties" in document:
+        document["properties"] = {names.get(key, key): value for key, value in document["properties"].items()}
+    if "required" in document:
+        document["required"] = [names.get(key, key) for key in document["required"]]
+
+
+def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError("a time needs a zone: 2026-01-31T12:00:00Z")
+    return value.astimezone(UTC)
+
+
+def rfc3339(value: datetime) -> str:
+    """`value` as RFC 3339 in UTC: 2026-01-31T12:00:00.000001Z."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text_only(value: Any) -> Any:
+    if (isinstance(value, str) and "T" in value.upper()) or isinstance(value, datetime):
+        return value  # pydantic alone would take 5 and "5" for seconds since 1970
+    raise ValueError("Input should be a time such as 2026-01-31T12:00:00Z")
+
+
+Moment = Annotated[
+    datetime,
+    Field(strict=False),
+    BeforeValidator(_text_only),
+    AfterValidator(_in_utc),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A time as RFC 3339. Naive ones are refused; what goes out ends in Z."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+"""One line of text: a name, a title."""
+
+
+def spelled(document: dict[str, Any], case: Case) -> dict[str, Any]:
+    """A document made without a schema, its own keys in the system's spelling; what is below them stays as it is."""
+    return {to_camel(key): value for key, value in document.items()} if case == "camel" else document
+
+
+def caller_spelling(location: tuple[int | str, ...], sent: Any, case: Case) -> list[int | str]:
+    """Where an error is, in the spelling that the caller used; in the system's where the field is missing."""
+    spelled: list[int | str] = []
+    node = sent
+    for part in location:
+        if isinstance(part, str) and isinstance(node, dict) and part not in node:
+            camel = to_camel(part)
+            if camel in node or case == "camel":
+                spelled.append(camel)
+                node = node.get(camel)
+                continue
+        spelled.append(part)
+        node = _step(node, part)
+    return spelled
+
+
+def _step(node: Any, part: int | str) -> Any:
+    if isinstance(node, dict):
+        return node.get(part, node)
+    if isinstance(node, list) and isinstance(part, int) and part < len(node):
+        return node[part]
+    return node
