@@ -1,0 +1,214 @@
+"""The host: gives services their resources, and runs one or many of them in this process.
+
+Nothing lives before `async with Host(…)`; what lives then dies in reverse order.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, suppress
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from starlette.types import ASGIApp
+
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.cache.base import Cache
+from portico.kit.cache.opening import open_cache
+from portico.kit.calls.channel import Channel, Outgoing
+from portico.kit.calls.directory import Directory
+from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.calls.local import LocalChannel
+from portico.kit.calls.mixed import MixedChannel
+from portico.kit.calls.retrying import Retrying
+from portico.kit.calls.socket import HttpChannel
+from portico.kit.clock import Clock
+from portico.kit.data.engine import Database, PoolSizes
+from portico.kit.data.migrating import histories, require_current, upgrade
+from portico.kit.data.places import ensure_place
+from portico.kit.environment import Environment
+from portico.kit.http.app import build_app
+from portico.kit.jobs import JobRunner
+from portico.kit.running import Running, layout_of
+from portico.kit.settings import Settings, database_for, replica_for, secrets_for
+from portico.kit.system import Placement, System
+from portico.kit.telemetry.health import PROBE_LIMIT, Health
+from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
+from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.traces import Tracing
+from portico.kit.version import VERSION
+
+logger = get_logger(__name__)
+
+Migrating = Literal["upgrade", "require"]
+VerifierOf = Callable[[Running], TokenVerifier]
+
+
+class NeighbourDown(RuntimeError):
+    """A service that this one calls says that it is not ready."""
+
+
+class Host:
+    """Services of `system` running in this process: `async with Host(system, …) as host: host.apps["loans"]`.
+
+    Args:
+        system: the system.
+        environment: where settings are read from, the kit's and each service's own.
+        verifier_of: makes the verifier of a service that does not bring its own.
+        only: names of the services to run; all by default.
+        migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
+        clock: the time.
+        logs: where the line of each request goes; none are written without.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        environment: Environment,
+        *,
+        verifier_of: VerifierOf,
+        only: Iterable[str] | None = None,
+        migrating: Migrating = "upgrade",
+        clock: Clock | None = None,
+        logs: Logs | None = None,
+    ) -> None:
+        names = None if only is None else set(only)
+        self.system = system
+        self.placements = [each for each in system.placements if names is None or each.name in names]
+        self.running: dict[str, Running] = {}
+        self.apps: dict[str, ASGIApp] = {}
+        self.environment = environment
+        self.settings = environment.read(Settings)
+        self._verifier_of = verifier_of
+        self._migrating: Migrating = migrating
+        self._clock = clock or Clock()
+        self._logs = logs
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.channel = self._open_channel()
+            for placement in self.placements:
+                await self._open(placement)
+            for running in self.running.values():
+                self._keep(running.verifier.run(), f"verifier of {running.name}")
+                self._keep(JobRunner(running).run(), f"jobs of {running.name}")
+                self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _open(self, placement: Placement) -> None:
+        database = await self._database(placement)
+        own = placement.service.settings
+        running = Running(
+            service=placement.service,
+            name=placement.name,
+            system=self.system,
+            settings=self.settings,
+            own_settings=None if own is None else self.environment.read(own),
+            secrets=secrets_for(self.settings, needs=placement.service.secrets),
+            clock=self._clock,
+            database=database,
+            cache=self._cache(placement.name),
+            channel=self.channel,
+            identity=self._identity(placement),
+            health=Health(placement.name, VERSION),
+            metrics=Metrics(placement.name, VERSION),
+            tracing=self._tracing(placement.name),
+            request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
+        )
+        running.health.add("database", database.check, critical=True)
+        self._stack.push_async_callback(running.health.aclose)
+        for name in placement.service.calls:
+            self._watch(running, name)
+        self.running[placement.name] = running
+        running.verifier = (placement.service.verifier or self._verifier_of)(running)
+        for kind, open_resource in placement.service.resources.items():
+            running.provided[kind] = await self._stack.enter_async_context(open_resource(running))
+        self.apps[placement.name] = build_app(running)
+
+    async def _database(self, placement: Placement) -> Database:
+        place = database_for(self.settings, placement.name)
+        replica = replica_for(self.settings, placement.name)
+        await ensure_place(place.url, place.schema)
+        database = Database.connect(
+            place.url,
+            replica=replica.url if replica else None,
+            schema=place.schema,
+            pools=PoolSizes(self.settings.database_pool_size, self.settings.database_pool_timeout),
+        )
+        self._stack.push_async_callback(database.aclose)
+        lines = histories(placement.name, placement.service.migrations, placement.service.tables)
+        if place.embedded or self._migrating == "upgrade":
+            await upgrade(database, lines)
+        else:
+            await require_current(database, lines)
+        return database
+
+    def _open_channel(self) -> Channel:
+        local = LocalChannel(self.apps)
+        remote = HttpChannel(Directory({each.name: self.address_of(each) for each in self.system.placements}))
+        self._stack.push_async_callback(remote.aclose)
+        self._stack.push_async_callback(local.aclose, self.settings.grace_period)
+        return Retrying(MixedChannel(self.apps, local, remote))
+
+    def _identity(self, placement: Placement) -> ServiceIdentity:
+        secret = secrets_for(self.settings, needs=["service_secret"]).service_secret
+        identity = ServiceIdentity(
+            self.channel, name=placement.name, secret=secret.get_secret_value(), layout=layout_of(self.system)
+        )
+        self._stack.push_async_callback(identity.aclose)
+        return identity
+
+    def _watch(self, running: Running, name: str) -> None:
+        """Have `/health` of `running` name the service `name` that it calls, with its address and state."""
+        placement = self.system.placement(name)
+
+        async def probe() -> None:
+            asking = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=PROBE_LIMIT)
+            if (await self.channel.send(asking)).status != HTTPStatus.OK:
+                raise NeighbourDown(f"{placement.name} is not ready")
+
+        running.health.add_neighbour(placement.name, self.address_of(placement), probe)
+
+    def address_of(self, placement: Placement) -> str:
+        """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
+        given = self.settings.service_urls.get(placement.name)
+        return ",".join(given) if given else f"http://{self.settings.host}:{placement.port}"
+
+    def _tracing(self, name: str) -> Tracing:
+        endpoint = self.settings.otel_exporter_otlp_endpoint
+        if endpoint is None:
+            return Tracing.off()
+        tracing = Tracing.to_otlp(endpoint, service=name, version=VERSION, ratio=self.settings.otel_traces_sampler_arg)
+        self._stack.push_async_callback(tracing.aclose)
+        return tracing
+
+    def _cache(self, name: str) -> Cache:
+        cache = open_cache(self.settings, f"{self.system.name}:{name}:", self._clock)
+        self._stack.push_async_callback(cache.aclose)
+        return cache
+
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` until the host ends; its failure is logged, and ends nothing else."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_report)
+        self._stack.push_async_callback(_end, task)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await asyncio.wait([task])
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("background work ended", work=task.get_name(), exc_info=error)

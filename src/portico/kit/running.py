@@ -1,0 +1,140 @@
+"""A service as it runs in this process: what was declared, and the resources that the host gave it."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, cast
+
+from fastapi import Depends, Request
+
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.cache.base import Cache
+from portico.kit.calls.channel import Channel
+from portico.kit.calls.client import Calls, Identity, Layout
+from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.clock import Clock
+from portico.kit.data.engine import Database
+from portico.kit.data.work import Reader, UnitOfWork, unit_of_work
+from portico.kit.http.schema import Case
+from portico.kit.service import Service
+from portico.kit.settings import Secrets, ServiceSettings, Settings
+from portico.kit.system import System
+from portico.kit.telemetry.health import Health
+from portico.kit.telemetry.logs import RequestLog
+from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.traces import Tracing
+
+T = TypeVar("T")
+
+
+class NotDeclared(LookupError):
+    """Something was asked for that the service does not declare."""
+
+
+@dataclass(eq=False)
+class Running:
+    """One service in this process. `name` is what its system calls it."""
+
+    service: Service
+    name: str
+    system: System
+    settings: Settings
+    own_settings: ServiceSettings | None
+    secrets: Secrets
+    clock: Clock
+    database: Database
+    cache: Cache
+    channel: Channel
+    identity: ServiceIdentity
+    health: Health
+    metrics: Metrics
+    tracing: Tracing
+    request_log: RequestLog | None
+    keys_in_flight: set[str] = field(default_factory=set)
+    provided: dict[type[Any], object] = field(default_factory=dict)
+    _verifier: TokenVerifier | None = None
+
+    @property
+    def case(self) -> Case:
+        return self.system.case
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        if self._verifier is None:
+            raise NotDeclared(f"{self.name} was not given a verifier yet")
+        return self._verifier
+
+    @verifier.setter
+    def verifier(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work of its own, committed at the block's end."""
+        return unit_of_work(self.database, self.clock)
+
+    def reader(self) -> Reader:
+        """A reader of its own, to be used in `async with`."""
+        return Reader(self.database, self.clock)
+
+    def calls_for_itself(self, *, deadline: float | None = None) -> Calls:
+        """Calls to other services by this one's own token, until `deadline` (the event loop's time)."""
+        return Calls(self.channel, identity=self.identity, deadline=deadline, layout=layout_of(self.system))
+
+    def calls_unsigned(self, *, deadline: float | None = None) -> Calls:
+        """Calls that say nothing of who calls, for what is public."""
+        return Calls(self.channel, deadline=deadline, layout=layout_of(self.system))
+
+    def provides(self, kind: type[T]) -> T:
+        """The resource of this kind. Raises NotDeclared."""
+        if kind not in self.provided:
+            raise NotDeclared(f"{self.service.name} declares no resource {kind.__name__}")
+        return cast("T", self.provided[kind])
+
+    def settings_of(self, kind: type[T]) -> T:
+        """The service's own settings. Raises NotDeclared."""
+        if not isinstance(self.own_settings, kind):
+            raise NotDeclared(f"{self.service.name} declares no settings {kind.__name__}")
+        return self.own_settings
+
+
+def layout_of(system: System) -> Layout:
+    """How this system's paths and names look to a caller."""
+    return Layout(system.prefix, {service.name: name for service, name in system.names.items()})
+
+
+async def _running(request: Request) -> Running:
+    running: Running = request.scope["portico.running"]
+    return running
+
+
+Here = Annotated[Running, Depends(_running)]
+"""The running service, in an endpoint: for transactions of its own, its settings, its neighbours."""
+
+
+async def _calls(request: Request) -> Calls:
+    running: Running = request.scope["portico.running"]
+    authorization = request.headers.get("authorization", "")
+    token: Identity = authorization.partition(" ")[2] or None
+    return Calls(
+        running.channel,
+        identity=token,
+        request_id=request.scope["portico.request_id"],
+        traceparent=str(request.scope["portico.span"].context),
+        deadline=request.scope["portico.deadline"],
+        layout=layout_of(running.system),
+    )
+
+
+OnBehalf = Annotated[Calls, Depends(_calls)]
+"""Calls to other services on behalf of whoever made the request: by the caller's token, within its deadline."""
+
+
+def provided(kind: type[Any]) -> Any:
+    """Ask for a resource of the service.
+
+    Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
+    """
+
+    async def resource(request: Request) -> Any:
+        return request.scope["portico.running"].provides(kind)
+
+    return Depends(resource)

@@ -1,0 +1,177 @@
+"""One service, running for a test: `async with running(loans, databases) as loans: await loans.as_user().get("/loans")`.
+
+Requests go through the service's whole face, as over a socket; tokens are made by an issuer of the test's own; the
+clock stands still until the test moves it.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+
+from portico.kit.auth.tokens import TokenFormat
+from portico.kit.auth.verification import KeyVerifier
+from portico.kit.calls.channel import Channel, Outgoing
+from portico.kit.calls.local import LocalChannel
+from portico.kit.environment import Environment
+from portico.kit.host import Host
+from portico.kit.running import Running
+from portico.kit.service import Service
+from portico.kit.system import System
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.issuer import Issuer
+
+PATIENCE = 20.0  # seconds that a test waits for an answer before it fails
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. Header names are in lower case; of several with one name the last is kept."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who calls one service, with or without a token."""
+
+    channel: Channel
+    service: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request: `json` as the body, or `content` as it is; `path` may carry a query."""
+        path, _, query = path.partition("?")
+        body = content if content is not None else b"" if json is None else orjson.dumps(json)
+        sent = {**self.headers, **(headers or {})}
+        if json is not None:
+            sent.setdefault("content-type", "application/json")
+        outgoing = Outgoing(
+            service=self.service,
+            method=method,
+            path=path,
+            query=(urlencode(params) if params else query).encode(),
+            headers=[(name.lower().encode(), value.encode()) for name, value in sent.items()],
+            body=body,
+            timeout=PATIENCE,
+        )
+        answer = await self.channel.send(outgoing)
+        received = {name.decode().lower(): value.decode("latin-1") for name, value in answer.headers}
+        return Answer(answer.status, received, answer.body)
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Answer:
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> Answer:
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Any) -> Answer:
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Answer:
+        return await self.request("DELETE", path, **options)
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A service under test, and what the test holds of it."""
+
+    running: Running
+    issuer: Issuer
+    clock: HeldClock
+    channel: LocalChannel
+
+    @property
+    def anonymous(self) -> Caller:
+        """Somebody without a token."""
+        return Caller(self.channel, self.running.name)
+
+    def as_user(self, *permissions: str, subject: str | None = None) -> Caller:
+        """A user with these permissions; a new one unless `subject` names it."""
+        return self.bearing(self.issuer.token(subject, permissions=permissions))
+
+    def as_service(self, name: str, *permissions: str) -> Caller:
+        """Another service, by its own token."""
+        return self.bearing(self.issuer.token(f"service:{name}", permissions=permissions))
+
+    def bearing(self, token: str) -> Caller:
+        """Somebody who sends this token."""
+        return Caller(self.channel, self.running.name, {"authorization": f"Bearer {token}"})
+
+    async def given(self, *rows: Any) -> Any:
+        """Have these rows in the database; the first is given back."""
+        async with self.running.transaction() as work:
+            work.add_all(rows)
+        return rows[0]
+
+
+def system_of(*services: Service, **options: Any) -> System:
+    """A system of these services for a test, on ports that nobody listens on."""
+    return System("catalog", "A system for a test", gateway=1, services=dict.fromkeys(services, 1), **options)
+
+
+def _settings(databases: Databases) -> dict[str, str]:
+    return {
+        "DATABASE_URL": databases.per_service(),
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "SERVICE_SECRET": secrets.token_urlsafe(48),
+    }
+
+
+@asynccontextmanager
+async def running(
+    service: Service,
+    databases: Databases,
+    *,
+    variables: Mapping[str, str] | None = None,
+    system: System | None = None,
+    clock: HeldClock | None = None,
+) -> AsyncIterator[RunningService]:
+    """`service` on a database of its own, its tables made.
+
+    Args:
+        service: what to run, alone.
+        databases: where its database is made; from the fixture of that name.
+        variables: settings, by the names of their environment variables.
+        system: what it belongs to; a system of just this service by default.
+        clock: the time; a fresh one that stands still by default.
+    """
+    held = clock or HeldClock()
+    whole = system or system_of(service)
+    form = TokenFormat(issuer="portico", audience=whole.name)
+    issuer = Issuer(held, form)
+    environment = Environment({**_settings(databases), **(variables or {})})
+    host = Host(
+        whole,
+        environment,
+        verifier_of=lambda _running: KeyVerifier(issuer, form, held),
+        only=[whole.name_of(service)],
+        clock=held,
+    )
+    async with host:
+        channel = LocalChannel(host.apps)
+        yield RunningService(host.running[whole.name_of(service)], issuer, held, channel)
+        await channel.aclose()

@@ -1,0 +1,15 @@
+"""Loans: who has which book, and until when. The service that the kit's own tests run."""
+
+from tests.examples.loans import endpoints, models
+from tests.examples.loans.settings import LoansSettings
+
+from portico.kit.service import Service
+
+service = Service(
+    name="loans",
+    summary="Who has which book, and until when",
+    module=__name__,
+    routers=[endpoints.router, endpoints.books],
+    tables=models.Table.metadata,
+    settings=LoansSettings,
+)

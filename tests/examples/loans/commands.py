@@ -1,0 +1,25 @@
+from tests.examples.loans.errors import TitleTaken, TooManyLoans
+from tests.examples.loans.ids import BookId
+from tests.examples.loans.models import Book, Loan
+from tests.examples.loans.repository import Books, Loans, lock_shelf
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data import UnitOfWork
+
+
+async def add_book(work: UnitOfWork, title: str) -> Book:
+    """Raises TitleTaken."""
+    book = Book(title=title)
+    await work.insert(book, taken=TitleTaken(book_title=title))
+    return book
+
+
+async def lend_book(work: UnitOfWork, book_id: BookId, *, reader_id: UserId, allowed: int) -> Loan:
+    """Lend `book_id` for a fortnight. Raises BookNotFound, BookAlreadyLent, TooManyLoans."""
+    await lock_shelf(work, reader_id)
+    if await Loans(work).of_reader(reader_id) >= allowed:
+        raise TooManyLoans(allowed=allowed)
+    book = await Books(work).get(book_id, lock=True)
+    loan = book.lend_to(reader_id, now=work.now)
+    work.add(loan)
+    return loan

@@ -1,0 +1,82 @@
+from typing import Annotated, Literal
+
+from fastapi import Query
+from tests.examples.loans import commands
+from tests.examples.loans.errors import BookAlreadyLent, BookNotFound, LoanNotFound, TitleTaken, TooManyLoans
+from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.repository import BY_TITLE, NEWEST, Books, Loans
+from tests.examples.loans.schemas import BookCreate, BookRead, LoanCreate, LoanRead
+from tests.examples.loans.settings import LoansSettings
+
+from portico.kit.auth.access import AnyCaller, FromService, SignedIn, permitted
+from portico.kit.auth.principal import Principal
+from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.conditional import Conditions
+from portico.kit.http.paging import Page
+from portico.kit.http.router import Router
+from portico.kit.running import Here
+
+router = Router(prefix="/loans", tags=["loans"])
+books = Router(prefix="/books", tags=["books"])
+
+Librarian = Annotated[Principal, permitted("books:write")]
+
+
+@router.post("", status_code=201, errors=[BookNotFound, BookAlreadyLent, TooManyLoans])
+async def lend_book(draft: LoanCreate, caller: SignedIn, work: Work, here: Here) -> LoanRead:
+    """Lend a book to the caller for a fortnight."""
+    allowed = here.settings_of(LoansSettings).loans_per_reader
+    loan = await commands.lend_book(work, draft.book_id, reader_id=caller.user_id, allowed=allowed)
+    return LoanRead.of(loan)
+
+
+@router.get("/{loan_id}", errors=[LoanNotFound])
+async def read_loan(loan_id: LoanId, caller: SignedIn, reads: Reads) -> LoanRead:
+    """Read a loan."""
+    return LoanRead.of(await Loans(reads).get(loan_id))
+
+
+@router.delete("/{loan_id}", status_code=204, errors=[LoanNotFound])
+async def end_loan(loan_id: LoanId, caller: FromService, work: Work) -> None:
+    """End a loan, for other services."""
+    await work.delete(await Loans(work).get(loan_id, lock=True))
+
+
+@books.post("", status_code=201, errors=[TitleTaken])
+async def add_book(draft: BookCreate, caller: Librarian, work: Work, conditions: Conditions) -> BookRead:
+    """Add a book."""
+    book = await commands.add_book(work, draft.title)
+    conditions.tag(book)
+    return BookRead.of(book)
+
+
+@books.get("")
+async def list_books(page: Page, reads: Reads, sort_by: Literal["newest", "title"] = "newest") -> list[BookRead]:
+    """List the books."""
+    return page.of(BookRead, await Books(reads).page(BY_TITLE if sort_by == "title" else NEWEST, page.window))
+
+
+@books.get("/greeting")
+async def greet(caller: AnyCaller, page_size: Annotated[int, Query(ge=1)] = 1) -> dict[str, str | int]:
+    """Greet whoever comes."""
+    return {"greeting": "hello" if caller is None else f"hello {caller.subject}", "page_size": page_size}
+
+
+@books.get("/{book_id}", errors=[BookNotFound])
+async def read_book(book_id: BookId, reads: Reads, conditions: Conditions) -> BookRead:
+    """Read a book."""
+    book = await Books(reads).get(book_id)
+    conditions.tag(book)
+    return BookRead.of(book)
+
+
+@books.put("/{book_id}", errors=[BookNotFound])
+async def rename_book(
+    book_id: BookId, draft: BookCreate, caller: Librarian, work: Work, conditions: Conditions
+) -> BookRead:
+    """Give a book another title."""
+    book = await Books(work).get(book_id, lock=True)
+    conditions.require(book)
+    book.title = draft.title
+    conditions.tag(book)
+    return BookRead.of(book)

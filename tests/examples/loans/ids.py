@@ -1,0 +1,9 @@
+from portico.kit.ids import Identifier
+
+
+class BookId(Identifier, prefix="book"):
+    """A book."""
+
+
+class LoanId(Identifier, prefix="loan"):
+    """A book in a reader's hands."""

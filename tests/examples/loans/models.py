@@ -1,0 +1,48 @@
+from datetime import datetime, timedelta
+
+from sqlalchemy import UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from tests.examples.loans.errors import BookAlreadyLent
+from tests.examples.loans.ids import BookId, LoanId
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data import TableRules, identifier, revision
+
+FORTNIGHT = timedelta(days=14)
+
+
+class Table(TableRules, DeclarativeBase):
+    """The tables of loans."""
+
+
+class Shelf(Table):
+    """A reader's place for books: its row is locked by whoever adds one."""
+
+    __tablename__ = "shelves"
+
+    reader_id: Mapped[UserId] = mapped_column(primary_key=True)
+
+
+class Loan(Table):
+    __tablename__ = "loans"
+
+    loan_id: Mapped[LoanId] = identifier()
+    book_id: Mapped[BookId] = mapped_column(index=True)
+    reader_id: Mapped[UserId] = mapped_column(index=True)
+    due_at: Mapped[datetime]
+
+
+class Book(Table):
+    __tablename__ = "books"
+    __table_args__ = (UniqueConstraint("title"),)
+
+    book_id: Mapped[BookId] = identifier()
+    title: Mapped[str]
+    lent_until: Mapped[datetime | None]
+    revision: Mapped[int] = revision()
+
+    def lend_to(self, reader_id: UserId, *, now: datetime) -> Loan:
+        if self.lent_until is not None:
+            raise BookAlreadyLent(book_id=self.book_id, until=self.lent_until)
+        self.lent_until = now + FORTNIGHT
+        return Loan(book_id=self.book_id, reader_id=reader_id, due_at=self.lent_until)

@@ -1,0 +1,32 @@
+from sqlalchemy import func, select
+from tests.examples.loans.errors import BookNotFound, LoanNotFound
+from tests.examples.loans.models import Book, Loan, Shelf
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
+from portico.kit.data.inserting import insert_unless_known
+
+BY_TITLE = Keyset.by("title", Book.title, Book.book_id)
+NEWEST = Keyset.by("newest", Book.book_id, descending=True)
+
+
+class Books(Repository[Book]):
+    table = Book
+    missing = BookNotFound
+
+    async def page(self, order: Keyset, window: Window) -> Slice[Book]:
+        return await order.page(self.source, select(Book), window)
+
+
+class Loans(Repository[Loan]):
+    table = Loan
+    missing = LoanNotFound
+
+    async def of_reader(self, reader_id: UserId) -> int:
+        return (await self.source.execute(select(func.count()).where(Loan.reader_id == reader_id))).scalar_one()
+
+
+async def lock_shelf(work: UnitOfWork, reader_id: UserId) -> None:
+    """Hold the reader's row: of two who count at once the second must see the first one's loan."""
+    await insert_unless_known(work, Shelf.__table__, {"reader_id": reader_id})
+    await work.execute(select(Shelf).where(Shelf.reader_id == reader_id).with_for_update())

@@ -1,0 +1,9 @@
+from pydantic import Field
+
+from portico.kit.settings import ServiceSettings
+
+
+class LoansSettings(ServiceSettings):
+    """What the environment may say to loans."""
+
+    loans_per_reader: int = Field(3, ge=1, description="How many books a reader may have at once")

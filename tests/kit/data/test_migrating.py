@@ -1,0 +1,95 @@
+import asyncio
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect
+from tests.examples.loans import service
+
+from portico.kit.data.engine import Database
+from portico.kit.data.migrating import (
+    KIT_HISTORY,
+    NotMigrated,
+    downgrade,
+    histories,
+    require_current,
+    status,
+    upgrade,
+)
+from portico.kit.data.places import ensure_place
+from portico.kit.settings import Settings, database_for
+from portico.kit.testing.databases import Databases
+
+LINES = histories("loans", service.migrations, service.tables)
+
+
+async def _empty(databases: Databases) -> Database:
+    address = database_for(Settings(database_url=databases.per_service()), "loans")
+    await ensure_place(address.url, address.schema)
+    return Database.connect(address.url, schema=address.schema)
+
+
+class TestUpgrade:
+    async def test_it_brings_every_table_and_then_nothing(self, databases: Databases) -> None:
+        database = await _empty(databases)
+        first = await upgrade(database, LINES)
+        again = await upgrade(database, LINES)
+        async with database.reader.connect() as connection:
+            tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
+        await database.aclose()
+
+        assert (first, again) == (["0001", "0001"], [])
+        assert {"books", "loans", "shelves", "leases", "idempotency_keys"} <= tables
+
+    async def test_processes_that_start_at_once_migrate_once(self, databases: Databases) -> None:
+        several = [await _empty(databases) for _ in range(3)]
+        done = await asyncio.gather(*(upgrade(database, LINES) for database in several))
+        for database in several:
+            await database.aclose()
+
+        assert sorted(map(len, done)) == [0, 0, 2]
+
+    async def test_models_and_migrations_agree(self, databases: Databases) -> None:
+        database = await _empty(databases)
+        await upgrade(database, LINES)
+
+        def differences(connection: Connection) -> list[object]:
+            found: list[object] = []
+            for line in LINES:
+                own = set(line.tables.tables)
+                context = MigrationContext.configure(
+                    connection,
+                    opts={
+                        "compare_type": True,
+                        "include_name": lambda name, kind, _p, own=own: kind != "table" or name in own,
+                    },
+                )
+                found.extend(compare_metadata(context, line.tables))
+            return found
+
+        async with database.reader.connect() as connection:
+            different = await connection.run_sync(differences)
+        await database.aclose()
+        assert different == []
+
+    async def test_what_is_undone_can_be_done_again(self, databases: Databases) -> None:
+        database = await _empty(databases)
+        await upgrade(database, LINES)
+        undone = await downgrade(database, LINES[1], "base")
+        pending = [line.pending for line in await status(database, LINES)]
+        done = await upgrade(database, LINES)
+        await database.aclose()
+
+        assert (undone, pending, done) == (["0001"], [(), ("0001",)], ["0001"])
+
+
+class TestRequireCurrent:
+    async def test_it_refuses_what_is_not_migrated(self, databases: Databases) -> None:
+        database = await _empty(databases)
+        with pytest.raises(NotMigrated, match="'portico' are at nothing"):
+            await require_current(database, LINES)
+        await database.aclose()
+
+
+def test_the_kit_has_a_history_of_its_own() -> None:
+    assert KIT_HISTORY.version_table == "portico_version"

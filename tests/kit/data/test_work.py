@@ -1,0 +1,173 @@
+import asyncio
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import InvalidRequestError
+from tests.examples.loans.errors import TitleTaken
+from tests.examples.loans.models import Book
+from tests.examples.loans.repository import Books
+
+from portico.kit.data.work import Reader, SessionClosed, in_transaction
+from portico.kit.problems import Conflict
+from portico.kit.testing.running import RunningService
+
+
+class TestUnitOfWork:
+    async def test_what_is_committed_is_there(self, loans: RunningService) -> None:
+        async with loans.running.transaction() as work:
+            work.add(Book(title="Dune"))
+
+        async with loans.running.reader() as reader:
+            assert [book.title for book in await reader.all(select(Book))] == ["Dune"]
+
+    async def test_what_raises_leaves_nothing(self, loans: RunningService) -> None:
+        async def fail() -> None:
+            async with loans.running.transaction() as work:
+                work.add(Book(title="Dune"))
+                await work.flush()
+                raise Conflict
+
+        with pytest.raises(Conflict):
+            await fail()
+
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book)) == []
+
+    async def test_nothing_begins_before_the_first_statement(self, loans: RunningService) -> None:
+        async with loans.running.transaction() as work:
+            assert not work.began
+            await work.execute(select(Book))
+            assert work.began
+
+    async def test_it_is_known_to_its_task_while_it_lasts(self, loans: RunningService) -> None:
+        async with loans.running.transaction() as work:
+            assert in_transaction.get() is work
+        assert in_transaction.get() is None
+
+    async def test_a_unique_index_decides_between_two(self, loans: RunningService) -> None:
+        async def add() -> bool:
+            try:
+                async with loans.running.transaction() as work:
+                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+            except TitleTaken:
+                return False
+            return True
+
+        assert sorted(await asyncio.gather(*(add() for _ in range(8)))) == [False] * 7 + [True]
+
+    async def test_a_savepoint_is_undone_alone(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+
+        async with loans.running.transaction() as work:
+            work.add(Book(title="Solaris"))
+            with pytest.raises(TitleTaken):
+                async with work.savepoint():
+                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+            work.add(Book(title="Ubik"))
+
+        async with loans.running.reader() as reader:
+            assert {book.title for book in await reader.all(select(Book))} == {"Dune", "Solaris", "Ubik"}
+
+    async def test_it_acts_after_the_commit_only(self, loans: RunningService) -> None:
+        seen: list[int] = []
+
+        async def look() -> None:
+            async with loans.running.reader() as reader:
+                seen.append(len(await reader.all(select(Book))))
+
+        async with loans.running.transaction() as work:
+            work.add(Book(title="Dune"))
+            work.after_commit(look)
+            await work.flush()
+            assert seen == []
+
+        assert seen == [1]
+
+    async def test_a_cancelled_caller_does_not_tear_the_commit(self, loans: RunningService) -> None:
+        async def add(title: str) -> None:
+            async with loans.running.transaction() as work:
+                work.add(Book(title=title))
+                await work.flush()
+
+        tasks = [asyncio.create_task(add(str(number))) for number in range(10)]
+        for turns, task in enumerate(tasks):
+            for _ in range(turns * 4):
+                await asyncio.sleep(0)
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+
+        assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
+        await loans.given(Book(title="the pool still works"))
+
+    async def test_concurrent_changes_of_one_row_are_all_kept(self, loans: RunningService) -> None:
+        book = await loans.given(Book(title="0"))
+
+        async def count_up() -> None:
+            async with loans.running.transaction() as work:
+                row = await Books(work).get(book.book_id, lock=True)
+                row.title = str(int(row.title) + 1)
+
+        await asyncio.gather(*(count_up() for _ in range(30)))
+
+        async with loans.running.reader() as reader:
+            assert (await Books(reader).get(book.book_id)).title == "30"
+
+
+class TestReader:
+    async def test_it_refuses_after_the_answer(self, loans: RunningService) -> None:
+        reader = Reader(loans.running.database, loans.clock)
+        async with reader:
+            await reader.execute(select(Book))
+
+        with pytest.raises((SessionClosed, InvalidRequestError)):
+            await reader.execute(select(Book))
+
+    async def test_a_snapshot_does_not_see_what_comes_later(self, loans: RunningService) -> None:
+        async with loans.running.reader() as reader, reader.snapshot() as snapshot:
+            before = len(await snapshot.all(select(Book)))
+            await loans.given(Book(title="Dune"))
+            during = len(await snapshot.all(select(Book.book_id)))
+
+        async with loans.running.reader() as reader:
+            after = len(await reader.all(select(Book)))
+        assert (before, during, after) == (0, 0, 1)
+
+    async def test_it_sees_what_others_commit_meanwhile(self, loans: RunningService) -> None:
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book.title)) == []
+            await loans.given(Book(title="Dune"))
+            assert await reader.all(select(Book.title)) == ["Dune"]
+
+
+class TestWriteSkew:
+    """What SQLite's single writer hides, on the servers too."""
+
+    async def test_a_limit_holds_for_two_at_once(self, loans: RunningService) -> None:
+        books = [Book(title=str(number)) for number in range(8)]
+        await loans.given(*books)
+        reader = loans.as_user()
+
+        answers = await asyncio.gather(*(reader.post("/loans", json={"book_id": book.book_id}) for book in books))
+
+        assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+
+
+class TestDatabase:
+    async def test_ids_tell_case_apart(self, loans: RunningService) -> None:
+        book = await loans.given(Book(title="Dune"))
+
+        async with loans.running.reader() as reader:
+            assert await Books(reader).find(book.book_id.upper()) is None
+
+    async def test_moments_keep_their_microseconds(self, loans: RunningService) -> None:
+        moment = loans.clock.now().replace(microsecond=123457)
+        book = await loans.given(Book(title="Dune", lent_until=moment))
+
+        async with loans.running.reader() as reader:
+            assert (await Books(reader).get(book.book_id)).lent_until == moment
+
+    async def test_sqlite_keeps_foreign_keys_and_writes_ahead(self, embedded_loans: RunningService) -> None:
+        async with embedded_loans.running.database.writer.connect() as connection:
+            keys = (await connection.execute(text("PRAGMA foreign_keys"))).scalar()
+            mode = (await connection.execute(text("PRAGMA journal_mode"))).scalar()
+        assert (keys, mode) == (1, "wal")
