@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from portico import __version__
 from portico.cli.errors import present
 
 # A command is a module of this package whose `app` is a typer.Typer: its name here is all that it takes to add it.
@@ -38,9 +39,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        print(f"portico {version('portico')}")
+        print(f"portico {__version__}")
         raise typer.Exit
 
 

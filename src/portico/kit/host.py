@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from starlette.types import ASGIApp
 
+from portico import __version__
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
 from portico.kit.cache.opening import open_cache
@@ -36,7 +37,6 @@ from portico.kit.telemetry.health import PROBE_LIMIT, Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.traces import Tracing
-from portico.kit.version import VERSION
 
 logger = get_logger(__name__)
 
@@ -119,8 +119,8 @@ class Host:
             cache=self._cache(placement.name),
             channel=self.channel,
             identity=self._identity(placement),
-            health=Health(placement.name, VERSION),
-            metrics=Metrics(placement.name, VERSION),
+            health=Health(placement.name, __version__),
+            metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
         )
@@ -187,7 +187,9 @@ class Host:
         endpoint = self.settings.otel_exporter_otlp_endpoint
         if endpoint is None:
             return Tracing.off()
-        tracing = Tracing.to_otlp(endpoint, service=name, version=VERSION, ratio=self.settings.otel_traces_sampler_arg)
+        tracing = Tracing.to_otlp(
+            endpoint, service=name, version=__version__, ratio=self.settings.otel_traces_sampler_arg
+        )
         self._stack.push_async_callback(tracing.aclose)
         return tracing
 

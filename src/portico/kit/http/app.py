@@ -1,6 +1,7 @@
 """A service's app as one system serves it: flat FastAPI routes, built from the declared ones."""
 
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from portico import __version__
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.documents import Documented, responses_of
 from portico.kit.http.frame import Frame
@@ -20,7 +22,6 @@ from portico.kit.http.problems import problem_response
 from portico.kit.http.router import Route
 from portico.kit.http.standing import router as standing_router
 from portico.kit.problems import BadRequest, MethodNotAllowed, NotFound, Problem
-from portico.kit.version import VERSION
 
 if TYPE_CHECKING:
     from portico.kit.running import Running
@@ -42,7 +43,7 @@ def build_app(running: "Running") -> ASGIApp:
     app = Documented(
         title=running.name,
         description=running.service.summary,
-        version=VERSION,
+        version=__version__,
         case=running.case,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
     )
@@ -68,7 +69,7 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
         tags=list(route.tags),
         response_model_by_alias=running.case == "camel",
         dependency_overrides_provider=app,
-        **{"responses": responses_of(route), **route.extra},
+        **{"responses": responses_of(route), **route.framework},
     )
     if running.case == "camel":
         _spell_both_ways(built.dependant)
@@ -108,9 +109,9 @@ def _query_names(dependant: Dependant) -> Iterable[str]:
 def _refusal(request: Request, error: Exception, running: "Running") -> Response:
     """What the framework itself refuses: no such path, no such method, a body that can't be read."""
     problem: Problem = BadRequest(reason="the body could not be read")
-    if isinstance(error, HTTPException) and error.status_code == 404:  # noqa: PLR2004
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
         problem = NotFound()
-    elif isinstance(error, HTTPException) and error.status_code == 405:  # noqa: PLR2004
+    elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = MethodNotAllowed(allowed=_allowed(request))
     return problem_response(
         problem, instance=request.url.path, request_id=request.scope["portico.request_id"], case=running.case

@@ -1,5 +1,6 @@
 """Problems as `application/problem+json` (RFC 9457)."""
 
+from http import HTTPStatus
 from typing import Any, get_type_hints
 
 import orjson
@@ -96,7 +97,7 @@ def problem_shape(kind: type[Problem]) -> type[Schema]:
     """The shape of this kind of problem for the OpenAPI document: the common members and its own."""
     if (known := _SHAPES.get(kind)) is not None:
         return known
-    base: type[Schema] = InvalidRead if kind.status == 422 else ProblemRead  # noqa: PLR2004
+    base: type[Schema] = InvalidRead if kind.status == HTTPStatus.UNPROCESSABLE_ENTITY else ProblemRead
     hints = get_type_hints(kind)
     fields: dict[str, Any] = {name: (hints[name], ...) for name in kind.field_names()}
     shape = create_model(kind.__name__, __base__=base, __doc__=kind.detail, **fields) if fields else base

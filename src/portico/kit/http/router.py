@@ -1,9 +1,9 @@
 """Routes as data. The host builds each system's routes from them; nothing of FastAPI is made at import."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 from fastapi.params import Depends
 
@@ -15,24 +15,48 @@ Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
-@dataclass(frozen=True)
-class Route:
-    """One endpoint as it was declared."""
+class RouteOptions(TypedDict, total=False):
+    """What a route may say of itself.
 
-    method: str
-    path: str
-    endpoint: Callable[..., Any]
+    Attributes:
+        status_code: Of the answer when all goes well.
+        errors: The problems that it may raise; they are documented.
+        rate: The name of a tighter rate limit at the gateway ("sign_in").
+        timeout: Seconds it may take, where the service's own limit does not fit.
+        body_limit: Bytes of body, likewise.
+        stores_answer: Whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
+        accepts_forms: Whether the same members may come as a form.
+        framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
+    """
+
     status_code: int
-    errors: tuple[type[Problem], ...]
-    tags: tuple[str, ...]
-    access: Access
+    errors: Sequence[type[Problem]]
     rate: str | None
     timeout: float | None
     body_limit: int | None
     stores_answer: bool
     accepts_forms: bool
+    framework: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One endpoint as it was declared; see RouteOptions."""
+
+    method: str
+    path: str
+    endpoint: Callable[..., Any]
+    tags: tuple[str, ...]
+    access: Access
     prefixed: bool
-    extra: dict[str, Any] = field(default_factory=dict)
+    status_code: int = 200
+    errors: Sequence[type[Problem]] = ()
+    rate: str | None = None
+    timeout: float | None = None
+    body_limit: int | None = None
+    stores_answer: bool = True
+    accepts_forms: bool = False
+    framework: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Router:
@@ -47,72 +71,37 @@ class Router:
         self.prefixed = prefixed
         self.routes: list[Route] = []
 
-    def get(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Declare a GET. For `options` see `route`."""
-        return self.route("GET", path, **options)
+    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
+        """Declare a GET."""
+        return self._route("GET", path, options)
 
-    def post(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Declare a POST. For `options` see `route`."""
-        return self.route("POST", path, **options)
+    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
+        """Declare a POST."""
+        return self._route("POST", path, options)
 
-    def put(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Declare a PUT. For `options` see `route`."""
-        return self.route("PUT", path, **options)
+    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
+        """Declare a PUT."""
+        return self._route("PUT", path, options)
 
-    def patch(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Declare a PATCH. For `options` see `route`."""
-        return self.route("PATCH", path, **options)
+    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
+        """Declare a PATCH."""
+        return self._route("PATCH", path, options)
 
-    def delete(self, path: str, **options: Any) -> Callable[[Endpoint], Endpoint]:
-        """Declare a DELETE. For `options` see `route`."""
-        return self.route("DELETE", path, **options)
+    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
+        """Declare a DELETE."""
+        return self._route("DELETE", path, options)
 
-    def route(
-        self,
-        method: str,
-        path: str,
-        *,
-        status_code: int = 200,
-        errors: Sequence[type[Problem]] = (),
-        rate: str | None = None,
-        timeout: float | None = None,
-        body_limit: int | None = None,
-        stores_answer: bool = True,
-        accepts_forms: bool = False,
-        **extra: Any,
-    ) -> Callable[[Endpoint], Endpoint]:
-        """Declare an endpoint.
-
-        Args:
-            method: the HTTP method.
-            path: below the router's prefix, with `{parameters}`.
-            status_code: of the answer when all goes well.
-            errors: the problems that it may raise; they are documented.
-            rate: the name of a tighter rate limit at the gateway ("sign_in").
-            timeout: seconds it may take, where the service's own limit does not fit.
-            body_limit: bytes of body, likewise.
-            stores_answer: whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
-            accepts_forms: whether the same members may come as a form.
-            extra: what FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
-        """
-
+    def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[Endpoint], Endpoint]:
         def declare(endpoint: Endpoint) -> Endpoint:
             self.routes.append(
                 Route(
                     method=method,
                     path=self.prefix + path,
                     endpoint=endpoint,
-                    status_code=status_code,
-                    errors=tuple(errors),
                     tags=self.tags,
                     access=access_of_endpoint(endpoint),
-                    rate=rate,
-                    timeout=timeout,
-                    body_limit=body_limit,
-                    stores_answer=stores_answer,
-                    accepts_forms=accepts_forms,
                     prefixed=self.prefixed,
-                    extra=extra,
+                    **options,
                 )
             )
             return endpoint

@@ -32,7 +32,7 @@ async def detailed(here: Here) -> dict[str, Any]:
     return spelled(await here.health.detailed(), here.case)
 
 
-@router.get("/metrics", response_class=Response, include_in_schema=False)
+@router.get("/metrics", framework={"response_class": Response, "include_in_schema": False})
 async def metrics(here: Here) -> Response:
     """What Prometheus scrapes."""
     return Response(here.metrics.render(), media_type=CONTENT_TYPE)

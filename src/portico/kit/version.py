@@ -1,4 +1,0 @@
-from importlib.metadata import version
-
-VERSION = version("portico")
-"""Of the installed package."""
