@@ -26,6 +26,8 @@ class RouteOptions(TypedDict, total=False):
         body_limit: Bytes of body, likewise.
         stores_answer: Whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
         accepts_forms: Whether the same members may come as a form.
+        streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
+            one-time ticket in the query serves as well as a token.
         framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
     """
 
@@ -36,6 +38,7 @@ class RouteOptions(TypedDict, total=False):
     body_limit: int | None
     stores_answer: bool
     accepts_forms: bool
+    streams: bool
     framework: Mapping[str, Any]
 
 
@@ -56,6 +59,7 @@ class Route:
     body_limit: int | None = None
     stores_answer: bool = True
     accepts_forms: bool = False
+    streams: bool = False
     framework: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +123,7 @@ class RouteDeclaration:
     rate: str | None
     timeout: float | None
     body_limit: int | None
+    streams: bool = False
 
     @property
     def safe(self) -> bool:
@@ -136,6 +141,7 @@ def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDe
             rate=route.rate,
             timeout=route.timeout,
             body_limit=route.body_limit,
+            streams=route.streams,
         )
         for router in routers
         for route in router.routes

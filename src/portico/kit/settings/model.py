@@ -98,6 +98,8 @@ class Settings(ServiceSettings):
         description="Sign-in attempts allowed per address",
     )
     request_timeout: Seconds = Field(30.0, gt=0, le=3600, description="Seconds until a request is given up with 504")
+    max_requests: int = Field(1000, ge=1, description="Requests that the gateway serves at once, 503 beyond it")
+    max_streams: int = Field(5000, ge=1, description="Event streams and WebSockets open at once, 503 beyond it")
     body_limit: Bytes = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request body, 413 beyond it")
     idempotency_ttl: Seconds = Field(
         86_400.0, ge=1, le=2_592_000, description="Seconds that the answer to an Idempotency-Key is kept"
