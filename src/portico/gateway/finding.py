@@ -1,0 +1,33 @@
+"""What a decision needs that takes I/O: who calls, and how often."""
+
+from portico.gateway.decisions import NOBODY, TICKET, Caller, Found, Matched
+from portico.gateway.limits import Limiter
+from portico.kit.auth.tokens import InvalidToken
+from portico.kit.auth.verification import TokenVerifier, VerificationUnavailable
+
+
+class Finder:
+    """Asks the verifier and the limiter.
+
+    Args:
+        verifier: Tells who bears a token.
+        limiter: Counts requests.
+    """
+
+    def __init__(self, verifier: TokenVerifier, limiter: Limiter) -> None:
+        self._verifier = verifier
+        self._limiter = limiter
+
+    async def find(self, matched: Matched) -> Found:
+        caller = await self._caller(matched)
+        return Found(caller, await self._limiter.take(matched.rate, matched.counted_as(caller)))
+
+    async def _caller(self, matched: Matched) -> Caller:
+        if matched.token is None:
+            return TICKET if matched.ticket else NOBODY
+        try:
+            return Caller("known", await self._verifier.verify(matched.token))
+        except InvalidToken as error:
+            return Caller("invalid", reason=error.reason)
+        except VerificationUnavailable as error:
+            return Caller("unverifiable", retry_after=error.retry_after)

@@ -1,0 +1,174 @@
+"""The route table: which path is whose, found in a microsecond or so."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from portico.kit.auth.access import Access
+from portico.kit.http.router import RouteDeclaration
+
+WEBSOCKET = "WEBSOCKET"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method on one path of one service.
+
+    Args:
+        service: The service's name in this system.
+        method: An HTTP method, or WEBSOCKET.
+        path: The template, such as "/products/{product_id}".
+        access: Whom the route serves.
+        rate: The name of a rate of its own.
+        timeout: Seconds until its answer must have begun; None for the gateway's own setting.
+        streams: Its answer goes on for as long as both sides like (server-sent events, WebSocket).
+        body_limit: Bytes its request body may have; None for the gateway's own setting.
+    """
+
+    service: str
+    method: str
+    path: str
+    access: Access = Access("public")  # noqa: RUF009 - frozen
+    rate: str | None = None
+    timeout: float | None = None
+    streams: bool = False
+    body_limit: int | None = None
+
+    @classmethod
+    def of(cls, service: str, declared: RouteDeclaration) -> "Route":
+        return cls(
+            service=service,
+            method=declared.method,
+            path=declared.path,
+            access=declared.access,
+            rate=declared.rate,
+            timeout=declared.timeout,
+            streams=declared.streams or declared.method == WEBSOCKET,
+            body_limit=declared.body_limit,
+        )
+
+    @property
+    def routed(self) -> bool:
+        """What is for services only is not routed by the gateway."""
+        return self.access.kind != "service"
+
+
+def routes_of(declared: Mapping[str, Iterable[RouteDeclaration]]) -> list[Route]:
+    """The routes of a system's services, by the names they have there; without those for services only."""
+    routes = (Route.of(service, one) for service, ones in declared.items() for one in ones)
+    return [route for route in routes if route.routed]
+
+
+Methods = dict[str, Route]
+
+
+@dataclass(slots=True)
+class _Node:
+    """What may follow a prefix of segments."""
+
+    methods: Methods = field(default_factory=dict)
+    literals: dict[str, "_Node"] = field(default_factory=dict)
+    patterns: list[tuple[re.Pattern[str], "_Node"]] = field(default_factory=list)
+    parameter: "_Node | None" = None
+    rest: Methods = field(default_factory=dict)
+
+
+class RouteTable:
+    """Finds the route for a method and a path. A literal segment wins over a parameter, whatever the order.
+
+    Raises ValueError for two services that claim the same method and path.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self.routes = tuple(routes)
+        self._literal: dict[str, Methods] = {}
+        self._root = _Node()
+        for route in routes:
+            methods = self._place(route.path)
+            if (other := methods.get(route.method)) is not None:
+                raise ValueError(
+                    f"{route.method} {route.path} of {route.service} is {other.path} of {other.service} too"
+                )
+            methods[route.method] = route
+
+    def find(self, method: str, path: str) -> "Route | tuple[str, ...]":
+        """The route, or the methods that the path has (none: there is no such path).
+
+        Args:
+            method: Upper case; HEAD is served by GET where the path has no HEAD of its own.
+            path: Percent-decoded, without a query.
+        """
+        methods = self._literal.get(path)
+        if methods is not None and (route := methods.get(method)) is not None:
+            return route
+        return self._search(method, path, methods)
+
+    def methods(self, path: str) -> tuple[str, ...]:
+        """The HTTP methods that the path has; none where there is no such path."""
+        allowed = {method for methods in self._candidates(path, self._literal.get(path)) for method in methods}
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        return tuple(sorted(allowed - {WEBSOCKET}))
+
+    def _search(self, method: str, path: str, literal: Methods | None) -> "Route | tuple[str, ...]":
+        for methods in self._candidates(path, literal):
+            route = methods.get(method)
+            if route is None and method == "HEAD":
+                route = methods.get("GET")
+            if route is not None:
+                return route
+        return self.methods(path)
+
+    def _candidates(self, path: str, literal: Methods | None) -> Iterator[Methods]:
+        if literal is not None:
+            yield literal
+        yield from _walk(self._root, path[1:].split("/"), 0)
+
+    def _place(self, template: str) -> Methods:
+        if "{" not in template:
+            return self._literal.setdefault(template, {})
+        node = self._root
+        segments = template[1:].split("/")
+        for number, segment in enumerate(segments, start=1):
+            if segment.endswith(":path}") and segment.startswith("{"):
+                if number != len(segments):
+                    raise ValueError(f"{template}: a path parameter can only come last")
+                return node.rest
+            node = _child(node, segment)
+        return node.methods
+
+
+def _child(node: _Node, segment: str) -> _Node:
+    if "{" not in segment:
+        return node.literals.setdefault(segment, _Node())
+    if re.fullmatch(r"\{[^{}]+\}", segment):
+        node.parameter = node.parameter or _Node()
+        return node.parameter
+    pattern = re.compile("".join(_piece(piece) for piece in re.split(r"(\{[^{}]+\})", segment)))
+    for known, child in node.patterns:
+        if known.pattern == pattern.pattern:
+            return child
+    node.patterns.append((pattern, _Node()))
+    return node.patterns[-1][1]
+
+
+def _piece(piece: str) -> str:
+    return "[^/]+" if piece.startswith("{") else re.escape(piece)
+
+
+def _walk(node: _Node, segments: list[str], at: int) -> Iterator[Methods]:
+    """The method tables that the segments lead to, the most literal first."""
+    if at == len(segments):
+        if node.methods:
+            yield node.methods
+        return
+    segment = segments[at]
+    if (child := node.literals.get(segment)) is not None:
+        yield from _walk(child, segments, at + 1)
+    for pattern, child in node.patterns:
+        if pattern.fullmatch(segment):
+            yield from _walk(child, segments, at + 1)
+    if node.parameter is not None and segment:
+        yield from _walk(node.parameter, segments, at + 1)
+    if node.rest:
+        yield node.rest

@@ -1,0 +1,278 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.gateway.requests import DEFAULT, NOW, ROUTES, SIGN_IN, a_head, a_policy, a_principal, known
+
+from portico.gateway.addresses import TrustedProxies
+from portico.gateway.cors import Cors
+from portico.gateway.decisions import Caller, Forward, Found, Matched, Own, Preflight, Refuse, Upgrade
+from portico.gateway.policy import Policy
+from portico.gateway.rates import Verdict
+from portico.gateway.routes import WEBSOCKET, Route, RouteTable
+from portico.kit.auth.access import Access
+
+TOKEN = (b"authorization", b"Bearer abc")
+ORIGIN = "http://localhost:3000"
+
+
+def refused(decision: object) -> tuple[int, str]:
+    assert isinstance(decision, Refuse), decision
+    return decision.problem.status, decision.problem.code
+
+
+class TestRouting:
+    def test_a_public_route_is_forwarded_to_its_service(self) -> None:
+        decision = a_policy().decide(a_head(), NOW)
+
+        assert isinstance(decision, Forward)
+        assert decision.route.service == "catalog"
+        assert decision.repeatable
+
+    def test_an_unknown_path_is_not_found(self) -> None:
+        assert refused(a_policy().decide(a_head(path=b"/nowhere"), NOW)) == (404, "not_found")
+
+    def test_a_wrong_method_names_the_right_ones(self) -> None:
+        decision = a_policy().decide(a_head("PATCH"), NOW)
+
+        assert refused(decision) == (405, "method_not_allowed")
+        assert decision.problem.headers == {"allow": "GET, HEAD, POST"}
+
+    def test_head_is_served_by_get(self) -> None:
+        assert isinstance(a_policy().decide(a_head("HEAD"), NOW), Forward)
+
+    def test_a_websocket_is_an_upgrade(self) -> None:
+        decision = a_policy().decide(a_head(WEBSOCKET, b"/ws"), NOW, Found(known()))
+
+        assert isinstance(decision, Upgrade)
+
+    def test_the_gateways_own_paths_are_its_own(self) -> None:
+        assert a_policy().decide(a_head(path=b"/health/ready"), NOW) == Own("ready")
+        assert refused(a_policy().decide(a_head("POST", b"/health"), NOW)) == (405, "method_not_allowed")
+
+    def test_a_route_without_a_defined_rate_is_found_at_the_start(self) -> None:
+        with pytest.raises(ValueError, match="sign_on"):
+            Policy(RouteTable([Route("catalog", "GET", "/x", rate="sign_on")]))
+
+    def test_a_routes_own_limits_win(self) -> None:
+        policy = a_policy()
+        deleting = policy.decide(a_head("DELETE", b"/products/prod_1"), NOW, Found(known("products:write")))
+        batch = policy.decide(a_head("POST", b"/products/batch"), NOW, Found(known("products:write")))
+
+        assert isinstance(deleting, Forward)
+        assert isinstance(batch, Forward)
+        assert (deleting.timeout, deleting.body_limit) == (5.0, 1 << 20)
+        assert (batch.timeout, batch.body_limit) == (30.0, 8 << 20)
+
+
+class TestRepeating:
+    def test_what_changes_something_goes_once(self) -> None:
+        decision = a_policy().decide(a_head("POST", b"/products"), NOW, Found(known("products:write")))
+
+        assert isinstance(decision, Forward)
+        assert not decision.repeatable
+
+    def test_a_get_with_a_body_goes_once(self) -> None:
+        decision = a_policy().decide(a_head("GET", b"/products", (b"content-length", b"2")), NOW)
+
+        assert isinstance(decision, Forward)
+        assert not decision.repeatable
+
+
+class TestCallers:
+    def test_nobody_is_asked_to_sign_in(self) -> None:
+        decision = a_policy().decide(a_head(path=b"/auth/me"), NOW)
+
+        assert refused(decision) == (401, "unauthorized")
+        assert decision.problem.headers == {"www-authenticate": "Bearer"}
+
+    def test_a_worthless_token_is_refused_with_the_reason(self) -> None:
+        decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, Found(Caller("invalid", reason="revoked")))
+
+        assert refused(decision) == (401, "invalid_token")
+        assert "revoked" in decision.problem.headers["www-authenticate"]
+
+    def test_a_missing_permission_is_named(self) -> None:
+        decision = a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, Found(known("orders:write")))
+
+        assert refused(decision) == (403, "permission_missing")
+        assert decision.problem.data() == {"permission": "products:write"}
+
+    def test_who_may_do_everything_may_do_this(self) -> None:
+        assert isinstance(a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, Found(known("*"))), Forward)
+
+    def test_an_expired_principal_is_refused(self) -> None:
+        found = Found(Caller("known", a_principal(expires_at=NOW - 60)))
+
+        assert refused(a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)) == (401, "invalid_token")
+
+    def test_what_needs_the_caller_waits_while_nobody_can_be_verified(self) -> None:
+        found = Found(Caller("unverifiable", retry_after=3.2))
+        decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
+
+        assert refused(decision) == (503, "caller_unknown")
+        assert decision.problem.headers == {"retry-after": "4"}
+
+    def test_a_public_read_is_served_all_the_same(self) -> None:
+        found = Found(Caller("unverifiable", retry_after=3.2))
+
+        assert isinstance(a_policy().decide(a_head("GET", b"/products", TOKEN), NOW, found), Forward)
+        assert isinstance(a_policy().decide(a_head("GET", b"/feed", TOKEN), NOW, found), Forward)
+
+    def test_a_ticket_is_only_for_streams(self) -> None:
+        policy = a_policy()
+
+        stream = policy.match(a_head(WEBSOCKET, b"/ws", query=b"a=1&ticket=xyz"))
+        page = policy.match(a_head("GET", b"/auth/me", query=b"ticket=xyz"))
+
+        assert isinstance(stream, Matched)
+        assert isinstance(page, Matched)
+        assert (stream.ticket, page.ticket) == (True, False)
+        assert isinstance(policy.settle(stream, Found(Caller("ticket")), NOW), Upgrade)
+
+
+class TestRates:
+    def test_beyond_the_rate_is_refused_before_the_token_is_looked_at(self) -> None:
+        found = Found(Caller("invalid", reason="expired"), Verdict(DEFAULT, False, 0, 41.5, 40.2))
+        decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
+
+        assert refused(decision) == (429, "too_many_requests")
+        assert decision.problem.headers == {"retry-after": "41"}
+
+    def test_a_caller_is_counted_wherever_it_calls_from(self) -> None:
+        matched = a_policy().match(a_head("GET", b"/auth/me", TOKEN))
+
+        assert isinstance(matched, Matched)
+        assert matched.counted_as(known(subject="user_7")) == "default:user_7"
+        assert matched.counted_as(Caller("nobody")) == "default:@203.0.113.7"
+
+    def test_signing_in_counts_the_address_even_of_somebody_known(self) -> None:
+        matched = a_policy().match(a_head("POST", b"/login", TOKEN))
+
+        assert isinstance(matched, Matched)
+        assert matched.rate == SIGN_IN
+        assert matched.counted_as(known()) == "sign_in:@203.0.113.7"
+
+    def test_behind_a_trusted_proxy_the_client_is_counted(self) -> None:
+        policy = a_policy(proxies=TrustedProxies(["10.0.0.0/8"]))
+        forwarded = (b"x-forwarded-for", b"198.51.100.9, 10.1.1.1")
+
+        through = policy.match(a_head("GET", b"/products", forwarded, peer="10.0.0.2"))
+        forged = policy.match(a_head("GET", b"/products", forwarded, peer="203.0.113.7"))
+
+        assert isinstance(through, Matched)
+        assert isinstance(forged, Matched)
+        assert (through.client, forged.client) == ("198.51.100.9", "203.0.113.7")
+
+    def test_an_ipv6_client_is_its_64(self) -> None:
+        matched = a_policy().match(a_head(peer="2001:db8:1:2:3:4:5:6"))
+
+        assert isinstance(matched, Matched)
+        assert matched.counted_as(Caller("nobody")) == "default:@2001:db8:1:2::/64"
+
+
+class TestBodies:
+    def test_an_announced_body_beyond_the_limit_is_refused_at_once(self) -> None:
+        head = a_head("POST", b"/login", (b"content-length", b"1048577"))
+
+        assert refused(a_policy().decide(head, NOW)) == (413, "content_too_large")
+
+    def test_a_body_of_the_limit_passes(self) -> None:
+        assert isinstance(a_policy().decide(a_head("POST", b"/login", (b"content-length", b"1048576")), NOW), Forward)
+
+
+class TestPreflight:
+    ASKING = ((b"origin", ORIGIN.encode()), (b"access-control-request-method", b"POST"))
+
+    def test_an_allowed_origin_learns_the_methods(self) -> None:
+        asked = (*self.ASKING, (b"access-control-request-headers", b"authorization, if-match"))
+        decision = a_policy(cors=Cors([ORIGIN])).decide(a_head("OPTIONS", b"/products", *asked), NOW)
+
+        assert isinstance(decision, Preflight)
+        answer = dict(decision.headers)
+        assert answer[b"access-control-allow-origin"] == ORIGIN.encode()
+        assert answer[b"access-control-allow-credentials"] == b"true"
+        assert answer[b"access-control-allow-methods"] == b"GET, HEAD, POST"
+        assert answer[b"access-control-allow-headers"] == b"authorization, if-match"
+
+    def test_another_origin_learns_nothing(self) -> None:
+        decision = a_policy(cors=Cors(["https://shop.example"])).decide(
+            a_head("OPTIONS", b"/products", *self.ASKING), NOW
+        )
+
+        assert isinstance(decision, Preflight)
+        assert [name for name, _ in decision.headers] == [b"vary"]
+
+    def test_options_without_a_question_is_no_preflight(self) -> None:
+        assert refused(a_policy().decide(a_head("OPTIONS", b"/products"), NOW)) == (405, "method_not_allowed")
+
+
+callers = st.sampled_from(
+    [
+        Caller("nobody"),
+        Caller("invalid", reason="expired"),
+        Caller("unverifiable"),
+        known(),
+        known("*"),
+        Caller("ticket"),
+    ]
+)
+verdicts = st.sampled_from([None, Verdict(DEFAULT, True, 3, 9.0), Verdict(DEFAULT, False, 0, 9.0, 9.0)])
+paths = st.sampled_from([route.path.replace("{product_id}", "prod_1").encode() for route in ROUTES]) | st.binary(
+    max_size=30
+)
+heads = st.builds(
+    a_head,
+    st.sampled_from(["GET", "HEAD", "POST", "DELETE", "OPTIONS", "BREW", WEBSOCKET]),
+    paths,
+    st.tuples(
+        st.sampled_from([b"accept", b"x-forwarded-for", b"content-length", b"connection", b"a b"]),
+        st.binary(max_size=20),
+    ),
+)
+
+
+class TestLaws:
+    @given(heads, callers, verdicts)
+    def test_explaining_is_deciding(self, head: object, caller: Caller, verdict: Verdict | None) -> None:
+        policy = a_policy()
+        found = Found(caller, verdict)
+
+        decision = policy.decide(head, NOW, found)
+        explanation = policy.explain(head, NOW, found)
+
+        assert type(explanation.decision) is type(decision)
+        assert explanation.reasons
+        assert all(reason and "None" not in reason for reason in explanation.reasons)
+        if isinstance(decision, Refuse):
+            assert decision.problem.sentence() == explanation.decision.problem.sentence()
+            assert str(decision.problem.status) in explanation.reasons[-1]
+
+    @given(heads, callers)
+    def test_nobody_gets_to_a_route_that_needs_a_caller(self, head: object, caller: Caller) -> None:
+        decision = a_policy().decide(head, NOW, Found(caller))
+
+        if isinstance(decision, Forward) and decision.route.access.needs_caller:
+            assert caller.principal is not None or caller.state == "ticket"
+
+    @given(heads)
+    def test_services_only_is_never_routed(self, head: object) -> None:
+        hidden = [Route("identity", "GET", "/products", Access("service"))]
+        decision = a_policy([route for route in hidden if route.routed]).decide(head, NOW)
+
+        assert not isinstance(decision, Forward)
+
+
+class TestExplaining:
+    def test_every_step_has_a_sentence(self) -> None:
+        explanation = a_policy().explain(
+            a_head("POST", b"/products", TOKEN), NOW, Found(known("orders:write"), Verdict(DEFAULT, True, 41, 20.0))
+        )
+
+        assert explanation.reasons == [
+            "POST /products is a route of catalog.",
+            "It needs a caller with the permission 'products:write'.",
+            "The rate 'default' counts it: 100 in 60 s, as default:user_1.",
+            "41 more are left.",
+            "The caller is user_1, who may orders:write.",
+            "Refused with 403 permission_missing: This needs the permission 'products:write', which the caller does not have.",
+        ]

@@ -1,0 +1,76 @@
+import pytest
+
+from portico.gateway.routes import WEBSOCKET, Route, RouteTable, routes_of
+from portico.kit.auth.access import Access
+from portico.kit.http.router import RouteDeclaration
+
+
+def a_table(*lines: str) -> RouteTable:
+    return RouteTable([Route("s", *line.split(" ", 1)) for line in lines])
+
+
+def found(table: RouteTable, method: str, path: str) -> object:
+    route = table.find(method, path)
+    return route.path if isinstance(route, Route) else route
+
+
+class TestFind:
+    def test_a_literal_wins_whatever_the_order(self) -> None:
+        table = a_table("GET /users/{user_id}", "GET /users/me", "GET /users/{user_id}/roles", "GET /users/me/teams")
+
+        assert found(table, "GET", "/users/me") == "/users/me"
+        assert found(table, "GET", "/users/7") == "/users/{user_id}"
+        assert found(table, "GET", "/users/me/roles") == "/users/{user_id}/roles"
+
+    def test_a_method_that_the_literal_lacks_is_the_templates(self) -> None:
+        table = a_table("GET /users/me", "DELETE /users/{user_id}")
+
+        assert found(table, "DELETE", "/users/me") == "/users/{user_id}"
+        assert found(table, "PUT", "/users/me") == ("DELETE", "GET", "HEAD")
+
+    def test_a_parameter_is_one_segment_and_not_empty(self) -> None:
+        table = a_table("GET /users/{user_id}")
+
+        assert found(table, "GET", "/users/") == ()
+        assert found(table, "GET", "/users/a/b") == ()
+        assert found(table, "GET", "/users") == ()
+
+    def test_the_rest_of_a_path(self) -> None:
+        table = a_table("GET /files/{path:path}", "GET /files/about")
+
+        assert found(table, "GET", "/files/a/b/c") == "/files/{path:path}"
+        assert found(table, "GET", "/files/about") == "/files/about"
+
+    def test_a_segment_with_more_than_a_parameter(self) -> None:
+        table = a_table("GET /export/{name}.csv", "GET /export/{name}")
+
+        assert found(table, "GET", "/export/all.csv") == "/export/{name}.csv"
+        assert found(table, "GET", "/export/all.txt") == "/export/{name}"
+
+    def test_a_trailing_slash_is_another_path(self) -> None:
+        assert found(a_table("GET /products"), "GET", "/products/") == ()
+
+    def test_a_websocket_is_no_method(self) -> None:
+        assert found(a_table(f"{WEBSOCKET} /ws"), "GET", "/ws") == ()
+
+    def test_two_services_can_not_have_one_route(self) -> None:
+        routes = [Route("a", "GET", "/x/{one}"), Route("b", "GET", "/x/{two}")]
+
+        with pytest.raises(ValueError, match="of a too"):
+            RouteTable(routes)
+
+
+class TestDeclarations:
+    def test_what_is_for_services_only_is_left_out(self) -> None:
+        declared = {
+            "auth": [
+                RouteDeclaration("GET", "/auth/me", Access("signed_in"), None, None, None),
+                RouteDeclaration("GET", "/auth/revocations", Access("service"), None, None, None),
+                RouteDeclaration("POST", "/login", Access("public"), "sign_in", 20.0, 4096),
+            ]
+        }
+
+        assert routes_of(declared) == [
+            Route("auth", "GET", "/auth/me", Access("signed_in")),
+            Route("auth", "POST", "/login", rate="sign_in", timeout=20.0, body_limit=4096),
+        ]
