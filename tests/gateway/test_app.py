@@ -1,0 +1,146 @@
+"""The whole gateway of a small system, its services in this process or behind sockets."""
+
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import aiohttp
+import pytest
+from tests.gateway.plane.running import KnownTokens
+from tests.gateway.plane.service import Asked
+from tests.gateway.plane.service import Service as App
+from tests.gateway.plane.serving import served
+
+from portico.gateway import Gateway, policy_of
+from portico.kit.http.router import Router
+from portico.kit.service import Service
+from portico.kit.settings import Settings
+from portico.kit.system import System
+
+router = Router(prefix="/loans", tags=["loans"])
+standing = Router(prefixed=False)
+
+
+@router.get("/{loan_id}")
+async def read_loan(loan_id: str) -> dict[str, str]:
+    return {"loan_id": loan_id}
+
+
+@router.post("/sign-in", rate="sign_in")
+async def sign_in() -> None:
+    return None
+
+
+@standing.get("/.well-known/keys")
+async def keys() -> dict[str, str]:
+    return {}
+
+
+LOANS = Service(name="loans", summary="Who has which book", module=__name__, routers=[router, standing])
+
+
+def a_system(case: Literal["snake", "camel"] = "snake", prefix: str = "") -> System:
+    return System("library", "Readers and books", gateway=8000, services={LOANS: 8001}, case=case, prefix=prefix)
+
+
+async def ready(asked: Asked) -> None:
+    await asked.answer(200, b"{}")
+
+
+@pytest.fixture
+def app() -> App:
+    app = App()
+    app.on("/health/ready", ready)
+    return app
+
+
+@pytest.fixture(params=["local", "socket"])
+async def client(request: pytest.FixtureRequest, app: App) -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(app) as address:
+        local = request.param == "local"
+        apps, addresses = ({"loans": app}, {}) if local else ({}, {"loans": f"http://{address}"})
+        async with (
+            Gateway(a_system(), Settings(), verifier=KnownTokens(), apps=apps, addresses=addresses) as gateway,
+            served(gateway) as at,
+            aiohttp.ClientSession(f"http://{at}") as client,
+        ):
+            yield client
+
+
+class TestGateway:
+    async def test_the_services_declarations_are_its_routes(self, client: aiohttp.ClientSession) -> None:
+        found = await client.get("/loans/loan_1")
+        known = await client.get("/.well-known/keys")
+        lost = await client.get("/loans")
+
+        assert (found.status, known.status, lost.status) == (200, 200, 404)
+        assert (await found.json())["path"] == "/loans/loan_1"
+
+    async def test_health_names_each_service(self, client: aiohttp.ClientSession) -> None:
+        answer = await client.get("/health")
+        health = await answer.json()
+
+        assert answer.status == 200
+        assert (health["status"], health["service"], health["services"]) == ("healthy", "gateway", {"loans": True})
+        assert health["version"]
+
+    async def test_a_service_that_is_down_degrades_the_system_and_not_the_gateway(
+        self, client: aiohttp.ClientSession, app: App
+    ) -> None:
+        async def unready(asked: Asked) -> None:
+            await asked.answer(503, b"{}")
+
+        app.on("/health/ready", unready)
+        health, is_ready = await client.get("/health"), await client.get("/health/ready")
+
+        assert health.status == 503
+        assert (await health.json())["services"] == {"loans": False}
+        assert (await health.json())["status"] == "degraded"
+        assert is_ready.status == 200
+
+    async def test_detailed_health_and_metrics(self, client: aiohttp.ClientSession) -> None:
+        await client.get("/loans/loan_1")
+        detailed = await (await client.get("/health/detailed")).json()
+        metrics = await (await client.get("/metrics")).text()
+
+        assert detailed["dependencies"]["loans"]["status"] == "up"
+        assert 'route="/loans/{loan_id}",status="200"} 1.0' in metrics
+
+    async def test_the_rates_of_the_settings_hold(self, client: aiohttp.ClientSession) -> None:
+        answers = [await client.post("/loans/sign-in") for _ in range(11)]
+
+        assert [answer.status for answer in answers] == [200] * 10 + [429]
+        assert answers[0].headers["RateLimit-Policy"] == '"sign_in";q=10;w=60'
+
+    async def test_the_documentation_is_all_there(self, client: aiohttp.ClientSession) -> None:
+        page = await client.get("/docs")
+        script = await client.get("/docs/swagger-ui-bundle.js")
+        document = await client.get("/openapi.json")
+
+        assert (page.status, script.status, document.status) == (200, 200, 200)
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert len(await script.read()) > 1_000_000
+        assert (await document.json())["info"]["title"] == "library"
+
+
+class TestPolicyOf:
+    def test_a_prefix_is_for_resources_only(self) -> None:
+        table = policy_of(a_system(prefix="/api"), Settings()).table
+
+        assert {route.path for route in table.routes} == {
+            "/api/loans/{loan_id}",
+            "/api/loans/sign-in",
+            "/.well-known/keys",
+        }
+
+
+class TestStopping:
+    async def test_it_is_no_longer_ready(self, app: App) -> None:
+        async with (
+            Gateway(a_system(), Settings(), verifier=KnownTokens(), apps={"loans": app}, addresses={}) as gateway,
+            served(gateway) as at,
+            aiohttp.ClientSession(f"http://{at}") as client,
+        ):
+            gateway.stop()
+            answer = await client.get("/health/ready")
+
+        assert answer.status == 503
