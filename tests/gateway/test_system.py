@@ -174,6 +174,9 @@ class TestThroughTheGateway:
         assert set(document["paths"]) == {"/api/loans", "/api/loans/mine", "/api/books/{book_id}"}
         assert references <= set(schemas)
         assert {"Summary", "BookSummary", "AlreadyLent"} <= set(schemas)
+        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+        assert document["paths"]["/api/loans"]["post"]["security"] == [{"bearer": []}]
+        assert "security" not in document["paths"]["/api/books/{book_id}"]["get"]
 
     async def test_headers_that_belong_to_one_answer_come_once(self, library: Library) -> None:
         answer = await library.client.get("/api/books/book_1", headers={"Origin": "http://localhost:3000"})

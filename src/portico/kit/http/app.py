@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from portico import __version__
 from portico.kit.http.boundary import BoundaryRoute
-from portico.kit.http.documents import Documented, responses_of
+from portico.kit.http.documents import Documented, responses_of, security_of
 from portico.kit.http.frame import Frame
 from portico.kit.http.pages import page_routes
 from portico.kit.http.problems import problem_response
@@ -73,7 +73,7 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
         tags=list(route.tags),
         response_model_by_alias=running.case == "camel",
         dependency_overrides_provider=app,
-        **{"responses": responses_of(route), **route.framework},
+        **{"responses": responses_of(route), "openapi_extra": security_of(route.access), **route.framework},
     )
     if running.case == "camel":
         _spell_both_ways(built.dependant)
