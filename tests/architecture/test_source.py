@@ -27,6 +27,7 @@ SERVICE_FILES = {
     "jobs.py",
     "errors.py",
     "settings.py",
+    "resources.py",  # what the service declares as `resources`: it lives as long as the service runs
 }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import dataclasses
 import hashlib
 from typing import Final, Protocol
@@ -219,7 +220,9 @@ class AskingVerifier:
             return known[1]
         asking = self._asking.get(mark)
         if asking is None:
-            asking = self._asking[mark] = asyncio.create_task(self._ask(mark, token), name="ask identity")
+            # In a context of its own: the answer serves others too.
+            asking = asyncio.create_task(self._ask(mark, token), name="ask identity", context=contextvars.Context())
+            self._asking[mark] = asking
         # Shielded: the caller who asked first may go away, those who wait for the same answer do not.
         return await asyncio.shield(asking)
 

@@ -1,0 +1,66 @@
+"""From where somebody signs in: the address and the program, as far as they can be believed."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from portico.kit.running import Running
+
+MOST_HOPS: Final = 32
+LONGEST_NAME: Final = 255
+UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a request comes from. `address` is what failed sign-ins are counted by: of IPv6 the /64."""
+
+    address: str
+    name: str
+
+    @property
+    def counted(self) -> str:
+        found = _parsed(self.address)
+        if found is None or isinstance(found, IPv4Address):
+            return self.address
+        return f"{found.exploded[:19]}::/64"
+
+
+def client_address(request: Request, running: Running) -> str:
+    """The nearest address that no proxy we trust vouches for.
+
+    Trusted are TRUSTED_PROXIES and this machine: behind its own gateway a service sees only the gateway.
+    """
+    address = request.client.host if request.client else UNKNOWN
+    hops = request.headers.get("x-forwarded-for", "").split(",")[-MOST_HOPS:]
+    for hop in reversed(hops):
+        if not _is_trusted(address, running) or _parsed(hop.strip()) is None:
+            break
+        address = hop.strip()
+    return address
+
+
+def _is_trusted(address: str, running: Running) -> bool:
+    found = _parsed(address)
+    if found is None:
+        return address == UNKNOWN
+    return found.is_loopback or any(found in network for network in running.settings.trusted_proxies)
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+async def _device(request: Request) -> Device:
+    running: Running = request.scope["portico.running"]
+    name = "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
+    return Device(client_address(request, running), name[:LONGEST_NAME])
+
+
+FromDevice = Annotated[Device, Depends(_device)]
+"""Where the request comes from."""

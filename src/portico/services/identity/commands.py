@@ -1,0 +1,27 @@
+from dataclasses import dataclass
+
+from portico.contracts.identity import UserId
+from portico.kit.running import Running
+from portico.services.identity.passwords.resources import PasswordHasher
+from portico.services.identity.users.commands import create_user
+from portico.services.identity.users.domain import Email, Names
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """An account that an operator opens from the command line."""
+
+    email: str
+    password: str
+    name: str | None = None
+    roles: tuple[str, ...] = ()
+
+
+async def create_account(running: Running, new: NewUser, *, actor: str = "operator") -> UserId:
+    """Open an account from the command line. Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy."""
+    email = Email.parse(new.email)
+    password_hash = await running.provides(PasswordHasher).hash(new.password)
+    async with running.transaction() as work:
+        names = Names(name=new.name)
+        user = await create_user(work, email, names, password_hash=password_hash, roles=new.roles, actor=actor)
+    return user.user_id

@@ -1,0 +1,1 @@
+"""Lockout: who has guessed too often waits."""

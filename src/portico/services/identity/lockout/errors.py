@@ -1,0 +1,6 @@
+from portico.kit.problems import TooManyRequests
+
+
+class SignInLocked(TooManyRequests):
+    code = "sign_in_locked"
+    detail = "Too many sign-ins failed. Try again in {retry_after:.0f} s."

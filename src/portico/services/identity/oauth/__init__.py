@@ -1,0 +1,1 @@
+"""OAuth 2 for standard clients and for services: grants, introspection, revocation."""

@@ -1,0 +1,15 @@
+from portico.kit.problems import Conflict, Unprocessable
+
+
+class RoleTaken(Conflict):
+    code = "role_taken"
+    detail = "There is a role '{name}' already."
+
+    name: str
+
+
+class RoleUnknown(Unprocessable):
+    code = "role_unknown"
+    detail = "There is no role '{name}'."
+
+    name: str

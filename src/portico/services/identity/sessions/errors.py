@@ -1,0 +1,14 @@
+from portico.contracts.identity import SessionId
+from portico.kit.problems import NotFound, Unauthorized
+
+
+class RefreshRefused(Unauthorized):
+    code = "refresh_refused"
+    detail = "This refresh token is of no use any more. Sign in again."
+
+
+class SessionNotFound(NotFound):
+    code = "session_not_found"
+    detail = "The caller has no session {session_id}."
+
+    session_id: SessionId

@@ -1,0 +1,102 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import NoReturn
+
+from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.http.device import Device
+from portico.kit.running import Running
+from portico.services.identity.audit.commands import record
+from portico.services.identity.lockout.commands import Guesser, count_failure, ensure_may_try, forgive
+from portico.services.identity.passwords.resources import PasswordHasher
+from portico.services.identity.sessions.commands import Grant, open_session
+from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.sign_ins.errors import SignInRefused
+from portico.services.identity.tokens.resources import TokenIssuer
+from portico.services.identity.users.domain import key_of
+from portico.services.identity.users.models import User
+from portico.services.identity.users.repository import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Somebody says they are `email` and know its `password`."""
+
+    email: str
+    password: str
+    device: Device
+
+    @property
+    def guesser(self) -> Guesser:
+        return Guesser(key_of(self.email) or self.email, self.device.counted)
+
+
+class SignIns:
+    """Checks passwords and opens sessions."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._hasher = running.provides(PasswordHasher)
+        self._issuer = running.provides(TokenIssuer)
+        self._settings = running.settings_of(IdentitySettings)
+
+    async def sign_in(self, reads: Reader, work: UnitOfWork, attempt: Attempt) -> Grant:
+        """Open a session. Raises SignInRefused, SignInLocked, HashingBusy.
+
+        Nothing is open while the password is hashed: the transaction begins after it.
+        """
+        await ensure_may_try(reads, attempt.guesser)
+        found = await Users(reads).find_by_key(key_of(attempt.email))
+        known_hash = found.password_hash if found is not None and found.may_sign_in else None
+        verdict = await self._hasher.verify(attempt.password, known_hash)
+        if found is None or known_hash is None or not verdict.right:
+            await self._refuse(attempt, found)
+        # Looked at again under lock: of guesses side by side, those after the tenth failure must not tell which was right.
+        await ensure_may_try(work, attempt.guesser)
+        user = await self._still(work, found, known_hash)
+        if verdict.new_hash is not None:
+            user.password_hash = verdict.new_hash
+        await forgive(work, attempt.guesser)
+        grant = await open_session(work, user, self._issuer, self._settings, device=attempt.device)
+        session_id = grant.access.claims.session_id
+        record(
+            work,
+            "sign_in.succeeded",
+            actor=user.user_id,
+            user_id=user.user_id,
+            device=attempt.device,
+            session_id=session_id,
+        )
+        return grant
+
+    async def check_password(self, reads: Reader, user: User, attempt: Attempt) -> str:
+        """The hash that the signed-in `user` proved to know the password of. Raises as `sign_in` does."""
+        await ensure_may_try(reads, attempt.guesser)
+        known_hash = user.password_hash
+        verdict = await self._hasher.verify(attempt.password, known_hash)
+        if known_hash is None or not verdict.right:
+            await self._refuse(attempt, user)
+        return known_hash
+
+    async def _refuse(self, attempt: Attempt, user: User | None) -> NoReturn:
+        # In a transaction of its own: the answer is 401, and the boundary keeps nothing of a refused request.
+        async with self._running.transaction() as work:
+            await ensure_may_try(work, attempt.guesser)
+            user_id = user.user_id if user is not None else None
+            record(work, "sign_in.failed", user_id=user_id, device=attempt.device)
+            if await count_failure(work, attempt.guesser, self._settings):
+                record(work, "sign_in.locked", user_id=user_id, device=attempt.device)
+        raise SignInRefused
+
+    async def _still(self, work: UnitOfWork, found: User, known_hash: str) -> User:
+        """The user, locked, if it is still as it was while the password was checked. Raises SignInRefused."""
+        user = await Users(work).get(found.user_id, lock=True)
+        if not user.may_sign_in or user.password_hash != known_hash:
+            raise SignInRefused
+        return user
+
+
+@asynccontextmanager
+async def open_sign_ins(running: Running) -> AsyncIterator[SignIns]:
+    """Sign-ins, with the hasher and the issuer that were opened before."""
+    yield SignIns(running)

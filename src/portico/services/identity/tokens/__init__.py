@@ -1,0 +1,1 @@
+"""Tokens: issued, validated, introspected and revoked."""

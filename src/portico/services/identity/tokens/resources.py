@@ -1,0 +1,104 @@
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from portico.contracts.identity import TokenId
+from portico.kit.auth.principal import SERVICE_PREFIX, Principal
+from portico.kit.auth.tokens import AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
+from portico.kit.running import Running
+from portico.services.identity.keys.resources import KeyRing
+from portico.services.identity.roles.domain import permissions_of
+from portico.services.identity.roles.models import Role
+from portico.services.identity.sessions.models import Session
+from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.domain import AccessToken
+from portico.services.identity.tokens.queries import Standing, standing_of
+from portico.services.identity.users.models import User
+
+
+class TokenIssuer:
+    """Signs access tokens with the key of the hour."""
+
+    def __init__(self, running: Running, ring: KeyRing) -> None:
+        self._ring = ring
+        self._clock = running.clock
+        self.form = TokenFormat(running.settings.issuer, running.system.name)
+        self.lifetime = timedelta(minutes=running.settings.access_token_expire_minutes)
+        self._service_lifetime = timedelta(minutes=running.settings_of(IdentitySettings).service_token_expire_minutes)
+
+    async def for_session(
+        self, session: Session, user: User, roles: Sequence[Role], *, until: datetime | None = None
+    ) -> AccessToken:
+        """A token of `user` in `session`, both locked: what it says must still be so when they are let go.
+
+        `until` is a moment that it must not outlive.
+        """
+        # Issued no earlier than what ended the tokens before: a second is all that a token tells of time.
+        issued_at = max(self._clock.now().replace(microsecond=0), user.tokens_valid_from)
+        expires_at = min(issued_at + self.lifetime, until or datetime.max.replace(tzinfo=issued_at.tzinfo))
+        session.tokens_expire_at = max(session.tokens_expire_at, expires_at)
+        return await self._signed(
+            AccessClaims(
+                subject=user.user_id,
+                token_id=TokenId.new(),
+                session_id=session.session_id,
+                issued_at=issued_at,
+                expires_at=expires_at,
+                scope=tuple(permissions_of(roles)),
+                roles=tuple(role.name for role in roles),
+            )
+        )
+
+    async def for_service(self, name: str) -> AccessToken:
+        """A short-lived token of the service called `name`."""
+        now = self._clock.now().replace(microsecond=0)
+        return await self._signed(
+            AccessClaims(
+                subject=f"{SERVICE_PREFIX}{name}",
+                token_id=TokenId.new(),
+                session_id=None,
+                issued_at=now,
+                expires_at=now + min(self._service_lifetime, self.lifetime),
+            )
+        )
+
+    async def _signed(self, claims: AccessClaims) -> AccessToken:
+        return AccessToken(self.form.sign(claims, await self._ring.signing()), claims)
+
+
+@asynccontextmanager
+async def open_issuer(running: Running) -> AsyncIterator[TokenIssuer]:
+    """The service's issuer; the key ring is opened before it."""
+    yield TokenIssuer(running, running.provides(KeyRing))
+
+
+class OwnVerifier:
+    """Identity verifies by its own keys and its own tables: what was revoked is refused at once."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    async def verify(self, token: str) -> Principal:
+        """The bearer of `token`. Raises InvalidToken."""
+        claims, standing = await self.validated(token)
+        return claims.principal(standing.email)
+
+    async def validated(self, token: str) -> tuple[AccessClaims, Standing]:
+        """What `token` says and how its bearer stands. Raises InvalidToken."""
+        parts = UnverifiedToken.parse(token)
+        key = await self._running.provides(KeyRing).verifying(parts.kid)
+        if key is None:
+            raise InvalidToken("bad_signature", "the token names a key that is not known")
+        form = self._running.provides(TokenIssuer).form
+        claims = form.claims_of(parts.verified_with(key), self._running.clock.now())
+        async with self._running.reader() as reader:
+            return claims, await standing_of(reader, claims)
+
+    async def run(self) -> None:
+        """Nothing needs to be kept fresh: the key ring reads itself again."""
+
+
+@asynccontextmanager
+async def open_verifier(running: Running) -> AsyncIterator[OwnVerifier]:
+    """The verifier, for those who ask about a token that is not their own."""
+    yield OwnVerifier(running)

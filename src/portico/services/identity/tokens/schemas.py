@@ -1,0 +1,24 @@
+from typing import Literal
+
+from portico.kit.auth.tokens import Reason
+from portico.kit.http.schema import Moment, Schema
+
+
+class TokenToValidate(Schema):
+    token: str
+
+
+class ValidTokenRead(Schema):
+    """What a token that holds says. `user_id` is `service:<name>` for a service's own token."""
+
+    valid: Literal[True] = True
+    user_id: str
+    email: str | None
+    roles: list[str]
+    permissions: list[str]
+    expires_at: Moment
+
+
+class InvalidTokenRead(Schema):
+    valid: Literal[False] = False
+    reason: Reason

@@ -1,0 +1,1 @@
+"""Accounts: who may sign in, and what a person is called."""

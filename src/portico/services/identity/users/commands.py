@@ -1,0 +1,141 @@
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from portico.contracts.identity import SessionId, UserId
+from portico.kit.auth.principal import Principal
+from portico.kit.data.work import UnitOfWork
+from portico.kit.http.device import Device
+from portico.services.identity.audit.commands import record
+from portico.services.identity.models import ADMINISTRATORS
+from portico.services.identity.repository import hold
+from portico.services.identity.roles.domain import permissions_of
+from portico.services.identity.roles.models import Role
+from portico.services.identity.roles.repository import Roles, give_roles
+from portico.services.identity.sessions.commands import end_sessions, end_tokens
+from portico.services.identity.users.domain import Email, Names
+from portico.services.identity.users.errors import BeyondOwnRights, EmailTaken, LastAdministrator, UserNotFound
+from portico.services.identity.users.models import User
+from portico.services.identity.users.repository import Users
+
+
+async def register(
+    work: UnitOfWork, email: Email, names: Names, *, password_hash: str, role: str | None, device: Device
+) -> User:
+    """Open an account for whoever asks, with the role that new users get. Raises EmailTaken."""
+    user = await _open_account(work, email, names, password_hash, [role] if role else [])
+    record(work, "user.registered", actor=user.user_id, user_id=user.user_id, device=device)
+    return user
+
+
+async def create_user(
+    work: UnitOfWork, email: Email, names: Names, *, password_hash: str, roles: Iterable[str], actor: str
+) -> User:
+    """Open an account with these roles. Raises EmailTaken, RoleUnknown."""
+    wanted = [role.name for role in await Roles(work).named(roles)]
+    user = await _open_account(work, email, names, password_hash, wanted)
+    record(work, "user.created", actor=actor, user_id=user.user_id, roles=wanted)
+    return user
+
+
+async def change_user(
+    work: UnitOfWork, user: User, *, names: dict[str, Any], is_active: bool | None, caller: Principal, device: Device
+) -> None:
+    """Change what a locked `user` is called and whether it may sign in. Raises UserDeleted, LastAdministrator."""
+    active = user.is_active if is_active is None else is_active
+    if user.is_active and not active:
+        await _deactivate(work, user, caller=caller, device=device)
+    user.change(user.names.changed(names), is_active=active, now=work.now)
+    changed = sorted([*names, *(["is_active"] if is_active is not None else [])])
+    record(work, "user.updated", actor=caller.subject, user_id=user.user_id, device=device, changed=changed)
+
+
+async def change_password(
+    work: UnitOfWork, user_id: UserId, password_hash: str, *, known_hash: str, keep: SessionId | None, device: Device
+) -> None:
+    """Give the user a new password and end all sessions but the one to `keep`. Raises UserNotFound.
+
+    `known_hash` is the one that the caller proved to know: a password changed meanwhile stands.
+    """
+    user = await Users(work).get_living(user_id, lock=True)
+    if user.password_hash != known_hash:
+        raise UserNotFound(user_id=user_id)
+    user.password_hash = password_hash
+    user.updated_at = work.now
+    await end_sessions(work, user_id, keep=keep, actor=user_id, device=device)
+    record(work, "user.password_changed", actor=user_id, user_id=user_id, device=device)
+
+
+async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
+    """Deactivate a locked `user` and forget who it was. Raises LastAdministrator."""
+    await _deactivate(work, user, caller=caller, device=device)
+    await give_roles(work, user.user_id, [])
+    user.delete(now=work.now)
+    record(work, "user.deleted", actor=caller.subject, user_id=user.user_id, device=device)
+
+
+async def assign_roles(
+    work: UnitOfWork, user_id: UserId, names: Iterable[str], *, caller: Principal, device: Device
+) -> Sequence[Role]:
+    """Let the user have exactly these roles; its access tokens end. Whoever assigns must hold what they grant.
+
+    Raises:
+        UserNotFound: there is no such user.
+        RoleUnknown: there is no such role.
+        BeyondOwnRights: a role given or taken away grants what the caller has not.
+        LastAdministrator: nobody would hold every permission any more.
+    """
+    await hold(work, ADMINISTRATORS)
+    user = await Users(work).get_living(user_id, lock=True)
+    before = await Roles(work).of_user(user_id)
+    after = await Roles(work).named(names)
+    had, has = {role.name: role for role in before}, {role.name: role for role in after}
+    ensure_covered(caller, [role for name, role in (had | has).items() if (name in had) != (name in has)])
+    if had.keys() == has.keys():
+        return after
+    await give_roles(work, user_id, has)
+    if user.is_active and any(role.grants_everything for role in before):
+        await _ensure_administrator(work)
+    await end_tokens(work, user)
+    user.updated_at = work.now
+    record(
+        work,
+        "user.roles_changed",
+        actor=caller.subject,
+        user_id=user_id,
+        device=device,
+        before=sorted(had),
+        after=sorted(has),
+    )
+    return after
+
+
+def ensure_covered(caller: Principal, roles: Iterable[Role]) -> None:
+    """Raises BeyondOwnRights where one of `roles` grants what the caller does not hold."""
+    for permission in permissions_of(roles):
+        if not caller.may(permission):
+            raise BeyondOwnRights(permission=permission)
+
+
+async def _open_account(work: UnitOfWork, email: Email, names: Names, password_hash: str, roles: Iterable[str]) -> User:
+    user = User.opened(email, names, password_hash=password_hash, now=work.now)
+    await work.insert(user, taken=EmailTaken())
+    await give_roles(work, user.user_id, roles)
+    return user
+
+
+async def _deactivate(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
+    """End what lets the user in. Raises LastAdministrator."""
+    roles = await Roles(work).of_user(user.user_id)
+    if user.is_active and any(role.grants_everything for role in roles):
+        user.is_active = False
+        await work.flush()
+        await _ensure_administrator(work)
+    user.is_active = False
+    await end_tokens(work, user)
+    await end_sessions(work, user.user_id, actor=caller.subject, device=device)
+
+
+async def _ensure_administrator(work: UnitOfWork) -> None:
+    # Counted with the latch held: two administrators who remove each other at once can't both be the last but one.
+    if await Roles(work).administrators() == 0:
+        raise LastAdministrator

@@ -1,0 +1,22 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
+from portico.services.identity import service
+
+
+@pytest.fixture
+async def identity(databases: Databases) -> AsyncIterator[Identity]:
+    """Identity, on each database in turn."""
+    async with running(service, databases, variables=VARIABLES, system=SYSTEM) as run:
+        yield Identity(run)
+
+
+@pytest.fixture
+async def embedded(sqlite_databases: Databases) -> AsyncIterator[Identity]:
+    """Identity on SQLite alone, for what does not concern the database."""
+    async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM) as run:
+        yield Identity(run)

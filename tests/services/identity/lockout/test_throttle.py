@@ -1,0 +1,58 @@
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.kit.testing.clock import START
+from portico.services.identity.lockout.domain import LOCKED_FOR, WINDOW
+from portico.services.identity.lockout.models import Throttle
+
+
+def fresh() -> Throttle:
+    return Throttle(key="k", failures=[], locked_until=None, changed_at=START)
+
+
+class TestAThrottle:
+    def test_locks_at_the_tenth_failure(self) -> None:
+        throttle = fresh()
+
+        assert [throttle.fail(START, most=10) for _ in range(10)] == [False] * 9 + [True]
+        assert throttle.wait(START) == LOCKED_FOR
+
+    def test_opens_again_by_itself(self) -> None:
+        throttle = fresh()
+        throttle.fail(START, most=1)
+
+        assert throttle.wait(START + LOCKED_FOR) is None
+
+    def test_begins_anew_after_a_lock(self) -> None:
+        throttle = fresh()
+        for _ in range(10):
+            throttle.fail(START, most=10)
+
+        assert not throttle.fail(START + LOCKED_FOR, most=10)
+
+    def test_counts_nothing_while_locked(self) -> None:
+        throttle = fresh()
+        throttle.fail(START, most=1)
+
+        throttle.fail(START + timedelta(minutes=10), most=1)
+
+        assert throttle.wait(START + LOCKED_FOR) is None
+
+    @given(st.lists(st.integers(0, 3600), max_size=60).map(sorted), st.integers(2, 12))
+    def test_locks_exactly_when_so_many_fall_within_the_window(self, moments: list[int], most: int) -> None:
+        throttle = fresh()
+        counted: list[int] = []
+        locked_until = -1
+        for moment in moments:
+            now = START + timedelta(seconds=moment)
+            locked = throttle.fail(now, most=most)
+            if moment < locked_until:
+                assert not locked
+                continue
+            counted = [each for each in counted if each > moment - WINDOW.total_seconds()] + [moment]
+            assert locked == (len(counted) >= most)
+            if locked:
+                counted, locked_until = [], moment + int(LOCKED_FOR.total_seconds())
+            assert len(throttle.failures) < most
