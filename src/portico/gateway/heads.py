@@ -4,8 +4,10 @@ Two readers of one request that disagree are how requests get smuggled (RFC 9112
 what its check did not see. So what can be read in two ways is refused here, and nothing is rewritten.
 """
 
+import enum
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -112,6 +114,22 @@ class RequestHead(NamedTuple):
     http_version: str = "1.1"
 
 
+class Kind(enum.Enum):
+    """What becomes of a field on its way up."""
+
+    PASSED = enum.auto()
+    GUARDED = enum.auto()
+    IGNORED = enum.auto()
+
+
+@lru_cache(maxsize=4096)
+def _kind(name: bytes) -> Kind:
+    """Remembered, because requests repeat the same few names."""
+    if b"_" in name:
+        return Kind.IGNORED  # a server that turns '-' into '_' would take it for the field that is guarded
+    return Kind.GUARDED if name in GUARDED or name.startswith(GUARDED_PREFIXES) else Kind.PASSED
+
+
 class Fields:
     """The header fields of a request, sorted into what the gateway reads and what goes on to the service."""
 
@@ -138,15 +156,16 @@ class Fields:
         read, passing = self.read, self.passing
         for field in headers:
             name, value = field
-            if b"_" in name:
-                continue  # a server that turns '-' into '_' would take it for the field that is guarded
+            kind = _kind(name)
+            if kind is Kind.IGNORED:
+                continue
             if name in read:
                 if name in SINGLE:
                     raise BadRequest(reason=f"there is more than one {name.decode()} header")
                 read[name] += b", " + value
             else:
                 read[name] = value
-            if name not in GUARDED and not name.startswith(GUARDED_PREFIXES):
+            if kind is Kind.PASSED:
                 passing.append(field)
 
     def _drop_named_in(self, connection: bytes) -> None:
