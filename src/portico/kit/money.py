@@ -46,6 +46,8 @@ _HUNDREDTHS = (
 )
 EXPONENTS: dict[str, int] = dict.fromkeys(_HUNDREDTHS.split(), 2) | _OTHER_EXPONENTS
 
+_SCALES: dict[str, int] = {currency: 10**exponent for currency, exponent in EXPONENTS.items()}
+
 
 class UnknownCurrency(Unprocessable):
     code = "unknown_currency"
@@ -102,3 +104,8 @@ class Money:
     def amount(self) -> Decimal:
         """The sum as people write it: 999.99."""
         return Decimal(self.minor).scaleb(-EXPONENTS[self.currency])
+
+
+def json_number(minor: int, currency: str) -> float:
+    """The JSON number of a sum: the float that is nearest to the decimal, and reads as it."""
+    return minor / _SCALES[currency]

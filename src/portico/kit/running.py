@@ -8,12 +8,14 @@ from fastapi import Depends, Request
 
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
+from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.topic import Topic
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
-from portico.kit.data.work import Reader, UnitOfWork, unit_of_work
+from portico.kit.data.work import Reader, UnitOfWork, committed
 from portico.kit.http.schema import Case
 from portico.kit.service import Service
 from portico.kit.settings import Secrets, ServiceSettings, Settings
@@ -51,6 +53,7 @@ class Running:
     request_log: RequestLog | None
     keys_in_flight: set[str] = field(default_factory=set)
     provided: dict[type[Any], object] = field(default_factory=dict)
+    _groups: dict[Topic, CacheGroup] = field(default_factory=dict)
     _verifier: TokenVerifier | None = None
 
     @property
@@ -67,9 +70,23 @@ class Running:
     def verifier(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
 
+    def unit_of_work(self) -> UnitOfWork:
+        """A unit of work, for who commits it."""
+        return UnitOfWork(self.database, self.clock, forget=self._forget)
+
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work of its own, committed at the block's end."""
-        return unit_of_work(self.database, self.clock)
+        return committed(self.unit_of_work())
+
+    def kept(self, topic: Topic) -> CacheGroup:
+        """What is kept about `topic` until it changes."""
+        group = self._groups.get(topic)
+        if group is None:
+            group = self._groups[topic] = CacheGroup(self.cache, topic.name)
+        return group
+
+    async def _forget(self, topic: Topic) -> None:
+        await self.kept(topic).forget()
 
     def reader(self) -> Reader:
         """A reader of its own, to be used in `async with`."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+import orjson
 from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -43,12 +44,17 @@ class Database:
             return cls(_sqlite(address, "BEGIN IMMEDIATE", 1, sizes), _sqlite(address, None, 4, sizes))
         arguments = _server_arguments(address, schema)
         writer = create_async_engine(
-            address, isolation_level="READ COMMITTED", connect_args=arguments, **_pool(sizes.size, sizes)
+            address,
+            isolation_level="READ COMMITTED",
+            connect_args=arguments,
+            json_deserializer=orjson.loads,
+            **_pool(sizes.size, sizes),
         )
         reader = create_async_engine(
             replica or address,
             isolation_level="AUTOCOMMIT",
             connect_args=arguments,
+            json_deserializer=orjson.loads,
             pool_reset_on_return=None,  # an autocommitting connection has nothing to roll back
             **_pool(sizes.size, sizes),
         )
@@ -93,6 +99,7 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
         address,
         poolclass=AsyncAdaptedQueuePool,
         isolation_level=None if begin else "AUTOCOMMIT",
+        json_deserializer=orjson.loads,
         **_pool(size, sizes),
     )
 

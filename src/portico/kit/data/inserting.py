@@ -10,11 +10,12 @@ from portico.kit.data.work import UnitOfWork
 
 async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
-    result = await work.execute(_ignoring(table, work.database.dialect).values(**values))
+    result = await work.execute(ignoring_known(table, work.database.dialect).values(**values))
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
-def _ignoring(table: Table, dialect: str) -> Insert:
+def ignoring_known(table: Table, dialect: str) -> Insert:
+    """An INSERT that passes over rows whose key, or another unique column, is there already."""
     if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     if dialect == "sqlite":

@@ -2,19 +2,21 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import Select, and_, func, or_, select
+from sqlalchemy import Column, Select, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from portico.kit.data.work import Reader
 from portico.kit.problems import Unprocessable
 
 T = TypeVar("T")
+
+OrderColumn = InstrumentedAttribute[Any] | Column[Any]
 
 
 class InvalidCursor(Unprocessable):
@@ -49,31 +51,68 @@ class Keyset:
     """
 
     name: str
-    columns: tuple[tuple[InstrumentedAttribute[Any], bool], ...]
+    columns: tuple[tuple[OrderColumn, bool], ...]
 
     @classmethod
-    def by(cls, name: str, *columns: InstrumentedAttribute[Any], descending: bool = False) -> "Keyset":
+    def by(cls, name: str, *columns: OrderColumn, descending: bool = False) -> "Keyset":
         """All `columns` in one direction."""
         return cls(name, tuple((column, descending) for column in columns))
 
     async def page(
-        self, reader: Reader, statement: Select[Any], window: Window, *, total: int | None = None
+        self,
+        reader: Reader,
+        statement: Select[Any],
+        window: Window,
+        *,
+        count: Callable[[], Awaitable[int]] | None = None,
     ) -> Slice[Any]:
-        """The rows of `statement` in `window`; `total` spares the count where the caller knows it.
+        """The mapped rows of `statement` in `window`.
 
-        Raises InvalidCursor.
+        `count` says how many there are in all, where the caller knows it for less than counting them; a list that
+        ends on its first page is not counted at all. Raises InvalidCursor.
         """
-        if total is None:
-            total = await count(reader, statement)
+
+        async def fetch(chosen: Select[Any]) -> list[Any]:
+            return list(await reader.all(chosen))
+
+        return await self._page(reader, statement, window, fetch, count)
+
+    async def page_of_columns(
+        self,
+        reader: Reader,
+        statement: Select[Any],
+        window: Window,
+        *,
+        count: Callable[[], Awaitable[int]] | None = None,
+    ) -> Slice[Any]:
+        """As `page`, for a statement over columns of tables: rows that have those of this order by their names."""
+
+        async def fetch(chosen: Select[Any]) -> list[Any]:
+            return list(await reader.rows(chosen))
+
+        return await self._page(reader, statement, window, fetch, count)
+
+    async def _page(
+        self,
+        reader: Reader,
+        statement: Select[Any],
+        window: Window,
+        fetch: Callable[[Select[Any]], Awaitable[list[Any]]],
+        count: Callable[[], Awaitable[int]] | None,
+    ) -> Slice[Any]:
         if window.cursor is None:
             chosen, backward = self.ordered(statement).offset(window.skip), False
         else:
             chosen, backward = self._from(statement, window.cursor)
-        rows = list((await reader.execute(chosen.limit(window.limit + 1))).scalars())
+        rows = await fetch(chosen.limit(window.limit + 1))
         more = len(rows) > window.limit
         rows = rows[: window.limit]
         if backward:
             rows.reverse()
+        if window.cursor is None and not more and (rows or not window.skip):
+            total = window.skip + len(rows)
+        else:
+            total = await (count_rows(reader, statement) if count is None else count())
         return Slice(
             rows,
             total,
@@ -119,7 +158,7 @@ class Keyset:
         return [_typed(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(before)
 
 
-async def count(reader: Reader, statement: Select[Any]) -> int:
+async def count_rows(reader: Reader, statement: Select[Any]) -> int:
     """How many rows `statement` has."""
     return int(
         (await reader.execute(select(func.count()).select_from(statement.order_by(None).subquery()))).scalar_one()
@@ -132,7 +171,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, str) else value
 
 
-def _typed(value: Any, column: InstrumentedAttribute[Any]) -> Any:
+def _typed(value: Any, column: OrderColumn) -> Any:
     kind: type = column.type.python_type
     try:
         if issubclass(kind, datetime):

@@ -23,12 +23,12 @@ from portico.kit.calls.problems import problem_of
 from portico.kit.data.failures import is_unavailable, lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.http.authentication import Authentication
-from portico.kit.http.conditional import Conditional
+from portico.kit.http.conditional import Conditional, is_known
 from portico.kit.http.idempotency import Claim
-from portico.kit.http.problems import problem_response
+from portico.kit.http.kept import kept_answer
+from portico.kit.http.problems import field_errors, problem_response
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.router import Route
-from portico.kit.http.schema import caller_spelling
 from portico.kit.problems import (
     BadRequest,
     Conflict,
@@ -73,6 +73,7 @@ class BoundaryRoute(APIRoute):
         self._declared = declared
         self._running = running
         self._queries: frozenset[str] = frozenset()
+        self._kept = declared.kept
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
         self._takes_json = self.body_field is not None and not self._is_form()
 
@@ -113,6 +114,18 @@ class BoundaryRoute(APIRoute):
         authentication: Authentication = request.scope["portico.authentication"]
         if self._declared.access.kind != "public":
             await authentication.admit(self._declared.access)
+        if self._kept is None:
+            response = await self._checked(request, handle)
+        else:
+            group = self._running.kept(self._kept)
+            response = await kept_answer(group, request, lambda: self._checked(request, handle), self._kept.seconds)
+        if self._declared.method == "GET" and is_known(request.headers.get("if-none-match"), response):
+            return Response(status_code=_NOT_MODIFIED, headers={"etag": response.headers["etag"]})
+        return response
+
+    async def _checked(
+        self, request: BoundedRequest, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+    ) -> Response:
         if request.scope["query_string"]:
             self._check_queries(request)
         if self._takes_json:
@@ -124,7 +137,7 @@ class BoundaryRoute(APIRoute):
     ) -> Response:
         """Run it, and again where it lost a race or found its connection dead before anything was committed."""
         for attempt in range(1, _TRIES + 1):
-            work = UnitOfWork(self._running.database, self._running.clock)
+            work = self._running.unit_of_work()
             try:
                 return await self._once(request, handle, work)
             except Problem:
@@ -158,7 +171,7 @@ class BoundaryRoute(APIRoute):
                 raise
             if response.status_code < _REFUSALS:
                 await work.commit()
-        return self._conditioned(scope.get("portico.conditional"), response)
+        return _tagged(scope.get("portico.conditional"), response)
 
     @property
     def _keeps_answers(self) -> bool:
@@ -182,14 +195,6 @@ class BoundaryRoute(APIRoute):
             if response.status_code < _REFUSALS:
                 await claim.keep(work, response)
             return response
-
-    def _conditioned(self, conditional: Conditional | None, response: Response) -> Response:
-        if conditional is None or conditional.etag is None or response.status_code >= _REFUSALS:
-            return response
-        if self._declared.method == "GET" and conditional.is_fresh():
-            return Response(status_code=_NOT_MODIFIED, headers={"etag": conditional.etag})
-        response.headers["etag"] = conditional.etag
-        return response
 
     def _check_queries(self, request: Request) -> None:
         query = request.scope["query_string"]
@@ -220,18 +225,13 @@ class BoundaryRoute(APIRoute):
 
     def _invalid(self, request: Request, error: RequestValidationError) -> Response:
         sent = {"body": error.body, "query": dict(request.query_params), "path": request.path_params}
-        errors = [
-            {
-                "location": caller_spelling(tuple(fault["loc"]), sent, self._running.case),
-                "message": fault["msg"],
-                "type": fault["type"],
-            }
-            for fault in error.errors()[:_MOST_ERRORS]
-        ]
-        return self._refusal(request, Unprocessable(), errors)
+        return self._refusal(request, Unprocessable(), field_errors(error.errors(), sent, self._running.case))
 
 
-_MOST_ERRORS = 100
+def _tagged(conditional: Conditional | None, response: Response) -> Response:
+    if conditional is not None and conditional.etag is not None and response.status_code < _REFUSALS:
+        response.headers["etag"] = conditional.etag
+    return response
 
 
 async def _work(request: Request) -> UnitOfWork:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from portico.kit.problems import PreconditionFailed
 
@@ -14,11 +14,10 @@ class Revised(Protocol):
 
 
 class Conditional:
-    """What the caller says it has seen (`If-Match`, `If-None-Match`), and the tag of what it gets."""
+    """What the caller says it has seen (`If-Match`), and the tag of what it gets."""
 
-    def __init__(self, if_match: str | None, if_none_match: str | None) -> None:
+    def __init__(self, if_match: str | None) -> None:
         self._if_match = if_match
-        self._if_none_match = if_none_match
         self._tagged: Revised | None = None
 
     def require(self, row: Revised) -> None:
@@ -39,17 +38,18 @@ class Conditional:
     def etag(self) -> str | None:
         return None if self._tagged is None else entity_tag(self._tagged)
 
-    def is_fresh(self) -> bool:
-        """Whether the caller has this very revision (304)."""
-        if self._if_none_match is None or self._tagged is None:
-            return False
-        tags = {tag.removeprefix("W/") for tag in _tags(self._if_none_match)}
-        return "*" in tags or entity_tag(self._tagged) in tags
-
 
 def entity_tag(row: Revised) -> str:
     """The strong entity tag of a row."""
     return f'"{row.revision}"'
+
+
+def is_known(if_none_match: str | None, response: Response) -> bool:
+    """Whether the caller, by its `If-None-Match`, has this very answer (304)."""
+    if if_none_match is None or "etag" not in response.headers:
+        return False
+    tags = {tag.removeprefix("W/") for tag in _tags(if_none_match)}
+    return "*" in tags or response.headers["etag"] in tags
 
 
 def _tags(header: str) -> set[str]:
@@ -57,8 +57,7 @@ def _tags(header: str) -> set[str]:
 
 
 async def _conditional(request: Request) -> Conditional:
-    headers = request.headers
-    conditional = Conditional(headers.get("if-match"), headers.get("if-none-match"))
+    conditional = Conditional(request.headers.get("if-match"))
     request.scope["portico.conditional"] = conditional
     return conditional
 

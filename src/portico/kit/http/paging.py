@@ -32,8 +32,11 @@ class PageOf:
 
     def lead_on(self, found: Slice[Any]) -> None:
         """Set `X-Total-Count` and `Link` for rows that are shaped elsewhere."""
-        for name, value in page_headers(found, self.window, self.request.url.path, self.request.url.query).items():
-            self.response.headers[name] = value
+        self.response.headers.update(self.headers(found))
+
+    def headers(self, found: Slice[Any]) -> dict[str, str]:
+        """`X-Total-Count` and `Link`, for an answer that the endpoint makes itself."""
+        return page_headers(found, self.window, self.request.url.path, self.request.url.query)
 
 
 def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> dict[str, str]:

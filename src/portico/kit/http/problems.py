@@ -1,5 +1,6 @@
 """Problems as `application/problem+json` (RFC 9457)."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, get_type_hints
 
@@ -9,10 +10,11 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
-from portico.kit.http.schema import Case, Schema
+from portico.kit.http.schema import Case, Schema, caller_spelling
 from portico.kit.problems import Problem
 
 MEDIA_TYPE = "application/problem+json"
+_MOST_ERRORS = 100
 
 
 class FieldError(Schema):
@@ -66,6 +68,14 @@ def problem_document(
         document["errors"] = errors
     plain: dict[str, Any] = to_jsonable_python(document)
     return {to_camel(key): value for key, value in plain.items()} if case == "camel" else plain
+
+
+def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> list[dict[str, Any]]:
+    """Pydantic's faults in what was `sent` as the member `errors`, the first hundred; never the value that was sent."""
+    return [
+        {"location": caller_spelling(tuple(fault["loc"]), sent, case), "message": fault["msg"], "type": fault["type"]}
+        for fault in faults[:_MOST_ERRORS]
+    ]
 
 
 def problem_bytes(

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 from fastapi.params import Depends
 
 from portico.kit.auth.access import Access, access_of
+from portico.kit.cache.topic import Topic
 from portico.kit.problems import Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -28,6 +29,7 @@ class RouteOptions(TypedDict, total=False):
         accepts_forms: Whether the same members may come as a form.
         streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
             one-time ticket in the query serves as well as a token.
+        kept: What the answer to a public GET tells of; it is kept as it went out until that changes.
         framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
     """
 
@@ -39,6 +41,7 @@ class RouteOptions(TypedDict, total=False):
     stores_answer: bool
     accepts_forms: bool
     streams: bool
+    kept: Topic | None
     framework: Mapping[str, Any]
 
 
@@ -60,7 +63,14 @@ class Route:
     stores_answer: bool = True
     accepts_forms: bool = False
     streams: bool = False
+    kept: Topic | None = None
     framework: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kept is not None and (self.method != "GET" or self.access.kind != "public"):
+            raise TypeError(
+                f"{self.method} {self.path}: only the answer to a public GET is the same for all and can be kept"
+            )
 
 
 class Router:

@@ -129,8 +129,13 @@ class RunningService:
 
 
 def system_of(*services: Service, **options: Any) -> System:
-    """A system of these services for a test, on ports that nobody listens on."""
-    return System("catalog", "A system for a test", gateway=1, services=dict.fromkeys(services, 1), **options)
+    """A system of these services for a test, on ports that nobody listens on; what they call is only named."""
+    named = {service.name for service in services}
+    called = sorted({name for service in services for name in service.calls} - named)
+    strangers = [Service(name=name, summary="Is not run", module=__name__) for name in called]
+    return System(
+        "catalog", "A system for a test", gateway=1, services=dict.fromkeys((*services, *strangers), 1), **options
+    )
 
 
 def _settings(databases: Databases) -> dict[str, str]:
