@@ -1,0 +1,126 @@
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import Body, Depends, Query, Request, Response
+
+from portico.contracts.catalog import ProductId
+from portico.kit.auth.access import permitted
+from portico.kit.auth.principal import Principal
+from portico.kit.data import InvalidCursor
+from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.conditional import Conditions
+from portico.kit.http.paging import Page
+from portico.kit.http.problems import ProblemRead
+from portico.kit.http.router import Router
+from portico.kit.money import TooPrecise, UnknownCurrency
+from portico.kit.problems import PreconditionFailed
+from portico.kit.running import Here
+from portico.services.catalog import commands, queries
+from portico.services.catalog.commands import PRODUCTS
+from portico.services.catalog.errors import ProductNotFound, SkuTaken, TooManyWords
+from portico.services.catalog.models import CATEGORY_LENGTH
+from portico.services.catalog.queries import Sort, Wanted
+from portico.services.catalog.schemas import (
+    LARGEST_BATCH,
+    BatchAnswer,
+    Item,
+    ProductCreate,
+    ProductRead,
+    ProductReplace,
+    ProductUpdate,
+    drafts_in,
+    products_json,
+)
+
+router = Router(prefix="/products", tags=["products"])
+
+MayWrite = Annotated[Principal, permitted("products:write")]
+PriceBound = Annotated[Decimal | None, Query(ge=0, max_digits=15, decimal_places=4, allow_inf_nan=False)]
+BAD_PRICE = (UnknownCurrency, TooPrecise)
+
+
+async def _wanted(
+    category: Annotated[str | None, Query(max_length=CATEGORY_LENGTH)] = None,
+    search: Annotated[str | None, Query(max_length=200, description="Words that all have to be in it")] = None,
+    min_price: PriceBound = None,
+    max_price: PriceBound = None,
+    in_stock: bool | None = None,
+    product_id: Annotated[list[ProductId], Query(max_length=100, description="Only these")] = [],  # noqa: B006  FastAPI copies it
+    sort: Sort = "newest",
+) -> Wanted:
+    return Wanted(
+        category=category or None,
+        search=search or None,
+        min_price=min_price,
+        max_price=max_price,
+        in_stock=in_stock,
+        product_ids=tuple(product_id),
+        sort=sort,
+    )
+
+
+@router.get("", errors=[InvalidCursor, TooManyWords], kept=PRODUCTS, framework={"response_model": list[ProductRead]})
+async def list_products(wanted: Annotated[Wanted, Depends(_wanted)], page: Page, reads: Reads, here: Here) -> Response:
+    """Find products. Bounds of price compare the number as it is written, whatever the currency."""
+    found = await queries.products(reads, wanted, page.window, totals=here.kept(PRODUCTS))
+    return Response(products_json(found.rows, here.case), headers=page.headers(found), media_type="application/json")
+
+
+@router.get("/{product_id}", errors=[ProductNotFound], kept=PRODUCTS)
+async def read_product(product_id: ProductId, reads: Reads, seen: Conditions) -> ProductRead:
+    """One product."""
+    product = await queries.product(reads, product_id)
+    seen.tag(product)
+    return ProductRead.of(product)
+
+
+@router.post("", status_code=201, errors=[SkuTaken, *BAD_PRICE])
+async def create_product(
+    draft: ProductCreate, caller: MayWrite, work: Work, seen: Conditions, request: Request, response: Response
+) -> ProductRead:
+    """Add a product. `stock_quantity` is its first receipt."""
+    product = await commands.create_product(work, draft)
+    seen.tag(product)
+    response.headers["location"] = f"{request.url.path}/{product.product_id}"
+    return ProductRead.of(product)
+
+
+@router.post("/batch", body_limit=4 << 20, timeout=60, framework={"response_model": list[ProductRead | ProblemRead]})
+async def create_products(
+    items: Annotated[list[Item], Body(max_length=LARGEST_BATCH)],
+    caller: MayWrite,
+    work: Work,
+    request: Request,
+    here: Here,
+) -> Response:
+    """Add up to a thousand products: for each, in order, the product or the problem. Good ones are kept."""
+    outcomes = await commands.create_products(work, drafts_in(items))
+    answer = BatchAnswer(request.url.path, request.scope["portico.request_id"], here.case)
+    return Response(answer.render(items, outcomes), media_type="application/json")
+
+
+@router.put("/{product_id}", errors=[ProductNotFound, SkuTaken, PreconditionFailed, *BAD_PRICE])
+async def replace_product(
+    product_id: ProductId, draft: ProductReplace, caller: MayWrite, work: Work, seen: Conditions
+) -> ProductRead:
+    """Replace what may be edited of a product; stock changes through `/inventory`."""
+    product = await commands.revise_product(work, product_id, draft.model_dump(), check=seen.require)
+    seen.tag(product)
+    return ProductRead.of(product)
+
+
+@router.patch("/{product_id}", errors=[ProductNotFound, SkuTaken, PreconditionFailed, *BAD_PRICE])
+async def update_product(
+    product_id: ProductId, draft: ProductUpdate, caller: MayWrite, work: Work, seen: Conditions
+) -> ProductRead:
+    """Change some of a product (RFC 7396 for its own members); stock changes through `/inventory`."""
+    changes = draft.model_dump(exclude_unset=True)
+    product = await commands.revise_product(work, product_id, changes, check=seen.require)
+    seen.tag(product)
+    return ProductRead.of(product)
+
+
+@router.delete("/{product_id}", status_code=204, errors=[ProductNotFound, PreconditionFailed])
+async def delete_product(product_id: ProductId, caller: MayWrite, work: Work, seen: Conditions) -> None:
+    """Delete a product."""
+    await commands.delete_product(work, product_id, check=seen.require)

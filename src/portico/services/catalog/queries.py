@@ -1,0 +1,135 @@
+import hashlib
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, Literal
+
+from sqlalchemy import Select, bindparam, func, select
+
+from portico.contracts.catalog import ProductId
+from portico.kit.cache.group import CacheGroup
+from portico.kit.data import Keyset, Reader, Slice, Window
+from portico.services.catalog.domain import words_of
+from portico.services.catalog.errors import TooManyWords
+from portico.services.catalog.models import Product, ProductWord, price_order
+from portico.services.catalog.repository import Products
+from portico.services.catalog.schemas import COLUMNS
+
+PRODUCTS: Any = Product.__table__
+WORDS: Any = ProductWord.__table__
+P, W = PRODUCTS.c, WORDS.c
+
+MOST_SEARCHED = 10
+KEPT_TOTALS = 300.0  # seconds, unless products change
+
+Sort = Literal["newest", "oldest", "name", "-name", "price", "-price"]
+SORTS: dict[Sort, Keyset] = {
+    "newest": Keyset.by("newest", P.product_id, descending=True),
+    "oldest": Keyset.by("oldest", P.product_id),
+    "name": Keyset.by("name", P.name_order, P.product_id),
+    "-name": Keyset.by("-name", P.name_order, P.product_id, descending=True),
+    "price": Keyset.by("price", P.price_order, P.product_id),
+    "-price": Keyset.by("-price", P.price_order, P.product_id, descending=True),
+}
+# by age, what has a word is found in order by the words' own key: a page of a common word costs what a rare one's does
+SORTS_OF_FOUND: dict[Sort, Keyset] = SORTS | {
+    "newest": Keyset.by("newest", W.product_id, descending=True),
+    "oldest": Keyset.by("oldest", W.product_id),
+}
+
+READ = (*(P[name] for name in COLUMNS), P.name_order, P.price_order)  # the last two for the cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which products, in which order. `search` None asks for none in particular, words that are none find nothing."""
+
+    category: str | None = None
+    search: str | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    in_stock: bool | None = None
+    product_ids: tuple[ProductId, ...] = ()
+    sort: Sort = "newest"
+
+    @property
+    def words(self) -> list[str]:
+        """The words that all have to match. Raises TooManyWords."""
+        words = words_of(self.search or "", limit=MOST_SEARCHED + 1)
+        if len(words) > MOST_SEARCHED:
+            raise TooManyWords(limit=MOST_SEARCHED)
+        return words
+
+    @property
+    def conditions(self) -> list[Any]:
+        """What the row of a product has to fulfil."""
+        chosen = [
+            self.category is not None and P.category == self.category,
+            self.min_price is not None and P.price_order >= price_order(self.min_price),
+            self.max_price is not None and P.price_order <= price_order(self.max_price),
+            self.in_stock is not None and P.in_stock == self.in_stock,
+            bool(self.product_ids) and P.product_id.in_(self.product_ids),
+        ]
+        return [condition for condition in chosen if condition is not False]
+
+
+async def product(reader: Reader, product_id: ProductId) -> Product:
+    """The product. Raises ProductNotFound."""
+    return await Products(reader).get(product_id)
+
+
+async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: CacheGroup) -> Slice[Any]:
+    """The products that are wanted, as rows of READ; `totals` keeps how many there are. Raises InvalidCursor, TooManyWords."""
+    words = wanted.words
+    if wanted.search and not words:
+        return Slice([], 0)
+
+    async def count() -> bytes:
+        return b"%d" % (await reader.rows(_count(wanted, words)))[0][0]
+
+    async def total() -> int:
+        return int(await totals.get_or_make(_filter_key(wanted), count, KEPT_TOTALS))
+
+    keyset = (SORTS_OF_FOUND if words else SORTS)[wanted.sort]
+    return await keyset.page_of_columns(reader, _rows(wanted, words), window, count=total)
+
+
+def _filter_key(wanted: Wanted) -> str:
+    return hashlib.sha256(repr(replace(wanted, sort="newest")).encode()).hexdigest()
+
+
+def _rows(wanted: Wanted, words: list[str]) -> Select[Any]:
+    statement = select(*READ)
+    if words:
+        statement = _having(statement.select_from(WORDS), words)
+        statement = statement.join(PRODUCTS, P.product_id == W.product_id)
+    return statement.where(*wanted.conditions)
+
+
+def _count(wanted: Wanted, words: list[str]) -> Select[Any]:
+    statement = select(func.count())
+    conditions = wanted.conditions
+    if not words:
+        return statement.select_from(PRODUCTS).where(*conditions)
+    statement = _having(statement.select_from(WORDS), words)
+    if conditions:
+        statement = statement.join(PRODUCTS, P.product_id == W.product_id).where(*conditions)
+    return statement
+
+
+def _having(statement: Select[Any], words: list[str]) -> Select[Any]:
+    """Those of `statement` over words that have all of `words`.
+
+    The words stand in the statement itself, where the planner sees how common each is; they are letters and digits.
+    """
+    first, *more = words
+    statement = statement.where(W.word == _literal(0, first))
+    for number, word in enumerate(more, 1):
+        other = WORDS.alias(f"word_{number}")
+        statement = statement.join(
+            other, (other.c.product_id == W.product_id) & (other.c.word == _literal(number, word))
+        )
+    return statement
+
+
+def _literal(number: int, word: str) -> Any:
+    return bindparam(f"word_{number}", word, type_=W.word.type, literal_execute=True)

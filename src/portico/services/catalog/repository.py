@@ -1,0 +1,46 @@
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import delete, inspect, select
+
+from portico.kit.data import Repository, UnitOfWork
+from portico.kit.data.inserting import ignoring_known
+from portico.services.catalog.errors import ProductNotFound
+from portico.services.catalog.models import Product, ProductWord
+
+
+class Products(Repository[Product]):
+    table = Product
+    missing = ProductNotFound
+
+
+async def insert_new(work: UnitOfWork, products: Sequence[Product]) -> set[str]:
+    """Insert those whose sku is free, in two statements; the ids of those that are in.
+
+    In the order of their skus, so that two batches that share some don't wait for each other crosswise.
+    """
+    if not products:
+        return set()
+    table: Any = Product.__table__
+    rows = [_row(product) for product in sorted(products, key=lambda product: product.sku)]
+    await work.execute(ignoring_known(table, work.database.dialect), rows)
+    ids = [product.product_id for product in products]
+    return set(await work.all(select(Product.product_id).where(Product.product_id.in_(ids))))
+
+
+async def index_words(work: UnitOfWork, products: Iterable[Product]) -> None:
+    """Make these products, which have no words yet, found by their words."""
+    rows = [{"word": word, "product_id": product.product_id} for product in products for word in product.words]
+    if rows:
+        await work.execute(ProductWord.__table__.insert(), rows)  # type: ignore[attr-defined]
+
+
+async def forget_words(work: UnitOfWork, product: Product) -> None:
+    """Make the product, which is locked, found by no word."""
+    await work.execute(delete(ProductWord).where(ProductWord.product_id == product.product_id))
+
+
+def _row(product: Product) -> dict[str, Any]:
+    columns = inspect(Product).columns
+    values = {column.key: getattr(product, column.key) for column in columns if column.computed is None}
+    return {**values, "revision": 1}

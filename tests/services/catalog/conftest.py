@@ -1,0 +1,21 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running
+from portico.services.catalog import service
+
+
+@pytest.fixture
+async def catalog(databases: Databases) -> AsyncIterator[RunningService]:
+    """Catalog with no products, on each of SQLite, PostgreSQL and MariaDB in turn."""
+    async with running(service, databases) as catalog:
+        yield catalog
+
+
+@pytest.fixture
+async def embedded(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
+    """Catalog with no products, on SQLite: for what does not depend on the database."""
+    async with running(service, sqlite_databases) as catalog:
+        yield catalog

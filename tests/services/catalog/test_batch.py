@@ -1,0 +1,63 @@
+import asyncio
+
+from tests.services.catalog.products import add, draft, editor, names
+
+from portico.kit.testing.running import RunningService
+
+
+class TestBatch:
+    async def test_keeps_the_good_ones_and_answers_for_each_in_order(self, catalog: RunningService) -> None:
+        await add(catalog, sku="TAKEN")
+        items = [
+            draft(name="First", sku="NEW"),
+            draft(name="Same sku", sku="NEW"),
+            draft(sku="TAKEN"),
+            draft(currency="XXX"),
+            {"name": 5, "nope": True},
+            "a word",
+            None,
+            draft(name="Last"),
+        ]
+
+        answer = await editor(catalog).post("/products/batch", json=items)
+
+        assert answer.status_code == 200
+        results = answer.json()
+        assert [result.get("code") or result["name"] for result in results] == [
+            "First", "sku_taken", "sku_taken", "unknown_currency", "invalid_request", "invalid_request", "invalid_request",
+            "Last",
+        ]  # fmt: skip
+        assert results[1]["instance"] == "/products/batch#/1"
+        assert ["name"] in [error["location"] for error in results[4]["errors"]]
+        assert await names(catalog) == ["Last", "First", "Lamp"]
+        assert await names(catalog, search="last") == ["Last"]
+        one = await catalog.anonymous.get(f"/products/{results[0]['product_id']}")
+        assert (one.json(), one.headers["etag"]) == (results[0], '"1"')
+
+    async def test_takes_a_thousand_and_no_more(self, embedded: RunningService) -> None:
+        items = [draft(name=f"Lamp {number}") for number in range(1000)]
+
+        answers = [
+            await editor(embedded).post("/products/batch", json=items),
+            await editor(embedded).post("/products/batch", json=[*items, draft()]),
+            await editor(embedded).post("/products/batch", json=[]),
+        ]
+
+        assert [answer.status_code for answer in answers] == [200, 422, 200]
+        assert [result["name"] for result in answers[0].json()] == [item["name"] for item in items]
+        assert (await embedded.anonymous.get("/products?limit=1")).headers["x-total-count"] == "1000"
+
+    async def test_shares_skus_with_another_at_once(self, catalog: RunningService) -> None:
+        items = [draft() for _ in range(50)]
+
+        answers = await asyncio.gather(
+            editor(catalog).post("/products/batch", json=items),
+            editor(catalog).post("/products/batch", json=items[::-1]),
+        )
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        made = [result["sku"] for answer in answers for result in answer.json() if "product_id" in result]
+        assert sorted(made) == sorted(str(item["sku"]) for item in items)
+
+    async def test_needs_the_permission(self, embedded: RunningService) -> None:
+        assert (await embedded.as_user().post("/products/batch", json=[draft()])).status_code == 403

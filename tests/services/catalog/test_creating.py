@@ -1,0 +1,135 @@
+import asyncio
+
+import pytest
+from dirty_equals import IsDatetime, IsStr
+from tests.services.catalog.products import add, draft, editor
+
+from portico.kit.auth.verification import AskingVerifier
+from portico.kit.testing.running import RunningService
+
+
+class TestCreate:
+    async def test_answers_the_product_where_it_is_and_its_tag(self, catalog: RunningService) -> None:
+        body = draft(sku="BX-1", stock_quantity=3, attributes={"fooBar": [1, {"deep_key": None}]})
+
+        answer = await editor(catalog).post("/products", json=body)
+
+        assert answer.status_code == 201
+        product = answer.json()
+        assert product == {
+            "product_id": IsStr(regex="prod_[0-9a-z]{26}"),
+            "name": "Lamp",
+            "description": "",
+            "price": 19.99,
+            "currency": "USD",
+            "category": "home",
+            "sku": "BX-1",
+            "stock_quantity": 3,
+            "attributes": {"fooBar": [1, {"deep_key": None}]},
+            "created_at": IsDatetime(iso_string=True),
+            "updated_at": product["created_at"],
+        }
+        assert answer.headers["location"] == f"/products/{product['product_id']}"
+        assert answer.headers["etag"] == '"1"'
+        assert (await catalog.anonymous.get(answer.headers["location"])).json() == product
+
+    async def test_refuses_a_sku_that_is_taken(self, catalog: RunningService) -> None:
+        await add(catalog, sku="BX-1")
+
+        answer = await editor(catalog).post("/products", json=draft(sku="BX-1"))
+
+        assert (answer.status_code, answer.json()["code"], answer.json()["sku"]) == (409, "sku_taken", "BX-1")
+
+    async def test_takes_skus_that_differ_in_case_for_different(self, catalog: RunningService) -> None:
+        await add(catalog, sku="bx-1")
+
+        assert (await editor(catalog).post("/products", json=draft(sku="BX-1"))).status_code == 201
+
+    async def test_gives_one_sku_to_one_of_two_at_once(self, catalog: RunningService) -> None:
+        answers = await asyncio.gather(*(editor(catalog).post("/products", json=draft(sku="BX-1")) for _ in range(4)))
+
+        assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+    async def test_repeats_its_answer_for_an_idempotency_key(self, catalog: RunningService) -> None:
+        caller, body, key = editor(catalog), draft(), {"idempotency-key": "once"}
+
+        first = await caller.post("/products", json=body, headers=key)
+        again = await caller.post("/products", json=body, headers=key)
+
+        assert (again.status_code, again.json()) == (201, first.json())
+        assert again.headers["location"] == first.headers["location"]
+
+    async def test_takes_whoever_is_permitted(self, embedded: RunningService) -> None:
+        answers = [
+            await embedded.anonymous.post("/products", json=draft()),
+            await embedded.as_user().post("/products", json=draft()),
+            await embedded.as_service("orders", "products:write").post("/products", json=draft()),
+        ]
+
+        assert [answer.status_code for answer in answers] == [401, 403, 201]
+        assert answers[1].json()["permission"] == "products:write"
+
+    async def test_waits_for_identity_while_reads_go_on(self, embedded: RunningService) -> None:
+        path = f"/products/{(await add(embedded))['product_id']}"
+        embedded.running.verifier = AskingVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
+        caller = editor(embedded)
+        embedded.issuer.down = True
+
+        writes = [await caller.post("/products", json=draft()), await caller.delete(path)]
+        reads = [await caller.get("/products"), await caller.get(path)]
+        embedded.issuer.down = False
+        embedded.clock.advance(2)
+        later = await caller.post("/products", json=draft())
+
+        assert [(answer.status_code, "retry-after" in answer.headers) for answer in writes] == [(503, True)] * 2
+        assert [answer.status_code for answer in reads] == [200, 200]
+        assert later.status_code == 201
+
+
+class TestDraft:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"name": " "},
+            {"name": "x" * 201},
+            {"name": None},
+            {"price": -1},
+            {"price": "9.99"},
+            {"price": True},
+            {"price": 1e11},
+            {"price": 9.999},
+            {"price": 0.5, "currency": "JPY"},
+            {"currency": "XXX"},
+            {"currency": "usd"},
+            {"category": ""},
+            {"sku": "x" * 65},
+            {"stock_quantity": -1},
+            {"stock_quantity": 1.5},
+            {"stock_quantity": 10**10},
+            {"colour": "red"},
+            {"attributes": []},
+            {"attributes": {"a": {"b": {"c": {"d": {"e": {"f": 1}}}}}}},
+            {"attributes": {str(number): number for number in range(150)}},
+            {"attributes": {"text": "x" * 20_000}},
+            {"attributes": {"large": 2**60}},
+            {"attributes": {"large": 1e300}},
+        ],
+        ids=repr,
+    )
+    async def test_with_a_fault_is_refused(self, fault: dict[str, object], embedded: RunningService) -> None:
+        answer = await editor(embedded).post("/products", json=draft(**fault))
+
+        assert answer.status_code == 422, answer.content
+        assert (await embedded.anonymous.get("/products")).json() == []
+
+    @pytest.mark.parametrize(
+        ("price", "currency"),
+        [(0, "USD"), (0.1, "USD"), (999.99, "EUR"), (12, "JPY"), (1.234, "KWD"), (9999999.99, "USD")],
+    )
+    async def test_keeps_its_price_to_the_last_digit(
+        self, price: float, currency: str, catalog: RunningService
+    ) -> None:
+        product = await add(catalog, price=price, currency=currency)
+
+        assert (product["price"], product["currency"]) == (price, currency)
+        assert (await catalog.anonymous.get("/products")).json() == [product]

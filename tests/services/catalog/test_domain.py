@@ -1,0 +1,50 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.services.catalog.domain import LONGEST_WORD, MOST_WORDS, fold, words_of
+
+
+class TestFold:
+    @pytest.mark.parametrize(
+        ("text", "folded"),
+        [
+            ("LAMP", "lamp"),
+            ("Crème", "creme"),
+            ("Straße", "strasse"),
+            ("ﬁne", "fine"),
+            ("\uff37IDE", "wide"),
+            ("한국", "한국"),
+        ],
+    )
+    def test_passes_over_what_readers_pass_over(self, text: str, folded: str) -> None:
+        assert fold(text) == folded
+
+    @given(st.text())
+    def test_takes_cases_for_the_same(self, text: str) -> None:
+        assert words_of(text.lower()) == words_of(text.lower().casefold())
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("Red, red LAMP!", ["red", "lamp"]),
+            ("ABC-12/x_9", ["abc", "12", "x", "9"]),
+            ("हिन्दी किताब", ["हिन्दी", "किताब"]),
+            ("落地灯 led", ["落", "地", "灯", "led"]),
+            ("…—%_'\"", []),
+        ],
+    )
+    def test_are_runs_of_letters_and_digits(self, text: str, words: list[str]) -> None:
+        assert words_of(text) == words
+
+    def test_are_cut_and_counted(self) -> None:
+        found = words_of(" ".join(str(number) for number in range(1000)))
+
+        assert words_of("x" * 100) == ["x" * LONGEST_WORD]
+        assert (len(found), found[0]) == (MOST_WORDS, "0")
+
+    @given(st.text())
+    def test_are_what_a_statement_may_hold(self, text: str) -> None:
+        assert not any(set(word) & set("'\"\\%_:; \0") for word in words_of(text))
