@@ -1,0 +1,42 @@
+"""What the documents show is run as it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"^```python\n# (?P<file>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class TestAServiceFromScratch:
+    def test_its_code_passes_its_tests(self, tmp_path: Path) -> None:
+        page = (ROOT / "docs/a-service-from-scratch.md").read_text("utf-8")
+        for block in BLOCK.finditer(page):
+            path = tmp_path / block["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block["code"], "utf-8")
+        (tmp_path / "pytest.ini").write_text("[pytest]\nanyio_mode = auto\n", "utf-8")
+
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "library/test_loans.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+        assert "3 passed" in run.stdout, run.stdout + run.stderr
+
+
+class TestLinks:
+    def test_every_page_that_is_pointed_to_is_there(self) -> None:
+        missing = []
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+            for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8")):
+                if not (page.parent / target).exists():
+                    missing.append(f"{page.relative_to(ROOT)}: {target}")
+        assert missing == []
