@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from portico.kit.calls.channel import (
     AnswerInvalid,
@@ -242,7 +242,7 @@ class TestRefusedToken:
 
 class TestInATransaction:
     async def test_a_call_is_refused_while_one_is_open(self, channel: ScriptedChannel, tmp_path: Path) -> None:
-        database = Database.connect(f"sqlite+aiosqlite:///{tmp_path / 'loans.db'}")
+        database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path / 'loans.db'}"))
         async with UnitOfWork(database, Clock()) as work:
             await Calls(channel)(LoansClient).of_reader()
             await work.execute(text("SELECT 1"))
