@@ -34,9 +34,11 @@ class TestAServiceFromScratch:
 
 class TestLinks:
     def test_every_page_that_is_pointed_to_is_there(self) -> None:
-        missing = []
-        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-            for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8")):
-                if not (page.parent / target).exists():
-                    missing.append(f"{page.relative_to(ROOT)}: {target}")
+        pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+        missing = [
+            f"{page.relative_to(ROOT)}: {target}"
+            for page in pages
+            for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text("utf-8"))
+            if not (page.parent / target).exists()
+        ]
         assert missing == []
