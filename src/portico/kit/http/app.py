@@ -16,8 +16,9 @@ from starlette.types import ASGIApp
 
 from portico import __version__
 from portico.kit.http.boundary import BoundaryRoute
-from portico.kit.http.documents import Documented, responses_of
+from portico.kit.http.documents import Documented, responses_of, security_of
 from portico.kit.http.frame import Frame
+from portico.kit.http.pages import page_routes
 from portico.kit.http.problems import problem_response
 from portico.kit.http.router import Route
 from portico.kit.http.standing import router as standing_router
@@ -45,12 +46,15 @@ def build_app(running: "Running") -> ASGIApp:
         description=running.service.summary,
         version=__version__,
         case=running.case,
+        docs_url=None,  # the framework's own pages load their scripts from elsewhere
+        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
     )
     for router in (standing_router, *running.service.routers):
         for route in router.routes:
             app.router.routes.append(build_route(app, route, running))
             app.remember(route)
+    app.router.routes.extend(page_routes(running.name))
 
     async def refuse(request: Request, error: Exception) -> Response:
         return _refusal(request, error, running)
@@ -69,7 +73,7 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
         tags=list(route.tags),
         response_model_by_alias=running.case == "camel",
         dependency_overrides_provider=app,
-        **{"responses": responses_of(route), **route.framework},
+        **{"responses": responses_of(route), "openapi_extra": security_of(route.access), **route.framework},
     )
     if running.case == "camel":
         _spell_both_ways(built.dependant)

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
+from portico.kit.auth.access import Access
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
 from portico.kit.http.router import Route
 from portico.kit.http.schema import Case, Schema, openapi_case
@@ -21,6 +22,7 @@ from portico.kit.problems import (
 )
 
 _REFERENCE = "#/components/schemas/{model}"
+_SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 
 
 class Documented(FastAPI):
@@ -42,6 +44,7 @@ class Documented(FastAPI):
                 document = super().openapi()
                 schemas = document.setdefault("components", {}).setdefault("schemas", {})
                 schemas.update(self._problem_schemas())
+                document["components"]["securitySchemes"] = _SECURITY_SCHEMES
             finally:
                 openapi_case.reset(token)
         return self.openapi_schema or {}
@@ -64,6 +67,13 @@ def responses_of(route: Route) -> dict[int | str, dict[str, Any]]:
     }
     documented["default"] = _response("Any other refusal", [Problem])
     return documented
+
+
+def security_of(access: Access) -> dict[str, Any]:
+    """What the document says of who may call; nothing where everybody may."""
+    if access.kind == "public":
+        return {}
+    return {"security": [{"bearer": []}] if access.needs_caller else [{"bearer": []}, {}]}
 
 
 def _standing_errors(route: Route) -> Iterable[type[Problem]]:

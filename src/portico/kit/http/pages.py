@@ -1,0 +1,24 @@
+"""The documentation pages at a service's own port."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from portico.kit.docs import PATHS, doc_page
+
+
+def page_routes(title: str) -> list[Route]:
+    """`/docs`, `/redoc` and all that they load.
+
+    Args:
+        title: What the pages are headed with.
+    """
+
+    async def page(request: Request) -> Response:
+        accepted = request.headers.get("accept-encoding", "")
+        found = doc_page(request.url.path, title, accepts_gzip="gzip" in accepted)
+        response = Response(found.body)
+        response.raw_headers = [*found.headers, (b"content-length", str(len(found.body)).encode())]
+        return response
+
+    return [Route(path, page, methods=["GET"], include_in_schema=False) for path in PATHS]

@@ -1,0 +1,193 @@
+"""Real services of the kit behind the gateway: what a client sees is the same in one process and by sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Literal
+
+import aiohttp
+import pytest
+from tests.gateway.plane.serving import served
+
+from portico.gateway import Gateway
+from portico.kit.auth.access import FromService, SignedIn, permitted
+from portico.kit.auth.principal import Principal
+from portico.kit.auth.tokens import TokenFormat
+from portico.kit.auth.verification import KeyVerifier
+from portico.kit.environment import Environment
+from portico.kit.host import Host
+from portico.kit.http.router import Router
+from portico.kit.http.schema import Schema
+from portico.kit.problems import Conflict
+from portico.kit.service import Service
+from portico.kit.system import System
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.issuer import Issuer
+
+loans = Router(prefix="/loans", tags=["loans"])
+books = Router(prefix="/books", tags=["books"])
+
+
+class AlreadyLent(Conflict):
+    code = "already_lent"
+    detail = "Somebody else has {book_id}."
+
+    book_id: str
+
+
+class LoanCreate(Schema):
+    book_id: str
+
+
+class Summary(Schema):
+    book_id: str
+    lent_to: str
+
+
+class BookSummary(Schema):
+    book_id: str
+
+
+@loans.post("", status_code=201, errors=[AlreadyLent])
+async def lend(draft: LoanCreate, caller: Annotated[Principal, permitted("loans:write")]) -> Summary:
+    """Lend a book."""
+    if draft.book_id == "book_lent":
+        raise AlreadyLent(book_id=draft.book_id)
+    return Summary(book_id=draft.book_id, lent_to=caller.subject)
+
+
+@loans.get("/mine")
+async def mine(caller: SignedIn) -> Summary:
+    """What the caller has."""
+    return Summary(book_id="book_1", lent_to=caller.subject)
+
+
+@loans.get("/audit")
+async def audit(caller: FromService) -> Summary:
+    """For services only."""
+    return Summary(book_id="book_1", lent_to=caller.subject)
+
+
+@books.get("/{book_id}")
+async def read(book_id: str) -> BookSummary:
+    """A book."""
+    return BookSummary(book_id=book_id)
+
+
+LOANS = Service(name="loans", summary="Who has which book", module=__name__, routers=[loans])
+BOOKS = Service(name="books", summary="The books", module=__name__, routers=[books])
+
+
+class Library:
+    """The system as a client sees it."""
+
+    def __init__(self, client: aiohttp.ClientSession, issuer: Issuer) -> None:
+        self.client = client
+        self.issuer = issuer
+
+    def bearing(self, *permissions: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.issuer.token('user_1', permissions=permissions)}"}
+
+
+@pytest.fixture(params=["snake", "camel"])
+def case(request: pytest.FixtureRequest) -> Literal["snake", "camel"]:
+    chosen: Literal["snake", "camel"] = request.param
+    return chosen
+
+
+@pytest.fixture(params=["in one process", "by sockets"])
+async def library(
+    request: pytest.FixtureRequest, sqlite_databases: Databases, case: Literal["snake", "camel"]
+) -> AsyncIterator[Library]:
+    system = System("library", "A library", gateway=1, services={LOANS: 1, BOOKS: 2}, case=case, prefix="/api")
+    clock = HeldClock()
+    issuer = Issuer(clock, TokenFormat(issuer="portico", audience="library"))
+    environment = Environment({"DATABASE_URL": sqlite_databases.per_service(), "SERVICE_SECRET": "s" * 48})
+    async with AsyncExitStack() as stack:
+        host = Host(system, environment, verifier_of=lambda _: KeyVerifier(issuer, issuer.form, clock), clock=clock)
+        await stack.enter_async_context(host)
+        addresses = {}
+        if request.param == "by sockets":
+            for name, app in host.apps.items():
+                addresses[name] = "http://" + await stack.enter_async_context(served(app))
+        gateway = Gateway(
+            system,
+            host.settings,
+            verifier=KeyVerifier(issuer, issuer.form, clock),
+            apps={} if addresses else host.apps,
+            addresses=addresses,
+            clock=clock,
+        )
+        await stack.enter_async_context(gateway)
+        at = await stack.enter_async_context(served(gateway))
+        yield Library(await stack.enter_async_context(aiohttp.ClientSession(f"http://{at}")), issuer)
+
+
+class TestThroughTheGateway:
+    async def test_a_command_arrives_and_its_answer_comes_back(self, library: Library, case: str) -> None:
+        answer = await library.client.post(
+            "/api/loans", json={"book_id": "book_1"}, headers=library.bearing("loans:write")
+        )
+        body = await answer.json()
+
+        assert answer.status == 201
+        assert body == (
+            {"book_id": "book_1", "lent_to": "user_1"} if case == "snake" else {"bookId": "book_1", "lentTo": "user_1"}
+        )
+
+    async def test_a_services_refusal_is_passed_on_whole(self, library: Library, case: str) -> None:
+        answer = await library.client.post(
+            "/api/loans",
+            json={"book_id": "book_lent"},
+            headers={**library.bearing("loans:write"), "X-Request-ID": "r-1"},
+        )
+        problem = await answer.json(content_type="application/problem+json")
+
+        assert answer.status == 409
+        assert problem["code"] == "already_lent"
+        assert problem["book_id" if case == "snake" else "bookId"] == "book_lent"
+        assert problem["request_id" if case == "snake" else "requestId"] == "r-1"
+        assert answer.headers.getall("X-Request-ID") == ["r-1"]
+
+    async def test_the_gateways_refusals_look_like_the_services(self, library: Library, case: str) -> None:
+        edge = await (await library.client.get("/api/loans/mine")).json(content_type="application/problem+json")
+        missing = await library.client.post("/api/loans", json={"book_id": "b"}, headers=library.bearing("other:write"))
+
+        common = {"type", "title", "status", "detail", "instance", "code"}
+        assert set(edge) == common | {"request_id" if case == "snake" else "requestId"}
+        assert (await missing.json(content_type=None))["permission"] == "loans:write"
+
+    async def test_what_is_for_services_only_is_not_there(self, library: Library) -> None:
+        assert (await library.client.get("/api/loans/audit", headers=library.bearing("*"))).status == 404
+
+    async def test_the_services_own_pages_are_not_routed(self, library: Library) -> None:
+        health = await (await library.client.get("/health")).json()
+
+        assert health["service"] == "gateway"
+        assert health["services"] == {"loans": True, "books": True}
+
+    async def test_one_document_describes_the_system(self, library: Library) -> None:
+        document = await (await library.client.get("/openapi.json")).json()
+        schemas = document["components"]["schemas"]
+        references = {word.rsplit("/", 1)[-1] for word in _references(document)}
+
+        assert set(document["paths"]) == {"/api/loans", "/api/loans/mine", "/api/books/{book_id}"}
+        assert references <= set(schemas)
+        assert {"Summary", "BookSummary", "AlreadyLent"} <= set(schemas)
+        assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+        assert document["paths"]["/api/loans"]["post"]["security"] == [{"bearer": []}]
+        assert "security" not in document["paths"]["/api/books/{book_id}"]["get"]
+
+    async def test_headers_that_belong_to_one_answer_come_once(self, library: Library) -> None:
+        answer = await library.client.get("/api/books/book_1", headers={"Origin": "http://localhost:3000"})
+        names = [name.lower() for name in answer.headers]
+
+        assert answer.status == 200
+        assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+def _references(node: object) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if "$ref" in node else []
+        return own + [one for value in node.values() for one in _references(value)]
+    return [one for value in node for one in _references(value)] if isinstance(node, list) else []
