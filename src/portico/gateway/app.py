@@ -23,6 +23,7 @@ from portico.gateway.policy import Limits, Policy
 from portico.gateway.rates import Rate
 from portico.gateway.routes import RouteTable, routes_of
 from portico.gateway.upstreams import LocalUpstream, SocketUpstream, Upstream
+from portico.gateway.upstreams.connections import Connections
 from portico.gateway.upstreams.socket import open_session
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.breaker import Tripping
@@ -175,7 +176,9 @@ class Gateway:
             directory = Directory(remote, tripping=TRIPPING)
             self._stack.push_async_callback(directory.aclose)
             session = await self._stack.enter_async_context(open_session())
-            upstreams |= {name: SocketUpstream(name, directory, session) for name in remote}
+            connections = Connections()
+            self._stack.callback(connections.close)
+            upstreams |= {name: SocketUpstream(name, directory, connections, session) for name in remote}
             watch_instances(self.metrics, directory)
         return upstreams
 

@@ -1,6 +1,7 @@
 """How the services behind the gateway are: asked side by side, and remembered for a second."""
 
 import asyncio
+import contextvars
 from collections.abc import Mapping
 
 from portico.gateway.upstreams.base import Sending, Upstream
@@ -36,7 +37,10 @@ class Services:
         if self._clock.monotonic() - self._asked < KEPT:
             return self._known
         if self._asking is None:
-            self._asking = asyncio.create_task(self._ask(), name="health of the services")
+            # In a context of its own: the answer serves others too.
+            self._asking = asyncio.create_task(
+                self._ask(), name="health of the services", context=contextvars.Context()
+            )
         # One who gives up does not take the answer from the others.
         return await asyncio.shield(self._asking)
 

@@ -20,6 +20,7 @@ from portico.gateway.rates import Rate
 from portico.gateway.records import Record
 from portico.gateway.routes import Route, RouteTable
 from portico.gateway.upstreams import LocalUpstream, SocketUpstream, Upstream
+from portico.gateway.upstreams.connections import Connections
 from portico.gateway.upstreams.socket import open_session
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken
@@ -140,8 +141,10 @@ async def gateway_to_addresses(addresses: Sequence[str], setup: Setup | None = N
     setup = setup or Setup()
     directory = Directory({"echo": ",".join(f"http://{one}" for one in addresses)}, tripping=setup.tripping)
     async with open_session() as session:
-        upstreams = {"echo": SocketUpstream("echo", directory, session)}
+        connections = Connections()
+        upstreams = {"echo": SocketUpstream("echo", directory, connections, session)}
         async with gateway_before(upstreams, setup) as gateway:
             gateway.directory = directory
             yield gateway
+        connections.close()
     await directory.aclose()

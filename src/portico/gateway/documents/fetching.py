@@ -1,6 +1,7 @@
 """The services' OpenAPI documents, fetched as they are asked for and kept for a while."""
 
 import asyncio
+import contextvars
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,8 @@ class Documents:
         if self._clock.monotonic() < self._until:
             return self._body
         if self._making is None:
-            self._making = asyncio.create_task(self._make(), name="OpenAPI document")
+            # In a context of its own: the document serves others too.
+            self._making = asyncio.create_task(self._make(), name="OpenAPI document", context=contextvars.Context())
         return await asyncio.shield(self._making)
 
     async def aclose(self) -> None:
