@@ -102,6 +102,11 @@ class TestDown:
         assert (b"x-frame-options", b"DENY") not in answer
         assert (b"vary", b"Accept") in answer
 
+    def test_what_a_service_said_already_is_not_said_again(self) -> None:
+        answer = fields_for_client([(b"vary", b"Origin"), (b"vary", b"Accept")], [(b"vary", b"Origin")])
+
+        assert [value for name, value in answer if name == b"vary"] == [b"Origin", b"Accept"]
+
 
 def a_trail(*headers: Header) -> Trail:
     return trail_of(a_head("GET", b"/products", *headers), Tracing.off())

@@ -94,5 +94,5 @@ def fields_for_client(headers: Sequence[Header], added: Iterable[Header]) -> lis
     passed = [field for field in headers if field[0] not in NOT_PASSED_BACK and field[0] not in named]
     present = {name for name, _ in passed}
     passed.extend(field for field in SECURITY_FIELDS if field[0] not in present)
-    passed.extend(added)
+    passed.extend(field for field in added if field not in passed)
     return passed
