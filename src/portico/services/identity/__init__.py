@@ -16,6 +16,7 @@ from portico.services.identity.revocations import endpoints as revocations
 from portico.services.identity.roles import endpoints as roles
 from portico.services.identity.sessions import endpoints as sessions
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.sign_ins import endpoints as sign_ins
 from portico.services.identity.sign_ins.commands import SignIns, open_sign_ins
 from portico.services.identity.tickets import endpoints as tickets
 from portico.services.identity.tokens import endpoints as tokens
@@ -28,6 +29,7 @@ service = Service(
     module=__name__,
     routers=[
         accounts.router,
+        sign_ins.router,
         sessions.router,
         tokens.router,
         tickets.router,

@@ -1,6 +1,8 @@
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from typing import Final
 
 from sqlalchemy import delete, select
 
@@ -14,10 +16,18 @@ from portico.services.identity.models import KEYS
 from portico.services.identity.repository import hold
 from portico.services.identity.settings import IdentitySettings
 
+_AFTER: Final = timedelta(microseconds=1)  # no two keys take over at the same moment
+
 
 async def rotate_keys(
-    running: Running, sealer: Sealer, algorithm: PublicAlgorithm, *, at_once: bool = False, withdraw: bool = False
-) -> StoredKey:
+    running: Running,
+    sealer: Sealer,
+    algorithm: PublicAlgorithm,
+    *,
+    at_once: bool = False,
+    withdraw: bool = False,
+    due: Callable[[StoredKey | None], bool] = lambda _: True,
+) -> StoredKey | None:
     """Publish a new signing key, which takes over after the lead time that verifiers need to fetch it.
 
     Args:
@@ -26,18 +36,20 @@ async def rotate_keys(
         algorithm: of the new key.
         at_once: sign with it now; verifiers meet it as an unknown key, and look for it.
         withdraw: throw the older keys away, because one became known: everybody's access tokens end.
+        due: whether the newest key, looked at when no other process can add one, is to be replaced; else None comes back.
     """
     key = await asyncio.to_thread(SigningKey.generate, algorithm)
-    lead = (
-        timedelta()
-        if at_once or withdraw
-        else timedelta(minutes=running.settings_of(IdentitySettings).key_lead_minutes)
-    )
     async with running.transaction() as work:
         await hold(work, KEYS)
+        newest = await newest_key(work)
+        if not due(newest):
+            return None
         if withdraw:
             await work.execute(delete(StoredKey))
-        stored = StoredKey.of(key, sealer, signs_from=work.now + lead, now=work.now)
+        signs_from = work.now if at_once or withdraw or newest is None else work.now + _lead(running)
+        if newest is not None and not withdraw:
+            signs_from = max(signs_from, newest.signs_from + _AFTER)
+        stored = StoredKey.of(key, sealer, signs_from=signs_from, now=work.now)
         work.add(stored)
         record(work, "keys.rotated", kid=key.kid, algorithm=algorithm, at_once=at_once, withdrawn=withdraw)
     return stored
@@ -45,18 +57,18 @@ async def rotate_keys(
 
 async def ensure_key(running: Running, sealer: Sealer, algorithm: PublicAlgorithm) -> None:
     """Make the first key, or one of `algorithm` where the setting was changed; of processes at once, one does."""
+
+    def due(newest: StoredKey | None) -> bool:
+        return newest is None or newest.algorithm != algorithm
+
     async with running.reader() as reader:
         newest = await newest_key(reader)
-    if newest is not None and newest.algorithm == algorithm:
-        return
-    key = await asyncio.to_thread(SigningKey.generate, algorithm)
-    async with running.transaction() as work:
-        await hold(work, KEYS)
-        newest = await newest_key(work)
-        if newest is None or newest.algorithm != algorithm:
-            lead = timedelta(minutes=running.settings_of(IdentitySettings).key_lead_minutes) if newest else timedelta()
-            work.add(StoredKey.of(key, sealer, signs_from=work.now + lead, now=work.now))
-            record(work, "keys.rotated", kid=key.kid, algorithm=algorithm)
+    if due(newest):
+        await rotate_keys(running, sealer, algorithm, due=due)
+
+
+def _lead(running: Running) -> timedelta:
+    return timedelta(minutes=running.settings_of(IdentitySettings).key_lead_minutes)
 
 
 async def drop_expired_keys(work: UnitOfWork, *, lasting: timedelta) -> None:

@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 import orjson
@@ -29,12 +30,8 @@ class RingKey:
 
 def in_force(keys: Sequence[RingKey], now: datetime, *, lasting: timedelta) -> list[RingKey]:
     """Of `keys`, oldest first, those that may verify: a key does until `lasting` after its successor took over."""
-    successors = [*keys[1:], None]
-    return [
-        key
-        for key, successor in zip(keys, successors, strict=True)
-        if successor is None or now < successor.signs_from + lasting
-    ]
+    verifying = [key for key, successor in pairwise(keys) if now < successor.signs_from + lasting]
+    return [*verifying, *keys[-1:]]
 
 
 def signing_key(keys: Sequence[RingKey], now: datetime) -> SigningKey:

@@ -1,5 +1,7 @@
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, cast
 
 from sqlalchemy import Table as CoreTable
@@ -7,6 +9,7 @@ from sqlalchemy import select, update
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.running import Running
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.lockout.models import Throttle
 from portico.services.identity.settings import IdentitySettings
@@ -41,21 +44,32 @@ async def ensure_may_try(source: Reader, guesser: Guesser) -> None:
     statement = select(Throttle).where(Throttle.key.in_(guesser.keys)).order_by(Throttle.key)
     if isinstance(source, UnitOfWork):
         statement = statement.with_for_update()
-    waits = [wait for throttle in await source.all(statement) if (wait := throttle.wait(source.clock.now()))]
-    if waits:
-        raise SignInLocked(retry_after=max(waits).total_seconds())
+    _refuse_locked(await source.all(statement), source.clock.now())
+
+
+async def prepare_counting(running: Running, guesser: Guesser) -> None:
+    """Have the rows in which failures are counted, in a transaction of its own.
+
+    MariaDB locks a row that an insert finds there for reading; of two who then lock it for writing one is a deadlock.
+    """
+    async with running.transaction() as work:
+        for key in guesser.keys:
+            await _insert(work, key)
 
 
 async def count_failure(work: UnitOfWork, guesser: Guesser, settings: IdentitySettings) -> bool:
-    """Count a failed sign-in for the account and the address; whether that locks either."""
+    """Count a failed sign-in for the account and the address, as prepared; whether that locks either.
+
+    Raises SignInLocked where others' failures, counted while this one was being found out, have locked them already.
+    """
     limits = {
         guesser.account_key: settings.lockout_failures,
         guesser.address_key: settings.lockout_failures_per_address,
     }
-    locked = False
-    for key in guesser.keys:
-        locked |= (await _throttle(work, key)).fail(work.now, most=limits[key])
-    return locked
+    throttles = [await _throttle(work, key) for key in guesser.keys]
+    _refuse_locked(throttles, work.now)
+    locks = [throttle.fail(work.now, most=limits[throttle.key]) for throttle in throttles]  # each counts
+    return any(locks)
 
 
 async def forgive(work: UnitOfWork, guesser: Guesser) -> None:
@@ -66,13 +80,23 @@ async def forgive(work: UnitOfWork, guesser: Guesser) -> None:
 
 
 async def _throttle(work: UnitOfWork, key: str) -> Throttle:
-    table = cast("CoreTable", Throttle.__table__)
     for _ in range(_TRIES):
-        await insert_unless_known(work, table, {"key": key, "failures": [], "changed_at": work.now})
         throttle = await work.get(Throttle, key, lock=True)
         if throttle is not None:
             return throttle
+        await _insert(work, key)
     raise LookupError("the throttle's row is removed again and again")
+
+
+async def _insert(work: UnitOfWork, key: str) -> None:
+    table = cast("CoreTable", Throttle.__table__)
+    await insert_unless_known(work, table, {"key": key, "failures": [], "changed_at": work.now})
+
+
+def _refuse_locked(throttles: Iterable[Throttle], now: datetime) -> None:
+    waits = [wait for throttle in throttles if (wait := throttle.wait(now))]
+    if waits:
+        raise SignInLocked(retry_after=max(waits).total_seconds())
 
 
 def _digest(kind: str, text: str) -> str:

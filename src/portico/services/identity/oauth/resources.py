@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from portico.kit.http.device import Device
 from portico.kit.running import Running
 from portico.services.identity.audit.commands import record
-from portico.services.identity.lockout.commands import Guesser, count_failure, ensure_may_try
+from portico.services.identity.lockout.commands import Guesser, count_failure, ensure_may_try, prepare_counting
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.oauth.domain import Client
 from portico.services.identity.oauth.errors import OAuthRefusal
@@ -31,13 +31,14 @@ class Clients:
         try:
             async with self._running.reader() as reader:
                 await ensure_may_try(reader, guesser)
+            if hmac.compare_digest(client.secret.encode(), self._secret) and client.client_id in self._names:
+                return client.client_id
+            await prepare_counting(self._running, guesser)
+            async with self._running.transaction() as work:
+                record(work, "client.refused", device=device, client_id=client.client_id[:64])
+                await count_failure(work, guesser, self._running.settings_of(IdentitySettings))
         except SignInLocked as locked:
             raise OAuthRefusal("slow_down", locked.sentence(), retry_after=locked.retry_after) from locked
-        if hmac.compare_digest(client.secret.encode(), self._secret) and client.client_id in self._names:
-            return client.client_id
-        async with self._running.transaction() as work:
-            record(work, "client.refused", device=device, client_id=client.client_id[:64])
-            await count_failure(work, guesser, self._running.settings_of(IdentitySettings))
         raise OAuthRefusal("invalid_client", "the client or its secret is not known")
 
 

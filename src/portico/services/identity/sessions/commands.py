@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit.data.work import UnitOfWork
@@ -97,6 +97,12 @@ async def end_sessions(
     for session in await Sessions(work).all_of(user_id):
         if session.session_id != keep:
             end_session(work, session, actor=actor, device=device, reason="all_ended")
+
+
+async def forget_devices(work: UnitOfWork, user_id: UserId) -> None:
+    """Forget from where the user signed in."""
+    await work.flush()
+    await work.execute(update(Session).where(Session.user_id == user_id).values(device="", address=""))
 
 
 async def end_tokens(work: UnitOfWork, user: User) -> None:

@@ -49,10 +49,6 @@ class Session(Table):
     def end(self, now: datetime) -> None:
         self.ended_at = now
 
-    def forget_device(self) -> None:
-        """Forget from where it was, with the person whose session it was."""
-        self.device = self.address = ""
-
 
 class RefreshToken(Table):
     """A refresh token, by its digest. Used once it is no longer good, but for the leeway in which an answer may be lost."""

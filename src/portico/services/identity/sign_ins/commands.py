@@ -7,7 +7,7 @@ from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.http.device import Device
 from portico.kit.running import Running
 from portico.services.identity.audit.commands import record
-from portico.services.identity.lockout.commands import Guesser, count_failure, ensure_may_try, forgive
+from portico.services.identity.lockout.commands import Guesser, count_failure, ensure_may_try, forgive, prepare_counting
 from portico.services.identity.passwords.resources import PasswordHasher
 from portico.services.identity.sessions.commands import Grant, open_session
 from portico.services.identity.settings import IdentitySettings
@@ -80,8 +80,8 @@ class SignIns:
 
     async def _refuse(self, attempt: Attempt, user: User | None) -> NoReturn:
         # In a transaction of its own: the answer is 401, and the boundary keeps nothing of a refused request.
+        await prepare_counting(self._running, attempt.guesser)
         async with self._running.transaction() as work:
-            await ensure_may_try(work, attempt.guesser)
             user_id = user.user_id if user is not None else None
             record(work, "sign_in.failed", user_id=user_id, device=attempt.device)
             if await count_failure(work, attempt.guesser, self._settings):

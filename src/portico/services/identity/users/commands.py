@@ -11,7 +11,7 @@ from portico.services.identity.repository import hold
 from portico.services.identity.roles.domain import permissions_of
 from portico.services.identity.roles.models import Role
 from portico.services.identity.roles.repository import Roles, give_roles
-from portico.services.identity.sessions.commands import end_sessions, end_tokens
+from portico.services.identity.sessions.commands import end_sessions, end_tokens, forget_devices
 from portico.services.identity.users.domain import Email, Names
 from portico.services.identity.users.errors import BeyondOwnRights, EmailTaken, LastAdministrator, UserNotFound
 from portico.services.identity.users.models import User
@@ -68,6 +68,7 @@ async def change_password(
 async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
     """Deactivate a locked `user` and forget who it was. Raises LastAdministrator."""
     await _deactivate(work, user, caller=caller, device=device)
+    await forget_devices(work, user.user_id)
     await give_roles(work, user.user_id, [])
     user.delete(now=work.now)
     record(work, "user.deleted", actor=caller.subject, user_id=user.user_id, device=device)

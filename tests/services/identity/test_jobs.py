@@ -1,0 +1,38 @@
+from sqlalchemy import func, select
+from tests.services.identity.people import Identity
+
+from portico.services.identity.jobs import forget_what_is_over
+from portico.services.identity.lockout.models import Throttle
+from portico.services.identity.revocations.models import RevocationEntry
+from portico.services.identity.sessions.models import RefreshToken, Session
+from portico.services.identity.tickets.models import Ticket
+
+TABLES = (Throttle, RevocationEntry, RefreshToken, Session, Ticket)
+
+
+async def left(identity: Identity) -> list[int]:
+    async with identity.run.running.reader() as reader:
+        return [(await reader.execute(select(func.count()).select_from(table))).scalar_one() for table in TABLES]
+
+
+class TestForgettingWhatIsOver:
+    async def test_leaves_what_still_matters(self, identity: Identity) -> None:
+        ada = await identity.new_person()
+        await ada.post("/auth/tickets")
+        await identity.try_to_sign_in(password="wrong")
+        before = await left(identity)
+
+        await forget_what_is_over.function(identity.run.running)
+
+        assert await left(identity) == before
+
+    async def test_leaves_nothing_in_the_end(self, identity: Identity) -> None:
+        ada, bob = await identity.new_person(), await identity.new_person("bob@example.com")
+        await ada.post("/auth/tickets")
+        await identity.try_to_sign_in(password="wrong")
+        await bob.post("/auth/logout")
+
+        identity.advance(40 * 86_400)
+        await forget_what_is_over.function(identity.run.running)
+
+        assert await left(identity) == [0] * len(TABLES)
