@@ -137,6 +137,7 @@ class TestRates:
 
         assert refused(decision) == (429, "too_many_requests")
         assert decision.problem.headers == {"retry-after": "41"}
+        assert decision.problem.data() == {"retry_after": 41}
 
     def test_a_caller_is_counted_wherever_it_calls_from(self) -> None:
         matched = a_policy().match(a_head("GET", b"/auth/me", TOKEN))

@@ -12,6 +12,7 @@ A plane carries it out in three steps, because two of its inputs take I/O:
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 from portico.gateway.addresses import TrustedProxies
 from portico.gateway.cors import Cors
@@ -156,7 +157,7 @@ class Policy:
         """Why not, if not. The rate comes first: guessing tokens counts too."""
         verdict = found.verdict
         if verdict is not None and not verdict.allowed:
-            return TooManyRequests(retry_after=verdict.retry_after)
+            return TooManyRequests(retry_after=ceil(verdict.retry_after))
         length = matched.fields.content_length
         if length is not None and length > (limit := self._body_limit(matched.route)):
             return ContentTooLarge(limit=limit)
@@ -193,7 +194,7 @@ def _caller_problem(route: Route, caller: Caller, now: float) -> Problem | None:
 def _admit(route: Route, caller: Caller, now: float) -> None:
     """Raises CallerUnknown, InvalidCredentials, Unauthorized and what the route's access refuses."""
     if caller.state == "unverifiable":
-        raise CallerUnknown(retry_after=caller.retry_after)
+        raise CallerUnknown(retry_after=ceil(caller.retry_after))
     if caller.state == "invalid":
         raise InvalidCredentials(reason=caller.reason)
     if caller.principal is None:

@@ -1,6 +1,8 @@
 """What the gateway itself refuses, and what it makes of a service that gives no answer."""
 
-from portico.kit.calls.errors import AnswerInvalid, BreakerOpen, CallFailed, CallTimedOut, ConnectionLost
+from math import ceil
+
+from portico.kit.calls.errors import AnswerInvalid, CallFailed, CallTimedOut, ConnectionLost
 from portico.kit.problems import BadGateway, GatewayTimeout, Problem, Unavailable
 
 
@@ -33,11 +35,9 @@ class ServiceTimeout(GatewayTimeout):
 def problem_of(failure: CallFailed) -> Problem:
     """What a client is told of a call that failed."""
     match failure:
-        case BreakerOpen(retry_after=seconds):
-            return ServiceUnavailable(service=failure.service, retry_after=seconds)
         case CallTimedOut():
             return ServiceTimeout(service=failure.service)
         case ConnectionLost() | AnswerInvalid():
             return ServiceFailed(service=failure.service)
         case _:
-            return ServiceUnavailable(service=failure.service, retry_after=failure.retry_after or 1.0)
+            return ServiceUnavailable(service=failure.service, retry_after=ceil(failure.retry_after or 1))
