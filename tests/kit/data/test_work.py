@@ -138,6 +138,17 @@ class TestReader:
             await loans.given(Book(title="Dune"))
             assert await reader.all(select(Book.title)) == ["Dune"]
 
+    async def test_it_holds_a_connection_only_while_a_statement_runs(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+        readers = [loans.running.reader() for _ in range(40)]
+
+        books = [await reader.one(select(Book)) for reader in readers]  # none of them is closed yet
+
+        assert {book.title for book in books if book} == {"Dune"}
+        assert loans.running.database.reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+        for reader in readers:
+            await reader.close()
+
 
 class TestWriteSkew:
     """What SQLite's single writer hides, on the servers too."""

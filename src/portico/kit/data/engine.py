@@ -10,6 +10,9 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
 
+_NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
+"""What an engine whose connections autocommit need not do."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolSizes:
@@ -55,7 +58,7 @@ class Database:
             isolation_level="AUTOCOMMIT",
             connect_args=arguments,
             json_deserializer=orjson.loads,
-            pool_reset_on_return=None,  # an autocommitting connection has nothing to roll back
+            **_NOTHING_TO_ROLL_BACK,
             **_pool(sizes.size, sizes),
         )
         return cls(writer, reader)
@@ -100,6 +103,7 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
         poolclass=AsyncAdaptedQueuePool,
         isolation_level=None if begin else "AUTOCOMMIT",
         json_deserializer=orjson.loads,
+        **({} if begin else _NOTHING_TO_ROLL_BACK),
         **_pool(size, sizes),
     )
 

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Engine, Executable, Result, Select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
 from portico.kit.cache.topic import Topic
@@ -32,7 +32,11 @@ class SessionClosed(RuntimeError):
 
 
 class Reader:
-    """Reads a service's database. Opens nothing before the first statement; each statement is its own snapshot."""
+    """Reads a service's database. Each statement is its own snapshot, and holds a connection only while it runs.
+
+    What a request does between two statements (a password is hashed, another service is asked) may take long; a handful
+    of such requests would otherwise hold every connection there is. Rows are detached: read once, they stay as they are.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.database = database
@@ -53,22 +57,29 @@ class Reader:
                 raise SessionClosed(
                     "the request is answered: read before streaming, or open a reader of the stream's own"
                 )
-            self._session = AsyncSession(self._engine(), expire_on_commit=False, close_resets_only=False)
+            self._session = AsyncSession(self._engine(), expire_on_commit=False)
         return self._session
 
     def _engine(self) -> AsyncEngine:
         return self.database.reader
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
-        return await self.session.execute(statement, parameters)
+        result = await self.session.execute(statement, parameters)
+        await self._release()
+        return result
+
+    async def _release(self) -> None:
+        """Give the connection back until the next statement."""
+        if self._session is not None:
+            await self._session.close()
 
     async def one(self, statement: Select[T]) -> T | None:
         """The first column of the only row, or None. Raises MultipleResultsFound."""
-        return (await self.session.execute(statement)).scalars().one_or_none()
+        return (await self.execute(statement)).scalars().one_or_none()
 
     async def all(self, statement: Select[T]) -> Sequence[T]:
         """The first column of every row."""
-        return (await self.session.execute(statement)).scalars().all()
+        return (await self.execute(statement)).scalars().all()
 
     async def rows(self, statement: Select[Any]) -> Sequence[Any]:
         """Every row of a statement over columns of tables (`Book.__table__.c.title`), which makes no mapped objects.
@@ -81,12 +92,14 @@ class Reader:
         return found
 
     async def _rows_in_session(self, statement: Select[Any]) -> Sequence[Any]:
-        found: Sequence[Any] = (await self.session.execute(statement)).all()
+        found: Sequence[Any] = (await self.execute(statement)).all()
         return found
 
     async def get(self, table: type[T], key: Any, *, lock: bool = False) -> T | None:
         """The row of `table` with this primary key, or None; locked until the transaction ends with `lock`."""
-        return await self.session.get(table, key, with_for_update=True if lock else None)
+        row = await self.session.get(table, key, with_for_update=True if lock else None)
+        await self._release()
+        return row
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["Reader"]:
@@ -96,8 +109,7 @@ class Reader:
                 await connection.exec_driver_sql("BEGIN")  # the driver itself would begin at the first write only
             else:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
-            reader = Reader(self.database, self.clock)
-            reader._session = AsyncSession(connection, expire_on_commit=False, close_resets_only=False)
+            reader = _Snapshot(self.database, self.clock, connection)
             async with reader:
                 yield reader
             if self.database.dialect == "sqlite":
@@ -116,8 +128,23 @@ class Reader:
     async def close(self) -> None:
         """Give the connection back; from now on the session is refused."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _Snapshot(Reader):
+    """A reader on one connection, which it holds to its end."""
+
+    def __init__(self, database: Database, clock: Clock, connection: AsyncConnection) -> None:
+        super().__init__(database, clock)
+        self._session = AsyncSession(connection, expire_on_commit=False)
+
+    async def rows(self, statement: Select[Any]) -> Sequence[Any]:
+        return await self._rows_in_session(statement)
+
+    async def _release(self) -> None:
+        """What is seen is one moment, so the connection stays."""
 
 
 def _fetched(engine: Engine, statement: Select[Any]) -> Sequence[Any]:
@@ -147,6 +174,9 @@ class UnitOfWork(Reader):
 
     async def rows(self, statement: Select[Any]) -> Sequence[Any]:
         return await self._rows_in_session(statement)
+
+    async def _release(self) -> None:
+        """A transaction holds its connection to its end."""
 
     @property
     def began(self) -> bool:
