@@ -17,12 +17,12 @@ def clock() -> HeldClock:
 class TestRedisLimiter(LimiterContract):
     @pytest.fixture
     async def limiter(self, clock: HeldClock, redis_url: str) -> AsyncIterator[RedisLimiter]:
-        limiter = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway")
+        limiter = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", patience=10.0)
         yield limiter
         await limiter.aclose()
 
     async def test_two_gateways_count_together(self, limiter: RedisLimiter, clock: HeldClock, redis_url: str) -> None:
-        other = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway")
+        other = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", patience=10.0)
         verdicts = [await one.take(FIVE, "ann") for one in (limiter, other) * 3]
         await other.aclose()
 
@@ -31,7 +31,7 @@ class TestRedisLimiter(LimiterContract):
     async def test_two_systems_on_one_server_do_not(
         self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
     ) -> None:
-        other = RedisLimiter.to(redis_url, clock, prefix="shop:gateway")
+        other = RedisLimiter.to(redis_url, clock, prefix="shop:gateway", patience=10.0)
         for _ in range(6):
             await limiter.take(FIVE, "ann")
         verdict = await other.take(FIVE, "ann")
@@ -49,7 +49,9 @@ class TestRedisLimiter(LimiterContract):
 class TestWithoutRedis:
     async def test_each_process_counts_for_itself_and_says_so(self, clock: HeldClock) -> None:
         told: list[int] = []
-        limiter = RedisLimiter.to("redis://127.0.0.1:1", clock, prefix="x", on_fallback=lambda: told.append(1))
+        limiter = RedisLimiter.to(
+            "redis://127.0.0.1:1", clock, prefix="x", patience=10.0, on_fallback=lambda: told.append(1)
+        )
 
         verdicts = [await limiter.take(FIVE, "ann") for _ in range(6)]
         await limiter.aclose()
@@ -60,7 +62,7 @@ class TestWithoutRedis:
     async def test_it_is_asked_again_after_a_while(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
         server = start_server(RedisServer)
         told: list[int] = []
-        limiter = RedisLimiter.to(server.url(), clock, prefix="x", on_fallback=lambda: told.append(1))
+        limiter = RedisLimiter.to(server.url(), clock, prefix="x", patience=10.0, on_fallback=lambda: told.append(1))
         await limiter.take(FIVE, "ann")
         server.kill()
         await limiter.take(FIVE, "ann")

@@ -241,7 +241,7 @@ class StreamingContract(ForwardingContract):
             answer = await gateway.client.get("/slow")
             await answer.content.readany()
             late = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(0.12, late.set_result, None)
+            asyncio.get_running_loop().call_later(0.5, late.set_result, None)
             await late
             go_on.set()
 
