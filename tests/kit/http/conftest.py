@@ -1,0 +1,44 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import pytest
+from tests.examples.loans import service
+
+from portico.kit.http.router import Router
+from portico.kit.system import System
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running, system_of
+
+Extended = Callable[..., AbstractAsyncContextManager[RunningService]]
+
+
+@pytest.fixture
+def extended(databases: Databases) -> Extended:
+    """The example service with routers of the test's own, on each database in turn."""
+    return _extending(databases)
+
+
+@pytest.fixture
+def embedded_extended(sqlite_databases: Databases) -> Extended:
+    """As `extended`, on SQLite alone."""
+    return _extending(sqlite_databases)
+
+
+@pytest.fixture
+async def camel_loans(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
+    """The example service in a system that speaks camelCase under /api."""
+    async with running(service, sqlite_databases, system=_camel()) as loans:
+        yield loans
+
+
+def _camel() -> System:
+    return system_of(service, case="camel", prefix="/api")
+
+
+def _extending(databases: Databases) -> Extended:
+    def extend(*routers: Router, **variables: str) -> AbstractAsyncContextManager[RunningService]:
+        whole = replace(service, routers=[*service.routers, *routers])
+        return running(whole, databases, variables=variables)
+
+    return extend

@@ -1,0 +1,324 @@
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.responses import JSONResponse
+from sqlalchemy import event, select, text
+from tests.examples.loans import service
+from tests.examples.loans.ids import BookId
+from tests.examples.loans.models import Book
+from tests.examples.loans.repository import Books
+from tests.examples.loans.schemas import BookCreate, BookRead
+from tests.kit.http.conftest import Extended
+
+from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.router import Router
+from portico.kit.problems import Conflict
+from portico.kit.running import Running
+from portico.kit.testing.databases import Databases, ServerDatabases
+from portico.kit.testing.running import RunningService, running
+from portico.kit.testing.servers import MariaDBServer, PostgreSQLServer
+
+# A constraint that the database looks at in the commit, as it does at a deferred foreign key.
+BROKEN_COMMIT = {
+    "sqlite": [
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE orphans (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TRIGGER orphaned AFTER INSERT ON books BEGIN INSERT INTO orphans VALUES (1); END",
+    ],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the secret wish'; END $$",
+        "CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+LOST_COMMIT = [
+    "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$",
+    "CREATE CONSTRAINT TRIGGER dying AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED"
+    " FOR EACH ROW EXECUTE FUNCTION die()",
+]
+
+
+async def titles(loans: RunningService) -> list[str]:
+    async with loans.running.reader() as reader:
+        return [book.title for book in await reader.all(select(Book))]
+
+
+async def prepare(running: Running, statements: list[str]) -> None:
+    async with running.database.writer.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def break_commits(running: Running) -> None:
+    if running.database.dialect in BROKEN_COMMIT:
+        await prepare(running, BROKEN_COMMIT[running.database.dialect])
+        return
+
+    def refuse(_connection: Any) -> None:  # MariaDB has nothing that it looks at in the commit
+        raise RuntimeError("the secret wish")
+
+    event.listen(running.database.writer.sync_engine, "commit", refuse)
+
+
+class Gate:
+    """Holds an endpoint between its write and its answer until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+
+    def router(self, **options: Any) -> Router:
+        router = Router(prefix="/gated")
+
+        @router.post("", status_code=201, **options)
+        async def add(draft: BookCreate, work: Work) -> BookRead:
+            book = Book(title=draft.title)
+            work.add(book)
+            await work.flush()
+            self.reached.set()
+            await self.opened.wait()
+            return BookRead.of(book)
+
+        return router
+
+
+class TestCommit:
+    async def test_it_lies_before_the_answer(self, loans: RunningService) -> None:
+        await break_commits(loans.running)
+
+        answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
+
+        assert answer.status_code == 500
+        assert answer.json()["code"] == "internal_error"
+        assert await titles(loans) == []
+
+    async def test_its_failure_says_nothing_of_the_inside(self, loans: RunningService) -> None:
+        await break_commits(loans.running)
+
+        answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
+
+        for word in (b"secret", b"INSERT", b"FOREIGN", b"trigger", b".py", b"sqlalchemy"):
+            assert word not in answer.content
+
+    async def test_one_whose_connection_is_lost_has_an_unknown_outcome(self, postgresql_databases: Databases) -> None:
+        async with running(service, postgresql_databases) as loans:
+            await prepare(loans.running, LOST_COMMIT)
+
+            answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
+
+            assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
+            assert "retry-after" in answer.headers
+
+    async def test_a_returned_refusal_rolls_back(self, extended: Extended) -> None:
+        router = Router(prefix="/odd")
+
+        @router.post("")
+        async def refuse(work: Work) -> JSONResponse:
+            work.add(Book(title="Dune"))
+            await work.flush()
+            return JSONResponse({}, 409)
+
+        async with extended(router) as loans:
+            assert (await loans.anonymous.post("/odd")).status_code == 409
+            assert await titles(loans) == []
+
+    async def test_a_raised_refusal_rolls_back(self, extended: Extended) -> None:
+        router = Router(prefix="/odd")
+
+        @router.post("")
+        async def refuse(work: Work) -> None:
+            work.add(Book(title="Dune"))
+            await work.flush()
+            raise Conflict
+
+        async with extended(router) as loans:
+            assert (await loans.anonymous.post("/odd")).status_code == 409
+            assert await titles(loans) == []
+
+    async def test_a_fault_of_the_endpoint_is_a_500_that_rolls_back(self, extended: Extended) -> None:
+        router = Router(prefix="/odd")
+
+        @router.post("")
+        async def fail(work: Work) -> None:
+            work.add(Book(title="Dune"))
+            await work.flush()
+            raise KeyError("/etc/passwd")
+
+        async with extended(router) as loans:
+            answer = await loans.anonymous.post("/odd")
+            assert answer.status_code == 500
+            assert b"passwd" not in answer.content
+            assert await titles(loans) == []
+
+    async def test_an_answer_of_another_shape_than_declared_is_a_500_that_rolls_back(self, extended: Extended) -> None:
+        router = Router(prefix="/odd")
+
+        @router.post("")
+        async def lie(work: Work) -> BookRead:
+            work.add(Book(title="Dune"))
+            await work.flush()
+            return {"title": 5}  # type: ignore[return-value]
+
+        async with extended(router) as loans:
+            assert (await loans.anonymous.post("/odd")).status_code == 500
+            assert await titles(loans) == []
+
+    async def test_what_one_request_wrote_the_next_one_reads(self, loans: RunningService) -> None:
+        made = (await loans.as_user("books:write").post("/books", json={"title": "Dune"})).json()
+
+        assert (await loans.anonymous.get(f"/books/{made['book_id']}")).json() == made
+
+
+class TestRaces:
+    async def test_who_lost_a_deadlock_is_run_again(self, server_databases: Databases) -> None:
+        router, barrier, met = Router(prefix="/swaps"), asyncio.Barrier(2), [0]
+
+        @router.post("/{first}/{second}")
+        async def swap(first: BookId, second: BookId, work: Work) -> None:
+            one = await Books(work).get(first, lock=True)
+            if met[0] < 2:
+                met[0] += 1
+                await barrier.wait()
+            other = await Books(work).get(second, lock=True)
+            one.title, other.title = one.title + "'", other.title + "'"
+
+        async with _with(router, server_databases) as loans:
+            one = await loans.given(Book(title="one"))
+            other = await loans.given(Book(title="other"))
+            answers = await asyncio.gather(
+                loans.anonymous.post(f"/swaps/{one.book_id}/{other.book_id}"),
+                loans.anonymous.post(f"/swaps/{other.book_id}/{one.book_id}"),
+            )
+
+            assert [answer.status_code for answer in answers] == [200, 200]
+            assert sorted(await titles(loans)) == ["one''", "other''"]
+
+    async def test_of_two_who_change_one_unlocked_row_the_later_is_told(self, extended: Extended) -> None:
+        router, met = Router(prefix="/unlocked"), asyncio.Event()
+
+        @router.post("/{book_id}")
+        async def rename(book_id: BookId, reads: Reads, work: Work) -> None:
+            book = await Books(reads).get(book_id)
+            await met.wait()
+            work.add(await work.session.merge(book))
+            (await Books(work).get(book_id)).title = "late"
+
+        async with extended(router) as loans:
+            book = await loans.given(Book(title="first"))
+            late = asyncio.create_task(loans.anonymous.post(f"/unlocked/{book.book_id}"))
+            await loans.as_user("books:write").put(f"/books/{book.book_id}", json={"title": "early"})
+            met.set()
+
+            assert (await late).status_code in {200, 409}
+            assert (await titles(loans))[0] in {"early", "late"}
+
+
+def _with(router: Router, databases: Databases) -> Any:
+    from dataclasses import replace
+
+    return running(replace(service, routers=[*service.routers, router]), databases)
+
+
+class TestDatabaseThatGoesAway:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", [PostgreSQLServer, MariaDBServer])
+    async def test_is_a_503_without_half_a_write_and_comes_back_by_itself(
+        self, kind: type[PostgreSQLServer | MariaDBServer], start_server: Callable[..., Any]
+    ) -> None:
+        gate, server = Gate(), await asyncio.to_thread(start_server, kind)
+        async with _with(gate.router(), ServerDatabases(server, prefix="gone_")) as loans:
+            asking = asyncio.create_task(loans.anonymous.post("/gated", json={"title": "half"}))
+            await gate.reached.wait()
+            await asyncio.to_thread(server.kill)
+            gate.opened.set()
+
+            meanwhile = await asking
+            down = await loans.anonymous.get("/books")
+            await asyncio.to_thread(server.restart)
+            after = await loans.as_user("books:write").post("/books", json={"title": "whole"})
+
+            assert (meanwhile.status_code, "retry-after" in meanwhile.headers) == (503, True)
+            assert (down.status_code, down.json()["code"]) == (503, "database_unavailable")
+            assert after.status_code == 201
+            assert await titles(loans) == ["whole"]
+
+
+class TestDeadline:
+    async def test_passed_is_a_504_and_no_row(self, extended: Extended) -> None:
+        gate = Gate()
+        async with extended(gate.router()) as loans:
+            answer = await loans.anonymous.post(
+                "/gated", json={"title": "Dune"}, headers={"x-request-deadline-ms": "100"}
+            )
+
+            assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
+            assert await titles(loans) == []
+
+    async def test_of_the_route_holds(self, embedded_extended: Extended) -> None:
+        async with embedded_extended(Gate().router(timeout=0.1)) as loans:
+            assert (await loans.anonymous.post("/gated", json={"title": "Dune"})).status_code == 504
+
+    async def test_of_the_settings_holds(self, embedded_extended: Extended) -> None:
+        async with embedded_extended(Gate().router(), REQUEST_TIMEOUT="0.1") as loans:
+            assert (await loans.anonymous.post("/gated", json={"title": "Dune"})).status_code == 504
+
+    @pytest.mark.parametrize("header", ["-5", "soon", "1e3", "99999999999999999999999"])
+    async def test_that_can_not_be_read_does_not_count(self, header: str, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get("/books", headers={"x-request-deadline-ms": header})
+
+        assert answer.status_code == 200
+
+    async def test_none_left_is_a_504_at_once(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get("/books", headers={"x-request-deadline-ms": "0"})
+
+        assert answer.status_code == 504
+
+    async def test_a_time_out_of_the_endpoints_own_is_not_the_deadlines(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/odd")
+
+        @router.get("")
+        async def give_up() -> None:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+
+        async with embedded_extended(router) as loans:
+            assert (await loans.anonymous.get("/odd")).status_code != 504
+
+
+class TestBody:
+    async def test_beyond_the_limit_is_refused(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.as_user("books:write").post("/books", json={"title": "x" * 10_000_000})
+
+        assert (answer.status_code, answer.json()["limit"]) == (413, 1_048_576)
+
+    async def test_limit_is_the_settings(self, embedded_extended: Extended) -> None:
+        async with embedded_extended(BODY_LIMIT="1024") as loans:
+            answer = await loans.as_user("books:write").post("/books", json={"title": "x" * 1024})
+
+            assert (answer.status_code, answer.json()["limit"]) == (413, 1024)
+
+    async def test_limit_is_the_routes(self, embedded_extended: Extended) -> None:
+        gate = Gate()
+        gate.opened.set()
+        async with embedded_extended(gate.router(body_limit=64)) as loans:
+            assert (await loans.anonymous.post("/gated", json={"title": "x" * 64})).status_code == 413
+            assert (await loans.anonymous.post("/gated", json={"title": "x"})).status_code == 201
+
+    @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data", "text/x+json", "json"])
+    async def test_of_another_type_is_refused(self, kind: str, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.as_user("books:write").post(
+            "/books", content=b'{"title": "Dune"}', headers={"content-type": kind}
+        )
+
+        assert (answer.status_code, answer.json()["expected"]) == (415, "application/json")
+
+    @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/merge+json"])
+    async def test_of_json_is_taken_however_it_is_written(self, kind: str, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.as_user("books:write").post(
+            "/books", content=b'{"title": "Dune"}', headers={"content-type": kind}
+        )
+
+        assert answer.status_code == 201

@@ -1,0 +1,231 @@
+import asyncio
+from typing import Any
+
+import pytest
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from sqlalchemy import func, select
+from tests.examples.loans.models import Book
+from tests.examples.loans.schemas import BookCreate, BookRead
+from tests.kit.http.conftest import Extended
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data.kit_tables import idempotency_keys
+from portico.kit.http.boundary import Work
+from portico.kit.http.router import Router
+from portico.kit.jobs import forget_old_answers
+from portico.kit.testing.running import Answer, Caller, RunningService
+
+DAY = 86_400
+
+
+async def rows(loans: RunningService, table: Any) -> int:
+    async with loans.running.reader() as reader:
+        return int((await reader.execute(select(func.count()).select_from(table))).scalar_one())
+
+
+async def add(caller: Caller, title: str, key: str = "k1") -> Answer:
+    return await caller.post("/books", json={"title": title}, headers={"idempotency-key": key})
+
+
+class TestRepeats:
+    async def test_get_the_same_answer_and_have_one_effect(self, loans: RunningService) -> None:
+        librarian = loans.as_user("books:write")
+
+        first = await add(librarian, "Dune")
+        again = await add(librarian, "Dune")
+
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.content == first.content
+        assert again.headers["content-type"] == first.headers["content-type"]
+        assert again.headers["idempotency-replayed"] == "true"
+        assert "idempotency-replayed" not in first.headers
+        assert await rows(loans, Book) == 1
+
+    async def test_carry_the_same_entity_tag(self, loans: RunningService) -> None:
+        librarian = loans.as_user("books:write")
+
+        first = await add(librarian, "Dune")
+        again = await add(librarian, "Dune")
+
+        assert first.headers["etag"]
+        assert again.headers["etag"] == first.headers["etag"]
+
+    async def test_with_another_body_are_refused(self, loans: RunningService) -> None:
+        librarian = loans.as_user("books:write")
+        await add(librarian, "Dune")
+
+        answer = await add(librarian, "Solaris")
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+        assert await rows(loans, Book) == 1
+
+    async def test_forty_at_once_have_one_effect(self, loans: RunningService) -> None:
+        librarian = loans.as_user("books:write")
+
+        answers = await asyncio.gather(*(add(librarian, "Dune") for _ in range(40)))
+
+        assert {answer.status_code for answer in answers} <= {201, 409}
+        made = [answer for answer in answers if answer.status_code == 201]
+        assert len({answer.content for answer in made}) == 1
+        for answer in answers:
+            if answer.status_code == 409:
+                assert (answer.json()["code"], answer.headers["retry-after"]) == ("idempotency_key_in_flight", "1")
+        assert await rows(loans, Book) == 1
+
+    async def test_of_another_caller_are_requests_of_their_own(self, loans: RunningService) -> None:
+        first = await add(loans.as_user("books:write"), "Dune")
+        other = await add(loans.as_user("books:write"), "Solaris")
+
+        assert (first.status_code, other.status_code) == (201, 201)
+        assert "idempotency-replayed" not in other.headers
+
+    async def test_by_another_token_of_the_same_caller_are_repeats(self, loans: RunningService) -> None:
+        subject = UserId.new()
+        first = await add(loans.as_user("books:write", subject=subject), "Dune")
+        again = await add(loans.as_user("books:write", subject=subject), "Dune")
+
+        assert again.content == first.content
+
+    async def test_while_the_first_is_in_flight_are_told_to_come_again(self, embedded_extended: Extended) -> None:
+        reached, opened = asyncio.Event(), asyncio.Event()
+        router = Router(prefix="/slow")
+
+        @router.post("")
+        async def wait() -> str:
+            reached.set()
+            await opened.wait()
+            return "done"
+
+        async with embedded_extended(router) as loans:
+            headers = {"idempotency-key": "k1"}
+            first = asyncio.create_task(loans.anonymous.post("/slow", headers=headers))
+            await reached.wait()
+            second = await loans.anonymous.post("/slow", headers=headers)
+            opened.set()
+
+            assert (second.status_code, second.headers["retry-after"]) == (409, "1")
+            assert (await first).status_code == 200
+            assert (await loans.anonymous.post("/slow", headers=headers)).headers["idempotency-replayed"] == "true"
+
+    async def test_after_a_day_are_new_requests(self, loans: RunningService) -> None:
+        subject = UserId.new()
+        await add(loans.as_user("books:write", subject=subject), "Dune")
+        loans.clock.advance(DAY - 1)
+        within = await add(loans.as_user("books:write", subject=subject), "Dune")
+        loans.clock.advance(2)
+
+        after = await add(loans.as_user("books:write", subject=subject), "Solaris")
+
+        assert within.headers["idempotency-replayed"] == "true"
+        assert after.status_code == 201
+        assert await rows(loans, Book) == 2
+
+    async def test_are_forgotten_by_a_job(self, loans: RunningService) -> None:
+        await add(loans.as_user("books:write"), "Dune")
+        await forget_old_answers(loans.running)
+        assert await rows(loans, idempotency_keys) == 1
+
+        loans.clock.advance(DAY + 1)
+        await forget_old_answers(loans.running)
+
+        assert await rows(loans, idempotency_keys) == 0
+
+
+class TestWhatIsStored:
+    async def test_a_refusal_is_not(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+        librarian = loans.as_user("books:write")
+
+        refused = await add(librarian, "Dune")
+
+        assert refused.status_code == 409
+        assert await rows(loans, idempotency_keys) == 0
+
+    async def test_nothing_of_a_route_whose_answers_are_secret(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/tokens")
+
+        @router.post("", stores_answer=False)
+        async def issue() -> str:
+            return "a token"
+
+        async with embedded_extended(router) as loans:
+            for _ in range(2):
+                answer = await loans.anonymous.post("/tokens", headers={"idempotency-key": "k1"})
+                assert "idempotency-replayed" not in answer.headers
+            assert await rows(loans, idempotency_keys) == 0
+
+    async def test_an_answer_that_is_no_json(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/texts")
+
+        @router.post("")
+        async def write(draft: BookCreate) -> PlainTextResponse:
+            return PlainTextResponse(draft.title)
+
+        async with embedded_extended(router) as loans:
+            headers = {"idempotency-key": "k1"}
+            first = await loans.anonymous.post("/texts", json={"title": "Dünen"}, headers=headers)
+            again = await loans.anonymous.post("/texts", json={"title": "Dünen"}, headers=headers)
+
+            assert again.content.decode() == "Dünen"
+            assert again.headers["content-type"] == first.headers["content-type"]
+
+    async def test_a_streamed_answer_can_not_be_and_the_key_is_refused(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/streams")
+
+        @router.post("")
+        async def stream(work: Work) -> StreamingResponse:
+            work.add(Book(title="Dune"))
+            return StreamingResponse(iter([b"a", b"b"]))
+
+        async with embedded_extended(router) as loans:
+            answer = await loans.anonymous.post("/streams", headers={"idempotency-key": "k1"})
+
+            assert answer.status_code == 500
+            assert await rows(loans, Book) == 0
+
+    async def test_an_answer_without_a_body(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/empties")
+
+        @router.post("", status_code=204)
+        async def act(work: Work) -> None:
+            work.add(Book(title="Dune"))
+
+        async with embedded_extended(router) as loans:
+            for _ in range(2):
+                answer = await loans.anonymous.post("/empties", headers={"idempotency-key": "k1"})
+                assert (answer.status_code, answer.content) == (204, b"")
+            assert await rows(loans, Book) == 1
+
+
+class TestKeys:
+    @pytest.mark.parametrize("key", ["", "x" * 256, "tab\tin it", "caf\x00"])
+    async def test_that_are_none_are_refused(self, key: str, embedded_loans: RunningService) -> None:
+        answer = await add(embedded_loans.as_user("books:write"), "Dune", key)
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+    async def test_of_255_characters_are_taken(self, embedded_loans: RunningService) -> None:
+        assert (await add(embedded_loans.as_user("books:write"), "Dune", "x" * 255)).status_code == 201
+
+    async def test_mean_nothing_to_other_routes(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/others")
+
+        @router.post("", status_code=201)
+        async def add_other(draft: BookCreate, work: Work) -> BookRead:
+            book = Book(title=draft.title + "!")
+            work.add(book)
+            return BookRead.of(book)
+
+        async with embedded_extended(router) as loans:
+            caller = loans.as_user("books:write")
+            await add(caller, "Dune")
+            other = await caller.post("/others", json={"title": "Dune"}, headers={"idempotency-key": "k1"})
+
+            assert (other.status_code, other.json()["title"]) == (201, "Dune!")
+
+    async def test_of_who_may_not_are_refused_before(self, embedded_loans: RunningService) -> None:
+        librarian = embedded_loans.as_user("books:write")
+        await add(librarian, "Dune")
+
+        assert (await add(embedded_loans.anonymous, "Dune")).status_code == 401
+        assert (await add(embedded_loans.as_user(), "Dune")).status_code == 403
