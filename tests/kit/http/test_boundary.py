@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from tests.examples.loans.models import Book
 from tests.examples.loans.repository import Books
 from tests.examples.loans.schemas import BookCreate, BookRead
 from tests.kit.http.conftest import Extended
+from tests.kit.http.wire import send
 
-from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.boundary import Work
 from portico.kit.http.router import Router
 from portico.kit.problems import Conflict
 from portico.kit.running import Running
@@ -29,15 +31,12 @@ BROKEN_COMMIT = {
     ],
     "postgresql": [
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'the secret wish'; END $$",
-        "CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "CREATE CONSTRAINT TRIGGER refused AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
     ],
 }
 LOST_COMMIT = [
-    "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS"
-    " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$",
-    "CREATE CONSTRAINT TRIGGER dying AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED"
-    " FOR EACH ROW EXECUTE FUNCTION die()",
+    "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$",
+    "CREATE CONSTRAINT TRIGGER dying AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()",
 ]
 
 
@@ -196,29 +195,37 @@ class TestRaces:
             assert [answer.status_code for answer in answers] == [200, 200]
             assert sorted(await titles(loans)) == ["one''", "other''"]
 
-    async def test_of_two_who_change_one_unlocked_row_the_later_is_told(self, extended: Extended) -> None:
-        router, met = Router(prefix="/unlocked"), asyncio.Event()
+    async def test_of_two_who_change_one_unlocked_row_the_later_is_told(self, server_databases: Databases) -> None:
+        router, read, go_on = Router(prefix="/unlocked"), asyncio.Event(), asyncio.Event()
 
         @router.post("/{book_id}")
-        async def rename(book_id: BookId, reads: Reads, work: Work) -> None:
-            book = await Books(reads).get(book_id)
-            await met.wait()
-            work.add(await work.session.merge(book))
-            (await Books(work).get(book_id)).title = "late"
+        async def rename(book_id: BookId, work: Work) -> None:
+            book = await Books(work).get(book_id)
+            read.set()
+            await go_on.wait()
+            book.title = "late"
 
-        async with extended(router) as loans:
+        async with _with(router, server_databases) as loans:
             book = await loans.given(Book(title="first"))
             late = asyncio.create_task(loans.anonymous.post(f"/unlocked/{book.book_id}"))
+            await read.wait()
             await loans.as_user("books:write").put(f"/books/{book.book_id}", json={"title": "early"})
-            met.set()
+            go_on.set()
 
-            assert (await late).status_code in {200, 409}
-            assert (await titles(loans))[0] in {"early", "late"}
+            assert ((await late).status_code, (await late).json()["code"]) == (409, "edited_meanwhile")
+            assert await titles(loans) == ["early"]
+
+    async def test_a_unique_value_that_is_taken_is_a_conflict_even_where_nobody_foresaw_it(
+        self, loans: RunningService
+    ) -> None:
+        book = await loans.given(Book(title="Dune"), Book(title="Solaris"))
+
+        answer = await loans.as_user("books:write").put(f"/books/{book.book_id}", json={"title": "Solaris"})
+
+        assert (answer.status_code, answer.json()["code"]) == (409, "already_there")
 
 
 def _with(router: Router, databases: Databases) -> Any:
-    from dataclasses import replace
-
     return running(replace(service, routers=[*service.routers, router]), databases)
 
 
@@ -250,9 +257,8 @@ class TestDeadline:
     async def test_passed_is_a_504_and_no_row(self, extended: Extended) -> None:
         gate = Gate()
         async with extended(gate.router()) as loans:
-            answer = await loans.anonymous.post(
-                "/gated", json={"title": "Dune"}, headers={"x-request-deadline-ms": "100"}
-            )
+            headers = [("content-type", "application/json"), ("x-request-deadline-ms", "100")]
+            answer = await send(loans, "POST", "/gated", headers=headers, chunks=[b'{"title": "Dune"}'])
 
             assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
             assert await titles(loans) == []
@@ -267,12 +273,12 @@ class TestDeadline:
 
     @pytest.mark.parametrize("header", ["-5", "soon", "1e3", "99999999999999999999999"])
     async def test_that_can_not_be_read_does_not_count(self, header: str, embedded_loans: RunningService) -> None:
-        answer = await embedded_loans.anonymous.get("/books", headers={"x-request-deadline-ms": header})
+        answer = await send(embedded_loans, "GET", "/books", headers=[("x-request-deadline-ms", header)])
 
         assert answer.status_code == 200
 
     async def test_none_left_is_a_504_at_once(self, embedded_loans: RunningService) -> None:
-        answer = await embedded_loans.anonymous.get("/books", headers={"x-request-deadline-ms": "0"})
+        answer = await send(embedded_loans, "GET", "/books", headers=[("x-request-deadline-ms", "0")])
 
         assert answer.status_code == 504
 
@@ -286,6 +292,10 @@ class TestDeadline:
 
         async with embedded_extended(router) as loans:
             assert (await loans.anonymous.get("/odd")).status_code != 504
+
+
+def _bearer(loans: RunningService) -> str:
+    return f"Bearer {loans.issuer.token(permissions=['books:write'])}"
 
 
 class TestBody:
@@ -306,6 +316,22 @@ class TestBody:
         async with embedded_extended(gate.router(body_limit=64)) as loans:
             assert (await loans.anonymous.post("/gated", json={"title": "x" * 64})).status_code == 413
             assert (await loans.anonymous.post("/gated", json={"title": "x"})).status_code == 201
+
+    async def test_beyond_the_limit_is_refused_while_it_comes_in(self, embedded_loans: RunningService) -> None:
+        headers = [("authorization", _bearer(embedded_loans)), ("content-type", "application/json")]
+        chunks = (b"x" * 100_000 for _ in range(20))
+
+        answer = await send(embedded_loans, "POST", "/books", headers=headers, chunks=chunks)
+
+        assert answer.status_code == 413
+
+    async def test_that_breaks_off_is_nobodys_fault(self, embedded_loans: RunningService) -> None:
+        headers = [("authorization", _bearer(embedded_loans)), ("content-type", "application/json")]
+
+        answer = await send(embedded_loans, "POST", "/books", headers=headers, chunks=[b'{"title":'], cut=True)
+
+        assert answer.status_code == 499
+        assert await titles(embedded_loans) == []
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data", "text/x+json", "json"])
     async def test_of_another_type_is_refused(self, kind: str, embedded_loans: RunningService) -> None:

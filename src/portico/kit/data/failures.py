@@ -66,6 +66,13 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, InterfaceError | OperationalError) and _sqlite_is_out(error)
 
 
+def is_disconnected(error: BaseException) -> bool:
+    """The connection was found dead, and another one may live; unlike a database that is full or has none to spare."""
+    if isinstance(error, ConnectionError):
+        return True
+    return isinstance(error, DBAPIError) and (error.connection_invalidated or is_unavailable(error))
+
+
 def _sqlite_is_out(error: DBAPIError) -> bool:
     words = str(error.orig)
     return any(

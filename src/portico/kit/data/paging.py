@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import Column, Select, and_, func, or_, select
+from sqlalchemy import BigInteger, Column, Select, TypeDecorator, and_, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from portico.kit.data.work import Reader
@@ -172,17 +172,22 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(value: Any, column: OrderColumn) -> Any:
-    kind: type = column.type.python_type
+    """`value` of a cursor as the column compares it. Raises InvalidCursor: what a caller sends need not be ours."""
+    stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    kind: type = stored.python_type
     try:
         if issubclass(kind, datetime):
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if issubclass(kind, int) and isinstance(value, bool | str | float):
-            raise InvalidCursor
-        if issubclass(kind, str) and (not isinstance(value, str) or "\0" in value):
-            raise InvalidCursor
-        if isinstance(value, int) and abs(value) >= 2**63:
-            raise InvalidCursor
-    except (TypeError, ValueError) as error:
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidCursor from error
+    if issubclass(kind, str):
+        fits = isinstance(value, str) and "\0" not in value
+    elif issubclass(kind, bool):
+        fits = isinstance(value, bool)
+    else:
+        bits = 63 if isinstance(stored, BigInteger) else 31
+        fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**bits
+    if not fits:
+        raise InvalidCursor
     return value

@@ -1,13 +1,9 @@
 """A service's app as one system serves it: flat FastAPI routes, built from the declared ones."""
 
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from fastapi.dependencies.models import Dependant
-from pydantic import AliasChoices
-from pydantic.alias_generators import to_camel
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -19,7 +15,7 @@ from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.documents import Documented, responses_of, security_of
 from portico.kit.http.frame import Frame
 from portico.kit.http.pages import page_routes
-from portico.kit.http.problems import problem_response
+from portico.kit.http.refusals import Refusals
 from portico.kit.http.router import Route
 from portico.kit.http.standing import router as standing_router
 from portico.kit.problems import BadRequest, MethodNotAllowed, NotFound, Problem
@@ -48,6 +44,7 @@ def build_app(running: "Running") -> ASGIApp:
         case=running.case,
         docs_url=None,  # the framework's own pages load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect names the host that the caller said this is, not the gateway
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
     )
     for router in (standing_router, *running.service.routers):
@@ -56,8 +53,10 @@ def build_app(running: "Running") -> ASGIApp:
             app.remember(route)
     app.router.routes.extend(page_routes(running.name))
 
+    refusals = Refusals(running.name, running.case)
+
     async def refuse(request: Request, error: Exception) -> Response:
-        return _refusal(request, error, running)
+        return refusals.answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
     return Frame(_with_cors(app, running), running)
@@ -65,7 +64,7 @@ def build_app(running: "Running") -> ASGIApp:
 
 def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute:
     """One declared route as this system serves it."""
-    built = BoundaryRoute(
+    return BoundaryRoute(
         route,
         running,
         (running.system.prefix if route.prefixed else "") + route.path,
@@ -75,10 +74,6 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
         dependency_overrides_provider=app,
         **{"responses": responses_of(route), "openapi_extra": security_of(route.access), **route.framework},
     )
-    if running.case == "camel":
-        _spell_both_ways(built.dependant)
-    built.allow_queries(frozenset(_query_names(built.dependant)))
-    return built
 
 
 def _with_cors(app: ASGIApp, running: "Running") -> ASGIApp:
@@ -92,34 +87,13 @@ def _with_cors(app: ASGIApp, running: "Running") -> ASGIApp:
     )
 
 
-def _spell_both_ways(dependant: Dependant) -> None:
-    for field in dependant.query_params:
-        camel = to_camel(field.name)
-        if camel != field.name and field.field_info.validation_alias in {None, field.name}:
-            field.field_info.validation_alias = AliasChoices(camel, field.name)
-    for inner in dependant.dependencies:
-        _spell_both_ways(inner)
-
-
-def _query_names(dependant: Dependant) -> Iterable[str]:
-    for field in dependant.query_params:
-        yield field.alias
-        yield field.name
-        yield to_camel(field.name)
-    for inner in dependant.dependencies:
-        yield from _query_names(inner)
-
-
-def _refusal(request: Request, error: Exception, running: "Running") -> Response:
+def _problem(request: Request, error: Exception) -> Problem:
     """What the framework itself refuses: no such path, no such method, a body that can't be read."""
-    problem: Problem = BadRequest(reason="the body could not be read")
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
-        problem = NotFound()
-    elif isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem = MethodNotAllowed(allowed=_allowed(request))
-    return problem_response(
-        problem, instance=request.url.path, request_id=request.scope["portico.request_id"], case=running.case
-    )
+        return NotFound()
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(allowed=_allowed(request))
+    return BadRequest(reason="the body could not be read")
 
 
 def _allowed(request: Request) -> str:

@@ -5,38 +5,35 @@ dependency would commit answers of 409 too, and costs 180 µs where it is not us
 """
 
 import asyncio
+import functools
+import itertools
 import random
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends
-from fastapi.exceptions import RequestValidationError
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy.orm.exc import StaleDataError
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from portico.kit.calls.errors import CallFailed, Refused
-from portico.kit.calls.problems import problem_of
-from portico.kit.data.failures import is_unavailable, lost_a_race
+from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.http.authentication import Authentication
 from portico.kit.http.conditional import Conditional, is_known
 from portico.kit.http.idempotency import Claim
 from portico.kit.http.kept import kept_answer
-from portico.kit.http.problems import field_errors, problem_response
+from portico.kit.http.queries import Queries
+from portico.kit.http.refusals import DatabaseUnavailable, EditedMeanwhile, OutcomeUnknown, Refusals
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.router import Route
 from portico.kit.problems import (
-    BadRequest,
-    Conflict,
     GatewayTimeout,
     PreconditionFailed,
     Problem,
-    Unavailable,
-    Unprocessable,
     UnsupportedMediaType,
 )
 from portico.kit.telemetry.logs import get_logger
@@ -49,21 +46,11 @@ logger = get_logger(__name__)
 _TRIES = 3
 _REFUSALS = 400
 _NOT_MODIFIED = 304
+_CALLER_LEFT = 499  # nobody reads it but the log and the metrics
+_MOST_ERRORS = 100
+_JSON = re.compile(r"application/([\w.\-]+\+)?json")
 
-
-class OutcomeUnknown(Unavailable):
-    code = "outcome_unknown"
-    detail = "The connection was lost while the change was being committed. Look whether it happened, or repeat it with the same Idempotency-Key."
-
-
-class DatabaseUnavailable(Unavailable):
-    code = "database_unavailable"
-    detail = "The database can't be reached right now. Come again in {retry_after:.0f} s."
-
-
-class EditedMeanwhile(Conflict):
-    code = "edited_meanwhile"
-    detail = "Somebody else changed this at the same moment. Read it again and repeat the change."
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class BoundaryRoute(APIRoute):
@@ -72,118 +59,99 @@ class BoundaryRoute(APIRoute):
     def __init__(self, declared: Route, running: "Running", path: str, **options: Any) -> None:
         self._declared = declared
         self._running = running
-        self._queries: frozenset[str] = frozenset()
         self._kept = declared.kept
+        self._refusals = Refusals(running.name, running.case)
+        self._seconds = declared.timeout or running.settings.request_timeout
+        self._keeps_answers = declared.method == "POST" and declared.stores_answer and not declared.streams
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
+        self._queries = Queries(self.dependant, running.case)
         self._takes_json = self.body_field is not None and not self._is_form()
-
-    def allow_queries(self, names: frozenset[str]) -> None:
-        """State the query parameters there are; others are refused, since a filter misspelt does not filter."""
-        self._queries = names
+        self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
 
     def _is_form(self) -> bool:
         return type(getattr(self.body_field, "field_info", None)).__name__ in {"Form", "File"}
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         handle = super().get_route_handler()
         limit = self._declared.body_limit or self._running.settings.body_limit
 
         async def answer(request: Request) -> Response:
-            bounded = BoundedRequest(request.scope, request.receive, request._send, limit=limit)  # noqa: SLF001  no public way
+            scope = request.scope
+            bounded = BoundedRequest(scope, request.receive, request._send, limit=limit)  # noqa: SLF001  no public way
+            scope["portico.deadline"] = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
+            within = asyncio.timeout_at(scope["portico.deadline"])
             try:
-                return await self._answer(bounded, handle)
-            except Problem as problem:
-                return self._refusal(request, problem)
-            except RequestValidationError as error:
-                return self._invalid(request, error)
-            except (CallFailed, Refused) as error:
-                return self._refusal(request, problem_of(error))
-            except HTTPException:
-                return self._refusal(request, BadRequest(reason="the body could not be read"))
-            except Exception:
-                logger.exception(
-                    "endpoint failed", service=self._running.name, request_id=request.scope["portico.request_id"]
-                )
-                return self._refusal(request, Problem())
+                async with within:
+                    return await self._answer(bounded, handle, within)
+            except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
+                unforeseen = within.expired() and not isinstance(error, Problem)
+                return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
 
         return answer
 
-    async def _answer(
-        self, request: BoundedRequest, handle: Callable[[Request], Coroutine[Any, Any, Response]]
-    ) -> Response:
-        authentication: Authentication = request.scope["portico.authentication"]
+    async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if self._declared.access.kind != "public":
+            authentication: Authentication = request.scope["portico.authentication"]
             await authentication.admit(self._declared.access)
         if self._kept is None:
-            response = await self._checked(request, handle)
+            response = await self._checked(request, handle, within)
         else:
             group = self._running.kept(self._kept)
-            response = await kept_answer(group, request, lambda: self._checked(request, handle), self._kept.seconds)
+            make = functools.partial(self._checked, request, handle, within)
+            response = await kept_answer(group, request, make, self._kept.seconds)
         if self._declared.method == "GET" and is_known(request.headers.get("if-none-match"), response):
             return Response(status_code=_NOT_MODIFIED, headers={"etag": response.headers["etag"]})
         return response
 
-    async def _checked(
-        self, request: BoundedRequest, handle: Callable[[Request], Coroutine[Any, Any, Response]]
-    ) -> Response:
-        if request.scope["query_string"]:
-            self._check_queries(request)
+    async def _checked(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
+        if raw := request.scope["query_string"]:
+            self._queries.check(raw, request.query_params)
         if self._takes_json:
             await self._check_body(request)
-        return await self._try_again(request, handle)
+        key = request.headers.get("idempotency-key") if self._keeps_answers else None
+        if key is None and not self._uses_database:
+            return _tagged(request, await handle(request))
+        return await self._try_again(request, handle, key, within)
 
     async def _try_again(
-        self, request: BoundedRequest, handle: Callable[[Request], Coroutine[Any, Any, Response]]
+        self, request: BoundedRequest, handle: Handler, key: str | None, within: asyncio.Timeout
     ) -> Response:
         """Run it, and again where it lost a race or found its connection dead before anything was committed."""
-        for attempt in range(1, _TRIES + 1):
+        for attempt in itertools.count(1):
             work = self._running.unit_of_work()
             try:
-                return await self._once(request, handle, work)
+                return await self._once(request, handle, key, work, within)
             except Problem:
                 raise
             except StaleDataError as error:
                 raise (PreconditionFailed if "if-match" in request.headers else EditedMeanwhile) from error
             except Exception as error:
-                if not (is_unavailable(error) or lost_a_race(error)):
-                    raise
-                if work.committing and not lost_a_race(error):
+                lost = lost_a_race(error)
+                if work.committing and not lost and is_unavailable(error):
                     raise OutcomeUnknown from error
-                if attempt == _TRIES:
+                if not (lost or is_unavailable(error)):
+                    raise
+                if attempt == _TRIES or not (lost or is_disconnected(error)):
                     raise DatabaseUnavailable from error
+            within.reschedule(request.scope["portico.deadline"])
             await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
-        raise DatabaseUnavailable
+        raise AssertionError("the last try returns or raises")
 
     async def _once(
-        self, request: BoundedRequest, handle: Callable[[Request], Coroutine[Any, Any, Response]], work: UnitOfWork
+        self, request: BoundedRequest, handle: Handler, key: str | None, work: UnitOfWork, within: asyncio.Timeout
     ) -> Response:
         scope = request.scope
-        key = request.headers.get("idempotency-key") if self._keeps_answers else None
         async with work, Reader(self._running.database, self._running.clock) as reader:
             scope["portico.work"], scope["portico.reader"] = work, reader
-            limit = asyncio.timeout_at(scope["portico.deadline"])
-            try:
-                async with limit:
-                    response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
-            except TimeoutError as error:
-                if limit.expired():
-                    raise GatewayTimeout from error
-                raise
+            response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
             if response.status_code < _REFUSALS:
+                if within.expired():
+                    await asyncio.sleep(0)  # the deadline has passed in this very turn: its cancellation is under way
+                within.reschedule(None)  # whoever comes this far is not cut off in the commit
                 await work.commit()
-        return _tagged(scope.get("portico.conditional"), response)
+        return _tagged(request, response)
 
-    @property
-    def _keeps_answers(self) -> bool:
-        return self._declared.method == "POST" and self._declared.stores_answer
-
-    async def _with_key(
-        self,
-        request: BoundedRequest,
-        handle: Callable[[Request], Coroutine[Any, Any, Response]],
-        work: UnitOfWork,
-        key: str,
-    ) -> Response:
+    async def _with_key(self, request: BoundedRequest, handle: Handler, work: UnitOfWork, key: str) -> Response:
         authentication: Authentication = request.scope["portico.authentication"]
         await authentication.resolve()
         caller = authentication.principal.subject if authentication.principal else "-"
@@ -193,45 +161,30 @@ class BoundaryRoute(APIRoute):
                 return earlier
             response = await handle(request)
             if response.status_code < _REFUSALS:
-                await claim.keep(work, response)
+                await work.flush()  # the entity tag to keep is that of the row as it will be
+                await claim.keep(work, _tagged(request, response))
             return response
-
-    def _check_queries(self, request: Request) -> None:
-        query = request.scope["query_string"]
-        if b"%00" in query or b"\0" in query:
-            raise BadRequest(reason="the query must not hold the character U+0000")
-        for name in request.query_params:
-            if name not in self._queries:
-                raise RequestValidationError(
-                    [{"loc": ("query", name), "msg": "There is no such query parameter", "type": "extra_forbidden"}]
-                )
 
     async def _check_body(self, request: BoundedRequest) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == FORM and self._declared.accepts_forms:
             await request.read_form_as_json()
-        elif (kind or await request.body()) and kind != "application/json" and not kind.endswith("+json"):
+        elif (kind or await request.body()) and not _JSON.fullmatch(kind):
             raise UnsupportedMediaType(expected="application/json")
         await request.read_json()
 
-    def _refusal(self, request: Request, problem: Problem, errors: list[dict[str, Any]] | None = None) -> Response:
-        return problem_response(
-            problem,
-            instance=request.url.path,
-            request_id=request.scope["portico.request_id"],
-            case=self._running.case,
-            errors=errors,
-        )
 
-    def _invalid(self, request: Request, error: RequestValidationError) -> Response:
-        sent = {"body": error.body, "query": dict(request.query_params), "path": request.path_params}
-        return self._refusal(request, Unprocessable(), field_errors(error.errors(), sent, self._running.case))
-
-
-def _tagged(conditional: Conditional | None, response: Response) -> Response:
+def _tagged(request: Request, response: Response) -> Response:
+    conditional: Conditional | None = request.scope.get("portico.conditional")
     if conditional is not None and conditional.etag is not None and response.status_code < _REFUSALS:
         response.headers["etag"] = conditional.etag
     return response
+
+
+def _functions(dependant: Dependant) -> Iterable[Callable[..., Any] | None]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _functions(inner)
 
 
 async def _work(request: Request) -> UnitOfWork:

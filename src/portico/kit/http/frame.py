@@ -5,6 +5,7 @@ Request id, trace, deadline, who calls, safe headers, the access log and the met
 """
 
 import asyncio
+import math
 import re
 import secrets
 from time import perf_counter
@@ -26,7 +27,8 @@ logger = get_logger(__name__)
 
 DEADLINE_HEADER = b"x-request-deadline-ms"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
-_LONGEST_WAIT_MS = 3_600_000
+_DIGITS = 12
+_CALLER_LEFT = 499
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -40,7 +42,7 @@ class Frame:
     def __init__(self, app: ASGIApp, running: "Running") -> None:
         self._app = app
         self._running = running
-        self._observe = running.metrics.requests.observe
+        self._requests = running.metrics.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -50,15 +52,22 @@ class Frame:
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {
+                **scope,
+                "method": "GET",
+            }  # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
         span = self._running.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
         request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context.trace_id))
         scope["portico.span"] = span
         answer = _Answer(scope, send, private=private)
         began = perf_counter()
+        self._requests.in_flight += 1
         try:
             await self._serve(scope, receive, answer)
         finally:
-            self._record(scope, answer.status or 500, perf_counter() - began, span)
+            self._requests.in_flight -= 1
+            self._record(scope, answer.status or _CALLER_LEFT, perf_counter() - began, span)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -89,14 +98,9 @@ class Frame:
         scope["portico.request_id"] = request_id.decode()
         scope["portico.running"] = self._running
         scope["portico.authentication"] = Authentication(self._running.verifier, authorization)
-        scope["portico.deadline"] = asyncio.get_running_loop().time() + self._seconds_left(deadline)
+        scope["portico.began"] = asyncio.get_running_loop().time()
+        scope["portico.patience"] = _seconds_left(deadline)
         return authorization is not None, traceparent
-
-    def _seconds_left(self, header: bytes | None) -> float:
-        longest = self._running.settings.request_timeout
-        if header is None or not header.isdigit() or len(header) > len(str(_LONGEST_WAIT_MS)):
-            return longest
-        return min(int(header) / 1000, longest)
 
     async def _refuse(self, scope: Scope, answer: "_Answer", problem: Problem) -> None:
         request_id = scope["portico.request_id"]
@@ -108,7 +112,7 @@ class Frame:
     def _record(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
         route = scope.get("route")
         path = None if route is None else route.path
-        self._observe(scope["method"], path, status, seconds)
+        self._requests.observe(scope["method"], path, status, seconds)
         span.end(route=path, status=status)
         log = self._running.request_log
         if log is None or path in _QUIET:
@@ -124,6 +128,13 @@ class Frame:
             trace_id=span.context.trace_id,
             subject=None if principal is None else principal.subject,
         )
+
+
+def _seconds_left(header: bytes | None) -> float:
+    """How long the caller waits."""
+    if header is None or not header.isdigit() or len(header) > _DIGITS:
+        return math.inf
+    return int(header) / 1000
 
 
 _QUIET = frozenset({"/health", "/health/ready", "/metrics"})  # asked every few seconds by machines

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import delete, select, update
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys
@@ -83,6 +83,8 @@ class Claim:
 
     async def keep(self, work: UnitOfWork, response: Response) -> None:
         """Store the answer beside its effect."""
+        if isinstance(response, StreamingResponse):
+            raise TypeError("a streamed answer can't be stored: declare the route with streams=True")
         headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
         await work.execute(
             update(idempotency_keys)

@@ -67,7 +67,10 @@ def _respell(document: JsonSchemaValue, model: type[BaseModel]) -> None:
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("a time needs a zone: 2026-01-31T12:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("this time is before the year 1 or after the year 9999 in UTC") from error
 
 
 def rfc3339(value: datetime) -> str:
