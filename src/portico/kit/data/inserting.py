@@ -2,14 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import Insert, Table, insert
+from sqlalchemy import Insert, Table, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from portico.kit.data.work import UnitOfWork
 
+_MYSQL = {"mysql", "mariadb"}
+
 
 async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
+    if work.database.dialect in _MYSQL and await _is_there(work, table, values):
+        return False
     result = await work.execute(ignoring_known(table, work.database.dialect).values(**values))
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
@@ -21,4 +25,4 @@ def ignoring_known(table: Table, dialect: str) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     # MySQL's ON DUPLICATE KEY reports one row for both; IGNORE also cuts values that are too long: callers bound theirs
-    return mysql.insert(table).prefix_with("IGNORE") if dialect in {"mysql", "mariadb"} else insert(table)
+    return mysql.insert(table).prefix_with("IGNORE") if dialect in _MYSQL else insert(table)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_TRIES = 3
+_TRIES = 5
 _REFUSALS = 400
 _NOT_MODIFIED = 304
 _CALLER_LEFT = 499  # nobody reads it but the log and the metrics
