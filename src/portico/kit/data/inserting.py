@@ -18,6 +18,16 @@ async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, 
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
+async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
+    """Look, and lock what is there: an INSERT that finds its key taken holds a shared lock on it.
+
+    Of two who hold one and go on to lock the row for themselves, each waits for the other.
+    """
+    same = (column == values[column.key] for column in table.primary_key)
+    found = await work.execute(select(literal(1)).select_from(table).where(*same).with_for_update())
+    return found.first() is not None
+
+
 def ignoring_known(table: Table, dialect: str) -> Insert:
     """An INSERT that passes over rows whose key, or another unique column, is there already."""
     if dialect == "postgresql":
