@@ -24,14 +24,15 @@ from portico.kit.calls.mixed import MixedChannel
 from portico.kit.calls.retrying import Retrying
 from portico.kit.calls.socket import HttpChannel
 from portico.kit.clock import Clock
-from portico.kit.data.engine import Database, PoolSizes
-from portico.kit.data.migrating import histories, require_current, upgrade
-from portico.kit.data.places import ensure_place
+from portico.kit.data.engine import Database
+from portico.kit.data.migrating import require_current, upgrade
+from portico.kit.databases import explaining, lines_of, open_database
 from portico.kit.environment import Environment
 from portico.kit.http.app import build_app
 from portico.kit.jobs import JobRunner
 from portico.kit.running import Running, layout_of
-from portico.kit.settings import Settings, database_for, replica_for, secrets_for
+from portico.kit.serving import local_address
+from portico.kit.settings import Settings, database_for, secrets_for
 from portico.kit.system import Placement, System
 from portico.kit.telemetry.health import PROBE_LIMIT, Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
@@ -56,6 +57,7 @@ class Host:
         environment: where settings are read from, the kit's and each service's own.
         verifier_of: makes the verifier of a service that does not bring its own.
         only: names of the services to run; all by default.
+        background: whether jobs and what keeps verifiers fresh run; not for a command that is done in a moment.
         migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
         clock: the time.
         logs: where the line of each request goes; none are written without.
@@ -68,6 +70,7 @@ class Host:
         *,
         verifier_of: VerifierOf,
         only: Iterable[str] | None = None,
+        background: bool = True,
         migrating: Migrating = "upgrade",
         clock: Clock | None = None,
         logs: Logs | None = None,
@@ -80,6 +83,7 @@ class Host:
         self.environment = environment
         self.settings = environment.read(Settings)
         self._verifier_of = verifier_of
+        self._background = background
         self._migrating: Migrating = migrating
         self._clock = clock or Clock()
         self._logs = logs
@@ -90,10 +94,8 @@ class Host:
             self.channel = self._open_channel()
             for placement in self.placements:
                 await self._open(placement)
-            for running in self.running.values():
-                self._keep(running.verifier.run(), f"verifier of {running.name}")
-                self._keep(JobRunner(running).run(), f"jobs of {running.name}")
-                self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
+            if self._background:
+                self._keep_running()
         except BaseException:
             await self._stack.aclose()
             raise
@@ -103,6 +105,17 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def stop(self) -> None:
+        """Begin to stop, before the servers do: no service is ready for more, and event streams end."""
+        for running in self.running.values():
+            running.stop()
+
+    def _keep_running(self) -> None:
+        for running in self.running.values():
+            self._keep(running.verifier.run(), f"verifier of {running.name}")
+            self._keep(JobRunner(running).run(), f"jobs of {running.name}")
+            self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
 
     async def _open(self, placement: Placement) -> None:
         database = await self._database(placement)
@@ -118,7 +131,7 @@ class Host:
             database=database,
             cache=self._cache(placement.name),
             channel=self.channel,
-            identity=self._identity(placement),
+            identity=self.identity(placement.name),
             health=Health(placement.name, __version__),
             metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),
@@ -135,34 +148,27 @@ class Host:
         self.apps[placement.name] = build_app(running)
 
     async def _database(self, placement: Placement) -> Database:
-        place = database_for(self.settings, placement.name)
-        replica = replica_for(self.settings, placement.name)
-        await ensure_place(place.url, place.schema)
-        database = Database.connect(
-            place.url,
-            replica=replica.url if replica else None,
-            schema=place.schema,
-            pools=PoolSizes(self.settings.database_pool_size, self.settings.database_pool_timeout),
-        )
-        self._stack.push_async_callback(database.aclose)
-        lines = histories(placement.name, placement.service.migrations, placement.service.tables)
-        if place.embedded or self._migrating == "upgrade":
-            await upgrade(database, lines)
-        else:
-            await require_current(database, lines)
+        database = await self._stack.enter_async_context(open_database(placement, self.settings))
+        place, lines = database_for(self.settings, placement.name), lines_of(placement)
+        with explaining(placement.name, place):
+            if place.embedded or self._migrating == "upgrade":
+                await upgrade(database, lines)
+            else:
+                await require_current(database, lines)
         return database
 
     def _open_channel(self) -> Channel:
         local = LocalChannel(self.apps)
-        remote = HttpChannel(Directory({each.name: self.address_of(each) for each in self.system.placements}))
+        remote = HttpChannel(Directory(self.addresses))
         self._stack.push_async_callback(remote.aclose)
         self._stack.push_async_callback(local.aclose, self.settings.grace_period)
         return Retrying(MixedChannel(self.apps, local, remote))
 
-    def _identity(self, placement: Placement) -> ServiceIdentity:
+    def identity(self, name: str) -> ServiceIdentity:
+        """Who `name`, a service or the gateway, is to the others when it calls for itself; it ends with the host."""
         secret = secrets_for(self.settings, needs=["service_secret"]).service_secret
         identity = ServiceIdentity(
-            self.channel, name=placement.name, secret=secret.get_secret_value(), layout=layout_of(self.system)
+            self.channel, name=name, secret=secret.get_secret_value(), layout=layout_of(self.system)
         )
         self._stack.push_async_callback(identity.aclose)
         return identity
@@ -178,10 +184,15 @@ class Host:
 
         running.health.add_neighbour(placement.name, self.address_of(placement), probe)
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the instances of each service are."""
+        return {each.name: self.address_of(each) for each in self.system.placements}
+
     def address_of(self, placement: Placement) -> str:
         """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
         given = self.settings.service_urls.get(placement.name)
-        return ",".join(given) if given else f"http://{self.settings.host}:{placement.port}"
+        return ",".join(given) if given else local_address(self.settings.host, placement.port)
 
     def _tracing(self, name: str) -> Tracing:
         endpoint = self.settings.otel_exporter_otlp_endpoint

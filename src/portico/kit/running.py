@@ -1,5 +1,6 @@
 """A service as it runs in this process: what was declared, and the resources that the host gave it."""
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
@@ -34,7 +35,10 @@ class NotDeclared(LookupError):
 
 @dataclass(eq=False)
 class Running:
-    """One service in this process. `name` is what its system calls it."""
+    """One service in this process. `name` is what its system calls it.
+
+    `stopping` is set when the process is told to stop: what would go on for ever ends then.
+    """
 
     service: Service
     name: str
@@ -54,6 +58,7 @@ class Running:
     keys_in_flight: set[str] = field(default_factory=set)
     provided: dict[type[Any], object] = field(default_factory=dict)
     _groups: dict[Topic, CacheGroup] = field(default_factory=dict)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _verifier: TokenVerifier | None = None
 
     @property
@@ -73,6 +78,11 @@ class Running:
     def unit_of_work(self) -> UnitOfWork:
         """A unit of work, for who commits it."""
         return UnitOfWork(self.database, self.clock, forget=self._forget)
+
+    def stop(self) -> None:
+        """Begin to stop: not ready for more, event streams end, what is in flight goes on."""
+        self.health.stopping = True
+        self.stopping.set()
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work of its own, committed at the block's end."""

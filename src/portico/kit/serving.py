@@ -65,6 +65,12 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def local_address(host: str, port: int) -> str:
+    """The URL by which this machine reaches what listens on `host`, which may stand for every interface."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 nothing is bound here
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
 class _Server(uvicorn.Server):
     """A server that leaves the signals to the process."""
 

@@ -1,8 +1,9 @@
 """What a system declares: which services, where, behind which routes."""
 
+import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from portico.kit.http.schema import Case
 from portico.kit.service import Service
@@ -58,10 +59,17 @@ class System:
         """What this system calls `service`."""
         return self.names.get(service, service.name)
 
+    def moved(self, ports: Mapping[str, int]) -> Self:
+        """The same system with other ports, by the names that it has for its services; the gateway's is `gateway`."""
+        services = {each.service: ports.get(each.name, each.port) for each in self.placements}
+        return replace(self, gateway=ports.get("gateway", self.gateway), services=services)
+
     def placement(self, name: str) -> Placement:
         """The service called `name` here, or whose own name it is. Raises NoSuchService."""
         for placement in self.placements:
             if name in {placement.name, placement.service.name}:
                 return placement
-        known = ", ".join(placement.name for placement in self.placements)
-        raise NoSuchService(f"{self.name} has no service {name!r}; it has {known}")
+        names = [placement.name for placement in self.placements]
+        close = difflib.get_close_matches(name, names, 1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        raise NoSuchService(f"The system {self.name} has no service {name!r}.{meant} It has {', '.join(names)}.")

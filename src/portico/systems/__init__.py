@@ -1,1 +1,4 @@
 """The systems: which services, where, behind which routes."""
+
+NAMES = ("catalog",)
+"""the systems that Portico brings, each in a module of its name"""

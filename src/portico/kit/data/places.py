@@ -22,6 +22,7 @@ class PlaceMissing(RuntimeError):
         super().__init__(
             f"{name} does not exist and this account may not make it. Have an administrator run: {' '.join(statements)}"
         )
+        self.name = name
         self.statements = statements
 
 

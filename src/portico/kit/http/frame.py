@@ -74,7 +74,9 @@ class Frame:
             if b"%00" in scope.get("raw_path", b"") or "\0" in scope["path"]:
                 await self._refuse(scope, answer, BadRequest(reason="the path must not hold the character U+0000"))
             else:
-                await self._app(scope, receive, answer.send)
+                await self._app(scope, _Receiving(receive, answer, self._running.stopping), answer.send)
+                if self._running.stopping.is_set():
+                    await answer.end_stream()
         except Exception:
             logger.exception("request failed", method=scope["method"], path=scope["path"])
             if answer.status:
@@ -140,16 +142,50 @@ def _seconds_left(header: bytes | None) -> float:
 _QUIET = frozenset({"/health", "/health/ready", "/metrics"})  # asked every few seconds by machines
 
 
+class _Receiving:
+    """Tells an event stream that its reader is gone once the service stops: it would go on for ever."""
+
+    __slots__ = ("_answer", "_body_is_read", "_receive", "_stopping")
+
+    def __init__(self, receive: Receive, answer: "_Answer", stopping: asyncio.Event) -> None:
+        self._receive = receive
+        self._answer = answer
+        self._stopping = stopping
+        self._body_is_read = False
+
+    async def __call__(self) -> Message:
+        if self._body_is_read:
+            return await self._gone()
+        message = await self._receive()
+        self._body_is_read = not message.get("more_body", False)
+        return message
+
+    async def _gone(self) -> Message:
+        """What comes behind the body: that the reader went away, or that an event stream has to end."""
+        message = asyncio.ensure_future(self._receive())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({message, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if message.done() or not self._answer.streams_events:
+                return await message
+            return {"type": "http.disconnect"}
+        finally:
+            message.cancel()
+            stopping.cancel()
+
+
 class _Answer:
     """Adds headers to the answer and remembers its status."""
 
-    __slots__ = ("_headers", "_private", "_send", "status")
+    __slots__ = ("_headers", "_private", "_send", "_unfinished", "status", "streams_events")
 
     def __init__(self, scope: Scope, send: Send, *, private: bool) -> None:
         self._headers = [(b"x-request-id", scope["portico.request_id"].encode()), *_SAFE]
         self._private = private
         self._send = send
+        self._unfinished = False
         self.status = 0
+        self.streams_events = False
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -158,4 +194,15 @@ class _Answer:
             if self._private and all(name != b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))  # what one caller may see is not for a shared cache
             message["headers"] = headers
+            self.streams_events = any(
+                name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
+            )
+            self._unfinished = self.streams_events
+        elif self._unfinished:
+            self._unfinished = message.get("more_body", False)
         await self._send(message)
+
+    async def end_stream(self) -> None:
+        """Finish an event stream that was ended from here: its reader sees an end, not a broken connection."""
+        if self._unfinished:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -39,6 +39,12 @@ class ServiceSettings(BaseModel):
 class Settings(ServiceSettings):
     """What every process of a system may be told. A field's variable is its name in upper case."""
 
+    portico_system: str = Field(
+        "catalog",
+        min_length=1,
+        description="The system: one that Portico brings, or an import path (shop.systems:shop)",
+    )
+
     # Where things are kept. An address that is not set means the embedded default, under `data_dir`.
     database_url: str | None = Field(
         None,
