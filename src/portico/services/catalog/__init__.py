@@ -1,6 +1,10 @@
 """Catalog: the products, and how they are found."""
 
+from starlette.types import ASGIApp
+
+from portico.contracts.verifying import verifier_of
 from portico.kit.service import Service
+from portico.kit.standalone import standalone
 from portico.services.catalog import endpoints, models
 
 service = Service(
@@ -11,3 +15,8 @@ service = Service(
     tables=models.Table.metadata,
     calls=["identity"],
 )
+
+
+def app() -> ASGIApp:
+    """Catalog as an ordinary ASGI application: `uvicorn --factory portico.services.catalog:app`."""
+    return standalone(service, verifier_of=verifier_of)

@@ -1,6 +1,10 @@
 """Identity: accounts, sessions, tokens and roles."""
 
+from starlette.types import ASGIApp
+
+from portico.contracts.verifying import verifier_of
 from portico.kit.service import Service
+from portico.kit.standalone import standalone
 from portico.services.identity import jobs
 from portico.services.identity.accounts import endpoints as accounts
 from portico.services.identity.audit import endpoints as audit
@@ -54,3 +58,8 @@ service = Service(
     },
     verifier=OwnVerifier,
 )
+
+
+def app() -> ASGIApp:
+    """Identity as an ordinary ASGI application: `uvicorn --factory portico.services.identity:app`."""
+    return standalone(service, verifier_of=verifier_of)

@@ -1,0 +1,83 @@
+"""How the services of a system verify tokens: by identity's public keys, or by asking identity."""
+
+from portico.contracts.identity import IdentityClient
+from portico.kit.auth.principal import Principal
+from portico.kit.auth.revocations import RevocationPage
+from portico.kit.auth.tokens import InvalidToken, TokenFormat
+from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, Validation
+from portico.kit.calls.client import Calls
+from portico.kit.clock import Clock
+from portico.kit.running import Running
+from portico.kit.settings import Settings
+from portico.kit.system import NoSuchService, System
+
+ISSUER = "identity"
+
+
+def verifier_of(running: Running) -> TokenVerifier:
+    """The verifier of a service that issues no tokens itself."""
+    return verifier_for(
+        running.system,
+        running.settings,
+        public=running.calls_unsigned(),
+        own=running.calls_for_itself(),
+        clock=running.clock,
+    )
+
+
+def verifier_for(system: System, settings: Settings, *, public: Calls, own: Calls, clock: Clock) -> TokenVerifier:
+    """How a process of `system` verifies: as TOKEN_VERIFICATION says, else as the system does.
+
+    With HS256 there are no public keys, and everybody asks. In a system without identity no token is worth anything.
+
+    Args:
+        system: whose tokens they are.
+        settings: what the environment says.
+        public: calls that say nothing of who calls.
+        own: calls by the caller's own token, for what is for services only.
+        clock: tells the time.
+    """
+    if not has_identity(system):
+        return NobodyVerifier()
+    source = _Identity(public(IdentityClient), own(IdentityClient))
+    form = TokenFormat(issuer=settings.issuer, audience=system.name)
+    if (settings.token_verification or system.verification) == "ask" or settings.jwt_algorithm == "HS256":
+        return AskingVerifier(source, form, clock)
+    return KeyVerifier(source, form, clock)
+
+
+def has_identity(system: System) -> bool:
+    """Whether `system` has a service that issues tokens."""
+    try:
+        system.placement(ISSUER)
+    except NoSuchService:
+        return False
+    return True
+
+
+class NobodyVerifier:
+    """Of a system in which nobody issues tokens."""
+
+    async def verify(self, token: str) -> Principal:  # noqa: ARG002 whatever it says
+        """Raises InvalidToken."""
+        raise InvalidToken("bad_signature", "nobody issues tokens in this system")
+
+    async def run(self) -> None:
+        """Nothing needs to be kept fresh."""
+
+
+class _Identity:
+    """Identity as verifiers see it: what is public is asked without a token, so that it does not wait for one."""
+
+    def __init__(self, public: IdentityClient, own: IdentityClient) -> None:
+        self._public = public
+        self._own = own
+
+    async def fetch_keys(self) -> object:
+        return await self._public.fetch_keys()
+
+    async def fetch_revocations(self, since: str | None) -> RevocationPage:
+        return await self._own.fetch_revocations(since)
+
+    async def validate(self, token: str) -> Validation:
+        return await self._public.validate(token)
