@@ -50,12 +50,12 @@ def debugging() -> bool:
 
 
 def _told(error: Exception) -> tuple[tuple[str, ...], str | None, int]:
+    from portico.cli.mending import mendable
     from portico.kit.settings.masking import mask_url
-    from portico.kit.settings.reading import SettingsError
 
-    if isinstance(error, SettingsError):
-        return error.sentences, None, MENDABLE
     if isinstance(error, CommandError):
         return (error.problem,), error.advice, MENDABLE
+    if (told := mendable(error)) is not None:
+        return *told, MENDABLE
     again = None if debugging() else "Run it again with DEBUG=1 to see where, and tell us."
     return (f"Portico failed: {type(error).__name__}: {mask_url(str(error))}",), again, BROKEN

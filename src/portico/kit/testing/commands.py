@@ -1,0 +1,169 @@
+"""The `portico` command as a test runs it: a process of its own, in a folder of its own, on free ports."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+PATIENCE = 30.0  # seconds; a machine that tests use has much else to do
+_PAUSE = 0.02
+
+
+class NeverCame(AssertionError):
+    """What was waited for did not come in time."""
+
+
+def eventually(found: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
+    """What `found` gives once it gives something. Raises NeverCame after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        value = found()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise NeverCame(f"{what} did not come within {within:g} s")
+        time.sleep(_PAUSE)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine on which nobody listens."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in sockets]
+
+
+def fetch(
+    url: str,
+    *,
+    method: str = "GET",
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = PATIENCE,
+) -> tuple[int, Any]:
+    """Status and JSON of an answer. Raises OSError where there is none."""
+    sent = {"content-type": "application/json"} if body is not None else {}
+    data = None if body is None else json.dumps(body).encode()
+    asked = urllib.request.Request(url, data, {**sent, **(headers or {})}, method=method)  # noqa: S310 a test's own
+    try:
+        with urllib.request.urlopen(asked, timeout=timeout) as answer:  # noqa: S310 likewise
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, json.loads(refused.read() or b"null")
+
+
+def is_healthy(address: str) -> bool:
+    """Whether what listens at `address` says that it is healthy."""
+    try:
+        return fetch(f"{address}/health", timeout=2)[0] == 200  # noqa: PLR2004 that is OK
+    except OSError:
+        return False
+
+
+class Command:
+    """A `portico` command that goes on until it is stopped: `with Command(folder, "up") as up: up.wait_for(url)`.
+
+    Args:
+        folder: where it runs, with its data.
+        arguments: of the command.
+        variables: the environment, besides what a process needs to run at all.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+        self._out = folder / "out.txt"
+        self._err = folder / "err.txt"
+        with self._out.open("ab") as out, self._err.open("ab") as err:
+            self.process = subprocess.Popen(  # noqa: S603 this Python
+                portico(*arguments), cwd=folder, env=surroundings(variables), stdout=out, stderr=err
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        family = [*self.children, psutil.Process(self.process.pid)] if self.process.poll() is None else []
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        self.process.wait()
+
+    @property
+    def out(self) -> str:
+        """What it has written on standard output."""
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has written on standard error."""
+        return self._err.read_text()
+
+    @property
+    def children(self) -> list[psutil.Process]:
+        """The processes that it has started."""
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def wait_for(self, address: str) -> None:
+        """Wait until `address` says that it is healthy. Raises NeverCame."""
+
+        def healthy() -> bool:
+            if self.process.poll() is not None:
+                raise NeverCame(f"portico ended with {self.process.returncode}: {self.err}\n{self.out}")
+            return is_healthy(address)
+
+        eventually(healthy, address)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+
+def portico(*arguments: str) -> list[str]:
+    """The command's words, run by this Python."""
+    return [sys.executable, "-m", "portico", *arguments]
+
+
+def surroundings(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+    """An environment that says nothing but `variables` and how to find Python and its modules."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "HOME", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}
+    }
+    paths = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    return {**kept, "PYTHONPATH": paths, "PYTHONUTF8": "1", "COLUMNS": "200", **(variables or {})}
+
+
+def run_portico(
+    folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, entered: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, `entered` on its standard input."""
+    return subprocess.run(  # noqa: S603 this Python
+        portico(*arguments),
+        cwd=folder,
+        env=surroundings(variables),
+        input=entered,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )

@@ -1,0 +1,33 @@
+"""Systems that the `portico` command runs for a test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from portico.kit.testing.commands import Command, free_ports
+
+LIBRARY = "tests.cli.systems:library"
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts of a system are to listen, by name."""
+
+    ports: Mapping[str, int]
+
+    @classmethod
+    def of(cls, *names: str) -> "Addresses":
+        return cls(dict(zip(names, free_ports(len(names)), strict=True)))
+
+    def __getitem__(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    @property
+    def options(self) -> list[str]:
+        """The options of `portico up` that say so."""
+        return [f"--port={name}={port}" for name, port in self.ports.items()]
+
+
+def up(folder: Path, system: str, at: Addresses, *options: str, variables: Mapping[str, str] | None = None) -> Command:
+    """Begin `portico up`."""
+    return Command(folder, "up", system, *at.options, *options, variables=variables)

@@ -1,0 +1,51 @@
+"""A small system for the command's tests, with what is slow, what never ends and what is stored."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi.responses import StreamingResponse
+from tests.examples.loans import service as loans
+
+from portico.kit.http.router import Router
+from portico.kit.running import Here
+from portico.kit.service import Service
+from portico.kit.system import System
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+router = Router(prefix="/patience", tags=["patience"])
+
+
+@router.get("/slow")
+async def slow(here: Here) -> dict[str, str]:
+    """Answer once the process has been told to stop."""
+    logger.info("slow began")
+    await here.stopping.wait()
+    return {"answer": "at last"}
+
+
+@router.get("/never")
+async def never() -> dict[str, str]:
+    """Never answer."""
+    logger.info("never began")
+    await asyncio.Event().wait()
+    return {}
+
+
+@router.get("/stream", framework={"response_class": StreamingResponse})
+async def stream() -> StreamingResponse:
+    """Say something, and then nothing for ever."""
+    return StreamingResponse(_for_ever(), media_type="text/event-stream")
+
+
+async def _for_ever() -> AsyncIterator[bytes]:
+    yield b"data: hello\n\n"
+    await asyncio.Event().wait()
+
+
+patience = Service(name="patience", summary="Takes its time", module=__name__, routers=[router])
+
+library = System(
+    "library", summary="Readers, books and patience", gateway=1, services={loans: 1, patience: 1}, default_role=None
+)

@@ -1,0 +1,172 @@
+import http.client
+import json
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.cli.running import LIBRARY, Addresses, up
+
+from portico.kit.testing.commands import Command, eventually, fetch, is_healthy, run_portico
+
+PARTS = ("gateway", "loans", "patience")
+
+
+@pytest.fixture
+def at() -> Addresses:
+    return Addresses.of(*PARTS)
+
+
+@contextmanager
+def open_stream(address: str) -> Iterator[http.client.HTTPResponse]:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
+    with closing(connection):
+        connection.request("GET", "/patience/stream")
+        answer = connection.getresponse()
+        assert answer.readline() == b"data: hello\n"
+        yield answer
+
+
+class TestUp:
+    def test_serves_the_gateway_and_each_service_on_ports_of_their_own(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library:
+            library.wait_for(at["gateway"])
+
+            assert fetch(at["gateway"] + "/books") == (200, [])
+            assert fetch(at["loans"] + "/books") == (200, [])
+            assert fetch(at["patience"] + "/books")[0] == 404
+
+    def test_says_where_everything_is(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library:
+            eventually(lambda: "Ctrl-C" in library.err, "the addresses")
+
+            assert all(at[name] in library.err for name in PARTS)
+            assert library.out == ""  # what programs read holds log lines only
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_stops_cleanly(self, number: signal.Signals, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library:
+            library.wait_for(at["gateway"])
+
+            assert library.stop(number) == 0
+            assert [json.loads(line)["event"] for line in library.out.splitlines()][-1] == "stopped"
+
+    def test_finishes_what_is_in_flight(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library, ThreadPoolExecutor() as threads:
+            library.wait_for(at["gateway"])
+            answers = [threads.submit(fetch, at[name] + "/patience/slow") for name in ("gateway", "patience")]
+            eventually(lambda: library.out.count("slow began") == 2, "the requests")
+
+            assert library.stop() == 0
+            assert [each.result() for each in answers] == [(200, {"answer": "at last"})] * 2
+
+    @pytest.mark.parametrize("part", ["gateway", "patience"])
+    def test_event_streams_end_and_hold_nothing_up(self, part: str, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library:
+            library.wait_for(at["gateway"])
+            with open_stream(at[part]) as stream:
+                assert library.stop() == 0
+                assert stream.read() == b"\n"  # a proper end, not a broken connection
+            assert "exceeded" not in library.out
+
+    def test_a_second_interrupt_ends_it_at_once(self, tmp_path: Path, at: Addresses) -> None:
+        with ThreadPoolExecutor() as threads, up(tmp_path, LIBRARY, at) as library:
+            library.wait_for(at["gateway"])
+            threads.submit(fetch, at["patience"] + "/patience/never")
+            eventually(lambda: "never began" in library.out, "the request")
+            library.process.send_signal(signal.SIGINT)
+            eventually(lambda: "stopping" in library.out, "the first signal")
+
+            assert library.stop(signal.SIGINT) == 130
+
+    def test_a_port_that_is_taken_is_named_with_who_has_it(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at) as library:
+            library.wait_for(at["gateway"])
+            other = tmp_path / "other"
+            other.mkdir()
+
+            refused = run_portico(other, "up", LIBRARY, *at.options)
+
+        assert refused.returncode == 2
+        assert f"Port {at.ports['gateway']} on 127.0.0.1 is taken by python" in refused.stderr
+        assert f"process {library.process.pid}" in refused.stderr
+        assert "--gateway-port" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+    def test_an_unknown_system_is_refused_with_the_ones_there_are(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", "catalgo")
+
+        assert refused.returncode == 2
+        assert "Did you mean catalog?" in refused.stderr
+
+    @pytest.mark.parametrize("path", ["nowhere.systems:shop", "tests.cli.systems:nothing"])
+    def test_an_import_path_that_leads_nowhere_is_refused(self, path: str, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", path)
+
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+
+    def test_free_ports_are_found(self, tmp_path: Path) -> None:
+        with Command(tmp_path, "up", LIBRARY, "--free-ports") as library:
+            eventually(lambda: "Ctrl-C" in library.err, "the addresses")
+            gateway = next(line.split()[1] for line in library.err.splitlines() if line.strip().startswith("gateway"))
+
+            assert is_healthy(gateway)
+
+
+class TestSplit:
+    def test_runs_a_process_for_each_part(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--split") as library:
+            library.wait_for(at["gateway"])
+
+            assert len(library.children) == 3
+            assert fetch(at["gateway"] + "/books") == (200, [])
+            eventually(lambda: "Ctrl-C" in library.err, "the addresses")
+            assert library.stop() == 0
+
+    def test_restarts_what_dies_and_refuses_nothing_meanwhile(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--split") as library:
+            library.wait_for(at["gateway"])
+            killed = _serving(library, "loans")
+            killed.kill()
+
+            assert fetch(at["loans"] + "/books") == (200, [])  # it waited for the next one to accept it
+            assert _serving(library, "loans").pid != killed.pid
+            assert library.stop() == 0
+
+    def test_the_children_end_with_their_parent(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--split") as library:
+            library.wait_for(at["gateway"])
+            children = library.children
+
+            os.kill(library.process.pid, signal.SIGKILL)
+
+            _, alive = psutil.wait_procs(children, timeout=20)
+            assert alive == []
+
+    def test_a_child_that_can_never_start_ends_it(self, tmp_path: Path, at: Addresses) -> None:
+        (tmp_path / ".portico").mkdir()
+        (tmp_path / ".portico" / "loans.db").write_text("no database at all, whatever it says of itself" * 10)
+
+        with up(tmp_path, LIBRARY, at, "--split") as library:
+            assert library.process.wait(30) == 2
+            assert "is damaged" in library.err
+            assert "Traceback" not in library.err
+
+    def test_workers_are_refused_where_what_is_embedded_cannot_be_shared(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", LIBRARY, "--workers", "2")
+
+        assert refused.returncode == 2
+        assert "DATABASE_URL" in refused.stderr
+        assert "REDIS_URL" in refused.stderr
+
+
+def _serving(library: Command, part: str) -> psutil.Process:
+    def found() -> psutil.Process | None:
+        return next((each for each in library.children if f'"part": "{part}"' in " ".join(each.cmdline())), None)
+
+    return eventually(found, f"a process for {part}")
