@@ -1,0 +1,100 @@
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.memory import MemoryCache
+from portico.kit.cache.topic import Topic
+from portico.kit.http.kept import kept_answer
+from portico.kit.http.router import Router
+from portico.kit.problems import GatewayTimeout
+
+
+def asked(path: str = "/books", query: str = "") -> Request:
+    return Request({"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": []})
+
+
+class Endpoint:
+    """Answers, and counts how often it was asked."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.calls = 0
+        self.asked = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> Response:
+        self.calls += 1
+        number = self.calls
+        self.asked.set()
+        await self.gate.wait()
+        return Response(f"answer {number}", self.status, headers={"etag": f'"{number}"', "x-total-count": "7"})
+
+
+@pytest.fixture
+def group() -> CacheGroup:
+    return CacheGroup(MemoryCache(), "books")
+
+
+class TestKeptAnswer:
+    async def test_is_the_one_that_went_out(self, group: CacheGroup) -> None:
+        endpoint = Endpoint()
+
+        first, second = [await kept_answer(group, asked(), endpoint, 30) for _ in range(2)]
+
+        assert endpoint.calls == 1
+        assert (second.body, second.status_code, dict(second.headers)) == (b"answer 1", 200, dict(first.headers))
+
+    async def test_differs_by_path_and_query(self, group: CacheGroup) -> None:
+        endpoint = Endpoint()
+        requests = [asked(), asked(query="limit=1"), asked("/books/1"), asked(query="x" * 500), asked(query="y" * 500)]
+
+        bodies = {bytes((await kept_answer(group, request, endpoint, 30)).body) for request in requests}
+
+        assert len(bodies) == len(requests)
+
+    async def test_is_forgotten_with_its_group_while_it_is_made_too(self, group: CacheGroup) -> None:
+        endpoint = Endpoint()
+        endpoint.gate.clear()
+        slow = asyncio.create_task(kept_answer(group, asked(), endpoint, 30))
+        await endpoint.asked.wait()
+        await group.forget()
+        endpoint.gate.set()
+
+        assert (await slow).body == b"answer 1"
+        assert (await kept_answer(group, asked(), endpoint, 30)).body == b"answer 2"
+
+    async def test_is_a_200_only(self, group: CacheGroup) -> None:
+        endpoint = Endpoint(404)
+
+        bodies = [(await kept_answer(group, asked(), endpoint, 30)).body for _ in range(2)]
+
+        assert bodies == [b"answer 1", b"answer 2"]
+
+    async def test_refused_to_one_is_asked_for_by_the_others(self, group: CacheGroup) -> None:
+        endpoint, started, gate = Endpoint(), asyncio.Event(), asyncio.Event()
+
+        async def too_slow() -> Response:
+            started.set()
+            await gate.wait()
+            raise GatewayTimeout
+
+        first = asyncio.create_task(kept_answer(group, asked(), too_slow, 30))
+        await started.wait()
+        second = asyncio.create_task(kept_answer(group, asked(), endpoint, 30))
+        await asyncio.sleep(0)
+        gate.set()
+        outcomes: list[Any] = await asyncio.gather(first, second, return_exceptions=True)
+
+        assert isinstance(outcomes[0], GatewayTimeout)
+        assert outcomes[1].body == b"answer 1"
+
+
+class TestRoute:
+    def test_keeps_what_is_the_same_for_all_only(self) -> None:
+        with pytest.raises(TypeError, match="only the answer to a public GET"):
+            Router("/books").post("", kept=Topic("books"))(Endpoint.__call__)
