@@ -145,7 +145,8 @@ async def _calls(request: Request) -> Calls:
         running.channel,
         identity=token,
         request_id=request.scope["portico.request_id"],
-        traceparent=str(request.scope["portico.span"].context),
+        trace=request.scope["portico.span"].context,
+        tracing=running.tracing,
         deadline=request.scope["portico.deadline"],
         layout=layout_of(running.system),
     )

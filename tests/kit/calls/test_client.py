@@ -21,6 +21,7 @@ from portico.kit.calls.summary import Summary
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.work import UnitOfWork
+from portico.kit.telemetry.traces import Span, TraceContext, Tracing
 from portico.kit.testing.channels import ScriptedChannel, answering
 
 
@@ -104,12 +105,14 @@ class TestRequest:
 class TestWhatACallCarries:
     async def test_who_asks_and_the_trace(self, channel: ScriptedChannel) -> None:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-        await Calls(channel, identity="token", request_id="r-1", traceparent=trace)(LoansClient).of_reader()
+        await Calls(channel, identity="token", request_id="r-1", trace=TraceContext.parse(trace))(
+            LoansClient
+        ).of_reader()
 
         assert channel.sent[0].headers == [
             (b"x-request-id", b"r-1"),
-            (b"traceparent", trace.encode()),
             (b"authorization", b"Bearer token"),
+            (b"traceparent", trace.encode()),
         ]
 
     async def test_nothing_where_there_is_nothing(self, channel: ScriptedChannel) -> None:
@@ -238,6 +241,49 @@ class TestRefusedToken:
             await Calls(channel, identity="token")(LoansClient).of_reader()
 
         assert len(channel.sent) == 1
+
+
+class Spans:
+    """A recorder that remembers what was recorded."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str, TraceContext | None]] = []
+        self.ended: list[tuple[int | None, str | None]] = []
+
+    def start(self, kind: str, name: str, parent: TraceContext | None, _attributes: dict[str, Any]) -> Span:
+        self.begun.append((kind, name, parent))
+        return RememberedSpan(self, TraceContext("a" * 32, "b" * 16, sampled=True))
+
+    async def aclose(self) -> None:
+        """Nothing is left to send."""
+
+
+class RememberedSpan(Span):
+    def __init__(self, spans: Spans, context: TraceContext) -> None:
+        super().__init__(context)
+        self._spans = spans
+
+    def end(self, *, route: str | None = None, status: int | None = None, error: str | None = None) -> None:
+        self._spans.ended.append((status, error))
+
+
+class TestTracing:
+    TRACE = TraceContext("c" * 32, "d" * 16, sampled=True)
+
+    async def test_a_call_is_a_span_of_the_occasion(self) -> None:
+        channel, spans = ScriptedChannel(answering(200, b"[]")), Spans()
+        await Calls(channel, trace=self.TRACE, tracing=Tracing(spans))(LoansClient).of_reader()
+
+        assert spans.begun == [("client", "GET loans", self.TRACE)]
+        assert spans.ended == [(200, None)]
+        assert (b"traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode()) in channel.sent[0].headers
+
+    async def test_a_call_that_failed_says_how(self) -> None:
+        channel, spans = ScriptedChannel(Unreachable("loans", "is away")), Spans()
+        with pytest.raises(Unreachable):
+            await Calls(channel, trace=self.TRACE, tracing=Tracing(spans))(LoansClient).of_reader()
+
+        assert spans.ended == [(None, "Unreachable")]
 
 
 class TestInATransaction:

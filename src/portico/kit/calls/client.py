@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refusal
-from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallTimedOut
+from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
 from portico.kit.data.work import in_transaction
+from portico.kit.telemetry.traces import TraceContext, Tracing
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Client")
@@ -52,6 +53,7 @@ class Layout:
 
 
 PLAIN = Layout()
+NO_TRACING = Tracing.off()
 
 
 class Options(TypedDict, total=False):
@@ -83,7 +85,8 @@ class Calls:
         channel: The way to other services.
         identity: On whose behalf.
         request_id: For `X-Request-ID`.
-        traceparent: For the header of that name (W3C Trace Context).
+        trace: Where in which trace the occasion is; each call is a span in it.
+        tracing: Begins the spans.
         deadline: When the occasion ends, in the event loop's time.
         key: What makes the occasion's effects happen once: its first POST or PATCH carries `key/1`, the next `key/2`.
         layout: The prefix and names of the system.
@@ -96,7 +99,8 @@ class Calls:
         *,
         identity: Identity = None,
         request_id: str | None = None,
-        traceparent: str | None = None,
+        trace: TraceContext | None = None,
+        tracing: Tracing = NO_TRACING,
         deadline: float | None = None,
         key: str | None = None,
         layout: Layout = PLAIN,
@@ -112,8 +116,8 @@ class Calls:
         self._headers: Headers = []
         if request_id is not None:
             self._headers.append((b"x-request-id", request_id.encode("latin-1")))
-        if traceparent is not None:
-            self._headers.append((b"traceparent", traceparent.encode("latin-1")))
+        self._trace = trace
+        self._tracing = tracing
 
     def __call__(self, client: type[C]) -> C:
         return client(self)
@@ -149,7 +153,19 @@ class Calls:
         headers = out.headers.copy()
         if token is not None:
             headers.append((b"authorization", f"Bearer {token}".encode("latin-1")))
-        return await self._channel.send(replace(out, headers=headers, timeout=self._left(out.service, out.timeout)))
+        sent = replace(out, headers=headers, timeout=self._left(out.service, out.timeout))
+        return await (self._channel.send(sent) if self._trace is None else self._traced(sent, self._trace))
+
+    async def _traced(self, out: Outgoing, trace: TraceContext) -> Incoming:
+        span = self._tracing.call(trace, service=out.service, method=out.method, path=out.path)
+        out.headers.append((b"traceparent", str(span.context).encode("ascii")))
+        try:
+            answer = await self._channel.send(out)
+        except CallFailed as error:
+            span.end(error=type(error).__name__)
+            raise
+        span.end(status=answer.status)
+        return answer
 
     def _outgoing(self, service: str, method: str, path: str, options: Options) -> Outgoing:
         headers = self._headers.copy()
