@@ -2,6 +2,10 @@ from dataclasses import dataclass
 
 from portico.contracts.identity import UserId
 from portico.kit.running import Running
+from portico.services.identity.keys.commands import rotate_keys
+from portico.services.identity.keys.errors import SharedSecretInUse
+from portico.services.identity.keys.models import StoredKey
+from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.passwords.resources import PasswordHasher
 from portico.services.identity.users.commands import create_user
 from portico.services.identity.users.domain import Email, Names
@@ -25,3 +29,14 @@ async def create_account(running: Running, new: NewUser, *, actor: str = "operat
         names = Names(name=new.name)
         user = await create_user(work, email, names, password_hash=password_hash, roles=new.roles, actor=actor)
     return user.user_id
+
+
+async def rotate_signing_key(running: Running, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
+    """Have a new signing key, of the algorithm that is set; see `rotate_keys`. Raises SharedSecretInUse."""
+    algorithm = running.settings.jwt_algorithm
+    if algorithm == "HS256":
+        raise SharedSecretInUse
+    ring = running.provides(KeyRing)
+    stored = await rotate_keys(running, ring.sealer, algorithm, at_once=at_once, withdraw=withdraw)
+    ring.forget()
+    return stored

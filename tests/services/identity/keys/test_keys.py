@@ -7,8 +7,8 @@ from portico.kit.testing.clock import HeldClock
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import running
 from portico.services.identity import service
-from portico.services.identity.keys.commands import rotate_keys
-from portico.services.identity.keys.errors import SealBroken
+from portico.services.identity.commands import rotate_signing_key
+from portico.services.identity.keys.errors import SealBroken, SharedSecretInUse
 from portico.services.identity.keys.jobs import rotate_old_keys
 from portico.services.identity.keys.models import StoredKey
 from portico.services.identity.keys.resources import KeyRing
@@ -29,10 +29,8 @@ def kid_of(token: str) -> str:
 
 
 async def rotate(identity: Identity, **options: bool) -> str:
-    ring = identity.run.running.provides(KeyRing)
-    stored = await rotate_keys(identity.run.running, ring.sealer, "EdDSA", **options)
-    assert stored is not None
-    identity.advance(KeyRing.FRESH_FOR)
+    stored = await rotate_signing_key(identity.run.running, **options)
+    identity.advance(1)
     return stored.kid
 
 
@@ -65,6 +63,8 @@ class TestTheKeySet:
 
             assert (await ada.get("/auth/me")).status_code == 200
             assert (await run.anonymous.get("/.well-known/jwks.json")).json() == {"keys": []}
+            with pytest.raises(SharedSecretInUse, match="JWT_SECRET"):
+                await rotate_signing_key(run.running)
 
 
 class TestRotation:
@@ -136,7 +136,13 @@ class TestStoredKeys:
         other = {"SECRET_KEY": "another secret key of many letters more"}
         async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
             with pytest.raises(SealBroken):
-                await run.running.provides(KeyRing).signing()
+                await run.running.provides(KeyRing).check()
+            assert (await run.anonymous.get("/health/ready")).status_code == 503
+
+            await rotate_signing_key(run.running, withdraw=True)
+
+            await run.running.provides(KeyRing).check()
+            await Identity(run).administrator()
 
     async def test_give_way_where_the_algorithm_was_changed(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):

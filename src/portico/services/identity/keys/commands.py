@@ -20,14 +20,8 @@ _AFTER: Final = timedelta(microseconds=1)  # no two keys take over at the same m
 
 
 async def rotate_keys(
-    running: Running,
-    sealer: Sealer,
-    algorithm: PublicAlgorithm,
-    *,
-    at_once: bool = False,
-    withdraw: bool = False,
-    due: Callable[[StoredKey | None], bool] = lambda _: True,
-) -> StoredKey | None:
+    running: Running, sealer: Sealer, algorithm: PublicAlgorithm, *, at_once: bool = False, withdraw: bool = False
+) -> StoredKey:
     """Publish a new signing key, which takes over after the lead time that verifiers need to fetch it.
 
     Args:
@@ -36,35 +30,47 @@ async def rotate_keys(
         algorithm: of the new key.
         at_once: sign with it now; verifiers meet it as an unknown key, and look for it.
         withdraw: throw the older keys away, because one became known: everybody's access tokens end.
-        due: whether the newest key, looked at when no other process can add one, is to be replaced; else None comes back.
     """
     key = await asyncio.to_thread(SigningKey.generate, algorithm)
     async with running.transaction() as work:
         await hold(work, KEYS)
-        newest = await newest_key(work)
-        if not due(newest):
-            return None
         if withdraw:
             await work.execute(delete(StoredKey))
-        signs_from = work.now if at_once or withdraw or newest is None else work.now + _lead(running)
-        if newest is not None and not withdraw:
-            signs_from = max(signs_from, newest.signs_from + _AFTER)
-        stored = StoredKey.of(key, sealer, signs_from=signs_from, now=work.now)
-        work.add(stored)
-        record(work, "keys.rotated", kid=key.kid, algorithm=algorithm, at_once=at_once, withdrawn=withdraw)
-    return stored
+        lead = timedelta() if at_once or withdraw else _lead(running)
+        return await _publish(work, key, sealer, lead=lead, withdrawn=withdraw)
 
 
-async def ensure_key(running: Running, sealer: Sealer, algorithm: PublicAlgorithm) -> None:
-    """Make the first key, or one of `algorithm` where the setting was changed; of processes at once, one does."""
-
-    def due(newest: StoredKey | None) -> bool:
-        return newest is None or newest.algorithm != algorithm
-
+async def replace_key(
+    running: Running, sealer: Sealer, algorithm: PublicAlgorithm, *, due: Callable[[StoredKey | None], bool]
+) -> None:
+    """Publish a new signing key where the newest one is `due` for it; of several processes at once, one does."""
     async with running.reader() as reader:
-        newest = await newest_key(reader)
-    if due(newest):
-        await rotate_keys(running, sealer, algorithm, due=due)
+        if not due(await newest_key(reader)):
+            return
+    key = await asyncio.to_thread(SigningKey.generate, algorithm)
+    async with running.transaction() as work:
+        await hold(work, KEYS)
+        if due(await newest_key(work)):
+            await _publish(work, key, sealer, lead=_lead(running))
+
+
+async def _publish(
+    work: UnitOfWork, key: SigningKey, sealer: Sealer, *, lead: timedelta, withdrawn: bool = False
+) -> StoredKey:
+    """Add `key` to the ring, whose latch is held. The first one signs at once: there is no other."""
+    newest = await newest_key(work)
+    signs_from = work.now if newest is None else max(work.now + lead, newest.signs_from + _AFTER)
+    stored = StoredKey.of(key, sealer, signs_from=signs_from, now=work.now)
+    work.add(stored)
+    record(
+        work,
+        "keys.rotated",
+        kid=key.kid,
+        algorithm=key.algorithm,
+        signs_from=signs_from.isoformat(),
+        withdrawn=withdrawn,
+    )
+    return stored
 
 
 def _lead(running: Running) -> timedelta:

@@ -10,7 +10,7 @@ from portico.kit.auth.keys import SigningKey, VerifyingKey
 from portico.kit.auth.tokens import LEEWAY
 from portico.kit.running import Running
 from portico.kit.settings import SettingsError
-from portico.services.identity.keys.commands import ensure_key
+from portico.services.identity.keys.commands import replace_key
 from portico.services.identity.keys.domain import RingKey, Sealer, in_force, signing_key
 from portico.services.identity.keys.models import StoredKey
 
@@ -49,6 +49,10 @@ class KeyRing:
         keys = in_force(await self._current(), self._running.clock.now(), lasting=self.lasting)
         return [each.key.public_jwk() for each in keys]
 
+    async def check(self) -> None:
+        """Find the key to sign with. Raises SealBroken."""
+        await self.signing()
+
     def forget(self) -> None:
         """Read the keys again at the next use."""
         self._read_at = float("-inf")
@@ -82,5 +86,10 @@ async def open_ring(running: Running) -> AsyncIterator[KeyRing]:
             )
         shared = SigningKey.of_secret(secrets.jwt_secret.get_secret_value())
     else:
-        await ensure_key(running, sealer, running.settings.jwt_algorithm)
-    yield KeyRing(running, sealer, shared)
+        algorithm = running.settings.jwt_algorithm
+        await replace_key(
+            running, sealer, algorithm, due=lambda newest: newest is None or newest.algorithm != algorithm
+        )
+    ring = KeyRing(running, sealer, shared)
+    running.health.add("signing keys", ring.check, critical=True)
+    yield ring

@@ -36,7 +36,7 @@ Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
 
 _TOKEN_FORM = form_of(
     "grant_type",
-    grant_type="password, refresh_token or client_credentials",
+    grant_type=["password", "refresh_token", "client_credentials"],
     username="The email address, for grant password",
     password="The password, for grant password",  # noqa: S106  words, no secret
     refresh_token="The refresh token, for grant refresh_token",  # noqa: S106  words, no secret

@@ -60,9 +60,12 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": OAuthRefused, "description": "Refused"} for status in statuses}
 
 
-def form_of(*required: str, **fields: str) -> dict[str, Any]:
-    """A form for the document: each field with what it is for."""
-    properties = {name: {"type": "string", "description": words} for name, words in fields.items()}
+def form_of(*required: str, **fields: str | list[str]) -> dict[str, Any]:
+    """A form for the document: each field with what it is for, or with the values there are."""
+    properties = {
+        name: {"type": "string", "minLength": 1, **({"description": said} if isinstance(said, str) else {"enum": said})}
+        for name, said in fields.items()
+    }
     schema = {"type": "object", "properties": properties, "required": list(required)}
     return {"requestBody": {"required": True, "content": {FORM: {"schema": schema}}}}
 

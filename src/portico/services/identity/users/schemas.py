@@ -9,7 +9,11 @@ from portico.services.identity.passwords.domain import LONGEST, SHORTEST
 from portico.services.identity.users.domain import LONGEST_EMAIL, Names
 from portico.services.identity.users.models import User
 
-EmailText = Annotated[str, StringConstraints(min_length=3, max_length=LONGEST_EMAIL)]
+EmailText = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=LONGEST_EMAIL, pattern=r"^[^@\s]+@[^@\s]+$"),
+    Field(json_schema_extra={"format": "email"}),
+]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{3,40}$")]
 NewPassword = Annotated[str, StringConstraints(min_length=SHORTEST, max_length=LONGEST)]
 
