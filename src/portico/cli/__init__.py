@@ -12,7 +12,7 @@ from portico.cli.errors import present
 
 # A command is a module of this package whose `app` is a typer.Typer: its name here is all that it takes to add it.
 # What is slow to import, a module imports in its functions, so that `portico --help` answers at once.
-COMMANDS = ("up", "run", "config")
+COMMANDS = ("up", "run", "config", "demo")
 
 
 class _Commands(TyperGroup):

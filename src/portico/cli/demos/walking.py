@@ -1,0 +1,167 @@
+"""A walk: calls that are printed with their answers, and expectations that end it where they fail."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import orjson
+from rich.console import Console
+from rich.text import Text
+
+_PATIENCE = aiohttp.ClientTimeout(total=30)
+_LONGEST_WAIT = 90.0  # seconds that a 429 or 503 may send us away for
+_CLOSELY = 0.05  # seconds between two looks at something that is about to change
+
+
+class NotAsItShouldBe(Exception):
+    """An answer differs from what the system promises."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back from a call. Header names are in lower case."""
+
+    call: str
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    seconds: float
+
+    def json(self) -> Any:
+        """The body as JSON. Raises NotAsItShouldBe."""
+        try:
+            return orjson.loads(self.content)
+        except ValueError as error:
+            raise NotAsItShouldBe(f"{self.call} answered {self.status} with a body that is not JSON") from error
+
+    def expect(self, status: int, /, **members: Any) -> "Answer":
+        """This answer, where it has this status and its body these members. Raises NotAsItShouldBe."""
+        if self.status != status:
+            raise NotAsItShouldBe(f"{self.call} should answer {status}, and answered {self.status}: {self.text(400)}")
+        for name, value in members.items():
+            found = self.json().get(name)
+            if found != value:
+                raise NotAsItShouldBe(f"{self.call} should say {name}={value!r}, and says {found!r}")
+        return self
+
+    def text(self, length: int) -> str:
+        """The beginning of the body."""
+        text = self.content.decode("utf-8", "replace").replace("\n", " ")
+        return text if len(text) <= length else text[: length - 1] + "…"
+
+
+@dataclass
+class Walk:
+    """Calls to a running system, printed as they are made.
+
+    Args:
+        console: where to.
+        base: the address of the gateway; paths are below it, whole addresses are taken as they are.
+    """
+
+    console: Console
+    base: str
+    calls: int = 0
+    waited: float = 0.0
+    _seconds: list[float] = field(default_factory=list)
+    _session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=_PATIENCE, json_serialize=lambda value: orjson.dumps(value).decode()
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def chapter(self, title: str) -> None:
+        """Begin the next part of the walk."""
+        self.console.print()
+        self.console.print(Text(title, style="bold"))
+
+    def tell(self, sentence: str) -> None:
+        """Say what was found."""
+        self.console.print(Text("  ✓ ", style="green"), Text(sentence), sep="", soft_wrap=True)
+
+    def check(self, holds: bool, sentence: str) -> None:
+        """Say `sentence` where it holds. Raises NotAsItShouldBe where it does not."""
+        if not holds:
+            raise NotAsItShouldBe(f"It should be so, and is not: {sentence}")
+        self.tell(sentence)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        quiet: bool = False,
+    ) -> Answer:
+        """Make a call, come again where the system says so (429), and print it unless `quiet`."""
+        while True:
+            answer = await self._once(method, path, json, {**(headers or {}), **_bearer(token)})
+            if answer.status != 429:  # noqa: PLR2004  RFC 6585
+                break
+            pause = float(answer.headers.get("retry-after", "1"))
+            if pause > _LONGEST_WAIT:
+                raise NotAsItShouldBe(f"{answer.call} asks to come again in {pause:.0f} s")
+            self.console.print(Text(f"  … {answer.call} says 429: waiting {pause:.0f} s, as it asks", style="yellow"))
+            self.waited += pause
+            await asyncio.sleep(pause)
+        if not quiet:
+            self._print(answer)
+        return answer
+
+    async def until(self, look: Callable[[], Awaitable[bool]], *, within: float, what: str) -> float:
+        """Look until it holds; the seconds it took. Raises NotAsItShouldBe after `within` seconds."""
+        began = time.perf_counter()
+        while not await look():
+            if time.perf_counter() - began > within:
+                raise NotAsItShouldBe(f"After {within:g} s it is still not so that {what}")
+            await asyncio.sleep(_CLOSELY)
+        return time.perf_counter() - began
+
+    def summary(self) -> str:
+        """How many calls were made, and how long they took."""
+        ordered = sorted(self._seconds)
+        p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000
+        return f"{self.calls} calls, median {statistics.median(ordered) * 1000:.1f} ms, p99 {p99:.1f} ms"
+
+    async def _once(self, method: str, path: str, json: Any, headers: dict[str, str]) -> Answer:
+        if self._session is None:
+            raise RuntimeError("a walk is used in `async with`")
+        address = path if path.startswith("http") else self.base + path
+        began = time.perf_counter()
+        try:
+            async with self._session.request(method, address, json=json, headers=headers) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotAsItShouldBe(f"{method} {path} got no answer: {type(error).__name__}") from error
+        seconds = time.perf_counter() - began
+        self.calls += 1
+        self._seconds.append(seconds)
+        received = {name.lower(): value for name, value in response.headers.items()}
+        return Answer(f"{method} {path}", response.status, received, content, seconds)
+
+    def _print(self, answer: Answer) -> None:
+        colour = "green" if answer.status < 400 else "yellow" if answer.status < 500 else "red"  # noqa: PLR2004  RFC 9110
+        line = Text("  ")
+        line.append(f"{answer.status} ", style=colour)
+        line.append(f"{answer.call}  ")
+        line.append(f"{answer.seconds * 1000:.0f} ms  {answer.text(100)}", style="dim")
+        self.console.print(line, overflow="ellipsis", no_wrap=True)
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"authorization": f"Bearer {token}"}
