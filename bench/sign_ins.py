@@ -1,0 +1,156 @@
+"""What a storm of sign-ins does to everybody else: the latency of other calls, idle and in the storm, in turn.
+
+The catalog system runs as one process, as `portico up` runs it. Four callers list products and read who they are, at a
+steady rate; then thirty-two more sign in as fast as they are let. Run it with `python bench/sign_ins.py`.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+
+ROUNDS = 5
+SECONDS = 4.0
+CALLERS = 4
+PAUSE = 0.01  # seconds between two calls of one caller
+STORM = 32
+MOST = 2.0  # times idle
+
+
+@dataclass
+class Measured:
+    """Seconds that calls took."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def at(self, share: float) -> float:
+        """The latency, in milliseconds, that this share of the calls did not exceed."""
+        ordered = sorted(self.seconds)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
+
+
+@asynccontextmanager
+async def system() -> AsyncIterator[dict[str, str]]:
+    """The catalog system in a process of its own, on free ports; its addresses by name."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    gateway, identity, catalog = (each.getsockname()[1] for each in held)
+    for each in held:
+        each.close()
+    with tempfile.TemporaryDirectory() as folder:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "portico", "up", "catalog", "--gateway-port", str(gateway)),
+            *("--port", f"identity={identity}", "--port", f"catalog={catalog}"),
+            env={**os.environ, "DATA_DIR": folder, "RATE_LIMIT": "1000000/minute", "LOG_LEVEL": "warning"},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        try:
+            ports = {"gateway": gateway, "identity": identity, "catalog": catalog}
+            addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+            await until_up(addresses["gateway"])
+            yield addresses
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def until_up(address: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(400):
+            try:
+                async with session.get(f"{address}/health") as answer:
+                    if answer.ok:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+    raise SystemExit("the system did not come up")
+
+
+async def call(session: aiohttp.ClientSession, address: str, token: str, measured: Measured, until: float) -> None:
+    headers = {"authorization": f"Bearer {token}"}
+    paths = ("/products?limit=20", "/auth/me", "/health/ready")
+    number = 0
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        async with session.get(address + paths[number % len(paths)], headers=headers) as answer:
+            await answer.read()
+            if not answer.ok:
+                raise SystemExit(f"{answer.url} answered {answer.status}")
+        measured.seconds.append(time.perf_counter() - began)
+        number += 1
+        await asyncio.sleep(PAUSE)
+
+
+async def sign_in(
+    session: aiohttp.ClientSession, address: str, email: str, password: str, until: float
+) -> tuple[int, int]:
+    """Sign in again and again; how often it succeeded, and how often it was sent away (503, 429)."""
+    done = refused = 0
+    while time.perf_counter() < until:
+        async with session.post(f"{address}/login", json={"email": email, "password": password}) as answer:
+            await answer.read()
+            if answer.ok:
+                done += 1
+            else:
+                refused += 1
+                await asyncio.sleep(0.1)
+    return done, refused
+
+
+async def one_round(
+    session: aiohttp.ClientSession, addresses: dict[str, str], token: str, account: tuple[str, str], storm: int
+) -> tuple[Measured, int, int]:
+    measured, until = Measured(), time.perf_counter() + SECONDS
+    callers = [call(session, addresses["gateway"], token, measured, until) for _ in range(CALLERS)]
+    stormers = [sign_in(session, addresses["identity"], *account, until) for _ in range(storm)]
+    results = await asyncio.gather(*stormers, *callers)
+    counted = [each for each in results if each is not None]
+    return measured, sum(done for done, _ in counted), sum(refused for _, refused in counted)
+
+
+async def measure() -> None:
+    email, password = f"storm.{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
+    idle: list[Measured] = []
+    stormy: list[Measured] = []
+    rates: list[float] = []
+    sent_away = 0
+    async with system() as addresses, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        account = {"email": email, "password": password}
+        async with session.post(f"{addresses['identity']}/register", json=account) as answer:
+            answer.raise_for_status()
+        async with session.post(f"{addresses['identity']}/login", json=account) as answer:
+            token = (await answer.json())["access_token"]
+        for _ in range(ROUNDS):
+            quiet, _done, _refused = await one_round(session, addresses, token, (email, password), 0)
+            loud, done, refused = await one_round(session, addresses, token, (email, password), STORM)
+            idle.append(quiet)
+            stormy.append(loud)
+            rates.append(done / SECONDS)
+            sent_away += refused
+    show(idle, stormy, rates, sent_away)
+
+
+def show(idle: list[Measured], stormy: list[Measured], rates: list[float], sent_away: int) -> None:
+    def middle(rounds: list[Measured], share: float) -> float:
+        return statistics.median(each.at(share) for each in rounds)
+
+    print(f"{'other calls':24s} {'idle':>10s} {'in a storm':>12s} {'ratio':>8s}")
+    for label, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        quiet, loud = middle(idle, share), middle(stormy, share)
+        print(f"{label:24s} {quiet:7.2f} ms {loud:9.2f} ms {loud / quiet:8.2f}")
+    print(f"sign-ins: {statistics.median(rates):.1f} a second, {sent_away} sent away to come again")
+    print(f"wanted: p99 at most {MOST} times idle")
+
+
+if __name__ == "__main__":
+    asyncio.run(measure())
