@@ -1,0 +1,105 @@
+import io
+from collections.abc import AsyncIterator
+
+import pytest
+from rich.console import Console
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from portico.cli.demos.walking import Answer, NotAsItShouldBe, Walk
+from portico.kit.testing.loopback import served
+
+
+class Shop:
+    """Answers what the test lined up, one after the other, and remembers who asked for what."""
+
+    def __init__(self) -> None:
+        self.answers: list[JSONResponse] = []
+        self.tokens: list[str | None] = []
+
+    async def answer(self, request: Request) -> JSONResponse:
+        self.tokens.append(request.headers.get("authorization"))
+        return self.answers.pop(0)
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+@pytest.fixture
+def said() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+async def walk(shop: Shop, said: io.StringIO) -> AsyncIterator[Walk]:
+    app = Starlette(routes=[Route("/{path:path}", shop.answer, methods=["GET", "POST"])])
+    async with served(app) as address, Walk(Console(file=said, width=200), address) as walk:
+        yield walk
+
+
+def answer(status: int, content: bytes) -> Answer:
+    return Answer("GET /products", status, {}, content, 0.001)
+
+
+class TestAnswer:
+    def test_as_expected_is_given_back(self) -> None:
+        good = answer(200, b'{"code":"fine"}')
+
+        assert good.expect(200, code="fine") is good
+
+    def test_another_status_ends_the_walk_with_what_came(self) -> None:
+        with pytest.raises(NotAsItShouldBe, match="GET /products should answer 200, and answered 500: oh no"):
+            answer(500, b"oh no").expect(200)
+
+    def test_another_member_ends_the_walk(self) -> None:
+        with pytest.raises(NotAsItShouldBe, match="should say code='fine', and says 'bad'"):
+            answer(200, b'{"code":"bad"}').expect(200, code="fine")
+
+    def test_what_is_no_json_ends_the_walk(self) -> None:
+        with pytest.raises(NotAsItShouldBe, match="not JSON"):
+            answer(200, b"<html>").json()
+
+
+class TestWalk:
+    async def test_a_call_is_printed_with_its_answer(self, walk: Walk, shop: Shop, said: io.StringIO) -> None:
+        shop.answers = [JSONResponse({"name": "Lamp"})]
+
+        await walk.call("GET", "/products/1", token="abc")
+
+        assert "200 GET /products/1" in said.getvalue()
+        assert '{"name":"Lamp"}' in said.getvalue()
+        assert shop.tokens == ["Bearer abc"]
+
+    async def test_429_is_heeded(self, walk: Walk, shop: Shop, said: io.StringIO) -> None:
+        shop.answers = [JSONResponse({}, 429, {"retry-after": "0"}), JSONResponse({"name": "Lamp"})]
+
+        answer = await walk.call("GET", "/products/1")
+
+        assert answer.status == 200
+        assert "waiting 0 s, as it asks" in said.getvalue()
+
+    async def test_429_for_too_long_ends_the_walk(self, walk: Walk, shop: Shop) -> None:
+        shop.answers = [JSONResponse({}, 429, {"retry-after": "3600"})]
+
+        with pytest.raises(NotAsItShouldBe, match="asks to come again in 3600 s"):
+            await walk.call("GET", "/products/1")
+
+    async def test_nobody_there_ends_the_walk(self, said: io.StringIO) -> None:
+        async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
+            with pytest.raises(NotAsItShouldBe, match="got no answer"):
+                await walk.call("GET", "/health")
+
+    async def test_what_does_not_come_true_ends_the_walk(self, walk: Walk) -> None:
+        async def never() -> bool:
+            return False
+
+        with pytest.raises(NotAsItShouldBe, match="still not so that pigs fly"):
+            await walk.until(never, within=0.0, what="pigs fly")
+
+    def test_what_does_not_hold_ends_the_walk(self, said: io.StringIO) -> None:
+        with pytest.raises(NotAsItShouldBe, match="pages agree"):
+            Walk(Console(file=said), "").check(False, "pages agree")
