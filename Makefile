@@ -16,7 +16,7 @@ SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test coverage check bench servers lock clean
+.PHONY: help install up test coverage check generate bench servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated fil
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q tests/architecture/test_locks.py
+	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py
+
+generate: $(DEVELOPMENT) ## make the generated parts of the documents anew
+	@$(PY) -m portico.cli.reference docs/configuration.md
 
 bench: $(DEVELOPMENT) ## measure side by side with the peers; takes minutes
 	@$(PY) -m bench $(ARGS)

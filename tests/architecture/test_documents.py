@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from portico.cli.reference import with_tables
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n# (?P<file>\S+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -42,3 +44,10 @@ class TestLinks:
             if not (page.parent / target).exists()
         ]
         assert missing == []
+
+
+class TestConfiguration:
+    def test_its_tables_are_those_of_the_settings(self) -> None:
+        page = (ROOT / "docs/configuration.md").read_text("utf-8")
+
+        assert page == with_tables(page), "run `make generate`"

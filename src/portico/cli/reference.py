@@ -1,0 +1,51 @@
+"""The tables of docs/configuration.md, made from the settings themselves: `python -m portico.cli.reference FILE`."""
+
+import sys
+from pathlib import Path
+
+from portico.kit.settings import ServiceSettings, Settings, read_settings
+
+BEGIN = "<!-- made by `make generate` from here on -->"
+
+
+def with_tables(page: str) -> str:
+    """`page`, with the tables as they should be behind the mark."""
+    return f"{page.partition(BEGIN)[0]}{BEGIN}\n\n{_tables()}"
+
+
+def _tables() -> str:
+    from portico.systems.catalog import catalog
+
+    parts = ["## Every process\n", _table(Settings)]
+    for service in catalog.services:
+        if service.settings is not None:
+            parts += [f"\n## {service.name.capitalize()}\n", _table(service.settings)]
+    return "\n".join(parts) + "\n"
+
+
+def _table(kind: type[ServiceSettings]) -> str:
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for setting in read_settings(kind, environ={}).listed():
+        meaning = setting.description.replace("|", "\\|")
+        rows.append(f"| `{setting.variable}` | {_shown(setting.value)} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _shown(value: object) -> str:
+    if value is None or value in ([], {}, ()):
+        return ""
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    if isinstance(value, list | tuple):
+        return "`" + ",".join(map(str, value)) + "`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def main() -> None:
+    """Rewrite the file that the command line names."""
+    path = Path(sys.argv[1])
+    path.write_text(with_tables(path.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
