@@ -92,12 +92,12 @@ async def call(session: aiohttp.ClientSession, address: str, token: str, measure
 
 
 async def sign_in(
-    session: aiohttp.ClientSession, address: str, email: str, password: str, until: float
+    session: aiohttp.ClientSession, address: str, stormer: dict[str, str], until: float
 ) -> tuple[int, int]:
     """Sign in again and again; how often it succeeded, and how often it was sent away (503, 429)."""
     done = refused = 0
     while time.perf_counter() < until:
-        async with session.post(f"{address}/login", json={"email": email, "password": password}) as answer:
+        async with session.post(f"{address}/login", json=stormer) as answer:
             await answer.read()
             if answer.ok:
                 done += 1
@@ -108,31 +108,36 @@ async def sign_in(
 
 
 async def one_round(
-    session: aiohttp.ClientSession, addresses: dict[str, str], token: str, account: tuple[str, str], storm: int
+    session: aiohttp.ClientSession, addresses: dict[str, str], token: str, stormer: dict[str, str], storm: int
 ) -> tuple[Measured, int, int]:
     measured, until = Measured(), time.perf_counter() + SECONDS
     callers = [call(session, addresses["gateway"], token, measured, until) for _ in range(CALLERS)]
-    stormers = [sign_in(session, addresses["identity"], *account, until) for _ in range(storm)]
+    stormers = [sign_in(session, addresses["identity"], stormer, until) for _ in range(storm)]
     results = await asyncio.gather(*stormers, *callers)
     counted = [each for each in results if each is not None]
     return measured, sum(done for done, _ in counted), sum(refused for _, refused in counted)
 
 
+async def account(session: aiohttp.ClientSession, address: str) -> tuple[dict[str, str], str]:
+    """A new account, and a token of its own: the sessions of a storm push each other out."""
+    made = {"email": f"{secrets.token_hex(6)}@example.com", "password": secrets.token_urlsafe(16)}
+    async with session.post(f"{address}/register", json=made) as answer:
+        answer.raise_for_status()
+    async with session.post(f"{address}/login", json=made) as answer:
+        return made, (await answer.json())["access_token"]
+
+
 async def measure() -> None:
-    email, password = f"storm.{secrets.token_hex(4)}@example.com", secrets.token_urlsafe(16)
     idle: list[Measured] = []
     stormy: list[Measured] = []
     rates: list[float] = []
     sent_away = 0
     async with system() as addresses, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        account = {"email": email, "password": password}
-        async with session.post(f"{addresses['identity']}/register", json=account) as answer:
-            answer.raise_for_status()
-        async with session.post(f"{addresses['identity']}/login", json=account) as answer:
-            token = (await answer.json())["access_token"]
+        _, token = await account(session, addresses["identity"])
+        stormer, _ = await account(session, addresses["identity"])
         for _ in range(ROUNDS):
-            quiet, _done, _refused = await one_round(session, addresses, token, (email, password), 0)
-            loud, done, refused = await one_round(session, addresses, token, (email, password), STORM)
+            quiet, _done, _refused = await one_round(session, addresses, token, stormer, 0)
+            loud, done, refused = await one_round(session, addresses, token, stormer, STORM)
             idle.append(quiet)
             stormy.append(loud)
             rates.append(done / SECONDS)
