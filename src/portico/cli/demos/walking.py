@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -111,7 +112,7 @@ class Walk:
         """Make a call, come again where the system says so (429), and print it unless `quiet`."""
         while True:
             answer = await self._once(method, path, json, {**(headers or {}), **_bearer(token)})
-            if answer.status != 429:  # noqa: PLR2004  RFC 6585
+            if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
                 break
             pause = float(answer.headers.get("retry-after", "1"))
             if pause > _LONGEST_WAIT:
@@ -155,7 +156,13 @@ class Walk:
         return Answer(f"{method} {path}", response.status, received, content, seconds)
 
     def _print(self, answer: Answer) -> None:
-        colour = "green" if answer.status < 400 else "yellow" if answer.status < 500 else "red"  # noqa: PLR2004  RFC 9110
+        colour = (
+            "green"
+            if answer.status < HTTPStatus.BAD_REQUEST
+            else "yellow"
+            if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            else "red"
+        )
         line = Text("  ")
         line.append(f"{answer.status} ", style=colour)
         line.append(f"{answer.call}  ")
