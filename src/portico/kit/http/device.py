@@ -1,5 +1,6 @@
-"""From where somebody signs in: the address and the program, as far as they can be believed."""
+"""Where a request comes from and where it was sent to, as far as the headers that say so can be believed."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Final
@@ -11,6 +12,7 @@ from portico.kit.running import Running
 MOST_HOPS: Final = 32
 LONGEST_NAME: Final = 255
 UNKNOWN: Final = "unknown"
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ def client_address(request: Request, running: Running) -> str:
             break
         address = hop.strip()
     return address
+
+
+def public_root(request: Request, running: Running) -> str:
+    """The scheme and host that the client called, which a proxy that we trust has told: `https://api.example`."""
+    if _is_trusted(request.client.host if request.client else UNKNOWN, running):
+        scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+        host = request.headers.get("x-forwarded-host", request.url.netloc)
+        if scheme in {"http", "https"} and _HOST.fullmatch(host):
+            return f"{scheme}://{host}"
+    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _is_trusted(address: str, running: Running) -> bool:

@@ -159,10 +159,11 @@ class TestStoredKeys:
 
 class TestTheMetadata:
     async def test_says_what_identity_offers(self, embedded: Identity) -> None:
-        answer = await embedded.anonymous.get("/.well-known/oauth-authorization-server")
+        headers = {"x-forwarded-proto": "https", "x-forwarded-host": "id.example"}  # as the gateway sends them
+        answer = await embedded.anonymous.get("/.well-known/oauth-authorization-server", headers=headers)
 
         offered = answer.json()
         assert offered["issuer"] == "portico"
-        assert offered["token_endpoint"] == "http://identity/oauth/token"
-        assert offered["jwks_uri"] == "http://identity/.well-known/jwks.json"
+        assert offered["token_endpoint"] == "https://id.example/oauth/token"
+        assert offered["jwks_uri"] == "https://id.example/.well-known/jwks.json"
         assert set(offered["grant_types_supported"]) == {"password", "refresh_token", "client_credentials"}

@@ -2,6 +2,7 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 
+from portico.kit.http.device import public_root
 from portico.kit.http.router import Router
 from portico.kit.running import Here, provided
 from portico.services.identity.keys.resources import KeyRing
@@ -22,7 +23,7 @@ async def read_key_set(ring: Keys, response: Response) -> KeySetRead:
 @router.get("/.well-known/oauth-authorization-server")
 async def read_metadata(request: Request, here: Here) -> dict[str, Any]:
     """What identity offers to standard clients (RFC 8414)."""
-    root = f"{request.url.scheme}://{request.url.netloc}"
+    root = public_root(request, here)
     paths = root + here.system.prefix
     return {
         "issuer": here.settings.issuer,  # what tokens say; standard clients want the https address that ISSUER may name

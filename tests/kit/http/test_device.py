@@ -1,0 +1,65 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from portico.kit.http.device import Device, client_address, public_root
+
+TRUSTING: Any = SimpleNamespace(settings=SimpleNamespace(trusted_proxies=()))
+
+
+def request_from(peer: str | None, **headers: str) -> Request:
+    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request(
+        {
+            "type": "http",
+            "headers": [(b"host", b"service:8001"), *sent],
+            "client": (peer, 1) if peer else None,
+            "scheme": "http",
+            "path": "/",
+            "query_string": b"",
+        }
+    )
+
+
+class TestTheClientsAddress:
+    @pytest.mark.parametrize(
+        ("peer", "forwarded", "client"),
+        [
+            ("203.0.113.1", "198.51.100.7", "203.0.113.1"),
+            ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
+            ("127.0.0.1", "1.2.3.4, 198.51.100.7", "198.51.100.7"),
+            ("127.0.0.1", "198.51.100.7, 127.0.0.1", "198.51.100.7"),
+            ("127.0.0.1", "nonsense", "127.0.0.1"),
+            (None, "198.51.100.7", "198.51.100.7"),
+        ],
+    )
+    def test_is_the_nearest_that_nobody_trusted_vouches_for(
+        self, peer: str | None, forwarded: str, client: str
+    ) -> None:
+        assert client_address(request_from(peer, x_forwarded_for=forwarded), TRUSTING) == client
+
+    def test_counts_by_network_where_a_client_has_one_to_itself(self) -> None:
+        assert Device("2001:db8::1", "").counted == Device("2001:db8::ffff", "").counted == "2001:0db8:0000:0000::/64"
+        assert Device("203.0.113.1", "").counted == "203.0.113.1"
+
+
+class TestThePublicRoot:
+    def test_is_what_the_gateway_tells(self) -> None:
+        request = request_from("127.0.0.1", x_forwarded_proto="https", x_forwarded_host="api.example")
+
+        assert public_root(request, TRUSTING) == "https://api.example"
+
+    @pytest.mark.parametrize(
+        ("peer", "scheme", "host"),
+        [
+            ("203.0.113.1", "https", "evil.example"),
+            ("127.0.0.1", "javascript", "x"),
+            ("127.0.0.1", "https", "evil.example/<script>"),
+        ],
+    )
+    def test_is_not_what_just_anybody_tells(self, peer: str, scheme: str, host: str) -> None:
+        request = request_from(peer, x_forwarded_proto=scheme, x_forwarded_host=host)
+
+        assert public_root(request, TRUSTING) == "http://service:8001"
