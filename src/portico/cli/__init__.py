@@ -12,7 +12,7 @@ from portico.cli.errors import present
 
 # A command is a module of this package whose `app` is a typer.Typer: its name here is all that it takes to add it.
 # What is slow to import, a module imports in its functions, so that `portico --help` answers at once.
-COMMANDS = ("up", "run", "config", "demo")
+COMMANDS = ("up", "run", "demo", "systems", "migrate", "users", "keys", "config", "openapi")
 
 
 class _Commands(TyperGroup):
@@ -24,7 +24,9 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             module = importlib.import_module(f"portico.cli.{cmd_name}")
-            self.add_command(typer.main.get_command(module.app), cmd_name)
+            command = typer.main.get_command(module.app)
+            command.name = cmd_name
+            self.add_command(command, cmd_name)
         return super().get_command(ctx, cmd_name)
 
 

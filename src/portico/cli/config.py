@@ -18,10 +18,7 @@ def config(
     changed: bool = typer.Option(False, "--changed", help="Only what is not the default."),
 ) -> None:
     """Print every setting in force and where it came from, secrets masked."""
-    from portico.cli.environment import read_environment
-    from portico.kit.settings import Settings
-
-    settings = [each for each in read_environment(Settings).listed() if not changed or each.origin != "default"]
+    settings = [each for each in _everything() if not changed or each.origin != "default"]
     if as_json:
         import orjson
 
@@ -34,6 +31,17 @@ def config(
         from rich.console import Console
 
         Console(highlight=False).print(_table(settings))
+
+
+def _everything() -> "list[Setting]":
+    """What every process may be told, and what each service of the system in force may be told besides."""
+    from portico.cli.environment import read_environment
+    from portico.cli.places import chosen_system
+    from portico.kit.settings import Settings
+
+    read = read_environment(Settings)
+    kinds = [each.service.settings for each in chosen_system(None, read.value).placements]
+    return [*read.listed(), *(each for kind in kinds if kind for each in read_environment(kind).listed())]
 
 
 def _table(settings: list["Setting"]) -> "Table":

@@ -90,13 +90,14 @@ async def require_current(database: Database, lines: Sequence[History]) -> None:
 
 
 def _status(connection: Connection, line: History) -> Status:
-    current = _context(connection, line).get_current_revision()
+    current = script_context(connection, line).get_current_revision()
     scripts = line.scripts
     pending = [script.revision for script in scripts.iterate_revisions("heads", current or "base")]
     return Status(line.name, current, scripts.get_current_head(), tuple(reversed(pending)))
 
 
-def _context(connection: Connection, line: History, **options: Any) -> MigrationContext:
+def script_context(connection: Connection, line: History, **options: Any) -> MigrationContext:
+    """Alembic's context for a history, with its own version table."""
     return MigrationContext.configure(
         connection, opts={"version_table": line.version_table, "target_metadata": line.tables, **options}
     )
@@ -111,7 +112,7 @@ def _migrate(connection: Connection, line: History, target: str, *, down: bool =
         done.extend(step.revision.revision for step in plan)
         return plan
 
-    context = _context(connection, line, fn=steps, transactional_ddl=None)
+    context = script_context(connection, line, fn=steps, transactional_ddl=None)
     with Operations.context(context):
         context.run_migrations()
     return done

@@ -35,7 +35,7 @@ async def ensure_place(address: URL, schema: str | None) -> None:
     if address.get_backend_name() == "sqlite":
         await asyncio.to_thread(_make_file, Path(str(address.database)))
         return
-    if not await _exists(address):
+    if not await place_exists(address):
         await _make_database(address)
     if schema is not None:
         await _make_schema(address, schema)
@@ -61,7 +61,10 @@ def _make_file(path: Path) -> None:
         draft.unlink()
 
 
-async def _exists(address: URL) -> bool:
+async def place_exists(address: URL) -> bool:
+    """Whether the database that `address` names is there."""
+    if address.get_backend_name() == "sqlite":
+        return await asyncio.to_thread(Path(str(address.database)).exists)
     try:
         await _run(address, "SELECT 1")
     except DBAPIError as error:
@@ -81,7 +84,7 @@ async def _make_database(address: URL) -> None:
     try:
         await _run(elsewhere, *statements)
     except DBAPIError as error:
-        if await _exists(address):
+        if await place_exists(address):
             return  # another process was quicker
         user = address.username or "the_account"
         grants = (

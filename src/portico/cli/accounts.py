@@ -1,0 +1,52 @@
+"""What `portico users` and `portico keys` do to identity."""
+
+from portico.cli.errors import CommandError
+from portico.cli.identities import open_identity
+from portico.contracts.identity import UserId
+from portico.kit.problems import Problem
+from portico.services.identity.commands import NewUser, create_account
+from portico.services.identity.keys.commands import rotate_keys
+from portico.services.identity.keys.models import StoredKey
+from portico.services.identity.keys.resources import KeyRing
+from portico.services.identity.passwords.domain import LONGEST, SHORTEST
+from portico.services.identity.resources import FirstAdministrator
+from portico.services.identity.roles.models import ADMINISTRATOR
+
+
+async def create_user(
+    system: str | None, email: str, password: str, *, name: str | None, roles: tuple[str, ...], admin: bool
+) -> UserId | None:
+    """Open an account; its user, or None where it became the first administrator. Raises CommandError, and see `open_identity`."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise CommandError(f"A password has {SHORTEST} to {LONGEST} characters, and this one {len(password)}.")
+    # Where there is no administrator yet, identity makes one as it opens: then it is this one.
+    first = {"ADMIN_EMAIL": email, "ADMIN_PASSWORD": password} if admin else {}
+    async with open_identity(system, first) as running:
+        made = running.provides(FirstAdministrator)
+        if admin and made.email == email:
+            return None  # there was nobody yet, and identity made this one as it opened
+        wanted = (ADMINISTRATOR, *roles) if admin else roles or _default_roles(running.system.default_role)
+        try:
+            return await create_account(running, NewUser(email, password, name, wanted))
+        except Problem as problem:
+            raise CommandError(problem.sentence()) from problem
+
+
+def _default_roles(role: str | None) -> tuple[str, ...]:
+    return () if role is None else (role,)
+
+
+async def rotate(system: str | None, *, at_once: bool, withdraw: bool) -> StoredKey:
+    """Publish a new signing key. Raises CommandError, and see `open_identity`."""
+    async with open_identity(system) as running:
+        algorithm = running.settings.jwt_algorithm
+        if algorithm == "HS256":
+            raise CommandError(
+                "With JWT_ALGORITHM=HS256 tokens are signed with JWT_SECRET, which does not rotate.",
+                "Set another JWT_SECRET and start identity anew: everybody has to sign in again.",
+            )
+        sealer = running.provides(KeyRing).sealer
+        key = await rotate_keys(running, sealer, algorithm, at_once=at_once, withdraw=withdraw)
+    if key is None:
+        raise CommandError("The keys were rotated by another process at this moment.")
+    return key

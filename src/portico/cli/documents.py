@@ -1,0 +1,32 @@
+"""OpenAPI documents, of services that are opened in a scratch folder to be asked for them."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+
+from portico.cli.environment import current_settings
+from portico.cli.places import GATEWAY, chosen_system
+from portico.kit.calls.channel import Outgoing
+from portico.kit.calls.local import LocalChannel
+from portico.kit.environment import Environment
+from portico.kit.finding import shipped_systems
+from portico.systems.composition import Composition
+
+_PATIENCE = 30.0  # seconds
+
+
+async def document(name: str | None, system: str | None) -> bytes:
+    """The document of the system or service `name`, indented. Raises NoSuchSystem, NoSuchService."""
+    is_system = name is None or ":" in name or (name in shipped_systems() and system is None)
+    found = chosen_system(name if is_system and name is not None else system, current_settings())
+    part = GATEWAY if is_system or name is None else found.placement(name).name
+    with TemporaryDirectory() as folder:
+        environment = Environment({"DATA_DIR": str(Path(folder))})
+        parts = None if part == GATEWAY else [part]
+        async with Composition(found, environment, parts=parts, background=False) as whole:
+            channel = LocalChannel(whole.apps)
+            asked = Outgoing(service=part, method="GET", path="/openapi.json", timeout=_PATIENCE)
+            answer = await channel.send(asked)
+            await channel.aclose()
+    return orjson.dumps(orjson.loads(answer.body), option=orjson.OPT_INDENT_2)

@@ -1,0 +1,55 @@
+"""`portico systems`: which systems there are, and what is in them."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from portico.kit.system import System
+
+app = typer.Typer()
+
+
+@app.command()
+def systems(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Systems; all that Portico brings if none is named.")
+    ] = None,
+) -> None:
+    """Show the services of each system, what it calls them, and their ports."""
+    from rich.console import Console
+
+    from portico.cli.environment import current_settings
+    from portico.cli.places import chosen_system
+    from portico.kit.finding import shipped_systems
+
+    settings = current_settings()
+    console = Console(highlight=False)
+    for name in names or shipped_systems():
+        console.print(_table(chosen_system(name, settings)))
+        console.print()
+
+
+def _table(system: "System") -> "Table":
+    from rich.table import Table
+
+    face = f"JSON in {system.case} case, resources under {system.prefix or '/'}"
+    table = Table(
+        title=f"[bold]{system.name}[/]: {system.summary}\n[dim]{face}[/]",
+        title_justify="left",
+        title_style="",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    table.add_column("Called")
+    table.add_column("Service")
+    table.add_column("Port", justify="right")
+    table.add_column("What it is", style="dim")
+    table.add_row("gateway", "", str(system.gateway), "the one way in")
+    for each in system.placements:
+        own = each.service.name if each.service.name != each.name else ""
+        table.add_row(each.name, own, str(each.port), each.service.summary)
+    return table

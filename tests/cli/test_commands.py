@@ -1,0 +1,102 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from portico.kit.testing.commands import Command, fetch, free_ports, run_portico
+
+PASSWORD = "a long enough password"
+
+
+def create(folder: Path, *arguments: str, password: str = PASSWORD) -> str:
+    done = run_portico(folder, "users", "create", *arguments, entered=password + "\n")
+    assert done.returncode == 0, done.stderr
+    assert password not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+class TestUsersCreate:
+    def test_who_was_opened_an_account_signs_in(self, tmp_path: Path) -> None:
+        create(tmp_path, "--email", "boss@example.com", "--admin")
+        create(tmp_path, "--email", "joe@example.com", "--name", "Joe")
+        (port,) = free_ports(1)
+        address = f"http://127.0.0.1:{port}"
+
+        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
+            identity.wait_for(address)
+            _, boss = fetch(address + "/login", method="POST", body={"email": "boss@example.com", "password": PASSWORD})
+            _, joe = fetch(address + "/login", method="POST", body={"email": "joe@example.com", "password": PASSWORD})
+
+        assert boss["user"]["roles"] == ["administrator"]
+        assert joe["user"]["roles"] == ["customer"]
+        assert joe["user"]["name"] == "Joe"
+
+    def test_a_made_up_administrator_is_told_of_by_whichever_command_comes_first(self, tmp_path: Path) -> None:
+        assert "admin@example.com" in create(tmp_path, "--email", "joe@example.com")
+        assert "admin@example.com" not in create(tmp_path, "--email", "jane@example.com")
+
+    def test_an_email_that_is_taken_is_refused(self, tmp_path: Path) -> None:
+        create(tmp_path, "--email", "joe@example.com")
+
+        again = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=PASSWORD)
+
+        assert again.returncode == 2
+        assert "There is an account with this email address already" in again.stderr
+
+    @pytest.mark.parametrize(("password", "told"), [("short", "8 to 128 characters"), ("", "holds no password")])
+    def test_a_password_that_will_not_do_is_refused(self, password: str, told: str, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=password)
+
+        assert refused.returncode == 2
+        assert told in refused.stderr
+
+    def test_it_is_never_an_argument(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", "--password", PASSWORD)
+
+        assert refused.returncode == 2
+
+
+@pytest.mark.slow
+class TestKeysRotate:
+    def test_the_new_key_is_published_beside_the_old_one(self, tmp_path: Path) -> None:
+        (port,) = free_ports(1)
+        address = f"http://127.0.0.1:{port}"
+        create(tmp_path, "--email", "joe@example.com")
+
+        told = run_portico(tmp_path, "keys", "rotate")
+
+        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
+            identity.wait_for(address)
+            _, published = fetch(address + "/.well-known/jwks.json")
+        assert told.returncode == 0
+        assert len(published["keys"]) == 2
+        assert published["keys"][-1]["kid"] in told.stdout
+
+    def test_a_shared_secret_has_no_keys_to_rotate(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "keys", "rotate", variables={"JWT_ALGORITHM": "HS256"})
+
+        assert refused.returncode == 2
+        assert "JWT_SECRET" in refused.stderr
+
+
+class TestOpenapi:
+    def test_a_system_is_documented_as_its_gateway_does(self, tmp_path: Path) -> None:
+        document = json.loads(run_portico(tmp_path, "openapi", "catalog").stdout)
+
+        assert {"/products", "/login"} <= document["paths"].keys()
+        assert "/auth/revocations" not in document["paths"]  # for services only
+        assert list(tmp_path.iterdir()) == []  # nothing was kept
+
+    def test_a_service_by_itself(self, tmp_path: Path) -> None:
+        document = json.loads(run_portico(tmp_path, "openapi", "identity").stdout)
+
+        assert "/auth/revocations" in document["paths"]
+        assert "/products" not in document["paths"]
+
+
+class TestSystems:
+    def test_shows_what_is_where(self, tmp_path: Path) -> None:
+        printed = run_portico(tmp_path, "systems").stdout
+
+        assert all(word in printed for word in ("catalog", "identity", "8000", "8001", "8002", "snake"))
