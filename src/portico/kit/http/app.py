@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from portico import __version__
 from portico.kit.http.boundary import BoundaryRoute
-from portico.kit.http.documents import Documented, responses_of, security_of
+from portico.kit.http.documents import Documented, describe
 from portico.kit.http.frame import Frame
 from portico.kit.http.pages import page_routes
 from portico.kit.http.refusals import Refusals
@@ -64,7 +64,7 @@ def build_app(running: "Running") -> ASGIApp:
 
 def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute:
     """One declared route as this system serves it."""
-    return BoundaryRoute(
+    built = BoundaryRoute(
         route,
         running,
         (running.system.prefix if route.prefixed else "") + route.path,
@@ -72,8 +72,10 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
         tags=list(route.tags),
         response_model_by_alias=running.case == "camel",
         dependency_overrides_provider=app,
-        **{"responses": responses_of(route), "openapi_extra": security_of(route.access), **route.framework},
+        **route.framework,
     )
+    describe(built, route)
+    return built
 
 
 def _with_cors(app: ASGIApp, running: "Running") -> ASGIApp:

@@ -62,7 +62,6 @@ class BoundaryRoute(APIRoute):
         self._kept = declared.kept
         self._refusals = Refusals(running.name, running.case)
         self._seconds = declared.timeout or running.settings.request_timeout
-        self._keeps_answers = declared.method == "POST" and declared.stores_answer and not declared.streams
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
         self._queries = Queries(self.dependant, running.case)
         self._takes_json = self.body_field is not None and not self._is_form()
@@ -108,7 +107,7 @@ class BoundaryRoute(APIRoute):
             self._queries.check(raw, request.query_params)
         if self._takes_json:
             await self._check_body(request)
-        key = request.headers.get("idempotency-key") if self._keeps_answers else None
+        key = request.headers.get("idempotency-key") if self._declared.keeps_answers else None
         if key is None and not self._uses_database:
             return _tagged(request, await handle(request))
         return await self._try_again(request, handle, key, within)

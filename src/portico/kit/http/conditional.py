@@ -56,11 +56,11 @@ def _tags(header: str) -> set[str]:
     return {tag.strip() for tag in header.split(",")}
 
 
-async def _conditional(request: Request) -> Conditional:
+async def conditions(request: Request) -> Conditional:
     conditional = Conditional(request.headers.get("if-match"))
     request.scope["portico.conditional"] = conditional
     return conditional
 
 
-Conditions = Annotated[Conditional, Depends(_conditional)]
+Conditions = Annotated[Conditional, Depends(conditions)]
 """The caller's conditions on the resource that the endpoint reads or changes."""

@@ -4,16 +4,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from portico.kit.auth.access import Access
+from portico.kit.http.conditional import conditions
+from portico.kit.http.paging import page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
 from portico.kit.http.router import Route
 from portico.kit.http.schema import Case, Schema, openapi_case
 from portico.kit.problems import (
     BadRequest,
+    Conflict,
     ContentTooLarge,
     Forbidden,
+    GatewayTimeout,
+    PreconditionFailed,
     Problem,
     Unauthorized,
     Unavailable,
@@ -23,6 +30,26 @@ from portico.kit.problems import (
 
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+
+
+def _says(description: str, kind: str = "string") -> dict[str, Any]:
+    return {"description": description, "schema": {"type": kind}}
+
+
+_REQUEST_ID = _says("Finds this request in the logs; the caller's own where it sent a good one")
+_ETAG = _says("The revision of the resource, for `If-Match` and `If-None-Match`")
+_PAGED = {
+    "X-Total-Count": _says("How many there are in all", "integer"),
+    "Link": _says("Where `first`, `next` and `prev` lead (RFC 8288)"),
+}
+_RETRY_AFTER = _says("Seconds until it is worth while to come again", "integer")
+_CHALLENGE = _says("What kind of token is wanted, or what is wrong with this one (RFC 6750)")
+_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _CHALLENGE},
+    403: {"WWW-Authenticate": _CHALLENGE},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
+}
 
 
 class Documented(FastAPI):
@@ -35,7 +62,9 @@ class Documented(FastAPI):
 
     def remember(self, route: Route) -> None:
         """Have the shapes of what this route may refuse with in the document."""
-        self._shapes.update(problem_shape(error) for error in (*_standing_errors(route), *route.errors))
+        self._shapes.update(
+            problem_shape(error) for error in (*_standing_errors(route, conditional=True), *route.errors)
+        )
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -56,17 +85,59 @@ class Documented(FastAPI):
         return schemas
 
 
-def responses_of(route: Route) -> dict[int | str, dict[str, Any]]:
-    """What the route may refuse with, by status."""
+def describe(built: APIRoute, route: Route) -> None:
+    """Say of an operation what FastAPI can't know: its refusals, conditions, headers, and who may call."""
+    asked = set(_functions(built.dependant))
+    conditional, paged = conditions in asked, page in asked
+    parameters = list(_parameters(route, conditional=conditional))
+    summary, _, rest = built.description.partition("\n")
+    built.summary = built.summary or summary.rstrip(".")
+    built.description = rest.strip()
+    built.responses = {**_responses(route, conditional=conditional, paged=paged), **built.responses}
+    built.openapi_extra = {
+        **security_of(route.access),
+        **({"parameters": parameters} if parameters else {}),
+        **(built.openapi_extra or {}),
+    }
+
+
+def _functions(dependant: Dependant) -> Iterable[Any]:
+    yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _functions(inner)
+
+
+def _parameters(route: Route, *, conditional: bool) -> Iterable[dict[str, Any]]:
+    if conditional and route.method == "GET":
+        yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still")
+    elif conditional and route.method != "POST":
+        yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now")
+    if route.keeps_answers:
+        yield _header("Idempotency-Key", "Repeats of the same request with the same key have one effect and one answer")
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
+
+
+def _responses(route: Route, *, conditional: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
+    """What the route answers besides its own shape, by status."""
     refusals: dict[int, list[type[Problem]]] = {}
-    for error in (*_standing_errors(route), *route.errors):
+    for error in (*_standing_errors(route, conditional=conditional), *route.errors):
         refusals.setdefault(error.status, []).append(error)
     documented: dict[int | str, dict[str, Any]] = {
         status: _response(" or ".join(dict.fromkeys(error.code for error in errors)), errors)
         for status, errors in sorted(refusals.items())
     }
-    documented["default"] = _response("Any other refusal", [Problem])
-    return documented
+    success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
+    if conditional:
+        success["ETag"] = _ETAG
+    if paged:
+        success |= _PAGED
+    if conditional and route.method == "GET":
+        documented[304] = {"description": "What the caller has is what there is", "headers": dict(success)}
+    return {route.status_code: {"headers": success}} | documented
 
 
 def security_of(access: Access) -> dict[str, Any]:
@@ -76,10 +147,14 @@ def security_of(access: Access) -> dict[str, Any]:
     return {"security": [{"bearer": []}] if access.needs_caller else [{"bearer": []}, {}]}
 
 
-def _standing_errors(route: Route) -> Iterable[type[Problem]]:
-    yield from (BadRequest, Unprocessable, Unavailable)
+def _standing_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]]:
+    yield from (BadRequest, Unprocessable, Problem, Unavailable, GatewayTimeout)
     if route.access.needs_caller:
         yield from (Unauthorized, Forbidden)
+    if route.method != "GET":
+        yield Conflict
+        if conditional:
+            yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
         yield from (ContentTooLarge, UnsupportedMediaType)
 
@@ -88,4 +163,5 @@ def _response(description: str, errors: list[type[Problem]]) -> dict[str, Any]:
     names = sorted({problem_shape(error).__name__ for error in errors})
     references = [{"$ref": _REFERENCE.format(model=name)} for name in names]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
-    return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}
+    headers = {"X-Request-ID": _REQUEST_ID} | _HEADERS.get(errors[0].status, {})
+    return {"description": description, "headers": headers, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -57,7 +57,7 @@ def _link(path: str, kept: Sequence[tuple[str, str]], place: list[tuple[str, str
     return f'<{path}{"?" if query else ""}{query}>; rel="{relation}"'
 
 
-async def _page(
+async def page(
     request: Request,
     response: Response,
     skip: Annotated[int, Query(ge=0, le=LARGEST_SKIP, description="How many to pass over")] = 0,
@@ -67,5 +67,5 @@ async def _page(
     return PageOf(Window(skip=skip, limit=limit, cursor=cursor), request, response)
 
 
-Page = Annotated[PageOf, Depends(_page)]
+Page = Annotated[PageOf, Depends(page)]
 """The part of a list that the caller asks for."""

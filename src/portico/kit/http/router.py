@@ -72,6 +72,11 @@ class Route:
                 f"{self.method} {self.path}: only the answer to a public GET is the same for all and can be kept"
             )
 
+    @property
+    def keeps_answers(self) -> bool:
+        """Whether an Idempotency-Key means something here."""
+        return self.method == "POST" and self.stores_answer and not self.streams
+
 
 class Router:
     """A set of routes under one prefix: `Router(prefix="/loans", tags=["loans"])`.

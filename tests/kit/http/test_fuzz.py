@@ -1,0 +1,33 @@
+from tests.examples.loans.models import Book
+
+from portico.kit.testing.fuzzing import Fuzzing
+from portico.kit.testing.running import RunningService
+
+
+class TestLoans:
+    async def test_answers_whatever_it_is_asked_as_its_document_says(self, embedded_loans: RunningService) -> None:
+        await _fuzz(embedded_loans)
+
+    async def test_does_so_in_camel_case(self, camel_loans: RunningService) -> None:
+        await _fuzz(camel_loans)
+
+
+async def _fuzz(loans: RunningService) -> None:
+    book = await loans.given(Book(title="Dune"), Book(title="Solaris"))
+    bearers = [
+        loans.issuer.token(permissions=["books:write"], lasting=10_000_000),
+        loans.issuer.token("service:orders", lasting=10_000_000),
+        None,
+        loans.issuer.token(lasting=-1),
+    ]
+
+    asked = await Fuzzing(loans, bearers, known={"book_id": [book.book_id]}).run()
+
+    assert asked == len([*_operations(loans)])
+
+
+def _operations(loans: RunningService) -> list[str]:
+    # health in three depths, and every route of the service
+    return ["/health", "/health/ready", "/health/detailed"] + [
+        route.path for router in loans.running.service.routers for route in router.routes
+    ]
