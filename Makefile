@@ -16,7 +16,7 @@ SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test coverage check generate bench servers lock clean
+.PHONY: help install up test fuzz coverage check generate bench servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(RUN_TIME) ## run the catalog system; another with SYSTEM=commerce
 
 test: $(DEVELOPMENT) ## run the tests; some of them with ARGS="-k gateway"
 	@$(PY) -m pytest -q $(ARGS)
+
+fuzz: $(DEVELOPMENT) ## ask every operation a thousand times what its document allows and what it does not; takes minutes
+	@FUZZ_CASES=$(or $(CASES),1000) $(PY) -m pytest -q -k fuzz $(ARGS)
 
 coverage: $(DEVELOPMENT) ## run the tests and show which lines they never reach
 	@$(PY) -m coverage erase

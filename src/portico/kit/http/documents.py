@@ -36,6 +36,8 @@ def _says(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
+_TAG = r'^(\*|"[0-9]{1,9}")$'
+_KEY = "^[!-~]{1,255}$"
 _REQUEST_ID = _says("Finds this request in the logs; the caller's own where it sent a good one")
 _ETAG = _says("The revision of the resource, for `If-Match` and `If-None-Match`")
 _PAGED = {
@@ -109,15 +111,15 @@ def _functions(dependant: Dependant) -> Iterable[Any]:
 
 def _parameters(route: Route, *, conditional: bool) -> Iterable[dict[str, Any]]:
     if conditional and route.method == "GET":
-        yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still")
+        yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still", _TAG)
     elif conditional and route.method != "POST":
-        yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now")
+        yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now", _TAG)
     if route.keeps_answers:
-        yield _header("Idempotency-Key", "Repeats of the same request with the same key have one effect and one answer")
+        yield _header("Idempotency-Key", "Repeats with the same key and body have one effect and one answer", _KEY)
 
 
-def _header(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
+    schema = {"type": "string", "maxLength": 255, "pattern": pattern}
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 

@@ -9,7 +9,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
@@ -44,13 +44,13 @@ class Fuzzing:
         service: as it runs for the test.
         bearers: access tokens that take turns; None is nobody.
         known: values of path parameters that there are; every other case asks for one of them.
-        left_out: paths that are not asked, such as one that would end the callers' sessions.
+        last: paths that are asked after all others, such as one that ends the callers' sessions.
     """
 
     service: RunningService
     bearers: Sequence[str | None] = (None,)
     known: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
+    last: frozenset[str] = frozenset()
 
     async def run(self) -> int:
         """Ask every operation; how many were asked. Raises what the first check that failed says."""
@@ -60,18 +60,15 @@ class Fuzzing:
 
     def _run(self, document: dict[str, Any], loop: asyncio.AbstractEventLoop) -> int:
         load_all_checks()
-        operations = 0
-        for found in schemathesis.openapi.from_dict(document).get_all_operations():
-            operation = found.ok() if isinstance(found, Ok) else _raise(found.err())
-            if operation.path in self.left_out:
-                continue
-            operations += 1
+        found = schemathesis.openapi.from_dict(document).get_all_operations()
+        operations = [each.ok() if isinstance(each, Ok) else _raise(each.err()) for each in found]
+        for operation in sorted(operations, key=lambda each: each.path in self.last):
             for mode in _MODES:
                 self._ask_all(operation, mode, loop)
-        return operations
+        return len(operations)
 
     def _ask_all(self, operation: Any, mode: GenerationMode, loop: asyncio.AbstractEventLoop) -> None:
-        bearers, turns = cycle(self.bearers), cycle((False, True))
+        turns = count()
         given_cases = os.environ.get("FUZZ_CASES")
 
         @settings(
@@ -84,9 +81,10 @@ class Fuzzing:
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def ask(case: Any) -> None:
-            if next(turns):
-                self._lead_to_what_there_is(case)
-            asking = asyncio.run_coroutine_threadsafe(self._answer(case, next(bearers)), loop)
+            rounds, whose = divmod(next(turns), len(self.bearers))
+            if rounds % 2 == 0:
+                self._lead_to_what_there_is(case, rounds)
+            asking = asyncio.run_coroutine_threadsafe(self._answer(case, self.bearers[whose]), loop)
             case.validate_response(asking.result(), checks=_CHECKS)
 
         run: Callable[[], None] = ask
@@ -96,10 +94,10 @@ class Fuzzing:
             if mode is GenerationMode.POSITIVE:
                 raise  # an operation that takes nothing can't be asked wrongly; rightly, each can
 
-    def _lead_to_what_there_is(self, case: Any) -> None:
+    def _lead_to_what_there_is(self, case: Any, turn: int) -> None:
         for name in case.path_parameters or ():
             if values := self.known.get(name):
-                case.path_parameters[name] = values[hash(str(case.body)) % len(values)]
+                case.path_parameters[name] = values[turn // 2 % len(values)]
 
     async def _answer(self, case: Any, bearer: str | None) -> schemathesis.Response:
         sent = requests.Request(**_request(case.as_transport_kwargs(base_url="http://service"))).prepare()

@@ -1,0 +1,19 @@
+from tests.services.identity.people import Identity
+
+from portico.kit.testing.fuzzing import Fuzzing
+
+
+class TestIdentity:
+    async def test_answers_whatever_it_is_asked_as_its_document_says(self, embedded: Identity) -> None:
+        administrator, person = await embedded.administrator(), await embedded.new_person()
+        service = await embedded.as_service()
+        bearers = [
+            administrator.access_token,
+            person.access_token,
+            service.headers["authorization"].removeprefix("Bearer "),
+            None,
+        ]
+
+        ending = frozenset({"/auth/logout", "/auth/me/password", "/auth/sessions/{session_id}"})
+
+        assert await Fuzzing(embedded.run, bearers, {"user_id": [person.user_id]}, ending).run() > 10
