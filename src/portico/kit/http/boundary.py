@@ -30,6 +30,7 @@ from portico.kit.http.queries import Queries
 from portico.kit.http.refusals import DatabaseUnavailable, EditedMeanwhile, OutcomeUnknown, Refusals
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.router import Route
+from portico.kit.http.sparse import SparseHandlers
 from portico.kit.problems import (
     GatewayTimeout,
     PreconditionFailed,
@@ -71,7 +72,7 @@ class BoundaryRoute(APIRoute):
         return type(getattr(self.body_field, "field_info", None)).__name__ in {"Form", "File"}
 
     def get_route_handler(self) -> Handler:
-        handle = super().get_route_handler()
+        handlers = SparseHandlers(self.dependant, self._handler_of)
         limit = self._declared.body_limit or self._running.settings.body_limit
 
         async def answer(request: Request) -> Response:
@@ -81,12 +82,19 @@ class BoundaryRoute(APIRoute):
             within = asyncio.timeout_at(scope["portico.deadline"])
             try:
                 async with within:
-                    return await self._answer(bounded, handle, within)
+                    return await self._answer(bounded, handlers.for_request(bounded), within)
             except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
                 unforeseen = within.expired() and not isinstance(error, Problem)
                 return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
 
         return answer
+
+    def _handler_of(self, dependant: Dependant) -> Handler:
+        whole, self.dependant = self.dependant, dependant
+        try:
+            return super().get_route_handler()
+        finally:
+            self.dependant = whole
 
     async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if self._declared.access.kind != "public":

@@ -45,7 +45,7 @@ async def _wanted(
     min_price: PriceBound = None,
     max_price: PriceBound = None,
     in_stock: bool | None = None,
-    product_id: Annotated[list[ProductId], Query(max_length=100, description="Only these")] = [],  # noqa: B006  FastAPI copies it
+    product_id: Annotated[list[ProductId] | None, Query(max_length=100, description="Only these")] = None,
     sort: Sort = "newest",
 ) -> Wanted:
     return Wanted(
@@ -54,7 +54,7 @@ async def _wanted(
         min_price=min_price,
         max_price=max_price,
         in_stock=in_stock,
-        product_ids=tuple(product_id),
+        product_ids=tuple(product_id or ()),
         sort=sort,
     )
 
