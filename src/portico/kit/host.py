@@ -90,6 +90,7 @@ class Host:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._check_secrets()
         try:
             self.channel = self._open_channel()
             for placement in self.placements:
@@ -105,6 +106,10 @@ class Host:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def _check_secrets(self) -> None:
+        """Raises SettingsError for all that is wrong with them, before anything is opened or migrated."""
+        secrets_for(self.settings, needs={"service_secret"}.union(*(each.service.secrets for each in self.placements)))
 
     def stop(self) -> None:
         """Begin to stop, before the servers do: no service is ready for more, and event streams end."""

@@ -57,6 +57,7 @@ service = Service(
         FirstAdministrator: open_identity,
     },
     verifier=OwnVerifier,
+    secrets=["secret_key", "service_secret"],
 )
 
 
