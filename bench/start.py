@@ -1,0 +1,80 @@
+"""From exec to the first healthy answer, and the memory then: `python -m bench.start [rounds]`.
+
+The whole catalog system in one process, in a process for each part, and each service alone; all embedded, in a folder
+of their own, first start (migrations, keys, the first administrator) and second.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+
+from portico.kit.testing.commands import Command, free_ports, is_healthy
+
+MEBIBYTE = 1 << 20
+PARTS = ("gateway", "identity", "catalog")
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start: seconds until healthy, bytes of memory of all its processes (RSS), seconds until it has stopped."""
+
+    seconds: float
+    memory: int
+    stopping: float
+
+
+def start(folder: Path, arguments: Sequence[str], port: int) -> Start:
+    """Start a command, wait until it is healthy, and stop it."""
+    address = f"http://127.0.0.1:{port}"
+    began = time.perf_counter()
+    with Command(folder, *arguments) as command:
+        while not is_healthy(address):
+            if command.process.poll() is not None:
+                raise SystemExit(command.err)
+            time.sleep(0.01)
+        seconds = time.perf_counter() - began
+        family = [psutil.Process(command.process.pid), *command.children]
+        memory = sum(each.memory_info().rss for each in family)
+        told = time.perf_counter()
+        command.stop()
+        return Start(seconds, memory, time.perf_counter() - told)
+
+
+def cases() -> dict[str, tuple[list[str], int]]:
+    """What is started, and the port to ask."""
+    ports = dict(zip(PARTS, free_ports(len(PARTS)), strict=True))
+    places = [f"--port={name}={port}" for name, port in ports.items()]
+    return {
+        "up catalog": (["up", "catalog", *places], ports["gateway"]),
+        "up catalog --split": (["up", "catalog", "--split", *places], ports["gateway"]),
+        "run identity": (["run", "identity", f"--port={ports['identity']}"], ports["identity"]),
+        "run catalog": (["run", "catalog", f"--port={ports['catalog']}"], ports["catalog"]),
+    }
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    found: dict[str, dict[str, list[Start]]] = {name: {"first": [], "second": []} for name in cases()}
+    for _ in range(rounds):
+        for name, (arguments, port) in cases().items():
+            with TemporaryDirectory() as folder:
+                for which in ("first", "second"):
+                    found[name][which].append(start(Path(folder), arguments, port))
+    print(f"{'':20} {'first start':>12} {'second':>8} {'memory':>9} {'stop':>7}   medians of {rounds}")
+    for name, starts in found.items():
+        first, second = (statistics.median(each.seconds for each in starts[which]) for which in ("first", "second"))
+        memory = statistics.median(each.memory for each in starts["second"]) / MEBIBYTE
+        stopping = statistics.median(each.stopping for each in starts["second"])
+        print(f"{name:20} {first:10.2f} s {second:6.2f} s {memory:5.0f} MiB {stopping:5.2f} s")
+        print(json.dumps({"case": name, "first": first, "second": second, "mebibytes": memory}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
