@@ -131,6 +131,11 @@ class Command:
 
         eventually(healthy, address)
 
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end; the exit status."""
         self.process.send_signal(number)
