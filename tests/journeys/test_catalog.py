@@ -1,0 +1,94 @@
+"""The catalog system as `portico up` runs it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.cli.running import Addresses, up
+from tests.journeys.systems import settings_for
+
+from portico.kit.testing.commands import Command, eventually, fetch
+from portico.kit.testing.databases import Databases
+
+PARTS = ("gateway", "identity", "catalog")
+JANE = {"email": "jane@example.com", "password": "a long enough password"}
+LAMP = {"name": "A lamp", "price": 12.5, "category": "lamps", "sku": "LAMP-1"}
+
+
+@pytest.fixture
+def at() -> Addresses:
+    return Addresses.of(*PARTS)
+
+
+def told_administrator(system: Command) -> tuple[str, str] | None:
+    found = re.search(r"First administrator: (\S+)\s+password: (\S+)", system.err)
+    return None if found is None else (found[1], found[2])
+
+
+def sign_in(at: Addresses, email: str, password: str) -> dict[str, str]:
+    status, answer = fetch(at["gateway"] + "/login", method="POST", body={"email": email, "password": password})
+    assert status == 200, answer
+    return {"authorization": f"Bearer {answer['access_token']}"}
+
+
+def add_a_product(at: Addresses) -> None:
+    assert fetch(at["gateway"] + "/register", method="POST", body=JANE)[0] == 201
+    jane = sign_in(at, JANE["email"], JANE["password"])
+    status, lamp = fetch(at["gateway"] + "/products", method="POST", body=LAMP, headers=jane)
+    assert status == 201, lamp
+    for name in ("gateway", "catalog"):
+        assert fetch(f"{at[name]}/products/{lamp['product_id']}")[1]["sku"] == "LAMP-1"
+
+
+@pytest.mark.slow
+class TestCatalog:
+    @pytest.mark.parametrize("options", [[], ["--split"]], ids=["together", "split"])
+    @pytest.mark.parametrize("verification", ["ask", "keys"])
+    def test_a_user_registers_and_adds_a_product(
+        self, options: list[str], verification: str, tmp_path: Path, at: Addresses
+    ) -> None:
+        with up(tmp_path, "catalog", at, *options, variables={"TOKEN_VERIFICATION": verification}) as system:
+            system.wait_for(at["gateway"])
+
+            add_a_product(at)
+
+            assert system.stop() == 0
+
+    @pytest.mark.parametrize("options", [[], ["--split"]], ids=["together", "split"])
+    def test_the_first_administrators_password_is_told_once(
+        self, options: list[str], tmp_path: Path, at: Addresses
+    ) -> None:
+        with up(tmp_path, "catalog", at, *options) as system:
+            system.wait_for(at["gateway"])
+            email, password = eventually(lambda: told_administrator(system), "the administrator")
+            administrator = sign_in(at, email, password)
+            assert fetch(at["gateway"] + "/users", headers=administrator)[0] == 200
+            assert password not in system.out
+            system.stop()
+
+        again = tmp_path / "again"
+        again.mkdir()
+        with up(again, "catalog", at, *options, variables={"DATA_DIR": str(tmp_path / ".portico")}) as system:
+            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            assert told_administrator(system) is None
+
+    def test_several_workers_share_servers(
+        self, postgresql_databases: Databases, redis_url: str, tmp_path: Path
+    ) -> None:
+        at = Addresses.of(*PARTS)
+        variables = {**settings_for(postgresql_databases), "REDIS_URL": redis_url}
+
+        with up(tmp_path, "catalog", at, "--workers", "2", variables=variables) as system:
+            system.wait_for(at["gateway"])
+            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+
+            assert len(system.children) == 6
+            add_a_product(at)
+            assert system.stop() == 0
+
+    def test_a_well_known_secret_is_refused_where_others_can_reach_it(self, tmp_path: Path, at: Addresses) -> None:
+        variables = {"HOST": "0.0.0.0", "SECRET_KEY": "changeme"}  # noqa: S104 it does not come to that
+
+        with up(tmp_path, "catalog", at, variables=variables) as system:
+            assert system.process.wait(30) == 2
+            assert "SECRET_KEY is a value that everybody knows" in system.err

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+from tests.cli.systems import library
+
+from portico.kit.databases import DatabaseUnusable, open_database
+from portico.kit.settings import Settings
+from portico.kit.testing.databases import Databases
+
+
+async def trouble(**settings: object) -> DatabaseUnusable:
+    with pytest.raises(DatabaseUnusable) as caught:
+        async with open_database(library.placement("loans"), Settings.model_validate(settings)) as database:
+            await database.check()
+    return caught.value
+
+
+class TestOpenDatabase:
+    async def test_is_made_and_answers(self, databases: Databases) -> None:
+        settings = Settings(database_url=databases.per_service())
+
+        async with open_database(library.placement("loans"), settings) as database:
+            await database.check()
+
+    async def test_a_folder_that_cannot_be_written_is_named(self) -> None:
+        told = await trouble(data_dir=Path("/proc/nowhere"))
+
+        assert "/proc/nowhere/loans.db" in told.problem
+        assert "DATA_DIR" in told.advice
+
+    async def test_a_folder_that_is_a_file_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "data").write_text("")
+
+        assert "can't be opened" in (await trouble(data_dir=tmp_path / "data")).problem
+
+    async def test_a_server_that_does_not_answer_is_named(self, server_databases: Databases) -> None:
+        address = make_url(server_databases.fresh()).set(port=1, database="x_{service}")
+        text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
+
+        assert "127.0.0.1:1 can't be reached: nobody listens there" in (await trouble(database_url=text)).problem
+
+    async def test_an_account_that_is_not_let_in_is_named_without_its_password(
+        self, server_databases: Databases
+    ) -> None:
+        address = make_url(server_databases.fresh()).set(password="hunter2hunter2", database="x_{service}")
+        text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
+
+        told = await trouble(database_url=text)
+
+        assert "does not let" in told.problem
+        assert "hunter2" not in str(told)
