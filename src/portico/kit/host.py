@@ -41,6 +41,8 @@ from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
 
+_PATIENCE = 10.0  # seconds that cancelled work has to end
+
 Migrating = Literal["upgrade", "require"]
 VerifierOf = Callable[[Running], TokenVerifier]
 
@@ -224,7 +226,9 @@ class Host:
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
-        await asyncio.wait([task])
+        _, late = await asyncio.wait([task], timeout=_PATIENCE)
+        if late:
+            logger.error("background work does not end", work=task.get_name())
 
 
 def _report(task: asyncio.Task[None]) -> None:

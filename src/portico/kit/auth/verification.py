@@ -1,7 +1,6 @@
 """How a service knows its callers by itself: with identity's public keys, or by asking identity."""
 
 import asyncio
-import contextlib
 import contextvars
 import dataclasses
 import hashlib
@@ -13,6 +12,9 @@ from portico.kit.auth.recent import Recent
 from portico.kit.auth.revocations import RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
 from portico.kit.clock import Clock
+from portico.kit.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 MOST_TOKENS: Final = 10_000
 
@@ -173,10 +175,16 @@ class KeyVerifier:
             await asyncio.sleep(self._refresh_every if fresh else self.RETRY_AFTER)
 
     async def _keep_revocations(self) -> None:
+        heard = True
         while True:
-            # While identity is down its feed keeps what is revoked, and the cursor stays where it is.
-            with contextlib.suppress(VerificationUnavailable):
+            try:
                 await self.poll_revocations()
+                heard = True
+            except VerificationUnavailable:
+                # While identity is down its feed keeps what is revoked, and the cursor stays where it is.
+                if heard:
+                    log.warning("revocations_unheard", hint="sessions that end now are refused once identity is back")
+                heard = False
             await asyncio.sleep(self._poll_every)
 
 

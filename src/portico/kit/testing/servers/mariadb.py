@@ -25,6 +25,7 @@ class MariaDBServer(Server):
             self._install,
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self._data.parent}",  # two that install at once would meet in the machine's own
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--innodb-log-file-size=8M",
