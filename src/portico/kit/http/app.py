@@ -59,7 +59,7 @@ def build_app(running: "Running") -> ASGIApp:
         return refusals.answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
-    return Frame(_with_cors(app, running), running)
+    return Frame(app, _with_cors(app, running), running)
 
 
 def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute:

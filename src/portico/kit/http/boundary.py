@@ -10,6 +10,7 @@ import itertools
 import random
 import re
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork
@@ -50,6 +52,7 @@ _NOT_MODIFIED = 304
 _CALLER_LEFT = 499  # nobody reads it but the log and the metrics
 _MOST_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
+_EXIT_STACKS = ("fastapi_middleware_astack", "fastapi_inner_astack", "fastapi_function_astack")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -62,6 +65,7 @@ class BoundaryRoute(APIRoute):
         self._running = running
         self._kept = declared.kept
         self._refusals = Refusals(running.name, running.case)
+        self._limit = declared.body_limit or running.settings.body_limit
         self._seconds = declared.timeout or running.settings.request_timeout
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
         self._queries = Queries(self.dependant, running.case)
@@ -72,22 +76,31 @@ class BoundaryRoute(APIRoute):
         return type(getattr(self.body_field, "field_info", None)).__name__ in {"Form", "File"}
 
     def get_route_handler(self) -> Handler:
-        handlers = SparseHandlers(self.dependant, self._handler_of)
-        limit = self._declared.body_limit or self._running.settings.body_limit
+        self._handlers = SparseHandlers(self.dependant, self._handler_of)
+        return super().get_route_handler()  # for the framework, which asks; `handle` goes by the others
 
-        async def answer(request: Request) -> Response:
-            scope = request.scope
-            bounded = BoundedRequest(scope, request.receive, request._send, limit=limit)  # noqa: SLF001  no public way
-            scope["portico.deadline"] = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
-            within = asyncio.timeout_at(scope["portico.deadline"])
-            try:
-                async with within:
-                    return await self._answer(bounded, handlers.for_request(bounded), within)
-            except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
-                unforeseen = within.expired() and not isinstance(error, Problem)
-                return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; without FastAPI's own three exit stacks and two catchers of exceptions (13 µs)."""
+        if scope["method"] != self._declared.method:
+            await super().handle(scope, receive, send)
+            return
+        request = BoundedRequest(scope, receive, send, limit=self._limit)
+        async with AsyncExitStack() as stack:
+            for name in _EXIT_STACKS:
+                scope[name] = stack
+            response = await self._told(request)
+            await response(scope, receive, send)
 
-        return answer
+    async def _told(self, request: BoundedRequest) -> Response:
+        scope = request.scope
+        scope["portico.deadline"] = deadline = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
+        within = asyncio.timeout_at(deadline)
+        try:
+            async with within:
+                return await self._answer(request, self._handlers.for_request(request), within)
+        except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
+            unforeseen = within.expired() and not isinstance(error, Problem)
+            return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
 
     def _handler_of(self, dependant: Dependant) -> Handler:
         whole, self.dependant = self.dependant, dependant

@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import ASGIApp
 
 from portico.kit.auth.access import Access
 from portico.kit.http.conditional import conditions
@@ -61,6 +63,10 @@ class Documented(FastAPI):
         super().__init__(**options)
         self._case = case
         self._shapes: set[type[Schema]] = {ProblemRead, InvalidRead}
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The router alone: the frame catches what is raised, and the routes bring their own exit stacks."""
+        return ExceptionMiddleware(self.router, handlers=self.exception_handlers)
 
     def remember(self, route: Route) -> None:
         """Have the shapes of what this route may refuse with in the document."""

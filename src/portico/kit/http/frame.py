@@ -6,8 +6,8 @@ Request id, trace, deadline, who calls, safe headers, the access log and the met
 
 import asyncio
 import math
+import random
 import re
-import secrets
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ DEADLINE_HEADER = b"x-request-deadline-ms"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _DIGITS = 12
 _CALLER_LEFT = 499
+_VARY = (b"vary", b"Origin")
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -39,8 +40,9 @@ _SAFE = [
 class Frame:
     """What happens around every request of a service."""
 
-    def __init__(self, app: ASGIApp, running: "Running") -> None:
+    def __init__(self, app: ASGIApp, cors: ASGIApp, running: "Running") -> None:
         self._app = app
+        self._cors = cors
         self._running = running
         self._requests = running.metrics.requests
 
@@ -53,10 +55,8 @@ class Frame:
             await self._app(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            scope = {
-                **scope,
-                "method": "GET",
-            }  # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
+            # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
+            scope = {**scope, "method": "GET"}
         span = self._running.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
         request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context.trace_id))
         scope["portico.span"] = span
@@ -74,7 +74,8 @@ class Frame:
             if b"%00" in scope.get("raw_path", b"") or "\0" in scope["path"]:
                 await self._refuse(scope, answer, BadRequest(reason="the path must not hold the character U+0000"))
             else:
-                await self._app(scope, _Receiving(receive, answer, self._running.stopping), answer.send)
+                app = self._cors if scope["portico.from_page"] else self._app
+                await app(scope, _Receiving(receive, answer, self._running.stopping), answer.send)
                 if self._running.stopping.is_set():
                     await answer.end_stream()
         except Exception:
@@ -85,19 +86,22 @@ class Frame:
 
     def _prepare(self, scope: Scope) -> tuple[bool, str | None]:
         """Put into the scope what the rest will ask for; whether a token came, and the caller's trace."""
-        request_id = authorization = deadline = traceparent = None
+        request_id = authorization = deadline = traceparent = origin = None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
                 authorization = value
+            elif name == b"origin":
+                origin = value
             elif name == b"traceparent":
                 traceparent = value.decode("latin-1")
             elif name == DEADLINE_HEADER:
                 deadline = value
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
-            request_id = secrets.token_hex(8).encode()
+            request_id = b"%016x" % random.getrandbits(64)  # to be found in the logs, not to be secret
         scope["portico.request_id"] = request_id.decode()
+        scope["portico.from_page"] = origin is not None
         scope["portico.running"] = self._running
         scope["portico.authentication"] = Authentication(self._running.verifier, authorization)
         scope["portico.began"] = asyncio.get_running_loop().time()
@@ -181,6 +185,8 @@ class _Answer:
 
     def __init__(self, scope: Scope, send: Send, *, private: bool) -> None:
         self._headers = [(b"x-request-id", scope["portico.request_id"].encode()), *_SAFE]
+        if not scope["portico.from_page"]:
+            self._headers.append(_VARY)  # a page's own request gets it, and all else, from the CORS middleware
         self._private = private
         self._send = send
         self._unfinished = False
