@@ -1,0 +1,59 @@
+from typing import Any
+
+from portico.kit.testing.running import RunningService
+
+
+async def document(loans: RunningService) -> Any:
+    answer = await loans.anonymous.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+class TestDocument:
+    async def test_spells_as_the_system_does(self, embedded_loans: RunningService, camel_loans: RunningService) -> None:
+        snake, camel = await document(embedded_loans), await document(camel_loans)
+
+        assert set(snake["components"]["schemas"]["BookRead"]["properties"]) == {"book_id", "title", "lent_until"}
+        assert set(camel["components"]["schemas"]["BookRead"]["properties"]) == {"bookId", "title", "lentUntil"}
+        assert "request_id" in snake["components"]["schemas"]["ProblemRead"]["properties"]
+        assert "requestId" in camel["components"]["schemas"]["ProblemRead"]["properties"]
+        assert "/api/books/{book_id}" in camel["paths"]
+
+    async def test_says_who_may_call(self, embedded_loans: RunningService) -> None:
+        paths = (await document(embedded_loans))["paths"]
+
+        assert paths["/books"]["post"]["security"] == [{"bearer": []}]
+        assert paths["/books/greeting"]["get"]["security"] == [{"bearer": []}, {}]
+        assert "security" not in paths["/books"]["get"]
+
+    async def test_names_refusals_with_their_shape(self, embedded_loans: RunningService) -> None:
+        responses = (await document(embedded_loans))["paths"]["/loans"]["post"]["responses"]
+
+        assert "book_already_lent" in responses["409"]["description"]
+        assert set(responses["409"]["content"]) == {"application/problem+json"}
+        assert {"400", "401", "403", "404", "413", "415", "422", "500", "503", "504"} <= set(responses)
+        assert "Retry-After" in responses["503"]["headers"]
+        assert "WWW-Authenticate" in responses["401"]["headers"]
+
+    async def test_names_conditions(self, embedded_loans: RunningService) -> None:
+        path = (await document(embedded_loans))["paths"]["/books/{book_id}"]
+
+        assert [each["name"] for each in path["get"]["parameters"]] == ["book_id", "If-None-Match"]
+        assert [each["name"] for each in path["put"]["parameters"]] == ["book_id", "If-Match"]
+        assert "304" in path["get"]["responses"]
+        assert "412" in path["put"]["responses"]
+        assert "ETag" in path["get"]["responses"]["200"]["headers"]
+
+    async def test_names_pages_and_keys(self, embedded_loans: RunningService) -> None:
+        path = (await document(embedded_loans))["paths"]["/books"]
+
+        assert {"X-Total-Count", "Link", "X-Request-ID"} == set(path["get"]["responses"]["200"]["headers"])
+        assert [each["name"] for each in path["post"]["parameters"]] == ["Idempotency-Key"]
+
+    async def test_heads_each_operation_with_a_sentence(self, embedded_loans: RunningService) -> None:
+        paths = (await document(embedded_loans))["paths"]
+
+        assert paths["/loans"]["post"]["summary"] == "Lend a book to the caller for a fortnight"
+
+    async def test_leaves_out_what_is_for_machines(self, embedded_loans: RunningService) -> None:
+        assert "/metrics" not in (await document(embedded_loans))["paths"]

@@ -1,0 +1,184 @@
+from typing import Any
+
+import pytest
+from tests.examples.loans.models import Book
+from tests.kit.http.wire import send
+
+from portico.kit.http.schema import Schema
+from portico.kit.testing.running import Answer, RunningService
+
+
+async def add(loans: RunningService, content: bytes) -> Answer:
+    return await loans.as_user("books:write").post(
+        "/books", content=content, headers={"content-type": "application/json"}
+    )
+
+
+class TestStrictBodies:
+    @pytest.mark.parametrize(
+        ("content", "location", "kind"),
+        [
+            (b'{"title": "Dune", "author": "?"}', ["body", "author"], "extra_forbidden"),
+            (b"{}", ["body", "title"], "missing"),
+            (b'{"title": 5}', ["body", "title"], "string_type"),
+            (b'{"title": true}', ["body", "title"], "string_type"),
+            (b'{"title": null}', ["body", "title"], "string_type"),
+            (b'{"title": ["Dune"]}', ["body", "title"], "string_type"),
+            (b'{"title": "  "}', ["body", "title"], "string_too_short"),
+            (b'{"title": "Dune", "shelf_marks": []}', ["body", "shelf_marks"], "dict_type"),
+        ],
+    )
+    async def test_say_where_and_what(
+        self, content: bytes, location: list[str], kind: str, embedded_loans: RunningService
+    ) -> None:
+        answer = await add(embedded_loans, content)
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+        assert [(error["location"], error["type"]) for error in answer.json()["errors"]] == [(location, kind)]
+
+    @pytest.mark.parametrize("content", [b"[]", b'"Dune"', b"5", b"null", b"", b"true"])
+    async def test_are_objects(self, content: bytes, embedded_loans: RunningService) -> None:
+        assert (await add(embedded_loans, content)).status_code == 422
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"{",
+            b'{"title": NaN}',
+            b'{"title": Infinity}',
+            b'{"title": 1e400}',
+            b'{"title": "\\ud800"}',
+            b'{"title": "\xff"}',
+            b'{"title": "a\\u0000b"}',
+            b'{"shelf_marks": {"a": ["\\u0000"]}, "title": "Dune"}',
+            b'{"shelf_marks": {"\\u0000": 1}, "title": "Dune"}',
+            b'\xef\xbb\xbf{"title": "Dune"}',
+            b'{"title": "Dune"} {}',
+            b"[" * 100_000,
+            b'{"shelf_marks":' * 5_000 + b"{}" + b"}" * 5_000,
+        ],
+    )
+    async def test_are_json_that_everybody_reads(self, content: bytes, loans: RunningService) -> None:
+        answer = await add(loans, content)
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+    @pytest.mark.parametrize("title", ["Ü", "🐉" * 255, "\\", "'; DROP TABLE books; --", "\u202e", "a\u0301", "1e9"])
+    async def test_keep_text_as_it_came(self, title: str, loans: RunningService) -> None:
+        answer = await loans.as_user("books:write").post("/books", json={"title": title})
+
+        assert answer.json()["title"] == title
+        assert (await loans.anonymous.get(f"/books/{answer.json()['book_id']}")).json()["title"] == title
+
+    async def test_never_say_what_was_sent(self, embedded_loans: RunningService) -> None:
+        answer = await add(embedded_loans, b'{"title": {"password": "hunter2"}}')
+
+        assert b"hunter2" not in answer.content
+
+    async def test_name_at_most_a_hundred_faults(self, embedded_loans: RunningService) -> None:
+        members = ",".join(f'"m{number}": 1' for number in range(5000))
+
+        answer = await add(embedded_loans, b'{"title": "Dune", ' + members.encode() + b"}")
+
+        assert len(answer.json()["errors"]) == 100
+
+
+class TestQueries:
+    @pytest.mark.parametrize(
+        ("query", "kind"),
+        [
+            ("titel=Dune", "extra_forbidden"),
+            ("limit=1&limit=2", "repeated"),
+            ("sort_by=size", "literal_error"),
+            ("sort_by=", "literal_error"),
+        ],
+    )
+    async def test_are_known_and_come_once(self, query: str, kind: str, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get(f"/books?{query}")
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["type"] == kind
+        assert answer.json()["errors"][0]["location"] == ["query", query.partition("=")[0]]
+
+    async def test_hold_no_nul(self, embedded_loans: RunningService) -> None:
+        assert (await embedded_loans.anonymous.get("/books?cursor=a%00b")).status_code == 400
+
+    async def test_in_any_encoding_do_no_harm(self, embedded_loans: RunningService) -> None:
+        answer = await send(embedded_loans, "GET", "/books", query="cursor=%ff%fe&%ff=1")
+
+        assert answer.status_code == 422
+
+    async def test_of_a_path_hold_no_nul(self, embedded_loans: RunningService) -> None:
+        assert (await embedded_loans.anonymous.get("/books/%00")).status_code == 400
+
+    async def test_ids_of_another_kind_are_no_ids(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get("/books/loan_00000000000000000000000000")
+
+        assert answer.json()["errors"][0]["location"] == ["path", "book_id"]
+
+
+class TestSpelling:
+    async def test_goes_out_as_the_system_spells(self, camel_loans: RunningService) -> None:
+        book = await camel_loans.given(Book(title="Dune"))
+
+        assert (await camel_loans.anonymous.get(f"/api/books/{book.book_id}")).json() == {
+            "bookId": book.book_id,
+            "title": "Dune",
+            "lentUntil": None,
+        }
+
+    @pytest.mark.parametrize("name", ["shelf_marks", "shelfMarks"])
+    async def test_comes_in_both_ways(
+        self, name: str, camel_loans: RunningService, embedded_loans: RunningService
+    ) -> None:
+        marks = {"free_form": 1, "freeForm": 2}
+        camel = {"title": "Dune", name: marks}
+        snake = {"title": "Solaris", name: marks}
+
+        assert (await camel_loans.as_user("books:write").post("/api/books", json=camel)).status_code == 201
+        assert (await embedded_loans.as_user("books:write").post("/books", json=snake)).status_code == 201
+
+    @pytest.mark.parametrize("name", ["page_size", "pageSize"])
+    async def test_of_queries_comes_in_both_ways(self, name: str, camel_loans: RunningService) -> None:
+        assert (await camel_loans.anonymous.get(f"/api/books/greeting?{name}=7")).json()["page_size"] == 7
+
+    async def test_twice_in_two_spellings_is_twice(self, camel_loans: RunningService) -> None:
+        answer = await camel_loans.anonymous.get("/api/books/greeting?page_size=7&pageSize=8")
+
+        assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "repeated")
+
+    @pytest.mark.parametrize("name", ["shelf_marks", "shelfMarks"])
+    async def test_of_a_fault_is_the_callers(self, name: str, camel_loans: RunningService) -> None:
+        answer = await camel_loans.as_user("books:write").post("/api/books", json={"title": "Dune", name: 5})
+
+        assert answer.json()["errors"][0]["location"] == ["body", name]
+
+    async def test_of_what_is_missing_is_the_systems(
+        self, camel_loans: RunningService, embedded_loans: RunningService
+    ) -> None:
+        camel = await camel_loans.as_user().post("/api/loans", json={})
+        snake = await embedded_loans.as_user().post("/loans", json={})
+
+        assert camel.json()["errors"][0]["location"] == ["body", "bookId"]
+        assert snake.json()["errors"][0]["location"] == ["body", "book_id"]
+
+    async def test_of_problems_is_the_systems(self, camel_loans: RunningService) -> None:
+        answer = await camel_loans.anonymous.get("/api/books/book_00000000000000000000000000")
+
+        assert answer.json() == {
+            "type": "urn:portico:problem:book_not_found",
+            "title": "Book not found",
+            "status": 404,
+            "detail": "There is no book book_00000000000000000000000000.",
+            "instance": "/api/books/book_00000000000000000000000000",
+            "code": "book_not_found",
+            "requestId": answer.headers["x-request-id"],
+            "bookId": "book_00000000000000000000000000",
+        }
+
+    def test_a_model_speaks_snake_case_within(self) -> None:
+        class Shelf(Schema):
+            book_count: int
+
+        made: Any = Shelf.model_validate({"bookCount": 3})
+        assert made.model_dump() == {"book_count": 3}
