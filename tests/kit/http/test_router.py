@@ -1,0 +1,57 @@
+from typing import Annotated
+
+from tests.examples.loans import service
+
+from portico.kit.auth.access import Access, AnyCaller, SignedIn, permitted
+from portico.kit.auth.principal import Principal
+from portico.kit.http.router import Router, access_of_endpoint, declared_routes
+
+
+class TestDeclaredRoutes:
+    def test_say_what_the_gateway_may_know(self) -> None:
+        routes = {(route.method, route.path): route for route in declared_routes(service.routers, "/api")}
+
+        assert routes["POST", "/api/loans"].access == Access("signed_in")
+        assert routes["DELETE", "/api/loans/{loan_id}"].access == Access("service")
+        assert routes["POST", "/api/books"].access == Access("permission", "books:write")
+        assert routes["GET", "/api/books/greeting"].access == Access("optional")
+        assert routes["GET", "/api/books"].access == Access("public")
+        assert [key for key, route in routes.items() if route.safe] == [key for key in routes if key[0] == "GET"]
+
+    def test_keep_the_prefix_away_where_they_are_told_to(self) -> None:
+        router = Router(prefix="/.well-known", prefixed=False)
+
+        @router.get("/keys", rate="sign_in", timeout=2.0, body_limit=10)
+        async def keys() -> None: ...
+
+        [route] = declared_routes([router], "/api")
+
+        assert (route.path, route.rate, route.timeout, route.body_limit) == ("/.well-known/keys", "sign_in", 2.0, 10)
+
+
+class TestAccessOfEndpoint:
+    def test_is_the_strictest_that_is_asked_for(self) -> None:
+        async def ask(
+            any_caller: AnyCaller, user: SignedIn, writer: Annotated[Principal, permitted("a:b")]
+        ) -> None: ...
+
+        assert access_of_endpoint(ask) == Access("permission", "a:b")
+
+    def test_is_public_where_nobody_is_asked_for(self) -> None:
+        async def ask(number: int) -> None: ...
+
+        assert access_of_endpoint(ask) == Access("public")
+
+
+class TestRouteThatKeepsAnswers:
+    def test_is_a_post_that_neither_streams_nor_hands_out_secrets(self) -> None:
+        router = Router()
+
+        async def act() -> None: ...
+
+        router.post("/a")(act)
+        router.post("/b", stores_answer=False)(act)
+        router.post("/c", streams=True)(act)
+        router.put("/d")(act)
+
+        assert [route.path for route in router.routes if route.keeps_answers] == ["/a"]

@@ -1,0 +1,58 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.examples.loans import service
+
+from portico.kit.running import NotDeclared, Running
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
+
+
+class First: ...
+
+
+class Second: ...
+
+
+def told(
+    kind: type[Any], events: list[str], *, failing: bool = False
+) -> Callable[[Running], AbstractAsyncContextManager[Any]]:
+    @asynccontextmanager
+    async def resource(_running: Running) -> AsyncIterator[Any]:
+        if failing:
+            raise OSError("it does not open")
+        events.append(f"open {kind.__name__}")
+        yield kind()
+        events.append(f"close {kind.__name__}")
+
+    return resource
+
+
+class TestHost:
+    async def test_opens_in_order_and_closes_in_reverse(self, sqlite_databases: Databases) -> None:
+        events: list[str] = []
+        whole = replace(service, resources={First: told(First, events), Second: told(Second, events)})
+
+        async with running(whole, sqlite_databases) as loans:
+            assert isinstance(loans.running.provides(First), First)
+            assert events == ["open First", "open Second"]
+
+        assert events[2:] == ["close Second", "close First"]
+
+    async def test_closes_what_was_open_when_the_next_one_fails(self, sqlite_databases: Databases) -> None:
+        events: list[str] = []
+        whole = replace(service, resources={First: told(First, events), Second: told(Second, events, failing=True)})
+
+        with pytest.raises(OSError, match="does not open"):
+            async with running(whole, sqlite_databases):
+                pass
+
+        assert events == ["open First", "close First"]
+
+    async def test_gives_nothing_that_was_not_declared(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases) as loans:
+            with pytest.raises(NotDeclared, match="First"):
+                loans.running.provides(First)

@@ -1,0 +1,57 @@
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from portico.kit.jobs import Job, JobRunner
+from portico.kit.running import Running
+from portico.kit.testing.running import RunningService
+
+
+class Tally:
+    """A job that counts how often it ran, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.failing = False
+
+    def job(self, minutes: int = 5) -> Job:
+        async def tally(_running: Running) -> None:
+            self.runs += 1
+            if self.failing:
+                raise RuntimeError("no")
+
+        return Job(tally, timedelta(minutes=minutes))
+
+
+class TestJobRunner:
+    async def test_runs_a_job_once_an_interval(self, loans: RunningService) -> None:
+        tally, runner = Tally(), JobRunner(loans.running)
+        job = tally.job(minutes=5)
+
+        ran = []
+        for seconds in (0, 299, 1, 1, 300):
+            loans.clock.advance(seconds)
+            ran.append(await runner.run_due(job))
+
+        assert ran == [True, False, True, False, True]
+        assert tally.runs == 3
+
+    async def test_two_processes_run_it_once_between_them(self, loans: RunningService) -> None:
+        tally, runners = Tally(), [JobRunner(loans.running) for _ in range(8)]
+        job = tally.job()
+
+        ran = await asyncio.gather(*(runner.run_due(job) for runner in runners))
+
+        assert sum(ran) == tally.runs == 1
+
+    async def test_one_that_fails_has_its_next_turn_all_the_same(self, loans: RunningService) -> None:
+        tally, runner = Tally(), JobRunner(loans.running)
+        tally.failing = True
+        job = tally.job(minutes=5)
+        with pytest.raises(RuntimeError):
+            await runner.run_due(job)
+        tally.failing = False
+        loans.clock.advance(300)
+
+        assert await runner.run_due(job)

@@ -1,0 +1,47 @@
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from portico.kit.serving import AddressRefused, Face, PortTaken, Servers, bind
+
+HOST = "127.0.0.1"
+
+
+class TestBind:
+    def test_says_that_a_port_is_taken(self) -> None:
+        with bind(HOST, 0) as first, pytest.raises(PortTaken, match=str(first.getsockname()[1])):
+            bind(HOST, first.getsockname()[1])
+
+    def test_says_that_there_is_no_such_address(self) -> None:
+        with pytest.raises(AddressRefused, match=r"192\.0\.2\.1"):
+            bind("192.0.2.1", 0)
+
+
+class TestServers:
+    async def test_finish_what_is_in_flight_before_they_stop(self) -> None:
+        reached, go_on = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            reached.set()
+            await go_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+            await send({"type": "http.response.body", "body": b"done"})
+
+        face = Face("slow", app, bind(HOST, 0))
+        port = face.port
+        async with aiohttp.ClientSession() as session:
+            async with Servers([face], grace=10):
+                asking = asyncio.create_task(_read(session, port))
+                await reached.wait()
+                asyncio.get_running_loop().call_later(0.05, go_on.set)  # while the servers are already stopping
+
+            assert await asking == b"done"
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await _read(session, port)
+
+
+async def _read(session: aiohttp.ClientSession, port: int) -> bytes:
+    async with session.get(f"http://{HOST}:{port}/") as answer:
+        return await answer.read()
