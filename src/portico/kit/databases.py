@@ -15,7 +15,7 @@ from portico.kit.settings import DatabaseAddress, Settings, database_for, replic
 from portico.kit.system import Placement
 
 _SIGN_IN_REFUSED = {"28P01", "28000"}  # PostgreSQL: invalid_password, invalid_authorization_specification
-_MYSQL_SIGN_IN_REFUSED = {1044, 1045, 1698}  # ER_DBACCESS_DENIED_ERROR, ER_ACCESS_DENIED_ERROR, …_NO_PASSWORD_ERROR
+_MYSQL_SIGN_IN_REFUSED = {1045, 1698}  # ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR
 _DAMAGED = ("not a database", "malformed")
 _SHUT = ("unable to open", "readonly", "disk I/O")
 

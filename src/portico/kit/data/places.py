@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 _NO_CATALOG = "3D000"  # PostgreSQL: invalid_catalog_name
-_NO_DATABASE = 1049  # MySQL: ER_BAD_DB_ERROR
+# MySQL: ER_BAD_DB_ERROR; ER_DBACCESS_DENIED_ERROR, by which it tells an account nothing of what it may not see.
+_NO_DATABASE = {1049, 1044}
 
 
 class PlaceMissing(RuntimeError):
@@ -75,24 +76,22 @@ async def place_exists(address: URL) -> bool:
 
 
 async def _make_database(address: URL) -> None:
-    name = address.database or ""
+    name, user = address.database or "", address.username or "the_account"
     if address.get_backend_name() == "postgresql":
-        elsewhere, statements = address.set(database="postgres"), [f'CREATE DATABASE "{name}"']
+        elsewhere, statement = address.set(database="postgres"), f'CREATE DATABASE "{name}"'
+        by_hand = [f'CREATE DATABASE "{name}" OWNER "{user}";']
     else:
-        elsewhere = address.set(database="")
-        statements = [f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"]
+        elsewhere, statement = address.set(database=""), f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"
+        by_hand = [
+            f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4;",
+            f"GRANT ALL ON `{name}`.* TO '{user}'@'%';",
+        ]
     try:
-        await _run(elsewhere, *statements)
+        await _run(elsewhere, statement)
     except DBAPIError as error:
         if await place_exists(address):
             return  # another process was quicker
-        user = address.username or "the_account"
-        grants = (
-            f'GRANT ALL ON DATABASE "{name}" TO "{user}";'
-            if address.get_backend_name() == "postgresql"
-            else f"GRANT ALL ON `{name}`.* TO '{user}'@'%';"
-        )
-        raise PlaceMissing(f"database {name}", [f"{statements[0]};", grants]) from error
+        raise PlaceMissing(f"database {name}", by_hand) from error
 
 
 async def _make_schema(address: URL, schema: str) -> None:
@@ -133,4 +132,4 @@ def _patience(address: URL) -> dict[str, int]:
 
 def _names_no_database(error: DBAPIError) -> bool:
     arguments = getattr(error.orig, "args", ())
-    return getattr(error.orig, "sqlstate", None) == _NO_CATALOG or arguments[:1] == (_NO_DATABASE,)
+    return getattr(error.orig, "sqlstate", None) == _NO_CATALOG or not _NO_DATABASE.isdisjoint(arguments[:1])
