@@ -83,6 +83,16 @@ class TestUp:
 
             assert library.stop(signal.SIGINT) == 130
 
+    def test_what_never_finishes_is_given_up_after_the_grace_period(self, tmp_path: Path, at: Addresses) -> None:
+        patience = {"GRACE_PERIOD": "1"}
+        with ThreadPoolExecutor() as threads, up(tmp_path, LIBRARY, at, variables=patience) as library:
+            library.wait_for(at["gateway"])
+            for name in ("gateway", "patience"):
+                threads.submit(fetch, at[name] + "/patience/never")
+            eventually(lambda: library.out.count("never began") == 2, "the requests")
+
+            assert library.stop() == 0
+
     def test_a_port_that_is_taken_is_named_with_who_has_it(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             library.wait_for(at["gateway"])
@@ -137,6 +147,13 @@ class TestSplit:
             assert fetch(at["loans"] + "/books") == (200, [])  # it waited for the next one to accept it
             assert _serving(library, "loans").pid != killed.pid
             assert library.stop() == 0
+
+    def test_event_streams_end_and_hold_nothing_up(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--split") as library:
+            library.wait_for(at["gateway"])
+            with open_stream(at["gateway"]) as stream:
+                assert library.stop() == 0
+                assert stream.read() == b"\n"
 
     def test_the_children_end_with_their_parent(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:

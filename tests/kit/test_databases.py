@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import make_url
 from tests.cli.systems import library
 
-from portico.kit.databases import DatabaseUnusable, open_database
-from portico.kit.settings import Settings
+from portico.kit.databases import DatabaseUnusable, explaining, open_database
+from portico.kit.settings import DatabaseAddress, Settings, database_for
 from portico.kit.testing.databases import Databases
 
 
@@ -50,3 +50,22 @@ class TestOpenDatabase:
 
         assert "does not let" in told.problem
         assert "hunter2" not in str(told)
+
+
+class TestExplaining:
+    def test_a_driver_that_is_not_installed_is_named_with_its_extra(self) -> None:
+        place = database_for(Settings(database_url="mysql://root@127.0.0.1/{service}_db"), "loans")
+
+        with pytest.raises(DatabaseUnusable, match=r"asyncmy is not installed.*pip install 'portico\[mysql\]'"):
+            _import_missing(place)
+
+    def test_what_nobody_knows_the_meaning_of_is_left_as_it_is(self) -> None:
+        place = database_for(Settings(), "loans")
+
+        with pytest.raises(ZeroDivisionError), explaining("loans", place):
+            raise ZeroDivisionError
+
+
+def _import_missing(place: DatabaseAddress) -> None:
+    with explaining("loans", place):
+        raise ModuleNotFoundError("No module named 'asyncmy'", name="asyncmy")

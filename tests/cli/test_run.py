@@ -1,0 +1,70 @@
+import signal
+from pathlib import Path
+
+import pytest
+from tests.cli.running import LIBRARY, Addresses
+
+from portico.kit.testing.commands import Command, fetch, run_portico
+
+
+@pytest.fixture
+def at() -> Addresses:
+    return Addresses.of("gateway", "loans", "patience")
+
+
+def run(folder: Path, part: str, at: Addresses) -> Command:
+    home = folder / part
+    home.mkdir()
+    others = {f"{name.upper()}_SERVICE_URL": at[name] for name in ("loans", "patience")}
+    return Command(home, "run", part, "--system", LIBRARY, "--port", str(at.ports[part]), variables=others)
+
+
+class TestRun:
+    def test_one_service_serves_alone(self, tmp_path: Path, at: Addresses) -> None:
+        with run(tmp_path, "loans", at) as loans:
+            loans.wait_for(at["loans"])
+
+            assert fetch(at["loans"] + "/books") == (200, [])
+            assert at["loans"] in loans.err
+            assert loans.stop(signal.SIGINT) == 0
+
+    def test_the_gateway_is_a_part_like_the_others(self, tmp_path: Path, at: Addresses) -> None:
+        with (
+            run(tmp_path, "loans", at) as loans,
+            run(tmp_path, "patience", at) as patience,
+            run(tmp_path, "gateway", at) as gateway,
+        ):
+            for name, part in (("loans", loans), ("patience", patience), ("gateway", gateway)):
+                part.wait_for(at[name])
+
+            assert fetch(at["gateway"] + "/books") == (200, [])
+            assert gateway.stop() == 0
+
+    def test_an_unknown_service_is_refused_with_the_ones_there_are(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "run", "loan", "--system", LIBRARY)
+
+        assert refused.returncode == 2
+        assert "Did you mean loans? It has loans, patience." in refused.stderr
+
+    def test_an_address_that_is_not_this_machines_is_refused(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "run", "loans", "--system", LIBRARY, "--host", "203.0.113.7")
+
+        assert refused.returncode == 2
+        assert "203.0.113.7" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+    def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "run", "loans", "--system", LIBRARY, variables={"DATA_DIR": "/proc/nowhere"})
+
+        assert refused.returncode == 2
+        assert "/proc/nowhere" in refused.stderr
+        assert "DATA_DIR" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+    def test_mysql_without_a_database_for_each_is_refused_with_the_fix(self, tmp_path: Path) -> None:
+        variables = {"DATABASE_URL": "mysql://portico:a-good-one@127.0.0.1/all"}
+
+        refused = run_portico(tmp_path, "migrate", "status", "--system", LIBRARY, variables=variables)
+
+        assert refused.returncode == 2
+        assert "/{service}_db" in refused.stderr

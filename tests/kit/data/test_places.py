@@ -1,0 +1,58 @@
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from portico.cli.mending import mendable
+from portico.kit.data.places import PlaceMissing, ensure_place, place_exists
+from portico.kit.settings import Settings, database_for
+from portico.kit.testing.databases import Databases
+
+
+def address_of(databases: Databases, name: str) -> URL:
+    return database_for(Settings(database_url=databases.per_service()), name).url
+
+
+async def run(address: URL, *statements: str) -> None:
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+@pytest.fixture
+async def limited(server_databases: Databases) -> AsyncIterator[URL]:
+    """Where an account that may make no database would have one."""
+    administrator = make_url(server_databases.fresh("elsewhere"))
+    administrator = administrator.set(drivername=address_of(server_databases, "x").drivername)
+    name = f"limited_{uuid4().hex[:8]}"
+    if server_databases.dialect == "postgresql":
+        await run(administrator, f"CREATE ROLE {name} LOGIN PASSWORD 'as good as any'")
+    else:
+        await run(administrator, f"CREATE USER {name} IDENTIFIED BY 'as good as any'")
+    yield address_of(server_databases, "shop").set(username=name, password="as good as any")
+    await run(administrator, f"DROP {'ROLE' if server_databases.dialect == 'postgresql' else 'USER'} {name}")
+
+
+class TestEnsurePlace:
+    async def test_makes_a_database_once(self, databases: Databases) -> None:
+        address = address_of(databases, "shop")
+        assert not await place_exists(address)
+
+        await ensure_place(address, None)
+        await ensure_place(address, None)
+
+        assert await place_exists(address)
+
+    async def test_an_account_that_may_not_is_given_the_statements(self, limited: URL) -> None:
+        with pytest.raises(PlaceMissing) as caught:
+            await ensure_place(limited, None)
+
+        told = mendable(caught.value)
+        assert told is not None
+        assert "CREATE DATABASE " in (told[1] or "")
+        assert str(limited.username) in (told[1] or "")
+        assert "as good as any" not in str(told)
