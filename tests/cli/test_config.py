@@ -45,3 +45,8 @@ class TestConfig:
         rows = orjson.loads(run.invoke(app, ["config", "--json", "--changed"]).output)
 
         assert [row["name"] for row in rows] == ["DATABASE_URL", "SECRET_KEY"]
+
+    def test_what_the_services_may_be_told_is_there_too(self, run: CliRunner) -> None:
+        rows = {row["name"] for row in orjson.loads(run.invoke(app, ["config", "--json"]).output)}
+
+        assert "ADMIN_EMAIL" in rows
