@@ -32,6 +32,8 @@ class TestTheClientsAddress:
             ("127.0.0.1", "1.2.3.4, 198.51.100.7", "198.51.100.7"),
             ("127.0.0.1", "198.51.100.7, 127.0.0.1", "198.51.100.7"),
             ("127.0.0.1", "nonsense", "127.0.0.1"),
+            ("127.0.0.1", "fe80::1%" + "z" * 300, "127.0.0.1"),
+            ("::ffff:127.0.0.1", "198.51.100.7", "198.51.100.7"),
             (None, "198.51.100.7", "198.51.100.7"),
         ],
     )
@@ -43,6 +45,12 @@ class TestTheClientsAddress:
     def test_counts_by_network_where_a_client_has_one_to_itself(self) -> None:
         assert Device("2001:db8::1", "").counted == Device("2001:db8::ffff", "").counted == "2001:0db8:0000:0000::/64"
         assert Device("203.0.113.1", "").counted == "203.0.113.1"
+
+    def test_an_ipv4_client_of_a_socket_for_both_kinds_is_itself(self) -> None:
+        assert Device("::ffff:203.0.113.1", "").counted == "203.0.113.1"
+
+    def test_a_zone_is_no_reason_to_fail(self) -> None:
+        assert Device("fe80::1%eth0", "").counted == "fe80::1%eth0"
 
 
 class TestThePublicRoot:

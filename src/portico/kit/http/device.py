@@ -26,7 +26,7 @@ class Device:
     def counted(self) -> str:
         found = _parsed(self.address)
         if found is None or isinstance(found, IPv4Address):
-            return self.address
+            return self.address if found is None else str(found)
         return f"{found.exploded[:19]}::/64"
 
 
@@ -62,10 +62,14 @@ def _is_trusted(address: str, running: Running) -> bool:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address in `text`; of an IPv4 client on a socket for both kinds, the IPv4 one; None with a zone, which names none."""
     try:
-        return ip_address(text)
+        found = ip_address(text)
     except ValueError:
         return None
+    if isinstance(found, IPv4Address):
+        return found
+    return None if found.scope_id is not None else found.ipv4_mapped or found
 
 
 async def _device(request: Request) -> Device:
