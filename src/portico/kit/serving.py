@@ -17,6 +17,8 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from portico.kit.connections import LimitedConnection
+
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 10_000
 
@@ -116,7 +118,7 @@ def _config(face: Face, grace: float, options: Mapping[str, Any]) -> uvicorn.Con
         timeout_graceful_shutdown=max(1, round(grace)),
         limit_concurrency=_MOST_CONNECTIONS,
         backlog=_BACKLOG,
-        h11_max_incomplete_event_size=65_536,
+        http=LimitedConnection,
         ws="websockets-sansio",
         **options,
     )
