@@ -2,15 +2,17 @@
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Column, Select, TypeDecorator, and_, func, or_, select
+from sqlalchemy import BigInteger, Column, Integer, Select, TypeDecorator, and_, bindparam, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import Reader
 from portico.kit.problems import Unprocessable
 
@@ -72,10 +74,11 @@ class Keyset:
         ends on its first page is not counted at all. Raises InvalidCursor.
         """
 
-        async def fetch(chosen: Select[Any]) -> list[Any]:
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+            chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.all(chosen))
 
-        return await self._page(reader, statement, window, fetch, count)
+        return await self._page(window, fetch, count or partial(count_rows, reader, statement))
 
     async def page_of_columns(
         self,
@@ -87,24 +90,45 @@ class Keyset:
     ) -> Slice[Any]:
         """As `page`, for a statement over columns of tables: rows that have those of this order by their names."""
 
-        async def fetch(chosen: Select[Any]) -> list[Any]:
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+            chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.rows(chosen))
 
-        return await self._page(reader, statement, window, fetch, count)
+        return await self._page(window, fetch, count or partial(count_rows, reader, statement))
+
+    async def page_of_prepared(
+        self, reader: Reader, chosen: "Shape", window: Window, *, count: Callable[[], Awaitable[int]]
+    ) -> Slice[Any]:
+        """As `page_of_columns`, for a list that is asked for often: its statements are made once for each shape."""
+
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+            key = (chosen.key, self.name, after is not None, backward, reader.database.dialect)
+            prepared = chosen.kept.get(key)
+            if prepared is None:
+                prepared = chosen.kept[key] = Prepared(
+                    self._windowed(
+                        chosen.build(),
+                        None if after is None else self._named(),
+                        bindparam("window_limit", type_=Integer),
+                        bindparam("window_skip", type_=Integer),
+                        backward=backward,
+                    ),
+                    reader.database.reader.dialect,
+                )
+            values = {**chosen.values, "window_limit": window.limit + 1, "window_skip": window.skip}
+            values |= {f"after_{place}": value for place, value in enumerate(after or ())}
+            return list(await prepared.rows(reader, values))
+
+        return await self._page(window, fetch, count)
 
     async def _page(
         self,
-        reader: Reader,
-        statement: Select[Any],
         window: Window,
-        fetch: Callable[[Select[Any]], Awaitable[list[Any]]],
-        count: Callable[[], Awaitable[int]] | None,
+        fetch: Callable[[list[Any] | None, bool], Awaitable[list[Any]]],
+        count: Callable[[], Awaitable[int]],
     ) -> Slice[Any]:
-        if window.cursor is None:
-            chosen, backward = self.ordered(statement).offset(window.skip), False
-        else:
-            chosen, backward = self._from(statement, window.cursor)
-        rows = await fetch(chosen.limit(window.limit + 1))
+        after, backward = (None, False) if window.cursor is None else self._read(window.cursor)
+        rows = await fetch(after, backward)
         more = len(rows) > window.limit
         rows = rows[: window.limit]
         if backward:
@@ -112,13 +136,23 @@ class Keyset:
         if window.cursor is None and not more and (rows or not window.skip):
             total = window.skip + len(rows)
         else:
-            total = await (count_rows(reader, statement) if count is None else count())
+            total = await count()
         return Slice(
             rows,
             total,
             next=self.cursor(rows[-1]) if rows and (more or backward) else None,
             previous=self.cursor(rows[0], before=True) if rows and window.cursor and (more or not backward) else None,
         )
+
+    def _windowed(
+        self, statement: Select[Any], after: list[Any] | None, limit: Any, skip: Any, *, backward: bool
+    ) -> Select[Any]:
+        if after is None:
+            return self.ordered(statement).offset(skip).limit(limit)
+        return self.ordered(self._from(statement, after, backward=backward), backward=backward).limit(limit)
+
+    def _named(self) -> list[Any]:
+        return [bindparam(f"after_{place}", type_=column.type) for place, (column, _) in enumerate(self.columns)]
 
     def ordered(self, statement: Select[Any], *, backward: bool = False) -> Select[Any]:
         """`statement` in this order, or in its reverse."""
@@ -131,15 +165,13 @@ class Keyset:
         values = [_plain(getattr(row, column.key)) for column, _ in self.columns]
         return base64.urlsafe_b64encode(orjson.dumps([self.name, int(before), *values])).rstrip(b"=").decode()
 
-    def _from(self, statement: Select[Any], cursor: str) -> tuple[Select[Any], bool]:
-        values, backward = self._read(cursor)
+    def _from(self, statement: Select[Any], after: list[Any], *, backward: bool) -> Select[Any]:
         first, down = self.columns[0]
-        beyond = statement.where(
+        return statement.where(
             # implied by what follows, and what an index can seek to
-            first <= values[0] if down is not backward else first >= values[0],
-            or_(*(self._beyond(values, place, backward=backward) for place in range(len(self.columns)))),
+            first <= after[0] if down is not backward else first >= after[0],
+            or_(*(self._beyond(after, place, backward=backward) for place in range(len(self.columns)))),
         )
-        return self.ordered(beyond, backward=backward), backward
 
     def _beyond(self, values: list[Any], place: int, *, backward: bool) -> Any:
         column, down = self.columns[place]
@@ -156,6 +188,23 @@ class Keyset:
         if name != self.name or before not in (0, 1) or len(values) != len(self.columns):
             raise InvalidCursor
         return [_typed(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(before)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One way of asking for a list: which conditions there are, and with what values.
+
+    Args:
+        kept: the statements made so far; shared by all shapes of a list, and as many as there are ways of asking.
+        key: tells this way from the others.
+        build: makes the statement, its values named.
+        values: by their names.
+    """
+
+    kept: dict[Hashable, Prepared]
+    key: Hashable
+    build: Callable[[], Select[Any]]
+    values: Mapping[str, Any]
 
 
 async def count_rows(reader: Reader, statement: Select[Any]) -> int:

@@ -1,7 +1,7 @@
 """The unit of work that commands are given, and the reader that queries are given."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, Token
 from datetime import datetime
@@ -81,18 +81,24 @@ class Reader:
         """The first column of every row."""
         return (await self.execute(statement)).scalars().all()
 
-    async def rows(self, statement: Select[Any]) -> Sequence[Any]:
+    @property
+    def is_lone(self) -> bool:
+        """Whether a statement may go past the session: nothing it does concerns another one of this reader."""
+        return self._session is None and not self._closed
+
+    async def rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """Every row of a statement over columns of tables (`Book.__table__.c.title`), which makes no mapped objects.
 
-        A lone one, as in most answers to a GET, goes past the session and costs half of what it does there.
+        `values` are those of its named parameters. A lone statement, as in most answers to a GET, goes past the session
+        and costs half of what it does there.
         """
-        if self._session is not None or self._closed:
-            return await self._rows_in_session(statement)
-        found: Sequence[Any] = await greenlet_spawn(_fetched, self._engine().sync_engine, statement)
+        if not self.is_lone:
+            return await self._rows_in_session(statement, values)
+        found: Sequence[Any] = await greenlet_spawn(_fetched, self._engine().sync_engine, statement, values)
         return found
 
-    async def _rows_in_session(self, statement: Select[Any]) -> Sequence[Any]:
-        found: Sequence[Any] = (await self.execute(statement)).all()
+    async def _rows_in_session(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+        found: Sequence[Any] = (await self.execute(statement, values)).all()
         return found
 
     async def get(self, table: type[T], key: Any, *, lock: bool = False) -> T | None:
@@ -140,16 +146,17 @@ class _Snapshot(Reader):
         super().__init__(database, clock)
         self._session = AsyncSession(connection, expire_on_commit=False)
 
-    async def rows(self, statement: Select[Any]) -> Sequence[Any]:
-        return await self._rows_in_session(statement)
+    @property
+    def is_lone(self) -> bool:
+        return False
 
     async def _release(self) -> None:
         """What is seen is one moment, so the connection stays."""
 
 
-def _fetched(engine: Engine, statement: Select[Any]) -> Sequence[Any]:
+def _fetched(engine: Engine, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
     with engine.connect() as connection:
-        return connection.execute(statement).all()
+        return connection.execute(statement, values).all()
 
 
 class UnitOfWork(Reader):
@@ -172,8 +179,9 @@ class UnitOfWork(Reader):
         """The time at which this unit began, in UTC: the same for all that it writes."""
         return self._now
 
-    async def rows(self, statement: Select[Any]) -> Sequence[Any]:
-        return await self._rows_in_session(statement)
+    @property
+    def is_lone(self) -> bool:
+        return False
 
     async def _release(self) -> None:
         """A transaction holds its connection to its end."""

@@ -1,4 +1,5 @@
 import hashlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
@@ -8,6 +9,8 @@ from sqlalchemy import Select, bindparam, func, select
 from portico.contracts.catalog import ProductId
 from portico.kit.cache.group import CacheGroup
 from portico.kit.data import Keyset, Reader, Slice, Window
+from portico.kit.data.paging import Shape
+from portico.kit.data.prepared import Prepared
 from portico.services.catalog.domain import words_of
 from portico.services.catalog.errors import TooManyWords
 from portico.services.catalog.models import Product, ProductWord, price_order
@@ -36,6 +39,15 @@ SORTS_OF_FOUND: dict[Sort, Keyset] = SORTS | {
     "oldest": Keyset.by("oldest", W.product_id),
 }
 
+CONDITIONS: dict[str, Callable[[Any], Any]] = {
+    "category": lambda value: P.category == value,
+    "min_price": lambda value: P.price_order >= value,
+    "max_price": lambda value: P.price_order <= value,
+    "in_stock": lambda value: P.in_stock == value,
+}
+
+_PREPARED: dict[Hashable, Prepared] = {}
+
 READ = (*(P[name] for name in COLUMNS), P.name_order, P.price_order)  # the last two for the cursor
 
 
@@ -60,16 +72,21 @@ class Wanted:
         return words
 
     @property
+    def values(self) -> dict[str, Any]:
+        """What the columns of a product are compared with, by the names in CONDITIONS."""
+        given = {
+            "category": self.category,
+            "min_price": None if self.min_price is None else price_order(self.min_price),
+            "max_price": None if self.max_price is None else price_order(self.max_price),
+            "in_stock": self.in_stock,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    @property
     def conditions(self) -> list[Any]:
         """What the row of a product has to fulfil."""
-        chosen = [
-            self.category is not None and P.category == self.category,
-            self.min_price is not None and P.price_order >= price_order(self.min_price),
-            self.max_price is not None and P.price_order <= price_order(self.max_price),
-            self.in_stock is not None and P.in_stock == self.in_stock,
-            bool(self.product_ids) and P.product_id.in_(self.product_ids),
-        ]
-        return [condition for condition in chosen if condition is not False]
+        chosen = [compare(self.values[name]) for name, compare in CONDITIONS.items() if name in self.values]
+        return [*chosen, P.product_id.in_(self.product_ids)] if self.product_ids else chosen
 
 
 async def product(reader: Reader, product_id: ProductId) -> Product:
@@ -89,8 +106,20 @@ async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: Ca
     async def total() -> int:
         return int(await totals.get_or_make(_filter_key(wanted), count, KEPT_TOTALS))
 
-    keyset = (SORTS_OF_FOUND if words else SORTS)[wanted.sort]
-    return await keyset.page_of_columns(reader, _rows(wanted, words), window, count=total)
+    if words or wanted.product_ids:
+        keyset = (SORTS_OF_FOUND if words else SORTS)[wanted.sort]
+        return await keyset.page_of_columns(reader, _rows(wanted, words), window, count=total)
+    return await SORTS[wanted.sort].page_of_prepared(reader, _shape(wanted), window, count=total)
+
+
+def _shape(wanted: Wanted) -> Shape:
+    """The list without words, which is what most ask for: its statements are made once."""
+    names = tuple(wanted.values)
+
+    def build() -> Select[Any]:
+        return select(*READ).where(*(CONDITIONS[name](bindparam(name)) for name in names))
+
+    return Shape(_PREPARED, names, build, wanted.values)
 
 
 def _filter_key(wanted: Wanted) -> str:
