@@ -1,7 +1,7 @@
 """What a storm of sign-ins does to everybody else: the latency of other calls, idle and in the storm, in turn.
 
 The catalog system runs as one process, as `portico up` runs it. Four callers list products and read who they are, at a
-steady rate; then thirty-two more sign in as fast as they are let. Run it with `python bench/sign_ins.py`.
+steady rate; then thirty-two more sign in as fast as they are let, and come again when they are told to. Run it with `python bench/sign_ins.py`.
 """
 
 import asyncio
@@ -103,7 +103,9 @@ async def sign_in(
                 done += 1
             else:
                 refused += 1
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(
+                    min(float(answer.headers.get("retry-after", "1")), max(0.0, until - time.perf_counter()))
+                )
     return done, refused
 
 
