@@ -91,7 +91,7 @@ class Frame:
             if name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
-                authorization = value
+                authorization = value if authorization is None else b""  # two say two things: neither is believed
             elif name == b"origin":
                 origin = value
             elif name == b"traceparent":

@@ -1,0 +1,17 @@
+from portico.kit.calls.channel import Outgoing
+from portico.kit.testing.running import RunningService
+
+
+class TestTwoCredentials:
+    async def test_neither_is_believed(self, embedded_loans: RunningService) -> None:
+        headers = [
+            (b"authorization", f"Bearer {embedded_loans.issuer.token()}".encode()),
+            (b"authorization", f"Bearer {embedded_loans.issuer.token(permissions=['books:write'])}".encode()),
+            (b"content-type", b"application/json"),
+        ]
+
+        answer = await embedded_loans.channel.send(
+            Outgoing("loans", "POST", "/books", headers=headers, body=b'{"title": "Dune"}')
+        )
+
+        assert answer.status == 401
