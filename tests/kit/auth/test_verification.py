@@ -207,7 +207,8 @@ class TestRunning:
             await running
 
     async def test_has_nothing_to_do_where_identity_is_asked(self, by_asking: AskingVerifier) -> None:
-        await by_asking.run()
+        async with asyncio.timeout(1):
+            assert await by_asking.run() is None
 
 
 class TestVerifyingByAsking:

@@ -191,7 +191,9 @@ class TestAnswer:
             await Calls(ScriptedChannel(answering(307)))(LoansClient).of_reader()
 
     async def test_of_nothing_is_none(self) -> None:
-        await Calls(ScriptedChannel(answering(204, b"")))(LoansClient).lend({})
+        client = Calls(ScriptedChannel(answering(204, b"")))(LoansClient)
+
+        assert await client.lend({}) is None
 
     async def test_a_problem_is_refused_with_all_it_says(self) -> None:
         answer = answering(409, b'{"code": "already_lent", "until": "tomorrow"}', [(b"retry-after", b"2")])

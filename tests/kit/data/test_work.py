@@ -145,7 +145,7 @@ class TestReader:
         books = [await reader.one(select(Book)) for reader in readers]  # none of them is closed yet
 
         assert {book.title for book in books if book} == {"Dune"}
-        assert loans.running.database.reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert loans.running.database.reader.pool.checkedout() == 0
         for reader in readers:
             await reader.close()
 

@@ -15,12 +15,13 @@ from portico.gateway.plane.bridge import Bridge
 from portico.gateway.plane.exchange import End, Exchange
 from portico.gateway.plane.heads import head_of
 from portico.gateway.policy import Policy
-from portico.gateway.problems import Overloaded, problem_of
+from portico.gateway.problems import Overloaded
 from portico.gateway.records import Observer, Record
 from portico.gateway.trails import Trail, trail_of
 from portico.gateway.upstreams.base import HandshakeRefused, Sending, Upstream
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
+from portico.kit.calls.problems import problem_of
 from portico.kit.clock import Clock
 from portico.kit.http.schema import Case
 from portico.kit.problems import ContentTooLarge, Problem

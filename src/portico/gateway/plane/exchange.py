@@ -12,11 +12,11 @@ from portico.gateway.decisions import Forward
 from portico.gateway.forwarding import fields_for_client
 from portico.gateway.heads import Header, RequestHead
 from portico.gateway.plane.upload import Upload
-from portico.gateway.problems import problem_of
 from portico.gateway.upstreams.base import Answer, Sending, Upstream
 from portico.kit.calls.breaker import unwell
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Unreachable
+from portico.kit.calls.problems import problem_of
 from portico.kit.problems import ContentTooLarge
 
 # A request that is answered sooner is not watched for a client that leaves: a task for each would cost more than it saves.

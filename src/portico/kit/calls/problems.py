@@ -1,5 +1,7 @@
 """What a caller is told when a service that was needed for the answer did not give its own."""
 
+from math import ceil
+
 from portico.kit.calls.errors import AnswerInvalid, AnswerTooLarge, CallFailed, CallTimedOut, ConnectionLost, Refused
 from portico.kit.problems import BadGateway, GatewayTimeout, Problem, Unavailable
 
@@ -41,4 +43,5 @@ def problem_of(error: CallFailed | Refused) -> Problem:
         case Refused() if error.status not in _LATER:
             return ServiceFailed(service=error.service)
         case _:
-            return ServiceUnavailable(service=error.service, retry_after=error.retry_after or 1.0)
+            # whole seconds in the body, as in the header
+            return ServiceUnavailable(service=error.service, retry_after=ceil(error.retry_after or 1))
