@@ -11,7 +11,7 @@ from portico.kit.environment import Environment
 from portico.kit.finding import find_system
 from portico.kit.serving import bind
 from portico.kit.settings import Settings
-from portico.kit.system import Placement, System
+from portico.kit.system import System
 
 GATEWAY = "gateway"
 _HIGHEST = 65_535
@@ -26,11 +26,6 @@ def chosen_system(name: str | None, settings: Settings) -> System:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     return find_system(name or settings.portico_system)
-
-
-def chosen_service(system: System, name: str) -> Placement:
-    """The service called `name` in `system`. Raises NoSuchService."""
-    return system.placement(name)
 
 
 def environment_with(host: str | None) -> Environment:
