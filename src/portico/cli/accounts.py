@@ -4,10 +4,9 @@ from portico.cli.errors import CommandError
 from portico.cli.identities import open_identity
 from portico.contracts.identity import UserId
 from portico.kit.problems import Problem
-from portico.services.identity.commands import NewUser, create_account
-from portico.services.identity.keys.commands import rotate_keys
+from portico.services.identity.commands import NewUser, create_account, rotate_signing_key
+from portico.services.identity.keys.errors import SharedSecretInUse
 from portico.services.identity.keys.models import StoredKey
-from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.passwords.domain import LONGEST, SHORTEST
 from portico.services.identity.resources import FirstAdministrator
 from portico.services.identity.roles.models import ADMINISTRATOR
@@ -39,14 +38,10 @@ def _default_roles(role: str | None) -> tuple[str, ...]:
 async def rotate(system: str | None, *, at_once: bool, withdraw: bool) -> StoredKey:
     """Publish a new signing key. Raises CommandError, and see `open_identity`."""
     async with open_identity(system) as running:
-        algorithm = running.settings.jwt_algorithm
-        if algorithm == "HS256":
+        try:
+            return await rotate_signing_key(running, at_once=at_once, withdraw=withdraw)
+        except SharedSecretInUse as error:
             raise CommandError(
                 "With JWT_ALGORITHM=HS256 tokens are signed with JWT_SECRET, which does not rotate.",
                 "Set another JWT_SECRET and start identity anew: everybody has to sign in again.",
-            )
-        sealer = running.provides(KeyRing).sealer
-        key = await rotate_keys(running, sealer, algorithm, at_once=at_once, withdraw=withdraw)
-    if key is None:
-        raise CommandError("The keys were rotated by another process at this moment.")
-    return key
+            ) from error
