@@ -59,8 +59,8 @@ def _fetched(engine: Engine, text: str, values: list[Any]) -> list[Any]:
     connection: Any = engine.raw_connection()
     try:
         found: list[Any] = await_only(connection.driver_connection.fetch(text, *values))
-    except (asyncpg.InterfaceError, OSError):
-        connection.invalidate()  # it may be dead: nobody is to get it from the pool
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.invalidate()  # it may be dead, also where the server still said why: nobody is to get it from the pool
         raise
     finally:
         connection.close()
