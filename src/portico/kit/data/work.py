@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Engine, Executable, Result, Select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
@@ -94,7 +94,14 @@ class Reader:
         """
         if not self.is_lone:
             return await self._rows_in_session(statement, values)
-        found: Sequence[Any] = await greenlet_spawn(_fetched, self._engine().sync_engine, statement, values)
+        engine = self._engine().sync_engine
+        try:
+            found: Sequence[Any] = await greenlet_spawn(_fetched, engine, statement, values)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # The server had ended the connection while it waited in the pool; SQLAlchemy now takes all of them for dead.
+            found = await greenlet_spawn(_fetched, engine, statement, values)
         return found
 
     async def _rows_in_session(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
