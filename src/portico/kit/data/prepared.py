@@ -13,6 +13,9 @@ from portico.kit.data.work import Reader
 
 Processor = Callable[[Any], Any]
 
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""The third is what asyncpg says of a connection that is ended in the very moment in which a statement is sent."""
+
 
 class Prepared:
     """A statement over columns of tables whose values are named (`bindparam`), for one kind of database.
@@ -43,7 +46,7 @@ class Prepared:
         given = [values[name] if process is None else process(values[name]) for name, process in self._binds]
         try:
             found = await greenlet_spawn(_fetched, reader.database.reader.sync_engine, self._text, given)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        except _FAILURES:
             # A read may be repeated: SQLAlchemy finds the same error, or a live connection, and knows what it means.
             return await reader.rows(self._statement, values)
         return [self._shaped(record) for record in found]
@@ -59,7 +62,7 @@ def _fetched(engine: Engine, text: str, values: list[Any]) -> list[Any]:
     connection: Any = engine.raw_connection()
     try:
         found: list[Any] = await_only(connection.driver_connection.fetch(text, *values))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except _FAILURES:
         connection.invalidate()  # it may be dead, also where the server still said why: nobody is to get it from the pool
         raise
     finally:
