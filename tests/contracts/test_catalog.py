@@ -1,7 +1,7 @@
 from decimal import Decimal
 
 import pytest
-from tests.services.catalog.products import add
+from tests.services.catalog.goods import add
 
 from portico.contracts.catalog import CatalogClient, ProductId
 from portico.kit.calls.client import Calls

@@ -1,4 +1,4 @@
-from tests.services.catalog.products import add
+from tests.services.catalog.goods import add
 
 from portico.kit.testing.fuzzing import Fuzzing
 from portico.kit.testing.running import RunningService

@@ -5,14 +5,15 @@ from starlette.types import ASGIApp
 from portico.contracts.verifying import verifier_of
 from portico.kit.service import Service
 from portico.kit.standalone import standalone
-from portico.services.catalog import endpoints, models
+from portico.services.catalog.models import Table
+from portico.services.catalog.products import endpoints as products
 
 service = Service(
     name="catalog",
     summary="Products, and how they are found",
     module=__name__,
-    routers=[endpoints.router],
-    tables=models.Table.metadata,
+    routers=[products.router],
+    tables=Table.metadata,
     calls=["identity"],
 )
 

@@ -2,7 +2,7 @@ import itertools
 from typing import Any
 
 import pytest
-from tests.services.catalog.products import add, draft, editor, linked, names, names_in
+from tests.services.catalog.goods import add, draft, editor, linked, names, names_in
 
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import RunningService, running, system_of

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from tests.services.catalog.products import add, draft, editor, names
+from tests.services.catalog.goods import add, draft, editor, names
 
 from portico.kit.testing.running import RunningService
 

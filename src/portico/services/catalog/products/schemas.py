@@ -11,7 +11,7 @@ from portico.kit.http.problems import field_errors, problem_document
 from portico.kit.http.schema import Case, Moment, Schema
 from portico.kit.money import Amount, CurrencyCode, json_number
 from portico.kit.problems import Problem, Unprocessable
-from portico.services.catalog.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
+from portico.services.catalog.products.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
 
 LARGEST_QUANTITY = 1_000_000_000
 LARGEST_NUMBER = 2**53 - 1  # beyond it JSON numbers lose digits on their way (RFC 8259 section 6)

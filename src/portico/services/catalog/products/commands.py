@@ -5,10 +5,10 @@ from portico.contracts.catalog import ProductId
 from portico.kit.cache.topic import Topic
 from portico.kit.data import UnitOfWork
 from portico.kit.problems import Problem
-from portico.services.catalog.errors import SkuTaken
-from portico.services.catalog.models import Product
-from portico.services.catalog.repository import Products, forget_words, index_words, insert_new
-from portico.services.catalog.schemas import ProductCreate
+from portico.services.catalog.products.errors import SkuTaken
+from portico.services.catalog.products.models import Product
+from portico.services.catalog.products.repository import Products, forget_words, index_words, insert_new
+from portico.services.catalog.products.schemas import ProductCreate
 
 PRODUCTS = Topic("products", seconds=30)
 """What kept answers about products tell of. A change lets them be forgotten; the time bounds what a crash may leave."""

@@ -1,6 +1,6 @@
 import asyncio
 
-from tests.services.catalog.products import add, draft, editor, names
+from tests.services.catalog.goods import add, draft, editor, names
 
 from portico.kit.testing.running import RunningService
 

@@ -15,12 +15,12 @@ from portico.kit.http.router import Router
 from portico.kit.money import TooPrecise, UnknownCurrency
 from portico.kit.problems import PreconditionFailed
 from portico.kit.running import Here
-from portico.services.catalog import commands, queries
-from portico.services.catalog.commands import PRODUCTS
-from portico.services.catalog.errors import ProductNotFound, SkuTaken, TooManyWords
-from portico.services.catalog.models import CATEGORY_LENGTH
-from portico.services.catalog.queries import Sort, Wanted
-from portico.services.catalog.schemas import (
+from portico.services.catalog.products import commands, queries
+from portico.services.catalog.products.commands import PRODUCTS
+from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
+from portico.services.catalog.products.models import CATEGORY_LENGTH
+from portico.services.catalog.products.queries import Sort, Wanted
+from portico.services.catalog.products.schemas import (
     LARGEST_BATCH,
     BatchAnswer,
     Item,

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 from dirty_equals import IsDatetime, IsStr
-from tests.services.catalog.products import add, draft, editor
+from tests.services.catalog.goods import add, draft, editor
 
 from portico.kit.auth.verification import AskingVerifier
 from portico.kit.testing.running import RunningService

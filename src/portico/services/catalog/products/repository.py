@@ -5,8 +5,8 @@ from sqlalchemy import delete, inspect, select
 
 from portico.kit.data import Repository, UnitOfWork
 from portico.kit.data.inserting import ignoring_known
-from portico.services.catalog.errors import ProductNotFound
-from portico.services.catalog.models import Product, ProductWord
+from portico.services.catalog.products.errors import ProductNotFound
+from portico.services.catalog.products.models import Product, ProductWord
 
 
 class Products(Repository[Product]):

@@ -11,11 +11,11 @@ from portico.kit.cache.group import CacheGroup
 from portico.kit.data import Keyset, Reader, Slice, Window
 from portico.kit.data.paging import Shape
 from portico.kit.data.prepared import Prepared
-from portico.services.catalog.domain import words_of
-from portico.services.catalog.errors import TooManyWords
-from portico.services.catalog.models import Product, ProductWord, price_order
-from portico.services.catalog.repository import Products
-from portico.services.catalog.schemas import COLUMNS
+from portico.services.catalog.products.domain import words_of
+from portico.services.catalog.products.errors import TooManyWords
+from portico.services.catalog.products.models import Product, ProductWord, price_order
+from portico.services.catalog.products.repository import Products
+from portico.services.catalog.products.schemas import COLUMNS
 
 PRODUCTS: Any = Product.__table__
 WORDS: Any = ProductWord.__table__
