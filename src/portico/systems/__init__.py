@@ -1,4 +1,4 @@
 """The systems: which services, where, behind which routes."""
 
-NAMES = ("catalog",)
+NAMES = ("commerce", "catalog")
 """the systems that Portico brings, each in a module of its name"""
