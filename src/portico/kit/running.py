@@ -18,6 +18,7 @@ from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.work import Reader, UnitOfWork, committed
 from portico.kit.http.schema import Case
+from portico.kit.messaging.outbox import Outbox
 from portico.kit.service import Service
 from portico.kit.settings import Secrets, ServiceSettings, Settings
 from portico.kit.system import System
@@ -37,7 +38,8 @@ class NotDeclared(LookupError):
 class Running:
     """One service in this process. `name` is what its system calls it.
 
-    `stopping` is set when the process is told to stop: what would go on for ever ends then.
+    `stopping` is set when the process is told to stop: what would go on for ever ends then. `committed_events` is set
+    whenever this process has committed events, which wakes the relay.
     """
 
     service: Service
@@ -60,6 +62,15 @@ class Running:
     _groups: dict[Topic, CacheGroup] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _verifier: TokenVerifier | None = None
+    committed_events: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._outbox = Outbox(
+            f"/{self.system.name}/{self.name}",
+            self.service.publishes,
+            size_limit=self.settings.event_size_limit,
+            wake=self.committed_events.set,
+        )
 
     @property
     def case(self) -> Case:
@@ -77,7 +88,7 @@ class Running:
 
     def unit_of_work(self) -> UnitOfWork:
         """A unit of work, for who commits it."""
-        return UnitOfWork(self.database, self.clock, forget=self._forget)
+        return UnitOfWork(self.database, self.clock, forget=self._forget, outbox=self._outbox)
 
     def stop(self) -> None:
         """Begin to stop: not ready for more, event streams end, what is in flight goes on."""

@@ -11,6 +11,8 @@ from sqlalchemy import MetaData
 
 from portico.kit.http.router import Router
 from portico.kit.jobs import Job
+from portico.kit.messaging.consumer import Consumer
+from portico.kit.messaging.event import Event
 from portico.kit.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ class Service:
         module: the package it lives in, `__name__`; its migrations lie beside it.
         routers: its HTTP face.
         jobs: what it does on a clock.
+        publishes: the events that it tells of.
+        consumers: what it does on others' events.
         tables: the metadata of its tables.
         settings: its own settings' class.
         resources: what lives as long as the service runs, by type; opened in order, closed in reverse.
@@ -43,6 +47,8 @@ class Service:
     module: str
     routers: Sequence[Router] = ()
     jobs: Sequence[Job] = ()
+    publishes: Sequence[type[Event]] = ()
+    consumers: Sequence[Consumer] = ()
     tables: MetaData = field(default_factory=MetaData)
     settings: type[ServiceSettings] | None = None
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)

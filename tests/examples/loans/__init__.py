@@ -1,6 +1,7 @@
 """Loans: who has which book, and until when. The service that the kit's own tests run."""
 
 from tests.examples.loans import endpoints, models
+from tests.examples.loans.events import BookLent
 from tests.examples.loans.settings import LoansSettings
 
 from portico.kit.service import Service
@@ -10,6 +11,7 @@ service = Service(
     summary="Who has which book, and until when",
     module=__name__,
     routers=[endpoints.router, endpoints.books],
+    publishes=[BookLent],
     tables=models.Table.metadata,
     settings=LoansSettings,
 )

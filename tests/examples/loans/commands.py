@@ -1,4 +1,5 @@
 from tests.examples.loans.errors import TitleTaken, TooManyLoans
+from tests.examples.loans.events import BookLent
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book, Loan
 from tests.examples.loans.repository import Books, Loans, lock_shelf
@@ -22,4 +23,5 @@ async def lend_book(work: UnitOfWork, book_id: BookId, *, reader_id: UserId, all
     book = await Books(work).get(book_id, lock=True)
     loan = book.lend_to(reader_id, now=work.now)
     work.add(loan)
+    work.publish(BookLent(loan_id=loan.loan_id, book_id=book_id, reader_id=reader_id, due_at=loan.due_at))
     return loan

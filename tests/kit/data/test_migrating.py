@@ -13,6 +13,7 @@ from portico.kit.data.migrating import (
     downgrade,
     histories,
     require_current,
+    revisions,
     status,
     upgrade,
 )
@@ -21,6 +22,8 @@ from portico.kit.settings import Settings, database_for
 from portico.kit.testing.databases import Databases
 
 LINES = histories("loans", service.migrations, service.tables)
+
+EVERY_REVISION = [script.revision for line in LINES for script in revisions(line)]
 
 
 async def _empty(databases: Databases) -> Database:
@@ -38,7 +41,7 @@ class TestUpgrade:
             tables = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
         await database.aclose()
 
-        assert (first, again) == (["0001", "0001"], [])
+        assert (first, again) == (EVERY_REVISION, [])
         assert {"books", "loans", "shelves", "leases", "idempotency_keys"} <= tables
 
     async def test_processes_that_start_at_once_migrate_once(self, databases: Databases) -> None:
@@ -47,7 +50,7 @@ class TestUpgrade:
         for database in several:
             await database.aclose()
 
-        assert sorted(map(len, done)) == [0, 0, 2]
+        assert sorted(map(len, done)) == [0, 0, len(EVERY_REVISION)]
 
     async def test_models_and_migrations_agree(self, databases: Databases) -> None:
         database = await _empty(databases)

@@ -11,6 +11,7 @@ import structlog
 
 from portico.kit.telemetry import Logs, RequestContext, RequestLog, get_logger, request_context
 from portico.kit.telemetry.sink import Sink
+from portico.kit.telemetry.traces import TraceContext
 
 
 class Written:
@@ -55,7 +56,9 @@ class TestEvents:
         assert b'"event":"late"' in stream.getvalue()
 
     def test_it_says_in_which_request_it_happened(self, written: Written) -> None:
-        token = request_context.set(RequestContext("catalog", "r-1", "0af7651916cd43dd8448eb211c80319c"))
+        token = request_context.set(
+            RequestContext("catalog", "r-1", TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
+        )
         get_logger("shop").info("book_lent")
         request_context.reset(token)
 

@@ -130,7 +130,7 @@ class Plane:
         trace_id = trail.span.context.trace_id
         record = Record(head.method, path, trail.request_id, trace_id, head.peer)
         # Each request has a task of its own, so nobody has to take this back.
-        request_context.set(RequestContext(SERVICE, trail.request_id, trace_id))
+        request_context.set(RequestContext(SERVICE, trail.request_id, trail.span.context))
         added = [(b"x-request-id", trail.request_id.encode())]
         return _Asked(scope, receive, send, head, trail, record, added)
 

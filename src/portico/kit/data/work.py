@@ -8,7 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Engine, Executable, Result, Select
+from sqlalchemy import Engine, Executable, Result, Select, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
@@ -17,6 +17,8 @@ from portico.kit.cache.topic import Topic
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_duplicate
+from portico.kit.messaging.event import Event
+from portico.kit.messaging.outbox import NotPublished, Outbox
 from portico.kit.problems import Problem
 
 T = TypeVar("T")
@@ -172,12 +174,16 @@ class UnitOfWork(Reader):
     Commands add, change and publish; whoever opened the unit (the HTTP boundary, a consumer, a job) commits it.
     """
 
-    def __init__(self, database: Database, clock: Clock, *, forget: Forget | None = None) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, forget: Forget | None = None, outbox: Outbox | None = None
+    ) -> None:
         super().__init__(database, clock)
         self._now = clock.now()
         self._forget = forget
         self._outdated: set[Topic] = set()
         self._after_commit: list[Callable[[], Any]] = []
+        self._outbox = outbox
+        self._events: list[Event] = []
         self.committing = False
         self._token: Token[UnitOfWork | None] | None = None
 
@@ -231,8 +237,28 @@ class UnitOfWork(Reader):
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """What is done inside is undone alone when it raises; the unit goes on."""
-        async with self.session.begin_nested():
-            yield
+        told = len(self._events)
+        try:
+            async with self.session.begin_nested():
+                yield
+        except BaseException:
+            del self._events[told:]
+            raise
+
+    def publish(self, event: Event) -> None:
+        """Tell of `event` once this is committed: it is written in the same transaction.
+
+        Raises NotPublished where the service does not declare such events.
+        """
+        if self._outbox is None:
+            raise NotPublished("this unit of work belongs to no service that publishes events")
+        self._outbox.check(event)
+        self._events.append(event)
+
+    @property
+    def published(self) -> Sequence[Event]:
+        """The events of this unit, in order."""
+        return self._events
 
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Call `act` (awaited where it is awaitable) once the transaction is committed, before the caller is answered.
@@ -247,6 +273,11 @@ class UnitOfWork(Reader):
 
     async def commit(self) -> None:
         """Write what is pending and commit. A caller that is cancelled meanwhile is so after all of it has ended."""
+        if self._events and self._outbox is not None:
+            # After the flush: the row of what an event is about is locked first, and ids go up in that order.
+            await self.session.flush()
+            await self.session.execute(insert(self._outbox.table), self._outbox.rows(self._events, self._now))
+            self._after_commit.append(self._outbox.wake)
         if self._session is not None:
             await self._session.flush()
             self.committing = True

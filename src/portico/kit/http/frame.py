@@ -58,7 +58,7 @@ class Frame:
             # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
             scope = {**scope, "method": "GET"}
         span = self._running.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
-        request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context.trace_id))
+        request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context))
         scope["portico.span"] = span
         answer = _Answer(scope, send, private=private)
         began = perf_counter()

@@ -114,6 +114,25 @@ class Settings(ServiceSettings):
         10.0, ge=0, le=600, description="Seconds that requests in flight get when the process is told to stop"
     )
 
+    # How events travel.
+    event_size_limit: Bytes = Field(1 << 20, ge=1024, le=16 << 20, description="Bytes of an event")
+    event_retention: Seconds = Field(
+        604_800.0,
+        ge=60,
+        le=31_536_000,
+        description="Seconds that published events are kept, so that they can be replayed",
+    )
+    event_timeout: Seconds = Field(
+        30.0, gt=0, le=3600, description="Seconds until the handling of an event is given up and tried again"
+    )
+    event_attempts: int = Field(8, ge=1, le=100, description="Tries to handle an event before it is a dead letter")
+    event_retry_delay: Seconds = Field(
+        0.5, gt=0, le=3600, description="Seconds until an event that failed is tried again, doubled each time"
+    )
+    event_concurrency: int = Field(
+        16, ge=1, le=1000, description="Events that one process of a service handles at once"
+    )
+
     # What it tells of itself.
     debug: bool = Field(False, description="Say more in logs and on the command line; never for production")
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], LogLevel] = Field(

@@ -3,6 +3,8 @@
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from portico.kit.telemetry.traces import TraceContext
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
@@ -11,12 +13,17 @@ class RequestContext:
     Args:
         service: whose; several share a process.
         request_id: `X-Request-ID`.
-        trace_id: of W3C traceparent, 32 hexadecimal digits.
+        trace: where in which trace: what is the parent of what this work leads to.
     """
 
     service: str
     request_id: str | None = None
-    trace_id: str | None = None
+    trace: TraceContext | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Of W3C traceparent, 32 hexadecimal digits."""
+        return None if self.trace is None else self.trace.trace_id
 
 
 request_context: ContextVar[RequestContext | None] = ContextVar("portico_request", default=None)

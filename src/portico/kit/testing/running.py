@@ -12,13 +12,17 @@ from typing import Any
 from urllib.parse import urlencode
 
 import orjson
+from sqlalchemy import select
 
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.calls.channel import Channel, Outgoing
 from portico.kit.calls.local import LocalChannel
+from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.environment import Environment
 from portico.kit.host import Host
+from portico.kit.messaging.envelope import Envelope
+from portico.kit.messaging.event import Event
 from portico.kit.running import Running
 from portico.kit.service import Service
 from portico.kit.system import System
@@ -120,6 +124,18 @@ class RunningService:
     def bearing(self, token: str) -> Caller:
         """Somebody who sends this token."""
         return Caller(self.channel, self.running.name, {"authorization": f"Bearer {token}"})
+
+    async def published(self) -> list[Event]:
+        """The events that the service told of, oldest first."""
+        kinds = {(kind.event_type, kind.version): kind for kind in self.running.service.publishes}
+        async with self.running.reader() as reader:
+            rows = [
+                row
+                for table in (event_log, outbox)
+                for row in await reader.rows(select(table.c.body).order_by(table.c.id))
+            ]
+        envelopes = [Envelope.loaded(row.body) for row in rows]
+        return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]
 
     async def given(self, *rows: Any) -> Any:
         """Have these rows in the database; the first is given back."""

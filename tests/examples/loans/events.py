@@ -1,0 +1,15 @@
+from datetime import datetime
+
+from tests.examples.loans.ids import BookId, LoanId
+
+from portico.kit.auth.principal import UserId
+from portico.kit.messaging.event import Event
+
+
+class BookLent(Event, type="book.lent", version=1, aggregate="book_id"):
+    """A reader has the book from now on."""
+
+    loan_id: LoanId
+    book_id: BookId
+    reader_id: UserId
+    due_at: datetime

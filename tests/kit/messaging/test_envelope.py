@@ -1,0 +1,71 @@
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from portico.kit.messaging.envelope import Envelope, NotAnEvent, dumped
+from portico.kit.messaging.event import Event
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class TeaServed(Event, type="tea.served", version=2, aggregate="table"):
+    table: str
+    cups: int
+
+
+class TestEnvelope:
+    def test_is_a_cloud_event(self) -> None:
+        event = TeaServed(table="7", cups=3)
+
+        said = orjson.loads(dumped(event, source="/house/kitchen", time=NOON, trace=None))
+
+        assert said == {
+            "specversion": "1.0",
+            "id": event.event_id,
+            "type": "tea.served",
+            "eventversion": 2,
+            "source": "/house/kitchen",
+            "subject": "7",
+            "partitionkey": "7",
+            "time": "2026-01-01T12:00:00Z",
+            "datacontenttype": "application/json",
+            "data": {"table": "7", "cups": 3},
+        }
+
+    def test_reads_what_it_wrote(self) -> None:
+        event = TeaServed(table="7", cups=3)
+
+        envelope = Envelope.loaded(dumped(event, source="/house/kitchen", time=NOON, trace="00-1-2-01"))
+
+        assert (envelope.event_id, envelope.type, envelope.version) == (event.event_id, "tea.served", 2)
+        assert (envelope.subject, envelope.trace, envelope.data) == ("7", "00-1-2-01", {"table": "7", "cups": 3})
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"not json",
+            b"[]",
+            b"{}",
+            b'{"specversion": "0.3", "id": "1", "type": "t", "source": "s", "subject": "x", "data": {}}',
+            b'{"specversion": "1.0", "type": "t", "source": "s", "subject": "x", "data": {}}',
+            b'{"specversion": "1.0", "id": 1, "type": "t", "source": "s", "subject": "x", "data": {}}',
+            b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "subject": "x", "data": []}',
+            b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "subject": "x", "data": {}, "eventversion": "1"}',
+        ],
+    )
+    def test_refuses_what_is_none(self, body: bytes) -> None:
+        with pytest.raises(NotAnEvent):
+            Envelope.loaded(body)
+
+
+class TestEvent:
+    def test_is_about_one_of_its_fields(self) -> None:
+        with pytest.raises(TypeError, match="chair"):
+
+            class TeaSpilt(Event, type="tea.spilt", version=1, aggregate="chair"):
+                table: str
+
+    def test_fields_that_are_not_known_yet_are_passed_over(self) -> None:
+        assert TeaServed.model_validate({"table": "7", "cups": 1, "sugar": True}).cups == 1

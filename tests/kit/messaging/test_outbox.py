@@ -1,0 +1,91 @@
+import asyncio
+from contextlib import suppress
+
+import pytest
+from sqlalchemy import func, select
+from tests.examples.loans.events import BookLent
+from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.models import Book
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data.kit_tables import outbox
+from portico.kit.messaging.envelope import Envelope
+from portico.kit.messaging.event import Event
+from portico.kit.messaging.outbox import NotPublished
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.traces import TraceContext
+from portico.kit.testing.running import RunningService
+
+
+def lent(loans: RunningService) -> BookLent:
+    return BookLent(loan_id=LoanId.new(), book_id=BookId.new(), reader_id=UserId.new(), due_at=loans.clock.now())
+
+
+async def waiting(loans: RunningService) -> int:
+    async with loans.running.reader() as reader:
+        return await reader.one(select(func.count()).select_from(outbox)) or 0
+
+
+class TestPublish:
+    async def test_an_event_is_committed_with_the_state_that_it_tells_of(self, loans: RunningService) -> None:
+        book = await loans.given(Book(title="Dune"))
+
+        answer = await loans.as_user("borrower").post("/loans", json={"book_id": book.book_id})
+
+        assert answer.status_code == 201
+        [event] = await loans.published()
+        assert isinstance(event, BookLent)
+        assert (event.book_id, event.loan_id) == (book.book_id, answer.json()["loan_id"])
+
+    async def test_what_is_rolled_back_was_never_told(self, loans: RunningService) -> None:
+        with suppress(LookupError):
+            async with loans.running.transaction() as work:
+                work.publish(lent(loans))
+                raise LookupError
+
+        assert await waiting(loans) == 0
+
+    async def test_a_savepoint_that_is_undone_takes_its_events_with_it(self, loans: RunningService) -> None:
+        kept = lent(loans)
+
+        async with loans.running.transaction() as work:
+            work.publish(kept)
+            with suppress(LookupError):
+                async with work.savepoint():
+                    work.publish(lent(loans))
+                    raise LookupError
+
+        assert [event.event_id for event in await loans.published()] == [kept.event_id]
+
+    async def test_the_relay_is_woken_once_it_is_committed(self, loans: RunningService) -> None:
+        woken: asyncio.Event = loans.running.committed_events
+        woken.clear()
+
+        async with loans.running.transaction() as work:
+            work.publish(lent(loans))
+            await work.flush()
+            assert not woken.is_set()
+
+        assert woken.is_set()
+
+    async def test_what_the_service_does_not_declare_is_refused(self, loans: RunningService) -> None:
+        class BookBurnt(Event, type="book.burnt", version=1, aggregate="book_id"):
+            book_id: BookId
+
+        async with loans.running.transaction() as work:
+            with pytest.raises(NotPublished):
+                work.publish(BookBurnt(book_id=BookId.new()))
+
+    async def test_the_trace_goes_with_it(self, loans: RunningService) -> None:
+        trace = TraceContext.new()
+        token = request_context.set(RequestContext("loans", "r-1", trace))
+        async with loans.running.transaction() as work:
+            work.publish(lent(loans))
+        request_context.reset(token)
+
+        async with loans.running.reader() as reader:
+            [row] = await reader.rows(select(outbox.c.body, outbox.c.aggregate))
+        envelope = Envelope.loaded(row.body)
+
+        assert envelope.trace == str(trace)
+        assert (envelope.source, envelope.subject) == ("/catalog/loans", row.aggregate)
