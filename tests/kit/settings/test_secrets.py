@@ -12,6 +12,7 @@ from portico.kit.settings import (
     SettingsError,
     check_server_passwords,
     embedded_secrets,
+    is_private,
     secrets_for,
 )
 from portico.kit.settings.secrets import is_well_known
@@ -131,6 +132,30 @@ class TestSecretsFor:
         found = secrets_for(Settings(database_url=SERVER, secret_key=STRONG, service_secret=STRONG))
 
         assert STRONG.get_secret_value() not in repr(found)
+
+
+class TestPrivateServers:
+    PRIVATE = "postgresql://portico:a-good-one@127.0.0.1:5433/portico"
+
+    def test_secrets_are_made_as_in_the_embedded_default(self, tmp_path: Path) -> None:
+        settings = Settings(data_dir=tmp_path, database_url=self.PRIVATE, private_servers=True)
+
+        assert is_private(settings)
+        assert secrets_for(settings).secret_key == embedded_secrets(tmp_path)["secret_key"]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            Settings(database_url=PRIVATE),
+            Settings(database_url=SERVER, private_servers=True),
+            Settings(database_url=PRIVATE, private_servers=True, host="0.0.0.0"),  # noqa: S104 that is the point
+        ],
+        ids=["not said to be", "elsewhere", "open to others"],
+    )
+    def test_any_other_server_wants_them_given(self, settings: Settings) -> None:
+        assert not is_private(settings)
+        with pytest.raises(SettingsError, match="SECRET_KEY is not set"):
+            secrets_for(settings)
 
 
 class TestIsWellKnown:

@@ -4,7 +4,7 @@ from portico.kit.settings.addresses import DatabaseAddress, database_for, is_loo
 from portico.kit.settings.masking import MASK, mask_url, masked
 from portico.kit.settings.model import ServiceSettings, Settings
 from portico.kit.settings.reading import AlsoSpelled, Read, Setting, SettingsError, read_settings
-from portico.kit.settings.secrets import Secrets, check_server_passwords, embedded_secrets, secrets_for
+from portico.kit.settings.secrets import Secrets, check_server_passwords, embedded_secrets, is_private, secrets_for
 from portico.kit.settings.values import Bytes, Rate, Seconds, Secret, parse_duration, parse_size
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "database_for",
     "embedded_secrets",
     "is_loopback",
+    "is_private",
     "mask_url",
     "masked",
     "parse_duration",

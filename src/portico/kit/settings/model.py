@@ -61,7 +61,14 @@ class Settings(ServiceSettings):
     redis_url: RedisUrl | None = Field(
         None, repr=False, description="Redis for caches and rate limits shared between processes; memory otherwise"
     )
-    data_dir: Path = Field(Path(".portico"), description="The folder of the embedded databases and generated secrets")
+    private_servers: bool = Field(
+        False,
+        description="The servers named are this system's own, as `portico up --servers` starts them: its secrets are made "
+        "and kept as in the embedded default",
+    )
+    data_dir: Path = Field(
+        Path(".portico"), description="The folder of the embedded databases, private servers and generated secrets"
+    )
 
     # What must stay secret.
     secret_key: Secret | None = Field(None, description="Encrypts what rests: signing keys, stored answers")

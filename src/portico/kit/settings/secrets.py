@@ -36,8 +36,9 @@ class Secrets:
 def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "service_secret")) -> Secrets:
     """The secrets of a process that runs with `settings`.
 
-    Where all is embedded and only this machine can call, those not given are made once and kept in `data_dir`, so that
-    the processes of one machine agree on them. Anywhere else the ones in `needs` must be given, and strong.
+    Where all is embedded or on private servers and only this machine can call, those not given are made once and kept in
+    `data_dir`, so that the processes of one machine agree on them. Anywhere else the ones in `needs` must be given, and
+    strong.
 
     Args:
         settings: as read.
@@ -65,8 +66,17 @@ def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "
     )
 
 
+def is_private(settings: Settings) -> bool:
+    """Whether all is kept on this machine for this system alone, and only this machine can call.
+
+    What is needed of secrets and accounts may then be made up.
+    """
+    return _why_strict(settings) is None
+
+
 def _why_strict(settings: Settings) -> str | None:
-    if servers := servers_in(settings):
+    servers = [each for each in servers_in(settings) if not (settings.private_servers and each.local)]
+    if servers:
         return f"{servers[0].variable} names a real server"
     if not is_loopback(settings.host):
         return f"HOST={settings.host} can be reached from elsewhere"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from portico.kit.running import Running
-from portico.kit.settings import Settings, SettingsError, is_loopback, servers_in
+from portico.kit.settings import SettingsError, is_private
 from portico.services.identity.commands import NewUser, create_account
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.passwords.domain import LONGEST, SHORTEST
@@ -33,11 +33,6 @@ class FirstAdministrator:
     password: str | None = None
 
 
-def is_embedded(settings: Settings) -> bool:
-    """Whether all is kept on this machine and only this machine can call."""
-    return not servers_in(settings) and is_loopback(settings.host)
-
-
 @asynccontextmanager
 async def open_identity(running: Running) -> AsyncIterator[FirstAdministrator]:
     """Declare the system's roles and make the first administrator where there is none. Raises SettingsError."""
@@ -54,7 +49,7 @@ async def _make_administrator(running: Running) -> FirstAdministrator:
         password, made_up = settings.admin_password.get_secret_value(), None
         if not SHORTEST <= len(password) <= LONGEST:
             raise SettingsError(f"ADMIN_PASSWORD has {SHORTEST} to {LONGEST} characters")
-    elif is_embedded(running.settings):
+    elif is_private(running.settings):
         password = made_up = secrets.token_urlsafe(_PASSWORD_BYTES)
     else:
         return FirstAdministrator()  # `portico users create --admin` makes one
