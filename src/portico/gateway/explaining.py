@@ -8,6 +8,7 @@ from portico.gateway.routes import Route
 NEEDED = {
     "public": "It is public: no caller is needed.",
     "optional": "It serves a signed-in caller and anybody else.",
+    "known": "It needs a known caller, a user or a service.",
     "signed_in": "It needs a signed-in user.",
     "permission": "It needs a caller with the permission '{permission}'.",
 }

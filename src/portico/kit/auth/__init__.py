@@ -1,6 +1,6 @@
 """Who calls, and how a service knows it by itself."""
 
-from portico.kit.auth.access import AnyCaller, FromService, SignedIn, permitted
+from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
 from portico.kit.auth.principal import Principal, UserId
 
-__all__ = ["AnyCaller", "FromService", "Principal", "SignedIn", "UserId", "permitted"]
+__all__ = ["AnyCaller", "FromService", "KnownCaller", "Principal", "SignedIn", "UserId", "permitted"]

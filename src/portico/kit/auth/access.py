@@ -9,8 +9,15 @@ from fastapi import Depends, Request
 from portico.kit.auth.principal import Principal
 from portico.kit.problems import Forbidden, PermissionMissing
 
-AccessKind = Literal["public", "optional", "signed_in", "permission", "service"]
-_STRICTNESS: dict[AccessKind, int] = {"public": 0, "optional": 1, "signed_in": 2, "permission": 3, "service": 4}
+AccessKind = Literal["public", "optional", "known", "signed_in", "permission", "service"]
+_STRICTNESS: dict[AccessKind, int] = {
+    "public": 0,
+    "optional": 1,
+    "known": 2,
+    "signed_in": 3,
+    "permission": 4,
+    "service": 5,
+}
 
 
 class ServicesOnly(Forbidden):
@@ -25,10 +32,15 @@ class UsersOnly(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may call a route: everyone, everyone and told who, who is signed in, who holds a permission, or services."""
+    """Who may call a route.
+
+    Everyone; everyone and told who; whoever is known, user or service; who is signed in; who holds a permission, and
+    with `or_service` any service besides; or services alone.
+    """
 
     kind: AccessKind
     permission: str | None = None
+    or_service: bool = False
 
     @property
     def needs_caller(self) -> bool:
@@ -45,6 +57,8 @@ class Access:
             raise ServicesOnly
         if self.kind == "signed_in" and caller.kind != "user":
             raise UsersOnly
+        if self.or_service and caller.kind == "service":
+            return
         if self.permission is not None and not caller.may(self.permission):
             raise PermissionMissing(permission=self.permission)
 
@@ -66,12 +80,16 @@ def _asks(access: Access) -> Callable[..., Any]:
     return caller
 
 
-def permitted(permission: str) -> Any:
-    """Ask for a caller, user or service, that holds `permission`.
+def permitted(permission: str, *, or_service: bool = False) -> Any:
+    """Ask for a caller, user or service, that holds `permission`; a service's own token does too with `or_service`.
 
     Used as `caller: Annotated[Principal, permitted("products:write")]`.
     """
-    return Depends(_asks(Access("permission", permission)))
+    return Depends(_asks(Access("permission", permission, or_service)))
+
+
+KnownCaller = Annotated[Principal, Depends(_asks(Access("known")))]
+"""A user or a service, with a token that holds."""
 
 
 SignedIn = Annotated[Principal, Depends(_asks(Access("signed_in")))]

@@ -1,0 +1,68 @@
+from datetime import timedelta
+from typing import Annotated
+
+import pytest
+
+from portico.kit.auth import FromService, KnownCaller, Principal, SignedIn, permitted
+from portico.kit.auth.access import Access, ServicesOnly, UsersOnly
+from portico.kit.http.router import access_of_endpoint
+from portico.kit.problems import PermissionMissing
+from portico.kit.testing.clock import START
+
+
+def principal(subject: str, *permissions: str) -> Principal:
+    return Principal(
+        subject=subject,
+        kind="service" if subject.startswith("service:") else "user",
+        permissions=frozenset(permissions),
+        roles=(),
+        token_id="token_1",
+        session_id=None,
+        issued_at=START,
+        expires_at=START + timedelta(hours=1),
+    )
+
+
+USER, CLERK, SERVICE = principal("user_1"), principal("user_2", "payments:write"), principal("service:orders")
+
+
+class TestAdmit:
+    def test_a_known_caller_is_a_user_or_a_service(self) -> None:
+        Access("known").admit(USER)
+        Access("known").admit(SERVICE)
+
+    def test_a_permission_is_asked_of_services_too(self) -> None:
+        Access("permission", "payments:write").admit(CLERK)
+        with pytest.raises(PermissionMissing):
+            Access("permission", "payments:write").admit(SERVICE)
+
+    def test_a_permission_or_any_service(self) -> None:
+        access = Access("permission", "payments:write", or_service=True)
+
+        access.admit(SERVICE)
+        access.admit(CLERK)
+        with pytest.raises(PermissionMissing):
+            access.admit(USER)
+
+    def test_services_and_users_are_told_apart(self) -> None:
+        with pytest.raises(ServicesOnly):
+            Access("service").admit(CLERK)
+        with pytest.raises(UsersOnly):
+            Access("signed_in").admit(SERVICE)
+
+
+class TestInTheSignature:
+    def test_is_what_the_endpoint_asks_for(self) -> None:
+        async def known(caller: KnownCaller) -> None: ...
+
+        async def signed_in(caller: SignedIn) -> None: ...
+
+        async def service(caller: FromService) -> None: ...
+
+        async def clerk(caller: Annotated[Principal, permitted("payments:write", or_service=True)]) -> None: ...
+
+        assert access_of_endpoint(known) == Access("known")
+        assert access_of_endpoint(signed_in) == Access("signed_in")
+        assert access_of_endpoint(service) == Access("service")
+        assert access_of_endpoint(clerk) == Access("permission", "payments:write", or_service=True)
+        assert access_of_endpoint(known) != access_of_endpoint(signed_in)
