@@ -136,8 +136,8 @@ class TestRedis:
 
 
 class Broken(RedisServer):
-    def prepare(self) -> None:
-        super().prepare()
+    def configure(self) -> None:
+        super().configure()
         with (self.folder / "redis.conf").open("a") as settings:
             settings.write("no-such-setting yes\n")
 
@@ -190,5 +190,12 @@ class TestFindProgram:
         assert find_program("initdb", beside=tmp_path / "postgres") == tmp_path / "initdb"
 
     def test_says_what_is_missing_and_what_to_do(self) -> None:
-        with pytest.raises(ProgramMissing, match="no no-such-server on this machine; `make servers` installs it"):
+        with pytest.raises(ProgramMissing, match="no no-such-server on this machine; `make servers`"):
             find_program("no-such-server")
+
+    def test_names_the_package_of_what_is_missing(self, tmp_path: Path) -> None:
+        told = str(ProgramMissing(["redis-server", "valkey-server"]))
+
+        assert "no redis-server or valkey-server" in told
+        assert "`apt-get install redis-server`" in told
+        assert "`brew install redis`" in told

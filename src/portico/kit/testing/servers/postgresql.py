@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
+
 from portico.kit.testing.servers.programs import find_program
 from portico.kit.testing.servers.server import HOST, Server, ServerFailed
 
@@ -12,6 +14,9 @@ USER = "portico"
 
 class PostgreSQLServer(Server):
     """A private PostgreSQL, whose account `portico` may do everything and signs in by SCRAM."""
+
+    connections: int = 200
+    """how many it serves at once; read at each start"""
 
     name: ClassVar[str] = "PostgreSQL"
     key: ClassVar[str] = "postgresql"
@@ -40,16 +45,30 @@ class PostgreSQLServer(Server):
         )
         secret.unlink()
 
+    def configure(self) -> None:
+        """Clear away a lock whose process id another program has by now; PostgreSQL clears one that nobody has."""
+        lock = self._data / "postmaster.pid"
+        try:
+            holder = psutil.Process(int(lock.read_text().split(maxsplit=1)[0]))
+            foreign = Path(holder.cwd()) != self._data.resolve()
+        except (FileNotFoundError, ValueError, IndexError, psutil.Error):
+            return
+        if foreign:
+            lock.unlink()
+
     def command(self) -> Sequence[str | Path]:
         settings = {
             "listen_addresses": HOST,
             "port": str(self.port),
             "unix_socket_directories": "",
-            "max_connections": "200",
+            "max_connections": str(self.connections),
             "shared_buffers": "64MB",
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",
             "lc_messages": "C",
+            # A statement that failed may hold what people entered; whoever sent it is told what was wrong with it.
+            "log_min_error_statement": "panic",
+            "log_parameter_max_length_on_error": "0",
         }
         return [self._postgres, "-D", self._data, *(f"--{name}={value}" for name, value in settings.items())]
 

@@ -16,12 +16,30 @@ FOLDERS = (
 )
 
 
+# A program's package, as Debian and as Homebrew name it.
+PACKAGES = {
+    "postgres": ("postgresql", "postgresql@17"),
+    "mariadbd": ("mariadb-server", "mariadb"),
+    "redis-server": ("redis-server", "redis"),
+    "rabbitmq-server": ("rabbitmq-server", "rabbitmq"),
+    "nats-server": ("nats-server", "nats-server"),
+}
+
+
 class ProgramMissing(Exception):
     """A server's program is not installed on this machine."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        super().__init__(f"no {' or '.join(names)} on this machine; `make servers` installs it")
+        super().__init__(f"no {' or '.join(names)} on this machine; {_how_to_install(names[0])}")
+
+
+def _how_to_install(name: str) -> str:
+    here = "`make servers` in Portico's folder installs it"
+    if name not in PACKAGES:
+        return here
+    debian, homebrew = PACKAGES[name]
+    return f"{here}, and so does `apt-get install {debian}` (Debian, Ubuntu) or `brew install {homebrew}`"
 
 
 def find_program(*names: str, beside: Path | None = None) -> Path:

@@ -1,13 +1,11 @@
-"""A server process of a test's own, from its start to its end."""
+"""A server process of our own, from its start to its end."""
 
 import atexit
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import ClassVar, Self
 
 import psutil
 
+from portico.kit.testing.servers.homes import Account, Home, KeptHome, TemporaryHome
 from portico.kit.testing.servers.programs import server_account
 
 HOST = "127.0.0.1"
@@ -23,40 +22,45 @@ START_LIMIT = 60.0
 STOP_LIMIT = 20.0
 POLL = 0.05
 LOG_LINES = 30
+LOG_LIMIT = 16 << 20  # bytes
 PORT_TRIES = 3
-
-# Outlives a test run that is killed outright, which no `finally` does: its standard input ends with the run.
-GUARD = 'read -r _; kill -9 "$1"; rm -rf "$2"'
 
 
 class ServerFailed(Exception):
-    """A server did not start, or refused what a test asked of it."""
+    """A server did not start, or refused what was asked of it."""
 
 
 class Server(ABC):
     """One private server: its own folder, a free loopback port, a random password.
 
     Args:
-        durable: Flush to the disk at each commit, as in production. Without it what was committed outlives the
-            server's process (but for Redis), not the machine's power.
+        durable: Flush to the disk as in production. Without it what was committed outlives the server's process (but
+            for Redis), not the machine's power.
+        kept_in: Keep its folder, password and port beneath this one, for the next start to find; else all are gone
+            when it stops.
+
+    Raises:
+        ProgramMissing: It is not installed.
+        HomeUnusable: Its folder can't be used.
     """
 
     name: ClassVar[str]
-    key: ClassVar[str]  # its word in REQUIRE_SERVERS
+    key: ClassVar[str]  # its word in REQUIRE_SERVERS, and the name of a kept folder
     accounts: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, kept_in: Path | None = None) -> None:
         self.durable = durable
-        self.password = secrets.token_hex(16)
         self.port = 0
-        self._account = server_account(*self.accounts)
+        self._account: Account | None = server_account(*self.accounts)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self.find_programs()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"portico-{self.key}-"))
-        if self._account:
-            os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
+        self._home: Home = (
+            TemporaryHome(self.key, self._account) if kept_in is None else KeptHome(kept_in, self.key, self._account)
+        )
+        self.folder = self._home.folder
+        self.password = self._home.password
         atexit.register(self.stop)
 
     @abstractmethod
@@ -66,6 +70,9 @@ class Server(ABC):
     @abstractmethod
     def prepare(self) -> None:
         """Fill the empty folder, once, before the first start."""
+
+    def configure(self) -> None:  # noqa: B027  # one that is told all by its command has nothing to write
+        """Write what the server reads at each start; called before each."""
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
@@ -93,7 +100,10 @@ class Server(ABC):
             ServerFailed: It ended, or was not ready within a minute; carries the end of its log.
         """
         try:
-            self.prepare()
+            self._end_what_was_left()
+            if self._home.is_new:
+                self.prepare()
+                self._home.filled()
             self._start_on_a_free_port()
         except BaseException:
             self.stop()
@@ -101,12 +111,12 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """Stop the server in order, and remove its files."""
+        """Stop the server in order, and remove its files unless they are kept."""
         atexit.unregister(self.stop)
         if self._process is not None:
             self.resume()
             self._end(self.stop_signal)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._home.close()
 
     def kill(self) -> None:
         """End the server and its children with SIGKILL, as a crash would. `restart` brings it back."""
@@ -122,6 +132,25 @@ class Server(ABC):
             self._end(self.stop_signal)
         self._launch()
         self._await_ready()
+
+    def ended(self, within: float) -> int | None:
+        """The exit status of a server that ends by itself within so many seconds; None where it goes on.
+
+        Raises:
+            ServerFailed: It was not running.
+        """
+        if self._process is None:
+            raise ServerFailed(f"{self.name} is not running")
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def bound_log(self) -> None:
+        """Begin the log anew where it has grown long; what it was lies beside it until the next time."""
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the server goes on at the new end: the file is open for appending
 
     def pause(self) -> None:
         """Freeze the server: connections stay open and nothing answers."""
@@ -158,7 +187,7 @@ class Server(ABC):
     def _start_on_a_free_port(self) -> None:
         """Try again where another process took the port between the choice of it and the server's start."""
         for left in reversed(range(PORT_TRIES)):
-            self.port = _free_port()
+            self.port = self._home.port if _is_free(self._home.port) and left == PORT_TRIES - 1 else _free_port()
             self._launch()
             try:
                 self._await_ready()
@@ -170,13 +199,27 @@ class Server(ABC):
                 return
 
     def _launch(self) -> None:
+        self.configure()
         with self.log.open("ab") as log:
             self._process = self._spawn(self.command(), log.fileno(), None)
         self._guard = subprocess.Popen(  # noqa: S603  # our own command
-            ["/bin/sh", "-c", GUARD, "guard", str(self._process.pid), str(self.folder)],
+            self._home.guard(self._process.pid, self.stop_signal.name.removeprefix("SIG")),
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
+        self._home.started(self._process.pid, self.port)
+
+    def _end_what_was_left(self) -> None:
+        """End the server of a run that was killed together with the guard."""
+        left = self._home.left_behind()
+        if left is None:
+            return
+        tree = _tree(left.pid)
+        left.send_signal(self.stop_signal)
+        _, alive = psutil.wait_procs(tree, timeout=STOP_LIMIT)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=STOP_LIMIT)
 
     def _spawn(
         self, command: Sequence[str | Path], output: int, environ: dict[str, str] | None
@@ -184,12 +227,14 @@ class Server(ABC):
         account = self._account
         return subprocess.Popen(  # noqa: S603  # the programs that find_programs found
             [str(part) for part in command],
-            cwd=self.folder,
+            # One that may not enter the folders above its own can't find out where it is, and complains.
+            cwd=self.folder if self._home.descriptor is None else "/",
             env={**os.environ, "HOME": str(self.folder), "LC_ALL": "C", **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is the test run's to handle
+            start_new_session=True,  # Ctrl-C is for the one who started it to handle
+            pass_fds=() if self._home.descriptor is None else (self._home.descriptor,),
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
@@ -254,6 +299,16 @@ def _free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: waiting ends don't count
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return port != 0
 
 
 def _accepts(port: int) -> bool:
