@@ -53,7 +53,7 @@ class TestAMissingServer:
     def test_is_left_out_and_said_so_before_the_closing_line(self, tmp_path: Path) -> None:
         lines = _run(tmp_path, ASKS_FOR_POSTGRESQL)
 
-        assert "1 test: PostgreSQL: no postgres on this machine; `make servers` installs it" in lines
+        assert any("1 test: PostgreSQL: no postgres on this machine; `make servers`" in line for line in lines)
         assert lines[-1].strip("= ").startswith("1 skipped")
 
     def test_fails_where_it_is_required(self, tmp_path: Path) -> None:
