@@ -184,6 +184,9 @@ def servers_in(settings: Settings) -> list[ServerAddress]:
     if settings.redis_url is not None:
         parts = urlsplit(settings.redis_url)
         servers.append(ServerAddress("REDIS_URL", (parts.hostname or "",), parts.username, parts.password))
+    if settings.smtp_url is not None:
+        parts = urlsplit(settings.smtp_url)
+        servers.append(ServerAddress("SMTP_URL", (parts.hostname or "",), parts.username, parts.password))
     return servers
 
 

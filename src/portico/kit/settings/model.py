@@ -20,6 +20,7 @@ from portico.kit.settings.values import (
     Seconds,
     Secret,
     ServiceAddresses,
+    SmtpUrl,
     parse_duration,
 )
 
@@ -61,6 +62,11 @@ class Settings(ServiceSettings):
     redis_url: RedisUrl | None = Field(
         None, repr=False, description="Redis for caches and rate limits shared between processes; memory otherwise"
     )
+    smtp_url: SmtpUrl | None = Field(
+        None,
+        repr=False,
+        description="The server that mails go to: smtp://user:password@host:587 or smtps://; a folder in DATA_DIR otherwise",
+    )
     private_servers: bool = Field(
         False,
         description="The servers named are this system's own, as `portico up --servers` starts them: its secrets are made "
@@ -68,6 +74,22 @@ class Settings(ServiceSettings):
     )
     data_dir: Path = Field(
         Path(".portico"), description="The folder of the embedded databases, private servers and generated secrets"
+    )
+
+    # How mails go out.
+    mail_from: str | None = Field(
+        None, max_length=500, description="Whom mails are from: Shop <shop@shop.example>; needed with SMTP_URL"
+    )
+    smtp_starttls: Annotated[Literal["required", "never"] | None, LowerCase] = Field(
+        None,
+        description="Whether smtp:// has to turn to TLS before anything is said; unset: required, but not on this machine",
+    )
+    smtp_timeout: Seconds = Field(
+        30.0, gt=0, le=600, description="Seconds that handing one mail to the server takes at most"
+    )
+    smtp_connections: int = Field(4, ge=1, le=100, description="Connections to the server at a time")
+    mailbox_limit: int = Field(
+        10_000, ge=1, le=1_000_000, description="Mails that the folder in DATA_DIR keeps; the oldest go first"
     )
 
     # What must stay secret.

@@ -143,6 +143,12 @@ def _redis_url(text: Any) -> Any:
     return text
 
 
+def _smtp_url(text: Any) -> Any:
+    if urlsplit(str(text)).scheme not in {"smtp", "smtps"}:
+        raise ValueError("write an address such as smtp://user:password@host:587 (smtps:// for TLS from the start)")
+    return text
+
+
 def _lower(text: Any) -> Any:
     return text.strip().lower() if isinstance(text, str) else text
 
@@ -167,6 +173,7 @@ Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 """IP networks; a single address is a network of one."""
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
+SmtpUrl = Annotated[str, BeforeValidator(_smtp_url)]
 ServiceAddresses = Annotated[tuple[str, ...], BeforeValidator(_service_addresses)]
 """Where a service's instances are: `http://`, `https://`, `dns://host:port` or `srv://name`."""
 LowerCase = BeforeValidator(_lower)
