@@ -18,6 +18,7 @@ from portico.kit.settings import ServiceSettings
 if TYPE_CHECKING:
     from portico.kit.auth.verification import TokenVerifier
     from portico.kit.running import Running
+    from portico.kit.sagas.definition import Saga
 
 OpenResource = Callable[["Running"], AbstractAsyncContextManager[Any]]
 
@@ -34,6 +35,7 @@ class Service:
         jobs: what it does on a clock.
         publishes: the events that it tells of.
         consumers: what it does on others' events.
+        sagas: its long transactions.
         tables: the metadata of its tables.
         settings: its own settings' class.
         resources: what lives as long as the service runs, by type; opened in order, closed in reverse.
@@ -49,6 +51,7 @@ class Service:
     jobs: Sequence[Job] = ()
     publishes: Sequence[type[Event]] = ()
     consumers: Sequence[Consumer] = ()
+    sagas: "Sequence[Saga[Any]]" = ()
     tables: MetaData = field(default_factory=MetaData)
     settings: type[ServiceSettings] | None = None
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)

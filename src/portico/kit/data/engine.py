@@ -1,5 +1,6 @@
 """The engines of one service's database: one for what writes, one for what reads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -33,6 +34,13 @@ class Database:
         self.writer = writer
         self.reader = reader
         self.dialect = writer.dialect.name
+        self.bells: dict[str, Callable[[], None]] = {}
+        """What wakes whoever in this process waits for a commit, by its name."""
+
+    def ring(self, bell: str) -> None:
+        """Wake who waits for a commit of this kind, where somebody in this process does."""
+        if (wake := self.bells.get(bell)) is not None:
+            wake()
 
     @classmethod
     def connect(

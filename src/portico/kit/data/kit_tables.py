@@ -1,9 +1,9 @@
 """The kit's own tables, in every service's database."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, String, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, UniqueConstraint
 
 from portico.kit.data.table import NAMES
-from portico.kit.data.types import ExactText, Instant, LongText, Payload, Sequence
+from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
 
 metadata = MetaData(naming_convention=NAMES)
 
@@ -98,3 +98,51 @@ parked_events = Table(
     sqlite_autoincrement=True,
 )
 """Events that a consumer could not handle: waiting for another try, or for an earlier one of their aggregate, or dead."""
+
+sagas = Table(
+    "sagas",
+    metadata,
+    Column("saga_id", IdentifierText(), primary_key=True),
+    Column("name", ExactText(64), nullable=False),
+    Column("subject", ExactText(64), nullable=False),
+    Column("state", LongText, nullable=False),
+    Column("status", ExactText(8), nullable=False),  # running, undoing, done, undone
+    Column("step", ExactText(64), nullable=False),  # which is under way or next; empty where only the end is left
+    Column("done", String(1000), nullable=False),  # names of the steps to undo, oldest first
+    Column("attempts", Integer, nullable=False),  # of this step: how many were begun
+    Column("failures", Integer, nullable=False),  # of this step: in a row
+    Column("doubt", Boolean, nullable=False),  # whether an attempt of this step ended without being seen to
+    Column("skip", Boolean, nullable=False),  # an administrator said so
+    Column("why", LongText),  # it is undone, or is to be
+    Column("error", String(500)),  # of the last attempt
+    Column("owner", ExactText(32)),  # whose lease it is
+    Column("fence", Integer, nullable=False),  # goes up with every lease and every step: who has an older one is late
+    Column("due_at", Instant()),  # when it may be taken: the next attempt, or the end of the lease; none once it ended
+    Column("since", Instant()),  # when the first attempt of this step began
+    Column("deadline_at", Instant(), nullable=False),
+    Column("started_at", Instant(), nullable=False),
+    Column("ended_at", Instant()),
+    Column("trace", String(64)),
+    Column("request_id", String(128)),
+    Index(None, "due_at"),
+    Index(None, "subject"),
+    Index(None, "ended_at"),
+)
+"""Sagas, each with its progress."""
+
+saga_steps = Table(
+    "saga_steps",
+    metadata,
+    Column("entry_id", Sequence, primary_key=True, autoincrement=True),
+    Column("saga_id", IdentifierText(), nullable=False),
+    Column("step", ExactText(64), nullable=False),
+    Column("action", ExactText(8), nullable=False),  # do, undo, end, cancel, retry, skip
+    Column("attempt", Integer, nullable=False),
+    Column("outcome", ExactText(8), nullable=False),  # done, refused, failed, lost, skipped, asked
+    Column("started_at", Instant(), nullable=False),
+    Column("ended_at", Instant(), nullable=False),
+    Column("error", String(500)),
+    Column("actor", ExactText(64)),
+    Index(None, "saga_id"),
+)
+"""How each attempt of a step ended, and what people did about it."""

@@ -1,0 +1,117 @@
+from typing import Any
+
+import pytest
+
+from portico.kit.calls.client import Calls
+from portico.kit.data import UnitOfWork
+from portico.kit.sagas import FOREVER, Saga, SagaState, Step, Undone, minutes
+from portico.kit.sagas.definition import NoSuchStep
+
+
+class Trip(SagaState):
+    days: int
+    ticket: str | None = None
+
+
+class Other(SagaState):
+    name: str
+
+
+async def pack(trip: Trip, work: UnitOfWork) -> None: ...
+async def unpack(trip: Trip, work: UnitOfWork) -> None: ...
+async def buy_ticket(trip: Trip, calls: Calls) -> Trip: ...
+async def return_ticket(trip: Trip, calls: Calls) -> Trip | None: ...
+async def note_ticket(trip: Trip, work: UnitOfWork) -> None: ...
+async def leave(trip: Trip, work: UnitOfWork) -> None: ...
+async def tell_why(trip: Trip, work: UnitOfWork, why: Undone) -> None: ...
+
+
+async def both(trip: Trip, work: UnitOfWork, calls: Calls) -> None: ...
+async def neither(trip: Trip) -> None: ...
+async def of_another(trip: Other, work: UnitOfWork) -> None: ...
+async def unannotated(trip, work) -> None: ...  # noqa: ANN001  what is tested
+async def answering_a_number(trip: Trip, work: UnitOfWork) -> int: ...
+async def answering_anything(trip: Trip, work: UnitOfWork): ...  # noqa: ANN201  what is tested
+def at_once(trip: Trip, work: UnitOfWork) -> None: ...
+
+
+class TestSaga:
+    def test_reads_as_a_list_of_steps(self) -> None:
+        travel = Saga(
+            "travel",
+            Trip,
+            Step(pack, undo=unpack),
+            Step(buy_ticket, record=note_ticket, undo=return_ticket),
+            Step(leave, retries=FOREVER),
+            when_undone=tell_why,
+        )
+
+        assert [step.name for step in travel.steps] == ["pack", "buy_ticket", "leave"]
+        assert [travel.is_remote(step.name) for step in travel.steps] == [False, True, False]
+        assert (travel.is_remote("pack", "undo"), travel.is_remote("buy_ticket", "undo")) == (False, True)
+        assert travel.after("pack") is travel.steps[1]
+        assert travel.after("leave") is None
+
+    @pytest.mark.parametrize(
+        "function", [both, neither, of_another, unannotated, answering_a_number, answering_anything, at_once]
+    )
+    def test_a_step_takes_its_state_then_a_unit_of_work_or_calls(self, function: Any) -> None:
+        with pytest.raises(TypeError, match=function.__name__):
+            Saga("travel", Trip, Step(function))
+        with pytest.raises(TypeError, match=function.__name__):
+            Saga("travel", Trip, Step(pack, undo=function))
+
+    @pytest.mark.parametrize("function", [buy_ticket, both, neither, of_another, answering_a_number])
+    def test_what_is_recorded_is_local_and_answers_nothing(self, function: Any) -> None:
+        with pytest.raises(TypeError, match=function.__name__):
+            Saga("travel", Trip, Step(buy_ticket, record=function))
+        with pytest.raises(TypeError, match=function.__name__):
+            Saga("travel", Trip, Step(pack), when_done=function)
+        with pytest.raises(TypeError, match=function.__name__):
+            Saga("travel", Trip, Step(pack), when_undone=function)
+
+    def test_a_local_step_records_nothing_beside_itself(self) -> None:
+        with pytest.raises(TypeError, match="in the same commit"):
+            Saga("travel", Trip, Step(pack, record=note_ticket))
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            [],
+            [Step(pack), Step(pack)],
+            [Step(leave, retries=FOREVER), Step(buy_ticket)],
+            [Step(leave, retries=FOREVER, undo=unpack)],
+            [Step(leave, retries=FOREVER, deadline=minutes(1))],
+            [Step(leave, within=minutes(0))],
+            [Step(leave, retries=-1)],
+        ],
+    )
+    def test_steps_that_make_no_saga_are_refused(self, steps: list[Any]) -> None:
+        with pytest.raises(ValueError, match=r"saga 'travel'|step 'leave'"):
+            Saga("travel", Trip, *steps)
+
+    def test_a_step_of_another_version_is_not_there(self) -> None:
+        travel = Saga("travel", Trip, Step(pack))
+
+        with pytest.raises(NoSuchStep, match="swim"):
+            travel.step("swim")
+
+
+class TestSagaState:
+    def test_is_changed_by_making_another(self) -> None:
+        trip = Trip(days=3)
+
+        assert trip.with_(ticket="A1") == Trip(days=3, ticket="A1")
+        assert trip == Trip(days=3)
+
+    def test_refuses_what_it_does_not_have(self) -> None:
+        with pytest.raises(TypeError, match="hotel"):
+            Trip(days=3).with_(hotel="x")
+
+    def test_is_checked_when_it_changes(self) -> None:
+        with pytest.raises(ValueError, match="days"):
+            Trip(days=3).with_(days="many")
+
+    def test_has_a_limit(self) -> None:
+        with pytest.raises(ValueError, match="are allowed"):
+            Trip(days=3, ticket="x" * 70_000).dumped()
