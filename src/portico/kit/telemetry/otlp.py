@@ -21,7 +21,12 @@ except ImportError as error:
 _CLOSING_LIMIT = 5.0  # seconds
 _SENDING_LIMIT = 3.0  # seconds
 _MOST_WAITING = 4096  # spans
-_KINDS = {"server": trace.SpanKind.SERVER, "client": trace.SpanKind.CLIENT}
+_KINDS = {
+    "server": trace.SpanKind.SERVER,
+    "client": trace.SpanKind.CLIENT,
+    "consumer": trace.SpanKind.CONSUMER,
+    "internal": trace.SpanKind.INTERNAL,
+}
 _FAILED = {"server": 500, "client": 400}
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Kind = Literal["server", "client"]
+Kind = Literal["server", "client", "consumer", "internal"]
 AttributeValue = str | int | float | bool
 
 # Version 00 exactly; of later versions what 00 knows, RFC W3C Trace Context 1, section 3.2.4.
@@ -144,6 +144,22 @@ class Tracing:
             "server.address": service,
         }
         return self._recorder.start("client", f"{method} {service}", parent, attributes)
+
+    def begin(
+        self,
+        name: str,
+        *,
+        kind: Kind = "internal",
+        parent: TraceContext | None = None,
+        attributes: dict[str, AttributeValue] | None = None,
+    ) -> Span:
+        """The span of work that no request began: an event that is handled, a step of a saga."""
+        if self._recorder is None:
+            return Span(parent or TraceContext.new())
+        sampled = parent.sampled if parent else random.random() < self._ratio  # noqa: S311 chance, not secrecy
+        if not sampled:
+            return Span(parent or TraceContext.new())
+        return self._recorder.start(kind, name, parent, attributes or {})
 
     async def aclose(self) -> None:
         """Send what is left, for a few seconds at most."""

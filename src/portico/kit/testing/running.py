@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,8 +22,10 @@ from portico.kit.calls.local import LocalChannel
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.environment import Environment
 from portico.kit.host import Host
-from portico.kit.messaging.envelope import Envelope
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.envelope import Envelope, dumped
 from portico.kit.messaging.event import Event
+from portico.kit.messaging.inbox import Inbox
 from portico.kit.running import Running
 from portico.kit.service import Service
 from portico.kit.system import System
@@ -136,6 +139,17 @@ class RunningService:
             ]
         envelopes = [Envelope.loaded(row.body) for row in rows]
         return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]
+
+    async def receives(self, *events: Event, source: str = "/catalog/another") -> None:
+        """Deliver `events` to the service's consumers, as its broker would."""
+        for event in events:
+            body = dumped(event, source=source, time=self.clock.now(), trace=None)
+            await self.inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """What handles the events that are delivered."""
+        return Inbox(self.running)
 
     async def given(self, *rows: Any) -> Any:
         """Have these rows in the database; the first is given back."""

@@ -1,0 +1,209 @@
+"""The inbox: what a service is delivered takes effect once, and what concerns one thing in order."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from sqlalchemy import ColumnElement, Insert, Select, exists, insert, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from portico.kit.data.failures import is_unavailable, lost_a_race
+from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.work import UnitOfWork
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.consumer import Consumer, consumers_of, event_types
+from portico.kit.messaging.envelope import Envelope, NotAnEvent
+from portico.kit.messaging.event import Event
+from portico.kit.messaging.parking import UNREADABLE, Parked, Parking
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.traces import TraceContext
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+_TRIES = 5  # of a transaction that lost a race
+_LONGEST_WAIT = 5.0  # seconds between two looks at a database that is away
+
+
+class UnknownEvent(NotAnEvent):
+    """An event of a type, or of a version of it, that this service has no class for."""
+
+
+class InvalidEvent(NotAnEvent):
+    """An event whose fields are not those of its type."""
+
+
+class Behind(Exception):
+    """An earlier event about the same thing waits to be tried again."""
+
+
+class Inbox:
+    """Handles the events that a service is delivered, by each of its consumers in a transaction of its own.
+
+    A consumer that fails has the event parked in the service's own database, to be tried again later; later events
+    about the same thing queue behind it, others go on.
+    """
+
+    def __init__(self, running: "Running") -> None:
+        self._running = running
+        self._consumers = running.service.consumers
+        self._kinds = event_types(self._consumers)
+        self.parking = Parking(running)
+        self.handled: dict[str, int] = {}
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The types of the events that the service wants."""
+        return frozenset(name for name, _ in self._kinds)
+
+    async def deliver(self, message: Message) -> None:
+        """Handle a message. Once this returns it has taken effect, or waits in the service's database: acknowledge it.
+
+        A database that is away is waited for.
+        """
+        try:
+            envelope, event = self._read(message.body)
+        except NotAnEvent as error:
+            dead = Parked.unreadable(message, error)
+            await self._while_away(lambda: self.parking.park(dead))
+            return
+        for consumer in consumers_of(self._consumers, type(event)):
+            await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message))  # type: ignore[misc]  # mypy knows no defaults of lambdas
+
+    async def retry(self, parked: Parked) -> None:
+        """Try a parked event again; it is parked anew, or dead, where it fails."""
+        try:
+            envelope, event = self._read(parked.body.encode())
+            consumers = [each for each in self._consumers if parked.consumer in {each.name, UNREADABLE}]
+            for consumer in consumers:
+                if type(event) in consumer.events:
+                    await self._racing(lambda each=consumer: self._handle(each, envelope, event, parked))  # type: ignore[misc]  # likewise
+            await self.parking.leave(parked)
+        except Exception as error:
+            if _is_away(error):
+                raise
+            await self.parking.failed(parked, error)
+
+    def _read(self, body: bytes) -> tuple[Envelope, Event]:
+        envelope = Envelope.loaded(body)
+        kind = self._kinds.get((envelope.type, envelope.version))
+        if kind is None:
+            raise UnknownEvent(f"no consumer knows version {envelope.version} of {envelope.type}")
+        try:
+            event = kind.model_validate(envelope.data)
+        except ValidationError as error:
+            raise InvalidEvent(_told(error)) from error
+        return envelope, event.known_as(envelope.event_id)
+
+    async def _while_away(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do `act`, however long the database is away."""
+        for attempt in itertools.count():
+            try:
+                return await act()
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                logger.warning("events_wait_for_database", service=self._running.name, error=type(error).__name__)
+            await asyncio.sleep(min(0.05 * 2 ** min(attempt, 10), _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+        raise AssertionError("it goes on until it is done")
+
+    async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, message: Message) -> None:
+        try:
+            await self._racing(lambda: self._handle(consumer, envelope, event, None))
+        except Exception as error:
+            if _is_away(error):
+                raise
+            attempts = 0 if isinstance(error, Behind) else 1
+            await self.parking.park(Parked.of(consumer.name, envelope, message.body, error, attempts=attempts))
+
+    async def _racing(self, act: Callable[[], Awaitable[None]]) -> None:
+        """Do `act`, and again where its transaction lost a race."""
+        for attempt in itertools.count(1):
+            try:
+                return await act()
+            except Exception as error:
+                if attempt == _TRIES or not lost_a_race(error):
+                    raise
+            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  # so that two who collided do not again
+        raise AssertionError("the last try returns or raises")
+
+    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, parked: Parked | None) -> None:
+        """One transaction: the event's identity, its effect, and that it is parked no longer. Raises Behind."""
+        running = self._running
+        span = running.tracing.begin(
+            consumer.name,
+            kind="consumer",
+            parent=TraceContext.parse(envelope.trace),
+            attributes={"messaging.message.id": envelope.event_id, "messaging.destination.name": envelope.type},
+        )
+        token = request_context.set(RequestContext(running.name, envelope.event_id, span.context))
+        failure: str | None = None
+        try:
+            async with asyncio.timeout(running.settings.event_timeout), running.transaction() as work:
+                new = await self._claim(work, consumer.name, envelope, parked)
+                if new:
+                    await consumer.handle(event, work, running)
+                if parked is not None:
+                    await self.parking.remove(work, parked)
+            self.handled[consumer.name] = self.handled.get(consumer.name, 0) + new
+        except BaseException as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            request_context.reset(token)
+            span.end(error=failure)
+
+    async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, parked: Parked | None) -> bool:
+        """Write the event's identity; whether it is new. One statement where all is well. Raises Behind."""
+        values = {"consumer": consumer, "event_id": envelope.event_id, "handled_at": work.now}
+        blocked = self._blocked(consumer, envelope, parked)
+        written = await work.execute(_insert(work.database.dialect, values, blocked))
+        if written.rowcount:  # type: ignore[attr-defined]  # SQLAlchemy's Result of an INSERT has one
+            return True
+        same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
+        if await work.one(select(literal(1)).where(exists().where(*same))) is not None:
+            return False
+        of_this = (parked_events.c.consumer == consumer, parked_events.c.event_id == envelope.event_id)
+        if parked is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
+            return False  # delivered again while it waits, or after it died
+        raise Behind(f"an earlier event about {envelope.subject} waits")
+
+    def _blocked(self, consumer: str, envelope: Envelope, parked: Parked | None) -> ColumnElement[bool]:
+        """Whether an earlier event about the same thing waits, or this one is parked itself."""
+        waiting = exists().where(
+            parked_events.c.consumer == consumer,
+            parked_events.c.aggregate == envelope.subject,
+            parked_events.c.state == "waiting",
+        )
+        if parked is not None:
+            return waiting.where(parked_events.c.id < parked.number)
+        itself = exists().where(parked_events.c.consumer == consumer, parked_events.c.event_id == envelope.event_id)
+        return waiting | itself
+
+
+def _insert(dialect: str, values: dict[str, object], blocked: ColumnElement[bool]) -> Insert:
+    row: Select[tuple[object, ...]] = select(
+        *(literal(value, inbox.c[name].type).label(name) for name, value in values.items())
+    ).where(~blocked)
+    names = list(values)
+    if dialect == "postgresql":
+        return postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing()
+    if dialect == "sqlite":
+        return sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing()
+    return insert(inbox).prefix_with("IGNORE").from_select(names, row)
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database is; a handler that took too long says TimeoutError too."""
+    return is_unavailable(error) and not isinstance(error, TimeoutError)
+
+
+def _told(error: ValidationError) -> str:
+    """What is wrong with an event's fields, without their values."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])

@@ -1,0 +1,205 @@
+"""Parked events: what a consumer could not handle waits in its own database, and dies after its last try."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from sqlalchemy import delete, exists, func, literal, select, update
+
+from portico.kit.data.inserting import ignoring_known
+from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
+from portico.kit.data.work import UnitOfWork
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.envelope import Envelope, NotAnEvent
+from portico.kit.problems import Problem
+from portico.kit.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+State = Literal["waiting", "dead"]
+
+UNREADABLE = "-"
+"""Stands for the consumer of what nobody could read."""
+
+_BATCH = 100
+_LONGEST_DELAY = 300.0  # seconds
+_LOOK_AGAIN = 15.0  # seconds until an event behind another one is looked at, should nobody have woken it
+_LONGEST_ERROR = 4_000  # characters
+_LONGEST_BODY = 1 << 20
+_LONGEST_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """An event that a consumer could not handle.
+
+    Args:
+        number: its place in the order in which events were parked; 0 until it is.
+        consumer: who could not handle it.
+        event_id: the event.
+        type: its type.
+        aggregate: what it is about.
+        body: the message, as it came.
+        state: waiting for another try, or dead.
+        attempts: how often it was tried.
+        cause: the kind of what went wrong.
+        error: what went wrong.
+    """
+
+    number: int
+    consumer: str
+    event_id: str
+    type: str
+    aggregate: str
+    body: str
+    state: State
+    attempts: int
+    cause: str
+    error: str
+
+    @classmethod
+    def of(cls, consumer: str, envelope: Envelope, body: bytes, error: BaseException, *, attempts: int) -> Self:
+        """An event that failed, or has to wait behind one."""
+        return cls(
+            number=0,
+            consumer=consumer,
+            event_id=envelope.event_id,
+            type=envelope.type,
+            aggregate=envelope.subject,
+            body=body.decode(),
+            state="waiting",
+            attempts=attempts,
+            cause=_cause(error),
+            error=_text(error),
+        )
+
+    @classmethod
+    def unreadable(cls, message: Message, error: NotAnEvent) -> Self:
+        """A message that is no event which the service knows: dead at once, as no time mends it."""
+        return cls(
+            number=0,
+            consumer=UNREADABLE,
+            event_id=message.id[:_LONGEST_KEY],
+            type=message.type[:NAME_LENGTH],
+            aggregate=message.key[:_LONGEST_KEY],
+            body=message.body[:_LONGEST_BODY].decode(errors="replace").replace("\0", "�"),
+            state="dead",
+            attempts=1,
+            cause=_cause(error),
+            error=_text(error),
+        )
+
+
+class Parking:
+    """The parked events of one service."""
+
+    def __init__(self, running: "Running") -> None:
+        self._running = running
+        self.waiting = 0
+        self.dead = 0
+
+    async def park(self, parked: Parked) -> None:
+        """Have it tried again later, unless it took effect meanwhile or is parked already."""
+        parked = self._judged(parked)
+        async with self._running.transaction() as work:
+            same = (inbox.c.consumer == parked.consumer, inbox.c.event_id == parked.event_id)
+            if await work.one(select(literal(1)).where(exists().where(*same))) is None:
+                parking = ignoring_known(parked_events, work.database.dialect).values(self._row(parked, work))
+                await work.execute(parking)
+        self._tell(parked)
+
+    async def due(self) -> Sequence[Parked]:
+        """Events whose time to be tried has come, in the order in which they were parked."""
+        async with self._running.reader() as reader:
+            rows = await reader.rows(
+                select(*(parked_events.c[name] for name in _COLUMNS))
+                .where(parked_events.c.state == "waiting", parked_events.c.next_at <= reader.now)
+                .order_by(parked_events.c.id)
+                .limit(_BATCH)
+            )
+        return [Parked(*row) for row in rows]
+
+    async def remove(self, work: UnitOfWork, parked: Parked) -> None:
+        """It took effect, in this unit of work; the one behind it is next."""
+        await work.execute(delete(parked_events).where(parked_events.c.id == parked.number))
+        await self._wake_next(work, parked)
+
+    async def leave(self, parked: Parked) -> None:
+        """Nobody here handles such events any more."""
+        async with self._running.transaction() as work:
+            await self.remove(work, parked)
+
+    async def failed(self, parked: Parked, error: Exception) -> None:
+        """It failed again: later, or dead after its last try. One that is behind another only waits."""
+        behind = _cause(error) == "Behind"
+        judged = self._judged(
+            replace(parked, attempts=parked.attempts + (not behind), cause=_cause(error), error=_text(error))
+        )
+        if isinstance(error, NotAnEvent):
+            judged = replace(judged, state="dead")
+        async with self._running.transaction() as work:
+            row = self._row(judged, work)
+            kept = {name: row[name] for name in ("state", "attempts", "next_at", "cause", "error")}
+            await work.execute(update(parked_events).where(parked_events.c.id == parked.number).values(kept))
+            if judged.state == "dead":
+                await self._wake_next(work, parked)
+        self._tell(judged)
+
+    async def count(self) -> None:
+        """See how many wait and how many are dead, for whoever measures."""
+        async with self._running.reader() as reader:
+            rows = await reader.rows(
+                select(parked_events.c.state, func.count().label("number")).group_by(parked_events.c.state)
+            )
+        found = {row.state: row.number for row in rows}
+        self.waiting, self.dead = found.get("waiting", 0), found.get("dead", 0)
+
+    async def _wake_next(self, work: UnitOfWork, parked: Parked) -> None:
+        following = await work.one(
+            select(func.min(parked_events.c.id)).where(
+                parked_events.c.consumer == parked.consumer,
+                parked_events.c.aggregate == parked.aggregate,
+                parked_events.c.state == "waiting",
+                parked_events.c.id > parked.number,
+            )
+        )
+        if following is not None:
+            await work.execute(update(parked_events).where(parked_events.c.id == following).values(next_at=work.now))
+
+    def _judged(self, parked: Parked) -> Parked:
+        last = parked.attempts >= self._running.settings.event_attempts
+        return replace(parked, state="dead") if last else parked
+
+    def _row(self, parked: Parked, work: UnitOfWork) -> dict[str, Any]:
+        settings = self._running.settings
+        delay = min(settings.event_retry_delay * 2 ** min(max(parked.attempts - 1, 0), 20), _LONGEST_DELAY)
+        if parked.attempts == 0 or parked.cause == "Behind":
+            delay = _LOOK_AGAIN
+        row = {name: getattr(parked, name) for name in _COLUMNS if name != "id"}
+        chance = random.uniform(0.8, 1.0)  # noqa: S311  # so that those who failed together do not come together
+        return row | {"next_at": work.now + timedelta(seconds=delay * chance), "parked_at": work.now}
+
+    def _tell(self, parked: Parked) -> None:
+        about = {"service": self._running.name, "consumer": parked.consumer, "event_id": parked.event_id}
+        if parked.state == "dead":
+            logger.error("event_dead", **about, type=parked.type, cause=parked.cause, attempts=parked.attempts)
+        else:
+            logger.warning("event_parked", **about, type=parked.type, cause=parked.cause, attempts=parked.attempts)
+
+
+_COLUMNS = ("id", "consumer", "event_id", "type", "aggregate", "body", "state", "attempts", "cause", "error")
+
+
+def _cause(error: BaseException) -> str:
+    return error.code if isinstance(error, Problem) else type(error).__name__[:NAME_LENGTH]
+
+
+def _text(error: BaseException) -> str:
+    """What the error says; of a database's own only its kind, as its text repeats what was written."""
+    said = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
+    return said[:_LONGEST_ERROR]

@@ -1,0 +1,241 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from tests.examples.loans import service
+from tests.examples.loans.events import BookLent
+from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.models import Book
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data import UnitOfWork
+from portico.kit.data.kit_tables import parked_events
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.carrying import retry_due
+from portico.kit.messaging.consumer import consumes
+from portico.kit.messaging.event import Event
+from portico.kit.problems import Conflict
+from portico.kit.running import Running
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running
+
+
+class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
+    reader_id: str
+    title: str
+
+
+class NotYet(Conflict):
+    code = "not_yet"
+    detail = "Not yet."
+
+
+class Script:
+    """What the consumers below do, and what they were given."""
+
+    def __init__(self) -> None:
+        self.failing: set[str] = set()
+        self.seen: list[str] = []
+        self.hanging = False
+
+
+SCRIPT = Script()
+
+
+@consumes(ReaderLeft)
+async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+    SCRIPT.seen.append(event.title)
+    work.add(Book(title=event.title))
+    await work.flush()
+    if SCRIPT.hanging:
+        await asyncio.Event().wait()
+    if event.title in SCRIPT.failing:
+        raise NotYet
+
+
+@consumes(ReaderLeft)
+async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork, here: Running) -> None:
+    work.publish(BookLent(loan_id=LoanId.new(), book_id=BookId.new(), reader_id=UserId.new(), due_at=here.clock.now()))
+
+
+@pytest.fixture(autouse=True)
+def script() -> Script:
+    SCRIPT.__init__()  # type: ignore[misc]
+    return SCRIPT
+
+
+@pytest.fixture
+async def loans(databases: Databases) -> AsyncIterator[RunningService]:
+    whole = replace(service, consumers=[shelve_book_when_reader_left, note_that_reader_left])
+    async with running(whole, databases, variables={"EVENT_TIMEOUT": "0.3", "EVENT_ATTEMPTS": "3"}) as loans:
+        yield loans
+
+
+def left(title: str, reader: str = "r1") -> ReaderLeft:
+    return ReaderLeft(reader_id=reader, title=title)
+
+
+async def titles(loans: RunningService) -> list[str]:
+    async with loans.running.reader() as reader:
+        return sorted(row.title for row in await reader.rows(select(Book.__table__.c.title)))
+
+
+async def parked(loans: RunningService) -> list[Any]:
+    async with loans.running.reader() as reader:
+        return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
+
+
+class TestDeliver:
+    async def test_each_consumer_handles_it_in_a_transaction_of_its_own(self, loans: RunningService) -> None:
+        await loans.receives(left("Dune"))
+
+        assert await titles(loans) == ["Dune"]
+        assert [event.event_type for event in await loans.published()] == ["book.lent"]
+
+    async def test_a_repeated_event_does_nothing(self, loans: RunningService) -> None:
+        event = left("Dune")
+
+        await loans.receives(event, event)
+
+        assert (await titles(loans), len(await loans.published())) == (["Dune"], 1)
+
+    async def test_two_at_once_take_effect_once(self, loans: RunningService) -> None:
+        event = left("Dune")
+
+        await asyncio.gather(*(loans.receives(event) for _ in range(5)))
+
+        assert (await titles(loans), await parked(loans)) == (["Dune"], [])
+
+    async def test_one_that_fails_is_parked_and_leaves_nothing_half_done(
+        self, loans: RunningService, script: Script
+    ) -> None:
+        script.failing = {"Dune"}
+
+        await loans.receives(left("Dune"))
+
+        [row] = await parked(loans)
+        assert (row.consumer, row.state, row.attempts, row.cause) == (
+            "shelve_book_when_reader_left",
+            "waiting",
+            1,
+            "not_yet",
+        )
+        assert await titles(loans) == []
+        assert len(await loans.published()) == 1  # by the other consumer
+
+    async def test_what_takes_too_long_is_given_up_and_parked(self, loans: RunningService, script: Script) -> None:
+        script.hanging = True
+
+        await loans.receives(left("Dune"))
+
+        assert [(row.cause, row.attempts) for row in await parked(loans)] == [("TimeoutError", 1)]
+        assert await titles(loans) == []
+
+
+class TestOrder:
+    async def test_later_events_about_the_same_thing_wait_behind_it_and_others_go_on(
+        self, loans: RunningService, script: Script
+    ) -> None:
+        script.failing = {"Dune"}
+        await loans.receives(left("Dune"), left("Solaris"), left("Ubik", reader="r2"))
+        assert await titles(loans) == ["Ubik"]
+
+        script.failing = set()
+        loans.clock.advance(1)
+        await _until_quiet(loans)
+
+        assert await titles(loans) == ["Dune", "Solaris", "Ubik"]
+        assert script.seen[-2:] == ["Dune", "Solaris"]
+        assert await parked(loans) == []
+
+    async def test_one_that_waits_is_not_handled_when_it_is_delivered_again(
+        self, loans: RunningService, script: Script
+    ) -> None:
+        script.failing = {"Dune"}
+        event = left("Dune")
+        await loans.receives(event)
+        script.failing = set()
+
+        await loans.receives(event)
+
+        assert (await titles(loans), len(await parked(loans))) == ([], 1)
+
+
+class TestDeadLetters:
+    async def test_after_its_last_try_it_is_dead_and_its_line_goes_on(
+        self, loans: RunningService, script: Script
+    ) -> None:
+        script.failing = {"Dune"}
+        await loans.receives(left("Dune"), left("Solaris"))
+        for _ in range(2):
+            loans.clock.advance(60)
+            await _until_quiet(loans)
+
+        [row] = await parked(loans)
+        assert (row.state, row.attempts, row.aggregate) == ("dead", 3, "r1")
+        assert await titles(loans) == ["Solaris"]
+
+    async def test_a_dead_one_stays_so_when_it_is_delivered_again(self, loans: RunningService, script: Script) -> None:
+        script.failing = {"Dune"}
+        event = left("Dune")
+        await loans.receives(event)
+        for _ in range(2):
+            loans.clock.advance(60)
+            await _until_quiet(loans)
+        script.failing = set()
+
+        await loans.receives(event)
+
+        assert await titles(loans) == []
+
+    @pytest.mark.parametrize(
+        ("body", "cause"),
+        [
+            (b"not JSON", "NotAnEvent"),
+            (b"\xff\x00\xfe", "NotAnEvent"),
+            (b'{"specversion": "1.0"}', "NotAnEvent"),
+            (
+                b'{"specversion":"1.0","id":"e1","type":"reader.vanished","source":"/x","subject":"r1","data":{}}',
+                "UnknownEvent",
+            ),
+            (
+                b'{"specversion":"1.0","id":"e1","type":"reader.left","eventversion":9,"source":"/x","subject":"r","data":{}}',
+                "UnknownEvent",
+            ),
+            (
+                b'{"specversion":"1.0","id":"e1","type":"reader.left","source":"/x","subject":"r1","data":{"title":1}}',
+                "InvalidEvent",
+            ),
+            (b"[" * 5_000_000, "NotAnEvent"),
+        ],
+        ids=["text", "bytes", "no event", "unknown type", "unknown version", "wrong fields", "5 MB"],
+    )
+    async def test_what_nobody_can_read_is_dead_at_once_and_the_stream_goes_on(
+        self, loans: RunningService, body: bytes, cause: str
+    ) -> None:
+        await loans.inbox.deliver(Message("m1", "reader.left", "r1", body))
+        await loans.receives(left("Dune"))
+
+        [row] = await parked(loans)
+        assert (row.state, row.cause, row.event_id) == ("dead", cause, "m1")
+        assert await titles(loans) == ["Dune"]
+
+
+class TestDeclaration:
+    def test_a_consumer_is_an_async_function_of_an_event_and_a_unit_of_work(self) -> None:
+        def plain(event: ReaderLeft, work: UnitOfWork) -> None: ...
+
+        async def bare(event: ReaderLeft) -> None: ...
+
+        declare: Callable[[Any], Any] = consumes(ReaderLeft)
+        for function in (plain, bare):
+            with pytest.raises(TypeError, match=function.__name__):
+                declare(function)
+
+
+async def _until_quiet(loans: RunningService) -> None:
+    while await retry_due(loans.inbox):
+        pass

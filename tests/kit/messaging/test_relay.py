@@ -1,0 +1,171 @@
+import asyncio
+
+import pytest
+from sqlalchemy import func, insert, select
+from tests.examples.loans.events import BookLent
+from tests.examples.loans.ids import BookId, LoanId
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.messaging.brokers.base import BrokerUnavailable
+from portico.kit.messaging.relay import Relay
+from portico.kit.testing.brokers import ScriptedBroker
+from portico.kit.testing.running import RunningService
+
+
+async def told(loans: RunningService, *, of: BookId | None = None) -> BookLent:
+    event = BookLent(loan_id=LoanId.new(), book_id=of or BookId.new(), reader_id=UserId.new(), due_at=loans.clock.now())
+    async with loans.running.transaction() as work:
+        work.publish(event)
+    return event
+
+
+async def left(loans: RunningService) -> tuple[int, int]:
+    """How many wait, and how many are in the log."""
+    async with loans.running.reader() as reader:
+        waiting = await reader.one(select(func.count()).select_from(outbox))
+        logged = await reader.one(select(func.count()).select_from(event_log))
+    return waiting or 0, logged or 0
+
+
+@pytest.fixture
+def broker() -> ScriptedBroker:
+    return ScriptedBroker()
+
+
+@pytest.fixture
+def relay(loans: RunningService, broker: ScriptedBroker) -> Relay:
+    return Relay(loans.running, broker)
+
+
+class TestDrain:
+    async def test_publishes_in_order_and_moves_to_the_log(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        events = [await told(loans) for _ in range(5)]
+
+        assert await relay.drain() == 5
+
+        assert [message.id for message in broker.stored] == [event.event_id for event in events]
+        assert [message.key for message in broker.stored] == [event.book_id for event in events]
+        assert await left(loans) == (0, 5)
+        assert [event.event_id for event in await loans.published()] == [event.event_id for event in events]
+
+    async def test_a_late_commit_with_a_lower_number_is_not_passed_over(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        async with loans.running.transaction() as work:
+            await work.execute(insert(outbox).values(_row(loans, 10)))
+        await relay.drain()
+        async with loans.running.transaction() as work:
+            await work.execute(insert(outbox).values(_row(loans, 7)))
+
+        await relay.drain()
+
+        assert [message.id for message in broker.stored] == ["evt_10", "evt_7"]
+
+    async def test_while_the_broker_is_away_events_wait(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        await told(loans)
+        broker.absent = True
+        with pytest.raises(BrokerUnavailable):
+            await relay.drain()
+        assert await left(loans) == (1, 0)
+
+        broker.absent = False
+        assert await relay.drain() == 1
+        assert await left(loans) == (0, 1)
+
+    async def test_what_was_not_confirmed_is_published_again(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        event = await told(loans)
+        broker.losing = True
+        with pytest.raises(BrokerUnavailable):
+            await relay.drain()
+        broker.losing = False
+        await relay.drain()
+
+        assert [message.id for message in broker.stored] == [event.event_id] * 2
+
+    async def test_what_is_refused_waits_with_all_about_the_same_thing_and_others_go_on(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        bad, other = await told(loans), await told(loans)
+        behind = await told(loans, of=bad.book_id)
+        broker.refusing = {bad.event_id}
+
+        await relay.drain()
+        assert await left(loans) == (2, 1)
+        assert other.event_id in {message.id for message in broker.stored}
+
+        broker.refusing, broker.batches = set(), []
+        assert await relay.drain() == 0
+        loans.clock.advance(5)
+        assert await relay.drain() == 2
+        assert [message.id for message in broker.stored] == [bad.event_id, behind.event_id]
+
+
+class TestLease:
+    async def test_one_relay_publishes_and_the_other_waits(self, loans: RunningService, broker: ScriptedBroker) -> None:
+        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        await told(loans)
+        assert await first.drain() == 1
+        await told(loans)
+
+        assert await second.drain() == 0
+        assert await first.drain() == 1
+
+    async def test_who_is_gone_is_followed_once_its_lease_is_over(
+        self, loans: RunningService, broker: ScriptedBroker
+    ) -> None:
+        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        await first.drain()
+        await told(loans)
+        loans.clock.advance(11)
+
+        assert await second.drain() == 1
+        assert await first.drain() == 0
+
+    async def test_who_ends_hands_it_back(self, loans: RunningService, broker: ScriptedBroker) -> None:
+        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        await told(loans)
+        running = asyncio.create_task(first.run())
+        async with asyncio.timeout(20):
+            while await left(loans) != (0, 1):
+                pass
+        running.cancel()
+        await asyncio.wait([running])
+        await told(loans)
+
+        assert await second.drain() == 1
+
+
+class TestRun:
+    async def test_is_woken_by_a_commit_and_outlives_the_broker(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        broker.absent = True
+        running = asyncio.create_task(relay.run())
+        await told(loans)
+        await asyncio.sleep(0)
+        broker.absent = False
+        async with asyncio.timeout(20):
+            while await left(loans) != (0, 1):
+                pass
+        running.cancel()
+        await asyncio.wait([running])
+
+        assert len(broker.stored) == 1
+
+
+def _row(loans: RunningService, number: int) -> dict[str, object]:
+    return {
+        "id": number,
+        "event_id": f"evt_{number}",
+        "type": "book.lent",
+        "aggregate": f"book_{number}",
+        "body": "{}",
+        "occurred_at": loans.clock.now(),
+    }
