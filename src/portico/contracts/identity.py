@@ -13,8 +13,9 @@ from portico.kit.calls.client import Client
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.summary import Summary
 from portico.kit.ids import Identifier
+from portico.kit.messaging.event import Event
 
-__all__ = ["IdentityClient", "SessionId", "TokenId", "UserId"]
+__all__ = ["IdentityClient", "SessionId", "TokenId", "UserCreated", "UserDeleted", "UserId", "UserUpdated"]
 
 _NOT_FOUND = 404
 _SOON = 1.0  # seconds
@@ -26,6 +27,29 @@ class SessionId(Identifier, prefix="session"):
 
 class TokenId(Identifier, prefix="token"):
     """An access token."""
+
+
+class UserCreated(Event, type="user.created", version=1, aggregate="user_id"):
+    """An account was opened."""
+
+    user_id: UserId
+    email: str
+    name: str
+
+
+class UserUpdated(Event, type="user.updated", version=1, aggregate="user_id"):
+    """An account is called otherwise, or may or may not sign in from now on."""
+
+    user_id: UserId
+    email: str
+    name: str
+    is_active: bool
+
+
+class UserDeleted(Event, type="user.deleted", version=1, aggregate="user_id"):
+    """An account was deleted: who it was is to be forgotten."""
+
+    user_id: UserId
 
 
 class IdentityClient(Client, service="identity"):

@@ -1,6 +1,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from portico.contracts import identity as events
 from portico.contracts.identity import SessionId, UserId
 from portico.kit.auth.principal import Principal
 from portico.kit.data.work import UnitOfWork
@@ -45,6 +46,9 @@ async def change_user(
     if user.is_active and not active:
         await _deactivate(work, user, caller=caller, device=device)
     user.change(user.names.changed(names), is_active=active, now=work.now)
+    work.publish(
+        events.UserUpdated(user_id=user.user_id, email=user.email or "", name=user.called, is_active=user.is_active)
+    )
     changed = sorted([*names, *(["is_active"] if is_active is not None else [])])
     record(work, "user.updated", actor=caller.subject, user_id=user.user_id, device=device, changed=changed)
 
@@ -71,6 +75,7 @@ async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device
     await forget_devices(work, user.user_id)
     await give_roles(work, user.user_id, [])
     user.delete(now=work.now)
+    work.publish(events.UserDeleted(user_id=user.user_id))
     record(work, "user.deleted", actor=caller.subject, user_id=user.user_id, device=device)
 
 
@@ -121,6 +126,7 @@ async def _open_account(work: UnitOfWork, email: Email, names: Names, password_h
     user = User.opened(email, names, password_hash=password_hash, now=work.now)
     await work.insert(user, taken=EmailTaken())
     await give_roles(work, user.user_id, roles)
+    work.publish(events.UserCreated(user_id=user.user_id, email=email.address, name=user.called))
     return user
 
 

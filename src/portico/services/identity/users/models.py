@@ -60,6 +60,11 @@ class User(Table):
         )
 
     @property
+    def called(self) -> str:
+        """What to call this person in a letter; empty where nothing is known."""
+        return self.name or self.names.joined or ""
+
+    @property
     def may_sign_in(self) -> bool:
         return self.is_active and self.deleted_at is None
 
