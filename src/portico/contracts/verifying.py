@@ -62,6 +62,10 @@ class NobodyVerifier:
         """Raises InvalidToken."""
         raise InvalidToken("bad_signature", "nobody issues tokens in this system")
 
+    async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 whatever it says
+        """Raises InvalidToken."""
+        raise InvalidToken("malformed", "nobody gives out tickets in this system")
+
     async def run(self) -> None:
         """Nothing needs to be kept fresh."""
 
@@ -81,3 +85,6 @@ class _Identity:
 
     async def validate(self, token: str) -> Validation:
         return await self._public.validate(token)
+
+    async def redeem_ticket(self, ticket: str) -> str:
+        return await self._own.redeem_ticket(ticket)

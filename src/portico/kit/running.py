@@ -5,7 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
@@ -17,6 +18,7 @@ from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.work import Reader, UnitOfWork, committed
+from portico.kit.http.live import OpenSockets
 from portico.kit.http.schema import Case
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.service import Service
@@ -60,6 +62,7 @@ class Running:
     keys_in_flight: set[str] = field(default_factory=set)
     provided: dict[type[Any], object] = field(default_factory=dict)
     _groups: dict[Topic, CacheGroup] = field(default_factory=dict)
+    _sockets: OpenSockets | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _verifier: TokenVerifier | None = None
     committed_events: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,6 +78,14 @@ class Running:
     @property
     def case(self) -> Case:
         return self.system.case
+
+    @property
+    def sockets(self) -> OpenSockets:
+        """The WebSockets that are open, which are counted."""
+        if self._sockets is None:
+            self._sockets = opened = OpenSockets(self.settings.max_streams, self.settings.max_streams_each)
+            self.metrics.gauge("portico_websockets", "WebSockets that are open", lambda: opened.open)
+        return self._sockets
 
     @property
     def verifier(self) -> TokenVerifier:
@@ -139,8 +150,8 @@ def layout_of(system: System) -> Layout:
     return Layout(system.prefix, {service.name: name for service, name in system.names.items()})
 
 
-async def _running(request: Request) -> Running:
-    running: Running = request.scope["portico.running"]
+async def _running(connection: HTTPConnection) -> Running:
+    running: Running = connection.scope["portico.running"]
     return running
 
 
@@ -148,17 +159,18 @@ Here = Annotated[Running, Depends(_running)]
 """The running service, in an endpoint: for transactions of its own, its settings, its neighbours."""
 
 
-async def _calls(request: Request) -> Calls:
-    running: Running = request.scope["portico.running"]
-    authorization = request.headers.get("authorization", "")
-    token: Identity = authorization.partition(" ")[2] or None
+async def _calls(connection: HTTPConnection) -> Calls:
+    scope = connection.scope
+    running: Running = scope["portico.running"]
+    authorization = connection.headers.get("authorization", "")
+    token: Identity = scope["portico.authentication"].token or authorization.partition(" ")[2] or None
     return Calls(
         running.channel,
         identity=token,
-        request_id=request.scope["portico.request_id"],
-        trace=request.scope["portico.span"].context,
+        request_id=scope["portico.request_id"],
+        trace=scope["portico.span"].context,
         tracing=running.tracing,
-        deadline=request.scope["portico.deadline"],
+        deadline=scope["portico.deadline"],
         layout=layout_of(running.system),
     )
 
@@ -173,7 +185,7 @@ def provided(kind: type[Any]) -> Any:
     Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
     """
 
-    async def resource(request: Request) -> Any:
-        return request.scope["portico.running"].provides(kind)
+    async def resource(connection: HTTPConnection) -> Any:
+        return connection.scope["portico.running"].provides(kind)
 
     return Depends(resource)

@@ -21,6 +21,7 @@ from portico.kit.connections import LimitedConnection
 
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 10_000
+_LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message, as at the gateway
 
 
 class PortTaken(RuntimeError):
@@ -120,5 +121,6 @@ def _config(face: Face, grace: float, options: Mapping[str, Any]) -> uvicorn.Con
         backlog=_BACKLOG,
         http=LimitedConnection,
         ws="websockets-sansio",
+        ws_max_size=_LONGEST_MESSAGE,
         **options,
     )

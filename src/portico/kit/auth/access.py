@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from portico.kit.auth.principal import Principal
 from portico.kit.problems import Forbidden, PermissionMissing
@@ -72,8 +73,8 @@ def access_of(dependency: Callable[..., Any]) -> Access:
 def _asks(access: Access) -> Callable[..., Any]:
     """A dependency that hands over the caller; that it is allowed was decided before, by the boundary."""
 
-    async def caller(request: Request) -> Principal | None:
-        found: Principal | None = request.scope["portico.authentication"].principal
+    async def caller(connection: HTTPConnection) -> Principal | None:
+        found: Principal | None = connection.scope["portico.authentication"].principal
         return found
 
     caller.access = access  # type: ignore[attr-defined]

@@ -33,11 +33,21 @@ class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Principal:
         """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
 
+    async def redeem_ticket(self, ticket: str) -> str:
+        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+
     async def run(self) -> None:
         """Keep what verification needs fresh, until cancelled. Returns at once where nothing needs to be."""
 
 
-class KeySource(Protocol):
+class TicketSource(Protocol):
+    """Who gives out tickets: identity."""
+
+    async def redeem_ticket(self, ticket: str) -> str:
+        """The token that `ticket` stands for, once. Raises InvalidToken, VerificationUnavailable."""
+
+
+class KeySource(TicketSource, Protocol):
     """Where public keys and ended sessions are learnt of: identity."""
 
     async def fetch_keys(self) -> object:
@@ -58,7 +68,7 @@ class Validation:
     permissions: tuple[str, ...] = ()
 
 
-class ValidationSource(Protocol):
+class ValidationSource(TicketSource, Protocol):
     """Who can be asked about a token: identity."""
 
     async def validate(self, token: str) -> Validation:
@@ -116,6 +126,10 @@ class KeyVerifier:
         if self._revoked.covers(principal):
             raise InvalidToken("revoked", "the token was revoked")
         return principal
+
+    async def redeem_ticket(self, ticket: str) -> str:
+        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        return await self._source.redeem_ticket(ticket)
 
     async def run(self) -> None:
         """Fetch keys and poll the feed until cancelled."""
@@ -217,6 +231,10 @@ class AskingVerifier:
         return dataclasses.replace(
             claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
         )
+
+    async def redeem_ticket(self, ticket: str) -> str:
+        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        return await self._source.redeem_ticket(ticket)
 
     async def run(self) -> None:
         """Nothing needs to be kept fresh."""

@@ -5,5 +5,6 @@ from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Moment, Schema, Text
+from portico.kit.http.sockets import Socket
 
-__all__ = ["Conditions", "Moment", "Page", "Reads", "Router", "Schema", "Text", "Work"]
+__all__ = ["Conditions", "Moment", "Page", "Reads", "Router", "Schema", "Socket", "Text", "Work"]

@@ -16,7 +16,8 @@ from portico.kit.http.documents import Documented, describe
 from portico.kit.http.frame import Frame
 from portico.kit.http.pages import page_routes
 from portico.kit.http.refusals import Refusals
-from portico.kit.http.router import Route
+from portico.kit.http.router import WEBSOCKET, Route
+from portico.kit.http.sockets import SocketRoute
 from portico.kit.http.standing import router as standing_router
 from portico.kit.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 
@@ -62,12 +63,15 @@ def build_app(running: "Running") -> ASGIApp:
     return Frame(app, _with_cors(app, running), running)
 
 
-def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute:
+def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute | SocketRoute:
     """One declared route as this system serves it."""
+    path = (running.system.prefix if route.prefixed else "") + route.path
+    if route.method == WEBSOCKET:
+        return SocketRoute(route, running, path, dependency_overrides_provider=app)
     built = BoundaryRoute(
         route,
         running,
-        (running.system.prefix if route.prefixed else "") + route.path,
+        path,
         status_code=route.status_code,
         tags=list(route.tags),
         response_model_by_alias=running.case == "camel",

@@ -8,6 +8,9 @@ from portico.kit.problems import InvalidCredentials, Problem, Unauthorized, Unav
 
 _SCHEME = "bearer "
 _LONGEST = 8192
+_LONGEST_TICKET = 128
+TICKET = "ticket"
+"""the query parameter"""
 
 
 class CallerUnknown(Unavailable):
@@ -16,16 +19,26 @@ class CallerUnknown(Unavailable):
 
 
 class Authentication:
-    """The caller of one request, by the token in its Authorization header."""
+    """The caller of one request, by the token in its Authorization header, or by a ticket where one may be offered."""
 
-    __slots__ = ("_header", "_problem", "_resolved", "_verifier", "principal")
+    __slots__ = ("_header", "_problem", "_resolved", "_ticket", "_verifier", "principal", "token")
 
     def __init__(self, verifier: TokenVerifier, header: bytes | None) -> None:
         self._verifier = verifier
         self._header = header
         self._resolved = header is None
         self._problem: Problem | None = None
+        self._ticket: str | None = None
         self.principal: Principal | None = None
+        self.token: str | None = None
+
+    def offer_ticket(self, ticket: str) -> None:
+        """Let a one-time ticket stand for the token that a browser can't send here. Of two credentials neither is believed."""
+        if self._header is None:
+            self._ticket = ticket
+        else:
+            self._header = b""
+        self._resolved = False
 
     async def admit(self, access: Access) -> None:
         """Find the caller and hold it against `access`.
@@ -47,13 +60,29 @@ class Authentication:
             return
         self._resolved = True
         try:
-            self.principal = await self._verifier.verify(bearer_token(self._header or b""))
+            self.token = await self._given_token()
+            self.principal = await self._verifier.verify(self.token)
         except InvalidToken as error:
             self._problem = InvalidCredentials(reason=error.reason)
         except VerificationUnavailable as error:
             self._problem = CallerUnknown(retry_after=error.retry_after)
         except Problem as problem:
             self._problem = problem
+
+    async def look_again(self, access: Access) -> None:
+        """Hold the caller against `access` as it stands by now.
+
+        Raises InvalidToken, Forbidden, or VerificationUnavailable where that can't be known.
+        """
+        if self.token is not None:
+            access.admit(await self._verifier.verify(self.token))
+
+    async def _given_token(self) -> str:
+        if self._ticket is None:
+            return bearer_token(self._header or b"")
+        if not 0 < len(self._ticket) <= _LONGEST_TICKET:
+            raise InvalidCredentials(reason="malformed")
+        return await self._verifier.redeem_ticket(self._ticket)
 
 
 def bearer_token(header: bytes) -> str:

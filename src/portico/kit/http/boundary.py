@@ -18,13 +18,13 @@ from fastapi import Depends
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy.orm.exc import StaleDataError
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork
-from portico.kit.http.authentication import Authentication
+from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import Conditional, is_known
 from portico.kit.http.idempotency import Claim
 from portico.kit.http.kept import kept_answer
@@ -68,7 +68,7 @@ class BoundaryRoute(APIRoute):
         self._limit = declared.body_limit or running.settings.body_limit
         self._seconds = declared.timeout or running.settings.request_timeout
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
-        self._queries = Queries(self.dependant, running.case)
+        self._queries = Queries(self.dependant, running.case, also=TICKET if declared.streams else None)
         self._takes_json = self.body_field is not None and not self._is_form()
         self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
 
@@ -112,6 +112,8 @@ class BoundaryRoute(APIRoute):
     async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if self._declared.access.kind != "public":
             authentication: Authentication = request.scope["portico.authentication"]
+            if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:
+                authentication.offer_ticket(ticket)
             await authentication.admit(self._declared.access)
         if self._kept is None:
             response = await self._checked(request, handle, within)
@@ -212,8 +214,8 @@ async def _work(request: Request) -> UnitOfWork:
     return work
 
 
-async def _reads(request: Request) -> Reader:
-    reader: Reader = request.scope["portico.reader"]
+async def _reads(connection: HTTPConnection) -> Reader:
+    reader: Reader = connection.scope["portico.reader"]
     return reader
 
 

@@ -11,6 +11,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
 from portico.kit.auth.access import Access
+from portico.kit.http.authentication import TICKET
 from portico.kit.http.conditional import conditions
 from portico.kit.http.paging import page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
@@ -42,6 +43,13 @@ _TAG = r'^(\*|"[0-9]{1,9}")$'
 _KEY = "^[!-~]{1,255}$"
 _REQUEST_ID = _says("Finds this request in the logs; the caller's own where it sent a good one")
 _ETAG = _says("The revision of the resource, for `If-Match` and `If-None-Match`")
+_TICKET = {
+    "name": TICKET,
+    "in": "query",
+    "required": False,
+    "description": "A one-time ticket of `POST /auth/tickets`, where a header can't be set",
+    "schema": {"type": "string", "maxLength": 128},
+}
 _PAGED = {
     "X-Total-Count": _says("How many there are in all", "integer"),
     "Link": _says("Where `first`, `next` and `prev` lead (RFC 8288)"),
@@ -120,6 +128,8 @@ def _parameters(route: Route, *, conditional: bool) -> Iterable[dict[str, Any]]:
         yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still", _TAG)
     elif conditional and route.method != "POST":
         yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now", _TAG)
+    if route.streams:
+        yield dict(_TICKET)
     if route.keeps_answers:
         yield _header("Idempotency-Key", "Repeats with the same key and body have one effect and one answer", _KEY)
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico.kit.http.authentication import Authentication
+from portico.kit.http.live import SWITCHED, Handshake
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
+from portico.kit.http.router import WEBSOCKET
 from portico.kit.problems import BadRequest, Problem
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -52,7 +54,7 @@ class Frame:
             return
         private, traceparent = self._prepare(scope)
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._connect(scope, receive, send, traceparent)
             return
         if scope["method"] == "HEAD":
             # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
@@ -68,6 +70,19 @@ class Frame:
         finally:
             self._requests.in_flight -= 1
             self._record(scope, answer.status or _CALLER_LEFT, perf_counter() - began, span)
+
+    async def _connect(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:
+        """A WebSocket: its route tells problems itself; its line is written, and it is counted, when it ends."""
+        scope["method"] = WEBSOCKET
+        span = self._running.tracing.serve(method=WEBSOCKET, path=scope["path"], traceparent=traceparent)
+        request_context.set(RequestContext(self._running.name, scope["portico.request_id"], span.context))
+        scope["portico.span"] = span
+        handshake = Handshake(send)
+        began = perf_counter()
+        try:
+            await self._app(scope, receive, handshake.send)
+        finally:
+            self._record(scope, handshake.status, perf_counter() - began, span)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         try:
@@ -118,7 +133,8 @@ class Frame:
     def _record(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
         route = scope.get("route")
         path = None if route is None else route.path
-        self._requests.observe(scope["method"], path, status, seconds)
+        if status != SWITCHED:  # how long somebody listened is not how long an answer took
+            self._requests.observe(scope["method"], path, status, seconds)
         span.end(route=path, status=status)
         log = self._running.request_log
         if log is None or path in _QUIET:

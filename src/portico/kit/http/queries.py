@@ -26,13 +26,16 @@ class Queries:
     Args:
         dependant: what FastAPI made of the route; in a camel-case system it takes both spellings from now on.
         case: how the system spells.
+        also: one that the kit itself reads.
     """
 
-    def __init__(self, dependant: Dependant, case: Case) -> None:
+    def __init__(self, dependant: Dependant, case: Case, *, also: str | None = None) -> None:
         if case == "camel":
             _spell_both_ways(dependant)
         self._known: dict[str, str] = {}
         self._repeatable: set[str] = set()
+        if also is not None:
+            self._known[also] = also
         for name, field in _fields(dependant):
             alias = field.alias or name
             self._known.update(dict.fromkeys((name, alias, to_camel(name)), name))

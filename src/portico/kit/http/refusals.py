@@ -5,7 +5,7 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
 
 from portico.kit.calls.errors import CallFailed, Refused
@@ -60,14 +60,18 @@ class Refusals:
 
     def told(self, request: Request, error: Exception) -> Response:
         """The answer to a request that ended in `error`."""
-        if isinstance(error, RequestValidationError):
-            sent = {"body": error.body, "query": dict(request.query_params), "path": request.path_params}
-            return self.answer(request, Unprocessable(), field_errors(error.errors(), sent, self._case))
         if isinstance(error, ClientDisconnect):
             return Response(status_code=_CALLER_LEFT)
-        return self.answer(request, self._problem(request, error))
+        return self.answer(request, *self.problem_of(request, error))
 
-    def _problem(self, request: Request, error: Exception) -> Problem:
+    def problem_of(self, connection: HTTPConnection, error: Exception) -> tuple[Problem, list[dict[str, Any]] | None]:
+        """The problem that `error` is to the caller, and what is wrong with each field where it is about fields."""
+        if isinstance(error, RequestValidationError):
+            sent = {"body": error.body, "query": dict(connection.query_params), "path": connection.path_params}
+            return Unprocessable(), field_errors(error.errors(), sent, self._case)
+        return self._problem(connection, error), None
+
+    def _problem(self, request: HTTPConnection, error: Exception) -> Problem:
         if isinstance(error, Problem):
             if isinstance(error, Unavailable) and error.__cause__ is not None:
                 self._warn(request, error.__cause__)
@@ -85,6 +89,6 @@ class Refusals:
         logger.error("endpoint failed", service=self._name, request_id=request_id, exc_info=error)
         return Problem()
 
-    def _warn(self, request: Request, error: BaseException) -> None:
+    def _warn(self, request: HTTPConnection, error: BaseException) -> None:
         request_id = request.scope["portico.request_id"]
         logger.warning("unavailable", service=self._name, request_id=request_id, error=type(error).__name__)

@@ -13,6 +13,9 @@ from portico.kit.problems import Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
+WEBSOCKET = "WEBSOCKET"
+"""What stands for a method where a connection is opened instead of a request answered (RFC 6455)."""
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
@@ -109,6 +112,15 @@ class Router:
     def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[Endpoint], Endpoint]:
         """Declare a DELETE."""
         return self._route("DELETE", path, options)
+
+    def websocket(
+        self, path: str, *, errors: Sequence[type[Problem]] = (), rate: str | None = None
+    ) -> Callable[[Endpoint], Endpoint]:
+        """Declare a WebSocket, by whose endpoint the client is told things: it takes a `Socket` and accepts it.
+
+        What it raises before is an ordinary answer to the handshake. A ticket in the query serves as well as a token.
+        """
+        return self._route(WEBSOCKET, path, {"errors": errors, "rate": rate, "streams": True})
 
     def _route(self, method: str, path: str, options: RouteOptions) -> Callable[[Endpoint], Endpoint]:
         def declare(endpoint: Endpoint) -> Endpoint:

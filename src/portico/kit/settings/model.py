@@ -135,6 +135,16 @@ class Settings(ServiceSettings):
     request_timeout: Seconds = Field(30.0, gt=0, le=3600, description="Seconds until a request is given up with 504")
     max_requests: int = Field(1000, ge=1, description="Requests that the gateway serves at once, 503 beyond it")
     max_streams: int = Field(5000, ge=1, description="Event streams and WebSockets open at once, 503 beyond it")
+    max_streams_each: int = Field(
+        20, ge=1, description="WebSockets of one caller open at one service at once, 503 beyond it"
+    )
+    stream_recheck: Seconds = Field(
+        5.0, gt=0, le=60, description="Seconds after which it is looked again whether who follows a WebSocket still may"
+    )
+    message_limit: Bytes = Field(
+        16_384, ge=125, le=1 << 20, description="Bytes of a message that a client sends on a WebSocket"
+    )
+    rate_limit_messages: Requests = Field(Rate(60, 60), description="Messages that a client may send on a WebSocket")
     body_limit: Bytes = Field(1 << 20, ge=1024, le=1 << 30, description="Bytes of a request body, 413 beyond it")
     idempotency_ttl: Seconds = Field(
         86_400.0, ge=1, le=2_592_000, description="Seconds that the answer to an Idempotency-Key is kept"

@@ -25,8 +25,9 @@ class Issuer:
         self.keys = [SigningKey.generate(algorithm)]
         self.revocations: list[Revocation] = []
         self.down = False
-        self.asked: dict[str, int] = {"keys": 0, "revocations": 0, "validate": 0}
+        self.asked: dict[str, int] = {"keys": 0, "revocations": 0, "validate": 0, "tickets": 0}
         self._made = 0
+        self._tickets: dict[str, str] = {}
 
     def claims(
         self,
@@ -60,6 +61,18 @@ class Issuer:
 
     def revoke_session(self, claims: AccessClaims) -> None:
         self.revocations.append(Revocation("session", claims.session_id or "", claims.expires_at))
+
+    def ticket(self, token: str) -> str:
+        """A ticket for `token`, good once."""
+        ticket = f"ticket_{len(self._tickets)}_{self._made}"
+        self._tickets[ticket] = token
+        return ticket
+
+    async def redeem_ticket(self, ticket: str) -> str:
+        self._ask("tickets")
+        if ticket not in self._tickets:
+            raise InvalidToken("malformed", "the ticket was used, has expired or never was")
+        return self._tickets.pop(ticket)
 
     async def fetch_keys(self) -> object:
         self._ask("keys")

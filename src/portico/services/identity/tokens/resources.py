@@ -94,6 +94,10 @@ class OwnVerifier:
         async with self._running.reader() as reader:
             return claims, await standing_of(reader, claims)
 
+    async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 there is nothing to open with one
+        """Raises InvalidToken: identity has no streams."""
+        raise InvalidToken("malformed", "identity takes no tickets for itself")
+
     async def run(self) -> None:
         """Nothing needs to be kept fresh: the key ring reads itself again."""
 
