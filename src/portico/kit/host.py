@@ -5,7 +5,7 @@ Nothing lives before `async with Host(…)`; what lives then dies in reverse ord
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -30,6 +30,9 @@ from portico.kit.databases import explaining, lines_of, open_database
 from portico.kit.environment import Environment
 from portico.kit.http.app import build_app
 from portico.kit.jobs import JobRunner
+from portico.kit.messaging.brokers.base import Broker
+from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.carrying import Carrier
 from portico.kit.running import Running, layout_of
 from portico.kit.serving import local_address
 from portico.kit.settings import Settings, database_for, secrets_for
@@ -45,6 +48,7 @@ _PATIENCE = 10.0  # seconds that cancelled work has to end
 
 Migrating = Literal["upgrade", "require"]
 VerifierOf = Callable[[Running], TokenVerifier]
+OpenBroker = Callable[[Settings, str], AbstractAsyncContextManager[Broker]]
 
 
 class NeighbourDown(RuntimeError):
@@ -63,9 +67,12 @@ class Host:
         migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
         clock: the time.
         logs: where the line of each request goes; none are written without.
+        channel: the way to the services of the system; made from their addresses if None.
+        broker: opens what carries events; the one that the settings name by default. With None no event leaves its
+            outbox, and none comes in.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each has a name, and most a default
         self,
         system: System,
         environment: Environment,
@@ -76,6 +83,8 @@ class Host:
         migrating: Migrating = "upgrade",
         clock: Clock | None = None,
         logs: Logs | None = None,
+        channel: Channel | None = None,
+        broker: OpenBroker | None = open_broker,
     ) -> None:
         names = None if only is None else set(only)
         self.system = system
@@ -89,16 +98,19 @@ class Host:
         self._migrating: Migrating = migrating
         self._clock = clock or Clock()
         self._logs = logs
+        self._given_channel = channel
+        self._open_broker = broker
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._check_secrets()
         try:
-            self.channel = self._open_channel()
+            self.channel = self._given_channel or self._open_channel()
             for placement in self.placements:
                 await self._open(placement)
             if self._background:
                 self._keep_running()
+                await self._carry_events()
         except BaseException:
             await self._stack.aclose()
             raise
@@ -123,6 +135,17 @@ class Host:
             self._keep(running.verifier.run(), f"verifier of {running.name}")
             self._keep(JobRunner(running).run(), f"jobs of {running.name}")
             self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
+
+    async def _carry_events(self) -> None:
+        services = [each.service for each in self.placements]
+        if self._open_broker is None or not any(each.publishes or each.consumers for each in services):
+            return
+        broker = await self._stack.enter_async_context(self._open_broker(self.settings, self.system.name))
+        for running in self.running.values():
+            running.health.add("broker", broker.check, critical=False)
+        carrier = Carrier(self.system, broker, self.running.values())
+        for name, work in carrier.work().items():
+            self._keep(work, name)
 
     async def _open(self, placement: Placement) -> None:
         database = await self._database(placement)

@@ -205,6 +205,7 @@ async def running(
         verifier_of=lambda _running: KeyVerifier(issuer, form, held),
         only=[whole.name_of(service)],
         clock=held,
+        broker=None,
     )
     async with host:
         channel = LocalChannel(host.apps)

@@ -1,0 +1,109 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import func, select
+from tests.examples.loans import service as lending
+from tests.examples.loans.events import BookLent
+from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.models import Book
+
+from portico.kit.auth.principal import UserId
+from portico.kit.auth.tokens import TokenFormat
+from portico.kit.auth.verification import KeyVerifier
+from portico.kit.data import UnitOfWork
+from portico.kit.data.kit_tables import inbox
+from portico.kit.environment import Environment
+from portico.kit.host import Host
+from portico.kit.messaging.consumer import consumes
+from portico.kit.service import Service
+from portico.kit.system import System
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.issuer import Issuer
+
+
+@consumes(BookLent)
+async def shelve_twin_when_book_lent(event: BookLent, work: UnitOfWork) -> None:
+    work.add(Book(title=f"twin of {event.loan_id}"))
+
+
+TWINS: Service = replace(lending, name="twins", consumers=[shelve_twin_when_book_lent], publishes=[], routers=[])
+LIBRARY = System("library", summary="Lends, and buys twins", gateway=1, services={lending: 1, TWINS: 2})
+
+
+@asynccontextmanager
+async def library(folder: Path, **variables: str) -> AsyncIterator[Host]:
+    clock = HeldClock()
+    form = TokenFormat(issuer="portico", audience="library")
+    issuer = Issuer(clock, form)
+    environment = Environment({"DATA_DIR": str(folder), **variables})
+    host = Host(LIBRARY, environment, verifier_of=lambda _: KeyVerifier(issuer, form, clock))
+    async with host:
+        yield host
+
+
+async def lend(host: Host, times: int) -> None:
+    running = host.running["loans"]
+    for _ in range(times):
+        async with running.transaction() as work:
+            work.publish(
+                BookLent(loan_id=LoanId.new(), book_id=BookId.new(), reader_id=UserId.new(), due_at=running.clock.now())
+            )
+
+
+async def twins(host: Host) -> int:
+    async with host.running["twins"].reader() as reader:
+        return await reader.one(select(func.count()).select_from(Book)) or 0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not await condition():  # type: ignore[misc]
+            pass
+
+
+class TestOneProcess:
+    async def test_an_event_reaches_the_service_that_consumes_it(self, tmp_path: Path) -> None:
+        async with library(tmp_path) as host:
+            await lend(host, 20)
+
+            async def all_there() -> bool:
+                return await twins(host) == 20
+
+            await until(all_there)
+            async with host.running["twins"].reader() as reader:
+                assert await reader.one(select(func.count()).select_from(inbox)) == 20
+
+    async def test_what_was_on_its_way_when_the_process_ended_arrives_in_the_next(self, tmp_path: Path) -> None:
+        async with library(tmp_path) as host:
+            await lend(host, 50)
+        async with library(tmp_path) as host:
+
+            async def all_there() -> bool:
+                return await twins(host) == 50
+
+            await until(all_there)
+
+    async def test_health_names_the_broker(self, tmp_path: Path) -> None:
+        async with library(tmp_path) as host:
+            detailed = await host.running["twins"].health.detailed()
+
+        assert detailed["dependencies"]["broker"]["status"] == "up"
+
+    async def test_metrics_count_what_was_published_and_handled(self, tmp_path: Path) -> None:
+        async with library(tmp_path) as host:
+            await lend(host, 3)
+
+            async def all_there() -> bool:
+                return await twins(host) == 3
+
+            await until(all_there)
+
+            async def told() -> bool:
+                return b"portico_events_published_total 3.0" in host.running["loans"].metrics.render()
+
+            await until(told)
+            text = host.running["twins"].metrics.render()
+            assert b'portico_events_handled_total{consumer="shelve_twin_when_book_lent"} 3.0' in text
