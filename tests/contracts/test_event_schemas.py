@@ -22,7 +22,7 @@ class TestEventSchemas:
         assert (drift.missing, drift.grown) == ([], []), "run `make generate`"
 
 
-@pytest.mark.parametrize("system", map(find_system, shipped_systems()), ids=lambda system: system.name)
+@pytest.mark.parametrize("system", [find_system(name) for name in shipped_systems()], ids=lambda system: system.name)
 class TestServices:
     def test_tell_of_and_handle_events_of_the_contracts_only(self, system: System) -> None:
         known = set(event_classes(PACKAGE))
