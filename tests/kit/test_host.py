@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -56,3 +57,29 @@ class TestHost:
         async with running(service, sqlite_databases) as loans:
             with pytest.raises(NotDeclared, match="First"):
                 loans.running.provides(First)
+
+    async def test_keeps_going_what_is_to_go_on(self, sqlite_databases: Databases) -> None:
+        began, ended = asyncio.Event(), asyncio.Event()
+
+        async def count(running: Running) -> None:
+            began.set()
+            try:
+                await running.stopping.wait()
+            finally:
+                ended.set()
+
+        async with running(replace(service, background=[count]), sqlite_databases):
+            await asyncio.wait_for(began.wait(), 10)
+
+        assert ended.is_set()
+
+    async def test_keeps_nothing_going_for_a_command(self, sqlite_databases: Databases) -> None:
+        called: list[Running] = []
+
+        async def count(running: Running) -> None:
+            called.append(running)
+
+        async with running(replace(service, background=[count]), sqlite_databases, background=False):
+            await asyncio.sleep(0)
+
+        assert called == []

@@ -15,7 +15,16 @@ from portico.kit.calls.summary import Summary
 from portico.kit.ids import Identifier
 from portico.kit.messaging.event import Event
 
-__all__ = ["IdentityClient", "SessionId", "TokenId", "UserCreated", "UserDeleted", "UserId", "UserUpdated"]
+__all__ = [
+    "IdentityClient",
+    "SessionId",
+    "SessionRevoked",
+    "TokenId",
+    "UserCreated",
+    "UserDeleted",
+    "UserId",
+    "UserUpdated",
+]
 
 _NOT_FOUND = 404
 _SOON = 1.0  # seconds
@@ -38,7 +47,7 @@ class UserCreated(Event, type="user.created", version=1, aggregate="user_id"):
 
 
 class UserUpdated(Event, type="user.updated", version=1, aggregate="user_id"):
-    """An account is called otherwise, or may or may not sign in from now on."""
+    """An account is called otherwise, has other roles, or may or may not sign in from now on."""
 
     user_id: UserId
     email: str
@@ -49,6 +58,13 @@ class UserUpdated(Event, type="user.updated", version=1, aggregate="user_id"):
 class UserDeleted(Event, type="user.deleted", version=1, aggregate="user_id"):
     """An account was deleted: who it was is to be forgotten."""
 
+    user_id: UserId
+
+
+class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_id"):
+    """A sign-in ended before its time: its access tokens are worth nothing from now on."""
+
+    session_id: SessionId
     user_id: UserId
 
 

@@ -135,6 +135,8 @@ class Host:
             self._keep(running.verifier.run(), f"verifier of {running.name}")
             self._keep(JobRunner(running).run(), f"jobs of {running.name}")
             self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
+            for each in running.service.background:
+                self._keep(each(running), f"{each.__name__} of {running.name}")
 
     async def _carry_events(self) -> None:
         services = [each.service for each in self.placements]

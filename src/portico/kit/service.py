@@ -1,6 +1,6 @@
 """What a service declares: data, without a side effect."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from portico.kit.sagas.definition import Saga
 
 OpenResource = Callable[["Running"], AbstractAsyncContextManager[Any]]
+Background = Callable[["Running"], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,6 +34,7 @@ class Service:
         module: the package it lives in, `__name__`; its migrations lie beside it.
         routers: its HTTP face.
         jobs: what it does on a clock.
+        background: what goes on as long as the service runs, in each of its processes: called once, cancelled at the end.
         publishes: the events that it tells of.
         consumers: what it does on others' events.
         sagas: its long transactions.
@@ -49,6 +51,7 @@ class Service:
     module: str
     routers: Sequence[Router] = ()
     jobs: Sequence[Job] = ()
+    background: Sequence[Background] = ()
     publishes: Sequence[type[Event]] = ()
     consumers: Sequence[Consumer] = ()
     sagas: "Sequence[Saga[Any]]" = ()

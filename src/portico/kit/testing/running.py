@@ -184,6 +184,7 @@ async def running(
     variables: Mapping[str, str] | None = None,
     system: System | None = None,
     clock: HeldClock | None = None,
+    background: bool = True,
 ) -> AsyncIterator[RunningService]:
     """`service` on a database of its own, its tables made.
 
@@ -193,6 +194,7 @@ async def running(
         variables: settings, by the names of their environment variables.
         system: what it belongs to; a system of just this service by default.
         clock: the time; a fresh one that stands still by default.
+        background: whether jobs and all else that goes on by itself run; without, the test does what they would.
     """
     held = clock or HeldClock()
     whole = system or system_of(service)
@@ -204,6 +206,7 @@ async def running(
         environment,
         verifier_of=lambda _running: KeyVerifier(issuer, form, held),
         only=[whole.name_of(service)],
+        background=background,
         clock=held,
         broker=None,
     )

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp
 
-from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
+from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
 from portico.contracts.verifying import verifier_of
 from portico.kit.service import Service
 from portico.kit.standalone import standalone
@@ -47,7 +47,7 @@ service = Service(
     ],
     jobs=[key_jobs.rotate_old_keys, jobs.forget_what_is_over],
     tables=Table.metadata,
-    publishes=[UserCreated, UserUpdated, UserDeleted],
+    publishes=[UserCreated, UserUpdated, UserDeleted, SessionRevoked],
     settings=IdentitySettings,
     resources={
         PasswordHasher: open_hasher,

@@ -1,6 +1,11 @@
 from tests.services.identity.people import Identity
 
-from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
+from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
+
+
+async def told_of_sessions(identity: Identity) -> list[str]:
+    """Of which ended sessions identity told."""
+    return [event.session_id for event in await identity.run.published() if isinstance(event, SessionRevoked)]
 
 
 class TestWhatIdentityTellsOf:
@@ -12,9 +17,9 @@ class TestWhatIdentityTellsOf:
         await admin.delete(f"/users/{jane.user_id}")
 
         told = (await identity.run.published())[before:]
-        assert [type(event) for event in told] == [UserCreated, UserUpdated, UserDeleted]
+        assert [type(event) for event in told] == [UserCreated, UserUpdated, SessionRevoked, UserDeleted]
         jane_is = {"user_id": jane.user_id, "email": "jane@example.com"}
-        assert [event.model_dump() for event in told] == [
+        assert [event.model_dump() for event in told if not isinstance(event, SessionRevoked)] == [
             {**jane_is, "name": ""},
             {**jane_is, "name": "Jane Doe", "is_active": True},
             {"user_id": jane.user_id},
@@ -30,3 +35,37 @@ class TestWhatIdentityTellsOf:
 
         assert answer.status_code == 409
         assert len(await identity.run.published()) == before
+
+    async def test_other_roles_are_a_change_of_the_account(self, identity: Identity) -> None:
+        jane = await identity.new_person("jane@example.com")
+        admin = await identity.administrator()
+        before = len(await identity.run.published())
+
+        await admin.put(f"/users/{jane.user_id}/roles", json={"roles": ["auditor"]})
+        await admin.put(f"/users/{jane.user_id}/roles", json={"roles": ["auditor"]})
+
+        told = (await identity.run.published())[before:]
+        jane_is = {"user_id": jane.user_id, "email": "jane@example.com", "name": "", "is_active": True}
+        assert [(type(event), event.model_dump()) for event in told] == [(UserUpdated, jane_is)]
+
+    async def test_deactivation_and_its_end_are_changes_of_the_account(self, identity: Identity) -> None:
+        jane = await identity.new_person("jane@example.com")
+        admin = await identity.administrator()
+        for is_active in (False, True):
+            await admin.patch(f"/users/{jane.user_id}", json={"is_active": is_active})
+
+        told = [event for event in await identity.run.published() if isinstance(event, UserUpdated)]
+        assert [event.is_active for event in told] == [False, True]
+
+    async def test_a_session_is_told_of_however_it_ends(self, embedded: Identity) -> None:
+        jane = await embedded.new_person("jane@example.com")
+        await embedded.sign_in("jane@example.com")
+        third = await embedded.sign_in("jane@example.com")
+        sessions = [each["session_id"] for each in (await jane.get("/auth/sessions")).json()]
+
+        await third.post("/auth/logout")
+        await jane.delete(f"/auth/sessions/{sessions[1]}")
+        await embedded.form("/oauth/revoke", token=jane.refresh_token, client_id="x")
+        await (await embedded.administrator()).patch(f"/users/{jane.user_id}", json={"is_active": False})
+
+        assert await told_of_sessions(embedded) == sessions

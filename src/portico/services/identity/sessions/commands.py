@@ -3,7 +3,7 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from portico.contracts.identity import SessionId, UserId
+from portico.contracts.identity import SessionId, SessionRevoked, UserId
 from portico.kit.data.work import UnitOfWork
 from portico.kit.http.device import Device
 from portico.services.identity.audit.commands import record
@@ -76,8 +76,9 @@ async def refresh_session(
 
 
 def end_session(work: UnitOfWork, session: Session, *, actor: str, device: Device | None, reason: str) -> None:
-    """End a locked `session`; verifiers hear of it by the feed."""
+    """End a locked `session`; verifiers hear of it by the feed, everybody else by the event."""
     session.end(work.now)
+    work.publish(SessionRevoked(session_id=session.session_id, user_id=session.user_id))
     revoke(work, "session", session.session_id, expires_at=session.tokens_expire_at)
     record(
         work,

@@ -46,9 +46,7 @@ async def change_user(
     if user.is_active and not active:
         await _deactivate(work, user, caller=caller, device=device)
     user.change(user.names.changed(names), is_active=active, now=work.now)
-    work.publish(
-        events.UserUpdated(user_id=user.user_id, email=user.email or "", name=user.called, is_active=user.is_active)
-    )
+    _tell_of_change(work, user)
     changed = sorted([*names, *(["is_active"] if is_active is not None else [])])
     record(work, "user.updated", actor=caller.subject, user_id=user.user_id, device=device, changed=changed)
 
@@ -103,6 +101,7 @@ async def assign_roles(
         await _ensure_administrator(work)
     await end_tokens(work, user)
     user.updated_at = work.now
+    _tell_of_change(work, user)
     record(
         work,
         "user.roles_changed",
@@ -128,6 +127,13 @@ async def _open_account(work: UnitOfWork, email: Email, names: Names, password_h
     await give_roles(work, user.user_id, roles)
     work.publish(events.UserCreated(user_id=user.user_id, email=email.address, name=user.called))
     return user
+
+
+def _tell_of_change(work: UnitOfWork, user: User) -> None:
+    """Publish how a living user is called and whether it may sign in."""
+    work.publish(
+        events.UserUpdated(user_id=user.user_id, email=user.email or "", name=user.called, is_active=user.is_active)
+    )
 
 
 async def _deactivate(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
