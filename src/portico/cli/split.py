@@ -45,7 +45,7 @@ def up_split(
     """Serve every part of `system` in `workers` processes of its own until told to stop; the exit status."""
     settings = environment.read(Settings)
     check_server_passwords(settings)
-    os.environ["HOST"] = settings.host  # for the children, as the command line may have changed it
+    os.environ.update(environment.variables)  # for the children: the command line may have said more
     return run(_Split(moved_to(system, sockets), name, settings, sockets, workers).serve())
 
 

@@ -1,8 +1,16 @@
 """`portico up`: a whole system, in one process or in one for each part."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    from portico.kit.environment import Environment
+    from portico.kit.system import System
 
 app = typer.Typer()
 
@@ -22,31 +30,56 @@ def up(
     workers: Annotated[
         int, typer.Option(help="Processes for each part; implies --split.", min=1, max=64, metavar="N")
     ] = 1,
+    servers: Annotated[
+        bool,
+        typer.Option(
+            "--servers", help="Start PostgreSQL, Redis and RabbitMQ of its own, from the programs installed here."
+        ),
+    ] = False,
 ) -> None:
     """Run a system: its gateway and each service, every one on a port of its own.
 
     Without a server configured all is embedded, in files under DATA_DIR. Ctrl-C stops it.
     """
-    from portico.cli.places import GATEWAY, bind_all, chosen_system, environment_with, ports_of, read_ports
+    from contextlib import nullcontext
+
+    from portico.cli.places import bind_all, chosen_system, environment_with
+    from portico.cli.split import check_can_split, up_split
+    from portico.cli.together import up_together
     from portico.kit.settings import Settings
 
     environment = environment_with(host)
     settings = environment.read(Settings)
     found = chosen_system(system, settings)
-    wanted = read_ports(found, port or ())
-    if gateway_port is not None:
-        wanted[GATEWAY] = gateway_port
-    free = dict.fromkeys(ports_of(found), 0) if free_ports else ports_of(found)
     parallel = split or workers > 1
-    if parallel:
-        from portico.cli.split import check_can_split
-
+    if parallel and not servers:
         check_can_split(found, settings, workers)
-    sockets = bind_all(settings.host, free | wanted)
-    if parallel:
-        from portico.cli.split import up_split
+    sockets = bind_all(settings.host, _ports(found, port or (), gateway_port, free=free_ports))
+    with _own_servers(environment, found, workers) if servers else nullcontext(environment) as told:
+        if parallel:
+            check_can_split(found, told.read(Settings), workers)
+            raise typer.Exit(up_split(found, system or settings.portico_system, told, sockets, workers))
+        raise typer.Exit(up_together(found, told, sockets))
 
-        raise typer.Exit(up_split(found, system or settings.portico_system, environment, sockets, workers))
-    from portico.cli.together import up_together
 
-    raise typer.Exit(up_together(found, environment, sockets))
+def _ports(system: "System", wanted: "Iterable[str]", gateway: int | None, *, free: bool) -> dict[str, int]:
+    """The port of each part; 0 for any that is free. Raises CommandError."""
+    from portico.cli.places import GATEWAY, ports_of, read_ports
+
+    ports = dict.fromkeys(ports_of(system), 0) if free else ports_of(system)
+    chosen = {} if gateway is None else {GATEWAY: gateway}
+    return ports | read_ports(system, wanted) | chosen
+
+
+def _own_servers(environment: "Environment", system: "System", workers: int) -> "AbstractContextManager[Environment]":
+    """Raises CommandError."""
+    if sys.platform == "win32":
+        from portico.cli.errors import CommandError
+
+        raise CommandError(
+            "Portico starts servers on Linux and macOS only.",
+            "Start them yourself, and set DATABASE_URL, REDIS_URL and RABBITMQ_URL.",
+        )
+    from portico.cli.private_servers import private_servers
+
+    return private_servers(environment, system, workers)

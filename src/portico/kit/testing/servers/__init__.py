@@ -1,6 +1,7 @@
 """Private servers, for tests and for `portico up --servers`: started from the programs of this machine on free ports."""
 
 from portico.kit.testing.servers.homes import HomeUnusable
+from portico.kit.testing.servers.keeping import KeptServers
 from portico.kit.testing.servers.mariadb import MariaDBServer
 from portico.kit.testing.servers.postgresql import PostgreSQLServer
 from portico.kit.testing.servers.programs import ProgramMissing
@@ -9,6 +10,7 @@ from portico.kit.testing.servers.server import Server, ServerFailed
 
 __all__ = [
     "HomeUnusable",
+    "KeptServers",
     "MariaDBServer",
     "PostgreSQLServer",
     "ProgramMissing",

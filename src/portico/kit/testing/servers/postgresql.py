@@ -13,15 +13,31 @@ USER = "portico"
 
 
 class PostgreSQLServer(Server):
-    """A private PostgreSQL, whose account `portico` may do everything and signs in by SCRAM."""
+    """A private PostgreSQL, whose account `portico` may do everything and signs in by SCRAM.
 
-    connections: int = 200
-    """how many it serves at once; read at each start"""
+    Args:
+        durable: as of every server.
+        kept_in: likewise.
+        database: what its address names unless another is asked for.
+        connections: how many it serves at once.
+    """
 
     name: ClassVar[str] = "PostgreSQL"
     key: ClassVar[str] = "postgresql"
     accounts: ClassVar[tuple[str, ...]] = ("postgres",)
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # its fast stop: roll back, flush, leave
+
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        kept_in: Path | None = None,
+        database: str = "postgres",
+        connections: int = 200,
+    ) -> None:
+        super().__init__(durable=durable, kept_in=kept_in)
+        self._database = database
+        self._connections = connections
 
     def find_programs(self) -> None:
         self._postgres = find_program("postgres").resolve()  # the real one: the others lie beside it
@@ -61,7 +77,7 @@ class PostgreSQLServer(Server):
             "listen_addresses": HOST,
             "port": str(self.port),
             "unix_socket_directories": "",
-            "max_connections": str(self.connections),
+            "max_connections": str(self._connections),
             "shared_buffers": "64MB",
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",
@@ -78,9 +94,9 @@ class PostgreSQLServer(Server):
         except ServerFailed:
             return False  # it accepts connections before it serves them
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self, database: str | None = None) -> str:
         """The address of `database`; `{service}` in the name stays as it is."""
-        return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+        return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database or self._database}"
 
     def create_database(self, name: str) -> str:
         """Make an empty database and give its address."""

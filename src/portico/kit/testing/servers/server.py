@@ -82,6 +82,10 @@ class Server(ABC):
     def answers(self) -> bool:
         """Say whether a client with the password is served."""
 
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients reach it, with the password."""
+
     @property
     def pid(self) -> int:
         """The process id of the running server."""

@@ -1,0 +1,154 @@
+"""`portico up --servers`: servers of the system's own, from the programs installed here."""
+
+import json
+import shlex
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.cli.running import LIBRARY, Addresses, up
+from tests.cli.systems import library
+
+from portico.cli.errors import CommandError
+from portico.cli.private_servers import private_servers
+from portico.kit.environment import Environment
+from portico.kit.testing.commands import Command, eventually, fetch, run_portico
+from portico.kit.testing.servers import PostgreSQLServer, RedisServer, programs
+
+PARTS = ("gateway", "loans", "patience")
+
+
+@pytest.fixture
+def at() -> Addresses:
+    return Addresses.of(*PARTS)
+
+
+@pytest.fixture(autouse=True)
+def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer) -> None:
+    """Leave out what follows, or fail, where the servers are not installed."""
+
+
+def told(folder: Path) -> dict[str, str]:
+    """What other commands are told of the servers."""
+    text = (folder / ".portico" / "servers" / "environment").read_text()
+    return dict(shlex.split(line)[0].split("=", 1) for line in text.splitlines())
+
+
+def process_of(folder: Path, server: str) -> psutil.Process:
+    remembered = json.loads((folder / ".portico" / "servers" / f"{server}.json").read_text())
+    return psutil.Process(remembered["pid"])
+
+
+def password_of(folder: Path, server: str) -> str:
+    found: str = json.loads((folder / ".portico" / "servers" / f"{server}.json").read_text())["password"]
+    return found
+
+
+def migrated(folder: Path) -> str:
+    """What `portico migrate status` says of the databases that the system uses."""
+    done = run_portico(folder, "migrate", "status", "--system", LIBRARY, variables=told(folder))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+class TestUpOnServers:
+    @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["together", "two processes each"])
+    def test_serves_from_them_and_stops_them(self, options: list[str], tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--servers", *options) as system:
+            system.wait_for(at["gateway"])
+            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            servers = [process_of(tmp_path, name) for name in ("postgresql", "redis")]
+
+            assert fetch(at["gateway"] + "/books") == (200, [])
+            assert "no database yet" not in migrated(tmp_path)
+            assert system.stop() == 0
+
+        assert [each.is_running() for each in servers] == [False, False]
+        assert not list(tmp_path.rglob("loans.db"))
+        assert not (tmp_path / ".portico" / "servers" / "environment").exists()
+
+    def test_tells_no_password(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--servers", variables={"LOG_LEVEL": "debug"}) as system:
+            system.wait_for(at["gateway"])
+            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            system.stop()
+
+            for name in ("postgresql", "redis"):
+                log = (tmp_path / ".portico" / "servers" / name / "server.log").read_text()
+                assert password_of(tmp_path, name) not in system.out + system.err + log
+            assert "postgresql://portico:***@127.0.0.1" in system.err
+
+    def test_the_next_start_finds_what_was_there_also_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--servers") as system:
+            system.wait_for(at["gateway"])
+            first = told(tmp_path)
+            system.kill()
+
+        with up(tmp_path, LIBRARY, at, "--servers") as system:
+            system.wait_for(at["gateway"])
+
+            assert told(tmp_path) == first
+            assert system.stop() == 0
+
+    def test_a_server_that_dies_is_named_and_comes_back(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--servers") as system:
+            system.wait_for(at["gateway"])
+            killed = process_of(tmp_path, "redis")
+
+            killed.kill()
+
+            eventually(lambda: "server is back" in system.out, "Redis")
+            lines = [json.loads(line) for line in system.out.splitlines()]
+            died = next(line for line in lines if line["event"] == "server died")
+            assert (died["server"], died["status"]) == ("Redis", -9)
+            assert process_of(tmp_path, "redis").is_running()
+            assert fetch(at["gateway"] + "/books") == (200, [])
+            assert system.stop() == 0
+
+    def test_two_at_once_on_the_same_data_are_refused(self, tmp_path: Path, at: Addresses) -> None:
+        with up(tmp_path, LIBRARY, at, "--servers") as system:
+            system.wait_for(at["gateway"])
+
+            refused = run_portico(tmp_path, "up", LIBRARY, "--free-ports", "--servers")
+
+            assert refused.returncode == 2
+            assert f"are run by process {system.process.pid} already" in refused.stderr
+            assert "DATA_DIR" in refused.stderr
+
+    def test_a_public_address_still_wants_secrets(self, tmp_path: Path) -> None:
+        variables = {"HOST": "0.0.0.0"}  # noqa: S104 it does not come to that
+
+        with Command(tmp_path, "up", LIBRARY, "--free-ports", "--servers", variables=variables) as system:
+            assert system.process.wait(60) == 2
+            assert "SERVICE_SECRET is not set" in system.err
+
+
+class TestPrivateServers:
+    def test_what_is_not_installed_is_named_with_its_packages(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(programs, "FOLDERS", ())
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+        with pytest.raises(CommandError, match=r"no postgres on this machine; .*`apt-get install postgresql`"):
+            _enter(Environment({"DATA_DIR": str(tmp_path)}))
+
+    def test_a_server_that_is_named_is_used(self, tmp_path: Path) -> None:
+        named = {"DATABASE_URL": "postgresql://me:a-good-one@db/{service}", "DATA_DIR": str(tmp_path)}
+
+        with private_servers(Environment(named), library, 1) as environment:
+            variables = environment.variables
+
+        assert variables["DATABASE_URL"] == named["DATABASE_URL"]
+        assert variables["REDIS_URL"].startswith("redis://")
+        assert "PRIVATE_SERVERS" not in variables  # that database is not ours: secrets have to be given
+
+    def test_a_folder_that_cannot_be_written_is_named(self) -> None:
+        with pytest.raises(CommandError, match="/proc/nowhere/servers"):
+            _enter(Environment({"DATA_DIR": "/proc/nowhere"}))
+
+
+def _enter(environment: Environment) -> None:
+    with private_servers(environment, library, 1):
+        pytest.fail("it should have been refused")
