@@ -65,7 +65,7 @@ class TestAMissingServer:
     def test_must_be_one_that_exists(self, tmp_path: Path) -> None:
         lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="postgres")
 
-        assert "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis" in lines
+        assert "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats" in lines
 
 
 def _run(folder: Path, test: str, **environ: str) -> list[str]:

@@ -12,8 +12,10 @@ import redis
 
 from portico.kit.testing.servers import (
     MariaDBServer,
+    NatsServer,
     PostgreSQLServer,
     ProgramMissing,
+    RabbitMQServer,
     RedisServer,
     Server,
     ServerFailed,
@@ -23,12 +25,12 @@ from portico.kit.testing.servers.programs import find_program
 Start = Callable[..., Any]
 
 SQL_SERVERS = [PostgreSQLServer, MariaDBServer]
-ALL_SERVERS = [*SQL_SERVERS, RedisServer]
+ALL_SERVERS = [*SQL_SERVERS, RedisServer, RabbitMQServer, NatsServer]
 
 START_AND_TELL = """
 import sys
-from portico.kit.testing.servers import RedisServer
-server = RedisServer().start()
+from portico.kit.testing import servers
+server = getattr(servers, sys.argv[1])().start()
 print(server.pid, server.folder, flush=True)
 sys.stdin.read()
 """
@@ -153,10 +155,21 @@ class TestAServerThatDoesNotStart:
 
 
 class TestTheEndOfARun:
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_leaves_no_server_behind(self, number: signal.Signals, redis_server: RedisServer) -> None:
+    @pytest.mark.parametrize(
+        ("kind", "number"),
+        [
+            (RedisServer, signal.SIGKILL),
+            (RedisServer, signal.SIGTERM),
+            (RedisServer, signal.SIGINT),
+            (RabbitMQServer, signal.SIGKILL),
+        ],
+    )
+    def test_leaves_no_server_behind(
+        self, kind: type[Server], number: signal.Signals, request: pytest.FixtureRequest
+    ) -> None:
+        request.getfixturevalue(f"{kind.key}_server")  # the test is left out where the program is missing
         run = subprocess.Popen(
-            [sys.executable, "-c", START_AND_TELL],
+            [sys.executable, "-c", START_AND_TELL, kind.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -166,13 +179,14 @@ class TestTheEndOfARun:
         assert run.stdout is not None
         pid, folder = run.stdout.readline().split()
         server = psutil.Process(int(pid))
+        processes = [server, *server.children(recursive=True)]
 
         run.send_signal(number)
         run.communicate()
 
-        server.wait(timeout=10)
+        _, alive = psutil.wait_procs(processes, timeout=10)
         _wait_until_gone(Path(folder))
-        assert not server.is_running()
+        assert alive == []
 
 
 def _wait_until_gone(folder: Path) -> None:

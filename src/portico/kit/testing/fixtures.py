@@ -16,11 +16,19 @@ from typing import Any, TypeVar
 import pytest
 
 from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteDatabases
-from portico.kit.testing.servers import MariaDBServer, PostgreSQLServer, ProgramMissing, RedisServer, Server
+from portico.kit.testing.servers import (
+    MariaDBServer,
+    NatsServer,
+    PostgreSQLServer,
+    ProgramMissing,
+    RabbitMQServer,
+    RedisServer,
+    Server,
+)
 
 pytest.register_assert_rewrite("portico.kit.testing.contracts")
 
-SERVERS: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer)
+SERVERS: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer, RabbitMQServer, NatsServer)
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 
 S = TypeVar("S", bound=Server)
@@ -62,6 +70,16 @@ def mariadb_server() -> Iterator[MariaDBServer]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     yield from _serving(RedisServer)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[RabbitMQServer]:
+    yield from _serving(RabbitMQServer)
+
+
+@pytest.fixture(scope="session")
+def nats_server() -> Iterator[NatsServer]:
+    yield from _serving(NatsServer)
 
 
 @pytest.fixture

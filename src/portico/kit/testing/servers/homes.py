@@ -17,10 +17,11 @@ import psutil
 Account = pwd.struct_passwd
 
 # What outlives a run that is killed outright, which no `finally` does: its standard input ends with the run.
-_KILL_AND_REMOVE = 'read -r _; kill -9 "$1"; rm -rf "$2"'
+# The server leads a process group, so that those who would outlive it end with it.
+_KILL_AND_REMOVE = 'read -r _; kill -9 "-$1"; rm -rf "$2"'
 _STOP_OR_KILL = (
     'read -r _; kill -s "$2" "$1"; left=20; '
-    'while [ $left -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 1; left=$((left-1)); done; kill -9 "$1" 2>/dev/null'
+    'while [ $left -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 1; left=$((left-1)); done; kill -9 "-$1" 2>/dev/null'
 )
 _SAME_MOMENT = 2.0  # seconds by which two readings of when a process began may differ
 

@@ -191,7 +191,7 @@ class Server(ABC):
     def _start_on_a_free_port(self) -> None:
         """Try again where another process took the port between the choice of it and the server's start."""
         for left in reversed(range(PORT_TRIES)):
-            self.port = self._home.port if _is_free(self._home.port) and left == PORT_TRIES - 1 else _free_port()
+            self.port = self._home.port if _is_free(self._home.port) and left == PORT_TRIES - 1 else free_port()
             self._launch()
             try:
                 self._await_ready()
@@ -298,7 +298,8 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
