@@ -19,6 +19,7 @@ def settings_for(databases: Databases) -> dict[str, str]:
         "DATABASE_URL": databases.per_service(),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),
+        "WEBHOOK_SECRET": secrets.token_urlsafe(48),
         "ADMIN_EMAIL": ADMIN["email"],
         "ADMIN_PASSWORD": ADMIN["password"],
         "PASSWORD_PASSES": "1",

@@ -1,11 +1,14 @@
 """A service as it runs in this process: what was declared, and the resources that the host gave it."""
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
+from sqlalchemy.exc import DBAPIError
 from starlette.requests import HTTPConnection
 
 from portico.kit.auth.verification import TokenVerifier
@@ -17,6 +20,7 @@ from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
+from portico.kit.data.failures import lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork, committed
 from portico.kit.http.live import OpenSockets
 from portico.kit.http.schema import Case
@@ -30,6 +34,8 @@ from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
+
+_TRIES = 5  # of a transaction that loses races
 
 
 class NotDeclared(LookupError):
@@ -109,6 +115,19 @@ class Running:
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
         """A unit of work of its own, committed at the block's end."""
         return committed(self.unit_of_work())
+
+    async def transact(self, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """What `act` makes of a unit of work of its own, committed; done again where it lost a race with another one."""
+        for attempt in range(1, _TRIES):
+            try:
+                async with self.transaction() as work:
+                    return await act(work)
+            except DBAPIError as error:
+                if not lost_a_race(error):
+                    raise
+            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
+        async with self.transaction() as work:
+            return await act(work)
 
     def kept(self, topic: Topic) -> CacheGroup:
         """What is kept about `topic` until it changes."""

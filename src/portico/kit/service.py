@@ -60,7 +60,7 @@ class Service:
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)
     verifier: "Callable[[Running], TokenVerifier] | None" = None
     calls: Sequence[str] = ()
-    secrets: Sequence[Literal["secret_key", "service_secret"]] = ("service_secret",)
+    secrets: Sequence[Literal["secret_key", "service_secret", "webhook_secret"]] = ("service_secret",)
 
     @property
     def migrations(self) -> Path | None:

@@ -80,6 +80,13 @@ class TestSecretsFor:
 
         assert found.secret_key == Secret("short")
 
+    def test_webhooks_are_signed_by_a_secret_of_their_own(self, tmp_path: Path) -> None:
+        one, again = (secrets_for(Settings(data_dir=tmp_path), needs=["webhook_secret"]) for _ in range(2))
+
+        assert one.webhook_secret == again.webhook_secret
+        assert one.webhook_secret.get_secret_value() not in (tmp_path / "secrets.json").read_text()
+        assert len(one.webhook_secret.get_secret_value()) >= 32
+
     def test_hs256_has_a_secret(self, tmp_path: Path) -> None:
         assert secrets_for(Settings(data_dir=tmp_path, jwt_algorithm="HS256")).jwt_secret is not None
 
@@ -109,6 +116,13 @@ class TestSecretsFor:
         found = secrets_for(Settings(database_url=SERVER, service_secret=STRONG), needs=["service_secret"])
 
         assert found.secret_key.get_secret_value() != ""
+
+    def test_a_server_wants_the_secret_of_webhooks_where_there_are_any(self) -> None:
+        settings = Settings(database_url=SERVER, secret_key=STRONG, service_secret=STRONG)
+
+        secrets_for(settings, needs=["service_secret"])
+        with pytest.raises(SettingsError, match="WEBHOOK_SECRET is not set"):
+            secrets_for(settings, needs=["service_secret", "webhook_secret"])
 
     def test_hs256_on_a_server_wants_its_secret(self) -> None:
         settings = Settings(database_url=SERVER, secret_key=STRONG, service_secret=STRONG, jwt_algorithm="HS256")

@@ -95,6 +95,9 @@ class Settings(ServiceSettings):
     # What must stay secret.
     secret_key: Secret | None = Field(None, description="Encrypts what rests: signing keys, stored answers")
     service_secret: Secret | None = Field(None, description="By it services prove to identity who they are")
+    webhook_secret: Secret | None = Field(
+        None, description="By it the payment provider's webhooks are signed, and known to be the provider's"
+    )
     jwt_algorithm: Annotated[Literal["EdDSA", "ES256", "RS256", "HS256"], JwtAlgorithm] = Field(
         "EdDSA", description="How identity signs access tokens; with HS256 every verifier must ask identity"
     )

@@ -1,6 +1,7 @@
 """The secrets that a process needs: its own in the embedded default, given and strong anywhere else."""
 
 import contextlib
+import hmac
 import json
 import os
 import secrets
@@ -30,6 +31,7 @@ class Secrets:
 
     secret_key: Secret
     service_secret: Secret
+    webhook_secret: Secret
     jwt_secret: Secret | None = None
 
 
@@ -49,7 +51,7 @@ def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "
     """
     needed = {*needs} | ({"jwt_secret"} if settings.jwt_algorithm == "HS256" and "secret_key" in needs else set())
     reason = _why_strict(settings)
-    given = {name: getattr(settings, name) for name in ("secret_key", "service_secret", "jwt_secret")}
+    given = {name: getattr(settings, name) for name in ("secret_key", "service_secret", "webhook_secret", "jwt_secret")}
     if reason is None:
         made = embedded_secrets(settings.data_dir) if any(given[name] is None for name in needed) else {}
         values = {name: value if value is not None else made.get(name) for name, value in given.items()}
@@ -62,6 +64,7 @@ def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "
     return Secrets(
         secret_key=values["secret_key"] or Secret(secrets.token_urlsafe(48)),
         service_secret=values["service_secret"] or Secret(secrets.token_urlsafe(48)),
+        webhook_secret=values["webhook_secret"] or Secret(secrets.token_urlsafe(48)),
         jwt_secret=values["jwt_secret"] if settings.jwt_algorithm == "HS256" else None,
     )
 
@@ -153,7 +156,8 @@ def embedded_secrets(data_dir: Path) -> dict[str, Secret]:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
         kept = json.loads(path.read_text("utf-8"))
-        return {name: Secret(kept[name]) for name in ("secret_key", "service_secret", "jwt_secret")}
+        made = {name: Secret(kept[name]) for name in ("secret_key", "service_secret", "jwt_secret")}
+        return made | {"webhook_secret": _derived(made["secret_key"], "webhook_secret")}
     except OSError as error:
         raise SettingsError(
             f"The secrets of the embedded default can't be kept in {path} ({error.strerror}): make the folder writable or "
@@ -164,6 +168,12 @@ def embedded_secrets(data_dir: Path) -> dict[str, Secret]:
             f"{path} is damaged: restore it from a copy. If there is none, move {data_dir} away: what it encrypts can't "
             "be read without it."
         ) from error
+
+
+def _derived(secret: Secret, purpose: str) -> Secret:
+    """A secret of its own for `purpose`, the same for all who hold `secret`: folders made before it was needed have it."""
+    key = secret.get_secret_value().encode()
+    return Secret(hmac.digest(key, f"portico/{purpose}".encode(), "sha256").hex())
 
 
 def _make(path: Path) -> None:

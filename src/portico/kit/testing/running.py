@@ -173,6 +173,7 @@ def _settings(databases: Databases) -> dict[str, str]:
         "DATABASE_URL": databases.per_service(),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),
+        "WEBHOOK_SECRET": secrets.token_urlsafe(48),
     }
 
 

@@ -1,0 +1,155 @@
+"""The provider is asked, and what it says is written down once: state, ledger and event are one transaction."""
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed
+from portico.kit.data import UnitOfWork
+from portico.kit.running import Running
+from portico.kit.telemetry.logs import get_logger
+from portico.services.payments.ledger.commands import post
+from portico.services.payments.outcomes.domain import Outcome, Unsaid
+from portico.services.payments.payments.models import Payment
+from portico.services.payments.payments.repository import Payments
+from portico.services.payments.provider.domain import (
+    ChargeOrder,
+    PaymentProvider,
+    ProviderCharge,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from portico.services.payments.refunds.commands import RefundOrder, begin_refund, settle_refund
+from portico.services.payments.refunds.repository import Refunds
+from portico.services.payments.settings import PaymentsSettings
+
+logger = get_logger(__name__)
+
+VOID: Final = "void"
+"""Who a refund is by that a void made necessary."""
+_MARGIN: Final = 5.0  # seconds between the limit of a charge and the moment from which others take it for over
+
+
+def attempt_limit(running: Running) -> float:
+    """Seconds after which an attempt to charge is over, whoever made it and whatever became of them."""
+    return running.settings_of(PaymentsSettings).provider_timeout + _MARGIN
+
+
+async def settle(running: Running, payment: Payment, *, first: bool = False) -> Payment:
+    """Find out what became of `payment`, and write it down.
+
+    The charge is made again, by its own key, where the provider never heard of it; unless it was voided.
+
+    Args:
+        running: payments.
+        payment: as it was read; nothing else is believed of it than what it asks for.
+        first: this is the attempt that was recorded with the payment.
+    """
+    outcome = await _asked(running, payment, first=first)
+    if outcome is Unsaid.IN_FLIGHT:
+        return payment
+    payment = await running.transact(partial(record, payment_id=payment.payment_id, outcome=outcome))
+    if payment.voided_at is not None and payment.refunding_minor:
+        await settle_refunds(running, payment.payment_id)
+    return payment
+
+
+async def settle_refunds(running: Running, payment_id: PaymentId) -> None:
+    """Have the refunds of a payment that are on their way arrive."""
+    async with running.reader() as reader:
+        refunds = await Refunds(reader).open_of(payment_id)
+    for refund in refunds:
+        await settle_refund(running, refund)
+
+
+async def _asked(running: Running, payment: Payment, *, first: bool) -> Outcome:
+    provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+    order = ChargeOrder(payment.payment_id, payment.money, payment.method, payment.order_id)
+    try:
+        async with asyncio.timeout(running.settings_of(PaymentsSettings).provider_timeout):
+            if not first:
+                found = await provider.find_charge(payment.payment_id)
+                if found is not None:
+                    return found
+                unsaid = await running.transact(partial(_attempt_again, payment_id=payment.payment_id, running=running))
+                if unsaid is not None:
+                    return unsaid
+            return await provider.charge(order)
+    except ProviderRefused as refused:
+        return refused
+    except (ProviderUnavailable, TimeoutError):
+        return Unsaid.UNKNOWN
+
+
+async def _attempt_again(work: UnitOfWork, *, payment_id: PaymentId, running: Running) -> Unsaid | None:
+    """Begin another attempt at a charge of which the provider knows nothing; else why not."""
+    payment = await Payments(work).get(payment_id, lock=True)
+    if payment.settle_at is not None and payment.settle_at > work.now:
+        return Unsaid.IN_FLIGHT
+    if not payment.is_open or payment.voided_at is not None:
+        return Unsaid.NOTHING
+    payment.attempt(work.now, within=attempt_limit(running))
+    return None
+
+
+async def record(work: UnitOfWork, *, payment_id: PaymentId, outcome: Outcome) -> Payment:
+    """Write down what became of a charge, once. Raises PaymentNotFound.
+
+    A charge that was voided meanwhile is begun to be given back in the same transaction; so is one that turns up
+    after its payment was taken for never charged.
+    """
+    payment = await Payments(work).get(payment_id, lock=True)
+    if payment.charged_at is not None or payment.status == "failed":
+        _warn_of_contradiction(payment, outcome)
+        return payment
+    if isinstance(outcome, ProviderRefused):
+        _fail(work, payment, outcome.reason, None)
+    elif isinstance(outcome, ProviderCharge) and outcome.status == "failed":
+        _fail(work, payment, outcome.failure_reason or "refused", outcome.charge_id)
+    elif isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
+        await _succeed(work, payment, outcome)
+    elif outcome is Unsaid.NOTHING:
+        if payment.is_open and payment.voided_at is not None:
+            payment.end_uncharged(work.now)
+        elif not payment.is_open:
+            payment.forget()
+    else:
+        payment.await_outcome(work.now)
+    return payment
+
+
+async def _succeed(work: UnitOfWork, payment: Payment, charge: ProviderCharge) -> None:
+    payment.succeed(charge.charge_id, work.now)
+    await post(work, "charge", payment.payment_id, payment.payment_id, payment.money)
+    work.publish(
+        PaymentProcessed(
+            payment_id=payment.payment_id,
+            order_id=payment.order_id,
+            user_id=payment.user_id,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+        )
+    )
+    if payment.voided_at is not None:
+        begin_refund(work, payment, RefundOrder(by=VOID))
+
+
+def _fail(work: UnitOfWork, payment: Payment, reason: str, charge_id: str | None) -> None:
+    payment.fail(reason, work.now, charge_id=charge_id)
+    work.publish(
+        PaymentFailed(
+            payment_id=payment.payment_id,
+            order_id=payment.order_id,
+            user_id=payment.user_id,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            reason=payment.failure_reason or reason,
+        )
+    )
+
+
+def _warn_of_contradiction(payment: Payment, outcome: Outcome) -> None:
+    """A provider that says another thing later is a case for people; reconciliation lists it too."""
+    said = outcome.status if isinstance(outcome, ProviderCharge) else None
+    if said in {"succeeded", "failed"} and (said == "succeeded") != (payment.charged_at is not None):
+        logger.error("the provider contradicts itself", payment_id=payment.payment_id, status=payment.status, said=said)

@@ -1,0 +1,63 @@
+"""What nobody waits for any more is settled on a clock."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from sqlalchemy import delete, select
+
+from portico.kit.jobs import job
+from portico.kit.running import Running
+from portico.kit.telemetry.logs import get_logger
+from portico.services.payments.outcomes.commands import settle
+from portico.services.payments.payments.models import Payment
+from portico.services.payments.refunds.commands import settle_refund
+from portico.services.payments.refunds.models import Refund
+from portico.services.payments.webhooks.models import WebhookEvent
+
+logger = get_logger(__name__)
+
+T = TypeVar("T")
+
+_AT_ONCE: Final = 200
+_SIDE_BY_SIDE: Final = 8
+_KEPT: Final = timedelta(days=30)
+"""How long it is known that a webhook was handled; its signature is good for minutes."""
+
+
+@job(every=timedelta(seconds=5))
+async def settle_what_is_open(running: Running) -> None:
+    """Ask the provider what became of the charges and refunds whose outcome is due to be known."""
+    now = running.clock.now()
+    async with running.reader() as reader:
+        payments = await reader.all(
+            select(Payment).where(Payment.settle_at <= now).order_by(Payment.settle_at).limit(_AT_ONCE)
+        )
+        refunds = await reader.all(
+            select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(_AT_ONCE)
+        )
+    await _each(payments, lambda payment: settle(running, payment))
+    await _each(refunds, lambda refund: settle_refund(running, refund))
+
+
+async def _each(rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:
+    """Do it for each, some side by side; one that fails keeps none of the others from it."""
+    room = asyncio.Semaphore(_SIDE_BY_SIDE)
+
+    async def guarded(row: T) -> None:
+        async with room:
+            try:
+                await act(row)
+            except Exception:
+                logger.exception("could not be settled", of=type(row).__name__)
+
+    await asyncio.gather(*(guarded(row) for row in rows))
+
+
+@job(every=timedelta(hours=1))
+async def forget_old_webhooks(running: Running) -> None:
+    """Delete the identities of webhooks that nobody can send again."""
+    async with running.transaction() as work:
+        oldest = work.now - _KEPT
+        await work.execute(delete(WebhookEvent).where(WebhookEvent.received_at < oldest))

@@ -1,0 +1,1 @@
+"""Payments: charges, once by key, and the voids that win over them."""

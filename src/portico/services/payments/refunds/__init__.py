@@ -1,0 +1,1 @@
+"""Refunds: what is given back of a payment, never more than was charged."""

@@ -1,0 +1,149 @@
+"""Refunds: recorded as intended, given back by the provider, recorded as done; no transaction is open meanwhile."""
+
+import asyncio
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+
+from portico.contracts.payments import PaymentId, PaymentRefunded, RefundId
+from portico.kit.data import UnitOfWork
+from portico.kit.money import Money
+from portico.kit.running import Running
+from portico.services.payments.ledger.commands import post
+from portico.services.payments.payments.models import Payment
+from portico.services.payments.payments.repository import Payments
+from portico.services.payments.provider.domain import (
+    PaymentProvider,
+    ProviderRefund,
+    ProviderRefused,
+    ProviderUnavailable,
+)
+from portico.services.payments.refunds.errors import OtherCurrency, RefundKeyReused
+from portico.services.payments.refunds.models import Refund
+from portico.services.payments.refunds.repository import Refunds
+from portico.services.payments.settings import PaymentsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """What is to be given back: `amount` of the payment's currency, or all that is left.
+
+    Without a `key` each order is a refund of its own. A `currency` that is said is to be the payment's.
+    """
+
+    by: str
+    amount: Decimal | None = None
+    currency: str | None = None
+    key: str | None = None
+    reason: str | None = None
+
+
+async def refund_payment(running: Running, payment_id: PaymentId, order: RefundOrder) -> Refund:
+    """Give back what `order` says, or tell how the refund by its key stands.
+
+    Raises PaymentNotFound, NotRefundable, RefundExceedsCharge, RefundKeyReused, OtherCurrency, TooPrecise.
+    """
+    refund = await running.transact(partial(_begin, payment_id=payment_id, order=order))
+    return await settle_refund(running, refund) if refund.is_open else refund
+
+
+async def _begin(work: UnitOfWork, *, payment_id: PaymentId, order: RefundOrder) -> Refund:
+    """The payment's row is locked first, so that of two refunds at once each sees what the other left."""
+    payment = await Payments(work).get(payment_id, lock=True)
+    if order.currency not in {None, payment.currency}:
+        raise OtherCurrency(currency=payment.currency)
+    known = None if order.key is None else await Refunds(work).by_key(payment_id, order.key)
+    if known is not None:
+        if order.amount is not None and Money.of(order.amount, payment.currency) != known.money:
+            raise RefundKeyReused(refund_id=known.refund_id)
+        return known
+    return begin_refund(work, payment, order)
+
+
+def begin_refund(work: UnitOfWork, payment: Payment, order: RefundOrder) -> Refund:
+    """Record that a refund of `payment`, which is locked, is intended.
+
+    Raises NotRefundable, RefundExceedsCharge, TooPrecise.
+    """
+    minor = payment.left_minor if order.amount is None else Money.of(order.amount, payment.currency).minor
+    payment.reserve_refund(minor, work.now)
+    refund_id = RefundId.new()
+    refund = Refund(
+        refund_id=refund_id,
+        payment_id=payment.payment_id,
+        key=order.key or refund_id,
+        amount_minor=minor,
+        currency=payment.currency,
+        reason=order.reason,
+        requested_by=order.by,
+        status="processing",
+        attempts=0,
+        settle_at=work.now,
+        created_at=work.now,
+        updated_at=work.now,
+    )
+    work.add(refund)
+    return refund
+
+
+async def settle_refund(running: Running, refund: Refund) -> Refund:
+    """Have the provider give back what `refund` says, or say what became of it; and record it.
+
+    Asked again by the same key, the provider answers with the same refund: it may be asked by several at once.
+    """
+    async with running.reader() as reader:
+        payment = await Payments(reader).get(refund.payment_id)
+    outcome = await _asked(running, refund, payment.charge_id or "")
+    return await running.transact(partial(record_refund, refund_id=refund.refund_id, outcome=outcome))
+
+
+async def _asked(running: Running, refund: Refund, charge_id: str) -> ProviderRefund | ProviderRefused | None:
+    """What the provider says; None where it does not."""
+    provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+    try:
+        async with asyncio.timeout(running.settings_of(PaymentsSettings).provider_timeout):
+            return await provider.refund(refund.refund_id, charge_id, refund.money)
+    except ProviderRefused as refused:
+        return refused
+    except (ProviderUnavailable, TimeoutError):
+        return None
+
+
+async def record_refund(
+    work: UnitOfWork, *, refund_id: RefundId, outcome: ProviderRefund | ProviderRefused | None
+) -> Refund:
+    """Write down what became of a refund, once: its state, the ledger and the event are one transaction.
+
+    Raises LookupError where there is no such refund.
+    """
+    refund = await work.get(Refund, refund_id)
+    if refund is None:
+        raise LookupError(refund_id)
+    payment = await Payments(work).get(refund.payment_id, lock=True)
+    await work.session.refresh(refund)  # it may have been settled while this waited for the lock
+    if not refund.is_open:
+        return refund
+    if isinstance(outcome, ProviderRefused) or (outcome is not None and outcome.status == "failed"):
+        reason = outcome.reason if isinstance(outcome, ProviderRefused) else outcome.failure_reason
+        refund.end("failed", work.now, reason=reason or "refused")
+        payment.end_refund(refund.amount_minor, work.now, given_back=False)
+    elif outcome is None or outcome.status == "processing":
+        refund.await_outcome(work.now)
+    else:
+        refund.end("succeeded", work.now)
+        payment.end_refund(refund.amount_minor, work.now, given_back=True)
+        await post(work, "refund", refund.refund_id, payment.payment_id, refund.money)
+        work.publish(_refunded(payment, refund))
+    return refund
+
+
+def _refunded(payment: Payment, refund: Refund) -> PaymentRefunded:
+    return PaymentRefunded(
+        payment_id=payment.payment_id,
+        refund_id=refund.refund_id,
+        order_id=payment.order_id,
+        user_id=payment.user_id,
+        amount_minor=refund.amount_minor,
+        refunded_minor=payment.refunded_minor,
+        currency=payment.currency,
+    )

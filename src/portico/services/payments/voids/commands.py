@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+from functools import partial
+
+from portico.contracts.payments import PaymentId
+from portico.kit.data import UnitOfWork
+from portico.kit.data.inserting import insert_unless_known
+from portico.kit.running import Running
+from portico.services.payments.outcomes.commands import VOID, settle, settle_refunds
+from portico.services.payments.payments.commands import KEYS
+from portico.services.payments.payments.errors import ChargeInFlight, VoidUnfinished
+from portico.services.payments.payments.models import Payment, PaymentKey
+from portico.services.payments.payments.repository import Payments
+from portico.services.payments.refunds.commands import RefundOrder, begin_refund
+from portico.services.payments.refunds.repository import Refunds
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """A key by which nothing is charged, and the payment that it had been used for."""
+
+    key: str
+    payment: Payment | None
+
+
+async def void(running: Running, key: str) -> Void:
+    """See to it that nothing is or stays charged by `key`.
+
+    A key that was not used yet is taken for good: that is the tombstone which a late charge runs into. Of a charge whose
+    outcome is open the provider is asked first. The void stays, also where this raises: whoever learns of the charge's
+    success later gives it back.
+
+    Raises ChargeInFlight, VoidUnfinished.
+    """
+    payment_id = await running.transact(partial(_take, key=key))
+    if payment_id is None:
+        return Void(key, None)
+    payment = await _read(running, payment_id)
+    if payment.is_open:
+        payment = await settle(running, payment)
+    if payment.is_open:
+        raise ChargeInFlight(payment_id=payment_id)
+    await settle_refunds(running, payment_id)
+    return Void(key, await _given_back(running, payment_id))
+
+
+async def _take(work: UnitOfWork, *, key: str) -> PaymentId | None:
+    """Void the key; the payment that it was used for."""
+    if await insert_unless_known(work, KEYS, {"key": key, "payment_id": None, "created_at": work.now}):
+        return None
+    known = await work.get(PaymentKey, key)
+    if known is None or known.payment_id is None:
+        return None
+    payment = await Payments(work).get(known.payment_id, lock=True)
+    payment.void(work.now)
+    if payment.left_minor:
+        begin_refund(work, payment, RefundOrder(by=VOID))
+    return payment.payment_id
+
+
+async def _read(running: Running, payment_id: PaymentId) -> Payment:
+    async with running.reader() as reader:
+        return await Payments(reader).get(payment_id)
+
+
+async def _given_back(running: Running, payment_id: PaymentId) -> Payment:
+    """The payment, all of which was given back or is on its way. Raises VoidUnfinished."""
+    async with running.reader() as reader:
+        payment = await Payments(reader).get(payment_id)
+        if payment.left_minor:
+            refund = await Refunds(reader).latest_of(payment_id)
+            reason = refund.failure_reason if refund is not None else None
+            raise VoidUnfinished(payment_id=payment_id, reason=reason or "refused")
+    return payment

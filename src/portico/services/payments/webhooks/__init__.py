@@ -1,0 +1,1 @@
+"""Webhooks: what the provider tells without being asked."""

@@ -1,0 +1,21 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running
+from portico.services.payments import service
+
+
+@pytest.fixture
+async def payments(databases: Databases) -> AsyncIterator[RunningService]:
+    """Payments with none made yet, on each of SQLite, PostgreSQL and MariaDB in turn."""
+    async with running(service, databases) as payments:
+        yield payments
+
+
+@pytest.fixture
+async def embedded(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
+    """Payments with none made yet, on SQLite: for what does not depend on the database."""
+    async with running(service, sqlite_databases) as payments:
+        yield payments
