@@ -11,6 +11,7 @@ from sqlalchemy import delete, update
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys, leases
+from portico.kit.messaging.retention import forget_handled_events, forget_old_events
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -85,4 +86,8 @@ async def forget_old_answers(running: "Running") -> None:
         await work.execute(delete(idempotency_keys).where(idempotency_keys.c.claimed_at < oldest))
 
 
-KIT_JOBS = (Job(forget_old_answers, timedelta(minutes=10)),)
+KIT_JOBS = (
+    Job(forget_old_answers, timedelta(minutes=10)),
+    Job(forget_old_events, timedelta(minutes=10)),
+    Job(forget_handled_events, timedelta(minutes=10)),
+)

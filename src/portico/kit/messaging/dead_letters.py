@@ -1,0 +1,196 @@
+"""Dead letters: events that a consumer could not handle, to be looked at, tried again or given up for good."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
+
+from portico.kit.clock import Clock
+from portico.kit.data.engine import Database
+from portico.kit.data.inserting import ignoring_known
+from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.messaging.batches import BATCH, in_batches
+from portico.kit.messaging.parking import State
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+LARGEST_PAGE = 1000
+
+
+class NoSuchDeadLetter(LookupError):
+    """There is no dead letter of that number: it never was one, was discarded, or is being tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that a consumer could not handle.
+
+    Args:
+        number: its own, within its service.
+        consumer: who could not; `-` where nobody could read it.
+        event_id: the event.
+        type: its type.
+        aggregate: what it is about.
+        body: the message as it came, a CloudEvent unless nobody could read it.
+        state: `dead`, or `waiting` where it is still being tried.
+        attempts: how often it was tried.
+        next_at: when it is tried again, where it waits.
+        cause: the kind of what went wrong: a problem's code or an exception's name.
+        error: what went wrong.
+        parked_at: when it failed first.
+    """
+
+    number: int
+    consumer: str
+    event_id: str
+    type: str
+    aggregate: str
+    body: str
+    state: State
+    attempts: int
+    next_at: datetime
+    cause: str
+    error: str
+    parked_at: datetime
+
+
+_COLUMNS = [
+    parked_events.c.id if name == "number" else parked_events.c[name] for name in DeadLetter.__dataclass_fields__
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters: those that meet all that is given; all of them by default.
+
+    Args:
+        numbers: their own, within their service.
+        consumer: who could not handle them.
+        type: of the event.
+        cause: the kind of what went wrong.
+        aggregate: what the event is about.
+        since: parked then or later.
+        state: `waiting` for those that are not dead yet.
+    """
+
+    numbers: tuple[int, ...] = ()
+    consumer: str | None = None
+    type: str | None = None
+    cause: str | None = None
+    aggregate: str | None = None
+    since: datetime | None = None
+    state: State = "dead"
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        given = {"consumer": self.consumer, "type": self.type, "cause": self.cause, "aggregate": self.aggregate}
+        found = [parked_events.c[name] == value for name, value in given.items() if value is not None]
+        if self.numbers:
+            found.append(parked_events.c.id.in_(self.numbers))
+        if self.since is not None:
+            found.append(parked_events.c.parked_at >= self.since)
+        return [parked_events.c.state == self.state, *found]
+
+
+class DeadLetters:
+    """Those of one service, in its database.
+
+    Args:
+        service: what it is called, for the log.
+        database: its database.
+        clock: the time.
+    """
+
+    def __init__(self, service: str, database: Database, clock: Clock) -> None:
+        self._service = service
+        self._database = database
+        self._clock = clock
+
+    async def page(self, choice: Choice, *, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+        """At most `limit` (LARGEST_PAGE), the oldest first, those with a number beyond `after`."""
+        chosen = _behind(after, choice).limit(min(limit, LARGEST_PAGE))
+        async with Reader(self._database, self._clock) as reader:
+            return [DeadLetter(*row) for row in await reader.rows(chosen.with_only_columns(*_COLUMNS))]
+
+    async def count(self, choice: Choice) -> int:
+        """How many there are."""
+        counted = select(func.count()).select_from(parked_events).where(*choice.conditions())
+        async with Reader(self._database, self._clock) as reader:
+            return await reader.one(counted) or 0
+
+    async def get(self, number: int) -> DeadLetter:
+        """The dead letter, or the event that still waits. Raises NoSuchDeadLetter."""
+        async with Reader(self._database, self._clock) as reader:
+            rows = await reader.rows(select(*_COLUMNS).where(parked_events.c.id == number))
+        if not rows:
+            raise NoSuchDeadLetter(f"{self._service} has no dead letter {number}")
+        return DeadLetter(*rows[0])
+
+    async def replay(self, choice: Choice, *, by: str) -> int:
+        """Have them tried again, from the first try on; those behind them keep their order.
+
+        Args:
+            choice: which.
+            by: who wants it, for the log.
+
+        Returns:
+            how many.
+        """
+
+        async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
+            numbers = [row.id for row in await _locked(work, choice, after)]
+            anew = {"state": "waiting", "attempts": 0, "next_at": work.now}
+            await work.execute(update(parked_events).where(parked_events.c.id.in_(numbers)).values(anew))
+            return numbers
+
+        total = await in_batches(self._database, self._clock, batch)
+        logger.info("dead_letters_replayed", service=self._service, number=total, by=by)
+        return total
+
+    async def discard(self, choice: Choice, *, by: str) -> int:
+        """Give them up for good: they count as handled, so that no redelivery brings them back.
+
+        Args:
+            choice: which.
+            by: who answers for it: there is a line in the log for each.
+
+        Returns:
+            how many.
+        """
+
+        async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
+            rows = await _locked(work, choice, after)
+            if rows:
+                handled = [{"consumer": row.consumer, "event_id": row.event_id, "handled_at": work.now} for row in rows]
+                await work.execute(ignoring_known(inbox, work.database.dialect), handled)
+                await work.execute(delete(parked_events).where(parked_events.c.id.in_([row.id for row in rows])))
+                work.after_commit(partial(self._tell, rows, by))
+            return [row.id for row in rows]
+
+        return await in_batches(self._database, self._clock, batch)
+
+    def _tell(self, rows: Sequence[Any], by: str) -> None:
+        for row in rows:
+            logger.warning(
+                "dead_letter_discarded",
+                service=self._service,
+                consumer=row.consumer,
+                event_id=row.event_id,
+                type=row.type,
+                aggregate=row.aggregate,
+                cause=row.cause,
+                by=by,
+            )
+
+
+def _behind(after: int, choice: Choice) -> Select[Any]:
+    return select(parked_events).where(parked_events.c.id > after, *choice.conditions()).order_by(parked_events.c.id)
+
+
+async def _locked(work: UnitOfWork, choice: Choice, after: int) -> list[Any]:
+    """The next batch, which nobody else replays or discards meanwhile."""
+    return list((await work.execute(_behind(after, choice).limit(BATCH).with_for_update())).all())

@@ -1,0 +1,95 @@
+"""A service that tells of readers who leave, and shelves what they had: what it publishes it is delivered too."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import select
+from tests.examples.loans import service
+from tests.examples.loans.models import Book
+
+from portico.kit.data import UnitOfWork
+from portico.kit.data.kit_tables import event_log, inbox, outbox, parked_events
+from portico.kit.messaging.carrying import retry_due
+from portico.kit.messaging.consumer import consumes
+from portico.kit.messaging.event import Event
+from portico.kit.messaging.relay import Relay
+from portico.kit.problems import Conflict
+from portico.kit.service import Service
+from portico.kit.testing.brokers import ScriptedBroker
+from portico.kit.testing.running import RunningService
+
+
+class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
+    reader_id: str
+    title: str
+
+
+class ReaderCame(Event, type="reader.came", version=1, aggregate="reader_id"):
+    reader_id: str
+
+
+class ShelfFull(Conflict):
+    code = "shelf_full"
+    detail = "The shelf is full."
+
+
+@dataclass
+class Shelving:
+    """What the consumer does with a title, and what it was given."""
+
+    failing: set[str] = field(default_factory=set)
+    seen: list[str] = field(default_factory=list)
+
+    def service(self) -> Service:
+        @consumes(ReaderLeft)
+        async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+            self.seen.append(event.title)
+            if event.title in self.failing:
+                raise ShelfFull
+            work.add(Book(title=f"{event.title} {len(self.seen)}"))
+
+        return replace(service, publishes=[ReaderLeft, ReaderCame], consumers=[shelve_book_when_reader_left])
+
+
+def left(title: str, reader: str = "r1") -> ReaderLeft:
+    return ReaderLeft(reader_id=reader, title=title)
+
+
+async def tell(loans: RunningService, *events: Event) -> None:
+    """Publish events, to nobody: they are in the log then."""
+    async with loans.running.transaction() as work:
+        for event in events:
+            work.publish(event)
+    relay = Relay(loans.running, ScriptedBroker())
+    await relay.drain()
+    await relay._hand_back()
+
+
+async def die(loans: RunningService, *events: Event) -> None:
+    """Have events delivered that fail until they are dead."""
+    await loans.receives(*events)
+    for _ in range(loans.running.settings.event_attempts * len(events)):
+        loans.clock.advance(600)
+        await retry_due(loans.inbox)
+
+
+async def parked(loans: RunningService) -> list[Any]:
+    async with loans.running.reader() as reader:
+        return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
+
+
+async def handled(loans: RunningService) -> set[str]:
+    """The ids of the events that the inbox knows."""
+    async with loans.running.reader() as reader:
+        return {row.event_id for row in await reader.rows(select(inbox.c.event_id))}
+
+
+async def waiting(loans: RunningService) -> list[str]:
+    """The ids of events in the outbox."""
+    async with loans.running.reader() as reader:
+        return [row.event_id for row in await reader.rows(select(outbox.c.event_id).order_by(outbox.c.id))]
+
+
+async def logged(loans: RunningService) -> list[str]:
+    async with loans.running.reader() as reader:
+        return [row.event_id for row in await reader.rows(select(event_log.c.event_id).order_by(event_log.c.id))]

@@ -1,0 +1,178 @@
+import asyncio
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from sqlalchemy import delete, insert
+from tests.kit.messaging.leaving import ReaderCame, left, logged, tell, waiting
+
+from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.messaging import batches
+from portico.kit.messaging.batches import in_batches
+from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
+from portico.kit.messaging.relay import Relay
+from portico.kit.testing.brokers import ScriptedBroker
+from portico.kit.testing.running import RunningService
+
+ALL = Selection()
+
+
+@pytest.fixture
+def log(library: RunningService) -> EventLog:
+    return EventLog(library.running.database, library.clock)
+
+
+def ids(events: list[LoggedEvent]) -> list[str]:
+    return [event.event_id for event in events]
+
+
+class TestReading:
+    async def test_tells_all_that_was_said(self, library: RunningService, log: EventLog) -> None:
+        event = left("Dune")
+        await tell(library, event)
+
+        [found] = await log.page(ALL)
+
+        assert (found.event_id, found.type, found.aggregate) == (event.event_id, "reader.left", "r1")
+        assert found.occurred_at == library.clock.now()
+        assert (found.envelope.data, found.envelope.source) == (event.model_dump(), "/catalog/loans")
+
+    async def test_those_that_are_asked_for(self, library: RunningService, log: EventLog) -> None:
+        began = library.clock.now()
+        one, two, three = left("one", "r1"), left("two", "r2"), ReaderCame(reader_id="r2")
+        for event in (one, two, three):
+            await tell(library, event)
+            library.clock.advance(10)
+
+        async def found(selection: Selection) -> list[str]:
+            page = await log.page(selection)
+            assert await log.count(selection) == len(page)
+            return ids(page)
+
+        assert await found(ALL) == [one.event_id, two.event_id, three.event_id]
+        assert await found(Selection(types=("reader.left",))) == [one.event_id, two.event_id]
+        assert await found(Selection(types=("reader.left", "reader.came"), aggregate="r2")) == ids_of(two, three)
+        assert await found(Selection(event_ids=(two.event_id,))) == [two.event_id]
+        assert await found(Selection(since=began + timedelta(seconds=10))) == ids_of(two, three)
+        assert await found(Selection(until=began + timedelta(seconds=10))) == [one.event_id]
+
+    async def test_in_pages_and_from_the_end(self, library: RunningService, log: EventLog) -> None:
+        events = [left(str(number)) for number in range(5)]
+        await tell(library, *events)
+
+        first = await log.page(ALL, limit=3)
+        rest = await log.page(ALL, limit=3, after=first[-1].number)
+
+        assert ids(first + rest) == ids_of(*events)
+        assert ids(await log.newest(ALL, limit=2)) == ids_of(*events[3:])
+
+
+def ids_of(*events: object) -> list[str]:
+    return [event.event_id for event in events]  # type: ignore[attr-defined]
+
+
+class TestFollow:
+    async def test_tells_what_is_new_once(self, library: RunningService, log: EventLog) -> None:
+        await tell(library, left("before"))
+        follower = await log.follow(ALL)
+        events = [left("one"), left("two")]
+
+        assert await follower.news() == []
+        await tell(library, *events)
+        assert ids(await follower.news()) == ids_of(*events)
+        assert await follower.news() == []
+
+    async def test_only_what_is_asked_for(self, library: RunningService, log: EventLog) -> None:
+        follower = await log.follow(Selection(types=("reader.came",)))
+        came = ReaderCame(reader_id="r1")
+
+        await tell(library, left("one"), came)
+
+        assert ids(await follower.news()) == [came.event_id]
+
+    async def test_one_that_commits_late_is_not_missed(self, library: RunningService, log: EventLog) -> None:
+        await _logged_as(library, 50)
+        follower = await log.follow(ALL)
+        await _logged_as(library, 49)
+
+        assert [event.number for event in await follower.news()] == [49]
+        assert await follower.news() == []
+
+    async def test_one_that_the_broker_refused_for_long_is_not_missed(
+        self, library: RunningService, log: EventLog
+    ) -> None:
+        async with library.running.transaction() as work:
+            await work.execute(insert(outbox).values(_row(library, 1)))
+        follower = await log.follow(ALL)
+        await _logged_as(library, 5000)
+        await follower.news()
+        async with library.running.transaction() as work:
+            await work.execute(delete(outbox))
+        await _logged_as(library, 1)
+
+        assert [event.number for event in await follower.news()] == [1]
+        assert await follower.news() == []
+
+
+def _row(library: RunningService, number: int) -> dict[str, object]:
+    return {
+        "id": number,
+        "event_id": f"evt_{number}",
+        "type": "reader.left",
+        "aggregate": "r1",
+        "body": "{}",
+        "occurred_at": library.clock.now(),
+    }
+
+
+async def _logged_as(library: RunningService, number: int) -> None:
+    async with library.running.transaction() as work:
+        await work.execute(insert(event_log).values(_row(library, number)))
+
+
+class TestPublishAgain:
+    async def test_events_go_out_again_in_their_order(self, library: RunningService, log: EventLog) -> None:
+        events = [left("one"), left("two", "r2"), left("three")]
+        await tell(library, *events)
+
+        assert await log.publish_again(Selection(aggregate="r1")) == 2
+
+        assert await waiting(library) == ids_of(events[0], events[2])
+        assert await logged(library) == [events[1].event_id]
+        broker = ScriptedBroker()
+        await Relay(library.running, broker).drain()
+        assert [message.id for message in broker.stored] == ids_of(events[0], events[2])
+        assert await log.count(ALL) == 3
+
+    async def test_while_the_relay_publishes_them_it_comes_to_an_end(
+        self, library: RunningService, log: EventLog
+    ) -> None:
+        await tell(library, *(left(str(number)) for number in range(1200)))
+        relay = Relay(library.running, ScriptedBroker())
+
+        async def relaying() -> None:
+            while True:
+                await relay.drain()
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(relaying())
+        try:
+            assert await asyncio.wait_for(log.publish_again(ALL), 60) == 1200
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        await relay.drain()
+        assert len(set(await logged(library))) == 1200
+
+
+class TestBatches:
+    async def test_no_transaction_is_larger_than_a_batch(self, library: RunningService) -> None:
+        done: list[list[int]] = []
+
+        async def batch(after: int, _work: object) -> list[int]:
+            done.append(list(range(after + 1, min(after + batches.BATCH, 1100) + 1)))
+            return done[-1]
+
+        assert await in_batches(library.running.database, library.clock, batch) == 1100
+        assert [len(each) for each in done] == [500, 500, 100, 0]
+        assert all(before[-1] + 1 == after[0] for before, after in pairwise(done[:-1]))
