@@ -229,3 +229,47 @@ class TestKeys:
 
         assert (await add(embedded_loans.anonymous, "Dune")).status_code == 401
         assert (await add(embedded_loans.as_user(), "Dune")).status_code == 403
+
+
+class TestARouteThatAsksOthers:
+    async def test_is_asked_before_a_transaction_begins_and_has_one_effect(self, extended: Extended) -> None:
+        """Two processes, for all that the keys in flight tell: both find the key free, and one is rolled back."""
+        router = Router(prefix="/slow", tags=["slow"])
+        waiting = asyncio.Semaphore(0)
+        begun, asked = asyncio.Event(), asyncio.Event()
+        began: list[bool] = []
+
+        @router.post("", status_code=201, asks_others=True)
+        async def add_slowly(draft: BookCreate, work: Work) -> BookRead:
+            began.append(work.began)
+            begun.set()
+            if len(began) == 2:
+                asked.set()
+            await waiting.acquire()
+            book = Book(title=draft.title)
+            work.add(book)
+            return BookRead.of(book)
+
+        async with extended(router) as loans, asyncio.TaskGroup() as group:
+            caller = loans.as_user()
+
+            async def add_one() -> Answer:
+                return await caller.post("/slow", json={"title": "Dune"}, headers={"idempotency-key": "k"})
+
+            first = group.create_task(add_one())
+            await begun.wait()
+            loans.running.keys_in_flight.clear()
+            second = group.create_task(add_one())
+            await asked.wait()
+            waiting.release()
+            waiting.release()
+            answers = [await first, await second]
+            third = await add_one()
+            other = await caller.post("/slow", json={"title": "Solaris"}, headers={"idempotency-key": "k"})
+            made = await rows(loans, Book)
+
+        assert began == [False, False]
+        assert [answer.status_code for answer in (*answers, third)] == [201, 201, 201]
+        assert len({answer.content for answer in (*answers, third)}) == 1
+        assert other.json()["code"] == "idempotency_key_reused"
+        assert made == 1

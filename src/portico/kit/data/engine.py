@@ -9,6 +9,8 @@ from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from portico.kit.data.following import Followers
+
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
@@ -34,6 +36,7 @@ class Database:
         self.writer = writer
         self.reader = reader
         self.dialect = writer.dialect.name
+        self.followers = Followers()
         self.bells: dict[str, Callable[[], None]] = {}
         """What wakes whoever in this process waits for a commit, by its name."""
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, Token
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -270,6 +271,10 @@ class UnitOfWork(Reader):
     def outdate(self, topic: Topic) -> None:
         """Have the answers that are kept about `topic` forgotten, once the transaction is committed."""
         self._outdated.add(topic)
+
+    def changes(self, subject: str) -> None:
+        """Wake those who follow `subject` in this process, once the transaction is committed."""
+        self._after_commit.append(partial(self.database.followers.tell, subject))
 
     async def commit(self) -> None:
         """Write what is pending and commit. A caller that is cancelled meanwhile is so after all of it has ended."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
@@ -26,7 +27,7 @@ from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_ra
 from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import Conditional, is_known
-from portico.kit.http.idempotency import Claim
+from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
 from portico.kit.http.kept import kept_answer
 from portico.kit.http.queries import Queries
 from portico.kit.http.refusals import DatabaseUnavailable, EditedMeanwhile, OutcomeUnknown, Refusals
@@ -165,7 +166,10 @@ class BoundaryRoute(APIRoute):
         scope = request.scope
         async with work, Reader(self._running.database, self._running.clock) as reader:
             scope["portico.work"], scope["portico.reader"] = work, reader
-            response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
+            try:
+                response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
+            except AnsweredMeanwhile as other:
+                return other.answer
             if response.status_code < _REFUSALS:
                 if within.expired():
                     await asyncio.sleep(0)  # the deadline has passed in this very turn: its cancellation is under way
@@ -179,6 +183,8 @@ class BoundaryRoute(APIRoute):
         caller = authentication.principal.subject if authentication.principal else "-"
         ttl = timedelta(seconds=self._running.settings.idempotency_ttl)
         with Claim(request, key, caller=caller, in_flight=self._running.keys_in_flight, ttl=ttl) as claim:
+            if self._declared.asks_others:
+                return await self._claimed_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:
                 return earlier
             response = await handle(request)
@@ -186,6 +192,23 @@ class BoundaryRoute(APIRoute):
                 await work.flush()  # the entity tag to keep is that of the row as it will be
                 await claim.keep(work, _tagged(request, response))
             return response
+
+    async def _claimed_last(self, request: BoundedRequest, handle: Handler, work: UnitOfWork, claim: Claim) -> Response:
+        reader: Reader = request.scope["portico.reader"]
+        if (earlier := await claim.stored_answer(reader)) is not None:
+            return earlier
+        try:
+            response = await handle(request)
+            if response.status_code < _REFUSALS:
+                await claim.claim_last(work)
+                await work.flush()
+                await claim.keep(work, _tagged(request, response))
+        except (Problem, IntegrityError):
+            # A rule may have refused it because the same request was answered meanwhile.
+            if (earlier := await claim.stored_answer(reader)) is not None:
+                raise AnsweredMeanwhile(earlier) from None
+            raise
+        return response
 
     async def _check_body(self, request: BoundedRequest) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

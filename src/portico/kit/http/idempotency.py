@@ -1,7 +1,8 @@
 """Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the same request twice has one effect and one answer.
 
 The key is claimed by the first statement of the transaction that has the effect, so that a repeat waits or replays
-before any rule can refuse it; the answer is written by the last one.
+before any rule can refuse it; the answer is written by the last one. An endpoint that calls other services can't have a
+transaction open meanwhile: there the key is looked up first and claimed last, and who comes second is rolled back.
 """
 
 import hashlib
@@ -9,13 +10,13 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, select, update
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.problems import BadRequest, Conflict, Unprocessable
 
 _LONGEST_KEY = 255
@@ -34,6 +35,14 @@ class KeyInFlight(Conflict):
 class KeyReused(Unprocessable):
     code = "idempotency_key_reused"
     detail = "This Idempotency-Key came with another body before. Use a new key for a new request."
+
+
+class AnsweredMeanwhile(Exception):
+    """Another request with the same key was answered while this one ran; what this one did is not to be committed."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class Claim:
@@ -62,20 +71,42 @@ class Claim:
 
     async def earlier_answer(self, work: UnitOfWork) -> Response | None:
         """Claim the key; the stored answer where it was claimed before. Raises KeyReused, KeyInFlight."""
-        body = await self._request.body()
-        self._fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\n" + body).hexdigest()
+        await self._read()
         if await self._claimed(work):
             return None
-        row = (await work.execute(select(idempotency_keys).where(idempotency_keys.c.key == self._key))).mappings().one()
-        if row["claimed_at"] < work.now - self._ttl:
+        row = (await work.execute(self._known())).one()
+        if row.claimed_at < work.now - self._ttl:
             await work.execute(delete(idempotency_keys).where(idempotency_keys.c.key == self._key))
             await self._claimed(work)
             return None
-        if row["fingerprint"] != self._fingerprint:
+        return self._answer_in(row)
+
+    async def stored_answer(self, reader: Reader) -> Response | None:
+        """The stored answer where the key was claimed before, without a claim. Raises KeyReused, KeyInFlight."""
+        await self._read()
+        found = await reader.rows(self._known())
+        if not found or found[0].claimed_at < reader.now - self._ttl:
+            return None
+        return self._answer_in(found[0])
+
+    async def claim_last(self, work: UnitOfWork) -> None:
+        """Claim the key once all else is done. Raises AnsweredMeanwhile, KeyReused, KeyInFlight."""
+        if (earlier := await self.earlier_answer(work)) is not None:
+            raise AnsweredMeanwhile(earlier)
+
+    async def _read(self) -> None:
+        body = await self._request.body()
+        self._fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\n" + body).hexdigest()
+
+    def _known(self) -> Select[Any]:
+        return select(idempotency_keys).where(idempotency_keys.c.key == self._key)
+
+    def _answer_in(self, row: Any) -> Response:
+        if row.fingerprint != self._fingerprint:
             raise KeyReused
-        if row["status"] is None:
+        if row.status is None:
             raise KeyInFlight
-        return Response(row["body"], row["status"], headers={**row["headers"], "idempotency-replayed": "true"})
+        return Response(row.body, row.status, headers={**row.headers, "idempotency-replayed": "true"})
 
     async def _claimed(self, work: UnitOfWork) -> bool:
         values: dict[str, Any] = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now}

@@ -29,6 +29,8 @@ class RouteOptions(TypedDict, total=False):
         timeout: Seconds it may take, where the service's own limit does not fit.
         body_limit: Bytes of body, likewise.
         stores_answer: Whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
+        asks_others: Whether it calls other services before its transaction begins. Its key is then claimed last, where
+            others are claimed first.
         accepts_forms: Whether the same members may come as a form.
         streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
             one-time ticket in the query serves as well as a token.
@@ -42,6 +44,7 @@ class RouteOptions(TypedDict, total=False):
     timeout: float | None
     body_limit: int | None
     stores_answer: bool
+    asks_others: bool
     accepts_forms: bool
     streams: bool
     kept: Topic | None
@@ -64,6 +67,7 @@ class Route:
     timeout: float | None = None
     body_limit: int | None = None
     stores_answer: bool = True
+    asks_others: bool = False
     accepts_forms: bool = False
     streams: bool = False
     kept: Topic | None = None
