@@ -1,5 +1,6 @@
 """Real services of the kit behind the gateway: what a client sees is the same in one process and by sockets."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from portico.kit.environment import Environment
 from portico.kit.host import Host
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
+from portico.kit.http.sockets import Socket
 from portico.kit.problems import Conflict
 from portico.kit.service import Service
 from portico.kit.system import System
@@ -68,6 +70,16 @@ async def audit(caller: FromService) -> Summary:
     return Summary(book_id="book_1", lent_to=caller.subject)
 
 
+@loans.websocket("/{book_id}/live", errors=[AlreadyLent])
+async def follow(book_id: str, caller: SignedIn, socket: Socket) -> None:
+    """Who has the book, until the service stops."""
+    if book_id == "book_lent":
+        raise AlreadyLent(book_id=book_id)
+    await socket.accept()
+    await socket.send(Summary(book_id=book_id, lent_to=caller.subject))
+    await asyncio.Event().wait()
+
+
 @books.get("/{book_id}")
 async def read(book_id: str) -> BookSummary:
     """A book."""
@@ -81,9 +93,10 @@ BOOKS = Service(name="books", summary="The books", module=__name__, routers=[boo
 class Library:
     """The system as a client sees it."""
 
-    def __init__(self, client: aiohttp.ClientSession, issuer: Issuer) -> None:
+    def __init__(self, client: aiohttp.ClientSession, issuer: Issuer, host: Host) -> None:
         self.client = client
         self.issuer = issuer
+        self.host = host
 
     def bearing(self, *permissions: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.issuer.token('user_1', permissions=permissions)}"}
@@ -120,7 +133,7 @@ async def library(
         )
         await stack.enter_async_context(gateway)
         at = await stack.enter_async_context(served(gateway))
-        yield Library(await stack.enter_async_context(aiohttp.ClientSession(f"http://{at}")), issuer)
+        yield Library(await stack.enter_async_context(aiohttp.ClientSession(f"http://{at}")), issuer, host)
 
 
 class TestThroughTheGateway:
@@ -185,6 +198,50 @@ class TestThroughTheGateway:
 
             assert answer.status == 200
             assert sorted(name for name in set(names) if names.count(name) > 1) == []
+
+
+class TestAWebSocketThroughTheGateway:
+    async def test_a_ticket_opens_it_once(self, library: Library, case: str) -> None:
+        ticket = library.issuer.ticket(library.issuer.token("user_1"))
+
+        async with library.client.ws_connect(f"/api/loans/book_1/live?ticket={ticket}") as socket:
+            told = await socket.receive_json(timeout=10)
+
+        assert told == (
+            {"book_id": "book_1", "lent_to": "user_1"} if case == "snake" else {"bookId": "book_1", "lentTo": "user_1"}
+        )
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await library.client.ws_connect(f"/api/loans/book_1/live?ticket={ticket}")
+        assert refused.value.status == 401
+
+    async def test_so_does_a_token(self, library: Library) -> None:
+        async with library.client.ws_connect("/api/loans/book_1/live", headers=library.bearing()) as socket:
+            assert (await socket.receive_json(timeout=10)) is not None
+
+    async def test_a_services_refusal_is_one_of_the_handshake(self, library: Library) -> None:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await library.client.ws_connect("/api/loans/book_lent/live", headers=library.bearing())
+
+        assert refused.value.status == 409
+
+    async def test_a_page_of_ours_may_open_it_and_one_of_others_not(self, library: Library) -> None:
+        ours = {**library.bearing(), "Origin": "http://localhost:3000"}
+        async with library.client.ws_connect("/api/loans/book_1/live", headers=ours) as socket:
+            assert (await socket.receive_json(timeout=10)) is not None
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await library.client.ws_connect(
+                "/api/loans/book_1/live", headers={**library.bearing(), "Origin": "https://evil.example"}
+            )
+        assert refused.value.status == 403
+
+    async def test_a_service_that_stops_says_so(self, library: Library) -> None:
+        async with library.client.ws_connect("/api/loans/book_1/live", headers=library.bearing()) as socket:
+            await socket.receive_json(timeout=10)
+            library.host.stop()
+
+            message = await socket.receive(timeout=10)
+            assert message.type is aiohttp.WSMsgType.CLOSE
+            assert socket.close_code == 1012
 
 
 def _references(node: object) -> list[str]:
