@@ -34,6 +34,7 @@ from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.messaging.carrying import Carrier
 from portico.kit.running import Running, layout_of
+from portico.kit.sagas.runner import SagaRunner
 from portico.kit.serving import local_address
 from portico.kit.settings import Settings, database_for, secrets_for
 from portico.kit.system import Placement, System
@@ -132,6 +133,8 @@ class Host:
 
     def _keep_running(self) -> None:
         for running in self.running.values():
+            if running.service.sagas:
+                self._keep(running.provides(SagaRunner).run(), f"sagas of {running.name}")
             self._keep(running.verifier.run(), f"verifier of {running.name}")
             self._keep(JobRunner(running).run(), f"jobs of {running.name}")
             self._keep(running.health.loop_lag.run(), f"event loop of {running.name}")
@@ -177,6 +180,8 @@ class Host:
         running.verifier = (placement.service.verifier or self._verifier_of)(running)
         for kind, open_resource in placement.service.resources.items():
             running.provided[kind] = await self._stack.enter_async_context(open_resource(running))
+        if placement.service.sagas:
+            running.provided[SagaRunner] = SagaRunner(running)
         self.apps[placement.name] = build_app(running)
 
     async def _database(self, placement: Placement) -> Database:

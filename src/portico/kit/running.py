@@ -31,7 +31,7 @@ from portico.kit.system import System
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.metrics import Metrics
-from portico.kit.telemetry.traces import Tracing
+from portico.kit.telemetry.traces import TraceContext, Tracing
 
 T = TypeVar("T")
 
@@ -143,9 +143,27 @@ class Running:
         """A reader of its own, to be used in `async with`."""
         return Reader(self.database, self.clock)
 
-    def calls_for_itself(self, *, deadline: float | None = None) -> Calls:
-        """Calls to other services by this one's own token, until `deadline` (the event loop's time)."""
-        return Calls(self.channel, identity=self.identity, deadline=deadline, layout=layout_of(self.system))
+    def calls_for_itself(
+        self,
+        *,
+        deadline: float | None = None,
+        timeout: float = 10.0,
+        key: str | None = None,
+        trace: TraceContext | None = None,
+        request_id: str | None = None,
+    ) -> Calls:
+        """Calls to other services by this one's own token; the arguments are those of `Calls`."""
+        return Calls(
+            self.channel,
+            identity=self.identity,
+            request_id=request_id,
+            trace=trace,
+            tracing=self.tracing,
+            deadline=deadline,
+            key=key,
+            layout=layout_of(self.system),
+            timeout=timeout,
+        )
 
     def calls_unsigned(self, *, deadline: float | None = None) -> Calls:
         """Calls that say nothing of who calls, for what is public."""

@@ -1,6 +1,6 @@
 from datetime import datetime
 
-from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.ids import BookId, LendingId, LoanId
 
 from portico.kit.problems import Conflict, NotFound
 
@@ -17,6 +17,13 @@ class LoanNotFound(NotFound):
     detail = "There is no loan {loan_id}."
 
     loan_id: LoanId
+
+
+class LendingNotFound(NotFound):
+    code = "lending_not_found"
+    detail = "There is no lending {lending_id}."
+
+    lending_id: LendingId
 
 
 class BookAlreadyLent(Conflict):

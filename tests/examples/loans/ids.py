@@ -7,3 +7,7 @@ class BookId(Identifier, prefix="book"):
 
 class LoanId(Identifier, prefix="loan"):
     """A book in a reader's hands."""
+
+
+class LendingId(Identifier, prefix="lending"):
+    """A reader's wish for a book that is lent for a deposit."""

@@ -1,9 +1,9 @@
 from datetime import datetime, timedelta
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from tests.examples.loans.errors import BookAlreadyLent
-from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.ids import BookId, LendingId, LoanId
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data import TableRules, identifier, revision
@@ -46,3 +46,19 @@ class Book(Table):
             raise BookAlreadyLent(book_id=self.book_id, until=self.lent_until)
         self.lent_until = now + FORTNIGHT
         return Loan(book_id=self.book_id, reader_id=reader_id, due_at=self.lent_until)
+
+
+class Lending(Table):
+    """A wish for a book that is lent for a deposit; `story` is every state that it was in, so that a test can read it."""
+
+    __tablename__ = "lendings"
+
+    lending_id: Mapped[LendingId] = identifier()
+    book_id: Mapped[BookId]
+    reader_id: Mapped[UserId]
+    story: Mapped[str]
+    charge_id: Mapped[str | None]
+    reason: Mapped[str | None] = mapped_column(String(500))
+
+    def moved(self, state: str) -> None:
+        self.story = f"{self.story} {state}"

@@ -1,6 +1,6 @@
 from sqlalchemy import func, select
-from tests.examples.loans.errors import BookNotFound, LoanNotFound
-from tests.examples.loans.models import Book, Loan, Shelf
+from tests.examples.loans.errors import BookNotFound, LendingNotFound, LoanNotFound
+from tests.examples.loans.models import Book, Lending, Loan, Shelf
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
@@ -24,6 +24,11 @@ class Loans(Repository[Loan]):
 
     async def of_reader(self, reader_id: UserId) -> int:
         return (await self.source.execute(select(func.count()).where(Loan.reader_id == reader_id))).scalar_one()
+
+
+class Lendings(Repository[Lending]):
+    table = Lending
+    missing = LendingNotFound
 
 
 async def lock_shelf(work: UnitOfWork, reader_id: UserId) -> None:

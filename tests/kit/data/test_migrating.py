@@ -83,7 +83,7 @@ class TestUpgrade:
         done = await upgrade(database, LINES)
         await database.aclose()
 
-        assert (undone, pending, done) == (["0001"], [(), ("0001",)], ["0001"])
+        assert (undone, pending, done) == (["0002", "0001"], [(), ("0001", "0002")], ["0001", "0002"])
 
 
 class TestRequireCurrent:

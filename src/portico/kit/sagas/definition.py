@@ -17,6 +17,7 @@ from portico.kit.sagas.outcomes import Undone
 from portico.kit.sagas.signatures import check_local, kind_of
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.telemetry.context import request_context
+from portico.kit.telemetry.traces import TraceContext
 
 S = TypeVar("S", bound=SagaState)
 
@@ -200,7 +201,7 @@ class Saga(Generic[S]):
                 due_at=work.now,
                 deadline_at=work.now + self.deadline,
                 started_at=work.now,
-                trace=None if context is None or context.trace is None else str(context.trace),
+                trace=str((None if context is None else context.trace) or TraceContext.new()),
                 request_id=None if context is None else context.request_id,
             )
         )

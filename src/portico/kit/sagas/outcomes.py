@@ -39,6 +39,10 @@ class GiveUp(Exception):
         self.code = code
 
 
+class TookTooLong(Exception):
+    """A local step did not end within its time. What a database says of its own time is something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Undone:
     """Why a saga is undone.
@@ -68,14 +72,15 @@ class Outcome:
     """How an attempt ended.
 
     Attributes:
-        kind: `done`; `refused`: it had no effect; `failed`: nobody knows; `open`: not yet known; `skipped`: by somebody.
+        kind: `done`; `refused`: it had no effect; `failed`: nobody knows; `open`: not yet known. No attempt was made where
+            it is `skipped`: by somebody; `cut`: it is to be undone; `late`: a deadline has passed.
         reason: What went wrong, for people.
         code: What went wrong, for programs.
         retry_after: Seconds until another attempt makes sense.
         effect: A refusal that came after the step itself had its effect.
     """
 
-    kind: Literal["done", "refused", "failed", "open", "skipped"]
+    kind: Literal["done", "refused", "failed", "open", "skipped", "cut", "late"]
     reason: str = ""
     code: str = ""
     retry_after: float | None = None
@@ -84,6 +89,7 @@ class Outcome:
 
 DONE = Outcome("done")
 SKIPPED = Outcome("skipped")
+CUT = Outcome("cut")
 
 
 def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: PLR0911  one for each kind of error
@@ -104,8 +110,8 @@ def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: P
             return _answered(error.status, reason, code, effect=effect, later=later, retry_after=error.retry_after)
         case CallFailed():
             return Outcome("failed", _cut(str(error)), type(error).__name__, error.retry_after)
-        case TimeoutError():
-            return Outcome("failed", "The step took longer than it may", "TimeoutError")
+        case TimeoutError() | TookTooLong():
+            return Outcome("failed", "The step took longer than it may", "took_too_long")
         case _:
             # What it says is for the log: it may tell of SQL, of paths, of a customer.
             return Outcome("failed", f"Something went wrong here: {type(error).__name__}", type(error).__name__)

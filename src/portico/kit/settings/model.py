@@ -175,6 +175,21 @@ class Settings(ServiceSettings):
         16, ge=1, le=1000, description="Events that one process of a service handles at once"
     )
 
+    # How long transactions run.
+    saga_concurrency: int = Field(32, ge=1, le=1000, description="Sagas that one process of a service is at, at once")
+    saga_poll: Seconds = Field(
+        1.0, gt=0, le=60, description="Seconds between two looks for sagas that another process left"
+    )
+    saga_retry_longest: Seconds = Field(
+        60.0, gt=0, le=3600, description="Seconds that a step of a saga waits at most before it is tried again"
+    )
+    saga_retention: Seconds = Field(
+        7_776_000.0,
+        ge=3600,
+        le=315_360_000,
+        description="Seconds that a saga that has ended is kept, with its timeline",
+    )
+
     # What it tells of itself.
     debug: bool = Field(False, description="Say more in logs and on the command line; never for production")
     log_level: Annotated[Literal["debug", "info", "warning", "error", "critical"], LogLevel] = Field(

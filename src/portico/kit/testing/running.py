@@ -4,6 +4,7 @@ Requests go through the service's whole face, as over a socket; tokens are made 
 clock stands still until the test moves it.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from portico.kit.messaging.envelope import Envelope, dumped
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.running import Running
+from portico.kit.sagas.runner import SagaRunner
 from portico.kit.service import Service
 from portico.kit.system import System
 from portico.kit.testing.clock import HeldClock
@@ -151,6 +153,11 @@ class RunningService:
         """What handles the events that are delivered."""
         return Inbox(self.running)
 
+    async def sagas_rest(self) -> None:
+        """Wait until each saga of the service has ended, or waits for a time that has not come."""
+        async with asyncio.timeout(PATIENCE):
+            await self.running.provides(SagaRunner).quiet()
+
     async def given(self, *rows: Any) -> Any:
         """Have these rows in the database; the first is given back."""
         async with self.running.transaction() as work:
@@ -185,6 +192,7 @@ async def running(
     variables: Mapping[str, str] | None = None,
     system: System | None = None,
     clock: HeldClock | None = None,
+    channel: Channel | None = None,
     background: bool = True,
 ) -> AsyncIterator[RunningService]:
     """`service` on a database of its own, its tables made.
@@ -195,6 +203,7 @@ async def running(
         variables: settings, by the names of their environment variables.
         system: what it belongs to; a system of just this service by default.
         clock: the time; a fresh one that stands still by default.
+        channel: the way to other services; one of real addresses by default, at which nobody listens.
         background: whether jobs and all else that goes on by itself run; without, the test does what they would.
     """
     held = clock or HeldClock()
@@ -209,9 +218,10 @@ async def running(
         only=[whole.name_of(service)],
         background=background,
         clock=held,
+        channel=channel,
         broker=None,
     )
     async with host:
-        channel = LocalChannel(host.apps)
-        yield RunningService(host.running[whole.name_of(service)], issuer, held, channel)
-        await channel.aclose()
+        callers = LocalChannel(host.apps)
+        yield RunningService(host.running[whole.name_of(service)], issuer, held, callers)
+        await callers.aclose()

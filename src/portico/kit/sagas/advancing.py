@@ -1,0 +1,254 @@
+"""Takes one saga forward, or back, until it rests."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm.exc import StaleDataError
+
+from portico.kit.calls.errors import CallError
+from portico.kit.data.failures import is_unavailable, lost_a_race
+from portico.kit.data.work import UnitOfWork
+from portico.kit.problems import Problem
+from portico.kit.sagas.held import Held
+from portico.kit.sagas.moves import Position, deadline_passed, moved, only_the_end, turned
+from portico.kit.sagas.outcomes import CUT, DONE, SKIPPED, GiveUp, NotYet, Outcome, TookTooLong, Undone, outcome_of
+from portico.kit.sagas.progress import AskedMeanwhile, Overtaken, Progress
+from portico.kit.sagas.state import SagaState
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.traces import Span
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+_TRIES = 6  # of a commit, where the database is busy or away for a moment
+
+Act = Callable[..., Awaitable[Any]]
+
+
+class EndFailed(Exception):
+    """All is undone, and what is to be written then could not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt, and how it ended as far as is known before the commit.
+
+    Attributes:
+        held: The saga.
+        outcome: Of the attempt.
+        state: What the saga knows after it.
+        began: When it began.
+        act: What is still to be done, in the commit; None for what is over.
+    """
+
+    held: Held
+    outcome: Outcome
+    state: SagaState
+    began: datetime
+    act: Act | None = None
+
+    def knowing(self, why: Undone) -> "Tried":
+        """The same, where somebody asked meanwhile for the saga to be undone; what was still to be done is left."""
+        held = replace(self.held, at=replace(self.held.at, why=why))
+        return replace(self, held=held, act=None, outcome=self.outcome if self.act is None else CUT)
+
+    def failing(self, error: Exception) -> "Tried":
+        """The same, where the commit failed: a remote step has had its effect, and a local one has none."""
+        saga, at = self.held.saga, self.held.at
+        effect = bool(at.step) and saga.is_remote(at.step)
+        return replace(self, outcome=outcome_of(error, effect=effect), state=self.held.state, act=None)
+
+
+class Advancing:
+    """Takes sagas of one service step by step.
+
+    Args:
+        running: the service.
+        progress: writes what became of a step.
+        slots: how many transactions may be open at once: the service's requests need connections too.
+    """
+
+    def __init__(self, running: "Running", progress: Progress, slots: asyncio.Semaphore) -> None:
+        self._running = running
+        self._progress = progress
+        self._slots = slots
+        self.outcomes: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+
+    async def advance(self, held: Held) -> None:
+        """Go on until the saga rests, ends or is lost to another process."""
+        going: Held | None = held
+        try:
+            while going is not None:
+                going = await self._once(going)
+        except Overtaken:
+            logger.warning("saga taken over", saga=held.saga.name, saga_id=held.saga_id)
+        except Exception:
+            # Its progress can't be written: the lease runs out, and somebody takes it up where it was.
+            logger.exception("saga left to its lease", saga=held.saga.name, saga_id=held.saga_id)
+
+    async def _once(self, held: Held) -> Held | None:
+        name = f"{held.saga.name} {held.action} {held.at.step}".rstrip()
+        attributes: dict[str, Any] = {"saga.id": held.saga_id, "saga.attempt": held.at.attempts}
+        span = self._running.tracing.begin(name, parent=held.trace, attributes=attributes)
+        request_context.set(RequestContext(self._running.name, held.request_id, span.context))
+        error: str | None = "cut_off"
+        try:
+            tried = await self._tried(held, span)
+            going, outcome = await self._written(tried)
+            error = None if outcome.kind in {"done", "open", "skipped", "cut"} else outcome.code or outcome.kind
+        finally:
+            span.end(error=error)
+        return going
+
+    async def _tried(self, held: Held, span: Span) -> Tried:
+        began = self._running.clock.now()
+        outcome = self._without_attempt(held, began)
+        if outcome is not None:
+            return Tried(held, outcome, held.state, began)
+        if not held.at.step:
+            return Tried(held, DONE, held.state, began)
+        step = held.saga.step(held.at.step)
+        act: Any = step.do if held.action == "do" else step.undo
+        if held.saga.is_remote(held.at.step, held.action):
+            return await self._called(held, act, span, began)
+        return Tried(held, DONE, held.state, began, act)
+
+    def _without_attempt(self, held: Held, now: datetime) -> Outcome | None:
+        """The outcome, where no attempt is to be made."""
+        if held.skip:
+            return SKIPPED
+        if held.at.status != "running":
+            return None
+        if (late := held.late(now)) is not None:
+            why = deadline_passed(held.at, late)
+            return Outcome("late", why.reason, why.code)
+        if held.at.why is None:
+            return None
+        # An outcome that is still open is asked for once more; after a failure the undoing itself makes sure.
+        still_open = held.saga.is_remote(held.at.step) and held.at.begun_before and not held.at.failures
+        return None if still_open else CUT
+
+    async def _called(self, held: Held, act: Act, span: Span, began: datetime) -> Tried:
+        """Call the others, with no transaction open."""
+        within = held.saga.step(held.at.step).within.total_seconds()
+        calls = self._running.calls_for_itself(
+            deadline=asyncio.get_running_loop().time() + within,
+            timeout=within,
+            key=f"{held.saga_id}/{held.at.step}/{held.action}",
+            trace=span.context,
+            request_id=held.request_id,
+        )
+        try:
+            async with asyncio.timeout(within):
+                changed = await act(held.state, calls)
+        except Exception as error:  # noqa: BLE001  whatever a step raises is its outcome
+            self._tell(held, error)
+            return Tried(held, outcome_of(error), held.state, began)
+        return Tried(held, DONE, changed or held.state, began)
+
+    async def _written(self, tried: Tried) -> tuple[Held | None, Outcome]:
+        """Write what became of an attempt, whatever happens meanwhile; what is held then, and how it ended at last."""
+        try:
+            return await self._persistently(tried), tried.outcome
+        except AskedMeanwhile as asked:
+            return await self._written(tried.knowing(asked.why))
+        except EndFailed as failed:
+            self._tell(tried.held, failed.__cause__)
+            return await self._persistently(tried, end=False), tried.outcome
+        except Overtaken:
+            raise
+        except Exception as error:
+            known = tried.outcome.kind not in {"done", "skipped"}
+            if known or (tried.act is None and is_unavailable(error)):
+                raise
+            self._tell(tried.held, error)
+            return await self._written(tried.failing(error))
+
+    async def _persistently(self, tried: Tried, *, end: bool = True) -> Held | None:
+        """Commit, and again where a race was lost or the database was away for a moment."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self._slots:
+                    return await self._committed(tried, end=end)
+            except Exception as error:
+                raced = lost_a_race(error) or isinstance(error, StaleDataError)
+                if attempt == _TRIES or not (raced or is_unavailable(error)):
+                    raise
+            # So that two who collided do not again.
+            await asyncio.sleep(self._progress.backoff.draw() * 0.02 * 2**attempt)
+        raise AssertionError("the last try returns or raises")
+
+    async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
+        held = tried.held
+        async with self._running.unit_of_work() as work:
+            state = await self._acted(tried, work)
+            to = self._position(held, tried.outcome)
+            if to.has_ended and not end:
+                to = only_the_end(replace(held.at, why=to.why), self._progress.backoff)
+            if to.has_ended:
+                await self._end(tried, to, state, work)
+            going = await self._progress.write(work, held, to, state, tried.outcome, tried.began)
+            await work.commit()
+        self.outcomes[tried.outcome.kind] += 1
+        if to.has_ended:
+            self.ended[to.status] += 1
+        return going
+
+    async def _acted(self, tried: Tried, work: UnitOfWork) -> SagaState:
+        """Do what belongs into the commit: a local step, or what a remote one records."""
+        held = tried.held
+        if not held.at.step:
+            return tried.state
+        step = held.saga.step(held.at.step)
+        within = asyncio.timeout(step.within.total_seconds())
+        try:
+            async with within:
+                if tried.act is not None:
+                    return await tried.act(tried.state, work) or tried.state
+                if step.record is not None and tried.outcome is DONE and held.action == "do":
+                    await step.record(tried.state, work)
+        except TimeoutError as error:
+            if within.expired():
+                raise TookTooLong from error
+            raise
+        return tried.state
+
+    async def _end(self, tried: Tried, to: Position, state: SagaState, work: UnitOfWork) -> None:
+        try:
+            await tried.held.saga.end(state, work, to.why)
+        except Exception as error:
+            if to.status == "done" or tried.act is not None or lost_a_race(error) or is_unavailable(error):
+                raise
+            raise EndFailed from error
+
+    def _position(self, held: Held, outcome: Outcome) -> Position:
+        if outcome.kind in {"cut", "late"}:
+            why = held.at.why or Undone(False, outcome.reason, outcome.code, held.at.step)
+            effect = held.saga.is_remote(held.at.step) and held.at.begun_before
+            return turned(held.saga, held.at, why, effect=effect)
+        late = held.late(self._running.clock.now())
+        return moved(held.saga, held.at, outcome, self._progress.backoff, late)
+
+    def _tell(self, held: Held, error: BaseException | None) -> None:
+        """Log an attempt that did not succeed; one that nobody foresaw with its place."""
+        if isinstance(error, NotYet):
+            return
+        at = held.at
+        told: dict[str, Any] = {
+            "saga": held.saga.name,
+            "saga_id": held.saga_id,
+            "step": at.step,
+            "attempt": at.attempts,
+        }
+        if isinstance(error, GiveUp | Problem | CallError | TimeoutError | TookTooLong):
+            logger.warning("saga step failed", action=held.action, error=outcome_of(error).reason, **told)
+        else:
+            logger.error("saga step failed", action=held.action, exc_info=error, **told)

@@ -1,0 +1,191 @@
+"""Sagas that this process holds a lease of: claimed in batches, given back when it stops."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import CursorResult, func, select, update
+
+from portico.kit.data.kit_tables import sagas
+from portico.kit.sagas.definition import NoSuchStep, Saga
+from portico.kit.sagas.moves import Late, Position
+from portico.kit.sagas.outcomes import Undone
+from portico.kit.sagas.state import SagaId, SagaState
+from portico.kit.telemetry.traces import TraceContext
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+MARGIN = timedelta(seconds=10)
+"""By how much a lease is longer than the step: shorter, and a slow step would be taken over for ever."""
+
+_NOT_KNOWN_HERE = timedelta(seconds=10)  # the lease of a step of another version, which is only looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A saga, as it was when this process got its lease or last wrote its progress.
+
+    Attributes:
+        saga: Its definition.
+        saga_id: Its identifier.
+        subject: What it serves.
+        state: What its steps are given.
+        at: Where it is; the attempt that is being made is counted.
+        fence: The number that its row must still have.
+        since: When the first attempt of this step began.
+        deadline_at: When it must have come to the point of no return.
+        skip: Somebody said to pass over this step.
+        lost: The process that held it before ended without a word.
+        trace: Of whoever started it.
+        request_id: Likewise.
+    """
+
+    saga: Saga[Any]
+    saga_id: SagaId
+    subject: str
+    state: SagaState
+    at: Position
+    fence: int
+    since: datetime
+    deadline_at: datetime
+    skip: bool
+    lost: bool
+    trace: TraceContext | None
+    request_id: str | None
+
+    @property
+    def action(self) -> str:
+        """What is tried: `do`, `undo` or `end`."""
+        if self.at.status == "running":
+            return "do"
+        return "undo" if self.at.step else "end"
+
+    def late(self, now: datetime) -> Late | None:
+        """Which deadline has passed, where there is one."""
+        if self.at.status != "running" or self.saga.step(self.at.step).only_forward:
+            return None
+        if now >= self.deadline_at:
+            return "saga"
+        deadline = self.saga.step(self.at.step).deadline
+        return "step" if deadline is not None and now >= self.since + deadline else None
+
+    def due_at(self, now: datetime, wait: float) -> datetime:
+        """When to try this step again: after `wait` seconds, and not after a deadline."""
+        due = now + timedelta(seconds=wait)
+        if self.at.status != "running" or self.saga.step(self.at.step).only_forward:
+            return due
+        deadline = self.saga.step(self.at.step).deadline
+        step_deadline = self.deadline_at if deadline is None else self.since + deadline
+        return min(due, max(now, min(self.deadline_at, step_deadline)))
+
+
+class Leases:
+    """The leases of one runner on the sagas of one service.
+
+    Args:
+        running: the service.
+        known: its sagas, by name.
+        owner: who holds them.
+    """
+
+    def __init__(self, running: "Running", known: Mapping[str, Saga[Any]], owner: str) -> None:
+        self._running = running
+        self._known = known
+        self.owner = owner
+
+    async def soonest(self) -> datetime | None:
+        """When the next saga is due, or its lease ends; None where all have ended."""
+        async with self._running.reader() as reader:
+            statement = select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None))
+            found = (await reader.rows(statement))[0][0]
+        return cast("datetime | None", found)
+
+    async def claim(self, limit: int) -> Sequence[Any]:
+        """Take up to `limit` sagas that are due; their rows as they were before, locked rows passed over."""
+        statement = (
+            select(sagas)
+            .where(sagas.c.due_at <= (now := self._running.clock.now()), sagas.c.name.in_(list(self._known)))
+            .order_by(sagas.c.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        async with self._running.transaction() as work:
+            rows = (await work.execute(statement)).all()
+            batches: dict[tuple[timedelta, bool], list[str]] = defaultdict(list)
+            for row in rows:
+                batches[self._lease(row), row.owner is not None].append(row.saga_id)
+            for (lease, lost), ids in batches.items():
+                await work.execute(self._taking(ids, now, lease, lost=lost))
+        return rows
+
+    def _taking(self, ids: list[str], now: datetime, lease: timedelta, *, lost: bool) -> Any:
+        values: dict[str, Any] = {
+            "owner": self.owner,
+            "due_at": now + lease,
+            "fence": sagas.c.fence + 1,
+            "attempts": sagas.c.attempts + 1,
+            "since": func.coalesce(sagas.c.since, now),
+        }
+        return update(sagas).where(sagas.c.saga_id.in_(ids)).values(values | ({"doubt": True} if lost else {}))
+
+    def _lease(self, row: Any) -> timedelta:
+        saga = self._known[row.name]
+        try:
+            return lease_of(saga, row.step)
+        except NoSuchStep:
+            return _NOT_KNOWN_HERE
+
+    def held(self, row: Any) -> Held:
+        """A row that was claimed. Raises NoSuchStep or pydantic's ValidationError where this version can't read it."""
+        saga = self._known[row.name]
+        if row.step:
+            saga.step(row.step)
+        return Held(
+            saga=saga,
+            saga_id=SagaId(row.saga_id),
+            subject=row.subject,
+            state=saga.state.model_validate_json(row.state),
+            at=Position(
+                row.status,
+                row.step,
+                tuple(row.done.split(",")) if row.done else (),
+                attempts=row.attempts + 1,
+                failures=row.failures,
+                doubt=row.doubt or row.owner is not None,
+                why=Undone.loaded(row.why),
+            ),
+            fence=row.fence + 1,
+            since=row.since or self._running.clock.now(),
+            deadline_at=row.deadline_at,
+            skip=row.skip,
+            lost=row.owner is not None,
+            trace=TraceContext.parse(row.trace),
+            request_id=row.request_id,
+        )
+
+    async def put_aside(self, row: Any, error: str, wait: float) -> None:
+        """Leave a claimed saga that this version can't read to another one, and say so in its row."""
+        due_at = self._running.clock.now() + timedelta(seconds=wait)
+        values = {"owner": None, "due_at": due_at, "failures": row.failures + 1, "error": error, "fence": row.fence + 2}
+        mine = (sagas.c.saga_id == row.saga_id) & (sagas.c.fence == row.fence + 1)
+        async with self._running.transaction() as work:
+            await work.execute(update(sagas).where(mine).values(values))
+
+    async def hand_back(self) -> int:
+        """Give back all that is still held, so that others take it at once; how many those were.
+
+        Their steps were cut off, and may have had their effect.
+        """
+        mine = (sagas.c.due_at.is_not(None)) & (sagas.c.owner == self.owner)
+        values = {"owner": None, "doubt": True, "due_at": self._running.clock.now(), "fence": sagas.c.fence + 1}
+        async with self._running.transaction() as work:
+            result = cast("CursorResult[Any]", await work.execute(update(sagas).where(mine).values(values)))
+            return result.rowcount
+
+
+def lease_of(saga: Saga[Any], step: str) -> timedelta:
+    """How long a step may be held. Raises NoSuchStep."""
+    return (saga.step(step).within if step else timedelta(0)) + MARGIN

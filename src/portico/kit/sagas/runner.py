@@ -1,0 +1,195 @@
+"""Runs a service's sagas: takes those that are due, in batches, and many side by side."""
+
+import asyncio
+import contextvars
+import random
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from portico.kit.data.failures import lost_a_race
+from portico.kit.sagas.advancing import Advancing
+from portico.kit.sagas.asking import BELL
+from portico.kit.sagas.definition import NoSuchStep
+from portico.kit.sagas.held import Leases
+from portico.kit.sagas.measures import Measures
+from portico.kit.sagas.moves import Backoff
+from portico.kit.sagas.progress import Progress
+from portico.kit.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+_GATHERING = 0.02  # seconds that a free place waits for others, so that sagas are claimed together
+_LAST_WORDS = 5.0  # seconds that steps under way have to end, and leases to be handed back
+
+
+class SagaRunner:
+    """Runs the sagas of one service in this process, until it is cancelled.
+
+    Woken by a commit of this process, and by a look now and then for what another one left. However many processes
+    run a service, each saga is one's at a time, by a lease; the fence in its row sees to it that one who lost his
+    writes nothing.
+
+    Args:
+        running: the service.
+        draw: a number from 0 to 1, at random.
+    """
+
+    def __init__(self, running: "Running", *, draw: Callable[[], float] | None = None) -> None:
+        settings = running.settings
+        self._draw = draw or random.Random().random  # noqa: S311  chance, not secrecy
+        self.owner = secrets.token_hex(8)
+        self._running = running
+        self._known = {saga.name: saga for saga in running.service.sagas}
+        self._leases = Leases(running, self._known, self.owner)
+        self._backoff = Backoff(longest=settings.saga_retry_longest, draw=self._draw)
+        self._progress = Progress(running, self.owner, self._backoff)
+        slots = 1 if running.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
+        self._advancing = Advancing(running, self._progress, asyncio.Semaphore(slots))
+        self._most = settings.saga_concurrency
+        self._poll = settings.saga_poll
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._rung = True
+        self._room = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self.measures = Measures(running, self._advancing, lambda: len(self._under_way))
+
+    def wake(self) -> None:
+        """Look at once for what is due."""
+        self._rung = True
+        self._quiet.clear()
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Run what is due, as it comes, until cancelled; steps under way end then, and leases are handed back."""
+        self.measures.show()
+        self._running.database.bells[BELL] = self.wake
+        stopping = asyncio.create_task(self._running.stopping.wait())
+        stopping.add_done_callback(lambda _: self._stop())
+        try:
+            while not self._progress.closing:
+                await self._turn()
+            await asyncio.Event().wait()  # what is under way ends; the host says when it must have
+        finally:
+            self._stop()
+            stopping.cancel()
+            del self._running.database.bells[BELL]
+            await self._close()
+
+    def _stop(self) -> None:
+        """Begin nothing new: no saga is taken, and those under way are handed back after their step."""
+        self._progress.closing = True
+        self._woken.set()
+        self._room.set()
+
+    async def run_due(self) -> None:
+        """Run all that is due, and what follows from it, until nothing more is due."""
+        while await self._take() or self._under_way:
+            if self._under_way:
+                await asyncio.wait(self._under_way)
+
+    async def quiet(self) -> None:
+        """Wait until nothing is due and nothing is under way; for tests."""
+        self.wake()
+        await self._quiet.wait()
+
+    async def _turn(self) -> None:
+        self._woken.clear()
+        rung, self._rung = self._rung, False
+        seconds = self._poll
+        try:
+            if rung or await self._is_due():
+                self._rung |= await self._take() > 0  # there may be more
+            if not self._rung:
+                seconds = await self._idle()
+            self.measures.failing = None
+        except Exception as error:
+            if lost_a_race(error):
+                self._rung = True
+            elif self.measures.failing is None:
+                logger.exception("sagas can't be taken", service=self._running.name)
+            self.measures.failing = type(error).__name__
+        if not self._rung:
+            await self._rest(seconds)
+
+    async def _is_due(self) -> bool:
+        due = await self._leases.soonest()
+        return due is not None and self._until(due) <= 0
+
+    async def _idle(self) -> float:
+        """Seconds until the next look: nothing is to be taken now."""
+        await self.measures.refresh()
+        due = await self._leases.soonest()
+        until = self._poll if due is None else self._until(due)
+        if not self._under_way and not self._rung and until > 0:
+            self._quiet.set()
+        return min(self._poll, until) if until > 0 else self._poll
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds * (0.8 + 0.2 * self._draw())):  # so that not all look at once
+                await self._woken.wait()
+
+    def _until(self, due: datetime) -> float:
+        return (due - self._running.clock.now()).total_seconds()
+
+    async def _take(self) -> int:
+        """Claim as many due sagas as there is room for, and set them going; how many those were."""
+        await self._wait_for_room()
+        rows = [] if self._progress.closing else await self._leases.claim(self._most - len(self._under_way))
+        if rows:
+            self._quiet.clear()
+        for row in rows:
+            # A context of its own: nothing of whoever woke the runner, and of each other.
+            task = asyncio.create_task(self._advance(row), context=contextvars.Context())
+            self._under_way.add(task)
+            task.add_done_callback(self._over)
+        return len(rows)
+
+    async def _wait_for_room(self) -> None:
+        """Wait for a place; and for a moment until there are several, which are filled by one statement."""
+        while len(self._under_way) >= self._most and not self._progress.closing:
+            self._room.clear()
+            await self._room.wait()
+        if self._most - len(self._under_way) < self._most // 4:
+            await asyncio.sleep(_GATHERING)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._room.set()
+        if not self._under_way:
+            self._woken.set()
+
+    async def _advance(self, row: Any) -> None:
+        try:
+            await self._advancing.advance(self._leases.held(row))
+        except (NoSuchStep, ValidationError) as error:
+            logger.error("saga is of another version", saga=row.name, saga_id=row.saga_id, error=type(error).__name__)  # noqa: TRY400  what it says may be a customer's
+            await self._put_aside(row, f"This version of the code can't read it: {type(error).__name__}")
+
+    async def _put_aside(self, row: Any, error: str) -> None:
+        try:
+            await self._leases.put_aside(row, error, self._backoff.longest)
+        except Exception:  # its lease runs out, and it is looked at again
+            logger.exception("saga is not put aside", saga=row.name, saga_id=row.saga_id)
+
+    async def _close(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=min(self._running.settings.grace_period, _LAST_WORDS))
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        try:
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._leases.hand_back()
+        except Exception:  # the leases run out by themselves
+            logger.exception("leases of sagas are not handed back", service=self._running.name)

@@ -1,0 +1,98 @@
+"""A library that lends books for a deposit, in the hands of a test: the service, the desk, and runners at its word."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tests.examples.loans import service
+from tests.examples.loans.desk import Desk
+from tests.examples.loans.ids import LendingId
+from tests.examples.loans.models import Book, Lending
+from tests.examples.loans.repository import Books, Lendings
+from tests.examples.loans.saga import ask_for, lend_for_deposit
+
+from portico.kit.auth.principal import Principal, UserId
+from portico.kit.sagas import Asked, Standing, TimelineEntry, standing, timeline
+from portico.kit.sagas.runner import SagaRunner
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running
+
+LIBRARIAN = Principal(
+    subject="user_librarian",
+    kind="user",
+    permissions=frozenset({"books:write"}),
+    roles=(),
+    token_id="t",
+    session_id=None,
+    issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    expires_at=datetime(2027, 1, 1, tzinfo=UTC),
+)
+
+
+@dataclass
+class Library:
+    loans: RunningService
+    desk: Desk
+    runner: SagaRunner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.runner = self.another_runner()
+
+    def another_runner(self) -> SagaRunner:
+        """As of another process; its waits are the longest of what chance allows."""
+        return SagaRunner(self.loans.running, draw=lambda: 1.0)
+
+    async def asked(self, title: str = "Emma") -> LendingId:
+        """Somebody asked for a book."""
+        book = await self.loans.given(Book(title=title))
+        async with self.loans.running.transaction() as work:
+            lending = await ask_for(work, book.book_id, reader_id=UserId.new())
+        return lending.lending_id
+
+    async def after(self, seconds: float, *, times: int = 1) -> None:
+        """Let time pass and run what is due then, so many times."""
+        for _ in range(times):
+            self.loans.clock.advance(seconds)
+            await self.runner.run_due()
+
+    async def cancelled(self, lending_id: LendingId) -> Asked:
+        async with self.loans.running.transaction() as work:
+            return await lend_for_deposit.ask_to_undo(work, lending_id, reason="The reader thought better of it")
+
+    async def lending(self, lending_id: LendingId) -> Lending:
+        async with self.loans.running.reader() as reader:
+            return await Lendings(reader).get(lending_id)
+
+    async def story(self, lending_id: LendingId) -> str:
+        """The states that the lending was in."""
+        return (await self.lending(lending_id)).story
+
+    async def book_of(self, lending_id: LendingId) -> Book:
+        async with self.loans.running.reader() as reader:
+            return await Books(reader).get((await Lendings(reader).get(lending_id)).book_id)
+
+    async def standing(self, lending_id: LendingId) -> Standing:
+        async with self.loans.running.reader() as reader:
+            found = await standing(reader, lending_id)
+        assert found is not None
+        return found
+
+    async def timeline(self, lending_id: LendingId) -> list[TimelineEntry]:
+        async with self.loans.running.reader() as reader:
+            return await timeline(reader, lending_id)
+
+    async def told(self, lending_id: LendingId) -> list[str]:
+        """The timeline, in words."""
+        return [
+            f"{each.action} {each.step} {each.outcome}".replace("  ", " ") for each in await self.timeline(lending_id)
+        ]
+
+
+@asynccontextmanager
+async def open_library(
+    databases: Databases, *, background: bool = False, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Library]:
+    desk = Desk()
+    async with running(service, databases, channel=desk, background=background, variables=variables) as loans:
+        yield Library(loans, desk)

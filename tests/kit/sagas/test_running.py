@@ -1,0 +1,195 @@
+import pytest
+from tests.examples.loans.models import Book
+from tests.examples.loans.saga import ask_for
+from tests.kit.sagas.library import Library
+
+from portico.kit.auth.principal import UserId
+
+
+class TestForward:
+    async def test_every_step_is_done_in_order(self, library: Library) -> None:
+        lending = await library.asked()
+
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert (await library.lending(lending)).charge_id == f"charge of {lending}/deposit"
+        assert (await library.standing(lending)).status == "done"
+        assert library.desk.money == 500
+
+    async def test_the_timeline_tells_of_every_step(self, library: Library) -> None:
+        lending = await library.asked()
+
+        await library.runner.run_due()
+
+        assert await library.told(lending) == [
+            "start done",
+            "do reserve_copy done",
+            "do take_deposit done",
+            "do hand_over done",
+            "end done",
+        ]
+
+    async def test_nothing_starts_before_its_commit(self, library: Library) -> None:
+        with pytest.raises(RuntimeError, match="no"):
+            await self._fail(library)
+
+        await library.runner.run_due()
+
+        assert library.desk.calls == []
+
+    async def _fail(self, library: Library) -> None:
+        book = await library.loans.given(Book(title="Persuasion"))
+        async with library.loans.running.transaction() as work:
+            await ask_for(work, book.book_id, reader_id=UserId.new())
+            raise RuntimeError("no")
+
+
+class TestOpenOutcome:
+    async def test_is_asked_for_again_and_counts_as_no_failure(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["processing"] * 6)
+        await library.runner.run_due()
+
+        await library.after(1.9)
+        early = len(library.desk.charges)
+        await library.after(2, times=6)
+
+        assert early == 1
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert library.desk.charges == [f"{lending}/deposit"] * 7
+        assert "do take_deposit failed" not in await library.told(lending)
+
+    async def test_is_undone_at_the_deadline(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["processing"] * 1000)
+        await library.runner.run_due()
+
+        library.desk.script.clear()
+        await library.after(15 * 60)
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.calls[-1] == f"void {lending}/deposit"
+        assert (await library.lending(lending)).reason == "The saga was not done by its deadline"
+
+
+class TestRefusal:
+    async def test_undoes_what_was_done_before_it(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("refused")
+
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert (await library.lending(lending)).reason == "The card was declined"
+        assert library.desk.calls == [f"charge {lending}/deposit"]
+        assert (await library.book_of(lending)).lent_until is None
+        assert await library.told(lending) == [
+            "start done",
+            "do reserve_copy done",
+            "do take_deposit refused",
+            "undo reserve_copy done",
+            "end undone",
+        ]
+
+    async def test_of_the_first_step_ends_it(self, library: Library) -> None:
+        first = await library.asked()
+        await library.runner.run_due()
+        async with library.loans.running.transaction() as work:
+            book_id = (await library.lending(first)).book_id
+            second = (await ask_for(work, book_id, reader_id=(await library.lending(first)).reader_id)).lending_id
+
+        await library.runner.run_due()
+
+        assert await library.story(second) == "asked given_up"
+        assert library.desk.charges == [f"{first}/deposit"]
+
+
+class TestUnknownOutcome:
+    async def test_is_tried_again_with_the_same_key(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("lost", "busy")
+        await library.runner.run_due()
+
+        await library.after(0.2)
+        await library.after(0.4)
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert library.desk.charges == [f"{lending}/deposit"] * 3
+        assert library.desk.money == 500
+        assert (await library.told(lending))[2:5] == [
+            "do take_deposit failed",
+            "do take_deposit failed",
+            "do take_deposit done",
+        ]
+
+    async def test_waits_longer_each_time(self, library: Library) -> None:
+        await library.asked()
+        library.desk.will("dropped", "dropped")
+        await library.runner.run_due()
+        made = []
+
+        for seconds in (0.19, 0.01, 0.39, 0.01):
+            await library.after(seconds)
+            made.append(len(library.desk.charges))
+
+        assert made == [1, 2, 2, 3]
+
+    async def test_is_undone_by_its_key_after_the_last_try(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("lost", "lost", "lost")
+        await library.runner.run_due()
+
+        await library.after(1, times=2)
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.calls == [f"charge {lending}/deposit"] * 3 + [f"void {lending}/deposit"]
+        assert library.desk.money == 0
+
+    async def test_a_charge_that_arrives_after_its_undo_keeps_no_money(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late", "dropped", "dropped")
+        await library.runner.run_due()
+        await library.after(1, times=2)
+
+        library.desk.arrive()
+
+        assert library.desk.money == 0
+        assert await library.story(lending) == "asked reserved released given_up"
+
+    async def test_a_refusal_after_it_undoes_the_step_too(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late", "refused")
+        await library.runner.run_due()
+        await library.after(1)
+
+        library.desk.arrive()
+
+        assert library.desk.calls[-1] == f"void {lending}/deposit"
+        assert library.desk.money == 0
+
+
+class TestUndoing:
+    async def test_is_tried_until_it_succeeds(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["lost"] * 3, *["busy", "refused", "broken"] * 4)
+        await library.runner.run_due()
+
+        await library.after(60, times=20)
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.calls.count(f"void {lending}/deposit") == 13
+        assert library.desk.money == 0
+
+    async def test_its_failures_are_seen(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["lost"] * 3, *["broken"] * 100)
+        await library.runner.run_due()
+        await library.after(60, times=50)
+
+        standing, told = await library.standing(lending), await library.told(lending)
+
+        assert (standing.status, standing.step, standing.failures) == ("undoing", "take_deposit", 49)
+        assert standing.error == "Something went wrong"
+        assert told.count("undo take_deposit failed") == 20
+        assert told[-1] == "undo take_deposit waiting"
