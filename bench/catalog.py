@@ -269,7 +269,7 @@ async def measured(url: str) -> None:
 def main() -> None:
     import uvloop
 
-    from portico.kit.testing.servers import PostgreSQLServer
+    from portico.kit.servers import PostgreSQLServer
 
     if len(sys.argv) > 1:
         uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))

@@ -12,8 +12,8 @@ from tests.cli.systems import library
 from portico.cli.errors import CommandError
 from portico.cli.private_servers import private_servers
 from portico.kit.environment import Environment
+from portico.kit.servers import PostgreSQLServer, RedisServer, programs
 from portico.kit.testing.commands import Command, eventually, fetch, run_portico
-from portico.kit.testing.servers import PostgreSQLServer, RedisServer, programs
 
 PARTS = ("gateway", "loans", "patience")
 

@@ -10,9 +10,7 @@ from typing import Final
 
 from portico.cli.errors import CommandError
 from portico.kit.environment import Environment
-from portico.kit.settings import Settings, mask_url, servers_in
-from portico.kit.system import System
-from portico.kit.testing.servers import (
+from portico.kit.servers import (
     HomeUnusable,
     KeptServers,
     PostgreSQLServer,
@@ -21,6 +19,8 @@ from portico.kit.testing.servers import (
     Server,
     ServerFailed,
 )
+from portico.kit.settings import Settings, mask_url, servers_in
+from portico.kit.system import System
 
 FOLDER: Final = "servers"
 ENVIRONMENT: Final = "environment"

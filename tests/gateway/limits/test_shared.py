@@ -5,8 +5,8 @@ import pytest
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import RedisLimiter
+from portico.kit.servers import RedisServer
 from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.servers import RedisServer
 
 
 @pytest.fixture

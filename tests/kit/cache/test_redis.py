@@ -9,9 +9,9 @@ import redis
 from portico.kit.cache.base import Cache
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.redis import RedisCache
+from portico.kit.servers import RedisServer
 from portico.kit.testing.clock import HeldClock
 from portico.kit.testing.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
-from portico.kit.testing.servers import RedisServer
 
 PREFIX = "catalog:products:"
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -18,9 +18,9 @@ from portico.kit.http.boundary import Work
 from portico.kit.http.router import Router
 from portico.kit.problems import Conflict
 from portico.kit.running import Running
+from portico.kit.servers import MariaDBServer, PostgreSQLServer
 from portico.kit.testing.databases import Databases, ServerDatabases
 from portico.kit.testing.running import RunningService, running
-from portico.kit.testing.servers import MariaDBServer, PostgreSQLServer
 
 # A constraint that the database looks at in the commit, as it does at a deferred foreign key.
 BROKEN_COMMIT = {

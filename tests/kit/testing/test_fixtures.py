@@ -7,8 +7,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from portico.kit.servers import RedisServer
 from portico.kit.testing.databases import Databases
-from portico.kit.testing.servers import RedisServer
 
 ASKS_FOR_POSTGRESQL = "def test_it(postgresql_server): ..."
 FREE_OF_SERVERS = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -65,13 +65,15 @@ class TestAMissingServer:
     def test_must_be_one_that_exists(self, tmp_path: Path) -> None:
         lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="postgres")
 
-        assert "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats" in lines
+        assert (
+            "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats" in lines
+        )
 
 
 def _run(folder: Path, test: str, **environ: str) -> list[str]:
     """Run one test in a pytest of its own, on a machine without servers, and give what it printed."""
     (folder / "conftest.py").write_text(
-        'from portico.kit.testing.servers import programs\nprograms.FOLDERS = ()\npytest_plugins = ["portico.kit.testing.fixtures"]\n'
+        'from portico.kit.servers import programs\nprograms.FOLDERS = ()\npytest_plugins = ["portico.kit.testing.fixtures"]\n'
     )
     (folder / "test_it.py").write_text(test)
     done = subprocess.run(

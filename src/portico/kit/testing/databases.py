@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from portico.kit.testing.servers import MariaDBServer, PostgreSQLServer
+from portico.kit.servers import MariaDBServer, PostgreSQLServer
 
 
 class Databases(Protocol):

@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteDatabases
-from portico.kit.testing.servers import (
+from portico.kit.servers import (
     MariaDBServer,
     NatsServer,
     PostgreSQLServer,
@@ -25,6 +24,7 @@ from portico.kit.testing.servers import (
     RedisServer,
     Server,
 )
+from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteDatabases
 
 pytest.register_assert_rewrite("portico.kit.testing.contracts")
 

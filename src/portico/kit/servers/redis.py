@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import redis
 
-from portico.kit.testing.servers.programs import find_program
-from portico.kit.testing.servers.server import HOST, Server
+from portico.kit.servers.programs import find_program
+from portico.kit.servers.server import HOST, Server
 
 
 class RedisServer(Server):

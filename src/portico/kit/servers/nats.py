@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from portico.kit.testing.servers.programs import find_program
-from portico.kit.testing.servers.server import HOST, Server
+from portico.kit.servers.programs import find_program
+from portico.kit.servers.server import HOST, Server
 
 USER = "portico"
 _PATIENCE = 5.0  # seconds

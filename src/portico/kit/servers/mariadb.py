@@ -2,8 +2,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from portico.kit.testing.servers.programs import find_program
-from portico.kit.testing.servers.server import HOST, Server, ServerFailed
+from portico.kit.servers.programs import find_program
+from portico.kit.servers.server import HOST, Server, ServerFailed
 
 USER = "portico"
 

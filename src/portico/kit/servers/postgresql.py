@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import psutil
 
-from portico.kit.testing.servers.programs import find_program
-from portico.kit.testing.servers.server import HOST, Server, ServerFailed
+from portico.kit.servers.programs import find_program
+from portico.kit.servers.server import HOST, Server, ServerFailed
 
 USER = "portico"
 

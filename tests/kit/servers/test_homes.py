@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from portico.kit.testing.servers import HomeUnusable, PostgreSQLServer, RedisServer
+from portico.kit.servers import HomeUnusable, PostgreSQLServer, RedisServer
 
 START_AND_TELL = """
 import sys
 from pathlib import Path
-from portico.kit.testing.servers import PostgreSQLServer
+from portico.kit.servers import PostgreSQLServer
 server = PostgreSQLServer(durable=True, kept_in=Path(sys.argv[1])).start()
 print(server.pid, flush=True)
 sys.stdin.read()

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self
 
+from portico.kit.servers.server import Server, ServerFailed
 from portico.kit.settings import mask_url
 from portico.kit.telemetry.logs import get_logger
-from portico.kit.testing.servers.server import Server, ServerFailed
 
 logger = get_logger(__name__)
 

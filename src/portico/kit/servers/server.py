@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 
 import psutil
 
-from portico.kit.testing.servers.homes import Account, Home, KeptHome, TemporaryHome
-from portico.kit.testing.servers.programs import server_account
+from portico.kit.servers.homes import Account, Home, KeptHome, TemporaryHome
+from portico.kit.servers.programs import server_account
 
 HOST = "127.0.0.1"
 START_LIMIT = 60.0

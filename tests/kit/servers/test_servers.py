@@ -10,7 +10,7 @@ import psutil
 import pytest
 import redis
 
-from portico.kit.testing.servers import (
+from portico.kit.servers import (
     MariaDBServer,
     NatsServer,
     PostgreSQLServer,
@@ -20,7 +20,7 @@ from portico.kit.testing.servers import (
     Server,
     ServerFailed,
 )
-from portico.kit.testing.servers.programs import find_program
+from portico.kit.servers.programs import find_program
 
 Start = Callable[..., Any]
 
@@ -29,7 +29,7 @@ ALL_SERVERS = [*SQL_SERVERS, RedisServer, RabbitMQServer, NatsServer]
 
 START_AND_TELL = """
 import sys
-from portico.kit.testing import servers
+from portico.kit import servers
 server = getattr(servers, sys.argv[1])().start()
 print(server.pid, server.folder, flush=True)
 sys.stdin.read()

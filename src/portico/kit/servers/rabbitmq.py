@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from portico.kit.testing.servers.programs import find_program
-from portico.kit.testing.servers.server import HOST, Server, free_port
+from portico.kit.servers.programs import find_program
+from portico.kit.servers.server import HOST, Server, free_port
 
 USER = "portico"
 _HEAD = struct.Struct(">BHI")
