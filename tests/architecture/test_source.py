@@ -95,12 +95,12 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _strange_files(folder: Path) -> Iterator[Path]:
-    """Files outside the set; a folder in it is a resource with the same set, or the migrations."""
+    """Files outside the set; a folder in it is a resource with the same set, the migrations, or files that are no code."""
     for path in folder.iterdir():
         if path.is_file() and path.name not in SERVICE_FILES:
             yield path
     for resource in _folders(folder):
-        if resource.name != "migrations":
+        if resource.name not in {"migrations", "files"}:
             yield from _strange_files(resource)
 
 

@@ -10,7 +10,8 @@ from portico.kit.problems import PreconditionFailed
 class Revised(Protocol):
     """A row that counts its changes."""
 
-    revision: Any
+    @property
+    def revision(self) -> Any: ...
 
 
 class Conditional:

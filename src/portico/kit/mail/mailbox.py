@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import ClassVar
 
 from portico.kit.clock import Clock
 from portico.kit.data.paging import InvalidCursor, Slice, Window
@@ -34,7 +33,7 @@ class StoredMail:
     html: str | None
     size: int
     received_at: datetime
-    revision: ClassVar[int] = 1  # it never changes
+    revision: int = 1  # it never changes
 
 
 class Mailbox(Mailer):

@@ -1,0 +1,61 @@
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from portico.contracts.notifications import NotificationId
+from portico.contracts.orders import OrderId
+from portico.kit.auth.principal import UserId
+from portico.kit.data import Keyset, Repository, Slice, Window
+from portico.services.notifications.messages.domain import Status
+from portico.services.notifications.messages.errors import NotificationNotFound
+from portico.services.notifications.messages.models import Attempt, Notification
+
+NEWEST = Keyset.by("newest", Notification.notification_id, descending=True)
+
+
+class Notifications(Repository[Notification]):
+    table = Notification
+    missing = NotificationNotFound
+
+    async def page(
+        self, window: Window, *, of_user: UserId | None, status: Status | None, order_id: OrderId | None
+    ) -> Slice[Notification]:
+        """Notifications, newest first: of one user, in one state, about one order, as far as these are given."""
+        statement: Select[Any] = select(Notification)
+        for column, wanted in (
+            (Notification.user_id, of_user),
+            (Notification.status, status),
+            (Notification.order_id, order_id),
+        ):
+            if wanted is not None:
+                statement = statement.where(column == wanted)
+        return await NEWEST.page(self.source, statement, window)
+
+    async def visible(self, notification_id: NotificationId, *, of_user: UserId | None) -> Notification:
+        """The notification; another's than `of_user`'s, where that is given, there is not. Raises NotificationNotFound."""
+        found = await self.get(notification_id)
+        if of_user is not None and found.user_id != of_user:
+            raise NotificationNotFound(notification_id=notification_id)
+        return found
+
+    async def due(self, now: datetime, limit: int) -> Sequence[tuple[NotificationId, UserId]]:
+        """Those about which something is to be done, longest due first, and whom they are for."""
+        statement = (
+            select(Notification.__table__.c.notification_id, Notification.__table__.c.user_id)
+            .where(Notification.__table__.c.due_at <= now)
+            .order_by(Notification.__table__.c.due_at)
+            .limit(limit)
+        )
+        return [(row.notification_id, row.user_id) for row in await self.source.rows(statement)]
+
+    async def take_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
+        """Those of `ids` that are still due, locked; what another process holds is passed over."""
+        statement = select(Notification).where(Notification.notification_id.in_(ids), Notification.due_at <= now)
+        return await self.source.all(statement.with_for_update(skip_locked=True))
+
+    async def attempts(self, notification_id: NotificationId) -> Sequence[Attempt]:
+        """The evidence, oldest first."""
+        statement = select(Attempt).where(Attempt.notification_id == notification_id)
+        return await self.source.all(statement.order_by(Attempt.number))

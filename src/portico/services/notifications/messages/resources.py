@@ -1,0 +1,152 @@
+"""The sender: hands mails over, as many at a time as the mailer takes."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from portico.kit.data.failures import is_unavailable, lost_a_race
+from portico.kit.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
+from portico.kit.running import Running
+from portico.kit.telemetry.logs import get_logger
+from portico.services.notifications.messages.commands import Claimed, claim, record
+from portico.services.notifications.messages.domain import Result, SendingRules
+from portico.services.notifications.messages.repository import Notifications
+from portico.services.notifications.settings import NotificationsSettings
+from portico.services.notifications.templates.resources import Templates
+
+logger = get_logger(__name__)
+
+_POLL = 1.0  # seconds: for what another process queued, and for what becomes due again
+_MARGIN = 30.0  # seconds beyond the mailer's own limit for which an attempt belongs to this process
+_GRACE = 8.0  # seconds that mails which are being handed over get when the process ends
+_AGAIN = 0.5  # seconds before what became of a mail is written down again
+
+
+class Sender:
+    """Sends what is due. Several processes may: each notification is taken by one, for as long as an attempt can last.
+
+    Args:
+        running: the service.
+        mailer: takes the mails.
+        templates: write them.
+    """
+
+    def __init__(self, running: Running, mailer: Mailer, templates: Templates) -> None:
+        self._running = running
+        self._mailer = mailer
+        self._templates = templates
+        self._at_once = running.settings.smtp_connections
+        self._lease = mailer.limit + _MARGIN
+        self._rules = SendingRules.of(running.settings_of(NotificationsSettings), lease=self._lease)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may be due."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Send what is due, until cancelled; what is being handed over then may end."""
+        while not self._running.stopping.is_set():
+            self._woken.clear()
+            turn = asyncio.ensure_future(self._turn())
+            try:
+                more = await asyncio.shield(turn)
+            except asyncio.CancelledError:
+                await asyncio.wait([turn], timeout=_GRACE)
+                turn.cancel()
+                raise
+            if not more:
+                await self._rest()
+
+    async def send_due(self) -> int:
+        """Do what is to be done now, some at a time; for how many it was."""
+        async with self._running.reader() as reader:
+            due = await Notifications(reader).due(reader.now, self._at_once)
+        if not due:
+            return 0
+        async with self._running.transaction() as work:
+            claimed = await claim(work, due, self._rules)
+        await asyncio.gather(*map(self._send, claimed))
+        return len(due)
+
+    async def _turn(self) -> int:
+        try:
+            return await self.send_due()
+        except Exception as error:
+            if not (is_unavailable(error) or lost_a_race(error)):
+                logger.exception("sending_failed", service=self._running.name)
+            return 0
+
+    async def _rest(self) -> None:
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._woken, self._running.stopping)]
+        try:
+            await asyncio.wait(waiting, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    async def _send(self, claimed: Claimed) -> None:
+        until = asyncio.get_running_loop().time() + self._lease
+        result = await self._result(claimed)
+        logger.info(
+            "mail_attempted",
+            notification_id=claimed.notification_id,
+            attempt=claimed.number,
+            outcome=result.outcome,
+            answer=result.answer,
+        )
+        await self._record(claimed, result, until)
+
+    async def _result(self, claimed: Claimed) -> Result:
+        try:
+            return Result("delivered", await self._mailer.send(await self._written(claimed)))
+        except MailDeferred as failed:
+            return Result("deferred", failed.answer)
+        except MailRefused as failed:
+            return Result("refused", failed.answer)
+        except MailUncertain as failed:
+            return Result("uncertain", failed.answer)
+        except BadMail as bad:
+            return Result("unsendable", str(bad))
+        except Exception as error:
+            logger.exception("mail_failed", notification_id=claimed.notification_id)
+            return Result("deferred", f"an error of this service, which its logs tell of ({type(error).__name__})")
+
+    async def _written(self, claimed: Claimed) -> Mail:
+        template = self._templates.find(claimed.template, claimed.template_version)
+        written = await self._templates.render(template, claimed.data, name=claimed.name)
+        return Mail(
+            mail_id=claimed.mail_id,
+            to=Address(claimed.email, claimed.name),
+            subject=written.subject,
+            text=written.text,
+            html=written.html,
+            written_at=claimed.written_at,
+        )
+
+    async def _record(self, claimed: Claimed, result: Result, until: float) -> None:
+        """Write down what became of a mail: while the lease lasts nobody sends it again, and a mail sent twice is worse."""
+        while True:
+            try:
+                async with self._running.transaction() as work:
+                    await record(work, claimed, result, self._rules, jitter=random.uniform(0.8, 1))  # noqa: S311  # so that not all come at once
+            except Exception as error:
+                passes = is_unavailable(error) or lost_a_race(error)
+                if not passes or asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(_AGAIN)
+            else:
+                return
+
+
+@asynccontextmanager
+async def open_sender(running: Running) -> AsyncIterator[Sender]:
+    """The sender of the service."""
+    mailer = running.provides(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
+    yield Sender(running, mailer, running.provides(Templates))
+
+
+async def send_what_is_due(running: Running) -> None:
+    """Send mails as long as the service runs."""
+    await running.provides(Sender).run()

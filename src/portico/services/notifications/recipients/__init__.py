@@ -1,0 +1,1 @@
+"""Recipients: how users are reached."""

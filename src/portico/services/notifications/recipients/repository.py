@@ -1,0 +1,27 @@
+from collections.abc import Iterable
+
+from sqlalchemy import select
+
+from portico.kit.auth.principal import UserId
+from portico.kit.data import Reader
+from portico.services.notifications.recipients.models import Recipient
+
+
+class Recipients:
+    """The SQL of recipients."""
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    async def is_known(self, user_id: UserId) -> bool:
+        """Whether it is known how the user is reached, or that it no longer is."""
+        known = select(Recipient.user_id).where(
+            Recipient.user_id == user_id, Recipient.email.is_not(None) | Recipient.deleted_at.is_not(None)
+        )
+        return await self.source.one(known) is not None
+
+    async def held(self, user_ids: Iterable[UserId]) -> dict[UserId, Recipient]:
+        """Those of `user_ids` that there are; none of them changes or is forgotten until the transaction ends."""
+        statement = select(Recipient).where(Recipient.user_id.in_(set(user_ids))).order_by(Recipient.user_id)
+        rows = await self.source.all(statement.with_for_update(read=True))
+        return {row.user_id: row for row in rows}

@@ -1,0 +1,1 @@
+"""Templates: what mails say, in files of the package."""

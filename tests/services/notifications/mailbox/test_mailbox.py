@@ -1,0 +1,74 @@
+from pathlib import Path
+
+from tests.services.notifications.letters import Letters, order
+
+from portico.contracts.identity import UserCreated
+from portico.kit.auth.principal import UserId
+from portico.kit.mail import MailId
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
+from portico.kit.testing.smtp import HOST, serving_mail
+from portico.services.notifications import service
+from portico.services.notifications.messages.resources import Sender
+
+
+class TestMailbox:
+    async def test_shows_what_was_sent(self, embedded: Letters) -> None:
+        order_id = await embedded.confirmed(await embedded.known_user(email="ada@example.com"))
+        await embedded.send()
+
+        (listed,) = (await embedded.staff.get("/mailbox")).json()
+        answer = await embedded.staff.get(f"/mailbox/{listed['mail_id']}")
+
+        assert listed["mail_id"] == (await embedded.only())["mail_id"]
+        assert listed["message_id"] == f"<{listed['mail_id']}@shop.example>"
+        assert listed["subject"] == f"Your order {order_id} is confirmed"
+        assert answer.json().items() > listed.items()
+        assert answer.json()["text"].startswith("Hello Ada Lovelace,\n")
+        assert "<strong>39.98 USD</strong>" in answer.json()["html"]
+        assert answer.headers["etag"]
+
+    async def test_is_paged(self, embedded: Letters) -> None:
+        ada = await embedded.known_user()
+        orders = [await embedded.confirmed(ada) for _ in range(3)]
+        await embedded.send()
+
+        first = await embedded.staff.get("/mailbox?limit=2")
+        link = first.headers["link"].partition('>; rel="next"')[0].rpartition("<")[2]
+        second = await embedded.staff.get(link)
+
+        assert first.headers["x-total-count"] == "3"
+        subjects = [each["subject"] for each in [*first.json(), *second.json()]]
+        assert sorted(subjects) == sorted(f"Your order {order_id} is confirmed" for order_id in orders)
+
+    async def test_a_mail_that_is_not_there_is_a_404(self, embedded: Letters) -> None:
+        answer = await embedded.staff.get(f"/mailbox/{MailId.new()}")
+
+        assert (answer.status_code, answer.json()["code"]) == (404, "mail_not_found")
+
+    async def test_is_for_staff(self, embedded: Letters) -> None:
+        assert (await embedded.run.as_user().get("/mailbox")).status_code == 403
+        assert (await embedded.run.anonymous.get("/mailbox")).status_code == 401
+
+
+class TestBySmtp:
+    async def test_mails_leave_and_there_is_no_mailbox(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        with serving_mail() as server:
+            variables = {
+                "DATA_DIR": str(tmp_path),
+                "SMTP_URL": f"smtp://{HOST}:{server.port}",
+                "MAIL_FROM": "Shop <shop@shop.example>",
+            }
+            async with running(service, sqlite_databases, variables=variables, background=False) as run:
+                ada = UserId.new()
+                await run.receives(UserCreated(user_id=ada, email="ada@example.com", name="Ada"), order(ada))
+                await run.running.provides(Sender).send_due()
+                staff = run.as_user("notifications:read")
+                looks = [await staff.get(path) for path in ("/mailbox", f"/mailbox/{MailId.new()}")]
+                (found,) = (await staff.get("/notifications")).json()
+
+            assert [(each.status_code, each.json()["code"]) for each in looks] == [(409, "mailbox_elsewhere")] * 2
+            assert found["status"] == "sent"
+            (received,) = server.received
+            assert received.recipients == ("ada@example.com",)
+            assert received.message["message-id"] == f"<{found['mail_id']}@shop.example>"

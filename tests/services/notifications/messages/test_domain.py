@@ -1,0 +1,27 @@
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.services.notifications.messages.domain import SendingRules, next_look
+from portico.services.notifications.settings import NotificationsSettings
+
+RULES = SendingRules.of(NotificationsSettings.model_validate({}), lease=60)
+
+
+class TestDelays:
+    def test_grow_fourfold_to_their_limit(self) -> None:
+        delays = [RULES.delay_after(tries).total_seconds() for tries in range(1, 8)]
+
+        assert delays == [5, 20, 80, 320, 1280, 3600, 3600]
+
+    def test_never_fall(self) -> None:
+        delays = [RULES.delay_after(tries) for tries in range(1, 101)]
+
+        assert delays == sorted(delays)
+
+
+class TestLooks:
+    @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=7)))
+    def test_are_neither_too_soon_nor_too_late(self, waited: timedelta) -> None:
+        assert timedelta(seconds=1) <= next_look(waited) <= timedelta(minutes=1)

@@ -1,0 +1,88 @@
+from typing import Any
+
+import pytest
+from jinja2.exceptions import SecurityError
+from tests.services.notifications.letters import Letters
+
+from portico.services.notifications.domain import RULES
+from portico.services.notifications.templates.domain import SAMPLE, TEMPLATES
+from portico.services.notifications.templates.resources import FILES, PARTS, Templates, read_files
+
+
+async def preview(letters: Letters, name: str = "order-confirmed", **body: Any) -> Any:
+    return await letters.run.as_user("notifications:read").post(f"/templates/{name}/preview", json=body)
+
+
+class TestTemplates:
+    def test_are_there_for_every_rule(self) -> None:
+        assert {rule.template for rule in RULES} <= {each.name for each in TEMPLATES}
+
+    def test_are_all_declared(self) -> None:
+        files = {path.relative_to(FILES).as_posix() for path in FILES.glob("*/*/*")}
+
+        assert files == {f"{each.name}/{each.version}/{part}" for each in TEMPLATES for part in PARTS}
+
+    @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: f"{each.name}-{each.version}")
+    async def test_say_the_same_in_both_bodies(self, template: Any) -> None:
+        written = await Templates(read_files(), called="Shop").render(template, SAMPLE, name="Ada")
+
+        for said in ("Hello Ada,", "1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD", "Shop"):
+            assert said in written.text
+            assert said in written.html
+        assert "{{" not in written.text + written.html + written.subject
+        assert "\n\n\n" not in written.text
+
+    async def test_reach_nothing_but_what_they_are_given(self) -> None:
+        sources = read_files() | {"order-confirmed/1/subject.txt": "{{ name.__class__.__mro__ }}"}
+
+        with pytest.raises(SecurityError, match="unsafe"):
+            await Templates(sources, called="Shop").render(TEMPLATES[0], SAMPLE, name="Ada")
+
+    async def test_are_listed(self, embedded: Letters) -> None:
+        answer = await embedded.staff.get("/templates")
+
+        assert answer.json() == [
+            {"name": name, "version": 1} for name in ("order-cancelled", "order-confirmed", "order-shipped")
+        ]
+
+
+class TestPreview:
+    async def test_shows_an_example(self, embedded: Letters) -> None:
+        answer = await preview(embedded)
+
+        assert answer.status_code == 200
+        assert (answer.json()["name"], answer.json()["version"]) == ("order-confirmed", 1)
+        assert answer.json()["subject"] == f"Your order {SAMPLE['order_id']} is confirmed"
+        assert "Hello Ada Lovelace," in answer.json()["text"]
+
+    async def test_takes_data(self, embedded: Letters) -> None:
+        answer = await preview(
+            embedded, recipient_name="Bob", data={**SAMPLE, "currency": "JPY", "total": 5}, version=1
+        )
+
+        assert "Hello Bob," in answer.json()["html"]
+        assert "Total: 5 JPY" in answer.json()["text"]
+
+    @pytest.mark.parametrize(
+        "data",
+        [{}, SAMPLE | {"total": "much"}, SAMPLE | {"items": 7}, SAMPLE | {"total": -1}, SAMPLE | {"currency": "gold"}],
+    )
+    async def test_says_what_the_data_lack(self, embedded: Letters, data: dict[str, Any]) -> None:
+        answer = await preview(embedded, data=data)
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "template_data_invalid")
+
+    async def test_of_what_there_is_not_is_a_404(self, embedded: Letters) -> None:
+        name = await preview(embedded, "order-lost")
+        version = await preview(embedded, version=2)
+
+        assert (name.status_code, name.json()["code"]) == (404, "template_not_found")
+        assert (version.status_code, version.json()["newest"]) == (404, 1)
+
+    async def test_sends_nothing(self, embedded: Letters) -> None:
+        await preview(embedded)
+
+        assert await embedded.send() == 0
+
+    async def test_is_for_staff(self, embedded: Letters) -> None:
+        assert (await embedded.run.as_user().post("/templates/order-confirmed/preview", json={})).status_code == 403

@@ -1,0 +1,22 @@
+from pathlib import Path
+
+from tests.services.notifications.letters import Letters
+
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
+from portico.services.notifications import service
+
+
+class TestHealth:
+    async def test_tells_of_the_mailer(self, embedded: Letters) -> None:
+        found = (await embedded.run.anonymous.get("/health/detailed")).json()
+
+        assert found["dependencies"]["mail"]["status"] == "up"
+
+    async def test_is_ready_while_the_mail_server_is_away(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        variables = {"SMTP_URL": "smtp://127.0.0.1:1", "MAIL_FROM": "shop@shop.example", "DATA_DIR": str(tmp_path)}
+        async with running(service, sqlite_databases, variables=variables) as run:
+            detailed = (await run.anonymous.get("/health/detailed")).json()
+
+            assert (await run.anonymous.get("/health/ready")).status_code == 200
+            assert detailed["dependencies"]["mail"]["status"] == "down"

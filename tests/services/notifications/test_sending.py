@@ -1,0 +1,247 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.services.notifications.letters import Letters, opened
+
+from portico.kit.mail import MailDeferred, MailRefused, MailUncertain
+from portico.kit.testing.databases import Databases
+from portico.services.notifications.messages.commands import claim, record
+from portico.services.notifications.messages.domain import Result
+from portico.services.notifications.messages.repository import Notifications
+from portico.services.notifications.messages.resources import Sender
+
+DAY = 86_400
+
+
+def told(attempts: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
+    return [(each["number"], each["outcome"], each["answer"]) for each in attempts]
+
+
+class TestEvidence:
+    async def test_tells_when_to_whom_and_what_was_answered(self, letters: Letters) -> None:
+        await letters.confirmed(await letters.known_user(email="ada@example.com"))
+
+        await letters.send()
+
+        found = await letters.detail()
+        assert found["attempts"] == [
+            {
+                "number": 1,
+                "recipient": "ada@example.com",
+                "started_at": "2026-01-05T09:00:00Z",
+                "ended_at": "2026-01-05T09:00:00Z",
+                "outcome": "delivered",
+                "answer": f"kept as {found['mail_id']}.eml",
+            }
+        ]
+        assert (found["sent_at"], found["due_at"], found["attempt_count"]) == ("2026-01-05T09:00:00Z", None, 1)
+
+
+class TestRetries:
+    async def test_what_was_not_taken_is_tried_again_later(self, letters: Letters) -> None:
+        letters.fail_with(MailDeferred("451 come again"), MailDeferred("nobody listens"))
+        await letters.confirmed(await letters.known_user())
+
+        await letters.send()
+        found = await letters.only()
+        assert (found["status"], found["failure_reason"]) == ("queued", None)
+        assert "2026-01-05T09:00:04" <= found["due_at"] <= "2026-01-05T09:00:05Z"
+        assert await letters.send() == 0  # not yet
+        letters.run.clock.advance(5)
+        await letters.send()
+        letters.run.clock.advance(20)
+        await letters.send()
+
+        found = await letters.detail()
+        assert found["status"] == "sent"
+        assert told(found["attempts"])[:2] == [(1, "deferred", "451 come again"), (2, "deferred", "nobody listens")]
+
+    async def test_the_same_mail_is_sent_each_time(self, letters: Letters) -> None:
+        letters.fail_with(MailUncertain("the connection was lost"))
+        await letters.confirmed(await letters.known_user())
+        await letters.send()
+        letters.run.clock.advance(5)
+
+        await letters.send()
+
+        first, second = letters.faults.tried
+        assert first == second
+        assert told((await letters.detail())["attempts"])[0] == (1, "uncertain", "the connection was lost")
+
+    async def test_waits_grow_to_their_limit(self, embedded: Letters) -> None:
+        embedded.fail_with(*(MailDeferred("no") for _ in range(12)))
+        await embedded.confirmed(await embedded.known_user())
+        for _ in range(12):
+            await embedded.send()
+            embedded.run.clock.advance(3600)
+
+        found = await embedded.detail()
+        assert (found["status"], found["failure_reason"], found["due_at"]) == ("failed", "out_of_attempts", None)
+        assert (found["attempt_count"], len(found["attempts"])) == (12, 12)
+        embedded.run.clock.advance(DAY)
+        assert await embedded.send() == 0
+
+    async def test_a_definite_no_is_the_end(self, letters: Letters) -> None:
+        letters.fail_with(MailRefused("550 no such user"))
+        await letters.confirmed(await letters.known_user())
+
+        await letters.send()
+
+        found = await letters.detail()
+        assert (found["status"], found["failure_reason"]) == ("failed", "refused")
+        assert told(found["attempts"]) == [(1, "refused", "550 no such user")]
+
+    async def test_what_can_be_no_mail_is_not_tried_again(self, embedded: Letters) -> None:
+        await embedded.confirmed(await embedded.known_user(email="no address"))
+
+        await embedded.send()
+
+        found = await embedded.detail()
+        assert (found["status"], found["failure_reason"]) == ("failed", "unsendable")
+        assert "no email address" in found["attempts"][0]["answer"]
+
+    async def test_an_error_of_our_own_is_tried_again_and_logged(self, embedded: Letters) -> None:
+        embedded.fail_with(ZeroDivisionError("a bug"))
+        await embedded.confirmed(await embedded.known_user())
+
+        await embedded.send()
+
+        found = await embedded.detail()
+        assert found["status"] == "queued"
+        assert "ZeroDivisionError" in found["attempts"][0]["answer"]
+
+    async def test_one_that_fails_holds_up_no_other(self, letters: Letters) -> None:
+        letters.fail_with(*(MailDeferred("no") for _ in range(3)))
+        ada = await letters.known_user()
+        for _ in range(10):
+            await letters.confirmed(ada)
+
+        await letters.send()
+
+        assert len(await letters.mails()) == 7
+
+
+class TestTheAdministratorsRetry:
+    async def test_sends_what_failed(self, letters: Letters) -> None:
+        letters.fail_with(MailRefused("550 no such user"))
+        await letters.confirmed(await letters.known_user())
+        await letters.send()
+        notification_id = (await letters.only())["notification_id"]
+
+        answer = await letters.staff.post(f"/notifications/{notification_id}/retry")
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["failure_reason"]) == ("queued", None)
+        assert len(answer.json()["attempts"]) == 1
+        await letters.send()
+
+        found = await letters.detail()
+        assert found["status"] == "sent"
+        assert [each["outcome"] for each in found["attempts"]] == ["refused", "delivered"]
+
+    async def test_gives_all_attempts_anew(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with opened(sqlite_databases, tmp_path, MAIL_ATTEMPTS="2") as letters:
+            letters.fail_with(*(MailDeferred("no") for _ in range(3)))
+            await letters.confirmed(await letters.known_user())
+            for _ in range(2):
+                await letters.send()
+                letters.run.clock.advance(60)
+            await letters.staff.post(f"/notifications/{(await letters.only())['notification_id']}/retry")
+            await letters.send()
+            letters.run.clock.advance(60)
+
+            await letters.send()
+
+            assert [each["outcome"] for each in (await letters.detail())["attempts"]] == [
+                *["deferred"] * 3,
+                "delivered",
+            ]
+
+    async def test_is_for_what_failed_alone(self, letters: Letters) -> None:
+        await letters.confirmed(await letters.known_user())
+        await letters.send()
+        notification_id = (await letters.only())["notification_id"]
+
+        answer = await letters.staff.post(f"/notifications/{notification_id}/retry")
+
+        assert (answer.status_code, answer.json()["code"]) == (409, "not_failed")
+        assert answer.json()["state"] == "sent"
+
+
+class TestSeveralSenders:
+    async def test_hand_each_mail_over_once(self, letters: Letters) -> None:
+        ada = await letters.known_user()
+        for _ in range(12):
+            await letters.confirmed(ada)
+        others = [letters.sender, Sender(letters.run.running, letters.faults, letters.sender._templates)]  # type: ignore[arg-type]
+
+        async def work(sender: Sender) -> None:
+            while await sender.send_due():
+                pass
+
+        await asyncio.gather(*map(work, others))
+        await letters.send()
+
+        assert len(letters.faults.tried) == 12
+        assert {each["attempt_count"] for each in await letters.listed()} == {1}
+
+    async def test_one_that_dies_is_stood_in_for(self, letters: Letters) -> None:
+        await letters.confirmed(await letters.known_user())
+        letters.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
+        with pytest.raises(asyncio.CancelledError):
+            await letters.send()
+        assert await letters.send() == 0  # it may still be at it
+        letters.run.clock.advance(41)
+
+        await letters.send()
+
+        found = await letters.detail()
+        assert [each["outcome"] for each in found["attempts"]] == ["uncertain", "delivered"]
+        assert found["status"] == "sent"
+
+    async def test_one_that_dies_each_time_comes_to_an_end(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with opened(sqlite_databases, tmp_path, MAIL_ATTEMPTS="2") as letters:
+            await letters.confirmed(await letters.known_user())
+            for _ in range(2):
+                letters.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
+                with pytest.raises(asyncio.CancelledError):
+                    await letters.send()
+                letters.run.clock.advance(41)
+
+            await letters.send()
+
+            found = await letters.detail()
+            assert (found["status"], found["failure_reason"]) == ("failed", "out_of_attempts")
+            assert [each["outcome"] for each in found["attempts"]] == ["uncertain", "uncertain"]
+
+    async def test_news_of_one_that_was_late_still_counts(self, letters: Letters) -> None:
+        await letters.confirmed(await letters.known_user())
+        rules, run = letters.sender._rules, letters.run.running
+        async with run.reader() as reader:
+            due = await Notifications(reader).due(reader.now, 10)
+        async with run.transaction() as work:
+            (late,) = await claim(work, due, rules)
+        letters.run.clock.advance(41)
+        letters.fail_with(MailRefused("552 mailbox full"))
+        await letters.send()
+
+        async with run.transaction() as work:
+            await record(work, late, Result("delivered", "250 OK"), rules, jitter=1)
+
+        found = await letters.detail()
+        assert (found["status"], found["failure_reason"]) == ("sent", None)
+        assert [each["outcome"] for each in found["attempts"]] == ["delivered", "refused"]
+
+
+class TestRunning:
+    async def test_what_is_queued_leaves_by_itself(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with opened(sqlite_databases, tmp_path) as letters:
+            going = asyncio.create_task(letters.sender.run())
+            await letters.confirmed(await letters.known_user())
+
+            found = await asyncio.wait_for(letters.mailbox.holding(1), 20)
+
+            letters.run.running.stop()
+            await asyncio.wait_for(going, 20)
+            assert len(found) == 1
