@@ -1,5 +1,6 @@
 """Notifications as tests use them: users that are known, orders that come along, and the mailbox."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,16 +24,21 @@ _numbers = itertools.count(1)
 
 
 class Faults:
-    """A mailbox that fails as it is told to, first told first; then it works."""
+    """A mailbox that fails as it is told to, first told first; then it works. The first mail waits for `held`."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
         self.limit = mailbox.limit
         self.ahead: list[Exception] = []
         self.tried: list[Mail] = []
+        self.held: asyncio.Event | None = None
+        self.holding = asyncio.Event()
 
     async def send(self, mail: Mail) -> str:
         self.tried.append(mail)
+        if self.held is not None and not self.holding.is_set():
+            self.holding.set()
+            await self.held.wait()
         if self.ahead:
             raise self.ahead.pop(0)
         return await self.mailbox.send(mail)

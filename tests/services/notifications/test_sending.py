@@ -221,7 +221,7 @@ class TestSeveralSenders:
         async with run.reader() as reader:
             due = await Notifications(reader).due(reader.now, 10)
         async with run.transaction() as work:
-            (late,) = await claim(work, due, rules)
+            _, (late,) = await claim(work, due, rules)
         letters.run.clock.advance(41)
         letters.fail_with(MailRefused("552 mailbox full"))
         await letters.send()
@@ -235,6 +235,51 @@ class TestSeveralSenders:
 
 
 class TestRunning:
+    async def test_a_mail_that_takes_long_holds_up_no_other(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with opened(sqlite_databases, tmp_path) as letters:
+            letters.faults.held = held = asyncio.Event()
+            going = asyncio.create_task(letters.sender.run())
+            ada = await letters.known_user()
+            slow = await letters.confirmed(ada)
+            await asyncio.wait_for(letters.faults.holding.wait(), 20)
+            for _ in range(8):
+                await letters.confirmed(ada)
+
+            found = await asyncio.wait_for(letters.mailbox.holding(8), 20)
+            assert not any(slow in mail.subject for mail in found)
+
+            held.set()
+            await asyncio.wait_for(letters.mailbox.holding(9), 20)
+            letters.run.running.stop()
+            await asyncio.wait_for(going, 20)
+
+    async def test_what_is_being_handed_over_ends_before_the_process(
+        self, sqlite_databases: Databases, tmp_path: Path
+    ) -> None:
+        async with opened(sqlite_databases, tmp_path) as letters:
+            letters.faults.held = held = asyncio.Event()
+            going = asyncio.create_task(letters.sender.run())
+            await letters.confirmed(await letters.known_user())
+            await asyncio.wait_for(letters.faults.holding.wait(), 20)
+
+            going.cancel()
+            held.set()
+            await asyncio.wait([going], timeout=20)
+
+            assert going.cancelled()
+            assert (await letters.only())["status"] == "sent"
+
+    async def test_attempts_are_counted(self, embedded: Letters) -> None:
+        embedded.fail_with(MailDeferred("no"))
+        ada = await embedded.known_user()
+        for _ in range(3):
+            await embedded.confirmed(ada)
+        await embedded.send()
+
+        metrics = (await embedded.run.anonymous.get("/metrics")).content.decode()
+        assert 'portico_mails_total{outcome="delivered"} 2.0' in metrics
+        assert 'portico_mails_total{outcome="deferred"} 1.0' in metrics
+
     async def test_what_is_queued_leaves_by_itself(self, sqlite_databases: Databases, tmp_path: Path) -> None:
         async with opened(sqlite_databases, tmp_path) as letters:
             going = asyncio.create_task(letters.sender.run())

@@ -9,23 +9,23 @@ AboutOrder = OrderUpdated | OrderCancelled
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The one whose order it is gets a mail by `template` when the order comes to stand so."""
+    """The one whose order it is gets a mail by `template` on such an event; only of orders that stand so with `status`."""
 
     event: type[AboutOrder]
-    status: OrderStatus
     template: str
+    status: OrderStatus | None = None
 
 
 RULES = (
-    Rule(OrderUpdated, "confirmed", "order-confirmed"),
-    Rule(OrderUpdated, "shipped", "order-shipped"),
-    Rule(OrderCancelled, "cancelled", "order-cancelled"),
+    Rule(OrderUpdated, "order-confirmed", status="confirmed"),
+    Rule(OrderUpdated, "order-shipped", status="shipped"),
+    Rule(OrderCancelled, "order-cancelled"),
 )
 
 
 def template_for(event: AboutOrder) -> str | None:
     """The template by which `event` is told of; None where nobody is told."""
     for rule in RULES:
-        if rule.event is type(event) and rule.status == event.status:
+        if rule.event is type(event) and rule.status in {None, event.status}:
             return rule.template
     return None

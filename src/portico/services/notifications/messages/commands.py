@@ -91,8 +91,10 @@ async def retry(work: UnitOfWork, notification_id: NotificationId) -> Notificati
 
 async def claim(
     work: UnitOfWork, due: Sequence[tuple[NotificationId, UserId]], rules: SendingRules
-) -> Sequence[Claimed]:
-    """Those of `due` that this process is to hand over. The others wait, have failed, or are another's.
+) -> tuple[int, Sequence[Claimed]]:
+    """How many of `due` something was done about, and those that this process is to hand over.
+
+    Of the others some wait, some have failed, some are another's.
 
     Recipients are locked before notifications, as by who forgets a recipient: no attempt names an address after that.
     """
@@ -110,7 +112,7 @@ async def claim(
         elif (attempt := each.begin(recipient.email, rules, now=work.now)) is not None:
             work.add(attempt)
             claimed.append(_claimed(each, attempt, recipient.email, recipient.name or ""))
-    return claimed
+    return len(taken), claimed
 
 
 async def record(work: UnitOfWork, claimed: Claimed, result: Result, rules: SendingRules, *, jitter: float) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from portico.kit.data.failures import is_unavailable, lost_a_race
@@ -40,6 +41,7 @@ class Sender:
         self._lease = mailer.limit + _MARGIN
         self._rules = SendingRules.of(running.settings_of(NotificationsSettings), lease=self._lease)
         self._woken = asyncio.Event()
+        self.outcomes: Counter[str] = Counter()
 
     def wake(self) -> None:
         """Something may be due."""
@@ -47,36 +49,49 @@ class Sender:
 
     async def run(self) -> None:
         """Send what is due, until cancelled; what is being handed over then may end."""
-        while not self._running.stopping.is_set():
-            self._woken.clear()
-            turn = asyncio.ensure_future(self._turn())
-            try:
-                more = await asyncio.shield(turn)
-            except asyncio.CancelledError:
-                await asyncio.wait([turn], timeout=_GRACE)
-                turn.cancel()
-                raise
-            if not more:
-                await self._rest()
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            while not self._running.stopping.is_set():
+                self._woken.clear()
+                free = self._at_once - len(under_way)
+                taken, claimed = await self._take(free) if free else (0, [])
+                for each in claimed:
+                    task = asyncio.create_task(self._send(each), name=f"mail {each.mail_id}")
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                    task.add_done_callback(self._ended)
+                if not taken:
+                    await self._rest()
+        finally:
+            await _end(under_way)
 
     async def send_due(self) -> int:
-        """Do what is to be done now, some at a time; for how many it was."""
-        async with self._running.reader() as reader:
-            due = await Notifications(reader).due(reader.now, self._at_once)
-        if not due:
-            return 0
-        async with self._running.transaction() as work:
-            claimed = await claim(work, due, self._rules)
+        """Do what is to be done now, some at a time; for how many notifications it was."""
+        taken, claimed = await self._claim(self._at_once)
         await asyncio.gather(*map(self._send, claimed))
-        return len(due)
+        return taken
 
-    async def _turn(self) -> int:
+    async def _claim(self, limit: int) -> tuple[int, Sequence[Claimed]]:
+        """How many notifications something was done about, and which of them are to be handed over."""
+        async with self._running.reader() as reader:
+            due = await Notifications(reader).due(reader.now, limit)
+        if not due:
+            return 0, []
+        async with self._running.transaction() as work:
+            return await claim(work, due, self._rules)
+
+    async def _take(self, limit: int) -> tuple[int, Sequence[Claimed]]:
         try:
-            return await self.send_due()
+            return await self._claim(limit)
         except Exception as error:
             if not (is_unavailable(error) or lost_a_race(error)):
                 logger.exception("sending_failed", service=self._running.name)
-            return 0
+            return 0, []
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("mail_not_recorded", mail=task.get_name(), exc_info=error)
+        self.wake()  # there is room for another
 
     async def _rest(self) -> None:
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._woken, self._running.stopping)]
@@ -89,6 +104,7 @@ class Sender:
     async def _send(self, claimed: Claimed) -> None:
         until = asyncio.get_running_loop().time() + self._lease
         result = await self._result(claimed)
+        self.outcomes[result.outcome] += 1
         logger.info(
             "mail_attempted",
             notification_id=claimed.notification_id,
@@ -140,11 +156,23 @@ class Sender:
                 return
 
 
+async def _end(under_way: Collection[asyncio.Task[None]]) -> None:
+    """Let what is being handed over end; what takes too long is another process's once its lease has run out."""
+    if under_way:
+        _, late = await asyncio.wait(set(under_way), timeout=_GRACE)
+        for each in late:
+            each.cancel()
+
+
 @asynccontextmanager
 async def open_sender(running: Running) -> AsyncIterator[Sender]:
     """The sender of the service."""
     mailer = running.provides(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
-    yield Sender(running, mailer, running.provides(Templates))
+    sender = Sender(running, mailer, running.provides(Templates))
+    running.metrics.counter(
+        "portico_mails", "Attempts to send a mail, by outcome", lambda: dict(sender.outcomes), label="outcome"
+    )
+    yield sender
 
 
 async def send_what_is_due(running: Running) -> None:
