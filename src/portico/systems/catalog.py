@@ -9,7 +9,7 @@ catalog = System(
     summary="Users and products, with delegated token validation",
     gateway=8000,
     services={identity: 8001, products: 8002},
-    roles={"customer": ["products:write"], "administrator": ["*"]},
+    roles={"customer": ["products:write", "inventory:read", "inventory:write"], "administrator": ["*"]},
     default_role="customer",
     verification="ask",
 )

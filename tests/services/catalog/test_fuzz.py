@@ -1,4 +1,4 @@
-from tests.services.catalog.goods import add
+from tests.services.catalog.stock.shelves import changed, held, stocked
 
 from portico.kit.testing.fuzzing import Fuzzing
 from portico.kit.testing.running import RunningService
@@ -6,7 +6,16 @@ from portico.kit.testing.running import RunningService
 
 class TestCatalog:
     async def test_answers_whatever_it_is_asked_as_its_document_says(self, embedded: RunningService) -> None:
-        products = [(await add(embedded))["product_id"] for _ in range(3)]
-        bearers = [embedded.issuer.token(permissions=["*"], lasting=10_000_000), None]
+        products = [await stocked(embedded, 3) for _ in range(3)]
+        reservations = [await held(embedded, {products[0]: 1}) for _ in range(3)]
+        await changed(embedded, reservations[1], "confirm")
+        await changed(embedded, reservations[2], "confirm", "ship")
+        known = {"product_id": products, "reservation_id": reservations}
+        token = embedded.issuer.token
+        bearers = [
+            token(permissions=["*"], lasting=10_000_000),
+            token("service:orders", permissions=["*"], lasting=10_000_000),
+            None,
+        ]
 
-        assert await Fuzzing(embedded, bearers, known={"product_id": products}).run() > 5
+        assert await Fuzzing(embedded, bearers, known=known).run() > 14

@@ -25,7 +25,7 @@ class TestMigrations:
         assert service.migrations is not None
         line = History("catalog", service.migrations, service.tables)
 
-        assert await downgrade(catalog.running.database, line, "base") == ["0001"]
+        assert await downgrade(catalog.running.database, line, "base") == ["0002", "0001"]
 
         async with catalog.running.database.writer.connect() as connection:
             left = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))

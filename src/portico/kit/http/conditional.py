@@ -1,10 +1,13 @@
 """Conditional requests (RFC 9110 section 13): two editors can't overwrite one another, and what is known is not sent."""
 
+import re
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Response
 
 from portico.kit.problems import PreconditionFailed
+
+_BESIDES = re.compile(r'\.[0-9]{1,10}"$')
 
 
 class Revised(Protocol):
@@ -20,29 +23,35 @@ class Conditional:
     def __init__(self, if_match: str | None) -> None:
         self._if_match = if_match
         self._tagged: Revised | None = None
+        self._shows = 0
 
     def require(self, row: Revised) -> None:
         """Raises PreconditionFailed where `If-Match` names another revision of `row` than this one.
 
+        What an answer shows besides, which is not edited with the row, does not count: there is nothing to overwrite.
         Ask with the row locked, or the answer is old when it comes.
         """
         if self._if_match is None or self._if_match.strip() == "*":
             return
-        if entity_tag(row) not in _tags(self._if_match):
+        if entity_tag(row) not in {_BESIDES.sub('"', tag) for tag in _tags(self._if_match)}:
             raise PreconditionFailed
 
-    def tag(self, row: Revised) -> None:
-        """Send `row`'s revision, as it is after the commit, as the answer's ETag."""
+    def tag(self, row: Revised, *, shows: int = 0) -> None:
+        """Send `row`'s revision, as it is after the commit, as the answer's ETag.
+
+        `shows` is a number that goes up with whatever else the answer tells of and the row's revision does not count.
+        """
         self._tagged = row
+        self._shows = shows
 
     @property
     def etag(self) -> str | None:
-        return None if self._tagged is None else entity_tag(self._tagged)
+        return None if self._tagged is None else entity_tag(self._tagged, self._shows)
 
 
-def entity_tag(row: Revised) -> str:
-    """The strong entity tag of a row."""
-    return f'"{row.revision}"'
+def entity_tag(row: Revised, shows: int = 0) -> str:
+    """The strong entity tag of a row: "7", or "7.42" of one whose answer shows more than the row."""
+    return f'"{row.revision}.{shows}"' if shows else f'"{row.revision}"'
 
 
 def is_known(if_none_match: str | None, response: Response) -> bool:

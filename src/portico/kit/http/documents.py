@@ -39,7 +39,7 @@ def _says(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
-_TAG = r'^(\*|"[0-9]{1,9}")$'
+_TAG = r'^(\*|"[0-9]{1,9}(\.[0-9]{1,10})?")$'
 _KEY = "^[!-~]{1,255}$"
 _REQUEST_ID = _says("Finds this request in the logs; the caller's own where it sent a good one")
 _ETAG = _says("The revision of the resource, for `If-Match` and `If-None-Match`")

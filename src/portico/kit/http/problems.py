@@ -66,7 +66,7 @@ def problem_document(
     }
     if errors is not None:
         document["errors"] = errors
-    plain: dict[str, Any] = to_jsonable_python(document)
+    plain: dict[str, Any] = to_jsonable_python(document, by_alias=case == "camel")
     return {to_camel(key): value for key, value in plain.items()} if case == "camel" else plain
 
 

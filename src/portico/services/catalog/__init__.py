@@ -1,19 +1,28 @@
-"""Catalog: the products, and how they are found."""
+"""Catalog: the products, how they are found, and their stock."""
 
 from starlette.types import ASGIApp
 
+from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductCreated, ProductDeleted, ProductUpdated
 from portico.contracts.verifying import verifier_of
 from portico.kit.service import Service
 from portico.kit.standalone import standalone
 from portico.services.catalog.models import Table
 from portico.services.catalog.products import endpoints as products
+from portico.services.catalog.settings import CatalogSettings
+from portico.services.catalog.stock import endpoints as stock
+from portico.services.catalog.stock import jobs
+from portico.services.catalog.stock.resources import StockWriter, open_stock_writer
 
 service = Service(
     name="catalog",
-    summary="Products, and how they are found",
+    summary="Products, how they are found, and their stock",
     module=__name__,
-    routers=[products.router],
+    routers=[products.router, stock.router],
+    jobs=[jobs.expire_reservations],
+    publishes=[ProductCreated, ProductUpdated, ProductDeleted, InventoryUpdated, InventoryLow],
     tables=Table.metadata,
+    settings=CatalogSettings,
+    resources={StockWriter: open_stock_writer},
     calls=["identity"],
 )
 

@@ -1,31 +1,27 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from portico.contracts.catalog import ProductId
-from portico.kit.cache.topic import Topic
+from portico.contracts.catalog import ProductCreated, ProductDeleted, ProductId, ProductUpdated
 from portico.kit.data import UnitOfWork
 from portico.kit.problems import Problem
 from portico.services.catalog.products.errors import SkuTaken
-from portico.services.catalog.products.models import Product
+from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products, forget_words, index_words, insert_new
 from portico.services.catalog.products.schemas import ProductCreate
-
-PRODUCTS = Topic("products", seconds=30)
-"""What kept answers about products tell of. A change lets them be forgotten; the time bounds what a crash may leave."""
+from portico.services.catalog.stock.commands import close_stock, open_stock
 
 Check = Callable[[Product], None]
 
 
-async def create_product(work: UnitOfWork, draft: ProductCreate) -> Product:
-    """Add a product. Raises SkuTaken, UnknownCurrency, TooPrecise."""
+async def create_product(work: UnitOfWork, draft: ProductCreate, *, actor: str) -> Product:
+    """Add a product, and its first receipt. Raises SkuTaken, UnknownCurrency, TooPrecise."""
     product = _drafted(work, draft)
     await work.insert(product, taken=SkuTaken(sku=draft.sku))
-    await index_words(work, [product])
-    work.outdate(PRODUCTS)
+    await _begin(work, [product], actor)
     return product
 
 
-async def create_products(work: UnitOfWork, drafts: Sequence[ProductCreate]) -> list[Product | Problem]:
+async def create_products(work: UnitOfWork, drafts: Sequence[ProductCreate], *, actor: str) -> list[Product | Problem]:
     """Add those of `drafts` that can be, of each sku the first; for each the product or why not, in order.
 
     A few statements in all: a savepoint for each of a thousand would take many times as long.
@@ -36,8 +32,7 @@ async def create_products(work: UnitOfWork, drafts: Sequence[ProductCreate]) -> 
         if isinstance(product, Product):
             firsts.setdefault(product.sku, product)
     inserted = await insert_new(work, list(firsts.values()))
-    await index_words(work, (product for product in firsts.values() if product.product_id in inserted))
-    work.outdate(PRODUCTS)
+    await _begin(work, [product for product in firsts.values() if product.product_id in inserted], actor)
     return [
         SkuTaken(sku=each.sku) if isinstance(each, Product) and each.product_id not in inserted else each
         for each in drafted
@@ -59,17 +54,39 @@ async def revise_product(
         if product.words != before:
             await forget_words(work, product)
             await index_words(work, [product])
-        work.outdate(PRODUCTS)
+        _outdate(work)
+        work.publish(ProductUpdated.model_validate(_said(product)))
     return product
 
 
 async def delete_product(work: UnitOfWork, product_id: ProductId, *, check: Check) -> None:
     """Delete a product that passes `check`. Raises ProductNotFound, and what `check` raises."""
+    await close_stock(work, product_id)
     product = await Products(work).get(product_id, lock=True)
     check(product)
     await forget_words(work, product)
     await work.delete(product)
+    _outdate(work)
+    work.publish(ProductDeleted(product_id=product_id, sku=product.sku))
+
+
+async def _begin(work: UnitOfWork, products: Sequence[Product], actor: str) -> None:
+    """What comes with new products: their words, their stock, and the news of them."""
+    await index_words(work, products)
+    for product in products:
+        work.publish(ProductCreated.model_validate(_said(product)))
+    await open_stock(work, products, actor=actor)
+    _outdate(work)
+
+
+def _said(product: Product) -> dict[str, Any]:
+    """What events tell of a product."""
+    return {name: getattr(product, name) for name in ("product_id", "sku", "name", "category", "price", "currency")}
+
+
+def _outdate(work: UnitOfWork) -> None:
     work.outdate(PRODUCTS)
+    work.outdate(TOTALS)
 
 
 def _drafted(work: UnitOfWork, draft: ProductCreate) -> Product:
@@ -79,6 +96,7 @@ def _drafted(work: UnitOfWork, draft: ProductCreate) -> Product:
         description=draft.description,
         category=draft.category,
         stock_quantity=draft.stock_quantity,
+        stock_entries=int(draft.stock_quantity > 0),
         attributes=draft.attributes,
         created_at=work.now,
         updated_at=work.now,

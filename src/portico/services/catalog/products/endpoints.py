@@ -16,9 +16,8 @@ from portico.kit.money import TooPrecise, UnknownCurrency
 from portico.kit.problems import PreconditionFailed
 from portico.kit.running import Here
 from portico.services.catalog.products import commands, queries
-from portico.services.catalog.products.commands import PRODUCTS
 from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
-from portico.services.catalog.products.models import CATEGORY_LENGTH
+from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS
 from portico.services.catalog.products.queries import Sort, Wanted
 from portico.services.catalog.products.schemas import (
     LARGEST_BATCH,
@@ -62,7 +61,7 @@ async def _wanted(
 @router.get("", errors=[InvalidCursor, TooManyWords], kept=PRODUCTS, framework={"response_model": list[ProductRead]})
 async def list_products(wanted: Annotated[Wanted, Depends(_wanted)], page: Page, reads: Reads, here: Here) -> Response:
     """Find products. Bounds of price compare the number as it is written, whatever the currency."""
-    found = await queries.products(reads, wanted, page.window, totals=here.kept(PRODUCTS))
+    found = await queries.products(reads, wanted, page.window, totals=here.kept(TOTALS))
     return Response(products_json(found.rows, here.case), headers=page.headers(found), media_type="application/json")
 
 
@@ -70,7 +69,7 @@ async def list_products(wanted: Annotated[Wanted, Depends(_wanted)], page: Page,
 async def read_product(product_id: ProductId, reads: Reads, seen: Conditions) -> ProductRead:
     """One product."""
     product = await queries.product(reads, product_id)
-    seen.tag(product)
+    seen.tag(product, shows=product.stock_entries)
     return ProductRead.of(product)
 
 
@@ -79,8 +78,8 @@ async def create_product(
     draft: ProductCreate, caller: MayWrite, work: Work, seen: Conditions, request: Request, response: Response
 ) -> ProductRead:
     """Add a product. `stock_quantity` is its first receipt."""
-    product = await commands.create_product(work, draft)
-    seen.tag(product)
+    product = await commands.create_product(work, draft, actor=caller.subject)
+    seen.tag(product, shows=product.stock_entries)
     response.headers["location"] = f"{request.url.path}/{product.product_id}"
     return ProductRead.of(product)
 
@@ -94,7 +93,7 @@ async def create_products(
     here: Here,
 ) -> Response:
     """Add up to a thousand products: for each, in order, the product or the problem. Good ones are kept."""
-    outcomes = await commands.create_products(work, drafts_in(items))
+    outcomes = await commands.create_products(work, drafts_in(items), actor=caller.subject)
     answer = BatchAnswer(request.url.path, request.scope["portico.request_id"], here.case)
     return Response(answer.render(items, outcomes), media_type="application/json")
 
@@ -105,7 +104,7 @@ async def replace_product(
 ) -> ProductRead:
     """Replace what may be edited of a product; stock changes through `/inventory`."""
     product = await commands.revise_product(work, product_id, draft.model_dump(), check=seen.require)
-    seen.tag(product)
+    seen.tag(product, shows=product.stock_entries)
     return ProductRead.of(product)
 
 
@@ -116,11 +115,11 @@ async def update_product(
     """Change some of a product (RFC 7396 for its own members); stock changes through `/inventory`."""
     changes = draft.model_dump(exclude_unset=True)
     product = await commands.revise_product(work, product_id, changes, check=seen.require)
-    seen.tag(product)
+    seen.tag(product, shows=product.stock_entries)
     return ProductRead.of(product)
 
 
 @router.delete("/{product_id}", status_code=204, errors=[ProductNotFound, PreconditionFailed])
 async def delete_product(product_id: ProductId, caller: MayWrite, work: Work, seen: Conditions) -> None:
-    """Delete a product."""
+    """Delete a product. What is reserved of it still ships."""
     await commands.delete_product(work, product_id, check=seen.require)

@@ -8,10 +8,17 @@ from sqlalchemy.orm import Mapped, mapped_column, validates
 from sqlalchemy.orm.attributes import flag_modified
 
 from portico.contracts.catalog import ProductId
+from portico.kit.cache.topic import Topic
 from portico.kit.data import ExactText, LongText, Payload, identifier, revision
 from portico.kit.money import Money
 from portico.services.catalog.models import Table
 from portico.services.catalog.products.domain import LONGEST_WORD, fold, words_of
+
+PRODUCTS = Topic("products", seconds=30)
+"""What kept answers about products tell of. A change lets them be forgotten; the time bounds what a crash may leave."""
+
+TOTALS = Topic("totals", seconds=300)
+"""How many products there are of a kind: what stock does to a product changes it only where the last one goes or the first comes."""
 
 NAME_LENGTH = 200
 SKU_LENGTH = 64
@@ -23,7 +30,8 @@ class Product(Table):
     """Something that is sold.
 
     `name_order` and `price_order` are what lists are sorted and filtered by: the same order on every database, and for
-    prices the number as it is written, whatever its currency.
+    prices the number as it is written, whatever its currency. `stock_quantity` is what is available by the ledger's entry
+    `stock_entries`; both are the stock's to write, which counts no revision: an editor need not yield to a buyer.
     """
 
     __tablename__ = "products"
@@ -39,6 +47,7 @@ class Product(Table):
     category: Mapped[str] = mapped_column(ExactText(CATEGORY_LENGTH))
     stock_quantity: Mapped[int] = mapped_column(Integer)
     in_stock: Mapped[bool] = mapped_column(Boolean, Computed("stock_quantity > 0", persisted=True))
+    stock_entries: Mapped[int] = mapped_column(Integer, default=0)
     attributes: Mapped[dict[str, Any]] = mapped_column(Payload)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -13,7 +13,7 @@ from portico.kit.data.paging import Shape
 from portico.kit.data.prepared import Prepared
 from portico.services.catalog.products.domain import words_of
 from portico.services.catalog.products.errors import TooManyWords
-from portico.services.catalog.products.models import Product, ProductWord, price_order
+from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.repository import Products
 from portico.services.catalog.products.schemas import COLUMNS
 
@@ -22,7 +22,6 @@ WORDS: Any = ProductWord.__table__
 P, W = PRODUCTS.c, WORDS.c
 
 MOST_SEARCHED = 10
-KEPT_TOTALS = 300.0  # seconds, unless products change
 
 Sort = Literal["newest", "oldest", "name", "-name", "price", "-price"]
 SORTS: dict[Sort, Keyset] = {
@@ -104,7 +103,7 @@ async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: Ca
         return b"%d" % (await reader.rows(_count(wanted, words)))[0][0]
 
     async def total() -> int:
-        return int(await totals.get_or_make(_filter_key(wanted), count, KEPT_TOTALS))
+        return int(await totals.get_or_make(_filter_key(wanted), count, TOTALS.seconds))
 
     if words or wanted.product_ids:
         keyset = (SORTS_OF_FOUND if words else SORTS)[wanted.sort]

@@ -1,0 +1,309 @@
+"""The rules of stock: a ledger of entries, and reservations that move through their states.
+
+`on_hand` is the sum of the entries of ON_HAND, `reserved` that of the entries of RESERVED; a level is never changed but
+by an entry. What is available is what is on hand and not reserved.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
+from portico.kit.ids import Identifier
+from portico.services.catalog.products.errors import ProductNotFound
+from portico.services.catalog.stock.errors import (
+    InsufficientStock,
+    ReservationDiffers,
+    ReservationExpired,
+    ReservationNotConfirmed,
+    ReservationNotFound,
+    ReservationNotShipped,
+    ReservationReleased,
+    ReservationShipped,
+    Shortage,
+    TooMuchStock,
+)
+
+ON_HAND: Final = frozenset[StockKind]({"receipt", "adjustment", "shipment", "return"})
+RESERVED: Final = frozenset[StockKind]({"reservation", "release", "shipment"})
+MOST_ON_HAND: Final = 1_000_000_000
+
+HOLDING: Final = frozenset[ReservationStatus]({"reserved", "confirmed"})
+"""The states in which a reservation holds stock."""
+
+
+class TransactionId(Identifier, prefix="stx"):
+    """An entry of the ledger."""
+
+
+class Entry(NamedTuple):
+    """One change of a product's stock. `number` counts the product's entries, from one.
+
+    `quantity` has a sign: a shipment and a release are negative.
+    """
+
+    transaction_id: TransactionId
+    product_id: ProductId
+    number: int
+    kind: StockKind
+    quantity: int
+    on_hand_after: int
+    reserved_after: int
+    reference: str | None
+    actor: str
+    reason: str | None
+    note: str | None
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Level:
+    """What there is of a product. One that was deleted is `closed`: what is reserved of it still ships."""
+
+    product_id: ProductId
+    on_hand: int = 0
+    reserved: int = 0
+    entries: int = 0
+    updated_at: datetime | None = None
+    closed_at: datetime | None = None
+
+    @property
+    def available(self) -> int:
+        return self.on_hand - self.reserved
+
+    @property
+    def for_sale(self) -> int:
+        """What may still be reserved."""
+        return 0 if self.closed_at is not None else self.available
+
+    def enter(
+        self,
+        kind: StockKind,
+        quantity: int,
+        *,
+        now: datetime,
+        actor: str,
+        reference: str | None = None,
+        reason: str | None = None,
+        note: str | None = None,
+    ) -> Entry:
+        """Write an entry. Raises InsufficientStock, TooMuchStock; then nothing has changed."""
+        on_hand = self.on_hand + (quantity if kind in ON_HAND else 0)
+        reserved = self.reserved + (quantity if kind in RESERVED else 0)
+        if not 0 <= reserved <= on_hand:
+            raise InsufficientStock(items=[self.short_of(abs(quantity))])
+        if on_hand > MOST_ON_HAND:
+            raise TooMuchStock(product_id=self.product_id, limit=MOST_ON_HAND)
+        self.on_hand, self.reserved = on_hand, reserved
+        self.entries += 1
+        # Clocks differ between processes, the order of entries does not: ?at= goes by both
+        self.updated_at = now if self.updated_at is None else max(now, self.updated_at)
+        return Entry(
+            transaction_id=TransactionId.new(),
+            product_id=self.product_id,
+            number=self.entries,
+            kind=kind,
+            quantity=quantity,
+            on_hand_after=on_hand,
+            reserved_after=reserved,
+            reference=reference,
+            actor=actor,
+            reason=reason,
+            note=note,
+            created_at=self.updated_at,
+        )
+
+    def short_of(self, requested: int) -> Shortage:
+        return Shortage(product_id=self.product_id, requested=requested, available=self.for_sale)
+
+
+@dataclass(slots=True)
+class Reservation:
+    """Items that are held for somebody: all of them or none.
+
+    `known` says whether it is in the database; `changed` whether it differs from what is there.
+    """
+
+    reservation_id: ReservationId
+    status: ReservationStatus
+    items: dict[ProductId, int]
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    known: bool = True
+    changed: bool = False
+
+    def become(self, status: ReservationStatus, *, now: datetime, expires_at: datetime | None = None) -> None:
+        self.status, self.expires_at, self.updated_at, self.changed = status, expires_at, now, True
+
+
+@dataclass(slots=True)
+class Books:
+    """The levels and reservations that some requests are about, locked, and what the requests make of them.
+
+    Args:
+        levels: of all products that are named, where there are any.
+        reservations: those that are known.
+        now: the time, in UTC.
+    """
+
+    levels: dict[ProductId, Level]
+    reservations: dict[ReservationId, Reservation]
+    now: datetime
+    entries: list[Entry] = field(default_factory=list)
+
+    def reserve(
+        self, reservation_id: ReservationId, items: Mapping[ProductId, int], *, lasting: timedelta, actor: str
+    ) -> Reservation:
+        """Hold `items` until they are confirmed, for `lasting` at most. A repeated call changes nothing.
+
+        Raises:
+            ProductNotFound: a product is not sold here.
+            InsufficientStock: there is too little of some.
+            ReservationDiffers: the id stands for other items.
+            ReservationReleased: it was released, be it before it was made.
+        """
+        found = self.reservations.get(reservation_id)
+        if found is None:
+            self._hold(reservation_id, items, actor)
+            found = self._new(reservation_id, "reserved", items, expires_at=self.now + lasting)
+        elif found.status == "released":
+            raise ReservationReleased(reservation_id=reservation_id)
+        elif found.items != items:
+            raise ReservationDiffers(reservation_id=reservation_id)
+        elif found.status == "expired":
+            self._hold(reservation_id, items, actor)
+            found.become("reserved", now=self.now, expires_at=self.now + lasting)
+        return found
+
+    def confirm(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Hold the items for good. One that expired is renewed where there is still enough.
+
+        Raises:
+            ReservationNotFound: there is none.
+            ReservationReleased: it was released.
+            ReservationExpired: it expired, and too little is left.
+        """
+        found = self._get(reservation_id)
+        if found.status == "released":
+            raise ReservationReleased(reservation_id=reservation_id)
+        if found.status == "expired":
+            try:
+                self._hold(reservation_id, found.items, actor)
+            except InsufficientStock as short:
+                raise ReservationExpired(reservation_id=reservation_id, items=short.items) from short
+        if found.status in {"reserved", "expired"}:
+            found.become("confirmed", now=self.now)
+        return found
+
+    def release(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Hold the items no longer. One that is not known is released before it is made. Raises ReservationShipped."""
+        found = self.reservations.get(reservation_id)
+        if found is None:
+            return self._new(reservation_id, "released", {}, expires_at=None)
+        if found.status in {"shipped", "returned"}:
+            raise ReservationShipped(reservation_id=reservation_id)
+        if found.status != "released":
+            self._let_go(found, "released", actor=actor)
+        return found
+
+    def expire(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Hold the items no longer, if nobody confirmed them in time. Raises ReservationNotFound."""
+        found = self._get(reservation_id)
+        if found.status == "reserved" and found.expires_at is not None and found.expires_at <= self.now:
+            self._let_go(found, "expired", actor=actor, reason="expired")
+        return found
+
+    def ship(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Take the items out of stock. Raises ReservationNotFound, ReservationReleased, ReservationNotConfirmed."""
+        found = self._get(reservation_id)
+        if found.status == "released":
+            raise ReservationReleased(reservation_id=reservation_id)
+        if found.status in {"reserved", "expired"}:
+            raise ReservationNotConfirmed(reservation_id=reservation_id)
+        if found.status == "confirmed":
+            for product_id, quantity in found.items.items():
+                self._enter(product_id, "shipment", -quantity, actor=actor, reference=reservation_id)
+            found.become("shipped", now=self.now)
+        return found
+
+    def take_back(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Put shipped items back into stock. Raises ReservationNotFound, ReservationNotShipped, TooMuchStock."""
+        found = self._get(reservation_id)
+        if found.status not in {"shipped", "returned"}:
+            raise ReservationNotShipped(reservation_id=reservation_id)
+        if found.status == "shipped":
+            for product_id, quantity in found.items.items():
+                if self.levels[product_id].on_hand + quantity > MOST_ON_HAND:
+                    raise TooMuchStock(product_id=product_id, limit=MOST_ON_HAND)
+            for product_id, quantity in found.items.items():
+                self._enter(product_id, "return", quantity, actor=actor, reference=reservation_id)
+            found.become("returned", now=self.now)
+        return found
+
+    def shortages(self, items: Iterable[tuple[ProductId, int]]) -> list[Shortage]:
+        """Those of `items` of which there is too little. Raises ProductNotFound."""
+        found = []
+        for product_id, quantity in items:
+            level = self.levels.get(product_id)
+            if level is None:
+                raise ProductNotFound(product_id=product_id)
+            if level.for_sale < quantity:
+                found.append(level.short_of(quantity))
+        return found
+
+    def _hold(self, reservation_id: ReservationId, items: Mapping[ProductId, int], actor: str) -> None:
+        """All of `items` or none. Raises ProductNotFound, InsufficientStock."""
+        if short := self.shortages(items.items()):
+            raise InsufficientStock(items=short)
+        for product_id, quantity in items.items():
+            self._enter(product_id, "reservation", quantity, actor=actor, reference=reservation_id)
+
+    def _let_go(self, found: Reservation, status: ReservationStatus, *, actor: str, reason: str | None = None) -> None:
+        if found.status in HOLDING:
+            for product_id, quantity in found.items.items():
+                self._enter(
+                    product_id, "release", -quantity, actor=actor, reference=found.reservation_id, reason=reason
+                )
+        found.become(status, now=self.now)
+
+    def _enter(
+        self,
+        product_id: ProductId,
+        kind: StockKind,
+        quantity: int,
+        *,
+        actor: str,
+        reference: str,
+        reason: str | None = None,
+    ) -> None:
+        level = self.levels[product_id]
+        self.entries.append(level.enter(kind, quantity, now=self.now, actor=actor, reference=reference, reason=reason))
+
+    def _get(self, reservation_id: ReservationId) -> Reservation:
+        found = self.reservations.get(reservation_id)
+        if found is None:
+            raise ReservationNotFound(reservation_id=reservation_id)
+        return found
+
+    def _new(
+        self,
+        reservation_id: ReservationId,
+        status: ReservationStatus,
+        items: Mapping[ProductId, int],
+        *,
+        expires_at: datetime | None,
+    ) -> Reservation:
+        made = Reservation(
+            reservation_id,
+            status,
+            dict(items),
+            expires_at=expires_at,
+            created_at=self.now,
+            updated_at=self.now,
+            known=False,
+            changed=True,
+        )
+        self.reservations[reservation_id] = made
+        return made

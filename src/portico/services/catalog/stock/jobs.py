@@ -1,0 +1,31 @@
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from portico.kit.jobs import job
+from portico.kit.running import Running
+from portico.services.catalog.stock.models import StockReservation
+from portico.services.catalog.stock.resources import StockWriter
+
+_AT_ONCE: Final = 100
+_ACTOR: Final = "expiry"
+
+
+@job(every=timedelta(seconds=10))
+async def expire_reservations(running: Running) -> None:
+    """Free the stock of reservations that nobody confirmed in time."""
+    writer = running.provides(StockWriter)
+    due = (
+        select(StockReservation.reservation_id)
+        .where(StockReservation.status == "reserved", StockReservation.expires_at <= running.clock.now())
+        .order_by(StockReservation.expires_at)
+        .limit(_AT_ONCE)
+    )
+    while True:
+        async with running.reader() as reader:
+            found = await reader.all(due)
+        await asyncio.gather(*(writer.expire(each, actor=_ACTOR) for each in found))
+        if len(found) < _AT_ONCE:
+            return
