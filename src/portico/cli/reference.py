@@ -14,10 +14,10 @@ def with_tables(page: str) -> str:
 
 
 def _tables() -> str:
-    from portico.systems.catalog import catalog
+    from portico.systems.commerce import commerce
 
     parts = ["## Every process\n", _table(Settings)]
-    for service in catalog.services:
+    for service in commerce.services:
         if service.settings is not None:
             parts += [f"\n## {service.name.capitalize()}\n", _table(service.settings)]
     return "\n".join(parts) + "\n"
