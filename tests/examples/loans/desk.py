@@ -45,6 +45,7 @@ class Desk:
         self.calls: list[str] = []
         self.traces: list[str] = []
         self.began = asyncio.Event()
+        self.several = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
         self._late: list[str] = []
@@ -75,6 +76,8 @@ class Desk:
         voiding = out.path.endswith("/void")
         key = out.path.split("/")[2].replace("%2F", "/") if voiding else headers[b"idempotency-key"].decode()
         self.calls.append(f"{'void' if voiding else 'charge'} {key}")
+        if self.began.is_set():
+            self.several.set()
         self.began.set()
         await self.open.wait()
         fault: Fault = self.script.pop(0) if self.script else "none"

@@ -1,7 +1,7 @@
 from tests.examples.loans.desk import DeskClient
 from tests.examples.loans.errors import BookAlreadyLent
 from tests.examples.loans.ids import BookId, LendingId
-from tests.examples.loans.models import Lending
+from tests.examples.loans.models import FORTNIGHT, Lending
 from tests.examples.loans.repository import Books, Lendings
 
 from portico.kit.auth.principal import UserId
@@ -51,6 +51,7 @@ async def mark_paid(state: LendingState, work: UnitOfWork) -> None:
 
 
 async def hand_over(state: LendingState, work: UnitOfWork) -> None:
+    (await Books(work).get(state.book_id, lock=True)).lent_until = work.now + FORTNIGHT
     (await Lendings(work).get(state.lending_id, lock=True)).moved("lent")
 
 

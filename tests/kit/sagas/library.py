@@ -91,8 +91,12 @@ class Library:
 
 @asynccontextmanager
 async def open_library(
-    databases: Databases, *, background: bool = False, variables: Mapping[str, str] | None = None
+    databases: Databases,
+    *,
+    background: bool = False,
+    variables: Mapping[str, str] | None = None,
+    desk: Desk | None = None,
 ) -> AsyncIterator[Library]:
-    desk = Desk()
+    desk = desk or Desk()
     async with running(service, databases, channel=desk, background=background, variables=variables) as loans:
         yield Library(loans, desk)

@@ -1,0 +1,235 @@
+import asyncio
+
+import pytest
+from sqlalchemy import delete
+from tests.examples.loans.ids import LendingId
+from tests.examples.loans.models import Book
+from tests.kit.sagas.library import LIBRARIAN, Library
+
+from portico.kit.sagas import Asked, PastNoReturn, SagaEnded, SagaId, SagaNotFound, StepUnderWay, retry_now, skip
+
+LIMIT = 20.0  # seconds
+
+
+class TestAskToUndo:
+    async def test_before_it_begins(self, library: Library) -> None:
+        lending = await library.asked()
+
+        asked = await library.cancelled(lending)
+        await library.runner.run_due()
+
+        assert asked == Asked.NOW
+        assert await library.story(lending) == "asked given_up"
+        assert (await library.lending(lending)).reason == "The reader thought better of it"
+        assert library.desk.calls == []
+        assert await library.told(lending) == ["start done", "cancel reserve_copy asked", "end undone"]
+
+    async def test_while_a_remote_step_is_under_way_waits_for_its_outcome(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.open.clear()
+        running = asyncio.create_task(library.runner.run_due())
+        await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+
+        asked = await library.cancelled(lending)
+        library.desk.open.set()
+        await running
+
+        assert asked == Asked.AFTER_STEP
+        assert await library.story(lending) == "asked reserved paid released given_up"
+        assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
+        assert library.desk.money == 0
+
+    async def test_while_a_local_step_is_under_way_leaves_nothing_of_it(self, library: Library) -> None:
+        lending = await library.asked()
+        rows = await library.runner._leases.claim(1)
+
+        asked = await library.cancelled(lending)
+        await library.runner._advance(rows[0])
+
+        assert asked == Asked.AFTER_STEP
+        assert await library.story(lending) == "asked given_up"
+
+    async def test_while_an_outcome_is_open_waits_for_it(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("processing", "processing")
+        await library.runner.run_due()
+
+        asked = await library.cancelled(lending)
+        await library.runner.run_due()
+        meanwhile = list(library.desk.calls)
+        await library.after(2)
+
+        assert asked == Asked.AFTER_STEP
+        assert meanwhile == [f"charge {lending}/deposit"] * 2
+        assert await library.story(lending) == "asked reserved paid released given_up"
+        assert library.desk.money == 0
+
+    async def test_after_a_failure_undoes_at_once(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("lost")
+        await library.runner.run_due()
+
+        asked = await library.cancelled(lending)
+        await library.runner.run_due()
+
+        assert asked == Asked.NOW
+        assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
+        assert await library.story(lending) == "asked reserved released given_up"
+
+    async def test_a_failure_that_comes_after_it_is_not_retried(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.open.clear()
+        library.desk.will("lost")
+        running = asyncio.create_task(library.runner.run_due())
+        await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+
+        await library.cancelled(lending)
+        library.desk.open.set()
+        await running
+
+        assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
+        assert await library.story(lending) == "asked reserved released given_up"
+
+    async def test_twice_is_once(self, library: Library) -> None:
+        lending = await library.asked()
+        await library.cancelled(lending)
+
+        assert await library.cancelled(lending) == Asked.ALREADY
+        await library.runner.run_due()
+        assert await library.story(lending) == "asked given_up"
+
+    async def test_is_refused_past_the_point_of_no_return(self, library: Library) -> None:
+        lending = await _stuck_past_no_return(library)
+
+        with pytest.raises(PastNoReturn, match="hand_over"):
+            await library.cancelled(lending)
+
+    async def test_is_refused_once_it_ended(self, library: Library) -> None:
+        lending = await library.asked()
+        await library.runner.run_due()
+
+        with pytest.raises(SagaEnded, match="done"):
+            await library.cancelled(lending)
+
+    async def test_what_was_never_started_is_not_found(self, embedded_library: Library) -> None:
+        with pytest.raises(SagaNotFound):
+            await embedded_library.cancelled(LendingId.new())
+
+
+class TestPastNoReturn:
+    async def test_it_is_tried_until_it_succeeds(self, library: Library) -> None:
+        lending = await _stuck_past_no_return(library)
+        await library.after(60, times=30)
+
+        standing = await library.standing(lending)
+
+        assert (standing.status, standing.step, standing.failures) == ("running", "hand_over", 31)
+        assert library.desk.money == 500
+
+    async def test_no_deadline_ends_it(self, library: Library) -> None:
+        lending = await _stuck_past_no_return(library)
+
+        await library.after(3600)
+
+        assert (await library.standing(lending)).status == "running"
+
+
+class TestRetryNow:
+    async def test_does_not_wait_and_is_written_down(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("lost")
+        await library.runner.run_due()
+        saga_id = (await library.standing(lending)).saga_id
+
+        async with library.loans.running.transaction() as work:
+            await retry_now(work, saga_id, by=LIBRARIAN, reason="The desk is back")
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        entry = next(each for each in await library.timeline(lending) if each.action == "retry")
+        assert (entry.step, entry.actor, entry.error) == ("take_deposit", "user_librarian", "The desk is back")
+
+    async def test_is_refused_while_the_step_is_under_way(self, library: Library) -> None:
+        lending = await library.asked()
+        await library.runner._leases.claim(1)
+
+        with pytest.raises(StepUnderWay, match="reserve_copy"):
+            await _skip(library, lending)
+
+    async def test_is_refused_once_it_ended(self, library: Library) -> None:
+        lending = await library.asked()
+        await library.runner.run_due()
+
+        with pytest.raises(SagaEnded):
+            await _skip(library, lending)
+
+    async def test_what_there_is_not_is_not_found(self, embedded_library: Library) -> None:
+        async with embedded_library.loans.running.unit_of_work() as work:
+            with pytest.raises(SagaNotFound):
+                await retry_now(work, SagaId.new(), by=LIBRARIAN)
+
+
+class TestSkip:
+    async def test_passes_over_a_step_forward_and_is_written_down(self, library: Library) -> None:
+        lending = await _stuck_past_no_return(library)
+
+        await _skip(library, lending)
+        await library.runner.run_due()
+
+        assert (await library.standing(lending)).status == "done"
+        entry = next(each for each in await library.timeline(lending) if each.action == "skip")
+        assert (entry.step, entry.actor, entry.error) == ("hand_over", "user_librarian", "Done by hand")
+
+    async def test_what_was_passed_over_is_undone_with_the_others_where_it_may_have_happened(
+        self, library: Library
+    ) -> None:
+        lending = await library.asked()
+        library.desk.will("lost")
+        await library.runner.run_due()
+        await _skip(library, lending)
+        await library.cancelled(lending)
+
+        await library.runner.run_due()
+
+        assert library.desk.calls[-1] == f"void {lending}/deposit"
+        assert library.desk.money == 0
+        assert await library.story(lending) == "asked reserved released given_up"
+
+    async def test_passes_over_an_undoing_that_does_not_succeed(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["lost"] * 3, *["broken"] * 10)
+        await library.runner.run_due()
+        await library.after(60, times=3)
+
+        await _skip(library, lending)
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.money == 500  # somebody saw to it
+
+    async def test_is_for_one_step_only(self, library: Library) -> None:
+        lending = await library.asked()
+        await _skip(library, lending)
+
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked paid lent"
+
+
+async def _stuck_past_no_return(library: Library) -> LendingId:
+    """The deposit is paid, and the book can't be handed over: it has vanished meanwhile."""
+    lending = await library.asked()
+    library.desk.open.clear()
+    running = asyncio.create_task(library.runner.run_due())
+    await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+    async with library.loans.running.transaction() as work:
+        await work.execute(delete(Book))
+    library.desk.open.set()
+    await running
+    return lending
+
+
+async def _skip(library: Library, lending: LendingId) -> None:
+    saga_id = (await library.standing(lending)).saga_id
+    async with library.loans.running.transaction() as work:
+        await skip(work, saga_id, by=LIBRARIAN, reason="Done by hand")

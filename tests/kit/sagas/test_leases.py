@@ -1,0 +1,212 @@
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from sqlalchemy import update
+from tests.examples.loans.desk import Desk
+from tests.examples.loans.ids import LendingId
+from tests.kit.sagas.library import Library, open_library
+
+from portico.kit.data.kit_tables import sagas
+from portico.kit.testing.databases import Databases
+
+ROOT = Path(__file__).parents[3]
+LIMIT = 20.0  # seconds
+
+
+class TestTwoRunners:
+    async def test_take_each_saga_once_between_them(self, library: Library) -> None:
+        lendings = [await library.asked(f"Volume {number}") for number in range(12)]
+
+        await asyncio.gather(library.runner.run_due(), library.another_runner().run_due())
+
+        assert sorted(library.desk.charges) == sorted(f"{lending}/deposit" for lending in lendings)
+        assert {await library.story(lending) for lending in lendings} == {"asked reserved paid lent"}
+
+    async def test_leave_alone_what_the_other_holds(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.open.clear()
+        first = asyncio.create_task(library.runner.run_due())
+        await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+
+        library.loans.clock.advance(19)  # the step may take 10 s, and its lease is longer
+        await library.another_runner().run_due()
+        asked = list(library.desk.charges)
+        library.desk.open.set()
+        await first
+
+        assert asked == [f"{lending}/deposit"]
+        assert await library.story(lending) == "asked reserved paid lent"
+
+
+class TestALostLease:
+    async def test_is_another_ones_and_the_late_one_writes_nothing(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.open.clear()
+        late = asyncio.create_task(library.runner.run_due())
+        await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+        library.loans.clock.advance(21)
+        rows = await library.another_runner()._leases.claim(10)
+
+        library.desk.open.set()
+        await late
+        after_the_late_one = await library.story(lending)
+        other = library.another_runner()
+        await other._advance(rows[0])
+
+        assert after_the_late_one == "asked reserved"
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert library.desk.charges == [f"{lending}/deposit"] * 2
+        assert library.desk.money == 500
+        assert "do take_deposit lost" in await library.told(lending)
+
+    async def test_leaves_nothing_of_a_local_step(self, library: Library) -> None:
+        lending = await library.asked()
+        rows = await library.runner._leases.claim(1)
+        library.loans.clock.advance(21)
+        await library.another_runner().run_due()
+
+        await library.runner._advance(rows[0])
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert len(library.desk.charges) == 1
+
+
+class TestKilled:
+    async def test_between_the_effect_and_the_progress_charges_once(self, databases: Databases, tmp_path: Path) -> None:
+        address, ledger = databases.per_service(), tmp_path / "ledger"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.kit.sagas.killed", address, str(ledger)),
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        said = [await asyncio.wait_for(child.stdout.readline(), LIMIT) for _ in range(2)]
+        child.kill()
+        await child.wait()
+        lending, charged = LendingId(said[0].decode().strip()), said[1]
+
+        desk = Desk()
+        async with open_library(databases, desk=desk) as library:
+            desk.kept = {line.split()[1]: 500 for line in ledger.read_text().splitlines()}
+            await library.runner.run_due()
+            before_the_lease_is_over = list(desk.calls)
+            await library.after(21)
+            story = await library.story(lending)
+
+        assert charged == b"charged\n"
+        assert before_the_lease_is_over == []
+        assert desk.kept == {f"{lending}/deposit": 500}
+        assert desk.calls == [f"charge {lending}/deposit"]
+        assert story == "asked reserved paid lent"
+
+
+class TestShuttingDown:
+    async def test_a_step_that_does_not_end_is_handed_back(self, databases: Databases) -> None:
+        async with open_library(databases, variables={"GRACE_PERIOD": "0"}) as library:
+            lending = await library.asked()
+            library.desk.open.clear()
+            running = asyncio.create_task(library.runner.run())
+            await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+
+            running.cancel()
+            await asyncio.wait({running}, timeout=LIMIT)
+            library.desk.open.set()
+            await library.another_runner().run_due()
+
+            assert await library.story(lending) == "asked reserved paid lent"
+            assert library.desk.charges == [f"{lending}/deposit"] * 2
+            assert library.desk.money == 500
+
+    async def test_a_step_under_way_ends_and_the_next_is_left_to_others(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.open.clear()
+        running = asyncio.create_task(library.runner.run())
+        await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+        another = await library.asked("Another")
+
+        library.loans.running.stop()
+        await asyncio.sleep(0)
+        library.desk.open.set()
+        running.cancel()
+        await asyncio.wait({running}, timeout=LIMIT)
+
+        assert await library.story(lending) == "asked reserved paid"
+        assert await library.story(another) == "asked"
+        await library.another_runner().run_due()
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert len(library.desk.charges) == 2
+
+
+class TestWaking:
+    async def test_a_commit_of_this_process_wakes_the_runner(self, databases: Databases) -> None:
+        async with open_library(databases, background=True, variables={"SAGA_POLL": "60"}) as library:
+            await library.loans.sagas_rest()
+
+            lending = await library.asked()
+            await library.loans.sagas_rest()
+
+            assert await library.story(lending) == "asked reserved paid lent"
+
+    async def test_what_another_process_left_is_found_by_a_look(self, sqlite_databases: Databases) -> None:
+        async with open_library(sqlite_databases, background=True, variables={"SAGA_POLL": "0.05"}) as library:
+            await library.loans.sagas_rest()
+            library.loans.running.database.bells.clear()
+
+            await library.asked()
+            await asyncio.wait_for(library.desk.began.wait(), LIMIT)
+            library.loans.running.database.bells["sagas"] = lambda: None
+
+            assert library.desk.charges
+
+    async def test_many_run_side_by_side_up_to_the_limit(self, sqlite_databases: Databases) -> None:
+        async with open_library(sqlite_databases, background=True, variables={"SAGA_CONCURRENCY": "2"}) as library:
+            library.desk.open.clear()
+            lendings = [await library.asked(f"Volume {number}") for number in range(5)]
+            async with asyncio.timeout(LIMIT):
+                await library.desk.several.wait()
+            begun = [(await library.standing(lending)).attempts for lending in lendings]
+            library.desk.open.set()
+            await library.loans.sagas_rest()
+
+            assert sum(begun) == 2
+            assert {await library.story(lending) for lending in lendings} == {"asked reserved paid lent"}
+
+
+class TestAnotherVersion:
+    async def test_a_step_it_does_not_have_is_left_to_the_one_that_has(self, library: Library) -> None:
+        lending = await library.asked()
+        await _have(library, step="step_of_the_next_version")
+
+        await library.runner.run_due()
+        standing = await library.standing(lending)
+        await _have(library, step="reserve_copy")
+        await library.after(60)
+
+        assert standing.error == "This version of the code can't read it: NoSuchStep"
+        assert await library.story(lending) == "asked reserved paid lent"
+
+    async def test_a_state_it_can_not_read_is_left_too(self, library: Library) -> None:
+        lending = await library.asked()
+        await _have(library, state='{"lending": 1}')
+
+        await library.runner.run_due()
+
+        assert (await library.standing(lending)).error == "This version of the code can't read it: ValidationError"
+        assert await library.story(lending) == "asked"
+
+    async def test_a_saga_it_does_not_know_is_not_touched(self, library: Library) -> None:
+        lending = await library.asked()
+        await _have(library, name="of-the-next-version")
+
+        await library.runner.run_due()
+
+        assert (await library.standing(lending)).attempts == 0
+
+
+async def _have(library: Library, **values: str) -> None:
+    async with library.loans.running.transaction() as work:
+        await work.execute(update(sagas).values(values))

@@ -1,0 +1,155 @@
+"""Every story that outcomes can tell, without a database: a world that does what it likes, and the moves of a saga."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.kit.calls.client import Calls
+from portico.kit.data import UnitOfWork
+from portico.kit.sagas import FOREVER, Saga, SagaState, Step, Undone
+from portico.kit.sagas.moves import Backoff, Position, moved, turned
+from portico.kit.sagas.outcomes import DONE, Outcome
+
+ASKED = Undone(True, "Somebody thought better of it", "cancelled")
+LONGEST_STORY = 400
+
+
+class Nothing(SagaState):
+    pass
+
+
+def named(name: str, *, remote: bool) -> Any:
+    """A function of a step, which is never called here."""
+    if remote:
+
+        async def act(state: Nothing, calls: Calls) -> None: ...
+
+    else:
+
+        async def act(state: Nothing, calls: UnitOfWork) -> None: ...  # type: ignore[misc]
+
+    act.__name__ = name
+    return act
+
+
+@st.composite
+def sagas(draw: st.DrawFn) -> Saga[Any]:
+    length = draw(st.integers(1, 5))
+    no_return = draw(st.sampled_from([length, length - 1, length // 2]))
+    steps = []
+    for place in range(length):
+        do = named(f"step{place}", remote=draw(st.sampled_from([True, True, False])))
+        if place >= no_return:
+            steps.append(Step(do, retries=FOREVER))
+            continue
+        undo = named(f"undo{place}", remote=draw(st.booleans())) if draw(st.sampled_from([True, True, False])) else None
+        steps.append(Step(do, undo=undo, retries=draw(st.integers(0, 1))))
+    return Saga("any", Nothing, *steps)
+
+
+@dataclass
+class World:
+    """What the steps did: it may do what it then says has failed, and do it late."""
+
+    saga: Saga[Any]
+    effects: list[str] = field(default_factory=list)
+    voided: set[str] = field(default_factory=set)
+    undone: list[str] = field(default_factory=list)
+    on_their_way: list[str] = field(default_factory=list)
+
+    def does(self, name: str) -> None:
+        if name not in self.effects and name not in self.voided:
+            self.effects.append(name)
+
+    def tries(self, at: Position, kind: str, *, secretly: bool) -> None:
+        """An attempt that ends so; one that is said to have failed may have happened, if it calls others."""
+        if at.status == "undoing":
+            if kind == "done":
+                self.undone.append(at.step)
+                self.voided.add(at.step)
+                self.effects = [each for each in self.effects if each != at.step]
+            return
+        if kind == "done":
+            self.does(at.step)
+        elif kind == "failed" and self.saga.is_remote(at.step):
+            (self.does if secretly else self.on_their_way.append)(at.step)
+
+    def all_arrives(self) -> None:
+        for name in self.on_their_way:
+            self.does(name)
+
+
+outcomes = st.tuples(st.sampled_from(["done", "done", "failed", "failed", "refused", "open"]), st.booleans())
+
+
+def sometimes(latest: int) -> st.SearchStrategy[int | None]:
+    return st.sampled_from([None, None, *range(latest)])
+
+
+class TestAnySequenceOfOutcomes:
+    @settings(max_examples=500, deadline=None)
+    @given(sagas(), st.lists(outcomes, max_size=20), sometimes(8), sometimes(15))
+    def test_ends_done_or_undone_in_reverse(
+        self, saga: Saga[Any], story: list[tuple[Any, bool]], asked_at: int | None, late_from: int | None
+    ) -> None:
+        world = World(saga)
+        at, asked = Position("running", saga.steps[0].name), False
+        for number in range(LONGEST_STORY):
+            kind, secretly = story[number] if number < len(story) else ("done", False)
+            at = replace(at, attempts=at.attempts + 1, wait=None)
+            world.tries(at, kind, secretly=secretly)
+            if number == asked_at and at.status == "running" and not saga.step(at.step).only_forward:
+                at, asked = replace(at, why=ASKED), True
+            late = "saga" if late_from is not None and number >= late_from else None
+            outcome = DONE if kind == "done" else Outcome(kind, "Because", "because")
+            at = moved(saga, at, outcome, Backoff(lambda: 0.5), late)
+            if at.has_ended:
+                break
+        world.all_arrives()
+
+        self._check(saga, world, at, asked=asked)
+
+    def _check(self, saga: Saga[Any], world: World, at: Position, *, asked: bool) -> None:
+        names = [step.name for step in saga.steps]
+        revocable = {step.name for step in saga.steps if step.undo is not None}
+        assert at.has_ended
+        assert world.undone == sorted(world.undone, reverse=True)
+        if at.status == "done":
+            assert not asked
+            assert world.effects == names
+            assert world.undone == []
+        else:
+            assert at.why is not None
+            assert not revocable & set(world.effects)
+            assert not any(saga.step(name).only_forward for name in world.effects)
+
+
+class TestTurned:
+    @given(sagas(), st.data())
+    def test_undoes_what_was_done_and_nothing_else(self, saga: Saga[Any], data: st.DataObject) -> None:
+        reached = data.draw(st.integers(0, len(saga.steps) - 1))
+        done = tuple(step.name for step in saga.steps[:reached] if step.undo is not None)
+        at = Position("running", saga.steps[reached].name, done)
+
+        to = turned(saga, at, ASKED, effect=False)
+
+        assert to.why == ASKED
+        assert (to.status, to.step) == (("undoing", done[-1]) if done else ("undone", ""))
+
+
+class TestBackoff:
+    @given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 1e6))
+    def test_stays_within_its_bounds(self, failures: int, chance: float, asked: float | None) -> None:
+        backoff = Backoff(lambda: chance, first=0.2, longest=60)
+
+        wait = backoff.wait(failures, asked)
+
+        assert 0.1 <= wait <= 60
+        assert wait >= min(asked or 0, 60)
+
+    def test_doubles_up_to_the_longest(self) -> None:
+        backoff = Backoff(lambda: 1.0, first=0.2, longest=3)
+
+        assert [backoff.wait(failures, None) for failures in range(1, 7)] == [0.2, 0.4, 0.8, 1.6, 3, 3]

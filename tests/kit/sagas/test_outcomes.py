@@ -1,0 +1,72 @@
+from typing import Any
+
+import pytest
+from tests.examples.loans.errors import BookNotFound, TooManyLoans
+from tests.examples.loans.ids import BookId
+
+from portico.kit.calls.errors import BreakerOpen, CallTimedOut, ConnectionLost, Refused
+from portico.kit.problems import TooManyRequests, Unavailable
+from portico.kit.sagas import GiveUp, NotYet, Undone
+from portico.kit.sagas.outcomes import outcome_of
+
+
+def refused(status: int, *, retry_after: float | None = None, **problem: Any) -> Refused:
+    return Refused("desk", status, problem, retry_after=retry_after)
+
+
+class TestOutcomeOf:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            GiveUp("No"),
+            BookNotFound(book_id=BookId.new()),
+            TooManyLoans(allowed=3),
+            *(refused(status) for status in (400, 401, 402, 403, 404, 409, 412, 422)),
+        ],
+    )
+    def test_a_definite_refusal_had_no_effect(self, error: Exception) -> None:
+        assert outcome_of(error).kind == "refused"
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            *(refused(status) for status in (408, 425, 429, 500, 502, 503, 504)),
+            refused(409, retry_after=1),
+            TooManyRequests(),
+            Unavailable(),
+            CallTimedOut("desk", "late"),
+            ConnectionLost("desk", "gone"),
+            TimeoutError(),
+            KeyError("x"),
+        ],
+    )
+    def test_of_anything_else_nobody_knows(self, error: Exception) -> None:
+        assert outcome_of(error).kind == "failed"
+
+    def test_an_outcome_may_be_open(self) -> None:
+        assert (outcome_of(NotYet(3)).kind, outcome_of(NotYet(3)).retry_after) == ("open", 3)
+        assert outcome_of(NotYet(0)).retry_after > 0
+
+    def test_says_when_to_come_again(self) -> None:
+        assert outcome_of(refused(503, retry_after=7)).retry_after == 7
+        assert outcome_of(BreakerOpen("desk", retry_after=5)).retry_after == 5
+
+    def test_keeps_what_the_other_said(self) -> None:
+        outcome = outcome_of(refused(402, code="card_declined", detail="The card was declined"))
+
+        assert (outcome.code, outcome.reason) == ("card_declined", "The card was declined")
+        assert outcome_of(refused(418)).code == "answered_418"
+
+    def test_tells_nothing_of_what_nobody_foresaw(self) -> None:
+        assert "secret" not in outcome_of(RuntimeError("secret")).reason
+
+    def test_is_cut_to_what_fits(self) -> None:
+        assert len(outcome_of(GiveUp("x" * 10_000)).reason) == 500
+
+
+class TestUndone:
+    def test_comes_back_as_it_was_written(self) -> None:
+        why = Undone(False, "Größer als gedacht", "too_large", "measure")
+
+        assert Undone.loaded(why.dumped()) == why
+        assert Undone.loaded(None) is None
