@@ -3,9 +3,9 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
-from typing import Self
+from typing import Any, Self
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message
 from portico.kit.telemetry.logs import get_logger
@@ -103,3 +103,16 @@ async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> Non
                 logger.warning("broker_unavailable", group=group, error=str(error))
         pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+
+
+async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
+    """Run all until the first ends, however it does, and cancel the others. Raises what the first raised."""
+    tasks = {asyncio.create_task(work) for work in works}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Self
@@ -21,6 +21,7 @@ from portico.kit.messaging.brokers.base import (
     Deliver,
     Message,
 )
+from portico.kit.messaging.brokers.batches import in_batches
 from portico.kit.messaging.brokers.lines import Lines, keep_consuming
 from portico.kit.messaging.brokers.rabbitmq_connection import PATIENCE, RabbitMQConnection, understood
 from portico.kit.messaging.brokers.rabbitmq_sending import send
@@ -90,7 +91,8 @@ class RabbitMQBroker:
         refused = {
             each.id: f"larger than {self._size_limit} bytes" for each in messages if len(each.body) > self._size_limit
         }
-        for some in _sent_together(each for each in messages if each.id not in refused):
+        accepted = (each for each in messages if each.id not in refused)
+        for some in in_batches(accepted, most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 
@@ -225,16 +227,3 @@ async def _take(channel: Channel, lines: Lines, held: _Held, delivered: Delivere
         held.change(-1)
 
     lines.add(message, taken)
-
-
-def _sent_together(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    some: list[Message] = []
-    size = 0
-    for message in messages:
-        if some and (len(some) == _IN_FLIGHT or size + len(message.body) > _BYTES_IN_FLIGHT):
-            yield some
-            some, size = [], 0
-        some.append(message)
-        size += len(message.body)
-    if some:
-        yield some
