@@ -169,8 +169,18 @@ class TestRefusals:
 
         assert len(refused.value.sentences) == 3
 
-    def test_an_address_that_may_hold_a_password_is_not_repeated(self) -> None:
-        assert "hunter2" not in refusal(REDIS_URL="redis//:hunter2@cache")
+    @pytest.mark.parametrize("variable", ["REDIS_URL", "RABBITMQ_URL", "NATS_URL"])
+    def test_an_address_that_may_hold_a_password_is_not_repeated(self, variable: str) -> None:
+        sentence = refusal(**{variable: "redis//:hunter2@cache"})
+
+        assert sentence.startswith(f"{variable} (environment) can't be used: write an address such as ")
+        assert "hunter2" not in sentence
+
+    def test_two_brokers_are_refused(self) -> None:
+        sentence = refusal(RABBITMQ_URL="amqp://me:hunter2@one/", NATS_URL="nats://me:hunter2@two")
+
+        assert sentence.startswith("RABBITMQ_URL and NATS_URL are both set")
+        assert "hunter2" not in sentence
 
 
 class LoansSettings(ServiceSettings):

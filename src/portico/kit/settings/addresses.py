@@ -12,6 +12,7 @@ from portico.kit.settings.model import Settings
 from portico.kit.settings.reading import SettingsError
 
 PLACEHOLDER = "{service}"
+_GUEST = "guest"
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
@@ -184,6 +185,15 @@ def servers_in(settings: Settings) -> list[ServerAddress]:
     if settings.redis_url is not None:
         parts = urlsplit(settings.redis_url)
         servers.append(ServerAddress("REDIS_URL", (parts.hostname or "",), parts.username, parts.password))
+    if settings.rabbitmq_url is not None:
+        parts = urlsplit(settings.rabbitmq_url)
+        # Where none is given, RabbitMQ's own account is meant, whose password everybody knows.
+        username, password = parts.username or _GUEST, parts.password or _GUEST
+        servers.append(ServerAddress("RABBITMQ_URL", (parts.hostname or "",), username, password))
+    for text in (settings.nats_url or "").split(","):
+        if text.strip():
+            parts = urlsplit(text.strip())
+            servers.append(ServerAddress("NATS_URL", (parts.hostname or "",), parts.username, parts.password))
     if settings.smtp_url is not None:
         parts = urlsplit(settings.smtp_url)
         servers.append(ServerAddress("SMTP_URL", (parts.hostname or "",), parts.username, parts.password))

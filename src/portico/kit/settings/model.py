@@ -1,9 +1,9 @@
 """What the environment may say to a system: each setting with its default and its meaning."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from portico.kit.settings.reading import AlsoSpelled, Gathered
 from portico.kit.settings.values import (
@@ -12,8 +12,10 @@ from portico.kit.settings.values import (
     JwtAlgorithm,
     LogLevel,
     LowerCase,
+    NatsUrl,
     Networks,
     Origins,
+    RabbitMQUrl,
     Rate,
     RedisUrl,
     Requests,
@@ -71,6 +73,14 @@ class Settings(ServiceSettings):
         False,
         description="The servers named are this system's own, as `portico up --servers` starts them: its secrets are made "
         "and kept as in the embedded default",
+    )
+    rabbitmq_url: RabbitMQUrl | None = Field(
+        None,
+        repr=False,
+        description="RabbitMQ for events (amqp://, needs portico[rabbitmq]); one file on this machine otherwise",
+    )
+    nats_url: NatsUrl | None = Field(
+        None, repr=False, description="NATS JetStream for events in its place (nats://, needs portico[nats])"
     )
     data_dir: Path = Field(
         Path(".portico"), description="The folder of the embedded databases, private servers and generated secrets"
@@ -204,3 +214,11 @@ class Settings(ServiceSettings):
     otel_traces_sampler_arg: float = Field(
         1.0, ge=0, le=1, description="The share of new traces that are recorded; a caller's own decision is followed"
     )
+
+    @model_validator(mode="after")
+    def _one_broker(self) -> Self:
+        if self.rabbitmq_url is not None and self.nats_url is not None:
+            raise ValueError(
+                "RABBITMQ_URL and NATS_URL are both set, and a system has one broker: keep one and remove the other"
+            )
+        return self

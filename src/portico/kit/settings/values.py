@@ -149,6 +149,21 @@ def _smtp_url(text: Any) -> Any:
     return text
 
 
+def _rabbitmq_url(text: Any) -> Any:
+    if urlsplit(str(text)).scheme not in {"amqp", "amqps"} or not urlsplit(str(text)).hostname:
+        raise ValueError("write an address such as amqp://user:password@localhost:5672/ (amqps:// for TLS)")
+    return text
+
+
+def _nats_url(text: Any) -> Any:
+    for each in str(text).split(","):
+        if urlsplit(each.strip()).scheme not in {"nats", "tls"} or not urlsplit(each.strip()).hostname:
+            raise ValueError(
+                "write an address such as nats://user:password@localhost:4222 (tls:// for TLS), commas between several"
+            )
+    return text
+
+
 def _lower(text: Any) -> Any:
     return text.strip().lower() if isinstance(text, str) else text
 
@@ -173,6 +188,8 @@ Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 """IP networks; a single address is a network of one."""
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
+RabbitMQUrl = Annotated[str, BeforeValidator(_rabbitmq_url)]
+NatsUrl = Annotated[str, BeforeValidator(_nats_url)]
 SmtpUrl = Annotated[str, BeforeValidator(_smtp_url)]
 ServiceAddresses = Annotated[tuple[str, ...], BeforeValidator(_service_addresses)]
 """Where a service's instances are: `http://`, `https://`, `dns://host:port` or `srv://name`."""

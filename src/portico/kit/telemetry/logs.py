@@ -22,6 +22,8 @@ _LONGEST_PATH = 500  # characters
 # These tell at INFO what nobody asked for; the engine tells each statement with its parameters, so it never may.
 _TALKATIVE = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
 _TELLTALE = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core")
+# These tell each try to reach a server that is away; the brokers tell it once, in a line of their own.
+_INSISTENT = ("aiormq", "nats")
 
 
 class Logs:
@@ -124,6 +126,8 @@ def _route_standard_logging(logs: Logs) -> None:
         logger.setLevel(max(logs.level, logging.INFO if logs.level <= logging.DEBUG else logging.WARNING))
     for name in _TELLTALE:
         logging.getLogger(name).setLevel(max(logs.level, logging.WARNING))
+    for name in _INSISTENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     access = logging.getLogger("uvicorn.access")  # the frame's own request line says more
     access.handlers.clear()
     access.propagate = False

@@ -3,27 +3,25 @@
 import asyncio
 import secrets
 import sqlite3
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message
 from portico.kit.messaging.brokers.embedded_file import BrokerFile, Numbered
-from portico.kit.telemetry.logs import get_logger
+from portico.kit.messaging.brokers.lines import Lines
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-logger = get_logger(__name__)
-
 _POLL = 0.1  # seconds between two looks at whether another process has written
 _LEASE = 5.0  # seconds that a group stays with a consumer that was killed
 _PREFETCH = 256  # messages in memory that are not acknowledged
-_PAUSES = (0.05, 0.2, 1.0, 5.0)  # seconds until a message that was not taken comes again
+_PREFETCH_BYTES = 8 << 20  # and of their bodies; the last one may go beyond it
 
 
 class EmbeddedBroker:
@@ -67,12 +65,19 @@ class EmbeddedBroker:
             while True:
                 with suppress(BrokerUnavailable):
                     if await self.run(BrokerFile.lead, group, owner, _LEASE):
-                        await _Consuming(self, group, owner, deliver, concurrency, woken).run()
+                        await self._lead(_Consuming(self, group, owner, woken), Lines(group, deliver, concurrency))
                 await asyncio.sleep(_LEASE / 5)  # somebody else consumes, or the file can't be written now
         finally:
             self._woken[group].discard(woken)
             with suppress(BrokerUnavailable):
                 await asyncio.shield(self.run(BrokerFile.hand_back, group, owner))
+
+    async def _lead(self, consuming: "_Consuming", lines: Lines) -> None:
+        try:
+            async with lines:
+                await consuming.run(lines)
+        finally:
+            await asyncio.shield(consuming.acknowledge())
 
     async def check(self) -> None:
         await self.run(BrokerFile.version)
@@ -121,40 +126,29 @@ class EmbeddedBroker:
 class _Consuming:
     """One group's messages on their way to `deliver`, while this process holds the group's lease."""
 
-    def __init__(
-        self,
-        broker: EmbeddedBroker,
-        group: str,
-        owner: str,
-        deliver: Deliver,
-        concurrency: int,
-        woken: asyncio.Event,
-    ) -> None:
+    def __init__(self, broker: EmbeddedBroker, group: str, owner: str, woken: asyncio.Event) -> None:
         self._broker = broker
         self._group = group
         self._owner = owner
-        self._deliver = deliver
         self._woken = woken
-        self._room = asyncio.Semaphore(concurrency)
-        self._lines: dict[str, deque[Numbered]] = {}
         self._unacknowledged = 0
+        self._bytes = 0
         self._handled: list[int] = []
         self._after = 0
         self._leading_until = monotonic() + _LEASE
 
-    async def run(self) -> None:
+    async def run(self, lines: Lines) -> None:
         """Deliver until cancelled, or until the lease is lost."""
-        async with _cancelled_at_end() as group:
-            while await self._leads():
-                self._woken.clear()
-                await self._acknowledge()
-                fetched = await self._fetch()
-                for numbered in fetched:
-                    self._line_up(numbered, group)
-                if not fetched and not self._handled:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_LEASE / 5):
-                            await self._woken.wait()
+        while await self._leads():
+            self._woken.clear()
+            await self.acknowledge()
+            fetched = await self._fetch()
+            for number, message in fetched:
+                lines.add(message, partial(self._taken, number, len(message.body)))
+            if not fetched and not self._handled:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LEASE / 5):
+                        await self._woken.wait()
 
     async def _leads(self) -> bool:
         now = monotonic()
@@ -164,63 +158,23 @@ class _Consuming:
         return await self._broker.run(BrokerFile.lead, self._group, self._owner, _LEASE)
 
     async def _fetch(self) -> list[Numbered]:
-        limit = _PREFETCH - self._unacknowledged
-        if limit <= 0:
+        room, room_for_bytes = _PREFETCH - self._unacknowledged, _PREFETCH_BYTES - self._bytes
+        if room <= 0 or room_for_bytes <= 0:
             return []
-        found = await self._broker.run(BrokerFile.after, self._group, self._after, limit)
+        found = await self._broker.run(BrokerFile.after, self._group, self._after, room, room_for_bytes)
         if found:
             self._after = found[-1][0]
             self._unacknowledged += len(found)
+            self._bytes += sum(len(message.body) for _, message in found)
         return found
 
-    def _line_up(self, numbered: Numbered, group: set[asyncio.Task[None]]) -> None:
-        """Behind what is under way about the same key, else at once."""
-        key = numbered[1].key
-        line = self._lines.get(key)
-        if line is not None:
-            line.append(numbered)
-            return
-        self._lines[key] = deque([numbered])
-        task = asyncio.create_task(self._serve(key))
-        group.add(task)
-        task.add_done_callback(group.discard)
+    async def _taken(self, number: int, size: int) -> None:
+        self._unacknowledged -= 1
+        self._bytes -= size
+        self._handled.append(number)
+        self._woken.set()
 
-    async def _serve(self, key: str) -> None:
-        line = self._lines[key]
-        while line:
-            number, message = line[0]
-            async with self._room:
-                await self._until_taken(message)
-            line.popleft()
-            self._unacknowledged -= 1
-            self._handled.append(number)
-            self._woken.set()
-        del self._lines[key]
-
-    async def _until_taken(self, message: Message) -> None:
-        attempt = 0
-        while True:
-            try:
-                return await self._deliver(message)
-            except Exception:
-                logger.exception("message_not_taken", group=self._group, message_id=message.id)
-            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
-            attempt += 1
-
-    async def _acknowledge(self) -> None:
+    async def acknowledge(self) -> None:
         if self._handled:
             handled, self._handled = self._handled, []
             await self._broker.run(BrokerFile.remove, handled)
-
-
-@asynccontextmanager
-async def _cancelled_at_end() -> AsyncIterator[set[asyncio.Task[None]]]:
-    """Tasks that end with the block, however it does."""
-    tasks: set[asyncio.Task[None]] = set()
-    try:
-        yield tasks
-    finally:
-        for task in list(tasks):
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)

@@ -57,13 +57,23 @@ class BrokerFile:
                 [(each.id, each.type, each.key, each.body, each.type) for each in messages],
             )
 
-    def after(self, group: str, number: int, limit: int) -> list[Numbered]:
-        """The group's messages with higher numbers, in order: numbers go up in the order of commits, as one writes at a time."""
+    def after(self, group: str, number: int, limit: int, limit_bytes: int) -> list[Numbered]:
+        """The group's messages with higher numbers, in order: numbers go up in the order of commits, as one writes at a time.
+
+        At most `limit`, and no more once their bodies have come to `limit_bytes`.
+        """
         rows = self._connection.execute(
             "SELECT number, id, type, key, body FROM messages WHERE consumers = ? AND number > ? ORDER BY number LIMIT ?",
             (group, number, limit),
         )
-        return [(row[0], Message(*row[1:])) for row in rows]
+        found: list[Numbered] = []
+        for row in rows:
+            found.append((row[0], Message(*row[1:])))
+            limit_bytes -= len(row[4])
+            if limit_bytes <= 0:
+                break
+        rows.close()
+        return found
 
     def remove(self, numbers: Iterable[int]) -> None:
         with self._connection:
