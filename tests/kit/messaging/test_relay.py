@@ -123,7 +123,7 @@ class TestLease:
         first, second = Relay(loans.running, broker), Relay(loans.running, broker)
         await first.drain()
         await told(loans)
-        loans.clock.advance(11)
+        loans.clock.advance(6)
 
         assert await second.drain() == 1
         assert await first.drain() == 0

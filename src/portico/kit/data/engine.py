@@ -127,6 +127,9 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
         cursor.close()
 
     def start(connection: Connection) -> None:
+        driver: Any = connection.connection.driver_connection
+        if driver.in_transaction:
+            connection.exec_driver_sql("ROLLBACK")  # a COMMIT that failed (disk full) leaves its transaction open
         if begin:
             connection.exec_driver_sql(begin)
 

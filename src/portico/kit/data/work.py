@@ -322,6 +322,8 @@ async def _to_its_end(commit: Coroutine[Any, Any, None]) -> None:
         while not task.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: whoever is cancelled has no use for it, and the loop must not complain
         raise
 
 

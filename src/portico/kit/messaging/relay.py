@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _LEASE = "relay"
-_LEASE_TIME = timedelta(seconds=10)
 _BATCH = 1000  # events
 _POLL = 0.5  # seconds between two looks at what another process may have left
 _LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
@@ -49,6 +48,7 @@ class Relay:
         self._running = running
         self._broker = broker
         self._owner = secrets.token_hex(8)
+        self._lease = timedelta(seconds=running.settings.relay_lease)
         self._until: datetime | None = None
         self._held: dict[str, datetime] = {}
         self.published = 0
@@ -144,12 +144,12 @@ class Relay:
     async def _lead(self) -> bool:
         """Whether this process relays: hold the lease, or take it where its holder is gone."""
         now = self._running.clock.now()
-        if self._until is not None and now < self._until - _LEASE_TIME / 2:
+        if self._until is not None and now < self._until - self._lease / 2:
             return True
         async with self._running.transaction() as work:
             await insert_unless_known(work, leases, {"name": _LEASE, "owner": self._owner, "until": now})
         async with self._running.transaction() as work:
-            until = now + _LEASE_TIME
+            until = now + self._lease
             free = or_(leases.c.owner == self._owner, leases.c.until <= now)
             taken = await work.execute(
                 update(leases).where(leases.c.name == _LEASE, free).values(owner=self._owner, until=until)

@@ -174,6 +174,9 @@ class Settings(ServiceSettings):
         le=31_536_000,
         description="Seconds that published events are kept, so that they can be replayed",
     )
+    relay_lease: Seconds = Field(
+        5.0, ge=0.1, le=300, description="Seconds until another process publishes in place of one that was killed"
+    )
     event_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="Seconds until the handling of an event is given up and tried again"
     )
