@@ -13,8 +13,10 @@ from portico.contracts.catalog import ProductId
 from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
 from portico.contracts.orders import OrderCancelled, OrderedItem, OrderId, OrderUpdated
 from portico.kit.auth.principal import UserId
+from portico.kit.data import Window
 from portico.kit.mail import Mail, Mailer, MailFailed
 from portico.kit.mail.mailbox import Mailbox, StoredMail
+from portico.kit.testing.clock import HeldClock
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import Caller, RunningService, running
 from portico.services.notifications import service
@@ -33,6 +35,7 @@ class Faults:
         self.tried: list[Mail] = []
         self.held: asyncio.Event | None = None
         self.holding = asyncio.Event()
+        self._arrived = asyncio.Condition()
 
     async def send(self, mail: Mail) -> str:
         self.tried.append(mail)
@@ -41,7 +44,17 @@ class Faults:
             await self.held.wait()
         if self.ahead:
             raise self.ahead.pop(0)
-        return await self.mailbox.send(mail)
+        answer = await self.mailbox.send(mail)
+        async with self._arrived:
+            self._arrived.notify_all()
+        return answer
+
+    async def arrived(self, count: int) -> list[StoredMail]:
+        """The mails, oldest first, once there are `count` of them."""
+        async with self._arrived:
+            while len(found := (await self.mailbox.page(Window(limit=1000))).rows) < count:
+                await self._arrived.wait()
+        return list(reversed(found))
 
 
 @dataclass(frozen=True)
@@ -58,10 +71,6 @@ class Letters:
     @property
     def sender(self) -> Sender:
         return self.run.running.provides(Sender)
-
-    @property
-    def mailbox(self) -> Mailbox:
-        return self.faults.mailbox
 
     def fail_with(self, *failures: MailFailed | Exception) -> None:
         """Have the next mails fail so."""
@@ -95,7 +104,7 @@ class Letters:
 
     async def mails(self) -> list[StoredMail]:
         """The mails that arrived, oldest first."""
-        return await self.mailbox.holding(0)
+        return await self.faults.arrived(0)
 
     async def listed(self, **filters: Any) -> list[dict[str, Any]]:
         """The notifications as staff sees them, newest first."""
@@ -144,10 +153,12 @@ def order(user_id: UserId, **members: Any) -> Any:
 
 
 @asynccontextmanager
-async def opened(databases: Databases, folder: Path, **variables: str) -> AsyncIterator[Letters]:
+async def opened(
+    databases: Databases, folder: Path, *, clock: HeldClock | None = None, **variables: str
+) -> AsyncIterator[Letters]:
     """Notifications on a database and a mailbox of its own; it sends when the test says so."""
     settings = {"DATA_DIR": str(folder), "MAIL_FROM": "Shop <shop@shop.example>", **variables}
-    async with running(service, databases, variables=settings, background=False) as run:
+    async with running(service, databases, variables=settings, clock=clock, background=False) as run:
         mailbox = run.running.provides(Mailer)  # type: ignore[type-abstract]
         assert isinstance(mailbox, Mailbox)
         faults = Faults(mailbox)

@@ -245,11 +245,11 @@ class TestRunning:
             for _ in range(8):
                 await letters.confirmed(ada)
 
-            found = await asyncio.wait_for(letters.mailbox.holding(8), 20)
+            found = await asyncio.wait_for(letters.faults.arrived(8), 20)
             assert not any(slow in mail.subject for mail in found)
 
             held.set()
-            await asyncio.wait_for(letters.mailbox.holding(9), 20)
+            await asyncio.wait_for(letters.faults.arrived(9), 20)
             letters.run.running.stop()
             await asyncio.wait_for(going, 20)
 
@@ -285,7 +285,7 @@ class TestRunning:
             going = asyncio.create_task(letters.sender.run())
             await letters.confirmed(await letters.known_user())
 
-            found = await asyncio.wait_for(letters.mailbox.holding(1), 20)
+            found = await asyncio.wait_for(letters.faults.arrived(1), 20)
 
             letters.run.running.stop()
             await asyncio.wait_for(going, 20)

@@ -53,23 +53,13 @@ class Mailbox(Mailer):
         self.sender = sender
         self._keep = keep
         self._clock = clock or Clock()
-        self._arrivals = asyncio.Condition()
 
     async def send(self, mail: Mail) -> str:
         try:
             await asyncio.to_thread(self._store, mail)
         except OSError as error:
             raise MailDeferred(f"the mailbox can't be written: {error.strerror or error}") from error
-        async with self._arrivals:
-            self._arrivals.notify_all()
         return f"kept as {mail.mail_id}{_ENDING}"
-
-    async def holding(self, count: int) -> list[StoredMail]:
-        """The mails, oldest first, once there are `count` of them that were sent in this process."""
-        async with self._arrivals:
-            while len(names := await asyncio.to_thread(self._names)) < count:
-                await self._arrivals.wait()
-        return await asyncio.to_thread(lambda: list(self._read_all(names)))
 
     async def find(self, mail_id: MailId) -> StoredMail | None:
         """The mail, None where there is none."""
