@@ -6,7 +6,7 @@ class TestCommerce:
         ports = {each.name: each.port for each in commerce.placements}
 
         assert commerce.gateway == 8080
-        assert ports == {"identity": 8001, "catalog": 8002}
+        assert ports == {"identity": 8001, "catalog": 8002, "orders": 8003, "payments": 8004, "notifications": 8005}
 
     def test_only_staff_write_products(self) -> None:
         assert commerce.default_role == "customer"

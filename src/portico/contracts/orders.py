@@ -39,7 +39,7 @@ class OrderedItem(BaseModel):
     subtotal: Amount
 
 
-class _AboutOrder(Event):
+class OrderEvent(Event):
     """What every event about an order says: how it stands from now on."""
 
     order_id: OrderId
@@ -50,19 +50,19 @@ class _AboutOrder(Event):
     items: tuple[OrderedItem, ...]
 
 
-class OrderCreated(_AboutOrder, type="order.created", version=1, aggregate="order_id"):
+class OrderCreated(OrderEvent, type="order.created", version=1, aggregate="order_id"):
     """An order was placed: its stock and its money are asked for next."""
 
 
-class OrderUpdated(_AboutOrder, type="order.updated", version=1, aggregate="order_id"):
+class OrderUpdated(OrderEvent, type="order.updated", version=1, aggregate="order_id"):
     """An order is confirmed, shipped, delivered or returned; `status` says which."""
 
 
-class OrderCancelled(_AboutOrder, type="order.cancelled", version=1, aggregate="order_id"):
+class OrderCancelled(OrderEvent, type="order.cancelled", version=1, aggregate="order_id"):
     """An order was called off before it was shipped."""
 
 
-class OrderFailed(_AboutOrder, type="order.failed", version=1, aggregate="order_id"):
+class OrderFailed(OrderEvent, type="order.failed", version=1, aggregate="order_id"):
     """An order could not be had. `failure_reason` is a word such as `payment_declined` or `insufficient_stock`."""
 
     failure_reason: str

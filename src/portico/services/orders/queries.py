@@ -1,0 +1,89 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import select
+
+from portico.contracts.orders import OrderId
+from portico.kit.data import Reader
+from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.sagas import TimelineEntry, timeline
+from portico.services.orders.models import Order
+
+_MOST_EVENTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened to an order: an attempt of a step, an event, or what somebody asked for."""
+
+    kind: Literal["step", "event", "request"]
+    what: str
+    saga: str | None
+    action: str
+    compensation: bool
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None
+    seconds: float | None
+    outcome: str
+    error: str | None = None
+    actor: str | None = None
+
+
+async def history(reader: Reader, order_id: OrderId) -> list[Happening]:
+    """All that is known to have happened to an order, in order: its sagas' steps and its events."""
+    steps = [_of_saga(entry) for entry in await timeline(reader, order_id)]
+    events = [_of_event(row) for row in await _events(reader, order_id)]
+    return sorted([*steps, *events], key=lambda each: (each.started_at, each.ended_at is None, each.kind != "event"))
+
+
+async def standing_of(reader: Reader, order_id: OrderId) -> Any:
+    """How the order stands, for who follows it; None where it is gone."""
+    orders: Any = Order.__table__
+    found = await reader.rows(
+        select(orders.c.order_id, orders.c.status, orders.c.failure_reason, orders.c.updated_at, orders.c.revision)
+        .where(orders.c.order_id == order_id)
+        .limit(1)
+    )
+    return found[0] if found else None
+
+
+async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
+    """The order's events: those that wait to be published, and those that the log still keeps."""
+    found: dict[str, Any] = {}
+    for table in (outbox, event_log):  # in this order: one that is moved meanwhile is seen twice rather than not at all
+        rows = await reader.rows(
+            select(table.c.event_id, table.c.type, table.c.occurred_at)
+            .where(table.c.aggregate == order_id)
+            .order_by(table.c.id)
+            .limit(_MOST_EVENTS)
+        )
+        published = table is event_log
+        found.update((row.event_id, (row.type, row.occurred_at, published)) for row in rows)
+    return list(found.values())
+
+
+def _of_event(row: tuple[str, datetime, bool]) -> Happening:
+    kind, occurred_at, published = row
+    outcome = "published" if published else "waiting"
+    return Happening("event", kind, None, "tell", False, 0, occurred_at, occurred_at, 0.0, outcome)
+
+
+def _of_saga(entry: TimelineEntry) -> Happening:
+    ended = entry.ended_at
+    return Happening(
+        kind="request" if entry.outcome == "asked" else "step",
+        what=entry.step or entry.saga,
+        saga=entry.saga,
+        action=entry.action,
+        compensation=entry.action == "undo",
+        attempt=entry.attempt,
+        started_at=entry.started_at,
+        ended_at=ended,
+        seconds=None if ended is None else (ended - entry.started_at).total_seconds(),
+        outcome=entry.outcome,
+        error=entry.error,
+        actor=entry.actor,
+    )

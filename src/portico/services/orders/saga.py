@@ -1,0 +1,211 @@
+"""The long transactions of an order: how it is placed, and what follows when it is cancelled, shipped or returned.
+
+Placing can be taken back until the order stands. What comes later is decided by the order's row alone, in the request
+that asks for it; what others have to do about it is then done for as long as it takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import update
+
+from portico.contracts.catalog import CatalogClient, ProductId
+from portico.contracts.orders import OrderCancelled, OrderFailed, OrderId, OrderStatus, OrderUpdated
+from portico.contracts.payments import PaymentId, PaymentsClient
+from portico.kit.auth.principal import UserId
+from portico.kit.calls.client import Calls
+from portico.kit.calls.errors import Refused
+from portico.kit.data import UnitOfWork
+from portico.kit.money import Money
+from portico.kit.sagas import FOREVER, GiveUp, NotYet, Saga, SagaState, Step, Undone, minutes, seconds
+from portico.services.orders.models import Order, reservation_of
+from portico.services.orders.repository import Orders
+
+PLACED_WITHIN = minutes(15)
+RESERVED_FOR = minutes(60)  # longer than placing may take: stock does not go back to the shelf under a living saga
+_LOOK_AGAIN = 0.5  # seconds between two looks for the outcome of a charge
+_IN_ORDER = 2.0  # seconds until stock that is still on its way out is asked to come back again
+
+
+class Placing(SagaState):
+    """What placing an order needs to know, and learns."""
+
+    order_id: OrderId
+    user_id: UserId
+    items: dict[ProductId, int]
+    total_minor: int
+    currency: str
+    payment_method: str
+    payment_id: PaymentId | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether there is nothing to pay."""
+        return self.total_minor == 0
+
+
+class Following(SagaState):
+    """What follows for an order that was cancelled, shipped or returned."""
+
+    order_id: OrderId
+    is_free: bool
+
+
+async def reserve_stock(placing: Placing, calls: Calls) -> None:
+    """Hold the items in the catalogue: all or none."""
+    expires_in = int(RESERVED_FOR.total_seconds())
+    try:
+        await calls(CatalogClient).reserve(reservation_of(placing.order_id), placing.items, expires_in=expires_in)
+    except Refused as refused:
+        if refused.code == "insufficient_stock":
+            raise GiveUp(_what_is_short(refused.problem.get("items")), code="insufficient_stock") from refused
+        raise
+
+
+async def release_stock(placing: Placing, calls: Calls) -> None:
+    """Hold the items no longer, whether they were held, held for good, or never."""
+    await calls(CatalogClient).release(reservation_of(placing.order_id))
+
+
+async def take_payment(placing: Placing, calls: Calls) -> Placing:
+    """Charge the total, once for the order however often this is tried."""
+    if placing.is_free:
+        return placing
+    payment = await calls(PaymentsClient).charge(
+        key=charge_key(placing.order_id),
+        order_id=placing.order_id,
+        user_id=placing.user_id,
+        amount=Money(placing.total_minor, placing.currency),
+        method=placing.payment_method,
+    )
+    if payment.status == "processing":
+        raise NotYet(_LOOK_AGAIN)
+    if payment.status != "succeeded":
+        reason = payment.failure_reason or payment.status
+        raise GiveUp(f"The payment was refused: {reason}", code="payment_declined")
+    return placing.with_(payment_id=payment.payment_id)
+
+
+async def give_money_back(placing: Placing, calls: Calls) -> None:
+    """See to it that nothing is charged for the order, also by a charge that comes late."""
+    if not placing.is_free:
+        await calls(PaymentsClient).void(charge_key(placing.order_id))
+
+
+async def confirm_stock(placing: Placing, calls: Calls) -> None:
+    """Hold the items for good."""
+    await calls(CatalogClient).confirm(reservation_of(placing.order_id))
+
+
+async def mark_reserved(placing: Placing, work: UnitOfWork) -> None:
+    await _pass_through(work, placing.order_id, "reserved", after=("pending",))
+
+
+async def mark_paid(placing: Placing, work: UnitOfWork) -> None:
+    await _pass_through(work, placing.order_id, "paid", after=("pending", "reserved"))
+
+
+async def mark_confirmed(placing: Placing, work: UnitOfWork) -> None:
+    """The order stands, unless somebody asked meanwhile to cancel it: then all is about to be taken back."""
+    order = await Orders(work).get(placing.order_id, lock=True)
+    if order.called_off_at is None:
+        order.confirm(now=work.now)
+        work.publish(order.told_as(OrderUpdated))
+        work.changes(order.order_id)
+
+
+async def end_order(placing: Placing, work: UnitOfWork, why: Undone) -> None:
+    """Nothing is held and nothing is charged: the order is cancelled where somebody asked for it, else it failed."""
+    order = await Orders(work).get(placing.order_id, lock=True)
+    if why.asked:
+        order.cancel(now=work.now)
+        work.publish(order.told_as(OrderCancelled))
+    else:
+        reason = _as_word(why.code)
+        order.fail(reason, why.reason, now=work.now)
+        work.publish(order.told_as(OrderFailed, failure_reason=reason))
+    work.changes(order.order_id)
+
+
+place_order = Saga(
+    "place-order",
+    Placing,
+    Step(reserve_stock, record=mark_reserved, undo=release_stock, within=seconds(10), retries=9),
+    Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retries=9, deadline=minutes(10)),
+    Step(confirm_stock, record=mark_confirmed, within=seconds(10), retries=12),
+    deadline=PLACED_WITHIN,
+    when_undone=end_order,
+)
+
+
+async def refund_all(following: Following, calls: Calls) -> None:
+    """Give back what was charged for the order, less what was given back before."""
+    if not following.is_free:
+        await calls(PaymentsClient).void(charge_key(following.order_id))
+
+
+async def let_stock_go(following: Following, calls: Calls) -> None:
+    """Hold the items no longer."""
+    await calls(CatalogClient).release(reservation_of(following.order_id))
+
+
+async def take_out_of_stock(following: Following, calls: Calls) -> None:
+    """The items left the house."""
+    await calls(CatalogClient).ship(reservation_of(following.order_id))
+
+
+async def put_back_into_stock(following: Following, calls: Calls) -> None:
+    """The items came back."""
+    try:
+        await calls(CatalogClient).return_(reservation_of(following.order_id))
+    except Refused as refused:
+        if refused.code == "reservation_not_shipped":
+            raise NotYet(_IN_ORDER) from refused  # that they left is still on its way to the catalogue
+        raise
+
+
+cancel_order = Saga(
+    "cancel-order",
+    Following,
+    Step(refund_all, within=seconds(30), retries=FOREVER),
+    Step(let_stock_go, retries=FOREVER),
+)
+
+ship_order = Saga("ship-order", Following, Step(take_out_of_stock, retries=FOREVER))
+
+return_order = Saga(
+    "return-order",
+    Following,
+    Step(refund_all, within=seconds(30), retries=FOREVER),
+    Step(put_back_into_stock, retries=FOREVER),
+)
+
+
+def charge_key(order_id: OrderId) -> str:
+    """What makes the charge of an order happen once: the order itself."""
+    return f"order:{order_id}"
+
+
+async def _pass_through(work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, after: Sequence[str]) -> None:
+    """Note a state on the way: one statement, since nobody else is told of it."""
+    orders: Any = Order.__table__
+    await work.execute(
+        update(orders)
+        .where(orders.c.order_id == order_id, orders.c.status.in_(after))
+        .values(status=status, updated_at=work.now, revision=orders.c.revision + 1)
+    )
+    work.changes(order_id)
+
+
+def _as_word(code: str) -> str:
+    """A failure's code as a word of ours: what is the name of an error in the code concerns nobody else."""
+    return code if code.islower() else "service_unavailable"
+
+
+def _what_is_short(items: Any) -> str:
+    short = [
+        f"{item.get('product_id')} ({item.get('requested')} wanted, {item.get('available')} there)"
+        for item in (items if isinstance(items, list) else [])
+        if isinstance(item, dict)
+    ]
+    return f"There is not enough of {', '.join(short)}" if short else "There is not enough in stock"

@@ -1,0 +1,169 @@
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from portico.contracts.catalog import ProductId
+from portico.contracts.orders import OrderId, OrderStatus
+from portico.contracts.payments import PaymentId, PaymentStatus, PaymentSummary
+from portico.kit.auth.principal import UserId
+from portico.kit.http.schema import Moment, Schema
+from portico.kit.money import Amount, Money
+from portico.services.orders.domain import Wanted
+from portico.services.orders.models import METHOD_LENGTH
+
+MOST_ITEMS = 100
+MOST_PIECES = 10_000
+_LINE_LENGTH = 200
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_LINE_LENGTH)]
+PaymentMethod = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=METHOD_LENGTH, pattern=r"^[!-~]+$")
+]
+
+
+class Address(Schema):
+    street: Line
+    city: Line
+    state: Line
+    zip: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
+    country: Line
+
+
+class ItemCreate(Schema):
+    """So many of a product. With a `price`, the order is refused where that is no longer the catalogue's."""
+
+    product_id: ProductId
+    quantity: Annotated[int, Field(ge=1, le=MOST_PIECES)]
+    price: Amount | None = None
+
+
+class OrderCreate(Schema):
+    items: Annotated[list[ItemCreate], Field(min_length=1, max_length=MOST_ITEMS)]
+    shipping_address: Address
+    billing_address: Address
+    user_id: UserId | None = None
+    payment_method: PaymentMethod | None = None
+
+    @model_validator(mode="after")
+    def _each_product_once(self) -> Self:
+        if len({item.product_id for item in self.items}) < len(self.items):
+            raise ValueError("each product is named once, with its quantity")
+        return self
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        return [Wanted(item.product_id, item.quantity, item.price) for item in self.items]
+
+
+class ItemRead(Schema):
+    product_id: ProductId
+    name: str
+    quantity: int
+    price: Amount
+    subtotal: Amount
+
+
+class OrderRead(Schema):
+    """An order. `failure_reason` is a word, `failure_detail` a sentence about it."""
+
+    order_id: OrderId
+    user_id: UserId
+    status: OrderStatus
+    items: list[ItemRead]
+    currency: str
+    total: Amount
+    shipping_address: Address
+    billing_address: Address
+    failure_reason: str | None
+    failure_detail: str | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class OrderTotalRead(Schema):
+    """What an order costs and how it stands, for services."""
+
+    order_id: OrderId
+    user_id: UserId
+    status: OrderStatus
+    total: Amount
+    currency: str
+
+    @classmethod
+    def of(cls, source: Any) -> Self:
+        """The shape of a row of columns."""
+        return cls(
+            order_id=source.order_id,
+            user_id=source.user_id,
+            status=source.status,
+            total=Money(source.total_minor, source.currency).amount,
+            currency=source.currency,
+        )
+
+
+class HappeningRead(Schema):
+    """Something that happened to an order.
+
+    `what` is a step's name or an event's type, `action` what was tried of it; `compensation` says that it took a step
+    back; `attempt` counts from 1; `ended_at` is null while it goes on.
+    """
+
+    kind: Literal["step", "event", "request"]
+    what: str
+    saga: str | None
+    action: str
+    compensation: bool
+    attempt: int
+    started_at: Moment
+    ended_at: Moment | None
+    seconds: float | None
+    outcome: str
+    error: str | None
+    actor: str | None
+
+
+class StandingRead(Schema):
+    """What a follower of an order is told: how it stands now."""
+
+    order_id: OrderId
+    status: OrderStatus
+    failure_reason: str | None
+    updated_at: Moment
+
+
+class SkipCreate(Schema):
+    """Why a step may be passed over: who did by hand what it does."""
+
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class OrderPaymentRead(Schema):
+    """A payment of an order. Money is in `currency`."""
+
+    payment_id: PaymentId
+    status: PaymentStatus
+    amount: Amount
+    refunded: Amount
+    currency: str
+    method: str
+    failure_reason: str | None
+    created_at: Moment
+
+    @classmethod
+    def of(cls, source: PaymentSummary) -> Self:
+        """The shape of what payments answers."""
+        return cls(
+            payment_id=source.payment_id,
+            status=source.status,
+            amount=_exact(source.amount),
+            refunded=_exact(source.refunded),
+            currency=source.currency,
+            method=source.method,
+            failure_reason=source.failure_reason,
+            created_at=source.created_at,
+        )
+
+
+def _exact(amount: Decimal) -> Decimal:
+    return amount.normalize() if amount else Decimal(0)

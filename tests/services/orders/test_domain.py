@@ -1,0 +1,98 @@
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.contracts.catalog import ProductId, ProductSummary
+from portico.contracts.orders import OrderId, OrderStatus
+from portico.kit.auth.principal import UserId
+from portico.kit.money import Money
+from portico.services.orders.domain import LEGAL, UNSETTLED, Wanted, is_final, priced
+from portico.services.orders.errors import IllegalTransition, PriceChanged
+from portico.services.orders.models import Order, reservation_of
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+WHAT_LEADS_TO: dict[str, OrderStatus] = {
+    "confirm": "confirmed",
+    "ship": "shipped",
+    "deliver": "delivered",
+    "take_back": "returned",
+    "cancel": "cancelled",
+    "fail": "failed",
+}
+
+
+def order(status: OrderStatus = "pending") -> Order:
+    return Order(user_id=UserId.new(), status=status, currency="USD", total_minor=100, lines=[])
+
+
+def act(order: Order, action: str) -> None:
+    if action == "fail":
+        order.fail("payment_declined", "no money", now=NOW)
+    else:
+        getattr(order, action)(now=NOW)
+
+
+class TestAnOrdersLife:
+    @given(st.sampled_from(sorted(LEGAL)), st.lists(st.sampled_from(sorted(WHAT_LEADS_TO)), max_size=12))
+    def test_goes_only_where_it_may_and_says_where_it_might(self, start: OrderStatus, actions: list[str]) -> None:
+        one = order(start)
+        for action in actions:
+            before, wanted = one.standing, WHAT_LEADS_TO[action]
+            by_hand = action == "confirm" and before in UNSETTLED  # a step that somebody passed over left no state
+            if wanted in LEGAL[before] or by_hand:
+                act(one, action)
+                assert one.status == wanted
+            else:
+                with pytest.raises(IllegalTransition) as refused:
+                    act(one, action)
+                assert (refused.value.current, refused.value.wanted) == (before, wanted)
+                assert list(refused.value.legal) == list(LEGAL[before])
+                assert one.status == before
+
+    @given(st.sampled_from(sorted(LEGAL)))
+    def test_ends_where_nothing_follows(self, status: OrderStatus) -> None:
+        assert is_final(status) == (status in {"returned", "cancelled", "failed"})
+        assert ("cancelled" in LEGAL[status]) == (status in UNSETTLED | {"confirmed"})
+
+    def test_its_reservation_is_made_of_its_own_id(self) -> None:
+        order_id = OrderId.new()
+
+        assert reservation_of(order_id) == reservation_of(order_id)
+        assert type(reservation_of(order_id)).parse(reservation_of(order_id))
+
+
+prices = st.integers(0, 10**9).map(lambda minor: Decimal(minor).scaleb(-2))
+
+
+class TestPriced:
+    @given(st.lists(st.tuples(prices, st.integers(1, 10_000)), min_size=1, max_size=20))
+    def test_the_total_is_exact(self, lines: list[tuple[Decimal, int]]) -> None:
+        products = [product(price) for price, _ in lines]
+        wanted = [Wanted(each.product_id, quantity) for each, (_, quantity) in zip(products, lines, strict=True)]
+        total = sum((price * quantity for price, quantity in lines), Decimal(0))
+        if total > 10**10:
+            return
+
+        basket = priced(wanted, {each.product_id: each for each in products})
+
+        assert basket.total == Money.of(total, "USD")
+        assert [line.quantity for line in basket.lines] == [quantity for _, quantity in lines]
+
+    @given(prices, prices)
+    def test_the_price_that_was_seen_has_to_be_the_price(self, seen: Decimal, there_is: Decimal) -> None:
+        lamp = product(there_is)
+        wanted = [Wanted(lamp.product_id, 1, seen)]
+        if seen == there_is:
+            assert priced(wanted, {lamp.product_id: lamp}).total.amount == there_is
+        else:
+            with pytest.raises(PriceChanged):
+                priced(wanted, {lamp.product_id: lamp})
+
+
+def product(price: Decimal) -> ProductSummary:
+    return ProductSummary(
+        product_id=ProductId.new(), sku="L", name="A lamp", price=price, currency="USD", category="", stock_quantity=1
+    )
