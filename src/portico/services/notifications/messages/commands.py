@@ -72,12 +72,12 @@ async def release(work: UnitOfWork, user_id: UserId) -> bool:
 
 
 async def forget_recipient(work: UnitOfWork, user_id: UserId) -> None:
-    """Forget to which addresses the user's notifications went."""
+    """Forget to which addresses the user's notifications went; what servers answered often repeats them."""
     theirs = select(Notification.notification_id).where(Notification.user_id == user_id)
     await work.execute(
         update(Attempt)
         .where(Attempt.notification_id.in_(theirs))
-        .values(recipient=None)
+        .values(recipient=None, answer=None)
         .execution_options(synchronize_session=False)
     )
 

@@ -105,12 +105,12 @@ class Sender:
         until = asyncio.get_running_loop().time() + self._lease
         result = await self._result(claimed)
         self.outcomes[result.outcome] += 1
+        # What was answered is kept as evidence, and not logged: servers like to repeat the address in it.
         logger.info(
             "mail_attempted",
             notification_id=claimed.notification_id,
             attempt=claimed.number,
             outcome=result.outcome,
-            answer=result.answer,
         )
         await self._record(claimed, result, until)
 
