@@ -39,6 +39,26 @@ class TestEntityTags:
         assert "etag" not in answer.headers
 
 
+class TestTagsOfWhatShowsMore:
+    def test_change_with_what_it_shows(self) -> None:
+        book = Book(title="Dune", revision=3)
+        conditional = Conditional(None)
+
+        conditional.tag(book, shows=17)
+
+        assert conditional.etag == '"3.17"'
+        assert entity_tag(book) == entity_tag(book, 0) == '"3"'
+
+    @pytest.mark.parametrize("sent", ['"3.17"', '"3.99"', '"3"', '"1", "3.2"'])
+    def test_ask_for_the_revision_alone(self, sent: str) -> None:
+        Conditional(sent).require(Book(title="Dune", revision=3))
+
+    @pytest.mark.parametrize("sent", ['"2.17"', 'W/"3.17"', '"3.x"', '"3."', "3.17", '"33.17"'])
+    def test_refuse_another_one(self, sent: str) -> None:
+        with pytest.raises(PreconditionFailed):
+            Conditional(sent).require(Book(title="Dune", revision=3))
+
+
 class TestIfNoneMatch:
     @pytest.mark.parametrize("sent", ["{tag}", "W/{tag}", '"other", {tag}', '"other",{tag}', "*"])
     async def test_of_what_the_caller_has_is_a_304(self, sent: str, embedded_loans: RunningService) -> None:

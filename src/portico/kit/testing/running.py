@@ -133,11 +133,11 @@ class RunningService:
     async def published(self) -> list[Event]:
         """The events that the service told of, oldest first."""
         kinds = {(kind.event_type, kind.version): kind for kind in self.running.service.publishes}
-        async with self.running.reader() as reader:
+        async with self.running.reader() as reader, reader.snapshot() as moment:  # the relay moves them meanwhile
             rows = [
                 row
                 for table in (event_log, outbox)
-                for row in await reader.rows(select(table.c.body).order_by(table.c.id))
+                for row in await moment.rows(select(table.c.body).order_by(table.c.id))
             ]
         envelopes = [Envelope.loaded(row.body) for row in rows]
         return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]

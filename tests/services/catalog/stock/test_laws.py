@@ -1,0 +1,125 @@
+"""What holds whatever is done to stock, in whatever order."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from portico.contracts.catalog import ProductId, ReservationId
+from portico.kit.problems import Problem
+from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED, Books, Entry, Level
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+PRODUCTS = [ProductId(f"prod_{number:026d}") for number in range(3)]
+RESERVATIONS = [ReservationId(f"rsv_{number:026d}") for number in range(4)]
+
+Step = tuple[str, Callable[[Books], Any]]
+
+_items = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 6), min_size=1)
+_lasting = st.integers(1, 3).map(lambda hours: timedelta(hours=hours))
+
+
+def _adjusted(product_id: ProductId, quantity: int) -> Callable[[Books], None]:
+    def adjust(books: Books) -> None:
+        entry = books.levels[product_id].enter("adjustment", quantity, now=books.now, actor="keeper")
+        books.entries.append(entry)
+
+    return adjust
+
+
+def _passed(hours: int) -> Callable[[Books], None]:
+    def let_pass(books: Books) -> None:
+        books.now += timedelta(hours=hours)
+
+    return let_pass
+
+
+def _deleted(product_id: ProductId) -> Callable[[Books], None]:
+    def delete(books: Books) -> None:
+        books.levels[product_id].closed_at = books.now
+
+    return delete
+
+
+_of_one = st.sampled_from([Books.confirm, Books.release, Books.expire, Books.ship, Books.take_back])
+_steps = st.one_of(
+    st.builds(
+        lambda key, items, lasting: lambda books: books.reserve(key, items, lasting=lasting, actor="orders"),
+        st.sampled_from(RESERVATIONS),
+        _items,
+        _lasting,
+    ),
+    st.builds(
+        lambda method, key: lambda books: method(books, key, actor="orders"), _of_one, st.sampled_from(RESERVATIONS)
+    ),
+    st.builds(_adjusted, st.sampled_from(PRODUCTS), st.integers(-8, 8).filter(bool)),
+    st.builds(_passed, st.integers(0, 3)),
+    st.builds(_deleted, st.sampled_from(PRODUCTS[:1])),
+)
+
+
+def _opened() -> Books:
+    levels = {product_id: Level(product_id) for product_id in PRODUCTS}
+    receipts = [level.enter("receipt", 10, now=NOW, actor="keeper") for level in levels.values()]
+    return Books(levels, {}, NOW, receipts)
+
+
+def _state(books: Books) -> object:
+    levels = [(level.on_hand, level.reserved, level.entries) for level in books.levels.values()]
+    held = [(each.status, each.items, each.expires_at) for each in books.reservations.values()]
+    return levels, held, len(books.entries)
+
+
+def _assert_lawful(books: Books) -> None:
+    for product_id, level in books.levels.items():
+        entries = [entry for entry in books.entries if entry.product_id == product_id]
+        assert 0 <= level.reserved <= level.on_hand
+        assert level.on_hand == sum(entry.quantity for entry in entries if entry.kind in ON_HAND)
+        assert level.reserved == sum(entry.quantity for entry in entries if entry.kind in RESERVED)
+        assert level.reserved == sum(
+            each.items.get(product_id, 0) for each in books.reservations.values() if each.status in HOLDING
+        )
+        assert [entry.number for entry in entries] == list(range(1, level.entries + 1))
+        assert [entry.created_at for entry in entries] == sorted(entry.created_at for entry in entries)
+        _assert_running_sums(entries)
+
+
+def _assert_running_sums(entries: list[Entry]) -> None:
+    on_hand = reserved = 0
+    for entry in entries:
+        on_hand += entry.quantity if entry.kind in ON_HAND else 0
+        reserved += entry.quantity if entry.kind in RESERVED else 0
+        assert (entry.on_hand_after, entry.reserved_after) == (on_hand, reserved)
+
+
+class TestAnySequence:
+    @settings(deadline=None)
+    @given(st.lists(_steps, max_size=40))
+    def test_keeps_levels_the_sums_of_the_ledger_and_of_what_is_held(self, steps: list[Callable[[Books], Any]]) -> None:
+        books = _opened()
+        for step in steps:
+            before = _state(books)
+            try:
+                step(books)
+            except Problem:
+                assert _state(books) == before, "a refusal changes nothing"
+            _assert_lawful(books)
+
+    @settings(deadline=None)
+    @given(st.lists(_steps, max_size=30), _of_one, st.sampled_from(RESERVATIONS))
+    def test_leaves_a_change_that_is_repeated_without_effect(
+        self, steps: list[Callable[[Books], Any]], method: Callable[..., Any], key: ReservationId
+    ) -> None:
+        books = _opened()
+        for step in [*steps, lambda books: method(books, key, actor="orders")]:
+            with suppress(Problem):
+                step(books)
+        before = _state(books)
+
+        with suppress(Problem):
+            method(books, key, actor="orders")
+
+        assert _state(books) == before
