@@ -12,7 +12,20 @@ from portico.cli.errors import present
 
 # A command is a module of this package whose `app` is a typer.Typer: its name here is all that it takes to add it.
 # What is slow to import, a module imports in its functions, so that `portico --help` answers at once.
-COMMANDS = ("up", "run", "demo", "systems", "migrate", "users", "keys", "config", "openapi")
+COMMANDS = (
+    "up",
+    "run",
+    "demo",
+    "systems",
+    "migrate",
+    "users",
+    "keys",
+    "dead-letters",
+    "events",
+    "config",
+    "openapi",
+    "asyncapi",
+)
 
 
 class _Commands(TyperGroup):
@@ -23,7 +36,7 @@ class _Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in COMMANDS and cmd_name not in self.commands:
-            module = importlib.import_module(f"portico.cli.{cmd_name}")
+            module = importlib.import_module(f"portico.cli.{cmd_name.replace('-', '_')}")
             command = typer.main.get_command(module.app)
             command.name = cmd_name
             self.add_command(command, cmd_name)

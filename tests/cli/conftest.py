@@ -1,0 +1,22 @@
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from tests.cli.leaving import Leaving, leaving, readers, shelves, shelving
+
+from portico.kit.testing.clock import HeldClock
+from portico.kit.testing.databases import SQLiteDatabases
+from portico.kit.testing.running import running
+
+
+@pytest.fixture
+async def library(sqlite_databases: SQLiteDatabases, tmp_path: Path) -> AsyncIterator[Leaving]:
+    """The system of two services; nothing is carried between them. The commands' clock is the real one."""
+    shelving.failing, shelving.seen = set(), []
+    clock, tries = HeldClock(datetime.now(UTC)), {"EVENT_ATTEMPTS": "2"}
+    async with (
+        running(readers, sqlite_databases, system=leaving, clock=clock) as telling,
+        running(shelves, sqlite_databases, system=leaving, clock=clock, variables=tries) as handling,
+    ):
+        yield Leaving(telling, handling, tmp_path, sqlite_databases.per_service())

@@ -1,0 +1,48 @@
+"""A system of two services for the commands' tests: one tells of readers who leave, one shelves what they had."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from tests.kit.messaging.leaving import Shelving
+
+from portico.kit.system import System
+from portico.kit.testing.commands import Command, run_portico
+from portico.kit.testing.running import RunningService
+
+shelving = Shelving()
+_both = shelving.service()
+readers = replace(_both, name="readers", consumers=[])
+shelves = replace(_both, name="shelves", publishes=[])
+
+leaving = System("leaving", "Readers who leave, and what they had", gateway=1, services={readers: 1, shelves: 1})
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The system as it runs, and its command line."""
+
+    readers: RunningService
+    shelves: RunningService
+    folder: Path
+    database_url: str
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {"PORTICO_SYSTEM": "tests.cli.leaving:leaving", "DATABASE_URL": self.database_url}
+
+    async def run(self, *arguments: str) -> CompletedProcess[str]:
+        """Run a command to its end, while the services go on."""
+        return await asyncio.to_thread(run_portico, self.folder, *arguments, variables=self.variables)
+
+    def begin(self, *arguments: str) -> Command:
+        """Begin a command that goes on."""
+        return Command(self.folder, *arguments, variables=self.variables)
+
+    async def told(self, *arguments: str) -> str:
+        """What a command that ends well prints."""
+        done = await self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
