@@ -100,3 +100,20 @@ class TestSystems:
         printed = run_portico(tmp_path, "systems").stdout
 
         assert all(word in printed for word in ("catalog", "identity", "8000", "8001", "8002", "snake"))
+
+
+class TestAsyncapi:
+    def test_a_system_and_a_service_of_it(self, tmp_path: Path) -> None:
+        system = json.loads(run_portico(tmp_path, "asyncapi", "commerce").stdout)
+        service = json.loads(run_portico(tmp_path, "asyncapi", "identity", "--system", "commerce").stdout)
+
+        assert (system["asyncapi"], system["info"]["title"]) == ("3.0.0", "commerce")
+        assert "identity.send.user.created.1" in system["operations"]
+        assert service["info"]["title"] == "identity of commerce"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_service_that_there_is_not(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "asyncapi", "identiti")
+
+        assert refused.returncode == 2
+        assert "Did you mean identity?" in refused.stderr

@@ -11,16 +11,23 @@ from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.environment import Environment
 from portico.kit.finding import shipped_systems
+from portico.kit.system import System
 from portico.systems.composition import Composition
 
 _PATIENCE = 30.0  # seconds
 
 
-async def document(name: str | None, system: str | None) -> bytes:
-    """The document of the system or service `name`, indented. Raises NoSuchSystem, NoSuchService."""
+def meant(name: str | None, system: str | None) -> tuple[System, str | None]:
+    """The system that `name` is, or the one in which it is a service, and then the service. Raises NoSuchSystem, NoSuchService."""
     is_system = name is None or ":" in name or (name in shipped_systems() and system is None)
     found = chosen_system(name if is_system and name is not None else system, current_settings())
-    part = GATEWAY if is_system or name is None else found.placement(name).name
+    return found, None if is_system or name is None else found.placement(name).name
+
+
+async def document(name: str | None, system: str | None) -> bytes:
+    """The document of the system or service `name`, indented. Raises NoSuchSystem, NoSuchService."""
+    found, service = meant(name, system)
+    part = service or GATEWAY
     with TemporaryDirectory() as folder:
         environment = Environment({"DATA_DIR": str(Path(folder))})
         parts = None if part == GATEWAY else [part]

@@ -1,0 +1,22 @@
+"""`portico asyncapi`: which events a system or a service tells of and handles."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+
+
+@app.command()
+def asyncapi(
+    name: Annotated[str | None, typer.Argument(help="A system, or a service of the system in force.")] = None,
+    system: Annotated[str | None, typer.Option(help="The system that the service belongs to.")] = None,
+) -> None:
+    """Print the AsyncAPI 3.0 document. Nothing needs to run."""
+    import orjson
+
+    from portico.cli.documents import meant
+    from portico.kit.messaging.asyncapi import asyncapi as document
+
+    found, service = meant(name, system)
+    print(orjson.dumps(document(found, None if service is None else [service]), option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,134 @@
+"""AsyncAPI 3.0 documents: which events a service tells of, which it handles, and what is in them."""
+
+import inspect
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from portico import __version__
+from portico.kit.messaging.consumer import Consumer
+from portico.kit.messaging.envelope import CONTENT_TYPE
+from portico.kit.messaging.event import Event
+from portico.kit.system import Placement, System
+
+VERSION = "3.0.0"
+_DESCRIPTION = (
+    "Events are CloudEvents 1.0 in their JSON format, delivered at least once and handled once, in order per subject. "
+    "On a broker they are published under `{system}.events`, a channel's address being their type; "
+    "each service has queues of its own, `{system}.{{service}}.{{partition}}`."
+)
+
+
+def asyncapi(system: System, names: Collection[str] | None = None) -> dict[str, Any]:
+    """The document of a system, or of its services that `names` names. Raises NoSuchService."""
+    placements = system.placements if names is None else [system.placement(name) for name in names]
+    kinds = _kinds(placements)
+    who = ", ".join(each.name for each in placements)
+    return {
+        "asyncapi": VERSION,
+        "id": f"urn:portico:{system.name}" + ("" if names is None else f":{who}"),
+        "info": {
+            "title": system.name if names is None else f"{who} of {system.name}",
+            "version": __version__,
+            "description": f"{_summary(system, placements, whole=names is None)}\n\n{_DESCRIPTION.format(system=system.name)}",
+            "tags": [{"name": each.name, "description": each.service.summary} for each in placements],
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "channels": _channels(kinds),
+        "operations": dict(operation for each in placements for operation in _operations(each)),
+        "components": _components(kinds),
+    }
+
+
+def _summary(system: System, placements: Sequence[Placement], *, whole: bool) -> str:
+    return system.summary if whole else ". ".join(each.service.summary for each in placements)
+
+
+def _kinds(placements: Iterable[Placement]) -> list[type[Event]]:
+    """The classes of all events that are told of or handled, by type and version."""
+    found = {
+        (kind.event_type, kind.version): kind
+        for each in placements
+        for kind in (*each.service.publishes, *(one for consumer in each.service.consumers for one in consumer.events))
+    }
+    return [kind for _, kind in sorted(found.items())]
+
+
+def _channels(kinds: Iterable[type[Event]]) -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for kind in kinds:
+        told = f"In order for each `{kind.aggregate_field}`."
+        channel = channels.setdefault(
+            kind.event_type, {"address": kind.event_type, "description": told, "messages": {}}
+        )
+        channel["messages"][_named(kind)] = {"$ref": f"#/components/messages/{_named(kind)}"}
+    return channels
+
+
+def _operations(placement: Placement) -> Iterator[tuple[str, dict[str, Any]]]:
+    for kind in placement.service.publishes:
+        told = f"{placement.name} tells: {_sentence(kind)}"
+        yield f"{placement.name}.send.{_named(kind)}", _operation("send", placement, kind, told)
+    for consumer in placement.service.consumers:
+        for kind in consumer.events:
+            told = _does(consumer)
+            yield f"{placement.name}.{consumer.name}.{_named(kind)}", _operation("receive", placement, kind, told)
+
+
+def _operation(action: str, placement: Placement, kind: type[Event], summary: str) -> dict[str, Any]:
+    channel = f"#/channels/{kind.event_type}"
+    return {
+        "action": action,
+        "channel": {"$ref": channel},
+        "summary": summary,
+        "messages": [{"$ref": f"{channel}/messages/{_named(kind)}"}],
+        "tags": [{"name": placement.name}],
+    }
+
+
+def _does(consumer: Consumer) -> str:
+    """What a consumer says that it does, else its name, which names cause and effect."""
+    told = inspect.getdoc(consumer.function) or consumer.name.replace("_", " ").capitalize() + "."
+    return told.partition("\n")[0]
+
+
+def _sentence(kind: type[Event]) -> str:
+    return (inspect.getdoc(kind) or "").partition("\n")[0]
+
+
+def _named(kind: type[Event]) -> str:
+    return f"{kind.event_type}.{kind.version}"
+
+
+def _components(kinds: Sequence[type[Event]]) -> dict[str, Any]:
+    references, whole = models_json_schema(
+        [(kind, "serialization") for kind in kinds], ref_template="#/components/schemas/{model}"
+    )
+    messages = {_named(kind): _message(kind, references[kind, "serialization"]) for kind in kinds}
+    return {"messages": messages, "schemas": whole.get("$defs", {})}
+
+
+def _message(kind: type[Event], data: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "string"}
+    attributes: dict[str, Any] = {
+        "specversion": {"const": "1.0"},
+        "id": {**text, "description": "The event: the same however often it is delivered."},
+        "type": {"const": kind.event_type},
+        "eventversion": {"const": kind.version},
+        "source": {**text, "description": "Who says so: /{system}/{service}."},
+        "subject": {**text, "description": f"What it is about: the `{kind.aggregate_field}`."},
+        "partitionkey": {**text, "description": "As the subject: what is told about one is delivered in order."},
+        "time": {**text, "format": "date-time"},
+        "datacontenttype": {"const": "application/json"},
+        "traceparent": {**text, "description": "W3C Trace Context of what led to it."},
+        "data": data,
+    }
+    required = [name for name in attributes if name != "traceparent"]
+    return {
+        "name": kind.event_type,
+        "title": kind.__name__,
+        "summary": _sentence(kind),
+        "contentType": CONTENT_TYPE,
+        "payload": {"type": "object", "required": required, "properties": attributes},
+    }
