@@ -11,7 +11,9 @@ from portico.kit.testing.running import running
 
 
 @pytest.fixture
-async def library(sqlite_databases: SQLiteDatabases, tmp_path: Path) -> AsyncIterator[Leaving]:
+async def library(
+    sqlite_databases: SQLiteDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Leaving]:
     """The system of two services; nothing is carried between them. The commands' clock is the real one."""
     shelving.failing, shelving.seen = set(), []
     clock, tries = HeldClock(datetime.now(UTC)), {"EVENT_ATTEMPTS": "2"}
@@ -19,4 +21,7 @@ async def library(sqlite_databases: SQLiteDatabases, tmp_path: Path) -> AsyncIte
         running(readers, sqlite_databases, system=leaving, clock=clock) as telling,
         running(shelves, sqlite_databases, system=leaving, clock=clock, variables=tries) as handling,
     ):
-        yield Leaving(telling, handling, tmp_path, sqlite_databases.per_service())
+        library = Leaving(telling, handling, tmp_path, sqlite_databases.per_service())
+        for name, value in {**library.variables, "COLUMNS": "200"}.items():
+            monkeypatch.setenv(name, value)
+        yield library

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from tests.kit.messaging.leaving import Shelving
+from tests.kit.messaging.leaving import ReaderLeft, Shelving, die, left
 
 from portico.kit.system import System
 from portico.kit.testing.commands import Command, run_portico
@@ -46,3 +46,12 @@ class Leaving:
         done = await self.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+
+async def dead(library: Leaving, *titles: str) -> list[ReaderLeft]:
+    """An event for each title that could not be handled, about a reader of its own; the next one would be."""
+    shelving.failing = set(titles)
+    events = [left(title, f"r-{title}") for title in titles]
+    await die(library.shelves, *events)
+    shelving.failing, shelving.seen = set(), []
+    return events

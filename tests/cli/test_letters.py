@@ -1,0 +1,152 @@
+import json
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+import pytest
+from tests.cli.leaving import Leaving, dead, shelving
+from tests.kit.messaging.leaving import left
+
+from portico.cli.errors import CommandError
+from portico.cli.letters import Letters, choice_of, discard_letters, list_letters, replay_letters, show_letter
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.dead_letters import Choice
+
+ALL = Choice()
+EVERYWHERE = Letters(None, ())
+
+
+def chosen(**options: Any) -> Choice:
+    names = ("consumer", "kind", "cause", "aggregate", "since")
+    given = {name: options.pop(name, None) for name in names}
+    return choice_of(options.pop("letters", ()), *given.values(), **options)
+
+
+class Printed:
+    """What a command prints."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    async def by(self, command: Awaitable[None]) -> str:
+        self._capsys.readouterr()
+        await command
+        return self._capsys.readouterr().out
+
+    async def list(self, choice: Choice = ALL, where: Letters = EVERYWHERE, **options: Any) -> list[Any]:
+        options = {"limit": 50, "after": None, **options}
+        found: list[Any] = json.loads(await self.by(list_letters(where, choice, as_json=True, **options)))
+        return found
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
+    return Printed(capsys)
+
+
+def names(letters: Sequence[Any]) -> list[str]:
+    return [letter["letter"] for letter in letters]
+
+
+class TestList:
+    async def test_none(self, library: Leaving, printed: Printed) -> None:
+        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
+
+        assert said == "There are no dead letters.\n"
+        assert await printed.list() == []
+
+    async def test_a_table_for_people(self, library: Leaving, printed: Printed) -> None:
+        await dead(library, "Dune")
+
+        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
+
+        assert all(
+            word in said
+            for word in ("shelves/1", "reader.left", "r-Dune", "shelve_book_when_reader_left", "shelf_full")
+        )
+
+    async def test_those_asked_for(self, library: Leaving, printed: Printed) -> None:
+        events = await dead(library, "Dune", "Emma")
+
+        assert [letter["event_id"] for letter in await printed.list()] == [event.event_id for event in events]
+        assert names(await printed.list(chosen(aggregate="r-Emma", cause="shelf_full"))) == ["shelves/2"]
+        assert names(await printed.list(chosen(since="1h", kind="reader.left"))) == ["shelves/1", "shelves/2"]
+        assert await printed.list(where=Letters(None, ("readers",))) == []
+        assert await printed.list(chosen(consumer="another")) == []
+
+    async def test_in_pages(self, library: Leaving, printed: Printed) -> None:
+        await dead(library, "Dune", "Emma", "Ulysses")
+
+        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=2, after=None, as_json=False))
+
+        assert "go on with --after shelves/2" in said
+        assert names(await printed.list(limit=2, after="shelves/2")) == ["shelves/3"]
+
+    async def test_those_that_are_still_tried(self, library: Leaving, printed: Printed) -> None:
+        shelving.failing = {"Dune"}
+        await library.shelves.receives(left("Dune"))
+
+        assert await printed.list() == []
+        (letter,) = await printed.list(chosen(waiting=True))
+        assert (letter["state"], "next_at" in letter) == ("waiting", True)
+
+    @pytest.mark.parametrize(("time", "told"), [("now", "is no time"), ("2026-01-31T12:00:00", "names no time zone")])
+    def test_a_time_that_is_none(self, time: str, told: str) -> None:
+        with pytest.raises(CommandError, match=told):
+            chosen(since=time)
+
+
+class TestShow:
+    async def test_all_of_it(self, library: Leaving, printed: Printed) -> None:
+        (event,) = await dead(library, "Dune")
+
+        said = await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=False))
+        plain = json.loads(await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=True)))
+
+        assert "The shelf is full." in said
+        assert '"title": "Dune"' in said
+        assert (plain["attempts"], plain["cause"]) == (2, "shelf_full")
+        assert plain["payload"]["data"] == event.model_dump()
+
+    async def test_what_steers_terminals_is_spelled_out(self, library: Leaving, printed: Printed) -> None:
+        await library.shelves.inbox.deliver(Message("evt_1", "reader.left", "r1", b"\x1b[2J[red]hello"))
+
+        assert "\\x1b[2J[red]hello" in await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=False))
+
+    @pytest.mark.parametrize("name", ["shelves/7", "readers/1", "shelves", "shelves/x", "/1", "shelves/" + "9" * 30])
+    async def test_one_that_is_not_there(self, library: Leaving, name: str) -> None:
+        with pytest.raises(CommandError, match="no dead letter"):
+            await show_letter(EVERYWHERE, name, as_json=False)
+
+
+class TestChoosing:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"everything": True, "cause": "x"},
+            {"everything": True, "letters": ["shelves/1"]},
+            {"letters": ["shelves/1"], "cause": "x"},
+        ],
+    )
+    def test_which_has_to_be_said_in_one_way(self, options: dict[str, Any]) -> None:
+        with pytest.raises(CommandError, match="Which dead letters"):
+            chosen(**{"everything": False, **options})
+
+    async def test_one_of_the_named_that_is_none_has_none_replayed(self, library: Leaving, printed: Printed) -> None:
+        await dead(library, "Dune")
+
+        with pytest.raises(CommandError, match="shelves/2 is no dead letter"):
+            await replay_letters(EVERYWHERE, ["shelves/1", "shelves/2"], ALL)
+
+        assert names(await printed.list()) == ["shelves/1"]
+
+    async def test_discarding_asks_first(self, library: Leaving, printed: Printed) -> None:
+        await dead(library, "Dune")
+
+        with pytest.raises(CommandError, match="Give up 1 dead letter for good"):
+            await discard_letters(EVERYWHERE, ["shelves/1"], ALL, yes=False)
+
+        assert names(await printed.list()) == ["shelves/1"]
+
+    async def test_nothing_to_discard(self, library: Leaving, printed: Printed) -> None:
+        assert "No dead letter" in await printed.by(discard_letters(EVERYWHERE, [], ALL, yes=True))

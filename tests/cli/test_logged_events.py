@@ -1,0 +1,95 @@
+import json
+
+import pytest
+from tests.cli.leaving import Leaving, shelving
+from tests.kit.messaging.leaving import ReaderCame, left, parked, tell, waiting
+
+from portico.cli.errors import CommandError
+from portico.cli.logged_events import replay_events, replay_events_to, selection_of, tail_events
+from portico.kit.messaging.carrying import retry_due
+from portico.kit.messaging.log import Selection
+from portico.kit.system import NoSuchService
+
+ALL = Selection()
+
+
+async def retried(library: Leaving) -> None:
+    library.shelves.clock.advance(600)
+    await retry_due(library.shelves.inbox)
+
+
+class TestTail:
+    async def test_the_last_ones_for_people(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+        await tell(library.readers, left("one"), left("two"), left("three"))
+
+        await tail_events(None, (), ALL, limit=2, follow=False, as_json=False)
+
+        printed = capsys.readouterr().out.splitlines()
+        assert len(printed) == 2
+        assert "readers reader.left r1" in printed[0]
+        assert printed[1].endswith('{"reader_id":"r1","title":"three"}')
+
+    async def test_those_asked_for_as_cloud_events(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+        came = ReaderCame(reader_id="r1")
+        await tell(library.readers, left("one"), came)
+
+        selection = selection_of((), ["reader.came"], None, "1h", None)
+        await tail_events(None, ["readers"], selection, limit=20, follow=False, as_json=True)
+
+        (event,) = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (event["specversion"], event["id"], event["source"]) == ("1.0", came.event_id, "/leaving/readers")
+
+
+class TestReplay:
+    async def test_to_every_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+        event = left("one")
+        await tell(library.readers, event, left("two", "r2"))
+
+        await replay_events(None, (), Selection(aggregate="r1"))
+
+        assert capsys.readouterr().out == "readers: 1 event to be published again as soon as readers runs.\n"
+        assert await waiting(library.readers) == [event.event_id]
+
+    async def test_to_one_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+        one, two = left("one"), left("two")
+        await tell(library.readers, one, two)
+        await library.shelves.receives(one)
+
+        await replay_events_to("shelves", None, (), ALL, again=False, yes=False)
+        await retried(library)
+
+        assert capsys.readouterr().out == "shelves: 1 event to be handled as soon as shelves runs.\n"
+        assert shelving.seen == ["one", "two"]
+        assert await waiting(library.readers) == []
+
+    async def test_what_was_handled_is_handled_again_where_that_is_said(
+        self, library: Leaving, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        event = left("one")
+        await tell(library.readers, event)
+        await library.shelves.receives(event)
+        selection = Selection(event_ids=(event.event_id,))
+
+        await replay_events_to("shelves", None, (), selection, again=False, yes=False)
+        assert "No event is to be delivered" in capsys.readouterr().out
+        with pytest.raises(CommandError, match="Have shelves handle 1 event again"):
+            await replay_events_to("shelves", None, (), selection, again=True, yes=False)
+        await replay_events_to("shelves", None, (), selection, again=True, yes=True)
+        await retried(library)
+
+        assert shelving.seen == ["one", "one"]
+        assert await parked(library.shelves) == []
+
+    async def test_to_a_service_that_handles_none_of_them(self, library: Leaving) -> None:
+        for service, selection in (("readers", ALL), ("shelves", Selection(types=("reader.came",)))):
+            with pytest.raises(CommandError, match=f"{service} handles no such events"):
+                await replay_events_to(service, None, (), selection, again=False, yes=False)
+        with pytest.raises(NoSuchService, match="Did you mean shelves"):
+            await replay_events_to("shelf", None, (), ALL, again=False, yes=False)
+
+    def test_which_has_to_be_said(self) -> None:
+        with pytest.raises(CommandError, match="Which events"):
+            selection_of((), (), None, None, None, everything=False)
+        with pytest.raises(CommandError, match="Which events"):
+            selection_of((), ["reader.left"], None, None, None, everything=True)
+        assert selection_of((), (), None, None, None, everything=True) == ALL
