@@ -21,6 +21,7 @@ commerce = System(
             "orders:read",
             "orders:write",
             "payments:read",
+            "notifications:read",
         ],
         "administrator": ["*"],
     },

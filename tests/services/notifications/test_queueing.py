@@ -75,6 +75,7 @@ class TestContent:
             assert "2,039.48 USD" in body
         assert "2 x Lamp: 39.98 USD\n1 x Laptop: 1,999.50 USD\nTotal: 2,039.48 USD\n" in mail.text
         assert mail.sender == "Shop <shop@shop.example>"
+        assert "\n-- \nShop\n" in mail.text
 
     async def test_a_currency_without_cents_has_none(self, embedded: Letters) -> None:
         await embedded.confirmed(await embedded.known_user(), items=(item("Lamp", 1, "1200"),), currency="JPY")

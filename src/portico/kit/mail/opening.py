@@ -23,7 +23,8 @@ async def open_mail(running: "Running") -> AsyncIterator[Mailer]:
 
     Without its mailer a service is ready all the same: mails wait.
     """
-    mailer = mailer_for(running.settings, called=running.system.name, clock=running.clock)
+    called = running.system.name.replace("-", " ").capitalize()
+    mailer = mailer_for(running.settings, called=called, clock=running.clock)
     running.health.add("mail", mailer.check, critical=False)
     try:
         yield mailer

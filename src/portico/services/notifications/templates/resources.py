@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import DictLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from portico.kit.mail import Mailer
 from portico.kit.mail.base import LONGEST_SUBJECT, in_one_line
 from portico.kit.running import Running
 from portico.services.notifications.templates.domain import TEMPLATES, Template, money
@@ -33,7 +34,7 @@ class Templates:
 
     Args:
         sources: the text of each file, by its path below FILES.
-        called: the system's name, by which the mails sign.
+        called: what mails are signed with.
     """
 
     def __init__(self, sources: dict[str, str], *, called: str) -> None:
@@ -104,6 +105,7 @@ def read_files() -> dict[str, str]:
 
 @asynccontextmanager
 async def open_templates(running: Running) -> AsyncIterator[Templates]:
-    """The templates of the service, signed by the system's name."""
-    called = running.system.name.replace("-", " ").capitalize()
+    """The templates of the service, signed by whom mails are from."""
+    sender = running.provides(Mailer).sender  # type: ignore[type-abstract]  # what is declared is the interface
+    called = sender.name or sender.domain
     yield await asyncio.to_thread(lambda: Templates(read_files(), called=called))
