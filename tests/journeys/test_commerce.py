@@ -181,3 +181,31 @@ class TestAfterwards:
         assert await shop.jane.kept_of(order_id) == 0
         steps = {each["what"] for each in await shop.jane.gets(f"/orders/{order_id}/timeline")}
         assert {"reserve_stock", "take_payment", "confirm_stock", "take_out_of_stock", "put_back_into_stock"} <= steps
+
+
+class TestMails:
+    async def test_the_customer_is_written_to(self, shop: Shop) -> None:
+        kept, called_off, declined = [
+            await shop.jane.orders(shop.lamp, 1, method) for method in ("pm_ok", "pm_ok", "pm_declined")
+        ]
+        for order_id in (kept, called_off, declined):
+            await shop.jane.follows(order_id, ["confirmed", "failed"])
+        await shop.admin.asks("POST", f"/orders/{kept}/ship")
+        await shop.jane.asks("POST", f"/orders/{called_off}/cancel")
+
+        mails: list[dict[str, Any]] = []
+        async with asyncio.timeout(PATIENCE):
+            while len(mails) < 4:
+                mails = await shop.admin.gets("/mailbox")
+
+        assert sorted(mail["subject"] for mail in mails) == sorted(
+            [
+                f"Your order {kept} is confirmed",
+                f"Your order {kept} is on its way",
+                f"Your order {called_off} is confirmed",
+                f"Your order {called_off} is cancelled",
+            ]
+        )
+        assert {mail["recipient"] for mail in mails} == {"jane@example.com"}
+        assert {each["order_id"] for each in await shop.jane.gets("/notifications")} == {kept, called_off}
+        assert (await shop.jane.asks("GET", "/mailbox"))[0] == 403
