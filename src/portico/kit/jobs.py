@@ -12,6 +12,7 @@ from sqlalchemy import delete, update
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys, leases
 from portico.kit.messaging.retention import forget_handled_events, forget_old_events
+from portico.kit.sagas.forgetting import forget_ended_sagas
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -90,4 +91,5 @@ KIT_JOBS = (
     Job(forget_old_answers, timedelta(minutes=10)),
     Job(forget_old_events, timedelta(minutes=10)),
     Job(forget_handled_events, timedelta(minutes=10)),
+    Job(forget_ended_sagas, timedelta(minutes=10)),
 )

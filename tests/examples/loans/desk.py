@@ -92,7 +92,7 @@ class Desk:
             return _answer(500, {"code": "internal_error", "detail": "Something went wrong"})
         if fault == "refused":
             return _answer(402, {"code": "card_declined", "detail": "The card was declined"})
-        if fault == "processing":
+        if fault == "processing" and not voiding:
             return _answer(202, {"charge_id": "c", "status": "processing"})
         answer = self._void(key) if voiding else self._charge(key, orjson.loads(out.body)["amount"])
         if fault == "lost":

@@ -1,0 +1,55 @@
+"""Any story of a flaky neighbour, with the rows and the runner as they are: it always ends, and the money is right."""
+
+import itertools
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.examples.loans.ids import LendingId
+from tests.kit.sagas.library import Library
+
+from portico.kit.problems import Conflict
+
+FAULTS = ["none", "lost", "dropped", "refused", "busy", "broken", "processing", "late"]
+PAID = "asked reserved paid lent"
+
+_numbers = itertools.count()
+
+
+class TestAnyStory:
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.lists(st.lists(st.sampled_from(FAULTS), max_size=8), min_size=1, max_size=4), st.none() | st.integers(0, 3)
+    )
+    @example([["late", "refused"]], None)
+    @example([["late", "late", "late", "broken", "lost"]], 1)
+    async def test_ends_with_the_deposit_kept_of_those_who_got_the_book(
+        self, embedded_library: Library, stories: list[list[Any]], cancelled_at: int | None
+    ) -> None:
+        library = embedded_library
+        library.desk.script.clear()
+        lendings = []
+        for story in stories:
+            library.desk.will(*story)
+            lendings.append(await library.asked(f"Volume {next(_numbers)}"))
+            await library.runner.run_due()
+
+        for turn in range(40):
+            if turn == cancelled_at:
+                with suppress(Conflict):  # it is past that
+                    await library.cancelled(lendings[0])
+            await library.after(60)
+            if turn > 3 and await self._all_ended(library, lendings):
+                break
+        library.desk.arrive()
+
+        told = {each: await library.story(each) for each in lendings}
+        assert await self._all_ended(library, lendings)
+        assert {story for story in told.values() if not story.endswith("given_up")} <= {PAID}
+        for lending, story in told.items():
+            assert (f"{lending}/deposit" in library.desk.kept) == (story == PAID)
+            assert (await library.standing(lending)).status == ("done" if story == PAID else "undone")
+
+    async def _all_ended(self, library: Library, lendings: list[LendingId]) -> bool:
+        return all([(await library.standing(each)).due_at is None for each in lendings])

@@ -1,0 +1,159 @@
+"""What is seen of sagas from outside: traces, metrics, health, and that what is old is forgotten."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from tests.kit.sagas.library import Library
+
+from portico.kit.data.kit_tables import saga_steps, sagas
+from portico.kit.sagas.forgetting import forget_ended_sagas
+from portico.kit.sagas.measures import SagasNotTaken, SagasStuck
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+
+REQUEST = TraceContext("a" * 32, "b" * 16, sampled=True)
+
+
+class Recorded(Span):
+    def __init__(self, number: int, name: str, parent: TraceContext, attributes: dict[str, Any]) -> None:
+        super().__init__(TraceContext(parent.trace_id, f"{number:016x}", sampled=True))
+        self.name = name
+        self.parent = parent
+        self.attributes = attributes
+        self.error: str | None = "not ended"
+
+    def end(self, *, route: str | None = None, status: int | None = None, error: str | None = None) -> None:
+        self.error = error
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.spans: list[Recorded] = []
+
+    def start(self, kind: str, name: str, parent: TraceContext | None, attributes: dict[str, Any]) -> Recorded:
+        assert parent is not None
+        span = Recorded(len(self.spans) + 1, name, parent, attributes)
+        self.spans.append(span)
+        return span
+
+    async def aclose(self) -> None:
+        """Nothing is left to be sent."""
+
+    def named(self, name: str) -> Recorded:
+        return next(span for span in self.spans if span.name == name)
+
+
+class TestTraces:
+    async def test_all_steps_and_their_calls_are_in_the_trace_of_who_started_it(self, library: Library) -> None:
+        recorder = Recorder()
+        library.loans.running.tracing = Tracing(recorder)
+        token = request_context.set(RequestContext("loans", "req-1", REQUEST))
+        lending = await library.asked()
+        request_context.reset(token)
+        library.desk.will("lost")
+
+        await library.runner.run_due()
+        await library.after(1)
+
+        assert [span.name for span in recorder.spans] == [
+            "lend-for-deposit do reserve_copy",
+            "lend-for-deposit do take_deposit",
+            "POST desk",
+            "lend-for-deposit do take_deposit",
+            "POST desk",
+            "lend-for-deposit do hand_over",
+        ]
+        steps = [span for span in recorder.spans if span.name.startswith("lend")]
+        assert {span.parent for span in steps} == {REQUEST}
+        assert [span.error for span in steps] == [None, "ConnectionLost", None, None]
+        assert recorder.spans[2].parent == steps[1].context
+        assert library.desk.traces == [str(recorder.spans[2].context), str(recorder.spans[4].context)]
+        assert steps[0].attributes["saga.id"] == (await library.standing(lending)).saga_id
+
+    async def test_what_nobody_asked_for_has_a_trace_of_its_own(self, library: Library) -> None:
+        await library.asked()
+
+        await library.runner.run_due()
+
+        assert TraceContext.parse(library.desk.traces[0]) is not None
+
+
+class TestMetrics:
+    async def test_tell_what_is_open_and_what_fails(self, library: Library) -> None:
+        library.runner.measures.show()
+        first = await library.asked()
+        await library.runner.run_due()
+        await library.asked("Another")
+        library.desk.will("broken")
+        await library.runner.run_due()
+        library.loans.clock.advance(0.1)
+
+        await library.runner.measures.refresh()
+        told = library.loans.running.metrics.render().decode().splitlines()
+
+        assert (await library.standing(first)).status == "done"
+        assert 'portico_sagas_open{saga="lend-for-deposit"} 1.0' in told
+        assert 'portico_sagas_failing{saga="lend-for-deposit"} 1.0' in told
+        assert 'portico_sagas_oldest_seconds{saga="lend-for-deposit"} 0.1' in told
+        assert 'portico_saga_steps_total{outcome="done"} 4.0' in told
+        assert 'portico_saga_steps_total{outcome="failed"} 1.0' in told
+        assert 'portico_sagas_ended_total{status="done"} 1.0' in told
+        assert "portico_sagas_running 0.0" in told
+
+
+class TestHealth:
+    async def test_is_well_where_nothing_is_stuck(self, embedded_library: Library) -> None:
+        await embedded_library.asked()
+        await embedded_library.runner.run_due()
+        await embedded_library.runner.measures.refresh()
+
+        await embedded_library.runner.measures.check()
+
+    async def test_tells_of_what_fails_again_and_again(self, library: Library) -> None:
+        await library.asked()
+        library.desk.will(*["lost"] * 3, *["broken"] * 10)
+        await library.runner.run_due()
+        await library.after(60, times=8)
+        await library.runner.measures.refresh()
+
+        with pytest.raises(SagasStuck, match="1"):
+            await library.runner.measures.check()
+
+    async def test_tells_of_a_database_that_gives_none(self, embedded_library: Library) -> None:
+        runner = embedded_library.runner
+        runner.measures.failing = "OperationalError"
+
+        with pytest.raises(SagasNotTaken, match="OperationalError"):
+            await runner.measures.check()
+
+
+class TestForgetting:
+    async def test_goes_by_the_time_since_the_end(self, library: Library) -> None:
+        old = await library.asked()
+        await library.runner.run_due()
+        library.loans.clock.advance(90 * 86_400)
+        young = await library.asked("Young")
+        await library.runner.run_due()
+        library.loans.clock.advance(1)
+
+        await forget_ended_sagas(library.loans.running)
+
+        assert await library.timeline(old) == []
+        assert await library.story(old) == "asked reserved paid lent"
+        assert len(await library.timeline(young)) == 5
+        assert await _rows(library) == (1, 3)
+
+    async def test_leaves_what_has_not_ended(self, library: Library) -> None:
+        await library.asked()
+        library.loans.clock.advance(900 * 86_400)
+
+        await forget_ended_sagas(library.loans.running)
+
+        assert await _rows(library) == (1, 0)
+
+
+async def _rows(library: Library) -> tuple[int, ...]:
+    async with library.loans.running.reader() as reader:
+        found = [await reader.one(select(func.count()).select_from(table)) or 0 for table in (sagas, saga_steps)]
+    return tuple(found)
