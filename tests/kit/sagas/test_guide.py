@@ -1,0 +1,59 @@
+"""The guide's saga is built as it stands there, and what the guide names is there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.kit.sagas.library import Library
+
+from portico import kit
+from portico.kit.sagas import Saga, Undone
+from portico.kit.sagas.moves import Backoff, Position, moved
+from portico.kit.sagas.outcomes import outcome_of
+from portico.kit.settings import Settings
+
+GUIDE = (Path(__file__).parents[3] / "docs" / "sagas.md").read_text("utf-8")
+CODE = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def written() -> dict[str, Any]:
+    """What the guide's module defines."""
+    names: dict[str, Any] = {"__name__": "library.saga"}
+    exec(CODE[0], names)  # noqa: S102  the guide's own words
+    return names
+
+
+class TestGuide:
+    def test_its_saga_reads_as_its_steps(self, written: dict[str, Any]) -> None:
+        saga: Saga[Any] = written["lend_book"]
+
+        assert [step.name for step in saga.steps] == ["reserve_copy", "take_deposit", "hand_over"]
+        assert saga.steps[2].only_forward
+
+    def test_its_refusal_undoes_what_came_before(self, written: dict[str, Any]) -> None:
+        at = Position("running", "take_deposit", ("reserve_copy",), attempts=1)
+        declined = outcome_of(written["GiveUp"]("The card was declined", code="card_declined"))
+
+        to = moved(written["lend_book"], at, declined, Backoff(lambda: 1.0))
+
+        assert (to.status, to.step) == ("undoing", "reserve_copy")
+        assert to.why == Undone(False, "The card was declined", "card_declined", "take_deposit")
+
+    def test_what_may_be_asked_is_called_so(self) -> None:
+        asked = set(re.findall(r"^await (?:\w+\.)?(\w+)\(", "\n".join(CODE[1:]), re.MULTILINE))
+
+        assert asked == {"start", "ask_to_undo", "retry_now", "skip"}
+        assert all(hasattr(Saga, name) or hasattr(kit.sagas, name) for name in asked)
+
+    def test_its_settings_are_settings(self) -> None:
+        assert set(re.findall(r"`(SAGA_\w+)`", GUIDE)) == {
+            name.upper() for name in Settings.model_fields if name.startswith("saga_")
+        }
+
+    async def test_its_metrics_are_measured(self, embedded_library: Library) -> None:
+        embedded_library.runner.measures.show()
+        text = embedded_library.loans.running.metrics.render().decode()
+
+        assert [name for name in re.findall(r"`(portico_saga\w+)`", GUIDE) if f"\n# HELP {name}" not in text] == []
