@@ -34,17 +34,18 @@ async def place(
         created_at=work.now,
         updated_at=work.now,
     )
-    work.add(order)
+    await Orders(work).insert(work, order)
+    created = order.told_as(OrderCreated)
     placing = Placing(
         order_id=order.order_id,
         user_id=user_id,
-        items={line.product_id: line.quantity for line in basket.lines},
+        items=created.items,
         total_minor=order.total_minor,
         currency=order.currency,
         payment_method=payment_method,
     )
     await place_order.start(work, placing, subject=order.order_id)
-    work.publish(order.told_as(OrderCreated))
+    work.publish(created)
     return order
 
 

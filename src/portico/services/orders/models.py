@@ -82,6 +82,11 @@ class Order(Table):
         """Whether the saga that places it has come to its end: it stands, failed or was cancelled."""
         return self.standing not in UNSETTLED
 
+    @property
+    def told_items(self) -> tuple[OrderedItem, ...]:
+        """The lines as events tell them."""
+        return tuple(OrderedItem.model_validate(asdict(item)) for item in self.items)
+
     def told_as(self, kind: type[E], **more: Any) -> E:
         """The event of this kind that says how the order stands."""
         return kind(
@@ -90,15 +95,9 @@ class Order(Table):
             status=self.standing,
             total=self.total,
             currency=self.currency,
-            items=tuple(OrderedItem.model_validate(asdict(item)) for item in self.items),
+            items=self.told_items,
             **more,
         )
-
-    def confirm(self, *, now: datetime) -> None:
-        """It stands from now on; a step that somebody did by hand left no state of its own. Raises IllegalTransition."""
-        if self.is_settled:
-            self.ensure_can_become("confirmed")
-        self.status, self.updated_at = "confirmed", now
 
     def ship(self, *, now: datetime) -> None:
         """It left the house. Raises IllegalTransition."""

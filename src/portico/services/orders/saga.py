@@ -4,13 +4,10 @@ Placing can be taken back until the order stands. What comes later is decided by
 that asks for it; what others have to do about it is then done for as long as it takes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import update
-
-from portico.contracts.catalog import CatalogClient, ProductId
-from portico.contracts.orders import OrderCancelled, OrderFailed, OrderId, OrderStatus, OrderUpdated
+from portico.contracts.catalog import CatalogClient
+from portico.contracts.orders import OrderCancelled, OrderedItem, OrderFailed, OrderId, OrderUpdated
 from portico.contracts.payments import PaymentId, PaymentsClient
 from portico.kit.auth.principal import UserId
 from portico.kit.calls.client import Calls
@@ -18,7 +15,8 @@ from portico.kit.calls.errors import Refused
 from portico.kit.data import UnitOfWork
 from portico.kit.money import Money
 from portico.kit.sagas import FOREVER, GiveUp, NotYet, Saga, SagaState, Step, Undone, minutes, seconds
-from portico.services.orders.models import Order, reservation_of
+from portico.services.orders.domain import UNSETTLED
+from portico.services.orders.models import reservation_of
 from portico.services.orders.repository import Orders
 
 PLACED_WITHIN = minutes(15)
@@ -32,7 +30,7 @@ class Placing(SagaState):
 
     order_id: OrderId
     user_id: UserId
-    items: dict[ProductId, int]
+    items: tuple[OrderedItem, ...]
     total_minor: int
     currency: str
     payment_method: str
@@ -42,6 +40,17 @@ class Placing(SagaState):
     def is_free(self) -> bool:
         """Whether there is nothing to pay."""
         return self.total_minor == 0
+
+    def told_as_confirmed(self) -> OrderUpdated:
+        """What is told once it stands; the state knows it all, so that the row need not be read."""
+        return OrderUpdated(
+            order_id=self.order_id,
+            user_id=self.user_id,
+            status="confirmed",
+            total=Money(self.total_minor, self.currency).amount,
+            currency=self.currency,
+            items=self.items,
+        )
 
 
 class Following(SagaState):
@@ -53,9 +62,10 @@ class Following(SagaState):
 
 async def reserve_stock(placing: Placing, calls: Calls) -> None:
     """Hold the items in the catalogue: all or none."""
+    items = {item.product_id: item.quantity for item in placing.items}
     expires_in = int(RESERVED_FOR.total_seconds())
     try:
-        await calls(CatalogClient).reserve(reservation_of(placing.order_id), placing.items, expires_in=expires_in)
+        await calls(CatalogClient).reserve(reservation_of(placing.order_id), items, expires_in=expires_in)
     except Refused as refused:
         if refused.code == "insufficient_stock":
             raise GiveUp(_what_is_short(refused.problem.get("items")), code="insufficient_stock") from refused
@@ -98,20 +108,24 @@ async def confirm_stock(placing: Placing, calls: Calls) -> None:
 
 
 async def mark_reserved(placing: Placing, work: UnitOfWork) -> None:
-    await _pass_through(work, placing.order_id, "reserved", after=("pending",))
+    await Orders(work).move_on(placing.order_id, "reserved", since=["pending"])
+    work.changes(placing.order_id)
 
 
 async def mark_paid(placing: Placing, work: UnitOfWork) -> None:
-    await _pass_through(work, placing.order_id, "paid", after=("pending", "reserved"))
+    await Orders(work).move_on(placing.order_id, "paid", since=["pending", "reserved"])
+    work.changes(placing.order_id)
 
 
 async def mark_confirmed(placing: Placing, work: UnitOfWork) -> None:
     """The order stands, unless somebody asked meanwhile to cancel it: then all is about to be taken back."""
-    order = await Orders(work).get(placing.order_id, lock=True)
-    if order.called_off_at is None:
-        order.confirm(now=work.now)
-        work.publish(order.told_as(OrderUpdated))
-        work.changes(order.order_id)
+    if not await Orders(work).move_on(placing.order_id, "confirmed", since=UNSETTLED):
+        order = await Orders(work).get(placing.order_id, lock=True)
+        if order.called_off_at is not None:
+            return
+        order.ensure_can_become("confirmed")
+    work.publish(placing.told_as_confirmed())
+    work.changes(placing.order_id)
 
 
 async def end_order(placing: Placing, work: UnitOfWork, why: Undone) -> None:
@@ -184,17 +198,6 @@ return_order = Saga(
 def charge_key(order_id: OrderId) -> str:
     """What makes the charge of an order happen once: the order itself."""
     return f"order:{order_id}"
-
-
-async def _pass_through(work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, after: Sequence[str]) -> None:
-    """Note a state on the way: one statement, since nobody else is told of it."""
-    orders: Any = Order.__table__
-    await work.execute(
-        update(orders)
-        .where(orders.c.order_id == order_id, orders.c.status.in_(after))
-        .values(status=status, updated_at=work.now, revision=orders.c.revision + 1)
-    )
-    work.changes(order_id)
 
 
 def _as_word(code: str) -> str:
