@@ -9,7 +9,7 @@ import orjson
 
 from portico.cli.asking import ask
 from portico.cli.errors import CommandError
-from portico.cli.moments import printable, read_moment, shown
+from portico.cli.moments import age, printable, read_moment
 from portico.cli.service_databases import audited, open_databases
 from portico.kit.messaging.dead_letters import Choice, DeadLetter, DeadLetters, NoSuchDeadLetter
 from portico.kit.messaging.parking import State
@@ -94,14 +94,15 @@ def _table(found: Sequence[tuple[str, DeadLetter]]) -> "Table":
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("Letter", no_wrap=True)
-    for column in ("Event", "About", "Consumer", "Cause"):
+    for column in ("Letter", "Event", "Cause"):
+        table.add_column(column, no_wrap=True)
+    for column in ("Tries", "Age"):
+        table.add_column(column, no_wrap=True, justify="right")
+    for column in ("About", "Consumer"):
         table.add_column(column, overflow="fold")
-    table.add_column("Tries", justify="right")
-    table.add_column("Failed first", no_wrap=True)
     for name, letter in found:
-        told = (letter.type, letter.aggregate, letter.consumer, letter.cause)
-        cells = [f"{name}/{letter.number}", *told, str(letter.attempts), shown(letter.parked_at)]
+        numbers = (str(letter.attempts), age(letter.parked_at))
+        cells = (f"{name}/{letter.number}", letter.type, letter.cause, *numbers, letter.aggregate, letter.consumer)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 

@@ -34,6 +34,15 @@ def shown(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+def age(moment: datetime) -> str:
+    """How long ago, in one unit: `42s`, `7m`, `3h`, `12d`."""
+    seconds = max(int((datetime.now(UTC) - moment).total_seconds()), 0)
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
 def printable(text: str) -> str:
     """`text` with its control characters spelled out: what came by a broker must not steer somebody's terminal."""
     return "".join(letter if letter.isprintable() or letter == "\n" else f"\\x{ord(letter):02x}" for letter in text)

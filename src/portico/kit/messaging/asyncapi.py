@@ -15,8 +15,8 @@ from portico.kit.system import Placement, System
 VERSION = "3.0.0"
 _DESCRIPTION = (
     "Events are CloudEvents 1.0 in their JSON format, delivered at least once and handled once, in order per subject. "
-    "On a broker they are published under `{system}.events`, a channel's address being their type; "
-    "each service has queues of its own, `{system}.{{service}}.{{partition}}`."
+    "On RabbitMQ the exchange is `{system}.events` and the routing key `{{type}}.{{partition}}`; on NATS the subject is "
+    "`{system}.events.{{partition}}.{{type}}`. The partition is that of the subject: its CRC-32 modulo 8."
 )
 
 

@@ -148,7 +148,8 @@ class DeadLetters:
             return numbers
 
         total = await in_batches(self._database, self._clock, batch)
-        logger.info("dead_letters_replayed", service=self._service, number=total, by=by)
+        if total:
+            logger.info("dead_letters_replayed", service=self._service, number=total, by=by)
         return total
 
     async def discard(self, choice: Choice, *, by: str) -> int:

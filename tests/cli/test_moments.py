@@ -1,0 +1,45 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from portico.cli.errors import CommandError
+from portico.cli.moments import age, printable, read_moment, shown
+
+
+class TestReadMoment:
+    def test_a_time(self) -> None:
+        assert read_moment("2026-01-31T12:00:00+02:00", "--since") == datetime(2026, 1, 31, 10, tzinfo=UTC)
+        assert read_moment("2026-01-31T12:00:00Z", "--since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
+        assert read_moment(None, "--since") is None
+
+    def test_how_long_ago(self) -> None:
+        moment = read_moment("90m", "--since")
+
+        assert moment is not None
+        assert abs(datetime.now(UTC) - timedelta(minutes=90) - moment) < timedelta(minutes=1)
+
+    @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-31T12:00:00", "9" * 30 + "d", "-1h"])
+    def test_what_is_none(self, text: str) -> None:
+        with pytest.raises(CommandError, match="--until"):
+            read_moment(text, "--until")
+
+
+class TestShowing:
+    def test_a_moment_is_shown_to_the_second(self) -> None:
+        assert shown(datetime(2026, 1, 31, 12, 0, 0, 999, tzinfo=UTC)) == "2026-01-31 12:00:00Z"
+
+    @pytest.mark.parametrize(
+        ("ago", "told"),
+        [
+            (timedelta(seconds=-5), "0s"),
+            (timedelta(seconds=119.5), "119s"),
+            (timedelta(minutes=5, seconds=1), "5m"),
+            (timedelta(hours=47.5), "47h"),
+            (timedelta(days=9, seconds=1), "9d"),
+        ],
+    )
+    def test_an_age_has_one_unit(self, ago: timedelta, told: str) -> None:
+        assert age(datetime.now(UTC) - ago) == told
+
+    def test_what_steers_a_terminal_is_spelled_out(self) -> None:
+        assert printable("a\x1b[2J\r\nb\x9bä") == "a\\x1b[2J\\x0d\nb\\x9bä"
