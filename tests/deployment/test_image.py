@@ -1,0 +1,69 @@
+"""Whether the Dockerfile is right, as far as can be told without building it."""
+
+import re
+import subprocess
+import sys
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "Dockerfile"
+
+
+def instructions(name: str) -> list[str]:
+    text = FILE.read_text().replace("\\\n", " ")
+    return [line.removeprefix(name).strip() for line in text.splitlines() if line.startswith(name)]
+
+
+class TestTheDockerfile:
+    def test_has_nothing_that_hadolint_objects_to(self) -> None:
+        checked = subprocess.run(
+            [Path(sys.executable).with_name("hadolint"), FILE], capture_output=True, text=True, check=False
+        )
+
+        assert checked.returncode == 0, checked.stdout
+
+    def test_installs_what_the_lock_says_and_nothing_else(self) -> None:
+        (install, wheel) = (each for each in instructions("RUN") if "pip" in each)
+
+        assert "--require-hashes --requirement requirements.lock" in install
+        assert all("--no-index" in each for each in re.findall(r"install [^&]*\.whl", install + wheel))
+
+    def test_runs_as_somebody_who_is_not_root(self) -> None:
+        assert instructions("USER")[-1] == "10001:10001"
+
+    def test_leaves_the_build_behind(self) -> None:
+        assert len(instructions("FROM")) == 2
+        assert [each for each in instructions("COPY") if "--from" in each] == ["--from=build /opt/portico /opt/portico"]
+
+    def test_runs_on_a_python_that_the_package_allows(self) -> None:
+        versions = {
+            tuple(map(int, found.groups()))
+            for each in instructions("FROM")
+            if (found := re.match(r"python:(\d+)\.(\d+)-slim", each))
+        }
+
+        assert versions == {(3, 12)}
+
+    @pytest.mark.parametrize("source", ["requirements.lock", "pyproject.toml", "README.md", "LICENSE", "src"])
+    def test_is_given_what_it_copies(self, source: str) -> None:
+        copied = {word for each in instructions("COPY") for word in each.split()[:-1]}
+        kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+
+        assert source in copied
+        assert (ROOT / source).exists()
+        assert any(fnmatch(source, each) for each in kept)
+
+    def test_is_given_nothing_more(self) -> None:
+        lines = (ROOT / ".dockerignore").read_text().splitlines()
+
+        assert "*" in lines
+        assert {line for line in lines if line.startswith("!")} == {
+            "!requirements.lock",
+            "!pyproject.toml",
+            "!README.md",
+            "!LICENSE",
+            "!src",
+        }
