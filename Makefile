@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 UV ?= uv
-SYSTEM ?= catalog
+SYSTEM ?= commerce
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -23,7 +23,7 @@ help: ## list the targets
 
 install: $(RUN_TIME) ## make .venv with .venv/bin/portico in it, from the lock
 
-up: $(RUN_TIME) ## run the catalog system; another with SYSTEM=commerce
+up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
 test: $(DEVELOPMENT) ## run the tests; some of them with ARGS="-k gateway"

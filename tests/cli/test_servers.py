@@ -12,10 +12,11 @@ from tests.cli.systems import library
 from portico.cli.errors import CommandError
 from portico.cli.private_servers import private_servers
 from portico.kit.environment import Environment
-from portico.kit.servers import PostgreSQLServer, RedisServer, programs
+from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer, programs
 from portico.kit.testing.commands import Command, eventually, fetch, run_portico
 
 PARTS = ("gateway", "loans", "patience")
+SERVERS = ("postgresql", "redis", "rabbitmq")
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def at() -> Addresses:
 
 
 @pytest.fixture(autouse=True)
-def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer) -> None:
+def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
     """Leave out what follows, or fail, where the servers are not installed."""
 
 
@@ -58,14 +59,14 @@ class TestUpOnServers:
         with up(tmp_path, LIBRARY, at, "--servers", *options) as system:
             system.wait_for(at["gateway"])
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
-            servers = [process_of(tmp_path, name) for name in ("postgresql", "redis")]
+            servers = [process_of(tmp_path, name) for name in SERVERS]
 
             assert fetch(at["gateway"] + "/books") == (200, [])
             assert "no database yet" not in migrated(tmp_path)
             assert system.stop() == 0
 
-        assert [each.is_running() for each in servers] == [False, False]
-        assert not list(tmp_path.rglob("loans.db"))
+        assert not any(each.is_running() for each in servers)
+        assert not list(tmp_path.rglob("*.db"))
         assert not (tmp_path / ".portico" / "servers" / "environment").exists()
 
     def test_tells_no_password(self, tmp_path: Path, at: Addresses) -> None:
@@ -74,7 +75,7 @@ class TestUpOnServers:
             eventually(lambda: "Ctrl-C" in system.err, "the addresses")
             system.stop()
 
-            for name in ("postgresql", "redis"):
+            for name in SERVERS:
                 log = (tmp_path / ".portico" / "servers" / name / "server.log").read_text()
                 assert password_of(tmp_path, name) not in system.out + system.err + log
             assert "postgresql://portico:***@127.0.0.1" in system.err
@@ -135,13 +136,18 @@ class TestPrivateServers:
             _enter(Environment({"DATA_DIR": str(tmp_path)}))
 
     def test_a_server_that_is_named_is_used(self, tmp_path: Path) -> None:
-        named = {"DATABASE_URL": "postgresql://me:a-good-one@db/{service}", "DATA_DIR": str(tmp_path)}
+        named = {
+            "DATABASE_URL": "postgresql://me:a-good-one@db/{service}",
+            "NATS_URL": "nats://me:a-good-one@events:4222",
+            "DATA_DIR": str(tmp_path),
+        }
 
         with private_servers(Environment(named), library, 1) as environment:
             variables = environment.variables
 
         assert variables["DATABASE_URL"] == named["DATABASE_URL"]
         assert variables["REDIS_URL"].startswith("redis://")
+        assert "RABBITMQ_URL" not in variables  # there is a broker
         assert "PRIVATE_SERVERS" not in variables  # that database is not ours: secrets have to be given
 
     def test_a_folder_that_cannot_be_written_is_named(self) -> None:

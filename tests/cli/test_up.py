@@ -174,6 +174,14 @@ class TestSplit:
             assert "is damaged" in library.err
             assert "Traceback" not in library.err
 
+    @pytest.mark.parametrize("options", [["--split"], ["--workers", "2"]], ids=["split", "workers"])
+    def test_events_between_processes_need_a_broker(self, options: list[str], tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", "commerce", *options)
+
+        assert refused.returncode == 2
+        assert "notifications" in refused.stderr
+        assert all(word in refused.stderr for word in ("--servers", "RABBITMQ_URL", "NATS_URL"))
+
     def test_workers_are_refused_where_what_is_embedded_cannot_be_shared(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "up", LIBRARY, "--workers", "2")
 

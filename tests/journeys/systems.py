@@ -14,8 +14,9 @@ ADMIN = {"email": "admin@example.com", "password": secrets.token_urlsafe(24)}
 
 
 def settings_for(databases: Databases) -> dict[str, str]:
-    """What the environment says where the databases are on servers. Passwords are hashed fast."""
+    """What the environment says to the catalog system where the databases are on servers. Passwords are hashed fast."""
     return {
+        "PORTICO_SYSTEM": "catalog",
         "DATABASE_URL": databases.per_service(),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),

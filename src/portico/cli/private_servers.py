@@ -10,11 +10,13 @@ from typing import Final
 
 from portico.cli.errors import CommandError
 from portico.kit.environment import Environment
+from portico.kit.messaging.brokers.opening import names_broker
 from portico.kit.servers import (
     HomeUnusable,
     KeptServers,
     PostgreSQLServer,
     ProgramMissing,
+    RabbitMQServer,
     RedisServer,
     Server,
     ServerFailed,
@@ -73,6 +75,8 @@ def _wanted(folder: Path, settings: Settings, *, connections: int) -> dict[str, 
         )
     if settings.redis_url is None:
         servers["REDIS_URL"] = RedisServer(durable=True, kept_in=folder)
+    if not names_broker(settings):
+        servers["RABBITMQ_URL"] = RabbitMQServer(durable=True, kept_in=folder)
     return servers
 
 

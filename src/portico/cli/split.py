@@ -14,6 +14,7 @@ from portico.cli.places import GATEWAY, moved_to, ports_of
 from portico.cli.process import run
 from portico.cli.supervising import Keeper, Program, keep_all
 from portico.kit.environment import Environment
+from portico.kit.messaging.brokers.opening import names_broker
 from portico.kit.settings import Settings, check_server_passwords, database_for
 from portico.kit.signals import told_to_stop
 from portico.kit.system import System
@@ -27,6 +28,12 @@ def check_can_split(system: System, settings: Settings, workers: int) -> None:
             "Windows can't hand a listening socket to another process as --split does.",
             "Run each part by itself: portico run identity, and so on.",
         )
+    handlers = [each.name for each in system.placements if each.service.consumers]
+    if handlers and not names_broker(settings):
+        raise CommandError(
+            f"{system.name} in many processes needs a broker: {', '.join(handlers)} handle events of the others.",
+            "Add --servers, which starts one (and PostgreSQL and Redis), or set RABBITMQ_URL or NATS_URL.",
+        )
     if workers == 1:
         return
     embedded = [each.name for each in system.placements if database_for(settings, each.name).embedded]
@@ -36,7 +43,9 @@ def check_can_split(system: System, settings: Settings, workers: int) -> None:
     if settings.redis_url is None:
         missing.append("REDIS_URL (caches and rate limits in memory would differ from process to process)")
     if missing:
-        raise CommandError(f"--workers {workers} shares what is embedded here.", f"Set {' and '.join(missing)}.")
+        raise CommandError(
+            f"--workers {workers} shares what is embedded here.", f"Add --servers, or set {' and '.join(missing)}."
+        )
 
 
 def up_split(

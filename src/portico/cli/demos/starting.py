@@ -85,7 +85,7 @@ class OwnSystem:
         kept = {name: value for name, value in os.environ.items() if name not in _OURS}
         addresses = {f"{name.upper()}_SERVICE_URL": self._address(name) for name in ("identity", "catalog")}
         limits = {"RATE_LIMIT": _GENEROUS, "RATE_LIMIT_SIGN_IN": _GENEROUS, "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-        return {**kept, **addresses, **limits, "DATA_DIR": str(self.folder / "data")}
+        return {**kept, **addresses, **limits, "PORTICO_SYSTEM": "catalog", "DATA_DIR": str(self.folder / "data")}
 
     async def _wait_until_ready(self, name: str) -> None:
         process, until = self._processes[name], time.monotonic() + _UP_WITHIN

@@ -31,12 +31,12 @@ class MariaDBServer(Server):
             "--innodb-log-file-size=8M",
         )
         # Read at each start, before the first client is let in.
-        self._accounts_file.write_text(
+        self.write(
+            "accounts.sql",
             f"CREATE OR REPLACE USER '{USER}'@'{HOST}' IDENTIFIED BY '{self.password}';\n"
             f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'{HOST}' WITH GRANT OPTION;\n"
-            f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{self.password}';\n"
+            f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{self.password}';\n",
         )
-        self._accounts_file.chmod(0o644)  # its folder is the server account's alone
 
     def command(self) -> Sequence[str | Path]:
         settings = {
@@ -45,7 +45,7 @@ class MariaDBServer(Server):
             "port": self.port,
             "socket": self.folder / "socket",
             "pid-file": self.folder / "pid",
-            "init-file": self._accounts_file,
+            "init-file": self.folder / "accounts.sql",
             "character-set-server": "utf8mb4",
             "max-connections": 200,
             "innodb-buffer-pool-size": "64M",
@@ -104,7 +104,3 @@ class MariaDBServer(Server):
     @property
     def _data(self) -> Path:
         return self.folder / "data"
-
-    @property
-    def _accounts_file(self) -> Path:
-        return self.folder / "accounts.sql"

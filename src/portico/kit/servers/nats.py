@@ -28,15 +28,15 @@ class NatsServer(Server):
         """It makes its files itself."""
 
     def configure(self) -> None:
-        self._settings.write_text(
+        self.write(
+            "nats.conf",
             f'host: "{HOST}"\n'
             f'jetstream: {{ store_dir: "{self.folder / "data"}" }}\n'
-            f'authorization: {{ user: "{USER}", password: "{self.password}" }}\n'
+            f'authorization: {{ user: "{USER}", password: "{self.password}" }}\n',
         )
-        self._settings.chmod(0o644)  # its folder is the server account's alone
 
     def command(self) -> Sequence[str | Path]:
-        return [self._nats, "--config", self._settings, "--port", str(self.port)]
+        return [self._nats, "--config", self.folder / "nats.conf", "--port", str(self.port)]
 
     def answers(self) -> bool:
         try:
@@ -51,7 +51,3 @@ class NatsServer(Server):
 
     def url(self) -> str:
         return f"nats://{USER}:{self.password}@{HOST}:{self.port}"
-
-    @property
-    def _settings(self) -> Path:
-        return self.folder / "nats.conf"

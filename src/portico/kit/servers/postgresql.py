@@ -45,9 +45,7 @@ class PostgreSQLServer(Server):
         self._psql = find_program("psql", beside=self._postgres)
 
     def prepare(self) -> None:
-        secret = self.folder / "password"
-        secret.write_text(self.password)
-        secret.chmod(0o644)  # its folder is the server account's alone
+        secret = self.write("password", self.password)
         self.run(
             self._initdb,
             f"--pgdata={self._data}",

@@ -60,8 +60,7 @@ class RabbitMQServer(Server):
             ),
         }
         for name, text in files.items():
-            (self.folder / name).write_text(text)
-            (self.folder / name).chmod(0o644)  # its folder is the server account's alone
+            self.write(name, text)
 
     def command(self) -> Sequence[str | Path]:
         settings = {

@@ -25,18 +25,18 @@ class RedisServer(Server):
         """It makes its files itself."""
 
     def configure(self) -> None:
-        self._settings.write_text(
+        self.write(
+            "redis.conf",
             f"bind {HOST}\n"
             f"requirepass {self.password}\n"
             f"dir {self.folder}\n"
             'save ""\n'
             f"appendonly {'yes' if self.durable else 'no'}\n"
-            "appendfsync everysec\n"
+            "appendfsync everysec\n",
         )
-        self._settings.chmod(0o644)  # its folder is the server account's alone
 
     def command(self) -> Sequence[str | Path]:
-        return [self._redis, self._settings, "--port", str(self.port)]
+        return [self._redis, self.folder / "redis.conf", "--port", str(self.port)]
 
     def answers(self) -> bool:
         try:
@@ -57,7 +57,3 @@ class RedisServer(Server):
         """Empty every logical database."""
         with self.client() as client:
             client.flushall()
-
-    @property
-    def _settings(self) -> Path:
-        return self.folder / "redis.conf"

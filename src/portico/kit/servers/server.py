@@ -170,6 +170,16 @@ class Server(ABC):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of its folder for nobody's eyes but the server's."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)  # else an open one of before would keep its rights
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            if self._account:
+                os.fchown(file.fileno(), self._account.pw_uid, self._account.pw_gid)
+            file.write(text)
+        return path
+
     def run(self, *command: str | Path, environ: dict[str, str] | None = None) -> str:
         """Run a program of the server's as the server's account, and give its output.
 

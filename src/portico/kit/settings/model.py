@@ -43,7 +43,7 @@ class Settings(ServiceSettings):
     """What every process of a system may be told. A field's variable is its name in upper case."""
 
     portico_system: str = Field(
-        "catalog",
+        "commerce",
         min_length=1,
         description="The system: one that Portico brings, or an import path (shop.systems:shop)",
     )

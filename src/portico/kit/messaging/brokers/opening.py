@@ -21,13 +21,18 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
     Raises:
         SettingsError: the server's driver is not installed.
     """
-    if settings.rabbitmq_url is not None or settings.nats_url is not None:
+    if names_broker(settings):
         async with aclosing(_on_server(settings, system)) as broker:
             yield broker
     else:
         path = settings.data_dir / EMBEDDED_FILE
         async with EmbeddedBroker(path, size_limit=settings.event_size_limit) as embedded:
             yield embedded
+
+
+def names_broker(settings: Settings) -> bool:
+    """Whether events go to a server, which several processes can share."""
+    return settings.rabbitmq_url is not None or settings.nats_url is not None
 
 
 def _on_server(settings: Settings, system: str) -> Broker:
