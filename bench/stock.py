@@ -1,0 +1,209 @@
+"""Reservation of one hot product by 256 callers, beside an ORM that locks the product's row, on PostgreSQL.
+
+Run it with `python bench/stock.py`; it takes a minute and needs psycopg, the driver of the usual way. Once in process, the
+callers being tasks of one event loop, and once over HTTP, a core serving and the other asking. Rounds of all are
+interleaved, and only the ratios count.
+"""
+
+import asyncio
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+import orjson
+from catalog import LOADING, SERVING, Measure, free_port, interleaved, serving, table
+from peers import usual_stock
+
+from portico.contracts.catalog import ProductId, ReservationId
+
+CALLERS = 256
+SECONDS = 2.0
+PLENTY = 900_000_000
+WANTED = 8.0  # times the row-locking ORM
+
+Take = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def catalog(token: Path | None = None) -> AsyncIterator[object]:
+    """Catalog alone, as `portico run catalog` serves it; a service's token is left in the file `token`."""
+    from portico.kit.auth.tokens import TokenFormat
+    from portico.kit.auth.verification import KeyVerifier
+    from portico.kit.clock import Clock
+    from portico.kit.environment import Environment
+    from portico.kit.host import Host
+    from portico.kit.testing.issuer import Issuer
+    from portico.kit.testing.running import system_of
+    from portico.services.catalog import service
+
+    clock, form = Clock(), TokenFormat(issuer="portico", audience="catalog")
+    issuer = Issuer(clock, form)
+    host = Host(
+        system_of(service),
+        Environment(dict(os.environ)),
+        verifier_of=lambda _: KeyVerifier(issuer, form, clock),
+        only=["catalog"],
+    )
+    async with host:
+        if token is not None:
+            await asyncio.to_thread(token.write_text, issuer.token("service:orders", lasting=3600))
+        yield host
+
+
+async def serve(port: int, token: str) -> None:
+    from portico.kit.serving import Face, Servers, bind
+
+    async with (
+        catalog(Path(token)) as host,
+        Servers([Face("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0),
+    ):
+        await asyncio.to_thread(sys.stdin.read)
+
+
+async def make_product(host: object) -> ProductId:
+    from portico.services.catalog.products.commands import create_product
+    from portico.services.catalog.products.schemas import ProductCreate
+
+    draft = ProductCreate(name="Hot", price=1, category="hot", sku="HOT", stock_quantity=PLENTY)
+    async with host.running["catalog"].transaction() as work:
+        return (await create_product(work, draft, actor="bench")).product_id
+
+
+class Client:
+    """One connection that reserves, reads the answer, and reserves again."""
+
+    def __init__(self, port: int, body: bytes, token: str = "") -> None:
+        self._port = port
+        self._rest = (
+            f" HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def take(self) -> None:
+        self._writer.write(f"PUT /inventory/reservations/{ReservationId.new()}".encode() + self._rest)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        body = await self._reader.readexactly(length)
+        if b" 201 " not in head[:20]:
+            raise RuntimeError(f"{head[:20]!r} {body!r}")
+
+
+async def done_in(seconds: float, takes: list[Take]) -> float:
+    """How often all of `takes`, each again and again, were done in a second."""
+    done = 0
+    began = time.perf_counter()
+
+    async def repeat(take: Take) -> None:
+        nonlocal done
+        while time.perf_counter() < began + seconds:
+            await take()
+            done += 1
+
+    await asyncio.gather(*(repeat(take) for take in takes))
+    return done / (time.perf_counter() - began)
+
+
+def over_http(port: int, body: object, token: str = "") -> Measure:
+    async def measure() -> float:
+        async with AsyncExitStack() as open_ones:
+            clients = [Client(port, orjson.dumps(body), token) for _ in range(CALLERS)]
+            for client in clients:
+                await open_ones.enter_async_context(client)
+            return await done_in(SECONDS, [client.take for client in clients])
+
+    return measure
+
+
+async def in_process(url: str, host: object, product_id: ProductId) -> dict[str, Measure]:
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+    from portico.services.catalog.stock.resources import StockWriter
+
+    engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=20, pool_timeout=60)
+    writer = host.running["catalog"].provides(StockWriter)
+    wanted = usual_stock.Wanted(product_id=product_id, quantity=1)
+
+    async def usual() -> None:
+        async with AsyncSession(engine, expire_on_commit=False) as session:
+            await usual_stock.reserve_async(session, ReservationId.new(), wanted)
+
+    async def ours() -> None:
+        await writer.reserve(ReservationId.new(), {product_id: 1}, lasting=None, actor="service:orders")
+
+    return {
+        "ORM with a row lock, in process": lambda: done_in(SECONDS, [usual] * CALLERS),
+        "Portico, in process": lambda: done_in(SECONDS, [ours] * CALLERS),
+    }
+
+
+async def answering(port: int) -> None:
+    for _ in range(300):
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+    raise RuntimeError(f"nothing answers on {port}")
+
+
+async def measured(url: str) -> None:
+    """`url` is of an empty database that is named bench_stock."""
+    folder = Path(tempfile.mkdtemp())
+    secret = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET")}
+    os.environ |= {**secret, "DATABASE_URL": url.replace("bench_stock", "bench_{service}"), "DATA_DIR": str(folder)}
+    theirs = {"DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:")}
+    usual = ("-m", "uvicorn", "--no-access-log", "--log-level", "warning", "--factory", "peers.usual_stock:application")
+    ports = [free_port(), free_port()]
+    token = folder / "token"
+    async with AsyncExitStack() as stack:
+        host = await stack.enter_async_context(catalog())
+        product_id = await make_product(host)
+        usual_stock.make_tables(theirs["DATABASE_URL"], product_id, PLENTY)
+        stack.enter_context(serving(__file__, str(ports[0]), str(token)))
+        stack.enter_context(serving(*usual, "--port", str(ports[1]), **theirs))
+        for port in ports:
+            await answering(port)
+        os.sched_setaffinity(0, {LOADING})
+        item = {"product_id": product_id, "quantity": 1}
+        measures = await in_process(url, host, product_id)
+        measures |= {
+            "ORM with a row lock, over HTTP": over_http(ports[1], item),
+            "Portico, over HTTP": over_http(ports[0], {"items": [item]}, token.read_text()),
+        }
+        figures = await interleaved(measures)
+    for where in ("in process", "over HTTP"):
+        some = {name: figure for name, figure in figures.items() if where in name}
+        table(f"reservations of one product, {CALLERS} callers", "/s", some, {"of the ORM": next(iter(some))})
+    print(f"\nPortico has to reach {WANTED:g} times the ORM.")
+
+
+def main() -> None:
+    import uvloop
+
+    from portico.kit.servers import PostgreSQLServer
+
+    if len(sys.argv) > 1:
+        os.sched_setaffinity(0, {SERVING})
+        uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))
+        return
+    with PostgreSQLServer() as server:
+        uvloop.run(measured(server.create_database("bench_stock")))
+
+
+if __name__ == "__main__":
+    main()
