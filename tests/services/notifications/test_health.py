@@ -15,8 +15,9 @@ class TestHealth:
 
     async def test_is_ready_while_the_mail_server_is_away(self, sqlite_databases: Databases, tmp_path: Path) -> None:
         variables = {"SMTP_URL": "smtp://127.0.0.1:1", "MAIL_FROM": "shop@shop.example", "DATA_DIR": str(tmp_path)}
-        async with running(service, sqlite_databases, variables=variables) as run:
+        async with running(service, sqlite_databases, variables=variables, background=False) as run:
+            ready = await run.anonymous.get("/health/ready")
             detailed = (await run.anonymous.get("/health/detailed")).json()
 
-            assert (await run.anonymous.get("/health/ready")).status_code == 200
-            assert detailed["dependencies"]["mail"]["status"] == "down"
+        assert ready.status_code == 200
+        assert detailed["dependencies"]["mail"]["status"] == "down"
