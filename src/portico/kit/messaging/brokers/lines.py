@@ -38,11 +38,13 @@ class Lines:
         self._room = asyncio.Semaphore(concurrency)
         self._lines: dict[str, deque[tuple[Message, Taken]]] = {}
         self._serving: set[asyncio.Task[None]] = set()
+        self._ended = False
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._ended = True
         for task in list(self._serving):
             task.cancel()
         if self._serving:
@@ -50,6 +52,8 @@ class Lines:
 
     def add(self, message: Message, taken: Taken) -> None:
         """Behind what is under way about the same key, else at once."""
+        if self._ended:
+            return  # it comes again, as all that was not acknowledged does
         line = self._lines.get(message.key)
         if line is not None:
             line.append((message, taken))

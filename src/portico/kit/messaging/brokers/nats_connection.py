@@ -14,7 +14,8 @@ from portico.kit.messaging.brokers.base import BrokerUnavailable
 from portico.kit.messaging.brokers.lines import first_to_end
 
 PATIENCE = 10.0  # seconds for an answer
-_CONNECT = 5  # seconds
+_CONNECT = 10.0  # seconds, of which each server has
+_CONNECT_EACH = 2
 _CLOSE = 1.0  # seconds
 _PING = 5  # seconds between two pings; the second that is not answered ends the connection
 
@@ -38,18 +39,27 @@ class NatsConnection:
         self._made = 0
 
     async def __aenter__(self) -> Self:
-        async with understood(_CONNECT):
-            await self.client.connect(
-                self._servers,
-                allow_reconnect=False,
-                connect_timeout=_CONNECT,
-                ping_interval=_PING,
-                closed_cb=self._on_closed,
-                error_cb=_ignored,
-            )
-            self._inbox = self.client.new_inbox()
-            await self.client.subscribe(f"{self._inbox}.*.*", cb=self._on_answer)
+        try:
+            async with understood(_CONNECT):
+                await self._connect()
+        except BaseException:
+            await self.aclose()
+            raise
         return self
+
+    async def _connect(self) -> None:
+        await self.client.connect(
+            self._servers,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # 0 would be without end
+            reconnect_time_wait=0,
+            connect_timeout=_CONNECT_EACH,
+            ping_interval=_PING,
+            closed_cb=self._on_closed,
+            error_cb=_ignored,
+        )
+        self._inbox = self.client.new_inbox()
+        await self.client.subscribe(f"{self._inbox}.*.*", cb=self._on_answer)
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()

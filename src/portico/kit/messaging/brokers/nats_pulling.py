@@ -9,6 +9,7 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.brokers.lines import Lines
@@ -31,6 +32,8 @@ _REQUEST_OVER = frozenset({"404", "408"})
 
 class Pull:
     """Delivers what one durable consumer has, a message at a time, until cancelled.
+
+    What it has in hand at the end is given back at once where another process waits for it, else after ACK_WAIT.
 
     The driver's own `fetch` waits for a batch to be full, which a consumer with one message in hand never is.
 
@@ -59,27 +62,29 @@ class Pull:
                 status = (came.headers or {}).get("Status")
                 if status is None:
                     left -= 1
-                    await self._handle(came)
+                    await self._handle(came, coming)
                 elif status in _REQUEST_OVER:
                     break
                 elif status != _ALIVE:
                     raise BrokerUnavailable(f"NATS: {status} {(came.headers or {}).get('Description', '')}")
 
-    async def _handle(self, came: Msg) -> None:
+    async def _handle(self, came: Msg, coming: Subscription) -> None:
         message = _loaded(came)
         if message.type in self._wanted:
-            await self._until_taken(message, came.reply)
+            await self._until_taken(message, came.reply, coming)
         await self._client.publish(came.reply, b"+ACK")
 
-    async def _until_taken(self, message: Message, reply: str) -> None:
+    async def _until_taken(self, message: Message, reply: str, coming: Subscription) -> None:
         taking = asyncio.create_task(self._lines.until_taken(message))
         try:
             while not (await asyncio.wait({taking}, timeout=ACK_WAIT / 3))[0]:
                 await self._client.publish(reply, b"+WPI")  # work in progress: it is not to come again yet
+            taking.result()
         except BaseException:
             taking.cancel()
             await asyncio.wait({taking})
             with suppress(nats.errors.Error):  # without it the message comes again a little later
+                await coming.unsubscribe()  # or what is given back would come here again
                 await self._client.publish(reply, b"-NAK")
             raise
 

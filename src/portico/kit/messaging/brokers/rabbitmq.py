@@ -27,6 +27,7 @@ from portico.kit.messaging.brokers.rabbitmq_connection import PATIENCE, RabbitMQ
 from portico.kit.messaging.brokers.rabbitmq_sending import send
 
 _DECLARING = 30.0  # seconds: a quorum queue is some work to make
+_COUNTINGS = 3
 _IN_FLIGHT = 500  # messages that are sent together, and then seen confirmed
 _BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
 
@@ -106,11 +107,18 @@ class RabbitMQBroker:
     async def waiting(self, group: str) -> int:
         """As the protocol says, without the few that consumers of other processes have in their hands."""
         ready = 0
-        async with self._asking() as channel:
-            for partition in range(PARTITIONS):
-                found = await channel.queue_declare(self._queue(group, partition), passive=True)
-                ready += found.message_count or 0
+        for _ in range(_COUNTINGS):
+            held = self._held[group]
+            ready = await self._count_ready(group)
+            if held == self._held[group]:
+                break  # none went from there to here meanwhile
         return ready + self._held[group]
+
+    async def _count_ready(self, group: str) -> int:
+        async with self._asking() as channel:
+            queues = [self._queue(group, partition) for partition in range(PARTITIONS)]
+            found = [await channel.queue_declare(each, passive=True) for each in queues]
+        return sum(each.message_count or 0 for each in found)
 
     async def aclose(self) -> None:
         await self._drop(self._connection)

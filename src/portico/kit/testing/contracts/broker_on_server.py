@@ -1,0 +1,107 @@
+"""What every broker on a server must do when the server is away. A subclass says which server."""
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
+from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.servers import Server
+from portico.kit.settings import Settings
+from portico.kit.testing.contracts.broker import CREATED, GROUP, Open
+from portico.kit.testing.taking import LIMIT, Taker, firsts_by_key, messages
+
+
+class BrokerOnServerContract:
+    """Subclass it as `TestMyBrokerWithoutItsServer`, with a fixture `server`: one that the test may kill."""
+
+    @abstractmethod
+    def settings(self, server: Server) -> Settings:
+        """What names the server."""
+
+    @pytest.fixture
+    def another(self, server: Server) -> Open:
+        return lambda: open_broker(self.settings(server), "shop")
+
+    @pytest.fixture
+    async def broker(self, another: Open) -> AsyncIterator[Broker]:
+        async with another() as broker:
+            yield broker
+
+    async def test_it_may_be_absent_at_first(self, server: Server, broker: Broker) -> None:
+        server.kill()
+        acts: list[Callable[[], Any]] = [
+            broker.check,
+            lambda: broker.declare(GROUP, [CREATED]),
+            lambda: broker.publish(messages(1)),
+            lambda: broker.waiting(GROUP),
+        ]
+        for act in acts:
+            with pytest.raises(BrokerUnavailable):
+                await act()
+
+        async with Taker(broker, GROUP) as taker:
+            await asyncio.to_thread(server.restart)
+            await broker.declare(GROUP, [CREATED])
+            await broker.publish(messages(3))
+            await taker.until_taken(["m0", "m1", "m2"])
+
+    async def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_under_load(
+        self, server: Server, broker: Broker, another: Open
+    ) -> None:
+        async def take_turns(_: Message) -> None:
+            await asyncio.sleep(0)
+
+        sent = messages(3000, keys=30)
+        back = asyncio.Event()
+        await broker.declare(GROUP, [CREATED])
+        async with another() as second, another() as third:
+            one = Taker(second, GROUP, act=take_turns)
+            async with one, Taker(third, GROUP, act=take_turns, beside=one), asyncio.TaskGroup() as tasks:
+                tasks.create_task(_published(broker, sent, back))
+                await one.until(lambda: len(one.taken) > 300)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.restart)
+                back.set()
+                await one.until_taken(each.id for each in sent)
+
+        assert firsts_by_key(one.taken) == firsts_by_key(sent)
+
+    async def test_what_lies_in_its_queues_outlives_it(self, server: Server, broker: Broker) -> None:
+        await broker.declare(GROUP, [CREATED])
+        await broker.publish(messages(50, keys=5))
+        server.kill()
+        await asyncio.to_thread(server.restart)
+
+        async with Taker(broker, GROUP) as taker:
+            await taker.until_taken(f"m{number}" for number in range(50))
+
+        assert firsts_by_key(taker.taken) == firsts_by_key(messages(50, keys=5))
+
+    @pytest.mark.slow
+    async def test_one_that_does_not_answer_is_not_waited_for(self, server: Server, broker: Broker) -> None:
+        await broker.declare(GROUP, [CREATED])
+        server.pause()
+        async with asyncio.timeout(LIMIT):
+            with pytest.raises(BrokerUnavailable):
+                await broker.publish(messages(1))
+        server.resume()
+
+        await broker.publish(messages(1))
+        async with Taker(broker, GROUP) as taker:
+            await taker.until_taken(["m0"])
+
+
+async def _published(broker: Broker, sent: Sequence[Message], back: asyncio.Event) -> None:
+    """Publish all in batches as a relay does, each again until it is confirmed."""
+    for start in range(0, len(sent), 100):
+        while True:
+            try:
+                await broker.publish(sent[start : start + 100])
+            except BrokerUnavailable:
+                await back.wait()
+            else:
+                break
