@@ -159,6 +159,9 @@ class Server(ABC):
     def pause(self) -> None:
         """Freeze the server: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + STOP_LIMIT
+        while time.monotonic() < deadline and not all(_is_frozen(each) for each in _tree(self.pid)):
+            time.sleep(0.001)  # the signal has been sent, and has its effect a moment later
 
     def resume(self) -> None:
         """Let a frozen server go on."""
@@ -306,6 +309,13 @@ def _tree(pid: int) -> list[psutil.Process]:
         return [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _is_frozen(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE})
+    except psutil.NoSuchProcess:
+        return True
 
 
 def free_port() -> int:

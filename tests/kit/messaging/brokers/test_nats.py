@@ -1,24 +1,20 @@
-from collections.abc import Callable
-
 import pytest
 
-from portico.kit.servers import NatsServer, Server
-from portico.kit.settings import Settings
+from portico.kit.servers import NatsServer
 from portico.kit.testing.contracts.broker import BrokerContract
 from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
 
 
+@pytest.fixture
+def environ(nats_server: NatsServer) -> dict[str, str]:
+    return {"NATS_URL": nats_server.url()}
+
+
 class TestNatsBroker(BrokerContract):
-    @pytest.fixture
-    def environ(self, nats_server: NatsServer) -> dict[str, str]:
-        return {"NATS_URL": nats_server.url()}
+    pass
 
 
 class TestNatsBrokerWithoutItsServer(BrokerOnServerContract):
     @pytest.fixture
-    def server(self, start_server: Callable[..., NatsServer]) -> NatsServer:
-        return start_server(NatsServer)
-
-    def settings(self, server: Server) -> Settings:
-        assert isinstance(server, NatsServer)
-        return Settings(nats_url=server.url())
+    def running(self, nats_server: NatsServer) -> NatsServer:
+        return nats_server

@@ -44,13 +44,17 @@ asyncio.run(main(*sys.argv[1:]))
 _systems = count(1)
 
 
+def new_system() -> str:
+    """A system that nobody has used: its queues are not there yet."""
+    return f"shop-{os.getpid()}-{next(_systems)}"
+
+
 class BrokerContract:
     """Subclass it as `TestMyBroker`, with a fixture `environ`: the variables that name the broker."""
 
     @pytest.fixture
     def system(self) -> str:
-        """A system that nobody has used: its queues are not there yet."""
-        return f"shop-{os.getpid()}-{next(_systems)}"
+        return new_system()
 
     @pytest.fixture
     def another(self, environ: Mapping[str, str], system: str) -> Open:

@@ -1,8 +1,7 @@
 """What every broker on a server must do when the server is away. A subclass says which server."""
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -10,21 +9,31 @@ import pytest
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.servers import Server
-from portico.kit.settings import Settings
-from portico.kit.testing.contracts.broker import CREATED, GROUP, Open
+from portico.kit.settings import Settings, read_settings
+from portico.kit.testing.contracts.broker import CREATED, GROUP, Open, new_system
 from portico.kit.testing.taking import LIMIT, Taker, firsts_by_key, messages
 
 
 class BrokerOnServerContract:
-    """Subclass it as `TestMyBrokerWithoutItsServer`, with a fixture `server`: one that the test may kill."""
+    """Subclass it as `TestMyBrokerWithoutItsServer`, with fixtures `running`, the server, and `environ`, which names it.
 
-    @abstractmethod
-    def settings(self, server: Server) -> Settings:
-        """What names the server."""
+    The server may be one that other tests use: it has all that it had when a test ends.
+    """
 
     @pytest.fixture
-    def another(self, server: Server) -> Open:
-        return lambda: open_broker(self.settings(server), "shop")
+    def system(self) -> str:
+        return new_system()
+
+    @pytest.fixture
+    def server(self, running: Server) -> Iterator[Server]:
+        yield running
+        if not running.answers():
+            running.restart()
+
+    @pytest.fixture
+    def another(self, environ: Mapping[str, str], system: str) -> Open:
+        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
+        return lambda: open_broker(settings, system)
 
     @pytest.fixture
     async def broker(self, another: Open) -> AsyncIterator[Broker]:
