@@ -12,6 +12,8 @@ from portico.services.payments.payments import endpoints as payments
 from portico.services.payments.provider.domain import PaymentProvider
 from portico.services.payments.provider.resources import open_provider
 from portico.services.payments.provider.simulated import jobs as simulated
+from portico.services.payments.reconciliation import endpoints as reconciliation
+from portico.services.payments.reconciliation.resources import OrderBook, open_orders
 from portico.services.payments.refunds import endpoints as refunds
 from portico.services.payments.settings import PaymentsSettings
 from portico.services.payments.voids import endpoints as voids
@@ -21,12 +23,12 @@ service = Service(
     name="payments",
     summary="Charges, refunds, and the ledger underneath",
     module=__name__,
-    routers=[payments.router, refunds.router, voids.router, webhooks.router],
+    routers=[payments.router, refunds.router, voids.router, webhooks.router, reconciliation.router],
     jobs=[outcomes.settle_what_is_open, outcomes.forget_old_webhooks, simulated.run_simulated_provider],
     publishes=[PaymentProcessed, PaymentFailed, PaymentRefunded],
     tables=Table.metadata,
     settings=PaymentsSettings,
-    resources={PaymentProvider: open_provider},
+    resources={PaymentProvider: open_provider, OrderBook: open_orders},
     calls=["identity", "orders"],
     secrets=["service_secret", "webhook_secret"],
 )

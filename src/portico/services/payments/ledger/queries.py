@@ -26,7 +26,7 @@ class Imbalance:
     """A transaction whose entries do not sum to zero."""
 
     transaction_id: TransactionId
-    payment_id: PaymentId | None
+    payment_id: PaymentId
     currency: str
     minor: int
 
@@ -41,15 +41,15 @@ async def balances(reader: Reader) -> list[Balance]:
     return [Balance(row.account, row.currency, int(row.minor)) for row in await reader.rows(statement)]
 
 
-async def imbalances(reader: Reader, *, limit: int) -> list[Imbalance]:
-    """The transactions that break the ledger's one rule: there are none, at most `limit` of them."""
+async def imbalances(reader: Reader, transaction_ids: Iterable[TransactionId]) -> list[Imbalance]:
+    """Those of these transactions that break the ledger's one rule."""
     total = func.sum(E.amount_minor)
     statement: Any = (
         select(E.transaction_id, T.payment_id, E.currency, total.label("minor"))
-        .outerjoin(TRANSACTIONS, T.transaction_id == E.transaction_id)
+        .join(TRANSACTIONS, T.transaction_id == E.transaction_id)
+        .where(E.transaction_id.in_(list(transaction_ids)))
         .group_by(E.transaction_id, T.payment_id, E.currency)
         .having(total != 0)
-        .limit(limit)
     )
     found = await reader.rows(statement)
     return [Imbalance(row.transaction_id, row.payment_id, row.currency, int(row.minor)) for row in found]
@@ -71,7 +71,7 @@ async def held_for(reader: Reader, payment_ids: Iterable[PaymentId]) -> dict[Pay
 
 async def transactions_after(reader: Reader, after: str | None, *, limit: int) -> Sequence[Any]:
     """Transactions in the order of their ids, after the one called `after`."""
-    statement = select(T.transaction_id, T.payment_id, T.kind).order_by(T.transaction_id).limit(limit)
+    statement = select(T.transaction_id, T.payment_id).order_by(T.transaction_id).limit(limit)
     if after is not None:
         statement = statement.where(T.transaction_id > after)
     return await reader.rows(statement)

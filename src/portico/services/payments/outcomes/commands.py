@@ -1,6 +1,7 @@
 """The provider is asked, and what it says is written down once: state, ledger and event are one transaction."""
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from portico.services.payments.provider.domain import (
     ProviderUnavailable,
 )
 from portico.services.payments.refunds.commands import RefundOrder, begin_refund, settle_refund
+from portico.services.payments.refunds.models import Refund
 from portico.services.payments.refunds.repository import Refunds
 from portico.services.payments.settings import PaymentsSettings
 
@@ -56,9 +58,11 @@ async def settle(running: Running, payment: Payment, *, first: bool = False) -> 
 
 async def settle_refunds(running: Running, payment_id: PaymentId) -> None:
     """Have the refunds of a payment that are on their way arrive."""
-    async with running.reader() as reader:
-        refunds = await Refunds(reader).open_of(payment_id)
-    for refund in refunds:
+
+    async def read(work: UnitOfWork) -> Sequence[Refund]:
+        return await Refunds(work).open_of(payment_id)  # not by a reader: a replica may not know of them yet
+
+    for refund in await running.transact(read):
         await settle_refund(running, refund)
 
 
@@ -112,7 +116,7 @@ async def record(work: UnitOfWork, *, payment_id: PaymentId, outcome: Outcome) -
         if payment.is_open and payment.voided_at is not None:
             payment.end_uncharged(work.now)
         elif not payment.is_open:
-            payment.forget()
+            payment.end_last_look(work.now)
     else:
         payment.await_outcome(work.now)
     return payment

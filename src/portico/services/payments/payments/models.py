@@ -115,14 +115,15 @@ class Payment(Table):
         if self.status == "succeeded":
             self.status = "voided"
 
-    def forget(self) -> None:
-        """The last look at a voided payment found nothing."""
-        self.settle_at = None
-
     def end_uncharged(self, now: datetime) -> None:
         """It was voided and the provider knows of no charge. One more look later finds one that was long on its way."""
         self.status = "voided"
         self.settle_at, self.updated_at = now + _LAST_LOOK, now
+
+    def end_last_look(self, now: datetime) -> None:
+        """It found nothing. Said by who looked before the time for it had come, it changes nothing."""
+        if self.settle_at is not None and self.settle_at <= now:
+            self.settle_at = None
 
     def reserve_refund(self, minor: int, now: datetime) -> None:
         """Set `minor` aside to be given back. Raises NotRefundable, RefundExceedsCharge."""

@@ -71,6 +71,7 @@ def begin_refund(work: UnitOfWork, payment: Payment, order: RefundOrder) -> Refu
     refund = Refund(
         refund_id=refund_id,
         payment_id=payment.payment_id,
+        charge_id=payment.charge_id or "",
         key=order.key or refund_id,
         amount_minor=minor,
         currency=payment.currency,
@@ -91,18 +92,16 @@ async def settle_refund(running: Running, refund: Refund) -> Refund:
 
     Asked again by the same key, the provider answers with the same refund: it may be asked by several at once.
     """
-    async with running.reader() as reader:
-        payment = await Payments(reader).get(refund.payment_id)
-    outcome = await _asked(running, refund, payment.charge_id or "")
+    outcome = await _asked(running, refund)
     return await running.transact(partial(record_refund, refund_id=refund.refund_id, outcome=outcome))
 
 
-async def _asked(running: Running, refund: Refund, charge_id: str) -> ProviderRefund | ProviderRefused | None:
+async def _asked(running: Running, refund: Refund) -> ProviderRefund | ProviderRefused | None:
     """What the provider says; None where it does not."""
     provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
     try:
         async with asyncio.timeout(running.settings_of(PaymentsSettings).provider_timeout):
-            return await provider.refund(refund.refund_id, charge_id, refund.money)
+            return await provider.refund(refund.refund_id, refund.charge_id, refund.money)
     except ProviderRefused as refused:
         return refused
     except (ProviderUnavailable, TimeoutError):

@@ -24,6 +24,7 @@ class Refund(Table):
 
     refund_id: Mapped[RefundId] = identifier()
     payment_id: Mapped[PaymentId]
+    charge_id: Mapped[str] = mapped_column(ExactText(255))
     key: Mapped[str] = mapped_column(ExactText(KEY_LENGTH))
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(ExactText(3))

@@ -31,19 +31,18 @@ async def void(running: Running, key: str) -> Void:
 
     Raises ChargeInFlight, VoidUnfinished.
     """
-    payment_id = await running.transact(partial(_take, key=key))
-    if payment_id is None:
+    payment = await running.transact(partial(_take, key=key))
+    if payment is None:
         return Void(key, None)
-    payment = await _read(running, payment_id)
     if payment.is_open:
         payment = await settle(running, payment)
     if payment.is_open:
-        raise ChargeInFlight(payment_id=payment_id)
-    await settle_refunds(running, payment_id)
-    return Void(key, await _given_back(running, payment_id))
+        raise ChargeInFlight(payment_id=payment.payment_id)
+    await settle_refunds(running, payment.payment_id)
+    return Void(key, await running.transact(partial(_given_back, payment_id=payment.payment_id)))
 
 
-async def _take(work: UnitOfWork, *, key: str) -> PaymentId | None:
+async def _take(work: UnitOfWork, *, key: str) -> Payment | None:
     """Void the key; the payment that it was used for."""
     if await insert_unless_known(work, KEYS, {"key": key, "payment_id": None, "created_at": work.now}):
         return None
@@ -54,20 +53,14 @@ async def _take(work: UnitOfWork, *, key: str) -> PaymentId | None:
     payment.void(work.now)
     if payment.left_minor:
         begin_refund(work, payment, RefundOrder(by=VOID))
-    return payment.payment_id
+    return payment
 
 
-async def _read(running: Running, payment_id: PaymentId) -> Payment:
-    async with running.reader() as reader:
-        return await Payments(reader).get(payment_id)
-
-
-async def _given_back(running: Running, payment_id: PaymentId) -> Payment:
+async def _given_back(work: UnitOfWork, *, payment_id: PaymentId) -> Payment:
     """The payment, all of which was given back or is on its way. Raises VoidUnfinished."""
-    async with running.reader() as reader:
-        payment = await Payments(reader).get(payment_id)
-        if payment.left_minor:
-            refund = await Refunds(reader).latest_of(payment_id)
-            reason = refund.failure_reason if refund is not None else None
-            raise VoidUnfinished(payment_id=payment_id, reason=reason or "refused")
+    payment = await Payments(work).get(payment_id)
+    if payment.left_minor:
+        refund = await Refunds(work).latest_of(payment_id)
+        reason = refund.failure_reason if refund is not None else None
+        raise VoidUnfinished(payment_id=payment_id, reason=reason or "refused")
     return payment

@@ -62,6 +62,7 @@ def upgrade() -> None:
         "refunds",
         sa.Column("refund_id", IdentifierText(RefundId), nullable=False),
         sa.Column("payment_id", IdentifierText(PaymentId), nullable=False),
+        sa.Column("charge_id", ExactText(255), nullable=False),
         sa.Column("key", ExactText(200), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", ExactText(3), nullable=False),

@@ -49,13 +49,13 @@ class _Object(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
     object: Literal["charge", "refund"]
-    id: str = Field(min_length=1, max_length=64)
-    key: str = Field(min_length=1, max_length=64)
+    id: str = Field(min_length=1, max_length=64, pattern="^[!-~]+$")
+    key: str = Field(min_length=1, max_length=64, pattern="^[!-~]+$")
     status: ChargeStatus
     amount: int = Field(ge=0, le=10**15)
     refunded: int = Field(0, ge=0, le=10**15)
     currency: str = Field(pattern="^[A-Z]{3}$")
-    failure_reason: str | None = Field(None, max_length=100)
+    failure_reason: str | None = Field(None, max_length=100, pattern="^[ -~]*$")
 
 
 class _Data(BaseModel):

@@ -29,6 +29,7 @@ from portico.services.payments.settings import PaymentsSettings
 from portico.services.payments.webhooks.domain import sign, verify
 
 _LOST: Final = "lost"
+_ENDED: Final = frozenset({"succeeded", "failed"})
 
 
 class SimulatedProvider:
@@ -82,7 +83,9 @@ class SimulatedProvider:
         return await self._asked_again(work, order.key)
 
     async def _asked_again(self, work: UnitOfWork, key: str) -> SimulatedCharge:
-        charge = await self._get(work, key)
+        charge = await work.get(SimulatedCharge, key, lock=True)
+        if charge is None:
+            raise ProviderUnavailable("the request that it repeats was undone")
         charge.asked += 1
         if charge.status == _LOST:
             charge.status = "succeeded"
@@ -92,27 +95,19 @@ class SimulatedProvider:
         refuse_in_transaction()
         async with self._running.reader() as reader:
             charge = await reader.get(SimulatedCharge, key)
-        if charge is None or charge.status == _LOST:
-            return None
-        if charge.settles_at is not None and charge.settles_at <= self._running.clock.now():
-            charge = await self.settle(key)
-        return charge.told
+        if charge is None or charge.status not in _ENDED:
+            charge = await self.settle(key)  # not by a reader: a replica may not have heard of it yet
+        return None if charge is None or charge.status == _LOST else charge.told
 
-    async def settle(self, key: str) -> SimulatedCharge:
-        """Let a slow charge have its outcome, now that its time has come; and tell of it."""
+    async def settle(self, key: str) -> SimulatedCharge | None:
+        """The charge by this key; a slow one has its outcome once its time has come, and it is told of."""
         return await self._running.transact(partial(self._settled, key=key))
 
-    async def _settled(self, work: UnitOfWork, *, key: str) -> SimulatedCharge:
-        charge = await self._get(work, key)
-        if charge.settles_at is not None and charge.settles_at <= work.now:
+    async def _settled(self, work: UnitOfWork, *, key: str) -> SimulatedCharge | None:
+        charge = await work.get(SimulatedCharge, key, lock=True)
+        if charge is not None and charge.settles_at is not None and charge.settles_at <= work.now:
             charge.status, charge.settles_at = "succeeded", None
             self._tell(work, charge)
-        return charge
-
-    async def _get(self, work: UnitOfWork, key: str) -> SimulatedCharge:
-        charge = await work.get(SimulatedCharge, key, lock=True)
-        if charge is None:
-            raise LookupError(f"the simulated provider has no charge {key}")
         return charge
 
     async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:

@@ -1,0 +1,1 @@
+"""Reconciliation: ledger, payments, provider and orders, held against one another."""

@@ -1,0 +1,98 @@
+import asyncio
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from tests.examples.loans import service
+from tests.examples.loans.models import Book
+
+from portico.kit.data import UnitOfWork
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
+
+
+class Deadlocked(Exception):
+    """What a driver says of a transaction that lost."""
+
+    sqlstate = "40P01"
+
+
+def lost() -> OperationalError:
+    return OperationalError("UPDATE", {}, Deadlocked())
+
+
+class TestTransact:
+    async def test_commits_what_was_done(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases) as loans:
+
+            async def add(work: UnitOfWork) -> str:
+                book = Book(title="Dune")
+                work.add(book)
+                return book.book_id
+
+            book_id = await loans.running.transact(add)
+
+            async with loans.running.reader() as reader:
+                assert await reader.get(Book, book_id) is not None
+
+    async def test_does_again_what_lost_a_race(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases) as loans:
+            turns = 0
+
+            async def lose_twice(work: UnitOfWork) -> int:
+                nonlocal turns
+                turns += 1
+                if turns < 3:
+                    raise lost()
+                return turns
+
+            assert await loans.running.transact(lose_twice) == 3
+
+    async def test_gives_up_in_the_end(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases) as loans:
+            turns = 0
+
+            async def lose(work: UnitOfWork) -> None:
+                nonlocal turns
+                turns += 1
+                raise lost()
+
+            with pytest.raises(OperationalError):
+                await loans.running.transact(lose)
+            assert turns == 5
+
+    async def test_what_is_no_race_is_not_repeated(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases) as loans:
+
+            async def fail(work: UnitOfWork) -> None:
+                work.add(Book(title="Dune"))
+                await work.flush()
+                raise ZeroDivisionError
+
+            with pytest.raises(ZeroDivisionError):
+                await loans.running.transact(fail)
+
+            async with loans.running.reader() as reader:
+                assert await reader.all(select(Book)) == []
+
+    async def test_those_who_cross_each_other_all_get_through(self, server_databases: Databases) -> None:
+        async with running(service, server_databases) as loans:
+            first, second = Book(title="One"), Book(title="Two")
+            await loans.given(first, second)
+
+            async def both(one: Book, other: Book) -> None:
+                async def act(work: UnitOfWork) -> None:
+                    for book in (one, other):
+                        found = await work.get(Book, book.book_id, lock=True)
+                        assert found is not None
+                        found.title += "!"
+                        await work.flush()
+
+                await loans.running.transact(act)
+
+            await asyncio.gather(*(both(first, second) if turn % 2 else both(second, first) for turn in range(6)))
+
+            async with loans.running.reader() as reader:
+                book = await reader.get(Book, first.book_id)
+            assert book is not None
+            assert book.title == "One!!!!!!"
