@@ -38,6 +38,17 @@ def add_a_product(at: Addresses) -> None:
     assert status == 201, lamp
     for name in ("gateway", "catalog"):
         assert fetch(f"{at[name]}/products/{lamp['product_id']}")[1]["sku"] == "LAMP-1"
+    count_its_stock(at, lamp["product_id"], jane)
+
+
+def count_its_stock(at: Addresses, product_id: str, jane: dict[str, str]) -> None:
+    inventory, counted = f"{at['gateway']}/inventory", {"quantity": 3, "reason": "counted"}
+    path = f"{inventory}/{product_id}"
+    assert fetch(f"{path}/adjustments", method="POST", body=counted, headers=jane)[0] == 201
+    assert fetch(path)[1]["available"] == fetch(f"{at['gateway']}/products/{product_id}")[1]["stock_quantity"] == 3
+    assert fetch(f"{path}/transactions", headers=jane)[1][0]["reason"] == "counted"
+    reservation = f"{inventory}/reservations/rsv_00000000000000000000000000"
+    assert fetch(reservation, method="DELETE", headers=jane)[0] == 404, "services alone reserve, past the gateway"
 
 
 @pytest.mark.slow

@@ -173,7 +173,6 @@ class TestKeptAnswers:
     async def test_cost_no_look_at_the_database(self, embedded: RunningService) -> None:
         await _shelve(embedded)
         first = await embedded.anonymous.get("/products?limit=2")
-        await embedded.running.database.aclose()
         async with embedded.running.database.writer.begin() as connection:
             await connection.exec_driver_sql("DELETE FROM products")
 

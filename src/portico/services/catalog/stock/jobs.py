@@ -26,6 +26,6 @@ async def expire_reservations(running: Running) -> None:
     while True:
         async with running.reader() as reader:
             found = await reader.all(due)
-        await asyncio.gather(*(writer.expire(each, actor=_ACTOR) for each in found))
-        if len(found) < _AT_ONCE:
+        ended = await asyncio.gather(*(writer.expire(each, actor=_ACTOR) for each in found))
+        if len(found) < _AT_ONCE or not any(each.status == "expired" for each in ended):
             return
