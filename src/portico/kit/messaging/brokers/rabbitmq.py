@@ -28,7 +28,7 @@ from portico.kit.messaging.brokers.rabbitmq_sending import send
 
 _DECLARING = 30.0  # seconds: a quorum queue is some work to make
 _COUNTINGS = 3
-_IN_FLIGHT = 500  # messages that are sent together, and then seen confirmed
+_IN_FLIGHT = 1000  # messages that are sent together, and then seen confirmed
 _BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
 
 # Unacknowledged messages of one queue. The same in every process and version: a queue gives returned messages out

@@ -1,0 +1,120 @@
+"""Publishing events with confirmations: a relay's batches, against the stock client that awaits one after the other.
+
+Each broker is a private server of this machine (the embedded one: a file, against a commit for each event), which shares
+the cores with the client, with two groups that want every event. Run it with `python bench/brokers.py`; trust the ratios,
+which come of interleaved rounds.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import aio_pika
+import nats
+import uvloop
+
+from portico.kit.messaging.brokers.base import Broker, Message, partition_of
+from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.servers import NatsServer, RabbitMQServer
+from portico.kit.settings import Settings
+
+ROUNDS = 5
+ALONE = 1000  # events one after the other
+TOGETHER = 20_000
+BATCH = 1000  # the relay's
+TYPE = "order.created"
+SYSTEM = "bench"
+EVENTS = [Message(f"evt_{number}", TYPE, f"ord_{number % 500}", b"x" * 600) for number in range(TOGETHER)]
+
+One = Callable[[Message], Awaitable[object]]
+
+
+class Case(NamedTuple):
+    name: str
+    broker: Broker
+    one: One
+
+
+@asynccontextmanager
+async def rabbitmq() -> AsyncIterator[Case]:
+    with RabbitMQServer() as server:
+        async with (
+            open_broker(Settings(rabbitmq_url=server.url()), SYSTEM) as broker,
+            await aio_pika.connect(server.url()) as connection,
+        ):
+            await broker.declare("one", [TYPE])
+            await broker.declare("two", [TYPE])
+            channel = await connection.channel(publisher_confirms=True)
+            exchange = await channel.get_exchange(f"{SYSTEM}.events")
+
+            async def one(event: Message) -> object:
+                message = aio_pika.Message(event.body, message_id=event.id, type=event.type, delivery_mode=2)
+                return await exchange.publish(message, f"{TYPE}.{partition_of(event.key)}")
+
+            yield Case("RabbitMQ", broker, one)
+
+
+@asynccontextmanager
+async def jetstream() -> AsyncIterator[Case]:
+    with NatsServer() as server:
+        async with open_broker(Settings(nats_url=server.url()), SYSTEM) as broker:
+            await broker.declare("one", [TYPE])
+            await broker.declare("two", [TYPE])
+            client = await nats.connect(server.url())
+            stream = client.jetstream()
+
+            async def one(event: Message) -> object:
+                return await stream.publish(f"{SYSTEM}.events.{partition_of(event.key)}.{TYPE}", event.body)
+
+            yield Case("NATS JetStream", broker, one)
+            await client.close()
+
+
+@asynccontextmanager
+async def embedded() -> AsyncIterator[Case]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with open_broker(Settings(data_dir=Path(folder)), SYSTEM) as broker:
+            await broker.declare("one", [TYPE])
+            await broker.declare("two", [TYPE])
+
+            async def one(event: Message) -> object:
+                return await broker.publish([event])
+
+            yield Case("embedded", broker, one)
+
+
+async def alone(case: Case) -> float:
+    start = time.perf_counter()
+    for event in EVENTS[:ALONE]:
+        await case.one(event)
+    return ALONE / (time.perf_counter() - start)
+
+
+async def together(case: Case) -> float:
+    start = time.perf_counter()
+    for first in range(0, TOGETHER, BATCH):
+        await case.broker.publish(EVENTS[first : first + BATCH])
+    return TOGETHER / (time.perf_counter() - start)
+
+
+async def measured(case: Case) -> tuple[float, float]:
+    await alone(case)
+    rounds = [(await alone(case), await together(case)) for _ in range(ROUNDS)]
+    return statistics.median(each for each, _ in rounds), statistics.median(each for _, each in rounds)
+
+
+async def main() -> None:
+    print(f"{'published and confirmed, events/s':34}{'one at a time':>15}{'batches of 1000':>17}{'ratio':>8}")
+    for opened in (embedded, rabbitmq, jetstream):
+        async with AsyncExitStack() as stack:
+            case = await stack.enter_async_context(opened())
+            one, many = await measured(case)
+            print(f"{case.name:34}{one:15,.0f}{many:17,.0f}{many / one:8.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
