@@ -113,6 +113,15 @@ class TestFollow:
         assert [event.number for event in await follower.news()] == [1]
         assert await follower.news() == []
 
+    async def test_however_many_came_at_once(self, library: RunningService, log: EventLog) -> None:
+        follower = await log.follow(ALL)
+        async with library.running.transaction() as work:
+            await work.execute(insert(event_log), [_row(library, number) for number in range(1, 7001)])
+
+        news = [event.number for _ in range(6) for event in await follower.news()]
+
+        assert news == list(range(1, 7001))
+
 
 def _row(library: RunningService, number: int) -> dict[str, object]:
     return {

@@ -16,6 +16,7 @@ from portico.kit.messaging.envelope import Envelope
 
 LARGEST_PAGE = 1000
 _LOOK_BACK = 1000  # numbers behind the highest seen that are looked at again: a lower one may be committed later
+_MOST_NEWS = 3 * _LOOK_BACK  # more than are looked at again, so that each look gets ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,16 @@ class EventLog:
         async with Reader(self._database, self._clock) as reader:
             return list(await reader.all(select(outbox.c.id).order_by(outbox.c.id).limit(_LOOK_BACK)))
 
-    async def beyond(self, selection: Selection, after: int, others: set[int]) -> list[LoggedEvent]:
-        """Events with a number beyond `after` or one of `others`, a bounded number of them."""
+    async def numbers(self, selection: Selection, after: int, others: set[int]) -> set[int]:
+        """The numbers of events beyond `after`, and those of `others` that are in the log, a bounded number of them."""
         wanted = or_(event_log.c.id > after, event_log.c.id.in_(others))
-        return await self._read(_ordered(selection).where(wanted).limit(3 * _LOOK_BACK))
+        chosen = _ordered(selection).where(wanted).limit(_MOST_NEWS).with_only_columns(event_log.c.id)
+        async with Reader(self._database, self._clock) as reader:
+            return {row.id for row in await reader.rows(chosen)}
+
+    async def of_numbers(self, numbers: set[int]) -> list[LoggedEvent]:
+        """The events with these numbers, in their order."""
+        return await self._read(_ordered(Selection()).where(event_log.c.id.in_(numbers)))
 
     async def _read(self, statement: Select[Any]) -> list[LoggedEvent]:
         async with Reader(self._database, self._clock) as reader:
@@ -153,15 +160,15 @@ class Follower:
 
     async def news(self) -> list[LoggedEvent]:
         """What was published since the last time."""
-        waiting = set(await self._log.waiting())
-        floor = self._last - _LOOK_BACK
-        found = await self._log.beyond(self._selection, floor, self._awaited | waiting)
-        news = [event for event in found if event.number not in self._seen]
+        waiting, last = set(await self._log.waiting()), await self._log.last()
+        found = await self._log.numbers(self._selection, self._last - _LOOK_BACK, self._awaited | waiting)
+        news = found - self._seen
         self._awaited = waiting
-        self._last = max([self._last, *(event.number for event in news)])
-        kept = self._seen | {event.number for event in news}
-        self._seen = {number for number in kept if number > self._last - _LOOK_BACK or number in waiting}
-        return news
+        if len(found) == _MOST_NEWS:
+            last = max(found)  # there are more
+        self._last = max(self._last, last)
+        self._seen = {each for each in self._seen | news if each > self._last - _LOOK_BACK or each in waiting}
+        return await self._log.of_numbers(news) if news else []
 
 
 def _ordered(selection: Selection) -> Select[Any]:
