@@ -141,12 +141,13 @@ async def end_order(placing: Placing, work: UnitOfWork, why: Undone) -> None:
     work.changes(order.order_id)
 
 
+# A step that dies with its process is taken over when `within` and a margin have passed: no longer than a call may take.
 place_order = Saga(
     "place-order",
     Placing,
-    Step(reserve_stock, record=mark_reserved, undo=release_stock, within=seconds(10), retries=9),
-    Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retries=9, deadline=minutes(10)),
-    Step(confirm_stock, record=mark_confirmed, within=seconds(10), retries=12),
+    Step(reserve_stock, record=mark_reserved, undo=release_stock, within=seconds(5), retries=9),
+    Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(15), retries=9, deadline=minutes(10)),
+    Step(confirm_stock, record=mark_confirmed, within=seconds(5), retries=12),
     deadline=PLACED_WITHIN,
     when_undone=end_order,
 )
@@ -181,7 +182,7 @@ async def put_back_into_stock(following: Following, calls: Calls) -> None:
 cancel_order = Saga(
     "cancel-order",
     Following,
-    Step(refund_all, within=seconds(30), retries=FOREVER),
+    Step(refund_all, within=seconds(15), retries=FOREVER),
     Step(let_stock_go, retries=FOREVER),
 )
 
@@ -190,7 +191,7 @@ ship_order = Saga("ship-order", Following, Step(take_out_of_stock, retries=FOREV
 return_order = Saga(
     "return-order",
     Following,
-    Step(refund_all, within=seconds(30), retries=FOREVER),
+    Step(refund_all, within=seconds(15), retries=FOREVER),
     Step(put_back_into_stock, retries=FOREVER),
 )
 
