@@ -1,8 +1,9 @@
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
+from tests.services.catalog.stock.shelves import assert_sound, figures, held, ledger, stocked
 
-from portico.kit.data.migrating import History, downgrade
+from portico.kit.data.migrating import History, downgrade, upgrade
 from portico.kit.testing.running import RunningService
 from portico.services.catalog import service
 
@@ -30,3 +31,17 @@ class TestMigrations:
         async with catalog.running.database.writer.connect() as connection:
             left = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
         assert not left & set(service.tables.tables)
+
+    async def test_receive_the_stock_that_there_was(self, catalog: RunningService) -> None:
+        some, none = await stocked(catalog, 7), await stocked(catalog, 0)
+        database = catalog.running.database
+        assert service.migrations is not None
+        line = History("catalog", service.migrations, service.tables)
+
+        assert await downgrade(database, line, "0001") == ["0002"]
+        assert await upgrade(database, [line]) == ["0002"]
+
+        assert await ledger(catalog, some) == [("receipt", 7, 7, 0)]
+        assert await figures(catalog, none) == (0, 0, 0)
+        await held(catalog, {some: 7})
+        await assert_sound(catalog)

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
 from portico.kit.http.schema import Moment, Schema
@@ -14,13 +15,13 @@ LONGEST_RESERVATION = 86_400  # seconds; what is held longer is confirmed
 
 def _not_zero(quantity: int) -> int:
     if quantity == 0:
-        raise ValueError("an adjustment by nothing is none")
+        raise PydanticCustomError("no_change", "An adjustment is by one at least, up or down")
     return quantity
 
 
 def _each_once(items: "list[Item]") -> "list[Item]":
     if len({item.product_id for item in items}) < len(items):
-        raise ValueError("each product is named once")
+        raise PydanticCustomError("named_twice", "Each product is named once")
     return items
 
 

@@ -1,0 +1,79 @@
+"""What must be true of stock is looked at, and the database itself refuses some of what must not be."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from tests.services.catalog.stock.shelves import changed, held, stocked
+
+from portico.kit.testing.running import RunningService
+from portico.services.catalog.stock.queries import mismatches
+
+TAMPERING = {
+    "UPDATE stock_levels SET on_hand = on_hand + 1": {
+        "on_hand is the sum of the ledger",
+        "the last entry says what is on hand",
+        "products say what is available",
+    },
+    "UPDATE stock_levels SET reserved = reserved - 1": {
+        "reserved is the sum of the ledger",
+        "the last entry says what is reserved",
+        "reserved is what reservations hold",
+        "products say what is available",
+    },
+    "UPDATE stock_levels SET entries = entries + 1": {
+        "entries are all there",
+        "entries are numbered without a gap",
+    },
+    "DELETE FROM stock_transactions WHERE number = 1": {"on_hand is the sum of the ledger", "entries are all there"},
+    "UPDATE stock_transactions SET quantity = 7 WHERE kind = 'receipt'": {"on_hand is the sum of the ledger"},
+    "UPDATE stock_reservations SET status = 'released'": {"reserved is what reservations hold"},
+    "UPDATE stock_reservation_items SET quantity = 1": {"reserved is what reservations hold"},
+    "UPDATE products SET stock_quantity = 5": {"products say what is available"},
+    "DELETE FROM stock_levels": {"every product has a level"},
+}
+
+
+async def tamper(catalog: RunningService, statement: str) -> None:
+    async with catalog.running.database.writer.begin() as connection:
+        await connection.execute(text(statement))
+
+
+class TestMismatches:
+    @pytest.mark.parametrize("statement", TAMPERING)
+    async def test_are_found(self, statement: str, catalog: RunningService) -> None:
+        product_id = await stocked(catalog, 5)
+        await held(catalog, {product_id: 2})
+        await tamper(catalog, statement)
+
+        async with catalog.running.reader() as reader:
+            found = await mismatches(reader)
+
+        assert {each.what for each in found} == TAMPERING[statement]
+        assert {each.product_id for each in found} == {product_id}
+
+    async def test_say_what_was_found_and_expected(self, embedded: RunningService) -> None:
+        reservation_id = await held(embedded, {await stocked(embedded, 5): 2})
+        await changed(embedded, reservation_id, "confirm")
+        await tamper(embedded, "UPDATE products SET stock_quantity = 9")
+
+        async with embedded.running.reader() as reader:
+            found = await mismatches(reader)
+
+        assert [(each.found, each.expected) for each in found] == [(9, 3)]
+
+
+class TestDatabase:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE stock_levels SET reserved = -1",
+            "UPDATE stock_levels SET reserved = on_hand + 1",
+            "UPDATE stock_levels SET on_hand = -1, reserved = -1",
+            "UPDATE stock_transactions SET on_hand_after = -1",
+        ],
+    )
+    async def test_refuses_what_must_never_be(self, statement: str, catalog: RunningService) -> None:
+        await stocked(catalog, 5)
+
+        with pytest.raises(DBAPIError):
+            await tamper(catalog, statement)
