@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
+
+from sqlalchemy import update
 
 from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed
 from portico.kit.data import UnitOfWork
@@ -26,6 +28,8 @@ from portico.services.payments.refunds.repository import Refunds
 from portico.services.payments.settings import PaymentsSettings
 
 logger = get_logger(__name__)
+
+PAYMENTS: Any = Payment.__table__
 
 VOID: Final = "void"
 """Who a refund is by that a void made necessary."""
@@ -50,6 +54,10 @@ async def settle(running: Running, payment: Payment, *, first: bool = False) -> 
     outcome = await _asked(running, payment, first=first)
     if outcome is Unsaid.IN_FLIGHT:
         return payment
+    if first and isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
+        done = await running.transact(partial(_record_untouched, payment=payment, charge=outcome))
+        if done is not None:
+            return done
     payment = await running.transact(partial(record, payment_id=payment.payment_id, outcome=outcome))
     if payment.voided_at is not None and payment.refunding_minor:
         await settle_refunds(running, payment.payment_id)
@@ -122,8 +130,33 @@ async def record(work: UnitOfWork, *, payment_id: PaymentId, outcome: Outcome) -
     return payment
 
 
+async def _record_untouched(work: UnitOfWork, *, payment: Payment, charge: ProviderCharge) -> Payment | None:
+    """Write down the success of a payment that nobody has touched since it was recorded; None where somebody has.
+
+    This is what nearly every charge comes to, and here it costs one statement in place of a lock, a read and a change.
+    """
+    values = {"status": "succeeded", "charge_id": charge.charge_id, "charged_at": work.now, "updated_at": work.now}
+    untouched = (PAYMENTS.c.payment_id == payment.payment_id, PAYMENTS.c.revision == payment.revision)
+    changed = await work.execute(
+        update(PAYMENTS).where(*untouched).values(**values, settle_at=None, revision=PAYMENTS.c.revision + 1)
+    )
+    if not changed.rowcount:  # type: ignore[attr-defined]
+        return None
+    payment.succeed(charge.charge_id, work.now)
+    payment.revision += 1
+    await _enter(work, payment)
+    return payment
+
+
 async def _succeed(work: UnitOfWork, payment: Payment, charge: ProviderCharge) -> None:
     payment.succeed(charge.charge_id, work.now)
+    await _enter(work, payment)
+    if payment.voided_at is not None:
+        begin_refund(work, payment, RefundOrder(by=VOID))
+
+
+async def _enter(work: UnitOfWork, payment: Payment) -> None:
+    """The books have the charge of `payment`, and it is told of."""
     await post(work, "charge", payment.payment_id, payment.payment_id, payment.money)
     work.publish(
         PaymentProcessed(
@@ -134,8 +167,6 @@ async def _succeed(work: UnitOfWork, payment: Payment, charge: ProviderCharge) -
             currency=payment.currency,
         )
     )
-    if payment.voided_at is not None:
-        begin_refund(work, payment, RefundOrder(by=VOID))
 
 
 def _fail(work: UnitOfWork, payment: Payment, reason: str, charge_id: str | None) -> None:
