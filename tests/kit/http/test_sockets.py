@@ -136,6 +136,9 @@ class TestAWebSocket:
 
         assert (status, problem["errors"][0]["location"]) == (422, ["path", "number"])
 
+    async def test_a_character_that_no_database_takes_is_refused(self, loans: RunningService) -> None:
+        assert (await refused(loans, "/shelves/%00/live", **bearing(loans)))[0] == 400
+
     async def test_an_unknown_query_parameter_is_refused(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/0/live", "since=1", **bearing(loans)))[0] == 422
 

@@ -21,7 +21,7 @@ from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.queries import Queries
 from portico.kit.http.refusals import Refusals
 from portico.kit.http.router import Route
-from portico.kit.problems import Forbidden, GatewayTimeout, Problem
+from portico.kit.problems import BadRequest, Forbidden, GatewayTimeout, Problem
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class SocketRoute(APIWebSocketRoute):
     async def _serve(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
         scope = connection.scope
         await socket.begin()
+        if "\0" in scope["path"]:
+            raise BadRequest(reason="the path must not hold the character U+0000")
         self._check_origin(connection)
         authentication: Authentication = scope["portico.authentication"]
         if (ticket := connection.query_params.get(TICKET)) is not None:
