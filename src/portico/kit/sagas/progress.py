@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CursorResult, insert, select, update
+from sqlalchemy import Boolean, bindparam, insert, or_, select, update
 
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.data.work import UnitOfWork
@@ -15,6 +15,34 @@ from portico.kit.sagas.state import SagaState
 
 if TYPE_CHECKING:
     from portico.kit.running import Running
+
+_WRITTEN = (
+    *("state", "status", "step", "done", "attempts", "failures", "doubt", "why", "error"),
+    *("owner", "due_at", "since", "ended_at"),
+)
+_TOLD = ("step", "action", "attempt", "outcome", "started_at", "ended_at", "error", "actor")
+
+MOVE = (
+    update(sagas)
+    .where(
+        sagas.c.saga_id == bindparam("of_saga"),
+        sagas.c.fence == bindparam("of_fence"),
+        or_(bindparam("was_asked", type_=Boolean), sagas.c.why.is_(None)),
+    )
+    .values(
+        {sagas.c[name]: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _WRITTEN}
+        | {sagas.c.fence: sagas.c.fence + 1, sagas.c.skip: False}
+    )
+)
+"""Takes a saga on, where it still is as its holder knows it. Built once: that costs more than to run it."""
+
+_moved = MOVE.returning(sagas.c.saga_id).cte("moved")
+MOVE_AND_TELL = insert(saga_steps).from_select(
+    ["saga_id", *_TOLD],
+    select(_moved.c.saga_id, *(bindparam(f"told_{name}", type_=saga_steps.c[name].type) for name in _TOLD)),
+    include_defaults=False,
+)
+"""The same, and what the timeline is told, in one statement: for databases whose UPDATE gives back what it changed."""
 
 _MOST_ENTRIES = 20  # of one step that fails; how often it has is in the saga's row
 
@@ -62,42 +90,48 @@ class Progress:
         now = self._running.clock.now()
         goes_on = to.wait is None and not to.has_ended and not self.closing
         after = replace(to, attempts=1) if goes_on else to
-        values = self._values(held, after, state, now) | {"error": outcome.reason or None}
+        values = self._values(held, after, state, outcome, now)
         if goes_on:
-            values |= {"owner": self._owner, "due_at": now + lease_of(held.saga, to.step), "since": now}
+            values |= {"new_owner": self._owner, "new_due_at": now + lease_of(held.saga, to.step), "new_since": now}
         await work.flush()  # what the step is about is locked before the saga, as whoever asks for something locks them
-        mine = (sagas.c.saga_id == held.saga_id) & (sagas.c.fence == held.fence)
-        unasked = mine if held.at.why is not None else mine & sagas.c.why.is_(None)
-        written = cast("CursorResult[Any]", await work.execute(update(sagas).where(unasked).values(values)))
-        if written.rowcount != 1:
+        if not await self._stored(work, values, self._entries(held, to, outcome, began, now)):
             await self._explain(work, held)
-        if entries := self._entries(held, to, outcome, began, now):
-            await work.execute(insert(saga_steps), entries)
         if not goes_on:
             return None
         return replace(held, state=state, at=after, fence=held.fence + 1, since=now, skip=False, lost=False)
 
-    def _values(self, held: Held, to: Position, state: SagaState, now: datetime) -> dict[str, Any]:
+    async def _stored(self, work: UnitOfWork, values: dict[str, Any], entries: list[dict[str, Any]]) -> bool:
+        """Whether the row was as expected and is written, with what the timeline is told."""
+        connection = await work.session.connection()  # past the session: nothing here is mapped
+        if work.database.dialect == "postgresql" and len(entries) == 1:
+            told = {f"told_{name}": entries[0][name] for name in _TOLD}
+            return (await connection.execute(MOVE_AND_TELL, values | told)).rowcount == 1
+        moved = (await connection.execute(MOVE, values)).rowcount == 1
+        if moved and entries:
+            await connection.execute(insert(saga_steps), entries)
+        return moved
+
+    def _values(self, held: Held, to: Position, state: SagaState, outcome: Outcome, now: datetime) -> dict[str, Any]:
         waits = to.wait is not None and to.step == held.at.step
         due_at = now if to.wait is None else held.due_at(now, to.wait)
-        values: dict[str, Any] = {
-            "status": to.status,
-            "step": to.step,
-            "done": ",".join(to.done),
-            "attempts": to.attempts,
-            "failures": to.failures,
-            "doubt": to.doubt,
-            "skip": False,
-            "why": None if to.why is None else to.why.dumped(),
-            "owner": None,
-            "fence": held.fence + 1,
-            "due_at": None if to.has_ended else due_at,
-            "since": held.since if waits else None,
-            "ended_at": now if to.has_ended else None,
+        return {
+            "of_saga": held.saga_id,
+            "of_fence": held.fence,
+            "was_asked": held.at.why is not None,
+            "new_state": state.dumped(),
+            "new_status": to.status,
+            "new_step": to.step,
+            "new_done": ",".join(to.done),
+            "new_attempts": to.attempts,
+            "new_failures": to.failures,
+            "new_doubt": to.doubt,
+            "new_why": None if to.why is None else to.why.dumped(),
+            "new_error": outcome.reason or None,
+            "new_owner": None,
+            "new_due_at": None if to.has_ended else due_at,
+            "new_since": held.since if waits else None,
+            "new_ended_at": now if to.has_ended else None,
         }
-        if state is not held.state:
-            values["state"] = state.dumped()
-        return values
 
     async def _explain(self, work: UnitOfWork, held: Held) -> None:
         """Why the row was not as expected. Raises Overtaken or AskedMeanwhile."""
