@@ -1,116 +1,19 @@
 """The commerce system whole, in one process, as a browser meets it: through the gateway, with a ticket for what is live."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from tests.gateway.plane.serving import served
-
-from portico.kit.environment import Environment
-from portico.systems.commerce import commerce
-from portico.systems.composition import Composition
-
-PATIENCE = 30.0
-ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
-ADDRESS = {"street": "1 Main St", "city": "Springfield", "state": "IL", "zip": "62701", "country": "US"}
-SETTINGS = {
-    "ADMIN_EMAIL": ADMIN["email"],
-    "ADMIN_PASSWORD": ADMIN["password"],
-    "PASSWORD_PASSES": "1",
-    "PASSWORD_MEMORY_KIB": "64",
-    "RATE_LIMIT": "10000/minute",
-    "RATE_LIMIT_SIGN_IN": "1000/minute",
-    "SIMULATED_SETTLEMENT": "0.2",
-    "PROVIDER_TIMEOUT": "1",
-}
-
-
-@dataclass
-class Person:
-    """Somebody at the gateway, signed in."""
-
-    client: aiohttp.ClientSession
-    token: str
-
-    async def asks(self, method: str, path: str, json: Any = None) -> tuple[int, Any]:
-        """Send a request; the status and the body."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        async with self.client.request(method, path, json=json, headers=headers) as answer:
-            return answer.status, await answer.json(content_type=None) if answer.status != 204 else None
-
-    async def gets(self, path: str) -> Any:
-        status, found = await self.asks("GET", path)
-        assert status == 200, found
-        return found
-
-    async def orders(self, product_id: str, quantity: int, method: str = "pm_ok") -> str:
-        """Place an order; its id."""
-        items = [{"product_id": product_id, "quantity": quantity}]
-        body = {"items": items, "shipping_address": ADDRESS, "billing_address": ADDRESS, "payment_method": method}
-        status, order = await self.asks("POST", "/orders", body)
-        assert status == 201, order
-        order_id: str = order["order_id"]
-        return order_id
-
-    async def follows(self, order_id: str, until: Collection[str]) -> dict[str, Any]:
-        """Follow an order by a ticket, as a browser does, until it is one of `until`."""
-        _, ticket = await self.asks("POST", "/auth/tickets")
-        path = f"/orders/{order_id}/live?ticket={ticket['ticket']}"
-        async with asyncio.timeout(PATIENCE), self.client.ws_connect(path) as socket:
-            while True:
-                told: dict[str, Any] = await socket.receive_json()
-                if told["status"] in until:
-                    return told
-
-    async def until_stock_is(self, product_id: str, on_hand: int, reserved: int) -> None:
-        """Wait until what follows an order has reached the stock."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                found = await self.gets(f"/inventory/{product_id}")
-                if (found["on_hand"], found["reserved"]) == (on_hand, reserved):
-                    return
-
-    async def kept_of(self, order_id: str) -> float:
-        """The money that is kept of an order."""
-        payments = await self.gets(f"/orders/{order_id}/payments")
-        return sum(each["amount"] - each["refunded"] for each in payments if each["status"] == "succeeded")
-
-
-@dataclass
-class Shop:
-    admin: Person
-    jane: Person
-    lamp: str
-
-
-async def signed_in(client: aiohttp.ClientSession, account: dict[str, str]) -> Person:
-    async with client.post("/login", json=account) as answer:
-        found = await answer.json()
-        assert answer.status == 200, found
-        return Person(client, found["access_token"])
+from tests.journeys.shop import PATIENCE, Shop, in_this_process
 
 
 @pytest.fixture
 async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     """A shop that has five lamps, and somebody who may want some."""
-    jane = {"email": "jane@example.com", "password": "a long enough password"}
-    async with AsyncExitStack() as stack:
-        environment = Environment({**SETTINGS, "DATA_DIR": str(tmp_path)})
-        whole = await stack.enter_async_context(Composition(commerce, environment))
-        at = await stack.enter_async_context(served(whole.apps["gateway"]))
-        client = await stack.enter_async_context(aiohttp.ClientSession(f"http://{at}"))
-        admin = await signed_in(client, ADMIN)
-        lamp = {"name": "A lamp", "price": 12.5, "category": "lamps", "sku": "LAMP-1", "stock_quantity": 5}
-        status, product = await admin.asks("POST", "/products", lamp)
-        assert status == 201, product
-        async with client.post("/register", json=jane) as answer:
-            assert answer.status == 201
-        yield Shop(admin, await signed_in(client, jane), product["product_id"])
+    async with in_this_process({"DATA_DIR": str(tmp_path)}) as shop:
+        yield shop
 
 
 class TestBuying:

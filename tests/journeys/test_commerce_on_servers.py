@@ -1,0 +1,202 @@
+"""The commerce system on PostgreSQL, Redis and RabbitMQ: in one process, and in many that are killed."""
+
+import asyncio
+import itertools
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from tests.cli.running import Addresses, up
+from tests.journeys.shop import ADDRESS, ADMIN, PATIENCE, SETTINGS, Person, in_this_process, registered, signed_in
+
+from portico.cli.private_servers import ENVIRONMENT, FOLDER
+from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.kit.testing.commands import Command, eventually, run_portico
+from portico.kit.testing.databases import Databases
+
+PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications")
+METHODS = ("pm_ok", "pm_slow", "pm_error_then_ok", "pm_timeout_then_charged", "pm_duplicate_webhook", "pm_declined")
+SETTLED = {"confirmed", "failed"}
+LONG = 150.0  # seconds; seven processes and three servers on a machine that does much else
+CUSTOMERS = 4
+
+
+@pytest.mark.slow
+class TestInOneProcess:
+    @pytest.mark.parametrize("apart", ["schemas", "databases"])
+    async def test_an_order_is_confirmed_and_its_customer_written_to(
+        self,
+        apart: str,
+        postgresql_databases: Databases,
+        redis_url: str,
+        rabbitmq_server: RabbitMQServer,
+        tmp_path: Path,
+    ) -> None:
+        variables = {
+            "DATABASE_URL": postgresql_databases.fresh() if apart == "schemas" else postgresql_databases.per_service(),
+            "REDIS_URL": redis_url,
+            "RABBITMQ_URL": rabbitmq_server.url(),
+            "DATA_DIR": str(tmp_path),
+            **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")},
+        }
+        async with in_this_process(variables) as shop:
+            order_id = await shop.jane.orders(shop.lamp, 2)
+
+            told = await shop.jane.follows(order_id, SETTLED)
+
+            assert told["status"] == "confirmed", await shop.admin.gets(f"/orders/{order_id}/timeline")
+            await shop.jane.until_stock_is(shop.lamp, on_hand=5, reserved=2)
+            async with asyncio.timeout(PATIENCE):
+                while not (mails := await shop.admin.gets("/mailbox")):
+                    pass
+            assert [mail["recipient"] for mail in mails] == ["jane@example.com"]
+        assert _names_in(tmp_path) == ["mailbox"]  # nothing else is embedded
+
+
+@pytest.mark.slow
+class TestKilled:
+    async def test_every_order_settles_whoever_is_killed(
+        self,
+        postgresql_server: PostgreSQLServer,
+        redis_server: RedisServer,
+        rabbitmq_server: RabbitMQServer,
+        tmp_path: Path,
+    ) -> None:
+        at = Addresses.of(*PARTS)
+        with up(tmp_path, "commerce", at, "--split", "--servers", variables=SETTINGS) as system:
+            await asyncio.to_thread(eventually, lambda: "Ctrl-C" in system.err, "the addresses", LONG)
+            async with aiohttp.ClientSession(at["gateway"]) as client:
+                shop = await _opened(client)
+
+                over = asyncio.Event()
+                async with asyncio.TaskGroup() as tasks:
+                    buying = [tasks.create_task(shop.buys(number, over)) for number in range(CUSTOMERS)]
+                    for part in PARTS:
+                        await asyncio.to_thread(_killed, system, part)
+                    over.set()
+                await shop.adds_up([order_id for each in buying for order_id in each.result()])
+
+            assert _dead_letters(tmp_path) == "[]"
+            assert await asyncio.to_thread(system.stop) == 0
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+class _Rush:
+    """A shop with many lamps and few clocks, and customers who want both at once."""
+
+    def __init__(self, admin: Person, customers: list[Person], lamp: str, clock: str) -> None:
+        self.admin = admin
+        self.customers = customers
+        self.products = {lamp: 1000, clock: 6}
+
+    async def buys(self, number: int, over: asyncio.Event) -> list[str]:
+        """Place orders one after the other, each once the one before is settled, until it is over; their ids."""
+        placed = []
+        for product_id, method in zip(itertools.cycle(self.products), itertools.cycle(METHODS), strict=False):
+            if over.is_set() and len(placed) >= len(METHODS):
+                break
+            placed.append(await _insists(self.customers[number], product_id, method))
+            await self._settled(placed[-1])
+        return placed
+
+    async def adds_up(self, placed: list[str]) -> None:
+        """Wait until all that follows from settled orders has come, and see that it adds up."""
+        orders = await self.admin.gets("/orders?limit=1000")
+        assert {order["order_id"] for order in orders} == set(placed)  # none lost, and none placed twice
+        assert {order["status"] for order in orders} == SETTLED
+        confirmed = [order for order in orders if order["status"] == "confirmed"]
+        held = Counter(order["items"][0]["product_id"] for order in confirmed)
+        for product_id, pieces in self.products.items():
+            await self.admin.until_stock_is(product_id, on_hand=pieces, reserved=held[product_id])
+            assert held[product_id] <= pieces
+        for order in orders:
+            await self._is_paid_once(order)
+        async with asyncio.timeout(LONG):
+            await self._mails({order["order_id"] for order in confirmed})
+
+    async def _settled(self, order_id: str) -> None:
+        async with asyncio.timeout(LONG):
+            while True:
+                try:
+                    await self.admin.follows(order_id, SETTLED)
+                except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
+                    continue  # whoever was asked was killed, or is not back yet
+                return
+
+    async def _is_paid_once(self, order: dict[str, Any]) -> None:
+        payments = await self.admin.gets(f"/orders/{order['order_id']}/payments")
+        charged = [each for each in payments if each["status"] == "succeeded"]
+        kept = sum(each["amount"] - each["refunded"] for each in charged)
+        assert len(charged) <= 1
+        assert kept == (order["total"] if order["status"] == "confirmed" else 0), order
+
+    async def _mails(self, confirmed: set[str]) -> None:
+        told: list[str] = []
+        while set(told) != confirmed:
+            rows = await self.admin.gets("/notifications?limit=1000")
+            told = [each["order_id"] for each in rows if each["template"] == "order-confirmed" and each["sent_at"]]
+        assert len(told) == len(confirmed)  # one each, however often the event came
+
+
+async def _opened(client: aiohttp.ClientSession) -> _Rush:
+    admin = await signed_in(client, ADMIN)
+    customers = [await registered(client, f"customer{number}@example.com") for number in range(CUSTOMERS)]
+    return _Rush(admin, customers, await admin.puts_up("LAMP-1", 1000), await admin.puts_up("CLOCK-1", 6))
+
+
+async def _insists(customer: Person, product_id: str, method: str) -> str:
+    """Send one order until it is placed, under one key; its id."""
+    body = {
+        "items": [{"product_id": product_id, "quantity": 1}],
+        "shipping_address": ADDRESS,
+        "billing_address": ADDRESS,
+        "payment_method": method,
+    }
+    key = secrets.token_hex(8)
+    async with asyncio.timeout(LONG):
+        while True:
+            try:
+                status, order = await customer.asks("POST", "/orders", body, {"Idempotency-Key": key})
+            except (aiohttp.ClientError, ValueError):
+                continue  # the gateway was killed with the answer
+            if status == 201:
+                order_id: str = order["order_id"]
+                return order_id
+            assert status in {409, 500, 502, 503, 504}, order
+
+
+def _killed(system: Command, part: str) -> None:
+    """Kill a part's process, and wait until another has taken its place."""
+    first = _serving(system, part)
+    first.kill()
+    eventually(lambda: _serving(system, part).pid != first.pid, f"another {part}", LONG)
+
+
+def _serving(system: Command, part: str) -> psutil.Process:
+    def found() -> psutil.Process | None:
+        for each in system.children:
+            try:
+                if f'"part": "{part}"' in " ".join(each.cmdline()) and each.status() != psutil.STATUS_ZOMBIE:
+                    return each
+            except psutil.NoSuchProcess:
+                continue
+        return None
+
+    return eventually(found, f"a process for {part}", LONG)
+
+
+def _dead_letters(folder: Path) -> str:
+    """What `portico dead-letters list` prints while the servers run."""
+    lines = (folder / ".portico" / FOLDER / ENVIRONMENT).read_text().splitlines()
+    told: Mapping[str, str] = dict(line.split("=", 1) for line in lines)
+    done = run_portico(folder, "dead-letters", "list", "--json", variables=told)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
