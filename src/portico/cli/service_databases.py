@@ -11,7 +11,7 @@ from portico.cli.errors import CommandError
 from portico.cli.places import chosen_system
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
-from portico.kit.data.migrating import require_current
+from portico.kit.data.migrating import require_current, status
 from portico.kit.data.places import place_exists
 from portico.kit.databases import explaining, lines_of, open_database
 from portico.kit.settings import Settings, check_server_passwords, database_for
@@ -49,29 +49,32 @@ async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIt
     async with AsyncExitStack() as stack:
         opened = []
         for placement in found.placements:
-            if (not named or placement.name in named) and await _is_made(placement, settings):
+            if not named or placement.name in named:
                 database = await stack.enter_async_context(_open(placement, settings))
-                opened.append(ServiceDatabase(placement, database, Clock()))
+                opened += [] if database is None else [ServiceDatabase(placement, database, Clock())]
         if not opened:
             raise CommandError(
                 f"There is no database of {' or '.join(sorted(named)) or found.name} yet.",
-                f"Start it once with `portico up {found.name}`, or set DATABASE_URL to where its databases are.",
+                f"Start it once with `portico up {system or settings.portico_system}`, or set DATABASE_URL to where its databases are.",
             )
         yield opened
 
 
-async def _is_made(placement: Placement, settings: Settings) -> bool:
+@asynccontextmanager
+async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Database | None]:
+    """The service's database; None where it never ran: there is no database, or nothing in it."""
     place = database_for(settings, placement.name)
     with explaining(placement.name, place):
-        return await place_exists(place.url)
-
-
-@asynccontextmanager
-async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Database]:
+        is_made = await place_exists(place.url)
+    if not is_made:
+        yield None
+        return
     async with open_database(placement, settings) as database:
-        with explaining(placement.name, database_for(settings, placement.name)):
-            await require_current(database, lines_of(placement))
-        yield database
+        with explaining(placement.name, place):
+            kits, *_ = await status(database, lines_of(placement))
+            if kits.current is not None:
+                await require_current(database, lines_of(placement))
+        yield None if kits.current is None else database
 
 
 @contextmanager
