@@ -2,6 +2,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from portico.kit.jobs import Job, JobRunner
 from portico.kit.running import Running
@@ -36,6 +37,22 @@ class TestJobRunner:
 
         assert ran == [True, False, True, False, True]
         assert tally.runs == 3
+
+    async def test_what_is_not_due_writes_nothing(self, loans: RunningService) -> None:
+        tally, runner = Tally(), JobRunner(loans.running)
+        job = tally.job(minutes=5)
+        await runner.run_due(job)
+        written: list[str] = []
+        event.listen(
+            loans.running.database.writer.sync_engine,
+            "before_cursor_execute",
+            lambda *said: written.append(f"{said[2]} {said[3]}"),
+        )
+
+        ran = [await runner.run_due(job) for _ in range(5)]
+
+        assert ran == [False] * 5
+        assert [each for each in written if "job:tally" in each] == []
 
     async def test_two_processes_run_it_once_between_them(self, loans: RunningService) -> None:
         tally, runners = Tally(), [JobRunner(loans.running) for _ in range(8)]

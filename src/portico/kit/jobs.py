@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys, leases
@@ -68,6 +68,8 @@ class JobRunner:
 
     async def _take(self, each: Job) -> bool:
         name = f"job:{each.name}"
+        if not await self._is_due(name):
+            return False
         async with self._running.transaction() as work:
             first = {"name": name, "owner": self._owner, "until": work.now}
             await insert_unless_known(work, leases, first)
@@ -78,6 +80,12 @@ class JobRunner:
                 .values(owner=self._owner, until=work.now + each.every)
             )
             return bool(taken.rowcount)  # type: ignore[attr-defined]
+
+    async def _is_due(self, name: str) -> bool:
+        """Whether it is worth while to try: a read, which keeps nobody from writing."""
+        async with self._running.reader() as reader:
+            found = await reader.rows(select(leases.c.until).where(leases.c.name == name))
+        return not found or found[0].until <= self._running.clock.now()
 
 
 async def forget_old_answers(running: "Running") -> None:
