@@ -16,6 +16,7 @@ COMMANDS = (
     "up",
     "run",
     "demo",
+    "drill",
     "systems",
     "migrate",
     "users",

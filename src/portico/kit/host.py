@@ -46,6 +46,7 @@ from portico.kit.telemetry.traces import Tracing
 logger = get_logger(__name__)
 
 _PATIENCE = 10.0  # seconds that cancelled work has to end
+_TIMES_CANCELLED = 10
 
 Migrating = Literal["upgrade", "require"]
 VerifierOf = Callable[[Running], TokenVerifier]
@@ -254,11 +255,14 @@ class Host:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
+    """Cancel `task`, again and again: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
     with suppress(asyncio.CancelledError):
-        _, late = await asyncio.wait([task], timeout=_PATIENCE)
-        if late:
-            logger.error("background work does not end", work=task.get_name())
+        for _ in range(_TIMES_CANCELLED):
+            task.cancel()
+            await asyncio.wait([task], timeout=_PATIENCE / _TIMES_CANCELLED)
+            if task.done():
+                return
+        logger.error("background work does not end", work=task.get_name())
 
 
 def _report(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,93 @@
+"""The drill finds nothing in the shop, and finds the bugs that are planted in it."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portico.kit.running import Running
+from portico.kit.sagas import Saga, Step, minutes, seconds
+from portico.kit.telemetry.logs import Logs
+from portico.services.orders import service as orders
+from portico.services.orders.saga import (
+    Placing,
+    confirm_stock,
+    end_order,
+    give_money_back,
+    mark_confirmed,
+    mark_paid,
+    mark_reserved,
+    reserve_stock,
+    take_payment,
+)
+from portico.systems.commerce import commerce
+from portico.systems.drill import DrillSettings, run_embedded
+
+ORDERS = 24
+
+# A service that crashed closes nothing; what it held goes when it is collected.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """What was broken on purpose is not logged: tracebacks by the hundred would take longer than the drill."""
+    logs = Logs.configure(level="critical", style="json")
+    yield
+    logs.close()
+
+
+class TestTheShop:
+    @pytest.mark.parametrize("seed", [1, 2])
+    async def test_keeps_its_promises_whatever_goes_wrong(self, tmp_path: Path, seed: int) -> None:
+        report = await run_embedded(commerce, DrillSettings(orders=ORDERS, seed=seed, rate=0.06), tmp_path)
+
+        assert [*report.breaches, *report.story] == []
+        assert report.orders.total() == ORDERS
+        assert report.injected.total() > 10
+        assert all(report.checked.values())
+
+
+class TestAPlantedBug:
+    async def test_an_inbox_that_forgets_is_found_out(self, tmp_path: Path) -> None:
+        def forget(running: Running) -> None:
+            if running.name != "notifications":
+                return
+            with sqlite3.connect(tmp_path / "notifications.db") as connection:
+                connection.execute(
+                    "CREATE TRIGGER IF NOT EXISTS forget AFTER INSERT ON inbox WHEN new.consumer = 'queue_mail_about_order'"
+                    " BEGIN DELETE FROM inbox WHERE event_id = new.event_id; END"
+                )
+            connection.close()
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("duplicate",), rate=0.05)
+        report = await run_embedded(commerce, drill, tmp_path, change=forget)
+
+        assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
+        assert any("queue_mail_about_order" in breach.said for breach in report.breaches)
+        assert report.story
+
+    async def test_a_compensation_that_is_missing_is_found_out(self, tmp_path: Path) -> None:
+        careless = Saga(
+            "place-order",
+            Placing,
+            Step(reserve_stock, record=mark_reserved, within=seconds(10), retries=9),  # nobody releases the stock
+            Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retries=9),
+            Step(confirm_stock, record=mark_confirmed, within=seconds(10), retries=12),
+            deadline=minutes(15),
+            when_undone=end_order,
+        )
+        others = [saga for saga in orders.sagas if saga.name != "place-order"]
+        services = {
+            replace(service, sagas=[careless, *others]) if service is orders else service: port
+            for service, port in commerce.services.items()
+        }
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("slow",), rate=0.01)
+        report = await run_embedded(replace(commerce, services=services), drill, tmp_path)
+
+        assert {breach.rule for breach in report.breaches} == {"stock is held for orders that stand, and for no others"}
+        assert any("its stock is still reserved" in breach.said for breach in report.breaches)
+        assert any("payment failed" in line for line in report.story)
