@@ -16,7 +16,7 @@ SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test fuzz coverage check generate bench servers lock clean
+.PHONY: help install up test drill fuzz coverage check generate bench servers lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
 
 test: $(DEVELOPMENT) ## run the tests; some of them with ARGS="-k gateway"
 	@$(PY) -m pytest -q $(ARGS)
+
+drill: $(DEVELOPMENT) ## drill the shop with twenty seeds; others with ARGS="--seed 100 --seeds 50"; takes minutes
+	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)
 
 fuzz: $(DEVELOPMENT) ## ask every operation a thousand times what its document allows and what it does not; takes minutes
 	@FUZZ_CASES=$(or $(CASES),1000) $(PY) -m pytest -q -k fuzz $(ARGS)
