@@ -1,0 +1,78 @@
+"""Every process of compose.yaml, started as the file says, on servers of the test's own."""
+
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.cli.running import Addresses
+from tests.deployment.compose import GATEWAY, PORTS, filled_in, parts, services
+
+from portico.kit.probe import well
+from portico.kit.servers import RabbitMQServer
+from portico.kit.testing.commands import Command, eventually, fetch, run_portico
+from portico.kit.testing.databases import Databases
+
+LONG = 120.0  # seconds; six processes at once
+ADMIN = {"email": "admin@shop.example", "password": secrets.token_urlsafe(24)}
+OUTSIDE = {
+    "ADMIN_EMAIL": ADMIN["email"],
+    "ADMIN_PASSWORD": ADMIN["password"],
+    "SMTP_URL": "smtp://shop:a-good-one@mail.shop.example:587",
+    "MAIL_FROM": "Shop <orders@shop.example>",
+    **{
+        name: secrets.token_hex(32)
+        for name in (
+            *("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET"),
+            *("POSTGRES_PASSWORD", "REDIS_PASSWORD", "RABBITMQ_PASSWORD"),
+        )
+    },
+}
+
+
+@pytest.fixture
+def servers(postgresql_databases: Databases, redis_url: str, rabbitmq_server: RabbitMQServer) -> dict[str, str]:
+    """Where the servers are that the file has containers for."""
+    return {
+        "DATABASE_URL": postgresql_databases.fresh(),
+        "REDIS_URL": redis_url,
+        "RABBITMQ_URL": rabbitmq_server.url(),
+    }
+
+
+def environment(container: str, servers: dict[str, str], at: Addresses) -> dict[str, str]:
+    """What a container's process is told, with the servers and the others where they are here."""
+    told = {name: filled_in(value, OUTSIDE) for name, value in services()[container]["environment"].items()}
+    here = servers | {f"{name.upper()}_SERVICE_URL": at[name] for name in PORTS}
+    # As in the image, but for the folder: nothing may be written to it.
+    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {name: here.get(name, told[name]) for name in told}  # noqa: S104
+
+
+@pytest.mark.slow
+class TestTheWhole:
+    def test_serves_as_the_file_has_it(self, servers: dict[str, str], tmp_path: Path) -> None:
+        at = Addresses.of(*PORTS)
+        (command, *arguments) = services()["migrate"]["command"]
+        migrated = run_portico(tmp_path, command, *arguments, variables=environment("migrate", servers, at))
+        assert migrated.returncode == 0, migrated.stderr
+
+        with ExitStack() as stack:
+            processes = {}
+            for name, part in parts().items():
+                (folder := tmp_path / name).mkdir()
+                words = [*part["command"], "--port", str(at.ports[name])]
+                processes[name] = stack.enter_context(Command(folder, *words, variables=environment(name, servers, at)))
+            for name, part in parts().items():
+                address = part["healthcheck"]["test"][-1].replace(
+                    f"127.0.0.1:{PORTS[name]}", f"127.0.0.1:{at.ports[name]}"
+                )
+                eventually(lambda: well(address), f"{name}: {processes[name].err}", LONG)  # noqa: B023  # called at once
+
+            status, signed_in = fetch(at[GATEWAY] + "/login", method="POST", body=ADMIN)
+            health = fetch(at[GATEWAY] + "/health")
+            stopped = {name: process.stop() for name, process in processes.items()}
+
+        assert (status, signed_in["user"]["roles"]) == (200, ["administrator"])
+        assert health == (200, health[1])
+        assert all(health[1]["services"].values())
+        assert stopped == dict.fromkeys(PORTS, 0)
