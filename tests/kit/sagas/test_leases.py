@@ -9,6 +9,8 @@ from tests.examples.loans.ids import LendingId
 from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.data.kit_tables import sagas
+from portico.kit.sagas.advancing import Advancing, Tried
+from portico.kit.sagas.held import Held
 from portico.kit.testing.databases import Databases
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +32,7 @@ class TestTwoRunners:
         first = asyncio.create_task(library.runner.run_due())
         await asyncio.wait_for(library.desk.began.wait(), LIMIT)
 
-        library.loans.clock.advance(19)  # the step may take 10 s, and its lease is longer
+        library.loans.clock.advance(14)  # the step may take 10 s, and its lease is longer
         await library.another_runner().run_due()
         asked = list(library.desk.charges)
         library.desk.open.set()
@@ -46,7 +48,7 @@ class TestALostLease:
         library.desk.open.clear()
         late = asyncio.create_task(library.runner.run_due())
         await asyncio.wait_for(library.desk.began.wait(), LIMIT)
-        library.loans.clock.advance(21)
+        library.loans.clock.advance(16)
         rows = await library.another_runner()._leases.claim(10)
 
         library.desk.open.set()
@@ -64,13 +66,58 @@ class TestALostLease:
     async def test_leaves_nothing_of_a_local_step(self, library: Library) -> None:
         lending = await library.asked()
         rows = await library.runner._leases.claim(1)
-        library.loans.clock.advance(21)
+        library.loans.clock.advance(16)
         await library.another_runner().run_due()
 
         await library.runner._advance(rows[0])
 
         assert await library.story(lending) == "asked reserved paid lent"
         assert len(library.desk.charges) == 1
+
+
+class Losing(Advancing):
+    """Every commit goes through, and is said to have failed."""
+
+    async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
+        await super()._committed(tried, end=end)
+        raise ConnectionResetError
+
+
+class Away(Advancing):
+    """The database is away for the first two commits."""
+
+    away = 2
+
+    async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
+        self.away -= 1
+        if self.away >= 0:
+            raise ConnectionRefusedError
+        return await super()._committed(tried, end=end)
+
+
+def _with(library: Library, kind: type[Advancing]) -> None:
+    runner = library.runner
+    runner._advancing = kind(library.loans.running, runner._leases, runner._progress, asyncio.Semaphore(4))
+
+
+class TestALostCommit:
+    async def test_that_went_through_is_gone_on_from_at_once(self, library: Library) -> None:
+        lending = await library.asked()
+        _with(library, Losing)
+
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert library.desk.charges == [f"{lending}/deposit"]
+
+    async def test_that_did_not_is_made_again(self, library: Library) -> None:
+        lending = await library.asked()
+        _with(library, Away)
+
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert "do reserve_copy failed" not in await library.told(lending)
 
 
 class TestKilled:
@@ -94,7 +141,7 @@ class TestKilled:
             desk.kept = {line.split()[1]: 500 for line in ledger.read_text().splitlines()}
             await library.runner.run_due()
             before_the_lease_is_over = list(desk.calls)
-            await library.after(21)
+            await library.after(16)
             story = await library.story(lending)
 
         assert charged == b"charged\n"

@@ -13,10 +13,10 @@ from portico.kit.calls.errors import CallError
 from portico.kit.data.failures import is_unavailable, lost_a_race
 from portico.kit.data.work import UnitOfWork
 from portico.kit.problems import Problem
-from portico.kit.sagas.held import Held
+from portico.kit.sagas.held import Held, Leases
 from portico.kit.sagas.moves import Position, deadline_passed, moved, only_the_end, turned
 from portico.kit.sagas.outcomes import CUT, DONE, SKIPPED, GiveUp, NotYet, Outcome, TookTooLong, Undone, outcome_of
-from portico.kit.sagas.progress import AskedMeanwhile, Overtaken, Progress
+from portico.kit.sagas.progress import AskedMeanwhile, Overtaken, Progress, WrittenBefore
 from portico.kit.sagas.state import SagaState
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_TRIES = 6  # of a commit, where the database is busy or away for a moment
+_PERSISTENCE = 4.0  # seconds in which a commit is tried again, where the database is busy or away; then the lease ends
+_LONGEST_PAUSE = 0.5  # seconds between two tries
 
 Act = Callable[..., Awaitable[Any]]
 
@@ -71,12 +72,14 @@ class Advancing:
 
     Args:
         running: the service.
+        leases: of the runner.
         progress: writes what became of a step.
         slots: how many transactions may be open at once: the service's requests need connections too.
     """
 
-    def __init__(self, running: "Running", progress: Progress, slots: asyncio.Semaphore) -> None:
+    def __init__(self, running: "Running", leases: Leases, progress: Progress, slots: asyncio.Semaphore) -> None:
         self._running = running
+        self._leases = leases
         self._progress = progress
         self._slots = slots
         self.outcomes: Counter[str] = Counter()
@@ -88,10 +91,18 @@ class Advancing:
         try:
             while going is not None:
                 going = await self._once(going)
+        except WrittenBefore:
+            await self._let_go(going or held)
         except Overtaken:
             logger.warning("saga taken over", saga=held.saga.name, saga_id=held.saga_id)
         except Exception:
             # Its progress can't be written: the lease runs out, and somebody takes it up where it was.
+            logger.exception("saga left to its lease", saga=held.saga.name, saga_id=held.saga_id)
+
+    async def _let_go(self, held: Held) -> None:
+        try:
+            await self._leases.let_go(held)
+        except Exception:  # its lease runs out
             logger.exception("saga left to its lease", saga=held.saga.name, saga_id=held.saga_id)
 
     async def _once(self, held: Held) -> Held | None:
@@ -163,7 +174,7 @@ class Advancing:
         except EndFailed as failed:
             self._tell(tried.held, failed.__cause__)
             return await self._persistently(tried, end=False), tried.outcome
-        except Overtaken:
+        except (Overtaken, WrittenBefore):
             raise
         except Exception as error:
             known = tried.outcome.kind not in {"done", "skipped"}
@@ -174,17 +185,19 @@ class Advancing:
 
     async def _persistently(self, tried: Tried, *, end: bool = True) -> Held | None:
         """Commit, and again where a race was lost or the database was away for a moment."""
-        for attempt in range(1, _TRIES + 1):
+        now = asyncio.get_running_loop().time
+        until, pause = now() + _PERSISTENCE, 0.02
+        while True:
             try:
                 async with self._slots:
                     return await self._committed(tried, end=end)
             except Exception as error:
                 raced = lost_a_race(error) or isinstance(error, StaleDataError)
-                if attempt == _TRIES or not (raced or is_unavailable(error)):
+                if now() >= until or not (raced or is_unavailable(error)):
                     raise
             # So that two who collided do not again.
-            await asyncio.sleep(self._progress.backoff.draw() * 0.02 * 2**attempt)
-        raise AssertionError("the last try returns or raises")
+            await asyncio.sleep(pause * self._progress.backoff.draw())
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
     async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
         held = tried.held

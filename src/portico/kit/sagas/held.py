@@ -18,10 +18,10 @@ from portico.kit.telemetry.traces import TraceContext
 if TYPE_CHECKING:
     from portico.kit.running import Running
 
-MARGIN = timedelta(seconds=10)
+MARGIN = timedelta(seconds=5)
 """By how much a lease is longer than the step: shorter, and a slow step would be taken over for ever."""
 
-_NOT_KNOWN_HERE = timedelta(seconds=10)  # the lease of a step of another version, which is only looked at
+_NOT_KNOWN_HERE = timedelta(seconds=5)  # the lease of a step of another version, which is only looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +165,13 @@ class Leases:
             trace=TraceContext.parse(row.trace),
             request_id=row.request_id,
         )
+
+    async def let_go(self, held: Held) -> None:
+        """Give back a saga whose last commit went through though its answer was lost: it goes on from there."""
+        mine = (sagas.c.saga_id == held.saga_id) & (sagas.c.owner == self.owner) & (sagas.c.fence == held.fence + 1)
+        values = {"owner": None, "due_at": self._running.clock.now(), "fence": held.fence + 2}
+        async with self._running.transaction() as work:
+            await work.execute(update(sagas).where(mine).values(values))
 
     async def put_aside(self, row: Any, error: str, wait: float) -> None:
         """Leave a claimed saga that this version can't read to another one, and say so in its row."""

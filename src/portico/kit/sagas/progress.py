@@ -51,6 +51,10 @@ class Overtaken(Exception):
     """Another process has the saga: this one took longer than its lease."""
 
 
+class WrittenBefore(Exception):
+    """This very progress was written: the commit had gone through, and its answer was lost."""
+
+
 class AskedMeanwhile(Exception):
     """Somebody asked for the saga to be undone while the step was under way."""
 
@@ -85,6 +89,7 @@ class Progress:
 
         Raises:
             Overtaken: the lease was lost; nothing may be committed.
+            WrittenBefore: nothing is left to be written.
             AskedMeanwhile: it is to be undone, which the caller did not know when it chose `to`.
         """
         now = self._running.clock.now()
@@ -134,14 +139,19 @@ class Progress:
         }
 
     async def _explain(self, work: UnitOfWork, held: Held) -> None:
-        """Why the row was not as expected. Raises Overtaken or AskedMeanwhile."""
-        row = (
-            await work.execute(select(sagas.c.fence, sagas.c.why).where(sagas.c.saga_id == held.saga_id))
-        ).one_or_none()
-        why = None if row is None or row.fence != held.fence else Undone.loaded(row.why)
-        if why is None:
+        """Why the row was not as expected. Raises Overtaken, WrittenBefore or AskedMeanwhile."""
+        columns = (sagas.c.fence, sagas.c.why, sagas.c.status, sagas.c.step)
+        row = (await work.execute(select(*columns).where(sagas.c.saga_id == held.saga_id))).one_or_none()
+        if row is None:
             raise Overtaken(held.saga_id)
-        raise AskedMeanwhile(why)
+        why = Undone.loaded(row.why)
+        if row.fence == held.fence and why is not None:
+            raise AskedMeanwhile(why)
+        # Whoever takes it over takes it where it was; only this one's own write can have moved it in one go.
+        moved = (row.status, row.step) != (held.at.status, held.at.step)
+        if row.fence == held.fence + 1 and moved:
+            raise WrittenBefore(held.saga_id)
+        raise Overtaken(held.saga_id)
 
     def _entries(
         self, held: Held, to: Position, outcome: Outcome, began: datetime, now: datetime

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _GATHERING = 0.02  # seconds that a free place waits for others, so that sagas are claimed together
+_AFTER = 0.001  # seconds: to look a moment too early is to look twice
 _LAST_WORDS = 5.0  # seconds that steps under way have to end, and leases to be handed back
 
 
@@ -52,7 +53,7 @@ class SagaRunner:
         self._backoff = Backoff(longest=settings.saga_retry_longest, draw=self._draw)
         self._progress = Progress(running, self.owner, self._backoff)
         slots = 1 if running.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
-        self._advancing = Advancing(running, self._progress, asyncio.Semaphore(slots))
+        self._advancing = Advancing(running, self._leases, self._progress, asyncio.Semaphore(slots))
         self._most = settings.saga_concurrency
         self._poll = settings.saga_poll
         self._under_way: set[asyncio.Task[None]] = set()
@@ -129,13 +130,14 @@ class SagaRunner:
         await self.measures.refresh()
         due = await self._leases.soonest()
         until = self._poll if due is None else self._until(due)
+        look = self._poll * (0.8 + 0.2 * self._draw())  # so that not all look at once
         if not self._under_way and not self._rung and until > 0:
             self._quiet.set()
-        return min(self._poll, until) if until > 0 else self._poll
+        return min(look, until + _AFTER) if until > 0 else look
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds * (0.8 + 0.2 * self._draw())):  # so that not all look at once
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
     def _until(self, due: datetime) -> float:
