@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.examples.loans import service
 
+from portico.kit.host import _end
 from portico.kit.running import NotDeclared, Running
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import running
@@ -83,3 +84,24 @@ class TestHost:
             await asyncio.sleep(0)
 
         assert called == []
+
+
+class TestWorkThatDoesNotEndAtOnce:
+    async def test_is_cancelled_again_where_a_cancellation_was_swallowed(self) -> None:
+        swallowed = 0
+
+        async def deaf() -> None:
+            nonlocal swallowed
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    swallowed += 1
+                    if swallowed > 1:
+                        raise
+
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        await _end(task)
+
+        assert (task.cancelled(), swallowed) == (True, 2)
