@@ -1,0 +1,61 @@
+"""One order is one trace: through the gateway, the services that are called, and the events that they tell of."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from tests.journeys.shop import PATIENCE, in_this_process
+
+Spans = dict[str, set[tuple[str, str]]]
+
+
+@asynccontextmanager
+async def collector(spans: Spans) -> AsyncIterator[str]:
+    """An OTLP collector: what it gets is put into `spans`, the service and name of each span by trace."""
+
+    async def take(request: web.Request) -> web.Response:
+        told = ExportTraceServiceRequest.FromString(await request.read())
+        for of_service in told.resource_spans:
+            names = {each.key: each.value.string_value for each in of_service.resource.attributes}
+            for scope in of_service.scope_spans:
+                for span in scope.spans:
+                    spans[span.trace_id.hex()].add((names["service.name"], span.name))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    _, port = runner.addresses[0][:2]
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+class TestAnOrder:
+    async def test_is_one_trace_through_calls_and_events(self, tmp_path: Path) -> None:
+        spans: Spans = defaultdict(set)
+        async with collector(spans) as endpoint:
+            variables = {"DATA_DIR": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+            async with in_this_process(variables) as shop:
+                order_id = await shop.jane.orders(shop.lamp, 1)
+                await shop.jane.follows(order_id, ["confirmed"])
+                async with asyncio.timeout(PATIENCE):
+                    while not await shop.admin.gets("/mailbox"):
+                        pass
+
+        [placed] = [found for found in spans.values() if ("orders", "POST /orders") in found]
+        assert {
+            ("gateway", "POST /orders"),
+            ("catalog", "GET /products"),
+            ("orders", "place-order do reserve_stock"),
+            ("catalog", "PUT /inventory/reservations/{reservation_id}"),
+            ("orders", "place-order do take_payment"),
+            ("payments", "POST /payments"),
+            ("notifications", "queue_mail_about_order"),
+        } <= placed
