@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from portico.kit.servers import HomeUnusable, PostgreSQLServer, RedisServer
+from portico.kit.servers import HomeUnusable, PostgreSQLServer, RabbitMQServer, RedisServer
 
 START_AND_TELL = """
 import sys
@@ -176,6 +176,23 @@ class TestAfterAKill:
 
             assert server.ended(20) == -signal.SIGKILL
             server.restart()
+            assert server.answers()
+
+
+class TestAServerOfSeveralProcesses:
+    def test_what_is_left_of_one_that_died_is_gone_before_the_next(
+        self, tmp_path: Path, rabbitmq_server: RabbitMQServer
+    ) -> None:
+        with RabbitMQServer(durable=True, kept_in=tmp_path) as server:
+            first = psutil.Process(server.pid)
+            others = first.children(recursive=True)
+            first.kill()
+            assert server.ended(20) == -signal.SIGKILL
+            assert any(each.is_running() for each in others)
+
+            server.restart()
+
+            assert not any(each.is_running() for each in others)
             assert server.answers()
 
 

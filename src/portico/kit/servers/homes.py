@@ -12,8 +12,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import psutil
-
 Account = pwd.struct_passwd
 
 # What outlives a run that is killed outright, which no `finally` does: its standard input ends with the run.
@@ -23,7 +21,6 @@ _STOP_OR_KILL = (
     'read -r _; kill -s "$2" "$1"; left=20; '
     'while [ $left -gt 0 ] && kill -0 "$1" 2>/dev/null; do sleep 1; left=$((left-1)); done; kill -9 "-$1" 2>/dev/null'
 )
-_SAME_MOMENT = 2.0  # seconds by which two readings of when a process began may differ
 
 
 class HomeUnusable(Exception):
@@ -50,12 +47,12 @@ class Home(ABC):
     def filled(self) -> None:  # noqa: B027  # only a kept one remembers
         """Remember that the folder holds all that the server needs before its first start."""
 
-    def started(self, pid: int, port: int) -> None:  # noqa: B027  # likewise
+    def started(self, pid: int, began: float, port: int) -> None:  # noqa: B027  # likewise
         """Remember what runs."""
 
-    def left_behind(self) -> psutil.Process | None:
-        """The server that a run which was killed left running."""
-        return None
+    def left_behind(self) -> tuple[int, float]:
+        """The process id of a server that was not stopped, and when it began; zeros where there is none."""
+        return 0, 0.0
 
 
 class TemporaryHome(Home):
@@ -126,19 +123,11 @@ class KeptHome(Home):
         self._save(replace(self._remembered, filled=True))
         self.is_new = False
 
-    def started(self, pid: int, port: int) -> None:
-        with suppress(psutil.NoSuchProcess):  # it has ended already, and whoever waits for it will say so
-            self._save(replace(self._remembered, pid=pid, began=psutil.Process(pid).create_time(), port=port))
+    def started(self, pid: int, began: float, port: int) -> None:
+        self._save(replace(self._remembered, pid=pid, began=began, port=port))
 
-    def left_behind(self) -> psutil.Process | None:
-        if not self._remembered.pid:
-            return None
-        try:
-            process = psutil.Process(self._remembered.pid)
-            same = abs(process.create_time() - self._remembered.began) < _SAME_MOMENT
-        except psutil.NoSuchProcess:
-            return None
-        return process if same else None  # else another process has the number now
+    def left_behind(self) -> tuple[int, float]:
+        return self._remembered.pid, self._remembered.began
 
     def _recall(self) -> _Remembered:
         if not self._file.exists():

@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 import psutil
 
 from portico.kit.servers.homes import Account, Home, KeptHome, TemporaryHome
+from portico.kit.servers.processes import born, end, is_frozen, is_the_one, orphans, tree
 from portico.kit.servers.programs import server_account
 
 HOST = "127.0.0.1"
@@ -55,6 +56,7 @@ class Server(ABC):
         self._account: Account | None = server_account(*self.accounts)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._began = 0.0
         self.find_programs()
         self._home: Home = (
             TemporaryHome(self.key, self._account) if kept_in is None else KeptHome(kept_in, self.key, self._account)
@@ -146,9 +148,11 @@ class Server(ABC):
         if self._process is None:
             raise ServerFailed(f"{self.name} is not running")
         try:
-            return self._process.wait(within)
+            status = self._process.wait(within)
         except subprocess.TimeoutExpired:
             return None
+        self._dismiss_guard()  # or it would end whoever is given the number next
+        return status
 
     def bound_log(self) -> None:
         """Begin the log anew where it has grown long; what it was lies beside it until the next time."""
@@ -160,7 +164,7 @@ class Server(ABC):
         """Freeze the server: connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
         deadline = time.monotonic() + STOP_LIMIT
-        while time.monotonic() < deadline and not all(_is_frozen(each) for each in _tree(self.pid)):
+        while time.monotonic() < deadline and not all(is_frozen(each) for each in tree(self.pid)):
             time.sleep(0.001)  # the signal has been sent, and has its effect a moment later
 
     def resume(self) -> None:
@@ -224,19 +228,17 @@ class Server(ABC):
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        self._home.started(self._process.pid, self.port)
+        self._began = born(self._process.pid)
+        self._home.started(self._process.pid, self._began, self.port)
 
     def _end_what_was_left(self) -> None:
         """End the server of a run that was killed together with the guard."""
-        left = self._home.left_behind()
-        if left is None:
-            return
-        tree = _tree(left.pid)
-        left.send_signal(self.stop_signal)
-        _, alive = psutil.wait_procs(tree, timeout=STOP_LIMIT)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, timeout=STOP_LIMIT)
+        pid, began = self._home.left_behind()
+        if is_the_one(pid, began):
+            whole = tree(pid)
+            whole[0].send_signal(self.stop_signal)
+            end(whole, STOP_LIMIT)
+        end(orphans(pid, began), 0)
 
     def _spawn(
         self, command: Sequence[str | Path], output: int, environ: dict[str, str] | None
@@ -274,7 +276,7 @@ class Server(ABC):
 
     def _signal(self, number: signal.Signals) -> None:
         """Signal the server and its children: PostgreSQL's backends lead sessions of their own."""
-        for process in _tree(self.pid):
+        for process in tree(self.pid):
             try:
                 process.send_signal(number)
             except psutil.NoSuchProcess:
@@ -283,16 +285,15 @@ class Server(ABC):
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
-        tree = _tree(self._process.pid)
+        whole = tree(self._process.pid)
         if number is signal.SIGKILL:
             self._signal(number)
         else:
             self._process.send_signal(number)
-        _, alive = psutil.wait_procs(tree, timeout=STOP_LIMIT)
-        for process in alive:
-            process.kill()
+        end(whole, STOP_LIMIT)
         self._dismiss_guard()
         self._process.wait()
+        end(orphans(self._process.pid, self._began), 0)
         self._process = None
 
     def _dismiss_guard(self) -> None:
@@ -301,21 +302,6 @@ class Server(ABC):
             self._guard.kill()
             self._guard.communicate()
             self._guard = None
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _is_frozen(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE})
-    except psutil.NoSuchProcess:
-        return True
 
 
 def free_port() -> int:
