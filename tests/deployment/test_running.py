@@ -45,7 +45,7 @@ def environment(container: str, servers: dict[str, str], at: Addresses) -> dict[
     told = {name: filled_in(value, OUTSIDE) for name, value in services()[container]["environment"].items()}
     here = servers | {f"{name.upper()}_SERVICE_URL": at[name] for name in PORTS}
     # As in the image, but for the folder: nothing may be written to it.
-    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {name: here.get(name, told[name]) for name in told}  # noqa: S104
+    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {name: here.get(name, told[name]) for name in told}  # noqa: S104  # as the image says
 
 
 @pytest.mark.slow
