@@ -86,11 +86,11 @@ class Losing(Advancing):
 class Away(Advancing):
     """The database is away for the first two commits."""
 
-    away = 2
+    tries = 0
 
     async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
-        self.away -= 1
-        if self.away >= 0:
+        self.tries += 1
+        if self.tries <= 2:
             raise ConnectionRefusedError
         return await super()._committed(tried, end=end)
 
@@ -118,6 +118,18 @@ class TestALostCommit:
 
         assert await library.story(lending) == "asked reserved paid lent"
         assert "do reserve_copy failed" not in await library.told(lending)
+
+    async def test_is_not_waited_for_by_a_process_that_ends(self, embedded_library: Library) -> None:
+        library = embedded_library
+        lending = await library.asked()
+        _with(library, Away)
+        rows = await library.runner._leases.claim(1)
+
+        library.runner._progress.closing = True
+        await library.runner._advance(rows[0])
+
+        assert library.runner._advancing.tries == 2  # the step, and that it failed
+        assert await library.story(lending) == "asked"
 
 
 class TestKilled:

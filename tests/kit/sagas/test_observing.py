@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
 from tests.kit.sagas.library import Library
 
 from portico.kit.data.kit_tables import saga_steps, sagas
@@ -126,6 +127,21 @@ class TestHealth:
 
         with pytest.raises(SagasNotTaken, match="OperationalError"):
             await runner.measures.check()
+
+
+class TestSagasOfAnother:
+    async def test_are_told_of_once(self, embedded_library: Library) -> None:
+        await embedded_library.asked()
+        measures = embedded_library.runner.measures
+        async with embedded_library.loans.running.transaction() as work:
+            await work.execute(update(sagas).values(name="another"))
+
+        with capture_logs() as told:
+            for _ in range(2):
+                measures._counted_at = float("-inf")
+                await measures.refresh()
+
+        assert [(each["event"], each["sagas"]) for each in told] == [("sagas are not run here", ["another"])]
 
 
 class TestForgetting:

@@ -193,7 +193,7 @@ class Advancing:
                     return await self._committed(tried, end=end)
             except Exception as error:
                 raced = lost_a_race(error) or isinstance(error, StaleDataError)
-                if now() >= until or not (raced or is_unavailable(error)):
+                if now() >= until or not (raced or (is_unavailable(error) and not self._progress.closing)):
                     raise
             # So that two who collided do not again.
             await asyncio.sleep(pause * self._progress.backoff.draw())

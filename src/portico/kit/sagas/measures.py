@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 from sqlalchemy import case, func, select
 
 from portico.kit.data.kit_tables import sagas
+from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from portico.kit.running import Running
     from portico.kit.sagas.advancing import Advancing
 
 _FRESH = 10.0  # seconds that the figures are kept
+_MOST_STRANGERS = 100
 _STUCK = 5  # failures in a row of something that is tried for ever
+
+logger = get_logger(__name__)
 
 
 class SagasNotTaken(RuntimeError):
@@ -44,6 +48,7 @@ class Measures:
         self.failures: dict[str, float] = {}
         self.oldest: dict[str, float] = {}
         self.stuck = 0
+        self._strangers: set[str] = set()
 
     def show(self) -> None:
         """Have the service's metrics and health tell of them."""
@@ -79,8 +84,16 @@ class Measures:
         self.open = {name: float(count) for name, count, *_ in rows}
         self.failures = {name: float(failing) for name, _, failing, *_ in rows}
         self.stuck = int(sum(stuck for *_, stuck, _ in rows))
+        self._tell_of_strangers()
         clock = self._running.clock.now()
         self.oldest = {name: (clock - started).total_seconds() for name, *_, started in rows}
+
+    def _tell_of_strangers(self) -> None:
+        """Log sagas that nobody here runs: of another version, or not named in `Service(sagas=…)`."""
+        strangers = self.open.keys() - {saga.name for saga in self._running.service.sagas} - self._strangers
+        if strangers and len(self._strangers) < _MOST_STRANGERS:
+            self._strangers |= strangers
+            logger.warning("sagas are not run here", service=self._running.name, sagas=sorted(strangers))
 
     async def check(self) -> None:
         """Raises SagasNotTaken or SagasStuck unless all is well."""
