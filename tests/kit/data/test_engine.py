@@ -3,27 +3,29 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
-from portico.kit.testing.running import RunningService
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import running
 
 
 class TestACommitThatFails:
     async def test_leaves_nothing_open_that_keeps_the_next_transaction_from_beginning(
-        self, embedded_loans: RunningService
+        self, sqlite_databases: Databases
     ) -> None:
-        dialect = embedded_loans.running.database.writer.sync_engine.dialect
-        commit = dialect.do_commit
-
         def full(_connection: Any) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        dialect.do_commit = full  # type: ignore[method-assign]
-        with pytest.raises(OperationalError):
-            await embedded_loans.given(Book(title="Dune"))
-        dialect.do_commit = commit  # type: ignore[method-assign]
+        async with running(service, sqlite_databases, background=False) as loans:
+            dialect = loans.running.database.writer.sync_engine.dialect
+            commit = dialect.do_commit
+            dialect.do_commit = full  # type: ignore[method-assign]
+            with pytest.raises(OperationalError):
+                await loans.given(Book(title="Dune"))
+            dialect.do_commit = commit  # type: ignore[method-assign]
 
-        await embedded_loans.given(Book(title="Solaris"))
+            await loans.given(Book(title="Solaris"))
 
-        async with embedded_loans.running.reader() as reader:
-            assert [row.title for row in await reader.rows(Book.__table__.select())] == ["Solaris"]
+            async with loans.running.reader() as reader:
+                assert [row.title for row in await reader.rows(Book.__table__.select())] == ["Solaris"]
