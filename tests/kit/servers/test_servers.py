@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from portico.kit.servers import (
+    KafkaServer,
     MariaDBServer,
     NatsServer,
     PostgreSQLServer,
@@ -25,7 +26,7 @@ from portico.kit.servers.programs import find_program
 Start = Callable[..., Any]
 
 SQL_SERVERS = [PostgreSQLServer, MariaDBServer]
-ALL_SERVERS = [*SQL_SERVERS, RedisServer, RabbitMQServer, NatsServer]
+ALL_SERVERS = [*SQL_SERVERS, RedisServer, RabbitMQServer, NatsServer, KafkaServer]
 
 START_AND_TELL = """
 import sys

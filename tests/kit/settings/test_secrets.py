@@ -218,10 +218,11 @@ class TestCheckServerPasswords:
             Settings(rabbitmq_url="amqp://shop:rabbitmq@broker:5672/"),
             Settings(rabbitmq_url="amqp://broker/"),
             Settings(nats_url="nats://shop:Kq7vw2Lx@one:4222,nats://shop:shop@two:4222"),
+            Settings(kafka_url="kafka://admin:admin@one:9092,two:9092"),
         ],
     )
     def test_brokers_are_looked_at_too(self, settings: Settings) -> None:
-        with pytest.raises(SettingsError, match=r"(RABBITMQ|NATS)_URL has a password that everybody tries first"):
+        with pytest.raises(SettingsError, match=r"(RABBITMQ|NATS|KAFKA)_URL has a password that everybody tries first"):
             check_server_passwords(settings)
 
     def test_a_good_one_and_none_pass(self) -> None:

@@ -66,7 +66,8 @@ class TestAMissingServer:
         lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="postgres")
 
         assert (
-            "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats" in lines
+            "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats, kafka"
+            in lines
         )
 
 

@@ -1,6 +1,7 @@
 """Private servers, for tests and for `portico up --servers`: started from the programs of this machine on free ports."""
 
 from portico.kit.servers.homes import HomeUnusable
+from portico.kit.servers.kafka import KafkaServer
 from portico.kit.servers.keeping import KeptServers
 from portico.kit.servers.mariadb import MariaDBServer
 from portico.kit.servers.nats import NatsServer
@@ -12,6 +13,7 @@ from portico.kit.servers.server import Server, ServerFailed
 
 __all__ = [
     "HomeUnusable",
+    "KafkaServer",
     "KeptServers",
     "MariaDBServer",
     "NatsServer",

@@ -194,6 +194,11 @@ def servers_in(settings: Settings) -> list[ServerAddress]:
         if text.strip():
             parts = urlsplit(text.strip())
             servers.append(ServerAddress("NATS_URL", (parts.hostname or "",), parts.username, parts.password))
+    if settings.kafka_url is not None:
+        account, _, several = urlsplit(settings.kafka_url).netloc.rpartition("@")
+        name, _, password = account.partition(":")
+        hosts = tuple(urlsplit(f"//{each}").hostname or "" for each in several.split(","))
+        servers.append(ServerAddress("KAFKA_URL", hosts, name or None, password or None))
     if settings.smtp_url is not None:
         parts = urlsplit(settings.smtp_url)
         servers.append(ServerAddress("SMTP_URL", (parts.hostname or "",), parts.username, parts.password))

@@ -10,6 +10,7 @@ from portico.kit.settings.values import (
     Bytes,
     HttpUrl,
     JwtAlgorithm,
+    KafkaUrl,
     LogLevel,
     LowerCase,
     NatsUrl,
@@ -26,6 +27,8 @@ from portico.kit.settings.values import (
     parse_duration,
 )
 
+BROKERS = ("rabbitmq_url", "nats_url", "kafka_url")
+"""The settings that name a broker on a server, of which a system has one."""
 LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in range(3000, 3005))
 
 
@@ -81,6 +84,9 @@ class Settings(ServiceSettings):
     )
     nats_url: NatsUrl | None = Field(
         None, repr=False, description="NATS JetStream for events in its place (nats://, needs portico[nats])"
+    )
+    kafka_url: KafkaUrl | None = Field(
+        None, repr=False, description="Kafka for events in its place (kafka://, needs portico[kafka])"
     )
     data_dir: Path = Field(
         Path(".portico"), description="The folder of the embedded databases, private servers and generated secrets"
@@ -220,8 +226,10 @@ class Settings(ServiceSettings):
 
     @model_validator(mode="after")
     def _one_broker(self) -> Self:
-        if self.rabbitmq_url is not None and self.nats_url is not None:
+        named = [name for name in BROKERS if getattr(self, name) is not None]
+        if len(named) > 1:
             raise ValueError(
-                "RABBITMQ_URL and NATS_URL are both set, and a system has one broker: keep one and remove the other"
+                f"{' and '.join(named).upper().replace(' AND ', ' and ')} are set, and a system has one broker: keep one "
+                "and remove the other"
             )
         return self

@@ -164,6 +164,16 @@ def _nats_url(text: Any) -> Any:
     return text
 
 
+def _kafka_url(text: Any) -> Any:
+    parts = urlsplit(str(text))
+    if parts.scheme not in {"kafka", "kafkas"} or not parts.netloc.rpartition("@")[2]:
+        raise ValueError(
+            "write an address such as kafka://user:password@localhost:9092 (kafkas:// for TLS), commas between several "
+            "hosts"
+        )
+    return text
+
+
 def _lower(text: Any) -> Any:
     return text.strip().lower() if isinstance(text, str) else text
 
@@ -190,6 +200,7 @@ HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
 RabbitMQUrl = Annotated[str, BeforeValidator(_rabbitmq_url)]
 NatsUrl = Annotated[str, BeforeValidator(_nats_url)]
+KafkaUrl = Annotated[str, BeforeValidator(_kafka_url)]
 SmtpUrl = Annotated[str, BeforeValidator(_smtp_url)]
 ServiceAddresses = Annotated[tuple[str, ...], BeforeValidator(_service_addresses)]
 """Where a service's instances are: `http://`, `https://`, `dns://host:port` or `srv://name`."""

@@ -23,7 +23,7 @@ _LONGEST_PATH = 500  # characters
 _TALKATIVE = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
 _TELLTALE = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core")
 # These tell each try to reach a server that is away; the brokers tell it once, in a line of their own.
-_INSISTENT = ("aiormq", "nats")
+_INSISTENT = ("aiokafka", "aiormq", "nats")
 
 
 class Logs:

@@ -2,7 +2,7 @@
 
 The servers are started once a run, when the first test asks. One whose program is not installed skips its tests, and
 the run says at its end what it left out. `REQUIRE_SERVERS=all`, or a list such as `postgresql,redis`, makes that an
-error instead.
+error instead. Kafka, of which no system has a package, has to be named: `all,kafka`.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from portico.kit.servers import (
+    KafkaServer,
     MariaDBServer,
     NatsServer,
     PostgreSQLServer,
@@ -28,7 +29,8 @@ from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteData
 
 pytest.register_assert_rewrite("portico.kit.testing.contracts")
 
-SERVERS: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer, RabbitMQServer, NatsServer)
+PACKAGED: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer, RabbitMQServer, NatsServer)
+SERVERS: tuple[type[Server], ...] = (*PACKAGED, KafkaServer)
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 
 S = TypeVar("S", bound=Server)
@@ -80,6 +82,11 @@ def rabbitmq_server() -> Iterator[RabbitMQServer]:
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsServer]:
     yield from _serving(NatsServer)
+
+
+@pytest.fixture(scope="session")
+def kafka_server() -> Iterator[KafkaServer]:
+    yield from _serving(KafkaServer)
 
 
 @pytest.fixture
@@ -148,7 +155,7 @@ def _made(kind: type[S], *, durable: bool = False) -> S:
     try:
         return kind(durable=durable)
     except ProgramMissing as missing:
-        if _required() & {"all", kind.key}:
+        if kind.key in _required() or ("all" in _required() and kind in PACKAGED):
             pytest.fail(f"{kind.name} is required by REQUIRE_SERVERS: {missing}", pytrace=False)
         pytest.skip(f"{kind.name}: {missing}")
 

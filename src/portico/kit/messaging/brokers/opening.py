@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
-from portico.kit.settings import Settings, SettingsError
+from portico.kit.settings import BROKERS, Settings, SettingsError
 
 EMBEDDED_FILE = "broker.db"
 
@@ -21,8 +21,9 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
     Raises:
         SettingsError: the server's driver is not installed.
     """
-    if names_broker(settings):
-        async with aclosing(_on_server(settings, system)) as broker:
+    variable = _named(settings)
+    if variable is not None:
+        async with aclosing(_on_server(variable, settings, system)) as broker:
             yield broker
     else:
         path = settings.data_dir / EMBEDDED_FILE
@@ -32,21 +33,31 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
 
 def names_broker(settings: Settings) -> bool:
     """Whether events go to a server, which several processes can share."""
-    return settings.rabbitmq_url is not None or settings.nats_url is not None
+    return _named(settings) is not None
 
 
-def _on_server(settings: Settings, system: str) -> Broker:
+def _named(settings: Settings) -> str | None:
+    """The setting that names a server, of which there is at most one."""
+    return next((name for name in BROKERS if getattr(settings, name) is not None), None)
+
+
+def _on_server(name: str, settings: Settings, system: str) -> Broker:
+    url, limit = getattr(settings, name), settings.event_size_limit
     try:
-        if settings.rabbitmq_url is not None:
+        if name == "rabbitmq_url":
             from portico.kit.messaging.brokers.rabbitmq import RabbitMQBroker
 
-            return RabbitMQBroker(settings.rabbitmq_url, system, size_limit=settings.event_size_limit)
-        from portico.kit.messaging.brokers.nats import NatsBroker
+            return RabbitMQBroker(url, system, size_limit=limit)
+        if name == "nats_url":
+            from portico.kit.messaging.brokers.nats import NatsBroker
 
-        return NatsBroker(settings.nats_url or "", system, size_limit=settings.event_size_limit)
+            return NatsBroker(url, system, size_limit=limit)
+        from portico.kit.messaging.brokers.kafka import KafkaBroker
+
+        return KafkaBroker(url, system, size_limit=limit)
     except ModuleNotFoundError as error:
-        variable, extra = ("RABBITMQ_URL", "rabbitmq") if settings.rabbitmq_url else ("NATS_URL", "nats")
         raise SettingsError(
-            f"{variable} is set and its driver is not installed: python3 -m pip install 'portico[{extra}]', "
+            f"{name.upper()} is set and its driver is not installed: "
+            f"python3 -m pip install 'portico[{name.removesuffix('_url')}]', "
             "or leave it out to keep events in a file on this machine."
         ) from error
