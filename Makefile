@@ -15,8 +15,10 @@ DEVELOPMENT := $(VENV)/.installed-dev
 SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server nginx:nginx \
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
+KAFKA_JARS := /usr/local/share/kafka/libs
+
 .DEFAULT_GOAL := help
-.PHONY: help install up test drill fuzz coverage check generate bench servers lock clean
+.PHONY: help install up test drill fuzz coverage check generate bench servers kafka lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +81,18 @@ servers: ## install the real servers that the tests use, and Chromium; starts no
 	echo "Installing$$missing"; \
 	$$sudo apt-get update -qq; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
+
+kafka: ## install Kafka for its tests, which no package brings; needs Java and Maven
+	@command -v java >/dev/null && command -v mvn >/dev/null || { \
+		echo "make kafka needs Java and Maven: apt-get install default-jre-headless maven, or brew install kafka instead of all this" >&2; \
+		exit 1; }
+	@set -eu; \
+	sudo=; [ -w /usr/local/share ] || sudo=sudo; \
+	jars=$$(mktemp -d); trap 'rm -rf "$$jars"' EXIT INT TERM; \
+	mvn --quiet --batch-mode --file tests/kafka/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory="$$jars"; \
+	$$sudo mkdir -p $(KAFKA_JARS); \
+	$$sudo install -m 644 "$$jars"/*.jar $(KAFKA_JARS)
 
 lock: ## resolve the requirements anew: needs uv and the network
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or UV=<where it is>" >&2; exit 1; }

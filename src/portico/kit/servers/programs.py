@@ -35,6 +35,8 @@ class ProgramMissing(Exception):
 
 
 def _how_to_install(name: str) -> str:
+    if name == "kafka":
+        return "`make kafka` in Portico's folder installs it (with Java and Maven), and so does `brew install kafka`"
     here = "`make servers` in Portico's folder installs it"
     if name not in PACKAGES:
         return here

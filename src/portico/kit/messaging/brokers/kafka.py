@@ -98,24 +98,27 @@ class KafkaBroker:
     async def _publish(self, messages: Sequence[Message]) -> None:
         """Hand all to the producer, then see all stored.
 
-        What fails is tried again by the producer, in its place and with all of its partition behind it.
+        The producer tries again what fails, with all of its partition behind it, for half of the time that is waited here:
+        then none of them is under way any more, and all can be published again.
         """
         producer = await self._ready()
+        sent: list[asyncio.Future[Any]] = []
         async with understood():
-            sent = [
-                await producer.send(
+            for each in messages:
+                stored = await producer.send(
                     self._topic,
                     each.body,
                     key=each.key.encode(),
                     partition=partition_of(each.key),
                     headers=[("id", each.id.encode()), ("type", each.type.encode())],
                 )
-                for each in messages
-            ]
-        done, late = await asyncio.wait(sent, timeout=PATIENCE)
-        failures = [error for each in done if (error := each.exception()) is not None]
-        if failures or late:
-            raise BrokerUnavailable(f"Kafka: {failures[0] if failures else 'no answer in time'}")
+                stored.add_done_callback(_look_at)
+                sent.append(stored)
+        if sent:
+            done, late = await asyncio.wait(sent, timeout=PATIENCE)
+            failures = [error for each in done if (error := each.exception()) is not None]
+            if failures or late:
+                raise BrokerUnavailable(f"Kafka: {failures[0] if failures else 'no answer in time'}")
 
     async def _consume(self, group: str, lines: Any) -> None:
         await self._ready()
@@ -196,3 +199,9 @@ class KafkaBroker:
         finally:
             with suppress(Exception):
                 await closed(administration.close())
+
+
+def _look_at(stored: asyncio.Future[Any]) -> None:
+    """Have a failure known that nobody waits for any more."""
+    if not stored.cancelled():
+        stored.exception()

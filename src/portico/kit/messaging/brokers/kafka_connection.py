@@ -21,7 +21,7 @@ def arguments(url: str) -> dict[str, Any]:
     secure = parts.scheme == "kafkas"
     found: dict[str, Any] = {
         "bootstrap_servers": parts.netloc.rpartition("@")[2].split(","),
-        "request_timeout_ms": int(PATIENCE * 500),
+        "request_timeout_ms": int(PATIENCE / 2 * 1000),
         "security_protocol": "SSL" if secure else "PLAINTEXT",
     }
     if secure:
