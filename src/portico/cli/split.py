@@ -32,7 +32,7 @@ def check_can_split(system: System, settings: Settings, workers: int) -> None:
     if handlers and not names_broker(settings):
         raise CommandError(
             f"{system.name} in many processes needs a broker: {', '.join(handlers)} handle events of the others.",
-            "Add --servers, which starts one (and PostgreSQL and Redis), or set RABBITMQ_URL or NATS_URL.",
+            "Add --servers, which starts one (and PostgreSQL and Redis), or set RABBITMQ_URL, NATS_URL or KAFKA_URL.",
         )
     if workers == 1:
         return

@@ -18,8 +18,8 @@ from portico.kit.servers import HomeUnusable, PostgreSQLServer, RabbitMQServer, 
 START_AND_TELL = """
 import sys
 from pathlib import Path
-from portico.kit.servers import PostgreSQLServer
-server = PostgreSQLServer(durable=True, kept_in=Path(sys.argv[1])).start()
+from portico.kit import servers
+server = getattr(servers, sys.argv[2])(durable=True, kept_in=Path(sys.argv[1])).start()
 print(server.pid, flush=True)
 sys.stdin.read()
 """
@@ -117,9 +117,11 @@ class TestAKeptHome:
 
 
 @contextmanager
-def run_of_its_own(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", psutil.Process]]:
+def run_of_its_own(
+    folder: Path, kind: str = "PostgreSQLServer"
+) -> Iterator[tuple["subprocess.Popen[str]", psutil.Process]]:
     run = subprocess.Popen(
-        [sys.executable, "-c", START_AND_TELL, str(folder)],
+        [sys.executable, "-c", START_AND_TELL, str(folder), kind],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -194,6 +196,20 @@ class TestAServerOfSeveralProcesses:
 
             assert not any(each.is_running() for each in others)
             assert server.answers()
+
+    def test_nor_does_it_outlive_the_end_of_all_who_watched_over_it(
+        self, tmp_path: Path, rabbitmq_server: RabbitMQServer
+    ) -> None:
+        with run_of_its_own(tmp_path, "RabbitMQServer") as (run, server):
+            others = server.children(recursive=True)
+            for each in (*psutil.Process(run.pid).children(), psutil.Process(run.pid)):
+                each.kill()  # the server's first process and the guard among them
+            run.wait()
+            assert any(each.is_running() for each in others)
+
+            with RabbitMQServer(durable=True, kept_in=tmp_path) as again:
+                assert not any(each.is_running() for each in others)
+                assert again.answers()
 
 
 class TestALogThatGrows:
