@@ -1,0 +1,154 @@
+"""An event from commit to handled: from the end of the transaction that told of it to the end of the one that heard it.
+
+In one process on the embedded backends (SQLite and a file for a broker), at two paces; and from one process to another
+through PostgreSQL and RabbitMQ. Events of 600 bytes come evenly, whether or not the ones before were handled. Run it with
+`python bench/events.py`; `--seconds 1 --rounds 1` for a look.
+"""
+
+import argparse
+import asyncio
+import itertools
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+import orjson
+import uvloop
+from told import Heard, Told, host
+
+from portico.kit.running import Running
+from portico.kit.servers import PostgreSQLServer, RabbitMQServer
+
+PATIENCE = 30.0  # seconds until the last event of a round must be handled
+LOOK = 0.05
+LONGEST_LINE = 1 << 25
+PATIENT = {"DATABASE_POOL_TIMEOUT": "60"}  # a machine that has no time for this pace is to say so in the figures
+
+numbers = itertools.count(1)
+
+Hear = Callable[[], Awaitable[Mapping[int, float]]]
+"""What was heard since the last time."""
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    rate: int  # events a second
+    wanted: tuple[int, int]  # milliseconds: p50, p99
+    running: Running
+    hear: Hear
+
+
+async def tell(running: Running, rate: int, seconds: float) -> dict[int, float]:
+    """Tell of events at a steady pace; when each was committed."""
+    committed: dict[int, float] = {}
+    loop = asyncio.get_running_loop()
+
+    async def one(number: int) -> None:
+        async with running.transaction() as work:
+            work.publish(Told.numbered(number))
+            work.after_commit(lambda: committed.setdefault(number, monotonic()) and None)
+
+    began = loop.time()
+    async with asyncio.TaskGroup() as tasks:
+        for place in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, began + place / rate - loop.time()))
+            tasks.create_task(one(next(numbers)))
+    return committed
+
+
+async def measured(case: Case, seconds: float) -> tuple[float, float]:
+    """Milliseconds from commit to handled, p50 and p99."""
+    committed = await tell(case.running, case.rate, seconds)
+    heard: dict[int, float] = {}
+    async with asyncio.timeout(PATIENCE):
+        while not heard.keys() >= committed.keys():
+            heard |= await case.hear()
+            await asyncio.sleep(LOOK)
+    taken = sorted((heard[number] - at) * 1000 for number, at in committed.items())
+    return taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+
+
+@asynccontextmanager
+async def embedded() -> AsyncIterator[list[Case]]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with host({**PATIENT, "DATA_DIR": folder}) as here:
+            heard = here.running["hearer"].provides(Heard)
+
+            async def hear() -> Mapping[int, float]:
+                found = dict(heard)
+                heard.clear()
+                return found
+
+            running = here.running["teller"]
+            yield [Case(f"one process, embedded, {rate}/s", rate, (5, 25), running, hear) for rate in (50, 200)]
+
+
+@asynccontextmanager
+async def servers() -> AsyncIterator[list[Case]]:
+    with PostgreSQLServer() as postgresql, RabbitMQServer() as rabbitmq:
+        url = postgresql.url("bench_{service}")
+        variables = {**PATIENT, "DATABASE_URL": url, "RABBITMQ_URL": rabbitmq.url()}
+        async with host(variables, only=["teller"]) as here, hearing(variables) as hear:
+            yield [Case("two processes, PostgreSQL, RabbitMQ, 500/s", 500, (10, 50), here.running["teller"], hear)]
+
+
+@asynccontextmanager
+async def hearing(variables: Mapping[str, str]) -> AsyncIterator[Hear]:
+    """A process that hears."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, "--hear"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, **variables},
+        limit=LONGEST_LINE,
+    )
+    asking, answers = child.stdin, child.stdout
+    if asking is None or answers is None:
+        raise RuntimeError("the other process has no pipes")
+
+    async def hear() -> Mapping[int, float]:
+        asking.write(b"\n")
+        return {int(number): at for number, at in orjson.loads(await answers.readline()).items()}
+
+    try:
+        await hear()
+        yield hear
+    finally:
+        asking.close()
+        await child.wait()
+
+
+async def hear_until_told() -> None:
+    """Hear, and say what was heard whenever a line comes."""
+    async with host({}, only=["hearer"]) as here:
+        heard = here.running["hearer"].provides(Heard)
+        while await asyncio.to_thread(sys.stdin.readline):
+            print(orjson.dumps({str(number): at for number, at in heard.items()}).decode(), flush=True)
+            heard.clear()
+
+
+async def main(rounds: int, seconds: float) -> None:
+    async with AsyncExitStack() as stack:
+        cases = [case for opened in (embedded, servers) for case in await stack.enter_async_context(opened())]
+        for case in cases:
+            await measured(case, 1.0)
+        found = [{case.name: await measured(case, seconds) for case in cases} for _ in range(rounds)]
+    print(f"{'an event from commit to handled, ms':46}{'p50':>8}{'p99':>8}{'wanted':>12}")
+    for case in cases:
+        p50, p99 = (statistics.median(each[case.name][place] for each in found) for place in (0, 1))
+        print(f"{case.name:46}{p50:8.1f}{p99:8.1f}{case.wanted[0]:>7} / {case.wanted[1]}")
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--hear", action="store_true", help="be the process that hears")
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=5.0, help="of a round")
+    asked = options.parse_args()
+    uvloop.run(hear_until_told() if asked.hear else main(asked.rounds, asked.seconds))

@@ -1,0 +1,90 @@
+"""Two services of which one tells and the other hears, for the benchmarks of events."""
+
+import itertools
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import asyncpg
+
+from portico.kit.auth.tokens import TokenFormat
+from portico.kit.auth.verification import KeyVerifier
+from portico.kit.clock import Clock
+from portico.kit.data import UnitOfWork
+from portico.kit.environment import Environment
+from portico.kit.host import Host
+from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.consumer import consumes
+from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.event import Event
+from portico.kit.running import Running
+from portico.kit.service import Service
+from portico.kit.system import System
+from portico.kit.testing.issuer import Issuer
+
+SYSTEM = "bench"
+THINGS = 500
+TEXT = "x" * 300  # with what every event carries, 600 bytes
+
+
+FILL = """INSERT INTO outbox (event_id, type, aggregate, body, occurred_at)
+SELECT 'evt_' || $1::text || '_' || n, $2, 'thing_' || n % 500, $3, now() FROM generate_series(1, $4::integer) n"""
+
+fills = itertools.count(1)
+
+
+class Told(Event, type="thing.told", version=1, aggregate="thing_id"):
+    thing_id: str
+    number: int
+    text: str = TEXT
+
+    @classmethod
+    def numbered(cls, number: int) -> "Told":
+        return cls(thing_id=f"thing_{number % THINGS}", number=number)
+
+
+class Heard(dict[int, float]):
+    """When the effect of each event was committed, by its number: seconds of the machine's clock."""
+
+
+@asynccontextmanager
+async def nothing_heard(_: Running) -> AsyncIterator[Heard]:
+    yield Heard()
+
+
+@consumes(Told)
+async def hear(event: Told, work: UnitOfWork, running: Running) -> None:
+    heard = running.provides(Heard)
+    work.after_commit(lambda: heard.setdefault(event.number, monotonic()) and None)
+
+
+teller = Service(name="teller", summary="Tells", module=__name__, publishes=[Told])
+hearer = Service(name="hearer", summary="Hears", module=__name__, consumers=[hear], resources={Heard: nothing_heard})
+
+
+def host(
+    variables: Mapping[str, str], *, only: Iterable[str] | None = None, broker: bool = True
+) -> AbstractAsyncContextManager[Host]:
+    """Both services, or `only` some, with what carries events unless `broker` is false."""
+    clock, form = Clock(), TokenFormat(issuer="portico", audience=SYSTEM)
+    environment = {**os.environ, "SERVICE_SECRET": secrets.token_urlsafe(48), **variables}
+    how: dict[str, Any] = {"broker": open_broker if broker else None, "background": broker}
+    return Host(
+        System(SYSTEM, "A system to be measured", gateway=1, services={teller: 1, hearer: 1}),
+        Environment(environment),
+        verifier_of=lambda _: KeyVerifier(Issuer(clock, form), form, clock),
+        only=only,
+        **how,
+    )
+
+
+async def fill(database: asyncpg.Connection, count: int) -> None:
+    """Have so many events wait, by one statement."""
+    event = Told.numbered(1)
+    body = dumped(event, source=f"/{SYSTEM}/teller", time=datetime.now(UTC), trace=None)
+    await database.execute(FILL, str(next(fills)), Told.event_type, body, count)
+    await database.execute("ANALYZE outbox")
