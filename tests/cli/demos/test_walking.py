@@ -18,9 +18,11 @@ class Shop:
     def __init__(self) -> None:
         self.answers: list[JSONResponse] = []
         self.tokens: list[str | None] = []
+        self.keys: list[str | None] = []
 
     async def answer(self, request: Request) -> JSONResponse:
         self.tokens.append(request.headers.get("authorization"))
+        self.keys.append(request.headers.get("idempotency-key"))
         return self.answers.pop(0)
 
 
@@ -103,3 +105,34 @@ class TestWalk:
     def test_what_does_not_hold_ends_the_walk(self, said: io.StringIO) -> None:
         with pytest.raises(NotAsItShouldBe, match="pages agree"):
             Walk(Console(file=said), "").check(False, "pages agree")
+
+
+class TestInsisting:
+    async def test_what_is_not_final_is_sent_again_by_the_same_key(
+        self, walk: Walk, shop: Shop, said: io.StringIO
+    ) -> None:
+        shop.answers = [
+            JSONResponse({}, 503, {"retry-after": "0"}),
+            JSONResponse({}, 500),
+            JSONResponse({}, 409, {"retry-after": "0"}),
+            JSONResponse({}, 429, {"retry-after": "0"}),
+            JSONResponse({"code": "price_changed"}, 409),
+        ]
+
+        answer = await walk.insist("POST", "/orders", json={}, key="once")
+
+        assert answer.expect(409, code="price_changed")
+        assert shop.keys == ["once"] * 5
+        assert walk.repeats == 4
+        assert said.getvalue() == ""
+
+    async def test_it_gives_up(self, walk: Walk, shop: Shop) -> None:
+        shop.answers = [JSONResponse({"oh": "no"}, 500)]
+
+        with pytest.raises(NotAsItShouldBe, match=r"no final answer after 0 s; last came: 500 .*no"):
+            await walk.insist("GET", "/orders", within=0)
+
+    async def test_nobody_there_is_not_final_either(self, said: io.StringIO) -> None:
+        async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
+            with pytest.raises(NotAsItShouldBe, match="last came: GET /orders got no answer"):
+                await walk.insist("GET", "/orders", within=0)

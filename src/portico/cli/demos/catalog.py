@@ -2,20 +2,14 @@
 
 import re
 import secrets
-import tempfile
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Protocol
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-from portico.cli.demos.products import is_sound, read_products, write_products
+from portico.cli.demos.loading import load_products
+from portico.cli.demos.people import Person, sign_in
 from portico.cli.demos.walking import NotAsItShouldBe, Walk
 
-BATCH = 500
 PAGE = 250
 FEW = 5
 CHEAP = 50
@@ -26,21 +20,12 @@ BACK_WITHIN = 20.0  # seconds for a service that was started again
 class Stoppable(Protocol):
     """A system that the walk has to itself: it may stop identity and start it again."""
 
-    catalog: str
-    """Where catalog itself is, past the gateway."""
+    @property
+    def catalog(self) -> str:
+        """Where catalog itself is, past the gateway."""
 
     async def stop_identity(self) -> None: ...
     async def start_identity(self) -> None: ...
-
-
-@dataclass
-class Person:
-    """Somebody who signed up for the walk."""
-
-    email: str
-    password: str
-    token: str = ""
-    session: str = ""
 
 
 async def walk_catalog(walk: Walk, *, products: int, own: Stoppable | None) -> None:
@@ -57,7 +42,7 @@ async def walk_catalog(walk: Walk, *, products: int, own: Stoppable | None) -> N
     mark = secrets.token_hex(4)
     await _look_around(walk)
     ada, bob = await _sign_up(walk, mark)
-    rows = await _load(walk, ada, mark, products)
+    rows = await load_products(walk, ada, mark, products)
     await _search(walk, rows, mark)
     await _collide(walk, ada, bob, mark)
     await _repeat(walk, ada, mark)
@@ -77,11 +62,10 @@ async def _look_around(walk: Walk) -> None:
 
 async def _sign_up(walk: Walk, mark: str) -> tuple[Person, Person]:
     walk.chapter("Two people sign up")
-    people = [Person(f"{name}.{mark}@example.com", secrets.token_urlsafe(16)) for name in ("ada", "bob")]
+    people = [Person.called(name, mark) for name in ("ada", "bob")]
     for person in people:
-        draft = {"email": person.email, "password": person.password, "name": person.email.split(".")[0].title()}
-        (await walk.call("POST", "/register", json=draft)).expect(201, email=person.email)
-        await _sign_in(walk, person)
+        (await walk.call("POST", "/register", json=person.draft)).expect(201, email=person.email)
+        await sign_in(walk, person)
     again = {"email": people[0].email.upper(), "password": "another password"}
     (await walk.call("POST", "/register", json=again)).expect(409, code="email_taken")
     wrong = {"email": people[0].email, "password": "not the password"}
@@ -89,44 +73,6 @@ async def _sign_up(walk: Walk, mark: str) -> tuple[Person, Person]:
     refused = (await walk.call("POST", "/products", json={"name": "Nobody's"})).expect(401)
     walk.check("www-authenticate" in refused.headers, "who is not signed in may write nothing")
     return people[0], people[1]
-
-
-async def _sign_in(walk: Walk, person: Person) -> None:
-    draft = {"email": person.email, "password": person.password}
-    answer = (await walk.call("POST", "/login", json=draft, quiet=True)).expect(200)
-    person.token = answer.json()["access_token"]
-
-
-async def _load(walk: Walk, ada: Person, mark: str, count: int) -> list[dict[str, Any]]:
-    walk.chapter(f"A file of {count} products is loaded, {BATCH} a call")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "products.csv"
-        write_products(file, count)
-        rows = read_products(file)
-    for row in rows:
-        row["sku"] = f"{row['sku']}-{mark}"
-    refused: list[dict[str, Any]] = []
-    began = time.perf_counter()
-    columns = (TextColumn("  "), BarColumn(), TextColumn("{task.completed} of {task.total}"), TimeElapsedColumn())
-    with Progress(*columns, console=walk.console, transient=True) as progress:
-        task = progress.add_task("products", total=count)
-        for start in range(0, count, BATCH):
-            part = rows[start : start + BATCH]
-            answer = await walk.call("POST", "/products/batch", json=part, token=ada.token, quiet=True)
-            results = answer.expect(200).json()
-            if len(results) != len(part):
-                raise NotAsItShouldBe(f"a batch of {len(part)} was answered with {len(results)} results")
-            refused += [result for result in results if "product_id" not in result]
-            progress.update(task, advance=len(part))
-    seconds = time.perf_counter() - began
-    sound = [row for row in rows if is_sound(row)]
-    walk.tell(f"{count} rows in {seconds:.1f} s, {count / seconds:.0f} a second")
-    walk.check(
-        len(refused) == count - len(sound)
-        and all(each["status"] == HTTPStatus.UNPROCESSABLE_ENTITY for each in refused),
-        f"{len(sound)} were taken; {len(refused)} with a price below zero were refused, each with its reason",
-    )
-    return sound
 
 
 async def _search(walk: Walk, rows: list[dict[str, Any]], mark: str) -> None:

@@ -1,6 +1,7 @@
 """A walk: calls that are printed with their answers, and expectations that end it where they fail."""
 
 import asyncio
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,10 +18,17 @@ from rich.text import Text
 _PATIENCE = aiohttp.ClientTimeout(total=30)
 _LONGEST_WAIT = 90.0  # seconds that a 429 or 503 may send us away for
 _CLOSELY = 0.05  # seconds between two looks at something that is about to change
+_PERSISTENCE = 120.0  # seconds that somebody comes again who gets no final answer
+_PAUSE = 0.3  # seconds until then, at most
+_COME_AGAIN = {HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}  # with Retry-After
 
 
 class NotAsItShouldBe(Exception):
     """An answer differs from what the system promises."""
+
+
+class NoAnswer(NotAsItShouldBe):
+    """Nobody answered."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,7 @@ class Answer:
 
     def text(self, length: int) -> str:
         """The beginning of the body."""
-        text = self.content.decode("utf-8", "replace").replace("\n", " ")
-        return text if len(text) <= length else text[: length - 1] + "…"
+        return _shortened(self.content.decode("utf-8", "replace"), length)
 
 
 @dataclass
@@ -69,6 +76,7 @@ class Walk:
     base: str
     calls: int = 0
     waited: float = 0.0
+    repeats: int = 0
     _seconds: list[float] = field(default_factory=list)
     _session: aiohttp.ClientSession | None = None
 
@@ -124,13 +132,73 @@ class Walk:
             self._print(answer)
         return answer
 
-    async def until(self, look: Callable[[], Awaitable[bool]], *, within: float, what: str) -> float:
-        """Look until it holds; the seconds it took. Raises NotAsItShouldBe after `within` seconds."""
+    async def insist(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        token: str | None = None,
+        key: str | None = None,
+        within: float = _PERSISTENCE,
+    ) -> Answer:
+        """Make a call again and again until its answer is final, and print nothing of it.
+
+        No answer at all, a 5xx, and whoever says by Retry-After to come again, are not final.
+
+        Args:
+            method: of the request.
+            path: of the request.
+            json: its body.
+            token: who asks.
+            key: goes along as Idempotency-Key, so that a POST has one effect however often it is sent.
+            within: seconds to go on for.
+
+        Raises:
+            NotAsItShouldBe: there was no final answer in that time.
+        """
+        headers = _bearer(token) | ({} if key is None else {"idempotency-key": key})
+        until = time.perf_counter() + within
+        while True:
+            try:
+                answer = await self._once(method, path, json, headers)
+            except NoAnswer as error:
+                said, pause = str(error), 0.0
+            else:
+                asked = answer.headers.get("retry-after")
+                if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not (asked and answer.status in _COME_AGAIN):
+                    return answer
+                said, pause = f"{answer.status} {answer.text(200)}", _seconds(asked)
+            if time.perf_counter() + pause > until:
+                raise NotAsItShouldBe(f"{method} {path} has no final answer after {within:.0f} s; last came: {said}")
+            self.repeats += 1
+            await asyncio.sleep(max(pause, random.uniform(_CLOSELY, _PAUSE)))  # noqa: S311  # so that not all come at once
+
+    async def follow(
+        self, path: str, *, token: str, until: Callable[[Any], bool], within: float = _PERSISTENCE
+    ) -> list[Any]:
+        """What a WebSocket tells, up to what `until` holds of; each is printed. Raises NotAsItShouldBe."""
+        session, told = self._open_session(), list[Any]()
+        try:
+            async with asyncio.timeout(within), session.ws_connect(self.base + path, headers=_bearer(token)) as socket:
+                async for message in socket:
+                    told.append(orjson.loads(message.data))
+                    self.console.print(Text(f"  ↯ {_shortened(message.data, 120)}", style="cyan"), no_wrap=True)
+                    if until(told[-1]):
+                        return told
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NotAsItShouldBe(f"WS {path} broke off after {len(told)} messages: {error!r}") from error
+        raise NotAsItShouldBe(f"WS {path} ended early; it told {told}")
+
+    async def until(
+        self, look: Callable[[], Awaitable[bool]], *, within: float, what: str, every: float = _CLOSELY
+    ) -> float:
+        """Look, `every` so many seconds, until it holds; the seconds it took. Raises NotAsItShouldBe after `within` seconds."""
         began = time.perf_counter()
         while not await look():
             if time.perf_counter() - began > within:
                 raise NotAsItShouldBe(f"After {within:g} s it is still not so that {what}")
-            await asyncio.sleep(_CLOSELY)
+            await asyncio.sleep(every)
         return time.perf_counter() - began
 
     def summary(self) -> str:
@@ -140,20 +208,24 @@ class Walk:
         return f"{self.calls} calls, median {statistics.median(ordered) * 1000:.1f} ms, p99 {p99:.1f} ms"
 
     async def _once(self, method: str, path: str, json: Any, headers: dict[str, str]) -> Answer:
-        if self._session is None:
-            raise RuntimeError("a walk is used in `async with`")
+        session = self._open_session()
         address = path if path.startswith("http") else self.base + path
         began = time.perf_counter()
         try:
-            async with self._session.request(method, address, json=json, headers=headers) as response:
+            async with session.request(method, address, json=json, headers=headers) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotAsItShouldBe(f"{method} {path} got no answer: {type(error).__name__}") from error
+            raise NoAnswer(f"{method} {path} got no answer: {type(error).__name__}") from error
         seconds = time.perf_counter() - began
         self.calls += 1
         self._seconds.append(seconds)
         received = {name.lower(): value for name, value in response.headers.items()}
         return Answer(f"{method} {path}", response.status, received, content, seconds)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("a walk is used in `async with`")
+        return self._session
 
     def _print(self, answer: Answer) -> None:
         colour = (
@@ -172,3 +244,12 @@ class Walk:
 
 def _bearer(token: str | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token}"}
+
+
+def _seconds(retry_after: str | None) -> float:
+    return min(float(retry_after), _LONGEST_WAIT) if retry_after and retry_after.isdigit() else 0.0
+
+
+def _shortened(text: str, length: int) -> str:
+    text = text.replace("\n", " ")
+    return text if len(text) <= length else text[: length - 1] + "…"

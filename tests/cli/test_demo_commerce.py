@@ -1,0 +1,77 @@
+"""`portico demo commerce`: the shop, walked through by a hundred customers, and its books held against one another."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from portico.cli.demo import Tour, _check
+from portico.cli.errors import CommandError
+from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.kit.testing.commands import portico, surroundings
+
+FEW = ("--customers", "10", "--products", "200")
+PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway", "redis", "rabbitmq", "postgresql")
+
+
+def walked(folder: Path, *options: str, within: float = 240) -> subprocess.CompletedProcess[str]:
+    """The demo, from its beginning to its end."""
+    return subprocess.run(
+        portico("demo", *options),
+        cwd=folder,
+        env=surroundings(),
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )
+
+
+def tour(**others: object) -> Tour:
+    asked = {"system": "commerce", "url": "", "products": 200, "customers": 10, "email": "", "password": ""}
+    return Tour(**{**asked, "servers": False, "kill": False, **others})  # type: ignore[arg-type]  # each test names its own
+
+
+@pytest.mark.slow
+class TestDemoCommerce:
+    def test_ends_reconciled_though_its_process_is_killed(self, tmp_path: Path) -> None:
+        seen = walked(tmp_path, *FEW, "--kill")
+
+        assert "All of it is as it should be" in seen.stdout, seen.stdout + seen.stderr
+        assert "the whole is killed (SIGKILL)" in seen.stdout
+        assert "Reconciled" in seen.stdout
+        assert seen.returncode == 0
+        assert not list(tmp_path.iterdir())
+
+    def test_ends_reconciled_though_a_process_of_each_kind_is_killed(
+        self,
+        tmp_path: Path,
+        postgresql_server: PostgreSQLServer,
+        redis_server: RedisServer,
+        rabbitmq_server: RabbitMQServer,
+    ) -> None:
+        seen = walked(tmp_path, "commerce", *FEW, "--servers", "--kill", within=360)
+
+        assert "All of it is as it should be" in seen.stdout, seen.stdout + seen.stderr
+        assert [part for part in PARTS if f"{part} is killed (SIGKILL)" in seen.stdout] == list(PARTS)
+        assert seen.returncode == 0
+
+    def test_a_system_that_is_not_there_fails_loudly(self, tmp_path: Path) -> None:
+        seen = walked(tmp_path, "--url", "http://127.0.0.1:1", "--email", "a@example.com", "--password", "a password")
+
+        assert seen.returncode == 1
+        assert "GET /health got no answer" in seen.stdout
+
+
+class TestOptions:
+    def test_an_unknown_system_is_named(self) -> None:
+        with pytest.raises(CommandError, match="no demo of 'clinic'"):
+            _check(tour(system="clinic"))
+
+    def test_nothing_is_killed_that_is_not_the_demos_own(self) -> None:
+        with pytest.raises(CommandError, match="that the demo starts itself"):
+            _check(tour(url="http://shop.example", kill=True, email="a@example.com", password="b"))
+
+    def test_another_system_needs_staff_rights(self) -> None:
+        with pytest.raises(CommandError, match="staff rights"):
+            _check(tour(url="http://shop.example"))
