@@ -5,14 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portico.kit.signals import INTERRUPTED
+
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from portico.kit.system import System
+    from portico.kit.testing.faults.plan import Kind
     from portico.systems.drill import DrillSettings, Report
+    from portico.systems.drill.embedded import Progress
 
 app = typer.Typer()
 
 DRILLED = ("commerce",)
+PLACES = ("embedded", "servers")
 
 
 @app.command()
@@ -24,16 +30,30 @@ def drill(
     faults: Annotated[
         str, typer.Option(help="What may go wrong.")
     ] = "crash,drop,duplicate,reorder,timeout,slow,database",
-    rate: Annotated[float, typer.Option(help="The share of places at which something does.", min=0, max=0.5)] = 0.03,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="The share of places at which something does; on servers, of orders after which something does.",
+            min=0,
+            max=0.5,
+            show_default="0.03; on servers 0.15",
+        ),
+    ] = None,
+    on: Annotated[
+        str, typer.Option(help="Where it runs: embedded, or servers.", metavar="embedded|servers")
+    ] = "embedded",
 ) -> None:
     """Place orders while things go wrong, wait for quiet, and check that nothing was lost, sold or charged twice.
 
     The system runs in this process, on the embedded backends, in a temporary folder. Faults strike at commits,
     publishings, deliveries and calls between services; a service that crashes is started again. The same seed gives
     the same faults.
-    """
-    import asyncio
 
+    With --on servers each part runs in a process of its own, on PostgreSQL, Redis and RabbitMQ that are started for it.
+    crash: a process is killed (SIGKILL); drop: RabbitMQ or Redis is killed and started again; database: all
+    connections are cut; slow: a process is stopped for a second. duplicate, reorder and timeout are done by no server
+    on demand and are left out there: they follow from the others.
+    """
     from rich.console import Console
 
     from portico.cli.errors import CommandError
@@ -42,44 +62,81 @@ def drill(
 
     if system not in DRILLED:
         raise CommandError(f"There is no drill of {system!r}.", f"There is one of {', '.join(DRILLED)}.")
+    if on not in PLACES:
+        raise CommandError(f"--on {on} is no place to drill.", f"There is {' and '.join(PLACES)}.")
     try:
         kinds = fault_kinds(faults)
     except UnknownFault as unknown:
         raise CommandError(str(unknown), "Name them as in --faults crash,drop.") from unknown
     console = Console(highlight=False)
+    kinds, share = (kinds, 0.03 if rate is None else rate) if on == "embedded" else _for_servers(console, kinds, rate)
     failed = []
     for number in range(seed, seed + seeds):
-        wanted = DrillSettings(orders=orders, seed=number, faults=kinds, rate=rate)
-        report = asyncio.run(_drilled(console, wanted))
+        wanted = DrillSettings(orders=orders, seed=number, faults=kinds, rate=share)
+        report = _drilled(console, system, wanted, on)
         show(console, report, brief=seeds > 1)
         if not report.passed:
             failed.append(number)
     if failed:
-        again = f"portico drill {system} --orders {orders} --rate {rate} --faults {faults} --seed {failed[0]}"
+        again = (
+            f"portico drill {system} --on {on} --orders {orders} --rate {share:g} --faults {faults} --seed {failed[0]}"
+        )
         console.print(f"[bold red]✗ Failed with seed {', '.join(map(str, failed))}.[/] Again: {again}", soft_wrap=True)
         raise typer.Exit(1)
     if seeds > 1:
         console.print(f"[bold green]✓ All of {seeds} seeds passed.[/]")
 
 
-async def _drilled(console: "Console", wanted: "DrillSettings") -> "Report":
-    import tempfile
+def _for_servers(console: "Console", kinds: "tuple[Kind, ...]", rate: float | None) -> "tuple[tuple[Kind, ...], float]":
+    """What can go wrong on servers, and how often. Raises CommandError."""
+    import sys
 
+    from portico.cli.errors import CommandError
+
+    if sys.platform == "win32":
+        raise CommandError("Portico starts servers on Linux and macOS only.", "Drill it --on embedded.")
+    from portico.cli.drilling.strikes import DEFAULT_RATE, possible
+
+    able = possible(kinds)
+    if left_out := [kind for kind in kinds if kind not in able]:
+        if not able:
+            raise CommandError(
+                f"Nothing that is done to servers causes {', '.join(left_out)} on demand.",
+                "Name crash, drop, slow or database, or drill it --on embedded.",
+            )
+        console.print(f"[dim]Left out, since no server does it on demand: {', '.join(left_out)}.[/]")
+    return able, DEFAULT_RATE if rate is None else rate
+
+
+def _drilled(console: "Console", name: str, wanted: "DrillSettings", on: str) -> "Report":
     from portico.kit.telemetry.logs import Logs
     from portico.systems.commerce import commerce
-    from portico.systems.drill import run_embedded
+
+    def progress(said: str) -> None:
+        console.print(f"[dim]seed {wanted.seed}: {said}[/]", soft_wrap=True)
 
     logs = Logs.configure(level="critical", style="text")  # what was broken on purpose need not be told line by line
     try:
-        with tempfile.TemporaryDirectory(prefix="portico-drill-") as folder:
-            return await run_embedded(
-                commerce,
-                wanted,
-                Path(folder),
-                progress=lambda said: console.print(f"[dim]seed {wanted.seed}: {said}[/]", soft_wrap=True),
-            )
+        if on == "embedded":
+            return _drilled_embedded(commerce, wanted, progress)
+        from portico.cli.drilling.telling import Interrupted, drilled_on_servers
+
+        try:
+            return drilled_on_servers(commerce, name, wanted, progress)
+        except Interrupted:
+            raise typer.Exit(INTERRUPTED) from None
     finally:
         logs.close()
+
+
+def _drilled_embedded(system: "System", wanted: "DrillSettings", progress: "Progress") -> "Report":
+    import asyncio
+    import tempfile
+
+    from portico.systems.drill import run_embedded
+
+    with tempfile.TemporaryDirectory(prefix="portico-drill-") as folder:
+        return asyncio.run(run_embedded(system, wanted, Path(folder), progress=progress))
 
 
 def show(console: "Console", report: "Report", *, brief: bool) -> None:

@@ -6,8 +6,9 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from portico.cli.errors import MENDABLE
@@ -25,12 +26,25 @@ _LONGEST_LINE = 4096
 
 @dataclass(frozen=True)
 class Program:
-    """A process to keep: what it is called, the module and argument of it, and the socket that it inherits."""
+    """A process to keep.
+
+    Args:
+        name: what it is called.
+        module: what it runs.
+        argument: the one that it gets.
+        descriptor: of the socket that it inherits.
+        environ: its environment; None gives it this process's.
+        folder: where it works; None: where this process does.
+        log: the file to which it writes what it says; None: it says it where this process does.
+    """
 
     name: str
     module: str
     argument: str
     descriptor: int
+    environ: Mapping[str, str] | None = None
+    folder: Path | None = None
+    log: Path | None = None
 
 
 class Unmendable(Exception):
@@ -69,6 +83,11 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None where none runs just now."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
     async def stop(self, grace: float) -> None:
         """Have it end, within `grace` seconds; it is killed a little later."""
         self._stopping.set()
@@ -85,6 +104,12 @@ class Keeper:
         """End it at once."""
         self._signal(signal.SIGKILL)
 
+    async def buried(self) -> None:
+        """Kill it where it still lives, and wait until it is gone; to be called once `run` has ended."""
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(number)
@@ -93,15 +118,7 @@ class Keeper:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    self.program.module,
-                    self.program.argument,
-                    stdin=theirs.fileno(),
-                    pass_fds=[self.program.descriptor],
-                    start_new_session=True,  # a terminal's Ctrl-C is for the one who decides
-                )
+                self._process = await self._begun(theirs)
             reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
             listening = asyncio.create_task(self._listen(reader))
             try:
@@ -109,6 +126,23 @@ class Keeper:
             finally:
                 listening.cancel()
                 writer.close()
+
+    async def _begun(self, control: socket.socket) -> asyncio.subprocess.Process:
+        program = self.program
+        with contextlib.nullcontext() if program.log is None else program.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                program.module,
+                program.argument,
+                stdin=control.fileno(),
+                stdout=log,
+                stderr=log,
+                pass_fds=[program.descriptor],
+                env=program.environ,
+                cwd=program.folder,
+                start_new_session=True,  # a terminal's Ctrl-C is for the one who decides
+            )
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():

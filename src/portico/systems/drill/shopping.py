@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,6 @@ PASSWORD = "correct horse battery staple"  # noqa: S105  # of made-up customers 
 _PATIENCE = 120.0  # seconds that an answer is asked for
 _COME_AGAIN = {409, 425, 429}
 _FAILED = 500
-_AT_ONCE = 32
 
 
 class NoAnswer(RuntimeError):
@@ -92,11 +91,15 @@ class Customers:
         channel: the way to the gateway.
         seed: of what they want.
         staff: somebody who may do everything.
+        at_once: how many orders are placed side by side.
+        placed: called each time that a customer was told of an order, with how many were by then.
     """
 
     channel: Channel
     seed: int
     staff: Visitor
+    at_once: int = 32
+    placed: Callable[[int], None] = lambda _: None
     customers: list[Visitor] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
@@ -124,10 +127,13 @@ class Customers:
 
         async def one_after_another() -> None:
             for number in waiting:
-                await self._order(number)
+                try:
+                    await self._order(number)
+                except NoAnswer as error:
+                    self.refused.append(f"order {number}: {error}")
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(_AT_ONCE, orders)):
+            for _ in range(min(self.at_once, orders)):
                 group.create_task(one_after_another())
 
     async def _registered(self, email: str) -> Visitor:
@@ -153,6 +159,7 @@ class Customers:
             self.refused.append(f"order {number}: {reply.status} {reply.body}")
             return
         order_id = self.acknowledged[key] = reply.body["order_id"]
+        self.placed(len(self.acknowledged))
         fate = chance.random()
         if fate < 0.15:  # noqa: PLR2004  # of all customers
             await customer.ask("POST", f"/orders/{order_id}/cancel", {}, key=f"{key}-cancel")
@@ -161,11 +168,15 @@ class Customers:
             await self._see_to(order_id, key, steps)
 
     async def _see_to(self, order_id: str, key: str, steps: Sequence[str]) -> None:
-        """Ship, deliver and take back an order as soon as it stands; one that does not is left alone."""
-        async with asyncio.timeout(_PATIENCE):
-            while (status := (await self.staff.ask("GET", f"/orders/{order_id}")).body["status"]) != "confirmed":
-                if status in {"failed", "cancelled"}:
-                    return
-                await asyncio.sleep(0.05)
+        """Ship, deliver and take back an order as soon as it stands; one that does not is left alone. Raises NoAnswer."""
+        status = "not to be seen"
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while (status := (await self.staff.ask("GET", f"/orders/{order_id}")).body["status"]) != "confirmed":
+                    if status in {"failed", "cancelled"}:
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise NoAnswer(f"{order_id} was still {status} after {_PATIENCE:.0f} s") from None
         for step in steps:
             await self.staff.ask("POST", f"/orders/{order_id}/{step}", key=f"{key}-{step}")

@@ -1,0 +1,1 @@
+"""The drill on servers: real processes and real servers, which are killed."""

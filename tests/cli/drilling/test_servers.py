@@ -1,0 +1,72 @@
+"""The drill on servers: nothing is found in the shop, and nothing of the drill stays."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from portico.cli.drilling.servers import own_servers, run_on_servers
+from portico.cli.drilling.strikes import possible
+from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.kit.signals import INTERRUPTED
+from portico.kit.telemetry.logs import Logs
+from portico.kit.testing.commands import Command, eventually
+from portico.kit.testing.faults import ALL_FAULTS
+from portico.systems.commerce import commerce
+from portico.systems.drill import DrillSettings
+
+ORDERS = 30
+SEED = 3  # kills payments and notifications, RabbitMQ and Redis, and cuts connections to PostgreSQL
+LONG = 150.0  # seconds; six processes and three servers on a machine that does much else
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
+    """Leave out what follows, or fail, where the servers are not installed."""
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logs = Logs.configure(level="critical", style="json")
+    yield
+    logs.close()
+
+
+class TestTheShop:
+    async def test_keeps_its_promises_whoever_is_killed(self, tmp_path: Path) -> None:
+        drill = DrillSettings(orders=ORDERS, seed=SEED, faults=possible(ALL_FAULTS), rate=0.15)
+
+        with own_servers() as servers:
+            report = await run_on_servers(commerce, "commerce", drill, servers, tmp_path)
+
+        assert [*report.breaches, *report.story] == []
+        assert report.orders.total() == ORDERS
+        assert report.injected == {
+            "PostgreSQL: all connections cut": 2,
+            "RabbitMQ: killed and started again": 1,
+            "Redis: killed and started again": 2,
+            "notifications: killed": 1,
+            "payments: killed": 2,
+        }
+        assert report.crashes == 3
+        assert all(report.checked.values())
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_nothing_that_it_started_goes_on(self, tmp_path: Path, number: signal.Signals) -> None:
+        options = ("commerce", "--on", "servers", "--orders", "100000", "--faults", "slow", "--rate", "0.5")
+        with Command(tmp_path, "drill", *options) as drill:
+            eventually(lambda: "stopped for a second" in drill.out, "the first fault", LONG)
+            children = drill.children
+
+            drill.process.send_signal(number)
+
+            assert drill.process.wait(LONG) == (-number if number is signal.SIGKILL else INTERRUPTED), drill.err
+            assert len(children) > len(commerce.placements)
+            _, alive = psutil.wait_procs(children, LONG)
+            assert alive == []
