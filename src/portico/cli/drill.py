@@ -20,6 +20,17 @@ app = typer.Typer()
 DRILLED = ("commerce",)
 PLACES = ("embedded", "servers")
 
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="The share of places at which something does; on servers, of orders after which something does.",
+        min=0,
+        max=0.5,
+        show_default="0.03; on servers 0.15",
+    ),
+]
+Place = Annotated[str, typer.Option(help="Where it runs: embedded, or servers.", metavar="|".join(PLACES))]
+
 
 @app.command()
 def drill(
@@ -30,18 +41,8 @@ def drill(
     faults: Annotated[
         str, typer.Option(help="What may go wrong.")
     ] = "crash,drop,duplicate,reorder,timeout,slow,database",
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="The share of places at which something does; on servers, of orders after which something does.",
-            min=0,
-            max=0.5,
-            show_default="0.03; on servers 0.15",
-        ),
-    ] = None,
-    on: Annotated[
-        str, typer.Option(help="Where it runs: embedded, or servers.", metavar="embedded|servers")
-    ] = "embedded",
+    rate: Rate = None,
+    on: Place = "embedded",
 ) -> None:
     """Place orders while things go wrong, wait for quiet, and check that nothing was lost, sold or charged twice.
 
@@ -56,35 +57,45 @@ def drill(
     """
     from rich.console import Console
 
+    from portico.systems.drill import DrillSettings
+
+    kinds = _kinds(system, on, faults)
+    console = Console(highlight=False)
+    kinds, share = (kinds, 0.03 if rate is None else rate) if on == "embedded" else _for_servers(console, kinds, rate)
+    again = f"portico drill {system} --on {on} --orders {orders} --rate {share:g} --faults {faults}"
+    drills = [DrillSettings(orders, number, kinds, share) for number in range(seed, seed + seeds)]
+    _drill_all(console, system, on, drills, again)
+
+
+def _kinds(system: str, on: str, faults: str) -> "tuple[Kind, ...]":
+    """The faults that are asked for. Raises CommandError, also where there is no such drill."""
     from portico.cli.errors import CommandError
     from portico.kit.testing.faults import UnknownFault, fault_kinds
-    from portico.systems.drill import DrillSettings
 
     if system not in DRILLED:
         raise CommandError(f"There is no drill of {system!r}.", f"There is one of {', '.join(DRILLED)}.")
     if on not in PLACES:
         raise CommandError(f"--on {on} is no place to drill.", f"There is {' and '.join(PLACES)}.")
     try:
-        kinds = fault_kinds(faults)
+        return fault_kinds(faults)
     except UnknownFault as unknown:
         raise CommandError(str(unknown), "Name them as in --faults crash,drop.") from unknown
-    console = Console(highlight=False)
-    kinds, share = (kinds, 0.03 if rate is None else rate) if on == "embedded" else _for_servers(console, kinds, rate)
+
+
+def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSettings]", again: str) -> None:
+    """Drill one after the other, and tell. Raises typer.Exit where one failed."""
     failed = []
-    for number in range(seed, seed + seeds):
-        wanted = DrillSettings(orders=orders, seed=number, faults=kinds, rate=share)
+    for wanted in drills:
         report = _drilled(console, system, wanted, on)
-        show(console, report, brief=seeds > 1)
+        show(console, report, brief=len(drills) > 1)
         if not report.passed:
-            failed.append(number)
+            failed.append(wanted.seed)
     if failed:
-        again = (
-            f"portico drill {system} --on {on} --orders {orders} --rate {share:g} --faults {faults} --seed {failed[0]}"
-        )
-        console.print(f"[bold red]✗ Failed with seed {', '.join(map(str, failed))}.[/] Again: {again}", soft_wrap=True)
+        said = f"Failed with seed {', '.join(map(str, failed))}."
+        console.print(f"[bold red]✗ {said}[/] Again: {again} --seed {failed[0]}", soft_wrap=True)
         raise typer.Exit(1)
-    if seeds > 1:
-        console.print(f"[bold green]✓ All of {seeds} seeds passed.[/]")
+    if len(drills) > 1:
+        console.print(f"[bold green]✓ All of {len(drills)} seeds passed.[/]")
 
 
 def _for_servers(console: "Console", kinds: "tuple[Kind, ...]", rate: float | None) -> "tuple[tuple[Kind, ...], float]":

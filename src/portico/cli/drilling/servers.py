@@ -114,27 +114,31 @@ async def run_on_servers(
     """
     began = time.monotonic()
     report = Report(drill.seed, points=drill.orders)
-    keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")}
-    variables = {**quick_settings(folder), **servers.variables, **keys, "LOG_LEVEL": "warning", "LOG_FORMAT": "text"}
+    variables = _settings(servers, folder)
     async with running(system, name, variables, folder) as (moved, parts), _gateway_of(moved) as channel:
         customers = Customers(channel, drill.seed, await signed_in(channel, variables), at_once=_AT_ONCE)
         await customers.arrive(CUSTOMERS, PRODUCTS, drill.orders)
         strikes = planned(drill.seed, drill.faults, orders=drill.orders, rate=drill.rate, parts=list(parts))
         progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, {len(strikes)} faults to come")
-        struck = Striking(parts, servers, report, progress)
-        await struck.while_shopping(customers, drill.orders, strikes)
+        await Striking(parts, servers, report, progress).while_shopping(customers, drill.orders, strikes)
         progress(f"{len(customers.acknowledged)} orders placed; {report.injected.total()} faults; waiting for quiet")
-
-        async def alive() -> None:
-            for part in parts.values():
-                await part.alive()
-
         async with _looked_into(moved, variables) as (shop, broker):
-            await until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=alive)
+            await until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=lambda: _all_alive(parts))
             await check(shop, customers, report)
     report.injected = Counter(dict(sorted(report.injected.items())))
     report.seconds = time.monotonic() - began
     return report
+
+
+def _settings(servers: OwnServers, folder: Path) -> dict[str, str]:
+    """What the processes are told; secrets are the same for all of them."""
+    keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")}
+    return {**quick_settings(folder), **servers.variables, **keys, "LOG_LEVEL": "warning", "LOG_FORMAT": "text"}
+
+
+async def _all_alive(parts: Mapping[str, Part]) -> None:
+    for part in parts.values():
+        await part.alive()
 
 
 class Striking:
