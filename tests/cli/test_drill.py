@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from portico.cli.drill import app
 from portico.cli.drilling.servers import own_servers
 from portico.cli.errors import CommandError
 from portico.kit.servers import programs
-from portico.kit.testing.commands import run_portico
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("words", "said"),
     [
         (["clinic"], "There is no drill of 'clinic'"),
         (["commerce", "--faults", "crash,floods"], "There is no fault floods"),
@@ -19,11 +20,11 @@ from portico.kit.testing.commands import run_portico
         (["commerce", "--on", "servers", "--faults", "duplicate,reorder"], "causes duplicate, reorder on demand"),
     ],
 )
-def test_what_there_is_none_of_is_named(tmp_path: Path, options: list[str], said: str) -> None:
-    done = run_portico(tmp_path, "drill", *options)
+def test_what_there_is_none_of_is_named(words: list[str], said: str) -> None:
+    error = CliRunner().invoke(app, words).exception
 
-    assert done.returncode == 2
-    assert said in done.stderr
+    assert isinstance(error, CommandError)
+    assert said in error.problem
 
 
 def test_servers_that_are_not_installed_are_named_with_their_packages(

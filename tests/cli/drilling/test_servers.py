@@ -57,7 +57,7 @@ class TestTheShop:
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
     def test_nothing_that_it_started_goes_on(self, tmp_path: Path, number: signal.Signals) -> None:
         options = ("commerce", "--on", "servers", "--orders", "100000", "--faults", "slow", "--rate", "0.5")
         with Command(tmp_path, "drill", *options) as drill:
