@@ -16,10 +16,12 @@ from typing import NamedTuple
 import aio_pika
 import nats
 import uvloop
+from aiokafka import AIOKafkaProducer
 
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
+from portico.kit.messaging.brokers.kafka_connection import arguments
 from portico.kit.messaging.brokers.opening import open_broker
-from portico.kit.servers import NatsServer, RabbitMQServer
+from portico.kit.servers import KafkaServer, NatsServer, ProgramMissing, RabbitMQServer
 from portico.kit.settings import Settings
 
 ROUNDS = 5
@@ -75,6 +77,22 @@ async def jetstream() -> AsyncIterator[Case]:
 
 
 @asynccontextmanager
+async def kafka() -> AsyncIterator[Case]:
+    with KafkaServer() as server:
+        async with open_broker(Settings(kafka_url=server.url()), SYSTEM) as broker:
+            await broker.declare("one", [TYPE])
+            await broker.declare("two", [TYPE])
+            async with AIOKafkaProducer(**arguments(server.url()), acks="all") as producer:
+
+                async def one(event: Message) -> object:
+                    return await producer.send_and_wait(
+                        f"{SYSTEM}.events", event.body, key=event.key.encode(), partition=partition_of(event.key)
+                    )
+
+                yield Case("Kafka", broker, one)
+
+
+@asynccontextmanager
 async def embedded() -> AsyncIterator[Case]:
     with tempfile.TemporaryDirectory() as folder:
         async with open_broker(Settings(data_dir=Path(folder)), SYSTEM) as broker:
@@ -109,9 +127,13 @@ async def measured(case: Case) -> tuple[float, float]:
 
 async def main() -> None:
     print(f"{'published and confirmed, events/s':34}{'one at a time':>15}{'batches of 1000':>17}{'ratio':>8}")
-    for opened in (embedded, rabbitmq, jetstream):
+    for opened in (embedded, rabbitmq, jetstream, kafka):
         async with AsyncExitStack() as stack:
-            case = await stack.enter_async_context(opened())
+            try:
+                case = await stack.enter_async_context(opened())
+            except ProgramMissing as missing:
+                print(missing)
+                continue
             one, many = await measured(case)
             print(f"{case.name:34}{one:15,.0f}{many:17,.0f}{many / one:8.1f}", flush=True)
 
