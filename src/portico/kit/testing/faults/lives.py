@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+_STARTS = 20
+_PAUSE = 0.25  # seconds
+
 Change = Callable[["Running"], None]
 
 
@@ -165,12 +168,17 @@ class Lives:
             raise self.failure
 
     async def _again(self, life: ServiceLife) -> None:
-        try:
-            await life.end()
-            await self._begin(life.name)
-        except Exception as error:
-            logger.exception("service_does_not_start_again", service=life.name)
-            self.failure = error
+        await life.end()
+        for attempt in range(_STARTS):
+            try:
+                await self._begin(life.name)
+            except Exception as error:
+                logger.exception("service_does_not_start", service=life.name)
+                if attempt == _STARTS - 1:
+                    self.failure = error
+            else:
+                return
+            await asyncio.sleep(_PAUSE)  # whoever watches over processes tries again, too
 
     async def _begin(self, name: str) -> None:
         life = ServiceLife(self, name)
