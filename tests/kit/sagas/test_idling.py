@@ -47,7 +47,7 @@ class Away(Leases):
     failures = 0
 
     async def claim(self, limit: int) -> Sequence[Any]:
-        if self.failures < 3:
+        if self.failures < 2:
             self.failures += 1
             raise ConnectionRefusedError
         return await super().claim(limit)
@@ -55,7 +55,7 @@ class Away(Leases):
 
 class TestADatabaseThatIsAway:
     async def test_is_waited_for(self, databases: Databases) -> None:
-        async with open_library(databases, variables={"SAGA_POLL": "0.01"}) as library:
+        async with open_library(databases, variables={"SAGA_POLL": "60"}) as library:
             runner = library.runner
             runner._leases = Away(library.loans.running, runner._known, runner.owner)
             lending = await library.asked()

@@ -28,6 +28,7 @@ logger = get_logger(__name__)
 
 _GATHERING = 0.02  # seconds that a free place waits for others, so that sagas are claimed together
 _AFTER = 0.001  # seconds: to look a moment too early is to look twice
+_AFTER_FAILURE = 1.0  # seconds until the database is asked again
 _LAST_WORDS = 5.0  # seconds that steps under way have to end, and leases to be handed back
 
 
@@ -112,14 +113,21 @@ class SagaRunner:
             if not self._rung:
                 seconds = await self._idle()
             self.measures.failing = None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is: it is logged, and looked at again
             if lost_a_race(error):
                 self._rung = True
-            elif self.measures.failing is None:
-                logger.exception("sagas can't be taken", service=self._running.name)
-            self.measures.failing = type(error).__name__
+            else:
+                await self._after_failure(error)
         if not self._rung:
             await self._rest(seconds)
+
+    async def _after_failure(self, error: Exception) -> None:
+        """Wait a little, and look again: what this process was woken for is still there."""
+        if self.measures.failing is None:
+            logger.error("sagas can't be taken", service=self._running.name, exc_info=error)
+        self.measures.failing = type(error).__name__
+        await self._rest(min(self._poll, _AFTER_FAILURE))
+        self._rung = True
 
     async def _is_due(self) -> bool:
         due = await self._leases.soonest()
