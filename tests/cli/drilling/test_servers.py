@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from portico.cli.drilling.servers import own_servers, run_on_servers
+from portico.cli.drilling.servers import DATABASE, own_servers, run_on_servers
 from portico.cli.drilling.strikes import possible
 from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.kit.signals import INTERRUPTED
@@ -19,6 +19,12 @@ from portico.systems.drill import DrillSettings
 
 ORDERS = 30
 SEED = 3  # kills payments and notifications, RabbitMQ and Redis, and cuts connections to PostgreSQL
+FORGET = """
+    CREATE FUNCTION notifications.forget() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN DELETE FROM notifications.inbox WHERE event_id = new.event_id; RETURN NULL; END $$;
+    CREATE TRIGGER forget AFTER INSERT ON notifications.inbox FOR EACH ROW
+    WHEN (new.consumer = 'queue_mail_about_order') EXECUTE FUNCTION notifications.forget();
+"""
 LONG = 150.0  # seconds; six processes and three servers on a machine that does much else
 
 pytestmark = pytest.mark.slow
@@ -54,6 +60,21 @@ class TestTheShop:
         }
         assert report.crashes == 3
         assert all(report.checked.values())
+
+
+class TestAPlantedBug:
+    async def test_an_inbox_that_forgets_is_found_out(self, tmp_path: Path) -> None:
+        def forget(said: str) -> None:
+            if "faults to come" in said:  # the shop is open, and nobody has ordered yet
+                servers.postgresql.execute(FORGET, DATABASE)
+
+        drill = DrillSettings(orders=8, seed=1, faults=("crash",), rate=0)
+        with own_servers() as servers:
+            report = await run_on_servers(commerce, "commerce", drill, servers, tmp_path, progress=forget)
+
+        assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
+        assert any("queue_mail_about_order" in breach.said for breach in report.breaches)
+        assert report.story
 
 
 class TestInterrupted:

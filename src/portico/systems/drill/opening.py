@@ -40,6 +40,7 @@ def quick_settings(data_dir: object) -> dict[str, str]:
         "ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "PASSWORD_PASSES": "1",
         "PASSWORD_MEMORY_KIB": "64",
+        "ACCESS_TOKEN_EXPIRE_MINUTES": "720",  # nobody signs in again, however long the drill takes
         "RATE_LIMIT": "1000000/minute",
         "RATE_LIMIT_SIGN_IN": "1000000/minute",
         "RELAY_LEASE": "0.5",
