@@ -6,9 +6,10 @@ from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
-from portico.cli.demos.walking import Answer, NotAsItShouldBe, Walk
+from portico.cli.demos.walking import Answer, NoAnswer, NotAsItShouldBe, Walk
 from portico.kit.testing.loopback import served
 
 
@@ -25,6 +26,13 @@ class Shop:
         self.keys.append(request.headers.get("idempotency-key"))
         return self.answers.pop(0)
 
+    async def tell(self, socket: WebSocket) -> None:
+        self.tokens.append(socket.headers.get("authorization"))
+        await socket.accept()
+        for status in ("pending", "confirmed"):
+            await socket.send_json({"status": status})
+        await socket.close()
+
 
 @pytest.fixture
 def shop() -> Shop:
@@ -38,7 +46,8 @@ def said() -> io.StringIO:
 
 @pytest.fixture
 async def walk(shop: Shop, said: io.StringIO) -> AsyncIterator[Walk]:
-    app = Starlette(routes=[Route("/{path:path}", shop.answer, methods=["GET", "POST"])])
+    live = WebSocketRoute("/orders/1/live", shop.tell)
+    app = Starlette(routes=[live, Route("/{path:path}", shop.answer, methods=["GET", "POST"])])
     async with served(app) as address, Walk(Console(file=said, width=200), address) as walk:
         yield walk
 
@@ -124,7 +133,16 @@ class TestInsisting:
         assert answer.expect(409, code="price_changed")
         assert shop.keys == ["once"] * 5
         assert walk.repeats == 4
-        assert said.getvalue() == ""
+        assert "POST" not in said.getvalue()
+
+    async def test_waiting_as_a_limit_asks_is_no_failure_and_is_told_once(
+        self, walk: Walk, shop: Shop, said: io.StringIO
+    ) -> None:
+        shop.answers = [*(JSONResponse({}, 429, {"retry-after": "0"}) for _ in range(2)), JSONResponse({})]
+
+        (await walk.insist("GET", "/orders", within=0.5)).expect(200)
+
+        assert said.getvalue().count("they wait as it asks") == 1
 
     async def test_it_gives_up(self, walk: Walk, shop: Shop) -> None:
         shop.answers = [JSONResponse({"oh": "no"}, 500)]
@@ -136,3 +154,25 @@ class TestInsisting:
         async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
             with pytest.raises(NotAsItShouldBe, match="last came: GET /orders got no answer"):
                 await walk.insist("GET", "/orders", within=0)
+
+
+class TestFollowing:
+    async def test_what_is_told_is_printed_up_to_what_was_waited_for(
+        self, walk: Walk, shop: Shop, said: io.StringIO
+    ) -> None:
+        told = await walk.follow("/orders/1/live", token="abc", until=lambda each: each["status"] == "confirmed")
+
+        assert [each["status"] for each in told] == ["pending", "confirmed"]
+        assert said.getvalue().count("↯") == 2
+        assert shop.tokens == ["Bearer abc"]
+
+    async def test_who_never_tells_it_gave_no_answer(self, walk: Walk, said: io.StringIO) -> None:
+        with pytest.raises(NoAnswer, match="ended early"):
+            await walk.follow("/orders/1/live", token="abc", until=lambda _: False, quiet=True)
+
+        assert said.getvalue() == ""
+
+    async def test_nobody_there_is_no_answer(self, said: io.StringIO) -> None:
+        async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
+            with pytest.raises(NoAnswer, match="broke off after 0 messages"):
+                await walk.follow("/orders/1/live", token="abc", until=lambda _: True)

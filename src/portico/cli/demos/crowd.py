@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from portico.cli.demos.loading import counting
 from portico.cli.demos.people import Person
 from portico.cli.demos.shelf import METHODS, Shelf, order_of
-from portico.cli.demos.walking import NotAsItShouldBe, Walk
+from portico.cli.demos.walking import NoAnswer, NotAsItShouldBe, Walk
 
 ORDERS_EACH = 2
 FATES: Mapping[str, Sequence[str]] = {
@@ -28,7 +29,7 @@ FATES: Mapping[str, Sequence[str]] = {
 
 _AT_THE_DOOR = 8  # who sign up at once
 _UNSETTLED = {"pending", "reserved", "paid"}
-_LOOK = 0.5  # seconds between two looks of a customer whether the order stands
+_LOOK = 0.5  # seconds until a customer follows an order again of which nothing is told any more
 _PATIENCE = 120.0
 _ENOUGH = {200, 202}
 
@@ -153,16 +154,24 @@ class Crowd:
             answer.expect(409, code="illegal_transition", current="failed")
 
     async def _settled(self, order_id: str, person: Person) -> str:
-        found = "pending"
-
-        async def settled() -> bool:
-            nonlocal found
-            answer = await self.walk.insist("GET", f"/orders/{order_id}", token=person.token)
-            found = str(answer.expect(200).json()["status"])
-            return found not in _UNSETTLED
-
-        await self.walk.until(settled, within=_PATIENCE, what=f"order {order_id} is settled", every=_LOOK)
-        return found
+        """How an order stands once it is settled: its customer follows it, and comes again where that breaks off."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                told = await self.walk.follow(
+                    f"/orders/{order_id}/live",
+                    token=person.token,
+                    until=lambda said: said["status"] not in _UNSETTLED,
+                    within=max(1.0, until - time.monotonic()),
+                    quiet=True,
+                )
+            except NoAnswer:
+                if time.monotonic() > until:
+                    raise
+                self.walk.repeats += 1
+                await asyncio.sleep(_LOOK)
+            else:
+                return str(told[-1]["status"])
 
 
 @contextmanager

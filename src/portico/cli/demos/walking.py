@@ -19,7 +19,7 @@ _PATIENCE = aiohttp.ClientTimeout(total=30)
 _LONGEST_WAIT = 90.0  # seconds that a 429 or 503 may send us away for
 _CLOSELY = 0.05  # seconds between two looks at something that is about to change
 _PERSISTENCE = 120.0  # seconds that somebody comes again who gets no final answer
-_PAUSE = 0.3  # seconds until then, at most
+_PAUSE = 1.0  # seconds until then, at most
 _COME_AGAIN = {HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}  # with Retry-After
 
 
@@ -79,10 +79,13 @@ class Walk:
     repeats: int = 0
     _seconds: list[float] = field(default_factory=list)
     _session: aiohttp.ClientSession | None = None
+    _some_wait: bool = False
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            timeout=_PATIENCE, json_serialize=lambda value: orjson.dumps(value).decode()
+            connector=aiohttp.TCPConnector(limit=0),  # who follows an order must not keep others from calling
+            timeout=_PATIENCE,
+            json_serialize=lambda value: orjson.dumps(value).decode(),
         )
         return self
 
@@ -142,7 +145,7 @@ class Walk:
         key: str | None = None,
         within: float = _PERSISTENCE,
     ) -> Answer:
-        """Make a call again and again until its answer is final, and print nothing of it.
+        """Make a call again and again until its answer is final; only that some wait is printed.
 
         No answer at all, a 5xx, and whoever says by Retry-After to come again, are not final.
 
@@ -169,26 +172,40 @@ class Walk:
                 if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not (asked and answer.status in _COME_AGAIN):
                     return answer
                 said, pause = f"{answer.status} {answer.text(200)}", _seconds(asked)
+                if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+                    self._wait_as_asked(pause)
+                    until += pause + _PAUSE  # who does as the limit asks is not refused for it
             if time.perf_counter() + pause > until:
                 raise NotAsItShouldBe(f"{method} {path} has no final answer after {within:.0f} s; last came: {said}")
             self.repeats += 1
-            await asyncio.sleep(max(pause, random.uniform(_CLOSELY, _PAUSE)))  # noqa: S311  # so that not all come at once
+            await asyncio.sleep(pause + random.uniform(_CLOSELY, _PAUSE))  # noqa: S311  # so that not all come at once
 
     async def follow(
-        self, path: str, *, token: str, until: Callable[[Any], bool], within: float = _PERSISTENCE
+        self,
+        path: str,
+        *,
+        token: str,
+        until: Callable[[Any], bool],
+        within: float = _PERSISTENCE,
+        quiet: bool = False,
     ) -> list[Any]:
-        """What a WebSocket tells, up to what `until` holds of; each is printed. Raises NotAsItShouldBe."""
+        """What a WebSocket tells, up to what `until` holds of; each is printed unless `quiet`.
+
+        Raises:
+            NoAnswer: it broke off, or told nothing like that within so many seconds.
+        """
         session, told = self._open_session(), list[Any]()
         try:
             async with asyncio.timeout(within), session.ws_connect(self.base + path, headers=_bearer(token)) as socket:
                 async for message in socket:
                     told.append(orjson.loads(message.data))
-                    self.console.print(Text(f"  ↯ {_shortened(message.data, 120)}", style="cyan"), no_wrap=True)
+                    if not quiet:
+                        self.console.print(Text(f"  ↯ {_shortened(message.data, 120)}", style="cyan"), no_wrap=True)
                     if until(told[-1]):
                         return told
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotAsItShouldBe(f"WS {path} broke off after {len(told)} messages: {error!r}") from error
-        raise NotAsItShouldBe(f"WS {path} ended early; it told {told}")
+            raise NoAnswer(f"WS {path} broke off after {len(told)} messages: {error!r}") from error
+        raise NoAnswer(f"WS {path} ended early; it told {told}")
 
     async def until(
         self, look: Callable[[], Awaitable[bool]], *, within: float, what: str, every: float = _CLOSELY
@@ -221,6 +238,13 @@ class Walk:
         self._seconds.append(seconds)
         received = {name.lower(): value for name, value in response.headers.items()}
         return Answer(f"{method} {path}", response.status, received, content, seconds)
+
+    def _wait_as_asked(self, pause: float) -> None:
+        """Say once that some wait, not for each of many."""
+        if not self._some_wait:
+            self.console.print(Text("  … some calls are answered 429: they wait as it asks", style="yellow"))
+        self._some_wait = True
+        self.waited += pause
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
