@@ -16,6 +16,7 @@ from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer, p
 from portico.kit.testing.commands import Command, eventually, fetch, run_portico
 
 PARTS = ("gateway", "loans", "patience")
+LONG = 150.0  # seconds
 SERVERS = ("postgresql", "redis", "rabbitmq")
 
 
@@ -27,6 +28,12 @@ def at() -> Addresses:
 @pytest.fixture(autouse=True)
 def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
     """Leave out what follows, or fail, where the servers are not installed."""
+
+
+def is_up(system: Command, times: int = 1) -> None:
+    """Wait until the system has told where it is so often, which takes three servers' starts and its own."""
+    eventually(lambda: system.err.count("Ctrl-C") == times or system.process.poll() is not None, "the addresses", LONG)
+    assert system.process.poll() is None, system.err
 
 
 def told(folder: Path) -> dict[str, str]:
@@ -57,8 +64,7 @@ class TestUpOnServers:
     @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["together", "two processes each"])
     def test_serves_from_them_and_stops_them(self, options: list[str], tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers", *options) as system:
-            system.wait_for(at["gateway"])
-            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            is_up(system)
             servers = [process_of(tmp_path, name) for name in SERVERS]
 
             assert fetch(at["gateway"] + "/books") == (200, [])
@@ -71,8 +77,7 @@ class TestUpOnServers:
 
     def test_tells_no_password(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers", variables={"LOG_LEVEL": "debug"}) as system:
-            system.wait_for(at["gateway"])
-            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            is_up(system)
             system.stop()
 
             for name in SERVERS:
@@ -82,24 +87,24 @@ class TestUpOnServers:
 
     def test_the_next_start_finds_what_was_there_also_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
-            system.wait_for(at["gateway"])
+            is_up(system)
             first = told(tmp_path)
             system.kill()
 
         with up(tmp_path, LIBRARY, at, "--servers") as system:
-            system.wait_for(at["gateway"])
+            is_up(system, times=2)
 
             assert told(tmp_path) == first
             assert system.stop() == 0
 
     def test_a_server_that_dies_is_named_and_comes_back(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
-            system.wait_for(at["gateway"])
+            is_up(system)
             killed = process_of(tmp_path, "redis")
 
             killed.kill()
 
-            eventually(lambda: "server is back" in system.out, "Redis")
+            eventually(lambda: "server is back" in system.out, "Redis", LONG)
             lines = [json.loads(line) for line in system.out.splitlines()]
             died = next(line for line in lines if line["event"] == "server died")
             assert (died["server"], died["status"]) == ("Redis", -9)
@@ -109,7 +114,7 @@ class TestUpOnServers:
 
     def test_two_at_once_on_the_same_data_are_refused(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
-            system.wait_for(at["gateway"])
+            is_up(system)
 
             refused = run_portico(tmp_path, "up", LIBRARY, "--free-ports", "--servers")
 
@@ -121,7 +126,7 @@ class TestUpOnServers:
         variables = {"HOST": "0.0.0.0"}  # noqa: S104 it does not come to that
 
         with Command(tmp_path, "up", LIBRARY, "--free-ports", "--servers", variables=variables) as system:
-            assert system.process.wait(60) == 2
+            assert system.process.wait(LONG) == 2
             assert "SERVICE_SECRET is not set" in system.err
 
 
