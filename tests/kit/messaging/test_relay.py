@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -7,7 +8,7 @@ from tests.examples.loans.ids import BookId, LoanId
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import event_log, outbox
-from portico.kit.messaging.brokers.base import BrokerUnavailable
+from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.relay import Relay
 from portico.kit.testing.brokers import ScriptedBroker
 from portico.kit.testing.running import RunningService
@@ -106,6 +107,31 @@ class TestDrain:
         assert await relay.drain() == 2
         assert [message.id for message in broker.stored] == [bad.event_id, behind.event_id]
 
+    async def test_many_go_in_order_and_none_is_published_twice(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        await _leave(loans, 2500)
+
+        assert await relay.drain() == 2500
+
+        assert [message.id for message in broker.stored] == [f"evt_{number}" for number in range(1, 2501)]
+        assert await left(loans) == (0, 2500)
+
+    async def test_a_batch_that_was_confirmed_is_moved_though_the_broker_is_lost_with_the_next(
+        self, loans: RunningService
+    ) -> None:
+        class LostAfterOne(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                self.absent = bool(self.batches)
+                return await super().publish(messages)
+
+        await _leave(loans, 1500)
+
+        with pytest.raises(BrokerUnavailable):
+            await Relay(loans.running, LostAfterOne()).drain()
+
+        assert await left(loans) == (500, 1000)
+
 
 class TestLease:
     async def test_one_relay_publishes_and_the_other_waits(self, loans: RunningService, broker: ScriptedBroker) -> None:
@@ -158,6 +184,11 @@ class TestRun:
         await asyncio.wait([running])
 
         assert len(broker.stored) == 1
+
+
+async def _leave(loans: RunningService, count: int) -> None:
+    async with loans.running.transaction() as work:
+        await work.execute(insert(outbox), [_row(loans, number) for number in range(1, count + 1)])
 
 
 def _row(loans: RunningService, number: int) -> dict[str, object]:

@@ -75,17 +75,27 @@ class Relay:
             await asyncio.shield(self._hand_back())
 
     async def drain(self) -> int:
-        """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable."""
+        """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable.
+
+        A full batch goes to the log while the next one is published: the database and the broker work side by side.
+        """
         total, after = 0, 0
-        while await self._lead():
-            rows = await self._next(after)
-            if not rows:
-                if not after:
+        moving: asyncio.Task[None] | None = None
+        try:
+            while await self._lead():
+                rows = await self._next(after)
+                if not rows and not after:
                     return total
-                after = 0  # what was committed late, with a lower number
-                continue
-            await self._publish(rows)
-            total, after = total + len(rows), rows[-1].id
+                ids = await self._publish(rows) if rows else []
+                if moving is not None:
+                    await moving
+                moving, total = asyncio.create_task(self._move(ids)), total + len(rows)
+                after = rows[-1].id if len(rows) == _BATCH else 0  # from the start, for what was committed late
+                if not after:
+                    await moving
+        finally:
+            if moving is not None:
+                await moving  # also where the broker was lost since: what it has confirmed need not come twice
         return total
 
     async def _next(self, after: int) -> Sequence[Any]:
@@ -99,7 +109,8 @@ class Relay:
         self.lag = max((now - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
         return rows
 
-    async def _publish(self, rows: Sequence[Any]) -> None:
+    async def _publish(self, rows: Sequence[Any]) -> list[int]:
+        """Have the broker confirm these events; the numbers of those that are to be moved."""
         messages = [Message(row.event_id, row.type, row.aggregate, row.body.encode()) for row in rows]
         refused = await self._broker.publish(messages)
         if refused:
@@ -107,8 +118,8 @@ class Relay:
             # Those behind a refused one about the same thing were stored, and come again when it does: in order anew.
             stuck = {row.aggregate for row in rows if row.event_id in refused}
             rows = [row for row in rows if row.aggregate not in stuck]
-        await self._move([row.id for row in rows])
         self.published += len(rows)
+        return [row.id for row in rows]
 
     async def _move(self, ids: list[int]) -> None:
         if not ids:
