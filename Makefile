@@ -5,6 +5,7 @@ VENV ?= .venv
 UV ?= uv
 SYSTEM ?= commerce
 ARGS ?=
+JOBS ?= 2
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -28,8 +29,8 @@ install: $(RUN_TIME) ## make .venv with .venv/bin/portico in it, from the lock
 up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
-test: $(DEVELOPMENT) ## run the tests; some of them with ARGS="-k gateway"
-	@$(PY) -m pytest -q $(ARGS)
+test: $(DEVELOPMENT) ## run the tests, two files at a time; some of them with ARGS="-k gateway"
+	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 drill: $(DEVELOPMENT) ## drill the shop with twenty seeds; others with ARGS="--seed 100 --seeds 50"; takes minutes
 	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)
