@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -67,10 +68,23 @@ def script() -> Script:
     return SCRIPT
 
 
+@asynccontextmanager
+async def lending(databases: Databases, **variables: str) -> AsyncIterator[RunningService]:
+    whole = replace(service, consumers=[shelve_book_when_reader_left, note_that_reader_left])
+    async with running(whole, databases, variables={"EVENT_ATTEMPTS": "3", **variables}) as loans:
+        yield loans
+
+
 @pytest.fixture
 async def loans(databases: Databases) -> AsyncIterator[RunningService]:
-    whole = replace(service, consumers=[shelve_book_when_reader_left, note_that_reader_left])
-    async with running(whole, databases, variables={"EVENT_TIMEOUT": "0.3", "EVENT_ATTEMPTS": "3"}) as loans:
+    async with lending(databases) as loans:
+        yield loans
+
+
+@pytest.fixture
+async def impatient_loans(databases: Databases) -> AsyncIterator[RunningService]:
+    """It gives an event little time."""
+    async with lending(databases, EVENT_TIMEOUT="2") as loans:
         yield loans
 
 
@@ -126,13 +140,15 @@ class TestDeliver:
         assert await titles(loans) == []
         assert len(await loans.published()) == 1  # by the other consumer
 
-    async def test_what_takes_too_long_is_given_up_and_parked(self, loans: RunningService, script: Script) -> None:
+    async def test_what_takes_too_long_is_given_up_and_parked(
+        self, impatient_loans: RunningService, script: Script
+    ) -> None:
         script.hanging = True
 
-        await loans.receives(left("Dune"))
+        await impatient_loans.receives(left("Dune"))
 
-        assert [(row.cause, row.attempts) for row in await parked(loans)] == [("TimeoutError", 1)]
-        assert await titles(loans) == []
+        assert [(row.cause, row.attempts) for row in await parked(impatient_loans)] == [("TimeoutError", 1)]
+        assert await titles(impatient_loans) == []
 
 
 class TestOrder:
