@@ -16,7 +16,7 @@ class TestFindSystem:
         ("name", "told"),
         [
             ("catalgo", "Did you mean catalog?"),
-            ("shop", "Portico brings catalog"),
+            ("shop", "Portico brings commerce, catalog"),
             ("nowhere.at.all:shop", "There is no module nowhere"),
             ("tests.cli.systems:nothing", "has no System called 'nothing'"),
             ("tests.cli.systems:loans", "has no System called 'loans'"),
