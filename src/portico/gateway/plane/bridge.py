@@ -1,6 +1,7 @@
 """One WebSocket carried to its service: messages both ways, until either side says goodbye."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.types import Receive, Send
 
@@ -78,4 +79,5 @@ class Bridge:
 
     async def _end_client(self, closed: Closed) -> None:
         code = INTERNAL_ERROR if closed.code == ABNORMAL else UNSENDABLE.get(closed.code, closed.code)
-        await self._send({"type": "websocket.close", "code": code, "reason": closed.reason})
+        with suppress(OSError):  # it left without a word, and there is nobody to say goodbye to
+            await self._send({"type": "websocket.close", "code": code, "reason": closed.reason})
