@@ -2,6 +2,7 @@
 
 import socket
 
+from asyncpg import InternalClientError
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -29,6 +30,8 @@ _MYSQL_LOST = {
     2055,
     4031,
 }
+# InternalClientError is asyncpg's word for a connection that ends in the very moment in which a statement is sent;
+# SQLAlchemy passes it on as it is.
 _POSTGRESQL_LOST = ("08", "57P", "53", "25006", "55P03", "57014")  # connection, shutdown, resources, read-only, lock
 
 
@@ -57,7 +60,7 @@ def is_duplicate(error: IntegrityError) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """The database can't be reached, is shutting down, is full or has no connection to spare."""
-    if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError):
+    if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError | InternalClientError):
         return True
     if not isinstance(error, DBAPIError):
         return False
@@ -68,7 +71,7 @@ def is_unavailable(error: BaseException) -> bool:
 
 def is_disconnected(error: BaseException) -> bool:
     """The connection was found dead, and another one may live; unlike a database that is full or has none to spare."""
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | InternalClientError):
         return True
     return isinstance(error, DBAPIError) and (error.connection_invalidated or is_unavailable(error))
 

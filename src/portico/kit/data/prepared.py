@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import Dialect, Engine, Select
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
@@ -13,8 +14,13 @@ from portico.kit.data.work import Reader
 
 Processor = Callable[[Any], Any]
 
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-"""The third is what asyncpg says of a connection that is ended in the very moment in which a statement is sent."""
+_FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # of a connection that is ended in the very moment in which a statement is sent
+    AsyncAdapt_asyncpg_dbapi.Error,  # of a server that is starting up, in which the pool wants a new connection
+    OSError,
+)
 
 
 class Prepared:

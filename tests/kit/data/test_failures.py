@@ -1,0 +1,42 @@
+import socket
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError, InterfaceError
+
+from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
+
+DROPPED = [
+    ConnectionResetError(),
+    asyncpg.InternalClientError("not connected"),
+    InterfaceError("SELECT 1", None, asyncpg.InterfaceError("connection is closed")),
+    DBAPIError("SELECT 1", None, asyncpg.CannotConnectNowError("the database system is starting up")),
+    DBAPIError("SELECT 1", None, asyncpg.AdminShutdownError("terminating connection")),
+]
+
+
+class TestIsUnavailable:
+    @pytest.mark.parametrize("error", [*DROPPED, TimeoutError(), socket.gaierror()], ids=repr)
+    def test_is_so_of_a_database_that_went_away(self, error: Exception) -> None:
+        assert is_unavailable(error)
+
+    @pytest.mark.parametrize(
+        "error", [ValueError(), DBAPIError("SELECT", None, asyncpg.DataError("too long"))], ids=repr
+    )
+    def test_is_not_so_of_a_fault_of_ours(self, error: Exception) -> None:
+        assert not is_unavailable(error)
+
+
+class TestIsDisconnected:
+    @pytest.mark.parametrize("error", DROPPED, ids=repr)
+    def test_is_so_where_another_connection_may_live(self, error: Exception) -> None:
+        assert is_disconnected(error)
+
+
+class TestLostARace:
+    @pytest.mark.parametrize("cause", [asyncpg.DeadlockDetectedError(""), asyncpg.SerializationError("")], ids=repr)
+    def test_is_so_of_who_was_chosen_to_begin_again(self, cause: Exception) -> None:
+        assert lost_a_race(DBAPIError("UPDATE", None, cause))
+
+    def test_is_not_so_of_a_lost_connection(self) -> None:
+        assert not lost_a_race(asyncpg.InternalClientError("not connected"))
