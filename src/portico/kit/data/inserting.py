@@ -1,5 +1,6 @@
 """INSERT that says whether the row is new, on every database."""
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Insert, Table, insert, literal, select
@@ -14,7 +15,7 @@ async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, 
     """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
     if work.database.dialect in _MYSQL and await _is_there(work, table, values):
         return False
-    result = await work.execute(ignoring_known(table, work.database.dialect).values(**values))
+    result = await work.execute(ignoring_known(table, work.database.dialect), values)
     return bool(result.rowcount)  # type: ignore[attr-defined]
 
 
@@ -28,6 +29,7 @@ async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> b
     return found.first() is not None
 
 
+@cache
 def ignoring_known(table: Table, dialect: str) -> Insert:
     """An INSERT that passes over rows whose key, or another unique column, is there already."""
     if dialect == "postgresql":

@@ -9,7 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Engine, Executable, Result, Select, insert
+from sqlalchemy import Engine, Executable, Result, Select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
@@ -281,7 +281,7 @@ class UnitOfWork(Reader):
         if self._events and self._outbox is not None:
             # After the flush: the row of what an event is about is locked first, and ids go up in that order.
             await self.session.flush()
-            await self.session.execute(insert(self._outbox.table), self._outbox.rows(self._events, self._now))
+            await self.session.execute(self._outbox.put, self._outbox.rows(self._events, self._now))
             self._after_commit.append(self._outbox.wake)
         if self._session is not None:
             await self._session.flush()

@@ -4,10 +4,11 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Insert, Select, exists, insert, literal, select
+from sqlalchemy import ColumnElement, Insert, bindparam, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from portico.kit.data.failures import is_unavailable, lost_a_race
@@ -161,9 +162,15 @@ class Inbox:
 
     async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, parked: Parked | None) -> bool:
         """Write the event's identity; whether it is new. One statement where all is well. Raises Behind."""
-        values = {"consumer": consumer, "event_id": envelope.event_id, "handled_at": work.now}
-        blocked = self._blocked(consumer, envelope, parked)
-        written = await work.execute(_insert(work.database.dialect, values, blocked))
+        values = {
+            "new_consumer": consumer,
+            "new_event_id": envelope.event_id,
+            "new_handled_at": work.now,
+            "aggregate": envelope.subject,
+        }
+        if parked is not None:
+            values["number"] = parked.number
+        written = await work.execute(_claiming(work.database.dialect, again=parked is not None), values)
         if written.rowcount:  # type: ignore[attr-defined]  # SQLAlchemy's Result of an INSERT has one
             return True
         same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
@@ -174,29 +181,28 @@ class Inbox:
             return False  # delivered again while it waits, or after it died
         raise Behind(f"an earlier event about {envelope.subject} waits")
 
-    def _blocked(self, consumer: str, envelope: Envelope, parked: Parked | None) -> ColumnElement[bool]:
-        """Whether an earlier event about the same thing waits, or this one is parked itself."""
-        waiting = exists().where(
-            parked_events.c.consumer == consumer,
-            parked_events.c.aggregate == envelope.subject,
-            parked_events.c.state == "waiting",
-        )
-        if parked is not None:
-            return waiting.where(parked_events.c.id < parked.number)
-        itself = exists().where(parked_events.c.consumer == consumer, parked_events.c.event_id == envelope.event_id)
-        return waiting | itself
 
-
-def _insert(dialect: str, values: dict[str, object], blocked: ColumnElement[bool]) -> Insert:
-    row: Select[tuple[object, ...]] = select(
-        *(literal(value, inbox.c[name].type).label(name) for name, value in values.items())
-    ).where(~blocked)
-    names = list(values)
+@cache
+def _claiming(dialect: str, *, again: bool) -> Insert:
+    """Writes an event's identity unless it is known or blocked. Built once: that costs more than to run it."""
+    names = ["consumer", "event_id", "handled_at"]
+    values = [bindparam(f"new_{name}", type_=inbox.c[name].type) for name in names]
+    row = select(*values).where(~_blocked(again=again))
     if dialect == "postgresql":
         return postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing()
     if dialect == "sqlite":
         return sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing()
     return insert(inbox).prefix_with("IGNORE").from_select(names, row)
+
+
+def _blocked(*, again: bool) -> ColumnElement[bool]:
+    """Whether an earlier event about the same thing waits, or one that is not tried `again` is parked itself."""
+    parked = parked_events.c
+    consumer = parked.consumer == bindparam("new_consumer")
+    waiting = exists().where(consumer, parked.aggregate == bindparam("aggregate"), parked.state == "waiting")
+    if again:
+        return waiting.where(parked.id < bindparam("number"))
+    return waiting | exists().where(consumer, parked.event_id == bindparam("new_event_id"))
 
 
 def _is_away(error: Exception) -> bool:

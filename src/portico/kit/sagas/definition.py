@@ -41,6 +41,7 @@ def hours(number: float) -> timedelta:
 
 
 _A_DAY = hours(24)
+_START = insert(sagas)
 
 Act = Callable[[S, UnitOfWork], Awaitable[S | None]] | Callable[[S, Calls], Awaitable[S | None]]
 Record = Callable[[S, UnitOfWork], Awaitable[None]]
@@ -185,25 +186,26 @@ class Saga(Generic[S]):
         """
         saga_id, context = SagaId.new(), request_context.get()
         await work.execute(
-            insert(sagas).values(
-                saga_id=saga_id,
-                name=self.name,
-                subject=subject,
-                state=state.dumped(),
-                status="running",
-                step=self.steps[0].name,
-                done="",
-                attempts=0,
-                failures=0,
-                doubt=False,
-                skip=False,
-                fence=0,
-                due_at=work.now,
-                deadline_at=work.now + self.deadline,
-                started_at=work.now,
-                trace=str((None if context is None else context.trace) or TraceContext.new()),
-                request_id=None if context is None else context.request_id,
-            )
+            _START,
+            {
+                "saga_id": saga_id,
+                "name": self.name,
+                "subject": subject,
+                "state": state.dumped(),
+                "status": "running",
+                "step": self.steps[0].name,
+                "done": "",
+                "attempts": 0,
+                "failures": 0,
+                "doubt": False,
+                "skip": False,
+                "fence": 0,
+                "due_at": work.now,
+                "deadline_at": work.now + self.deadline,
+                "started_at": work.now,
+                "trace": str((None if context is None else context.trace) or TraceContext.new()),
+                "request_id": None if context is None else context.request_id,
+            },
         )
         work.after_commit(partial(work.database.ring, BELL))
         return saga_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import CursorResult, func, select, update
+from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.sagas.definition import NoSuchStep, Saga
@@ -20,6 +20,27 @@ if TYPE_CHECKING:
 
 MARGIN = timedelta(seconds=5)
 """By how much a lease is longer than the step: shorter, and a slow step would be taken over for ever."""
+
+_SOONEST = select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None))
+_DUE = (
+    select(sagas)
+    .where(sagas.c.due_at <= bindparam("now"), sagas.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(sagas.c.due_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+)
+_TAKE = (
+    update(sagas)
+    .where(sagas.c.saga_id.in_(bindparam("ids", expanding=True)))
+    .values(
+        owner=bindparam("new_owner"),
+        due_at=bindparam("until"),
+        fence=sagas.c.fence + 1,
+        attempts=sagas.c.attempts + 1,
+        since=func.coalesce(sagas.c.since, bindparam("now", type_=sagas.c.since.type)),
+    )
+)
+_TAKE_OVER = _TAKE.values(doubt=True)
 
 _NOT_KNOWN_HERE = timedelta(seconds=5)  # the lease of a step of another version, which is only looked at
 
@@ -99,37 +120,21 @@ class Leases:
     async def soonest(self) -> datetime | None:
         """When the next saga is due, or its lease ends; None where all have ended."""
         async with self._running.reader() as reader:
-            statement = select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None))
-            found = (await reader.rows(statement))[0][0]
+            found = (await reader.rows(_SOONEST))[0][0]
         return cast("datetime | None", found)
 
     async def claim(self, limit: int) -> Sequence[Any]:
         """Take up to `limit` sagas that are due; their rows as they were before, locked rows passed over."""
-        statement = (
-            select(sagas)
-            .where(sagas.c.due_at <= (now := self._running.clock.now()), sagas.c.name.in_(list(self._known)))
-            .order_by(sagas.c.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        now = self._running.clock.now()
         async with self._running.transaction() as work:
-            rows = (await work.execute(statement)).all()
+            rows = await work.rows(_DUE, {"now": now, "names": list(self._known), "most": limit})
             batches: dict[tuple[timedelta, bool], list[str]] = defaultdict(list)
             for row in rows:
                 batches[self._lease(row), row.owner is not None].append(row.saga_id)
             for (lease, lost), ids in batches.items():
-                await work.execute(self._taking(ids, now, lease, lost=lost))
+                taken = {"ids": ids, "new_owner": self.owner, "until": now + lease, "now": now}
+                await work.execute(_TAKE_OVER if lost else _TAKE, taken)
         return rows
-
-    def _taking(self, ids: list[str], now: datetime, lease: timedelta, *, lost: bool) -> Any:
-        values: dict[str, Any] = {
-            "owner": self.owner,
-            "due_at": now + lease,
-            "fence": sagas.c.fence + 1,
-            "attempts": sagas.c.attempts + 1,
-            "since": func.coalesce(sagas.c.since, now),
-        }
-        return update(sagas).where(sagas.c.saga_id.in_(ids)).values(values | ({"doubt": True} if lost else {}))
 
     def _lease(self, row: Any) -> timedelta:
         saga = self._known[row.name]

@@ -11,6 +11,7 @@ from portico.services.orders.models import Order
 
 _ORDERS: Any = Order.__table__
 _O = _ORDERS.c
+_INSERT = insert(_ORDERS)
 _MOVE_ON = (
     update(_ORDERS)
     .where(
@@ -53,7 +54,7 @@ class Orders(Repository[Order]):
         """Write a new order by one statement, past the session: nothing else in the transaction asks for it."""
         order.revision = 1
         values = {column.key: getattr(order, column.key) for column in _ORDERS.columns}
-        await work.execute(insert(_ORDERS), values)
+        await work.execute(_INSERT, values)
 
     async def move_on(self, order_id: OrderId, status: OrderStatus, *, since: Collection[OrderStatus]) -> bool:
         """Have an order that is one of `since`, and that nobody has called off, be `status`; whether it was so.

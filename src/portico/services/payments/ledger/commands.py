@@ -10,6 +10,7 @@ from portico.services.payments.ledger.models import LedgerEntry, LedgerTransacti
 
 TRANSACTIONS: Any = LedgerTransaction.__table__
 ENTRIES: Any = LedgerEntry.__table__
+_TRANSACT, _ENTER = insert(TRANSACTIONS), insert(ENTRIES)
 
 
 async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_id: PaymentId, amount: Money) -> None:
@@ -22,7 +23,7 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         "payment_id": payment_id,
         "created_at": work.now,
     }
-    await work.execute(insert(TRANSACTIONS).values(**transaction))
+    await work.execute(_TRANSACT, transaction)
     entries = [
         {
             "transaction_id": transaction_id,
@@ -32,4 +33,4 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         }
         for account, minor in posting(kind, amount)
     ]
-    await work.execute(insert(ENTRIES), entries)
+    await work.execute(_ENTER, entries)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed
 from portico.kit.data import UnitOfWork
@@ -30,6 +30,18 @@ from portico.services.payments.settings import PaymentsSettings
 logger = get_logger(__name__)
 
 PAYMENTS: Any = Payment.__table__
+_SUCCEED = (
+    update(PAYMENTS)
+    .where(PAYMENTS.c.payment_id == bindparam("of_payment"), PAYMENTS.c.revision == bindparam("of_revision"))
+    .values(
+        status="succeeded",
+        charge_id=bindparam("new_charge_id"),
+        charged_at=bindparam("now"),
+        updated_at=bindparam("now"),
+        settle_at=None,
+        revision=PAYMENTS.c.revision + 1,
+    )
+)
 
 VOID: Final = "void"
 """Who a refund is by that a void made necessary."""
@@ -135,11 +147,8 @@ async def _record_untouched(work: UnitOfWork, *, payment: Payment, charge: Provi
 
     This is what nearly every charge comes to, and here it costs one statement in place of a lock, a read and a change.
     """
-    values = {"status": "succeeded", "charge_id": charge.charge_id, "charged_at": work.now, "updated_at": work.now}
-    untouched = (PAYMENTS.c.payment_id == payment.payment_id, PAYMENTS.c.revision == payment.revision)
-    changed = await work.execute(
-        update(PAYMENTS).where(*untouched).values(**values, settle_at=None, revision=PAYMENTS.c.revision + 1)
-    )
+    untouched = {"of_payment": payment.payment_id, "of_revision": payment.revision}
+    changed = await work.execute(_SUCCEED, {**untouched, "new_charge_id": charge.charge_id, "now": work.now})
     if not changed.rowcount:  # type: ignore[attr-defined]
         return None
     payment.succeed(charge.charge_id, work.now)

@@ -7,6 +7,8 @@ repeat of the same charge, a void, the provider's webhook, or the job. They all 
 from functools import partial
 from typing import Any
 
+from sqlalchemy import insert
+
 from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.inserting import insert_unless_known
@@ -18,6 +20,8 @@ from portico.services.payments.payments.models import Payment, PaymentKey
 from portico.services.payments.payments.repository import Payments
 
 KEYS: Any = PaymentKey.__table__
+PAYMENTS: Any = Payment.__table__
+_INSERT = insert(PAYMENTS)
 
 
 async def charge(running: Running, key: str, asked: Charge) -> Payment:
@@ -34,7 +38,7 @@ async def _claim(work: UnitOfWork, *, key: str, asked: Charge, payment_id: Payme
     if await insert_unless_known(work, KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now}):
         payment = _intended(payment_id, asked, work)
         payment.attempt(work.now, within=within)
-        work.add(payment)
+        await work.execute(_INSERT, {column.key: getattr(payment, column.key) for column in PAYMENTS.columns})
         return payment
     known = await work.get(PaymentKey, key)
     if known is None or known.payment_id is None:
@@ -61,4 +65,5 @@ def _intended(payment_id: PaymentId, asked: Charge, work: UnitOfWork) -> Payment
         attempts=0,
         created_at=work.now,
         updated_at=work.now,
+        revision=1,
     )
