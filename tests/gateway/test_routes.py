@@ -59,9 +59,27 @@ class TestFind:
         with pytest.raises(ValueError, match="of a too"):
             RouteTable(routes)
 
+    def test_what_is_for_services_only_claims_nothing(self) -> None:
+        hidden = [Route(service, "GET", "/totals", Access("service")) for service in "ab"]
+        shown = Route("c", "GET", "/totals")
+
+        assert RouteTable(hidden).find("GET", "/totals") == ()
+        assert RouteTable([*hidden, shown]).find("GET", "/totals") == shown
+        assert RouteTable([shown, *hidden]).find("GET", "/totals") == shown
+
+    def test_what_is_for_services_only_is_not_found_and_hides_what_would_take_its_place(self) -> None:
+        hidden = Route("orders", "GET", "/orders/totals", Access("service"))
+        table = RouteTable([hidden, *(Route("orders", method, "/orders/{order_id}") for method in ("GET", "DELETE"))])
+
+        assert found(table, "GET", "/orders/totals") == ("DELETE",)
+        assert found(table, "HEAD", "/orders/totals") == ("DELETE",)
+        assert table.methods("/orders/totals") == ("DELETE",)
+        assert found(table, "GET", "/orders/7") == "/orders/{order_id}"
+        assert hidden not in table.routes
+
 
 class TestDeclarations:
-    def test_what_is_for_services_only_is_left_out(self) -> None:
+    def test_each_becomes_a_route_of_its_service(self) -> None:
         declared = {
             "auth": [
                 RouteDeclaration("GET", "/auth/me", Access("signed_in"), None, None, None),
@@ -72,5 +90,6 @@ class TestDeclarations:
 
         assert routes_of(declared) == [
             Route("auth", "GET", "/auth/me", Access("signed_in")),
+            Route("auth", "GET", "/auth/revocations", Access("service")),
             Route("auth", "POST", "/login", rate="sign_in", timeout=20.0, body_limit=4096),
         ]

@@ -70,6 +70,12 @@ async def audit(caller: FromService) -> Summary:
     return Summary(book_id="book_1", lent_to=caller.subject)
 
 
+@loans.get("/{book_id}")
+async def who_has(book_id: str) -> Summary:
+    """Who has the book."""
+    return Summary(book_id=book_id, lent_to="user_1")
+
+
 @loans.websocket("/{book_id}/live", errors=[AlreadyLent])
 async def follow(book_id: str, caller: SignedIn, socket: Socket) -> None:
     """Who has the book, until the service stops."""
@@ -184,7 +190,12 @@ class TestThroughTheGateway:
         schemas = document["components"]["schemas"]
         references = {word.rsplit("/", 1)[-1] for word in _references(document)}
 
-        assert set(document["paths"]) == {"/api/loans", "/api/loans/mine", "/api/books/{book_id}"}
+        assert set(document["paths"]) == {
+            "/api/loans",
+            "/api/loans/mine",
+            "/api/loans/{book_id}",
+            "/api/books/{book_id}",
+        }
         assert references <= set(schemas)
         assert {"Summary", "BookSummary", "AlreadyLent"} <= set(schemas)
         assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"

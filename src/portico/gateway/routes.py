@@ -54,9 +54,8 @@ class Route:
 
 
 def routes_of(declared: Mapping[str, Iterable[RouteDeclaration]]) -> list[Route]:
-    """The routes of a system's services, by the names they have there; without those for services only."""
-    routes = (Route.of(service, one) for service, ones in declared.items() for one in ones)
-    return [route for route in routes if route.routed]
+    """The routes of a system's services, by the names they have there."""
+    return [Route.of(service, one) for service, ones in declared.items() for one in ones]
 
 
 Methods = dict[str, Route]
@@ -76,20 +75,29 @@ class _Node:
 class RouteTable:
     """Finds the route for a method and a path. A literal segment wins over a parameter, whatever the order.
 
-    Raises ValueError for two services that claim the same method and path.
+    What is for services only keeps its place and is never found: left out, `/orders/totals` would be forwarded as an
+    `/orders/{order_id}`, and the service would take it for what it is.
+
+    Args:
+        routes: all that the services have.
+
+    Raises:
+        ValueError: two services claim the same method and path, and not for services only.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = tuple(routes)
+        self.routes = tuple(route for route in routes if route.routed)
         self._literal: dict[str, Methods] = {}
         self._root = _Node()
         for route in routes:
             methods = self._place(route.path)
-            if (other := methods.get(route.method)) is not None:
+            other = methods.get(route.method)
+            if other is not None and other.routed and route.routed:
                 raise ValueError(
                     f"{route.method} {route.path} of {route.service} is {other.path} of {other.service} too"
                 )
-            methods[route.method] = route
+            if other is None or route.routed:
+                methods[route.method] = route
 
     def find(self, method: str, path: str) -> "Route | tuple[str, ...]":
         """The route, or the methods that the path has (none: there is no such path).
@@ -99,25 +107,29 @@ class RouteTable:
             path: Percent-decoded, without a query.
         """
         methods = self._literal.get(path)
-        if methods is not None and (route := methods.get(method)) is not None:
-            return route
-        return self._search(method, path, methods)
+        route = None if methods is None else methods.get(method)
+        if route is None:
+            route = self._search(method, path, methods)
+        return route if route is not None and route.routed else self.methods(path)
 
     def methods(self, path: str) -> tuple[str, ...]:
         """The HTTP methods that the path has; none where there is no such path."""
-        allowed = {method for methods in self._candidates(path, self._literal.get(path)) for method in methods}
+        routes: Methods = {}
+        for methods in self._candidates(path, self._literal.get(path)):
+            routes = methods | routes
+        allowed = {method for method, route in routes.items() if route.routed}
         if "GET" in allowed:
             allowed.add("HEAD")
         return tuple(sorted(allowed - {WEBSOCKET}))
 
-    def _search(self, method: str, path: str, literal: Methods | None) -> "Route | tuple[str, ...]":
+    def _search(self, method: str, path: str, literal: Methods | None) -> Route | None:
         for methods in self._candidates(path, literal):
             route = methods.get(method)
             if route is None and method == "HEAD":
                 route = methods.get("GET")
             if route is not None:
                 return route
-        return self.methods(path)
+        return None
 
     def _candidates(self, path: str, literal: Methods | None) -> Iterator[Methods]:
         if literal is not None:
