@@ -1,10 +1,13 @@
+import io
 import re
 
+import orjson
 import pytest
 from tests.examples.loans.models import Book
 from tests.kit.http.wire import send
 
 from portico.kit.auth.verification import KeyVerifier
+from portico.kit.telemetry.logs import Logs, RequestLog
 from portico.kit.testing.running import RunningService
 
 UNKNOWN = "/books/book_00000000000000000000000000"
@@ -173,6 +176,18 @@ class TestStandingRoutes:
         assert ready["status"] == "ready"
         assert detailed["dependencies"]["database"]["status"] == "up"
         assert detailed["process"]["event_loop_lag_ms"] >= 0
+
+    async def test_leave_no_line_in_the_log_when_they_are_asked_rightly(self, embedded_loans: RunningService) -> None:
+        stream = io.BytesIO()
+        logs = Logs(stream=stream)
+        embedded_loans.running.request_log = RequestLog(logs, "loans")
+
+        for path in ("/health", "/health/ready", "/metrics", "/metrics?of=what", "/books"):
+            await embedded_loans.anonymous.get(path)
+
+        logs.close()
+        told = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+        assert [(line["path"], line["status"]) for line in told] == [("/metrics", 422), ("/books", 200)]
 
     async def test_stand_at_the_root_and_in_the_systems_spelling(self, camel_loans: RunningService) -> None:
         detailed = (await camel_loans.anonymous.get("/health/detailed")).json()

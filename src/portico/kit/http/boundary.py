@@ -65,6 +65,7 @@ class BoundaryRoute(APIRoute):
         self._declared = declared
         self._running = running
         self._kept = declared.kept
+        self.quiet = declared.quiet
         self._refusals = Refusals(running.name, running.case)
         self._limit = declared.body_limit or running.settings.body_limit
         self._seconds = declared.timeout or running.settings.request_timeout

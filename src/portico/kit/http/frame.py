@@ -31,6 +31,8 @@ DEADLINE_HEADER = b"x-request-deadline-ms"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _DIGITS = 12
 _CALLER_LEFT = 499
+_WRONGLY_ASKED = 400  # RFC 9110 section 15.5; from 500 on the fault is the server's
+_SERVER_ERROR = 500
 _VARY = (b"vary", b"Origin")
 _SAFE = [
     (b"x-content-type-options", b"nosniff"),
@@ -137,7 +139,7 @@ class Frame:
             self._requests.observe(scope["method"], path, status, seconds)
         span.end(route=path, status=status)
         log = self._running.request_log
-        if log is None or path in _QUIET:
+        if log is None or (getattr(route, "quiet", False) and not _WRONGLY_ASKED <= status < _SERVER_ERROR):
             return
         principal = scope["portico.authentication"].principal
         log(
@@ -157,9 +159,6 @@ def _seconds_left(header: bytes | None) -> float:
     if header is None or not header.isdigit() or len(header) > _DIGITS:
         return math.inf
     return int(header) / 1000
-
-
-_QUIET = frozenset({"/health", "/health/ready", "/metrics"})  # asked every few seconds by machines
 
 
 class _Receiving:

@@ -34,6 +34,7 @@ class RouteOptions(TypedDict, total=False):
         accepts_forms: Whether the same members may come as a form.
         streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
             one-time ticket in the query serves as well as a token.
+        quiet: Whether programs ask it every few seconds: only what they get wrong (4xx) leaves a line in the log.
         kept: What the answer to a public GET tells of; it is kept as it went out until that changes.
         framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
     """
@@ -47,6 +48,7 @@ class RouteOptions(TypedDict, total=False):
     asks_others: bool
     accepts_forms: bool
     streams: bool
+    quiet: bool
     kept: Topic | None
     framework: Mapping[str, Any]
 
@@ -70,6 +72,7 @@ class Route:
     asks_others: bool = False
     accepts_forms: bool = False
     streams: bool = False
+    quiet: bool = False
     kept: Topic | None = None
     framework: Mapping[str, Any] = field(default_factory=dict)
 

@@ -12,13 +12,13 @@ from portico.kit.telemetry.metrics import CONTENT_TYPE
 router = Router(tags=["standing"], prefixed=False)
 
 
-@router.get("/health")
+@router.get("/health", quiet=True)
 async def alive(here: Here) -> dict[str, Any]:
     """Say that this process lives, and how the services that it calls look from here."""
     return spelled(await here.health.alive(), here.case)
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", quiet=True)
 async def ready(here: Here, response: Response) -> dict[str, Any]:
     """Say whether traffic may come: whether this service's own database answers. A neighbour's trouble does not count."""
     is_ready, answer = await here.health.ready()
@@ -32,7 +32,7 @@ async def detailed(here: Here) -> dict[str, Any]:
     return spelled(await here.health.detailed(), here.case)
 
 
-@router.get("/metrics", framework={"response_class": Response, "include_in_schema": False})
+@router.get("/metrics", quiet=True, framework={"response_class": Response, "include_in_schema": False})
 async def metrics(here: Here) -> Response:
     """What Prometheus scrapes."""
     return Response(here.metrics.render(), media_type=CONTENT_TYPE)

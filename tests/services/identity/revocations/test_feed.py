@@ -1,8 +1,11 @@
+import io
 from datetime import timedelta
 
+import orjson
 from tests.services.identity.people import Identity
 
 from portico.kit.data.work import UnitOfWork
+from portico.kit.telemetry.logs import Logs, RequestLog
 from portico.kit.testing.running import Answer, Caller
 from portico.services.identity.revocations.commands import revoke
 
@@ -79,6 +82,17 @@ class TestTheFeed:
 
         assert (len(first["revocations"]), first["more"]) == (1000, True)
         assert (len(second["revocations"]), second["more"]) == (1, False)
+
+    async def test_is_asked_every_second_and_does_not_fill_the_log(self, embedded: Identity) -> None:
+        service, stream = await embedded.as_service(), io.BytesIO()
+        logs = Logs(stream=stream)
+        embedded.run.running.request_log = RequestLog(logs, "identity")
+
+        await feed(service)
+        await feed(embedded.anonymous)
+
+        logs.close()
+        assert [orjson.loads(line)["status"] for line in stream.getvalue().splitlines()] == [401]
 
     async def test_is_for_services(self, embedded: Identity) -> None:
         admin = await embedded.administrator()

@@ -13,7 +13,7 @@ from portico.services.identity.revocations.schemas import RevocationRead, Revoca
 router = Router(prefix="/auth/revocations", tags=["revocations"])
 
 
-@router.get("")
+@router.get("", quiet=True)
 async def read_revocations(
     _caller: FromService,
     reads: Reads,
