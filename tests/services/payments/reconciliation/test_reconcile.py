@@ -116,6 +116,23 @@ class TestWhatMatches:
             "next_cursor": None,
         }
 
+    async def test_is_an_order_of_which_some_was_given_back(self, payments: RunningService, orders: Orders) -> None:
+        scratched = await paid(payments, orders)
+        await refund(payments, scratched["payment_id"], amount=5, currency="USD")
+        given_away = await paid(payments, orders, status="delivered")
+        await refund(payments, given_away["payment_id"])
+
+        assert (await reconcile(payments))["matches"] is True
+
+    async def test_is_an_order_that_was_paid_twice_and_given_back_once(
+        self, payments: RunningService, orders: Orders
+    ) -> None:
+        made = await paid(payments, orders)
+        again = (await charge(payments, order_id=made["order_id"]))["payment_id"]
+        await refund(payments, again)
+
+        assert (await reconcile(payments))["matches"] is True
+
     async def test_is_nothing_at_all(self, payments: RunningService, orders: Orders) -> None:
         assert (await reconcile(payments))["matches"] is True
 
@@ -250,6 +267,27 @@ class TestWhatDoesNot:
 
         found = await the_one(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 50)
+
+    async def test_an_order_that_stands_and_whose_payment_was_voided(
+        self, payments: RunningService, orders: Orders
+    ) -> None:
+        made = draft()
+        await charge(payments, **made)
+        orders.add(made["order_id"], total=25)
+        await void(payments, made["key"])
+
+        found = await the_one(payments)
+        assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 0)
+
+    async def test_an_order_that_was_paid_twice_and_given_back_in_part(
+        self, payments: RunningService, orders: Orders
+    ) -> None:
+        made = await paid(payments, orders)
+        await charge(payments, order_id=made["order_id"])
+        await refund(payments, made["payment_id"], amount=5, currency="USD")
+
+        found = await the_one(payments)
+        assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 45)
 
     @pytest.mark.parametrize("status", ["cancelled", "failed", "returned"])
     async def test_an_order_that_is_over_and_whose_money_is_kept(

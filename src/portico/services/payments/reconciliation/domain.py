@@ -147,18 +147,27 @@ def _against_provider(payment: Payment, charge: ProviderCharge) -> Mismatch | No
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the payments of an order have brought so far, by currency; `moving` while some of it is on its way."""
+    """What the payments of an order have brought so far, by currency; `moving` while some of it is on its way.
+
+    `given_back` is what staff gave back of payments that stand, for a scratch or a late parcel: nobody is owed it.
+    """
 
     minor: dict[str, int]
+    given_back: dict[str, int]
     moving: bool = False
 
 
 def against_order(order: OrderTotal, kept: Kept) -> Mismatch | None:
-    """An order against what was paid for it: its total where it stands, nothing where it is over."""
+    """An order against what was paid for it: its total where it stands, nothing where it is over.
+
+    What is missing of the total may have been given back; which of two payments was, where one was too many, is all one.
+    """
     if kept.moving or order.status not in _OVER.union(SOLD):
         return None
     total = Money.of(order.total, order.currency).minor if order.status in SOLD else 0
-    expected = {order.currency: total} if total else {}
+    least = max(0, total - kept.given_back.get(order.currency, 0))
+    due = min(max(least, kept.minor.get(order.currency, 0)), total)
+    expected = {order.currency: due} if due else {}
     found = {currency: minor for currency, minor in kept.minor.items() if minor}
     if expected == found:
         return None

@@ -147,7 +147,7 @@ class Books:
 
     async def _not_as_paid(self, orders: Sequence[OrderTotal]) -> dict[OrderTotal, Mismatch]:
         kept = await kept_for(self._reader, [order.order_id for order in orders]) if orders else {}
-        found = {order: against_order(order, kept.get(order.order_id, Kept({}))) for order in orders}
+        found = {order: against_order(order, kept.get(order.order_id, Kept({}, {}))) for order in orders}
         return {order: mismatch for order, mismatch in found.items() if mismatch is not None}
 
 

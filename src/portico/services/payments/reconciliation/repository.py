@@ -32,15 +32,23 @@ async def kept_for(reader: Reader, order_ids: Iterable[OrderId]) -> dict[OrderId
     """What the payments of each of these orders have brought so far."""
     is_charged = Payment.charged_at.is_not(None)
     brought = func.sum(case((is_charged, Payment.amount_minor - Payment.refunded_minor), else_=0))
+    given_back = func.sum(case((Payment.status == "succeeded", Payment.refunded_minor), else_=0))
     moving = func.sum(case((Payment.status == "processing", 1), (Payment.refunding_minor > 0, 1), else_=0))
     statement = (
-        select(Payment.order_id, Payment.currency, brought.label("minor"), moving.label("moving"))
+        select(
+            Payment.order_id,
+            Payment.currency,
+            brought.label("minor"),
+            given_back.label("given_back"),
+            moving.label("moving"),
+        )
         .where(Payment.order_id.in_(list(order_ids)))
         .group_by(Payment.order_id, Payment.currency)
     )
     kept: dict[OrderId, Kept] = {}
     for row in (await reader.execute(statement)).all():
-        known = kept.get(row.order_id, Kept({}))
+        known = kept.get(row.order_id, Kept({}, {}))
         minor = {**known.minor, row.currency: int(row.minor)}
-        kept[row.order_id] = Kept(minor, moving=known.moving or bool(row.moving))
+        refunded = {**known.given_back, row.currency: int(row.given_back)}
+        kept[row.order_id] = Kept(minor, refunded, moving=known.moving or bool(row.moving))
     return kept
