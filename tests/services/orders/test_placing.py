@@ -62,7 +62,7 @@ class TestPlaceOrder:
         assert (answer.status_code, answer.json()["code"]) == (409, "price_changed")
         assert (answer.json()["product_id"], answer.json()["price"], answer.json()["currency"]) == (
             lamp,
-            "19.99",
+            19.99,
             "USD",
         )
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from portico.contracts.catalog import ProductId, ProductSummary
 from portico.contracts.orders import OrderStatus
-from portico.kit.money import LARGEST, Money
+from portico.kit.money import LARGEST, Money, json_number
 from portico.services.orders.errors import MixedCurrencies, OrderTooLarge, PriceChanged, ProductsUnknown
 
 CALLED_OFF: Final[tuple[OrderStatus, ...]] = ("cancelled", "failed")
@@ -85,8 +85,12 @@ def priced(wanted: Sequence[Wanted], products: Mapping[ProductId, ProductSummary
 
 
 def _line(wanted: Wanted, product: ProductSummary) -> Line:
+    price = Money.of(product.price, product.currency)
     if wanted.price is not None and wanted.price != product.price:
         raise PriceChanged(
-            product_id=product.product_id, name=product.name, price=product.price, currency=product.currency
+            product_id=product.product_id,
+            name=product.name,
+            price=json_number(price.minor, price.currency),
+            currency=price.currency,
         )
-    return Line(product.product_id, product.name, wanted.quantity, Money.of(product.price, product.currency))
+    return Line(product.product_id, product.name, wanted.quantity, price)

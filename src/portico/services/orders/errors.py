@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from decimal import Decimal
 
 from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
@@ -46,7 +45,7 @@ class PriceChanged(Conflict):
 
     product_id: ProductId
     name: str
-    price: Decimal
+    price: float
     currency: str
 
 
