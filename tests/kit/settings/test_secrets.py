@@ -84,7 +84,11 @@ class TestSecretsFor:
         one, again = (secrets_for(Settings(data_dir=tmp_path), needs=["webhook_secret"]) for _ in range(2))
 
         assert one.webhook_secret == again.webhook_secret
-        assert one.webhook_secret.get_secret_value() not in (tmp_path / "secrets.json").read_text()
+        assert one.webhook_secret not in {one.secret_key, one.service_secret}
+        assert (
+            json.loads((tmp_path / "secrets.json").read_text())["webhook_secret"]
+            == one.webhook_secret.get_secret_value()
+        )
         assert len(one.webhook_secret.get_secret_value()) >= 32
 
     def test_hs256_has_a_secret(self, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class StepByStep:
         stale = order_of(({**lamp, "price": lamp["price"] + 1}, 1))
         refused = (await self._order(stale)).expect(409, code="price_changed").json()
         walk.check(
-            float(refused["price"]) == lamp["price"],
+            refused["price"] == lamp["price"],
             "a price that is no longer the catalogue's: the answer has the new one",
         )
         (await self._order(order_of((lamp, 0)))).expect(422, code="invalid_request")

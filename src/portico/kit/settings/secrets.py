@@ -1,7 +1,6 @@
 """The secrets that a process needs: its own in the embedded default, given and strong anywhere else."""
 
 import contextlib
-import hmac
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ SHORTEST_SECRET = 32
 """characters"""
 _MAKE_ONE = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
 _FILE = "secrets.json"
+_MADE = ("secret_key", "service_secret", "webhook_secret", "jwt_secret")
 
 _LEAST_CHARACTERS = 6  # different ones; a random value of 32 characters has some 26
 
@@ -51,7 +51,7 @@ def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "
     """
     needed = {*needs} | ({"jwt_secret"} if settings.jwt_algorithm == "HS256" and "secret_key" in needs else set())
     reason = _why_strict(settings)
-    given = {name: getattr(settings, name) for name in ("secret_key", "service_secret", "webhook_secret", "jwt_secret")}
+    given = {name: getattr(settings, name) for name in _MADE}
     if reason is None:
         made = embedded_secrets(settings.data_dir) if any(given[name] is None for name in needed) else {}
         values = {name: value if value is not None else made.get(name) for name, value in given.items()}
@@ -156,8 +156,7 @@ def embedded_secrets(data_dir: Path) -> dict[str, Secret]:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
         kept = json.loads(path.read_text("utf-8"))
-        made = {name: Secret(kept[name]) for name in ("secret_key", "service_secret", "jwt_secret")}
-        return made | {"webhook_secret": _derived(made["secret_key"], "webhook_secret")}
+        return {name: Secret(kept[name]) for name in _MADE}
     except OSError as error:
         raise SettingsError(
             f"The secrets of the embedded default can't be kept in {path} ({error.strerror}): make the folder writable or "
@@ -170,16 +169,10 @@ def embedded_secrets(data_dir: Path) -> dict[str, Secret]:
         ) from error
 
 
-def _derived(secret: Secret, purpose: str) -> Secret:
-    """A secret of its own for `purpose`, the same for all who hold `secret`: folders made before it was needed have it."""
-    key = secret.get_secret_value().encode()
-    return Secret(hmac.digest(key, f"portico/{purpose}".encode(), "sha256").hex())
-
-
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{_FILE}.{secrets.token_hex(8)}")
-    values = {name: secrets.token_urlsafe(48) for name in ("secret_key", "service_secret", "jwt_secret")}
+    values = {name: secrets.token_urlsafe(48) for name in _MADE}
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(values, file)
