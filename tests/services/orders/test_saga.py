@@ -244,6 +244,19 @@ class TestAfterwards:
 
 
 class TestByHand:
+    async def test_of_two_sagas_the_one_is_tried_that_the_other_waits_for(self, orders: Orders) -> None:
+        order_id = (await orders.confirmed())["order_id"]
+        orders.shop.troubles["ship"] += ["unavailable"]
+        for action in ("ship", "deliver", "return"):
+            await orders.does(action, order_id)
+        await orders.runner.run_due()
+        assert orders.shop.reserved_for(order_id) == "confirmed"
+
+        await orders.does("saga/retry", order_id)
+        await orders.runner.run_due()
+
+        assert orders.shop.reserved_for(order_id) == "shipped"
+
     async def test_a_saga_that_waits_is_tried_at_once(self, orders: Orders) -> None:
         orders.shop.troubles["reserve"] += ["unavailable"]
         order_id = (await orders.placed())["order_id"]

@@ -86,8 +86,14 @@ async def timeline(reader: Reader, subject: str) -> list[TimelineEntry]:
 
 
 async def standing(reader: Reader, subject: str) -> Standing | None:
-    """Where the newest saga for `subject` stands; None where there is none."""
-    found = await reader.rows(select(sagas).where(sagas.c.subject == subject).order_by(sagas.c.saga_id.desc()).limit(1))
+    """Where the saga for `subject` stands on which the others wait: the oldest open one, else the newest that ended.
+
+    None where there is none.
+    """
+    of_subject = select(sagas).where(sagas.c.subject == subject).limit(1)
+    found = await reader.rows(of_subject.where(sagas.c.ended_at.is_(None)).order_by(sagas.c.saga_id))
+    if not found:
+        found = await reader.rows(of_subject.order_by(sagas.c.saga_id.desc()))
     if not found:
         return None
     row = found[0]
