@@ -1,32 +1,11 @@
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect
 from tests.services.orders.shop import Orders
 
-from portico.kit.data.migrating import History, downgrade
-from portico.services.orders import service
+from portico.kit.testing.migrations import differences, left_when_undone
 
 
 class TestMigrations:
     async def test_make_the_tables_of_the_models(self, orders: Orders) -> None:
-        def differences(connection: Connection) -> list[object]:
-            own = service.tables.tables
-
-            def ours(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001  Alembic calls it so
-                return kind != "table" or name in own
-
-            options = {"compare_type": True, "include_object": ours}
-            return list(compare_metadata(MigrationContext.configure(connection, opts=options), service.tables))
-
-        async with orders.run.running.database.writer.connect() as connection:
-            assert await connection.run_sync(differences) == []
+        assert await differences(orders.run) == []
 
     async def test_can_be_undone(self, orders: Orders) -> None:
-        assert service.migrations is not None
-        line = History("orders", service.migrations, service.tables)
-
-        assert await downgrade(orders.run.running.database, line, "base") == ["0001"]
-
-        async with orders.run.running.database.writer.connect() as connection:
-            left = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
-        assert not left & set(service.tables.tables)
+        assert await left_when_undone(orders.run) == set()
