@@ -30,7 +30,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs."
 
 @app.callback()
 def dead_letters() -> None:
-    """Look at events that a consumer could not handle; try them again, or give them up."""
+    """Look at events that a consumer could not handle, or the broker would not take; try them again, or give them up."""
 
 
 @app.command("list")

@@ -2,9 +2,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from tests.examples.loans import service as lending
 from tests.examples.loans.events import BookLent
 from tests.examples.loans.ids import BookId, LoanId
@@ -14,10 +15,11 @@ from portico.kit.auth.principal import UserId
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.data import UnitOfWork
-from portico.kit.data.kit_tables import inbox
+from portico.kit.data.kit_tables import inbox, outbox
 from portico.kit.environment import Environment
 from portico.kit.host import Host
 from portico.kit.messaging.consumer import consumes
+from portico.kit.messaging.dead_letters import Choice, DeadLetters
 from portico.kit.service import Service
 from portico.kit.system import System
 from portico.kit.testing.clock import HeldClock
@@ -64,6 +66,12 @@ async def until(condition: Callable[[], object]) -> None:
             pass
 
 
+def _too_large(now: datetime) -> dict[str, object]:
+    """What was written while the limit was a higher one."""
+    body = "x" * 2048
+    return {"event_id": "evt_1", "type": "book.lent", "aggregate": "b1", "body": body, "occurred_at": now}
+
+
 class TestOneProcess:
     async def test_an_event_reaches_the_service_that_consumes_it(self, tmp_path: Path) -> None:
         async with library(tmp_path) as host:
@@ -107,3 +115,21 @@ class TestOneProcess:
             await until(told)
             text = host.running["twins"].metrics.render()
             assert b'portico_events_handled_total{consumer="shelve_twin_when_book_lent"} 3.0' in text
+
+    async def test_metrics_count_the_dead_letters_of_a_service_that_only_publishes(self, tmp_path: Path) -> None:
+        async with library(tmp_path, EVENT_SIZE_LIMIT="1024", EVENT_ATTEMPTS="1") as host:
+            running = host.running["loans"]
+            async with running.transaction() as work:
+                await work.execute(insert(outbox).values(_too_large(running.clock.now())))
+
+            async def dead() -> bool:
+                letters = DeadLetters("loans", running.database, running.clock)
+                return await letters.count(Choice(consumer="the-broker")) == 1
+
+            await until(dead)
+        async with library(tmp_path) as host:
+
+            async def told() -> bool:
+                return b"portico_dead_letters 1.0" in host.running["loans"].metrics.render()
+
+            await until(told)

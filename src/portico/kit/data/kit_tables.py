@@ -47,6 +47,7 @@ held_aggregates = Table(
     "held_aggregates",
     metadata,
     Column("aggregate", ExactText(AGGREGATE_LENGTH), primary_key=True),
+    Column("event_id", ExactText(48), nullable=False),  # which was refused
     Column("until", Instant(), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", LongText, nullable=False),
@@ -97,7 +98,8 @@ parked_events = Table(
     Index(None, "state", "next_at"),
     sqlite_autoincrement=True,
 )
-"""Events that a consumer could not handle: waiting for another try, or for an earlier one of their aggregate, or dead."""
+"""Events that a consumer could not handle: waiting for another try, or for an earlier one of their aggregate, or dead.
+And dead ones of this service's own, which the broker would not take."""
 
 sagas = Table(
     "sagas",

@@ -10,6 +10,7 @@ from portico.kit.data.failures import is_unavailable
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable
 from portico.kit.messaging.consumer import event_types
 from portico.kit.messaging.inbox import Inbox
+from portico.kit.messaging.parking import Parking
 from portico.kit.messaging.relay import Relay
 from portico.kit.telemetry.logs import get_logger
 
@@ -52,6 +53,10 @@ class Carrier:
                     functools.partial(self._consume, running, inbox)
                 )
                 found[f"parked events of {running.name}"] = retry_parked(running, inbox)
+            elif running.service.publishes:
+                parking = Parking(running)
+                measure_parking(running, parking)
+                found[f"dead letters of {running.name}"] = count_dead(running, parking)
         return found
 
     async def _once_declared(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -94,6 +99,17 @@ async def retry_parked(running: "Running", inbox: Inbox) -> None:
             await asyncio.sleep(_LOOK * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
 
 
+async def count_dead(running: "Running", parking: Parking) -> None:
+    """Count what the broker refused of a service that consumes nothing, until cancelled."""
+    while True:
+        try:
+            await parking.count()
+        except Exception as error:
+            if not is_unavailable(error):
+                logger.exception("dead_letters_not_counted", service=running.name)
+        await asyncio.sleep(_LOOK * _COUNTED * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
+
+
 async def retry_due(inbox: Inbox) -> int:
     """Try each parked event whose time has come, once; how many there were."""
     due = await inbox.parking.due()
@@ -110,7 +126,13 @@ def measure_relay(running: "Running", relay: Relay) -> None:
 
 def measure_inbox(running: "Running", inbox: Inbox) -> None:
     """Have the metrics of a service tell of its consumers."""
-    metrics, parking = running.metrics, inbox.parking
-    metrics.counter("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
+    counted = running.metrics.counter
+    counted("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
+    measure_parking(running, inbox.parking)
+
+
+def measure_parking(running: "Running", parking: Parking) -> None:
+    """Have the metrics of a service tell of the events that are parked with it."""
+    metrics = running.metrics
     metrics.gauge("portico_events_parked", "Events that wait to be tried again", lambda: parking.waiting)
     metrics.gauge("portico_dead_letters", "Events that were given up", lambda: parking.dead)

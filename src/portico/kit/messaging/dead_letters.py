@@ -1,4 +1,7 @@
-"""Dead letters: events that a consumer could not handle, to be looked at, tried again or given up for good."""
+"""Dead letters: events that a consumer could not handle, or the broker would not take.
+
+To be looked at, tried again or given up for good.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ from portico.kit.data.kit_tables import inbox, parked_events
 from portico.kit.data.work import Reader, UnitOfWork
 from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.parking import State
+from portico.kit.messaging.refusals import THE_BROKER, publish_anew
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -28,11 +32,11 @@ class NoSuchDeadLetter(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that a consumer could not handle.
+    """An event that a consumer could not handle, or that the broker would not take.
 
     Args:
         number: its own, within its service.
-        consumer: who could not; `-` where nobody could read it.
+        consumer: who could not; `-` where nobody could read it, `the-broker` where it could not be published.
         event_id: the event.
         type: its type.
         aggregate: what it is about.
@@ -133,6 +137,8 @@ class DeadLetters:
     async def replay(self, choice: Choice, *, by: str) -> int:
         """Have them tried again, from the first try on; those behind them keep their order.
 
+        What the broker refused goes back into the outbox, behind what is there.
+
         Args:
             choice: which.
             by: who wants it, for the log.
@@ -142,10 +148,13 @@ class DeadLetters:
         """
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
-            numbers = [row.id for row in await _locked(work, choice, after)]
+            rows = await _locked(work, choice, after)
+            refused = [row for row in rows if row.consumer == THE_BROKER]
+            await publish_anew(work, refused)
+            failed = [row.id for row in rows if row.consumer != THE_BROKER]
             anew = {"state": "waiting", "attempts": 0, "next_at": work.now}
-            await work.execute(update(parked_events).where(parked_events.c.id.in_(numbers)).values(anew))
-            return numbers
+            await work.execute(update(parked_events).where(parked_events.c.id.in_(failed)).values(anew))
+            return [row.id for row in rows]
 
         total = await in_batches(self._database, self._clock, batch)
         if total:

@@ -3,16 +3,16 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 
 from portico.kit.data.inserting import insert_unless_known
-from portico.kit.data.kit_tables import event_log, held_aggregates, leases, outbox
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.kit_tables import event_log, leases, outbox
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
+from portico.kit.messaging.refusals import Refusals
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ _LEASE = "relay"
 _BATCH = 1000  # events
 _POLL = 0.5  # seconds between two looks at what another process may have left
 _LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
-_LONGEST_HOLD = 300.0  # seconds that what the broker refused waits
-_MOST_HELD = 1_000  # aggregates
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
 
@@ -50,7 +48,7 @@ class Relay:
         self._owner = secrets.token_hex(8)
         self._lease = timedelta(seconds=running.settings.relay_lease)
         self._until: datetime | None = None
-        self._held: dict[str, datetime] = {}
+        self._refusals = Refusals(running)
         self.published = 0
         self.lag = 0.0
         """seconds that the oldest event waiting has waited, as last seen"""
@@ -100,10 +98,9 @@ class Relay:
 
     async def _next(self, after: int) -> Sequence[Any]:
         now = self._running.clock.now()
-        self._held = {aggregate: until for aggregate, until in self._held.items() if until > now}
         wanted = select(outbox).where(outbox.c.id > after).order_by(outbox.c.id).limit(_BATCH)
-        if self._held:
-            wanted = wanted.where(outbox.c.aggregate.not_in(list(self._held)))
+        if held := self._refusals.held(now):
+            wanted = wanted.where(outbox.c.aggregate.not_in(held))
         async with self._running.reader() as reader:
             rows = await reader.rows(wanted)
         self.lag = max((now - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
@@ -114,10 +111,7 @@ class Relay:
         messages = [Message(row.event_id, row.type, row.aggregate, row.body.encode()) for row in rows]
         refused = await self._broker.publish(messages)
         if refused:
-            await self._hold(rows, refused)
-            # Those behind a refused one about the same thing were stored, and come again when it does: in order anew.
-            stuck = {row.aggregate for row in rows if row.event_id in refused}
-            rows = [row for row in rows if row.aggregate not in stuck]
+            rows = await self._refusals.settle(rows, refused)
         self.published += len(rows)
         return [row.id for row in rows]
 
@@ -131,26 +125,6 @@ class Relay:
             gone = outbox.c.id.in_(bindparam("ids", expanding=True))
             await work.execute(insert(event_log).from_select(_COLUMNS, select(outbox).where(gone)), {"ids": ids})
             await work.execute(delete(outbox).where(gone), {"ids": ids})
-
-    async def _hold(self, rows: Sequence[Any], refused: Mapping[str, str]) -> None:
-        """Have what the broker refused wait, and with it all else about the same thing; longer each time."""
-        async with self._running.transaction() as work:
-            for row in rows:
-                if row.event_id in refused:
-                    logger.error(
-                        "event_refused", service=self._running.name, event_id=row.event_id, reason=refused[row.event_id]
-                    )
-                    await self._hold_one(work, row.aggregate, refused[row.event_id])
-
-    async def _hold_one(self, work: UnitOfWork, aggregate: str, reason: str) -> None:
-        same = held_aggregates.c.aggregate == aggregate
-        attempts = 1 + (await work.one(select(held_aggregates.c.attempts).where(same)) or 0)
-        until = work.now + timedelta(seconds=min(2.0 ** min(attempts, 20), _LONGEST_HOLD))
-        await work.execute(delete(held_aggregates).where(same))
-        row = {"aggregate": aggregate, "until": until, "attempts": attempts, "error": reason[:1000]}
-        await work.execute(insert(held_aggregates).values(row))
-        if len(self._held) < _MOST_HELD:
-            self._held[aggregate] = until
 
     async def _lead(self) -> bool:
         """Whether this process relays: hold the lease, or take it where its holder is gone."""
@@ -167,14 +141,9 @@ class Relay:
             )
             leads = bool(taken.rowcount)  # type: ignore[attr-defined]  # SQLAlchemy's Result of an UPDATE has one
             if leads and self._until is None:
-                await self._remember_held(work)
+                await self._refusals.remember(work)
         self._until = until if leads else None
         return leads
-
-    async def _remember_held(self, work: UnitOfWork) -> None:
-        await work.execute(delete(held_aggregates).where(held_aggregates.c.until < work.now - timedelta(days=1)))
-        held = await work.execute(select(held_aggregates.c.aggregate, held_aggregates.c.until).limit(_MOST_HELD))
-        self._held = {row.aggregate: row.until for row in held}
 
     async def _hand_back(self) -> None:
         if self._until is None:

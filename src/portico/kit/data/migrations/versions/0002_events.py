@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.create_table(
         "held_aggregates",
         sa.Column("aggregate", ExactText(100), nullable=False),
+        sa.Column("event_id", ExactText(48), nullable=False),
         sa.Column("until", Instant(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", LongText, nullable=False),

@@ -1,0 +1,122 @@
+"""What a broker refuses for good: it waits, with all else about the same thing, and is a dead letter after its last try."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select
+
+from portico.kit.data.inserting import ignoring_known
+from portico.kit.data.kit_tables import held_aggregates, outbox, parked_events
+from portico.kit.data.work import UnitOfWork
+from portico.kit.messaging.envelope import Envelope
+from portico.kit.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from portico.kit.running import Running
+
+logger = get_logger(__name__)
+
+THE_BROKER = "the-broker"
+"""Stands for the consumer of what could not be published; no function has such a name."""
+
+_CAUSE = "Refused"
+_LONGEST_HOLD = 300.0  # seconds that what the broker refused waits
+_LONGEST_REASON = 1_000  # characters
+_MOST_HELD = 1_000  # aggregates
+
+
+class Refusals:
+    """What the broker refused of one service's events, and about which things events wait for that.
+
+    Somebody may raise the limit while it waits, and all is in order then. After EVENT_ATTEMPTS it is given up, as what
+    a consumer can't handle: no promise is kept by events that wait for ever behind it.
+    """
+
+    def __init__(self, running: "Running") -> None:
+        self._running = running
+        self._held: dict[str, datetime] = {}
+
+    def held(self, now: datetime) -> list[str]:
+        """The aggregates whose events are not to be published yet."""
+        self._held = {aggregate: until for aggregate, until in self._held.items() if until > now}
+        return list(self._held)
+
+    async def remember(self, work: UnitOfWork) -> None:
+        """See what another process has held."""
+        await work.execute(delete(held_aggregates).where(held_aggregates.c.until < work.now - timedelta(days=1)))
+        held = await work.execute(select(held_aggregates.c.aggregate, held_aggregates.c.until).limit(_MOST_HELD))
+        self._held = {row.aggregate: row.until for row in held}
+
+    async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
+        """Have what was refused wait, longer each time, or die; those of `rows` that were published for good.
+
+        What is behind one that waits was stored, and comes again when that does: in order anew. What is behind one that
+        died is published.
+        """
+        published: list[Any] = []
+        waiting: set[str] = set()
+        async with self._running.transaction() as work:
+            for row in rows:
+                if row.aggregate in waiting:
+                    continue
+                if row.event_id not in refused:
+                    published.append(row)
+                elif await self._held_again(work, row, refused[row.event_id][:_LONGEST_REASON]):
+                    waiting.add(row.aggregate)
+        return published
+
+    async def _held_again(self, work: UnitOfWork, row: Any, reason: str) -> bool:
+        """Whether it is to be tried again; a dead letter otherwise."""
+        same = held_aggregates.c.aggregate == row.aggregate
+        this = held_aggregates.c.event_id == row.event_id  # an earlier one's tries are not its own
+        attempts = 1 + (await work.one(select(held_aggregates.c.attempts).where(same, this)) or 0)
+        await work.execute(delete(held_aggregates).where(same))
+        about = {"service": self._running.name, "event_id": row.event_id, "type": row.type, "attempts": attempts}
+        if attempts >= self._running.settings.event_attempts:
+            await _bury(work, row, reason, attempts)
+            self._held.pop(row.aggregate, None)
+            logger.error("event_dead", **about, consumer=THE_BROKER, cause=_CAUSE, reason=reason)
+            return False
+        until = work.now + timedelta(seconds=min(2.0 ** min(attempts, 20), _LONGEST_HOLD))
+        held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
+        await work.execute(insert(held_aggregates).values(held | {"error": reason}))
+        if len(self._held) < _MOST_HELD:
+            self._held[row.aggregate] = until
+        logger.error("event_refused", **about, reason=reason)
+        return True
+
+
+async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
+    letter = {
+        "consumer": THE_BROKER,
+        "event_id": row.event_id,
+        "type": row.type,
+        "aggregate": row.aggregate,
+        "body": row.body,
+        "state": "dead",
+        "attempts": attempts,
+        "next_at": work.now,
+        "cause": _CAUSE,
+        "error": reason,
+        "parked_at": work.now,
+    }
+    await work.execute(ignoring_known(parked_events, work.database.dialect).values(letter))
+    await work.execute(delete(outbox).where(outbox.c.id == row.id))
+
+
+async def publish_anew(work: UnitOfWork, letters: Sequence[Any]) -> None:
+    """Put dead letters of the broker's back into the outbox, in their order, to be tried from the first try on."""
+    rows = [
+        {
+            "event_id": letter.event_id,
+            "type": letter.type,
+            "aggregate": letter.aggregate,
+            "body": letter.body,
+            "occurred_at": datetime.fromisoformat(Envelope.loaded(letter.body).time),
+        }
+        for letter in letters
+    ]
+    if rows:
+        await work.execute(insert(outbox), rows)
+        await work.execute(delete(parked_events).where(parked_events.c.id.in_([letter.id for letter in letters])))

@@ -1,0 +1,174 @@
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from tests.kit.messaging.leaving import ReaderLeft, Shelving, die, left, logged, parked, waiting
+
+from portico.kit.messaging.dead_letters import Choice, DeadLetters
+from portico.kit.messaging.relay import Relay
+from portico.kit.testing.brokers import ScriptedBroker
+from portico.kit.testing.running import RunningService
+
+BROKERS = Choice(consumer="the-broker")
+
+
+@pytest.fixture
+def broker() -> ScriptedBroker:
+    return ScriptedBroker()
+
+
+@pytest.fixture
+def relay(library: RunningService, broker: ScriptedBroker) -> Relay:
+    """Of a service whose events are dead after the second try."""
+    return Relay(library.running, broker)
+
+
+@pytest.fixture
+def letters(library: RunningService) -> DeadLetters:
+    return DeadLetters(library.running.name, library.running.database, library.clock)
+
+
+async def tell(library: RunningService, *events: ReaderLeft) -> None:
+    async with library.running.transaction() as work:
+        for event in events:
+            work.publish(event)
+
+
+async def try_twice(library: RunningService, relay: Relay) -> None:
+    await relay.drain()
+    library.clock.advance(5)
+    await relay.drain()
+
+
+def ids(*events: ReaderLeft) -> list[str]:
+    return [event.event_id for event in events]
+
+
+class TestRefused:
+    async def test_it_is_a_dead_letter_after_its_last_try(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
+    ) -> None:
+        bad = left("Dune")
+        await tell(library, bad)
+        broker.refusing = {bad.event_id}
+
+        await relay.drain()
+        assert (await waiting(library), await letters.count(Choice())) == (ids(bad), 0)
+        library.clock.advance(5)
+        with capture_logs() as lines:
+            await relay.drain()
+
+        [letter] = await letters.page(Choice())
+        assert (letter.consumer, letter.event_id, letter.type, letter.aggregate) == (
+            "the-broker",
+            bad.event_id,
+            "reader.left",
+            "r1",
+        )
+        assert (letter.attempts, letter.cause, letter.error) == (2, "Refused", "refused")
+        assert '"title":"Dune"' in letter.body
+        assert (await waiting(library), await logged(library)) == ([], [])
+        assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.event_id]
+
+    async def test_its_line_goes_on(self, library: RunningService, relay: Relay, broker: ScriptedBroker) -> None:
+        before, bad, behind = left("Dune"), left("Emma"), left("Kim")
+        await tell(library, before, bad, behind)
+        broker.refusing = {bad.event_id}
+
+        await relay.drain()
+        assert (await logged(library), await waiting(library)) == (ids(before), ids(bad, behind))
+        later, other = left("Ulysses"), left("Dune", "r2")
+        await tell(library, later, other)
+        await relay.drain()
+        assert await logged(library) == ids(before, other)
+        library.clock.advance(5)
+        await relay.drain()
+
+        assert await waiting(library) == []
+        assert await logged(library) == ids(before, behind, later, other)
+        assert {message.id for message in broker.stored} == set(ids(before, behind, later, other))
+
+    async def test_each_has_tries_of_its_own(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
+    ) -> None:
+        one, between, two = left("Dune"), left("Emma"), left("Kim")
+        await tell(library, one, between, two)
+        broker.refusing = set(ids(one, two))
+
+        await try_twice(library, relay)
+        assert [letter.event_id for letter in await letters.page(Choice())] == ids(one)
+        assert (await logged(library), await waiting(library)) == (ids(between), ids(two))
+        library.clock.advance(5)
+        await relay.drain()
+
+        assert [(each.event_id, each.attempts) for each in await letters.page(Choice())] == [
+            (one.event_id, 2),
+            (two.event_id, 2),
+        ]
+        assert await logged(library) == ids(between)
+
+    async def test_one_that_was_taken_at_last_leaves_no_tries_to_the_next(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
+    ) -> None:
+        one, two = left("Dune"), left("Emma")
+        await tell(library, one)
+        broker.refusing = set(ids(one, two))
+        await relay.drain()
+        broker.refusing = set(ids(two))
+        await tell(library, two)
+        library.clock.advance(5)
+        await relay.drain()
+
+        assert (await waiting(library), await letters.count(Choice())) == (ids(two), 0)
+
+
+class TestDeadLetters:
+    @pytest.fixture
+    async def dead(self, library: RunningService, relay: Relay, broker: ScriptedBroker) -> ReaderLeft:
+        dead = left("Dune")
+        await tell(library, dead)
+        broker.refusing = {dead.event_id}
+        await try_twice(library, relay)
+        return dead
+
+    async def test_replayed_it_is_published_as_it_was(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters, dead: ReaderLeft
+    ) -> None:
+        broker.refusing = set()
+
+        assert await letters.replay(BROKERS, by="ann") == 1
+        await relay.drain()
+
+        [message] = broker.stored
+        assert (message.id, message.key) == (dead.event_id, "r1")
+        assert await _rows(library) == ([], ids(dead))
+
+    async def test_replayed_and_refused_again_it_is_tried_from_the_first_try_on(
+        self, library: RunningService, relay: Relay, letters: DeadLetters, dead: ReaderLeft
+    ) -> None:
+        await letters.replay(Choice(), by="ann")
+        await relay.drain()
+        assert (await waiting(library), await parked(library)) == (ids(dead), [])
+        library.clock.advance(5)
+        await relay.drain()
+
+        assert [(row.event_id, row.attempts) for row in await parked(library)] == [(dead.event_id, 2)]
+
+    async def test_discarded_it_is_gone(self, library: RunningService, letters: DeadLetters, dead: ReaderLeft) -> None:
+        assert await letters.discard(Choice(numbers=(1,)), by="ann") == 1
+        assert await _rows(library) == ([], [])
+        assert dead.event_id not in await waiting(library)
+
+    async def test_is_replayed_among_others(
+        self, library: RunningService, letters: DeadLetters, shelving: Shelving, dead: ReaderLeft
+    ) -> None:
+        shelving.failing = {"Emma"}
+        await die(library, left("Emma"))
+
+        assert await letters.replay(Choice(), by="ann") == 2
+        assert await waiting(library) == ids(dead)
+        assert [row.state for row in await parked(library)] == ["waiting"]
+
+
+async def _rows(library: RunningService) -> tuple[list[Any], list[str]]:
+    return await parked(library), await logged(library)
