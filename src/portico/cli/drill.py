@@ -51,7 +51,7 @@ def drill(
     the same faults.
 
     With --on servers each part runs in a process of its own, on PostgreSQL, Redis and RabbitMQ that are started for it.
-    crash: a process is killed (SIGKILL); drop: RabbitMQ or Redis is killed and started again; database: all
+    crash: a process is killed (SIGKILL); drop: PostgreSQL, RabbitMQ or Redis is, and started again; database: all
     connections are cut; slow: a process is stopped for a second. duplicate, reorder and timeout are done by no server
     on demand and are left out there: they follow from the others.
     """

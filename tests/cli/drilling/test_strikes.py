@@ -26,6 +26,8 @@ class TestPlanned:
         strikes = plan()
 
         assert {strike.target for strike in strikes} == {*PARTS, "RabbitMQ", "Redis", "PostgreSQL"}
+        killed = {strike.target for strike in strikes if strike.kind == "drop"}
+        assert killed == {"RabbitMQ", "Redis", "PostgreSQL"}
         assert 60 < len(strikes) < 140
         assert [strike.after for strike in strikes] == sorted({strike.after for strike in strikes})
 

@@ -45,7 +45,7 @@ class OwnServers:
     """The servers of a drill.
 
     Args:
-        postgresql: holds the databases; its connections are cut.
+        postgresql: holds the databases; its connections are cut, and it is killed.
         redis: is killed.
         rabbitmq: is killed; what it confirmed outlives that.
     """
@@ -74,7 +74,7 @@ def own_servers() -> Iterator[OwnServers]:
     """
     started: list[Server] = []
     try:
-        started.append(postgresql := PostgreSQLServer(database=DATABASE))
+        started.append(postgresql := PostgreSQLServer(durable=True, database=DATABASE))
         started.append(redis := RedisServer(durable=True))
         started.append(rabbitmq := RabbitMQServer())
         with ThreadPoolExecutor(len(started)) as threads:
@@ -153,7 +153,8 @@ class Striking:
 
     def __init__(self, parts: Mapping[str, Part], servers: OwnServers, report: Report, progress: Progress) -> None:
         self._parts = parts
-        self._servers: Mapping[str, Server] = {"RabbitMQ": servers.rabbitmq, "Redis": servers.redis}
+        each: tuple[Server, ...] = (servers.postgresql, servers.rabbitmq, servers.redis)
+        self._servers = {server.name: server for server in each}
         self._postgresql = servers.postgresql
         self._turns = {name: asyncio.Lock() for name in self._servers}
         self._report = report
@@ -179,7 +180,8 @@ class Striking:
             case "slow":
                 await self._parts[strike.target].pause(_PAUSE)
             case "database":
-                await asyncio.to_thread(self._postgresql.execute, _CUT)
+                async with self._turns[strike.target]:  # one that was killed has no connections yet
+                    await asyncio.to_thread(self._postgresql.execute, _CUT)
             case _:
                 async with self._turns[strike.target]:
                     await asyncio.to_thread(_kill_and_restart, self._servers[strike.target])

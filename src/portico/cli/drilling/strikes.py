@@ -10,7 +10,7 @@ from portico.kit.testing.faults.plan import Kind
 DEFAULT_RATE: Final = 0.15
 """the share of orders after which something goes wrong: of strikes on whole processes there are few, and each is hard"""
 
-_WEIGHTS: Mapping[Kind, float] = {"crash": 4, "database": 2, "slow": 1, "drop": 1}
+_WEIGHTS: Mapping[Kind, float] = {"crash": 4, "drop": 2, "database": 1, "slow": 1}
 _DONE: Mapping[Kind, str] = {
     "crash": "killed",
     "drop": "killed and started again",
@@ -55,7 +55,7 @@ def planned(seed: int, kinds: Collection[Kind], *, orders: int, rate: float, par
     targets: Mapping[Kind, Sequence[str]] = {
         "crash": parts,
         "slow": parts,
-        "drop": ("RabbitMQ", "Redis"),
+        "drop": ("PostgreSQL", "RabbitMQ", "Redis"),
         "database": ("PostgreSQL",),
     }
     able = possible(kinds)
