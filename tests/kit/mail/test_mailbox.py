@@ -66,6 +66,27 @@ class TestMailbox(MailerContract):
         found = await mailbox.page(Window())
         assert [each.mail_id for each in found.rows] == [sent[3].mail_id, sent[2].mail_id]
 
+    async def test_not_each_mail_has_the_whole_mailbox_listed(self, tmp_path: Path) -> None:
+        class Counted(Mailbox):
+            listings = 0
+
+            def _names(self) -> list[MailId]:
+                self.listings += 1
+                return super()._names()
+
+        mailbox = Counted(tmp_path / "mailbox", SENDER, keep=200, clock=HeldClock())
+        for _ in range(9):
+            await mailbox.send(mail())
+
+        assert mailbox.listings == 3
+
+    async def test_it_is_never_larger_than_its_limit_and_a_hundredth(self, tmp_path: Path) -> None:
+        mailbox = opened(tmp_path, keep=100)
+        for _ in range(110):
+            await mailbox.send(mail())
+
+        assert 100 <= (await mailbox.page(Window())).total <= 101
+
     async def test_what_else_lies_there_is_passed_over(self, mailer: Mailbox) -> None:
         await mailer.send(mail())
         for name in ("notes.txt", "my.eml", ".mail_01.draft"):

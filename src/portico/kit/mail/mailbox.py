@@ -5,6 +5,7 @@ import email
 import email.policy
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from portico.kit.mail.base import Address, Mail, MailDeferred, Mailer, MailId
 from portico.kit.mail.message import as_bytes
 
 _ENDING = ".eml"
+_SHARE = 100
+"""One of so many mails that are kept is how many come between two looks at what is too old."""
 _BEFORE = "-"  # begins the cursor of what goes before a mail
 
 
@@ -37,7 +40,7 @@ class StoredMail:
 
 
 class Mailbox(Mailer):
-    """A folder of mails, the oldest removed beyond `keep`. A mail that is sent twice is in it once.
+    """A folder of mails, the oldest removed beyond `keep`, or a hundredth more. A mail that is sent twice is in it once.
 
     Args:
         folder: made when the first mail comes.
@@ -52,6 +55,8 @@ class Mailbox(Mailer):
         self.folder = folder
         self.sender = sender
         self._keep = keep
+        self._room = 0
+        self._room_lock = threading.Lock()
         self._clock = clock or Clock()
 
     async def send(self, mail: Mail) -> str:
@@ -102,8 +107,21 @@ class Mailbox(Mailer):
         finally:
             draft.unlink(missing_ok=True)
         _sync_folder(self.folder)
-        for name in self._names()[: -self._keep]:
-            self._path(name).unlink(missing_ok=True)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the oldest mails beyond `keep`.
+
+        The folder is listed once in a share of `keep` mails, not for each: the mailbox may be larger by that share, for
+        each process that fills it.
+        """
+        with self._room_lock:
+            self._room -= 1
+            if self._room >= 0:
+                return
+            self._room = self._keep // _SHARE
+            for name in self._names()[: -self._keep]:
+                self._path(name).unlink(missing_ok=True)
 
     def _names(self) -> list[MailId]:
         """The mails there are, oldest first; what else lies in the folder is passed over."""
