@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services.notifications.letters import Letters, opened
+from tests.services.notifications.letters import Letters, opened, order
 
 from portico.kit.mail import MailDeferred, MailRefused, MailUncertain
 from portico.kit.testing.databases import Databases
@@ -37,6 +37,35 @@ class TestEvidence:
             }
         ]
         assert (found["sent_at"], found["due_at"], found["attempt_count"]) == ("2026-01-05T09:00:00Z", None, 1)
+
+
+class TestOrder:
+    async def test_mails_about_one_order_go_out_in_the_order_of_its_events(self, letters: Letters) -> None:
+        letters.fail_with(MailDeferred("451 come again"))
+        user_id = await letters.known_user()
+        order_id = await letters.confirmed(user_id)
+        await letters.send()
+
+        await letters.run.receives(order(user_id, order_id=order_id, status="cancelled"))
+        other = await letters.confirmed(user_id)
+        await letters.send()
+        assert [each["order_id"] for each in await letters.listed(status="sent")] == [other]
+        letters.run.clock.advance(5)
+        await letters.send()
+
+        templates = {each["mail_id"]: each["template"] for each in await letters.listed(order_id=order_id)}
+        tried = [templates[mail.mail_id] for mail in letters.faults.tried if mail.mail_id in templates]
+        assert tried == ["order-confirmed", "order-confirmed", "order-cancelled"]
+
+    async def test_what_failed_for_good_holds_up_nothing(self, letters: Letters) -> None:
+        letters.fail_with(MailRefused("550 no"))
+        user_id = await letters.known_user()
+        order_id = await letters.confirmed(user_id)
+        await letters.run.receives(order(user_id, order_id=order_id, status="cancelled"))
+
+        await letters.send()
+
+        assert [each["status"] for each in await letters.listed()] == ["sent", "failed"]
 
 
 class TestRetries:

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, exists, select
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
@@ -41,11 +41,22 @@ class Notifications(Repository[Notification]):
         return found
 
     async def due(self, now: datetime, limit: int) -> Sequence[tuple[NotificationId, UserId]]:
-        """Those about which something is to be done, longest due first, and whom they are for."""
+        """Those about which something is to be done, longest due first, and whom they are for.
+
+        What an earlier event of the same order has to say comes first, and the rest waits until it is sent or has failed:
+        nobody is told that an order is confirmed after having been told that it is cancelled.
+        """
+        table = Notification.__table__
+        earlier = table.alias("earlier")
+        behind = exists().where(
+            earlier.c.order_id == table.c.order_id,
+            earlier.c.notification_id < table.c.notification_id,
+            earlier.c.due_at.is_not(None),
+        )
         statement = (
-            select(Notification.__table__.c.notification_id, Notification.__table__.c.user_id)
-            .where(Notification.__table__.c.due_at <= now)
-            .order_by(Notification.__table__.c.due_at)
+            select(table.c.notification_id, table.c.user_id)
+            .where(table.c.due_at <= now, ~behind)
+            .order_by(table.c.due_at)
             .limit(limit)
         )
         return [(row.notification_id, row.user_id) for row in await self.source.rows(statement)]
