@@ -74,6 +74,10 @@ class Mailbox(Mailer):
         """The mails in `window`, newest first. Raises InvalidCursor."""
         return await asyncio.to_thread(self._page, window)
 
+    async def forget_before(self, moment: datetime) -> None:
+        """Remove the mails that came before `moment`."""
+        await asyncio.to_thread(self._forget_before, moment.timestamp())
+
     async def check(self) -> None:
         """Raise MailDeferred where the folder can't be written."""
         try:
@@ -122,6 +126,15 @@ class Mailbox(Mailer):
             self._room = self._keep // _SHARE
             for name in self._names()[: -self._keep]:
                 self._path(name).unlink(missing_ok=True)
+
+    def _forget_before(self, moment: float) -> None:
+        for name in self._names():
+            path = self._path(name)
+            try:
+                if path.stat().st_mtime < moment:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # another process was first
 
     def _names(self) -> list[MailId]:
         """The mails there are, oldest first; what else lies in the folder is passed over."""

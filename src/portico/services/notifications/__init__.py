@@ -10,6 +10,7 @@ from portico.kit.standalone import standalone
 from portico.services.notifications import consumers
 from portico.services.notifications.mailbox import endpoints as mailbox
 from portico.services.notifications.messages import endpoints as messages
+from portico.services.notifications.messages import jobs
 from portico.services.notifications.messages.models import Table
 from portico.services.notifications.messages.resources import Sender, open_sender, send_what_is_due
 from portico.services.notifications.settings import NotificationsSettings
@@ -26,6 +27,7 @@ service = Service(
         consumers.forget_recipient_when_user_deleted,
         consumers.queue_mail_about_order,
     ],
+    jobs=[jobs.forget_old_notifications],
     background=[send_what_is_due],
     tables=Table.metadata,
     settings=NotificationsSettings,

@@ -16,3 +16,9 @@ class NotificationsSettings(ServiceSettings):
     recipient_patience: Seconds = Field(
         3600.0, ge=1, le=604_800, description="Seconds that a mail waits for the address of whom it is for"
     )
+    notification_retention: Seconds = Field(
+        7_776_000.0,
+        ge=86_400,
+        le=315_360_000,
+        description="Seconds that what was sent or has failed is kept, with its attempts; EVENT_RETENTION at least",
+    )

@@ -50,6 +50,7 @@ class Notification(Table):
     __table_args__ = (
         UniqueConstraint("order_id", "template"),
         Index(None, "due_at"),
+        Index(None, "created_at"),
         Index(None, "user_id", "notification_id"),
         Index(None, "status", "notification_id"),
     )

@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("notification_id", name="pk_notifications"),
         sa.UniqueConstraint("order_id", "template", name="uq_notifications_order_id_template"),
     )
-    for columns in (["due_at"], ["user_id", "notification_id"], ["status", "notification_id"]):
+    for columns in (["due_at"], ["created_at"], ["user_id", "notification_id"], ["status", "notification_id"]):
         op.create_index(f"ix_notifications_{'_'.join(columns)}", "notifications", columns)
     op.create_table(
         "attempts",
