@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
@@ -17,11 +16,10 @@ from portico.kit.messaging.brokers.base import (
     BrokerUnavailable,
     Deliver,
     Message,
-    partition_of,
 )
 from portico.kit.messaging.brokers.batches import in_batches
 from portico.kit.messaging.brokers.lines import Lines, first_to_end, keep_consuming
-from portico.kit.messaging.brokers.nats_connection import NatsConnection, Outgoing, understood
+from portico.kit.messaging.brokers.nats_connection import NatsConnection, understood
 from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull
 
 _IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
@@ -103,15 +101,11 @@ class NatsBroker:
         """
         connection = await self._ready()
         try:
-            errors = await connection.stored([self._outgoing(each) for each in messages])
+            errors = await connection.stored(self._subjects, messages)
             return {messages[place].id: _refusal(error) for place, error in errors.items()}
         except BaseException:
             await self._drop(connection)
             raise
-
-    def _outgoing(self, message: Message) -> Outgoing:
-        subject = f"{self._subjects}.{partition_of(message.key)}.{message.type}"
-        return subject, message.body, {"Id": quote(message.id), "Key": quote(message.key)}
 
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
         async with NatsConnection(self._url) as connection, understood(None):

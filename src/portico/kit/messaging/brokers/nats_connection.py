@@ -7,20 +7,18 @@ from typing import Any, Self
 
 import nats.errors
 import orjson
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from portico.kit.messaging.brokers.base import BrokerUnavailable
+from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.brokers.lines import first_to_end
+from portico.kit.messaging.brokers.nats_sending import SendingClient, frame
 
+_SENT_TOGETHER = 250  # messages
 PATIENCE = 10.0  # seconds for an answer
 _CONNECT = 10.0  # seconds, of which each server has
 _CONNECT_EACH = 2
 _CLOSE = 1.0  # seconds
 _PING = 5  # seconds between two pings; the second that is not answered ends the connection
-
-Outgoing = tuple[str, bytes, dict[str, str]]
-"""Subject, body, headers."""
 
 
 class NatsConnection:
@@ -32,11 +30,10 @@ class NatsConnection:
 
     def __init__(self, url: str) -> None:
         self._servers = [each.strip() for each in url.split(",")]
-        self.client = Client()
         self.lost = asyncio.Event()
         self._batches: dict[str, _Batch] = {}
-        self._inbox = ""
         self._made = 0
+        self.client = SendingClient(self._on_stored)
 
     async def __aenter__(self) -> Self:
         try:
@@ -58,8 +55,7 @@ class NatsConnection:
             closed_cb=self._on_closed,
             error_cb=_ignored,
         )
-        self._inbox = self.client.new_inbox()
-        await self.client.subscribe(f"{self._inbox}.*.*", cb=self._on_answer)
+        await self.client.subscribe(f"{self.client.inbox}.*.*", cb=self._on_answer)
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -68,8 +64,10 @@ class NatsConnection:
     def is_usable(self) -> bool:
         return self.client.is_connected and not self.lost.is_set()
 
-    async def stored(self, messages: Sequence[Outgoing]) -> dict[int, dict[str, Any]]:
+    async def stored(self, subjects: str, messages: Sequence[Message]) -> dict[int, dict[str, Any]]:
         """Send all in order, wait until JetStream has answered all, and give the errors by the messages' places.
+
+        Their subjects are `{subjects}.{partition}.{type}`.
 
         Raises:
             BrokerUnavailable: some have no answer.
@@ -79,9 +77,13 @@ class NatsConnection:
         batch = self._batches[name] = _Batch(len(messages))
         try:
             async with understood():
-                for place, (subject, body, headers) in enumerate(messages):
-                    reply = f"{self._inbox}.{name}.{place}"
-                    await self.client.publish(subject, body, reply=reply, headers=headers)
+                for first in range(0, len(messages), _SENT_TOGETHER):
+                    some = enumerate(messages[first : first + _SENT_TOGETHER], first)
+                    replies = f"{self.client.inbox}.{name}"
+                    await self.client.send(
+                        b"".join(frame(subjects, f"{replies}.{place}", each) for place, each in some)
+                    )
+                    await asyncio.sleep(0)  # the driver's task writes it: the server begins while the rest is made
                 await first_to_end(batch.answered.wait(), self.lost.wait())
         finally:
             del self._batches[name]
@@ -98,11 +100,16 @@ class NatsConnection:
     async def _on_closed(self) -> None:
         self.lost.set()
 
+    def _on_stored(self, name: str, count: int) -> None:
+        batch = self._batches.get(name)
+        if batch is not None:
+            batch.count(count)
+
     async def _on_answer(self, answer: Msg) -> None:
         _, name, place = answer.subject.rsplit(".", 2)
         batch = self._batches.get(name)
         if batch is not None:
-            batch.answer(int(place), answer)
+            batch.take(int(place), answer)
 
 
 class _Batch:
@@ -113,12 +120,15 @@ class _Batch:
         self.errors: dict[int, dict[str, Any]] = {}
         self.answered = asyncio.Event()
 
-    def answer(self, place: int, answer: Msg) -> None:
+    def take(self, place: int, answer: Msg) -> None:
         if not answer.data:  # nobody listens on the subject: there is no stream
             self.errors[place] = {"code": 503, "description": "no stream stores it"}
         elif b'"error"' in answer.data:
             self.errors[place] = orjson.loads(answer.data)["error"]
-        self._left -= 1
+        self.count(1)
+
+    def count(self, answers: int) -> None:
+        self._left -= answers
         if not self._left:
             self.answered.set()
 
