@@ -117,6 +117,20 @@ class TestDrain:
         assert [message.id for message in broker.stored] == [f"evt_{number}" for number in range(1, 2501)]
         assert await left(loans) == (0, 2500)
 
+    async def test_what_was_read_ahead_waits_too_behind_a_refused_one(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        rows = [_row(loans, number) for number in range(1, 1501)]
+        rows[1199]["aggregate"] = rows[0]["aggregate"]
+        async with loans.running.transaction() as work:
+            await work.execute(insert(outbox), rows)
+        broker.refusing = {"evt_1"}
+
+        await relay.drain()
+
+        assert await left(loans) == (2, 1498)
+        assert "evt_1200" not in {message.id for message in broker.stored}
+
     async def test_a_batch_that_was_confirmed_is_moved_though_the_broker_is_lost_with_the_next(
         self, loans: RunningService
     ) -> None:

@@ -75,23 +75,33 @@ class Relay:
     async def drain(self) -> int:
         """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable.
 
-        A full batch goes to the log while the next one is published: the database and the broker work side by side.
+        A full batch goes to the log, and the next one is read, while another is published: the database and the broker
+        work side by side.
         """
         total, after = 0, 0
+        reading: asyncio.Task[Sequence[Any]] | None = None
         moving: asyncio.Task[None] | None = None
         try:
             while await self._lead():
-                rows = await self._next(after)
+                rows = await (reading or self._next(after))
+                reading = None
                 if not rows and not after:
                     return total
+                after = rows[-1].id if len(rows) == _BATCH else 0  # from the start, for what was committed late
+                if after:
+                    reading = asyncio.create_task(self._next(after))
                 ids = await self._publish(rows) if rows else []
+                if len(ids) < len(rows) and reading is not None:
+                    await reading  # may have read what is to wait behind the refused
+                    reading = None
                 if moving is not None:
                     await moving
                 moving, total = asyncio.create_task(self._move(ids)), total + len(rows)
-                after = rows[-1].id if len(rows) == _BATCH else 0  # from the start, for what was committed late
                 if not after:
                     await moving
         finally:
+            if reading is not None:
+                await asyncio.gather(reading, return_exceptions=True)  # it is not used any more
             if moving is not None:
                 await moving  # also where the broker was lost since: what it has confirmed need not come twice
         return total
