@@ -1,10 +1,12 @@
 """Alembic for each service: the kit's own tables first, then the service's, each with a version table of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -18,6 +20,7 @@ from portico.kit.data.engine import Database
 KIT_MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x706F7274  # "port": the number of the advisory lock under which one process migrates
 _LOCK_WAIT = 60  # seconds
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class NotMigrated(RuntimeError):
@@ -65,13 +68,13 @@ def histories(name: str, folder: Path | None, tables: MetaData) -> list[History]
 
 async def upgrade(database: Database, lines: Sequence[History], target: str = "head") -> list[str]:
     """Run what is pending, one process at a time; the revisions that were run."""
-    async with _locked(database) as connection:
+    async with _turn(), _locked(database) as connection:
         return await connection.run_sync(lambda sync: [step for line in lines for step in _migrate(sync, line, target)])
 
 
 async def downgrade(database: Database, line: History, target: str) -> list[str]:
     """Undo migrations of one history down to `target` ("base", "-1", a revision); the revisions that were undone."""
-    async with _locked(database) as connection:
+    async with _turn(), _locked(database) as connection:
         return await connection.run_sync(_migrate, line, target, down=True)
 
 
@@ -121,6 +124,14 @@ def _migrate(connection: Connection, line: History, target: str, *, down: bool =
 def revisions(line: History) -> list[Script]:
     """The migrations of a history, oldest first."""
     return list(reversed(list(line.scripts.walk_revisions())))
+
+
+def _turn() -> asyncio.Lock:
+    """Held while migrations run: Alembic's `op`, by which they write, is one for the whole process.
+
+    Of two services that migrate at once, one would write its tables into the other's database, or find no `op` at all.
+    """
+    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 @asynccontextmanager
