@@ -1,4 +1,6 @@
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -6,7 +8,7 @@ from sqlalchemy import event
 
 from portico.kit.jobs import Job, JobRunner
 from portico.kit.running import Running
-from portico.kit.testing.running import RunningService
+from portico.kit.testing.running import PATIENCE, RunningService
 
 
 class Tally:
@@ -72,3 +74,20 @@ class TestJobRunner:
         loans.clock.advance(300)
 
         assert await runner.run_due(job)
+
+    async def test_ends_though_a_job_takes_the_cancellation_for_its_own(self, loans: RunningService) -> None:
+        begun = asyncio.Event()
+
+        async def deaf(_running: Running) -> None:
+            begun.set()
+            with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when its answer comes at that moment
+                await asyncio.Event().wait()
+
+        jobs = (Job(deaf, timedelta(minutes=5)),)
+        running = replace(loans.running, service=replace(loans.running.service, jobs=jobs))
+        task = asyncio.create_task(JobRunner(running).run())
+        await begun.wait()
+
+        task.cancel()
+
+        assert await asyncio.wait([task], timeout=PATIENCE) == ({task}, set())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select, update
 
+from portico.kit.cancelling import is_cancelled
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys, leases
 from portico.kit.messaging.retention import forget_handled_events, forget_old_events
@@ -57,6 +58,8 @@ class JobRunner:
                 await self.run_due(each)
             except Exception:
                 logger.exception("job failed", service=self._running.name, job=each.name)
+            if is_cancelled():
+                return
             await asyncio.sleep(each.every.total_seconds() / 4)
 
     async def run_due(self, each: Job) -> bool:

@@ -11,6 +11,7 @@ from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
+from portico.kit.cancelling import is_cancelled
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
 PATIENCE = 10.0  # seconds for an answer
@@ -83,8 +84,7 @@ async def understood(patience: float = PATIENCE) -> AsyncIterator[None]:
     ) as error:  # aiormq's word for a closed channel is a RuntimeError
         raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}: {error}") from error
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_cancelled():
             raise
         # The driver cancels who waits on a connection that ends; nobody has cancelled this task.
         raise BrokerUnavailable("the connection to RabbitMQ ended") from error
