@@ -31,8 +31,9 @@ from portico.kit.environment import Environment
 from portico.kit.http.app import build_app
 from portico.kit.jobs import JobRunner
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.opening import names_broker, open_broker
 from portico.kit.messaging.carrying import Carrier
+from portico.kit.messaging.listening import Listening
 from portico.kit.running import Running, layout_of
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.serving import local_address
@@ -95,6 +96,7 @@ class Host:
         self.apps: dict[str, ASGIApp] = {}
         self.environment = environment
         self.settings = environment.read(Settings)
+        self.listening = Listening()
         self._verifier_of = verifier_of
         self._background = background
         self._migrating: Migrating = migrating
@@ -143,15 +145,27 @@ class Host:
                 self._keep(each(running), f"{each.__name__} of {running.name}")
 
     async def _carry_events(self) -> None:
-        services = [each.service for each in self.placements]
-        if self._open_broker is None or not any(each.publishes or each.consumers for each in services):
+        if self._open_broker is None:
             return
-        broker = await self._stack.enter_async_context(self._open_broker(self.settings, self.system.name))
+        opened = self._open_broker(self.settings, self.system.name)
+        if not any(each.service.publishes or each.service.consumers for each in self.placements):
+            # The embedded broker is a file of those who tell and handle: this process may have no disk to have it on.
+            if names_broker(self.settings):
+                self._keep(self._listen(opened), "listening")
+            return
+        broker = await self._stack.enter_async_context(opened)
+        self._keep(self.listening.run(broker), "listening")
         for running in self.running.values():
             running.health.add("broker", broker.check, critical=False)
         carrier = Carrier(self.system, broker, self.running.values())
         for name, work in carrier.work().items():
             self._keep(work, name)
+
+    async def _listen(self, opening: AbstractAsyncContextManager[Broker]) -> None:
+        """Open a broker for nothing but to listen, once anyone does."""
+        await self.listening.begun()
+        async with opening as broker:
+            await self.listening.run(broker)
 
     async def _open(self, placement: Placement) -> None:
         database = await self._database(placement)
@@ -168,6 +182,7 @@ class Host:
             cache=self._cache(placement.name),
             channel=self.channel,
             identity=self.identity(placement.name),
+            listening=self.listening,
             health=Health(placement.name, __version__),
             metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),

@@ -24,6 +24,7 @@ from portico.kit.data.failures import lost_a_race
 from portico.kit.data.work import Reader, UnitOfWork, committed
 from portico.kit.http.live import OpenSockets
 from portico.kit.http.schema import Case
+from portico.kit.messaging.listening import Listening
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.service import Service
 from portico.kit.settings import Secrets, ServiceSettings, Settings
@@ -46,7 +47,8 @@ class NotDeclared(LookupError):
 class Running:
     """One service in this process. `name` is what its system calls it.
 
-    `stopping` is set when the process is told to stop: what would go on for ever ends then. `committed_events` is set
+    `stopping` is set when the process is told to stop: what would go on for ever ends then. `listening` hears of events,
+    whichever service of the process is meant by them. `committed_events` is set
     whenever this process has committed events, which wakes the relay.
     """
 
@@ -61,6 +63,7 @@ class Running:
     cache: Cache
     channel: Channel
     identity: ServiceIdentity
+    listening: Listening
     health: Health
     metrics: Metrics
     tracing: Tracing

@@ -1,8 +1,11 @@
 """A broker in memory for tests of what uses one: it delivers nothing by itself, and fails when told to."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message
+from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Hear, Message
+
+_PATIENCE = 10.0  # seconds
 
 
 class ScriptedBroker:
@@ -13,6 +16,7 @@ class ScriptedBroker:
         absent: whether it can't be reached.
         refusing: ids of messages that it refuses for good.
         losing: whether it stores what is published and does not live to confirm it.
+        listeners: what each of those who listen wants, and how it is told.
     """
 
     def __init__(self) -> None:
@@ -21,6 +25,8 @@ class ScriptedBroker:
         self.absent = False
         self.losing = False
         self.refusing: set[str] = set()
+        self.listeners: list[tuple[Collection[str], Hear]] = []
+        self._begun = asyncio.Condition()
 
     @property
     def stored(self) -> list[Message]:
@@ -34,6 +40,10 @@ class ScriptedBroker:
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         await self.check()
         self.batches.append([message for message in messages if message.id not in self.refusing])
+        for types, hear in self.listeners:
+            for message in messages:
+                if message.type in types:
+                    hear(message)
         if self.losing:
             raise BrokerUnavailable("it went away before it confirmed")
         return {message.id: "refused" for message in messages if message.id in self.refusing}
@@ -42,6 +52,20 @@ class ScriptedBroker:
         for message in self.stored:
             if message.type in self.groups[group]:
                 await deliver(message)
+
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        async with self._begun:
+            self.listeners.append((types, hear))
+            self._begun.notify_all()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.listeners.remove((types, hear))
+
+    async def until_listened_to(self, types: Collection[str]) -> None:
+        """Wait until one listens, to exactly these types. Raises TimeoutError."""
+        async with asyncio.timeout(_PATIENCE), self._begun:
+            await self._begun.wait_for(lambda: [set(each) for each, _ in self.listeners] == [set(types)])
 
     async def check(self) -> None:
         if self.absent:

@@ -1,13 +1,17 @@
-"""Who takes messages from a broker in tests."""
+"""Who takes messages from a broker in tests, and who listens to it."""
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Self
 
-from portico.kit.messaging.brokers.base import PARTITIONS, Broker, Message, partition_of
+from portico.kit.messaging.brokers.base import PARTITIONS, Broker, BrokerUnavailable, Message, partition_of
+
+_PROBE = "probe"
+_BETWEEN_PROBES = 0.05  # seconds
 
 LIMIT = 40.0  # seconds that anything may take: a killed consumer's lease has to run out
 
@@ -89,11 +93,69 @@ class Taker:
             self._changed.notify_all()
 
 
-def messages(count: int, *, keys: int = 1, type_: str = "order.created", first: int = 0) -> list[Message]:
+class Listener:
+    """One who listens to a broker, used in `async with`, which keeps what it heard.
+
+    Args:
+        broker: to listen to.
+        types: what it hears.
+        through: where messages are published by which it learns that it hears.
+    """
+
+    def __init__(self, broker: Broker, types: Collection[str], *, through: Broker) -> None:
+        self.heard: list[Message] = []
+        self._types = types
+        self._through = through
+        self._probes = count()
+        self._heard_probe = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._listen = partial(broker.listen, types, self._hear)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listen())
+        await self.until_it_hears()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def _hear(self, message: Message) -> None:
+        if message.key == _PROBE:
+            self._heard_probe.set()
+            return
+        self.heard.append(message)
+        self._changed.set()
+
+    async def until_it_hears(self) -> None:
+        """Wait until what is published now would be heard. Raises TimeoutError."""
+        self._heard_probe.clear()
+        async with asyncio.timeout(LIMIT):
+            while not self._heard_probe.is_set():
+                probe = Message(f"{_PROBE} {next(self._probes)}", max(self._types), _PROBE, b"")
+                with suppress(BrokerUnavailable):
+                    await self._through.publish([probe])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BETWEEN_PROBES):
+                        await self._heard_probe.wait()
+
+    async def until_heard(self, ids: Iterable[str]) -> None:
+        """Wait until it has heard all of these. Raises TimeoutError."""
+        wanted = set(ids)
+        async with asyncio.timeout(LIMIT):
+            while not wanted <= {each.id for each in self.heard}:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def messages(number_of: int, *, keys: int = 1, type_: str = "order.created", first: int = 0) -> list[Message]:
     """Messages `m0`, `m1` and so on, whose keys take turns."""
     return [
         Message(f"m{number}", type_, f"key {number % keys}", b'{"number": %d}' % number)
-        for number in range(first, first + count)
+        for number in range(first, first + number_of)
     ]
 
 

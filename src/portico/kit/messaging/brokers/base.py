@@ -35,12 +35,16 @@ Deliver = Callable[[Message], Awaitable[None]]
 """Takes a message: returning acknowledges it; where it raises, the message comes again, later, and whatever else its
 key has to say waits behind it."""
 
+Hear = Callable[[Message], None]
+"""Is told of a message that everyone who listens is told of. It neither waits nor raises."""
+
 
 class Broker(Protocol):
     """Messages to groups of consumers: durable, at least once, in order per key.
 
-    Each group gets each message of the types that it declared; of the consumers of one group, one gets it. Every
-    broker passes `portico.kit.testing.contracts.broker`.
+    Each group gets each message of the types that it declared; of the consumers of one group, one gets it. Whoever
+    listens hears each message as well, and nothing is kept for it. Every broker passes
+    `portico.kit.testing.contracts.broker`.
     """
 
     async def declare(self, group: str, types: Collection[str]) -> None:
@@ -67,6 +71,14 @@ class Broker(Protocol):
 
         Messages of one key are delivered in order and one at a time, of different keys up to `concurrency` side by
         side. What is not acknowledged when this ends is delivered again, to whoever consumes then.
+        """
+
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        """Hear messages of `types` as they are published, until cancelled, also over the broker's absence.
+
+        Everyone who listens hears each of them, those of one type and key in order, and maybe again when it is
+        published again. What is published before that, while the broker is away, or faster than it is heard, may never
+        be: listen only for what can be learnt in another way.
         """
 
     async def check(self) -> None:

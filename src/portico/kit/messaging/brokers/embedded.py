@@ -11,9 +11,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message
-from portico.kit.messaging.brokers.embedded_file import BrokerFile, Numbered
-from portico.kit.messaging.brokers.lines import Lines
+from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Hear, Message
+from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS, BrokerFile, Numbered
+from portico.kit.messaging.brokers.lines import Lines, keep_consuming
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +78,25 @@ class EmbeddedBroker:
                 await consuming.run(lines)
         finally:
             await asyncio.shield(consuming.acknowledge())
+
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        await keep_consuming("listeners", partial(self._listen, frozenset(types), hear))
+
+    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+        woken = asyncio.Event()
+        self._woken.setdefault(LISTENERS, set()).add(woken)
+        try:
+            after = await self.run(BrokerFile.listen, types)
+            while True:
+                woken.clear()
+                while told := await self.run(BrokerFile.after, LISTENERS, after, KEPT, _PREFETCH_BYTES):
+                    for _, message in told:
+                        if message.type in types:  # it may be for others who listen
+                            hear(message)
+                    after = told[-1][0]
+                await woken.wait()
+        finally:
+            self._woken[LISTENERS].discard(woken)
 
     async def check(self) -> None:
         await self.run(BrokerFile.version)

@@ -22,6 +22,16 @@ _TABLES = """
     CREATE TABLE IF NOT EXISTS leases (consumers TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
 """
 
+LISTENERS = ""
+"""The consumers of what everyone who listens is to hear: the last KEPT messages are there for all of them to read."""
+
+KEPT = 256
+_TRIM = """
+    DELETE FROM messages WHERE consumers = ?1 AND number <= (
+        SELECT number FROM messages WHERE consumers = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2
+    )
+"""
+
 Numbered = tuple[int, Message]
 
 
@@ -47,6 +57,17 @@ class BrokerFile:
                 "INSERT INTO wanted (consumers, type) VALUES (?, ?)", [(group, each) for each in sorted(types)]
             )
 
+    def listen(self, types: Collection[str]) -> int:
+        """Have messages of `types` kept for listeners from now on; the number after which they are new."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO wanted (consumers, type) VALUES (?, ?)", [(LISTENERS, each) for each in types]
+            )
+            newest = "SELECT coalesce(max(number), 0) FROM messages WHERE consumers = ?"
+            [found] = self._connection.execute(newest, (LISTENERS,)).fetchone()
+            return int(found)
+
     def add(self, messages: Sequence[Message]) -> None:
         """A row for each message and group that wants it, all or none."""
         with self._connection:
@@ -56,6 +77,7 @@ class BrokerFile:
                 " SELECT consumers, ?, ?, ?, ? FROM wanted WHERE type = ?",
                 [(each.id, each.type, each.key, each.body, each.type) for each in messages],
             )
+            self._connection.execute(_TRIM, (LISTENERS, KEPT))
 
     def after(self, group: str, number: int, limit: int, limit_bytes: int) -> list[Numbered]:
         """The group's messages with higher numbers, in order: numbers go up in the order of commits, as one writes at a time.

@@ -16,16 +16,18 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
+    Hear,
     Message,
     partition_of,
 )
 from portico.kit.messaging.brokers.batches import in_batches
 from portico.kit.messaging.brokers.kafka_connection import PATIENCE, arguments, closed, understood
-from portico.kit.messaging.brokers.kafka_consuming import KafkaConsuming
+from portico.kit.messaging.brokers.kafka_consuming import KafkaConsuming, loaded
 from portico.kit.messaging.brokers.lines import Lines, keep_consuming
 
 _IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
 _BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
+_UNHEARD = 256  # messages that a listener is given at once
 _HEAD = 64 << 10  # bytes that a message may have besides its body
 _COPIES = 3  # of each topic, where there are as many servers
 _TOPIC_EXISTS = 36  # Kafka's code: another process was first
@@ -37,7 +39,7 @@ class KafkaBroker:
 
     A topic `{system}.events` of eight partitions, and consumer groups `{system}.{group}`, so that one process at a time
     has what one key has to say. The types that each group wants lie in the compacted topic `{system}.groups`; what it
-    does not want is passed over. Topics that are there already are used as they are, so that they can be given replicas
+    does not want is passed over. Who listens reads the topic from its end, in no group. Topics that are there already are used as they are, so that they can be given replicas
     and a retention beforehand.
 
     Args:
@@ -76,6 +78,9 @@ class KafkaBroker:
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
         await keep_consuming(group, partial(self._consume, group, lambda: Lines(group, deliver, concurrency)))
+
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        await keep_consuming("listeners", partial(self._listen, types, hear))
 
     async def check(self) -> None:
         async with self._administration() as administration, understood():
@@ -126,6 +131,17 @@ class KafkaBroker:
         async with self._consumer(f"{self._system}.{group}", start=False) as consumer:
             await KafkaConsuming(consumer, self._topic, wanted, lines).run()
 
+    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+        await self._ready()
+        async with self._consumer(None, start_at="latest") as consumer, understood(None):
+            consumer.assign(self._partitions)
+            await consumer.seek_to_end(*self._partitions)
+            while True:
+                for records in (await consumer.getmany(timeout_ms=1000, max_records=_UNHEARD)).values():
+                    for message in map(loaded, records):
+                        if message.type in types:
+                            hear(message)
+
     async def _wanted(self, group: str) -> frozenset[str]:
         """The types that the group declared last. Raises BrokerUnavailable where it has not declared any yet."""
         partition = TopicPartition(self._groups, 0)
@@ -171,12 +187,14 @@ class KafkaBroker:
                 raise for_code(code)
 
     @asynccontextmanager
-    async def _consumer(self, group: str | None, *, start: bool = True) -> AsyncIterator[AIOKafkaConsumer]:
+    async def _consumer(
+        self, group: str | None, *, start: bool = True, start_at: str = "earliest"
+    ) -> AsyncIterator[AIOKafkaConsumer]:
         consumer = AIOKafkaConsumer(
             **self._arguments,
             group_id=group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset=start_at,
             session_timeout_ms=_SESSION,
             heartbeat_interval_ms=_SESSION // 3,
             max_poll_interval_ms=2**31 - 1,  # what is slow is slow, and no reason to give its partitions to others

@@ -79,7 +79,7 @@ class KafkaConsuming(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         if self._lines is None:
             return  # taken away meanwhile
         self._ends[partition] = record.offset + 1
-        message = _loaded(record)
+        message = loaded(record)
         if message.type not in self._wanted:
             return
         lined = self._open.setdefault(partition, OrderedDict())
@@ -116,6 +116,6 @@ class KafkaConsuming(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         self._count = self._bytes = 0
 
 
-def _loaded(record: Any) -> Message:
+def loaded(record: Any) -> Message:
     headers = {name: value.decode() for name, value in record.headers}
     return Message(headers.get("id", ""), headers.get("type", ""), (record.key or b"").decode(), record.value or b"")

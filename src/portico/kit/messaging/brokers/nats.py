@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.errors import BadRequestError, NotFoundError
@@ -15,15 +16,18 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
+    Hear,
     Message,
 )
 from portico.kit.messaging.brokers.batches import in_batches
 from portico.kit.messaging.brokers.lines import Lines, first_to_end, keep_consuming
 from portico.kit.messaging.brokers.nats_connection import NatsConnection, understood
-from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull
+from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull, loaded
 
 _IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
 _BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
+_UNHEARD = 10_000  # messages in memory that a listener has not heard yet; beyond it the newest are dropped
+_BYTES_UNHEARD = 8 << 20  # and their bodies
 _HEAD = 512  # bytes that a message's own head takes of what the server lets through, besides its id and key
 _TOO_LARGE = 10054  # JetStream's code for a message beyond the stream's limit
 
@@ -34,7 +38,8 @@ class NatsBroker:
     A stream `{system}-events` of the subjects `{system}.events.{partition}.{type}`, which keeps a message until every
     group has it; consumers `{group}-{partition}`, each with at most one message that is not acknowledged: in order,
     however many processes pull. The types that a group wants stand in its consumers' descriptions, since servers before
-    2.10 filter by one subject only; what it does not want is acknowledged unseen.
+    2.10 filter by one subject only; what it does not want is acknowledged unseen. Who listens subscribes to the
+    subjects themselves, past the stream.
 
     A stream that is there already is used as it is, so that it can be given replicas and limits beforehand.
 
@@ -80,6 +85,9 @@ class NatsBroker:
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
         await keep_consuming(group, partial(self._consume, group, deliver, concurrency))
 
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        await keep_consuming("listeners", partial(self._listen, types, hear))
+
     async def check(self) -> None:
         async with self._asking() as stream:
             await stream.stream_info(self._stream)
@@ -115,6 +123,21 @@ class NatsBroker:
             consumers = [f"{group}-{partition}" for partition in range(PARTITIONS)]
             pulls = [Pull(connection.client, self._stream, each, wanted, lines) for each in consumers]
             await first_to_end(*(pull.run() for pull in pulls), connection.lost.wait())
+            raise BrokerUnavailable("the connection to NATS ended")
+
+    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+        async def take(came: Msg) -> None:
+            hear(loaded(came))
+
+        async with NatsConnection(self._url) as connection, understood(None):
+            for each in sorted(types):
+                await connection.client.subscribe(
+                    f"{self._subjects}.*.{each}",
+                    cb=take,
+                    pending_msgs_limit=_UNHEARD,
+                    pending_bytes_limit=_BYTES_UNHEARD,
+                )
+            await connection.lost.wait()
             raise BrokerUnavailable("the connection to NATS ended")
 
     @asynccontextmanager

@@ -69,7 +69,7 @@ class Pull:
                     raise BrokerUnavailable(f"NATS: {status} {(came.headers or {}).get('Description', '')}")
 
     async def _handle(self, came: Msg, coming: Subscription) -> None:
-        message = _loaded(came)
+        message = loaded(came)
         if message.type in self._wanted:
             await self._until_taken(message, came.reply, coming)
         await self._client.publish(came.reply, b"+ACK")
@@ -89,7 +89,7 @@ class Pull:
             raise
 
 
-def _loaded(came: Msg) -> Message:
+def loaded(came: Msg) -> Message:
     """The message of one that came; `{system}.events.{partition}.{type}` is its subject."""
     headers = came.headers or {}
     return Message(

@@ -1,6 +1,7 @@
 """Messages in RabbitMQ: quorum queues, a partition each, with one consumer at a time."""
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
+    Hear,
     Message,
 )
 from portico.kit.messaging.brokers.batches import in_batches
@@ -42,6 +44,7 @@ _QUEUE: FieldTable = {
     "x-delivery-limit": 1_000_000_000,
 }
 _RECORD: FieldTable = {"x-queue-type": "quorum"}
+_FOR_LISTENER: FieldTable = {"x-max-length": 10_000}  # beyond it the oldest go
 
 
 class RabbitMQBroker:
@@ -49,7 +52,8 @@ class RabbitMQBroker:
 
     A direct exchange `{system}.events`, routed by type and partition; queues `{system}.{group}.{partition}` with a
     single active consumer, so that one process at a time has what one key has to say. What a group wants is kept in
-    `{system}.{group}.types`, since AMQP can't be asked for bindings.
+    `{system}.{group}.types`, since AMQP can't be asked for bindings. Who listens has a queue of its own,
+    `{system}.listening.{random}`, gone with its connection.
 
     Args:
         url: `amqp://` or `amqps://`.
@@ -100,6 +104,9 @@ class RabbitMQBroker:
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
         await keep_consuming(group, partial(self._consume, group, deliver, concurrency))
 
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        await keep_consuming("listeners", partial(self._listen, types, hear))
+
     async def check(self) -> None:
         async with self._asking() as channel:
             await channel.exchange_declare(self._exchange, exchange_type="direct", durable=True)
@@ -148,6 +155,23 @@ class RabbitMQBroker:
                         for partition in range(PARTITIONS):
                             await channel.basic_consume(self._queue(group, partition), take)
                     await connection.lost(channel)
+
+    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+        queue = f"{self._system}.listening.{secrets.token_hex(8)}"
+
+        async def take(delivered: DeliveredMessage) -> None:
+            hear(_loaded(delivered))
+
+        async with RabbitMQConnection(self._url) as connection:
+            async with understood():
+                channel = await connection.channel(publisher_confirms=False)
+                # The exchange is for those to make who publish; until then binding fails, and is tried again.
+                await channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=_FOR_LISTENER)
+                for each in sorted(types):
+                    for partition in range(PARTITIONS):
+                        await channel.queue_bind(queue, self._exchange, f"{each}.{partition}")
+                await channel.basic_consume(queue, take, no_ack=True)
+            await connection.lost(channel)
 
     async def _recorded(self, channel: Channel, record: str) -> dict[int, set[str]]:
         """What the group wanted, by the tags of the messages that say so."""
@@ -218,14 +242,7 @@ class _Held:
 
 async def _take(channel: Channel, lines: Lines, held: _Held, delivered: DeliveredMessage) -> None:
     """Line a message up before anything is awaited: this is called in the queue's order."""
-    properties = delivered.header.properties
     tag = delivered.delivery_tag
-    message = Message(
-        id=properties.message_id or "",
-        type=properties.message_type or "",
-        key=str((properties.headers or {}).get("key", "")),
-        body=bytes(delivered.body),
-    )
     held.change(+1)
 
     async def taken() -> None:
@@ -234,4 +251,14 @@ async def _take(channel: Channel, lines: Lines, held: _Held, delivered: Delivere
                 await channel.basic_ack(tag, wait=False)
         held.change(-1)
 
-    lines.add(message, taken)
+    lines.add(_loaded(delivered), taken)
+
+
+def _loaded(delivered: DeliveredMessage) -> Message:
+    properties = delivered.header.properties
+    return Message(
+        id=properties.message_id or "",
+        type=properties.message_type or "",
+        key=str((properties.headers or {}).get("key", "")),
+        body=bytes(delivered.body),
+    )

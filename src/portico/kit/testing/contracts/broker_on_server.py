@@ -11,7 +11,7 @@ from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.servers import Server
 from portico.kit.settings import Settings, read_settings
 from portico.kit.testing.contracts.broker import CREATED, GROUP, Open, new_system
-from portico.kit.testing.taking import LIMIT, Taker, firsts_by_key, messages
+from portico.kit.testing.taking import LIMIT, Listener, Taker, firsts_by_key, messages
 
 
 class BrokerOnServerContract:
@@ -89,6 +89,14 @@ class BrokerOnServerContract:
             await taker.until_taken(f"m{number}" for number in range(50))
 
         assert firsts_by_key(taker.taken) == firsts_by_key(messages(50, keys=5))
+
+    async def test_who_listens_hears_again_when_it_is_back(self, server: Server, broker: Broker, another: Open) -> None:
+        async with another() as second, Listener(second, [CREATED], through=broker) as listener:
+            server.kill()
+            await asyncio.to_thread(server.restart)
+            await listener.until_it_hears()
+            await broker.publish(messages(3))
+            await listener.until_heard(["m0", "m1", "m2"])
 
     @pytest.mark.slow
     async def test_one_that_does_not_answer_is_not_waited_for(self, server: Server, broker: Broker) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.util import await_only
 
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
 from portico.kit.calls.errors import CallTimedOut, ConnectionLost, Unreachable
-from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Deliver, Message
+from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Deliver, Hear, Message
 from portico.kit.testing.faults.plan import Fault, FaultPlan
 
 
@@ -146,6 +146,9 @@ class FaultyBroker:
             await self._deliver(deliver, message)
 
         await self._broker.consume(group, struck, concurrency=concurrency)
+
+    async def listen(self, types: Collection[str], hear: Hear) -> None:
+        await self._broker.listen(types, hear)
 
     async def _deliver(self, deliver: Deliver, message: Message) -> None:
         self._go_on()
