@@ -62,10 +62,14 @@ class UserDeleted(Event, type="user.deleted", version=1, aggregate="user_id"):
 
 
 class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_id"):
-    """A sign-in ended before its time: its access tokens are worth nothing from now on."""
+    """A sign-in ended before its time: its access tokens are worth nothing from now on.
+
+    The last of them expires at `tokens_expire_at`; whoever verifies tokens may forget it then.
+    """
 
     session_id: SessionId
     user_id: UserId
+    tokens_expire_at: datetime
 
 
 class IdentityClient(Client, service="identity"):

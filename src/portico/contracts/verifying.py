@@ -1,12 +1,13 @@
 """How the services of a system verify tokens: by identity's public keys, or by asking identity."""
 
-from portico.contracts.identity import IdentityClient
+from portico.contracts.identity import IdentityClient, SessionRevoked
 from portico.kit.auth.principal import Principal
-from portico.kit.auth.revocations import RevocationPage
+from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import InvalidToken, TokenFormat
 from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, Validation
 from portico.kit.calls.client import Calls
 from portico.kit.clock import Clock
+from portico.kit.messaging.listening import Listening
 from portico.kit.running import Running
 from portico.kit.settings import Settings
 from portico.kit.system import NoSuchService, System
@@ -21,11 +22,14 @@ def verifier_of(running: Running) -> TokenVerifier:
         running.settings,
         public=running.calls_unsigned(),
         own=running.calls_for_itself(),
+        listening=running.listening,
         clock=running.clock,
     )
 
 
-def verifier_for(system: System, settings: Settings, *, public: Calls, own: Calls, clock: Clock) -> TokenVerifier:
+def verifier_for(
+    system: System, settings: Settings, *, public: Calls, own: Calls, listening: Listening, clock: Clock
+) -> TokenVerifier:
     """How a process of `system` verifies: as TOKEN_VERIFICATION says, else as the system does.
 
     With HS256 there are no public keys, and everybody asks. In a system without identity no token is worth anything.
@@ -35,6 +39,7 @@ def verifier_for(system: System, settings: Settings, *, public: Calls, own: Call
         settings: what the environment says.
         public: calls that say nothing of who calls.
         own: calls by the caller's own token, for what is for services only.
+        listening: where the process hears of events; who asks about each token needs none.
         clock: tells the time.
     """
     if not has_identity(system):
@@ -43,7 +48,13 @@ def verifier_for(system: System, settings: Settings, *, public: Calls, own: Call
     form = TokenFormat(issuer=settings.issuer, audience=system.name)
     if (settings.token_verification or system.verification) == "ask" or settings.jwt_algorithm == "HS256":
         return AskingVerifier(source, form, clock)
-    return KeyVerifier(source, form, clock)
+    verifier = KeyVerifier(source, form, clock)
+
+    def hear(ended: SessionRevoked) -> None:
+        verifier.hear(Revocation("session", ended.session_id, ended.tokens_expire_at))
+
+    listening.to(SessionRevoked, hear)
+    return verifier
 
 
 def has_identity(system: System) -> bool:

@@ -111,5 +111,6 @@ class Composition:
             self.host.settings,
             public=Calls(self.host.channel, layout=layout),
             own=Calls(self.host.channel, identity=self.host.identity(GATEWAY), layout=layout),
+            listening=self.host.listening,
             clock=self._clock,
         )

@@ -184,6 +184,37 @@ class TestARevokedSession:
         assert [await reason_of(verifier, paged.sign(claims)) for claims in ended] == ["revoked"] * 3
 
 
+class TestARevocationThatIsToldOf:
+    async def test_is_in_force_before_the_feed_is_polled(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        ended, other = issuer.claims(), issuer.claims()
+        await by_keys.verify(issuer.sign(ended))
+
+        by_keys.hear(Revocation("session", ended.session_id or "", ended.expires_at))
+
+        assert await reason_of(by_keys, issuer.sign(ended)) == "revoked"
+        await by_keys.verify(issuer.sign(other))
+        assert issuer.asked["revocations"] == 0
+
+    async def test_changes_nothing_where_the_feed_was_first(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        claims = issuer.claims()
+        issuer.revoke_session(claims)
+        await by_keys.poll_revocations()
+
+        by_keys.hear(issuer.revocations[0])
+
+        assert len(by_keys._revoked) == 1
+
+    async def test_is_dropped_when_its_tokens_have_expired(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
+        by_keys.hear(Revocation("session", "old", issuer.claims(lasting=60).expires_at))
+
+        clock.advance(60 + LEEWAY)
+        by_keys.hear(Revocation("session", "new", issuer.claims(lasting=60).expires_at))
+
+        assert len(by_keys._revoked) == 1
+
+
 class TestRunning:
     async def test_fetches_keys_and_polls_until_it_is_cancelled(self, issuer: Issuer, clock: HeldClock) -> None:
         polled = asyncio.Event()

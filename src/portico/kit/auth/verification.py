@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from portico.kit.auth.keys import UnusableKey, VerifyingKey, read_key_set
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.recent import Recent
-from portico.kit.auth.revocations import RevocationPage, RevocationSet
+from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
 from portico.kit.clock import Clock
 from portico.kit.telemetry.logs import get_logger
@@ -81,9 +81,10 @@ def fingerprint(token: str) -> bytes:
 
 
 class KeyVerifier:
-    """Verifies with identity's public keys and hears of ended sessions by its feed.
+    """Verifies with identity's public keys, and learns what ended by whoever tells it, and by identity's feed.
 
-    Goes on with the keys it has while identity is down. `refresh_every` and `poll_every` are in seconds.
+    Goes on with the keys it has while identity is down. The feed is polled also where all is told: nothing shows that
+    an event did not come. `refresh_every` and `poll_every` are in seconds.
     """
 
     LOOK_AGAIN_AFTER: Final = 10.0
@@ -149,14 +150,17 @@ class KeyVerifier:
             self._verified.clear()  # a key withdrawn in an emergency takes the tokens it verified with it
         self._keys = keys
 
+    def hear(self, revocation: Revocation) -> None:
+        """Refuse what `revocation` ends from now on; the feed will tell of it too."""
+        self._revoked.add(revocation, self._clock.now())
+
     async def poll_revocations(self) -> None:
         """Take in what the feed has new. Raises VerificationUnavailable; what is known so far stays."""
         more = True
         while more:
             page = await self._source.fetch_revocations(self._cursor)
-            now = self._clock.now()
             for revocation in page.revocations:
-                self._revoked.add(revocation, now)
+                self.hear(revocation)
             self._cursor, more = page.cursor, page.more
 
     async def _verify(self, token: str) -> Principal:

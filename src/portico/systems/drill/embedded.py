@@ -1,5 +1,6 @@
 """The drill in one process, on the embedded backends: services crash, messages and calls go wrong, commits fail."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from portico.kit.clock import Clock
 from portico.kit.environment import Environment
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.brokers.opening import EMBEDDED_FILE
+from portico.kit.messaging.listening import Listening
 from portico.kit.running import Running, layout_of
 from portico.kit.settings import Settings
 from portico.kit.system import System
@@ -82,6 +84,8 @@ async def _living(
         channel = lives.channel
         layout = layout_of(system)
         identity = lives.running("identity").identity
+        listening = Listening()
+        stack.callback(asyncio.create_task(listening.run(broker), name="listening").cancel)
         gateway = Gateway(
             system,
             settings,
@@ -90,6 +94,7 @@ async def _living(
                 settings,
                 public=Calls(channel, layout=layout),
                 own=Calls(channel, identity=identity, layout=layout),
+                listening=listening,
                 clock=Clock(),
             ),
             apps=lives.apps,

@@ -1,6 +1,8 @@
 from tests.services.identity.people import Identity
 
 from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
+from portico.kit.auth.tokens import UnverifiedToken
+from portico.kit.testing.issuer import FORM
 
 
 async def told_of_sessions(identity: Identity) -> list[str]:
@@ -69,3 +71,17 @@ class TestWhatIdentityTellsOf:
         await (await embedded.administrator()).patch(f"/users/{jane.user_id}", json={"is_active": False})
 
         assert await told_of_sessions(embedded) == sessions
+
+    async def test_a_session_s_end_says_until_when_its_tokens_are_to_be_refused(self, embedded: Identity) -> None:
+        jane = await embedded.new_person("jane@example.com")
+        embedded.advance(60)
+        later = (await embedded.anonymous.post("/auth/refresh", json={"refresh_token": jane.refresh_token})).json()
+        await jane.post("/auth/logout")
+
+        [ended] = [each for each in await embedded.run.published() if isinstance(each, SessionRevoked)]
+        assert (
+            ended.tokens_expire_at
+            == FORM.claims_of(
+                UnverifiedToken.parse(later["access_token"]).believed(), embedded.run.clock.now()
+            ).expires_at
+        )

@@ -1,1 +1,1 @@
-"""The feed of ended sessions and tokens, for verifiers that have no broker to tell them."""
+"""The feed of ended sessions and tokens: what verifiers were not told of, they read here."""

@@ -76,9 +76,13 @@ async def refresh_session(
 
 
 def end_session(work: UnitOfWork, session: Session, *, actor: str, device: Device | None, reason: str) -> None:
-    """End a locked `session`; verifiers hear of it by the feed, everybody else by the event."""
+    """End a locked `session`; verifiers hear of it by the event and by the feed, everybody else by the event."""
     session.end(work.now)
-    work.publish(SessionRevoked(session_id=session.session_id, user_id=session.user_id))
+    work.publish(
+        SessionRevoked(
+            session_id=session.session_id, user_id=session.user_id, tokens_expire_at=session.tokens_expire_at
+        )
+    )
     revoke(work, "session", session.session_id, expires_at=session.tokens_expire_at)
     record(
         work,

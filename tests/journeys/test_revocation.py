@@ -1,0 +1,115 @@
+"""A revoked session, in processes that can't read the feed: they hear of it by the event, or never."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from http import HTTPStatus
+from itertools import count
+from pathlib import Path
+
+import aiohttp
+import pytest
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from tests.gateway.plane.serving import bound, served
+from tests.journeys.shop import PATIENCE, SETTINGS, registered
+
+from portico.kit.environment import Environment
+from portico.kit.servers import Server
+from portico.systems.catalog import catalog
+from portico.systems.composition import Composition
+
+SHORTLY = 1.0  # seconds in which an event comes, as a rule; if not, another one is tried
+
+
+def without_feed(identity: ASGIApp) -> ASGIApp:
+    """Identity, but for its feed of revocations."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/auth/revocations":
+            await Response(status_code=HTTPStatus.SERVICE_UNAVAILABLE)(scope, receive, send)
+        else:
+            await identity(scope, receive, send)
+
+    return app
+
+
+async def taking_everything(scope: Scope, receive: Receive, send: Send) -> None:
+    """A service that looks at nobody's token."""
+    await Response(status_code=HTTPStatus.CREATED)(scope, receive, send)
+
+
+@asynccontextmanager
+async def three_processes(variables: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+    """Identity, catalog and the gateway as three processes have them; their addresses.
+
+    The gateway's catalog is one that takes everything, so that what the gateway lets through is seen.
+    """
+    sockets = {name: bound() for name in ("identity", "catalog", "gateway", "anything")}
+    at = {name: "http://{}:{}".format(*each.getsockname()) for name, each in sockets.items()}
+    own = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")}
+    told = {**SETTINGS, **own, **variables, "TOKEN_VERIFICATION": "keys", "IDENTITY_SERVICE_URL": at["identity"]}
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(served(taking_everything, sockets["anything"]))
+        for part in ("identity", "catalog", "gateway"):
+            environment = Environment({**told, "CATALOG_SERVICE_URL": at["anything"]})
+            whole = await stack.enter_async_context(Composition(catalog, environment, parts=[part]))
+            app = without_feed(whole.apps[part]) if part == "identity" else whole.apps[part]
+            await stack.enter_async_context(served(app, sockets[part]))
+        yield at
+
+
+def server_of(broker: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variable that names a broker's server."""
+    server: Server = request.getfixturevalue(f"{broker}_server")
+    return {f"{broker.upper()}_URL": server.url()}
+
+
+class TestARevokedSession:
+    async def test_is_refused_by_a_service_that_can_not_read_the_feed(self, tmp_path: Path) -> None:
+        assert await refused_by_event("catalog", {"DATA_DIR": str(tmp_path)})
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("verifying", ["catalog", "gateway"])
+    @pytest.mark.parametrize("broker", ["rabbitmq", "nats", "kafka"])
+    async def test_is_refused_likewise_where_a_server_carries_the_event(
+        self, broker: str, verifying: str, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
+        assert await refused_by_event(verifying, {"DATA_DIR": str(tmp_path), **server_of(broker, request)})
+
+
+async def refused_by_event(verifying: str, variables: dict[str, str]) -> bool:
+    """Whether a process takes a token at first, and refuses it once its session was ended. Raises TimeoutError."""
+    async with (
+        three_processes(variables) as at,
+        aiohttp.ClientSession(at["identity"]) as client,
+        asyncio.timeout(PATIENCE),
+    ):
+        for number in count():  # of what was ended before the process began to listen it does not hear here
+            person = await registered(client, f"person-{number}@example.com")
+            if await _writes(at[verifying], person.token) == HTTPStatus.UNAUTHORIZED:
+                return False
+            await person.asks("POST", "/auth/logout")
+            if await _is_refused_shortly(at[verifying], person.token):
+                return True
+    raise AssertionError("it goes on until it is refused")
+
+
+async def _writes(address: str, token: str) -> int:
+    """What a process answers to a writer of nonsense: who calls is looked at before what is written."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        aiohttp.ClientSession() as client,
+        client.post(f"{address}/products", json={"name": "too late"}, headers=headers) as answer,
+    ):
+        return answer.status
+
+
+async def _is_refused_shortly(address: str, token: str) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SHORTLY):
+            while await _writes(address, token) != HTTPStatus.UNAUTHORIZED:
+                pass
+            return True
+    return False
