@@ -6,6 +6,10 @@ UV ?= uv
 SYSTEM ?= commerce
 ARGS ?=
 JOBS ?= 2
+SLOW ?=
+
+# who requires servers requires every test
+WHOLE := $(SLOW)$(REQUIRE_SERVERS)
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
@@ -29,8 +33,9 @@ install: $(RUN_TIME) ## make .venv with .venv/bin/portico in it, from the lock
 up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
-test: $(DEVELOPMENT) ## run the tests, two files at a time; some of them with ARGS="-k gateway"
-	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadfile $(ARGS)
+test: $(DEVELOPMENT) ## run the tests, two files at a time; the slow ones too with SLOW=1; some with ARGS="-k gateway"
+	@$(if $(WHOLE),,echo "The slow tests, of whole systems in processes that are killed, are left out: make test SLOW=1 runs them too.")
+	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadfile $(if $(WHOLE),,-m "not slow") $(ARGS)
 
 drill: $(DEVELOPMENT) ## drill the shop with twenty seeds; others with ARGS="--seed 100 --seeds 50"; takes minutes
 	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)
