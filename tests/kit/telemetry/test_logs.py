@@ -28,13 +28,13 @@ class Written:
 
 @pytest.fixture
 def written() -> Iterator[Written]:
-    root = logging.getLogger()
+    root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     yield (kept := Written())
     kept.logs.close()
     root.handlers[:], root.level = handlers, level
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 class TestEvents:
@@ -46,12 +46,12 @@ class TestEvents:
         assert line == {"level": "info", "event": "book_lent", "logger": "shop", "book_id": "book_1", "days": 14}
 
     def test_a_logger_made_before_logs_were_configured_writes_to_them(self) -> None:
-        log = get_logger("early")
+        log, before = get_logger("early"), structlog.get_config()
         stream = io.BytesIO()
         logs = Logs.configure(style="json", stream=stream)
         log.warning("late")
         logs.close()
-        structlog.reset_defaults()
+        structlog.configure(**before)
 
         assert b'"event":"late"' in stream.getvalue()
 

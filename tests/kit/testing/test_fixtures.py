@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from portico.kit.servers import RedisServer
+from portico.kit.telemetry.logs import get_logger
 from portico.kit.testing.databases import Databases
 
 ASKS_FOR_POSTGRESQL = "def test_it(postgresql_server): ..."
@@ -47,6 +48,19 @@ class TestRedisUrl:
 class TestAsyncTests:
     async def test_run_on_asyncio(self) -> None:
         assert asyncio.get_running_loop().is_running()
+
+
+class TestLogs:
+    def test_tell_an_error_without_the_values_of_its_variables(self, capsys: pytest.CaptureFixture[str]) -> None:
+        kept = "a value"
+        try:
+            raise LookupError("gone")  # noqa: TRY301  what is logged has been raised
+        except LookupError:
+            get_logger("test").exception("failed")
+
+        written = capsys.readouterr().out
+        assert "LookupError: gone" in written
+        assert f"{kept!r}" not in written
 
 
 class TestAMissingServer:

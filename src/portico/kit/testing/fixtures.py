@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import structlog
 
 from portico.kit.servers import (
     KafkaServer,
@@ -42,6 +43,7 @@ def pytest_configure() -> None:
     if unknown:
         known = ", ".join(kind.key for kind in SERVERS)
         raise pytest.UsageError(f"REQUIRE_SERVERS names {', '.join(sorted(unknown))}; known are all, {known}")
+    _log_plainly()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -144,6 +146,12 @@ def redis_url(redis_server: RedisServer) -> str:
     """The address of an empty Redis."""
     redis_server.flush()
     return redis_server.url()
+
+
+def _log_plainly() -> None:
+    """Write errors with plain tracebacks: structlog's own, with every variable, hold the event loop for a second."""
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
 def _serving(kind: type[S]) -> Iterator[S]:
