@@ -128,6 +128,7 @@ class TestUp:
             assert is_healthy(gateway)
 
 
+@pytest.mark.slow
 class TestSplit:
     def test_runs_a_process_for_each_part(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:

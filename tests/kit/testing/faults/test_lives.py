@@ -108,7 +108,7 @@ async def quiet(lives: Lives) -> None:
 
 
 class TestLives:
-    @pytest.mark.parametrize("seed", [1, 2, 3])
+    @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
     async def test_whatever_goes_wrong_each_event_takes_effect_once(self, tmp_path: Path, seed: int) -> None:
         plan = FaultPlan(seed, rate=0.15, longest=0.005)
         async with living(tmp_path, plan) as lives:
