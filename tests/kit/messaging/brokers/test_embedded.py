@@ -5,14 +5,20 @@ import pytest
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS
 from portico.kit.testing.contracts.broker import CREATED, BrokerContract, Open
+from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
 from portico.kit.testing.taking import Listener, messages
 
 
-class TestEmbeddedBroker(BrokerContract):
-    @pytest.fixture
-    def environ(self, tmp_path: Path) -> dict[str, str]:
-        return {"DATA_DIR": str(tmp_path)}
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"DATA_DIR": str(tmp_path)}
 
+
+class TestEmbeddedBroker(BrokerContract):
+    pass
+
+
+class TestListeningToTheEmbeddedBroker(BrokerListeningContract):
     async def test_what_is_there_for_listeners_is_bounded(self, broker: Broker, another: Open) -> None:
         async with another() as second, Listener(second, [CREATED], through=broker):
             """From now on such messages are kept."""

@@ -2,6 +2,7 @@ import pytest
 
 from portico.kit.servers import KafkaServer
 from portico.kit.testing.contracts.broker import BrokerContract
+from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
 from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
 
 
@@ -11,6 +12,10 @@ def environ(kafka_server: KafkaServer) -> dict[str, str]:
 
 
 class TestKafkaBroker(BrokerContract):
+    pass
+
+
+class TestListeningToKafka(BrokerListeningContract):
     pass
 
 

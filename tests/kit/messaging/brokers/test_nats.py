@@ -2,6 +2,7 @@ import pytest
 
 from portico.kit.servers import NatsServer
 from portico.kit.testing.contracts.broker import BrokerContract
+from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
 from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
 
 
@@ -11,6 +12,10 @@ def environ(nats_server: NatsServer) -> dict[str, str]:
 
 
 class TestNatsBroker(BrokerContract):
+    pass
+
+
+class TestListeningToNats(BrokerListeningContract):
     pass
 
 
