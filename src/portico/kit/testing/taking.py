@@ -12,6 +12,7 @@ from portico.kit.messaging.brokers.base import PARTITIONS, Broker, BrokerUnavail
 
 _PROBE = "probe"
 _BETWEEN_PROBES = 0.05  # seconds
+_UNTIL_CANCELLED_AGAIN = 1.0  # seconds
 
 LIMIT = 40.0  # seconds that anything may take: a killed consumer's lease has to run out
 
@@ -56,9 +57,7 @@ class Taker:
 
     async def stop(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await _end(self._task)
 
     @property
     def under_way(self) -> int:
@@ -119,9 +118,7 @@ class Listener:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await _end(self._task)
 
     def _hear(self, message: Message) -> None:
         if message.key == _PROBE:
@@ -149,6 +146,15 @@ class Listener:
             while not wanted <= {each.id for each in self.heard}:
                 self._changed.clear()
                 await self._changed.wait()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel `task`, again and again as the host does: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_UNTIL_CANCELLED_AGAIN)
+    if not task.cancelled():
+        task.result()
 
 
 def messages(number_of: int, *, keys: int = 1, type_: str = "order.created", first: int = 0) -> list[Message]:
