@@ -2,12 +2,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, bindparam, func, select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Select, bindparam, select, text
 from tests.examples.loans.models import Book
 
 from portico.kit.data.prepared import Prepared
-from portico.kit.servers import PostgreSQLServer
 from portico.kit.testing.running import RunningService
 
 BOOKS: Any = Book.__table__
@@ -72,21 +70,3 @@ class TestADeadConnection:
             rows = await prepared.rows(reader, {"title": "Dune"})
 
         assert [row.title for row in rows] == ["Dune"]
-
-
-class TestADatabaseThatTakesNoConnections:
-    @pytest.fixture
-    def databases(self, postgresql_databases: Any) -> Any:
-        return postgresql_databases
-
-    async def test_is_told_as_any_statement_tells_it(
-        self, loans: RunningService, postgresql_server: PostgreSQLServer
-    ) -> None:
-        async with loans.running.reader() as reader:
-            [name] = (await reader.rows(select(func.current_database())))[0]
-        postgresql_server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        await loans.running.database.reader.dispose()
-
-        async with loans.running.reader() as reader:
-            with pytest.raises(DBAPIError, match="not currently accepting connections"):
-                await prepared_for(loans).rows(reader, {"title": "Dune"})
