@@ -9,7 +9,7 @@ from tests.examples.loans.ids import BookId, LoanId
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
-from portico.kit.messaging.relay import Relay
+from portico.kit.messaging.relay import Relay, room
 from portico.kit.testing.brokers import ScriptedBroker
 from portico.kit.testing.running import RunningService
 
@@ -37,6 +37,15 @@ def broker() -> ScriptedBroker:
 @pytest.fixture
 def relay(loans: RunningService, broker: ScriptedBroker) -> Relay:
     return Relay(loans.running, broker)
+
+
+class TestRoom:
+    def test_who_writes_meanwhile_is_given_a_share_of_the_time(self) -> None:
+        assert 0.25 <= room(200, 0.5) <= 0.5
+
+    @pytest.mark.parametrize("grown", [0, 1000, 100_000], ids=["nobody writes", "as much as goes", "more than goes"])
+    def test_without_writers_or_with_too_many_there_is_no_rest(self, grown: int) -> None:
+        assert room(grown, 0.5) == 0.0
 
 
 class TestDrain:

@@ -5,6 +5,7 @@ import random
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
@@ -24,6 +25,7 @@ _LEASE = "relay"
 _BATCH = 1000  # events
 _POLL = 0.5  # seconds between two looks at what another process may have left
 _LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
+_ROOM = 0.6  # of the time that a full batch took, left to those who write meanwhile
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
 
@@ -76,15 +78,15 @@ class Relay:
         """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable.
 
         A full batch goes to the log, and the next one is read, while another is published: the database and the broker
-        work side by side.
+        work side by side. Others who write meanwhile are given room: a backlog is not to slow them.
         """
-        total, after = 0, 0
+        total, after, newest = 0, 0, 0
         reading: asyncio.Task[Sequence[Any]] | None = None
         moving: asyncio.Task[None] | None = None
         try:
             while await self._lead():
                 rows = await (reading or self._next(after))
-                reading = None
+                reading, began = None, monotonic()
                 if not rows and not after:
                     return total
                 after = rows[-1].id if len(rows) == _BATCH else 0  # from the start, for what was committed late
@@ -99,6 +101,9 @@ class Relay:
                 moving, total = asyncio.create_task(self._move(ids)), total + len(rows)
                 if not after:
                     await moving
+                else:
+                    await asyncio.sleep(room(rows[-1].newest - newest, monotonic() - began))
+                    newest = rows[-1].newest
         finally:
             if reading is not None:
                 await asyncio.gather(reading, return_exceptions=True)  # it is not used any more
@@ -108,7 +113,8 @@ class Relay:
 
     async def _next(self, after: int) -> Sequence[Any]:
         now = self._running.clock.now()
-        wanted = select(outbox).where(outbox.c.id > after).order_by(outbox.c.id).limit(_BATCH)
+        newest = select(func.max(outbox.c.id)).scalar_subquery().label("newest")
+        wanted = select(outbox, newest).where(outbox.c.id > after).order_by(outbox.c.id).limit(_BATCH)
         if held := self._refusals.held(now):
             wanted = wanted.where(outbox.c.aggregate.not_in(held))
         async with self._running.reader() as reader:
@@ -186,3 +192,11 @@ class Relay:
         few = select(outbox.c.id).limit(100_000).subquery()
         async with self._running.reader() as reader:
             return await reader.one(select(func.count()).select_from(few)) or 0
+
+
+def room(grown: int, took: float) -> float:
+    """How long to rest after a full batch that took `took` seconds, in which the outbox's last number grew by `grown`.
+
+    Not where nobody writes, nor where they write more than a batch holds: what comes faster than it goes never ends.
+    """
+    return took * _ROOM if 0 < grown < _BATCH else 0.0
