@@ -126,6 +126,24 @@ class TestDrain:
         assert [message.id for message in broker.stored] == [f"evt_{number}" for number in range(1, 2501)]
         assert await left(loans) == (0, 2500)
 
+    async def test_what_is_told_while_others_are_published_follows_and_none_is_published_twice(
+        self, loans: RunningService
+    ) -> None:
+        class Hearsay(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                if len(self.batches) < 5:
+                    await told(loans)
+                return await super().publish(messages)
+
+        broker = Hearsay()
+        await told(loans)
+
+        assert await Relay(loans.running, broker).drain() == 6
+
+        events = await loans.published()
+        assert [message.id for message in broker.stored] == [event.event_id for event in events]
+        assert await left(loans) == (0, 6)
+
     async def test_what_was_read_ahead_waits_too_behind_a_refused_one(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:

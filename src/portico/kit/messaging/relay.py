@@ -29,6 +29,14 @@ _ROOM = 0.6  # of the time that a full batch took, left to those who write meanw
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
 
+_NEXT = (
+    select(outbox, select(func.max(outbox.c.id)).scalar_subquery().label("newest"))
+    .where(outbox.c.id > bindparam("after"))
+    .order_by(outbox.c.id)
+    .limit(_BATCH)
+)
+"""Built once: that costs more than to run it."""
+
 # One statement instead of two and a look: a third of the time on PostgreSQL.
 _MOVE = text(
     f"WITH gone AS (DELETE FROM outbox WHERE id = ANY(:ids) RETURNING {', '.join(_COLUMNS)}) "  # noqa: S608  # names of columns
@@ -77,19 +85,22 @@ class Relay:
     async def drain(self) -> int:
         """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable.
 
-        A full batch goes to the log, and the next one is read, while another is published: the database and the broker
-        work side by side. Others who write meanwhile are given room: a backlog is not to slow them.
+        A batch goes to the log while the next one is read and published, and a full one is read while another is published:
+        the database and the broker work side by side. Others who write meanwhile are given room: a backlog is not to slow them.
         """
         total, after, newest = 0, 0, 0
         reading: asyncio.Task[Sequence[Any]] | None = None
         moving: asyncio.Task[None] | None = None
+        going: frozenset[int] = frozenset()  # what is moved meanwhile, and may be read once more
         try:
             while await self._lead():
-                rows = await (reading or self._next(after))
+                read = await (reading or self._next(after))
                 reading, began = None, monotonic()
+                rows = [row for row in read if row.id not in going]
+                self.lag = max((self._running.clock.now() - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
                 if not rows and not after:
                     return total
-                after = rows[-1].id if len(rows) == _BATCH else 0  # from the start, for what was committed late
+                after = read[-1].id if len(read) == _BATCH else 0  # from the start, for what was committed late
                 if after:
                     reading = asyncio.create_task(self._next(after))
                 ids = await self._publish(rows) if rows else []
@@ -98,12 +109,10 @@ class Relay:
                     reading = None
                 if moving is not None:
                     await moving
-                moving, total = asyncio.create_task(self._move(ids)), total + len(rows)
-                if not after:
-                    await moving
-                else:
-                    await asyncio.sleep(room(rows[-1].newest - newest, monotonic() - began))
-                    newest = rows[-1].newest
+                moving, going, total = asyncio.create_task(self._move(ids)), frozenset(ids), total + len(rows)
+                if after:
+                    await asyncio.sleep(room(read[-1].newest - newest, monotonic() - began))
+                    newest = read[-1].newest
         finally:
             if reading is not None:
                 await asyncio.gather(reading, return_exceptions=True)  # it is not used any more
@@ -112,15 +121,11 @@ class Relay:
         return total
 
     async def _next(self, after: int) -> Sequence[Any]:
-        now = self._running.clock.now()
-        newest = select(func.max(outbox.c.id)).scalar_subquery().label("newest")
-        wanted = select(outbox, newest).where(outbox.c.id > after).order_by(outbox.c.id).limit(_BATCH)
-        if held := self._refusals.held(now):
+        wanted = _NEXT
+        if held := self._refusals.held(self._running.clock.now()):
             wanted = wanted.where(outbox.c.aggregate.not_in(held))
         async with self._running.reader() as reader:
-            rows = await reader.rows(wanted)
-        self.lag = max((now - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
-        return rows
+            return await reader.rows(wanted, {"after": after})
 
     async def _publish(self, rows: Sequence[Any]) -> list[int]:
         """Have the broker confirm these events; the numbers of those that are to be moved."""
