@@ -1,4 +1,5 @@
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -115,6 +116,22 @@ class TestDrain:
         loans.clock.advance(5)
         assert await relay.drain() == 2
         assert [message.id for message in broker.stored] == [bad.event_id, behind.event_id]
+
+    @pytest.mark.slow  # it writes what became of each
+    async def test_a_drain_tries_once_what_is_refused_of_many_things(self, loans: RunningService) -> None:
+        tries: Counter[str] = Counter()
+
+        class Refusing(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                tries.update(message.id for message in messages)
+                return {message.id: "refused" for message in messages}
+
+        await _leave(loans, 1100)
+
+        assert await Relay(loans.running, Refusing()).drain() == 0
+
+        assert (len(tries), set(tries.values())) == (1100, {1})
+        assert await left(loans) == (1100, 0)
 
     async def test_many_go_in_order_and_none_is_published_twice(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, exists, func, insert, select
 
 from portico.kit.data.inserting import ignoring_known
 from portico.kit.data.kit_tables import held_aggregates, outbox, parked_events
@@ -23,7 +23,12 @@ THE_BROKER = "the-broker"
 _CAUSE = "Refused"
 _LONGEST_HOLD = 300.0  # seconds that what the broker refused waits
 _LONGEST_REASON = 1_000  # characters
-_MOST_HELD = 1_000  # aggregates
+
+IS_HELD = exists().where(
+    held_aggregates.c.aggregate == outbox.c.aggregate,
+    held_aggregates.c.until > bindparam("now", type_=held_aggregates.c.until.type),
+)
+"""Whether an event of the outbox waits behind one that the broker refused."""
 
 
 class Refusals:
@@ -35,18 +40,16 @@ class Refusals:
 
     def __init__(self, running: "Running") -> None:
         self._running = running
-        self._held: dict[str, datetime] = {}
+        self._until: datetime | None = None
 
-    def held(self, now: datetime) -> list[str]:
-        """The aggregates whose events are not to be published yet."""
-        self._held = {aggregate: until for aggregate, until in self._held.items() if until > now}
-        return list(self._held)
+    def hold(self, now: datetime) -> bool:
+        """Whether anything is held; until then nobody need look whether an event is."""
+        return self._until is not None and self._until > now
 
     async def remember(self, work: UnitOfWork) -> None:
         """See what another process has held."""
         await work.execute(delete(held_aggregates).where(held_aggregates.c.until < work.now - timedelta(days=1)))
-        held = await work.execute(select(held_aggregates.c.aggregate, held_aggregates.c.until).limit(_MOST_HELD))
-        self._held = {row.aggregate: row.until for row in held}
+        self._until = await work.one(select(func.max(held_aggregates.c.until)))
 
     async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
         """Have what was refused wait, longer each time, or die; those of `rows` that were published for good.
@@ -75,14 +78,12 @@ class Refusals:
         about = {"service": self._running.name, "event_id": row.event_id, "type": row.type, "attempts": attempts}
         if attempts >= self._running.settings.event_attempts:
             await _bury(work, row, reason, attempts)
-            self._held.pop(row.aggregate, None)
             logger.error("event_dead", **about, consumer=THE_BROKER, cause=_CAUSE, reason=reason)
             return False
         until = work.now + timedelta(seconds=min(2.0 ** min(attempts, 20), _LONGEST_HOLD))
         held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
         await work.execute(insert(held_aggregates).values(held | {"error": reason}))
-        if len(self._held) < _MOST_HELD:
-            self._held[row.aggregate] = until
+        self._until = until if self._until is None else max(until, self._until)
         logger.error("event_refused", **about, reason=reason)
         return True
 

@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, func, insert, or_, select, text, updat
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import event_log, leases, outbox
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
-from portico.kit.messaging.refusals import Refusals
+from portico.kit.messaging.refusals import IS_HELD, Refusals
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ _NEXT = (
     .order_by(outbox.c.id)
     .limit(_BATCH)
 )
-"""Built once: that costs more than to run it."""
+_NEXT_NOT_HELD = _NEXT.where(~IS_HELD)
+"""Both built once: that costs more than to run one."""
 
 # One statement instead of two and a look: a third of the time on PostgreSQL.
 _MOVE = text(
@@ -109,7 +110,7 @@ class Relay:
                     reading = None
                 if moving is not None:
                     await moving
-                moving, going, total = asyncio.create_task(self._move(ids)), frozenset(ids), total + len(rows)
+                moving, going, total = asyncio.create_task(self._move(ids)), frozenset(ids), total + len(ids)
                 if after:
                     await asyncio.sleep(room(read[-1].newest - newest, monotonic() - began))
                     newest = read[-1].newest
@@ -121,11 +122,11 @@ class Relay:
         return total
 
     async def _next(self, after: int) -> Sequence[Any]:
-        wanted = _NEXT
-        if held := self._refusals.held(self._running.clock.now()):
-            wanted = wanted.where(outbox.c.aggregate.not_in(held))
+        now = self._running.clock.now()
         async with self._running.reader() as reader:
-            return await reader.rows(wanted, {"after": after})
+            if self._refusals.hold(now):
+                return await reader.rows(_NEXT_NOT_HELD, {"after": after, "now": now})
+            return await reader.rows(_NEXT, {"after": after})
 
     async def _publish(self, rows: Sequence[Any]) -> list[int]:
         """Have the broker confirm these events; the numbers of those that are to be moved."""
