@@ -83,7 +83,8 @@ class TestUpOnServers:
             for name in SERVERS:
                 log = (tmp_path / ".portico" / "servers" / name / "server.log").read_text()
                 assert password_of(tmp_path, name) not in system.out + system.err + log
-            assert "postgresql://portico:***@127.0.0.1" in system.err
+            for what in ("Data: postgresql://portico", "Caches and limits: redis://", "Events: amqp://portico"):
+                assert f"{what}:***@127.0.0.1" in system.err
 
     def test_the_next_start_finds_what_was_there_also_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:

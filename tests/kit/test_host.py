@@ -86,6 +86,18 @@ class TestHost:
         assert called == []
 
 
+class TestRedis:
+    async def test_is_a_dependency_that_nothing_needs(self, sqlite_databases: Databases) -> None:
+        variables = {"REDIS_URL": "redis://127.0.0.1:1"}  # a port that nobody may have
+
+        async with running(service, sqlite_databases, variables=variables) as loans:
+            detailed = await loans.running.health.detailed()
+            ready = (await loans.anonymous.get("/health/ready")).status_code
+
+        assert detailed["dependencies"]["cache"]["status"] == "down"
+        assert (detailed["status"], ready) == ("degraded", 200)
+
+
 class TestWorkThatDoesNotEndAtOnce:
     async def test_is_cancelled_again_where_a_cancellation_was_swallowed(self) -> None:
         swallowed = 0

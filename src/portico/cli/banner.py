@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.kit.serving import local_address
-from portico.kit.settings import Settings, mask_url
+from portico.kit.settings import BROKERS, Settings, mask_url
 from portico.kit.system import System
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def show_system(system: System, settings: Settings, administrator: NewAdministra
     console.print(_addresses(system, settings))
     console.print()
     console.print(f"Documentation of the whole: {local_address(settings.host, system.gateway)}/docs", soft_wrap=True)
-    console.print(f"Data: {_kept(settings)}", soft_wrap=True)
+    for what, where in _servers(settings):
+        console.print(f"{what}: {where}", soft_wrap=True)
     show_administrator(administrator)
     console.print("Ctrl-C stops it.\n", style="dim")
 
@@ -80,7 +81,11 @@ def _addresses(system: System, settings: Settings) -> "Table":
     return table
 
 
-def _kept(settings: Settings) -> str:
-    if settings.database_url is None:
-        return f"SQLite files in {settings.data_dir.absolute()}"
-    return mask_url(settings.database_url)
+def _servers(settings: Settings) -> list[tuple[str, str]]:
+    """What is kept where; of caches and events nothing where they are embedded."""
+    found = [("Data", mask_url(settings.database_url or "") or f"SQLite files in {settings.data_dir.absolute()}")]
+    if settings.redis_url is not None:
+        found.append(("Caches and limits", mask_url(settings.redis_url)))
+    if (broker := next((url for name in BROKERS if (url := getattr(settings, name)) is not None), None)) is not None:
+        found.append(("Events", mask_url(broker)))
+    return found

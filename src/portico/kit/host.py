@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from portico import __version__
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
-from portico.kit.cache.opening import open_cache
+from portico.kit.cache.opening import open_cache, tell_if_away
 from portico.kit.calls.channel import Channel, Outgoing
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.identity import ServiceIdentity
@@ -135,6 +135,9 @@ class Host:
             running.stop()
 
     def _keep_running(self) -> None:
+        if self.settings.redis_url is not None and self.running:
+            cache = next(iter(self.running.values())).cache
+            self._keep(tell_if_away(cache, self.settings.redis_url), "look for Redis")
         for running in self.running.values():
             if running.service.sagas:
                 self._keep(running.provides(SagaRunner).run(), f"sagas of {running.name}")
@@ -189,6 +192,8 @@ class Host:
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
         )
         running.health.add("database", database.check, critical=True)
+        if self.settings.redis_url is not None:
+            running.health.add("cache", running.cache.check, critical=False)
         self._stack.push_async_callback(running.health.aclose)
         for name in placement.service.calls:
             self._watch(running, name)

@@ -1,5 +1,7 @@
 import pytest
 
+from portico.kit.messaging.brokers.base import BrokerUnavailable
+from portico.kit.messaging.brokers.rabbitmq import RabbitMQBroker
 from portico.kit.servers import RabbitMQServer
 from portico.kit.testing.contracts.broker import BrokerContract
 from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
@@ -23,3 +25,13 @@ class TestRabbitMQBrokerWithoutItsServer(BrokerOnServerContract):
     @pytest.fixture
     def running(self, rabbitmq_server: RabbitMQServer) -> RabbitMQServer:
         return rabbitmq_server
+
+
+class TestAWrongAddress:
+    async def test_is_named_without_the_password(self) -> None:
+        broker = RabbitMQBroker("amqp://me:secret@127.0.0.1:1", "shop")  # a port that nobody may have
+
+        with pytest.raises(BrokerUnavailable, match=r"^RabbitMQ at 127\.0\.0\.1:1: ") as raised:
+            await broker.check()
+
+        assert "secret" not in str(raised.value)

@@ -1,5 +1,6 @@
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
 from portico.kit.auth.tokens import UnverifiedToken
@@ -134,6 +135,12 @@ class TestStoredKeys:
             pass
 
         other = {"SECRET_KEY": "another secret key of many letters more"}
+        with capture_logs() as lines:
+            async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM):
+                pass
+        assert "set the former one" in next(
+            line["error"] for line in lines if line["event"] == "signing_key_does_not_open"
+        )
         async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
             with pytest.raises(SealBroken):
                 await run.running.provides(KeyRing).check()

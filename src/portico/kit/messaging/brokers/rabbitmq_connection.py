@@ -17,6 +17,7 @@ from portico.kit.messaging.brokers.base import BrokerUnavailable
 PATIENCE = 10.0  # seconds for an answer
 _CONNECT = 5.0  # seconds
 _CLOSE = 1.0  # seconds
+_PORT = 5672
 _HEARTBEAT = 10  # seconds until a connection on which nothing comes is looked at
 
 
@@ -29,7 +30,7 @@ class RabbitMQConnection:
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        async with understood(_CONNECT):
+        async with understood(_CONNECT, f"RabbitMQ at {self._url.host}:{self._url.port or _PORT}"):
             self._connection = await aiormq.connect(self._url)
         return self
 
@@ -69,22 +70,22 @@ class RabbitMQConnection:
 
 
 @asynccontextmanager
-async def understood(patience: float = PATIENCE) -> AsyncIterator[None]:
+async def understood(patience: float = PATIENCE, server: str = "RabbitMQ") -> AsyncIterator[None]:
     """Tell every failure of the broker or its driver as BrokerUnavailable, also silence for longer than `patience` (seconds)."""
     try:
         async with asyncio.timeout(patience):
             yield
     except TimeoutError as error:
-        raise BrokerUnavailable(f"RabbitMQ gave no answer for {patience:.0f} s") from error
+        raise BrokerUnavailable(f"{server} gave no answer for {patience:.0f} s") from error
     except (
         AMQPError,
         OSError,
         RuntimeError,
         EOFError,
     ) as error:  # aiormq's word for a closed channel is a RuntimeError
-        raise BrokerUnavailable(f"RabbitMQ: {type(error).__name__}: {error}") from error
+        raise BrokerUnavailable(f"{server}: {type(error).__name__}: {error}") from error
     except asyncio.CancelledError as error:
         if is_cancelled():
             raise
         # The driver cancels who waits on a connection that ends; nobody has cancelled this task.
-        raise BrokerUnavailable("the connection to RabbitMQ ended") from error
+        raise BrokerUnavailable(f"the connection to {server} ended") from error

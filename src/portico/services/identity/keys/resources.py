@@ -10,9 +10,13 @@ from portico.kit.auth.keys import SigningKey, VerifyingKey
 from portico.kit.auth.tokens import LEEWAY
 from portico.kit.running import Running
 from portico.kit.settings import SettingsError
+from portico.kit.telemetry.logs import get_logger
 from portico.services.identity.keys.commands import replace_key
 from portico.services.identity.keys.domain import RingKey, Sealer, in_force, signing_key
+from portico.services.identity.keys.errors import SealBroken
 from portico.services.identity.keys.models import StoredKey
+
+logger = get_logger(__name__)
 
 
 class KeyRing:
@@ -75,7 +79,7 @@ class KeyRing:
 
 @asynccontextmanager
 async def open_ring(running: Running) -> AsyncIterator[KeyRing]:
-    """The service's key ring, its first key made where there is none. Raises SettingsError, SealBroken."""
+    """The service's key ring, its first key made where there is none. Raises SettingsError."""
     secrets = running.secrets
     sealer = Sealer(secrets.secret_key.get_secret_value())
     shared = None
@@ -91,5 +95,9 @@ async def open_ring(running: Running) -> AsyncIterator[KeyRing]:
             running, sealer, algorithm, due=lambda newest: newest is None or newest.algorithm != algorithm
         )
     ring = KeyRing(running, sealer, shared)
+    try:
+        await ring.check()
+    except SealBroken as error:  # it is not ready, but starts: to replace the keys takes a service that runs
+        logger.error("signing_key_does_not_open", service=running.name, error=str(error))  # noqa: TRY400  # it says all
     running.health.add("signing keys", ring.check, critical=True)
     yield ring
