@@ -1,4 +1,5 @@
 import asyncio
+import logging
 from typing import Any
 
 import aiohttp
@@ -40,6 +41,21 @@ class TestServers:
             assert await asking == b"done"
             with pytest.raises(aiohttp.ClientConnectorError):
                 await _read(session, port)
+
+    async def test_a_handshake_that_is_refused_is_nobodys_error(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(b"content-length", b"4")]
+            await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
+            await send({"type": "websocket.http.response.body", "body": b"no", "more_body": True})
+            await send({"type": "websocket.http.response.body", "body": b"ne"})
+
+        face = Face("closed", app, bind(HOST, 0))
+        async with Servers([face], grace=1), aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+                await session.ws_connect(f"http://{HOST}:{face.port}/")
+
+        assert refusal.value.status == 404
+        assert [record.message for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def _read(session: aiohttp.ClientSession, port: int) -> bytes:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, read with limits: uvicorn's own reading has none before a request reaches its app.
+"""One connection. HTTP/1.1 is read with limits: uvicorn's own reading has none before a request reaches its app.
 
 With the stock protocol one header field of any length fills the memory, a long target costs the square of its length
 while every other request waits, and a head that never ends holds its connection for ever.
@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.problems import BadRequest, Problem
@@ -124,6 +125,19 @@ class LimitedConnection(HttpToolsProtocol):
         if not self._answering:
             self.transport.write(_answer(problem))
         self.transport.close()
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, to which a handshake that is refused with an answer is a whole one.
+
+    The stock protocol sends the answer, and then logs the error of an app that never answered: once for each client
+    that may not listen.
+    """
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
 
 def _answer(problem: Problem) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.kit.connections import LimitedConnection
+from portico.kit.connections import LimitedConnection, WebSocketConnection
 
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 10_000
@@ -120,7 +120,7 @@ def _config(face: Face, grace: float, options: Mapping[str, Any]) -> uvicorn.Con
         limit_concurrency=_MOST_CONNECTIONS,
         backlog=_BACKLOG,
         http=LimitedConnection,
-        ws="websockets-sansio",
+        ws=WebSocketConnection,
         ws_max_size=_LONGEST_MESSAGE,
         **options,
     )
