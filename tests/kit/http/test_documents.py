@@ -44,6 +44,12 @@ class TestDocument:
         assert "412" in path["put"]["responses"]
         assert "ETag" in path["get"]["responses"]["200"]["headers"]
 
+    async def test_names_no_condition_that_is_not_looked_at(self, embedded_loans: RunningService) -> None:
+        post = (await document(embedded_loans))["paths"]["/books"]["post"]
+
+        assert "ETag" in post["responses"]["201"]["headers"]
+        assert "412" not in post["responses"]
+
     async def test_names_pages_and_keys(self, embedded_loans: RunningService) -> None:
         path = (await document(embedded_loans))["paths"]["/books"]
 

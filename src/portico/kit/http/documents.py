@@ -171,7 +171,7 @@ def _standing_errors(route: Route, *, conditional: bool) -> Iterable[type[Proble
         yield from (Unauthorized, Forbidden)
     if route.method != "GET":
         yield Conflict
-        if conditional:
+        if conditional and route.method != "POST":  # a POST's answer has a tag, and asks for none
             yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
         yield from (ContentTooLarge, UnsupportedMediaType)
