@@ -52,6 +52,18 @@ class TestLevel:
         assert [await figures(catalog, each) for each in products] == [(n, 0, n) for n in range(4)]
         await assert_sound(catalog)
 
+    async def test_is_known_by_its_tag_until_it_changes(self, catalog: RunningService) -> None:
+        product_id = await stocked(catalog, 7)
+        path = f"/inventory/{product_id}"
+        tag = (await catalog.anonymous.get(path)).headers["etag"]
+
+        known = await catalog.anonymous.get(path, headers={"if-none-match": tag})
+        await held(catalog, {product_id: 1})
+        changed_since = await catalog.anonymous.get(path, headers={"if-none-match": tag})
+
+        assert (known.status_code, known.content) == (304, b"")
+        assert (changed_since.status_code, changed_since.json()["reserved"]) == (200, 1)
+
     async def test_of_no_product_is_not_found(self, embedded: RunningService) -> None:
         answer = await embedded.anonymous.get(f"/inventory/{UNKNOWN}")
 

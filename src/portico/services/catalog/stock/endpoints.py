@@ -8,6 +8,7 @@ from portico.kit.auth.access import FromService, permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.data import InvalidCursor
 from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Moment
@@ -50,10 +51,12 @@ Writer = Annotated[StockWriter, provided(StockWriter)]
 async def read_stock(
     product_id: ProductId,
     reads: Reads,
+    seen: Conditions,
     at: Annotated[Moment | None, Query(description="A moment of the past; now without it")] = None,
 ) -> StockLevelRead:
     """What there is of a product, or was at any moment of the past."""
     found = await (queries.stock(reads, product_id) if at is None else queries.stock_at(reads, product_id, at))
+    seen.tag(found)
     return StockLevelRead.of(found)
 
 

@@ -19,12 +19,13 @@ _MOST_MISMATCHES = 100
 
 @dataclass(frozen=True, slots=True)
 class StockRead:
-    """What there is of a product, or was; `updated_at` is None before its first entry."""
+    """What there is of a product, or was; `updated_at` is None before its first entry, `revision` the number of its last."""
 
     product_id: ProductId
     on_hand: int
     reserved: int
     updated_at: datetime | None
+    revision: int
 
     @property
     def available(self) -> int:
@@ -36,7 +37,7 @@ async def stock(reader: Reader, product_id: ProductId) -> StockRead:
     found = await _level(reader, product_id)
     if found is None or found.closed_at is not None:
         raise ProductNotFound(product_id=product_id)
-    return StockRead(product_id, found.on_hand, found.reserved, found.updated_at)
+    return StockRead(product_id, found.on_hand, found.reserved, found.updated_at, found.entries)
 
 
 async def stock_at(reader: Reader, product_id: ProductId, moment: datetime) -> StockRead:
@@ -47,14 +48,14 @@ async def stock_at(reader: Reader, product_id: ProductId, moment: datetime) -> S
     if found is None or (found.closed_at is not None and found.closed_at <= moment):
         raise ProductNotFound(product_id=product_id)
     last = (
-        select(LEDGER.c.on_hand_after, LEDGER.c.reserved_after, LEDGER.c.created_at)
+        select(LEDGER.c.on_hand_after, LEDGER.c.reserved_after, LEDGER.c.created_at, LEDGER.c.number)
         .where(LEDGER.c.product_id == product_id, LEDGER.c.created_at <= moment)
         .order_by(LEDGER.c.created_at.desc(), LEDGER.c.number.desc())
         .limit(1)
     )
     for row in await reader.rows(last):
-        return StockRead(product_id, row.on_hand_after, row.reserved_after, row.created_at)
-    return StockRead(product_id, 0, 0, None)
+        return StockRead(product_id, row.on_hand_after, row.reserved_after, row.created_at, row.number)
+    return StockRead(product_id, 0, 0, None, 0)
 
 
 async def transactions(reader: Reader, product_id: ProductId, window: Window) -> Slice[Any]:
