@@ -52,6 +52,7 @@ _SCALES: dict[str, int] = {currency: 10**exponent for currency, exponent in EXPO
 class UnknownCurrency(Unprocessable):
     code = "unknown_currency"
     detail = "'{currency}' is not the code of a currency in use (ISO 4217)."
+    location = ("body", "currency")
 
     currency: str
 
@@ -59,6 +60,7 @@ class UnknownCurrency(Unprocessable):
 class TooPrecise(Unprocessable):
     code = "too_precise"
     detail = "An amount in {currency} has at most {decimals} decimals."
+    location = ("body",)
 
     currency: str
     decimals: int

@@ -166,9 +166,15 @@ class UnsupportedMediaType(Problem):
 
 
 class Unprocessable(Problem):
+    """What was asked for can't be. `location` says where in the request that lies, as the member `errors` does.
+
+    `("query", "cursor")`, `("body", "items")`; nowhere in particular if a subclass leaves it out.
+    """
+
     status = 422
     code = "invalid_request"
     detail = "The request is well formed, but not valid."
+    location: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)

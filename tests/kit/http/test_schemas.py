@@ -4,7 +4,9 @@ import pytest
 from tests.examples.loans.models import Book
 from tests.kit.http.wire import send
 
-from portico.kit.http.schema import Schema
+from portico.kit.http.problems import problem_document
+from portico.kit.http.schema import Case, Schema
+from portico.kit.problems import Unprocessable
 from portico.kit.testing.running import Answer, RunningService
 
 
@@ -103,6 +105,14 @@ class TestQueries:
     async def test_hold_no_nul(self, embedded_loans: RunningService) -> None:
         assert (await embedded_loans.anonymous.get("/books?cursor=a%00b")).status_code == 400
 
+    async def test_that_a_rule_refuses_are_named_as_well(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get("/books?cursor=nonsense")
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+        assert answer.json()["errors"] == [
+            {"location": ["query", "cursor"], "message": answer.json()["detail"], "type": "invalid_cursor"}
+        ]
+
     async def test_in_any_encoding_do_no_harm(self, embedded_loans: RunningService) -> None:
         answer = await send(embedded_loans, "GET", "/books", query="cursor=%ff%fe&%ff=1")
 
@@ -175,6 +185,19 @@ class TestSpelling:
             "requestId": answer.headers["x-request-id"],
             "bookId": "book_00000000000000000000000000",
         }
+
+    @pytest.mark.parametrize(("case", "name"), [("camel", "bookIds"), ("snake", "book_ids")])
+    def test_of_what_a_rule_refuses_is_the_systems(self, case: Case, name: str) -> None:
+        class ShelfFull(Unprocessable):
+            code = "shelf_full"
+            detail = "The shelf holds {most}."
+            location = ("body", "book_ids")
+
+            most: int
+
+        told = problem_document(ShelfFull(most=3), instance="/shelves", request_id="r", case=case)
+
+        assert told["errors"] == [{"location": ["body", name], "message": "The shelf holds 3.", "type": "shelf_full"}]
 
     def test_a_model_speaks_snake_case_within(self) -> None:
         class Shelf(Schema):

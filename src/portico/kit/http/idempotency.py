@@ -35,6 +35,7 @@ class KeyInFlight(Conflict):
 class KeyReused(Unprocessable):
     code = "idempotency_key_reused"
     detail = "This Idempotency-Key came with another body before. Use a new key for a new request."
+    location = ("header", "idempotency-key")
 
 
 class AnsweredMeanwhile(Exception):

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
 from portico.kit.http.schema import Case, Schema, caller_spelling
-from portico.kit.problems import Problem
+from portico.kit.problems import Problem, Unprocessable
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 100
@@ -40,9 +40,9 @@ class ProblemRead(Schema):
 
 
 class InvalidRead(ProblemRead):
-    """A refusal that names what is wrong with each field."""
+    """A refusal that names what is wrong where in the request."""
 
-    errors: list[FieldError] | None = None
+    errors: list[FieldError]
 
 
 def problem_document(
@@ -64,6 +64,8 @@ def problem_document(
         "request_id": request_id,
         **problem.data(),
     }
+    if errors is None and isinstance(problem, Unprocessable):
+        errors = [_error_of(problem, case)]
     if errors is not None:
         document["errors"] = errors
     plain: dict[str, Any] = to_jsonable_python(document, by_alias=case == "camel")
@@ -76,6 +78,12 @@ def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> 
         {"location": caller_spelling(tuple(fault["loc"]), sent, case), "message": fault["msg"], "type": fault["type"]}
         for fault in faults[:_MOST_ERRORS]
     ]
+
+
+def _error_of(problem: Unprocessable, case: Case) -> dict[str, Any]:
+    """What a rule refused, told as what a field's type refuses: a caller reads one list, whoever found the fault."""
+    spelled = [to_camel(part) if case == "camel" and "_" in part else part for part in problem.location]
+    return {"location": spelled, "message": problem.sentence(), "type": problem.code}
 
 
 def problem_bytes(

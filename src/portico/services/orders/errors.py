@@ -30,6 +30,7 @@ class IllegalTransition(Conflict):
 class ProductsUnknown(Unprocessable):
     code = "products_unknown"
     detail = "These are no products that can be ordered: {listed}."
+    location = ("body", "items")
 
     product_ids: Sequence[ProductId]
 
@@ -52,6 +53,7 @@ class PriceChanged(Conflict):
 class MixedCurrencies(Unprocessable):
     code = "mixed_currencies"
     detail = "One order is paid in one currency, and these products have several: {listed}. Order them apart."
+    location = ("body", "items")
 
     currencies: Sequence[str]
 
@@ -62,6 +64,7 @@ class MixedCurrencies(Unprocessable):
 class OrderTooLarge(Unprocessable):
     code = "order_too_large"
     detail = "The total of an order is at most {most} {currency}."
+    location = ("body", "items")
 
     most: int
     currency: str
@@ -70,3 +73,4 @@ class OrderTooLarge(Unprocessable):
 class PaymentMethodMissing(Unprocessable):
     code = "payment_method_missing"
     detail = "Say how it is paid: payment_method."
+    location = ("body", "payment_method")

@@ -19,5 +19,6 @@ class SkuTaken(Conflict):
 class TooManyWords(Unprocessable):
     code = "too_many_words"
     detail = "A search has at most {limit} different words. Leave some out."
+    location = ("query", "search")
 
     limit: int

@@ -81,3 +81,4 @@ class ReservationShipped(Conflict):
 class MomentNotPast(Unprocessable):
     code = "moment_not_past"
     detail = "`at` is a moment of the past; what will be in stock is not known. Leave it out for what there is now."
+    location = ("query", "at")

@@ -11,5 +11,6 @@ class RoleTaken(Conflict):
 class RoleUnknown(Unprocessable):
     code = "role_unknown"
     detail = "There is no role '{name}'."
+    location = ("body", "roles")
 
     name: str

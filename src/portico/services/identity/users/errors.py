@@ -5,6 +5,7 @@ from portico.kit.problems import Conflict, Forbidden, NotFound, Unprocessable
 class EmailInvalid(Unprocessable):
     code = "email_invalid"
     detail = "This is not a usable email address: {reason}."
+    location = ("body", "email")
 
     reason: str
 

@@ -21,6 +21,7 @@ class VersionNotFound(NotFound):
 class TemplateDataInvalid(Unprocessable):
     code = "template_data_invalid"
     detail = "The template '{name}' can't be filled in with this: {reason}."
+    location = ("body", "data")
 
     name: str
     reason: str

@@ -21,11 +21,13 @@ class Voided(Conflict):
 class PaymentKeyMissing(Unprocessable):
     code = "payment_key_missing"
     detail = "Say by `key`, or by the header Idempotency-Key, which charge this is, so that it is made once."
+    location = ("body", "key")
 
 
 class PaymentKeyReused(Unprocessable):
     code = "payment_key_reused"
     detail = "The key '{key}' stands for another charge, the payment {payment_id}. Use a new key for a new charge."
+    location = ("body", "key")
 
     key: str
     payment_id: PaymentId

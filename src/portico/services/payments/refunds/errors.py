@@ -24,6 +24,7 @@ class NotRefundable(Conflict):
 class RefundKeyReused(Unprocessable):
     code = "refund_key_reused"
     detail = "This key stands for another refund of this payment, {refund_id}. Use a new key for a new refund."
+    location = ("body", "key")
 
     refund_id: RefundId
 
@@ -31,5 +32,6 @@ class RefundKeyReused(Unprocessable):
 class OtherCurrency(Unprocessable):
     code = "other_currency"
     detail = "The payment was made in {currency}, and is given back in it."
+    location = ("body", "currency")
 
     currency: str
