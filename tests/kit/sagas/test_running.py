@@ -60,6 +60,17 @@ class TestOpenOutcome:
         assert library.desk.charges == [f"{lending}/deposit"] * 7
         assert "do take_deposit failed" not in await library.told(lending)
 
+    async def test_stands_in_the_timeline_twenty_times_and_no_more(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will(*["processing"] * 30)
+        await library.runner.run_due()
+
+        await library.after(2, times=30)
+
+        tried = [each for each in await library.timeline(lending) if each.step == "take_deposit"]
+        assert [(each.attempt, each.outcome) for each in tried[:-1]] == [(number, "open") for number in range(1, 21)]
+        assert (tried[-1].attempt, tried[-1].outcome) == (31, "done")
+
     async def test_is_undone_at_the_deadline(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["processing"] * 1000)

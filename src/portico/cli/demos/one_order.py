@@ -63,7 +63,8 @@ class StepByStep:
         timeline = (await self._get(f"/orders/{order['order_id']}/timeline")).expect(200).json()
         walk.console.print(_table_of(timeline))
         tried = [each for each in timeline if each["what"] == "take_payment"]
-        walk.check(bool(tried), "its timeline has every attempt of every step, and every event")
+        every = [each["attempt"] for each in tried] == list(range(1, len(tried) + 1))
+        walk.check(every, "its timeline has every attempt of every step, and every event")
         return str(order["order_id"])
 
     async def _is_told(self, order_id: str) -> None:

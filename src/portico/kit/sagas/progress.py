@@ -44,7 +44,7 @@ MOVE_AND_TELL = insert(saga_steps).from_select(
 )
 """The same, and what the timeline is told, in one statement: for databases whose UPDATE gives back what it changed."""
 
-_MOST_ENTRIES = 20  # of one step that fails; how often it has is in the saga's row
+_MOST_ENTRIES = 20  # of one step that fails, or whose outcome stays open; how often it has is in the saga's row
 
 
 class Overtaken(Exception):
@@ -162,7 +162,8 @@ class Progress:
         if held.lost and held.at.attempts <= _MOST_ENTRIES:
             lost = {"attempt": held.at.attempts - 1, "outcome": "lost", "error": "Its process ended or was too slow"}
             entries.append(entry | lost | {"started_at": held.since, "ended_at": began})
-        told = outcome.kind not in {"open", "skipped", "cut"} and to.failures <= _MOST_ENTRIES
+        in_vain = held.at.attempts if outcome.kind == "open" else to.failures
+        told = outcome.kind not in {"skipped", "cut"} and in_vain <= _MOST_ENTRIES
         if told and (outcome.kind != "done" or held.at.step):
             ended = {"attempt": held.at.attempts, "outcome": outcome.kind, "error": outcome.reason or None}
             entries.append(entry | ended | {"started_at": began, "ended_at": now})

@@ -26,8 +26,8 @@ class TimelineEntry:
         attempt: Which attempt of the step; 0 where none was made.
         started_at: When it began.
         ended_at: When it ended; None where it has not.
-        outcome: `done`, `refused`, `failed`, `lost` (its process ended), `skipped`, `asked`, `undone`; `under_way` or
-            `waiting` (for the next attempt) where it has not ended.
+        outcome: `done`, `refused`, `failed`, `open` (nobody knows it yet), `lost` (its process ended), `skipped`,
+            `asked`, `undone`; `under_way` or `waiting` (for the next attempt) where it has not ended.
         error: What went wrong, or why it was asked for.
         actor: Who asked for it; None for the saga itself.
     """
