@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.following import Followers
-
-_PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
+from portico.kit.data.sqlite import SqliteConnection, connecting
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """What an engine whose connections autocommit need not do."""
@@ -111,6 +110,7 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
     """
     engine = create_async_engine(
         address,
+        async_creator=connecting(address),
         poolclass=AsyncAdaptedQueuePool,
         isolation_level=None if begin else "AUTOCOMMIT",
         json_deserializer=orjson.loads,
@@ -118,22 +118,11 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
         **_pool(size, sizes),
     )
 
-    def prepare(connection: Any, _record: Any) -> None:
-        if begin:
-            connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    def start(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        if driver.in_transaction:
-            connection.exec_driver_sql("ROLLBACK")  # a COMMIT that failed (disk full) leaves its transaction open
-        if begin:
-            connection.exec_driver_sql(begin)
-
-    event.listen(engine.sync_engine, "connect", prepare)
     if begin:
-        event.listen(engine.sync_engine, "begin", start)
+        event.listen(engine.sync_engine, "begin", lambda connection: _driver(connection).begin(begin))
     return engine
+
+
+def _driver(connection: Connection) -> SqliteConnection:
+    driver: SqliteConnection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver

@@ -138,8 +138,10 @@ def _turn() -> asyncio.Lock:
 async def _locked(database: Database) -> AsyncIterator[AsyncConnection]:
     """A connection beside which no other process migrates, in one transaction where the database can."""
     async with database.writer.connect() as connection:
-        async with connection.begin():  # SQLite: BEGIN IMMEDIATE, which holds the file
-            if database.dialect == "postgresql":
+        async with connection.begin():
+            if database.dialect == "sqlite":
+                await connection.execute(text("SELECT 1"))  # begins, and holds the file from here on
+            elif database.dialect == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
             elif database.dialect in {"mysql", "mariadb"}:
                 await _take_named_lock(connection)

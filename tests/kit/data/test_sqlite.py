@@ -1,0 +1,130 @@
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import make_url
+
+from portico.kit.data.sqlite import SqliteConnection, connecting
+
+IMMEDIATE = "BEGIN IMMEDIATE"
+
+
+async def opened(folder: Path) -> SqliteConnection:
+    return await connecting(make_url(f"sqlite+aiosqlite:///{folder}/books.db"))()
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
+    connection = await opened(tmp_path)
+    await connection.cursor().execute("CREATE TABLE books (number INTEGER PRIMARY KEY, title TEXT UNIQUE)")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def another(tmp_path: Path, connection: SqliteConnection) -> AsyncIterator[SqliteConnection]:  # its table
+    another = await opened(tmp_path)
+    yield another
+    await another.close()
+
+
+async def titles(connection: SqliteConnection) -> list[str]:
+    found = await connection.cursor().execute("SELECT title FROM books ORDER BY number")
+    return [title for (title,) in await found.fetchall()]
+
+
+async def add(connection: SqliteConnection, title: str) -> None:
+    await connection.cursor().execute("INSERT INTO books (title) VALUES (?)", (title,))
+
+
+class TestCursor:
+    async def test_has_the_rows_that_a_change_gives_back(self, connection: SqliteConnection) -> None:
+        cursor = connection.cursor()
+
+        await cursor.execute("INSERT INTO books (title) VALUES ('Dune'), ('Emma') RETURNING number, title")
+
+        assert [name for name, *_ in cursor.description] == ["number", "title"]
+        assert await cursor.fetchall() == [(1, "Dune"), (2, "Emma")]
+        assert await cursor.fetchall() == []
+
+    async def test_counts_what_many_changes_changed(self, connection: SqliteConnection) -> None:
+        cursor = await connection.cursor().executemany("INSERT INTO books (title) VALUES (?)", [("Dune",), ("Emma",)])
+
+        assert (cursor.rowcount, cursor.description) == (2, None)
+        assert (await connection.cursor().execute("DELETE FROM books")).rowcount == 2
+
+    async def test_tells_the_number_of_a_new_row(self, connection: SqliteConnection) -> None:
+        cursor = await connection.cursor().execute("INSERT INTO books (number, title) VALUES (7, 'Kim')")
+
+        assert cursor.lastrowid == 7
+
+
+class TestTransaction:
+    async def test_begins_with_its_first_statement(
+        self, connection: SqliteConnection, another: SqliteConnection
+    ) -> None:
+        connection.begin(IMMEDIATE)
+        await add(another, "Dune")  # nothing is locked yet
+        await add(connection, "Emma")
+
+        assert connection.in_transaction
+        assert await titles(another) == ["Dune"]
+        await connection.commit()
+        assert await titles(another) == ["Dune", "Emma"]
+
+    async def test_without_a_statement_is_none(self, connection: SqliteConnection) -> None:
+        connection.begin(IMMEDIATE)
+        await connection.commit()
+        connection.begin(IMMEDIATE)
+        await connection.rollback()
+
+        await add(connection, "Dune")
+
+        assert not connection.in_transaction
+
+    async def test_is_rolled_back_after_a_statement_that_failed(self, connection: SqliteConnection) -> None:
+        await add(connection, "Dune")
+        connection.begin(IMMEDIATE)
+        await add(connection, "Emma")
+        with pytest.raises(sqlite3.IntegrityError):
+            await add(connection, "Dune")
+
+        await connection.rollback()
+
+        assert (connection.in_transaction, await titles(connection)) == (False, ["Dune"])
+
+    async def test_of_who_was_cancelled_on_the_way_is_rolled_back(self, connection: SqliteConnection) -> None:
+        gate, reached = threading.Event(), threading.Event()
+
+        def hold(_: sqlite3.Connection) -> None:
+            reached.set()
+            gate.wait(10)
+
+        before = asyncio.create_task(connection.run(hold))
+        await asyncio.to_thread(reached.wait, 10)
+        connection.begin(IMMEDIATE)
+        adding = asyncio.create_task(add(connection, "Dune"))
+        await asyncio.sleep(0)
+        adding.cancel()
+        await asyncio.wait([adding])
+
+        rolling_back = asyncio.create_task(connection.rollback())
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait([before, rolling_back])
+
+        assert await titles(connection) == []
+        assert not connection.in_transaction
+
+    async def test_that_an_unfinished_one_was_left_to_begins_anew(self, connection: SqliteConnection) -> None:
+        connection.begin(IMMEDIATE)
+        await add(connection, "Dune")
+
+        connection.begin(IMMEDIATE)
+        await add(connection, "Emma")
+        await connection.commit()
+
+        assert await titles(connection) == ["Emma"]
