@@ -3,7 +3,7 @@ from typing import Annotated, Final
 from fastapi import Header, Path, Request
 
 from portico.kit.http import Router
-from portico.kit.problems import ContentTooLarge, UnsupportedMediaType
+from portico.kit.problems import ContentTooLarge
 from portico.kit.running import Here
 from portico.services.payments.provider.domain import PaymentProvider
 from portico.services.payments.webhooks import commands
@@ -22,7 +22,7 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 
 @router.post(
     "/{provider}",
-    errors=[ProviderUnknown, SignatureInvalid, SignatureOld, ContentTooLarge, UnsupportedMediaType],
+    errors=[ProviderUnknown, SignatureInvalid, SignatureOld, ContentTooLarge],
     stores_answer=False,  # the event's own id is its key
     body_limit=LARGEST_BODY,
     framework={"openapi_extra": _BODY},
