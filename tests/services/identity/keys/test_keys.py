@@ -98,6 +98,17 @@ class TestRotation:
         assert kid_of((await identity.sign_in()).access_token) == new
         assert await identity.reason(ada.access_token) is None
 
+    async def test_at_once_does_not_wait_for_a_key_that_is_to_come(self, identity: Identity) -> None:
+        (old,) = await kids(identity)
+        ada = await identity.new_person()
+        to_come = [await rotate(identity), await rotate(identity)]
+
+        new = await rotate(identity, at_once=True)
+
+        assert kid_of((await identity.sign_in()).access_token) == new
+        assert set(await kids(identity)) == {old, *to_come, new}
+        assert await identity.reason(ada.access_token) is None
+
     async def test_with_withdrawal_ends_all_tokens(self, identity: Identity) -> None:
         ada = await identity.new_person()
 

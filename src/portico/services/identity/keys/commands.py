@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from itertools import pairwise
 from typing import Final
@@ -28,7 +28,8 @@ async def rotate_keys(
         running: identity.
         sealer: encrypts the private key.
         algorithm: of the new key.
-        at_once: sign with it now; verifiers meet it as an unknown key, and look for it.
+        at_once: sign with it now, and wait for no other that is to come; verifiers meet it as an unknown key, and look
+            for it.
         withdraw: throw the older keys away, because one became known: everybody's access tokens end.
     """
     key = await asyncio.to_thread(SigningKey.generate, algorithm)
@@ -36,6 +37,8 @@ async def rotate_keys(
         await hold(work, KEYS)
         if withdraw:
             await work.execute(delete(StoredKey))
+        elif at_once:
+            await _let_all_take_over(work)
         lead = timedelta() if at_once or withdraw else _lead(running)
         return await _publish(work, key, sealer, lead=lead, withdrawn=withdraw)
 
@@ -52,6 +55,20 @@ async def replace_key(
         await hold(work, KEYS)
         if due(await newest_key(work)):
             await _publish(work, key, sealer, lead=_lead(running))
+
+
+async def _let_all_take_over(work: UnitOfWork) -> None:
+    """Have the keys that are to come take over now, one after the other: a newer one can't sign before they have."""
+    moment = work.now
+    for key in await _keys(work):
+        key.signs_from = min(key.signs_from, moment)
+        moment = max(moment, key.signs_from + _AFTER)
+    await work.flush()
+
+
+async def _keys(source: Reader) -> Sequence[StoredKey]:
+    """All keys, in the order in which they take over."""
+    return await source.all(select(StoredKey).order_by(StoredKey.signs_from, StoredKey.kid))
 
 
 async def _publish(
@@ -80,8 +97,7 @@ def _lead(running: Running) -> timedelta:
 async def drop_expired_keys(work: UnitOfWork, *, lasting: timedelta) -> None:
     """Delete the private keys whose last token has expired; `lasting` is how long a token may be verified."""
     await hold(work, KEYS)
-    keys = await work.all(select(StoredKey).order_by(StoredKey.signs_from, StoredKey.kid))
-    for key, successor in pairwise(keys):
+    for key, successor in pairwise(await _keys(work)):
         if successor.signs_from + lasting <= work.now:
             await work.delete(key)
 
