@@ -1,10 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from tests.cli.systems import library
 
-from portico.kit.databases import DatabaseUnusable, explaining, open_database
+from portico.kit.data.engine import Database
+from portico.kit.data.migrating import upgrade
+from portico.kit.data.places import ensure_place
+from portico.kit.databases import DatabaseUnusable, explaining, lines_of, open_database
 from portico.kit.settings import DatabaseAddress, Settings, database_for
 from portico.kit.testing.databases import Databases
 
@@ -14,6 +20,25 @@ async def trouble(**settings: object) -> DatabaseUnusable:
         async with open_database(library.placement("loans"), Settings.model_validate(settings)) as database:
             await database.check()
     return caught.value
+
+
+async def refusal(place: DatabaseAddress) -> DatabaseUnusable:
+    """What keeps the tables of loans from being made there."""
+    database = Database.connect(place.url)
+    try:
+        with pytest.raises(DatabaseUnusable) as caught, explaining("loans", place):
+            await upgrade(database, lines_of(library.placement("loans")))
+    finally:
+        await database.aclose()
+    return caught.value
+
+
+async def run(address: URL, *statements: str) -> None:
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await engine.dispose()
 
 
 class TestOpenDatabase:
@@ -53,6 +78,36 @@ class TestOpenDatabase:
 
 
 class TestExplaining:
+    async def test_tables_that_others_made_are_told_of(self, databases: Databases) -> None:
+        place = database_for(Settings(database_url=databases.per_service()), "loans")
+        await ensure_place(place.url, None)
+        await run(place.url, "CREATE TABLE loans (theirs INTEGER)")
+
+        told = await refusal(place)
+
+        assert "has tables already that its migrations have not made" in told.problem
+        assert str(place.url.database) in told.problem
+        assert "a database of its own" in told.advice
+
+    async def test_an_account_that_may_make_no_tables_is_given_the_statement(self, server_databases: Databases) -> None:
+        place = database_for(Settings(database_url=server_databases.per_service()), "loans")
+        await ensure_place(place.url, None)
+        name = f"limited_{uuid4().hex[:8]}"
+        account = ("ROLE", "LOGIN PASSWORD") if server_databases.dialect == "postgresql" else ("USER", "IDENTIFIED BY")
+        await run(place.url, f"CREATE {account[0]} {name} {account[1]} 'as good as any'")
+        if server_databases.dialect == "mariadb":
+            await run(place.url, f"GRANT SELECT ON `{place.url.database}`.* TO {name}")
+        limited = replace(place, url=place.url.set(username=name, password="as good as any"))
+
+        told = await refusal(limited)
+        dropped = (f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+        await run(place.url, *(dropped if server_databases.dialect == "postgresql" else (f"DROP USER {name}",)))
+
+        assert f"The account {name} may not make and use tables" in told.problem
+        assert name in told.advice
+        assert str(place.url.database) in told.advice
+        assert "as good as any" not in str(told)
+
     def test_a_driver_that_is_not_installed_is_named_with_its_extra(self) -> None:
         place = database_for(Settings(database_url="mysql://root@127.0.0.1/{service}_db"), "loans")
 

@@ -16,6 +16,10 @@ from portico.kit.system import Placement
 
 _SIGN_IN_REFUSED = {"28P01", "28000"}  # PostgreSQL: invalid_password, invalid_authorization_specification
 _MYSQL_SIGN_IN_REFUSED = {1045, 1698}  # ER_ACCESS_DENIED_ERROR, ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+_FORBIDDEN = {"42501"}  # PostgreSQL: insufficient_privilege
+_MYSQL_FORBIDDEN = {1044, 1142}  # ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+_TABLE_KNOWN = {"42P07"}  # PostgreSQL: duplicate_table
+_MYSQL_TABLE_KNOWN = {1050}  # ER_TABLE_EXISTS_ERROR
 _DAMAGED = ("not a database", "malformed")
 _SHUT = ("unable to open", "readonly", "disk I/O")
 
@@ -70,10 +74,24 @@ def explaining(service: str, place: DatabaseAddress) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout, OSError, ImportError) as error:
-        told = _file_trouble(service, place, error) if place.embedded else _server_trouble(place, error)
+        told = _foreign_tables(service, place, error)
+        told = told or (_file_trouble(service, place, error) if place.embedded else _server_trouble(place, error))
         if told is None:
             raise
         raise told from error
+
+
+def _foreign_tables(service: str, place: DatabaseAddress, error: Exception) -> DatabaseUnusable | None:
+    words = str(getattr(error, "orig", ""))
+    sqlite_knows = place.embedded and words.startswith("table ") and words.endswith(" already exists")
+    if not sqlite_knows and not _says(error, _TABLE_KNOWN, _MYSQL_TABLE_KNOWN):
+        return None
+    where = place.url.database if place.embedded else f"{place.url.database} at {_where(place)}"
+    return DatabaseUnusable(
+        f"The database of {service}, {where}, has tables already that its migrations have not made.",
+        "Give each service a database of its own. If there is nothing in it to keep, as where a first migration was cut "
+        "off, empty it.",
+    )
 
 
 def _file_trouble(service: str, place: DatabaseAddress, error: Exception) -> DatabaseUnusable | None:
@@ -106,6 +124,11 @@ def _server_trouble(place: DatabaseAddress, error: Exception) -> DatabaseUnusabl
             f"The database server at {_where(place)} does not let {url.username or 'this account'} in.",
             "Look at the user and the password in DATABASE_URL; special characters in them are percent-encoded.",
         )
+    if _says(error, _FORBIDDEN, _MYSQL_FORBIDDEN):
+        return DatabaseUnusable(
+            f"The account {url.username} may not make and use tables in {url.database} at {_where(place)}.",
+            f"Have an administrator run: {_granting(place)}",
+        )
     if is_unavailable(error) or isinstance(error, OSError):
         return DatabaseUnusable(
             f"The database server at {_where(place)} can't be reached: {_in_a_word(error)}.",
@@ -115,9 +138,22 @@ def _server_trouble(place: DatabaseAddress, error: Exception) -> DatabaseUnusabl
 
 
 def _refuses_account(error: Exception) -> bool:
+    return _says(error, _SIGN_IN_REFUSED, _MYSQL_SIGN_IN_REFUSED)
+
+
+def _says(error: Exception, states: set[str], numbers: set[int]) -> bool:
+    """Whether the server gave one of PostgreSQL's `states` or of MySQL's `numbers` as its reason."""
     cause = getattr(error, "orig", None)
     number = next(iter(getattr(cause, "args", ())), None)
-    return getattr(cause, "sqlstate", None) in _SIGN_IN_REFUSED or number in _MYSQL_SIGN_IN_REFUSED
+    return getattr(cause, "sqlstate", None) in states or number in numbers
+
+
+def _granting(place: DatabaseAddress) -> str:
+    url = place.url
+    if url.get_backend_name() != "postgresql":
+        return f"GRANT ALL ON `{url.database}`.* TO '{url.username}'@'%';"
+    what = f'SCHEMA "{place.schema}"' if place.schema else f'DATABASE "{url.database}"'
+    return f'ALTER {what} OWNER TO "{url.username}";'
 
 
 def _where(place: DatabaseAddress) -> str:

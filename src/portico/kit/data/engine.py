@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.following import Followers
+from portico.kit.data.reaching import in_time
 from portico.kit.data.sqlite import SqliteConnection, connecting
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
@@ -95,11 +96,11 @@ def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
 
 def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
     if address.get_backend_name() != "postgresql":
-        return {"init_command": "SET SESSION time_zone = '+00:00'", "connect_timeout": 5}
+        return {"init_command": "SET SESSION time_zone = '+00:00'", **in_time(address)}
     settings = {"timezone": "UTC", "application_name": "portico"}
     if schema is not None:
         settings["search_path"] = f'"{schema}"'
-    return {"server_settings": settings, "timeout": 5}
+    return {"server_settings": settings, **in_time(address)}
 
 
 def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> AsyncEngine:

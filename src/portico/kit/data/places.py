@@ -11,6 +11,8 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from portico.kit.data.reaching import in_time
+
 _NO_CATALOG = "3D000"  # PostgreSQL: invalid_catalog_name
 # MySQL: ER_BAD_DB_ERROR; ER_DBACCESS_DENIED_ERROR, by which it tells an account nothing of what it may not see.
 _NO_DATABASE = {1049, 1044}
@@ -96,7 +98,7 @@ async def _make_database(address: URL) -> None:
 
 async def _make_schema(address: URL, schema: str) -> None:
     statement = f'CREATE SCHEMA IF NOT EXISTS "{schema}"'
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=in_time(address))
     try:
         async with engine.connect() as connection:
             known = await connection.execute(
@@ -117,17 +119,13 @@ async def _create(connection: AsyncConnection, statement: str, schema: str, user
 
 
 async def _run(address: URL, *statements: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=_patience(address))
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=in_time(address))
     try:
         async with engine.connect() as connection:
             for statement in statements:
                 await connection.execute(text(statement))
     finally:
         await engine.dispose()
-
-
-def _patience(address: URL) -> dict[str, int]:
-    return {"timeout": 5} if address.get_backend_name() == "postgresql" else {"connect_timeout": 5}
 
 
 def _names_no_database(error: DBAPIError) -> bool:
