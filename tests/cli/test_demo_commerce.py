@@ -60,13 +60,17 @@ class TestDemoCommerce:
         seen = walked(tmp_path, "--url", "http://127.0.0.1:1", "--email", "a@example.com", "--password", "a password")
 
         assert seen.returncode == 1
-        assert "GET /health got no answer" in seen.stdout
+        assert "Nobody answers at http://127.0.0.1:1" in seen.stdout
 
 
 class TestOptions:
     def test_an_unknown_system_is_named(self) -> None:
         with pytest.raises(CommandError, match="no demo of 'clinic'"):
             _check(tour(system="clinic"))
+
+    def test_an_address_begins_with_its_scheme(self) -> None:
+        with pytest.raises(CommandError, match="localhost:8000 is no address"):
+            _check(tour(system="catalog", url="localhost:8000"))
 
     def test_nothing_is_killed_that_is_not_the_demos_own(self) -> None:
         with pytest.raises(CommandError, match="that the demo starts itself"):

@@ -72,6 +72,8 @@ def _check(tour: Tour) -> None:
 
     if tour.system not in WALKS:
         raise CommandError(f"There is no demo of {tour.system!r}.", f"There is one of {', '.join(WALKS)}.")
+    if tour.url and not tour.url.startswith(("http://", "https://")):
+        raise CommandError(f"--url {tour.url} is no address.", "Begin it with http:// or https://.")
     if (tour.servers or tour.kill) and (tour.url or tour.system != "commerce"):
         raise CommandError(
             "--servers and --kill are for a commerce system that the demo starts itself.",

@@ -28,4 +28,4 @@ class TestDemoCatalog:
         )
 
         assert walked.returncode == 1
-        assert "GET /health got no answer" in walked.stdout
+        assert "Nobody answers at http://127.0.0.1:1" in walked.stdout

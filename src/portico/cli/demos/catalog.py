@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
+from portico.cli.demos.arriving import look_around
 from portico.cli.demos.loading import load_products
 from portico.cli.demos.people import Person, sign_in
 from portico.cli.demos.walking import NotAsItShouldBe, Walk
@@ -40,7 +41,7 @@ async def walk_catalog(walk: Walk, *, products: int, own: Stoppable | None) -> N
         NotAsItShouldBe: something differs from what the system promises.
     """
     mark = secrets.token_hex(4)
-    await _look_around(walk)
+    await look_around(walk, system="catalog", path="/products")
     ada, bob = await _sign_up(walk, mark)
     rows = await load_products(walk, ada, mark, products)
     await _search(walk, rows, mark)
@@ -49,15 +50,6 @@ async def walk_catalog(walk: Walk, *, products: int, own: Stoppable | None) -> N
     await _revoke(walk, bob, own)
     if own is not None:
         await _without_identity(walk, ada, own, mark)
-
-
-async def _look_around(walk: Walk) -> None:
-    walk.chapter("Is everybody there?")
-    (await walk.call("GET", "/health")).expect(200, status="healthy")
-    document = (await walk.call("GET", "/openapi.json", quiet=True)).expect(200).json()
-    walk.check(
-        "/products" in document["paths"], f"one document describes {len(document['paths'])} paths of all services"
-    )
 
 
 async def _sign_up(walk: Walk, mark: str) -> tuple[Person, Person]:

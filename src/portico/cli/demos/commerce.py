@@ -5,6 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 
+from portico.cli.demos.arriving import look_around
 from portico.cli.demos.bookkeeping import Bookkeeper
 from portico.cli.demos.crowd import Crowd
 from portico.cli.demos.loading import counting, load_products
@@ -49,7 +50,7 @@ async def walk_commerce(walk: Walk, visit: Visit, staff: Person, own: OwnShop | 
         NotAsItShouldBe: something differs from what the system promises.
     """
     mark = secrets.token_hex(4)
-    await _look_around(walk)
+    await look_around(walk, system="commerce", path="/orders")
     await sign_in(walk, staff)
     shelf = Shelf.of(await load_products(walk, staff, mark, visit.products))
     jane, john = await _sign_up(walk, mark)
@@ -66,13 +67,6 @@ async def walk_commerce(walk: Walk, visit: Visit, staff: Person, own: OwnShop | 
     placed = [*steps.placed, *crowd.placed]
     people = {person.user_id for person in (jane, john, *crowd.people)}
     await _reckon(walk, Bookkeeper(walk, staff, shelf, placed, people), own)
-
-
-async def _look_around(walk: Walk) -> None:
-    walk.chapter("Is everybody there?")
-    (await walk.call("GET", "/health")).expect(200, status="healthy")
-    document = (await walk.call("GET", "/openapi.json", quiet=True)).expect(200).json()
-    walk.check("/orders" in document["paths"], f"one document describes {len(document['paths'])} paths of all services")
 
 
 async def _sign_up(walk: Walk, mark: str) -> tuple[Person, Person]:
