@@ -9,8 +9,10 @@ from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 from portico.contracts.identity import IdentityClient
 from portico.kit.auth.tokens import InvalidToken, TokenFormat
 from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, VerificationUnavailable
+from portico.kit.calls.channel import Unreachable
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel
+from portico.kit.testing.channels import ScriptedChannel
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import running
 from portico.services.identity import service
@@ -109,6 +111,17 @@ class TestATicket:
 
 
 class TestWithoutIdentity:
+    async def test_what_is_polled_knocks_at_an_open_breaker(self) -> None:
+        """Else what ends after identity is back is good for as long as the breaker stays open: a minute."""
+        channel = ScriptedChannel(Unreachable("identity", "refused"))
+        client = IdentityClient(Calls(channel))
+
+        for asking in (client.fetch_keys(), client.fetch_revocations(None), client.validate("x")):
+            with pytest.raises(VerificationUnavailable):
+                await asking
+
+        assert [out.knocks for out in channel.sent] == [True, True, False]
+
     async def test_nobody_can_be_verified(self) -> None:
         client = IdentityClient(Calls(LocalChannel({})))
 

@@ -73,17 +73,21 @@ class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_i
 
 
 class IdentityClient(Client, service="identity"):
-    """What services ask of identity. Raises VerificationUnavailable where identity can't answer."""
+    """What services ask of identity. Raises VerificationUnavailable where identity can't answer.
+
+    Verifiers ask for keys and ends about once a second, also while the breaker is open: it may stay so for a minute, and
+    what ended since identity is back has to be refused within two seconds.
+    """
 
     async def fetch_keys(self) -> object:
         """The public keys by which access tokens are verified, as a JWK set."""
         async with _answering():
-            return await self.get("/.well-known/jwks.json", answer=dict[str, Any])
+            return await self.get("/.well-known/jwks.json", knocks=True, answer=dict[str, Any])
 
     async def fetch_revocations(self, since: str | None) -> RevocationPage:
         """What ended after the cursor `since`; all ends that still matter with None. For services only."""
         async with _answering():
-            page = await self.get("/auth/revocations", params={"since": since}, answer=_Revocations)
+            page = await self.get("/auth/revocations", params={"since": since}, knocks=True, answer=_Revocations)
         return RevocationPage(tuple(each.as_revocation() for each in page.revocations), page.cursor, page.more)
 
     async def validate(self, token: str) -> Validation:

@@ -193,3 +193,27 @@ class TestUnwell:
     @pytest.mark.parametrize("status", [200, 404, 429, 500])
     def test_other_answers_are_not(self, status: int) -> None:
         assert not unwell(status, [])
+
+
+class TestKnocking:
+    def test_it_is_let_through_an_open_breaker_and_closes_it(self, breaker: Breaker) -> None:
+        trip(breaker)
+        knocking = breaker.enter(knocking=True)
+        assert knocking is not None
+        assert breaker.enter(knocking=True) is None, "one trial at a time"
+
+        knocking.succeeded()
+
+        assert breaker.state is BreakerState.CLOSED
+
+    def test_in_vain_it_makes_nobody_wait_longer(self, breaker: Breaker, clock: HeldClock) -> None:
+        trip(breaker)
+        clock.advance(2)
+        knocking = breaker.enter(knocking=True)
+        assert knocking is not None
+
+        knocking.failed()
+
+        assert breaker.state is BreakerState.OPEN
+        assert breaker.retry_after == TRIPPING.open_for - 2
+        assert breaker.openings == 1

@@ -124,6 +124,25 @@ class TestEjection:
         assert refusal.value.retry_after == 3
         assert [state.breaker for state in known.states("user")] == [BreakerState.OPEN, BreakerState.OPEN]
 
+    async def test_who_knocks_is_let_in_where_all_are_failing_and_ends_it(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        for _ in range(2):
+            (await known.lease("user")).failed()
+
+        knocking = await known.lease("user", knocking=True)
+        knocking.succeeded()
+
+        assert (await known.lease("user")).instance is knocking.instance
+
+    async def test_who_knocks_is_sent_to_one_that_is_well(self, clock: HeldClock) -> None:
+        known = directory(clock)
+        failing = await known.lease("user")
+        failing.failed()
+
+        chosen = [(await known.lease("user", knocking=True)).instance for _ in range(4)]
+
+        assert failing.instance not in chosen
+
     async def test_leaving_the_block_untold_frees_the_instance(self, clock: HeldClock) -> None:
         known = directory(clock)
         with await known.lease("user"):

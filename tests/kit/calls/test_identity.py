@@ -99,6 +99,16 @@ class TestServiceIdentity:
         with pytest.raises(Unreachable):
             await own()
 
+    async def test_it_knocks_where_the_issuer_failed_too_often_but_once_a_second(self, clock: HeldClock) -> None:
+        channel = ScriptedChannel(Unreachable("identity", "refused"))
+        own = identity(channel, clock)
+        for seconds in (0, 0.5, 0.5):
+            clock.advance(seconds)
+            with pytest.raises(Unreachable):
+                await own()
+
+        assert [out.knocks for out in channel.sent] == [True, False, True]
+
     async def test_a_refused_secret_is_told_to_the_caller_and_not_shown(self, clock: HeldClock) -> None:
         own = identity(ScriptedChannel(answering(401, b'{"code": "invalid_client"}')), clock)
 

@@ -56,7 +56,7 @@ class Breaker:
     """
 
     __slots__ = (
-        "_epoch", "_in_a_row", "_monotonic", "_on_trial", "_opened_at", "_period", "_slices", "_state", "_tripping",
+        "_early", "_epoch", "_in_a_row", "_monotonic", "_on_trial", "_opened_at", "_period", "_slices", "_state", "_tripping",
         "_well", "openings",
     )  # fmt: skip
 
@@ -66,6 +66,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._period = tripping.open_for
         self._opened_at = 0.0
+        self._early = False  # whether the trial under way came before its time, knocking
         self._epoch = 0
         self._in_a_row = 0
         self._on_trial = 0
@@ -93,12 +94,16 @@ class Breaker:
         """Whether `enter` would let a call through; changes nothing."""
         return self._state is BreakerState.CLOSED or self.retry_after == 0.0
 
-    def enter(self) -> "Passage | None":
-        """Let a call through: its passage, or None where the breaker is open."""
+    def enter(self, *, knocking: bool = False) -> "Passage | None":
+        """Let a call through: its passage, or None where the breaker is open.
+
+        One that is `knocking` is a trial at once, however long the breaker would stay open, unless one is under way.
+        """
         if self._state is not BreakerState.CLOSED:
-            if not self.admits():
+            if not self.admits() and not (knocking and self._state is BreakerState.OPEN):
                 return None
             if self._state is BreakerState.OPEN:
+                self._early = self._remaining() > 0
                 self._turn(BreakerState.HALF_OPEN)
             self._on_trial += 1
         return Passage(self, self._epoch)
@@ -127,6 +132,9 @@ class Breaker:
 
     def _failed(self, epoch: int) -> None:
         if epoch != self._epoch:
+            return
+        if self._state is BreakerState.HALF_OPEN and self._early:
+            self._turn(BreakerState.OPEN)  # who knocks in vain makes nobody else wait longer
             return
         if self._state is BreakerState.HALF_OPEN:
             self._period = min(self._period * 2, self._tripping.longest)

@@ -65,6 +65,7 @@ class Options(TypedDict, total=False):
         form: The body, as a form.
         key: The idempotency key: the call takes effect once, however often it is sent.
         only_reads: A POST that changes nothing may be sent again as a GET may.
+        knocks: See `Outgoing`.
         timeout: Seconds for this call, where less than the deadline leaves.
     """
 
@@ -73,6 +74,7 @@ class Options(TypedDict, total=False):
     form: Mapping[str, str]
     key: str
     only_reads: bool
+    knocks: bool
     timeout: float
 
 
@@ -188,6 +190,7 @@ class Calls:
             body=body,
             timeout=min(options.get("timeout", self._timeout), self._timeout),
             repeatable=method in IDEMPOTENT or key is not None or options.get("only_reads", False),
+            knocks=options.get("knocks", False),
         )
 
     def _next_key(self, method: str) -> str | None:

@@ -108,11 +108,12 @@ class Pool:
         wanted = sorted(set(addresses), key=lambda address: (address.priority, address.origin))[:_MOST_INSTANCES]
         self.instances = tuple(known.get(each) or Instance(each, self._new_breaker()) for each in wanted)
 
-    def lease(self, *, avoiding: Collection[str] = ()) -> Lease:
+    def lease(self, *, avoiding: Collection[str] = (), knocking: bool = False) -> Lease:
         """Take the instance of best priority with the fewest calls in flight whose breaker lets one through.
 
         Args:
             avoiding: Origins tried already, taken again only where nothing else is left.
+            knocking: Try one whose breaker is open where all are.
 
         Raises:
             BreakerOpen: Every breaker is open.
@@ -120,6 +121,10 @@ class Pool:
         """
         if (chosen := self._choose(avoiding)) is not None and (passage := chosen.breaker.enter()) is not None:
             return Lease(chosen, passage)
+        if knocking:
+            for each in sorted(self.instances, key=lambda instance: instance.address.origin in avoiding):
+                if (passage := each.breaker.enter(knocking=True)) is not None:
+                    return Lease(each, passage)
         if not self.instances:
             raise Unreachable(self.service, "no instance is known", retry_after=_AFTER_FAILURE)
         raise BreakerOpen(self.service, retry_after=min(each.breaker.retry_after for each in self.instances))
@@ -183,14 +188,14 @@ class Directory:
             service: _Entry(Pool(service, new_breaker), parse_addresses(text)) for service, text in services.items()
         }
 
-    async def lease(self, service: str, *, avoiding: Collection[str] = ()) -> Lease:
+    async def lease(self, service: str, *, avoiding: Collection[str] = (), knocking: bool = False) -> Lease:
         """Take an instance for one call, looking the service up first where that is due.
 
         Raises:
             BreakerOpen: Every instance failed too often lately.
             Unreachable: No instance is known.
         """
-        return (await self.pool(service)).lease(avoiding=avoiding)
+        return (await self.pool(service)).lease(avoiding=avoiding, knocking=knocking)
 
     async def pool(self, service: str) -> Pool:
         """The instances of a service, looked up where that is due. Raises Unreachable for an unknown service."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic as system_monotonic
 
 from portico.kit.calls.channel import Channel
-from portico.kit.calls.client import PLAIN, Calls, Layout
+from portico.kit.calls.client import PLAIN, Calls, Layout, Options
 from portico.kit.calls.encoding import decode, refusal
 from portico.kit.calls.errors import CallError
 from portico.kit.calls.summary import Summary
@@ -54,7 +54,7 @@ class ServiceIdentity:
         self._timeout = timeout
         self._monotonic = monotonic
         self._token = ""
-        self._renew_at = self._ends_at = float("-inf")
+        self._renew_at = self._ends_at = self._knocks_at = float("-inf")
         self._renewal: asyncio.Task[None] | None = None
 
     async def __call__(self) -> str:
@@ -90,7 +90,8 @@ class ServiceIdentity:
 
     async def _renew(self) -> None:
         calls = Calls(self._channel, layout=self._layout, timeout=self._timeout)
-        answer = await calls.send(self._issuer, "POST", "/oauth/token", {"form": self._form, "only_reads": True})
+        options: Options = {"form": self._form, "only_reads": True, "knocks": self._may_knock()}
+        answer = await calls.send(self._issuer, "POST", "/oauth/token", options)
         if answer.status != _OK:
             raise refusal(self._issuer, answer)
         granted: _Grant = decode(self._issuer, answer, _Grant)
@@ -98,6 +99,14 @@ class ServiceIdentity:
         self._token = granted.access_token
         self._renew_at = now + granted.expires_in * _RENEWED_AT
         self._ends_at = now + max(granted.expires_in - _MARGIN, granted.expires_in * _RENEWED_AT)
+
+    def _may_knock(self) -> bool:
+        """Whether to ask an issuer that failed too often lately: once a second, since all that needs a token waits for it."""
+        now = self._monotonic()
+        if now < self._knocks_at:
+            return False
+        self._knocks_at = now + _AFTER_FAILURE
+        return True
 
     def _renewed(self, task: "asyncio.Task[None]") -> None:
         self._renewal = None

@@ -62,7 +62,7 @@ class HttpChannel:
         self._in_flight += 1
         try:
             async with asyncio.timeout(out.timeout) as limit:
-                with await self._directory.lease(out.service, avoiding=out.tried) as lease:
+                with await self._directory.lease(out.service, avoiding=out.tried, knocking=out.knocks) as lease:
                     out.tried.add(lease.instance.address.origin)
                     try:
                         return await self._answer(out, lease)
