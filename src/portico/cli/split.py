@@ -31,7 +31,7 @@ def check_can_split(system: System, settings: Settings, workers: int) -> None:
     handlers = [each.name for each in system.placements if each.service.consumers]
     if handlers and not names_broker(settings):
         raise CommandError(
-            f"{system.name} in many processes needs a broker: {', '.join(handlers)} handle events of the others.",
+            f"{system.name} in many processes needs a broker, which brings the events of the others to {', '.join(handlers)}.",
             "Add --servers, which starts one (and PostgreSQL and Redis), or set RABBITMQ_URL, NATS_URL or KAFKA_URL.",
         )
     if workers == 1:
