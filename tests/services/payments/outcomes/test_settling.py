@@ -186,8 +186,11 @@ class TestACrash:
         embedded.clock.advance(2)
         whole = provider(embedded)
 
+        asked: list[str] = []
+
         class Broken(DiesBeforeTheAnswer):
             async def find_charge(self, key: str) -> ProviderCharge | None:
+                asked.append(key)
                 if key == broken["payment_id"]:
                     raise ZeroDivisionError
                 return await super().find_charge(key)
@@ -197,6 +200,12 @@ class TestACrash:
 
         assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
         assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
+        asked.clear()
+        await settle_what_is_open.function(embedded.running)
+        assert asked == []  # the broken one has to wait, as others may be due
+        embedded.clock.advance(10)
+        await settle_what_is_open.function(embedded.running)
+        assert asked == [broken["payment_id"]]
 
 
 class TestAProviderThatHangs:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from sqlalchemy import delete, select
 
+from portico.kit.data import UnitOfWork
 from portico.kit.jobs import job
 from portico.kit.running import Running
 from portico.kit.telemetry.logs import get_logger
@@ -18,7 +20,7 @@ from portico.services.payments.webhooks.models import WebhookEvent
 
 logger = get_logger(__name__)
 
-T = TypeVar("T")
+T = TypeVar("T", Payment, Refund)
 
 _AT_ONCE: Final = 200
 _SIDE_BY_SIDE: Final = 8
@@ -37,12 +39,12 @@ async def settle_what_is_open(running: Running) -> None:
         refunds = await reader.all(
             select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(_AT_ONCE)
         )
-    await _each(payments, lambda payment: settle(running, payment))
-    await _each(refunds, lambda refund: settle_refund(running, refund))
+    await _each(running, payments, lambda payment: settle(running, payment))
+    await _each(running, refunds, lambda refund: settle_refund(running, refund))
 
 
-async def _each(rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:
-    """Do it for each, some side by side; one that fails keeps none of the others from it."""
+async def _each(running: Running, rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:
+    """Do it for each, some side by side; one that fails keeps none of the others from it, nor from the next look."""
     room = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def guarded(row: T) -> None:
@@ -51,8 +53,17 @@ async def _each(rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> Non
                 await act(row)
             except Exception:
                 logger.exception("could not be settled", of=type(row).__name__)
+                await running.transact(partial(_put_off, row=row))
 
     await asyncio.gather(*(guarded(row) for row in rows))
+
+
+async def _put_off(work: UnitOfWork, *, row: Payment | Refund) -> None:
+    """Ask of `row` later: two hundred that fail each time would otherwise be all that is ever looked at."""
+    key = row.payment_id if isinstance(row, Payment) else row.refund_id
+    found = await work.get(type(row), key, lock=True)
+    if found is not None and found.settle_at == row.settle_at:
+        found.await_outcome(work.now)
 
 
 @job(every=timedelta(hours=1))
