@@ -75,7 +75,7 @@ class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_i
 class IdentityClient(Client, service="identity"):
     """What services ask of identity. Raises VerificationUnavailable where identity can't answer.
 
-    Verifiers ask for keys and ends about once a second, also while the breaker is open: it may stay so for a minute, and
+    Verifiers ask about once a second also while the breaker is open: it may stay so for a minute, and
     what ended since identity is back has to be refused within two seconds.
     """
 
@@ -90,10 +90,11 @@ class IdentityClient(Client, service="identity"):
             page = await self.get("/auth/revocations", params={"since": since}, knocks=True, answer=_Revocations)
         return RevocationPage(tuple(each.as_revocation() for each in page.revocations), page.cursor, page.more)
 
-    async def validate(self, token: str) -> Validation:
-        """Whether an access token holds at this moment."""
+    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
+        """Whether an access token holds at this moment. `knocks`: see `Outgoing`."""
+        asked = {"token": token}
         async with _answering():
-            found = await self.post("/validate-token", json={"token": token}, only_reads=True, answer=_Validation)
+            found = await self.post("/validate-token", json=asked, only_reads=True, knocks=knocks, answer=_Validation)
         return Validation(found.valid, found.reason, found.email, found.roles, found.permissions)
 
     async def redeem_ticket(self, ticket: str) -> str:

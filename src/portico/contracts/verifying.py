@@ -94,8 +94,8 @@ class _Identity:
     async def fetch_revocations(self, since: str | None) -> RevocationPage:
         return await self._own.fetch_revocations(since)
 
-    async def validate(self, token: str) -> Validation:
-        return await self._public.validate(token)
+    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
+        return await self._public.validate(token, knocks=knocks)
 
     async def redeem_ticket(self, ticket: str) -> str:
         return await self._own.redeem_ticket(ticket)

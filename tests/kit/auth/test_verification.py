@@ -271,11 +271,27 @@ class TestVerifyingByAsking:
 
         assert issuer.asked["validate"] == 1
 
+    async def test_knocks_once_a_second_where_identity_failed_too_often(self, issuer: Issuer, clock: HeldClock) -> None:
+        knocked: list[bool] = []
+
+        class Closed(Issuer):
+            async def validate(self, token: str, *, knocks: bool = False) -> Validation:  # it is not read
+                knocked.append(knocks)
+                raise VerificationUnavailable(1.0)
+
+        verifier = AskingVerifier(Closed(clock), issuer.form, clock)
+        for seconds in (0.0, 0.5, 0.5, 0.5):
+            clock.advance(seconds)
+            with pytest.raises(VerificationUnavailable):
+                await verifier.verify(issuer.token())
+
+        assert knocked == [True, False, True, False]
+
     async def test_answers_the_others_when_the_first_goes_away(self, issuer: Issuer, clock: HeldClock) -> None:
         answering = asyncio.Event()
 
         class Slow(Issuer):
-            async def validate(self, token: str) -> Validation:
+            async def validate(self, token: str, *, knocks: bool = False) -> Validation:
                 await answering.wait()
                 return await super().validate(token)
 

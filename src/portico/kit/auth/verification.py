@@ -71,8 +71,8 @@ class Validation:
 class ValidationSource(TicketSource, Protocol):
     """Who can be asked about a token: identity."""
 
-    async def validate(self, token: str) -> Validation:
-        """What identity says of `token`. Raises VerificationUnavailable."""
+    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
+        """What identity says of `token`; with `knocks` also where it failed too often lately. Raises VerificationUnavailable."""
 
 
 def fingerprint(token: str) -> bytes:
@@ -214,6 +214,8 @@ class AskingVerifier:
 
     KEEP: Final = 1.0
     """Seconds an answer is believed."""
+    KNOCK: Final = 1.0
+    """Seconds between two questions that do not heed how often the ones before failed."""
 
     def __init__(
         self, source: ValidationSource, form: TokenFormat, clock: Clock, *, most_tokens: int = MOST_TOKENS
@@ -223,6 +225,7 @@ class AskingVerifier:
         self._clock = clock
         self._answers: Recent[tuple[float, Validation]] = Recent(most_tokens)
         self._asking: dict[bytes, asyncio.Task[Validation]] = {}
+        self._knocks_at = float("-inf")
 
     async def verify(self, token: str) -> Principal:
         """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
@@ -258,8 +261,13 @@ class AskingVerifier:
 
     async def _ask(self, mark: bytes, token: str) -> Validation:
         asked_at = self._clock.monotonic()
+        knocks = asked_at >= self._knocks_at
+        if (
+            knocks
+        ):  # one a second: a breaker that opened again and again would stay so for a minute after identity is back
+            self._knocks_at = asked_at + self.KNOCK
         try:
-            answer = await self._source.validate(token)
+            answer = await self._source.validate(token, knocks=knocks)
             self._answers.put(mark, (asked_at + self.KEEP, answer))
             return answer
         finally:
