@@ -181,6 +181,7 @@ class TestAfterAKill:
             assert server.answers()
 
 
+@pytest.mark.slow
 class TestAServerOfSeveralProcesses:
     def test_what_is_left_of_one_that_died_is_gone_before_the_next(
         self, tmp_path: Path, rabbitmq_server: RabbitMQServer
