@@ -2,7 +2,7 @@
 
 A relay empties the outbox to RabbitMQ in a process of its own while another one goes on writing and telling of it, on
 PostgreSQL: as fast as it can, and at half that pace, as in a shop that has some room. All share the machine's cores. Run
-it with `python bench/backlog.py`; `--events 1000000` for a larger backlog, `--events 5000` for a look.
+it with `python bench/backlog.py`; `--events 5000` for a look.
 """
 
 import argparse
@@ -180,6 +180,6 @@ async def main(events: int) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--write", type=float, help="be the process that writes, at this pace")
-    options.add_argument("--events", type=int, default=200_000, help="of the backlog")
+    options.add_argument("--events", type=int, default=1_000_000, help="of the backlog")
     asked = options.parse_args()
     uvloop.run(main(asked.events) if asked.write is None else write(asked.write))
