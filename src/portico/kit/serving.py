@@ -19,6 +19,9 @@ from starlette.types import ASGIApp
 
 from portico.kit.connections import LimitedConnection, WebSocketConnection
 
+IDLE_SECONDS = 5
+"""after which an idle connection is closed: a proxy in front has to give it up before"""
+
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 10_000
 _LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message, as at the gateway
@@ -116,6 +119,7 @@ def _config(face: Face, grace: float, options: Mapping[str, Any]) -> uvicorn.Con
         server_header=False,
         date_header=True,
         proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=max(1, round(grace)),
         limit_concurrency=_MOST_CONNECTIONS,
         backlog=_BACKLOG,

@@ -14,6 +14,7 @@ from portico.kit.servers import (
     KafkaServer,
     MariaDBServer,
     NatsServer,
+    NginxServer,
     PostgreSQLServer,
     ProgramMissing,
     RabbitMQServer,
@@ -22,6 +23,7 @@ from portico.kit.servers import (
     ServerFailed,
 )
 from portico.kit.servers.programs import find_program
+from portico.kit.testing.commands import fetch
 
 Start = Callable[..., Any]
 
@@ -134,6 +136,25 @@ class TestRedis:
             with pytest.raises(redis.TimeoutError):
                 client.ping()
             server.resume()
+
+        assert server.answers()
+
+
+class TestNginx:
+    def test_serves_what_it_is_told_on_its_port(self, start_server: Start) -> None:
+        server = start_server(NginxServer)
+        port = server.port
+
+        server.serve(f"server {{ listen 127.0.0.1:{port}; return 200 '\"hello\"'; }}")
+
+        assert server.port == port
+        assert fetch(server.url()) == (200, "hello")
+
+    def test_says_what_is_wrong_with_a_file(self, start_server: Start) -> None:
+        server = start_server(NginxServer)
+
+        with pytest.raises(ServerFailed, match="unknown directive"):
+            server.check("servre { }")
 
         assert server.answers()
 

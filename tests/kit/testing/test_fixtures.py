@@ -80,7 +80,7 @@ class TestAMissingServer:
         lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="postgres")
 
         assert (
-            "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats, kafka"
+            "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats, nginx, kafka"
             in lines
         )
 

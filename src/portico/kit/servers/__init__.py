@@ -5,6 +5,7 @@ from portico.kit.servers.kafka import KafkaServer
 from portico.kit.servers.keeping import KeptServers
 from portico.kit.servers.mariadb import MariaDBServer
 from portico.kit.servers.nats import NatsServer
+from portico.kit.servers.nginx import NginxServer
 from portico.kit.servers.postgresql import PostgreSQLServer
 from portico.kit.servers.programs import ProgramMissing
 from portico.kit.servers.rabbitmq import RabbitMQServer
@@ -17,6 +18,7 @@ __all__ = [
     "KeptServers",
     "MariaDBServer",
     "NatsServer",
+    "NginxServer",
     "PostgreSQLServer",
     "ProgramMissing",
     "RabbitMQServer",

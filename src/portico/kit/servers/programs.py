@@ -23,6 +23,7 @@ PACKAGES = {
     "redis-server": ("redis-server", "redis"),
     "rabbitmq-server": ("rabbitmq-server", "rabbitmq"),
     "nats-server": ("nats-server", "nats-server"),
+    "nginx": ("nginx", "nginx"),
 }
 
 

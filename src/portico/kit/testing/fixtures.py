@@ -20,6 +20,7 @@ from portico.kit.servers import (
     KafkaServer,
     MariaDBServer,
     NatsServer,
+    NginxServer,
     PostgreSQLServer,
     ProgramMissing,
     RabbitMQServer,
@@ -30,7 +31,14 @@ from portico.kit.testing.databases import Databases, ServerDatabases, SQLiteData
 
 pytest.register_assert_rewrite("portico.kit.testing.contracts")
 
-PACKAGED: tuple[type[Server], ...] = (PostgreSQLServer, MariaDBServer, RedisServer, RabbitMQServer, NatsServer)
+PACKAGED: tuple[type[Server], ...] = (
+    PostgreSQLServer,
+    MariaDBServer,
+    RedisServer,
+    RabbitMQServer,
+    NatsServer,
+    NginxServer,
+)
 SERVERS: tuple[type[Server], ...] = (*PACKAGED, KafkaServer)
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 
@@ -84,6 +92,11 @@ def rabbitmq_server() -> Iterator[RabbitMQServer]:
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsServer]:
     yield from _serving(NatsServer)
+
+
+@pytest.fixture(scope="session")
+def nginx_server() -> Iterator[NginxServer]:
+    yield from _serving(NginxServer)
 
 
 @pytest.fixture(scope="session")
