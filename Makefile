@@ -57,8 +57,9 @@ check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated fil
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py tests/contracts/test_event_schemas.py
 
-generate: $(DEVELOPMENT) ## make the generated parts of the documents anew, and freeze the schemas of events
+generate: $(DEVELOPMENT) ## make the generated parts of the documents and deploy/ anew, and freeze the schemas of events
 	@$(PY) -m portico.cli.reference docs/configuration.md
+	@$(PY) -m portico.cli.deployed deploy
 	@$(PY) -m portico.cli.event_schemas portico.contracts
 
 bench: $(DEVELOPMENT) ## measure side by side with the peers; takes minutes

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from portico.cli.deployed import deployed
 from portico.cli.reference import with_tables
 
 ROOT = Path(__file__).parents[2]
@@ -51,3 +52,11 @@ class TestConfiguration:
         page = (ROOT / "docs/configuration.md").read_text("utf-8")
 
         assert page == with_tables(page), "run `make generate`"
+
+
+class TestDeploy:
+    def test_its_files_are_what_is_exported(self) -> None:
+        folder = ROOT / "deploy"
+        found = {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*.*")}
+
+        assert found == deployed(), "run `make generate`"

@@ -1,7 +1,7 @@
 """The commerce system as a test meets it: people at its gateway, and a shop that has something to sell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -112,11 +112,14 @@ async def registered(client: aiohttp.ClientSession, email: str) -> Person:
 
 
 @asynccontextmanager
-async def in_this_process(variables: Mapping[str, str]) -> AsyncIterator[Shop]:
-    """A shop of the whole system in this process that has five lamps, and Jane, who may want some."""
+async def in_this_process(variables: Mapping[str, str], through: Callable[[str], str] = str) -> AsyncIterator[Shop]:
+    """A shop of the whole system in this process that has five lamps, and Jane, who may want some.
+
+    People come to where `through` says, which is told where the gateway is: `127.0.0.1:8080`.
+    """
     async with AsyncExitStack() as stack:
         whole = await stack.enter_async_context(Composition(commerce, Environment({**SETTINGS, **variables})))
         at = await stack.enter_async_context(served(whole.apps["gateway"]))
-        client = await stack.enter_async_context(aiohttp.ClientSession(f"http://{at}"))
+        client = await stack.enter_async_context(aiohttp.ClientSession(f"http://{through(at)}"))
         admin = await signed_in(client, ADMIN)
         yield Shop(admin, await registered(client, "jane@example.com"), await admin.puts_up("LAMP-1", 5))

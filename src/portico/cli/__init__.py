@@ -26,6 +26,7 @@ COMMANDS = (
     "config",
     "openapi",
     "asyncapi",
+    "export",
 )
 
 

@@ -19,6 +19,8 @@ from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
 STANDING = ("/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
 OWN_PATHS: Mapping[str, str] = {path: path for path in (*STANDING, *PATHS)}
 """The paths that are the gateway's own, for its policy."""
+INTERNAL = frozenset(("/health/ready", "/health/detailed", "/metrics"))
+"""Those of them that are for who runs the system: a proxy in front keeps them back."""
 
 
 class Pages:

@@ -83,7 +83,7 @@ class Policy:
         self.limits = limits or Limits()
         self.cors = cors or Cors(())
         self.proxies = proxies or TrustedProxies()
-        self._own = own or {}
+        self.own = own or {}
         self._rates = {route: self._rate(route) for route in table.routes}
 
     def decide(self, head: RequestHead, now: float, found: Found | None = None) -> Decision:
@@ -135,7 +135,7 @@ class Policy:
         path = read_path(head)
         if head.method == "OPTIONS" and b"access-control-request-method" in fields.read:
             return self._preflight(path, fields)
-        if (own := self._own.get(path)) is not None:
+        if (own := self.own.get(path)) is not None:
             return Own(own) if head.method in READS else Refuse(MethodNotAllowed(allowed="GET, HEAD"))
         route = self.table.find(head.method, path)
         if not isinstance(route, Route):
@@ -150,7 +150,7 @@ class Policy:
         )
 
     def _preflight(self, path: str, fields: Fields) -> Preflight | Refuse:
-        methods = ("GET", "HEAD") if path in self._own else self.table.methods(path)
+        methods = ("GET", "HEAD") if path in self.own else self.table.methods(path)
         return Preflight(self.cors.preflight(fields, methods)) if methods else Refuse(NotFound())
 
     def _problem(self, matched: Matched, found: Found, now: float) -> Problem | None:

@@ -122,6 +122,14 @@ class RouteTable:
             allowed.add("HEAD")
         return tuple(sorted(allowed - {WEBSOCKET}))
 
+    def entries(self) -> Iterator[Methods]:
+        """What each shape of path has, services-only routes among it, in the order in which shapes count.
+
+        Of those that a path fits, the first that has the method decides.
+        """
+        yield from self._literal.values()
+        yield from _entries(self._root)
+
     def _search(self, method: str, path: str, literal: Methods | None) -> Route | None:
         for methods in self._candidates(path, literal):
             route = methods.get(method)
@@ -166,6 +174,18 @@ def _child(node: _Node, segment: str) -> _Node:
 
 def _piece(piece: str) -> str:
     return "[^/]+" if piece.startswith("{") else re.escape(piece)
+
+
+def _entries(node: _Node) -> Iterator[Methods]:
+    """The method tables below, in the order of `_walk`."""
+    if node.methods:
+        yield node.methods
+    for child in (*node.literals.values(), *(child for _, child in node.patterns)):
+        yield from _entries(child)
+    if node.parameter is not None:
+        yield from _entries(node.parameter)
+    if node.rest:
+        yield node.rest
 
 
 def _walk(node: _Node, segments: list[str], at: int) -> Iterator[Methods]:

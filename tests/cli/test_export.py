@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from portico.cli.errors import CommandError
+from portico.cli.fronts import export, read_tls
+from portico.gateway.export import Tls
+from portico.kit.testing.commands import run_portico
+
+
+class TestExport:
+    def test_the_system_in_force_is_printed(self, tmp_path: Path) -> None:
+        variables = {"PORTICO_SYSTEM": "catalog", "BODY_LIMIT": "3MiB", "REQUEST_TIMEOUT": "7"}
+
+        printed = run_portico(tmp_path, "export", "nginx", variables=variables)
+
+        assert printed.returncode == 0, printed.stderr
+        assert "server 127.0.0.1:8000 " in printed.stdout
+        assert "client_max_body_size 3145728;" in printed.stdout
+        assert "proxy_read_timeout 12s;" in printed.stdout
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_teams_own_system_is_written_to_a_folder_that_is_made(self, tmp_path: Path) -> None:
+        options = ["--gateway", "10.0.0.5:8080", "--gateway", "[::1]:8081", "--host", "library.example"]
+
+        written = run_portico(tmp_path, "export", "traefik", "tests.cli.systems:library", *options, "--out", "a/b")
+
+        assert (written.returncode, written.stdout) == (0, "Wrote a/b/library.yaml\n"), written.stderr
+        text = (tmp_path / "a/b/library.yaml").read_text()
+        assert all(said in text for said in ("http://10.0.0.5:8080", "http://[::1]:8081", "/patience/slow"))
+        assert "Host(`library.example`)" in text
+
+    def test_a_system_that_there_is_not_is_a_sentence(self, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "export", "nginx", "comerce")
+
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "Did you mean commerce?" in refused.stderr
+
+    def test_no_other_proxy_is_offered(self, tmp_path: Path) -> None:
+        assert run_portico(tmp_path, "export", "kubernetes").returncode == 2
+
+
+class TestWhatCannotBeWritten:
+    def test_is_told_with_what_to_do(self, tmp_path: Path) -> None:
+        (tmp_path / "taken").touch()
+
+        with pytest.raises(CommandError, match="can't be written") as told:
+            export("nginx", "catalog", None, None, folder=str(tmp_path / "taken"))
+
+        assert "--out" in (told.value.advice or "")
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        "gateway", ["gateway", "http://gateway:8080", "gateway:0", "gateway:99999", "a b:80", ":80"]
+    )
+    def test_a_gateway_is_a_host_and_a_port(self, gateway: str) -> None:
+        with pytest.raises(CommandError, match="no place of a gateway"):
+            export("nginx", "catalog", [gateway], None, folder=None)
+
+    @pytest.mark.parametrize("host", ["shop.example:80", "https://shop.example", "shop.example; }", "sh`op"])
+    def test_a_host_is_a_name(self, host: str) -> None:
+        with pytest.raises(CommandError, match="no host's name"):
+            export("traefik", "catalog", None, [host], folder=None)
+
+    @pytest.mark.parametrize("listen", ["http", "127.0.0.1", "80; }", "0"])
+    def test_nginx_listens_on_a_port(self, listen: str) -> None:
+        with pytest.raises(CommandError, match="can't listen"):
+            export("nginx", "catalog", None, None, listen=listen, folder=None)
+
+    def test_tls_moves_it_to_its_own_port(self, capsys: pytest.CaptureFixture[str]) -> None:
+        export("nginx", "catalog", None, None, tls=Tls("shop.crt", "shop.key"), folder=None)
+
+        printed = capsys.readouterr().out
+        assert "    listen 443 ssl;\n" in printed
+        assert "    listen 80;\n" in printed
+        assert "return 308 https://$host$request_uri;" in printed
+
+
+class TestReadTls:
+    def test_both_files_or_none(self) -> None:
+        assert read_tls(None, None) is None
+        assert read_tls("shop.crt", "shop.key") == Tls("shop.crt", "shop.key")
+        for one in (("shop.crt", None), (None, "shop.key")):
+            with pytest.raises(CommandError, match="a certificate and its key"):
+                read_tls(*one)
+
+    def test_a_name_that_would_end_the_directive_is_refused(self) -> None:
+        with pytest.raises(CommandError, match="can't be told of the file"):
+            read_tls('shop.crt"; }', "shop.key")

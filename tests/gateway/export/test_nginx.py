@@ -1,0 +1,295 @@
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.gateway.export.reading import FRONT, SYSTEMS
+from tests.gateway.plane.service import Asked, Service
+from tests.gateway.plane.serving import served
+
+from portico.cli.deployed import deployed
+from portico.gateway.export import Front, Surface, Tls, nginx
+from portico.gateway.policy import Limits, Policy
+from portico.gateway.routes import WEBSOCKET, Route, RouteTable
+from portico.kit.auth.access import Access
+from portico.kit.servers import NginxServer
+from portico.kit.system import System
+from portico.kit.testing.commands import free_ports
+
+HOST = "127.0.0.1"
+SHOP = System("shop", summary="A shop", gateway=8080, services={}, case="camel")
+ROUTES = (
+    Route("s", "GET", "/echo"),
+    Route("s", "POST", "/echo"),
+    Route("s", "POST", "/uploads", body_limit=4096),
+    Route("s", "GET", "/uploads/{upload_id}"),
+    Route("s", "DELETE", "/uploads/{upload_id}", Access("service")),
+    Route("s", "GET", "/events", streams=True),
+    Route("s", WEBSOCKET, "/rooms/{room_id}/live", streams=True),
+)
+
+
+def site(front: Front, routes: Sequence[Route] = ROUTES) -> str:
+    policy = Policy(RouteTable(routes), limits=Limits(body_limit=1024), own={"/health": "/health"})
+    return nginx(SHOP, Surface.of(policy), front)
+
+
+@pytest.fixture
+def server(nginx_server: NginxServer) -> NginxServer:
+    return nginx_server
+
+
+@asynccontextmanager
+async def in_front_of(server: NginxServer, *gateways: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """NGINX before these, and a client of it."""
+    server.serve(site(Front(gateways, listen=f"{HOST}:{server.port}")))
+    async with aiohttp.ClientSession(server.url()) as client:
+        yield client
+
+
+@pytest.fixture
+def gateway() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def client(server: NginxServer, gateway: Service) -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(gateway) as at, in_front_of(server, at) as client:
+        yield client
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """An instance that reads a request and is gone, and what was asked of it."""
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n"))
+        writer.transport.abort()
+
+    listening = await asyncio.start_server(answer, HOST, 0)
+    async with listening:
+        yield f"{HOST}:{listening.sockets[0].getsockname()[1]}", asked
+
+
+async def problem(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, str]:
+    async with client.request(method, path, **options) as answer:
+        assert answer.content_type == "application/problem+json", await answer.text()
+        found = await answer.json()
+        assert (found["status"], found["requestId"]) == (answer.status, answer.headers["X-Request-ID"])
+        return answer.status, found["code"]
+
+
+class TestTheFile:
+    @pytest.mark.parametrize("name", [f"nginx/{system.name}.conf" for system in SYSTEMS])
+    def test_is_taken_by_nginx(self, server: NginxServer, name: str) -> None:
+        # An ordinary account may not listen on port 80.
+        server.check(deployed()[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
+
+    def test_two_systems_are_taken_side_by_side(self, server: NginxServer) -> None:
+        ports = iter(free_ports(len(SYSTEMS)))
+        texts = [deployed()[f"nginx/{system.name}.conf"] for system in SYSTEMS]
+
+        server.check("".join(text.replace("listen 80;", f"listen {HOST}:{next(ports)};") for text in texts))
+
+    def test_two_systems_of_long_names_are_taken_side_by_side(self, server: NginxServer) -> None:
+        surface = Surface.of(Policy(RouteTable(ROUTES), own={"/health": "/health"}))
+        names = ["the_shop_at_the_corner_of_the_street", "the_shop_at_the_corner_of_the_market"]
+        fronts = [Front(FRONT.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
+
+        texts = [nginx(replace(SHOP, name=name), surface, front) for name, front in zip(names, fronts, strict=True)]
+
+        server.check("".join(texts))
+
+    def test_names_the_hosts_and_each_instance(self) -> None:
+        text = site(Front(FRONT.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
+
+        assert re.findall(r"^    server (\S+) ", text, re.MULTILINE) == list(FRONT.gateways)
+        assert "    listen 8443;\n    server_name shop.example www.shop.example;\n" in text
+
+    def test_says_what_the_gateway_has_to_be_told(self) -> None:
+        assert "TRUSTED_PROXIES" in site(FRONT).partition("upstream")[0]
+
+
+class TestWhatIsPassedOn:
+    async def test_is_told_of_the_client_by_nginx_alone(
+        self, server: NginxServer, client: aiohttp.ClientSession
+    ) -> None:
+        lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "Forwarded": "for=6.6.6.6"}
+
+        async with client.get("/echo", headers={**lies, "X-Forwarded-Host": "evil.example"}) as answer:
+            seen = await answer.json()
+
+        headers = dict(seen["headers"])
+        assert (headers["x-forwarded-for"], headers["x-forwarded-proto"]) == (HOST, "http")
+        assert headers["host"] == headers["x-forwarded-host"] == f"{HOST}:{server.port}"
+        assert "forwarded" not in headers
+
+    async def test_is_answered_without_the_version_of_nginx(self, client: aiohttp.ClientSession) -> None:
+        async with client.get("/echo") as answer:
+            assert answer.headers["server"] == "nginx"
+
+    async def test_keeps_its_path_as_it_was_sent(self, client: aiohttp.ClientSession) -> None:
+        async with client.get("/uploads/a%20b") as answer:
+            assert (await answer.json())["raw_path"] == "/uploads/a%20b"
+
+    async def test_goes_on_over_kept_connections(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+        for _ in range(3):
+            async with client.get("/echo") as answer:
+                assert answer.status == 200
+
+        assert {asked.scope["http_version"] for asked in gateway.asked} == {"1.1"}
+        assert len({asked.scope["client"] for asked in gateway.asked}) == 1
+
+    async def test_is_nothing_but_what_there_is(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+        for path in ("/", "/admin", "/echo/1", "/metrics", "/uploads//1", "/Echo"):
+            assert await problem(client, "GET", path) == (404, "not_found")
+        assert await problem(client, "DELETE", "/uploads/1") == (404, "not_found")
+        assert gateway.asked == []
+
+
+class TestBodies:
+    async def test_are_measured_by_what_the_path_allows(self, client: aiohttp.ClientSession) -> None:
+        async with client.post("/echo", data=b"x" * 1024) as answer:
+            assert answer.status == 200
+        async with client.post("/uploads", data=b"x" * 4096) as answer:
+            assert answer.status == 200
+
+        assert await problem(client, "POST", "/echo", data=b"x" * 1025) == (413, "content_too_large")
+        assert await problem(client, "POST", "/uploads", data=b"x" * 4097) == (413, "content_too_large")
+
+    async def test_are_measured_too_where_no_length_is_announced(self, client: aiohttp.ClientSession) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x" * 512
+
+        assert await problem(client, "POST", "/echo", data=chunks()) == (413, "content_too_large")
+
+    async def test_that_may_be_long_are_passed_on_as_they_come(
+        self, client: aiohttp.ClientSession, gateway: Service
+    ) -> None:
+        begun = asyncio.Event()
+
+        async def receive(asked: Asked) -> None:
+            assert await asked.chunk() == b"first"
+            begun.set()
+            assert await asked.chunk() == b"last"
+            await asked.answer(200, b"{}")
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"first"
+            await begun.wait()
+            yield b"last"
+
+        gateway.on("/uploads", receive)
+        async with asyncio.timeout(10), client.post("/uploads", data=chunks()) as answer:
+            assert answer.status == 200
+
+
+class TestStreams:
+    async def test_are_not_held_back(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+        read = asyncio.Event()
+
+        async def tell(asked: Asked) -> None:
+            await asked.begin(200, (b"content-type", b"text/event-stream"))
+            await asked.write(b"data: hello\n\n")
+            await read.wait()
+            await asked.write(b"data: again\n\n")
+            await asked.disconnected()
+
+        gateway.on("/events", tell)
+        async with asyncio.timeout(10), client.get("/events") as answer:
+            assert await answer.content.readuntil(b"\n\n") == b"data: hello\n\n"
+            read.set()
+            assert await answer.content.readuntil(b"\n\n") == b"data: again\n\n"
+
+    async def test_a_websocket_is_passed_on_where_there_is_one(
+        self, client: aiohttp.ClientSession, gateway: Service
+    ) -> None:
+        async def talk(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            said = await asked.receive()
+            await asked.send({"type": "websocket.send", "text": said["text"].upper()})
+            await asked.disconnected()
+
+        gateway.on("/rooms/7/live", talk)
+        async with asyncio.timeout(10), client.ws_connect("/rooms/7/live") as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "HELLO"
+
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await client.ws_connect("/echo")
+        assert gateway.asked[-1].scope["type"] == "http"  # the wish for another protocol ended at NGINX
+
+
+class TestInstances:
+    async def test_one_that_is_gone_costs_no_answer(self, server: NginxServer, gateway: Service) -> None:
+        (nobody,) = free_ports(1)
+        async with served(gateway) as at, in_front_of(server, f"{HOST}:{nobody}", at) as client:
+            for method in ("GET", "POST") * 3:
+                async with client.request(method, "/echo") as answer:
+                    assert answer.status == 200
+
+    async def test_what_may_be_repeated_is_asked_of_another(self, server: NginxServer, gateway: Service) -> None:
+        async with hanging_up() as (broken, asked), served(gateway) as at, in_front_of(server, broken, at) as client:
+            for _ in range(2):
+                async with client.get("/echo") as answer:
+                    assert answer.status == 200
+
+        assert asked == [b"GET /echo HTTP/1.1\r\n"]
+
+    async def test_a_post_that_may_have_arrived_is_never_repeated(self, server: NginxServer, gateway: Service) -> None:
+        async with hanging_up() as (broken, asked), served(gateway) as at, in_front_of(server, broken, at) as client:
+            assert await problem(client, "POST", "/echo", data=b"x") == (502, "bad_gateway")
+
+        assert asked == [b"POST /echo HTTP/1.1\r\n"]
+        assert gateway.asked == []
+
+
+@pytest.fixture
+def certified(server: NginxServer, tmp_path: Path) -> Tls:
+    """A certificate for the loopback address, where NGINX's account can read it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    held = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    files = [server.write("shop.crt", certificate.public_bytes(pem).decode()), server.write("shop.key", held.decode())]
+    (port,) = free_ports(1)
+    return Tls(*map(str, files), redirect_from=port)
+
+
+class TestTls:
+    async def test_ends_at_nginx_and_plain_callers_are_sent_there(
+        self, server: NginxServer, gateway: Service, certified: Tls
+    ) -> None:
+        trusting = ssl.create_default_context(cafile=certified.certificate)
+        async with served(gateway) as at, aiohttp.ClientSession() as client:
+            server.serve(site(Front((at,), listen=f"{HOST}:{server.port}", tls=certified)))
+
+            async with client.get(f"https://localhost:{server.port}/echo", ssl=trusting) as answer:
+                headers = dict((await answer.json())["headers"])
+            plain = f"http://localhost:{certified.redirect_from}/echo?page=2"
+            async with client.get(plain, allow_redirects=False) as answer:
+                redirected = answer.status, answer.headers["location"]
+
+        assert headers["x-forwarded-proto"] == "https"
+        assert redirected == (308, f"https://localhost:{server.port}/echo?page=2")

@@ -1,0 +1,127 @@
+"""Traefik itself is not run here: its file is held against what Traefik documents of it."""
+
+import re
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from tests.gateway.export.reading import FRONT, SYSTEMS, Traefik, settings
+
+from portico.gateway import policy_of
+from portico.gateway.export import Front, Surface, traefik
+from portico.kit.system import System
+
+NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}  # an @ would name a provider
+DURATION = {"type": "string", "pattern": r"^-?\d+(ms|s|m|h)$"}
+
+
+def closed(required: list[str], **properties: Any) -> dict[str, Any]:
+    """An object of these members and no others: Traefik refuses a file with a member that it does not know."""
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def named(each: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "propertyNames": NAME, "additionalProperties": each, "minProperties": 1}
+
+
+# Of the reference of Traefik 3's dynamic configuration (file provider), the part that is made use of.
+ROUTER = closed(
+    ["rule", "service"],
+    rule={"type": "string"},
+    priority={"type": "integer"},
+    middlewares={"type": "array", "items": NAME},
+    service=NAME,
+)
+MIDDLEWARE = {
+    "oneOf": [
+        closed(["headers"], headers=closed([], customRequestHeaders={"additionalProperties": {"type": "string"}})),
+        closed(["retry"], retry=closed(["attempts"], attempts={"type": "integer"}, initialInterval=DURATION)),
+        closed(["buffering"], buffering=closed([], maxRequestBodyBytes={"type": "integer"})),
+    ]
+}
+BALANCER = closed(
+    ["servers"],
+    servers={"type": "array", "minItems": 1, "items": closed(["url"], url={"type": "string", "pattern": "^http://"})},
+    serversTransport=NAME,
+    healthCheck=closed(["path"], path={"type": "string"}, interval=DURATION, timeout=DURATION),
+    responseForwarding=closed([], flushInterval=DURATION),
+)
+TRANSPORT = closed(
+    [],
+    maxIdleConnsPerHost={"type": "integer"},
+    forwardingTimeouts=closed([], dialTimeout=DURATION, responseHeaderTimeout=DURATION, idleConnTimeout=DURATION),
+)
+DYNAMIC = closed(
+    ["http"],
+    http=closed(
+        ["routers", "services"],
+        routers=named(ROUTER),
+        middlewares=named(MIDDLEWARE),
+        services=named(closed(["loadBalancer"], loadBalancer=BALANCER)),
+        serversTransports=named(TRANSPORT),
+    ),
+)
+MATCHER = r"(?:Method|Path|PathRegexp|Host)\(`[^`]*`\)"
+
+
+@pytest.fixture(params=SYSTEMS, ids=lambda system: system.name)
+def system(request: pytest.FixtureRequest) -> System:
+    found: System = request.param
+    return found
+
+
+@pytest.fixture
+def exported(system: System) -> Traefik:
+    return Traefik(traefik(system, Surface.of(policy_of(system, settings())), FRONT))
+
+
+class TestTheFile:
+    def test_has_the_members_that_traefik_documents_and_no_others(self, exported: Traefik) -> None:
+        assert [str(error) for error in jsonschema_rs.iter_errors(DYNAMIC, {"http": exported.http})] == []
+
+    def test_names_nothing_that_is_not_there_and_has_nothing_that_nobody_names(self, exported: Traefik) -> None:
+        routers, http = exported.http["routers"].values(), exported.http
+        transports = {each["loadBalancer"]["serversTransport"] for each in http["services"].values()}
+
+        assert {router["service"] for router in routers} == http["services"].keys()
+        assert {name for router in routers for name in router["middlewares"]} == http["middlewares"].keys()
+        assert transports == http["serversTransports"].keys()
+
+    def test_has_rules_of_the_matchers_and_operators_that_there_are(self, exported: Traefik) -> None:
+        for router in exported.http["routers"].values():
+            rest = re.sub(MATCHER, "", router["rule"])
+            assert re.sub(r"&&|\|\||[!() ]", "", rest) == "", router["rule"]
+            assert "\n" not in router["rule"]  # Go ends a statement at the end of a line
+
+    def test_says_what_the_gateway_has_to_be_told(self, exported: Traefik) -> None:
+        assert "TRUSTED_PROXIES" in exported.text.partition("\nhttp:")[0]
+
+
+class TestRouters:
+    def test_repeat_what_is_safe_and_nothing_else(self, exported: Traefik) -> None:
+        repeated = {
+            method: any("retry" in name for name in (exported.router(method, "/products") or {})["middlewares"])
+            for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+        }
+
+        assert [method for method, again in repeated.items() if again] == ["GET", "HEAD"]
+
+    def test_take_only_what_is_for_the_hosts_that_were_named(self, system: System) -> None:
+        front = Front(FRONT.gateways, hosts=("shop.example", "www.shop.example"))
+        exported = Traefik(traefik(system, Surface.of(policy_of(system, settings())), front))
+
+        hosts = ("shop.example", "www.shop.example", "evil.example")
+        taken = [host for host in hosts if exported.router("GET", "/products", host)]
+        assert taken == list(front.hosts)
+
+    def test_lead_to_each_instance(self, exported: Traefik) -> None:
+        for service in exported.http["services"].values():
+            urls = [server["url"] for server in service["loadBalancer"]["servers"]]
+            assert urls == [f"http://{gateway}" for gateway in FRONT.gateways]
+
+    def test_hold_no_stream_back(self) -> None:
+        commerce = next(system for system in SYSTEMS if system.name == "commerce")
+        exported = Traefik(traefik(commerce, Surface.of(policy_of(commerce, settings())), FRONT))
+
+        reached = exported.reached("GET", "/orders/ord_1/live")
+        assert (reached.flushes, reached.body_limit) == (True, None)  # what measures bodies buffers them
