@@ -276,3 +276,14 @@ class TestExplaining:
             "The caller is user_1, who may orders:write.",
             "Refused with 403 permission_missing: This needs the permission 'products:write', which the caller does not have.",
         ]
+
+    def test_what_is_for_services_only_is_told_of(self) -> None:
+        policy = a_policy(
+            [Route("orders", "GET", "/orders/totals", Access("service")), Route("orders", "GET", "/orders/{id}")]
+        )
+
+        told = "GET /orders/totals of orders is for services only: the gateway does not route it."
+        assert policy.explain(a_head("GET", b"/orders/totals"), NOW).reasons[0] == told
+        assert policy.explain(a_head("HEAD", b"/orders/totals"), NOW).reasons[0] == told
+        assert policy.explain(a_head("PUT", b"/orders/totals"), NOW).reasons[0] != told
+        assert len(policy.explain(a_head("GET", b"/nothing"), NOW).reasons) == 1

@@ -27,6 +27,7 @@ COMMANDS = (
     "openapi",
     "asyncapi",
     "export",
+    "explain",
 )
 
 

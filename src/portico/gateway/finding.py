@@ -19,15 +19,17 @@ class Finder:
         self._limiter = limiter
 
     async def find(self, matched: Matched) -> Found:
-        caller = await self._caller(matched)
+        caller = await find_caller(matched, self._verifier)
         return Found(caller, await self._limiter.take(matched.rate, matched.counted_as(caller)))
 
-    async def _caller(self, matched: Matched) -> Caller:
-        if matched.token is None:
-            return TICKET if matched.ticket else NOBODY
-        try:
-            return Caller("known", await self._verifier.verify(matched.token))
-        except InvalidToken as error:
-            return Caller("invalid", reason=error.reason)
-        except VerificationUnavailable as error:
-            return Caller("unverifiable", retry_after=error.retry_after)
+
+async def find_caller(matched: Matched, verifier: TokenVerifier) -> Caller:
+    """Who bears the token of a request, where it carries one."""
+    if matched.token is None:
+        return TICKET if matched.ticket else NOBODY
+    try:
+        return Caller("known", await verifier.verify(matched.token))
+    except InvalidToken as error:
+        return Caller("invalid", reason=error.reason)
+    except VerificationUnavailable as error:
+        return Caller("unverifiable", retry_after=error.retry_after)

@@ -127,7 +127,7 @@ class Policy:
         found = found or Found()
         matched = self.match(head)
         decision = self.settle(matched, found, now) if isinstance(matched, Matched) else matched
-        return Explanation(decision, reasons(matched, decision, found))
+        return Explanation(decision, [*self._kept_back(head, matched), *reasons(matched, decision, found)])
 
     def _match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
         fields = Fields(head.headers)
@@ -148,6 +148,15 @@ class Policy:
             client=self.proxies.client(head.peer, fields.get(b"x-forwarded-for")),
             rate=self._rates[route],
         )
+
+    def _kept_back(self, head: RequestHead, matched: Matched | Decision) -> list[str]:
+        """What a caller is not told: that there is something here, for others."""
+        if not isinstance(matched, Refuse) or not isinstance(matched.problem, NotFound | MethodNotAllowed):
+            return []
+        route = self.table.kept_back(head.method, read_path(head))
+        if route is None:
+            return []
+        return [f"{route.method} {route.path} of {route.service} is for services only: the gateway does not route it."]
 
     def _preflight(self, path: str, fields: Fields) -> Preflight | Refuse:
         methods = ("GET", "HEAD") if path in self.own else self.table.methods(path)

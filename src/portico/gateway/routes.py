@@ -106,11 +106,13 @@ class RouteTable:
             method: Upper case; HEAD is served by GET where the path has no HEAD of its own.
             path: Percent-decoded, without a query.
         """
-        methods = self._literal.get(path)
-        route = None if methods is None else methods.get(method)
-        if route is None:
-            route = self._search(method, path, methods)
+        route = self._decided(method, path)
         return route if route is not None and route.routed else self.methods(path)
+
+    def kept_back(self, method: str, path: str) -> Route | None:
+        """The route that is not found because it is for services only; None where that is not why."""
+        route = self._decided(method, path)
+        return None if route is None or route.routed else route
 
     def methods(self, path: str) -> tuple[str, ...]:
         """The HTTP methods that the path has; none where there is no such path."""
@@ -129,6 +131,12 @@ class RouteTable:
         """
         yield from self._literal.values()
         yield from _entries(self._root)
+
+    def _decided(self, method: str, path: str) -> Route | None:
+        """The route, whomever it is for."""
+        methods = self._literal.get(path)
+        route = None if methods is None else methods.get(method)
+        return self._search(method, path, methods) if route is None else route
 
     def _search(self, method: str, path: str, literal: Methods | None) -> Route | None:
         for methods in self._candidates(path, literal):

@@ -248,9 +248,8 @@ class Host:
         return {each.name: self.address_of(each) for each in self.system.placements}
 
     def address_of(self, placement: Placement) -> str:
-        """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
-        given = self.settings.service_urls.get(placement.name)
-        return ",".join(given) if given else local_address(self.settings.host, placement.port)
+        """Where a service's instances are."""
+        return address_of(placement, self.settings)
 
     def _tracing(self, name: str) -> Tracing:
         endpoint = self.settings.otel_exporter_otlp_endpoint
@@ -272,6 +271,12 @@ class Host:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_report)
         self._stack.push_async_callback(_end, task)
+
+
+def address_of(placement: Placement, settings: Settings) -> str:
+    """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
+    given = settings.service_urls.get(placement.name)
+    return ",".join(given) if given else local_address(settings.host, placement.port)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

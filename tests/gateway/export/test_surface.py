@@ -64,11 +64,6 @@ def proxies_over(*lines: str, services: tuple[str, ...] = ()) -> Proxies:
     return proxies_of(Policy(RouteTable(ones), own=HEALTH))
 
 
-def decided(table: RouteTable, method: str, path: str) -> Route | None:
-    """The route that the table's precedence leads to, whomever it is for."""
-    return table._search(method, path, table._literal.get(path))
-
-
 class TestSurface:
     @unhurried
     @given(tables, st.sampled_from(METHODS), paths)
@@ -76,7 +71,7 @@ class TestSurface:
         self, table: RouteTable, method: str, path: str
     ) -> None:
         proxies = proxies_of(Policy(table, own=HEALTH))
-        route = decided(table, method, path)
+        route = table._decided(method, path)
 
         if route is not None and route.routed:
             assert proxies.pass_on(method, path)
@@ -90,7 +85,7 @@ class TestSurface:
     ) -> None:
         policy = Policy(table, own=HEALTH)
         proxies = proxies_of(policy)
-        route = decided(table, method, path)
+        route = table._decided(method, path)
         if route is None or not route.routed:
             return
 

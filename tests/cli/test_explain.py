@@ -1,0 +1,130 @@
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portico.cli.decisions import head_of
+from portico.cli.errors import CommandError
+from portico.kit.clock import Clock
+from portico.kit.testing.commands import Command, fetch, free_ports, run_portico
+from portico.kit.testing.issuer import Issuer
+
+JOE = {"email": "joe@example.com", "password": "a long enough password"}
+
+
+def explained(folder: Path, *arguments: str, entered: str = "", **variables: str) -> dict[str, Any]:
+    done = run_portico(folder, "explain", *arguments, "--json", variables=variables, entered=entered)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+class TestExplain:
+    def test_a_person_reads_the_reasons_and_the_end(self, tmp_path: Path) -> None:
+        told = run_portico(tmp_path, "explain", "get", "/orders/ord_1", "--system", "commerce").stdout
+
+        assert "GET /orders/ord_1 at commerce" in told
+        assert "GET /orders/{order_id} is a route of orders." in told
+        assert "Refused with 401 unauthorized" in told
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_program_reads_the_decision(self, tmp_path: Path) -> None:
+        found = explained(tmp_path, "GET", "/products?limit=2", REQUEST_TIMEOUT="7")
+
+        reasons = found.pop("reasons")
+        assert found == {
+            "system": "commerce",
+            "method": "GET",
+            "path": "/products",
+            "decision": "forward",
+            "route": {"service": "catalog", "method": "GET", "path": "/products"},
+            "timeout": 7.0,
+            "body_limit": 1 << 20,
+            "repeatable": True,
+        }
+        assert reasons[-1].startswith("Forwarded to catalog, which has 7 s")
+
+    def test_what_is_for_services_only_is_told_of(self, tmp_path: Path) -> None:
+        found = explained(tmp_path, "GET", "/orders/totals")
+
+        assert (found["decision"], found["status"], found["code"]) == ("refuse", 404, "not_found")
+        assert "for services only" in found["reasons"][0]
+
+    def test_headers_count(self, tmp_path: Path) -> None:
+        found = explained(tmp_path, "POST", "/products", "--header", "Content-Length: 1048577")
+
+        assert (found["status"], found["code"]) == (413, "content_too_large")
+
+    def test_a_token_of_which_nobody_can_be_asked_is_not_believed(self, tmp_path: Path) -> None:
+        (nobody,) = free_ports(1)
+        token = Issuer(Clock()).token()
+
+        found = explained(
+            tmp_path, "GET", "/auth/me", "--token", token, IDENTITY_SERVICE_URL=f"http://127.0.0.1:{nobody}"
+        )
+
+        assert (found["status"], found["code"]) == (503, "caller_unknown")
+        assert "The token could not be verified just now." in found["reasons"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A running identity, and a customer who is signed in."""
+
+    address: str
+    token: str
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        return {"IDENTITY_SERVICE_URL": self.address}
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Iterator[Identity]:
+    folder = tmp_path / "identity"
+    folder.mkdir()
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    with Command(folder, "run", "identity", "--port", str(port)) as running:
+        running.wait_for(address)
+        assert fetch(address + "/register", method="POST", body=JOE)[0] == 201
+        _, signed_in = fetch(address + "/login", method="POST", body=JOE)
+        yield Identity(address, signed_in["access_token"])
+
+
+@pytest.mark.slow
+class TestATokenThatIdentityKnows:
+    def test_is_held_against_the_route_until_its_session_ends(self, tmp_path: Path, identity: Identity) -> None:
+        refused = explained(tmp_path, "POST", "/products", "--token", identity.token, **identity.variables)
+        passed = explained(tmp_path, "GET", "/orders", "--token", "-", entered=identity.token, **identity.variables)
+        fetch(identity.address + "/auth/logout", method="POST", headers={"authorization": f"Bearer {identity.token}"})
+        ended = explained(tmp_path, "GET", "/orders", "--token", identity.token, **identity.variables)
+
+        assert (refused["status"], refused["code"]) == (403, "permission_missing")
+        assert passed["decision"] == "forward"
+        assert (ended["status"], ended["code"]) == (401, "invalid_token")
+        assert "The token is of no use: revoked." in ended["reasons"]
+
+
+class TestHeadOf:
+    def test_is_what_a_client_would_send(self) -> None:
+        head = head_of("get", "/products/a b?q=ö&x=%20", "t", ["X-Request-ID: 7"])
+
+        assert (head.method, head.path, head.query) == ("GET", b"/products/a%20b", b"q=%C3%B6&x=%20")
+        assert list(head.headers) == [
+            (b"x-request-id", b"7"),
+            (b"authorization", b"Bearer t"),
+            (b"host", b"localhost"),
+        ]
+
+    def test_a_path_begins_with_a_slash(self) -> None:
+        with pytest.raises(CommandError, match="no path"):
+            head_of("GET", "http://shop.example/products", None, [])
+
+    def test_a_header_has_a_name_and_a_value(self) -> None:
+        for text in ("accept", ": text/html"):
+            with pytest.raises(CommandError, match="no header"):
+                head_of("GET", "/", None, [text])
