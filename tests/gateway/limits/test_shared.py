@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import RedisLimiter
@@ -58,6 +59,15 @@ class TestWithoutRedis:
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
         assert len(told) == 6
+
+    async def test_a_connection_that_ends_as_it_is_used_is_no_failure_of_the_request(self, clock: HeldClock) -> None:
+        class Ending(Redis):
+            async def evalsha(self, *_: Any) -> Any:  # type: ignore[override]  # whatever it is given
+                raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+
+        limiter = RedisLimiter(Ending(), clock, prefix="x")
+
+        assert (await limiter.take(FIVE, "ann")).allowed
 
     async def test_it_is_asked_again_after_a_while(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
         server = start_server(RedisServer)

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import RedisError
 
 from portico.gateway.limits.memory import MemoryLimiter
 from portico.gateway.rates import Rate, Verdict, judge
+from portico.kit.cache.redis import REDIS_FAILURES
 from portico.kit.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
@@ -93,7 +93,7 @@ class RedisLimiter:
             return self._take_alone(rate, key)
         try:
             verdict = await self._take(rate, key)
-        except (RedisError, OSError) as error:
+        except REDIS_FAILURES as error:
             self._away_until = self._clock.monotonic() + AFTER_FAILURE
             if not self._away:
                 self._away = True

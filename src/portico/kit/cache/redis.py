@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+REDIS_FAILURES = (RedisError, OSError, RuntimeError)
+"""What it means that Redis is away. RuntimeError is uvloop's word for a connection that ends in the very moment in which
+something is sent on it."""
+
 _CONNECTIONS = 32
 _TOLERATED = 3  # failures in a row before it counts as down
 _DOWN_FOR = 1.0  # seconds without asking, once it is down: each try would cost its caller the time-out
@@ -184,7 +188,7 @@ class RedisCache(Cache):
         try:
             await self._settle()
             answer = await command()
-        except (RedisError, OSError) as error:
+        except REDIS_FAILURES as error:
             self._failed(error)
             return otherwise
         self._failures_in_a_row = 0
