@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from sqlalchemy import text
 from tests.services.payments.tills import at_provider, balance, charge, draft, events, provider, read
 
 from portico.contracts.payments import PaymentId
@@ -206,6 +207,20 @@ class TestACrash:
         embedded.clock.advance(10)
         await settle_what_is_open.function(embedded.running)
         assert asked == [broken["payment_id"]]
+
+    async def test_the_job_leaves_others_alone_where_one_can_not_even_be_put_off(
+        self, embedded: RunningService
+    ) -> None:
+        broken, good = await charge(embedded, method="pm_slow"), await charge(embedded, method="pm_slow")
+        async with embedded.running.transaction() as work:
+            stuck = f"NEW.payment_id = '{broken['payment_id']}' BEGIN SELECT RAISE(ABORT, 'stuck'); END"
+            await work.execute(text(f"CREATE TRIGGER stuck BEFORE UPDATE ON payments WHEN {stuck}"))
+        embedded.clock.advance(2)
+
+        await settle_what_is_open.function(embedded.running)
+
+        assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
+        assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
 
 
 class TestAProviderThatHangs:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -53,7 +54,8 @@ async def _each(running: Running, rows: Sequence[T], act: Callable[[T], Awaitabl
                 await act(row)
             except Exception:
                 logger.exception("could not be settled", of=type(row).__name__)
-                await running.transact(partial(_put_off, row=row))
+                with suppress(Exception):  # such as a database that is away: then it stays due
+                    await running.transact(partial(_put_off, row=row))
 
     await asyncio.gather(*(guarded(row) for row in rows))
 
