@@ -3,9 +3,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import make_url
 from tests.cli.systems import library
+from tests.kit.statements import run
 
 from portico.kit.data.engine import Database
 from portico.kit.data.migrating import upgrade
@@ -31,14 +31,6 @@ async def refusal(place: DatabaseAddress) -> DatabaseUnusable:
     finally:
         await database.aclose()
     return caught.value
-
-
-async def run(address: URL, *statements: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        for statement in statements:
-            await connection.execute(text(statement))
-    await engine.dispose()
 
 
 class TestOpenDatabase:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from portico.kit.messaging.brokers.opening import named_broker
 from portico.kit.serving import local_address
-from portico.kit.settings import BROKERS, Settings, mask_url
+from portico.kit.settings import Settings, mask_url
 from portico.kit.system import System
 
 if TYPE_CHECKING:
@@ -86,6 +87,6 @@ def _servers(settings: Settings) -> list[tuple[str, str]]:
     found = [("Data", mask_url(settings.database_url or "") or f"SQLite files in {settings.data_dir.absolute()}")]
     if settings.redis_url is not None:
         found.append(("Caches and limits", mask_url(settings.redis_url)))
-    if (broker := next((url for name in BROKERS if (url := getattr(settings, name)) is not None), None)) is not None:
-        found.append(("Events", mask_url(broker)))
+    if (broker := named_broker(settings)) is not None:
+        found.append(("Events", mask_url(getattr(settings, broker))))
     return found

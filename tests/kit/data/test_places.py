@@ -2,8 +2,8 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, make_url
+from tests.kit.statements import run
 
 from portico.cli.mending import mendable
 from portico.kit.data.places import PlaceMissing, ensure_place, place_exists
@@ -13,14 +13,6 @@ from portico.kit.testing.databases import Databases
 
 def address_of(databases: Databases, name: str) -> URL:
     return database_for(Settings(database_url=databases.per_service()), name).url
-
-
-async def run(address: URL, *statements: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        for statement in statements:
-            await connection.execute(text(statement))
-    await engine.dispose()
 
 
 @pytest.fixture

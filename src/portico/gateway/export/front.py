@@ -1,6 +1,7 @@
 """What stands in front: where it listens, and where the gateway's instances are. And what both proxies' files say."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portico.kit.serving import IDLE_SECONDS
@@ -13,6 +14,8 @@ CONNECT_SECONDS = 2
 MARGIN_SECONDS = 5  # so that the gateway's own 504, which is a problem document, comes first
 FAILURES = 3
 FAILED_SECONDS = 10
+
+Lines = list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Front:
     tls: Tls | None = None
 
 
-def heading(system: str, command: str) -> list[str]:
+def heading(system: str, command: str) -> Lines:
     """The comment at a file's head: what it is, and what the gateway has to be told."""
     return [
         f"# The way to the gateway of {system}, as `portico export {command}` made it. Make it anew rather than change it.",
@@ -56,6 +59,11 @@ def heading(system: str, command: str) -> list[str]:
         "# gateway runs, to the address from which this proxy connects. Without, every client has the proxy's address, and",
         "# they share one rate limit.",
     ]
+
+
+def apart(blocks: Sequence[Lines]) -> Lines:
+    """All lines, with an empty one between two blocks."""
+    return [line for number, block in enumerate(blocks) for line in ([""] if number else []) + block]
 
 
 def slug(text: str) -> str:

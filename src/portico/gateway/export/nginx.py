@@ -12,7 +12,9 @@ from portico.gateway.export.front import (
     KEPT_CONNECTIONS,
     MARGIN_SECONDS,
     Front,
+    Lines,
     Tls,
+    apart,
     heading,
     seconds,
     slug,
@@ -25,8 +27,6 @@ from portico.kit.system import System
 
 _LONGEST_NAME = 24
 _STREAM_SECONDS = 3600  # between two messages; a WebSocket is pinged every 20 seconds, an event stream may be silent
-
-Lines = list[str]
 
 
 def nginx(system: System, surface: Surface, front: Front) -> str:
@@ -51,7 +51,7 @@ class _File:
             *([] if self._front.tls is None else [self._redirect(self._front.tls)]),
             self._server(),
         ]
-        return [line for number, block in enumerate(blocks) for line in ([""] if number else []) + block]
+        return apart(blocks)
 
     def _upstream(self) -> Lines:
         servers = [

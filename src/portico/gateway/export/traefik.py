@@ -8,6 +8,8 @@ from portico.gateway.export.front import (
     KEPT_CONNECTIONS,
     MARGIN_SECONDS,
     Front,
+    Lines,
+    apart,
     heading,
     seconds,
     slug,
@@ -19,8 +21,6 @@ from portico.kit.http.router import SAFE_METHODS
 from portico.kit.system import System
 
 _PRIORITY = 10_000  # a router of somebody else's that takes everything has the length of its rule, which is less
-
-Lines = list[str]
 
 
 def traefik(system: System, surface: Surface, front: Front) -> str:
@@ -46,7 +46,7 @@ class _File:
             _block("services", [line for lines in self._services().values() for line in lines]),
             _block("serversTransports", [line for timeout in self._timeouts() for line in self._transport(timeout)]),
         ]
-        return [*heading(self._system.name, "traefik"), *_PLACE, "", *_block("http", _apart(blocks))]
+        return [*heading(self._system.name, "traefik"), *_PLACE, "", *_block("http", apart(blocks))]
 
     def _routers(self) -> Lines:
         """The unusual ones first. What one of them lacks, such as a method, is left to the usual ones."""
@@ -177,10 +177,6 @@ def _kept_back(rules: Sequence[Rule]) -> str:
 
 def _either(conditions: Iterable[str]) -> str:
     return f"({' || '.join(conditions)})"
-
-
-def _apart(blocks: Sequence[Lines]) -> Lines:
-    return [line for number, block in enumerate(blocks) for line in ([""] if number else []) + block]
 
 
 def _block(name: str, lines: Lines) -> Lines:

@@ -11,6 +11,7 @@ from portico.kit.auth.principal import Principal
 from portico.kit.auth.recent import Recent
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
+from portico.kit.calls.knocking import Knocking
 from portico.kit.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
@@ -214,8 +215,6 @@ class AskingVerifier:
 
     KEEP: Final = 1.0
     """Seconds an answer is believed."""
-    KNOCK: Final = 1.0
-    """Seconds between two questions that do not heed how often the ones before failed."""
 
     def __init__(
         self, source: ValidationSource, form: TokenFormat, clock: Clock, *, most_tokens: int = MOST_TOKENS
@@ -225,7 +224,7 @@ class AskingVerifier:
         self._clock = clock
         self._answers: Recent[tuple[float, Validation]] = Recent(most_tokens)
         self._asking: dict[bytes, asyncio.Task[Validation]] = {}
-        self._knocks_at = float("-inf")
+        self._knocking = Knocking(clock.monotonic)
 
     async def verify(self, token: str) -> Principal:
         """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
@@ -261,13 +260,8 @@ class AskingVerifier:
 
     async def _ask(self, mark: bytes, token: str) -> Validation:
         asked_at = self._clock.monotonic()
-        knocks = asked_at >= self._knocks_at
-        if (
-            knocks
-        ):  # one a second: a breaker that opened again and again would stay so for a minute after identity is back
-            self._knocks_at = asked_at + self.KNOCK
         try:
-            answer = await self._source.validate(token, knocks=knocks)
+            answer = await self._source.validate(token, knocks=self._knocking.may_knock())
             self._answers.put(mark, (asked_at + self.KEEP, answer))
             return answer
         finally:

@@ -10,6 +10,7 @@ from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import PLAIN, Calls, Layout, Options
 from portico.kit.calls.encoding import decode, refusal
 from portico.kit.calls.errors import CallError
+from portico.kit.calls.knocking import Knocking
 from portico.kit.calls.summary import Summary
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class ServiceIdentity:
         self._timeout = timeout
         self._monotonic = monotonic
         self._token = ""
-        self._renew_at = self._ends_at = self._knocks_at = float("-inf")
+        self._renew_at = self._ends_at = float("-inf")
+        self._knocking = Knocking(monotonic)
         self._renewal: asyncio.Task[None] | None = None
 
     async def __call__(self) -> str:
@@ -90,7 +92,7 @@ class ServiceIdentity:
 
     async def _renew(self) -> None:
         calls = Calls(self._channel, layout=self._layout, timeout=self._timeout)
-        options: Options = {"form": self._form, "only_reads": True, "knocks": self._may_knock()}
+        options: Options = {"form": self._form, "only_reads": True, "knocks": self._knocking.may_knock()}
         answer = await calls.send(self._issuer, "POST", "/oauth/token", options)
         if answer.status != _OK:
             raise refusal(self._issuer, answer)
@@ -99,14 +101,6 @@ class ServiceIdentity:
         self._token = granted.access_token
         self._renew_at = now + granted.expires_in * _RENEWED_AT
         self._ends_at = now + max(granted.expires_in - _MARGIN, granted.expires_in * _RENEWED_AT)
-
-    def _may_knock(self) -> bool:
-        """Whether to ask an issuer that failed too often lately: once a second, since all that needs a token waits for it."""
-        now = self._monotonic()
-        if now < self._knocks_at:
-            return False
-        self._knocks_at = now + _AFTER_FAILURE
-        return True
 
     def _renewed(self, task: "asyncio.Task[None]") -> None:
         self._renewal = None

@@ -21,7 +21,7 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
     Raises:
         SettingsError: the server's driver is not installed.
     """
-    variable = _named(settings)
+    variable = named_broker(settings)
     if variable is not None:
         async with aclosing(_on_server(variable, settings, system)) as broker:
             yield broker
@@ -33,10 +33,10 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
 
 def names_broker(settings: Settings) -> bool:
     """Whether events go to a server, which several processes can share."""
-    return _named(settings) is not None
+    return named_broker(settings) is not None
 
 
-def _named(settings: Settings) -> str | None:
+def named_broker(settings: Settings) -> str | None:
     """The setting that names a server, of which there is at most one."""
     return next((name for name in BROKERS if getattr(settings, name) is not None), None)
 
