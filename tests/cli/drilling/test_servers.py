@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.kit.telemetry.restoring import logs_restored
 
 from portico.cli.drilling.servers import DATABASE, own_servers, run_on_servers
 from portico.cli.drilling.strikes import possible
@@ -37,9 +38,10 @@ def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, r
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    logs = Logs.configure(level="critical", style="json")
-    yield
-    logs.close()
+    with logs_restored():
+        logs = Logs.configure(level="critical", style="json")
+        yield
+        logs.close()
 
 
 class TestTheShop:

@@ -3,13 +3,15 @@ import asyncio
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import InvalidRequestError
+from tests.examples.loans import service
 from tests.examples.loans.errors import TitleTaken
 from tests.examples.loans.models import Book
 from tests.examples.loans.repository import Books
 
 from portico.kit.data.work import Reader, SessionClosed, in_transaction
 from portico.kit.problems import Conflict
-from portico.kit.testing.running import RunningService
+from portico.kit.testing.databases import Databases
+from portico.kit.testing.running import RunningService, running
 
 
 class TestUnitOfWork:
@@ -138,16 +140,17 @@ class TestReader:
             await loans.given(Book(title="Dune"))
             assert await reader.all(select(Book.title)) == ["Dune"]
 
-    async def test_it_holds_a_connection_only_while_a_statement_runs(self, loans: RunningService) -> None:
-        await loans.given(Book(title="Dune"))
-        readers = [loans.running.reader() for _ in range(40)]
+    async def test_it_holds_a_connection_only_while_a_statement_runs(self, databases: Databases) -> None:
+        async with running(service, databases, background=False) as loans:  # which reads too
+            await loans.given(Book(title="Dune"))
+            readers = [loans.running.reader() for _ in range(40)]
 
-        books = [await reader.one(select(Book)) for reader in readers]  # none of them is closed yet
+            books = [await reader.one(select(Book)) for reader in readers]  # none of them is closed yet
 
-        assert {book.title for book in books if book} == {"Dune"}
-        assert loans.running.database.reader.pool.checkedout() == 0
-        for reader in readers:
-            await reader.close()
+            assert {book.title for book in books if book} == {"Dune"}
+            assert loans.running.database.reader.pool.checkedout() == 0
+            for reader in readers:
+                await reader.close()
 
 
 class TestWriteSkew:

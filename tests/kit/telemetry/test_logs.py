@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-import structlog
+from tests.kit.telemetry.restoring import logs_restored
 
 from portico.kit.telemetry import Logs, RequestContext, RequestLog, get_logger, request_context
 from portico.kit.telemetry.sink import Sink
@@ -28,13 +28,9 @@ class Written:
 
 @pytest.fixture
 def written() -> Iterator[Written]:
-    root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    yield (kept := Written())
-    kept.logs.close()
-    root.handlers[:], root.level = handlers, level
-    logging.captureWarnings(capture=False)
-    structlog.configure(**before)
+    with logs_restored():
+        yield (kept := Written())
+        kept.logs.close()
 
 
 class TestEvents:
@@ -46,12 +42,11 @@ class TestEvents:
         assert line == {"level": "info", "event": "book_lent", "logger": "shop", "book_id": "book_1", "days": 14}
 
     def test_a_logger_made_before_logs_were_configured_writes_to_them(self) -> None:
-        log, before = get_logger("early"), structlog.get_config()
-        stream = io.BytesIO()
-        logs = Logs.configure(style="json", stream=stream)
-        log.warning("late")
-        logs.close()
-        structlog.configure(**before)
+        log, stream = get_logger("early"), io.BytesIO()
+        with logs_restored():
+            logs = Logs.configure(style="json", stream=stream)
+            log.warning("late")
+            logs.close()
 
         assert b'"event":"late"' in stream.getvalue()
 

@@ -4,6 +4,8 @@ from portico.kit.clock import Clock
 from portico.kit.settings import Settings, mask_url
 from portico.kit.telemetry.logs import get_logger
 
+logger = get_logger(__name__)
+
 
 def open_cache(settings: Settings, prefix: str, clock: Clock | None = None) -> Cache:
     """The cache of a service: in Redis where `REDIS_URL` is set, else in memory.
@@ -29,6 +31,6 @@ async def tell_if_away(cache: Cache, url: str) -> None:
         await cache.check()
     except Exception as error:  # noqa: BLE001  # refused, unknown, not let in: whatever it is, it is told
         effect = "until it answers nothing is kept, and limits are counted in each process"
-        get_logger(__name__).warning(
+        logger.warning(
             "redis_unavailable", address=mask_url(url), error=f"{type(error).__name__}: {error}", effect=effect
         )
