@@ -58,4 +58,5 @@ class TestAnOrder:
             ("orders", "place-order do take_payment"),
             ("payments", "POST /payments"),
             ("notifications", "queue_mail_about_order"),
+            ("notifications", "send_mail"),
         } <= placed

@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from portico.kit.data.kit_tables import outbox
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
-from portico.kit.telemetry.context import request_context
+from portico.kit.telemetry.context import current_trace
 
 
 class NotPublished(TypeError):
@@ -44,8 +44,7 @@ class Outbox:
 
     def rows(self, events: Sequence[Event], now: datetime) -> list[dict[str, Any]]:
         """The rows of `events`, in order. Raises NotPublished where one is too large."""
-        context = request_context.get()
-        trace = None if context is None or context.trace is None else str(context.trace)
+        trace = current_trace()
         return [self._row(event, now, trace) for event in events]
 
     def _row(self, event: Event, now: datetime, trace: str | None) -> dict[str, Any]:

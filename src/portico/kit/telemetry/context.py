@@ -28,3 +28,9 @@ class RequestContext:
 
 request_context: ContextVar[RequestContext | None] = ContextVar("portico_request", default=None)
 """The request that the current task serves; set by the HTTP frame and by whatever else does a service's work."""
+
+
+def current_trace() -> str | None:
+    """The `traceparent` of what the current task does, for what is to be done later and belongs to the same trace."""
+    context = request_context.get()
+    return None if context is None or context.trace is None else str(context.trace)

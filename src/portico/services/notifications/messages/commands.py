@@ -11,6 +11,8 @@ from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.mail import MailId
+from portico.kit.telemetry.context import current_trace
+from portico.kit.telemetry.traces import TraceContext
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.models import Attempt, Notification
 from portico.services.notifications.messages.repository import Notifications
@@ -33,6 +35,7 @@ class Claimed:
     template_version: int
     data: dict[str, Any]
     written_at: datetime
+    trace: TraceContext | None
 
 
 async def queue_mail(
@@ -55,6 +58,7 @@ async def queue_mail(
         "due_at": work.now,
         "waits_since": work.now,
         "created_at": work.now,
+        "trace": current_trace(),
         "revision": 1,
     }
     return await insert_unless_known(work, Notification.__table__, row)  # type: ignore[arg-type]  # the mapper types it wider
@@ -142,4 +146,5 @@ def _claimed(notification: Notification, attempt: Attempt, email: str, name: str
         template_version=notification.template_version,
         data=notification.data,
         written_at=notification.created_at,
+        trace=TraceContext.parse(notification.trace),
     )

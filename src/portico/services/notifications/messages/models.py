@@ -24,7 +24,8 @@ class Notification(Table):
     """Somebody is to be told of something by mail.
 
     `due_at` is when something is to be done about it: a look for the address, an attempt, or, where an attempt is under
-    way, the next one should that one never end. None once nothing is to be done any more.
+    way, the next one should that one never end. None once nothing is to be done any more. `trace` is the one that its
+    attempts belong to: that of the event it tells of.
     """
 
     __tablename__ = "notifications"
@@ -45,6 +46,7 @@ class Notification(Table):
     waits_since: Mapped[datetime]
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    trace: Mapped[str | None] = mapped_column(String(64))
     revision: Mapped[int] = revision()
 
     __table_args__ = (

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from portico.kit.data.failures import is_unavailable, lost_a_race
 from portico.kit.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
 from portico.kit.running import Running
+from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.services.notifications.messages.commands import Claimed, claim, record
 from portico.services.notifications.messages.domain import Result, SendingRules
@@ -103,7 +104,14 @@ class Sender:
 
     async def _send(self, claimed: Claimed) -> None:
         until = asyncio.get_running_loop().time() + self._lease
-        result = await self._result(claimed)
+        span = self._running.tracing.begin("send_mail", parent=claimed.trace)
+        request_context.set(RequestContext(self._running.name, trace=span.context))
+        error: str | None = "cut_off"
+        try:
+            result = await self._result(claimed)
+            error = None if result.outcome == "delivered" else result.outcome
+        finally:
+            span.end(error=error)
         self.outcomes[result.outcome] += 1
         # What was answered is kept as evidence, and not logged: servers like to repeat the address in it.
         logger.info(

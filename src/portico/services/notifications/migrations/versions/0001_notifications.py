@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("waits_since", Instant(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("sent_at", Instant()),
+        sa.Column("trace", sa.String(64)),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("notification_id", name="pk_notifications"),
         sa.UniqueConstraint("order_id", "template", name="uq_notifications_order_id_template"),
