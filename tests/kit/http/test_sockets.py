@@ -142,6 +142,11 @@ class TestAWebSocket:
     async def test_an_unknown_query_parameter_is_refused(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/0/live", "since=1", **bearing(loans)))[0] == 422
 
+    async def test_an_ordinary_request_is_told_what_is_here(self, loans: RunningService) -> None:
+        answer = await loans.as_user().get("/shelves/0/live")
+
+        assert (answer.status_code, answer.json()["code"]) == (400, "websocket_expected")
+
     async def test_it_is_not_in_the_document(self, loans: RunningService) -> None:
         document = (await loans.anonymous.get("/openapi.json")).json()
 

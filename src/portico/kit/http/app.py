@@ -17,7 +17,7 @@ from portico.kit.http.frame import Frame
 from portico.kit.http.pages import page_routes
 from portico.kit.http.refusals import Refusals
 from portico.kit.http.router import WEBSOCKET, Route
-from portico.kit.http.sockets import SocketRoute
+from portico.kit.http.sockets import SocketRoute, WebSocketExpected
 from portico.kit.http.standing import router as standing_router
 from portico.kit.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 
@@ -96,10 +96,15 @@ def _with_cors(app: ASGIApp, running: "Running") -> ASGIApp:
 def _problem(request: Request, error: Exception) -> Problem:
     """What the framework itself refuses: no such path, no such method, a body that can't be read."""
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
-        return NotFound()
+        return WebSocketExpected() if _is_a_websocket(request) else NotFound()
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         return MethodNotAllowed(allowed=_allowed(request))
     return BadRequest(reason="the body could not be read")
+
+
+def _is_a_websocket(request: Request) -> bool:
+    routes = request.app.router.routes
+    return any(isinstance(each, SocketRoute) and each.path_regex.match(request.url.path) for each in routes)
 
 
 def _allowed(request: Request) -> str:

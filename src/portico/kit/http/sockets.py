@@ -41,6 +41,14 @@ class OriginRefused(Forbidden):
     origin: str
 
 
+class WebSocketExpected(Problem):
+    """An ordinary request came to where a WebSocket is."""
+
+    status = 400
+    code = "websocket_expected"
+    detail = "This is a WebSocket: open it by ws:// or wss:// with a client that speaks it."
+
+
 class SocketRoute(APIWebSocketRoute):
     """A declared WebSocket as one system serves it."""
 
