@@ -1,11 +1,15 @@
 import sqlite3
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
+from portico.kit.data.engine import Database
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import running
 
@@ -29,3 +33,17 @@ class TestACommitThatFails:
 
             async with loans.running.reader() as reader:
                 assert [row.title for row in await reader.rows(Book.__table__.select())] == ["Solaris"]
+
+
+class TestClosing:
+    async def test_ends_what_a_task_still_holds_too(self, tmp_path: Path) -> None:
+        database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"))
+        holding = await database.writer.connect()
+        await holding.exec_driver_sql("SELECT 1")
+
+        await database.aclose()
+
+        assert not [each.name for each in threading.enumerate() if "_connection_worker_thread" in each.name]
+        with pytest.raises(OperationalError, match="Connection closed"):
+            await holding.exec_driver_sql("SELECT 1")
+        await holding.close()

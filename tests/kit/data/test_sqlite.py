@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from portico.kit.data.sqlite import SqliteConnection, connecting
+from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
 
 IMMEDIATE = "BEGIN IMMEDIATE"
 
 
 async def opened(folder: Path) -> SqliteConnection:
-    return await connecting(make_url(f"sqlite+aiosqlite:///{folder}/books.db"))()
+    return await SqliteConnections(make_url(f"sqlite+aiosqlite:///{folder}/books.db")).open()
 
 
 @pytest.fixture

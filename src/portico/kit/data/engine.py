@@ -1,6 +1,6 @@
 """The engines of one service's database: one for what writes, one for what reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,7 +11,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.following import Followers
 from portico.kit.data.reaching import in_time
-from portico.kit.data.sqlite import SqliteConnection, connecting
+from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """What an engine whose connections autocommit need not do."""
@@ -32,7 +32,8 @@ class Database:
     autocommits each statement, since BEGIN and COMMIT around a single read are half of its cost.
     """
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, files: Sequence[SqliteConnections] = ()) -> None:
+        self._files = files
         self.writer = writer
         self.reader = reader
         self.dialect = writer.dialect.name
@@ -55,7 +56,12 @@ class Database:
         """
         sizes = pools or PoolSizes()
         if address.get_backend_name() == "sqlite":
-            return cls(_sqlite(address, "BEGIN IMMEDIATE", 1, sizes), _sqlite(address, None, 4, sizes))
+            writing, reading = SqliteConnections(address), SqliteConnections(address)
+            return cls(
+                _sqlite(address, writing, "BEGIN IMMEDIATE", 1, sizes),
+                _sqlite(address, reading, None, 4, sizes),
+                files=(writing, reading),
+            )
         arguments = _server_arguments(address, schema)
         writer = create_async_engine(
             address,
@@ -88,6 +94,8 @@ class Database:
         await self.writer.dispose()
         if self.reader is not self.writer:
             await self.reader.dispose()
+        for each in self._files:
+            await each.aclose()
 
 
 def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
@@ -103,7 +111,9 @@ def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
     return {"server_settings": settings, **in_time(address)}
 
 
-def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> AsyncEngine:
+def _sqlite(
+    address: URL, connections: SqliteConnections, begin: str | None, size: int, sizes: PoolSizes
+) -> AsyncEngine:
     """An engine that says itself when a transaction begins.
 
     Left to its defaults the driver begins at the first write, after the reads that the write rests on: of a hundred
@@ -111,7 +121,7 @@ def _sqlite(address: URL, begin: str | None, size: int, sizes: PoolSizes) -> Asy
     """
     engine = create_async_engine(
         address,
-        async_creator=connecting(address),
+        async_creator=connections.open,
         poolclass=AsyncAdaptedQueuePool,
         isolation_level=None if begin else "AUTOCOMMIT",
         json_deserializer=orjson.loads,

@@ -1,13 +1,15 @@
 """SQLite's driver, with one journey to the connection's thread for each statement."""
 
+import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
 import aiosqlite
 from sqlalchemy import URL
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
+_PATIENCE = 5.0  # seconds that a thread gets for what it is at
 
 
 class Cursor:
@@ -60,9 +62,8 @@ class SqliteConnection(aiosqlite.Connection):
         super().__init__(connect, iter_chunk_size=1)
         self._thread.daemon = True  # a process that ends waits for no connection
         self._begin: str | None = None
-        self._known = (
-            True  # False from when a statement sets out until it is back: whoever is cancelled hears no more of it
-        )
+        # False from when a statement sets out until it is back: whoever is cancelled hears no more of it.
+        self._known = True
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # without the journey that makes aiosqlite's awaitable
         return Cursor(self)
@@ -96,21 +97,45 @@ class SqliteConnection(aiosqlite.Connection):
             await super().rollback()  # behind whatever is still on its way
         self._begin, self._known = None, True
 
+    @property
+    def lives(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
 
-def connecting(address: URL) -> Callable[[], Awaitable[SqliteConnection]]:
-    """What opens a connection to the file of `address`, which waits for locks and begins no transaction by itself."""
-    (path,), options = address.get_dialect()().create_connect_args(address)
-    given: dict[str, Any] = {**options, "isolation_level": None}
+    async def end(self) -> None:
+        """Close it, whoever uses it; whatever is on its way to its thread is done first. Returns when that has ended."""
+        if self.lives:
+            self.stop()
+            await asyncio.to_thread(self._thread.join, _PATIENCE)
 
-    def connect() -> sqlite3.Connection:
-        connection: sqlite3.Connection = sqlite3.connect(path, **given)
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}").close()
-        return connection
 
-    async def opened() -> SqliteConnection:
-        connection = SqliteConnection(connect)
+class SqliteConnections:
+    """The connections of one engine to the file of `address`. They wait for locks, and begin no transaction themselves.
+
+    A pool that is disposed of closes those which it has. What a cancelled task has not given back yet would be left to
+    the collector, and its thread to the end of the process: `aclose` ends them all.
+    """
+
+    def __init__(self, address: URL) -> None:
+        (self._path,), options = address.get_dialect()().create_connect_args(address)
+        self._options: dict[str, Any] = {**options, "isolation_level": None}
+        self._opened: set[SqliteConnection] = set()
+
+    async def open(self) -> SqliteConnection:
+        """A connection of its own. Raises sqlite3.Error."""
+        self._opened = {each for each in self._opened if each.lives}
+        connection = SqliteConnection(self._connect)
+        self._opened.add(connection)
         await connection
         return connection
 
-    return opened
+    async def aclose(self) -> None:
+        """End every connection that is still open."""
+        for each in self._opened:
+            await each.end()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = sqlite3.connect(self._path, **self._options)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}").close()
+        return connection
