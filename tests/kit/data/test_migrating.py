@@ -108,7 +108,7 @@ class TestUpgrade:
 class TestRequireCurrent:
     async def test_it_refuses_what_is_not_migrated(self, databases: Databases) -> None:
         database = await _empty(databases)
-        with pytest.raises(NotMigrated, match="'portico' are at nothing"):
+        with pytest.raises(NotMigrated, match="'portico' in the database of loans are at nothing"):
             await require_current(database, LINES)
         await database.aclose()
 

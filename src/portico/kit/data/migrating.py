@@ -88,8 +88,10 @@ async def require_current(database: Database, lines: Sequence[History]) -> None:
     """Raises NotMigrated where a migration is pending."""
     for line in await status(database, lines):
         if not line.is_current:
-            at = line.current or "nothing"
-            raise NotMigrated(f"the tables of '{line.name}' are at {at}, and this version needs {line.head}")
+            at, whose = line.current or "nothing", lines[-1].name
+            raise NotMigrated(
+                f"the tables of '{line.name}' in the database of {whose} are at {at}, and this version needs {line.head}"
+            )
 
 
 def _status(connection: Connection, line: History) -> Status:
