@@ -12,7 +12,7 @@ from portico.kit.servers.server import HOST, Server, free_port
 USER = "portico"
 _PATIENCE = 5.0  # seconds
 
-# Where a distribution of Kafka keeps its jars; `make servers` fills the first.
+# Where a distribution of Kafka keeps its jars; `make kafka` fills the first.
 _LIBRARIES = (
     "usr/local/share/kafka/libs",
     "opt/kafka/libs",

@@ -4,8 +4,9 @@ import pytest
 
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS
-from portico.kit.testing.contracts.broker import CREATED, BrokerContract, Open
+from portico.kit.testing.contracts.broker import CREATED, BrokerContract
 from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
+from portico.kit.testing.contracts.broker_of_a_system import Open
 from portico.kit.testing.taking import Listener, messages
 
 

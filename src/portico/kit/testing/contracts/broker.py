@@ -3,19 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from itertools import count
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 
 import psutil
-import pytest
 
 from portico.kit.messaging.brokers.base import MAX_MESSAGE, Broker, Message
-from portico.kit.messaging.brokers.opening import open_broker
-from portico.kit.settings import Settings, read_settings
+from portico.kit.testing.contracts.broker_of_a_system import BrokerOfASystem, Open
 from portico.kit.testing.taking import LIMIT, Taker, by_partition, firsts_by_key, messages
-
-Open = Callable[[], AbstractAsyncContextManager[Broker]]
 
 GROUP = "shipping"
 CREATED, UPDATED, DELETED = "order.created", "order.updated", "order.deleted"
@@ -41,31 +36,9 @@ async def main(system, group):
 asyncio.run(main(*sys.argv[1:]))
 """
 
-_systems = count(1)
 
-
-def new_system() -> str:
-    """A system that nobody has used: its queues are not there yet."""
-    return f"shop-{os.getpid()}-{next(_systems)}"
-
-
-class BrokerContract:
+class BrokerContract(BrokerOfASystem):
     """Subclass it as `TestMyBroker`, with a fixture `environ`: the variables that name the broker."""
-
-    @pytest.fixture
-    def system(self) -> str:
-        return new_system()
-
-    @pytest.fixture
-    def another(self, environ: Mapping[str, str], system: str) -> Open:
-        """The broker as another process has it."""
-        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
-        return lambda: open_broker(settings, system)
-
-    @pytest.fixture
-    async def broker(self, another: Open) -> AsyncIterator[Broker]:
-        async with another() as broker:
-            yield broker
 
     async def test_it_is_there(self, broker: Broker) -> None:
         await broker.check()
@@ -100,11 +73,9 @@ class BrokerContract:
         assert [each.id for each in shipping.taken] == ["m1", "m4"]
         assert [each.id for each in search.taken] == ["m1", "m2", "m4"]
 
-    async def test_systems_do_not_meet(self, broker: Broker, environ: Mapping[str, str], system: str) -> None:
-        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
-        other_settings = settings.model_copy(update={"data_dir": settings.data_dir / "other"})
+    async def test_systems_do_not_meet(self, broker: Broker, of_another_system: Open) -> None:
         await broker.declare(GROUP, [CREATED])
-        async with open_broker(other_settings, f"{system}-other") as other:
+        async with of_another_system() as other:
             await other.declare(GROUP, [CREATED])
             await other.publish([Message("theirs", CREATED, "a", b"")])
 

@@ -1,33 +1,13 @@
 """What every broker must do for those who listen. A subclass says by which settings one is opened."""
 
-from collections.abc import AsyncIterator, Mapping
-
-import pytest
-
 from portico.kit.messaging.brokers.base import Broker, Message
-from portico.kit.messaging.brokers.opening import open_broker
-from portico.kit.settings import Settings, read_settings
-from portico.kit.testing.contracts.broker import CREATED, DELETED, GROUP, UPDATED, Open, new_system
+from portico.kit.testing.contracts.broker import CREATED, DELETED, GROUP, UPDATED
+from portico.kit.testing.contracts.broker_of_a_system import BrokerOfASystem, Open
 from portico.kit.testing.taking import Listener, Taker, firsts_by_key, messages
 
 
-class BrokerListeningContract:
+class BrokerListeningContract(BrokerOfASystem):
     """Subclass it as `TestListeningToMyBroker`, with a fixture `environ`: the variables that name the broker."""
-
-    @pytest.fixture
-    def system(self) -> str:
-        return new_system()
-
-    @pytest.fixture
-    def another(self, environ: Mapping[str, str], system: str) -> Open:
-        """The broker as another process has it."""
-        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
-        return lambda: open_broker(settings, system)
-
-    @pytest.fixture
-    async def broker(self, another: Open) -> AsyncIterator[Broker]:
-        async with another() as broker:
-            yield broker
 
     async def test_everyone_who_listens_hears_each_message_as_it_was(self, broker: Broker, another: Open) -> None:
         await broker.declare(GROUP, [CREATED])
@@ -84,13 +64,9 @@ class BrokerListeningContract:
 
         assert [each.id for each in listener.heard] == ["back"]
 
-    async def test_who_listens_hears_of_its_own_system_only(
-        self, broker: Broker, environ: Mapping[str, str], system: str
-    ) -> None:
-        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
-        other_settings = settings.model_copy(update={"data_dir": settings.data_dir / "other"})
+    async def test_who_listens_hears_of_its_own_system_only(self, broker: Broker, of_another_system: Open) -> None:
         async with (
-            open_broker(other_settings, f"{system}-other") as other,
+            of_another_system() as other,
             Listener(broker, [CREATED], through=broker) as listener,
         ):
             await other.publish([Message("theirs", CREATED, "a", b"")])

@@ -1,44 +1,29 @@
 """What every broker on a server must do when the server is away. A subclass says which server."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
-from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.servers import Server
-from portico.kit.settings import Settings, read_settings
-from portico.kit.testing.contracts.broker import CREATED, GROUP, Open, new_system
+from portico.kit.testing.contracts.broker import CREATED, GROUP
+from portico.kit.testing.contracts.broker_of_a_system import BrokerOfASystem, Open
 from portico.kit.testing.taking import LIMIT, Listener, Taker, firsts_by_key, messages
 
 
-class BrokerOnServerContract:
+class BrokerOnServerContract(BrokerOfASystem):
     """Subclass it as `TestMyBrokerWithoutItsServer`, with fixtures `running`, the server, and `environ`, which names it.
 
     The server may be one that other tests use: it has all that it had when a test ends.
     """
 
     @pytest.fixture
-    def system(self) -> str:
-        return new_system()
-
-    @pytest.fixture
     def server(self, running: Server) -> Iterator[Server]:
         yield running
         if not running.answers():
             running.restart()
-
-    @pytest.fixture
-    def another(self, environ: Mapping[str, str], system: str) -> Open:
-        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
-        return lambda: open_broker(settings, system)
-
-    @pytest.fixture
-    async def broker(self, another: Open) -> AsyncIterator[Broker]:
-        async with another() as broker:
-            yield broker
 
     async def test_it_may_be_absent_at_first(self, server: Server, broker: Broker) -> None:
         server.kill()

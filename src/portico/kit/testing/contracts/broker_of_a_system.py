@@ -1,0 +1,43 @@
+"""A broker for each test, of a system that nobody has used."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from itertools import count
+
+import pytest
+
+from portico.kit.messaging.brokers.base import Broker
+from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.settings import Settings, read_settings
+
+Open = Callable[[], AbstractAsyncContextManager[Broker]]
+
+_systems = count(1)
+
+
+class BrokerOfASystem:
+    """What the contracts of brokers share: fixtures over `environ`, the variables that name the broker."""
+
+    @pytest.fixture
+    def system(self) -> str:
+        """A system that nobody has used: its queues are not there yet."""
+        return f"shop-{os.getpid()}-{next(_systems)}"
+
+    @pytest.fixture
+    def another(self, environ: Mapping[str, str], system: str) -> Open:
+        """The broker as another process has it."""
+        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
+        return lambda: open_broker(settings, system)
+
+    @pytest.fixture
+    def of_another_system(self, environ: Mapping[str, str], system: str) -> Open:
+        """The broker as another system has it, on the same server."""
+        settings = read_settings(Settings, environ=environ, dotenv_file=None).value
+        settings = settings.model_copy(update={"data_dir": settings.data_dir / "other"})
+        return lambda: open_broker(settings, f"{system}-other")
+
+    @pytest.fixture
+    async def broker(self, another: Open) -> AsyncIterator[Broker]:
+        async with another() as broker:
+            yield broker
