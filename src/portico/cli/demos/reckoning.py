@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.cli.demos.one_order import kept_of
+from portico.contracts.notifications import MAILS_OF_AN_ORDER
 from portico.contracts.orders import SOLD
 
 _UNSETTLED = {"pending", "reserved", "paid"}
 _SHIPPED = {"shipped", "delivered"}
-_MAILED = {
-    "order-confirmed": {"confirmed", "shipped", "delivered", "returned"},
-    "order-shipped": {"shipped", "delivered", "returned"},
-    "order-cancelled": {"cancelled"},
-}
-"""Which mail an order that stands so must have brought."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +139,6 @@ class Books:
             if each["status"] != "sent":
                 yield f"the mail {each['template']} about {each['order_id']} is {each['status']}"
         for order in self.orders:
-            for template, statuses in _MAILED.items():
+            for template, statuses in MAILS_OF_AN_ORDER.items():
                 if order["status"] in statuses and not sent[order["order_id"], template]:
                     yield f"order {order['order_id']} is {order['status']}, and brought no mail {template}"

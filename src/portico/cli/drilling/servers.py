@@ -22,10 +22,10 @@ from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.servers import PostgreSQLServer, ProgramMissing, RabbitMQServer, RedisServer, Server, ServerFailed
 from portico.kit.settings import Settings, mask_url
 from portico.kit.system import System
-from portico.systems.drill.checks import Shop
 from portico.systems.drill.ending import check, until_quiet
 from portico.systems.drill.opening import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
 from portico.systems.drill.report import Report
+from portico.systems.drill.shop import Shop
 from portico.systems.drill.shopping import Customers
 
 Progress = Callable[[str], None]

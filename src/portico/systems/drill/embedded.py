@@ -20,10 +20,10 @@ from portico.kit.running import Running, layout_of
 from portico.kit.settings import Settings
 from portico.kit.system import System
 from portico.kit.testing.faults import FaultPlan, Lives
-from portico.systems.drill.checks import Shop
 from portico.systems.drill.ending import check, until_quiet
 from portico.systems.drill.opening import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
 from portico.systems.drill.report import Report
+from portico.systems.drill.shop import Shop
 from portico.systems.drill.shopping import Customers, Visitor
 
 Progress = Callable[[str], None]

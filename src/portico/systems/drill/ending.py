@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from portico.kit.messaging.brokers.base import Broker
-from portico.systems.drill.checks import ORDERS, Shop
+from portico.systems.drill.checks import check_all
 from portico.systems.drill.report import Breach, Report
+from portico.systems.drill.shop import ORDERS, Shop
 from portico.systems.drill.shopping import Customers
 
 _LOOK = 0.2  # seconds between two looks whether all is quiet
@@ -44,7 +45,7 @@ async def until_quiet(
 
 async def check(shop: Shop, customers: Customers, report: Report) -> None:
     """Apply every rule, and tell the report; of the orders that broke one, the one with the shortest story."""
-    await shop.check(customers.acknowledged)
+    await check_all(shop, customers.acknowledged)
     report.breaches += [Breach("every request is answered as the page says", said) for said in customers.refused]
     report.breaches += shop.breaches
     report.checked = shop.checked
