@@ -24,6 +24,7 @@ class TestMigrate:
         assert "loans: up to date" in migrate(tmp_path, "upgrade")
         assert "no database yet" not in migrate(tmp_path, "status")
 
+    @pytest.mark.slow
     def test_undoes_the_last_one(self, tmp_path: Path) -> None:
         migrate(tmp_path, "upgrade")
 
@@ -31,6 +32,7 @@ class TestMigrate:
 
         assert "loans: ran loans 0002" in migrate(tmp_path, "upgrade", "loans")
 
+    @pytest.mark.slow
     def test_a_revision_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
         migrate(tmp_path, "upgrade")
 
@@ -83,6 +85,7 @@ class TestMigrateNew:
         assert "pages" in script
         assert "create_table" not in script
 
+    @pytest.mark.slow
     def test_what_it_wrote_runs_and_can_be_undone(self, shelf: Path) -> None:
         self.new(shelf, "Books")
         (shelf / "models.py").write_text(MODELS.format(more="pages: Mapped[int | None]"))
@@ -94,6 +97,7 @@ class TestMigrateNew:
         assert ran.stdout == f"shelf: ran {KIT}, shelf 0001, shelf 0002\n"
         assert undone.stdout == "shelf: undid 0002, 0001\n"
 
+    @pytest.mark.slow
     def test_where_nothing_changed_nothing_is_written(self, shelf: Path) -> None:
         self.new(shelf, "Books")
 

@@ -28,7 +28,8 @@ from portico.kit.testing.commands import fetch
 Start = Callable[..., Any]
 
 SQL_SERVERS = [PostgreSQLServer, MariaDBServer]
-ALL_SERVERS = [*SQL_SERVERS, RedisServer, RabbitMQServer, NatsServer, KafkaServer]
+SLOW_SERVERS = [pytest.param(each, marks=pytest.mark.slow) for each in (RabbitMQServer, KafkaServer)]
+ALL_SERVERS = [*SQL_SERVERS, RedisServer, NatsServer, *SLOW_SERVERS]
 
 START_AND_TELL = """
 import sys
@@ -183,7 +184,7 @@ class TestTheEndOfARun:
             (RedisServer, signal.SIGKILL),
             (RedisServer, signal.SIGTERM),
             (RedisServer, signal.SIGINT),
-            (RabbitMQServer, signal.SIGKILL),
+            pytest.param(RabbitMQServer, signal.SIGKILL, marks=pytest.mark.slow),
         ],
     )
     def test_leaves_no_server_behind(

@@ -5,6 +5,8 @@ from portico.kit.testing.contracts.broker import BrokerContract
 from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
 from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def environ(kafka_server: KafkaServer) -> dict[str, str]:

@@ -13,6 +13,7 @@ from portico.kit.testing.contracts.broker_of_a_system import BrokerOfASystem, Op
 from portico.kit.testing.taking import LIMIT, Listener, Taker, firsts_by_key, messages
 
 
+@pytest.mark.slow
 class BrokerOnServerContract(BrokerOfASystem):
     """Subclass it as `TestMyBrokerWithoutItsServer`, with fixtures `running`, the server, and `environ`, which names it.
 
@@ -83,7 +84,6 @@ class BrokerOnServerContract(BrokerOfASystem):
             await broker.publish(messages(3))
             await listener.until_heard(["m0", "m1", "m2"])
 
-    @pytest.mark.slow
     async def test_one_that_does_not_answer_is_not_waited_for(self, server: Server, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         server.pause()
