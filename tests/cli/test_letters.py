@@ -148,5 +148,20 @@ class TestChoosing:
 
         assert names(await printed.list()) == ["shelves/1"]
 
+    async def test_what_waits_is_discarded_only_where_that_is_said(self, library: Leaving, printed: Printed) -> None:
+        shelving.failing = {"Dune"}
+        await library.shelves.receives(left("Dune"))
+
+        with pytest.raises(CommandError, match="shelves/1 is no dead letter"):
+            await discard_letters(EVERYWHERE, ["shelves/1"], chosen(letters=["shelves/1"]), yes=True)
+        waiting = chosen(letters=["shelves/1"], waiting=True)
+        with pytest.raises(CommandError, match="Give up 1 waiting event for good"):
+            await discard_letters(EVERYWHERE, ["shelves/1"], waiting, yes=False)
+
+        assert (
+            await printed.by(discard_letters(EVERYWHERE, ["shelves/1"], waiting, yes=True)) == "shelves: 1 discarded.\n"
+        )
+        assert await printed.list(chosen(waiting=True)) == []
+
     async def test_nothing_to_discard(self, library: Leaving, printed: Printed) -> None:
         assert "No dead letter" in await printed.by(discard_letters(EVERYWHERE, [], ALL, yes=True))

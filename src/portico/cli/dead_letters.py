@@ -21,6 +21,7 @@ Type = Annotated[str | None, typer.Option("--type", help="Only events of this ty
 Cause = Annotated[str | None, typer.Option(help="Only those that failed for this cause, as listed.")]
 Aggregate = Annotated[str | None, typer.Option(help="Only events about this, such as ord_….")]
 Since = Annotated[str | None, typer.Option(help="Only those that failed since then: 15m, 24h, 2026-01-31T12:00:00Z.")]
+Waiting = Annotated[bool, typer.Option("--waiting", help="Those that still wait to be tried, instead.")]
 Named = Annotated[
     list[str] | None, typer.Argument(help="Dead letters as they are listed: orders/17.", show_default=False)
 ]
@@ -41,7 +42,7 @@ def list_(
     cause: Cause = None,
     aggregate: Aggregate = None,
     since: Since = None,
-    waiting: Annotated[bool, typer.Option("--waiting", help="Those that are still being tried, instead.")] = False,
+    waiting: Waiting = False,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 50,
     after: Annotated[str | None, typer.Option(help="Go on behind this one, such as orders/17.")] = None,
     as_json: AsJson = False,
@@ -97,6 +98,7 @@ def discard(
     aggregate: Aggregate = None,
     since: Since = None,
     everything: All = False,
+    waiting: Waiting = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     service: Services = None,
     system: System = None,
@@ -104,7 +106,7 @@ def discard(
     """Give dead letters up for good. A line in the log tells of each, and who did it; a redelivery brings none back."""
     from portico.cli.letters import choice_of, discard_letters
 
-    choice = choice_of(letters or (), consumer, kind, cause, aggregate, since, everything=everything)
+    choice = choice_of(letters or (), consumer, kind, cause, aggregate, since, everything=everything, waiting=waiting)
     asyncio.run(discard_letters(_where(system, service), letters or (), choice, yes=yes))
 
 

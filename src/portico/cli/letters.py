@@ -141,7 +141,7 @@ def _payload(letter: DeadLetter) -> Any:
 async def replay_letters(where: Letters, named: Sequence[str], choice: Choice) -> None:
     """Have them tried again, and say how many. Raises CommandError where a named one is none."""
     async with where.opened(named) as letters:
-        await _require(letters, named)
+        await _require(letters, named, choice)
         with audited() as who:
             for name, service in letters.items():
                 number = await service.replay(_of(name, named, choice), by=who)
@@ -152,13 +152,14 @@ async def replay_letters(where: Letters, named: Sequence[str], choice: Choice) -
 async def discard_letters(where: Letters, named: Sequence[str], choice: Choice, *, yes: bool) -> None:
     """Give them up, having asked. Raises CommandError where a named one is none, or there is nobody to ask."""
     async with where.opened(named) as letters:
-        await _require(letters, named)
+        await _require(letters, named, choice)
         number = sum([await service.count(_of(name, named, choice)) for name, service in letters.items()])
         if not number:
-            print("No dead letter is like that.")
+            print("No dead letter is like that." if choice.state == "dead" else "No event that waits is like that.")
             return
         if not yes:
-            ask(f"Give up {number} dead letter{'' if number == 1 else 's'} for good?")
+            what = "dead letter" if choice.state == "dead" else "waiting event"
+            ask(f"Give up {number} {what}{'' if number == 1 else 's'} for good?")
         with audited() as who:
             for name, service in letters.items():
                 if gone := await service.discard(_of(name, named, choice), by=who):
@@ -169,11 +170,11 @@ def _of(service: str, named: Sequence[str], choice: Choice) -> Choice:
     return replace(choice, numbers=tuple(number for name, number in map(_parsed, named) if name == service))
 
 
-async def _require(letters: dict[str, DeadLetters], named: Sequence[str]) -> None:
+async def _require(letters: dict[str, DeadLetters], named: Sequence[str], choice: Choice) -> None:
     missing = []
     for each in named:
         name, number = _parsed(each)
-        if not (name in letters and await letters[name].count(Choice(numbers=(number,)))):
+        if not (name in letters and await letters[name].count(replace(choice, numbers=(number,)))):
             missing.append(each)
     if missing:
         raise _missing(missing)

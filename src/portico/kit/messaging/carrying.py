@@ -135,4 +135,7 @@ def measure_parking(running: "Running", parking: Parking) -> None:
     """Have the metrics of a service tell of the events that are parked with it."""
     metrics = running.metrics
     metrics.gauge("portico_events_parked", "Events that wait to be tried again", lambda: parking.waiting)
+    metrics.gauge(
+        "portico_events_stranded", "Of those, for a consumer that this process lacks", lambda: parking.stranded
+    )
     metrics.gauge("portico_dead_letters", "Events that were given up", lambda: parking.dead)

@@ -165,7 +165,7 @@ class DeadLetters:
         """Give them up for good: they count as handled, so that no redelivery brings them back.
 
         Args:
-            choice: which.
+            choice: which; also events that wait, where it says so, as for a consumer that is no more.
             by: who answers for it: there is a line in the log for each.
 
         Returns:

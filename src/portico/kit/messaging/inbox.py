@@ -81,15 +81,20 @@ class Inbox:
         """Try a parked event again; it is parked anew, or dead, where it fails."""
         try:
             envelope, event = self._read(parked.body.encode())
-            consumers = [each for each in self._consumers if parked.consumer in {each.name, UNREADABLE}]
-            for consumer in consumers:
-                if type(event) in consumer.events:
-                    await self._racing(lambda each=consumer: self._handle(each, envelope, event, parked))  # type: ignore[misc]  # likewise
-            await self.parking.leave(parked)
+            for consumer in self._meant(parked, type(event)):
+                await self._racing(lambda each=consumer: self._handle(each, envelope, event, parked))  # type: ignore[misc]  # mypy knows no defaults of lambdas
         except Exception as error:
             if _is_away(error):
                 raise
             await self.parking.failed(parked, error)
+
+    def _meant(self, parked: Parked, kind: type[Event]) -> list[Consumer]:
+        """Who is to handle what is parked. Raises UnknownEvent where its consumer handles no such version."""
+        able = consumers_of(self._consumers, kind)
+        meant = able if parked.consumer == UNREADABLE else [each for each in able if each.name == parked.consumer]
+        if not meant:
+            raise UnknownEvent(f"{parked.consumer} handles no version {kind.version} of {kind.event_type}")
+        return meant
 
     def _read(self, body: bytes) -> tuple[Envelope, Event]:
         envelope = Envelope.loaded(body)

@@ -1,17 +1,18 @@
 """Parked events: what a consumer could not handle waits in its own database, and dies after its last try."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sqlalchemy import delete, exists, func, literal, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, select, update
 
 from portico.kit.data.inserting import ignoring_known
 from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
 from portico.kit.data.work import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.problems import Problem
 from portico.kit.telemetry.logs import get_logger
@@ -96,12 +97,23 @@ class Parked:
 
 
 class Parking:
-    """The parked events of one service."""
+    """The parked events of one service.
+
+    What is parked for a consumer that this process does not have is left alone: another version of the service may
+    have it, as while one is rolled out. It is counted, and told of in the log.
+    """
 
     def __init__(self, running: "Running") -> None:
         self._running = running
+        self._is_ours = _is_of(running.service.consumers)
+        self._strangers: Mapping[str, int] = {}
         self.waiting = 0
         self.dead = 0
+
+    @property
+    def stranded(self) -> int:
+        """How many wait for a consumer that is not here, as last counted."""
+        return sum(self._strangers.values())
 
     async def park(self, parked: Parked) -> None:
         """Have it tried again later, unless it took effect meanwhile or is parked already."""
@@ -114,11 +126,11 @@ class Parking:
         self._tell(parked)
 
     async def due(self) -> Sequence[Parked]:
-        """Events whose time to be tried has come, in the order in which they were parked."""
+        """Events whose time to be tried has come, by a consumer that is here, in the order in which they were parked."""
         async with self._running.reader() as reader:
             rows = await reader.rows(
                 select(*(parked_events.c[name] for name in _COLUMNS))
-                .where(parked_events.c.state == "waiting", parked_events.c.next_at <= reader.now)
+                .where(parked_events.c.state == "waiting", parked_events.c.next_at <= reader.now, self._is_ours)
                 .order_by(parked_events.c.id)
                 .limit(_BATCH)
             )
@@ -128,11 +140,6 @@ class Parking:
         """It took effect, in this unit of work; the one behind it is next."""
         await work.execute(delete(parked_events).where(parked_events.c.id == parked.number))
         await self._wake_next(work, parked)
-
-    async def leave(self, parked: Parked) -> None:
-        """Nobody here handles such events any more."""
-        async with self._running.transaction() as work:
-            await self.remove(work, parked)
 
     async def failed(self, parked: Parked, error: Exception) -> None:
         """It failed again: later, or dead after its last try. One that is behind another only waits."""
@@ -151,13 +158,17 @@ class Parking:
         self._tell(judged)
 
     async def count(self) -> None:
-        """See how many wait and how many are dead, for whoever measures."""
+        """See how many wait, and for whom, and how many are dead, for whoever measures."""
+        number = func.count().label("number")
+        of_others = (parked_events.c.state == "waiting", ~self._is_ours)
         async with self._running.reader() as reader:
-            rows = await reader.rows(
-                select(parked_events.c.state, func.count().label("number")).group_by(parked_events.c.state)
+            rows = await reader.rows(select(parked_events.c.state, number).group_by(parked_events.c.state))
+            strange = await reader.rows(
+                select(parked_events.c.consumer, number).where(*of_others).group_by(parked_events.c.consumer)
             )
         found = {row.state: row.number for row in rows}
         self.waiting, self.dead = found.get("waiting", 0), found.get("dead", 0)
+        self._tell_of_strangers({row.consumer: row.number for row in strange})
 
     async def _wake_next(self, work: UnitOfWork, parked: Parked) -> None:
         following = await work.one(
@@ -191,8 +202,23 @@ class Parking:
         else:
             logger.warning("event_parked", **about, type=parked.type, cause=parked.cause, attempts=parked.attempts)
 
+    def _tell_of_strangers(self, found: Mapping[str, int]) -> None:
+        for consumer in found.keys() - self._strangers.keys():
+            about = {"service": self._running.name, "consumer": consumer, "number": found[consumer]}
+            logger.warning("parked_events_stranded", **about)
+        self._strangers = found
+
 
 _COLUMNS = ("id", "consumer", "event_id", "type", "aggregate", "body", "state", "attempts", "cause", "error")
+
+
+def _is_of(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
+    """Whether a parked event is for one of these consumers to handle, or for whoever can read it."""
+    mine = [
+        and_(parked_events.c.consumer == each.name, parked_events.c.type.in_([kind.event_type for kind in each.events]))
+        for each in consumers
+    ]
+    return or_(parked_events.c.consumer == UNREADABLE, *mine)
 
 
 def _cause(error: BaseException) -> str:

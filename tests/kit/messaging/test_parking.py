@@ -1,0 +1,72 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+from structlog.testing import capture_logs
+from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, left, parked
+
+from portico.kit.data import UnitOfWork
+from portico.kit.messaging.carrying import retry_due
+from portico.kit.messaging.consumer import Consumer, consumes
+from portico.kit.messaging.inbox import Inbox
+from portico.kit.testing.running import RunningService
+
+
+@consumes(ReaderCame)
+async def greet_reader_who_came(event: ReaderCame, work: UnitOfWork) -> None: ...
+
+
+@consumes(ReaderCame)
+async def shelve_book_when_reader_left(event: ReaderCame, work: UnitOfWork) -> None: ...
+
+
+def with_consumers(library: RunningService, consumers: Sequence[Consumer]) -> Inbox:
+    """The inbox of another version of the service, on the same database."""
+    return Inbox(replace(library.running, service=replace(library.running.service, consumers=consumers)))
+
+
+class TestConsumersOfAnotherVersion:
+    async def test_what_is_parked_for_one_stays_until_a_version_that_has_it_tries_it(
+        self, library: RunningService, shelving: Shelving
+    ) -> None:
+        shelving.failing = {"Dune"}
+        await library.receives(left("Dune"))
+        shelving.failing, shelving.seen = set(), []
+        library.clock.advance(600)
+
+        assert await retry_due(with_consumers(library, [greet_reader_who_came])) == 0
+        assert await retry_due(library.inbox) == 1
+
+        assert (shelving.seen, await parked(library)) == (["Dune"], [])
+
+    async def test_and_so_does_what_a_consumer_handles_in_another_version_only(
+        self, library: RunningService, shelving: Shelving
+    ) -> None:
+        shelving.failing = {"Dune"}
+        await library.receives(left("Dune"))
+        library.clock.advance(600)
+
+        @consumes(ReaderLeft)
+        async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork) -> None: ...
+
+        await retry_due(with_consumers(library, [shelve_book_when_reader_left, note_that_reader_left]))
+
+        assert [(row.state, row.attempts) for row in await parked(library)] == [("waiting", 1)]
+
+    async def test_it_is_counted_and_told_of_once(self, library: RunningService, shelving: Shelving) -> None:
+        shelving.failing = {"Dune", "Emma"}
+        await library.receives(left("Dune"), left("Emma", "r2"))
+        parking = with_consumers(library, [greet_reader_who_came]).parking
+
+        with capture_logs() as lines:
+            await parking.count()
+            await parking.count()
+
+        assert (parking.waiting, parking.stranded) == (2, 2)
+        [line] = lines
+        assert (line["event"], line["consumer"], line["number"]) == (
+            "parked_events_stranded",
+            "shelve_book_when_reader_left",
+            2,
+        )
+        await library.inbox.parking.count()
+        assert library.inbox.parking.stranded == 0
