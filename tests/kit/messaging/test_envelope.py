@@ -51,6 +51,7 @@ class TestEnvelope:
             b'{"specversion": "0.3", "id": "1", "type": "t", "source": "s", "subject": "x", "data": {}}',
             b'{"specversion": "1.0", "type": "t", "source": "s", "subject": "x", "data": {}}',
             b'{"specversion": "1.0", "id": 1, "type": "t", "source": "s", "subject": "x", "data": {}}',
+            b'{"specversion": "1.0", "id": "1\\u0000", "type": "t", "source": "s", "subject": "x", "data": {}}',
             b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "subject": "x", "data": []}',
             b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "subject": "x", "data": {}, "eventversion": "1"}',
         ],

@@ -41,6 +41,7 @@ class Script:
         self.failing: set[str] = set()
         self.seen: list[str] = []
         self.hanging = False
+        self.broken: Exception | None = None
 
 
 SCRIPT = Script()
@@ -53,6 +54,8 @@ async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> N
     await work.flush()
     if SCRIPT.hanging:
         await asyncio.Event().wait()
+    if SCRIPT.broken is not None:
+        raise SCRIPT.broken
     if event.title in SCRIPT.failing:
         raise NotYet
 
@@ -225,9 +228,27 @@ class TestDeadLetters:
                 b'{"specversion":"1.0","id":"e1","type":"reader.left","source":"/x","subject":"r1","data":{"title":1}}',
                 "InvalidEvent",
             ),
+            (
+                b'{"specversion":"1.0","id":"e\\u0000","type":"reader.left","source":"/x","subject":"r1","data":{"reader_id":"r1","title":"x"}}',
+                "NotAnEvent",
+            ),
+            (
+                b'{"specversion":"1.0","id":"e1","type":"reader.left","source":"/x","subject":"\\u0000","data":{"reader_id":"r1","title":"x"}}',
+                "NotAnEvent",
+            ),
             (b"[" * 5_000_000, "NotAnEvent"),
         ],
-        ids=["text", "bytes", "no event", "unknown type", "unknown version", "wrong fields", "5 MB"],
+        ids=[
+            "text",
+            "bytes",
+            "no event",
+            "unknown type",
+            "unknown version",
+            "wrong fields",
+            "NUL in its id",
+            "NUL in its subject",
+            "5 MB",
+        ],
     )
     async def test_what_nobody_can_read_is_dead_at_once_and_the_stream_goes_on(
         self, loans: RunningService, body: bytes, cause: str
@@ -238,6 +259,19 @@ class TestDeadLetters:
         [row] = await parked(loans)
         assert (row.state, row.cause, row.event_id) == ("dead", cause, "m1")
         assert await titles(loans) == ["Dune"]
+
+    async def test_what_no_database_could_store_of_a_message_is_replaced(self, loans: RunningService) -> None:
+        await loans.inbox.deliver(Message("m\0", "reader\0left", "r\0", b"\0"))
+
+        [row] = await parked(loans)
+        assert (row.event_id, row.type, row.aggregate, row.body) == ("m�", "reader�left", "r�", "�")
+
+    async def test_and_so_it_is_of_an_error(self, loans: RunningService, script: Script) -> None:
+        script.broken = ValueError("half a pair: \ud83d, and \0")
+
+        await loans.receives(left("Dune"))
+
+        assert [row.error for row in await parked(loans)] == ["half a pair: ?, and �"]
 
 
 class TestDeclaration:

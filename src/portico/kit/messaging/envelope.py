@@ -52,7 +52,7 @@ class Envelope:
         if not isinstance(said, dict) or said.get("specversion") != "1.0":
             raise NotAnEvent("the message is no CloudEvent 1.0")
         for name in _REQUIRED:
-            if not isinstance(said.get(name), str) or not 0 < len(said[name]) <= _LONGEST:
+            if not _is_short_text(said.get(name)):
                 raise NotAnEvent(f"the CloudEvent's attribute {name!r} is missing or not a short text")
         version, data = said.get("eventversion", 1), said.get("data")
         if not isinstance(version, int) or not isinstance(data, dict):
@@ -68,6 +68,11 @@ class Envelope:
             data=data,
             trace=trace if isinstance(trace, str) else None,
         )
+
+
+def _is_short_text(value: Any) -> bool:
+    """Whether it can be stored as part of a key; PostgreSQL takes no NUL."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST and "\0" not in value
 
 
 def dumped(event: Event, *, source: str, time: datetime, trace: str | None) -> str:

@@ -85,10 +85,10 @@ class Parked:
         return cls(
             number=0,
             consumer=UNREADABLE,
-            event_id=message.id[:_LONGEST_KEY],
-            type=message.type[:NAME_LENGTH],
-            aggregate=message.key[:_LONGEST_KEY],
-            body=message.body[:_LONGEST_BODY].decode(errors="replace").replace("\0", "�"),
+            event_id=_storable(message.id, _LONGEST_KEY),
+            type=_storable(message.type, NAME_LENGTH),
+            aggregate=_storable(message.key, _LONGEST_KEY),
+            body=_storable(message.body[:_LONGEST_BODY].decode(errors="replace"), _LONGEST_BODY),
             state="dead",
             attempts=1,
             cause=_cause(error),
@@ -228,4 +228,9 @@ def _cause(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     """What the error says; of a database's own only its kind, as its text repeats what was written."""
     said = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
-    return said[:_LONGEST_ERROR]
+    return _storable(said, _LONGEST_ERROR)
+
+
+def _storable(text: str, longest: int) -> str:
+    """As much of `text` as is kept, in a form that every database takes: neither NUL nor half of a surrogate pair."""
+    return text[:longest].encode(errors="replace").decode().replace("\0", "�")
