@@ -260,6 +260,23 @@ class TestDeadLetters:
         assert (row.state, row.cause, row.event_id) == ("dead", cause, "m1")
         assert await titles(loans) == ["Dune"]
 
+    async def test_of_messages_without_an_id_none_is_taken_for_another(self, loans: RunningService) -> None:
+        messages = [
+            Message("", "greeting", key, body) for key, body in [("r1", b"hello"), ("r1", b"ciao"), ("r2", b"ciao")]
+        ]
+        for message in [*messages, messages[0]]:
+            await loans.inbox.deliver(message)
+
+        rows = await parked(loans)
+        assert [(row.aggregate, row.body) for row in rows] == [("r1", "hello"), ("r1", "ciao"), ("r2", "ciao")]
+        assert all(row.event_id for row in rows)
+
+    async def test_nor_is_one_with_a_long_id_for_another_that_begins_alike(self, loans: RunningService) -> None:
+        for end in "ab":
+            await loans.inbox.deliver(Message("m" * 300 + end, "greeting", "r1", b"hello"))
+
+        assert len({row.event_id for row in await parked(loans)}) == 2
+
     async def test_what_no_database_could_store_of_a_message_is_replaced(self, loans: RunningService) -> None:
         await loans.inbox.deliver(Message("m\0", "reader\0left", "r\0", b"\0"))
 

@@ -1,5 +1,6 @@
 """Parked events: what a consumer could not handle waits in its own database, and dies after its last try."""
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -85,7 +86,7 @@ class Parked:
         return cls(
             number=0,
             consumer=UNREADABLE,
-            event_id=_storable(message.id, _LONGEST_KEY),
+            event_id=_identity(message),
             type=_storable(message.type, NAME_LENGTH),
             aggregate=_storable(message.key, _LONGEST_KEY),
             body=_storable(message.body[:_LONGEST_BODY].decode(errors="replace"), _LONGEST_BODY),
@@ -229,6 +230,15 @@ def _text(error: BaseException) -> str:
     """What the error says; of a database's own only its kind, as its text repeats what was written."""
     said = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
     return _storable(said, _LONGEST_ERROR)
+
+
+def _identity(message: Message) -> str:
+    """What tells a message from others when it comes again: a digest of it, where it has no id or one too long to keep."""
+    if 0 < len(message.id) <= _LONGEST_KEY:
+        return _storable(message.id, _LONGEST_KEY)
+    digest = hashlib.sha256(f"{message.id}\0{message.key}\0".encode(errors="replace"))
+    digest.update(message.body)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _storable(text: str, longest: int) -> str:
