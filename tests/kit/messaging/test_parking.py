@@ -5,8 +5,11 @@ from structlog.testing import capture_logs
 from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, left, parked
 
 from portico.kit.data import UnitOfWork
+from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.consumer import Consumer, consumes
+from portico.kit.messaging.dead_letters import Choice, DeadLetters
+from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.testing.running import RunningService
 
@@ -70,3 +73,67 @@ class TestConsumersOfAnotherVersion:
         )
         await library.inbox.parking.count()
         assert library.inbox.parking.stranded == 0
+
+
+class TestWhatIsReadableAtLast:
+    async def test_each_of_its_consumers_has_it_with_tries_of_its_own(
+        self, library: RunningService, shelving: Shelving
+    ) -> None:
+        noted: list[str] = []
+
+        @consumes(ReaderLeft)
+        async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+            noted.append(event.title)
+
+        upgraded = with_consumers(library, [note_that_reader_left, *library.running.service.consumers])
+        await self._is_unreadable(library, left("Dune"))
+        shelving.failing = {"Dune"}
+        await self._replayed(library, upgraded)
+
+        [row] = await parked(library)
+        assert (row.consumer, row.state, row.attempts) == ("shelve_book_when_reader_left", "waiting", 1)
+        shelving.failing, shelving.seen = set(), []
+        library.clock.advance(600)
+        await retry_due(upgraded)
+        assert (noted, shelving.seen, await parked(library)) == (["Dune"], ["Dune"], [])
+
+    async def test_it_is_behind_what_waits_for_them(self, library: RunningService, shelving: Shelving) -> None:
+        await self._is_unreadable(library, left("Dune"))
+        shelving.failing = {"Emma"}
+        await library.receives(left("Emma"))
+        shelving.failing, shelving.seen = set(), []
+        library.clock.advance(600)
+
+        await self._replayed(library, library.inbox)
+
+        assert (shelving.seen, await parked(library)) == (["Emma", "Dune"], [])
+
+    async def test_who_has_handled_it_meanwhile_is_not_given_it_again(
+        self, library: RunningService, shelving: Shelving
+    ) -> None:
+        event = left("Dune")
+        await self._is_unreadable(library, event)
+        await library.receives(event)
+
+        await self._replayed(library, library.inbox)
+
+        assert (shelving.seen, await parked(library)) == (["Dune"], [])
+
+    async def test_what_still_is_not_is_dead_again(self, library: RunningService) -> None:
+        await self._is_unreadable(library, left("Dune"))
+
+        await self._replayed(library, with_consumers(library, [greet_reader_who_came]))
+
+        assert [(row.consumer, row.state) for row in await parked(library)] == [("-", "dead")]
+
+    async def _is_unreadable(self, library: RunningService, event: ReaderLeft) -> None:
+        """Have it delivered to a version of the service that does not know such events."""
+        body = dumped(event, source="/catalog/another", time=library.clock.now(), trace=None)
+        message = Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
+        await with_consumers(library, [greet_reader_who_came]).deliver(message)
+
+    async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
+        letters = DeadLetters(library.running.name, library.running.database, library.clock)
+        assert await letters.replay(Choice(), by="ann") == 1
+        while await retry_due(inbox):
+            pass

@@ -75,26 +75,34 @@ class Inbox:
             await self._while_away(lambda: self.parking.park(dead))
             return
         for consumer in consumers_of(self._consumers, type(event)):
-            await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message))  # type: ignore[misc]  # mypy knows no defaults of lambdas
+            await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message.body))  # type: ignore[misc]  # mypy knows no defaults of lambdas
 
     async def retry(self, parked: Parked) -> None:
         """Try a parked event again; it is parked anew, or dead, where it fails."""
         try:
             envelope, event = self._read(parked.body.encode())
-            for consumer in self._meant(parked, type(event)):
-                await self._racing(lambda each=consumer: self._handle(each, envelope, event, parked))  # type: ignore[misc]  # mypy knows no defaults of lambdas
+            if parked.consumer == UNREADABLE:
+                await self._deliver_again(parked, envelope, event)
+            else:
+                consumer = self._consumer_of(parked, type(event))
+                await self._racing(lambda: self._handle(consumer, envelope, event, parked))
         except Exception as error:
             if _is_away(error):
                 raise
             await self.parking.failed(parked, error)
 
-    def _meant(self, parked: Parked, kind: type[Event]) -> list[Consumer]:
-        """Who is to handle what is parked. Raises UnknownEvent where its consumer handles no such version."""
-        able = consumers_of(self._consumers, kind)
-        meant = able if parked.consumer == UNREADABLE else [each for each in able if each.name == parked.consumer]
-        if not meant:
-            raise UnknownEvent(f"{parked.consumer} handles no version {kind.version} of {kind.event_type}")
-        return meant
+    async def _deliver_again(self, parked: Parked, envelope: Envelope, event: Event) -> None:
+        """What nobody could read before is delivered as if it came now, and is its consumers' own affair from then on."""
+        for consumer in consumers_of(self._consumers, type(event)):
+            await self._deliver_to(consumer, envelope, event, parked.body.encode())
+        await self.parking.leave(parked)
+
+    def _consumer_of(self, parked: Parked, kind: type[Event]) -> Consumer:
+        """Who is to handle it. Raises UnknownEvent where that is no consumer of this version of the event."""
+        for consumer in consumers_of(self._consumers, kind):
+            if consumer.name == parked.consumer:
+                return consumer
+        raise UnknownEvent(f"{parked.consumer} handles no version {kind.version} of {kind.event_type}")
 
     def _read(self, body: bytes) -> tuple[Envelope, Event]:
         envelope = Envelope.loaded(body)
@@ -119,14 +127,14 @@ class Inbox:
             await asyncio.sleep(min(0.05 * 2 ** min(attempt, 10), _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
         raise AssertionError("it goes on until it is done")
 
-    async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, message: Message) -> None:
+    async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, body: bytes) -> None:
         try:
             await self._racing(lambda: self._handle(consumer, envelope, event, None))
         except Exception as error:
             if _is_away(error):
                 raise
             attempts = 0 if isinstance(error, Behind) else 1
-            await self.parking.park(Parked.of(consumer.name, envelope, message.body, error, attempts=attempts))
+            await self.parking.park(Parked.of(consumer.name, envelope, body, error, attempts=attempts))
 
     async def _racing(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do `act`, and again where its transaction lost a race."""

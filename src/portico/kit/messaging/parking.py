@@ -142,6 +142,11 @@ class Parking:
         await work.execute(delete(parked_events).where(parked_events.c.id == parked.number))
         await self._wake_next(work, parked)
 
+    async def leave(self, parked: Parked) -> None:
+        """It is parked no longer."""
+        async with self._running.transaction() as work:
+            await self.remove(work, parked)
+
     async def failed(self, parked: Parked, error: Exception) -> None:
         """It failed again: later, or dead after its last try. One that is behind another only waits."""
         behind = _cause(error) == "Behind"
