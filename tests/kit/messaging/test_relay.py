@@ -1,4 +1,5 @@
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -174,6 +175,95 @@ class TestDrain:
 
         assert await left(loans) == (2, 1498)
         assert "evt_1200" not in {message.id for message in broker.stored}
+
+    async def test_and_it_waits_on_where_the_refused_one_is_tried_again_in_the_same_drain(
+        self, loans: RunningService
+    ) -> None:
+        class Slow(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                if len(self.batches) == 1:
+                    loans.clock.advance(3)
+                return await super().publish(messages)
+
+        rows = [_row(loans, number) for number in range(1, 3501)]
+        rows[2499]["aggregate"] = rows[0]["aggregate"]
+        async with loans.running.transaction() as work:
+            await work.execute(insert(outbox), rows)
+        broker = Slow()
+        broker.refusing = {"evt_1"}
+
+        relay = Relay(loans.running, broker)
+
+        await relay.drain()
+        assert await left(loans) == (2, 3498)
+
+        broker.refusing = set()
+        loans.clock.advance(60)
+        await relay.drain()
+        assert [message.id for message in broker.stored][-2:] == ["evt_1", "evt_2500"]
+
+    async def test_what_is_committed_late_in_a_backlog_is_before_what_was_committed_after_it(
+        self, loans: RunningService
+    ) -> None:
+        class Meanwhile(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                if not self.batches:
+                    late, later = _row(loans, 5), _row(loans, 9999)
+                    for row in (late, later | {"aggregate": late["aggregate"]}):
+                        async with loans.running.transaction() as work:
+                            await work.execute(insert(outbox).values(row))
+                return await super().publish(messages)
+
+        async with loans.running.transaction() as work:
+            await work.execute(insert(outbox), [_row(loans, number) for number in range(11, 3011)])
+        broker = Meanwhile()
+
+        assert await Relay(loans.running, broker).drain() == 3002
+
+        stored = [message.id for message in broker.stored]
+        assert len(stored) == 3002
+        assert stored.index("evt_5") < stored.index("evt_9999")
+
+    @pytest.mark.parametrize("seed", range(3))
+    async def test_what_is_about_one_thing_stays_in_order_whatever_is_committed_or_refused_meanwhile(
+        self, loans: RunningService, seed: int
+    ) -> None:
+        chance = random.Random(seed)  # noqa: S311  # not for secrets
+        gaps = [number for number in range(1, 30_000) if number % 10]
+        about = {f"evt_{number}": f"book_{number // 1000}" for number in range(10, 30_001, 10)}
+
+        async def commit(number: int, aggregate: str) -> None:
+            about[f"evt_{number}"] = aggregate
+            async with loans.running.transaction() as work:
+                await work.execute(insert(outbox).values(_row(loans, number) | {"aggregate": aggregate}))
+
+        class Meanwhile(ScriptedBroker):
+            async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
+                refuses = len(self.batches) < 10 and chance.random() < 0.3
+                self.refusing = {chance.choice(messages).id} if refuses else set()
+                refused = await super().publish(messages)
+                for _ in range(5 if len(self.batches) < 10 else 0):
+                    for number in sorted(chance.sample(gaps, 2)):
+                        gaps.remove(number)
+                        await commit(number, f"late_{len(gaps) // 2}")
+                loans.clock.advance(chance.uniform(0, 2))
+                return refused
+
+        async with loans.running.transaction() as work:
+            rows = [_row(loans, number) | {"aggregate": about[f"evt_{number}"]} for number in range(10, 30_001, 10)]
+            await work.execute(insert(outbox), rows)
+        broker = Meanwhile()
+        relay = Relay(loans.running, broker)
+        for _ in range(12):
+            await relay.drain()
+            loans.clock.advance(2)
+
+        last = {message.id: place for place, message in enumerate(broker.stored)}
+        lines: dict[str, list[int]] = {}
+        for event_id in sorted(last, key=last.__getitem__):
+            lines.setdefault(about[event_id], []).append(int(event_id.removeprefix("evt_")))
+        assert [line for line in lines.values() if line != sorted(line)] == []
+        assert await left(loans) == (0, len(about))
 
     async def test_a_batch_that_was_confirmed_is_moved_though_the_broker_is_lost_with_the_next(
         self, loans: RunningService

@@ -5,10 +5,12 @@ import random
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import Select, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import event_log, leases, outbox
@@ -29,15 +31,6 @@ _ROOM = 0.6  # of the time that a full batch took, left to those who write meanw
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
 
-_NEXT = (
-    select(outbox, select(func.max(outbox.c.id)).scalar_subquery().label("newest"))
-    .where(outbox.c.id > bindparam("after"))
-    .order_by(outbox.c.id)
-    .limit(_BATCH)
-)
-_NEXT_NOT_HELD = _NEXT.where(~IS_HELD)
-"""Both built once: that costs more than to run one."""
-
 # One statement instead of two and a look: a third of the time on PostgreSQL.
 _MOVE = text(
     f"WITH gone AS (DELETE FROM outbox WHERE id = ANY(:ids) RETURNING {', '.join(_COLUMNS)}) "  # noqa: S608  # names of columns
@@ -49,8 +42,8 @@ class Relay:
     """Publishes the events of one database, by one process at a time: the one that holds the lease.
 
     In order of id, which is the order in which rows about one thing were committed. There is no cursor: it would pass
-    over what commits late; rows go once they are published. Published twice is possible, where this dies between the
-    broker's confirmation and the move; an inbox sees to it that it matters to nobody.
+    over what commits late, or was held; rows go once they are published. Published twice is possible, where this dies
+    between the broker's confirmation and the move; an inbox sees to it that it matters to nobody.
     """
 
     def __init__(self, running: "Running", broker: Broker) -> None:
@@ -86,34 +79,35 @@ class Relay:
     async def drain(self) -> int:
         """Publish until nothing is left that may be; how many were. Raises BrokerUnavailable.
 
-        A batch goes to the log while the next one is read and published, and a full one is read while another is published:
-        the database and the broker work side by side. Others who write meanwhile are given room: a backlog is not to slow them.
+        A batch goes to the log while the next one is read and published, and while a full one is published another is
+        read: the database and the broker work side by side. Each is the first of what is not under way, seen in one
+        moment, so that nothing is ahead of what was committed before it about the same thing. Others who write meanwhile
+        are given room: a backlog is not to slow them.
         """
-        total, after, newest = 0, 0, 0
+        total, newest = 0, 0
         reading: asyncio.Task[Sequence[Any]] | None = None
         moving: asyncio.Task[None] | None = None
-        going: frozenset[int] = frozenset()  # what is moved meanwhile, and may be read once more
+        going: list[int] = []  # what is moved meanwhile
         try:
             while await self._lead():
-                read = await (reading or self._next(after))
+                rows = await (reading or self._next(going))
                 reading, began = None, monotonic()
-                rows = [row for row in read if row.id not in going]
                 self.lag = max((self._running.clock.now() - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
-                if not rows and not after:
+                if not rows:
                     return total
-                after = read[-1].id if len(read) == _BATCH else 0  # from the start, for what was committed late
-                if after:
-                    reading = asyncio.create_task(self._next(after))
-                ids = await self._publish(rows) if rows else []
+                full = len(rows) == _BATCH
+                if full:
+                    reading = asyncio.create_task(self._next([*going, *(row.id for row in rows)]))
+                ids = await self._publish(rows)
                 if len(ids) < len(rows) and reading is not None:
                     await reading  # may have read what is to wait behind the refused
                     reading = None
                 if moving is not None:
                     await moving
-                moving, going, total = asyncio.create_task(self._move(ids)), frozenset(ids), total + len(ids)
-                if after:
-                    await asyncio.sleep(room(read[-1].newest - newest, monotonic() - began))
-                    newest = read[-1].newest
+                moving, going, total = asyncio.create_task(self._move(ids)), ids, total + len(ids)
+                if full:
+                    await asyncio.sleep(room(rows[-1].newest - newest, monotonic() - began))
+                    newest = rows[-1].newest
         finally:
             if reading is not None:
                 await asyncio.gather(reading, return_exceptions=True)  # it is not used any more
@@ -121,12 +115,12 @@ class Relay:
                 await moving  # also where the broker was lost since: what it has confirmed need not come twice
         return total
 
-    async def _next(self, after: int) -> Sequence[Any]:
+    async def _next(self, under_way: Sequence[int]) -> Sequence[Any]:
         now = self._running.clock.now()
+        holding = self._refusals.hold(now)
+        values = {"under_way": under_way, "now": now} if holding else {"under_way": under_way}
         async with self._running.reader() as reader:
-            if self._refusals.hold(now):
-                return await reader.rows(_NEXT_NOT_HELD, {"after": after, "now": now})
-            return await reader.rows(_NEXT, {"after": after})
+            return await reader.rows(_batch(reader.database.dialect, holding=holding), values)
 
     async def _publish(self, rows: Sequence[Any]) -> list[int]:
         """Have the broker confirm these events; the numbers of those that are to be moved."""
@@ -198,6 +192,21 @@ class Relay:
         few = select(outbox.c.id).limit(100_000).subquery()
         async with self._running.reader() as reader:
             return await reader.one(select(func.count()).select_from(few)) or 0
+
+
+@cache
+def _batch(dialect: str, *, holding: bool) -> Select[Any]:
+    """The first events that are not `under_way`. Built once: that costs more than to run it."""
+    newest = select(func.max(outbox.c.id)).scalar_subquery().label("newest")
+    chosen = select(outbox, newest).where(outbox.c.id.not_in(_under_way(dialect)))
+    return (chosen.where(~IS_HELD) if holding else chosen).order_by(outbox.c.id).limit(_BATCH)
+
+
+def _under_way(dialect: str) -> Any:
+    if dialect == "postgresql":
+        # One value, so that the statement stays the same; from a subquery it is hashed, by <> ALL searched for each row
+        return select(func.unnest(bindparam("under_way", type_=ARRAY(outbox.c.id.type))))
+    return bindparam("under_way", expanding=True)
 
 
 def room(grown: int, took: float) -> float:
