@@ -110,7 +110,7 @@ async def replay_events_to(
         if again and not yes:
             number = sum([await log.count(wanted) for log in logs])
             ask(f"Have {receiver.name} handle {_counted(number)} again, whatever it has done for them before?")
-        total = sum([await replay.of(log, wanted) for log in logs])
+        total = await replay.of(logs, wanted)
     if total:
         print(f"{receiver.name}: {_counted(total)} to be handled as soon as {receiver.name} runs.")
     _tell_of_none(total)

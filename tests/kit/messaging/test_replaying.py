@@ -5,7 +5,7 @@ import pytest
 from tests.kit.messaging.leaving import ReaderCame, Shelving, die, left, parked, tell
 
 from portico.kit.messaging.carrying import retry_due
-from portico.kit.messaging.log import EventLog, Selection
+from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
 from portico.kit.messaging.replaying import Replay
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import RunningService, running
@@ -41,7 +41,7 @@ class TestReplay:
     ) -> None:
         await tell(library, left("one"), ReaderCame(reader_id="r1"), left("two"), left("three"))
 
-        assert await replay(other).of(log, ALL) == 3
+        assert await replay(other).of([log], ALL) == 3
         await retried(other)
 
         assert shelving.seen == ["one", "two", "three"]
@@ -54,7 +54,7 @@ class TestReplay:
         await tell(library, one, two)
         await other.receives(one)
 
-        assert await replay(other).of(log, ALL) == 1
+        assert await replay(other).of([log], ALL) == 1
         await retried(other)
 
         assert shelving.seen == ["one", "two"]
@@ -66,7 +66,7 @@ class TestReplay:
         await tell(library, *events)
         await other.receives(*events)
 
-        assert await replay(other, again=True).of(log, ALL) == 2
+        assert await replay(other, again=True).of([log], ALL) == 2
         await retried(other)
 
         assert shelving.seen == ["one", "two", "one", "two"]
@@ -80,7 +80,7 @@ class TestReplay:
         await die(other, event)
         shelving.failing, shelving.seen = set(), []
 
-        await replay(other).of(log, ALL)
+        await replay(other).of([log], ALL)
         await retried(other)
 
         assert (shelving.seen, await parked(other)) == (["one"], [])
@@ -90,19 +90,40 @@ class TestReplay:
     ) -> None:
         await tell(library, left("one"), left("two"))
 
-        await replay(other).of(log, ALL)
+        await replay(other).of([log], ALL)
         await other.receives(left("three"))
         await retried(other)
 
         assert shelving.seen == ["one", "two", "three"]
+
+    async def test_what_is_published_meanwhile_is_not_handled_again(
+        self, library: RunningService, other: RunningService, shelving: Shelving
+    ) -> None:
+        meanwhile = [left(f"{number}") for number in range(4)]
+
+        class Busy(EventLog):
+            async def page(self, selection: Selection, **bounds: int) -> list[LoggedEvent]:
+                if meanwhile:
+                    for service in (library, other):
+                        await tell(service, meanwhile.pop())
+                return await super().page(selection, **bounds)
+
+        await tell(library, left("one"))
+        await tell(other, left("two"))
+        logs = [Busy(service.running.database, service.clock) for service in (library, other)]
+
+        assert await replay(other, again=True).of(logs, ALL) == 2
+        await retried(other)
+
+        assert shelving.seen == ["one", "two"]
 
     async def test_twice_is_once(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         await tell(library, left("one"))
 
-        await replay(other).of(log, ALL)
-        await replay(other).of(log, ALL)
+        await replay(other).of([log], ALL)
+        await replay(other).of([log], ALL)
         await retried(other)
 
         assert shelving.seen == ["one"]

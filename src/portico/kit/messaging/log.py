@@ -80,9 +80,14 @@ class EventLog:
         self._database = database
         self._clock = clock
 
-    async def page(self, selection: Selection, *, limit: int = 100, after: int = 0) -> list[LoggedEvent]:
-        """At most `limit` (LARGEST_PAGE), the oldest first, those with a number beyond `after`."""
-        return await self._read(_ordered(selection).where(event_log.c.id > after).limit(min(limit, LARGEST_PAGE)))
+    async def page(
+        self, selection: Selection, *, limit: int = 100, after: int = 0, last: int | None = None
+    ) -> list[LoggedEvent]:
+        """At most `limit` (LARGEST_PAGE), the oldest first, those with a number beyond `after`, and not beyond `last`."""
+        chosen = _ordered(selection).where(event_log.c.id > after)
+        if last is not None:
+            chosen = chosen.where(event_log.c.id <= last)
+        return await self._read(chosen.limit(min(limit, LARGEST_PAGE)))
 
     async def newest(self, selection: Selection, *, limit: int = 100) -> list[LoggedEvent]:
         """The last `limit` (LARGEST_PAGE), the oldest of them first."""

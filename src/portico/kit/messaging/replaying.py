@@ -39,10 +39,17 @@ class Replay:
         """The types of the events that the service handles."""
         return frozenset(kind.event_type for consumer in self._consumers for kind in consumer.events)
 
-    async def of(self, log: EventLog, selection: Selection) -> int:
-        """Hand over the events of `log` that `selection` names; how many of them somebody is to handle."""
+    async def of(self, logs: Sequence[EventLog], selection: Selection) -> int:
+        """Hand over the events of `logs` that `selection` names; how many of them somebody is to handle.
+
+        Of those that are there now: what is handled again may have more published, which would be handled again too.
+        """
+        lasts = [await log.last() for log in logs]
+        return sum([await self._up_to(last, log, selection) for last, log in zip(lasts, logs, strict=True)])
+
+    async def _up_to(self, last: int, log: EventLog, selection: Selection) -> int:
         total, after = 0, 0
-        while page := await log.page(selection, limit=BATCH, after=after):
+        while page := await log.page(selection, limit=BATCH, after=after, last=last):
             total += await self._hand_over(page)
             after = page[-1].number
         return total
