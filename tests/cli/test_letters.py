@@ -1,13 +1,16 @@
 import json
 from collections.abc import Awaitable, Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from tests.cli.leaving import Leaving, dead, shelving
 from tests.kit.messaging.leaving import left
 
 from portico.cli.errors import CommandError
 from portico.cli.letters import Letters, choice_of, discard_letters, list_letters, replay_letters, show_letter
+from portico.kit.data.kit_tables import parked_events
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.dead_letters import Choice
 
@@ -47,6 +50,11 @@ def names(letters: Sequence[Any]) -> list[str]:
     return [letter["letter"] for letter in letters]
 
 
+def _letter(number: int, now: datetime) -> dict[str, Any]:
+    texts = dict.fromkeys(("consumer", "type", "aggregate", "body", "cause", "error"), "x")
+    return {**texts, "event_id": f"evt_{number}", "state": "dead", "attempts": 1, "next_at": now, "parked_at": now}
+
+
 class TestList:
     async def test_none(self, library: Leaving, printed: Printed) -> None:
         said = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
@@ -80,6 +88,14 @@ class TestList:
 
         assert "go on with --after shelves/2" in said
         assert names(await printed.list(limit=2, after="shelves/2")) == ["shelves/3"]
+
+    async def test_the_largest_page_tells_of_more_too(self, library: Leaving, printed: Printed) -> None:
+        async with library.shelves.running.transaction() as work:
+            await work.execute(insert(parked_events), [_letter(number, work.now) for number in range(1001)])
+
+        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))
+
+        assert "go on with --after shelves/1000" in said
 
     async def test_those_that_are_still_tried(self, library: Leaving, printed: Printed) -> None:
         shelving.failing = {"Dune"}

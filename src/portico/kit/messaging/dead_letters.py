@@ -23,7 +23,8 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-LARGEST_PAGE = 1000
+LARGEST_PAGE = 1001
+"""One more than are shown at once: whoever asks for that one learns whether there are more."""
 
 
 class NoSuchDeadLetter(LookupError):
