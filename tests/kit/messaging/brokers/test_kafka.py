@@ -1,9 +1,13 @@
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from portico.kit.messaging.brokers.base import Broker, Message, partition_of
+from portico.kit.messaging.brokers.kafka_connection import arguments
 from portico.kit.servers import KafkaServer
-from portico.kit.testing.contracts.broker import BrokerContract
+from portico.kit.testing.contracts.broker import CREATED, GROUP, BrokerContract
 from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
 from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
+from portico.kit.testing.taking import Taker
 
 pytestmark = pytest.mark.slow
 
@@ -14,7 +18,21 @@ def environ(kafka_server: KafkaServer) -> dict[str, str]:
 
 
 class TestKafkaBroker(BrokerContract):
-    pass
+    async def test_what_others_wrote_that_is_no_text_stops_no_group(
+        self, broker: Broker, system: str, kafka_server: KafkaServer
+    ) -> None:
+        await broker.declare(GROUP, [CREATED])
+        async with AIOKafkaProducer(**arguments(kafka_server.url())) as stranger:
+            partition = partition_of("ord_1")
+            foreign = [("id", b"\xff"), ("type", CREATED.encode()), ("nothing", None)]
+            for headers in ([("type", b"\xff")], foreign):
+                await stranger.send_and_wait(f"{system}.events", b"hi", b"\xfe", partition, headers=headers)
+        await broker.publish([Message("evt_1", CREATED, "ord_1", b"")])
+
+        async with Taker(broker, GROUP) as taker:
+            await taker.until_taken(["evt_1"])
+
+        assert {(each.id, each.key, each.body) for each in taker.taken} == {("�", "�", b"hi"), ("evt_1", "ord_1", b"")}
 
 
 class TestListeningToKafka(BrokerListeningContract):

@@ -117,5 +117,10 @@ class KafkaConsuming(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
 
 
 def loaded(record: Any) -> Message:
-    headers = {name: value.decode() for name, value in record.headers}
-    return Message(headers.get("id", ""), headers.get("type", ""), (record.key or b"").decode(), record.value or b"")
+    """The message of a record; anybody may have written it, with headers and a key that are no text."""
+    headers = {name: _text(value) for name, value in record.headers}
+    return Message(headers.get("id", ""), headers.get("type", ""), _text(record.key), record.value or b"")
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")

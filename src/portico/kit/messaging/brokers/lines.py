@@ -93,17 +93,20 @@ class Lines:
 async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> None:
     """Call `once`, which consumes until the broker is lost, again and again until cancelled.
 
-    The pauses between grow while the broker stays away.
+    Also after an error that nobody foresaw: a group that has stopped is worse than one that stumbles and says so. The
+    pauses between grow while the broker stays away.
     """
     pause = 0.0
     while True:
         began = monotonic()
         try:
             await once()
-        except BrokerUnavailable as error:
+        except Exception as error:
             if monotonic() - began > _STABLE:
                 pause = 0.0
-            if not pause:
+            if not isinstance(error, BrokerUnavailable):
+                logger.exception("consuming_failed", group=group)
+            elif not pause:
                 logger.warning("broker_unavailable", group=group, error=str(error))
         pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once

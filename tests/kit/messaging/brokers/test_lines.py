@@ -1,0 +1,23 @@
+import asyncio
+
+from structlog.testing import capture_logs
+
+from portico.kit.messaging.brokers.lines import first_to_end, keep_consuming
+
+
+class TestKeepConsuming:
+    async def test_goes_on_after_an_error_that_nobody_foresaw(self) -> None:
+        errors = [ValueError("a header that nobody can read")]
+        again = asyncio.Event()
+
+        async def once() -> None:
+            if errors:
+                raise errors.pop()
+            again.set()
+            await asyncio.Event().wait()
+
+        with capture_logs() as lines:
+            async with asyncio.timeout(20):
+                await first_to_end(keep_consuming("shipping", once), again.wait())
+
+        assert [(line["event"], line["group"]) for line in lines] == [("consuming_failed", "shipping")]
