@@ -54,23 +54,23 @@ class Refusals:
     async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
         """Have what was refused wait, longer each time, or die; those of `rows` that were published for good.
 
-        What is behind one that waits was stored, and comes again when that does: in order anew. What is behind one that
-        died is published.
+        What is behind one that was refused is not among them: its turn comes when that has been taken, or has died.
         """
         published: list[Any] = []
-        waiting: set[str] = set()
+        behind: set[str] = set()
         async with self._running.transaction() as work:
             for row in rows:
-                if row.aggregate in waiting:
+                if row.aggregate in behind:
                     continue
-                if row.event_id not in refused:
+                if row.event_id in refused:
+                    await self._hold(work, row, refused[row.event_id][:_LONGEST_REASON])
+                    behind.add(row.aggregate)
+                else:
                     published.append(row)
-                elif await self._held_again(work, row, refused[row.event_id][:_LONGEST_REASON]):
-                    waiting.add(row.aggregate)
         return published
 
-    async def _held_again(self, work: UnitOfWork, row: Any, reason: str) -> bool:
-        """Whether it is to be tried again; a dead letter otherwise."""
+    async def _hold(self, work: UnitOfWork, row: Any, reason: str) -> None:
+        """Have it tried again later, or make it a dead letter after its last try."""
         same = held_aggregates.c.aggregate == row.aggregate
         this = held_aggregates.c.event_id == row.event_id  # an earlier one's tries are not its own
         attempts = 1 + (await work.one(select(held_aggregates.c.attempts).where(same, this)) or 0)
@@ -79,13 +79,12 @@ class Refusals:
         if attempts >= self._running.settings.event_attempts:
             await _bury(work, row, reason, attempts)
             logger.error("event_dead", **about, consumer=THE_BROKER, cause=_CAUSE, reason=reason)
-            return False
+            return
         until = work.now + timedelta(seconds=min(2.0 ** min(attempts, 20), _LONGEST_HOLD))
         held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
         await work.execute(insert(held_aggregates).values(held | {"error": reason}))
         self._until = until if self._until is None else max(until, self._until)
         logger.error("event_refused", **about, reason=reason)
-        return True
 
 
 async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:

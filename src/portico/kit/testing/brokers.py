@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Hear, Message
+from portico.kit.messaging.brokers.batches import to_be_sent
 
 _PATIENCE = 10.0  # seconds
 
@@ -39,7 +40,7 @@ class ScriptedBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         await self.check()
-        self.batches.append([message for message in messages if message.id not in self.refusing])
+        self.batches.append(list(to_be_sent(messages, self.refusing)))
         for types, hear in self.listeners:
             for message in messages:
                 if message.type in types:

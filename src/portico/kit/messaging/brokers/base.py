@@ -60,7 +60,8 @@ class Broker(Protocol):
         """Store messages durably, in this order, in the queues of all groups that want them.
 
         Returns:
-            The ids that are refused for good, each with the reason (too large); all others are stored.
+            The ids that are refused for good, each with the reason (too large). What is behind one of them and has its
+            key may not be stored: publish it again. All others are stored.
 
         Raises:
             BrokerUnavailable: it is not known of all whether they are stored: publish all of them again.

@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Hear, Message
+from portico.kit.messaging.brokers.batches import to_be_sent, too_large
 from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS, BrokerFile, Numbered
 from portico.kit.messaging.brokers.lines import Lines, keep_consuming
 
@@ -50,10 +51,8 @@ class EmbeddedBroker:
         await self.run(BrokerFile.declare, group, types)
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
-        refused = {
-            each.id: f"larger than {self._size_limit} bytes" for each in messages if len(each.body) > self._size_limit
-        }
-        await self.run(BrokerFile.add, [each for each in messages if each.id not in refused])
+        refused = too_large(messages, self._size_limit)
+        await self.run(BrokerFile.add, list(to_be_sent(messages, refused)))
         self._wake()
         return refused
 

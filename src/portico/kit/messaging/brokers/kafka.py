@@ -20,7 +20,7 @@ from portico.kit.messaging.brokers.base import (
     Message,
     partition_of,
 )
-from portico.kit.messaging.brokers.batches import in_batches
+from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
 from portico.kit.messaging.brokers.kafka_connection import PATIENCE, arguments, closed, understood
 from portico.kit.messaging.brokers.kafka_consuming import KafkaConsuming, loaded
 from portico.kit.messaging.brokers.lines import Lines, keep_consuming
@@ -68,11 +68,8 @@ class KafkaBroker:
             await producer.send_and_wait(self._groups, orjson.dumps(sorted(types)), key=group.encode())
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
-        refused = {
-            each.id: f"larger than {self._size_limit} bytes" for each in messages if len(each.body) > self._size_limit
-        }
-        accepted = (each for each in messages if each.id not in refused)
-        for some in in_batches(accepted, most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        refused = too_large(messages, self._size_limit)
+        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 

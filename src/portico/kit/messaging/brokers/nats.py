@@ -19,7 +19,7 @@ from portico.kit.messaging.brokers.base import (
     Hear,
     Message,
 )
-from portico.kit.messaging.brokers.batches import in_batches
+from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
 from portico.kit.messaging.brokers.lines import Lines, first_to_end, keep_consuming
 from portico.kit.messaging.brokers.nats_connection import NatsConnection, understood
 from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull, loaded
@@ -76,9 +76,8 @@ class NatsBroker:
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         connection = await self._ready()
         limit = min(self._size_limit, connection.client.max_payload - _HEAD)
-        refused = {each.id: f"larger than {limit} bytes" for each in messages if len(each.body) > limit}
-        accepted = (each for each in messages if each.id not in refused)
-        for some in in_batches(accepted, most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        refused = too_large(messages, limit)
+        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             refused |= await self._publish(some)
         return refused
 

@@ -23,7 +23,7 @@ from portico.kit.messaging.brokers.base import (
     Hear,
     Message,
 )
-from portico.kit.messaging.brokers.batches import in_batches
+from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
 from portico.kit.messaging.brokers.lines import Lines, keep_consuming
 from portico.kit.messaging.brokers.rabbitmq_connection import PATIENCE, RabbitMQConnection, understood
 from portico.kit.messaging.brokers.rabbitmq_sending import send
@@ -93,11 +93,8 @@ class RabbitMQBroker:
                 await channel.basic_ack(tag)
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
-        refused = {
-            each.id: f"larger than {self._size_limit} bytes" for each in messages if len(each.body) > self._size_limit
-        }
-        accepted = (each for each in messages if each.id not in refused)
-        for some in in_batches(accepted, most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        refused = too_large(messages, self._size_limit)
+        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 
