@@ -180,6 +180,16 @@ class TestSkip:
         entry = next(each for each in await library.timeline(lending) if each.action == "skip")
         assert (entry.step, entry.actor, entry.error) == ("hand_over", "user_librarian", "Done by hand")
 
+    async def test_what_a_step_records_is_so_as_well_where_it_was_done_by_hand(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("busy")
+        await library.runner.run_due()
+
+        await _skip(library, lending)
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved paid lent"
+
     async def test_what_was_passed_over_is_undone_with_the_others_where_it_may_have_happened(
         self, library: Library
     ) -> None:

@@ -170,14 +170,14 @@ class Shop:
         return self._moved(reservation_id, {"reserved", "confirmed"}, "confirmed", "reservation_released")
 
     async def _ship(self, reservation_id: str, _body: Any) -> Incoming:
-        reservation = self.reservations[reservation_id]
+        reservation = self._known(reservation_id)
         if reservation.status == "confirmed":
             for product_id, quantity in reservation.items.items():
                 self.stock[product_id] -= quantity
         return self._moved(reservation_id, {"confirmed", "shipped"}, "shipped", "reservation_not_confirmed")
 
     async def _return(self, reservation_id: str, _body: Any) -> Incoming:
-        reservation = self.reservations[reservation_id]
+        reservation = self._known(reservation_id)
         if reservation.status == "shipped":
             for product_id, quantity in reservation.items.items():
                 self.stock[product_id] += quantity
@@ -222,8 +222,14 @@ class Shop:
     async def _payments(self, order_id: str) -> Incoming:
         return _answer([_payment(charge) for charge in self.charges.values() if charge.order_id == order_id])
 
+    def _known(self, reservation_id: str) -> Reservation:
+        known = self.reservations.get(reservation_id)
+        if known is None:
+            raise Refusal(404, "reservation_not_found")
+        return known
+
     def _moved(self, reservation_id: str, since: set[str], to: str, refusal: str) -> Incoming:
-        reservation = self.reservations[reservation_id]
+        reservation = self._known(reservation_id)
         if reservation.status not in since:
             raise Refusal(409, refusal)
         reservation.status = to
@@ -297,6 +303,10 @@ class Orders:
     async def does(self, action: str, order_id: str) -> Answer:
         """Have staff do something with an order."""
         return await self.staff.post(f"/orders/{order_id}/{action}")
+
+    async def skips(self, order_id: str, reason: str) -> Answer:
+        """Have staff say that somebody did by hand what the order's saga waits for."""
+        return await self.staff.post(f"/orders/{order_id}/saga/skip", json={"reason": reason})
 
     async def after(self, seconds: float, *, times: int = 1) -> None:
         """Let time pass and run what is due then, so many times."""

@@ -272,9 +272,8 @@ class TestByHand:
         orders.shop.troubles["charge"] += ["unavailable"] * 3
         order_id = (await orders.placed())["order_id"]
         await orders.runner.run_due()
-        staff = orders.run.as_user("orders:write", "orders:read")
 
-        answer = await staff.post(f"/orders/{order_id}/saga/skip", json={"reason": "paid in cash"})
+        answer = await orders.skips(order_id, "paid in cash")
         await orders.runner.run_due()
 
         assert answer.status_code == 202
@@ -283,6 +282,18 @@ class TestByHand:
         (asked,) = [entry for entry in told if entry["kind"] == "request"]
         assert (asked["action"], asked["error"]) == ("skip", "paid in cash")
         assert asked["actor"].startswith("user_")
+
+    async def test_the_last_step_done_by_hand_makes_the_order_stand(self, orders: Orders) -> None:
+        orders.shop.troubles["confirm"] += ["unavailable"] * 3
+        order_id = (await orders.placed())["order_id"]
+        await orders.runner.run_due()
+
+        await orders.skips(order_id, "the warehouse was told by telephone")
+        await orders.runner.run_due()
+
+        assert (await orders.read(order_id))["status"] == "confirmed"
+        assert (await orders.events_of(order_id))[-1] == ("order.updated", "confirmed")
+        assert (await orders.does("ship", order_id)).status_code == 200
 
     async def test_a_saga_that_has_ended_is_left_alone(self, embedded: Orders) -> None:
         order_id = (await embedded.confirmed())["order_id"]

@@ -134,10 +134,10 @@ class Advancing:
 
     def _without_attempt(self, held: Held, now: datetime) -> Outcome | None:
         """The outcome, where no attempt is to be made."""
-        if held.skip:
-            return SKIPPED
         if held.at.status != "running":
-            return None
+            return SKIPPED if held.skip else None
+        if held.skip:
+            return SKIPPED if held.at.why is None else CUT  # what was asked for last is that all be undone
         if (late := held.late(now)) is not None:
             why = deadline_passed(held.at, late)
             return Outcome("late", why.reason, why.code)
@@ -226,7 +226,7 @@ class Advancing:
             async with within:
                 if tried.act is not None:
                     return await tried.act(tried.state, work) or tried.state
-                if step.record is not None and tried.outcome is DONE and held.action == "do":
+                if step.record is not None and tried.outcome in (DONE, SKIPPED) and held.action == "do":
                     await step.record(tried.state, work)
         except TimeoutError as error:
             if within.expired():

@@ -64,6 +64,7 @@ async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason:
 async def skip(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str) -> None:
     """Have a saga pass over the step that it waits for, forward or back: somebody did by hand what it does.
 
+    What the step records is written as if it had done it; what a local one writes itself was to be done by hand too.
     A step that was passed over on the way forward and may have had an effect is undone with the others, by its key.
     Raises what `retry_now` does.
     """

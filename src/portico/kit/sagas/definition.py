@@ -63,7 +63,8 @@ class Step(Generic[S]):
 
     Args:
         do: the step itself; it is known by the function's name.
-        record: what the service's own rows say once a remote step is done; in one commit with the progress.
+        record: what the service's own rows say once a remote step is done, by itself or by hand; in one commit with the
+            progress. Done by hand, the state is still the one that the step was given.
         undo: takes back what `do` did. A step without is passed over.
         within: how long one attempt may take.
         retries: how often it is tried again where the outcome is unknown; then it is undone. FOREVER: until it succeeds.
