@@ -154,6 +154,16 @@ class TestCancelling:
 
         assert (await jane.post(f"/orders/{order['order_id']}/cancel")).status_code == 202
 
+    async def test_anothers_takes_the_permission_to_write(self, embedded: Orders) -> None:
+        order_id = (await embedded.confirmed())["order_id"]
+
+        refused = await embedded.as_user("orders:read").post(f"/orders/{order_id}/cancel")
+        unmoved = await embedded.read(order_id)
+        allowed = await embedded.as_user("orders:write").post(f"/orders/{order_id}/cancel")
+
+        assert (refused.status_code, refused.json()["permission"]) == (403, "orders:write")
+        assert (unmoved["status"], allowed.json()["status"]) == ("confirmed", "cancelled")
+
     async def test_of_two_at_once_one_cancels_and_all_is_given_back_once(self, orders: Orders) -> None:
         order_id = (await orders.confirmed())["order_id"]
 

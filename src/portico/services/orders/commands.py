@@ -50,16 +50,17 @@ async def place(
 
 
 async def cancel(work: UnitOfWork, order_id: OrderId, caller: Principal) -> Order:
-    """Cancel an order that `caller` may see and that was not shipped.
+    """Cancel an order that was not shipped: the caller's own, or anybody's where `caller` may change any.
 
     One that stands is cancelled at once, and its money and stock follow. One that is being placed is cancelled when
     what is under way has ended and all is taken back: its charge may be on its way, and nobody knows yet how it ends.
 
     Raises:
-        OrderNotFound: there is no such order of the caller's.
+        OrderNotFound: there is no such order, or none that the caller may see.
+        PermissionMissing: the caller may see it, and no more.
         IllegalTransition: it was shipped, or has come to another end.
     """
-    order = await Orders(work).get_visible(order_id, caller, lock=True)
+    order = await Orders(work).get_changeable(order_id, caller)
     if order.is_settled:
         order.cancel(now=work.now)
         await cancel_order.start(work, _following(order), subject=order_id)

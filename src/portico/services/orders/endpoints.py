@@ -32,7 +32,7 @@ from portico.services.orders.errors import (
     ProductsUnknown,
 )
 from portico.services.orders.models import Order
-from portico.services.orders.repository import Orders
+from portico.services.orders.repository import WRITE_ALL, Orders
 from portico.services.orders.schemas import (
     MOST_ITEMS,
     HappeningRead,
@@ -47,9 +47,8 @@ from portico.services.orders.settings import OrdersSettings
 
 router = Router(prefix="/orders", tags=["orders"])
 
-WRITE = "orders:write"
 EMBEDDED_METHOD = "pm_ok"  # of the simulated provider
-MayWrite = Annotated[Principal, permitted(WRITE)]
+MayWrite = Annotated[Principal, permitted(WRITE_ALL)]
 UNPRICED = (ProductsUnknown, PriceChanged, MixedCurrencies, OrderTooLarge, UnknownCurrency)
 MOVED = (OrderNotFound, IllegalTransition)
 
@@ -70,8 +69,8 @@ async def place_order(
     The order is `pending`: its stock and its money are seen to next, and `status` says how far that is.
     """
     user_id = draft.user_id or caller.user_id
-    if user_id != caller.user_id and not caller.may(WRITE):
-        raise PermissionMissing(permission=WRITE)
+    if user_id != caller.user_id and not caller.may(WRITE_ALL):
+        raise PermissionMissing(permission=WRITE_ALL)
     method = draft.payment_method or _usual_method(here)
     wanted = draft.wanted
     products = await calls(CatalogClient).products(each.product_id for each in wanted)
@@ -137,7 +136,7 @@ async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, here:
 async def cancel_order(
     order_id: OrderId, caller: SignedIn, work: Work, seen: Conditions, response: Response
 ) -> OrderRead:
-    """Cancel an order that was not shipped.
+    """Cancel an order that was not shipped: the caller's own, or anybody's with `orders:write`.
 
     202 says that it is still being placed: what is under way ends first, then its stock and its money are taken back.
     """

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, bindparam, insert, select, true, update
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit.auth.principal import Principal
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
+from portico.kit.problems import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
 
@@ -23,6 +24,7 @@ _MOVE_ON = (
 )
 
 READ_ALL = "orders:read"
+WRITE_ALL = "orders:write"
 NEWEST = Keyset.by("newest", Order.order_id, descending=True)
 
 
@@ -41,6 +43,18 @@ class Orders(Repository[Order]):
         order = await self.source.one(statement.with_for_update() if lock else statement)
         if order is None:
             raise OrderNotFound(order_id=order_id)
+        return order
+
+    async def get_changeable(self, order_id: OrderId, caller: Principal) -> Order:
+        """The order, locked, where it is the caller's own or `caller` may change any.
+
+        Raises OrderNotFound; PermissionMissing for one that `caller` may only see.
+        """
+        if caller.may(WRITE_ALL):
+            return await self.get(order_id, lock=True)
+        order = await self.get_visible(order_id, caller, lock=True)
+        if order.user_id != caller.subject:
+            raise PermissionMissing(permission=WRITE_ALL)
         return order
 
     async def page(self, caller: Principal, status: OrderStatus | None, window: Window) -> Slice[Order]:
