@@ -108,6 +108,23 @@ class TestWhatIsNot:
             await trial.send()
 
 
+class TestDoubt:
+    @pytest.mark.parametrize("outcome", [LOST, answering(502), answering(503), answering(504)])
+    async def test_an_answer_after_an_attempt_that_nobody_saw_the_end_of_says_so(
+        self, outcome: Incoming | CallFailed
+    ) -> None:
+        assert (await Trial(outcome, answering(409)).send("PUT")).in_doubt
+
+    async def test_whatever_comes_between(self) -> None:
+        assert (await Trial(LOST, UNREACHABLE, answering(409)).send("PUT")).in_doubt
+
+    async def test_one_after_nothing_was_sent_does_not(self) -> None:
+        assert not (await Trial(UNREACHABLE, answering(409)).send("PUT")).in_doubt
+
+    async def test_nor_does_the_first(self) -> None:
+        assert not (await Trial(answering(409)).send("PUT")).in_doubt
+
+
 class TestWaits:
     async def test_their_limit_doubles(self) -> None:
         trial = Trial(UNREACHABLE)

@@ -13,6 +13,8 @@ from tests.examples.loans.repository import Books, Lendings
 from tests.examples.loans.saga import ask_for, lend_for_deposit
 
 from portico.kit.auth.principal import Principal, UserId
+from portico.kit.calls.channel import Channel
+from portico.kit.calls.retrying import Retrying
 from portico.kit.sagas import Asked, Standing, TimelineEntry, standing, timeline
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.testing.databases import Databases
@@ -96,7 +98,10 @@ async def open_library(
     background: bool = False,
     variables: Mapping[str, str] | None = None,
     desk: Desk | None = None,
+    retries: bool = False,
 ) -> AsyncIterator[Library]:
+    """The library; with `retries` a call is made several times, as it is outside of tests."""
     desk = desk or Desk()
-    async with running(service, databases, channel=desk, background=background, variables=variables) as loans:
+    channel: Channel = Retrying(desk, draw=lambda: 0.0) if retries else desk
+    async with running(service, databases, channel=channel, background=background, variables=variables) as loans:
         yield Library(loans, desk)

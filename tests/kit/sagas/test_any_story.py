@@ -1,20 +1,30 @@
 """Any story of a flaky neighbour, with the rows and the runner as they are: it always ends, and the money is right."""
 
 import itertools
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.examples.loans.ids import LendingId
-from tests.kit.sagas.library import Library
+from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.problems import Conflict
+from portico.kit.testing.databases import Databases
 
 FAULTS = ["none", "lost", "dropped", "refused", "busy", "broken", "processing", "late"]
 PAID = "asked reserved paid lent"
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(params=[False, True], ids=["once", "again"])
+async def library(request: pytest.FixtureRequest, sqlite_databases: Databases) -> AsyncIterator[Library]:
+    """A library whose calls are one request each, and one that makes them again by itself."""
+    async with open_library(sqlite_databases, retries=request.param) as library:
+        yield library
 
 
 class TestAnyStory:
@@ -25,9 +35,8 @@ class TestAnyStory:
     @example([["late", "refused"]], None)
     @example([["late", "late", "late", "broken", "lost"]], 1)
     async def test_ends_with_the_deposit_kept_of_those_who_got_the_book(
-        self, embedded_library: Library, stories: list[list[Any]], cancelled_at: int | None
+        self, library: Library, stories: list[list[Any]], cancelled_at: int | None
     ) -> None:
-        library = embedded_library
         library.desk.script.clear()
         lendings = []
         for story in stories:

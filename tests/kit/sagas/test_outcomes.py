@@ -47,6 +47,11 @@ class TestOutcomeOf:
         assert (outcome_of(NotYet(3)).kind, outcome_of(NotYet(3)).retry_after) == ("open", 3)
         assert outcome_of(NotYet(0)).retry_after > 0
 
+    @pytest.mark.parametrize("error", [refused(409), GiveUp("No"), NotYet(1)])
+    def test_may_have_an_effect_all_the_same(self, error: Exception) -> None:
+        assert outcome_of(error, effect=True).effect
+        assert not outcome_of(error).effect
+
     def test_says_when_to_come_again(self) -> None:
         assert outcome_of(refused(503, retry_after=7)).retry_after == 7
         assert outcome_of(BreakerOpen("desk", retry_after=5)).retry_after == 5

@@ -1,9 +1,11 @@
 import pytest
+from tests.examples.loans.desk import Fault
 from tests.examples.loans.models import Book
 from tests.examples.loans.saga import ask_for
-from tests.kit.sagas.library import Library
+from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.auth.principal import UserId
+from portico.kit.testing.databases import Databases
 
 
 class TestForward:
@@ -178,6 +180,31 @@ class TestUnknownOutcome:
 
         assert library.desk.calls[-1] == f"void {lending}/deposit"
         assert library.desk.money == 0
+
+    @pytest.mark.parametrize("then", [["refused"], ["processing", "refused"]])
+    async def test_so_does_one_after_it_in_the_same_call(self, sqlite_databases: Databases, then: list[Fault]) -> None:
+        async with open_library(sqlite_databases, retries=True) as library:
+            lending = await library.asked()
+            library.desk.will("late", *then)
+            await library.after(2, times=2)
+
+            library.desk.arrive()
+
+            assert library.desk.calls[-1] == f"void {lending}/deposit"
+            assert library.desk.money == 0
+            assert await library.story(lending) == "asked reserved released given_up"
+
+    async def test_a_refusal_after_nothing_was_sent_undoes_only_what_came_before(
+        self, sqlite_databases: Databases
+    ) -> None:
+        async with open_library(sqlite_databases, retries=True) as library:
+            lending = await library.asked()
+            library.desk.will("busy", "refused")
+
+            await library.runner.run_due()
+
+            assert library.desk.calls == [f"charge {lending}/deposit"] * 2
+            assert await library.story(lending) == "asked reserved released given_up"
 
 
 class TestUndoing:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote
@@ -15,14 +15,15 @@ from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit.auth.principal import UserId
-from portico.kit.calls.channel import ConnectionLost, Incoming, Outgoing
+from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoing
+from portico.kit.calls.retrying import Retrying
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import Answer, Caller, RunningService, running
 from portico.services.orders import service
 from portico.services.orders.models import reservation_of
 
-Trouble = Literal["unavailable", "lost_before", "lost_after"]
+Trouble = Literal["unavailable", "lost_before", "lost_after", "late"]
 
 ADDRESS = {"street": "1 Main St", "city": "Springfield", "state": "IL", "zip": "62701", "country": "US"}
 MADE_AT = "2026-01-05T09:00:00Z"
@@ -61,7 +62,8 @@ class Refusal(Exception):
 class Shop:
     """Identity, catalog and payments as orders sees them.
 
-    `troubles` of a call are met by its next tries, one each; a call whose `gates` event is there waits for it.
+    `troubles` of a call are met by its next tries, one each; a call whose `gates` event is there waits for it. One that
+    is `late` is lost to who makes it, and is carried out when `arrive` is called.
     """
 
     products: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Shop:
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     arrived: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     asked: list[str] = field(default_factory=list)
+    on_their_way: list[Callable[[], Awaitable[Incoming]]] = field(default_factory=list)
 
     def sells(self, price: float = 10.0, *, currency: str = "USD", stock: int = 100, name: str = "A lamp") -> ProductId:
         """One more product."""
@@ -110,6 +113,12 @@ class Shop:
             if charge.order_id == order_id and charge.status == "succeeded"
         )
 
+    async def arrive(self) -> None:
+        """The calls that were held up on their way arrive."""
+        for act in self.on_their_way:
+            with suppress(Refusal):
+                await act()
+
     async def send(self, out: Outgoing) -> Incoming:
         """Answer a call, as a channel."""
         if out.path == "/oauth/token":
@@ -122,7 +131,9 @@ class Shop:
         trouble = self.troubles[name].popleft() if self.troubles[name] else None
         if trouble == "unavailable":
             return Incoming(503, [(b"content-type", b"application/problem+json")], b'{"code": "unavailable"}')
-        if trouble == "lost_before":
+        if trouble == "late":
+            self.on_their_way.append(act)
+        if trouble in {"lost_before", "late"}:
             raise ConnectionLost(out.service, "told to")
         try:
             answer = await act()
@@ -322,10 +333,16 @@ class Orders:
 
 @asynccontextmanager
 async def open_orders(
-    databases: Databases, *, background: bool = False, variables: Mapping[str, str] | None = None
+    databases: Databases,
+    *,
+    background: bool = False,
+    variables: Mapping[str, str] | None = None,
+    retries: bool = False,
 ) -> AsyncIterator[Orders]:
+    """Orders with none placed yet; with `retries` a call is made several times, as it is outside of tests."""
     shop = Shop()
-    async with running(service, databases, channel=shop, background=background, variables=variables) as run:
+    channel: Channel = Retrying(shop, draw=lambda: 0.0) if retries else shop
+    async with running(service, databases, channel=channel, background=background, variables=variables) as run:
         yield Orders(run, shop)
 
 

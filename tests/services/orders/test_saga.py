@@ -1,7 +1,9 @@
 import asyncio
 
 import pytest
-from tests.services.orders.shop import Orders, Trouble
+from tests.services.orders.shop import Orders, Trouble, open_orders
+
+from portico.kit.testing.databases import Databases
 
 CALLS = ["reserve", "charge", "confirm"]
 
@@ -83,6 +85,22 @@ class TestPlacing:
         assert failed["failure_reason"] == failed["failure_reason"].lower()
         assert embedded.shop.reserved_for(order_id) in {None, "released"}
         assert embedded.shop.kept_of(order_id) == 0
+
+    async def test_what_is_reserved_late_for_a_failed_order_is_released(self, sqlite_databases: Databases) -> None:
+        async with open_orders(sqlite_databases, retries=True) as orders:
+            lamp = orders.shop.sells(stock=1)
+            other = (await orders.placed({"product_id": lamp, "quantity": 1}))["order_id"]
+            await orders.runner.run_due()
+            orders.shop.troubles["reserve"] += ["late"]  # whose second attempt finds another instance, and no stock
+            order_id = (await orders.placed({"product_id": lamp, "quantity": 1}))["order_id"]
+            await orders.runner.run_due()
+            await orders.does("cancel", other)
+            await orders.runner.run_due()
+
+            await orders.shop.arrive()
+
+            assert (await orders.read(order_id))["failure_reason"] == "insufficient_stock"
+            assert orders.shop.reserved_for(order_id) == "released"
 
     async def test_undoing_goes_on_until_it_is_done(self, embedded: Orders) -> None:
         embedded.shop.troubles["confirm"] += ["lost_after"] * 50

@@ -77,11 +77,19 @@ class Outgoing:
 
 @dataclass(slots=True)
 class Incoming:
-    """The answer, whole. Header names are in lower case."""
+    """The answer, whole.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Names in lower case.
+        body: The whole body.
+        in_doubt: The request was sent before, and nobody saw how that ended: it may take effect after this answer.
+    """
 
     status: int
     headers: Headers
     body: bytes
+    in_doubt: bool = False
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a header, by its name in lower case."""

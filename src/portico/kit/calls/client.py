@@ -93,6 +93,9 @@ class Calls:
         key: What makes the occasion's effects happen once: its first POST or PATCH carries `key/1`, the next `key/2`.
         layout: The prefix and names of the system.
         timeout: Seconds for a call where there is no deadline or a later one.
+
+    Attributes:
+        in_doubt: A call was answered only after an attempt that nobody saw the end of, and that may still take effect.
     """
 
     def __init__(
@@ -115,6 +118,7 @@ class Calls:
         self._keyed = 0
         self._layout = layout
         self._timeout = timeout
+        self.in_doubt = False
         self._headers: Headers = []
         if request_id is not None:
             self._headers.append((b"x-request-id", request_id.encode("latin-1")))
@@ -156,7 +160,9 @@ class Calls:
         if token is not None:
             headers.append((b"authorization", f"Bearer {token}".encode("latin-1")))
         sent = replace(out, headers=headers, timeout=self._left(out.service, out.timeout))
-        return await (self._channel.send(sent) if self._trace is None else self._traced(sent, self._trace))
+        answer = await (self._channel.send(sent) if self._trace is None else self._traced(sent, self._trace))
+        self.in_doubt |= answer.in_doubt
+        return answer
 
     async def _traced(self, out: Outgoing, trace: TraceContext) -> Incoming:
         span = self._tracing.call(trace, service=out.service, method=out.method, path=out.path)

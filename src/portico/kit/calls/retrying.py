@@ -26,7 +26,8 @@ class Retrying:
     What was never sent is tried again whatever it is; what may have taken effect only where it is `repeatable`. Waits
     are drawn between nothing and a limit that doubles (full jitter), so that callers that failed together do not come
     back together; a `Retry-After` is added to that, and given up on where it exceeds `longest_wait`. An open breaker
-    and a full channel are final: trying again would be more of what they protect from.
+    and a full channel are final: trying again would be more of what they protect from. An answer to a later attempt is
+    `in_doubt` where an earlier one was sent: it may have been overtaken, and a refusal says nothing of it.
 
     Args:
         channel: What carries each attempt.
@@ -68,7 +69,7 @@ class Retrying:
         until = now() + out.timeout
         budget = self._budget(out.service)
         budget.called()
-        attempt = 1
+        attempt, in_doubt = 1, False
         outcome = await self._attempt(out)
         while (wait := self._wait(out, attempt, outcome)) is not None:
             if until - now() <= wait or not budget.spend():
@@ -78,9 +79,11 @@ class Retrying:
             await self._sleep(wait)
             if (left := until - now()) <= 0:
                 break
+            in_doubt |= not isinstance(outcome, Unreachable)
             outcome = await self._attempt(replace(out, timeout=left))
         if isinstance(outcome, CallFailed):
             raise outcome
+        outcome.in_doubt |= in_doubt
         return outcome
 
     async def _attempt(self, out: Outgoing) -> Incoming | CallFailed:

@@ -162,7 +162,7 @@ class Advancing:
                 changed = await act(held.state, calls)
         except Exception as error:  # noqa: BLE001  whatever a step raises is its outcome
             self._tell(held, error)
-            return Tried(held, outcome_of(error), held.state, began)
+            return Tried(held, outcome_of(error, effect=calls.in_doubt), held.state, began)
         return Tried(held, DONE, changed or held.state, began)
 
     async def _written(self, tried: Tried) -> tuple[Held | None, Outcome]:

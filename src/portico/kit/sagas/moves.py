@@ -90,7 +90,7 @@ def moved(saga: Saga[Any], at: Position, outcome: Outcome, backoff: Backoff, lat
     if late is not None or tired:
         why = _why(at, outcome) if late is None else at.why or deadline_passed(at, late)
         return turned(saga, at, why, effect=remote)
-    return _again(at, outcome, backoff, doubt=at.doubt or (remote and outcome.kind == "failed"))
+    return _again(at, outcome, backoff, doubt=at.doubt or outcome.effect or (remote and outcome.kind == "failed"))
 
 
 def turned(saga: Saga[Any], at: Position, why: Undone, *, effect: bool) -> Position:

@@ -77,7 +77,8 @@ class Outcome:
         reason: What went wrong, for people.
         code: What went wrong, for programs.
         retry_after: Seconds until another attempt makes sense.
-        effect: A refusal that came after the step itself had its effect.
+        effect: The step may have had its effect all the same: what it records was refused, or an earlier request of the
+            same attempt may still arrive.
     """
 
     kind: Literal["done", "refused", "failed", "open", "skipped", "cut", "late"]
@@ -96,7 +97,7 @@ def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: P
     """What an error that a step raised says of its outcome."""
     match error:
         case NotYet():
-            return Outcome("open", retry_after=error.retry_after)
+            return Outcome("open", retry_after=error.retry_after, effect=effect)
         case GiveUp():
             return Outcome("refused", _cut(error.reason), error.code, effect=effect)
         case Problem():
