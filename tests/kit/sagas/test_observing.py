@@ -129,6 +129,21 @@ class TestHealth:
             await runner.measures.check()
 
 
+class TestLog:
+    async def test_tells_whoever_runs_it_what_the_timeline_does_not(self, embedded_library: Library) -> None:
+        lending = await embedded_library.asked()
+        embedded_library.desk.will("lost")
+
+        with capture_logs() as told:
+            await embedded_library.runner.run_due()
+
+        (failed,) = [each for each in told if each["event"] == "saga step failed"]
+        assert failed["error"] == "desk: the answer was lost"
+        assert [each.error for each in await embedded_library.timeline(lending) if each.outcome == "failed"] == [
+            "The service 'desk' broke off or gave no usable answer. Whether it did what was asked is not known."
+        ]
+
+
 class TestSagasOfAnother:
     async def test_are_told_of_once(self, embedded_library: Library) -> None:
         await embedded_library.asked()

@@ -4,7 +4,15 @@ import pytest
 from tests.examples.loans.errors import BookNotFound, TooManyLoans
 from tests.examples.loans.ids import BookId
 
-from portico.kit.calls.errors import BreakerOpen, CallTimedOut, ConnectionLost, Refused
+from portico.kit.calls.errors import (
+    AnswerInvalid,
+    BreakerOpen,
+    CallFailed,
+    CallTimedOut,
+    ConnectionLost,
+    Refused,
+    Unreachable,
+)
 from portico.kit.problems import TooManyRequests, Unavailable
 from portico.kit.sagas import GiveUp, NotYet, Undone
 from portico.kit.sagas.outcomes import outcome_of
@@ -61,6 +69,13 @@ class TestOutcomeOf:
 
         assert (outcome.code, outcome.reason) == ("card_declined", "The card was declined")
         assert outcome_of(refused(418)).code == "answered_418"
+
+    @pytest.mark.parametrize("kind", [Unreachable, CallTimedOut, ConnectionLost, AnswerInvalid])
+    def test_tells_no_addresses_of_whom_it_could_not_reach(self, kind: type[CallFailed]) -> None:
+        reason = outcome_of(kind("desk", "Cannot connect to host 10.0.3.7:8002")).reason
+
+        assert "desk" in reason
+        assert "10.0.3.7" not in reason
 
     def test_tells_nothing_of_what_nobody_foresaw(self) -> None:
         assert "secret" not in outcome_of(RuntimeError("secret")).reason

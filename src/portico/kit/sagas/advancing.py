@@ -262,6 +262,7 @@ class Advancing:
             "attempt": at.attempts,
         }
         if isinstance(error, GiveUp | Problem | CallError | TimeoutError | TookTooLong):
-            logger.warning("saga step failed", action=held.action, error=outcome_of(error).reason, **told)
+            said = str(error) if isinstance(error, CallError) else outcome_of(error).reason
+            logger.warning("saga step failed", action=held.action, error=said, **told)
         else:
             logger.error("saga step failed", action=held.action, exc_info=error, **told)

@@ -6,6 +6,7 @@ from typing import Literal, Self
 import orjson
 
 from portico.kit.calls.errors import CallFailed, Refused
+from portico.kit.calls.problems import problem_of
 from portico.kit.problems import Problem
 
 _LONGEST = 500  # characters of a reason
@@ -110,7 +111,8 @@ def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: P
             later = error.retry_after is not None
             return _answered(error.status, reason, code, effect=effect, later=later, retry_after=error.retry_after)
         case CallFailed():
-            return Outcome("failed", _cut(str(error)), type(error).__name__, error.retry_after)
+            # What it says itself is for the log: it may tell of hosts and ports.
+            return Outcome("failed", problem_of(error).sentence(), type(error).__name__, error.retry_after)
         case TimeoutError() | TookTooLong():
             return Outcome("failed", "The step took longer than it may", "took_too_long")
         case _:
