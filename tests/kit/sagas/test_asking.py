@@ -190,6 +190,76 @@ class TestSkip:
 
         assert await library.story(lending) == "asked reserved paid lent"
 
+    async def test_what_was_begun_is_taken_back_before_it_is_passed_over(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late")
+        await library.runner.run_due()
+
+        await _skip(library, lending)
+        await library.runner.run_due()
+        library.desk.arrive()
+
+        assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
+        assert library.desk.money == 0
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert (await library.told(lending))[2:6] == [
+            "do take_deposit failed",
+            "skip take_deposit asked",
+            "undo take_deposit done",
+            "do hand_over done",
+        ]
+
+    async def test_that_is_tried_until_it_succeeds(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late", *["broken", "refused", "lost", "busy"] * 2)
+        await library.runner.run_due()
+
+        await _skip(library, lending)
+        await library.after(60, times=7)
+        waiting = await library.standing(lending)
+        await library.after(60, times=2)
+
+        assert (waiting.status, waiting.step, waiting.failures) == ("running", "take_deposit", 8)
+        assert await library.story(lending) == "asked reserved paid lent"
+        assert library.desk.calls == [f"charge {lending}/deposit"] + [f"void {lending}/deposit"] * 9
+        assert library.desk.money == 0
+
+    async def test_and_ends_with_the_time_that_the_saga_has(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late", *["broken"] * 20)
+        await library.runner.run_due()
+
+        await _skip(library, lending)
+        await library.after(60, times=25)
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.calls[-1] == f"void {lending}/deposit"
+
+    async def test_what_was_not_begun_is_passed_over_at_once(self, library: Library) -> None:
+        lending = await library.asked()
+        library.runner._progress.closing = True
+        await library.runner._advance((await library.runner._leases.claim(1))[0])
+        library.runner._progress.closing = False
+
+        await _skip(library, lending)
+        await library.runner.run_due()
+
+        assert library.desk.calls == []
+        assert await library.story(lending) == "asked reserved paid lent"
+
+    async def test_cancelled_meanwhile_undoes_all(self, library: Library) -> None:
+        lending = await library.asked()
+        library.desk.will("late", "broken")
+        await library.runner.run_due()
+        await _skip(library, lending)
+        await library.runner.run_due()
+
+        await library.cancelled(lending)
+        await library.runner.run_due()
+
+        assert await library.story(lending) == "asked reserved released given_up"
+        assert library.desk.calls[-1] == f"void {lending}/deposit"
+
     async def test_what_was_passed_over_is_undone_with_the_others_where_it_may_have_happened(
         self, library: Library
     ) -> None:

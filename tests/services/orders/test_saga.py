@@ -311,6 +311,30 @@ class TestByHand:
         assert (asked["action"], asked["error"]) == ("skip", "paid in cash")
         assert asked["actor"].startswith("user_")
 
+    async def test_what_was_paid_by_hand_is_not_charged_later(self, orders: Orders) -> None:
+        orders.shop.troubles["charge"] += ["late"]
+        order_id = (await orders.placed())["order_id"]
+        await orders.runner.run_due()
+
+        await orders.skips(order_id, "paid in cash")
+        await orders.runner.run_due()
+        await orders.shop.arrive()
+
+        assert (await orders.read(order_id))["status"] == "confirmed"
+        assert orders.shop.kept_of(order_id) == 0
+
+    async def test_the_time_for_a_charge_is_not_that_for_taking_it_back(self, embedded: Orders) -> None:
+        embedded.shop.troubles["charge"] += ["late"]
+        embedded.shop.troubles["void"] += ["unavailable"] * 11
+        order_id = (await embedded.placed())["order_id"]
+        await embedded.runner.run_due()
+
+        await embedded.skips(order_id, "paid in cash")
+        await embedded.after(60, times=12)
+
+        assert (await embedded.read(order_id))["status"] == "confirmed"
+        assert embedded.shop.asked.count("void") == 12
+
     async def test_the_last_step_done_by_hand_makes_the_order_stand(self, orders: Orders) -> None:
         orders.shop.troubles["confirm"] += ["unavailable"] * 3
         order_id = (await orders.placed())["order_id"]

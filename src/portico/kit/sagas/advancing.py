@@ -14,7 +14,7 @@ from portico.kit.data.failures import is_unavailable, lost_a_race
 from portico.kit.data.work import UnitOfWork
 from portico.kit.problems import Problem
 from portico.kit.sagas.held import Held, Leases
-from portico.kit.sagas.moves import Position, deadline_passed, moved, only_the_end, turned
+from portico.kit.sagas.moves import Position, deadline_passed, moved, only_the_end, taken_back, turned
 from portico.kit.sagas.outcomes import CUT, DONE, SKIPPED, GiveUp, NotYet, Outcome, TookTooLong, Undone, outcome_of
 from portico.kit.sagas.progress import AskedMeanwhile, Overtaken, Progress, WrittenBefore
 from portico.kit.sagas.state import SagaState
@@ -135,9 +135,9 @@ class Advancing:
     def _without_attempt(self, held: Held, now: datetime) -> Outcome | None:
         """The outcome, where no attempt is to be made."""
         if held.at.status != "running":
-            return SKIPPED if held.skip else None
-        if held.skip:
-            return SKIPPED if held.at.why is None else CUT  # what was asked for last is that all be undone
+            return SKIPPED if held.at.skip else None
+        if held.at.skip:
+            return self._without_taking_back(held)
         if (late := held.late(now)) is not None:
             why = deadline_passed(held.at, late)
             return Outcome("late", why.reason, why.code)
@@ -146,6 +146,12 @@ class Advancing:
         # An outcome that is still open is asked for once more; after a failure the undoing itself makes sure.
         still_open = held.saga.is_remote(held.at.step) and held.at.begun_before and not held.at.failures
         return None if still_open else CUT
+
+    def _without_taking_back(self, held: Held) -> Outcome | None:
+        """The outcome of a step that is passed over, where nothing of it is to be taken back first."""
+        if held.at.why is not None:
+            return CUT  # it is undone with the others
+        return None if taken_back(held.saga, held.at) else SKIPPED
 
     async def _called(self, held: Held, act: Act, span: Span, began: datetime) -> Tried:
         """Call the others, with no transaction open."""
@@ -224,15 +230,15 @@ class Advancing:
         within = asyncio.timeout(step.within.total_seconds())
         try:
             async with within:
-                if tried.act is not None:
-                    return await tried.act(tried.state, work) or tried.state
-                if step.record is not None and tried.outcome in (DONE, SKIPPED) and held.action == "do":
-                    await step.record(tried.state, work)
+                state = tried.state if tried.act is None else await tried.act(tried.state, work) or tried.state
+                over = held.at.status == "running" and tried.outcome.kind in {"done", "skipped"}
+                if step.record is not None and over:
+                    await step.record(state, work)
         except TimeoutError as error:
             if within.expired():
                 raise TookTooLong from error
             raise
-        return tried.state
+        return state
 
     async def _end(self, tried: Tried, to: Position, state: SagaState, work: UnitOfWork) -> None:
         try:

@@ -64,9 +64,9 @@ async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason:
 async def skip(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str) -> None:
     """Have a saga pass over the step that it waits for, forward or back: somebody did by hand what it does.
 
-    What the step records is written as if it had done it; what a local one writes itself was to be done by hand too.
-    A step that was passed over on the way forward and may have had an effect is undone with the others, by its key.
-    Raises what `retry_now` does.
+    On the way forward, what a remote step may have begun is undone first, by its key: it is not to come on top. Then what
+    the step records is written as if it had done it; what a local one writes itself was to be done by hand too. Raises
+    what `retry_now` does.
     """
     row = await _waiting(work, saga_id)
     await work.execute(update(sagas).where(sagas.c.saga_id == saga_id).values(due_at=work.now, skip=True))

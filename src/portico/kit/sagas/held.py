@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.sagas.definition import NoSuchStep, Saga
-from portico.kit.sagas.moves import Late, Position
+from portico.kit.sagas.moves import Late, Position, taken_back
 from portico.kit.sagas.outcomes import Undone
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.telemetry.traces import TraceContext
@@ -58,7 +58,6 @@ class Held:
         fence: The number that its row must still have.
         since: When the first attempt of this step began.
         deadline_at: When it must have come to the point of no return.
-        skip: Somebody said to pass over this step.
         lost: The process that held it before ended without a word.
         trace: Of whoever started it.
         request_id: Likewise.
@@ -72,7 +71,6 @@ class Held:
     fence: int
     since: datetime
     deadline_at: datetime
-    skip: bool
     lost: bool
     trace: TraceContext | None
     request_id: str | None
@@ -81,7 +79,7 @@ class Held:
     def action(self) -> str:
         """What is tried: `do`, `undo` or `end`."""
         if self.at.status == "running":
-            return "do"
+            return "undo" if taken_back(self.saga, self.at) else "do"
         return "undo" if self.at.step else "end"
 
     def late(self, now: datetime) -> Late | None:
@@ -90,17 +88,21 @@ class Held:
             return None
         if now >= self.deadline_at:
             return "saga"
-        deadline = self.saga.step(self.at.step).deadline
-        return "step" if deadline is not None and now >= self.since + deadline else None
+        step_deadline = self._step_deadline
+        return "step" if step_deadline is not None and now >= step_deadline else None
 
     def due_at(self, now: datetime, wait: float) -> datetime:
         """When to try this step again: after `wait` seconds, and not after a deadline."""
         due = now + timedelta(seconds=wait)
         if self.at.status != "running" or self.saga.step(self.at.step).only_forward:
             return due
+        return min(due, max(now, min(self.deadline_at, self._step_deadline or self.deadline_at)))
+
+    @property
+    def _step_deadline(self) -> datetime | None:
+        """When the step must be done; None for one that has no deadline, or is passed over."""
         deadline = self.saga.step(self.at.step).deadline
-        step_deadline = self.deadline_at if deadline is None else self.since + deadline
-        return min(due, max(now, min(self.deadline_at, step_deadline)))
+        return None if deadline is None or self.at.skip else self.since + deadline
 
 
 class Leases:
@@ -161,11 +163,11 @@ class Leases:
                 failures=row.failures,
                 doubt=row.doubt or row.owner is not None,
                 why=Undone.loaded(row.why),
+                skip=row.skip,
             ),
             fence=row.fence + 1,
             since=row.since or self._running.clock.now(),
             deadline_at=row.deadline_at,
-            skip=row.skip,
             lost=row.owner is not None,
             trace=TraceContext.parse(row.trace),
             request_id=row.request_id,

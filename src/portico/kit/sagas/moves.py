@@ -23,6 +23,7 @@ class Position:
         failures: Of this step, in a row.
         doubt: Whether an attempt of this step may have had an effect that nobody saw.
         why: Why it is undone, or is to be as soon as the step is over.
+        skip: Somebody did by hand what this step does, and it is to be passed over.
         wait: Seconds until the next attempt of the same step; None where it goes on at once.
     """
 
@@ -33,6 +34,7 @@ class Position:
     failures: int = 0
     doubt: bool = False
     why: Undone | None = None
+    skip: bool = False
     wait: float | None = None
 
     @property
@@ -65,6 +67,13 @@ class Backoff:
         return max(limit * (0.5 + self.draw() / 2), min(asked or 0.0, self.longest))
 
 
+def taken_back(saga: Saga[Any], at: Position) -> bool:
+    """Whether a step that is passed over is undone first: what it began may take effect yet, beside what was done by hand."""
+    if not (at.skip and at.begun_before and at.status == "running"):
+        return False
+    return saga.is_remote(at.step) and saga.step(at.step).undo is not None
+
+
 def moved(saga: Saga[Any], at: Position, outcome: Outcome, backoff: Backoff, late: Late | None = None) -> Position:
     """The position after an attempt.
 
@@ -80,10 +89,10 @@ def moved(saga: Saga[Any], at: Position, outcome: Outcome, backoff: Backoff, lat
     step = saga.step(at.step)
     remote = saga.is_remote(at.step)
     if outcome.kind in {"done", "skipped"}:
-        return _forward(saga, at, outcome, late)
-    if step.only_forward:
+        return _forward(saga, at, late)
+    if step.only_forward or (at.skip and late is None):  # a step that is passed over has not failed
         return _again(at, outcome, backoff, doubt=at.doubt or remote)
-    if outcome.kind == "refused":
+    if outcome.kind == "refused" and not at.skip:
         # An earlier attempt whose outcome nobody saw may still take effect, after this one was refused.
         return turned(saga, at, _why(at, outcome), effect=outcome.effect or (remote and at.doubt))
     tired = outcome.kind == "failed" and (at.why is not None or at.failures >= step.retries)
@@ -113,10 +122,9 @@ def only_the_end(at: Position, backoff: Backoff) -> Position:
     return Position("undoing", "", (), attempts=attempts, failures=failures, why=at.why, wait=wait)
 
 
-def _forward(saga: Saga[Any], at: Position, outcome: Outcome, late: Late | None) -> Position:
+def _forward(saga: Saga[Any], at: Position, late: Late | None) -> Position:
     step, following = saga.step(at.step), saga.after(at.step)
-    effect = outcome.kind == "done" or (saga.is_remote(at.step) and at.begun_before)
-    done = (*at.done, at.step) if effect and step.undo is not None else at.done
+    done = (*at.done, at.step) if step.undo is not None and not at.skip else at.done
     why = at.why
     if why is None and late == "saga" and following is not None:
         why = deadline_passed(at, "saga")

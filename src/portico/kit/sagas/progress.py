@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portico.kit.running import Running
 
 _WRITTEN = (
-    *("state", "status", "step", "done", "attempts", "failures", "doubt", "why", "error"),
+    *("state", "status", "step", "done", "attempts", "failures", "doubt", "skip", "why", "error"),
     *("owner", "due_at", "since", "ended_at"),
 )
 _TOLD = ("step", "action", "attempt", "outcome", "started_at", "ended_at", "error", "actor")
@@ -31,7 +31,7 @@ MOVE = (
     )
     .values(
         {sagas.c[name]: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _WRITTEN}
-        | {sagas.c.fence: sagas.c.fence + 1, sagas.c.skip: False}
+        | {sagas.c.fence: sagas.c.fence + 1}
     )
 )
 """Takes a saga on, where it still is as its holder knows it. Built once: that costs more than to run it."""
@@ -103,7 +103,7 @@ class Progress:
             await self._explain(work, held)
         if not goes_on:
             return None
-        return replace(held, state=state, at=after, fence=held.fence + 1, since=now, skip=False, lost=False)
+        return replace(held, state=state, at=after, fence=held.fence + 1, since=now, lost=False)
 
     async def _stored(self, work: UnitOfWork, values: dict[str, Any], entries: list[dict[str, Any]]) -> bool:
         """Whether the row was as expected and is written, with what the timeline is told."""
@@ -130,6 +130,7 @@ class Progress:
             "new_attempts": to.attempts,
             "new_failures": to.failures,
             "new_doubt": to.doubt,
+            "new_skip": to.skip,
             "new_why": None if to.why is None else to.why.dumped(),
             "new_error": outcome.reason or None,
             "new_owner": None,
