@@ -36,6 +36,13 @@ async def refund(payments: RunningService, payment_id: str, **body: Any) -> Answ
     return await payments.as_service("orders").post(f"/payments/{payment_id}/refunds", json=body)
 
 
+async def refunds(payments: RunningService, payment_id: str) -> list[dict[str, Any]]:
+    """What was given back of a payment, or is or was to be; the newest first."""
+    answer = await payments.as_service("orders", "payments:read").get(f"/payments/{payment_id}/refunds")
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
 async def read(payments: RunningService, payment_id: str) -> dict[str, Any]:
     answer = await payments.as_service("orders").get(f"/payments/{payment_id}")
     assert answer.status_code == 200, answer.content

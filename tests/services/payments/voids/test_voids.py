@@ -10,6 +10,7 @@ from tests.services.payments.tills import (
     provider,
     read,
     refund,
+    refunds,
     void,
 )
 
@@ -129,18 +130,84 @@ class TestAfterTheCharge:
         await charge(embedded, **asked)
         whole = provider(embedded)
 
-        class Refuses(SimulatedProvider):
-            async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
-                raise ProviderRefused("account_closed")
-
-        embedded.running.provided[PaymentProvider] = Refuses(embedded.running)
+        embedded.running.provided[PaymentProvider] = Refuses(whole)
         refused = await void(embedded, asked["key"])
         embedded.running.provided[PaymentProvider] = whole
+        embedded.clock.advance(int(refused.headers["retry-after"]))
         later = await void(embedded, asked["key"])
 
         assert (refused.status_code, refused.json()["code"]) == (409, "void_unfinished")
         assert refused.json()["reason"] == "account_closed"
         assert (later.status_code, later.json()["refunded"]) == (200, 25)
+
+
+class Refuses(SimulatedProvider):
+    """A provider that does not give back."""
+
+    def __init__(self, within: SimulatedProvider) -> None:
+        super().__init__(within._running)
+        self.asked = 0
+
+    async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
+        self.asked += 1
+        raise ProviderRefused("account_closed")
+
+
+class TestARefundThatFails:
+    async def test_is_followed_by_another_until_the_money_is_back(self, payments: RunningService) -> None:
+        asked = draft()
+        made = await charge(payments, **asked)
+        whole = provider(payments)
+        payments.running.provided[PaymentProvider] = Refuses(whole)
+        await void(payments, asked["key"])
+        payments.clock.advance(60)
+        await settle_what_is_open.function(payments.running)
+        payments.running.provided[PaymentProvider] = whole
+
+        payments.clock.advance(119)
+        await settle_what_is_open.function(payments.running)
+        too_early = await read(payments, made["payment_id"])
+        payments.clock.advance(1)
+        await settle_what_is_open.function(payments.running)
+
+        assert too_early["refunded"] == 0
+        assert (await read(payments, made["payment_id"]))["refunded"] == 25
+        assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
+
+    async def test_by_ever_fewer_whoever_asks(self, embedded: RunningService) -> None:
+        asked = draft()
+        made = await charge(embedded, **asked)
+        refusing = embedded.running.provided[PaymentProvider] = Refuses(provider(embedded))
+
+        for _ in range(24 * 60):
+            answer = await void(embedded, asked["key"])
+            await settle_what_is_open.function(embedded.running)
+            embedded.clock.advance(60)
+
+        assert (answer.status_code, answer.json()["reason"]) == (409, "account_closed")
+        assert refusing.asked == len(await refunds(embedded, made["payment_id"])) == 11
+
+    async def test_staffs_own_is_followed_as_well_where_the_charge_was_voided_meanwhile(
+        self, embedded: RunningService
+    ) -> None:
+        class Promises(SimulatedProvider):
+            async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
+                return ProviderRefund("re_1", key, "processing", amount)
+
+        asked = draft()
+        made = await charge(embedded, **asked)
+        whole = provider(embedded)
+        embedded.running.provided[PaymentProvider] = Promises(embedded.running)
+        await refund(embedded, made["payment_id"], amount=10)
+        embedded.running.provided[PaymentProvider] = Refuses(whole)
+        await void(embedded, asked["key"])
+        embedded.running.provided[PaymentProvider] = whole
+
+        embedded.clock.advance(120)
+        await settle_what_is_open.function(embedded.running)
+
+        assert (await read(embedded, made["payment_id"]))["refunded"] == 25
+        assert await at_provider(embedded) == [("succeeded", 2500, 2500)]
 
 
 class TestInFlight:

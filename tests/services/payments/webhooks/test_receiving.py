@@ -4,7 +4,18 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.services.payments.tills import at_provider, balance, charge, draft, events, provider, read, refund, void
+from tests.services.payments.tills import (
+    at_provider,
+    balance,
+    charge,
+    draft,
+    events,
+    provider,
+    read,
+    refund,
+    refunds,
+    void,
+)
 
 from portico.contracts.payments import PaymentId
 from portico.kit.money import Money
@@ -12,7 +23,7 @@ from portico.kit.testing.clock import HeldClock
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import Answer, RunningService, running
 from portico.services.payments import service
-from portico.services.payments.outcomes.jobs import forget_old_webhooks
+from portico.services.payments.outcomes.jobs import forget_old_webhooks, settle_what_is_open
 from portico.services.payments.provider.domain import PaymentProvider, ProviderRefund, ProviderUnavailable
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
 
@@ -97,6 +108,31 @@ class TestWhatIsTold:
         assert [answer.json()["outcome"] for answer in answers] == ["handled", "repeated"]
         assert (await read(payments, made["payment_id"]))["refunded"] == 25
         assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
+
+    async def test_of_a_void_whose_refund_failed_has_another_begun(self, payments: RunningService) -> None:
+        class Promises(SimulatedProvider):
+            async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
+                return ProviderRefund("re_1", key, "processing", amount)
+
+        asked = draft()
+        made = await charge(payments, **asked)
+        whole = provider(payments)
+        payments.running.provided[PaymentProvider] = Promises(payments.running)
+        voided = await void(payments, asked["key"])
+        (began,) = await refunds(payments, made["payment_id"])
+        payments.running.provided[PaymentProvider] = whole
+
+        await send(payments, told({"payment_id": began["refund_id"]}, "failed", object="refund"))
+        await settle_what_is_open.function(payments.running)
+        at_once = await read(payments, made["payment_id"])
+        payments.clock.advance(60)
+        await settle_what_is_open.function(payments.running)
+
+        assert (voided.status_code, at_once["refunded"]) == (200, 0)
+        assert (await read(payments, made["payment_id"]))["refunded"] == 25
+        assert [each["status"] for each in await refunds(payments, made["payment_id"])] == ["succeeded", "failed"]
+        assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
+        assert await at_provider(payments) == [("succeeded", 2500, 2500)]
 
     @pytest.mark.parametrize("kind", ["charge", "refund"])
     async def test_of_something_unknown_is_ignored(self, embedded: RunningService, kind: str) -> None:

@@ -22,7 +22,7 @@ from portico.services.payments.provider.domain import (
     ProviderRefused,
     ProviderUnavailable,
 )
-from portico.services.payments.refunds.commands import RefundOrder, begin_refund, settle_refund
+from portico.services.payments.refunds.commands import give_back_rest, settle_refund
 from portico.services.payments.refunds.models import Refund
 from portico.services.payments.refunds.repository import Refunds
 from portico.services.payments.settings import PaymentsSettings
@@ -43,8 +43,6 @@ _SUCCEED = (
     )
 )
 
-VOID: Final = "void"
-"""Who a refund is by that a void made necessary."""
 _MARGIN: Final = 5.0  # seconds between the limit of a charge and the moment from which others take it for over
 
 
@@ -161,7 +159,7 @@ async def _succeed(work: UnitOfWork, payment: Payment, charge: ProviderCharge) -
     payment.succeed(charge.charge_id, work.now)
     await _enter(work, payment)
     if payment.voided_at is not None:
-        begin_refund(work, payment, RefundOrder(by=VOID))
+        await give_back_rest(work, payment)
 
 
 async def _enter(work: UnitOfWork, payment: Payment) -> None:

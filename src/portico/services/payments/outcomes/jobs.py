@@ -15,7 +15,7 @@ from portico.kit.running import Running
 from portico.kit.telemetry.logs import get_logger
 from portico.services.payments.outcomes.commands import settle
 from portico.services.payments.payments.models import Payment
-from portico.services.payments.refunds.commands import settle_refund
+from portico.services.payments.refunds.commands import follow_up, settle_refund
 from portico.services.payments.refunds.models import Refund
 from portico.services.payments.webhooks.models import WebhookEvent
 
@@ -31,7 +31,10 @@ _KEPT: Final = timedelta(days=30)
 
 @job(every=timedelta(seconds=5))
 async def settle_what_is_open(running: Running) -> None:
-    """Ask the provider what became of the charges and refunds whose outcome is due to be known."""
+    """Ask the provider what became of the charges and refunds whose outcome is due to be known.
+
+    Where a refund failed of a payment that was voided, another one is begun.
+    """
     now = running.clock.now()
     async with running.reader() as reader:
         payments = await reader.all(
@@ -41,7 +44,14 @@ async def settle_what_is_open(running: Running) -> None:
             select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(_AT_ONCE)
         )
     await _each(running, payments, lambda payment: settle(running, payment))
-    await _each(running, refunds, lambda refund: settle_refund(running, refund))
+    await _each(running, refunds, lambda refund: _settle(running, refund))
+
+
+async def _settle(running: Running, refund: Refund) -> None:
+    if refund.is_open:
+        await settle_refund(running, refund)
+    else:
+        await follow_up(running, refund.payment_id)
 
 
 async def _each(running: Running, rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:

@@ -8,6 +8,8 @@ from portico.kit.money import Money
 
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 300.0
+_FIRST_REST: Final = 60.0
+_LONGEST_REST: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +25,8 @@ class Charge:
 def next_wait(attempts: int) -> timedelta:
     """How long to wait before the provider is asked again that did not answer `attempts` times."""
     return timedelta(seconds=min(_FIRST_WAIT * 2 ** min(attempts, 10), _LONGEST_WAIT))
+
+
+def rest_after(refusals: int) -> timedelta:
+    """How long a refund rests that the provider has refused so often: what it refused may need somebody's hand."""
+    return timedelta(seconds=min(_FIRST_REST * 2 ** min(refusals - 1, 20), _LONGEST_REST))

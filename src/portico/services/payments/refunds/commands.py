@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from typing import Final
 
 from portico.contracts.payments import PaymentId, PaymentRefunded, RefundId
 from portico.kit.data import UnitOfWork
@@ -36,6 +37,10 @@ class RefundOrder:
     currency: str | None = None
     key: str | None = None
     reason: str | None = None
+
+
+VOID: Final = "void"
+"""Who a refund is by that a void made necessary."""
 
 
 async def refund_payment(running: Running, payment_id: PaymentId, order: RefundOrder) -> Refund:
@@ -87,6 +92,29 @@ def begin_refund(work: UnitOfWork, payment: Payment, order: RefundOrder) -> Refu
     return refund
 
 
+async def give_back_rest(work: UnitOfWork, payment: Payment) -> Refund | None:
+    """Begin to give back what is left of `payment`, which is locked and was voided; None where nothing is, or not yet.
+
+    What the provider refused rests first, whoever asks: each refund is another row, and another request to it.
+    """
+    for failed in await Refunds(work).failed_of(payment.payment_id):
+        if failed.settle_at is not None and failed.settle_at > work.now:
+            return None
+        failed.settle_at = None
+    return begin_refund(work, payment, RefundOrder(by=VOID)) if payment.left_minor else None
+
+
+async def follow_up(running: Running, payment_id: PaymentId) -> None:
+    """Give back anew what the provider once refused to give back of a payment that was voided."""
+
+    async def begin(work: UnitOfWork) -> Refund | None:
+        return await give_back_rest(work, await Payments(work).get(payment_id, lock=True))
+
+    refund = await running.transact(begin)
+    if refund is not None:
+        await settle_refund(running, refund)
+
+
 async def settle_refund(running: Running, refund: Refund) -> Refund:
     """Have the provider give back what `refund` says, or say what became of it; and record it.
 
@@ -126,6 +154,8 @@ async def record_refund(
         reason = outcome.reason if isinstance(outcome, ProviderRefused) else outcome.failure_reason
         refund.end("failed", work.now, reason=reason or "refused")
         payment.end_refund(refund.amount_minor, work.now, given_back=False)
+        if payment.voided_at is not None:
+            await _be_followed(work, refund)
     elif outcome is None or outcome.status == "processing":
         refund.await_outcome(work.now)
     else:
@@ -134,6 +164,14 @@ async def record_refund(
         await post(work, "refund", refund.refund_id, payment.payment_id, refund.money)
         work.publish(_refunded(payment, refund))
     return refund
+
+
+async def _be_followed(work: UnitOfWork, refund: Refund) -> None:
+    """Have another begun in place of `refund`, which failed, and of all that failed before it: one rests at a time."""
+    earlier = [each for each in await Refunds(work).failed_of(refund.payment_id) if each is not refund]
+    for each in earlier:
+        each.settle_at = None
+    refund.be_followed(len(earlier) + 1, work.now)
 
 
 def _refunded(payment: Payment, refund: Refund) -> PaymentRefunded:

@@ -8,7 +8,7 @@ from portico.contracts.payments import PaymentId, RefundId, RefundStatus
 from portico.kit.data import ExactText, identifier
 from portico.kit.money import Money, json_number
 from portico.services.payments.models import Table
-from portico.services.payments.payments.domain import next_wait
+from portico.services.payments.payments.domain import next_wait, rest_after
 
 KEY_LENGTH: Final = 200
 NOTE_LENGTH: Final = 255
@@ -17,7 +17,8 @@ NOTE_LENGTH: Final = 255
 class Refund(Table):
     """Something that is given back of a payment. Its id is the idempotency key at the provider.
 
-    Rows are guarded by the lock on their payment. `settle_at` is when the provider is to be asked again.
+    Rows are guarded by the lock on their payment. `settle_at` is when the provider is to be asked again; of one that
+    failed, when another is to be begun in its place, since its payment was voided.
     """
 
     __tablename__ = "refunds"
@@ -57,6 +58,10 @@ class Refund(Table):
         """The provider did not say what became of it: ask again later, and ever later."""
         self.settle_at = now + next_wait(self.attempts)
         self.attempts += 1
+
+    def be_followed(self, refusals: int, now: datetime) -> None:
+        """It failed, and the provider has refused so often by now: another is to be begun later, and ever later."""
+        self.settle_at = now + rest_after(refusals)
 
     def end(self, status: RefundStatus, now: datetime, *, reason: str | None = None) -> None:
         """It is known what became of it."""

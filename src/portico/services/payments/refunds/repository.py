@@ -26,6 +26,10 @@ class Refunds:
             select(Refund).where(Refund.payment_id == payment_id, Refund.status == "processing")
         )
 
+    async def failed_of(self, payment_id: PaymentId) -> Sequence[Refund]:
+        """The refunds of a payment that the provider refused."""
+        return await self.source.all(select(Refund).where(Refund.payment_id == payment_id, Refund.status == "failed"))
+
     async def latest_of(self, payment_id: PaymentId) -> Refund | None:
         """The refund of a payment that was begun last."""
         statement = select(Refund).where(Refund.payment_id == payment_id).order_by(Refund.refund_id.desc()).limit(1)

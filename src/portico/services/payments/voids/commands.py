@@ -5,12 +5,12 @@ from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.running import Running
-from portico.services.payments.outcomes.commands import VOID, settle, settle_refunds
+from portico.services.payments.outcomes.commands import settle, settle_refunds
 from portico.services.payments.payments.commands import KEYS
 from portico.services.payments.payments.errors import ChargeInFlight, VoidUnfinished
 from portico.services.payments.payments.models import Payment, PaymentKey
 from portico.services.payments.payments.repository import Payments
-from portico.services.payments.refunds.commands import RefundOrder, begin_refund
+from portico.services.payments.refunds.commands import give_back_rest
 from portico.services.payments.refunds.repository import Refunds
 
 
@@ -51,8 +51,7 @@ async def _take(work: UnitOfWork, *, key: str) -> Payment | None:
         return None
     payment = await Payments(work).get(known.payment_id, lock=True)
     payment.void(work.now)
-    if payment.left_minor:
-        begin_refund(work, payment, RefundOrder(by=VOID))
+    await give_back_rest(work, payment)
     return payment
 
 
