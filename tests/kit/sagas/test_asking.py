@@ -1,12 +1,23 @@
 import asyncio
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from tests.examples.loans.ids import LendingId
 from tests.examples.loans.models import Book
 from tests.kit.sagas.library import LIBRARIAN, Library
 
-from portico.kit.sagas import Asked, PastNoReturn, SagaEnded, SagaId, SagaNotFound, StepUnderWay, retry_now, skip
+from portico.kit.data.kit_tables import sagas
+from portico.kit.sagas import (
+    Asked,
+    PastNoReturn,
+    SagaEnded,
+    SagaId,
+    SagaNotFound,
+    SagaOfAnotherVersion,
+    StepUnderWay,
+    retry_now,
+    skip,
+)
 
 LIMIT = 20.0  # seconds
 
@@ -110,6 +121,17 @@ class TestAskToUndo:
 
         with pytest.raises(SagaEnded, match="done"):
             await library.cancelled(lending)
+
+    async def test_at_a_step_of_another_version_is_left_to_that_one(self, embedded_library: Library) -> None:
+        lending = await embedded_library.asked()
+        async with embedded_library.loans.running.transaction() as work:
+            await work.execute(update(sagas).values(step="inspect_copy"))
+
+        with pytest.raises(SagaOfAnotherVersion, match=lending) as refused:
+            await embedded_library.cancelled(lending)
+
+        assert (refused.value.status, "retry-after" in refused.value.headers) == (503, True)
+        assert (await embedded_library.standing(lending)).why is None
 
     async def test_what_was_never_started_is_not_found(self, embedded_library: Library) -> None:
         with pytest.raises(SagaNotFound):

@@ -1,8 +1,10 @@
 import asyncio
 
 import pytest
+from sqlalchemy import update
 from tests.services.orders.shop import Orders, Trouble, open_orders
 
+from portico.kit.data.kit_tables import sagas
 from portico.kit.testing.databases import Databases
 
 CALLS = ["reserve", "charge", "confirm"]
@@ -181,6 +183,17 @@ class TestCancelling:
 
         assert (refused.status_code, refused.json()["permission"]) == (403, "orders:write")
         assert (unmoved["status"], allowed.json()["status"]) == ("confirmed", "cancelled")
+
+    async def test_at_a_step_that_another_version_put_in_comes_again_later(self, embedded: Orders) -> None:
+        order_id = (await embedded.placed())["order_id"]
+        async with embedded.run.running.transaction() as work:
+            await work.execute(update(sagas).values(step="check_for_fraud"))
+
+        answer = await embedded.does("cancel", order_id)
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "saga_of_another_version")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await embedded.read(order_id))["status"] == "pending"
 
     async def test_of_two_at_once_one_cancels_and_all_is_given_back_once(self, orders: Orders) -> None:
         order_id = (await orders.confirmed())["order_id"]

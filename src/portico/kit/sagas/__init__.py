@@ -2,7 +2,7 @@
 
 from portico.kit.sagas.asking import Asked, retry_now, skip
 from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, seconds
-from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, StepUnderWay
+from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.sagas.outcomes import GiveUp, NotYet, Undone
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.sagas.timeline import Standing, TimelineEntry, standing, timeline
@@ -17,6 +17,7 @@ __all__ = [
     "SagaEnded",
     "SagaId",
     "SagaNotFound",
+    "SagaOfAnotherVersion",
     "SagaState",
     "Standing",
     "Step",

@@ -13,6 +13,7 @@ from portico.kit.calls.client import Calls
 from portico.kit.data.kit_tables import sagas
 from portico.kit.data.work import UnitOfWork
 from portico.kit.sagas.asking import BELL, Asked, ask_to_undo
+from portico.kit.sagas.errors import SagaOfAnotherVersion
 from portico.kit.sagas.outcomes import Undone
 from portico.kit.sagas.signatures import check_local, kind_of
 from portico.kit.sagas.state import SagaId, SagaState
@@ -226,5 +227,9 @@ class Saga(Generic[S]):
             SagaNotFound: there is none.
             SagaEnded: it is done or undone already.
             PastNoReturn: it can only go forward.
+            SagaOfAnotherVersion: it is at a step that this version does not have.
         """
-        return await ask_to_undo(self, work, subject, reason=reason, code=code)
+        try:
+            return await ask_to_undo(self, work, subject, reason=reason, code=code)
+        except NoSuchStep as error:
+            raise SagaOfAnotherVersion(subject=subject) from error

@@ -1,6 +1,6 @@
 """What those are told who ask something of a saga."""
 
-from portico.kit.problems import Conflict, NotFound
+from portico.kit.problems import Conflict, NotFound, Unavailable
 
 
 class SagaNotFound(NotFound):
@@ -28,6 +28,18 @@ class PastNoReturn(Conflict):
 
     saga_id: str
     step: str
+
+
+class SagaOfAnotherVersion(Unavailable):
+    """While a new version is rolled out: the saga is at a step that this one does not have."""
+
+    code = "saga_of_another_version"
+    detail = (
+        "What is being done for {subject} is at a step of another version of the service, which alone knows whether there "
+        "is a way back from it. Come again in {retry_after:.0f} s."
+    )
+
+    subject: str
 
 
 class StepUnderWay(Conflict):

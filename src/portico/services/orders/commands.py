@@ -59,6 +59,7 @@ async def cancel(work: UnitOfWork, order_id: OrderId, caller: Principal) -> Orde
         OrderNotFound: there is no such order, or none that the caller may see.
         PermissionMissing: the caller may see it, and no more.
         IllegalTransition: it was shipped, or has come to another end.
+        SagaOfAnotherVersion: it is being placed by another version of this service.
     """
     order = await Orders(work).get_changeable(order_id, caller)
     if order.is_settled:

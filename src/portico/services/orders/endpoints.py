@@ -18,7 +18,7 @@ from portico.kit.http.sockets import Socket
 from portico.kit.money import UnknownCurrency
 from portico.kit.problems import PermissionMissing
 from portico.kit.running import Here, OnBehalf
-from portico.kit.sagas import SagaEnded, SagaNotFound, StepUnderWay
+from portico.kit.sagas import SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.settings import database_for
 from portico.services.orders import commands, queries
 from portico.services.orders.domain import is_final, priced
@@ -132,7 +132,11 @@ async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, here:
     return [OrderPaymentRead.of(payment) for payment in found]
 
 
-@router.post("/{order_id}/cancel", errors=MOVED, framework={"responses": {202: {"model": OrderRead}}})
+@router.post(
+    "/{order_id}/cancel",
+    errors=[*MOVED, SagaOfAnotherVersion],
+    framework={"responses": {202: {"model": OrderRead}}},
+)
 async def cancel_order(
     order_id: OrderId, caller: SignedIn, work: Work, seen: Conditions, response: Response
 ) -> OrderRead:
