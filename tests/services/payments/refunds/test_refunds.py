@@ -69,7 +69,7 @@ class TestRefund:
         answers = await asyncio.gather(*(refund(payments, made["payment_id"], amount=5, key="r1") for _ in range(8)))
         other = await refund(payments, made["payment_id"], amount=6, key="r1")
         by_header = await payments.as_service("orders").post(
-            f"/payments/{made['payment_id']}/refunds", json={}, headers={"Idempotency-Key": "r1"}
+            f"/payments/{made['payment_id']}/refunds", json={"amount": 5}, headers={"Idempotency-Key": "r1"}
         )
 
         assert {answer.status_code for answer in answers} == {201}
@@ -77,6 +77,28 @@ class TestRefund:
         assert (other.status_code, other.json()["code"]) == (422, "refund_key_reused")
         assert by_header.json()["refund_id"] == answers[0].json()["refund_id"]
         assert await at_provider(payments) == [("succeeded", 2500, 500)]
+
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            ({"amount": 5}, {}),
+            ({}, {"amount": 25}),
+            ({"amount": 5}, {"amount": 5, "reason": "It was late"}),
+            ({"reason": "It was late"}, {}),
+        ],
+    )
+    async def test_a_key_stands_for_what_was_asked_for_with_it(
+        self, embedded: RunningService, first: dict[str, Any], second: dict[str, Any]
+    ) -> None:
+        made = await charge(embedded)
+
+        given = await refund(embedded, made["payment_id"], key="r1", **first)
+        again = await refund(embedded, made["payment_id"], key="r1", **first)
+        other = await refund(embedded, made["payment_id"], key="r1", **second)
+
+        assert again.json() == given.json()
+        assert (other.status_code, other.json()["code"]) == (422, "refund_key_reused")
+        assert other.json()["refund_id"] == given.json()["refund_id"]
 
     async def test_is_listed_with_its_payment(self, embedded: RunningService) -> None:
         made = await charge(embedded)

@@ -38,6 +38,10 @@ class RefundOrder:
     key: str | None = None
     reason: str | None = None
 
+    def minor_in(self, currency: str) -> int | None:
+        """What is asked for, in minor units; None for all that is left. Raises TooPrecise."""
+        return None if self.amount is None else Money.of(self.amount, currency).minor
+
 
 VOID: Final = "void"
 """Who a refund is by that a void made necessary."""
@@ -59,7 +63,7 @@ async def _begin(work: UnitOfWork, *, payment_id: PaymentId, order: RefundOrder)
         raise OtherCurrency(currency=payment.currency)
     known = None if order.key is None else await Refunds(work).by_key(payment_id, order.key)
     if known is not None:
-        if order.amount is not None and Money.of(order.amount, payment.currency) != known.money:
+        if not known.is_of(order.minor_in(payment.currency), order.reason):
             raise RefundKeyReused(refund_id=known.refund_id)
         return known
     return begin_refund(work, payment, order)
@@ -70,7 +74,8 @@ def begin_refund(work: UnitOfWork, payment: Payment, order: RefundOrder) -> Refu
 
     Raises NotRefundable, RefundExceedsCharge, TooPrecise.
     """
-    minor = payment.left_minor if order.amount is None else Money.of(order.amount, payment.currency).minor
+    asked = order.minor_in(payment.currency)
+    minor = payment.left_minor if asked is None else asked
     payment.reserve_refund(minor, work.now)
     refund_id = RefundId.new()
     refund = Refund(
@@ -79,6 +84,7 @@ def begin_refund(work: UnitOfWork, payment: Payment, order: RefundOrder) -> Refu
         charge_id=payment.charge_id or "",
         key=order.key or refund_id,
         amount_minor=minor,
+        asked_minor=asked,
         currency=payment.currency,
         reason=order.reason,
         requested_by=order.by,

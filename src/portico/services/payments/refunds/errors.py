@@ -23,7 +23,10 @@ class NotRefundable(Conflict):
 
 class RefundKeyReused(Unprocessable):
     code = "refund_key_reused"
-    detail = "This key stands for another refund of this payment, {refund_id}. Use a new key for a new refund."
+    detail = (
+        "This key stands for another refund of this payment, {refund_id}, with another amount, or none, or another reason. "
+        "Use a new key for a new refund."
+    )
     location = ("body", "key")
 
     refund_id: RefundId

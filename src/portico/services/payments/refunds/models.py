@@ -17,7 +17,7 @@ NOTE_LENGTH: Final = 255
 class Refund(Table):
     """Something that is given back of a payment. Its id is the idempotency key at the provider.
 
-    Rows are guarded by the lock on their payment. `settle_at` is when the provider is to be asked again; of one that
+    Rows are guarded by the lock on their payment. `asked_minor` is None where all was asked for that was left. `settle_at` is when the provider is to be asked again; of one that
     failed, when another is to be begun in its place, since its payment was voided.
     """
 
@@ -28,6 +28,7 @@ class Refund(Table):
     charge_id: Mapped[str] = mapped_column(ExactText(255))
     key: Mapped[str] = mapped_column(ExactText(KEY_LENGTH))
     amount_minor: Mapped[int] = mapped_column(BigInteger)
+    asked_minor: Mapped[int | None] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(ExactText(3))
     reason: Mapped[str | None]
     requested_by: Mapped[str] = mapped_column(ExactText())
@@ -53,6 +54,10 @@ class Refund(Table):
     def is_open(self) -> bool:
         """Whether it is on its way still."""
         return self.status == "processing"
+
+    def is_of(self, asked_minor: int | None, reason: str | None) -> bool:
+        """Whether this is what was asked for, by the same key."""
+        return (asked_minor, reason) == (self.asked_minor, self.reason)
 
     def await_outcome(self, now: datetime) -> None:
         """The provider did not say what became of it: ask again later, and ever later."""

@@ -65,6 +65,7 @@ def upgrade() -> None:
         sa.Column("charge_id", ExactText(255), nullable=False),
         sa.Column("key", ExactText(200), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("asked_minor", sa.BigInteger(), nullable=True),
         sa.Column("currency", ExactText(3), nullable=False),
         sa.Column("reason", sa.String(length=255), nullable=True),
         sa.Column("requested_by", ExactText(48), nullable=False),
