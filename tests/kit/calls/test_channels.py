@@ -113,6 +113,25 @@ class TestHttpChannel(ChannelContract):
 
         assert out.tried == {one, other}
 
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+    async def test_a_request_whose_answer_never_came_is_sent_once(self, method: str) -> None:
+        heard = 0
+
+        async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal heard
+            await reader.readuntil(b"\r\n\r\n")
+            heard += 1
+            writer.close()
+
+        async with await asyncio.start_server(drop, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            channel = HttpChannel(Directory({"callee": f"http://127.0.0.1:{port}"}))
+            with pytest.raises(ConnectionLost):
+                await channel.send(calling("/", method))
+            await channel.aclose()
+
+        assert heard == 1
+
     async def test_a_bare_503_is_a_failure_of_the_instance(self, callee: Callee) -> None:
         async with self.reach(callee, tripping=Tripping(consecutive=1)) as channel:
             await channel.send(calling("/status/503"))

@@ -27,7 +27,7 @@ class Retrying:
     are drawn between nothing and a limit that doubles (full jitter), so that callers that failed together do not come
     back together; a `Retry-After` is added to that, and given up on where it exceeds `longest_wait`. An open breaker
     and a full channel are final: trying again would be more of what they protect from. An answer to a later attempt is
-    `in_doubt` where an earlier one was sent: it may have been overtaken, and a refusal says nothing of it.
+    `in_doubt` where an earlier one was sent, which may still arrive: a refusal says nothing of that one.
 
     Args:
         channel: What carries each attempt.

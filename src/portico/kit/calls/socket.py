@@ -24,7 +24,7 @@ class HttpChannel:
     """Calls services at the addresses of a directory, over one pool of connections.
 
     It follows no redirect, keeps no cookie, asks for no compression and heeds no proxy variable: a call goes where the
-    directory says and nowhere else.
+    directory says and nowhere else. It goes there once: who asks again is `Retrying`, which says so in the answer.
 
     Args:
         directory: Where services are. It is closed with the channel.
@@ -129,6 +129,7 @@ class HttpChannel:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
                 auto_decompress=False,
                 trust_env=False,
+                middlewares=(_once,),
             )
         return self._session
 
@@ -142,6 +143,16 @@ class HttpChannel:
         if self._session is not None:
             await self._session.close()
         await self._directory.aclose()
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending an idempotent request again by itself, which it does after the errors that are renamed here."""
+    try:
+        return await handler(request)
+    except _NOTHING_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(_reason(error)) from error
 
 
 def _encoded(out: Outgoing, address: Address) -> CIMultiDict[str]:
