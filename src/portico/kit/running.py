@@ -21,7 +21,8 @@ from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import lost_a_race
-from portico.kit.data.work import Reader, UnitOfWork, committed
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork, committed
 from portico.kit.http.live import OpenSockets
 from portico.kit.http.schema import Case
 from portico.kit.messaging.listening import Listening

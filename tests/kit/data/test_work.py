@@ -1,17 +1,27 @@
 import asyncio
+from contextlib import suppress
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import InvalidRequestError, PendingRollbackError
 from tests.examples.loans import service
 from tests.examples.loans.errors import TitleTaken
+from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book
 from tests.examples.loans.repository import Books
 
-from portico.kit.data.work import Reader, SessionClosed, in_transaction
+from portico.kit.data.reader import Reader, SessionClosed
+from portico.kit.data.work import UnitOfWork, in_transaction
 from portico.kit.problems import Conflict
 from portico.kit.testing.databases import Databases
 from portico.kit.testing.running import RunningService, running
+
+BOOKS: Any = Book.__table__
+
+
+def a_row(title: str) -> dict[str, Any]:
+    return {"book_id": BookId.new(), "title": title, "revision": 1}
 
 
 class TestUnitOfWork:
@@ -70,6 +80,69 @@ class TestUnitOfWork:
         async with loans.running.reader() as reader:
             assert {book.title for book in await reader.all(select(Book))} == {"Dune", "Solaris", "Ubik"}
 
+    async def test_mapped_objects_and_statements_over_tables_share_a_transaction(self, loans: RunningService) -> None:
+        async with loans.running.transaction() as work:
+            await work.execute(insert(BOOKS), [a_row("Dune")])
+            work.add(Book(title="Solaris"))
+            assert set(await work.all(select(Book.title))) == {"Dune", "Solaris"}
+            await work.execute(update(BOOKS).values(title=BOOKS.c.title + "!"))
+
+        async with loans.running.reader() as reader:
+            assert set(await reader.all(select(Book.title))) == {"Dune!", "Solaris!"}
+
+    async def test_what_raises_leaves_nothing_of_either(self, loans: RunningService) -> None:
+        async def fail() -> None:
+            async with loans.running.transaction() as work:
+                await work.execute(insert(BOOKS), [a_row("Dune")])
+                work.add(Book(title="Solaris"))
+                await work.flush()
+                raise Conflict
+
+        with pytest.raises(Conflict):
+            await fail()
+
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book)) == []
+
+    async def test_a_savepoint_undoes_statements_over_tables_too(self, loans: RunningService) -> None:
+        async def fail(work: UnitOfWork) -> None:
+            async with work.savepoint():
+                await work.execute(insert(BOOKS), [a_row("Solaris")])
+                raise Conflict
+
+        async with loans.running.transaction() as work:
+            await work.execute(insert(BOOKS), [a_row("Dune")])
+            with pytest.raises(Conflict):
+                await fail(work)
+
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book.title)) == ["Dune"]
+
+    async def test_nothing_is_committed_after_a_row_that_was_refused(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+
+        async def go_on() -> None:
+            async with loans.running.transaction() as work:
+                with suppress(TitleTaken):
+                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+                await work.execute(insert(BOOKS), [a_row("Solaris")])
+
+        with pytest.raises(PendingRollbackError):
+            await go_on()
+
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book.title)) == ["Dune"]
+
+    async def test_its_connection_is_free_before_it_acts(self, databases: Databases) -> None:
+        held: list[int] = []
+        async with running(service, databases, background=False) as loans:  # which writes too
+            pool: Any = loans.running.database.writer.pool
+            async with loans.running.transaction() as work:
+                await work.execute(insert(BOOKS), [a_row("Dune")])
+                work.after_commit(lambda: held.append(pool.checkedout()))
+
+        assert held == [0]
+
     async def test_it_acts_after_the_commit_only(self, loans: RunningService) -> None:
         seen: list[int] = []
 
@@ -100,6 +173,24 @@ class TestUnitOfWork:
 
         assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
         await loans.given(Book(title="the pool still works"))
+
+    async def test_a_cancelled_statement_gives_its_connection_back(self, databases: Databases) -> None:
+        async def add(loans: RunningService, title: str) -> None:
+            async with loans.running.transaction() as work:
+                await work.execute(insert(BOOKS), [a_row(title)])
+
+        async with running(service, databases, background=False) as loans:
+            tasks = [asyncio.create_task(add(loans, str(number))) for number in range(20)]
+            for turns, task in enumerate(tasks):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            pool: Any = loans.running.database.writer.pool
+
+            assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
+            assert pool.checkedout() == 0
+            await loans.given(Book(title="the pool still works"))
 
     async def test_concurrent_changes_of_one_row_are_all_kept(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="0"))

@@ -1,10 +1,11 @@
 """Tables, repositories, the unit of work and the reader: what a service needs of a relational database."""
 
 from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
+from portico.kit.data.reader import Reader
 from portico.kit.data.repository import Repository
 from portico.kit.data.table import TableRules, identifier, revision
 from portico.kit.data.types import ExactText, Instant, LongText, Payload, Sequence
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.work import UnitOfWork
 
 __all__ = [
     "ExactText",

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Integer, Select, TypeDecorator, and_,
 from sqlalchemy.orm import InstrumentedAttribute
 
 from portico.kit.data.prepared import Prepared
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.kit.problems import Unprocessable
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 
 Processor = Callable[[Any], Any]
 

@@ -3,7 +3,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.kit.problems import NotFound
 
 T = TypeVar("T")

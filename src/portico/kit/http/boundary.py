@@ -24,7 +24,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import Conditional, is_known
 from portico.kit.http.idempotency import AnsweredMeanwhile, Claim

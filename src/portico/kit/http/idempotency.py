@@ -16,7 +16,8 @@ from starlette.responses import Response, StreamingResponse
 
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.problems import BadRequest, Conflict, Unprocessable
 
 _LONGEST_KEY = 255

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.live import INTERNAL_ERROR, NORMAL, REFUSED, RESTARTING, LiveSocket, Unheard
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes

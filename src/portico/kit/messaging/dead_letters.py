@@ -15,7 +15,8 @@ from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.inserting import ignoring_known
 from portico.kit.data.kit_tables import inbox, parked_events
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.parking import State
 from portico.kit.messaging.refusals import THE_BROKER, publish_anew

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import Boolean, bindparam, insert, or_, select, update
+from sqlalchemy import Boolean, CursorResult, Executable, bindparam, insert, or_, select, update
 
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.data.work import UnitOfWork
@@ -107,13 +107,12 @@ class Progress:
 
     async def _stored(self, work: UnitOfWork, values: dict[str, Any], entries: list[dict[str, Any]]) -> bool:
         """Whether the row was as expected and is written, with what the timeline is told."""
-        connection = await work.session.connection()  # past the session: nothing here is mapped
         if work.database.dialect == "postgresql" and len(entries) == 1:
             told = {f"told_{name}": entries[0][name] for name in _TOLD}
-            return (await connection.execute(MOVE_AND_TELL, values | told)).rowcount == 1
-        moved = (await connection.execute(MOVE, values)).rowcount == 1
+            return await _written(work, MOVE_AND_TELL, values | told)
+        moved = await _written(work, MOVE, values)
         if moved and entries:
-            await connection.execute(insert(saga_steps), entries)
+            await work.execute(insert(saga_steps), entries)
         return moved
 
     def _values(self, held: Held, to: Position, state: SagaState, outcome: Outcome, now: datetime) -> dict[str, Any]:
@@ -169,3 +168,8 @@ class Progress:
             ended = {"attempt": held.at.attempts, "outcome": outcome.kind, "error": outcome.reason or None}
             entries.append(entry | ended | {"started_at": began, "ended_at": now})
         return entries
+
+
+async def _written(work: UnitOfWork, statement: Executable, values: dict[str, Any]) -> bool:
+    written = cast("CursorResult[Any]", await work.execute(statement, values))
+    return written.rowcount == 1

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from portico.kit.data.kit_tables import saga_steps, sagas
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.kit.sagas.outcomes import Undone
 from portico.kit.sagas.state import SagaId
 

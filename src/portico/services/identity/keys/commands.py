@@ -7,7 +7,8 @@ from typing import Final
 from sqlalchemy import delete, select
 
 from portico.kit.auth.keys import PublicAlgorithm, SigningKey
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.running import Running
 from portico.services.identity.audit.commands import record
 from portico.services.identity.keys.domain import Sealer

@@ -8,7 +8,8 @@ from sqlalchemy import Table as CoreTable
 from sqlalchemy import select, update
 
 from portico.kit.data.inserting import insert_unless_known
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.running import Running
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.lockout.models import Throttle

@@ -5,7 +5,8 @@ from sqlalchemy import select
 
 from portico.contracts.identity import UserId
 from portico.kit.auth.tokens import InvalidToken
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.http.device import Device
 from portico.kit.running import Running
 from portico.services.identity.audit.commands import record

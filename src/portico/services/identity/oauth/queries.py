@@ -1,7 +1,7 @@
 from sqlalchemy import select
 
 from portico.kit.auth.tokens import InvalidToken
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.kit.running import Running
 from portico.services.identity.oauth.schemas import Introspection
 from portico.services.identity.sessions.models import RefreshToken, Session

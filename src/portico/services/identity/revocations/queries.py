@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import exists, select
 
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
 
 

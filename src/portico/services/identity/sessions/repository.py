@@ -6,7 +6,7 @@ from sqlalchemy import Select, func, select
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit.data.paging import Keyset, Slice, Window
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.services.identity.sessions.errors import SessionNotFound
 from portico.services.identity.sessions.models import Session
 

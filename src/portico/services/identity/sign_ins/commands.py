@@ -3,7 +3,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from portico.kit.data.work import Reader, UnitOfWork
+from portico.kit.data.reader import Reader
+from portico.kit.data.work import UnitOfWork
 from portico.kit.http.device import Device
 from portico.kit.running import Running
 from portico.services.identity.audit.commands import record

@@ -4,7 +4,7 @@ from sqlalchemy import select
 
 from portico.contracts.payments import PaymentId
 from portico.kit.data import Keyset, Slice, Window
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.services.payments.refunds.models import Refund
 
 NEWEST = Keyset.by("newest", Refund.refund_id, descending=True)

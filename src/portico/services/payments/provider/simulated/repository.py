@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from portico.kit.data.work import Reader
+from portico.kit.data.reader import Reader
 from portico.services.payments.provider.simulated.models import SimulatedCharge, SimulatedWebhook
 
 CHARGES: Any = SimulatedCharge.__table__

@@ -1,0 +1,160 @@
+"""The reader that queries are given."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Engine, Executable, Result, Select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.util import greenlet_spawn
+
+from portico.kit.clock import Clock
+from portico.kit.data.engine import Database
+
+T = TypeVar("T")
+
+
+class SessionClosed(RuntimeError):
+    """The request was answered; a stream reads before it starts or opens a reader of its own."""
+
+
+class Reader:
+    """Reads a service's database. Each statement is its own snapshot, and holds a connection only while it runs.
+
+    What a request does between two statements (a password is hashed, another service is asked) may take long; a handful
+    of such requests would otherwise hold every connection there is. Rows are detached: read once, they stay as they are.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.database = database
+        self.clock = clock
+        self._session: AsyncSession | None = None
+        self._closed = False
+
+    @property
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return self.clock.now()
+
+    @property
+    def session(self) -> AsyncSession:
+        """SQLAlchemy's session, for what the methods here do not cover."""
+        if self._session is None:
+            self._refuse_closed()
+            self._session = self._new_session()
+        return self._session
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionClosed("the request is answered: read before streaming, or open a reader of the stream's own")
+
+    def _new_session(self) -> AsyncSession:
+        return AsyncSession(self._engine(), expire_on_commit=False)
+
+    def _engine(self) -> AsyncEngine:
+        return self.database.reader
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
+        result = await self.session.execute(statement, parameters)
+        await self._release()
+        return result
+
+    async def _release(self) -> None:
+        """Give the connection back until the next statement."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def one(self, statement: Select[T]) -> T | None:
+        """The first column of the only row, or None. Raises MultipleResultsFound."""
+        return (await self.execute(statement)).scalars().one_or_none()
+
+    async def all(self, statement: Select[T]) -> Sequence[T]:
+        """The first column of every row."""
+        return (await self.execute(statement)).scalars().all()
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether a statement may go past the session: nothing it does concerns another one of this reader."""
+        return self._session is None and not self._closed
+
+    async def rows(self, statement: Select[Any], values: Mapping[str, Any] | None = None) -> Sequence[Any]:
+        """Every row of a statement over columns of tables (`Book.__table__.c.title`), which makes no mapped objects.
+
+        `values` are those of its named parameters. A lone statement, as in most answers to a GET, goes past the session
+        and costs half of what it does there.
+        """
+        if not self.is_lone:
+            return await self._rows_in_session(statement, values)
+        engine = self._engine().sync_engine
+        try:
+            found: Sequence[Any] = await greenlet_spawn(_fetched, engine, statement, values)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            # The server had ended the connection while it waited in the pool; SQLAlchemy now takes all of them for dead.
+            found = await greenlet_spawn(_fetched, engine, statement, values)
+        return found
+
+    async def _rows_in_session(self, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+        found: Sequence[Any] = (await self.execute(statement, values)).all()
+        return found
+
+    async def get(self, table: type[T], key: Any, *, lock: bool = False) -> T | None:
+        """The row of `table` with this primary key, or None; locked until the transaction ends with `lock`."""
+        row = await self.session.get(table, key, with_for_update=True if lock else None)
+        await self._release()
+        return row
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator["Reader"]:
+        """A reader all of whose statements see one moment. Costs a transaction."""
+        async with self._engine().connect() as connection:
+            if self.database.dialect == "sqlite":
+                await connection.exec_driver_sql("BEGIN")  # the driver itself would begin at the first write only
+            else:
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            reader = _Snapshot(self.database, self.clock, connection)
+            async with reader:
+                yield reader
+            if self.database.dialect == "sqlite":
+                await connection.exec_driver_sql("ROLLBACK")
+            else:
+                await connection.rollback()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connection back; from now on the session is refused."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _Snapshot(Reader):
+    """A reader on one connection, which it holds to its end."""
+
+    def __init__(self, database: Database, clock: Clock, connection: AsyncConnection) -> None:
+        super().__init__(database, clock)
+        self._session = AsyncSession(connection, expire_on_commit=False)
+
+    @property
+    def is_lone(self) -> bool:
+        return False
+
+    async def _release(self) -> None:
+        """What is seen is one moment, so the connection stays."""
+
+
+def _fetched(engine: Engine, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+    with engine.connect() as connection:
+        return connection.execute(statement, values).all()
