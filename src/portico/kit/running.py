@@ -25,6 +25,7 @@ from portico.kit.data.reader import Reader
 from portico.kit.data.work import UnitOfWork, committed
 from portico.kit.http.live import OpenSockets
 from portico.kit.http.schema import Case
+from portico.kit.lookup import lookup
 from portico.kit.messaging.listening import Listening
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.service import Service
@@ -191,6 +192,7 @@ def layout_of(system: System) -> Layout:
     return Layout(system.prefix, {service.name: name for service, name in system.names.items()})
 
 
+@lookup
 async def _running(connection: HTTPConnection) -> Running:
     running: Running = connection.scope["portico.running"]
     return running
@@ -200,6 +202,7 @@ Here = Annotated[Running, Depends(_running)]
 """The running service, in an endpoint: for transactions of its own, its settings, its neighbours."""
 
 
+@lookup
 async def _calls(connection: HTTPConnection) -> Calls:
     scope = connection.scope
     running: Running = scope["portico.running"]
@@ -226,6 +229,7 @@ def provided(kind: type[Any]) -> Any:
     Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
     """
 
+    @lookup
     async def resource(connection: HTTPConnection) -> Any:
         return connection.scope["portico.running"].provides(kind)
 

@@ -8,6 +8,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from portico.kit.auth.principal import Principal
+from portico.kit.lookup import lookup
 from portico.kit.problems import Forbidden, PermissionMissing
 
 AccessKind = Literal["public", "optional", "known", "signed_in", "permission", "service"]
@@ -73,6 +74,7 @@ def access_of(dependency: Callable[..., Any]) -> Access:
 def _asks(access: Access) -> Callable[..., Any]:
     """A dependency that hands over the caller; that it is allowed was decided before, by the boundary."""
 
+    @lookup
     async def caller(connection: HTTPConnection) -> Principal | None:
         found: Principal | None = connection.scope["portico.authentication"].principal
         return found

@@ -35,6 +35,7 @@ from portico.kit.http.refusals import DatabaseUnavailable, EditedMeanwhile, Outc
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.router import Route
 from portico.kit.http.sparse import SparseHandlers
+from portico.kit.lookup import asked_directly, lookup
 from portico.kit.problems import (
     GatewayTimeout,
     PreconditionFailed,
@@ -106,7 +107,7 @@ class BoundaryRoute(APIRoute):
             return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
 
     def _handler_of(self, dependant: Dependant) -> Handler:
-        whole, self.dependant = self.dependant, dependant
+        whole, self.dependant = self.dependant, asked_directly(dependant)
         try:
             return super().get_route_handler()
         finally:
@@ -234,11 +235,13 @@ def _functions(dependant: Dependant) -> Iterable[Callable[..., Any] | None]:
         yield from _functions(inner)
 
 
+@lookup
 async def _work(request: Request) -> UnitOfWork:
     work: UnitOfWork = request.scope["portico.work"]
     return work
 
 
+@lookup
 async def _reads(connection: HTTPConnection) -> Reader:
     reader: Reader = connection.scope["portico.reader"]
     return reader

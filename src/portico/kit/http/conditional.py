@@ -5,6 +5,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Response
 
+from portico.kit.lookup import lookup
 from portico.kit.problems import PreconditionFailed
 
 _BESIDES = re.compile(r'\.[0-9]{1,10}"$')
@@ -66,6 +67,7 @@ def _tags(header: str) -> set[str]:
     return {tag.strip() for tag in header.split(",")}
 
 
+@lookup
 async def conditions(request: Request) -> Conditional:
     conditional = Conditional(request.headers.get("if-match"))
     request.scope["portico.conditional"] = conditional

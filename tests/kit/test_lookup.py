@@ -1,0 +1,67 @@
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.dependencies.utils import get_dependant
+from starlette.requests import Request
+
+from portico.kit.lookup import asked_directly, lookup
+
+REQUEST = Request({"type": "http", "headers": [], "carried": "a book"})
+
+
+@lookup
+async def carried(request: Request) -> str:
+    found: str = request.scope["carried"]
+    return found
+
+
+async def by_fastapi(request: Request) -> str:
+    return str(request.method)
+
+
+async def sharing(what: Annotated[str, Depends(carried)]) -> str:
+    return what
+
+
+Carried = Annotated[str, Depends(carried)]
+
+
+def left_to_fastapi(endpoint: Any) -> list[str | None]:
+    return [each.name for each in asked_directly(get_dependant(path="/", call=endpoint)).dependencies]
+
+
+class TestAskedDirectly:
+    async def test_an_endpoint_is_given_what_is_looked_up(self) -> None:
+        async def endpoint(what: Carried, number: int) -> str:
+            return f"{number} of {what}"
+
+        asked = asked_directly(get_dependant(path="/", call=endpoint))
+        call: Any = asked.call
+
+        assert await call(**{str(asked.request_param_name): REQUEST, "number": 2}) == "2 of a book"
+
+    async def test_an_endpoint_that_wants_the_request_has_it_too(self) -> None:
+        async def endpoint(what: Carried, request: Request) -> tuple[str, Request]:
+            return what, request
+
+        call: Any = asked_directly(get_dependant(path="/", call=endpoint)).call
+
+        assert await call(request=REQUEST) == ("a book", REQUEST)
+
+    def test_other_dependencies_are_left_to_fastapi(self) -> None:
+        async def endpoint(what: Carried, other: Annotated[str, Depends(by_fastapi)]) -> None:
+            """Has one of each."""
+
+        assert left_to_fastapi(endpoint) == ["other"]
+
+    def test_what_another_dependency_needs_too_is_left_to_fastapi(self) -> None:
+        async def endpoint(what: Carried, same: Annotated[str, Depends(sharing)]) -> None:
+            """Has what it shares."""
+
+        assert left_to_fastapi(endpoint) == ["what", "same"]
+
+    def test_a_function_that_runs_in_a_thread_is_left_to_fastapi(self) -> None:
+        def endpoint(what: Carried) -> None:
+            """Blocks."""
+
+        assert left_to_fastapi(endpoint) == ["what"]
