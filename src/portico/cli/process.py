@@ -1,6 +1,7 @@
 """A process that serves parts of a system until it is told to stop."""
 
 import asyncio
+import gc
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,6 +17,8 @@ from portico.kit.telemetry.logs import Logs, get_logger
 from portico.systems.composition import Composition
 
 logger = get_logger(__name__)
+
+_NEW_OBJECTS = 10_000  # after which cycles are looked for; by Python's own 700 an order costs 7 % more
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,22 @@ class Process:
         async with whole:
             faces = [Face(name, whole.apps[name], bound) for name, bound in self.sockets.items()]
             async with Servers(faces, grace=grace):
+                _spare_the_collector()
                 ready(whole)
                 await stop.wait()
                 logger.info("stopping", grace_seconds=grace)
                 whole.stop()
         logger.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Have the collector of cycles pass over all that is there by now, which stays, and come less often.
+
+    It would look through the whole of it now and then, for a sixth of a second in which nobody is answered.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
