@@ -41,6 +41,19 @@ class TestPrepared:
 
         assert titles == [["Dune"], ["Solaris"], []]
 
+    async def test_takes_lists_of_any_length(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"), Book(title="Solaris"))
+        prepared = Prepared(
+            select(BOOKS).where(BOOKS.c.title.in_(bindparam("titles"))), loans.running.database.reader.dialect
+        )
+
+        found = []
+        for titles in (["Dune"], ["Dune", "Solaris", "Ubik"]):
+            async with loans.running.reader() as reader:
+                found.append({row.title for row in await prepared.rows(reader, {"titles": titles})})
+
+        assert found == [{"Dune"}, {"Dune", "Solaris"}]
+
     async def test_sees_what_its_transaction_wrote(self, loans: RunningService) -> None:
         async with loans.running.transaction() as work:
             work.add(Book(title="Dune"))

@@ -28,19 +28,20 @@ class Prepared:
 
     To build such a statement anew, to find its compiled form by its structure and to make result objects costs
     SQLAlchemy four times what PostgreSQL's driver needs for the whole query. Here the statement is built and compiled
-    once, and asyncpg prepares it once a connection. On other databases SQLAlchemy runs it, built only once.
+    once, and asyncpg prepares it once a connection. On other databases SQLAlchemy runs it, built only once; so it does
+    where there are lists (`IN`), which compile to as many places as there are values.
 
     Args:
-        statement: without lists (`IN`), which compile to as many places as there are values.
+        statement: over columns of tables.
         dialect: of the engine that it runs on.
     """
 
     def __init__(self, statement: Select[Any], dialect: Dialect) -> None:
         self._statement = statement
         self._row = _row_type([str(column.key) for column in statement.selected_columns])
-        self._driven = dialect.driver == "asyncpg"
+        compiled: Any = statement.compile(dialect=dialect)
+        self._driven = dialect.driver == "asyncpg" and not compiled.post_compile_params
         if self._driven:
-            compiled: Any = statement.compile(dialect=dialect)
             self._text = str(compiled)
             self._binds = [(name, _bind(compiled.binds[name].type, dialect)) for name in compiled.positiontup]
             self._results = _results(statement, dialect)

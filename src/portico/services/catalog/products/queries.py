@@ -43,6 +43,7 @@ CONDITIONS: dict[str, Callable[[Any], Any]] = {
     "min_price": lambda value: P.price_order >= value,
     "max_price": lambda value: P.price_order <= value,
     "in_stock": lambda value: P.in_stock == value,
+    "product_ids": P.product_id.in_,
 }
 
 _PREPARED: dict[Hashable, Prepared] = {}
@@ -78,14 +79,14 @@ class Wanted:
             "min_price": None if self.min_price is None else price_order(self.min_price),
             "max_price": None if self.max_price is None else price_order(self.max_price),
             "in_stock": self.in_stock,
+            "product_ids": self.product_ids or None,
         }
         return {name: value for name, value in given.items() if value is not None}
 
     @property
     def conditions(self) -> list[Any]:
         """What the row of a product has to fulfil."""
-        chosen = [compare(self.values[name]) for name, compare in CONDITIONS.items() if name in self.values]
-        return [*chosen, P.product_id.in_(self.product_ids)] if self.product_ids else chosen
+        return [CONDITIONS[name](value) for name, value in self.values.items()]
 
 
 async def product(reader: Reader, product_id: ProductId) -> Product:
@@ -105,9 +106,8 @@ async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: Ca
     async def total() -> int:
         return int(await totals.get_or_make(_filter_key(wanted), count, TOTALS.seconds))
 
-    if words or wanted.product_ids:
-        keyset = (SORTS_OF_FOUND if words else SORTS)[wanted.sort]
-        return await keyset.page_of_columns(reader, _rows(wanted, words), window, count=total)
+    if words:
+        return await SORTS_OF_FOUND[wanted.sort].page_of_columns(reader, _rows(wanted, words), window, count=total)
     return await SORTS[wanted.sort].page_of_prepared(reader, _shape(wanted), window, count=total)
 
 
@@ -126,11 +126,8 @@ def _filter_key(wanted: Wanted) -> str:
 
 
 def _rows(wanted: Wanted, words: list[str]) -> Select[Any]:
-    statement = select(*READ)
-    if words:
-        statement = _having(statement.select_from(WORDS), words)
-        statement = statement.join(PRODUCTS, P.product_id == W.product_id)
-    return statement.where(*wanted.conditions)
+    statement = _having(select(*READ).select_from(WORDS), words)
+    return statement.join(PRODUCTS, P.product_id == W.product_id).where(*wanted.conditions)
 
 
 def _count(wanted: Wanted, words: list[str]) -> Select[Any]:

@@ -24,6 +24,7 @@ RESERVATIONS: Any = StockReservation.__table__
 ITEMS: Any = StockReservationItem.__table__
 
 _SUMS = ("on_hand", "reserved", "entries", "updated_at", "closed_at")
+_ENTER, _ADD_LEVEL, _RESERVE, _HOLD = insert(LEDGER), insert(LEVELS), insert(RESERVATIONS), insert(ITEMS)
 _CHANGED_LEVEL = (
     update(LEVELS).where(LEVELS.c.product_id == bindparam("key")).values({name: bindparam(name) for name in _SUMS})
 )
@@ -37,6 +38,24 @@ _MOVED = (
     .where(RESERVATIONS.c.reservation_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("status", "expires_at", "updated_at")})
 )
+_HELD_RESERVATIONS = (
+    select(*RESERVATIONS.c)
+    .where(RESERVATIONS.c.reservation_id.in_(bindparam("ids", expanding=True)))
+    .order_by(RESERVATIONS.c.reservation_id)
+    .with_for_update()
+)
+_HELD_ITEMS = (
+    select(*ITEMS.c)
+    .where(ITEMS.c.reservation_id.in_(bindparam("ids", expanding=True)))
+    .order_by(ITEMS.c.reservation_id, ITEMS.c.product_id)
+)
+_HELD_LEVELS = (
+    select(*LEVELS.c)
+    .where(LEVELS.c.product_id.in_(bindparam("ids", expanding=True)))
+    .order_by(LEVELS.c.product_id)
+    .with_for_update()
+)
+"""All built once: that costs more than to run one."""
 
 T = TypeVar("T")
 
@@ -54,12 +73,7 @@ async def levels(work: UnitOfWork, product_ids: Collection[ProductId]) -> dict[P
     """The levels of these products, locked."""
     if not product_ids:
         return {}
-    rows = await work.rows(
-        select(*LEVELS.c)
-        .where(LEVELS.c.product_id.in_(_padded(sorted(product_ids))))
-        .order_by(LEVELS.c.product_id)
-        .with_for_update()
-    )
+    rows = await work.rows(_HELD_LEVELS, {"ids": _padded(sorted(product_ids))})
     return {row.product_id: Level(**row._mapping) for row in rows}  # noqa: SLF001  SQLAlchemy's public name for it
 
 
@@ -74,7 +88,7 @@ async def close_books(work: UnitOfWork, books: Books) -> None:
 
 async def enter(work: UnitOfWork, entries: Sequence[Entry]) -> None:
     """Add entries to the ledger; the levels that they made have to be written too."""
-    await _run(work, insert(LEDGER), [entry._asdict() for entry in entries])
+    await _run(work, _ENTER, [entry._asdict() for entry in entries])
 
 
 async def put_levels(work: UnitOfWork, changed: Iterable[Level]) -> None:
@@ -96,7 +110,7 @@ async def show(work: UnitOfWork, changed: Iterable[Level]) -> None:
 
 async def add_levels(work: UnitOfWork, new: Iterable[Level]) -> None:
     """Add the levels of new products."""
-    await _run(work, insert(LEVELS), [{"product_id": level.product_id, **_sums(level)} for level in new])
+    await _run(work, _ADD_LEVEL, [{"product_id": level.product_id, **_sums(level)} for level in new])
 
 
 async def _reservations(
@@ -104,30 +118,24 @@ async def _reservations(
 ) -> dict[ReservationId, Reservation]:
     if not reservation_ids:
         return {}
-    rows = await work.rows(
-        select(*RESERVATIONS.c)
-        .where(RESERVATIONS.c.reservation_id.in_(_padded(sorted(reservation_ids))))
-        .order_by(RESERVATIONS.c.reservation_id)
-        .with_for_update()
-    )
+    rows = await work.rows(_HELD_RESERVATIONS, {"ids": _padded(sorted(reservation_ids))})
     if not rows:
         return {}
     items: defaultdict[ReservationId, dict[ProductId, int]] = defaultdict(dict)
-    held = select(*ITEMS.c).where(ITEMS.c.reservation_id.in_(_padded([row.reservation_id for row in rows])))
-    for item in await work.rows(held.order_by(ITEMS.c.reservation_id, ITEMS.c.product_id)):
+    for item in await work.rows(_HELD_ITEMS, {"ids": _padded([row.reservation_id for row in rows])}):
         items[item.reservation_id][item.product_id] = item.quantity
     return {row.reservation_id: Reservation(**row._mapping, items=items[row.reservation_id]) for row in rows}  # noqa: SLF001  as above
 
 
 async def _put_reservations(work: UnitOfWork, new: Sequence[Reservation]) -> None:
     rows = sorted((_made(each) for each in new), key=lambda row: str(row["reservation_id"]))
-    await _run(work, insert(RESERVATIONS), rows)
+    await _run(work, _RESERVE, rows)
     items = [
         {"reservation_id": each.reservation_id, "product_id": product_id, "quantity": quantity}
         for each in new
         for product_id, quantity in each.items.items()
     ]
-    await _run(work, insert(ITEMS), items)
+    await _run(work, _HOLD, items)
 
 
 def _sums(level: Level) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from portico.kit.telemetry.context import current_trace
 from portico.kit.telemetry.traces import TraceContext
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.models import Attempt, Notification
-from portico.services.notifications.messages.repository import Notifications
+from portico.services.notifications.messages.repository import Notifications, end_attempt
 from portico.services.notifications.recipients.repository import Recipients
 from portico.services.notifications.templates.domain import Template
 
@@ -107,7 +107,7 @@ async def claim(
     claimed = []
     for each in taken:
         if each.status == "sending":
-            await _end_attempt(work, each.notification_id, each.attempt_count, _LOST)
+            await end_attempt(work, each.notification_id, each.attempt_count, _LOST)
         recipient = recipients.get(each.user_id)
         if recipient is not None and recipient.deleted_at is not None:
             each.fail("recipient_deleted")
@@ -122,17 +122,11 @@ async def claim(
 async def record(work: UnitOfWork, claimed: Claimed, result: Result, rules: SendingRules, *, jitter: float) -> None:
     """Record what an attempt came to."""
     notification = await Notifications(work).get(claimed.notification_id, lock=True)
-    await _end_attempt(work, claimed.notification_id, claimed.number, result)
+    await end_attempt(work, claimed.notification_id, claimed.number, result)
     still_ours = notification.status == "sending" and notification.attempt_count == claimed.number
     # Another process may have taken it over meanwhile; that the mail arrived is news all the same.
     if still_ours or (result.outcome == "delivered" and notification.status != "sent"):
         notification.end(result, rules, jitter=jitter, now=work.now)
-
-
-async def _end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
-    attempt = await work.get(Attempt, (notification_id, number))
-    if attempt is not None:
-        attempt.end(result, now=work.now)
 
 
 def _claimed(notification: Notification, attempt: Attempt, email: str, name: str) -> Claimed:

@@ -119,6 +119,3 @@ class Attempt(Table):
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(ExactText(12))
     answer: Mapped[str | None] = mapped_column(String(LONGEST_ANSWER))
-
-    def end(self, result: Result, *, now: datetime) -> None:
-        self.outcome, self.answer, self.ended_at = result.outcome, result.answer[:LONGEST_ANSWER], now

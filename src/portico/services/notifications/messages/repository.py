@@ -2,17 +2,40 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Integer, Select, bindparam, exists, select, update
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
-from portico.kit.data import Keyset, Repository, Slice, Window
-from portico.services.notifications.messages.domain import Status
+from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
+from portico.kit.mail.base import LONGEST_ANSWER
+from portico.services.notifications.messages.domain import Result, Status
 from portico.services.notifications.messages.errors import NotificationNotFound
 from portico.services.notifications.messages.models import Attempt, Notification
 
 NEWEST = Keyset.by("newest", Notification.notification_id, descending=True)
+
+_NOTIFICATIONS: Any = Notification.__table__
+_N, _EARLIER = _NOTIFICATIONS.c, _NOTIFICATIONS.alias("earlier").c
+_DUE = (
+    select(_N.notification_id, _N.user_id)
+    .where(
+        _N.due_at <= bindparam("now"),
+        ~exists().where(
+            _EARLIER.order_id == _N.order_id,
+            _EARLIER.notification_id < _N.notification_id,
+            _EARLIER.due_at.is_not(None),
+        ),
+    )
+    .order_by(_N.due_at)
+    .limit(bindparam("most", type_=Integer))
+)
+"""Built once: that costs more than to run it."""
+
+_ATTEMPTS: Any = Attempt.__table__
+_END = update(_ATTEMPTS).where(
+    _ATTEMPTS.c.notification_id == bindparam("of_notification"), _ATTEMPTS.c.number == bindparam("of_number")
+)
 
 
 class Notifications(Repository[Notification]):
@@ -46,20 +69,8 @@ class Notifications(Repository[Notification]):
         What an earlier event of the same order has to say comes first, and the rest waits until it is sent or has failed:
         nobody is told that an order is confirmed after having been told that it is cancelled.
         """
-        table = Notification.__table__
-        earlier = table.alias("earlier")
-        behind = exists().where(
-            earlier.c.order_id == table.c.order_id,
-            earlier.c.notification_id < table.c.notification_id,
-            earlier.c.due_at.is_not(None),
-        )
-        statement = (
-            select(table.c.notification_id, table.c.user_id)
-            .where(table.c.due_at <= now, ~behind)
-            .order_by(table.c.due_at)
-            .limit(limit)
-        )
-        return [(row.notification_id, row.user_id) for row in await self.source.rows(statement)]
+        found = await self.source.rows(_DUE, {"now": now, "most": limit})
+        return [(row.notification_id, row.user_id) for row in found]
 
     async def take_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
         """Those of `ids` that are still due, locked; what another process holds is passed over."""
@@ -70,3 +81,9 @@ class Notifications(Repository[Notification]):
         """The evidence, oldest first."""
         statement = select(Attempt).where(Attempt.notification_id == notification_id)
         return await self.source.all(statement.order_by(Attempt.number))
+
+
+async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
+    """Write what an attempt came to."""
+    ended = {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
+    await work.execute(_END, {"of_notification": notification_id, "of_number": number, **ended})

@@ -1,10 +1,16 @@
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Reader
 from portico.services.notifications.recipients.models import Recipient
+
+_R: Any = Recipient.__table__.c
+_KNOWN = select(_R.user_id).where(
+    _R.user_id == bindparam("user_id"), _R.email.is_not(None) | _R.deleted_at.is_not(None)
+)
 
 
 class Recipients:
@@ -15,10 +21,7 @@ class Recipients:
 
     async def is_known(self, user_id: UserId) -> bool:
         """Whether it is known how the user is reached, or that it no longer is."""
-        known = select(Recipient.user_id).where(
-            Recipient.user_id == user_id, Recipient.email.is_not(None) | Recipient.deleted_at.is_not(None)
-        )
-        return await self.source.one(known) is not None
+        return bool(await self.source.rows(_KNOWN, {"user_id": user_id}))
 
     async def held(self, user_ids: Iterable[UserId]) -> dict[UserId, Recipient]:
         """Those of `user_ids` that there are; none of them changes or is forgotten until the transaction ends."""
