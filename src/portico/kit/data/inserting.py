@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Insert, Table, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import UnitOfWork
 
 _MYSQL = {"mysql", "mariadb"}
@@ -15,8 +16,7 @@ async def insert_unless_known(work: UnitOfWork, table: Table, values: dict[str, 
     """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
     if work.database.dialect in _MYSQL and await _is_there(work, table, values):
         return False
-    result = await work.execute(ignoring_known(table, work.database.dialect), values)
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    return bool(await _unless_known(table, work.database.dialect).write(work, values))
 
 
 async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
@@ -27,6 +27,11 @@ async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> b
     same = (column == values[column.key] for column in table.primary_key)
     found = await work.execute(select(literal(1)).select_from(table).where(*same).with_for_update())
     return found.first() is not None
+
+
+@cache
+def _unless_known(table: Table, dialect: str) -> Prepared:
+    return Prepared(ignoring_known(table, dialect))
 
 
 @cache

@@ -103,7 +103,7 @@ class Keyset:
         """As `page_of_columns`, for a list that is asked for often: its statements are made once for each shape."""
 
         async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
-            key = (chosen.key, self.name, after is not None, backward, reader.database.dialect)
+            key = (chosen.key, self.name, after is not None, backward)
             prepared = chosen.kept.get(key)
             if prepared is None:
                 prepared = chosen.kept[key] = Prepared(
@@ -113,8 +113,7 @@ class Keyset:
                         bindparam("window_limit", type_=Integer),
                         bindparam("window_skip", type_=Integer),
                         backward=backward,
-                    ),
-                    reader.database.reader.dialect,
+                    )
                 )
             values = {**chosen.values, "window_limit": window.limit + 1, "window_skip": window.skip}
             values |= {f"after_{place}": value for place, value in enumerate(after or ())}

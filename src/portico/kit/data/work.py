@@ -7,7 +7,7 @@ from contextvars import ContextVar, Token
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Executable, Result
 from sqlalchemy.exc import IntegrityError
@@ -23,6 +23,9 @@ from portico.kit.data.reader import Reader
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.outbox import NotPublished, Outbox
 from portico.kit.problems import Problem
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 Forget = Callable[[Topic], Awaitable[None]]
 
@@ -86,10 +89,11 @@ class UnitOfWork(Reader):
     async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
         if _is_mapped(statement):
             return await super().execute(statement, parameters)
-        return await greenlet_spawn(self._executed, statement, parameters)
+        return await self.on_connection(Connection.execute, statement, parameters)
 
-    def _executed(self, statement: Executable, parameters: Any) -> Result[Any]:
-        return self._connected().execute(statement, parameters)
+    async def on_connection(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """What `act` gives, called with SQLAlchemy's connection of this unit, which the session shares."""
+        return await greenlet_spawn(lambda: act(self._connected(), *args, **named))
 
     def add(self, row: object) -> None:
         self.session.add(row)
@@ -167,7 +171,7 @@ class UnitOfWork(Reader):
         if self._events and self._outbox is not None:
             # After the flush: the row of what an event is about is locked first, and ids go up in that order.
             await self.flush()
-            await self.execute(self._outbox.put, self._outbox.rows(self._events, self._now))
+            await self._outbox.put.write_each(self, self._outbox.rows(self._events, self._now))
             self._after_commit.append(self._outbox.wake)
         await self.flush()
         self.committing = self.began

@@ -8,11 +8,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Insert, bindparam, exists, insert, literal, select
+from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from portico.kit.data.failures import is_unavailable, lost_a_race
 from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, consumers_of, event_types
@@ -183,8 +184,7 @@ class Inbox:
         }
         if parked is not None:
             values["number"] = parked.number
-        written = await work.execute(_claiming(work.database.dialect, again=parked is not None), values)
-        if written.rowcount:  # type: ignore[attr-defined]  # SQLAlchemy's Result of an INSERT has one
+        if await _claiming(work.database.dialect, again=parked is not None).write(work, values):
             return True
         same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
         if await work.one(select(literal(1)).where(exists().where(*same))) is not None:
@@ -196,16 +196,16 @@ class Inbox:
 
 
 @cache
-def _claiming(dialect: str, *, again: bool) -> Insert:
-    """Writes an event's identity unless it is known or blocked. Built once: that costs more than to run it."""
+def _claiming(dialect: str, *, again: bool) -> Prepared:
+    """Writes an event's identity unless it is known or blocked."""
     names = ["consumer", "event_id", "handled_at"]
     values = [bindparam(f"new_{name}", type_=inbox.c[name].type) for name in names]
     row = select(*values).where(~_blocked(again=again))
     if dialect == "postgresql":
-        return postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing()
+        return Prepared(postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing())
     if dialect == "sqlite":
-        return sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing()
-    return insert(inbox).prefix_with("IGNORE").from_select(names, row)
+        return Prepared(sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing())
+    return Prepared(insert(inbox).prefix_with("IGNORE").from_select(names, row))
 
 
 def _blocked(*, again: bool) -> ColumnElement[bool]:

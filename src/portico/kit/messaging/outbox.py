@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from portico.kit.data.kit_tables import outbox
+from portico.kit.data.prepared import Prepared
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
 from portico.kit.telemetry.context import current_trace
@@ -26,7 +27,7 @@ class Outbox:
         wake: called once events are committed.
     """
 
-    put = insert(outbox).inline()
+    put = Prepared(insert(outbox).inline())
     """Writes rows of events; nobody needs to be told their numbers."""
 
     def __init__(

@@ -11,6 +11,7 @@ from sqlalchemy import insert
 
 from portico.kit.calls.client import Calls
 from portico.kit.data.kit_tables import sagas
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import UnitOfWork
 from portico.kit.sagas.asking import BELL, Asked, ask_to_undo
 from portico.kit.sagas.errors import SagaOfAnotherVersion
@@ -42,7 +43,7 @@ def hours(number: float) -> timedelta:
 
 
 _A_DAY = hours(24)
-_START = insert(sagas)
+_START = Prepared(insert(sagas))
 
 Act = Callable[[S, UnitOfWork], Awaitable[S | None]] | Callable[[S, Calls], Awaitable[S | None]]
 Record = Callable[[S, UnitOfWork], Awaitable[None]]
@@ -187,8 +188,8 @@ class Saga(Generic[S]):
             subject: the identifier of what it serves, by which it is found: 64 characters at most.
         """
         saga_id, context = SagaId.new(), request_context.get()
-        await work.execute(
-            _START,
+        await _START.write(
+            work,
             {
                 "saga_id": saga_id,
                 "name": self.name,

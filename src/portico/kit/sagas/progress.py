@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Boolean, CursorResult, Executable, bindparam, insert, or_, select, update
+from sqlalchemy import Boolean, bindparam, insert, or_, select, update
 
 from portico.kit.data.kit_tables import saga_steps, sagas
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import UnitOfWork
 from portico.kit.sagas.held import Held, lease_of
 from portico.kit.sagas.moves import Backoff, Position
@@ -22,7 +23,7 @@ _WRITTEN = (
 )
 _TOLD = ("step", "action", "attempt", "outcome", "started_at", "ended_at", "error", "actor")
 
-MOVE = (
+_TO_MOVE = (
     update(sagas)
     .where(
         sagas.c.saga_id == bindparam("of_saga"),
@@ -34,13 +35,16 @@ MOVE = (
         | {sagas.c.fence: sagas.c.fence + 1}
     )
 )
-"""Takes a saga on, where it still is as its holder knows it. Built once: that costs more than to run it."""
+MOVE = Prepared(_TO_MOVE)
+"""Takes a saga on, where it still is as its holder knows it."""
 
-_moved = MOVE.returning(sagas.c.saga_id).cte("moved")
-MOVE_AND_TELL = insert(saga_steps).from_select(
-    ["saga_id", *_TOLD],
-    select(_moved.c.saga_id, *(bindparam(f"told_{name}", type_=saga_steps.c[name].type) for name in _TOLD)),
-    include_defaults=False,
+_moved = _TO_MOVE.returning(sagas.c.saga_id).cte("moved")
+MOVE_AND_TELL = Prepared(
+    insert(saga_steps).from_select(
+        ["saga_id", *_TOLD],
+        select(_moved.c.saga_id, *(bindparam(f"told_{name}", type_=saga_steps.c[name].type) for name in _TOLD)),
+        include_defaults=False,
+    )
 )
 """The same, and what the timeline is told, in one statement: for databases whose UPDATE gives back what it changed."""
 
@@ -109,8 +113,8 @@ class Progress:
         """Whether the row was as expected and is written, with what the timeline is told."""
         if work.database.dialect == "postgresql" and len(entries) == 1:
             told = {f"told_{name}": entries[0][name] for name in _TOLD}
-            return await _written(work, MOVE_AND_TELL, values | told)
-        moved = await _written(work, MOVE, values)
+            return await MOVE_AND_TELL.write(work, values | told) == 1
+        moved = await MOVE.write(work, values) == 1
         if moved and entries:
             await work.execute(insert(saga_steps), entries)
         return moved
@@ -168,8 +172,3 @@ class Progress:
             ended = {"attempt": held.at.attempts, "outcome": outcome.kind, "error": outcome.reason or None}
             entries.append(entry | ended | {"started_at": began, "ended_at": now})
         return entries
-
-
-async def _written(work: UnitOfWork, statement: Executable, values: dict[str, Any]) -> bool:
-    written = cast("CursorResult[Any]", await work.execute(statement, values))
-    return written.rowcount == 1

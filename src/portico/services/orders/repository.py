@@ -1,27 +1,20 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, insert, select, true, update
+from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit.auth.principal import Principal
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
+from portico.kit.data.prepared import Prepared
 from portico.kit.problems import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
 
 _ORDERS: Any = Order.__table__
 _O = _ORDERS.c
-_INSERT = insert(_ORDERS)
-_MOVE_ON = (
-    update(_ORDERS)
-    .where(
-        _O.order_id == bindparam("id"),
-        _O.status.in_(bindparam("since", expanding=True)),
-        _O.called_off_at.is_(None),
-    )
-    .values(status=bindparam("to"), updated_at=bindparam("now"), revision=_O.revision + 1)
-)
+_INSERT = Prepared(insert(_ORDERS))
 
 READ_ALL = "orders:read"
 WRITE_ALL = "orders:write"
@@ -68,17 +61,16 @@ class Orders(Repository[Order]):
         """Write a new order by one statement, past the session: nothing else in the transaction asks for it."""
         order.revision = 1
         values = {column.key: getattr(order, column.key) for column in _ORDERS.columns}
-        await work.execute(_INSERT, values)
+        await _INSERT.write(work, values)
 
-    async def move_on(self, order_id: OrderId, status: OrderStatus, *, since: Collection[OrderStatus]) -> bool:
+    async def move_on(
+        self, work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, since: Iterable[OrderStatus]
+    ) -> bool:
         """Have an order that is one of `since`, and that nobody has called off, be `status`; whether it was so.
 
         One statement, which decides by itself: this is what every order goes through.
         """
-        moved = await self.source.execute(
-            _MOVE_ON, {"id": order_id, "to": status, "since": tuple(since), "now": self.source.now}
-        )
-        return bool(moved.rowcount)  # type: ignore[attr-defined]
+        return bool(await _moving(frozenset(since)).write(work, {"id": order_id, "to": status, "now": work.now}))
 
     async def totals(
         self, status: Collection[OrderStatus], order_ids: Collection[OrderId], after: OrderId | None, limit: int
@@ -92,3 +84,17 @@ class Orders(Repository[Order]):
         if after is not None:
             statement = statement.where(_O.order_id > after)
         return await self.source.rows(statement.limit(limit))
+
+
+@cache
+def _moving(since: frozenset[OrderStatus]) -> Prepared:
+    """Has an order that is one of `since` be another; one for each such set, since a list would be compiled each time."""
+    return Prepared(
+        update(_ORDERS)
+        .where(
+            _O.order_id == bindparam("id"),
+            or_(*(_O.status == each for each in sorted(since))),
+            _O.called_off_at.is_(None),
+        )
+        .values(status=bindparam("to"), updated_at=bindparam("now"), revision=_O.revision + 1)
+    )

@@ -108,18 +108,18 @@ async def confirm_stock(placing: Placing, calls: Calls) -> None:
 
 
 async def mark_reserved(placing: Placing, work: UnitOfWork) -> None:
-    await Orders(work).move_on(placing.order_id, "reserved", since=["pending"])
+    await Orders(work).move_on(work, placing.order_id, "reserved", since=["pending"])
     work.changes(placing.order_id)
 
 
 async def mark_paid(placing: Placing, work: UnitOfWork) -> None:
-    await Orders(work).move_on(placing.order_id, "paid", since=["pending", "reserved"])
+    await Orders(work).move_on(work, placing.order_id, "paid", since=["pending", "reserved"])
     work.changes(placing.order_id)
 
 
 async def mark_confirmed(placing: Placing, work: UnitOfWork) -> None:
     """The order stands, unless somebody asked meanwhile to cancel it: then all is about to be taken back."""
-    if not await Orders(work).move_on(placing.order_id, "confirmed", since=UNSETTLED):
+    if not await Orders(work).move_on(work, placing.order_id, "confirmed", since=UNSETTLED):
         order = await Orders(work).get(placing.order_id, lock=True)
         if order.called_off_at is not None:
             return

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit.data import UnitOfWork
+from portico.kit.data.prepared import Prepared
 from portico.services.catalog.products.models import Product
 from portico.services.catalog.stock.domain import Books, Entry, Level, Reservation
 from portico.services.catalog.stock.models import (
@@ -24,16 +25,16 @@ RESERVATIONS: Any = StockReservation.__table__
 ITEMS: Any = StockReservationItem.__table__
 
 _SUMS = ("on_hand", "reserved", "entries", "updated_at", "closed_at")
-_ENTER, _ADD_LEVEL, _RESERVE, _HOLD = insert(LEDGER), insert(LEVELS), insert(RESERVATIONS), insert(ITEMS)
-_CHANGED_LEVEL = (
+_ENTER, _ADD_LEVEL, _RESERVE, _HOLD = map(Prepared, map(insert, (LEDGER, LEVELS, RESERVATIONS, ITEMS)))
+_CHANGED_LEVEL = Prepared(
     update(LEVELS).where(LEVELS.c.product_id == bindparam("key")).values({name: bindparam(name) for name in _SUMS})
 )
-_SHOWN = (
+_SHOWN = Prepared(
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("stock_quantity", "stock_entries")})
 )
-_MOVED = (
+_MOVED = Prepared(
     update(RESERVATIONS)
     .where(RESERVATIONS.c.reservation_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("status", "expires_at", "updated_at")})
@@ -81,26 +82,25 @@ async def close_books(work: UnitOfWork, books: Books) -> None:
     """Write what has become of the reservations and levels in `books`, and their entries."""
     changed = [each for each in books.reservations.values() if each.changed]
     await _put_reservations(work, [each for each in changed if not each.known])
-    await _run(work, _MOVED, sorted((_moved(each) for each in changed if each.known), key=_key))
+    await _MOVED.write_each(work, sorted((_moved(each) for each in changed if each.known), key=_key))
     await enter(work, books.entries)
     await put_levels(work, [books.levels[key] for key in sorted({entry.product_id for entry in books.entries})])
 
 
 async def enter(work: UnitOfWork, entries: Sequence[Entry]) -> None:
     """Add entries to the ledger; the levels that they made have to be written too."""
-    await _run(work, _ENTER, [entry._asdict() for entry in entries])
+    await _ENTER.write_each(work, [entry._asdict() for entry in entries])
 
 
 async def put_levels(work: UnitOfWork, changed: Iterable[Level]) -> None:
     """Write levels that are locked, in order of their ids."""
-    await _run(work, _CHANGED_LEVEL, [{"key": level.product_id, **_sums(level)} for level in changed])
+    await _CHANGED_LEVEL.write_each(work, [{"key": level.product_id, **_sums(level)} for level in changed])
 
 
 async def show(work: UnitOfWork, changed: Iterable[Level]) -> None:
     """Have the products of these levels, in order of their ids, say what is available."""
-    await _run(
+    await _SHOWN.write_each(
         work,
-        _SHOWN,
         [
             {"key": level.product_id, "stock_quantity": level.available, "stock_entries": level.entries}
             for level in changed
@@ -110,7 +110,7 @@ async def show(work: UnitOfWork, changed: Iterable[Level]) -> None:
 
 async def add_levels(work: UnitOfWork, new: Iterable[Level]) -> None:
     """Add the levels of new products."""
-    await _run(work, _ADD_LEVEL, [{"product_id": level.product_id, **_sums(level)} for level in new])
+    await _ADD_LEVEL.write_each(work, [{"product_id": level.product_id, **_sums(level)} for level in new])
 
 
 async def _reservations(
@@ -129,13 +129,13 @@ async def _reservations(
 
 async def _put_reservations(work: UnitOfWork, new: Sequence[Reservation]) -> None:
     rows = sorted((_made(each) for each in new), key=lambda row: str(row["reservation_id"]))
-    await _run(work, _RESERVE, rows)
+    await _RESERVE.write_each(work, rows)
     items = [
         {"reservation_id": each.reservation_id, "product_id": product_id, "quantity": quantity}
         for each in new
         for product_id, quantity in each.items.items()
     ]
-    await _run(work, _HOLD, items)
+    await _HOLD.write_each(work, items)
 
 
 def _sums(level: Level) -> dict[str, Any]:
@@ -159,11 +159,6 @@ def _moved(each: Reservation) -> dict[str, Any]:
 
 def _key(row: Mapping[str, Any]) -> str:
     return str(row["key"])
-
-
-async def _run(work: UnitOfWork, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        await work.execute(statement, list(rows))
 
 
 def _padded(values: list[T]) -> list[T]:

@@ -4,13 +4,14 @@ from sqlalchemy import insert
 
 from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
+from portico.kit.data.prepared import Prepared
 from portico.kit.money import Money
 from portico.services.payments.ledger.domain import posting
 from portico.services.payments.ledger.models import LedgerEntry, LedgerTransaction, TransactionId, TransactionKind
 
 TRANSACTIONS: Any = LedgerTransaction.__table__
 ENTRIES: Any = LedgerEntry.__table__
-_TRANSACT, _ENTER = insert(TRANSACTIONS), insert(ENTRIES)
+_TRANSACT, _ENTER = Prepared(insert(TRANSACTIONS)), Prepared(insert(ENTRIES))
 
 
 async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_id: PaymentId, amount: Money) -> None:
@@ -23,7 +24,7 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         "payment_id": payment_id,
         "created_at": work.now,
     }
-    await work.execute(_TRANSACT, transaction)
+    await _TRANSACT.write(work, transaction)
     entries = [
         {
             "transaction_id": transaction_id,
@@ -33,4 +34,4 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         }
         for account, minor in posting(kind, amount)
     ]
-    await work.execute(_ENTER, entries)
+    await _ENTER.write_each(work, entries)

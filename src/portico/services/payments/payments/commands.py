@@ -12,6 +12,7 @@ from sqlalchemy import insert
 from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.inserting import insert_unless_known
+from portico.kit.data.prepared import Prepared
 from portico.kit.running import Running
 from portico.services.payments.outcomes.commands import attempt_limit, settle
 from portico.services.payments.payments.domain import Charge
@@ -21,7 +22,7 @@ from portico.services.payments.payments.repository import Payments
 
 KEYS: Any = PaymentKey.__table__
 PAYMENTS: Any = Payment.__table__
-_INSERT = insert(PAYMENTS)
+_INSERT = Prepared(insert(PAYMENTS))
 
 
 async def charge(running: Running, key: str, asked: Charge) -> Payment:
@@ -38,7 +39,7 @@ async def _claim(work: UnitOfWork, *, key: str, asked: Charge, payment_id: Payme
     if await insert_unless_known(work, KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now}):
         payment = _intended(payment_id, asked, work)
         payment.attempt(work.now, within=within)
-        await work.execute(_INSERT, {column.key: getattr(payment, column.key) for column in PAYMENTS.columns})
+        await _INSERT.write(work, {column.key: getattr(payment, column.key) for column in PAYMENTS.columns})
         return payment
     known = await work.get(PaymentKey, key)
     if known is None or known.payment_id is None:
