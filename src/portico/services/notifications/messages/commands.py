@@ -15,7 +15,7 @@ from portico.kit.telemetry.context import current_trace
 from portico.kit.telemetry.traces import TraceContext
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.models import Attempt, Notification
-from portico.services.notifications.messages.repository import Notifications, end_attempt
+from portico.services.notifications.messages.repository import Notifications, end_attempt, mark_sent
 from portico.services.notifications.recipients.repository import Recipients
 from portico.services.notifications.templates.domain import Template
 
@@ -121,11 +121,14 @@ async def claim(
 
 async def record(work: UnitOfWork, claimed: Claimed, result: Result, rules: SendingRules, *, jitter: float) -> None:
     """Record what an attempt came to."""
+    if result.outcome == "delivered":
+        # Another process may have taken it over meanwhile; that the mail arrived is news all the same.
+        await mark_sent(work, claimed.notification_id)
+        await end_attempt(work, claimed.notification_id, claimed.number, result)
+        return
     notification = await Notifications(work).get(claimed.notification_id, lock=True)
     await end_attempt(work, claimed.notification_id, claimed.number, result)
-    still_ours = notification.status == "sending" and notification.attempt_count == claimed.number
-    # Another process may have taken it over meanwhile; that the mail arrived is news all the same.
-    if still_ours or (result.outcome == "delivered" and notification.status != "sent"):
+    if notification.status == "sending" and notification.attempt_count == claimed.number:
         notification.end(result, rules, jitter=jitter, now=work.now)
 
 

@@ -81,10 +81,8 @@ class Notification(Table):
         )
 
     def end(self, result: Result, rules: SendingRules, *, jitter: float, now: datetime) -> None:
-        """What the last attempt came to; `jitter` (0 to 1) is how much of the delay is waited."""
-        if result.outcome == "delivered":
-            self.status, self.failure_reason, self.due_at, self.sent_at = "sent", None, None, now
-        elif result.outcome == "refused":
+        """The last attempt was in vain; `jitter` (0 to 1) is how much of the delay is waited."""
+        if result.outcome == "refused":
             self.fail("refused")
         elif result.outcome == "unsendable":
             self.fail("unsendable")

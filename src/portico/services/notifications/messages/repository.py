@@ -8,6 +8,7 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
+from portico.kit.data.prepared import Prepared
 from portico.kit.mail.base import LONGEST_ANSWER
 from portico.services.notifications.messages.domain import Result, Status
 from portico.services.notifications.messages.errors import NotificationNotFound
@@ -32,9 +33,17 @@ _DUE = (
 )
 """Built once: that costs more than to run it."""
 
+_SENT = Prepared(
+    update(_NOTIFICATIONS)
+    .where(_N.notification_id == bindparam("of_notification"), _N.status != "sent")
+    .values(status="sent", failure_reason=None, due_at=None, sent_at=bindparam("now"), revision=_N.revision + 1)
+)
+
 _ATTEMPTS: Any = Attempt.__table__
-_END = update(_ATTEMPTS).where(
-    _ATTEMPTS.c.notification_id == bindparam("of_notification"), _ATTEMPTS.c.number == bindparam("of_number")
+_END = Prepared(
+    update(_ATTEMPTS).where(
+        _ATTEMPTS.c.notification_id == bindparam("of_notification"), _ATTEMPTS.c.number == bindparam("of_number")
+    )
 )
 
 
@@ -86,4 +95,9 @@ class Notifications(Repository[Notification]):
 async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
     """Write what an attempt came to."""
     ended = {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
-    await work.execute(_END, {"of_notification": notification_id, "of_number": number, **ended})
+    await _END.write(work, {"of_notification": notification_id, "of_number": number, **ended})
+
+
+async def mark_sent(work: UnitOfWork, notification_id: NotificationId) -> None:
+    """Write that a mail arrived: one statement in place of a lock, a read and a change, as nearly every mail comes to this."""
+    await _SENT.write(work, {"of_notification": notification_id, "now": work.now})
