@@ -132,6 +132,35 @@ class TestPreparedWrite:
         assert is_duplicate(refused.value)
 
 
+class TestAlone:
+    @pytest.fixture
+    def databases(self, postgresql_databases: Any) -> Any:
+        return postgresql_databases
+
+    async def test_is_committed_by_itself(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+
+        changed = await RENAME.write_alone(loans.running.database, {"old": "Dune", "new": "Arrakis"})
+
+        async with loans.running.reader() as reader:
+            assert (changed, await reader.all(select(Book.title))) == (1, ["Arrakis"])
+
+    async def test_the_next_on_its_connection_is_a_transaction_again(self, loans: RunningService) -> None:
+        await ADD.write_alone(loans.running.database, a_row("Dune"))
+
+        async def fail() -> None:
+            async with loans.running.transaction() as work:
+                await ADD.write(work, a_row("Solaris"))
+                raise Conflict
+
+        for _ in range(20):
+            with pytest.raises(Conflict):
+                await fail()
+
+        async with loans.running.reader() as reader:
+            assert await reader.all(select(Book.title)) == ["Dune"]
+
+
 class TestADeadConnection:
     @pytest.fixture
     def databases(self, postgresql_databases: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import orjson
@@ -79,6 +80,11 @@ class Database:
             **_pool(sizes.size, sizes),
         )
         return cls(writer, reader)
+
+    @cached_property
+    def lone(self) -> AsyncEngine:
+        """`writer` on a server, for a statement that is a transaction by itself."""
+        return self.writer.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def has_row_locks(self) -> bool:
