@@ -31,7 +31,12 @@ _DUE = (
     .order_by(_N.due_at)
     .limit(bindparam("most", type_=Integer))
 )
-"""Built once: that costs more than to run it."""
+_TAKEN = (
+    select(Notification)
+    .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), Notification.due_at <= bindparam("now"))
+    .with_for_update(skip_locked=True)
+)
+"""Both built once: that costs more than to run one."""
 
 _SENT = Prepared(
     update(_NOTIFICATIONS)
@@ -83,8 +88,7 @@ class Notifications(Repository[Notification]):
 
     async def take_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
         """Those of `ids` that are still due, locked; what another process holds is passed over."""
-        statement = select(Notification).where(Notification.notification_id.in_(ids), Notification.due_at <= now)
-        return await self.source.all(statement.with_for_update(skip_locked=True))
+        return (await self.source.execute(_TAKEN, {"ids": list(ids), "now": now})).scalars().all()
 
     async def attempts(self, notification_id: NotificationId) -> Sequence[Attempt]:
         """The evidence, oldest first."""
