@@ -109,7 +109,7 @@ class SagaRunner:
         seconds = self._poll
         try:
             if rung or await self._is_due():
-                self._rung |= await self._take() > 0  # there may be more
+                await self._take()
             if not self._rung:
                 seconds = await self._idle()
             self.measures.failing = None
@@ -154,9 +154,11 @@ class SagaRunner:
     async def _take(self) -> int:
         """Claim as many due sagas as there is room for, and set them going; how many those were."""
         await self._wait_for_room()
-        rows = [] if self._progress.closing else await self._leases.claim(self._most - len(self._under_way))
+        room = self._most - len(self._under_way)
+        rows = [] if self._progress.closing else await self._leases.claim(room)
         if rows:
             self._quiet.clear()
+            self._rung |= len(rows) == room  # there may be more
         for row in rows:
             # A context of its own: nothing of whoever woke the runner, and of each other.
             task = asyncio.create_task(self._advance(row), context=contextvars.Context())
