@@ -7,7 +7,7 @@ from collections import deque
 from typing import BinaryIO
 
 _MOST_LINES = 20_000
-_GATHERING = 0.005  # seconds that lines are gathered before they are written at once
+_GATHERING = 0.02  # seconds that lines are gathered before they are written: to wake the thread is what costs
 
 
 class Sink:
