@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 
 from portico.kit.cancelling import is_cancelled
 from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys, leases
+from portico.kit.data.prepared import Prepared
 from portico.kit.messaging.retention import forget_handled_events, forget_old_events
 from portico.kit.sagas.forgetting import forget_ended_sagas
 from portico.kit.telemetry.logs import get_logger
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from portico.kit.running import Running
 
 logger = get_logger(__name__)
+
+_UNTIL = Prepared(select(leases.c.until).where(leases.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class JobRunner:
     async def _is_due(self, name: str) -> bool:
         """Whether it is worth while to try: a read, which keeps nobody from writing."""
         async with self._running.reader() as reader:
-            found = await reader.rows(select(leases.c.until).where(leases.c.name == name))
+            found = await _UNTIL.rows(reader, {"name": name})
         return not found or found[0].until <= self._running.clock.now()
 
 

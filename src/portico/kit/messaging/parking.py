@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, or_, select, update
 
 from portico.kit.data.inserting import ignoring_known
 from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.work import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer
@@ -107,6 +108,7 @@ class Parking:
     def __init__(self, running: "Running") -> None:
         self._running = running
         self._is_ours = _is_of(running.service.consumers)
+        self._due = _due(self._is_ours)
         self._strangers: Mapping[str, int] = {}
         self.waiting = 0
         self.dead = 0
@@ -129,12 +131,7 @@ class Parking:
     async def due(self) -> Sequence[Parked]:
         """Events whose time to be tried has come, by a consumer that is here, in the order in which they were parked."""
         async with self._running.reader() as reader:
-            rows = await reader.rows(
-                select(*(parked_events.c[name] for name in _COLUMNS))
-                .where(parked_events.c.state == "waiting", parked_events.c.next_at <= reader.now, self._is_ours)
-                .order_by(parked_events.c.id)
-                .limit(_BATCH)
-            )
+            rows = await self._due.rows(reader, {"now": reader.now})
         return [Parked(*row) for row in rows]
 
     async def remove(self, work: UnitOfWork, parked: Parked) -> None:
@@ -221,10 +218,22 @@ _COLUMNS = ("id", "consumer", "event_id", "type", "aggregate", "body", "state", 
 def _is_of(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
     """Whether a parked event is for one of these consumers to handle, or for whoever can read it."""
     mine = [
-        and_(parked_events.c.consumer == each.name, parked_events.c.type.in_([kind.event_type for kind in each.events]))
+        and_(
+            parked_events.c.consumer == each.name,
+            or_(*(parked_events.c.type == kind.event_type for kind in each.events)),
+        )
         for each in consumers
     ]
     return or_(parked_events.c.consumer == UNREADABLE, *mine)
+
+
+def _due(is_ours: ColumnElement[bool]) -> Prepared:
+    return Prepared(
+        select(*(parked_events.c[name] for name in _COLUMNS))
+        .where(parked_events.c.state == "waiting", parked_events.c.next_at <= bindparam("now"), is_ours)
+        .order_by(parked_events.c.id)
+        .limit(_BATCH)
+    )
 
 
 def _cause(error: BaseException) -> str:

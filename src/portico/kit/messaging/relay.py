@@ -9,7 +9,7 @@ from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from portico.kit.data.inserting import insert_unless_known
@@ -123,7 +123,7 @@ class Relay:
         holding = self._refusals.hold(now)
         values = {"under_way": under_way, "now": now} if holding else {"under_way": under_way}
         async with self._running.reader() as reader:
-            return await reader.rows(_batch(reader.database.dialect, holding=holding), values)
+            return await _batch(reader.database.dialect, holding=holding).rows(reader, values)
 
     async def _publish(self, rows: Sequence[Any]) -> list[int]:
         """Have the broker confirm these events; the numbers of those that are to be moved."""
@@ -199,11 +199,11 @@ class Relay:
 
 
 @cache
-def _batch(dialect: str, *, holding: bool) -> Select[Any]:
-    """The first events that are not `under_way`. Built once: that costs more than to run it."""
+def _batch(dialect: str, *, holding: bool) -> Prepared:
+    """The first events that are not `under_way`."""
     newest = select(func.max(outbox.c.id)).scalar_subquery().label("newest")
     chosen = select(outbox, newest).where(outbox.c.id.not_in(_under_way(dialect)))
-    return (chosen.where(~IS_HELD) if holding else chosen).order_by(outbox.c.id).limit(_BATCH)
+    return Prepared((chosen.where(~IS_HELD) if holding else chosen).order_by(outbox.c.id).limit(_BATCH))
 
 
 def _under_way(dialect: str) -> Any:

@@ -1,34 +1,41 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import Integer, bindparam, exists, select
 
+from portico.kit.data.prepared import Prepared
 from portico.kit.data.reader import Reader
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
+
+ENTRIES: Any = RevocationEntry.__table__
+
+_IS_NEW = Prepared(select(exists().where(ENTRIES.c.position.is_(None))))
+_AFTER = Prepared(
+    select(ENTRIES)
+    .where(ENTRIES.c.position > bindparam("after"))
+    .order_by(ENTRIES.c.position)
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Part of the feed, up to `position`."""
+    """Part of the feed, up to `position`, as rows of the entries' columns."""
 
-    entries: Sequence[RevocationEntry]
+    entries: Sequence[Any]
     position: int
     more: bool
 
 
 async def has_new_entries(reader: Reader) -> bool:
     """Whether an entry has no place in the feed yet."""
-    return bool((await reader.execute(select(exists().where(RevocationEntry.position.is_(None))))).scalar())
+    return bool((await _IS_NEW.rows(reader, {}))[0][0])
 
 
 async def stretch_after(reader: Reader, position: int, *, limit: int) -> Stretch:
     """The entries after `position` that still matter, `limit` at most."""
-    rows = await reader.all(
-        select(RevocationEntry)
-        .where(RevocationEntry.position > position)
-        .order_by(RevocationEntry.position)
-        .limit(limit + 1)
-    )
+    rows = await _AFTER.rows(reader, {"after": position, "most": limit + 1})
     shown = rows[:limit]
     reached = shown[-1].position if shown else position
     since = reader.now - LEEWAY

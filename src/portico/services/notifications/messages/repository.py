@@ -18,7 +18,7 @@ NEWEST = Keyset.by("newest", Notification.notification_id, descending=True)
 
 _NOTIFICATIONS: Any = Notification.__table__
 _N, _EARLIER = _NOTIFICATIONS.c, _NOTIFICATIONS.alias("earlier").c
-_DUE = (
+_DUE = Prepared(
     select(_N.notification_id, _N.user_id)
     .where(
         _N.due_at <= bindparam("now"),
@@ -36,7 +36,7 @@ _TAKEN = (
     .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), Notification.due_at <= bindparam("now"))
     .with_for_update(skip_locked=True)
 )
-"""Both built once: that costs more than to run one."""
+"""Built once: that costs more than to run it."""
 
 _SENT = Prepared(
     update(_NOTIFICATIONS)
@@ -83,7 +83,7 @@ class Notifications(Repository[Notification]):
         What an earlier event of the same order has to say comes first, and the rest waits until it is sent or has failed:
         nobody is told that an order is confirmed after having been told that it is cancelled.
         """
-        found = await self.source.rows(_DUE, {"now": now, "most": limit})
+        found = await _DUE.rows(self.source, {"now": now, "most": limit})
         return [(row.notification_id, row.user_id) for row in found]
 
     async def take_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
