@@ -231,7 +231,7 @@ class TestAProviderThatHangs:
                 raise AssertionError
 
         async with running(
-            replace(service, jobs=()), sqlite_databases, variables={"PROVIDER_TIMEOUT": "50ms"}
+            replace(service, jobs=()), sqlite_databases, variables={"PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             whole = provider(impatient)
             impatient.running.provided[PaymentProvider] = Hangs(whole, charges=False)

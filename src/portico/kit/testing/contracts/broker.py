@@ -37,6 +37,12 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+async def _until_waiting(broker: Broker, number: int) -> None:
+    async with asyncio.timeout(LIMIT):
+        while await broker.waiting(GROUP) != number:
+            pass
+
+
 class BrokerContract(BrokerOfASystem):
     """Subclass it as `TestMyBroker`, with a fixture `environ`: the variables that name the broker."""
 
@@ -129,14 +135,12 @@ class BrokerContract(BrokerOfASystem):
         before = await broker.waiting(GROUP)
         async with Taker(broker, GROUP, concurrency=2, act=wait) as taker:
             await taker.until(lambda: taker.under_way == 2)
-            meanwhile = await broker.waiting(GROUP)
+            await _until_waiting(broker, 24)  # what is on its way from the server may be counted there and here
             may_end.set()
             await taker.until_taken(f"m{number}" for number in range(24))
-            async with asyncio.timeout(LIMIT):
-                while await broker.waiting(GROUP):
-                    pass
+            await _until_waiting(broker, 0)
 
-        assert (before, meanwhile) == (24, 24)
+        assert before == 24
 
     async def test_what_was_not_taken_comes_again_before_what_follows_it(self, broker: Broker) -> None:
         async def refuse_twice(message: Message) -> None:
