@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.kit.telemetry.restoring import logs_restored
 
 from portico.kit.running import Running
 from portico.kit.sagas import Saga, Step, minutes, seconds
@@ -34,9 +35,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """What was broken on purpose is not logged: tracebacks by the hundred would take longer than the drill."""
-    logs = Logs.configure(level="critical", style="json")
-    yield
-    logs.close()
+    with logs_restored():
+        logs = Logs.configure(level="critical", style="json")
+        yield
+        logs.close()
 
 
 def losing(folder: Path, service: str, when: str) -> Callable[[Running], None]:

@@ -229,8 +229,8 @@ class _Session(Session):
 
 
 def _is_mapped(statement: Executable) -> bool:
-    """Whether a statement is about mapped objects; SQLAlchemy's session asks the same, and no public name tells it."""
-    return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001
+    """Whether a statement is about mapped objects."""
+    return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # its session asks the same, and no public name tells it
 
 
 async def _to_its_end(commit: Coroutine[Any, Any, None]) -> None:
