@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from portico.services.catalog.products.domain import LONGEST_WORD, MOST_WORDS, fold, words_of
@@ -21,6 +21,7 @@ class TestFold:
         assert fold(text) == folded
 
     @given(st.text())
+    @example("\u0345")
     def test_takes_cases_for_the_same(self, text: str) -> None:
         assert words_of(text.lower()) == words_of(text.lower().casefold())
 

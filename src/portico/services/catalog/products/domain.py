@@ -38,7 +38,8 @@ def fold(text: str) -> str:
     """`text` without the differences that a reader passes over: case, accents, width, ligatures (Unicode NFKD, UAX 15)."""
     if text.isascii():
         return text.lower()
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    # Case first: of an iota below a letter (U+0345) it makes a letter, which is no accent then.
+    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
     return unicodedata.normalize("NFC", bare.casefold())
 
 
