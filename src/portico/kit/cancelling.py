@@ -1,4 +1,7 @@
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
 
 
 def is_cancelled() -> bool:
@@ -9,3 +12,17 @@ def is_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def to_its_end(act: Coroutine[Any, Any, None]) -> None:
+    """Await `act`; whoever is cancelled meanwhile, however often, is so after all of it has ended."""
+    task = asyncio.ensure_future(act)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: whoever is cancelled has no use for it, and the loop must not complain
+        raise

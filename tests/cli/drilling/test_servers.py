@@ -6,13 +6,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.kit.telemetry.restoring import logs_restored
+from tests.kit.telemetry.restoring import silence
 
 from portico.cli.drilling.servers import DATABASE, own_servers, run_on_servers
 from portico.cli.drilling.strikes import possible
 from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.kit.signals import INTERRUPTED
-from portico.kit.telemetry.logs import Logs
 from portico.kit.testing.commands import Command, eventually
 from portico.kit.testing.faults import ALL_FAULTS
 from portico.systems.commerce import commerce
@@ -38,10 +37,8 @@ def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, r
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    with logs_restored():
-        logs = Logs.configure(level="critical", style="json")
+    with silence():
         yield
-        logs.close()
 
 
 class TestTheShop:

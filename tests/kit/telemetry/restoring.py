@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 import structlog
 
+from portico.kit.telemetry.logs import Logs
+
 
 @contextmanager
 def logs_restored() -> Iterator[None]:
@@ -16,3 +18,12 @@ def logs_restored() -> Iterator[None]:
         root.handlers[:], root.level = handlers, level
         logging.captureWarnings(capture=False)
         structlog.configure(**before)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """What is broken on purpose is not logged: tracebacks by the hundred would take longer than a drill."""
+    with logs_restored():
+        logs = Logs.configure(level="critical", style="json")
+        yield
+        logs.close()

@@ -6,12 +6,20 @@ from sqlalchemy import func, select
 
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
+from portico.kit.money import Money
 from portico.kit.testing.running import Answer, RunningService
 from portico.services.payments.ledger.models import LedgerEntry, LedgerTransaction
 from portico.services.payments.ledger.queries import balances, imbalances
-from portico.services.payments.provider.domain import PaymentProvider
+from portico.services.payments.provider.domain import PaymentProvider, ProviderRefund
 from portico.services.payments.provider.simulated.models import SimulatedCharge
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
+
+
+class Promises(SimulatedProvider):
+    """Says of every refund that it is on its way."""
+
+    async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:  # the interface's
+        return ProviderRefund("re_1", key, "processing", amount)
 
 
 def draft(**changes: Any) -> dict[str, Any]:

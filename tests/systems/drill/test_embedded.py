@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.kit.telemetry.restoring import logs_restored
+from tests.kit.telemetry.restoring import silence
 
 from portico.kit.running import Running
 from portico.kit.sagas import Saga, Step, minutes, seconds
-from portico.kit.telemetry.logs import Logs
 from portico.services.orders import service as orders
 from portico.services.orders.saga import (
     Placing,
@@ -34,11 +33,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """What was broken on purpose is not logged: tracebacks by the hundred would take longer than the drill."""
-    with logs_restored():
-        logs = Logs.configure(level="critical", style="json")
+    with silence():
         yield
-        logs.close()
 
 
 def losing(folder: Path, service: str, when: str) -> Callable[[Running], None]:

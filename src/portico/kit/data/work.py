@@ -1,8 +1,7 @@
 """The unit of work that commands are given."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
 from datetime import datetime
 from functools import partial
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
 from portico.kit.cache.topic import Topic
+from portico.kit.cancelling import to_its_end
 from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_duplicate
@@ -176,7 +176,7 @@ class UnitOfWork(Reader):
         await self.flush()
         self.committing = self.began
         if self.committing or self._outdated or self._after_commit:
-            await _to_its_end(self._commit())
+            await to_its_end(self._commit())  # or the session would be closed under it
 
     async def _commit(self) -> None:
         if self.committing:
@@ -231,20 +231,6 @@ class _Session(Session):
 def _is_mapped(statement: Executable) -> bool:
     """Whether a statement is about mapped objects."""
     return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # its session asks the same, and no public name tells it
-
-
-async def _to_its_end(commit: Coroutine[Any, Any, None]) -> None:
-    """Await `commit`; a cancellation waits for its end, or the session would be closed under it."""
-    task = asyncio.ensure_future(commit)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # seen: whoever is cancelled has no use for it, and the loop must not complain
-        raise
 
 
 @asynccontextmanager

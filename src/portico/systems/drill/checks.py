@@ -82,11 +82,16 @@ async def _check_money(shop: Shop, orders: Mapping[str, Any]) -> None:
             kept[str(payment.order_id)] += payment.amount_minor - payment.refunded_minor
     shop.rule(rule, len(orders))
     for order in orders.values():
-        due = order.total_minor if order.status in SOLD else 0
+        due = _due(order)
         if kept[str(order.order_id)] != due:
             shop.breach(rule, f"{kept[str(order.order_id)]} is kept, {due} is due", order.order_id)
     await _check_charges(shop, orders)
     await _check_ledger(shop)
+
+
+def _due(order: Any) -> int:
+    """What is to be kept of an order, in minor units."""
+    return int(order.total_minor) if order.status in SOLD else 0
 
 
 async def _check_charges(shop: Shop, orders: Mapping[str, Any]) -> None:
@@ -102,7 +107,7 @@ async def _check_charges(shop: Shop, orders: Mapping[str, Any]) -> None:
         holds[str(charge.reference)] += charge.amount_minor - charge.refunded_minor
     shop.rule(rule, len(orders))
     for order in orders.values():
-        due = order.total_minor if order.status in SOLD else 0
+        due = _due(order)
         if holds[str(order.order_id)] != due:
             shop.breach(rule, f"the provider holds {holds[str(order.order_id)]}, {due} is due", order.order_id)
 

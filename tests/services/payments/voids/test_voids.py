@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 from tests.services.payments.tills import (
+    Promises,
     at_provider,
     balance,
     charge,
@@ -190,10 +191,6 @@ class TestARefundThatFails:
     async def test_staffs_own_is_followed_as_well_where_the_charge_was_voided_meanwhile(
         self, embedded: RunningService
     ) -> None:
-        class Promises(SimulatedProvider):
-            async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
-                return ProviderRefund("re_1", key, "processing", amount)
-
         asked = draft()
         made = await charge(embedded, **asked)
         whole = provider(embedded)

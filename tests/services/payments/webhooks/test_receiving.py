@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 from tests.services.payments.tills import (
+    Promises,
     at_provider,
     balance,
     charge,
@@ -110,10 +111,6 @@ class TestWhatIsTold:
         assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
 
     async def test_of_a_void_whose_refund_failed_has_another_begun(self, payments: RunningService) -> None:
-        class Promises(SimulatedProvider):
-            async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
-                return ProviderRefund("re_1", key, "processing", amount)
-
         asked = draft()
         made = await charge(payments, **asked)
         whole = provider(payments)

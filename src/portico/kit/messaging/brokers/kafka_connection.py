@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from aiokafka.errors import KafkaError
 
+from portico.kit.cancelling import to_its_end
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
 PATIENCE = 10.0  # seconds for an answer
@@ -53,15 +54,7 @@ async def closed(closing: Coroutine[Any, Any, Any]) -> None:
     Also when cancelled meanwhile, and cancelled again: cut short, it would leave its connections open. One that leaves a
     group while others join takes until they have heard of that, with their next heartbeat.
     """
-    ending = asyncio.create_task(_ended_in_time(closing))
-    cancelled: asyncio.CancelledError | None = None
-    while not ending.done():
-        try:
-            await asyncio.wait([ending])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
+    await to_its_end(_ended_in_time(closing))
 
 
 async def _ended_in_time(closing: Coroutine[Any, Any, Any]) -> None:
