@@ -35,6 +35,6 @@ USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-m", "portico.kit.probe", "http://127.0.0.1:8080/health/ready"]
+    CMD ["python", "-m", "portico.kit.runtime.probe", "http://127.0.0.1:8080/health/ready"]
 ENTRYPOINT ["portico"]
 CMD ["up"]

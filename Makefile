@@ -55,7 +55,7 @@ check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated fil
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py tests/contracts/test_event_schemas.py
+	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py tests/service_contracts/test_event_schemas.py
 
 generate: $(DEVELOPMENT) ## make the generated parts of the documents and deploy/ anew, and freeze the schemas of events
 	@$(PY) -m portico.cli.reference docs/configuration.md

@@ -22,8 +22,8 @@ from told import SYSTEM, Told, fill, host
 
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.messaging.relay import Relay
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer
 from portico.kit.settings import Settings
+from portico.servers import PostgreSQLServer, RabbitMQServer
 
 WRITERS = 8
 WATCHED = 5.0  # seconds for which writers are watched without a backlog
@@ -87,7 +87,7 @@ async def write(rate: float) -> None:
     times: list[float] = []
     numbers = itertools.count(1)
     async with host({}, only=["teller"], broker=False) as here:
-        running = here.running["teller"]
+        running = here.context["teller"]
 
         async def one_after_the_other() -> None:
             while True:
@@ -169,7 +169,7 @@ async def main(events: int) -> None:
         await broker.declare("hearer", [Told.event_type])
         database = await asyncpg.connect(postgresql.url("bench_teller"))
         stack.push_async_callback(database.close)
-        relaying = asyncio.create_task(Relay(here.running["teller"], broker).run())
+        relaying = asyncio.create_task(Relay(here.context["teller"], broker).run())
         try:
             await Backlog(url, database, events).compare()
         finally:

@@ -21,8 +21,8 @@ from aiokafka import AIOKafkaProducer
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
 from portico.kit.messaging.brokers.kafka_connection import arguments
 from portico.kit.messaging.brokers.opening import open_broker
-from portico.kit.servers import KafkaServer, NatsServer, ProgramMissing, RabbitMQServer
 from portico.kit.settings import Settings
+from portico.servers import KafkaServer, NatsServer, ProgramMissing, RabbitMQServer
 
 ROUNDS = 5
 ALONE = 1000  # events one after the other

@@ -15,11 +15,11 @@ import aiohttp
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.client import Calls, Client
 from portico.kit.calls.directory import Directory
+from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
-from portico.kit.calls.retrying import Retrying
-from portico.kit.calls.socket import HttpChannel
+from portico.kit.calls.retries import RetryingChannel
 from portico.kit.calls.summary import Summary
-from portico.kit.testing.loopback import served
+from portico.testing.loopback import served
 
 ROUNDS = 9
 CALLS = 300
@@ -69,7 +69,7 @@ async def main() -> None:
     async with served(app) as url, aiohttp.ClientSession() as plain:
         local = LocalChannel({"books": app})
         socket = HttpChannel(Directory({"books": url}))
-        here, there = Calls(Retrying(local))(BooksClient), Calls(Retrying(socket))(BooksClient)
+        here, there = Calls(RetryingChannel(local))(BooksClient), Calls(RetryingChannel(socket))(BooksClient)
 
         async def bare_aiohttp() -> bytes:
             async with plain.get(f"{url}/books/1") as answer:

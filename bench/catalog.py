@@ -44,13 +44,13 @@ async def serve(port: int, keeping: str) -> None:
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.cache.memory import MemoryCache
-    from portico.kit.clock import Clock
-    from portico.kit.environment import Environment
-    from portico.kit.host import Host
-    from portico.kit.serving import Face, Servers, bind
-    from portico.kit.testing.issuer import Issuer
-    from portico.kit.testing.running import system_of
+    from portico.kit.foundation.clock import Clock
+    from portico.kit.runtime.host import Host
+    from portico.kit.runtime.serving import Face, Servers, bind
+    from portico.kit.settings.environment import Environment
     from portico.services.catalog import service
+    from portico.testing.issuer import Issuer
+    from portico.testing.running_service import system_of
 
     class Forgetful(MemoryCache):
         async def set(self, key: str, value: bytes, ttl: float) -> None:
@@ -66,7 +66,7 @@ async def serve(port: int, keeping: str) -> None:
     )
     async with host:
         if keeping != "answers":
-            host.running["catalog"].cache = Forgetful()
+            host.contexts["catalog"].cache = Forgetful()
         async with Servers([Face("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0):
             await asyncio.to_thread(sys.stdin.read)
 
@@ -269,7 +269,7 @@ async def measured(url: str) -> None:
 def main() -> None:
     import uvloop
 
-    from portico.kit.servers import PostgreSQLServer
+    from portico.servers import PostgreSQLServer
 
     if len(sys.argv) > 1:
         uvloop.run(serve(int(sys.argv[1]), sys.argv[2]))

@@ -21,8 +21,8 @@ import orjson
 import uvloop
 from told import Heard, Told, host
 
-from portico.kit.running import Running
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer
+from portico.kit.runtime.context import ServiceRuntime
+from portico.servers import PostgreSQLServer, RabbitMQServer
 
 PATIENCE = 30.0  # seconds until the last event of a round must be handled
 LOOK = 0.05
@@ -40,17 +40,17 @@ class Case:
     name: str
     rate: int  # events a second
     wanted: tuple[int, int]  # milliseconds: p50, p99
-    running: Running
+    context: ServiceRuntime
     hear: Hear
 
 
-async def tell(running: Running, rate: int, seconds: float) -> dict[int, float]:
+async def tell(context: ServiceRuntime, rate: int, seconds: float) -> dict[int, float]:
     """Tell of events at a steady pace; when each was committed."""
     committed: dict[int, float] = {}
     loop = asyncio.get_running_loop()
 
     async def one(number: int) -> None:
-        async with running.transaction() as work:
+        async with context.transaction() as work:
             work.publish(Told.numbered(number))
             work.after_commit(lambda: committed.setdefault(number, monotonic()) and None)
 
@@ -64,7 +64,7 @@ async def tell(running: Running, rate: int, seconds: float) -> dict[int, float]:
 
 async def measured(case: Case, seconds: float) -> tuple[float, float]:
     """Milliseconds from commit to handled, p50 and p99."""
-    committed = await tell(case.running, case.rate, seconds)
+    committed = await tell(case.context, case.rate, seconds)
     heard: dict[int, float] = {}
     async with asyncio.timeout(PATIENCE):
         while not heard.keys() >= committed.keys():
@@ -78,15 +78,15 @@ async def measured(case: Case, seconds: float) -> tuple[float, float]:
 async def embedded() -> AsyncIterator[list[Case]]:
     with tempfile.TemporaryDirectory() as folder:
         async with host({**PATIENT, "DATA_DIR": folder}) as here:
-            heard = here.running["hearer"].provides(Heard)
+            heard = here.context["hearer"].resource(Heard)
 
             async def hear() -> Mapping[int, float]:
                 found = dict(heard)
                 heard.clear()
                 return found
 
-            running = here.running["teller"]
-            yield [Case(f"one process, embedded, {rate}/s", rate, (5, 25), running, hear) for rate in (50, 200)]
+            context = here.context["teller"]
+            yield [Case(f"one process, embedded, {rate}/s", rate, (5, 25), context, hear) for rate in (50, 200)]
 
 
 @asynccontextmanager
@@ -95,7 +95,7 @@ async def servers() -> AsyncIterator[list[Case]]:
         url = postgresql.url("bench_{service}")
         variables = {**PATIENT, "DATABASE_URL": url, "RABBITMQ_URL": rabbitmq.url()}
         async with host(variables, only=["teller"]) as here, hearing(variables) as hear:
-            yield [Case("two processes, PostgreSQL, RabbitMQ, 500/s", 500, (10, 50), here.running["teller"], hear)]
+            yield [Case("two processes, PostgreSQL, RabbitMQ, 500/s", 500, (10, 50), here.context["teller"], hear)]
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ async def hearing(variables: Mapping[str, str]) -> AsyncIterator[Hear]:
 async def hear_until_told() -> None:
     """Hear, and say what was heard whenever a line comes."""
     async with host({}, only=["hearer"]) as here:
-        heard = here.running["hearer"].provides(Heard)
+        heard = here.context["hearer"].resource(Heard)
         while await asyncio.to_thread(sys.stdin.readline):
             print(orjson.dumps({str(number): at for number, at in heard.items()}).decode(), flush=True)
             heard.clear()

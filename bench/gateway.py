@@ -46,7 +46,7 @@ http {{
 """
 
 
-class Behind(asyncio.Protocol):
+class BlockedByEarlierEvent(asyncio.Protocol):
     """A service that costs next to nothing, so that the proxy is what is measured."""
 
     def connection_made(self, transport: Any) -> None:
@@ -60,7 +60,7 @@ class Behind(asyncio.Protocol):
 
 
 async def serve_behind(port: int, _: int, __: str) -> None:
-    server = await asyncio.get_running_loop().create_server(Behind, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(BlockedByEarlierEvent, "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -68,13 +68,13 @@ async def serve_gateway(port: int, behind: int, token_file: str) -> None:
     """The gateway as it runs: route, verified token, rate, breaker, metrics; no log lines, as nginx writes none."""
     from portico.gateway import Gateway
     from portico.kit.auth.verification import KeyVerifier
-    from portico.kit.clock import Clock
+    from portico.kit.foundation.clock import Clock
     from portico.kit.http.router import Router
-    from portico.kit.service import Service
+    from portico.kit.runtime.service import Service
+    from portico.kit.runtime.system import System
     from portico.kit.settings import Settings
     from portico.kit.settings.values import Rate
-    from portico.kit.system import System
-    from portico.kit.testing.issuer import Issuer
+    from portico.testing.issuer import Issuer
 
     router = Router(prefix="/loans")
     router.get("/{loan_id}")(_signed_in_endpoint())

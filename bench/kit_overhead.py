@@ -21,16 +21,16 @@ from pydantic import BaseModel
 from portico.kit.auth.access import SignedIn
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
-from portico.kit.environment import Environment
-from portico.kit.host import Host
 from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
-from portico.kit.service import Service
+from portico.kit.runtime.host import Host
+from portico.kit.runtime.service import Service
+from portico.kit.settings.environment import Environment
 from portico.kit.telemetry.logs import Logs
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.issuer import Issuer
-from portico.kit.testing.running import system_of
+from portico.testing.clock import HeldClock
+from portico.testing.issuer import Issuer
+from portico.testing.running_service import system_of
 
 ROUNDS = 21
 REQUESTS = 400

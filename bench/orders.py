@@ -25,7 +25,7 @@ import asyncpg
 import uvloop
 from shop import Shop
 
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer
+from portico.servers import PostgreSQLServer, RabbitMQServer
 
 CLIENTS = 16
 PRODUCTS = 200

@@ -23,9 +23,9 @@ from portico.kit.data.kit_tables import outbox
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.messaging.relay import Relay
-from portico.kit.running import Running
-from portico.kit.servers import NatsServer, PostgreSQLServer, RabbitMQServer
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Settings
+from portico.servers import NatsServer, PostgreSQLServer, RabbitMQServer
 
 BATCH = 1000  # the relay's
 ALONE = 0.1  # of the events, for who takes one after the other
@@ -96,10 +96,12 @@ async def jetstream(server: NatsServer) -> AsyncIterator[Case]:
         await client.close()
 
 
-async def compare(database: asyncpg.Connection, running: Running, cases: list[Case], asked: argparse.Namespace) -> None:
+async def compare(
+    database: asyncpg.Connection, context: ServiceRuntime, cases: list[Case], asked: argparse.Namespace
+) -> None:
     alone = max(1, int(asked.events * ALONE))
     found: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
-    relays = [(case, Relay(running, case.broker)) for case in cases]
+    relays = [(case, Relay(context, case.broker)) for case in cases]
     for turn in range(asked.rounds + 1):
         for case, relay in relays:
             async with hand_back(relay):
@@ -116,10 +118,10 @@ async def compare(database: asyncpg.Connection, running: Running, cases: list[Ca
 async def hand_back(relay: Relay) -> AsyncIterator[None]:
     """Have the relay give its lease back at the end, as when its process ends, so that the next one need not wait."""
     yield
-    running = asyncio.create_task(relay.run())
+    context = asyncio.create_task(relay.run())
     await asyncio.sleep(0)
-    running.cancel()
-    await asyncio.wait([running])
+    context.cancel()
+    await asyncio.wait([context])
 
 
 async def main(asked: argparse.Namespace) -> None:
@@ -131,7 +133,7 @@ async def main(asked: argparse.Namespace) -> None:
         stack.push_async_callback(database.close)
         opened = [rabbitmq(stack.enter_context(RabbitMQServer())), jetstream(stack.enter_context(NatsServer()))]
         cases = [await stack.enter_async_context(each) for each in opened]
-        await compare(database, here.running["teller"], cases, asked)
+        await compare(database, here.context["teller"], cases, asked)
 
 
 if __name__ == "__main__":

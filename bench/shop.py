@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import orjson
 
-from portico.kit.testing.commands import Command, eventually, fetch, free_ports, is_healthy
+from portico.testing.commands import Command, eventually, fetch, free_ports, is_healthy
 
 PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications")
 STARTING = 120.0  # seconds; migrations of five services, on a machine that may do much else

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from portico.kit.testing.commands import Command, free_ports, is_healthy
+from portico.testing.commands import Command, free_ports, is_healthy
 
 MEBIBYTE = 1 << 20
 PARTS = ("gateway", "identity", "catalog")

@@ -35,12 +35,12 @@ async def catalog(token: Path | None = None) -> AsyncIterator[object]:
     """Catalog alone, as `portico run catalog` serves it; a service's token is left in the file `token`."""
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
-    from portico.kit.clock import Clock
-    from portico.kit.environment import Environment
-    from portico.kit.host import Host
-    from portico.kit.testing.issuer import Issuer
-    from portico.kit.testing.running import system_of
+    from portico.kit.foundation.clock import Clock
+    from portico.kit.runtime.host import Host
+    from portico.kit.settings.environment import Environment
     from portico.services.catalog import service
+    from portico.testing.issuer import Issuer
+    from portico.testing.running_service import system_of
 
     clock, form = Clock(), TokenFormat(issuer="portico", audience="catalog")
     issuer = Issuer(clock, form)
@@ -57,7 +57,7 @@ async def catalog(token: Path | None = None) -> AsyncIterator[object]:
 
 
 async def serve(port: int, token: str) -> None:
-    from portico.kit.serving import Face, Servers, bind
+    from portico.kit.runtime.serving import Face, Servers, bind
 
     async with (
         catalog(Path(token)) as host,
@@ -71,7 +71,7 @@ async def make_product(host: object) -> ProductId:
     from portico.services.catalog.products.schemas import ProductCreate
 
     draft = ProductCreate(name="Hot", price=1, category="hot", sku="HOT", stock_quantity=PLENTY)
-    async with host.running["catalog"].transaction() as work:
+    async with host.contexts["catalog"].transaction() as work:
         return (await create_product(work, draft, actor="bench")).product_id
 
 
@@ -133,7 +133,7 @@ async def in_process(url: str, host: object, product_id: ProductId) -> dict[str,
     from portico.services.catalog.stock.resources import StockWriter
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=20, pool_timeout=60)
-    writer = host.running["catalog"].provides(StockWriter)
+    writer = host.contexts["catalog"].resource(StockWriter)
     wanted = usual_stock.Wanted(product_id=product_id, quantity=1)
 
     async def usual() -> None:
@@ -195,7 +195,7 @@ async def measured(url: str) -> None:
 def main() -> None:
     import uvloop
 
-    from portico.kit.servers import PostgreSQLServer
+    from portico.servers import PostgreSQLServer
 
     if len(sys.argv) > 1:
         os.sched_setaffinity(0, {SERVING})

@@ -13,18 +13,18 @@ import asyncpg
 
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
-from portico.kit.clock import Clock
 from portico.kit.data import UnitOfWork
-from portico.kit.environment import Environment
-from portico.kit.host import Host
+from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
-from portico.kit.running import Running
-from portico.kit.service import Service
-from portico.kit.system import System
-from portico.kit.testing.issuer import Issuer
+from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.runtime.host import Host
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
+from portico.kit.settings.environment import Environment
+from portico.testing.issuer import Issuer
 
 SYSTEM = "bench"
 THINGS = 500
@@ -52,13 +52,13 @@ class Heard(dict[int, float]):
 
 
 @asynccontextmanager
-async def nothing_heard(_: Running) -> AsyncIterator[Heard]:
+async def nothing_heard(_: ServiceRuntime) -> AsyncIterator[Heard]:
     yield Heard()
 
 
 @consumes(Told)
-async def hear(event: Told, work: UnitOfWork, running: Running) -> None:
-    heard = running.provides(Heard)
+async def hear(event: Told, work: UnitOfWork, context: ServiceRuntime) -> None:
+    heard = context.resource(Heard)
     work.after_commit(lambda: heard.setdefault(event.number, monotonic()) and None)
 
 

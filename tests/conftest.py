@@ -1,1 +1,1 @@
-pytest_plugins = ["portico.kit.testing.fixtures"]
+pytest_plugins = ["portico.testing.fixtures"]

@@ -100,7 +100,7 @@ def _strange_files(folder: Path) -> Iterator[Path]:
         if path.is_file() and path.name not in SERVICE_FILES:
             yield path
     for resource in _folders(folder):
-        if resource.name not in {"migrations", "files"}:
+        if resource.name not in {"migrations", "files", "mail"}:
             yield from _strange_files(resource)
 
 

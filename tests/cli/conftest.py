@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.cli.leaving import Leaving, leaving, readers, shelves, shelving
 
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.databases import SQLiteDatabases
-from portico.kit.testing.running import running
+from portico.testing.clock import HeldClock
+from portico.testing.databases import SQLiteDatabases
+from portico.testing.running_service import running
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from subprocess import CompletedProcess
 
 from tests.kit.messaging.leaving import ReaderLeft, Shelving, die, left
 
-from portico.kit.system import System
-from portico.kit.testing.commands import Command, run_portico
-from portico.kit.testing.running import RunningService
+from portico.kit.runtime.system import System
+from portico.testing.commands import Command, run_portico
+from portico.testing.running_service import RunningService
 
 shelving = Shelving()
 _both = shelving.service()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.kit.testing.commands import Command, free_ports
+from portico.testing.commands import Command, free_ports
 
 LIBRARY = "tests.cli.systems:library"
 

@@ -7,9 +7,9 @@ from fastapi.responses import StreamingResponse
 from tests.examples.loans import service as loans
 
 from portico.kit.http.router import Router
-from portico.kit.running import Here
-from portico.kit.service import Service
-from portico.kit.system import System
+from portico.kit.runtime.context import Context
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -18,10 +18,10 @@ router = Router(prefix="/patience", tags=["patience"])
 
 
 @router.get("/slow")
-async def slow(here: Here) -> dict[str, str]:
+async def slow(context: Context) -> dict[str, str]:
     """Answer once the process has been told to stop."""
     logger.info("slow began")
-    await here.stopping.wait()
+    await context.stopping.wait()
     return {"answer": "at last"}
 
 

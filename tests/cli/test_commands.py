@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.kit.testing.commands import Command, fetch, free_ports, run_portico
+from portico.testing.commands import Command, fetch, free_ports, run_portico
 
 PASSWORD = "a long enough password"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from tests.cli.leaving import Leaving, dead, shelving
 
-from portico.kit.messaging.carrying import retry_due
-from portico.kit.testing.commands import run_portico
+from portico.kit.messaging.runtime import retry_due
+from portico.testing.commands import run_portico
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,8 @@ import pytest
 
 from portico.cli.demo import Tour, _check
 from portico.cli.errors import CommandError
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.kit.testing.commands import portico, surroundings
+from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.testing.commands import portico, surroundings
 
 FEW = ("--customers", "10", "--products", "200")
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway", "redis", "rabbitmq", "postgresql")

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from portico.cli.drill import app
 from portico.cli.drilling.servers import own_servers
 from portico.cli.errors import CommandError
-from portico.kit.servers import programs
+from portico.servers import programs
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from portico.kit.testing.commands import surroundings
+from portico.testing.commands import surroundings
 
 BEFORE = """
 from portico.kit.messaging.event import Event

@@ -5,7 +5,7 @@ import pytest
 from tests.cli.leaving import Leaving
 from tests.kit.messaging.leaving import left, tell, waiting
 
-from portico.kit.testing.commands import eventually
+from portico.testing.commands import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import pytest
 
 from portico.cli.decisions import head_of
 from portico.cli.errors import CommandError
-from portico.kit.clock import Clock
-from portico.kit.testing.commands import Command, fetch, free_ports, run_portico
-from portico.kit.testing.issuer import Issuer
+from portico.kit.foundation.clock import Clock
+from portico.testing.commands import Command, fetch, free_ports, run_portico
+from portico.testing.issuer import Issuer
 
 JOE = {"email": "joe@example.com", "password": "a long enough password"}
 

@@ -5,7 +5,7 @@ import pytest
 from portico.cli.errors import CommandError
 from portico.cli.fronts import export, read_tls
 from portico.gateway.export import Tls
-from portico.kit.testing.commands import run_portico
+from portico.testing.commands import run_portico
 
 
 class TestExport:

@@ -90,7 +90,7 @@ class TestList:
         assert names(await printed.list(limit=2, after="shelves/2")) == ["shelves/3"]
 
     async def test_the_largest_page_tells_of_more_too(self, library: Leaving, printed: Printed) -> None:
-        async with library.shelves.running.transaction() as work:
+        async with library.shelves.context.transaction() as work:
             await work.execute(insert(parked_events), [_letter(number, work.now) for number in range(1001)])
 
         said = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))

@@ -6,9 +6,9 @@ from tests.kit.messaging.leaving import ReaderCame, left, parked, tell, waiting
 
 from portico.cli.errors import CommandError
 from portico.cli.logged_events import replay_events, replay_events_to, selection_of, tail_events
-from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.log import Selection
-from portico.kit.system import NoSuchService
+from portico.kit.messaging.runtime import retry_due
+from portico.kit.runtime.system import NoSuchService
 
 ALL = Selection()
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from tests.cli.running import LIBRARY
 
-from portico.kit.data.migrating import KIT_HISTORY, revisions
-from portico.kit.testing.commands import run_portico
+from portico.kit.data.migrations import KIT_HISTORY, revisions
+from portico.testing.commands import run_portico
 
 KIT = ", ".join(f"the kit {script.revision}" for script in revisions(KIT_HISTORY))
 
@@ -108,8 +108,8 @@ class TestMigrateNew:
 SERVICE = """
 from shelf import models
 
-from portico.kit.service import Service
-from portico.kit.system import System
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
 
 service = Service(name="shelf", summary="Books", module=__name__, tables=models.Table.metadata)
 system = System("shelf", "Books", gateway=1, services={service: 1})
@@ -123,7 +123,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.kit.data import TableRules, identifier
 from portico.kit.data.types import ExactText, Payload
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 
 
 class BookId(Identifier, prefix="book"):

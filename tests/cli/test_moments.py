@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portico.cli.errors import CommandError
-from portico.cli.moments import age, printable, read_moment, shown
+from portico.cli.times import age, printable, read_moment, shown
 
 
 class TestReadMoment:

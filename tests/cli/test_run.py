@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.cli.running import LIBRARY, Addresses
 
-from portico.kit.testing.commands import Command, fetch, run_portico
+from portico.testing.commands import Command, fetch, run_portico
 
 
 @pytest.fixture

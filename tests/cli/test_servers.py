@@ -11,9 +11,9 @@ from tests.cli.systems import library
 
 from portico.cli.errors import CommandError
 from portico.cli.private_servers import private_servers
-from portico.kit.environment import Environment
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer, programs
-from portico.kit.testing.commands import Command, eventually, fetch, run_portico
+from portico.kit.settings.environment import Environment
+from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer, programs
+from portico.testing.commands import Command, eventually, fetch, run_portico
 
 PARTS = ("gateway", "loans", "patience")
 LONG = 150.0  # seconds

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from tests.cli.running import LIBRARY, Addresses, up
 
-from portico.kit.testing.commands import Command, eventually, fetch, is_healthy, run_portico
+from portico.testing.commands import Command, eventually, fetch, is_healthy, run_portico
 
 PARTS = ("gateway", "loans", "patience")
 

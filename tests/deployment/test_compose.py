@@ -89,7 +89,7 @@ class TestAPart:
     def test_is_asked_for_its_health_on_its_port(self, part: str) -> None:
         test = parts()[part]["healthcheck"]["test"]
 
-        assert test[:-1] == ["CMD", "python", "-m", "portico.kit.probe"]
+        assert test[:-1] == ["CMD", "python", "-m", "portico.kit.runtime.probe"]
         assert test[-1] == f"http://127.0.0.1:{PORTS[part]}/health/ready"
 
     def test_may_do_nothing_that_it_need_not(self, part: str) -> None:

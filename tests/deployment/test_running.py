@@ -8,10 +8,10 @@ import pytest
 from tests.cli.running import Addresses
 from tests.deployment.compose import GATEWAY, PORTS, filled_in, parts, services
 
-from portico.kit.probe import well
-from portico.kit.servers import RabbitMQServer
-from portico.kit.testing.commands import Command, eventually, fetch, run_portico
-from portico.kit.testing.databases import Databases
+from portico.kit.runtime.probe import well
+from portico.servers import RabbitMQServer
+from portico.testing.commands import Command, eventually, fetch, run_portico
+from portico.testing.databases import Databases
 
 LONG = 120.0  # seconds; six processes at once
 ADMIN = {"email": "admin@shop.example", "password": secrets.token_urlsafe(24)}

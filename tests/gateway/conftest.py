@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("tests.gateway.plane.contract", "tests.gateway.limits.contract")
+pytest.register_assert_rewrite("tests.gateway.proxy.contract", "tests.gateway.limits.contract")

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from portico.gateway.decisions import Caller
-from portico.gateway.heads import Header, RequestHead
 from portico.gateway.policy import Limits, Policy
 from portico.gateway.rates import Rate
+from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
 from portico.kit.auth.principal import Principal

@@ -5,16 +5,16 @@ from typing import Literal
 
 import aiohttp
 import pytest
-from tests.gateway.plane.running import KnownTokens
-from tests.gateway.plane.service import Asked
-from tests.gateway.plane.service import Service as App
-from tests.gateway.plane.serving import served
+from tests.gateway.proxy.running import KnownTokens
+from tests.gateway.proxy.service import Asked
+from tests.gateway.proxy.service import Service as App
+from tests.gateway.proxy.serving import served
 
 from portico.gateway import Gateway, policy_of
 from portico.kit.http.router import Router
-from portico.kit.service import Service
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
-from portico.kit.system import System
 
 router = Router(prefix="/loans", tags=["loans"])
 standing = Router(prefixed=False)

@@ -4,12 +4,12 @@ from tests.gateway.requests import NOW, a_head, a_policy
 from portico.gateway.addresses import TrustedProxies
 from portico.gateway.decisions import Forward
 from portico.gateway.forwarding import fields_for_client, fields_for_service
-from portico.gateway.heads import Header
-from portico.gateway.trails import Trail, trail_of
+from portico.gateway.request_head import Header
+from portico.gateway.request_ids import RequestIds, request_ids_of
 from portico.kit.telemetry.traces import Span, TraceContext, Tracing
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-TRAIL = Trail("req-1", Span(TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)))
+TRAIL = RequestIds("req-1", Span(TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)))
 
 
 def sent_up(*headers: Header, peer: str = "203.0.113.7", proxies: TrustedProxies | None = None) -> dict[bytes, bytes]:
@@ -108,8 +108,8 @@ class TestDown:
         assert [value for name, value in answer if name == b"vary"] == [b"Origin", b"Accept"]
 
 
-def a_trail(*headers: Header) -> Trail:
-    return trail_of(a_head("GET", b"/products", *headers), Tracing.off())
+def a_trail(*headers: Header) -> RequestIds:
+    return request_ids_of(a_head("GET", b"/products", *headers), Tracing.off())
 
 
 class TestTrail:

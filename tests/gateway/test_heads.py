@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.requests import HOST, a_head
 
-from portico.gateway.heads import GUARDED, Fields, HeadersTooLarge, TargetTooLong, check_host, read_path
-from portico.kit.problems import BadRequest
+from portico.gateway.request_head import GUARDED, Fields, HeadersTooLarge, TargetTooLong, check_host, read_path
+from portico.kit.foundation.problems import BadRequest
 
 
 class TestPaths:

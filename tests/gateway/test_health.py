@@ -5,7 +5,7 @@ from tests.gateway.upstreams import Given, Standing
 
 from portico.gateway.health import ServiceDown, Services
 from portico.gateway.upstreams import Answer, Sending
-from portico.kit.testing.clock import HeldClock
+from portico.testing.clock import HeldClock
 
 
 @pytest.fixture

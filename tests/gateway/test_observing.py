@@ -3,8 +3,8 @@ from io import BytesIO
 import orjson
 import pytest
 
-from portico.gateway.observing import Observations, watch_instances
-from portico.gateway.records import Record
+from portico.gateway.access_log import Record
+from portico.gateway.metrics import Observations, watch_instances
 from portico.kit.calls.directory import Directory
 from portico.kit.telemetry.logs import Logs, RequestLog
 from portico.kit.telemetry.metrics import Metrics

@@ -5,7 +5,7 @@ from tests.gateway.requests import DEFAULT, NOW, ROUTES, SIGN_IN, a_head, a_poli
 
 from portico.gateway.addresses import TrustedProxies
 from portico.gateway.cors import Cors
-from portico.gateway.decisions import Caller, Forward, Found, Matched, Own, Preflight, Refuse, Upgrade
+from portico.gateway.decisions import Caller, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
 from portico.gateway.policy import Policy
 from portico.gateway.rates import Verdict
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
@@ -41,7 +41,7 @@ class TestRouting:
         assert isinstance(a_policy().decide(a_head("HEAD"), NOW), Forward)
 
     def test_a_websocket_is_an_upgrade(self) -> None:
-        decision = a_policy().decide(a_head(WEBSOCKET, b"/ws"), NOW, Found(known()))
+        decision = a_policy().decide(a_head(WEBSOCKET, b"/ws"), NOW, PolicyInputs(known()))
 
         assert isinstance(decision, Upgrade)
 
@@ -55,8 +55,8 @@ class TestRouting:
 
     def test_a_routes_own_limits_win(self) -> None:
         policy = a_policy()
-        deleting = policy.decide(a_head("DELETE", b"/products/prod_1"), NOW, Found(known("products:write")))
-        batch = policy.decide(a_head("POST", b"/products/batch"), NOW, Found(known("products:write")))
+        deleting = policy.decide(a_head("DELETE", b"/products/prod_1"), NOW, PolicyInputs(known("products:write")))
+        batch = policy.decide(a_head("POST", b"/products/batch"), NOW, PolicyInputs(known("products:write")))
 
         assert isinstance(deleting, Forward)
         assert isinstance(batch, Forward)
@@ -66,7 +66,7 @@ class TestRouting:
 
 class TestRepeating:
     def test_what_changes_something_goes_once(self) -> None:
-        decision = a_policy().decide(a_head("POST", b"/products"), NOW, Found(known("products:write")))
+        decision = a_policy().decide(a_head("POST", b"/products"), NOW, PolicyInputs(known("products:write")))
 
         assert isinstance(decision, Forward)
         assert not decision.repeatable
@@ -86,34 +86,38 @@ class TestCallers:
         assert decision.problem.headers == {"www-authenticate": "Bearer"}
 
     def test_a_worthless_token_is_refused_with_the_reason(self) -> None:
-        decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, Found(Caller("invalid", reason="revoked")))
+        decision = a_policy().decide(
+            a_head("GET", b"/auth/me", TOKEN), NOW, PolicyInputs(Caller("invalid", reason="revoked"))
+        )
 
         assert refused(decision) == (401, "invalid_token")
         assert "revoked" in decision.problem.headers["www-authenticate"]
 
     def test_a_missing_permission_is_named(self) -> None:
-        decision = a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, Found(known("orders:write")))
+        decision = a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, PolicyInputs(known("orders:write")))
 
         assert refused(decision) == (403, "permission_missing")
         assert decision.problem.data() == {"permission": "products:write"}
 
     def test_who_may_do_everything_may_do_this(self) -> None:
-        assert isinstance(a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, Found(known("*"))), Forward)
+        assert isinstance(
+            a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, PolicyInputs(known("*"))), Forward
+        )
 
     def test_an_expired_principal_is_refused(self) -> None:
-        found = Found(Caller("known", a_principal(expires_at=NOW - 60)))
+        found = PolicyInputs(Caller("known", a_principal(expires_at=NOW - 60)))
 
         assert refused(a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)) == (401, "invalid_token")
 
     def test_what_needs_the_caller_waits_while_nobody_can_be_verified(self) -> None:
-        found = Found(Caller("unverifiable", retry_after=3.2))
+        found = PolicyInputs(Caller("unverifiable", retry_after=3.2))
         decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
 
         assert refused(decision) == (503, "caller_unknown")
         assert decision.problem.headers == {"retry-after": "4"}
 
     def test_a_public_read_is_served_all_the_same(self) -> None:
-        found = Found(Caller("unverifiable", retry_after=3.2))
+        found = PolicyInputs(Caller("unverifiable", retry_after=3.2))
 
         assert isinstance(a_policy().decide(a_head("GET", b"/products", TOKEN), NOW, found), Forward)
         assert isinstance(a_policy().decide(a_head("GET", b"/feed", TOKEN), NOW, found), Forward)
@@ -127,12 +131,12 @@ class TestCallers:
         assert isinstance(stream, Matched)
         assert isinstance(page, Matched)
         assert (stream.ticket, page.ticket) == (True, False)
-        assert isinstance(policy.settle(stream, Found(Caller("ticket")), NOW), Upgrade)
+        assert isinstance(policy.settle(stream, PolicyInputs(Caller("ticket")), NOW), Upgrade)
 
 
 class TestRates:
     def test_beyond_the_rate_is_refused_before_the_token_is_looked_at(self) -> None:
-        found = Found(Caller("invalid", reason="expired"), Verdict(DEFAULT, False, 0, 41.5, 40.2))
+        found = PolicyInputs(Caller("invalid", reason="expired"), Verdict(DEFAULT, False, 0, 41.5, 40.2))
         decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
 
         assert refused(decision) == (429, "too_many_requests")
@@ -143,15 +147,15 @@ class TestRates:
         matched = a_policy().match(a_head("GET", b"/auth/me", TOKEN))
 
         assert isinstance(matched, Matched)
-        assert matched.counted_as(known(subject="user_7")) == "default:user_7"
-        assert matched.counted_as(Caller("nobody")) == "default:@203.0.113.7"
+        assert matched.rate_limit_key(known(subject="user_7")) == "default:user_7"
+        assert matched.rate_limit_key(Caller("nobody")) == "default:@203.0.113.7"
 
     def test_signing_in_counts_the_address_even_of_somebody_known(self) -> None:
         matched = a_policy().match(a_head("POST", b"/login", TOKEN))
 
         assert isinstance(matched, Matched)
         assert matched.rate == SIGN_IN
-        assert matched.counted_as(known()) == "sign_in:@203.0.113.7"
+        assert matched.rate_limit_key(known()) == "sign_in:@203.0.113.7"
 
     def test_behind_a_trusted_proxy_the_client_is_counted(self) -> None:
         policy = a_policy(proxies=TrustedProxies(["10.0.0.0/8"]))
@@ -168,7 +172,7 @@ class TestRates:
         matched = a_policy().match(a_head(peer="2001:db8:1:2:3:4:5:6"))
 
         assert isinstance(matched, Matched)
-        assert matched.counted_as(Caller("nobody")) == "default:@2001:db8:1:2::/64"
+        assert matched.rate_limit_key(Caller("nobody")) == "default:@2001:db8:1:2::/64"
 
 
 class TestBodies:
@@ -236,7 +240,7 @@ class TestLaws:
     @given(heads, callers, verdicts)
     def test_explaining_is_deciding(self, head: object, caller: Caller, verdict: Verdict | None) -> None:
         policy = a_policy()
-        found = Found(caller, verdict)
+        found = PolicyInputs(caller, verdict)
 
         decision = policy.decide(head, NOW, found)
         explanation = policy.explain(head, NOW, found)
@@ -250,7 +254,7 @@ class TestLaws:
 
     @given(heads, callers)
     def test_nobody_gets_to_a_route_that_needs_a_caller(self, head: object, caller: Caller) -> None:
-        decision = a_policy().decide(head, NOW, Found(caller))
+        decision = a_policy().decide(head, NOW, PolicyInputs(caller))
 
         if isinstance(decision, Forward) and decision.route.access.needs_caller:
             assert caller.principal is not None or caller.state == "ticket"
@@ -265,7 +269,9 @@ class TestLaws:
 class TestExplaining:
     def test_every_step_has_a_sentence(self) -> None:
         explanation = a_policy().explain(
-            a_head("POST", b"/products", TOKEN), NOW, Found(known("orders:write"), Verdict(DEFAULT, True, 41, 20.0))
+            a_head("POST", b"/products", TOKEN),
+            NOW,
+            PolicyInputs(known("orders:write"), Verdict(DEFAULT, True, 41, 20.0)),
         )
 
         assert explanation.reasons == [

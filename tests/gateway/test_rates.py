@@ -42,7 +42,7 @@ class TestJudge:
 
 def _judge_at(now: float, later: float, previous: int, current: int) -> Verdict:
     """What is found `later`, if nothing else comes."""
-    turned = int(later // RATE.seconds) - int(now // RATE.seconds)
-    if turned == 0:
+    start_compensation = int(later // RATE.seconds) - int(now // RATE.seconds)
+    if start_compensation == 0:
         return judge(RATE, later, previous, current)
-    return judge(RATE, later, current if turned == 1 else 0, 0)
+    return judge(RATE, later, current if start_compensation == 1 else 0, 0)

@@ -7,24 +7,24 @@ from typing import Annotated, Literal
 
 import aiohttp
 import pytest
-from tests.gateway.plane.serving import served
+from tests.gateway.proxy.serving import served
 
 from portico.gateway import Gateway
 from portico.kit.auth.access import FromService, SignedIn, permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
-from portico.kit.environment import Environment
-from portico.kit.host import Host
+from portico.kit.foundation.problems import Conflict
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
 from portico.kit.http.sockets import Socket
-from portico.kit.problems import Conflict
-from portico.kit.service import Service
-from portico.kit.system import System
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.issuer import Issuer
+from portico.kit.runtime.host import Host
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
+from portico.kit.settings.environment import Environment
+from portico.testing.clock import HeldClock
+from portico.testing.databases import Databases
+from portico.testing.issuer import Issuer
 
 loans = Router(prefix="/loans", tags=["loans"])
 books = Router(prefix="/books", tags=["books"])

@@ -49,15 +49,15 @@ def server() -> RawServer:
 
 @pytest.fixture
 async def upstream(server: RawServer) -> AsyncIterator[SocketUpstream]:
-    listening = await asyncio.get_running_loop().create_server(lambda: Raw(server), "127.0.0.1", 0)
-    port = listening.sockets[0].getsockname()[1]
+    broadcasts = await asyncio.get_running_loop().create_server(lambda: Raw(server), "127.0.0.1", 0)
+    port = broadcasts.sockets[0].getsockname()[1]
     connections = Connections()
     directory = Directory({"raw": f"http://127.0.0.1:{port}"})
     async with open_session() as session:
         yield SocketUpstream("raw", directory, connections, session)
     connections.close()
     await directory.aclose()
-    listening.close()
+    broadcasts.close()
     for one in server.connections:
         one.transport.abort()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from portico.gateway.heads import Header
+from portico.gateway.request_head import Header
 from portico.gateway.upstreams import Answer, Sending, Tunnel
 from portico.kit.calls.errors import Unreachable
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tests.gateway.plane.serving import served
+from tests.gateway.proxy.serving import served
 
-from portico.kit.environment import Environment
+from portico.kit.settings.environment import Environment
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 

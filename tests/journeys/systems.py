@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portico.kit.testing.commands import Command, fetch, free_ports
-from portico.kit.testing.databases import Databases
+from portico.testing.commands import Command, fetch, free_ports
+from portico.testing.databases import Databases
 
 ADMIN = {"email": "admin@example.com", "password": secrets.token_urlsafe(24)}
 

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from tests.journeys.shop import Shop, in_this_process
 
-from portico.kit.servers import NginxServer
-from portico.kit.testing.commands import run_portico
+from portico.servers import NginxServer
+from portico.testing.commands import run_portico
 
 HOST = "127.0.0.1"
 KEPT_BACK = (

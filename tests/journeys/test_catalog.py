@@ -7,8 +7,8 @@ import pytest
 from tests.cli.running import Addresses, up
 from tests.journeys.systems import settings_for
 
-from portico.kit.testing.commands import Command, eventually, fetch
-from portico.kit.testing.databases import Databases
+from portico.testing.commands import Command, eventually, fetch
+from portico.testing.databases import Databases
 
 PARTS = ("gateway", "identity", "catalog")
 JANE = {"email": "jane@example.com", "password": "a long enough password"}

@@ -16,9 +16,9 @@ from tests.cli.running import Addresses, up
 from tests.journeys.shop import ADDRESS, ADMIN, PATIENCE, SETTINGS, Person, in_this_process, registered, signed_in
 
 from portico.cli.private_servers import ENVIRONMENT, FOLDER
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.kit.testing.commands import Command, eventually, run_portico
-from portico.kit.testing.databases import Databases
+from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.testing.commands import Command, eventually, run_portico
+from portico.testing.databases import Databases
 
 PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications")
 SERVERS = ("redis", "rabbitmq", "postgresql")

@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.gateway.plane.serving import bound, served
+from tests.gateway.proxy.serving import bound, served
 from tests.journeys.shop import PATIENCE, SETTINGS, registered
 
-from portico.kit.environment import Environment
-from portico.kit.servers import Server
+from portico.kit.settings.environment import Environment
+from portico.servers import Server
 from portico.systems.catalog import catalog
 from portico.systems.composition import Composition
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import make_url
 from tests.journeys.systems import ADMIN, Pair, pair, settings_for
 
-from portico.kit.testing.commands import eventually, fetch, run_portico
-from portico.kit.testing.databases import Databases
+from portico.testing.commands import eventually, fetch, run_portico
+from portico.testing.databases import Databases
 
 CALLERS = 6
 ENOUGH = 40  # acknowledged writes, before the process is killed

@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.examples.loans import service
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 @pytest.fixture

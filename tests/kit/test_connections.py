@@ -8,7 +8,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from portico.kit.connections import LimitedConnection
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 LIMIT = 4096
 WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

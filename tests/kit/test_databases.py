@@ -8,11 +8,11 @@ from tests.cli.systems import library
 from tests.kit.statements import run
 
 from portico.kit.data.engine import Database
-from portico.kit.data.migrating import upgrade
-from portico.kit.data.places import ensure_place
-from portico.kit.databases import DatabaseUnusable, explaining, lines_of, open_database
+from portico.kit.data.migrations import upgrade
+from portico.kit.data.provisioning import ensure_database
+from portico.kit.runtime.databases import DatabaseUnusable, migration_sets, open_database, translate_errors
 from portico.kit.settings import DatabaseAddress, Settings, database_for
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 async def trouble(**settings: object) -> DatabaseUnusable:
@@ -26,8 +26,8 @@ async def refusal(place: DatabaseAddress) -> DatabaseUnusable:
     """What keeps the tables of loans from being made there."""
     database = Database.connect(place.url)
     try:
-        with pytest.raises(DatabaseUnusable) as caught, explaining("loans", place):
-            await upgrade(database, lines_of(library.placement("loans")))
+        with pytest.raises(DatabaseUnusable) as caught, translate_errors("loans", place):
+            await upgrade(database, migration_sets(library.placement("loans")))
     finally:
         await database.aclose()
     return caught.value
@@ -72,7 +72,7 @@ class TestOpenDatabase:
 class TestExplaining:
     async def test_tables_that_others_made_are_told_of(self, databases: Databases) -> None:
         place = database_for(Settings(database_url=databases.per_service()), "loans")
-        await ensure_place(place.url, None)
+        await ensure_database(place.url, None)
         await run(place.url, "CREATE TABLE loans (theirs INTEGER)")
 
         told = await refusal(place)
@@ -83,7 +83,7 @@ class TestExplaining:
 
     async def test_an_account_that_may_make_no_tables_is_given_the_statement(self, server_databases: Databases) -> None:
         place = database_for(Settings(database_url=server_databases.per_service()), "loans")
-        await ensure_place(place.url, None)
+        await ensure_database(place.url, None)
         name = f"limited_{uuid4().hex[:8]}"
         account = ("ROLE", "LOGIN PASSWORD") if server_databases.dialect == "postgresql" else ("USER", "IDENTIFIED BY")
         await run(place.url, f"CREATE {account[0]} {name} {account[1]} 'as good as any'")
@@ -109,10 +109,10 @@ class TestExplaining:
     def test_what_nobody_knows_the_meaning_of_is_left_as_it_is(self) -> None:
         place = database_for(Settings(), "loans")
 
-        with pytest.raises(ZeroDivisionError), explaining("loans", place):
+        with pytest.raises(ZeroDivisionError), translate_errors("loans", place):
             raise ZeroDivisionError
 
 
 def _import_missing(place: DatabaseAddress) -> None:
-    with explaining("loans", place):
+    with translate_errors("loans", place):
         raise ModuleNotFoundError("No module named 'asyncmy'", name="asyncmy")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.kit.finding import NoSuchSystem, find_system, shipped_systems
+from portico.kit.runtime.system_loader import NoSuchSystem, find_system, shipped_systems
 
 
 class TestFindSystem:

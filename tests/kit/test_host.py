@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from tests.examples.loans import service
 
-from portico.kit.host import _end
-from portico.kit.running import NotDeclared, Running
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
+from portico.kit.runtime.context import NotDeclared, ServiceRuntime
+from portico.kit.runtime.host import _end
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class First: ...
@@ -21,9 +21,9 @@ class Second: ...
 
 def told(
     kind: type[Any], events: list[str], *, failing: bool = False
-) -> Callable[[Running], AbstractAsyncContextManager[Any]]:
+) -> Callable[[ServiceRuntime], AbstractAsyncContextManager[Any]]:
     @asynccontextmanager
-    async def resource(_running: Running) -> AsyncIterator[Any]:
+    async def resource(_running: ServiceRuntime) -> AsyncIterator[Any]:
         if failing:
             raise OSError("it does not open")
         events.append(f"open {kind.__name__}")
@@ -39,7 +39,7 @@ class TestHost:
         whole = replace(service, resources={First: told(First, events), Second: told(Second, events)})
 
         async with running(whole, sqlite_databases) as loans:
-            assert isinstance(loans.running.provides(First), First)
+            assert isinstance(loans.context.resource(First), First)
             assert events == ["open First", "open Second"]
 
         assert events[2:] == ["close Second", "close First"]
@@ -57,15 +57,15 @@ class TestHost:
     async def test_gives_nothing_that_was_not_declared(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
             with pytest.raises(NotDeclared, match="First"):
-                loans.running.provides(First)
+                loans.context.resource(First)
 
     async def test_keeps_going_what_is_to_go_on(self, sqlite_databases: Databases) -> None:
         began, ended = asyncio.Event(), asyncio.Event()
 
-        async def count(running: Running) -> None:
+        async def count(context: ServiceRuntime) -> None:
             began.set()
             try:
-                await running.stopping.wait()
+                await context.stopping.wait()
             finally:
                 ended.set()
 
@@ -75,10 +75,10 @@ class TestHost:
         assert ended.is_set()
 
     async def test_keeps_nothing_going_for_a_command(self, sqlite_databases: Databases) -> None:
-        called: list[Running] = []
+        called: list[ServiceRuntime] = []
 
-        async def count(running: Running) -> None:
-            called.append(running)
+        async def count(context: ServiceRuntime) -> None:
+            called.append(context)
 
         async with running(replace(service, background=[count]), sqlite_databases, background=False):
             await asyncio.sleep(0)
@@ -91,7 +91,7 @@ class TestRedis:
         variables = {"REDIS_URL": "redis://127.0.0.1:1"}  # a port that nobody may have
 
         async with running(service, sqlite_databases, variables=variables) as loans:
-            detailed = await loans.running.health.detailed()
+            detailed = await loans.context.health.detailed()
             ready = (await loans.anonymous.get("/health/ready")).status_code
 
         assert detailed["dependencies"]["cache"]["status"] == "down"

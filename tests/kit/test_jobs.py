@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from portico.kit.jobs import Job, JobRunner
-from portico.kit.running import Running
-from portico.kit.testing.running import PATIENCE, RunningService
+from portico.kit.jobs.runner import Job, JobRunner
+from portico.kit.runtime.context import ServiceRuntime
+from portico.testing.running_service import PATIENCE, RunningService
 
 
 class Tally:
@@ -19,7 +19,7 @@ class Tally:
         self.failing = False
 
     def job(self, minutes: int = 5) -> Job:
-        async def tally(_running: Running) -> None:
+        async def tally(_running: ServiceRuntime) -> None:
             self.runs += 1
             if self.failing:
                 raise RuntimeError("no")
@@ -29,7 +29,7 @@ class Tally:
 
 class TestJobRunner:
     async def test_runs_a_job_once_an_interval(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.running)
+        tally, runner = Tally(), JobRunner(loans.context)
         job = tally.job(minutes=5)
 
         ran = []
@@ -41,12 +41,12 @@ class TestJobRunner:
         assert tally.runs == 3
 
     async def test_what_is_not_due_writes_nothing(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.running)
+        tally, runner = Tally(), JobRunner(loans.context)
         job = tally.job(minutes=5)
         await runner.run_due(job)
         written: list[str] = []
         event.listen(
-            loans.running.database.writer.sync_engine,
+            loans.context.database.writer.sync_engine,
             "before_cursor_execute",
             lambda *said: written.append(f"{said[2]} {said[3]}"),
         )
@@ -57,7 +57,7 @@ class TestJobRunner:
         assert [each for each in written if "job:tally" in each] == []
 
     async def test_two_processes_run_it_once_between_them(self, loans: RunningService) -> None:
-        tally, runners = Tally(), [JobRunner(loans.running) for _ in range(8)]
+        tally, runners = Tally(), [JobRunner(loans.context) for _ in range(8)]
         job = tally.job()
 
         ran = await asyncio.gather(*(runner.run_due(job) for runner in runners))
@@ -65,7 +65,7 @@ class TestJobRunner:
         assert sum(ran) == tally.runs == 1
 
     async def test_one_that_fails_has_its_next_turn_all_the_same(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.running)
+        tally, runner = Tally(), JobRunner(loans.context)
         tally.failing = True
         job = tally.job(minutes=5)
         with pytest.raises(RuntimeError):
@@ -78,13 +78,13 @@ class TestJobRunner:
     async def test_ends_though_a_job_takes_the_cancellation_for_its_own(self, loans: RunningService) -> None:
         begun = asyncio.Event()
 
-        async def deaf(_running: Running) -> None:
+        async def deaf(_running: ServiceRuntime) -> None:
             begun.set()
             with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when its answer comes at that moment
                 await asyncio.Event().wait()
 
         jobs = (Job(deaf, timedelta(minutes=5)),)
-        running = replace(loans.running, service=replace(loans.running.service, jobs=jobs))
+        running = replace(loans.context, service=replace(loans.context.service, jobs=jobs))
         task = asyncio.create_task(JobRunner(running).run())
         await begun.wait()
 

@@ -4,7 +4,7 @@ from fastapi import Depends
 from fastapi.dependencies.utils import get_dependant
 from starlette.requests import Request
 
-from portico.kit.lookup import asked_directly, lookup
+from portico.kit._compat.fastapi import asked_directly, lookup
 
 REQUEST = Request({"type": "http", "headers": [], "carried": "a book"})
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from portico.kit.money import EXPONENTS, LARGEST, Amount, Money, TooPrecise, UnknownCurrency
+from portico.kit.foundation.money import EXPONENTS, LARGEST, Amount, Money, TooPrecise, UnknownCurrency
 
 amounts: TypeAdapter[Decimal] = TypeAdapter(Amount)
 currencies = st.sampled_from(sorted(EXPONENTS))

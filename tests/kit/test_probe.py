@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from portico.kit.probe import well
-from portico.kit.testing.commands import free_ports
+from portico.kit.runtime.probe import well
+from portico.testing.commands import free_ports
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class TestTheCommand:
     def test_tells_by_its_exit_status(self, status: int, exit_status: int) -> None:
         with answering(status) as address:
             done = subprocess.run(
-                [sys.executable, "-m", "portico.kit.probe", address],
+                [sys.executable, "-m", "portico.kit.runtime.probe", address],
                 check=False,
                 env={"PYTHONPATH": ":".join(sys.path)},
             )

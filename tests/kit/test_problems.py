@@ -2,7 +2,7 @@ import pytest
 from tests.examples.loans.errors import BookNotFound
 from tests.examples.loans.ids import BookId
 
-from portico.kit.problems import (
+from portico.kit.foundation.problems import (
     Conflict,
     NotFound,
     PermissionMissing,

@@ -5,7 +5,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from portico.kit.serving import AddressRefused, Face, PortTaken, Servers, bind
+from portico.kit.runtime.serving import AddressRefused, Face, PortTaken, Servers, bind
 
 HOST = "127.0.0.1"
 

@@ -10,8 +10,8 @@ from tests.cli.systems import patience
 from portico.contracts.verifying import verifier_of
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
-from portico.kit.environment import Environment
-from portico.kit.standalone import standalone
+from portico.kit.runtime.standalone import standalone
+from portico.kit.settings.environment import Environment
 
 
 def application(**variables: str) -> ASGIApp:

@@ -1,7 +1,7 @@
 import pytest
 from tests.cli.systems import library
 
-from portico.kit.system import NoSuchService
+from portico.kit.runtime.system import NoSuchService
 
 
 class TestSystem:

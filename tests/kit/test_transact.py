@@ -7,8 +7,8 @@ from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
 from portico.kit.data import UnitOfWork
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class Deadlocked(Exception):
@@ -30,9 +30,9 @@ class TestTransact:
                 work.add(book)
                 return book.book_id
 
-            book_id = await loans.running.transact(add)
+            book_id = await loans.context.transact(add)
 
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 assert await reader.get(Book, book_id) is not None
 
     async def test_does_again_what_lost_a_race(self, sqlite_databases: Databases) -> None:
@@ -46,7 +46,7 @@ class TestTransact:
                     raise lost()
                 return turns
 
-            assert await loans.running.transact(lose_twice) == 3
+            assert await loans.context.transact(lose_twice) == 3
 
     async def test_gives_up_in_the_end(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
@@ -58,7 +58,7 @@ class TestTransact:
                 raise lost()
 
             with pytest.raises(OperationalError):
-                await loans.running.transact(lose)
+                await loans.context.transact(lose)
             assert turns == 5
 
     async def test_what_is_no_race_is_not_repeated(self, sqlite_databases: Databases) -> None:
@@ -70,9 +70,9 @@ class TestTransact:
                 raise ZeroDivisionError
 
             with pytest.raises(ZeroDivisionError):
-                await loans.running.transact(fail)
+                await loans.context.transact(fail)
 
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 assert await reader.all(select(Book)) == []
 
     async def test_those_who_cross_each_other_all_get_through(self, server_databases: Databases) -> None:
@@ -88,11 +88,11 @@ class TestTransact:
                         found.title += "!"
                         await work.flush()
 
-                await loans.running.transact(act)
+                await loans.context.transact(act)
 
             await asyncio.gather(*(both(first, second) if turn % 2 else both(second, first) for turn in range(6)))
 
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 book = await reader.get(Book, first.book_id)
             assert book is not None
             assert book.title == "One!!!!!!"

@@ -3,9 +3,9 @@
 import pytest
 
 from portico.gateway import policy_of
-from portico.kit.finding import find_system, shipped_systems
+from portico.kit.runtime.system import System
+from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Settings
-from portico.kit.system import System
 
 
 @pytest.fixture(params=shipped_systems())

@@ -3,7 +3,7 @@
 from portico.cli.errors import CommandError
 from portico.cli.identities import open_identity
 from portico.contracts.identity import UserId
-from portico.kit.problems import Problem
+from portico.kit.foundation.problems import Problem
 from portico.services.identity.commands import NewUser, create_account, rotate_signing_key
 from portico.services.identity.keys.errors import SharedSecretInUse
 from portico.services.identity.keys.models import StoredKey
@@ -21,7 +21,7 @@ async def create_user(
     # Where there is no administrator yet, identity makes one as it opens: then it is this one.
     first = {"ADMIN_EMAIL": email, "ADMIN_PASSWORD": password} if admin else {}
     async with open_identity(system, first) as running:
-        made = running.provides(FirstAdministrator)
+        made = running.resource(FirstAdministrator)
         if admin and made.email == email:
             return None  # there was nobody yet, and identity made this one as it opened
         wanted = (ADMINISTRATOR, *roles) if admin else roles or _default_roles(running.system.default_role)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.kit.messaging.brokers.opening import named_broker
-from portico.kit.serving import local_address
+from portico.kit.runtime.serving import local_address
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings, mask_url
-from portico.kit.system import System
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,8 +26,8 @@ def administrator_made(whole: "Composition") -> NewAdministrator | None:
     """The first administrator, where starting `whole` made one."""
     from portico.services.identity.resources import FirstAdministrator
 
-    for running in whole.running.values():
-        first = running.provided.get(FirstAdministrator)
+    for context in whole.contexts.values():
+        first = context.provided.get(FirstAdministrator)
         if isinstance(first, FirstAdministrator) and first.email is not None:
             return NewAdministrator(first.email, first.password)
     return None

@@ -36,7 +36,7 @@ def config(
 def _everything() -> "list[Setting]":
     """What every process may be told, and what each service of the system in force may be told besides."""
     from portico.cli.environment import read_environment
-    from portico.cli.places import chosen_system
+    from portico.cli.ports import chosen_system
     from portico.kit.settings import Settings
 
     read = read_environment(Settings)

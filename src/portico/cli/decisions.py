@@ -7,23 +7,23 @@ from urllib.parse import quote
 
 from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
-from portico.cli.moments import printable
-from portico.cli.places import chosen_system
+from portico.cli.ports import chosen_system
+from portico.cli.times import printable
 from portico.contracts.verifying import ISSUER, has_identity, verifier_for
 from portico.gateway import policy_of
-from portico.gateway.decisions import Caller, Decision, Explanation, Forward, Found, Matched, Refuse
-from portico.gateway.finding import find_caller
-from portico.gateway.heads import Header, RequestHead
+from portico.gateway.decisions import Caller, Decision, Explanation, Forward, Matched, PolicyInputs, Refuse
+from portico.gateway.policy_inputs import find_caller
+from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.routes import Route
 from portico.kit.calls.client import Calls
 from portico.kit.calls.directory import Directory
-from portico.kit.calls.socket import HttpChannel
-from portico.kit.clock import Clock
-from portico.kit.host import address_of
-from portico.kit.messaging.listening import Listening
-from portico.kit.running import layout_of
+from portico.kit.calls.http_channel import HttpChannel
+from portico.kit.foundation.clock import Clock
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.runtime.context import layout_of
+from portico.kit.runtime.host import address_of
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
-from portico.kit.system import System
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +63,7 @@ async def decide(head: RequestHead, system: str | None) -> Explained:
     policy, now = policy_of(found, settings), Clock().now().timestamp()
     matched = policy.match(head)
     caller = await _caller(matched, found, settings) if isinstance(matched, Matched) else None
-    explanation = policy.explain(head, now, None if caller is None else Found(caller))
+    explanation = policy.explain(head, now, None if caller is None else PolicyInputs(caller))
     return Explained(found.name, head, explanation)
 
 
@@ -86,7 +86,7 @@ async def _caller(matched: Matched, system: System, settings: Settings) -> Calle
     channel = HttpChannel(Directory(addresses))
     calls = Calls(channel, layout=layout_of(system))
     try:
-        verifier = verifier_for(system, asking, public=calls, own=calls, listening=Listening(), clock=Clock())
+        verifier = verifier_for(system, asking, public=calls, own=calls, broadcasts=Broadcasts(), clock=Clock())
         return await find_caller(matched, verifier)
     finally:
         await channel.aclose()

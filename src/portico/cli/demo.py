@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from portico.cli.demos.walking import Walk
+    from portico.demo.walkthrough import Walk
 
 app = typer.Typer()
 
@@ -90,7 +90,7 @@ async def _walk(console: "Console", tour: Tour) -> bool:
     """Walk, and say how it ended; whether all was as it should be."""
     from rich.text import Text
 
-    from portico.cli.demos.walking import NotAsItShouldBe
+    from portico.demo.walkthrough import NotAsItShouldBe
 
     through = _through_commerce if tour.system == "commerce" else _through_catalog
     try:
@@ -110,9 +110,9 @@ async def _walk(console: "Console", tour: Tour) -> bool:
 async def _through_catalog(console: "Console", tour: Tour) -> AsyncIterator[tuple["Walk", str]]:
     from contextlib import AsyncExitStack
 
-    from portico.cli.demos.catalog import walk_catalog
-    from portico.cli.demos.starting import own_system
-    from portico.cli.demos.walking import Walk
+    from portico.demo.catalog import walk_catalog
+    from portico.demo.starting import own_system
+    from portico.demo.walkthrough import Walk
 
     async with AsyncExitStack() as stack:
         own = None
@@ -128,10 +128,10 @@ async def _through_catalog(console: "Console", tour: Tour) -> AsyncIterator[tupl
 async def _through_commerce(console: "Console", tour: Tour) -> AsyncIterator[tuple["Walk", str]]:
     from contextlib import AsyncExitStack
 
-    from portico.cli.demos.commerce import Visit, walk_commerce
-    from portico.cli.demos.own_shop import own_shop
-    from portico.cli.demos.people import Person
-    from portico.cli.demos.walking import Walk
+    from portico.demo.commerce import Visit, walk_commerce
+    from portico.demo.own_shop import own_shop
+    from portico.demo.people import Person
+    from portico.demo.walkthrough import Walk
 
     async with AsyncExitStack() as stack:
         own, staff = None, Person(tour.email, tour.password)

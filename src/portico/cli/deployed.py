@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from portico.cli.fronts import ENDINGS, configuration, file_name
-from portico.gateway.export import Front
-from portico.kit.finding import find_system, shipped_systems
+from portico.gateway.export import ExportOptions
+from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Settings, read_settings
 
 
@@ -14,7 +14,7 @@ def deployed() -> dict[str, str]:
     settings = read_settings(Settings, environ={}).value
     return {
         f"{proxy}/{file_name(proxy, system)}": configuration(
-            proxy, system, settings, Front((f"127.0.0.1:{system.gateway}",))
+            proxy, system, settings, ExportOptions((f"127.0.0.1:{system.gateway}",))
         )
         for system in map(find_system, shipped_systems())
         for proxy in ENDINGS

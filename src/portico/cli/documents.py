@@ -6,12 +6,12 @@ from tempfile import TemporaryDirectory
 import orjson
 
 from portico.cli.environment import current_settings
-from portico.cli.places import GATEWAY, chosen_system
+from portico.cli.ports import GATEWAY, chosen_system
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
-from portico.kit.environment import Environment
-from portico.kit.finding import shipped_systems
-from portico.kit.system import System
+from portico.kit.runtime.system import System
+from portico.kit.runtime.system_loader import shipped_systems
+from portico.kit.settings.environment import Environment
 from portico.systems.composition import Composition
 
 _PATIENCE = 30.0  # seconds

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portico.kit.signals import INTERRUPTED
+from portico.kit.runtime.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from portico.kit.system import System
-    from portico.kit.testing.faults.plan import Kind
-    from portico.systems.drill import DrillSettings, Report
-    from portico.systems.drill.embedded import Progress
+    from portico.drill import DrillSettings, Report
+    from portico.drill.embedded import Progress
+    from portico.drill.faults.plan import Kind
+    from portico.kit.runtime.system import System
 
 app = typer.Typer()
 
@@ -57,7 +57,7 @@ def drill(
     """
     from rich.console import Console
 
-    from portico.systems.drill import DrillSettings
+    from portico.drill import DrillSettings
 
     kinds = _kinds(system, on, faults)
     console = Console(highlight=False)
@@ -70,7 +70,7 @@ def drill(
 def _kinds(system: str, on: str, faults: str) -> "tuple[Kind, ...]":
     """The faults that are asked for. Raises CommandError, also where there is no such drill."""
     from portico.cli.errors import CommandError
-    from portico.kit.testing.faults import UnknownFault, fault_kinds
+    from portico.drill.faults import UnknownFault, fault_kinds
 
     if system not in DRILLED:
         raise CommandError(f"There is no drill of {system!r}.", f"There is one of {', '.join(DRILLED)}.")
@@ -144,7 +144,7 @@ def _drilled_embedded(system: "System", wanted: "DrillSettings", progress: "Prog
     import asyncio
     import tempfile
 
-    from portico.systems.drill import run_embedded
+    from portico.drill import run_embedded
 
     with tempfile.TemporaryDirectory(prefix="portico-drill-") as folder:
         return asyncio.run(run_embedded(system, wanted, Path(folder), progress=progress))

@@ -50,7 +50,7 @@ def debugging() -> bool:
 
 
 def _told(error: Exception) -> tuple[tuple[str, ...], str | None, int]:
-    from portico.cli.mending import mendable
+    from portico.cli.error_messages import mendable
     from portico.kit.settings.masking import mask_url
 
     if isinstance(error, CommandError):

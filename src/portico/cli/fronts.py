@@ -7,11 +7,11 @@ from typing import Literal
 
 from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
-from portico.cli.places import chosen_system
+from portico.cli.ports import chosen_system
 from portico.gateway import policy_of
-from portico.gateway.export import Front, Surface, Tls, nginx, traefik
+from portico.gateway.export import ExportOptions, Surface, Tls, nginx, traefik
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
-from portico.kit.system import System
 
 Proxy = Literal["nginx", "traefik"]
 ENDINGS: dict[Proxy, str] = {"nginx": "conf", "traefik": "yaml"}
@@ -33,7 +33,7 @@ def export(
     """Print the file of `proxy`, or write it to `folder`. Raises CommandError, NoSuchSystem."""
     settings = current_settings()
     found = chosen_system(system, settings)
-    front = Front(
+    front = ExportOptions(
         gateways=tuple(map(_gateway, gateways or [f"127.0.0.1:{found.gateway}"])),
         hosts=tuple(map(_named, hosts or [])),
         listen=_listen(listen) if listen else ("80" if tls is None else "443"),
@@ -46,7 +46,7 @@ def export(
         print(f"Wrote {write(Path(folder) / file_name(proxy, found), text)}")
 
 
-def configuration(proxy: Proxy, system: System, settings: Settings, front: Front) -> str:
+def configuration(proxy: Proxy, system: System, settings: Settings, front: ExportOptions) -> str:
     """The text of the file for `proxy`."""
     surface = Surface.of(policy_of(system, settings))
     return nginx(system, surface, front) if proxy == "nginx" else traefik(system, surface, front)

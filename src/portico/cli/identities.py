@@ -5,16 +5,18 @@ from contextlib import asynccontextmanager
 
 from portico.cli.banner import administrator_made, show_administrator
 from portico.cli.errors import CommandError
-from portico.cli.places import chosen_system
+from portico.cli.ports import chosen_system
 from portico.contracts.verifying import ISSUER, has_identity
-from portico.kit.environment import Environment
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Settings, check_server_passwords
+from portico.kit.settings.environment import Environment
 from portico.systems.composition import Composition
 
 
 @asynccontextmanager
-async def open_identity(system: str | None, variables: Mapping[str, str] | None = None) -> AsyncIterator[Running]:
+async def open_identity(
+    system: str | None, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[ServiceRuntime]:
     """The identity service of `system` on its database, serving nobody; it may serve elsewhere meanwhile.
 
     Args:
@@ -37,4 +39,4 @@ async def open_identity(system: str | None, variables: Mapping[str, str] | None 
         made = administrator_made(whole)
         if made is not None and made.password is not None:
             show_administrator(made)
-        yield whole.running[name]
+        yield whole.contexts[name]

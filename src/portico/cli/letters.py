@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from portico.cli.asking import ask
+from portico.cli.confirm import ask
 from portico.cli.errors import CommandError
-from portico.cli.moments import age, printable, read_moment
 from portico.cli.service_databases import audited, open_databases
+from portico.cli.times import age, printable, read_moment
 from portico.kit.messaging.dead_letters import Choice, DeadLetter, DeadLetters, NoSuchDeadLetter
-from portico.kit.messaging.parking import State
+from portico.kit.messaging.retry_queue import State
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import orjson
 
-from portico.cli.asking import ask
+from portico.cli.confirm import ask
 from portico.cli.errors import CommandError
-from portico.cli.moments import printable, read_moment, shown
 from portico.cli.service_databases import ServiceDatabase, open_databases
+from portico.cli.times import printable, read_moment, shown
 from portico.kit.messaging.envelope import NotAnEvent
 from portico.kit.messaging.log import EventLog, Follower, LoggedEvent, Selection
-from portico.kit.messaging.replaying import Replay
+from portico.kit.messaging.replay import Replay
 
 _POLL = 0.5  # seconds
 
@@ -44,17 +44,17 @@ async def tail_events(
     """Print the last `limit`, and with `follow` what comes until it is cancelled."""
     async with open_databases(system, services) as databases:
         logs = {each.name: _log(each) for each in databases}
-        followers = {name: await log.follow(selection) for name, log in logs.items()} if follow else {}
+        change_notifier = {name: await log.follow(selection) for name, log in logs.items()} if follow else {}
         found = [(event, name) for name, log in logs.items() for event in await log.newest(selection, limit=limit)]
         found.sort(key=lambda each: (each[0].occurred_at, each[1], each[0].number))
         _print(found[len(found) - limit :] if limit < len(found) else found, as_json=as_json)
-        while followers:
+        while change_notifier:
             await asyncio.sleep(_POLL)
-            await _print_news(followers, as_json=as_json)
+            await _print_news(change_notifier, as_json=as_json)
 
 
-async def _print_news(followers: dict[str, Follower], *, as_json: bool) -> None:
-    for name, follower in followers.items():
+async def _print_news(change_notifier: dict[str, Follower], *, as_json: bool) -> None:
+    for name, follower in change_notifier.items():
         _print([(event, name) for event in await follower.news()], as_json=as_json)
 
 

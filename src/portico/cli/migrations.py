@@ -9,13 +9,13 @@ from alembic.util import CommandError as AlembicError
 
 from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
-from portico.cli.places import chosen_system
-from portico.kit.data.drafting import draft_migration
-from portico.kit.data.migrating import KIT_HISTORY, History, Status, downgrade, status, upgrade
-from portico.kit.data.places import place_exists
-from portico.kit.databases import explaining, lines_of, open_database
+from portico.cli.ports import chosen_system
+from portico.kit.data.migrations import KIT_HISTORY, MigrationSet, Status, downgrade, status, upgrade
+from portico.kit.data.migrations.autogenerate import draft_migration
+from portico.kit.data.provisioning import place_exists
+from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
+from portico.kit.runtime.system import Placement
 from portico.kit.settings import Settings, check_server_passwords, database_for
-from portico.kit.system import Placement
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,10 +51,10 @@ class Migrations:
 
     async def _upgrade(self, placement: Placement) -> list[str]:
         async with open_database(placement, self.settings) as database:
-            with explaining(placement.name, database_for(self.settings, placement.name)):
+            with translate_errors(placement.name, database_for(self.settings, placement.name)):
                 return [
                     f"{_tables_of(line.name)} {revision}"
-                    for line in lines_of(placement)
+                    for line in migration_sets(placement)
                     for revision in await upgrade(database, [line])
                 ]
 
@@ -72,19 +72,19 @@ class Migrations:
 
     async def _status(self, placement: Placement) -> list[Status] | None:
         place = database_for(self.settings, placement.name)
-        with explaining(placement.name, place):
+        with translate_errors(placement.name, place):
             if not await place_exists(place.url):
                 return None
         async with open_database(placement, self.settings) as database:
-            with explaining(placement.name, place):
-                return await status(database, lines_of(placement))
+            with translate_errors(placement.name, place):
+                return await status(database, migration_sets(placement))
 
 
-def _own(placement: Placement) -> History:
+def _own(placement: Placement) -> MigrationSet:
     """The service's own history, behind the kit's. Raises CommandError."""
     if placement.service.migrations is None:
         raise CommandError(f"{placement.name} has no tables.", "Declare them in its models.py first.")
-    return lines_of(placement)[-1]
+    return migration_sets(placement)[-1]
 
 
 def status_table(found: dict[str, list[Status] | None]) -> "Table":

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from portico.cli.errors import CommandError
-from portico.kit.environment import Environment
 from portico.kit.messaging.brokers.opening import names_broker
-from portico.kit.servers import (
+from portico.kit.runtime.system import System
+from portico.kit.settings import Settings, mask_url, servers_in
+from portico.kit.settings.environment import Environment
+from portico.servers import (
     HomeUnusable,
     KeptServers,
     PostgreSQLServer,
@@ -21,8 +23,6 @@ from portico.kit.servers import (
     Server,
     ServerFailed,
 )
-from portico.kit.settings import Settings, mask_url, servers_in
-from portico.kit.system import System
 
 FOLDER: Final = "servers"
 ENVIRONMENT: Final = "environment"

@@ -8,11 +8,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portico.kit.environment import Environment
-from portico.kit.host import Migrating
-from portico.kit.serving import Face, Servers
+from portico.kit.runtime.host import Migrating
+from portico.kit.runtime.serving import Face, Servers
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings, check_server_passwords
-from portico.kit.system import System
+from portico.kit.settings.environment import Environment
 from portico.kit.telemetry.logs import Logs, get_logger
 from portico.systems.composition import Composition
 

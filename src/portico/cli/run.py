@@ -22,7 +22,7 @@ def run(
     An embedded database is migrated by itself; on a server, a database with pending migrations is refused.
     """
     from portico.cli.alone import serve_alone
-    from portico.cli.places import GATEWAY, bind_all, chosen_system, environment_with, ports_of
+    from portico.cli.ports import GATEWAY, bind_all, chosen_system, environment_with, ports_of
     from portico.kit.settings import Settings
 
     environment = environment_with(host)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
-from portico.cli.places import chosen_system
-from portico.kit.clock import Clock
+from portico.cli.ports import chosen_system
 from portico.kit.data.engine import Database
-from portico.kit.data.migrating import require_current, status
-from portico.kit.data.places import place_exists
-from portico.kit.databases import explaining, lines_of, open_database
+from portico.kit.data.migrations import require_current, status
+from portico.kit.data.provisioning import place_exists
+from portico.kit.foundation.clock import Clock
+from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
+from portico.kit.runtime.system import Placement
 from portico.kit.settings import Settings, check_server_passwords, database_for
-from portico.kit.system import Placement
 from portico.kit.telemetry.logs import Logs
 
 
@@ -64,16 +64,16 @@ async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIt
 async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Database | None]:
     """The service's database; None where it never ran: there is no database, or nothing in it."""
     place = database_for(settings, placement.name)
-    with explaining(placement.name, place):
+    with translate_errors(placement.name, place):
         is_made = await place_exists(place.url)
     if not is_made:
         yield None
         return
     async with open_database(placement, settings) as database:
-        with explaining(placement.name, place):
-            kits, *_ = await status(database, lines_of(placement))
+        with translate_errors(placement.name, place):
+            kits, *_ = await status(database, migration_sets(placement))
             if kits.current is not None:
-                await require_current(database, lines_of(placement))
+                await require_current(database, migration_sets(placement))
         yield None if kits.current is None else database
 
 

@@ -10,14 +10,14 @@ from typing import Any
 from portico.cli.banner import NewAdministrator, show_system
 from portico.cli.child import Assignment
 from portico.cli.errors import MENDABLE, CommandError
-from portico.cli.places import GATEWAY, moved_to, ports_of
+from portico.cli.ports import GATEWAY, moved_to, ports_of
 from portico.cli.process import run
 from portico.cli.supervising import Keeper, Program, keep_all
-from portico.kit.environment import Environment
 from portico.kit.messaging.brokers.opening import names_broker
+from portico.kit.runtime.signals import stop_requested
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings, check_server_passwords, database_for
-from portico.kit.signals import told_to_stop
-from portico.kit.system import System
+from portico.kit.settings.environment import Environment
 from portico.kit.telemetry.logs import Logs
 
 
@@ -80,7 +80,7 @@ class _Split:
                 each.kill()
 
         try:
-            with told_to_stop(at_once=kill) as stop:
+            with stop_requested(at_once=kill) as stop:
                 started = await keep_all(everyone, stop)
                 await self._stop()
             return 0 if started else MENDABLE

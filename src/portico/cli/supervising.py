@@ -120,11 +120,11 @@ class Keeper:
             with theirs:
                 self._process = await self._begun(theirs)
             reader, writer = await asyncio.open_connection(sock=ours, limit=_LONGEST_LINE)
-            listening = asyncio.create_task(self._listen(reader))
+            broadcasts = asyncio.create_task(self._listen(reader))
             try:
                 return await self._process.wait()
             finally:
-                listening.cancel()
+                broadcasts.cancel()
                 writer.close()
 
     async def _begun(self, control: socket.socket) -> asyncio.subprocess.Process:

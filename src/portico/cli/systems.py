@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from portico.kit.system import System
+    from portico.kit.runtime.system import System
 
 app = typer.Typer()
 
@@ -22,8 +22,8 @@ def systems(
     from rich.console import Console
 
     from portico.cli.environment import current_settings
-    from portico.cli.places import chosen_system
-    from portico.kit.finding import shipped_systems
+    from portico.cli.ports import chosen_system
+    from portico.kit.runtime.system_loader import shipped_systems
 
     settings = current_settings()
     console = Console(highlight=False)

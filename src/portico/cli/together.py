@@ -4,11 +4,11 @@ import socket
 from collections.abc import Mapping
 
 from portico.cli.banner import administrator_made, show_system
-from portico.cli.places import moved_to
+from portico.cli.ports import moved_to
 from portico.cli.process import Process, run
-from portico.kit.environment import Environment
-from portico.kit.signals import told_to_stop
-from portico.kit.system import System
+from portico.kit.runtime.signals import stop_requested
+from portico.kit.runtime.system import System
+from portico.kit.settings.environment import Environment
 from portico.systems.composition import Composition
 
 
@@ -21,7 +21,7 @@ def up_together(system: System, environment: Environment, sockets: Mapping[str, 
         show_system(moved, whole.host.settings, administrator_made(whole))
 
     async def serve() -> int:
-        with told_to_stop() as stop:
+        with stop_requested() as stop:
             await process.serve(stop, ready=ready)
         return 0
 

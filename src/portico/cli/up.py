@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-    from portico.kit.environment import Environment
-    from portico.kit.system import System
+    from portico.kit.runtime.system import System
+    from portico.kit.settings.environment import Environment
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ def up(
     """
     from contextlib import nullcontext
 
-    from portico.cli.places import bind_all, chosen_system, environment_with
+    from portico.cli.ports import bind_all, chosen_system, environment_with
     from portico.cli.split import check_can_split, up_split
     from portico.cli.together import up_together
     from portico.kit.settings import Settings
@@ -64,7 +64,7 @@ def up(
 
 def _ports(system: "System", wanted: "Iterable[str]", gateway: int | None, *, free: bool) -> dict[str, int]:
     """The port of each part; 0 for any that is free. Raises CommandError."""
-    from portico.cli.places import GATEWAY, ports_of, read_ports
+    from portico.cli.ports import GATEWAY, ports_of, read_ports
 
     ports = dict.fromkeys(ports_of(system), 0) if free else ports_of(system)
     chosen = {} if gateway is None else {GATEWAY: gateway}

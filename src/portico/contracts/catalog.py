@@ -7,9 +7,9 @@ from typing import Literal
 
 from portico.kit.calls.client import Client
 from portico.kit.calls.summary import Summary
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
+from portico.kit.foundation.money import Amount
 from portico.kit.messaging.event import Event
-from portico.kit.money import Amount
 
 _MOST_AT_ONCE = 100  # what one request may ask for by id
 

@@ -12,7 +12,7 @@ from portico.kit.auth.verification import Validation, VerificationUnavailable
 from portico.kit.calls.client import Client
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.summary import Summary
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 from portico.kit.messaging.event import Event
 
 __all__ = [
@@ -82,19 +82,19 @@ class IdentityClient(Client, service="identity"):
     async def fetch_keys(self) -> object:
         """The public keys by which access tokens are verified, as a JWK set."""
         async with _answering():
-            return await self.get("/.well-known/jwks.json", knocks=True, answer=dict[str, Any])
+            return await self.get("/.well-known/jwks.json", probe=True, answer=dict[str, Any])
 
     async def fetch_revocations(self, since: str | None) -> RevocationPage:
         """What ended after the cursor `since`; all ends that still matter with None. For services only."""
         async with _answering():
-            page = await self.get("/auth/revocations", params={"since": since}, knocks=True, answer=_Revocations)
+            page = await self.get("/auth/revocations", params={"since": since}, probe=True, answer=_Revocations)
         return RevocationPage(tuple(each.as_revocation() for each in page.revocations), page.cursor, page.more)
 
-    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
-        """Whether an access token holds at this moment. `knocks`: see `Outgoing`."""
+    async def validate(self, token: str, *, probe: bool = False) -> Validation:
+        """Whether an access token holds at this moment. `probe`: see `Outgoing`."""
         asked = {"token": token}
         async with _answering():
-            found = await self.post("/validate-token", json=asked, only_reads=True, knocks=knocks, answer=_Validation)
+            found = await self.post("/validate-token", json=asked, only_reads=True, probe=probe, answer=_Validation)
         return Validation(found.valid, found.reason, found.email, found.roles, found.permissions)
 
     async def redeem_ticket(self, ticket: str) -> str:

@@ -6,29 +6,29 @@ from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import InvalidToken, TokenFormat
 from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, Validation
 from portico.kit.calls.client import Calls
-from portico.kit.clock import Clock
-from portico.kit.messaging.listening import Listening
-from portico.kit.running import Running
+from portico.kit.foundation.clock import Clock
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.runtime.system import NoSuchService, System
 from portico.kit.settings import Settings
-from portico.kit.system import NoSuchService, System
 
 ISSUER = "identity"
 
 
-def verifier_of(running: Running) -> TokenVerifier:
+def verifier_of(context: ServiceRuntime) -> TokenVerifier:
     """The verifier of a service that issues no tokens itself."""
     return verifier_for(
-        running.system,
-        running.settings,
-        public=running.calls_unsigned(),
-        own=running.calls_for_itself(),
-        listening=running.listening,
-        clock=running.clock,
+        context.system,
+        context.settings,
+        public=context.public_calls(),
+        own=context.calls(),
+        broadcasts=context.broadcasts,
+        clock=context.clock,
     )
 
 
 def verifier_for(
-    system: System, settings: Settings, *, public: Calls, own: Calls, listening: Listening, clock: Clock
+    system: System, settings: Settings, *, public: Calls, own: Calls, broadcasts: Broadcasts, clock: Clock
 ) -> TokenVerifier:
     """How a process of `system` verifies: as TOKEN_VERIFICATION says, else as the system does.
 
@@ -39,7 +39,7 @@ def verifier_for(
         settings: what the environment says.
         public: calls that say nothing of who calls.
         own: calls by the caller's own token, for what is for services only.
-        listening: where the process hears of events; who asks about each token needs none.
+        broadcasts: where the process hears of events; who asks about each token needs none.
         clock: tells the time.
     """
     if not has_identity(system):
@@ -53,7 +53,7 @@ def verifier_for(
     def hear(ended: SessionRevoked) -> None:
         verifier.hear(Revocation("session", ended.session_id, ended.tokens_expire_at))
 
-    listening.to(SessionRevoked, hear)
+    broadcasts.to(SessionRevoked, hear)
     return verifier
 
 
@@ -94,8 +94,8 @@ class _Identity:
     async def fetch_revocations(self, since: str | None) -> RevocationPage:
         return await self._own.fetch_revocations(since)
 
-    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
-        return await self._public.validate(token, knocks=knocks)
+    async def validate(self, token: str, *, probe: bool = False) -> Validation:
+        return await self._public.validate(token, probe=probe)
 
     async def redeem_ticket(self, ticket: str) -> str:
         return await self._own.redeem_ticket(ticket)

@@ -13,25 +13,25 @@ from portico import __version__
 from portico.gateway.addresses import TrustedProxies
 from portico.gateway.cors import Cors
 from portico.gateway.documents import Documents
-from portico.gateway.finding import Finder
 from portico.gateway.health import Services
 from portico.gateway.limits import Limiter, MemoryLimiter, RedisLimiter
-from portico.gateway.observing import Observations, watch_instances
+from portico.gateway.metrics import Observations, watch_instances
 from portico.gateway.pages import OWN_PATHS, Pages
-from portico.gateway.plane import Capacity, Plane
 from portico.gateway.policy import Limits, Policy
+from portico.gateway.policy_inputs import InputResolver
+from portico.gateway.proxy import Capacity, ProxyApp
 from portico.gateway.rates import Rate
 from portico.gateway.routes import RouteTable, routes_of
 from portico.gateway.upstreams import LocalUpstream, SocketUpstream, Upstream
 from portico.gateway.upstreams.connections import Connections
 from portico.gateway.upstreams.socket import open_session
 from portico.kit.auth.verification import TokenVerifier
-from portico.kit.calls.breaker import Tripping
+from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 from portico.kit.http.router import declared_routes
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
-from portico.kit.system import System
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog
 from portico.kit.telemetry.metrics import Metrics
@@ -39,7 +39,7 @@ from portico.kit.telemetry.traces import Tracing
 
 NAME = "gateway"
 # A service that comes back is found within seconds: the requests that try it are few.
-TRIPPING = Tripping(open_for=1.0, longest=10.0)
+TRIPPING = BreakerConfig(open_for=1.0, longest=10.0)
 
 
 def policy_of(system: System, settings: Settings) -> Policy:
@@ -97,7 +97,7 @@ class Gateway:
         self._clock = clock or Clock()
         self._observations = Observations(self.metrics, None if logs is None else RequestLog(logs, NAME))
         self._stack = AsyncExitStack()
-        self._plane: Plane | None = None
+        self._plane: ProxyApp | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -148,10 +148,10 @@ class Gateway:
             metrics=self.metrics,
             documents=documents,
         )
-        self._plane = Plane(
+        self._plane = ProxyApp(
             self.policy,
             upstreams,
-            Finder(self._verifier, limiter),
+            InputResolver(self._verifier, limiter),
             pages=pages.by_path(),
             clock=self._clock,
             observer=self._observations,
@@ -173,7 +173,7 @@ class Gateway:
                 self._stack.push_async_callback(local.aclose)
                 upstreams[name] = local
         if remote:
-            directory = Directory(remote, tripping=TRIPPING)
+            directory = Directory(remote, config=TRIPPING)
             self._stack.push_async_callback(directory.aclose)
             session = await self._stack.enter_async_context(open_session())
             connections = Connections()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from portico.gateway.heads import Fields, Header
+from portico.gateway.request_head import Fields, Header
 
 EXPOSED = b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count"
 MAX_AGE = b"600"

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from portico.gateway.addresses import counted_address
-from portico.gateway.heads import Fields, Header
 from portico.gateway.rates import Rate, Verdict
+from portico.gateway.request_head import Fields, Header
 from portico.gateway.routes import Route
 from portico.kit.auth.principal import Principal
-from portico.kit.problems import Problem
+from portico.kit.foundation.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ TICKET = Caller("ticket")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PolicyInputs:
     """What was found out for one request: the inputs of a decision that need I/O."""
 
     caller: Caller = NOBODY
@@ -55,7 +55,7 @@ class Matched:
     client: str
     rate: Rate
 
-    def counted_as(self, caller: Caller) -> str:
+    def rate_limit_key(self, caller: Caller) -> str:
         """Whom the rate counts: the caller where one is known, else the address."""
         if caller.principal is not None and self.rate.per == "caller":
             return f"{self.rate.name}:{caller.principal.subject}"

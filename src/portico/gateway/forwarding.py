@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from portico.gateway.addresses import TrustedProxies
 from portico.gateway.decisions import Forward
-from portico.gateway.heads import HOP_BY_HOP, Fields, Header, RequestHead
-from portico.gateway.trails import Trail
+from portico.gateway.request_head import HOP_BY_HOP, Fields, Header, RequestHead
+from portico.gateway.request_ids import RequestIds
 
 # The answer's own words for these are the gateway's: its server names and dates it, its CORS is the only one, and it is
 # the gateway that counts requests.
@@ -35,7 +35,9 @@ SECURITY_FIELDS: tuple[Header, ...] = (
 )
 
 
-def fields_for_service(head: RequestHead, decision: Forward, trail: Trail, proxies: TrustedProxies) -> list[Header]:
+def fields_for_service(
+    head: RequestHead, decision: Forward, trail: RequestIds, proxies: TrustedProxies
+) -> list[Header]:
     """The request's fields without `Host`, which is the upstream's to say.
 
     Whatever the client said of addresses, hosts and schemes is gone, unless a trusted proxy sent it.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from portico.gateway.upstreams.base import Sending, Upstream
 from portico.kit.calls.errors import CallFailed
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 
 LIMIT = 2.0
 KEPT = 1.0

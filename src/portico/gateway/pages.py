@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from portico.gateway.documents import Documents
-from portico.gateway.heads import RequestHead
 from portico.gateway.health import Services
-from portico.gateway.plane.answering import Reply
-from portico.gateway.plane.app import Page
-from portico.kit.docs import PATHS, doc_page
+from portico.gateway.proxy.app import Page
+from portico.gateway.proxy.responses import Reply
+from portico.gateway.request_head import RequestHead
+from portico.kit.http.docs import PATHS, doc_page
 from portico.kit.http.schema import Case, spelled
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics

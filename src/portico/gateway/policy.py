@@ -21,20 +21,19 @@ from portico.gateway.decisions import (
     Decision,
     Explanation,
     Forward,
-    Found,
     Matched,
     Own,
+    PolicyInputs,
     Preflight,
     Refuse,
     Upgrade,
 )
-from portico.gateway.explaining import reasons
-from portico.gateway.heads import Fields, RequestHead, check_host, read_path
+from portico.gateway.explain import reasons
 from portico.gateway.rates import Rate
+from portico.gateway.request_head import Fields, RequestHead, check_host, read_path
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.tokens import LEEWAY
-from portico.kit.http.authentication import CallerUnknown
-from portico.kit.problems import (
+from portico.kit.foundation.problems import (
     ContentTooLarge,
     InvalidCredentials,
     MethodNotAllowed,
@@ -43,6 +42,7 @@ from portico.kit.problems import (
     TooManyRequests,
     Unauthorized,
 )
+from portico.kit.http.authentication import CallerUnknown
 
 DEFAULT_RATE = "default"
 READS = frozenset(("GET", "HEAD"))
@@ -86,7 +86,7 @@ class Policy:
         self.own = own or {}
         self._rates = {route: self._rate(route) for route in table.routes}
 
-    def decide(self, head: RequestHead, now: float, found: Found | None = None) -> Decision:
+    def decide(self, head: RequestHead, now: float, found: PolicyInputs | None = None) -> Decision:
         """What becomes of a request.
 
         Args:
@@ -95,7 +95,7 @@ class Policy:
             found: Who calls and how often; without it the request is nobody's and within its rate.
         """
         matched = self.match(head)
-        return self.settle(matched, found or Found(), now) if isinstance(matched, Matched) else matched
+        return self.settle(matched, found or PolicyInputs(), now) if isinstance(matched, Matched) else matched
 
     def match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
         """Read the head strictly and find its route."""
@@ -104,7 +104,7 @@ class Policy:
         except Problem as problem:
             return Refuse(problem)
 
-    def settle(self, matched: Matched, found: Found, now: float) -> Forward | Upgrade | Refuse:
+    def settle(self, matched: Matched, found: PolicyInputs, now: float) -> Forward | Upgrade | Refuse:
         """Forward what the caller may do, within its rate."""
         route = matched.route
         problem = self._problem(matched, found, now)
@@ -122,9 +122,9 @@ class Policy:
             repeatable=route.method in READS and not matched.fields.has_body,
         )
 
-    def explain(self, head: RequestHead, now: float, found: Found | None = None) -> Explanation:
+    def explain(self, head: RequestHead, now: float, found: PolicyInputs | None = None) -> Explanation:
         """The same decision with its reasons; nothing is consumed."""
-        found = found or Found()
+        found = found or PolicyInputs()
         matched = self.match(head)
         decision = self.settle(matched, found, now) if isinstance(matched, Matched) else matched
         return Explanation(decision, [*self._kept_back(head, matched), *reasons(matched, decision, found)])
@@ -162,7 +162,7 @@ class Policy:
         methods = ("GET", "HEAD") if path in self.own else self.table.methods(path)
         return Preflight(self.cors.preflight(fields, methods)) if methods else Refuse(NotFound())
 
-    def _problem(self, matched: Matched, found: Found, now: float) -> Problem | None:
+    def _problem(self, matched: Matched, found: PolicyInputs, now: float) -> Problem | None:
         """Why not, if not. The rate comes first: guessing tokens counts too."""
         verdict = found.verdict
         if verdict is not None and not verdict.allowed:

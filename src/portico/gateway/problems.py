@@ -1,6 +1,6 @@
 """What the gateway itself refuses; what it makes of a service that gives no answer is the kit's to say."""
 
-from portico.kit.problems import Unavailable
+from portico.kit.foundation.problems import Unavailable
 
 
 class Overloaded(Unavailable):

@@ -11,11 +11,11 @@ from portico.contracts.verifying import verifier_for, verifier_of
 from portico.gateway import Gateway
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls
-from portico.kit.clock import Clock
-from portico.kit.environment import Environment
-from portico.kit.host import Host, Migrating
-from portico.kit.running import Running, layout_of
-from portico.kit.system import System
+from portico.kit.foundation.clock import Clock
+from portico.kit.runtime.context import ServiceRuntime, layout_of
+from portico.kit.runtime.host import Host, Migrating
+from portico.kit.runtime.system import System
+from portico.kit.settings.environment import Environment
 from portico.kit.telemetry.logs import Logs
 
 GATEWAY = "gateway"
@@ -83,9 +83,9 @@ class Composition:
         await self._stack.aclose()
 
     @property
-    def running(self) -> dict[str, Running]:
+    def contexts(self) -> dict[str, ServiceRuntime]:
         """The services in this process, by name."""
-        return self.host.running
+        return self.host.contexts
 
     def stop(self) -> None:
         """Begin to stop, before the servers do: nothing is ready for more, and event streams end."""
@@ -111,6 +111,6 @@ class Composition:
             self.host.settings,
             public=Calls(self.host.channel, layout=layout),
             own=Calls(self.host.channel, identity=self.host.identity(GATEWAY), layout=layout),
-            listening=self.host.listening,
+            broadcasts=self.host.broadcasts,
             clock=self._clock,
         )

@@ -10,12 +10,12 @@ from tests.kit.telemetry.restoring import silence
 
 from portico.cli.drilling.servers import DATABASE, own_servers, run_on_servers
 from portico.cli.drilling.strikes import possible
-from portico.kit.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.kit.signals import INTERRUPTED
-from portico.kit.testing.commands import Command, eventually
-from portico.kit.testing.faults import ALL_FAULTS
+from portico.drill import DrillSettings
+from portico.drill.faults import ALL_FAULTS
+from portico.kit.runtime.signals import INTERRUPTED
+from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.systems.commerce import commerce
-from portico.systems.drill import DrillSettings
+from portico.testing.commands import Command, eventually
 
 ORDERS = 30
 SEED = 26  # kills each of the servers and the catalogue, and cuts connections to PostgreSQL

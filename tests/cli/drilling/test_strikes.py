@@ -1,8 +1,8 @@
 """What goes wrong on servers is decided by the seed."""
 
 from portico.cli.drilling.strikes import Strike, planned, possible
-from portico.kit.testing.faults import ALL_FAULTS
-from portico.kit.testing.faults.plan import Kind
+from portico.drill.faults import ALL_FAULTS
+from portico.drill.faults.plan import Kind
 
 PARTS = ("gateway", "orders", "payments")
 

@@ -14,7 +14,7 @@ from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
 from portico.kit.http.router import Router
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 
 router = Router(prefix="/loans", tags=["loans"])
 books = Router(prefix="/books", tags=["books"])
@@ -23,9 +23,9 @@ Librarian = Annotated[Principal, permitted("books:write")]
 
 
 @router.post("", status_code=201, errors=[BookNotFound, BookAlreadyLent, TooManyLoans])
-async def lend_book(draft: LoanCreate, caller: SignedIn, work: Work, here: Here) -> LoanRead:
+async def lend_book(draft: LoanCreate, caller: SignedIn, work: Work, context: Context) -> LoanRead:
     """Lend a book to the caller for a fortnight."""
-    allowed = here.settings_of(LoansSettings).loans_per_reader
+    allowed = context.settings_of(LoansSettings).loans_per_reader
     loan = await commands.lend_book(work, draft.book_id, reader_id=caller.user_id, allowed=allowed)
     return LoanRead.of(loan)
 

@@ -1,4 +1,4 @@
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 
 
 class BookId(Identifier, prefix="book"):

@@ -4,7 +4,7 @@ from tests.examples.loans.models import Book, Lending, Loan, Shelf
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.inserting import insert_unless_known
+from portico.kit.data.upsert import insert_if_absent
 
 BY_TITLE = Keyset.by("title", Book.title, Book.book_id)
 NEWEST = Keyset.by("newest", Book.book_id, descending=True)
@@ -33,5 +33,5 @@ class Lendings(Repository[Lending]):
 
 async def lock_shelf(work: UnitOfWork, reader_id: UserId) -> None:
     """Hold the reader's row: of two who count at once the second must see the first one's loan."""
-    await insert_unless_known(work, Shelf.__table__, {"reader_id": reader_id})
+    await insert_if_absent(work, Shelf.__table__, {"reader_id": reader_id})
     await work.execute(select(Shelf).where(Shelf.reader_id == reader_id).with_for_update())

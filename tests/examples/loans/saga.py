@@ -7,7 +7,7 @@ from tests.examples.loans.repository import Books, Lendings
 from portico.kit.auth.principal import UserId
 from portico.kit.calls.client import Calls
 from portico.kit.data import UnitOfWork
-from portico.kit.sagas import FOREVER, NotYet, Saga, SagaState, Step, Undone, minutes, seconds
+from portico.kit.sagas import FOREVER, Saga, SagaState, Step, StepPending, UndoReason, minutes, seconds
 
 
 class LendingState(SagaState):
@@ -36,7 +36,7 @@ async def release_copy(state: LendingState, work: UnitOfWork) -> None:
 async def take_deposit(state: LendingState, calls: Calls) -> LendingState:
     charge = await calls(DeskClient).charge(f"{state.lending_id}/deposit", amount=state.deposit)
     if charge.status == "processing":
-        raise NotYet(retry_after=2)
+        raise StepPending(retry_after=2)
     return state.with_(charge_id=charge.charge_id)
 
 
@@ -55,7 +55,7 @@ async def hand_over(state: LendingState, work: UnitOfWork) -> None:
     (await Lendings(work).get(state.lending_id, lock=True)).moved("lent")
 
 
-async def give_up(state: LendingState, work: UnitOfWork, why: Undone) -> None:
+async def give_up(state: LendingState, work: UnitOfWork, why: UndoReason) -> None:
     lending = await Lendings(work).get(state.lending_id, lock=True)
     lending.reason = why.reason
     lending.moved("given_up")

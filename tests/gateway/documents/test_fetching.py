@@ -5,7 +5,7 @@ from tests.gateway.upstreams import Given, Standing
 from portico.gateway.documents import Documents
 from portico.gateway.documents.fetching import KEPT
 from portico.gateway.routes import Route, RouteTable
-from portico.kit.testing.clock import HeldClock
+from portico.testing.clock import HeldClock
 
 TABLE = RouteTable([Route("catalog", "GET", "/products"), Route("files", "GET", "/files/{path:path}")])
 

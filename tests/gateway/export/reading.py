@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from portico.gateway.export import Front
+from portico.gateway.export import ExportOptions
 from portico.gateway.routes import WEBSOCKET, Route, routes_of
-from portico.kit.finding import find_system, shipped_systems
 from portico.kit.http.router import declared_routes
+from portico.kit.runtime.system import System
+from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Settings, read_settings
-from portico.kit.system import System
 
 SYSTEMS = [find_system(name) for name in shipped_systems()]
-FRONT = Front(("10.0.0.5:8080", "10.0.0.6:8080"))
+FRONT = ExportOptions(("10.0.0.5:8080", "10.0.0.6:8080"))
 
 
 def settings(**variables: str) -> Settings:

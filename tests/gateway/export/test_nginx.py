@@ -14,17 +14,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.gateway.export.reading import FRONT, SYSTEMS
-from tests.gateway.plane.service import Asked, Service
-from tests.gateway.plane.serving import served
+from tests.gateway.proxy.service import Asked, Service
+from tests.gateway.proxy.serving import served
 
 from portico.cli.deployed import deployed
-from portico.gateway.export import Front, Surface, Tls, nginx
+from portico.gateway.export import ExportOptions, Surface, Tls, nginx
 from portico.gateway.policy import Limits, Policy
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
-from portico.kit.servers import NginxServer
-from portico.kit.system import System
-from portico.kit.testing.commands import free_ports
+from portico.kit.runtime.system import System
+from portico.servers import NginxServer
+from portico.testing.commands import free_ports
 
 HOST = "127.0.0.1"
 SHOP = System("shop", summary="A shop", gateway=8080, services={}, case="camel")
@@ -39,7 +39,7 @@ ROUTES = (
 )
 
 
-def site(front: Front, routes: Sequence[Route] = ROUTES) -> str:
+def site(front: ExportOptions, routes: Sequence[Route] = ROUTES) -> str:
     policy = Policy(RouteTable(routes), limits=Limits(body_limit=1024), own={"/health": "/health"})
     return nginx(SHOP, Surface.of(policy), front)
 
@@ -52,7 +52,7 @@ def server(nginx_server: NginxServer) -> NginxServer:
 @asynccontextmanager
 async def in_front_of(server: NginxServer, *gateways: str) -> AsyncIterator[aiohttp.ClientSession]:
     """NGINX before these, and a client of it."""
-    server.serve(site(Front(gateways, listen=f"{HOST}:{server.port}")))
+    server.serve(site(ExportOptions(gateways, listen=f"{HOST}:{server.port}")))
     async with aiohttp.ClientSession(server.url()) as client:
         yield client
 
@@ -77,9 +77,9 @@ async def hanging_up() -> AsyncIterator[tuple[str, list[bytes]]]:
         asked.append(await reader.readuntil(b"\r\n"))
         writer.transport.abort()
 
-    listening = await asyncio.start_server(answer, HOST, 0)
-    async with listening:
-        yield f"{HOST}:{listening.sockets[0].getsockname()[1]}", asked
+    broadcasts = await asyncio.start_server(answer, HOST, 0)
+    async with broadcasts:
+        yield f"{HOST}:{broadcasts.sockets[0].getsockname()[1]}", asked
 
 
 async def problem(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, str]:
@@ -105,14 +105,14 @@ class TestTheFile:
     def test_two_systems_of_long_names_are_taken_side_by_side(self, server: NginxServer) -> None:
         surface = Surface.of(Policy(RouteTable(ROUTES), own={"/health": "/health"}))
         names = ["the_shop_at_the_corner_of_the_street", "the_shop_at_the_corner_of_the_market"]
-        fronts = [Front(FRONT.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
+        fronts = [ExportOptions(FRONT.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
 
         texts = [nginx(replace(SHOP, name=name), surface, front) for name, front in zip(names, fronts, strict=True)]
 
         server.check("".join(texts))
 
     def test_names_the_hosts_and_each_instance(self) -> None:
-        text = site(Front(FRONT.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
+        text = site(ExportOptions(FRONT.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
 
         assert re.findall(r"^    server (\S+) ", text, re.MULTILINE) == list(FRONT.gateways)
         assert "    listen 8443;\n    server_name shop.example www.shop.example;\n" in text
@@ -283,7 +283,7 @@ class TestTls:
     ) -> None:
         trusting = ssl.create_default_context(cafile=certified.certificate)
         async with served(gateway) as at, aiohttp.ClientSession() as client:
-            server.serve(site(Front((at,), listen=f"{HOST}:{server.port}", tls=certified)))
+            server.serve(site(ExportOptions((at,), listen=f"{HOST}:{server.port}", tls=certified)))
 
             async with client.get(f"https://localhost:{server.port}/echo", ssl=trusting) as answer:
                 headers = dict((await answer.json())["headers"])

@@ -12,7 +12,7 @@ from portico.gateway.export import Surface, nginx, traefik
 from portico.gateway.policy import Policy
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
-from portico.kit.system import System
+from portico.kit.runtime.system import System
 
 SERVICES, EVERYBODY = Access("service"), Access("public")
 METHODS = ("GET", "HEAD", "POST", "PUT", WEBSOCKET)

@@ -8,8 +8,8 @@ import pytest
 from tests.gateway.export.reading import FRONT, SYSTEMS, Traefik, settings
 
 from portico.gateway import policy_of
-from portico.gateway.export import Front, Surface, traefik
-from portico.kit.system import System
+from portico.gateway.export import ExportOptions, Surface, traefik
+from portico.kit.runtime.system import System
 
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}  # an @ would name a provider
 DURATION = {"type": "string", "pattern": r"^-?\d+(ms|s|m|h)$"}
@@ -107,7 +107,7 @@ class TestRouters:
         assert [method for method, again in repeated.items() if again] == ["GET", "HEAD"]
 
     def test_take_only_what_is_for_the_hosts_that_were_named(self, system: System) -> None:
-        front = Front(FRONT.gateways, hosts=("shop.example", "www.shop.example"))
+        front = ExportOptions(FRONT.gateways, hosts=("shop.example", "www.shop.example"))
         exported = Traefik(traefik(system, Surface.of(policy_of(system, settings())), front))
 
         hosts = ("shop.example", "www.shop.example", "evil.example")

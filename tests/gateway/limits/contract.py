@@ -4,7 +4,7 @@ import asyncio
 
 from portico.gateway.limits import Limiter
 from portico.gateway.rates import Rate
-from portico.kit.testing.clock import HeldClock
+from portico.testing.clock import HeldClock
 
 FIVE = Rate("five", 5, 60)
 

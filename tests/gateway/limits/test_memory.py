@@ -2,7 +2,7 @@ import pytest
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import MemoryLimiter
-from portico.kit.testing.clock import HeldClock
+from portico.testing.clock import HeldClock
 
 
 @pytest.fixture

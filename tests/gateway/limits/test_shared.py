@@ -6,8 +6,8 @@ from redis.asyncio import Redis
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import RedisLimiter
-from portico.kit.servers import RedisServer
-from portico.kit.testing.clock import HeldClock
+from portico.servers import RedisServer
+from portico.testing.clock import HeldClock
 
 
 @pytest.fixture

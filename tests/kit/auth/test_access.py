@@ -5,9 +5,9 @@ import pytest
 
 from portico.kit.auth import FromService, KnownCaller, Principal, SignedIn, permitted
 from portico.kit.auth.access import Access, ServicesOnly, UsersOnly
+from portico.kit.foundation.problems import PermissionMissing
 from portico.kit.http.router import access_of_endpoint
-from portico.kit.problems import PermissionMissing
-from portico.kit.testing.clock import START
+from portico.testing.clock import START
 
 
 def principal(subject: str, *permissions: str) -> Principal:

@@ -1,8 +1,8 @@
 import pytest
 
 from portico.kit.auth.principal import PersonRequired, UserId
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.issuer import Issuer
+from portico.testing.clock import HeldClock
+from portico.testing.issuer import Issuer
 
 
 class TestAPrincipal:

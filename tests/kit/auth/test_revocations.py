@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from portico.kit.auth.revocations import Revocation, RevocationSet
 from portico.kit.auth.tokens import LEEWAY
-from portico.kit.testing.clock import START, HeldClock
-from portico.kit.testing.issuer import Issuer
+from portico.testing.clock import START, HeldClock
+from portico.testing.issuer import Issuer
 
 
 def at(seconds: float) -> timedelta:

@@ -20,8 +20,8 @@ from portico.kit.auth.keys import (
     read_key_set,
 )
 from portico.kit.auth.tokens import LONGEST_TOKEN, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.issuer import FORM, Issuer
+from portico.testing.clock import HeldClock
+from portico.testing.issuer import FORM, Issuer
 
 KEY = SigningKey.generate("EdDSA")
 

@@ -7,8 +7,8 @@ from portico.kit.auth.keys import SigningKey
 from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import LEEWAY, InvalidToken
 from portico.kit.auth.verification import AskingVerifier, KeyVerifier, Validation, VerificationUnavailable
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.issuer import FORM, Issuer
+from portico.testing.clock import HeldClock
+from portico.testing.issuer import FORM, Issuer
 
 
 @pytest.fixture
@@ -275,8 +275,8 @@ class TestVerifyingByAsking:
         knocked: list[bool] = []
 
         class Closed(Issuer):
-            async def validate(self, token: str, *, knocks: bool = False) -> Validation:  # it is not read
-                knocked.append(knocks)
+            async def validate(self, token: str, *, probe: bool = False) -> Validation:  # it is not read
+                knocked.append(probe)
                 raise VerificationUnavailable(1.0)
 
         verifier = AskingVerifier(Closed(clock), issuer.form, clock)
@@ -291,7 +291,7 @@ class TestVerifyingByAsking:
         answering = asyncio.Event()
 
         class Slow(Issuer):
-            async def validate(self, token: str, *, knocks: bool = False) -> Validation:
+            async def validate(self, token: str, *, probe: bool = False) -> Validation:
                 await answering.wait()
                 return await super().validate(token)
 

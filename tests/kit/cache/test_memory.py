@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.contracts.cache import LARGEST, CacheContract
 
 from portico.kit.cache.base import Cache
 from portico.kit.cache.memory import MemoryCache
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.contracts.cache import LARGEST, CacheContract
+from portico.testing.clock import HeldClock
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import redis
+from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
 
 from portico.kit.cache.base import Cache
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.redis import RedisCache
-from portico.kit.servers import RedisServer
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
+from portico.servers import RedisServer
+from portico.testing.clock import HeldClock
 
 PREFIX = "catalog:products:"
 NOWHERE = "redis://127.0.0.1:1/0"

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from portico.kit.calls.breaker import Breaker, BreakerState, Passage, Tripping, unwell
-from portico.kit.testing.clock import HeldClock
+from portico.kit.calls.breaker import Breaker, BreakerConfig, BreakerState, Permit, is_proxy_error
+from portico.testing.clock import HeldClock
 
-TRIPPING = Tripping(consecutive=3, ratio=0.5, least=10, window=10, open_for=5, longest=20, trials=1)
+TRIPPING = BreakerConfig(consecutive=3, ratio=0.5, least=10, window=10, open_for=5, longest=20, trials=1)
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def breaker(clock: HeldClock) -> Breaker:
     return Breaker(TRIPPING, clock.monotonic)
 
 
-def entered(breaker: Breaker) -> Passage:
+def entered(breaker: Breaker) -> Permit:
     passage = breaker.enter()
     assert passage is not None
     return passage
@@ -41,7 +41,7 @@ class TestOpening:
         assert breaker.openings == 1
 
     def test_a_success_between_them_starts_the_count_anew(self, breaker: Breaker) -> None:
-        for outcome in (Passage.failed, Passage.failed, Passage.succeeded, Passage.failed, Passage.failed):
+        for outcome in (Permit.failed, Permit.failed, Permit.succeeded, Permit.failed, Permit.failed):
             outcome(entered(breaker))
 
         assert breaker.state is BreakerState.CLOSED
@@ -135,10 +135,10 @@ class BreakerMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = HeldClock()
         self.breaker = Breaker(
-            Tripping(consecutive=3, least=4, window=8, open_for=2, longest=8, trials=2), self.clock.monotonic
+            BreakerConfig(consecutive=3, least=4, window=8, open_for=2, longest=8, trials=2), self.clock.monotonic
         )
-        self.under_way: list[Passage] = []
-        self.trials: list[Passage] = []
+        self.under_way: list[Permit] = []
+        self.trials: list[Permit] = []
 
     @rule()
     def call(self) -> None:
@@ -151,8 +151,8 @@ class BreakerMachine(RuleBasedStateMachine):
                 self.trials.append(passage)
 
     @precondition(lambda self: self.under_way)
-    @rule(which=st.integers(0), how=st.sampled_from([Passage.succeeded, Passage.failed, Passage.abandoned]))
-    def end(self, which: int, how: Callable[[Passage], None]) -> None:
+    @rule(which=st.integers(0), how=st.sampled_from([Permit.succeeded, Permit.failed, Permit.abandoned]))
+    def end(self, which: int, how: Callable[[Permit], None]) -> None:
         passage = self.under_way.pop(which % len(self.under_way))
         if passage in self.trials:
             self.trials.remove(passage)
@@ -185,34 +185,34 @@ TestBreakerMachine = BreakerMachine.TestCase
 class TestUnwell:
     @pytest.mark.parametrize("status", [502, 503, 504])
     def test_a_bare_gateway_error_is(self, status: int) -> None:
-        assert unwell(status, [(b"content-type", b"text/html")])
+        assert is_proxy_error(status, [(b"content-type", b"text/html")])
 
     def test_a_service_that_explains_itself_is_not(self) -> None:
-        assert not unwell(503, [(b"content-type", b"application/problem+json; charset=utf-8")])
+        assert not is_proxy_error(503, [(b"content-type", b"application/problem+json; charset=utf-8")])
 
     @pytest.mark.parametrize("status", [200, 404, 429, 500])
     def test_other_answers_are_not(self, status: int) -> None:
-        assert not unwell(status, [])
+        assert not is_proxy_error(status, [])
 
 
 class TestKnocking:
     def test_it_is_let_through_an_open_breaker_and_closes_it(self, breaker: Breaker) -> None:
         trip(breaker)
-        knocking = breaker.enter(knocking=True)
-        assert knocking is not None
-        assert breaker.enter(knocking=True) is None, "one trial at a time"
+        probe = breaker.enter(probe=True)
+        assert probe is not None
+        assert breaker.enter(probe=True) is None, "one trial at a time"
 
-        knocking.succeeded()
+        probe.succeeded()
 
         assert breaker.state is BreakerState.CLOSED
 
     def test_in_vain_it_makes_nobody_wait_longer(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         clock.advance(2)
-        knocking = breaker.enter(knocking=True)
-        assert knocking is not None
+        probe = breaker.enter(probe=True)
+        assert probe is not None
 
-        knocking.failed()
+        probe.failed()
 
         assert breaker.state is BreakerState.OPEN
         assert breaker.retry_after == TRIPPING.open_for - 2

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.contracts.channel import Callee, ChannelContract, calling
 
-from portico.kit.calls.breaker import USUAL, Tripping
+from portico.kit.calls.breaker import USUAL, BreakerConfig
 from portico.kit.calls.channel import AnswerTooLarge, ConnectionLost, Outgoing, Unreachable
 from portico.kit.calls.directory import Directory
+from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
-from portico.kit.calls.socket import HttpChannel
-from portico.kit.testing.contracts.channel import Callee, ChannelContract, calling
-from portico.kit.testing.loopback import served
+from portico.testing.loopback import served
 
 
 class TestLocalChannel(ChannelContract):
@@ -93,12 +93,12 @@ class TestLocalChannel(ChannelContract):
 
 class TestHttpChannel(ChannelContract):
     @asynccontextmanager
-    async def reach(self, callee: Any, *, tripping: Tripping = USUAL, **limits: Any) -> AsyncIterator[HttpChannel]:
+    async def reach(self, callee: Any, *, config: BreakerConfig = USUAL, **limits: Any) -> AsyncIterator[HttpChannel]:
         with socket.socket() as nobody:  # bound and not listening: connections to it are refused
             nobody.bind(("127.0.0.1", 0))
             async with served(callee) as url:
                 dead = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-                directory = Directory({"callee": url, "dead": dead}, tripping=tripping)
+                directory = Directory({"callee": url, "dead": dead}, config=config)
                 channel = HttpChannel(directory, **limits)
                 yield channel
                 await channel.aclose()
@@ -133,7 +133,7 @@ class TestHttpChannel(ChannelContract):
         assert heard == 1
 
     async def test_a_bare_503_is_a_failure_of_the_instance(self, callee: Callee) -> None:
-        async with self.reach(callee, tripping=Tripping(consecutive=1)) as channel:
+        async with self.reach(callee, config=BreakerConfig(consecutive=1)) as channel:
             await channel.send(calling("/status/503"))
 
             assert channel.states("callee")[0].breaker == "open"

@@ -18,11 +18,11 @@ from portico.kit.calls.channel import (
 )
 from portico.kit.calls.client import Calls, Client, Layout
 from portico.kit.calls.summary import Summary
-from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.traces import Span, TraceContext, Tracing
-from portico.kit.testing.channels import ScriptedChannel, answering
+from portico.testing.channels import ScriptedChannel, answering
 
 
 class Colour(Enum):

@@ -4,10 +4,10 @@ from collections import Counter
 import pytest
 
 from portico.kit.calls.addresses import Address, DnsName, Found, LookupFailed, SrvName
-from portico.kit.calls.breaker import BreakerState, Tripping
+from portico.kit.calls.breaker import BreakerConfig, BreakerState
 from portico.kit.calls.directory import Directory, Pool
 from portico.kit.calls.errors import BreakerOpen, Unreachable
-from portico.kit.testing.clock import HeldClock
+from portico.testing.clock import HeldClock
 
 TWO = "http://user-1:8001,http://user-2:8001"
 
@@ -39,8 +39,8 @@ def clock() -> HeldClock:
 
 
 def directory(clock: HeldClock, text: str = TWO, resolver: Registry | None = None) -> Directory:
-    tripping = Tripping(consecutive=1, open_for=5)
-    return Directory({"user": text}, tripping=tripping, resolver=resolver, monotonic=clock.monotonic)
+    config = BreakerConfig(consecutive=1, open_for=5)
+    return Directory({"user": text}, config=config, resolver=resolver, monotonic=clock.monotonic)
 
 
 def hosts(pool: Pool | None) -> list[str]:
@@ -129,17 +129,17 @@ class TestEjection:
         for _ in range(2):
             (await known.lease("user")).failed()
 
-        knocking = await known.lease("user", knocking=True)
-        knocking.succeeded()
+        probe = await known.lease("user", probe=True)
+        probe.succeeded()
 
-        assert (await known.lease("user")).instance is knocking.instance
+        assert (await known.lease("user")).instance is probe.instance
 
     async def test_who_knocks_is_sent_to_one_that_is_well(self, clock: HeldClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
 
-        chosen = [(await known.lease("user", knocking=True)).instance for _ in range(4)]
+        chosen = [(await known.lease("user", probe=True)).instance for _ in range(4)]
 
         assert failing.instance not in chosen
 

@@ -6,8 +6,8 @@ import pytest
 from portico.kit.calls.channel import CallFailed, Incoming, Outgoing, Refused, Unreachable
 from portico.kit.calls.client import Layout
 from portico.kit.calls.identity import ServiceIdentity
-from portico.kit.testing.channels import ScriptedChannel, answering
-from portico.kit.testing.clock import HeldClock
+from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.clock import HeldClock
 
 
 def granted(token: str, life: int = 100) -> Incoming:
@@ -107,7 +107,7 @@ class TestServiceIdentity:
             with pytest.raises(Unreachable):
                 await own()
 
-        assert [out.knocks for out in channel.sent] == [True, False, True]
+        assert [out.probe for out in channel.sent] == [True, False, True]
 
     async def test_a_refused_secret_is_told_to_the_caller_and_not_shown(self, clock: HeldClock) -> None:
         own = identity(ScriptedChannel(answering(401, b'{"code": "invalid_client"}')), clock)

@@ -12,9 +12,9 @@ from portico.kit.calls.channel import (
     Saturated,
     Unreachable,
 )
-from portico.kit.calls.retrying import Retrying
-from portico.kit.testing.channels import ScriptedChannel, answering
-from portico.kit.testing.clock import HeldClock
+from portico.kit.calls.retries import RetryingChannel
+from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.clock import HeldClock
 
 WELL = answering(200)
 UNREACHABLE = Unreachable("user", "refused")
@@ -28,7 +28,7 @@ class Trial:
         self.clock = HeldClock()
         self.waits: list[float] = []
         self.scripted = ScriptedChannel(*script)
-        self.channel = Retrying(
+        self.channel = RetryingChannel(
             self.scripted,
             new_budget=lambda: RetryBudget(burst=burst),
             draw=lambda: draw,

@@ -10,8 +10,8 @@ from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
 from portico.kit.data.engine import Database
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class TestACommitThatFails:
@@ -22,7 +22,7 @@ class TestACommitThatFails:
             raise sqlite3.OperationalError("database or disk is full")
 
         async with running(service, sqlite_databases, background=False) as loans:
-            dialect = loans.running.database.writer.sync_engine.dialect
+            dialect = loans.context.database.writer.sync_engine.dialect
             commit = dialect.do_commit
             dialect.do_commit = full  # type: ignore[method-assign]
             with pytest.raises(OperationalError):
@@ -31,7 +31,7 @@ class TestACommitThatFails:
 
             await loans.given(Book(title="Solaris"))
 
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 assert [row.title for row in await reader.rows(Book.__table__.select())] == ["Solaris"]
 
 

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
+from portico.kit.data.failures import is_disconnected, is_retryable_conflict, is_unavailable
 
 DROPPED = [
     ConnectionResetError(),
@@ -36,7 +36,7 @@ class TestIsDisconnected:
 class TestLostARace:
     @pytest.mark.parametrize("cause", [asyncpg.DeadlockDetectedError(""), asyncpg.SerializationError("")], ids=repr)
     def test_is_so_of_who_was_chosen_to_begin_again(self, cause: Exception) -> None:
-        assert lost_a_race(DBAPIError("UPDATE", None, cause))
+        assert is_retryable_conflict(DBAPIError("UPDATE", None, cause))
 
     def test_is_not_so_of_a_lost_connection(self) -> None:
-        assert not lost_a_race(asyncpg.InternalClientError("not connected"))
+        assert not is_retryable_conflict(asyncpg.InternalClientError("not connected"))

@@ -9,9 +9,9 @@ from sqlalchemy.exc import OperationalError
 from tests.examples.loans.models import Book
 
 from portico.kit.data.group_commit import GroupCommit, Stopping, TooManyWaiting
-from portico.kit.data.work import UnitOfWork
-from portico.kit.problems import Conflict, Problem
-from portico.kit.testing.running import RunningService
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.problems import Conflict, Problem
+from portico.testing.running_service import RunningService
 
 BOOKS: Any = Book.__table__
 
@@ -53,7 +53,7 @@ async def shelving(
     largest: int = 100,
     waiting: int = 1000,
 ) -> AsyncIterator[Shelving]:
-    async with GroupCommit[str, str](loans.running.transaction, apply, largest=largest, waiting=waiting) as group:
+    async with GroupCommit[str, str](loans.context.transaction, apply, largest=largest, waiting=waiting) as group:
         yield group
 
 
@@ -65,7 +65,7 @@ async def submitted(group: Shelving, titles: Iterable[str]) -> list[asyncio.Task
 
 
 async def titles(loans: RunningService) -> list[str]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return sorted(await reader.all(select(Book.title)))
 
 
@@ -189,7 +189,7 @@ class TestQueue:
 
     async def test_is_refused_where_closing_takes_too_long(self, embedded_loans: RunningService) -> None:
         gate = Gate()
-        group = GroupCommit[str, str](embedded_loans.running.transaction, gate, largest=1, waiting=9, patience=0)
+        group = GroupCommit[str, str](embedded_loans.context.transaction, gate, largest=1, waiting=9, patience=0)
         async with group:
             tasks = await submitted(group, "ab")
             await gate.entered()

@@ -7,28 +7,28 @@ from sqlalchemy import Connection, inspect
 from tests.examples.loans import service
 
 from portico.kit.data.engine import Database
-from portico.kit.data.migrating import (
+from portico.kit.data.migrations import (
     KIT_HISTORY,
     NotMigrated,
     downgrade,
-    histories,
+    migration_sets_of,
     require_current,
     revisions,
     status,
     upgrade,
 )
-from portico.kit.data.places import ensure_place
+from portico.kit.data.provisioning import ensure_database
 from portico.kit.settings import Settings, database_for
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
-LINES = histories("loans", service.migrations, service.tables)
+LINES = migration_sets_of("loans", service.migrations, service.tables)
 
 EVERY_REVISION = [script.revision for line in LINES for script in revisions(line)]
 
 
 async def _empty(databases: Databases, name: str = "loans") -> Database:
     address = database_for(Settings(database_url=databases.per_service()), name)
-    await ensure_place(address.url, address.schema)
+    await ensure_database(address.url, address.schema)
     return Database.connect(address.url, schema=address.schema)
 
 

@@ -5,10 +5,10 @@ import pytest
 from sqlalchemy import URL, make_url
 from tests.kit.statements import run
 
-from portico.cli.mending import mendable
-from portico.kit.data.places import PlaceMissing, ensure_place, place_exists
+from portico.cli.error_messages import mendable
+from portico.kit.data.provisioning import DatabaseMissing, ensure_database, place_exists
 from portico.kit.settings import Settings, database_for
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 def address_of(databases: Databases, name: str) -> URL:
@@ -34,14 +34,14 @@ class TestEnsurePlace:
         address = address_of(databases, "shop")
         assert not await place_exists(address)
 
-        await ensure_place(address, None)
-        await ensure_place(address, None)
+        await ensure_database(address, None)
+        await ensure_database(address, None)
 
         assert await place_exists(address)
 
     async def test_an_account_that_may_not_is_given_the_statements(self, limited: URL) -> None:
-        with pytest.raises(PlaceMissing) as caught:
-            await ensure_place(limited, None)
+        with pytest.raises(DatabaseMissing) as caught:
+            await ensure_database(limited, None)
 
         told = mendable(caught.value)
         assert told is not None

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from portico.kit.data.reaching import in_time
+from portico.kit.data.timeouts import in_time
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from tests.examples.loans.models import Book
 from tests.examples.loans.repository import Books
 
 from portico.kit.data.reader import Reader, SessionClosed
-from portico.kit.data.work import UnitOfWork, in_transaction
-from portico.kit.problems import Conflict
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
+from portico.kit.foundation.problems import Conflict
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 BOOKS: Any = Book.__table__
 
@@ -26,15 +26,15 @@ def a_row(title: str) -> dict[str, Any]:
 
 class TestUnitOfWork:
     async def test_what_is_committed_is_there(self, loans: RunningService) -> None:
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.add(Book(title="Dune"))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert [book.title for book in await reader.all(select(Book))] == ["Dune"]
 
     async def test_what_raises_leaves_nothing(self, loans: RunningService) -> None:
         async def fail() -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 work.add(Book(title="Dune"))
                 await work.flush()
                 raise Conflict
@@ -42,24 +42,24 @@ class TestUnitOfWork:
         with pytest.raises(Conflict):
             await fail()
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await reader.all(select(Book)) == []
 
     async def test_nothing_begins_before_the_first_statement(self, loans: RunningService) -> None:
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             assert not work.began
             await work.execute(select(Book))
             assert work.began
 
     async def test_it_is_known_to_its_task_while_it_lasts(self, loans: RunningService) -> None:
-        async with loans.running.transaction() as work:
-            assert in_transaction.get() is work
-        assert in_transaction.get() is None
+        async with loans.context.transaction() as work:
+            assert current_unit_of_work.get() is work
+        assert current_unit_of_work.get() is None
 
     async def test_a_unique_index_decides_between_two(self, loans: RunningService) -> None:
         async def add() -> bool:
             try:
-                async with loans.running.transaction() as work:
+                async with loans.context.transaction() as work:
                     await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
             except TitleTaken:
                 return False
@@ -70,29 +70,29 @@ class TestUnitOfWork:
     async def test_a_savepoint_is_undone_alone(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.add(Book(title="Solaris"))
             with pytest.raises(TitleTaken):
                 async with work.savepoint():
                     await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
             work.add(Book(title="Ubik"))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert {book.title for book in await reader.all(select(Book))} == {"Dune", "Solaris", "Ubik"}
 
     async def test_mapped_objects_and_statements_over_tables_share_a_transaction(self, loans: RunningService) -> None:
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(BOOKS), [a_row("Dune")])
             work.add(Book(title="Solaris"))
             assert set(await work.all(select(Book.title))) == {"Dune", "Solaris"}
             await work.execute(update(BOOKS).values(title=BOOKS.c.title + "!"))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert set(await reader.all(select(Book.title))) == {"Dune!", "Solaris!"}
 
     async def test_what_raises_leaves_nothing_of_either(self, loans: RunningService) -> None:
         async def fail() -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row("Dune")])
                 work.add(Book(title="Solaris"))
                 await work.flush()
@@ -101,7 +101,7 @@ class TestUnitOfWork:
         with pytest.raises(Conflict):
             await fail()
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await reader.all(select(Book)) == []
 
     async def test_a_savepoint_undoes_statements_over_tables_too(self, loans: RunningService) -> None:
@@ -110,19 +110,19 @@ class TestUnitOfWork:
                 await work.execute(insert(BOOKS), [a_row("Solaris")])
                 raise Conflict
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(BOOKS), [a_row("Dune")])
             with pytest.raises(Conflict):
                 await fail(work)
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == ["Dune"]
 
     async def test_nothing_is_committed_after_a_row_that_was_refused(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
 
         async def go_on() -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 with suppress(TitleTaken):
                     await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
                 await work.execute(insert(BOOKS), [a_row("Solaris")])
@@ -130,14 +130,14 @@ class TestUnitOfWork:
         with pytest.raises(PendingRollbackError):
             await go_on()
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == ["Dune"]
 
     async def test_its_connection_is_free_before_it_acts(self, databases: Databases) -> None:
         held: list[int] = []
         async with running(service, databases, background=False) as loans:  # which writes too
-            pool: Any = loans.running.database.writer.pool
-            async with loans.running.transaction() as work:
+            pool: Any = loans.context.database.writer.pool
+            async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row("Dune")])
                 work.after_commit(lambda: held.append(pool.checkedout()))
 
@@ -147,10 +147,10 @@ class TestUnitOfWork:
         seen: list[int] = []
 
         async def look() -> None:
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 seen.append(len(await reader.all(select(Book))))
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.add(Book(title="Dune"))
             work.after_commit(look)
             await work.flush()
@@ -160,7 +160,7 @@ class TestUnitOfWork:
 
     async def test_a_cancelled_caller_does_not_tear_the_commit(self, loans: RunningService) -> None:
         async def add(title: str) -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 work.add(Book(title=title))
                 await work.flush()
 
@@ -176,7 +176,7 @@ class TestUnitOfWork:
 
     async def test_a_cancelled_statement_gives_its_connection_back(self, databases: Databases) -> None:
         async def add(loans: RunningService, title: str) -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row(title)])
 
         async with running(service, databases, background=False) as loans:
@@ -186,7 +186,7 @@ class TestUnitOfWork:
                     await asyncio.sleep(0)
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            pool: Any = loans.running.database.writer.pool
+            pool: Any = loans.context.database.writer.pool
 
             assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
             assert pool.checkedout() == 0
@@ -196,19 +196,19 @@ class TestUnitOfWork:
         book = await loans.given(Book(title="0"))
 
         async def count_up() -> None:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 row = await Books(work).get(book.book_id, lock=True)
                 row.title = str(int(row.title) + 1)
 
         await asyncio.gather(*(count_up() for _ in range(30)))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert (await Books(reader).get(book.book_id)).title == "30"
 
 
 class TestReader:
     async def test_it_refuses_after_the_answer(self, loans: RunningService) -> None:
-        reader = Reader(loans.running.database, loans.clock)
+        reader = Reader(loans.context.database, loans.clock)
         async with reader:
             await reader.execute(select(Book))
 
@@ -216,17 +216,17 @@ class TestReader:
             await reader.execute(select(Book))
 
     async def test_a_snapshot_does_not_see_what_comes_later(self, loans: RunningService) -> None:
-        async with loans.running.reader() as reader, reader.snapshot() as snapshot:
+        async with loans.context.reader() as reader, reader.snapshot() as snapshot:
             before = len(await snapshot.all(select(Book)))
             await loans.given(Book(title="Dune"))
             during = len(await snapshot.all(select(Book.book_id)))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             after = len(await reader.all(select(Book)))
         assert (before, during, after) == (0, 0, 1)
 
     async def test_it_sees_what_others_commit_meanwhile(self, loans: RunningService) -> None:
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == []
             await loans.given(Book(title="Dune"))
             assert await reader.all(select(Book.title)) == ["Dune"]
@@ -234,12 +234,12 @@ class TestReader:
     async def test_it_holds_a_connection_only_while_a_statement_runs(self, databases: Databases) -> None:
         async with running(service, databases, background=False) as loans:  # which reads too
             await loans.given(Book(title="Dune"))
-            readers = [loans.running.reader() for _ in range(40)]
+            readers = [loans.context.reader() for _ in range(40)]
 
             books = [await reader.one(select(Book)) for reader in readers]  # none of them is closed yet
 
             assert {book.title for book in books if book} == {"Dune"}
-            assert loans.running.database.reader.pool.checkedout() == 0
+            assert loans.context.database.reader.pool.checkedout() == 0
             for reader in readers:
                 await reader.close()
 
@@ -261,18 +261,18 @@ class TestDatabase:
     async def test_ids_tell_case_apart(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert await Books(reader).find(book.book_id.upper()) is None
 
     async def test_moments_keep_their_microseconds(self, loans: RunningService) -> None:
         moment = loans.clock.now().replace(microsecond=123457)
         book = await loans.given(Book(title="Dune", lent_until=moment))
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             assert (await Books(reader).get(book.book_id)).lent_until == moment
 
     async def test_sqlite_keeps_foreign_keys_and_writes_ahead(self, embedded_loans: RunningService) -> None:
-        async with embedded_loans.running.database.writer.connect() as connection:
+        async with embedded_loans.context.database.writer.connect() as connection:
             keys = (await connection.execute(text("PRAGMA foreign_keys"))).scalar()
             mode = (await connection.execute(text("PRAGMA journal_mode"))).scalar()
         assert (keys, mode) == (1, "wal")

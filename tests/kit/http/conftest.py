@@ -6,9 +6,9 @@ import pytest
 from tests.examples.loans import service
 
 from portico.kit.http.router import Router
-from portico.kit.system import System
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running, system_of
+from portico.kit.runtime.system import System
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running, system_of
 
 Extended = Callable[..., AbstractAsyncContextManager[RunningService]]
 

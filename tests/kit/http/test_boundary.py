@@ -14,13 +14,13 @@ from tests.examples.loans.schemas import BookCreate, BookRead
 from tests.kit.http.conftest import Extended
 from tests.kit.http.wire import send
 
+from portico.kit.foundation.problems import Conflict
 from portico.kit.http.boundary import Work
 from portico.kit.http.router import Router
-from portico.kit.problems import Conflict
-from portico.kit.running import Running
-from portico.kit.servers import MariaDBServer, PostgreSQLServer
-from portico.kit.testing.databases import Databases, ServerDatabases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.runtime.context import ServiceRuntime
+from portico.servers import MariaDBServer, PostgreSQLServer
+from portico.testing.databases import Databases, ServerDatabases
+from portico.testing.running_service import RunningService, running
 
 # A constraint that the database looks at in the commit, as it does at a deferred foreign key.
 BROKEN_COMMIT = {
@@ -41,25 +41,25 @@ LOST_COMMIT = [
 
 
 async def titles(loans: RunningService) -> list[str]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return [book.title for book in await reader.all(select(Book))]
 
 
-async def prepare(running: Running, statements: list[str]) -> None:
-    async with running.database.writer.begin() as connection:
+async def prepare(context: ServiceRuntime, statements: list[str]) -> None:
+    async with context.database.writer.begin() as connection:
         for statement in statements:
             await connection.execute(text(statement))
 
 
-async def break_commits(running: Running) -> None:
-    if running.database.dialect in BROKEN_COMMIT:
-        await prepare(running, BROKEN_COMMIT[running.database.dialect])
+async def break_commits(context: ServiceRuntime) -> None:
+    if context.database.dialect in BROKEN_COMMIT:
+        await prepare(context, BROKEN_COMMIT[context.database.dialect])
         return
 
     def refuse(_connection: Any) -> None:  # MariaDB has nothing that it looks at in the commit
         raise RuntimeError("the secret wish")
 
-    event.listen(running.database.writer.sync_engine, "commit", refuse)
+    event.listen(context.database.writer.sync_engine, "commit", refuse)
 
 
 class Gate:
@@ -86,7 +86,7 @@ class Gate:
 
 class TestCommit:
     async def test_it_lies_before_the_answer(self, loans: RunningService) -> None:
-        await break_commits(loans.running)
+        await break_commits(loans.context)
 
         answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
 
@@ -95,7 +95,7 @@ class TestCommit:
         assert await titles(loans) == []
 
     async def test_its_failure_says_nothing_of_the_inside(self, loans: RunningService) -> None:
-        await break_commits(loans.running)
+        await break_commits(loans.context)
 
         answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
 
@@ -104,7 +104,7 @@ class TestCommit:
 
     async def test_one_whose_connection_is_lost_has_an_unknown_outcome(self, postgresql_databases: Databases) -> None:
         async with running(service, postgresql_databases) as loans:
-            await prepare(loans.running, LOST_COMMIT)
+            await prepare(loans.context, LOST_COMMIT)
 
             answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
 

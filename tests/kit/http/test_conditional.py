@@ -4,9 +4,9 @@ import pytest
 from tests.examples.loans.models import Book
 from tests.kit.http.conftest import Extended
 
+from portico.kit.foundation.problems import PreconditionFailed
 from portico.kit.http.conditional import Conditional, entity_tag
-from portico.kit.problems import PreconditionFailed
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestEntityTags:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from portico.kit.http.device import Device, client_address, public_root
+from portico.kit.http.client_info import ClientInfo, client_address, public_root
 
 TRUSTING: Any = SimpleNamespace(settings=SimpleNamespace(trusted_proxies=()))
 
@@ -43,14 +43,18 @@ class TestTheClientsAddress:
         assert client_address(request_from(peer, x_forwarded_for=forwarded), TRUSTING) == client
 
     def test_counts_by_network_where_a_client_has_one_to_itself(self) -> None:
-        assert Device("2001:db8::1", "").counted == Device("2001:db8::ffff", "").counted == "2001:0db8:0000:0000::/64"
-        assert Device("203.0.113.1", "").counted == "203.0.113.1"
+        assert (
+            ClientInfo("2001:db8::1", "").rate_limit_key
+            == ClientInfo("2001:db8::ffff", "").rate_limit_key
+            == "2001:0db8:0000:0000::/64"
+        )
+        assert ClientInfo("203.0.113.1", "").rate_limit_key == "203.0.113.1"
 
     def test_an_ipv4_client_of_a_socket_for_both_kinds_is_itself(self) -> None:
-        assert Device("::ffff:203.0.113.1", "").counted == "203.0.113.1"
+        assert ClientInfo("::ffff:203.0.113.1", "").rate_limit_key == "203.0.113.1"
 
     def test_a_zone_is_no_reason_to_fail(self) -> None:
-        assert Device("fe80::1%eth0", "").counted == "fe80::1%eth0"
+        assert ClientInfo("fe80::1%eth0", "").rate_limit_key == "fe80::1%eth0"
 
 
 class TestThePublicRoot:

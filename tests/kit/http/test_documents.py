@@ -1,6 +1,6 @@
 from typing import Any
 
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 async def document(loans: RunningService) -> Any:

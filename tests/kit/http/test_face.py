@@ -8,7 +8,7 @@ from tests.kit.http.wire import send
 
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.telemetry.logs import Logs, RequestLog
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 UNKNOWN = "/books/book_00000000000000000000000000"
 
@@ -93,7 +93,7 @@ class TestAccess:
     ) -> None:
         issuer = embedded_loans.issuer
         issuer.down = True
-        embedded_loans.running.verifier = KeyVerifier(issuer, issuer.form, embedded_loans.clock)  # has no keys yet
+        embedded_loans.context.verifier = KeyVerifier(issuer, issuer.form, embedded_loans.clock)  # has no keys yet
         caller = embedded_loans.as_user()
 
         answer = await caller.post("/loans", json={})
@@ -180,14 +180,14 @@ class TestStandingRoutes:
     async def test_leave_no_line_in_the_log_when_they_are_asked_rightly(self, embedded_loans: RunningService) -> None:
         stream = io.BytesIO()
         logs = Logs(stream=stream)
-        embedded_loans.running.request_log = RequestLog(logs, "loans")
+        embedded_loans.context.request_log = RequestLog(logs, "loans")
 
         for path in ("/health", "/health/ready", "/metrics", "/metrics?of=what", "/books"):
             await embedded_loans.anonymous.get(path)
 
         logs.close()
-        told = [orjson.loads(line) for line in stream.getvalue().splitlines()]
-        assert [(line["path"], line["status"]) for line in told] == [("/metrics", 422), ("/books", 200)]
+        response_for = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+        assert [(line["path"], line["status"]) for line in response_for] == [("/metrics", 422), ("/books", 200)]
 
     async def test_stand_at_the_root_and_in_the_systems_spelling(self, camel_loans: RunningService) -> None:
         detailed = (await camel_loans.anonymous.get("/health/detailed")).json()

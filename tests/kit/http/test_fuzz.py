@@ -1,7 +1,7 @@
 from tests.examples.loans.models import Book
 
-from portico.kit.testing.fuzzing import Fuzzing
-from portico.kit.testing.running import RunningService
+from portico.testing.fuzzing import Fuzzing
+from portico.testing.running_service import RunningService
 
 
 class TestLoans:
@@ -29,5 +29,5 @@ async def _fuzz(loans: RunningService) -> None:
 def _operations(loans: RunningService) -> list[str]:
     # health in three depths, and every route of the service
     return ["/health", "/health/ready", "/health/detailed"] + [
-        route.path for router in loans.running.service.routers for route in router.routes
+        route.path for router in loans.context.service.routers for route in router.routes
     ]

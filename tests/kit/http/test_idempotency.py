@@ -12,14 +12,14 @@ from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.http.boundary import Work
 from portico.kit.http.router import Router
-from portico.kit.jobs import forget_old_answers
-from portico.kit.testing.running import Answer, Caller, RunningService
+from portico.kit.jobs.runner import delete_old_idempotency_keys
+from portico.testing.running_service import Answer, Caller, RunningService
 
 DAY = 86_400
 
 
 async def rows(loans: RunningService, table: Any) -> int:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return int((await reader.execute(select(func.count()).select_from(table))).scalar_one())
 
 
@@ -122,11 +122,11 @@ class TestRepeats:
 
     async def test_are_forgotten_by_a_job(self, loans: RunningService) -> None:
         await add(loans.as_user("books:write"), "Dune")
-        await forget_old_answers(loans.running)
+        await delete_old_idempotency_keys(loans.context)
         assert await rows(loans, idempotency_keys) == 1
 
         loans.clock.advance(DAY + 1)
-        await forget_old_answers(loans.running)
+        await delete_old_idempotency_keys(loans.context)
 
         assert await rows(loans, idempotency_keys) == 0
 
@@ -258,7 +258,7 @@ class TestARouteThatAsksOthers:
 
             first = group.create_task(add_one())
             await begun.wait()
-            loans.running.keys_in_flight.clear()
+            loans.context.keys_in_flight.clear()
             second = group.create_task(add_one())
             await asked.wait()
             waiting.release()

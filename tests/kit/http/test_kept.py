@@ -7,10 +7,10 @@ from starlette.responses import Response
 
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.memory import MemoryCache
-from portico.kit.cache.topic import Topic
-from portico.kit.http.kept import kept_answer
+from portico.kit.cache.tag import CacheTag
+from portico.kit.foundation.problems import GatewayTimeout
+from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Router
-from portico.kit.problems import GatewayTimeout
 
 
 def asked(path: str = "/books", query: str = "") -> Request:
@@ -44,7 +44,7 @@ class TestKeptAnswer:
     async def test_is_the_one_that_went_out(self, group: CacheGroup) -> None:
         endpoint = Endpoint()
 
-        first, second = [await kept_answer(group, asked(), endpoint, 30) for _ in range(2)]
+        first, second = [await cached_response(group, asked(), endpoint, 30) for _ in range(2)]
 
         assert endpoint.calls == 1
         assert (second.body, second.status_code, dict(second.headers)) == (b"answer 1", 200, dict(first.headers))
@@ -53,25 +53,25 @@ class TestKeptAnswer:
         endpoint = Endpoint()
         requests = [asked(), asked(query="limit=1"), asked("/books/1"), asked(query="x" * 500), asked(query="y" * 500)]
 
-        bodies = {bytes((await kept_answer(group, request, endpoint, 30)).body) for request in requests}
+        bodies = {bytes((await cached_response(group, request, endpoint, 30)).body) for request in requests}
 
         assert len(bodies) == len(requests)
 
     async def test_is_forgotten_with_its_group_while_it_is_made_too(self, group: CacheGroup) -> None:
         endpoint = Endpoint()
         endpoint.gate.clear()
-        slow = asyncio.create_task(kept_answer(group, asked(), endpoint, 30))
+        slow = asyncio.create_task(cached_response(group, asked(), endpoint, 30))
         await endpoint.asked.wait()
         await group.forget()
         endpoint.gate.set()
 
         assert (await slow).body == b"answer 1"
-        assert (await kept_answer(group, asked(), endpoint, 30)).body == b"answer 2"
+        assert (await cached_response(group, asked(), endpoint, 30)).body == b"answer 2"
 
     async def test_is_a_200_only(self, group: CacheGroup) -> None:
         endpoint = Endpoint(404)
 
-        bodies = [(await kept_answer(group, asked(), endpoint, 30)).body for _ in range(2)]
+        bodies = [(await cached_response(group, asked(), endpoint, 30)).body for _ in range(2)]
 
         assert bodies == [b"answer 1", b"answer 2"]
 
@@ -83,9 +83,9 @@ class TestKeptAnswer:
             await gate.wait()
             raise GatewayTimeout
 
-        first = asyncio.create_task(kept_answer(group, asked(), too_slow, 30))
+        first = asyncio.create_task(cached_response(group, asked(), too_slow, 30))
         await started.wait()
-        second = asyncio.create_task(kept_answer(group, asked(), endpoint, 30))
+        second = asyncio.create_task(cached_response(group, asked(), endpoint, 30))
         await asyncio.sleep(0)
         gate.set()
         outcomes: list[Any] = await asyncio.gather(first, second, return_exceptions=True)
@@ -96,5 +96,5 @@ class TestKeptAnswer:
 
 class TestRoute:
     def test_keeps_what_is_the_same_for_all_only(self) -> None:
-        with pytest.raises(TypeError, match="only the answer to a public GET"):
-            Router("/books").post("", kept=Topic("books"))(Endpoint.__call__)
+        with pytest.raises(TypeError, match="only the response to a public GET"):
+            Router("/books").post("", cache=CacheTag("books"))(Endpoint.__call__)

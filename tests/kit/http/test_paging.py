@@ -16,7 +16,7 @@ from tests.kit.http.conftest import Extended
 from portico.kit.auth.principal import UserId
 from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
 from portico.kit.http.paging import page_headers
-from portico.kit.testing.running import Answer, RunningService
+from portico.testing.running_service import Answer, RunningService
 
 
 def links(answer: Answer) -> dict[str, str]:
@@ -27,7 +27,7 @@ def links(answer: Answer) -> dict[str, str]:
 async def shelve(loans: RunningService, count: int) -> list[str]:
     """Have `count` books; their titles in order."""
     books = [Book(title=f"title {number:03}") for number in range(count)]
-    async with loans.running.transaction() as work:
+    async with loans.context.transaction() as work:
         work.add_all(books)
     return [book.title for book in books]
 
@@ -73,10 +73,10 @@ class TestWalking:
         self, embedded_extended: Extended, count: int, limits: list[int], order: str
     ) -> None:
         async with embedded_extended() as loans:
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 await work.execute(delete(Book))
             await shelve(loans, count)
-            async with loans.running.reader() as reader:
+            async with loans.context.reader() as reader:
                 column = Book.title if order == "title" else Book.book_id.desc()
                 titles = [book.title for book in await reader.all(select(Book).order_by(column))]
             seen, turn = [], 0
@@ -93,7 +93,7 @@ class TestWalking:
     async def test_goes_on_where_rows_came_and_went(self, loans: RunningService) -> None:
         await shelve(loans, 10)
         first = await loans.anonymous.get("/books?sort_by=title&limit=5")
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(delete(Book).where(Book.title.in_(["title 004", "title 005"])))
         await loans.given(Book(title="title 000 bis"))
 
@@ -188,7 +188,7 @@ class TestColumns:
     BY_REVISION = Keyset.by("revision", Book.revision, Book.book_id)
 
     async def _page(self, loans: RunningService, order: Keyset, table: Any, sent: str | None) -> Slice[Any]:
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             return await order.page(reader, select(table), Window(limit=2, cursor=sent))
 
     async def test_of_times_can_be_walked(self, loans: RunningService) -> None:

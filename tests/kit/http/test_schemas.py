@@ -4,10 +4,10 @@ import pytest
 from tests.examples.loans.models import Book
 from tests.kit.http.wire import send
 
+from portico.kit.foundation.problems import Unprocessable
 from portico.kit.http.problems import problem_document
 from portico.kit.http.schema import Case, Schema
-from portico.kit.problems import Unprocessable
-from portico.kit.testing.running import Answer, RunningService
+from portico.testing.running_service import Answer, RunningService
 
 
 async def add(loans: RunningService, content: bytes) -> Answer:
@@ -195,9 +195,11 @@ class TestSpelling:
 
             most: int
 
-        told = problem_document(ShelfFull(most=3), instance="/shelves", request_id="r", case=case)
+        response_for = problem_document(ShelfFull(most=3), instance="/shelves", request_id="r", case=case)
 
-        assert told["errors"] == [{"location": ["body", name], "message": "The shelf holds 3.", "type": "shelf_full"}]
+        assert response_for["errors"] == [
+            {"location": ["body", name], "message": "The shelf holds 3.", "type": "shelf_full"}
+        ]
 
     def test_a_model_speaks_snake_case_within(self) -> None:
         class Shelf(Schema):

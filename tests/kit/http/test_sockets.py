@@ -14,14 +14,14 @@ from tests.kit.http.conftest import Extended
 from portico.gateway.upstreams.base import Closed, HandshakeRefused, Sending, Tunnel
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit.auth.access import SignedIn
+from portico.kit.foundation.problems import NotFound
 from portico.kit.http.boundary import Reads
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
 from portico.kit.http.sockets import Socket
-from portico.kit.problems import NotFound
-from portico.kit.running import Here
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running, system_of
+from portico.kit.runtime.context import Context
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running, system_of
 
 PATIENCE = 10.0
 _ANY_BOOK: Any = select(literal(1))
@@ -41,7 +41,7 @@ class BookPut(Schema):
 
 
 @router.websocket("/{number}/live", errors=[NoSuchShelf])
-async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, here: Here) -> None:
+async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, context: Context) -> None:
     """Shelf 0 ends at once, 1 is told one book and goes on, 2 ends in a problem, 3 in a bug; others are not there."""
     if number > 3:
         raise NoSuchShelf(number=number)
@@ -49,7 +49,7 @@ async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, he
     await socket.accept()
     await socket.send(BookPut(book_title=caller.subject))
     if number == 1:
-        await here.stopping.wait()
+        await context.stopping.wait()
         await asyncio.Event().wait()
     elif number == 2:
         raise NoSuchShelf(number=number)
@@ -61,16 +61,16 @@ async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, he
 async def events(caller: SignedIn) -> StreamingResponse:
     """Who listens."""
 
-    async def told() -> AsyncIterator[bytes]:
+    async def response_for() -> AsyncIterator[bytes]:
         yield f"data: {caller.subject}\n\n".encode()
 
-    return StreamingResponse(told(), media_type="text/event-stream")
+    return StreamingResponse(response_for(), media_type="text/event-stream")
 
 
 @asynccontextmanager
 async def opened(loans: RunningService, path: str, query: str = "", **headers: str) -> AsyncIterator[Tunnel]:
     """A WebSocket to the service."""
-    name = loans.running.name
+    name = loans.context.name
     upstream = LocalUpstream(name, loans.channel._apps[name])
     said = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     try:
@@ -233,14 +233,14 @@ class TestWhatItHears:
             async with opened(loans, "/shelves/1/live", **mine) as socket:
                 await socket.receive()
                 await socket.aclose(1000, "")
-            await _until(lambda: loans.running.sockets.open == 0)
+            await _until(lambda: loans.context.sockets.open == 0)
 
 
 class TestStopping:
     async def test_the_client_is_told_to_come_again(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
-            loans.running.stop()
+            loans.context.stop()
 
             assert await socket.receive() == Closed(1012, "the service stops")
 

@@ -6,7 +6,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from starlette.requests import Request
 
-from portico.kit.http.sparse import SparseHandlers
+from portico.kit._compat.fastapi_handlers import SparseHandlers
 
 
 async def filters(colour: str | None = None, tags: Annotated[list[str], Query()] = [], sort: str = "name") -> None:  # noqa: B006  what must not be left to one shared list

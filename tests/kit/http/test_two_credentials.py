@@ -1,5 +1,5 @@
 from portico.kit.calls.channel import Outgoing
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestTwoCredentials:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 @dataclass
@@ -63,7 +63,7 @@ async def send(
         "client": ("127.0.0.1", 0),
         "server": ("127.0.0.1", 80),
     }
-    await loans.channel._apps[loans.running.name](scope, receive, keep)
+    await loans.channel._apps[loans.context.name](scope, receive, keep)
     head = messages[0]
-    told = [(name.decode().lower(), value.decode("latin-1")) for name, value in head["headers"]]
-    return Received(head["status"], told, b"".join(message.get("body", b"") for message in messages[1:]))
+    response_for = [(name.decode().lower(), value.decode("latin-1")) for name, value in head["headers"]]
+    return Received(head["status"], response_for, b"".join(message.get("body", b"") for message in messages[1:]))

@@ -4,8 +4,8 @@ import pytest
 from tests.examples.loans import service
 from tests.kit.messaging.leaving import Shelving
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from tests.examples.loans.models import Book
 
 from portico.kit.data import UnitOfWork
 from portico.kit.data.kit_tables import event_log, inbox, outbox, parked_events
-from portico.kit.messaging.carrying import retry_due
+from portico.kit.foundation.problems import Conflict
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.relay import Relay
-from portico.kit.problems import Conflict
-from portico.kit.service import Service
-from portico.kit.testing.brokers import ScriptedBroker
-from portico.kit.testing.running import RunningService
+from portico.kit.messaging.runtime import retry_due
+from portico.kit.runtime.service import Service
+from portico.testing.brokers import ScriptedBroker
+from portico.testing.running_service import RunningService
 
 
 class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
@@ -57,10 +57,10 @@ def left(title: str, reader: str = "r1") -> ReaderLeft:
 
 async def tell(loans: RunningService, *events: Event) -> None:
     """Publish events, to nobody: they are in the log then."""
-    async with loans.running.transaction() as work:
+    async with loans.context.transaction() as work:
         for event in events:
             work.publish(event)
-    relay = Relay(loans.running, ScriptedBroker())
+    relay = Relay(loans.context, ScriptedBroker())
     await relay.drain()
     await relay._hand_back()
 
@@ -68,28 +68,28 @@ async def tell(loans: RunningService, *events: Event) -> None:
 async def die(loans: RunningService, *events: Event) -> None:
     """Have events delivered that fail until they are dead."""
     await loans.receives(*events)
-    for _ in range(loans.running.settings.event_attempts * len(events)):
+    for _ in range(loans.context.settings.event_attempts * len(events)):
         loans.clock.advance(600)
         await retry_due(loans.inbox)
 
 
 async def parked(loans: RunningService) -> list[Any]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
 
 
 async def handled(loans: RunningService) -> set[str]:
     """The ids of the events that the inbox knows."""
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return {row.event_id for row in await reader.rows(select(inbox.c.event_id))}
 
 
 async def waiting(loans: RunningService) -> list[str]:
     """The ids of events in the outbox."""
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return [row.event_id for row in await reader.rows(select(outbox.c.event_id).order_by(outbox.c.id))]
 
 
 async def logged(loans: RunningService) -> list[str]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return [row.event_id for row in await reader.rows(select(event_log.c.event_id).order_by(event_log.c.id))]

@@ -8,13 +8,13 @@ from jsonschema_rs import Draft202012Validator, meta
 from tests.cli.leaving import leaving
 from tests.kit.messaging.leaving import ReaderLeft, left
 
-from portico.kit.finding import find_system, shipped_systems
 from portico.kit.messaging.asyncapi import asyncapi
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import DIALECT
-from portico.kit.service import Service
-from portico.kit.system import NoSuchService, System
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import NoSuchService, System
+from portico.kit.runtime.system_loader import find_system, shipped_systems
 
 
 def documents() -> Iterator[Any]:

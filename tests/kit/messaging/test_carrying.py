@@ -16,14 +16,14 @@ from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.data import UnitOfWork
 from portico.kit.data.kit_tables import inbox, outbox
-from portico.kit.environment import Environment
-from portico.kit.host import Host
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.dead_letters import Choice, DeadLetters
-from portico.kit.service import Service
-from portico.kit.system import System
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.issuer import Issuer
+from portico.kit.runtime.host import Host
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
+from portico.kit.settings.environment import Environment
+from portico.testing.clock import HeldClock
+from portico.testing.issuer import Issuer
 
 
 @consumes(BookLent)
@@ -47,7 +47,7 @@ async def library(folder: Path, **variables: str) -> AsyncIterator[Host]:
 
 
 async def lend(host: Host, times: int) -> None:
-    running = host.running["loans"]
+    running = host.contexts["loans"]
     for _ in range(times):
         async with running.transaction() as work:
             work.publish(
@@ -56,7 +56,7 @@ async def lend(host: Host, times: int) -> None:
 
 
 async def twins(host: Host) -> int:
-    async with host.running["twins"].reader() as reader:
+    async with host.contexts["twins"].reader() as reader:
         return await reader.one(select(func.count()).select_from(Book)) or 0
 
 
@@ -81,7 +81,7 @@ class TestOneProcess:
                 return await twins(host) == 20
 
             await until(all_there)
-            async with host.running["twins"].reader() as reader:
+            async with host.contexts["twins"].reader() as reader:
                 assert await reader.one(select(func.count()).select_from(inbox)) == 20
 
     async def test_what_was_on_its_way_when_the_process_ended_arrives_in_the_next(self, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ class TestOneProcess:
 
     async def test_health_names_the_broker(self, tmp_path: Path) -> None:
         async with library(tmp_path) as host:
-            detailed = await host.running["twins"].health.detailed()
+            detailed = await host.contexts["twins"].health.detailed()
 
         assert detailed["dependencies"]["broker"]["status"] == "up"
 
@@ -105,18 +105,18 @@ class TestOneProcess:
             await lend(host, 3)
 
             async def told() -> bool:
-                return b"portico_events_published_total 3.0" in host.running["loans"].metrics.render()
+                return b"portico_events_published_total 3.0" in host.contexts["loans"].metrics.render()
 
             async def heard() -> bool:
                 wanted = b'portico_events_handled_total{consumer="shelve_twin_when_book_lent"} 3.0'
-                return wanted in host.running["twins"].metrics.render()
+                return wanted in host.contexts["twins"].metrics.render()
 
             await until(told)
             await until(heard)
 
     async def test_metrics_count_the_dead_letters_of_a_service_that_only_publishes(self, tmp_path: Path) -> None:
         async with library(tmp_path, EVENT_SIZE_LIMIT="1024", EVENT_ATTEMPTS="1") as host:
-            running = host.running["loans"]
+            running = host.contexts["loans"]
             async with running.transaction() as work:
                 await work.execute(insert(outbox).values(_too_large(running.clock.now())))
 
@@ -128,6 +128,6 @@ class TestOneProcess:
         async with library(tmp_path) as host:
 
             async def told() -> bool:
-                return b"portico_dead_letters 1.0" in host.running["loans"].metrics.render()
+                return b"portico_dead_letters 1.0" in host.contexts["loans"].metrics.render()
 
             await until(told)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 from portico.kit.messaging.compatibility import breaking_changes
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import schema_of

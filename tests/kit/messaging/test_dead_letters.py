@@ -5,16 +5,16 @@ from structlog.testing import capture_logs
 from tests.kit.messaging.leaving import Shelving, die, handled, left, parked
 
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.dead_letters import Choice, DeadLetters, NoSuchDeadLetter
-from portico.kit.testing.running import RunningService
+from portico.kit.messaging.runtime import retry_due
+from portico.testing.running_service import RunningService
 
 ALL = Choice()
 
 
 @pytest.fixture
 def letters(library: RunningService) -> DeadLetters:
-    return DeadLetters(library.running.name, library.running.database, library.clock)
+    return DeadLetters(library.context.name, library.context.database, library.clock)
 
 
 class TestReading:

@@ -14,14 +14,14 @@ from tests.examples.loans.models import Book
 from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.kit_tables import parked_events
+from portico.kit.foundation.problems import Conflict
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.event import Event
-from portico.kit.problems import Conflict
-from portico.kit.running import Running
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.messaging.runtime import retry_due
+from portico.kit.runtime.context import ServiceRuntime
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
@@ -29,7 +29,7 @@ class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
     title: str
 
 
-class NotYet(Conflict):
+class StepPending(Conflict):
     code = "not_yet"
     detail = "Not yet."
 
@@ -57,11 +57,11 @@ async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> N
     if SCRIPT.broken is not None:
         raise SCRIPT.broken
     if event.title in SCRIPT.failing:
-        raise NotYet
+        raise StepPending
 
 
 @consumes(ReaderLeft)
-async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork, here: Running) -> None:
+async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork, here: ServiceRuntime) -> None:
     work.publish(BookLent(loan_id=LoanId.new(), book_id=BookId.new(), reader_id=UserId.new(), due_at=here.clock.now()))
 
 
@@ -96,12 +96,12 @@ def left(title: str, reader: str = "r1") -> ReaderLeft:
 
 
 async def titles(loans: RunningService) -> list[str]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return sorted(row.title for row in await reader.rows(select(Book.__table__.c.title)))
 
 
 async def parked(loans: RunningService) -> list[Any]:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
 
 

@@ -11,15 +11,15 @@ from portico.kit.messaging import batches
 from portico.kit.messaging.batches import in_batches
 from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
 from portico.kit.messaging.relay import Relay
-from portico.kit.testing.brokers import ScriptedBroker
-from portico.kit.testing.running import RunningService
+from portico.testing.brokers import ScriptedBroker
+from portico.testing.running_service import RunningService
 
 ALL = Selection()
 
 
 @pytest.fixture
 def log(library: RunningService) -> EventLog:
-    return EventLog(library.running.database, library.clock)
+    return EventLog(library.context.database, library.clock)
 
 
 def ids(events: list[LoggedEvent]) -> list[str]:
@@ -101,12 +101,12 @@ class TestFollow:
     async def test_one_that_the_broker_refused_for_long_is_not_missed(
         self, library: RunningService, log: EventLog
     ) -> None:
-        async with library.running.transaction() as work:
+        async with library.context.transaction() as work:
             await work.execute(insert(outbox).values(_row(library, 1)))
         follower = await log.follow(ALL)
         await _logged_as(library, 5000)
         await follower.news()
-        async with library.running.transaction() as work:
+        async with library.context.transaction() as work:
             await work.execute(delete(outbox))
         await _logged_as(library, 1)
 
@@ -115,7 +115,7 @@ class TestFollow:
 
     async def test_however_many_came_at_once(self, library: RunningService, log: EventLog) -> None:
         follower = await log.follow(ALL)
-        async with library.running.transaction() as work:
+        async with library.context.transaction() as work:
             await work.execute(insert(event_log), [_row(library, number) for number in range(1, 7001)])
 
         news = [event.number for _ in range(6) for event in await follower.news()]
@@ -135,7 +135,7 @@ def _row(library: RunningService, number: int) -> dict[str, object]:
 
 
 async def _logged_as(library: RunningService, number: int) -> None:
-    async with library.running.transaction() as work:
+    async with library.context.transaction() as work:
         await work.execute(insert(event_log).values(_row(library, number)))
 
 
@@ -149,7 +149,7 @@ class TestPublishAgain:
         assert await waiting(library) == ids_of(events[0], events[2])
         assert await logged(library) == [events[1].event_id]
         broker = ScriptedBroker()
-        await Relay(library.running, broker).drain()
+        await Relay(library.context, broker).drain()
         assert [message.id for message in broker.stored] == ids_of(events[0], events[2])
         assert await log.count(ALL) == 3
 
@@ -157,7 +157,7 @@ class TestPublishAgain:
         self, library: RunningService, log: EventLog
     ) -> None:
         await tell(library, *(left(str(number)) for number in range(1200)))
-        relay = Relay(library.running, ScriptedBroker())
+        relay = Relay(library.context, ScriptedBroker())
 
         async def relaying() -> None:
             while True:
@@ -182,6 +182,6 @@ class TestBatches:
             done.append(list(range(after + 1, min(after + batches.BATCH, 1100) + 1)))
             return done[-1]
 
-        assert await in_batches(library.running.database, library.clock, batch) == 1100
+        assert await in_batches(library.context.database, library.clock, batch) == 1100
         assert [len(each) for each in done] == [500, 500, 100, 0]
         assert all(before[-1] + 1 == after[0] for before, after in pairwise(done[:-1]))

@@ -14,7 +14,7 @@ from portico.kit.messaging.event import Event
 from portico.kit.messaging.outbox import NotPublished
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.traces import TraceContext
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 def lent(loans: RunningService) -> BookLent:
@@ -22,7 +22,7 @@ def lent(loans: RunningService) -> BookLent:
 
 
 async def waiting(loans: RunningService) -> int:
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         return await reader.one(select(func.count()).select_from(outbox)) or 0
 
 
@@ -39,7 +39,7 @@ class TestPublish:
 
     async def test_what_is_rolled_back_was_never_told(self, loans: RunningService) -> None:
         with suppress(LookupError):
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 work.publish(lent(loans))
                 raise LookupError
 
@@ -48,7 +48,7 @@ class TestPublish:
     async def test_a_savepoint_that_is_undone_takes_its_events_with_it(self, loans: RunningService) -> None:
         kept = lent(loans)
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.publish(kept)
             with suppress(LookupError):
                 async with work.savepoint():
@@ -58,10 +58,10 @@ class TestPublish:
         assert [event.event_id for event in await loans.published()] == [kept.event_id]
 
     async def test_the_relay_is_woken_once_it_is_committed(self, loans: RunningService) -> None:
-        woken: asyncio.Event = loans.running.committed_events
+        woken: asyncio.Event = loans.context.committed_events
         woken.clear()
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.publish(lent(loans))
             await work.flush()
             assert not woken.is_set()
@@ -72,18 +72,18 @@ class TestPublish:
         class BookBurnt(Event, type="book.burnt", version=1, aggregate="book_id"):
             book_id: BookId
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             with pytest.raises(NotPublished):
                 work.publish(BookBurnt(book_id=BookId.new()))
 
     async def test_the_trace_goes_with_it(self, loans: RunningService) -> None:
         trace = TraceContext.new()
         token = request_context.set(RequestContext("loans", "r-1", trace))
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             work.publish(lent(loans))
         request_context.reset(token)
 
-        async with loans.running.reader() as reader:
+        async with loans.context.reader() as reader:
             [row] = await reader.rows(select(outbox.c.body, outbox.c.aggregate))
         envelope = Envelope.loaded(row.body)
 

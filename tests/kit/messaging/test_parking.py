@@ -6,12 +6,12 @@ from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, left, 
 
 from portico.kit.data import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.consumer import Consumer, consumes
 from portico.kit.messaging.dead_letters import Choice, DeadLetters
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.inbox import Inbox
-from portico.kit.testing.running import RunningService
+from portico.kit.messaging.runtime import retry_due
+from portico.testing.running_service import RunningService
 
 
 @consumes(ReaderCame)
@@ -24,7 +24,7 @@ async def shelve_book_when_reader_left(event: ReaderCame, work: UnitOfWork) -> N
 
 def with_consumers(library: RunningService, consumers: Sequence[Consumer]) -> Inbox:
     """The inbox of another version of the service, on the same database."""
-    return Inbox(replace(library.running, service=replace(library.running.service, consumers=consumers)))
+    return Inbox(replace(library.context, service=replace(library.context.service, consumers=consumers)))
 
 
 class TestConsumersOfAnotherVersion:
@@ -64,7 +64,7 @@ class TestConsumersOfAnotherVersion:
             await parking.count()
             await parking.count()
 
-        assert (parking.waiting, parking.stranded) == (2, 2)
+        assert (parking.waiting, parking.unroutable) == (2, 2)
         [line] = lines
         assert (line["event"], line["consumer"], line["number"]) == (
             "parked_events_stranded",
@@ -72,7 +72,7 @@ class TestConsumersOfAnotherVersion:
             2,
         )
         await library.inbox.parking.count()
-        assert library.inbox.parking.stranded == 0
+        assert library.inbox.parking.unroutable == 0
 
 
 class TestWhatIsReadableAtLast:
@@ -85,7 +85,7 @@ class TestWhatIsReadableAtLast:
         async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
             noted.append(event.title)
 
-        upgraded = with_consumers(library, [note_that_reader_left, *library.running.service.consumers])
+        upgraded = with_consumers(library, [note_that_reader_left, *library.context.service.consumers])
         await self._is_unreadable(library, left("Dune"))
         shelving.failing = {"Dune"}
         await self._replayed(library, upgraded)
@@ -133,7 +133,7 @@ class TestWhatIsReadableAtLast:
         await with_consumers(library, [greet_reader_who_came]).deliver(message)
 
     async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
-        letters = DeadLetters(library.running.name, library.running.database, library.clock)
+        letters = DeadLetters(library.context.name, library.context.database, library.clock)
         assert await letters.replay(Choice(), by="ann") == 1
         while await retry_due(inbox):
             pass

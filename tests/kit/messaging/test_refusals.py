@@ -6,8 +6,8 @@ from tests.kit.messaging.leaving import ReaderLeft, Shelving, die, left, logged,
 
 from portico.kit.messaging.dead_letters import Choice, DeadLetters
 from portico.kit.messaging.relay import Relay
-from portico.kit.testing.brokers import ScriptedBroker
-from portico.kit.testing.running import RunningService
+from portico.testing.brokers import ScriptedBroker
+from portico.testing.running_service import RunningService
 
 BROKERS = Choice(consumer="the-broker")
 
@@ -20,16 +20,16 @@ def broker() -> ScriptedBroker:
 @pytest.fixture
 def relay(library: RunningService, broker: ScriptedBroker) -> Relay:
     """Of a service whose events are dead after the second try."""
-    return Relay(library.running, broker)
+    return Relay(library.context, broker)
 
 
 @pytest.fixture
 def letters(library: RunningService) -> DeadLetters:
-    return DeadLetters(library.running.name, library.running.database, library.clock)
+    return DeadLetters(library.context.name, library.context.database, library.clock)
 
 
 async def tell(library: RunningService, *events: ReaderLeft) -> None:
-    async with library.running.transaction() as work:
+    async with library.context.transaction() as work:
         for event in events:
             work.publish(event)
 

@@ -12,20 +12,20 @@ from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.relay import Relay, room
-from portico.kit.testing.brokers import ScriptedBroker
-from portico.kit.testing.running import RunningService
+from portico.testing.brokers import ScriptedBroker
+from portico.testing.running_service import RunningService
 
 
 async def told(loans: RunningService, *, of: BookId | None = None) -> BookLent:
     event = BookLent(loan_id=LoanId.new(), book_id=of or BookId.new(), reader_id=UserId.new(), due_at=loans.clock.now())
-    async with loans.running.transaction() as work:
+    async with loans.context.transaction() as work:
         work.publish(event)
     return event
 
 
 async def left(loans: RunningService) -> tuple[int, int]:
     """How many wait, and how many are in the log."""
-    async with loans.running.reader() as reader:
+    async with loans.context.reader() as reader:
         waiting = await reader.one(select(func.count()).select_from(outbox))
         logged = await reader.one(select(func.count()).select_from(event_log))
     return waiting or 0, logged or 0
@@ -38,7 +38,7 @@ def broker() -> ScriptedBroker:
 
 @pytest.fixture
 def relay(loans: RunningService, broker: ScriptedBroker) -> Relay:
-    return Relay(loans.running, broker)
+    return Relay(loans.context, broker)
 
 
 class TestRoom:
@@ -66,10 +66,10 @@ class TestDrain:
     async def test_a_late_commit_with_a_lower_number_is_not_passed_over(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(outbox).values(_row(loans, 10)))
         await relay.drain()
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(outbox).values(_row(loans, 7)))
 
         await relay.drain()
@@ -131,7 +131,7 @@ class TestDrain:
 
         await _leave(loans, 1100)
 
-        assert await Relay(loans.running, Refusing()).drain() == 0
+        assert await Relay(loans.context, Refusing()).drain() == 0
 
         assert (len(tries), set(tries.values())) == (1100, {1})
         assert await left(loans) == (1100, 0)
@@ -158,7 +158,7 @@ class TestDrain:
         broker = Hearsay()
         await told(loans)
 
-        assert await Relay(loans.running, broker).drain() == 6
+        assert await Relay(loans.context, broker).drain() == 6
 
         events = await loans.published()
         assert [message.id for message in broker.stored] == [event.event_id for event in events]
@@ -169,7 +169,7 @@ class TestDrain:
     ) -> None:
         rows = [_row(loans, number) for number in range(1, 1501)]
         rows[1199]["aggregate"] = rows[0]["aggregate"]
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(outbox), rows)
         broker.refusing = {"evt_1"}
 
@@ -189,12 +189,12 @@ class TestDrain:
 
         rows = [_row(loans, number) for number in range(1, 3501)]
         rows[2499]["aggregate"] = rows[0]["aggregate"]
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(outbox), rows)
         broker = Slow()
         broker.refusing = {"evt_1"}
 
-        await Relay(loans.running, broker).drain()
+        await Relay(loans.context, broker).drain()
 
         assert await left(loans) == (2, 3498)
         assert "evt_2500" not in {message.id for message in broker.stored}
@@ -207,15 +207,15 @@ class TestDrain:
                 if not self.batches:
                     late, later = _row(loans, 5), _row(loans, 9999)
                     for row in (late, later | {"aggregate": late["aggregate"]}):
-                        async with loans.running.transaction() as work:
+                        async with loans.context.transaction() as work:
                             await work.execute(insert(outbox).values(row))
                 return await super().publish(messages)
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             await work.execute(insert(outbox), [_row(loans, number) for number in range(11, 3011)])
         broker = Meanwhile()
 
-        assert await Relay(loans.running, broker).drain() == 3002
+        assert await Relay(loans.context, broker).drain() == 3002
 
         stored = [message.id for message in broker.stored]
         assert len(stored) == 3002
@@ -231,7 +231,7 @@ class TestDrain:
 
         async def commit(number: int, aggregate: str) -> None:
             about[f"evt_{number}"] = aggregate
-            async with loans.running.transaction() as work:
+            async with loans.context.transaction() as work:
                 await work.execute(insert(outbox).values(_row(loans, number) | {"aggregate": aggregate}))
 
         class Meanwhile(ScriptedBroker):
@@ -246,11 +246,11 @@ class TestDrain:
                 loans.clock.advance(chance.uniform(0, 2))
                 return refused
 
-        async with loans.running.transaction() as work:
+        async with loans.context.transaction() as work:
             rows = [_row(loans, number) | {"aggregate": about[f"evt_{number}"]} for number in range(10, 30_001, 10)]
             await work.execute(insert(outbox), rows)
         broker = Meanwhile()
-        relay = Relay(loans.running, broker)
+        relay = Relay(loans.context, broker)
         for _ in range(12):
             await relay.drain()
             loans.clock.advance(2)
@@ -272,14 +272,14 @@ class TestDrain:
         await _leave(loans, 1500)
 
         with pytest.raises(BrokerUnavailable):
-            await Relay(loans.running, LostAfterOne()).drain()
+            await Relay(loans.context, LostAfterOne()).drain()
 
         assert await left(loans) == (500, 1000)
 
 
 class TestLease:
     async def test_one_relay_publishes_and_the_other_waits(self, loans: RunningService, broker: ScriptedBroker) -> None:
-        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await told(loans)
         assert await first.drain() == 1
         await told(loans)
@@ -290,7 +290,7 @@ class TestLease:
     async def test_who_is_gone_is_followed_once_its_lease_is_over(
         self, loans: RunningService, broker: ScriptedBroker
     ) -> None:
-        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await first.drain()
         await told(loans)
         loans.clock.advance(6)
@@ -299,7 +299,7 @@ class TestLease:
         assert await first.drain() == 0
 
     async def test_who_ends_hands_it_back(self, loans: RunningService, broker: ScriptedBroker) -> None:
-        first, second = Relay(loans.running, broker), Relay(loans.running, broker)
+        first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await told(loans)
         running = asyncio.create_task(first.run())
         async with asyncio.timeout(20):
@@ -331,7 +331,7 @@ class TestRun:
 
 
 async def _leave(loans: RunningService, count: int) -> None:
-    async with loans.running.transaction() as work:
+    async with loans.context.transaction() as work:
         await work.execute(insert(outbox), [_row(loans, number) for number in range(1, count + 1)])
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 from tests.kit.messaging.leaving import ReaderCame, Shelving, die, left, parked, tell
 
-from portico.kit.messaging.carrying import retry_due
 from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
-from portico.kit.messaging.replaying import Replay
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.messaging.replay import Replay
+from portico.kit.messaging.runtime import retry_due
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 ALL = Selection()
 
@@ -23,11 +23,11 @@ async def other(databases: Databases, shelving: Shelving) -> AsyncIterator[Runni
 
 @pytest.fixture
 def log(library: RunningService) -> EventLog:
-    return EventLog(library.running.database, library.clock)
+    return EventLog(library.context.database, library.clock)
 
 
 def replay(service: RunningService, *, again: bool = False) -> Replay:
-    return Replay(service.running.service.consumers, service.running.database, service.clock, again=again)
+    return Replay(service.context.service.consumers, service.context.database, service.clock, again=again)
 
 
 async def retried(service: RunningService) -> None:
@@ -110,7 +110,7 @@ class TestReplay:
 
         await tell(library, left("one"))
         await tell(other, left("two"))
-        logs = [Busy(service.running.database, service.clock) for service in (library, other)]
+        logs = [Busy(service.context.database, service.clock) for service in (library, other)]
 
         assert await replay(other, again=True).of(logs, ALL) == 2
         await retried(other)

@@ -2,10 +2,10 @@ from sqlalchemy import insert
 from tests.kit.messaging.leaving import handled, left, logged, tell
 
 from portico.kit.data.kit_tables import inbox
-from portico.kit.jobs import KIT_JOBS
+from portico.kit.jobs.runner import KIT_JOBS
 from portico.kit.messaging.batches import BATCH
-from portico.kit.messaging.retention import MARGIN, forget_handled_events, forget_old_events
-from portico.kit.testing.running import RunningService
+from portico.kit.messaging.retention import MARGIN, delete_handled_events, delete_old_events
+from portico.testing.running_service import RunningService
 
 WEEK = 604_800.0
 
@@ -17,26 +17,26 @@ class TestForgetting:
         library.clock.advance(WEEK - 10)
         await tell(library, young)
 
-        await forget_old_events(library.running)
+        await delete_old_events(library.context)
         assert await logged(library) == [old.event_id, young.event_id]
 
         library.clock.advance(11)
-        await forget_old_events(library.running)
+        await delete_old_events(library.context)
         assert await logged(library) == [young.event_id]
 
     async def test_what_was_handled_is_known_longer_than_it_can_be_replayed(self, library: RunningService) -> None:
         event = left("old")
         await library.receives(event)
         library.clock.advance(WEEK + 1)
-        await forget_handled_events(library.running)
+        await delete_handled_events(library.context)
         assert await handled(library) == {event.event_id}
 
         library.clock.advance(MARGIN.total_seconds())
-        await forget_handled_events(library.running)
+        await delete_handled_events(library.context)
         assert await handled(library) == set()
 
     async def test_however_many_there_are(self, library: RunningService) -> None:
-        async with library.running.transaction() as work:
+        async with library.context.transaction() as work:
             rows = [
                 {"consumer": "shelve", "event_id": f"evt_{number}", "handled_at": work.now}
                 for number in range(2 * BATCH + 1)
@@ -44,9 +44,9 @@ class TestForgetting:
             await work.execute(insert(inbox), rows)
         library.clock.advance(2 * WEEK)
 
-        await forget_handled_events(library.running)
+        await delete_handled_events(library.context)
 
         assert await handled(library) == set()
 
     def test_every_service_does_it(self) -> None:
-        assert {forget_old_events, forget_handled_events} <= {job.function for job in KIT_JOBS}
+        assert {delete_old_events, delete_handled_events} <= {job.function for job in KIT_JOBS}

@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.kit.sagas.library import Library, open_library
 
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from tests.examples.loans.saga import ask_for, lend_for_deposit
 
 from portico.kit.auth.principal import Principal, UserId
 from portico.kit.calls.channel import Channel
-from portico.kit.calls.retrying import Retrying
-from portico.kit.sagas import Asked, Standing, TimelineEntry, standing, timeline
+from portico.kit.calls.retries import RetryingChannel
+from portico.kit.sagas import Asked, SagaStatus, TimelineEntry, saga_status, timeline
 from portico.kit.sagas.runner import SagaRunner
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 LIBRARIAN = Principal(
     subject="user_librarian",
@@ -43,12 +43,12 @@ class Library:
 
     def another_runner(self) -> SagaRunner:
         """As of another process; its waits are the longest of what chance allows."""
-        return SagaRunner(self.loans.running, draw=lambda: 1.0)
+        return SagaRunner(self.loans.context, draw=lambda: 1.0)
 
     async def asked(self, title: str = "Emma") -> LendingId:
         """Somebody asked for a book."""
         book = await self.loans.given(Book(title=title))
-        async with self.loans.running.transaction() as work:
+        async with self.loans.context.transaction() as work:
             lending = await ask_for(work, book.book_id, reader_id=UserId.new())
         return lending.lending_id
 
@@ -59,11 +59,11 @@ class Library:
             await self.runner.run_due()
 
     async def cancelled(self, lending_id: LendingId) -> Asked:
-        async with self.loans.running.transaction() as work:
+        async with self.loans.context.transaction() as work:
             return await lend_for_deposit.ask_to_undo(work, lending_id, reason="The reader thought better of it")
 
     async def lending(self, lending_id: LendingId) -> Lending:
-        async with self.loans.running.reader() as reader:
+        async with self.loans.context.reader() as reader:
             return await Lendings(reader).get(lending_id)
 
     async def story(self, lending_id: LendingId) -> str:
@@ -71,17 +71,17 @@ class Library:
         return (await self.lending(lending_id)).story
 
     async def book_of(self, lending_id: LendingId) -> Book:
-        async with self.loans.running.reader() as reader:
+        async with self.loans.context.reader() as reader:
             return await Books(reader).get((await Lendings(reader).get(lending_id)).book_id)
 
-    async def standing(self, lending_id: LendingId) -> Standing:
-        async with self.loans.running.reader() as reader:
-            found = await standing(reader, lending_id)
+    async def saga_status(self, lending_id: LendingId) -> SagaStatus:
+        async with self.loans.context.reader() as reader:
+            found = await saga_status(reader, lending_id)
         assert found is not None
         return found
 
     async def timeline(self, lending_id: LendingId) -> list[TimelineEntry]:
-        async with self.loans.running.reader() as reader:
+        async with self.loans.context.reader() as reader:
             return await timeline(reader, lending_id)
 
     async def told(self, lending_id: LendingId) -> list[str]:
@@ -102,6 +102,6 @@ async def open_library(
 ) -> AsyncIterator[Library]:
     """The library; with `retries` a call is made several times, as it is outside of tests."""
     desk = desk or Desk()
-    channel: Channel = Retrying(desk, draw=lambda: 0.0) if retries else desk
+    channel: Channel = RetryingChannel(desk, draw=lambda: 0.0) if retries else desk
     async with running(service, databases, channel=channel, background=background, variables=variables) as loans:
         yield Library(loans, desk)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.examples.loans.ids import LendingId
 from tests.kit.sagas.library import Library, open_library
 
-from portico.kit.problems import Conflict
-from portico.kit.testing.databases import Databases
+from portico.kit.foundation.problems import Conflict
+from portico.testing.databases import Databases
 
 FAULTS = ["none", "lost", "dropped", "refused", "busy", "broken", "processing", "late"]
 PAID = "asked reserved paid lent"
@@ -58,7 +58,7 @@ class TestAnyStory:
         assert {story for story in told.values() if not story.endswith("given_up")} <= {PAID}
         for lending, story in told.items():
             assert (f"{lending}/deposit" in library.desk.kept) == (story == PAID)
-            assert (await library.standing(lending)).status == ("done" if story == PAID else "undone")
+            assert (await library.saga_status(lending)).status == ("done" if story == PAID else "undone")
 
     async def _all_ended(self, library: Library, lendings: list[LendingId]) -> bool:
-        return all([(await library.standing(each)).due_at is None for each in lendings])
+        return all([(await library.saga_status(each)).due_at is None for each in lendings])

@@ -124,14 +124,14 @@ class TestAskToUndo:
 
     async def test_at_a_step_of_another_version_is_left_to_that_one(self, embedded_library: Library) -> None:
         lending = await embedded_library.asked()
-        async with embedded_library.loans.running.transaction() as work:
+        async with embedded_library.loans.context.transaction() as work:
             await work.execute(update(sagas).values(step="inspect_copy"))
 
         with pytest.raises(SagaOfAnotherVersion, match=lending) as refused:
             await embedded_library.cancelled(lending)
 
         assert (refused.value.status, "retry-after" in refused.value.headers) == (503, True)
-        assert (await embedded_library.standing(lending)).why is None
+        assert (await embedded_library.saga_status(lending)).why is None
 
     async def test_what_was_never_started_is_not_found(self, embedded_library: Library) -> None:
         with pytest.raises(SagaNotFound):
@@ -143,9 +143,9 @@ class TestPastNoReturn:
         lending = await _stuck_past_no_return(library)
         await library.after(60, times=30)
 
-        standing = await library.standing(lending)
+        saga_status = await library.saga_status(lending)
 
-        assert (standing.status, standing.step, standing.failures) == ("running", "hand_over", 31)
+        assert (saga_status.status, saga_status.step, saga_status.failures) == ("running", "hand_over", 31)
         assert library.desk.money == 500
 
     async def test_no_deadline_ends_it(self, library: Library) -> None:
@@ -153,7 +153,7 @@ class TestPastNoReturn:
 
         await library.after(3600)
 
-        assert (await library.standing(lending)).status == "running"
+        assert (await library.saga_status(lending)).status == "running"
 
 
 class TestRetryNow:
@@ -161,9 +161,9 @@ class TestRetryNow:
         lending = await library.asked()
         library.desk.will("lost")
         await library.runner.run_due()
-        saga_id = (await library.standing(lending)).saga_id
+        saga_id = (await library.saga_status(lending)).saga_id
 
-        async with library.loans.running.transaction() as work:
+        async with library.loans.context.transaction() as work:
             await retry_now(work, saga_id, by=LIBRARIAN, reason="The desk is back")
         await library.runner.run_due()
 
@@ -186,7 +186,7 @@ class TestRetryNow:
             await _skip(library, lending)
 
     async def test_what_there_is_not_is_not_found(self, embedded_library: Library) -> None:
-        async with embedded_library.loans.running.unit_of_work() as work:
+        async with embedded_library.loans.context.unit_of_work() as work:
             with pytest.raises(SagaNotFound):
                 await retry_now(work, SagaId.new(), by=LIBRARIAN)
 
@@ -198,7 +198,7 @@ class TestSkip:
         await _skip(library, lending)
         await library.runner.run_due()
 
-        assert (await library.standing(lending)).status == "done"
+        assert (await library.saga_status(lending)).status == "done"
         entry = next(each for each in await library.timeline(lending) if each.action == "skip")
         assert (entry.step, entry.actor, entry.error) == ("hand_over", "user_librarian", "Done by hand")
 
@@ -238,7 +238,7 @@ class TestSkip:
 
         await _skip(library, lending)
         await library.after(60, times=7)
-        waiting = await library.standing(lending)
+        waiting = await library.saga_status(lending)
         await library.after(60, times=2)
 
         assert (waiting.status, waiting.step, waiting.failures) == ("running", "take_deposit", 8)
@@ -324,7 +324,7 @@ async def _stuck_past_no_return(library: Library) -> LendingId:
     library.desk.open.clear()
     running = asyncio.create_task(library.runner.run_due())
     await asyncio.wait_for(library.desk.began.wait(), LIMIT)
-    async with library.loans.running.transaction() as work:
+    async with library.loans.context.transaction() as work:
         await work.execute(delete(Book))
     library.desk.open.set()
     await running
@@ -332,6 +332,6 @@ async def _stuck_past_no_return(library: Library) -> LendingId:
 
 
 async def _skip(library: Library, lending: LendingId) -> None:
-    saga_id = (await library.standing(lending)).saga_id
-    async with library.loans.running.transaction() as work:
+    saga_id = (await library.saga_status(lending)).saga_id
+    async with library.loans.context.transaction() as work:
         await skip(work, saga_id, by=LIBRARIAN, reason="Done by hand")

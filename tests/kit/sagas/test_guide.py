@@ -8,9 +8,9 @@ import pytest
 from tests.kit.sagas.library import Library
 
 from portico import kit
-from portico.kit.sagas import Saga, Undone
-from portico.kit.sagas.moves import Backoff, Position, moved
+from portico.kit.sagas import Saga, UndoReason
 from portico.kit.sagas.outcomes import outcome_of
+from portico.kit.sagas.transitions import Backoff, Position, next_position
 from portico.kit.settings import Settings
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "sagas.md").read_text("utf-8")
@@ -34,12 +34,12 @@ class TestGuide:
 
     def test_its_refusal_undoes_what_came_before(self, written: dict[str, Any]) -> None:
         at = Position("running", "take_deposit", ("reserve_copy",), attempts=1)
-        declined = outcome_of(written["GiveUp"]("The card was declined", code="card_declined"))
+        declined = outcome_of(written["AbortSaga"]("The card was declined", code="card_declined"))
 
-        to = moved(written["lend_book"], at, declined, Backoff(lambda: 1.0))
+        to = next_position(written["lend_book"], at, declined, Backoff(lambda: 1.0))
 
         assert (to.status, to.step) == ("undoing", "reserve_copy")
-        assert to.why == Undone(False, "The card was declined", "card_declined", "take_deposit")
+        assert to.why == UndoReason(False, "The card was declined", "card_declined", "take_deposit")
 
     def test_what_may_be_asked_is_called_so(self) -> None:
         asked = set(re.findall(r"^await (?:\w+\.)?(\w+)\(", "\n".join(CODE[1:]), re.MULTILINE))
@@ -54,6 +54,6 @@ class TestGuide:
 
     async def test_its_metrics_are_measured(self, embedded_library: Library) -> None:
         embedded_library.runner.measures.show()
-        text = embedded_library.loans.running.metrics.render().decode()
+        text = embedded_library.loans.context.metrics.render().decode()
 
         assert [name for name in re.findall(r"`(portico_saga\w+)`", GUIDE) if f"\n# HELP {name}" not in text] == []

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import event
 from tests.kit.sagas.library import open_library
 
-from portico.kit.sagas.held import Leases
-from portico.kit.testing.databases import Databases
+from portico.kit.sagas.leases import SagaLeases
+from portico.testing.databases import Databases
 
 LIMIT = 20.0  # seconds
 
@@ -28,7 +28,7 @@ class Statements:
 class TestARunnerWithNothingToDo:
     async def test_only_asks_now_and_then_when_something_is_due(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, variables={"SAGA_POLL": "0.01"}) as library:
-            database, runner = library.loans.running.database, library.runner
+            database, runner = library.loans.context.database, library.runner
             running = asyncio.create_task(runner.run())
             await asyncio.wait_for(runner.quiet(), LIMIT)
             reads, writes = Statements(database.reader), Statements(database.writer)
@@ -41,7 +41,7 @@ class TestARunnerWithNothingToDo:
             await asyncio.wait({running})
 
 
-class Away(Leases):
+class Away(SagaLeases):
     """The database is away at first."""
 
     failures = 0
@@ -57,7 +57,7 @@ class TestADatabaseThatIsAway:
     async def test_is_waited_for(self, databases: Databases) -> None:
         async with open_library(databases, variables={"SAGA_POLL": "60"}) as library:
             runner = library.runner
-            runner._leases = Away(library.loans.running, runner._known, runner.owner)
+            runner._leases = Away(library.loans.context, runner._known, runner.owner)
             lending = await library.asked()
 
             running = asyncio.create_task(runner.run())

@@ -9,9 +9,9 @@ from tests.examples.loans.ids import LendingId
 from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.data.kit_tables import sagas
-from portico.kit.sagas.advancing import Advancing, Tried
-from portico.kit.sagas.held import Held
-from portico.kit.testing.databases import Databases
+from portico.kit.sagas.executor import Attempt, SagaExecutor
+from portico.kit.sagas.leases import ClaimedSaga
+from portico.testing.databases import Databases
 
 ROOT = Path(__file__).parents[3]
 LIMIT = 20.0  # seconds
@@ -75,29 +75,29 @@ class TestALostLease:
         assert len(library.desk.charges) == 1
 
 
-class Losing(Advancing):
+class Losing(SagaExecutor):
     """Every commit goes through, and is said to have failed."""
 
-    async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
+    async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
         await super()._committed(tried, end=end)
         raise ConnectionResetError
 
 
-class Away(Advancing):
+class Away(SagaExecutor):
     """The database is away for the first two commits."""
 
     tries = 0
 
-    async def _committed(self, tried: Tried, *, end: bool) -> Held | None:
+    async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
         self.tries += 1
         if self.tries <= 2:
             raise ConnectionRefusedError
         return await super()._committed(tried, end=end)
 
 
-def _with(library: Library, kind: type[Advancing]) -> None:
+def _with(library: Library, kind: type[SagaExecutor]) -> None:
     runner = library.runner
-    runner._advancing = kind(library.loans.running, runner._leases, runner._progress, asyncio.Semaphore(4))
+    runner._advancing = kind(library.loans.context, runner._leases, runner._progress, asyncio.Semaphore(4))
 
 
 class TestALostCommit:
@@ -187,7 +187,7 @@ class TestShuttingDown:
         await asyncio.wait_for(library.desk.began.wait(), LIMIT)
         another = await library.asked("Another")
 
-        library.loans.running.stop()
+        library.loans.context.stop()
         await asyncio.sleep(0)
         library.desk.open.set()
         running.cancel()
@@ -213,11 +213,11 @@ class TestWaking:
     async def test_what_another_process_left_is_found_by_a_look(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, background=True, variables={"SAGA_POLL": "0.05"}) as library:
             await library.loans.sagas_rest()
-            library.loans.running.database.bells.clear()
+            library.loans.context.database.bells.clear()
 
             await library.asked()
             await asyncio.wait_for(library.desk.began.wait(), LIMIT)
-            library.loans.running.database.bells["sagas"] = lambda: None
+            library.loans.context.database.bells["sagas"] = lambda: None
 
             assert library.desk.charges
 
@@ -227,7 +227,7 @@ class TestWaking:
             lendings = [await library.asked(f"Volume {number}") for number in range(5)]
             async with asyncio.timeout(LIMIT):
                 await library.desk.several.wait()
-            begun = [(await library.standing(lending)).attempts for lending in lendings]
+            begun = [(await library.saga_status(lending)).attempts for lending in lendings]
             library.desk.open.set()
             await library.loans.sagas_rest()
 
@@ -241,11 +241,11 @@ class TestAnotherVersion:
         await _have(library, step="step_of_the_next_version")
 
         await library.runner.run_due()
-        standing = await library.standing(lending)
+        saga_status = await library.saga_status(lending)
         await _have(library, step="reserve_copy")
         await library.after(60)
 
-        assert standing.error == "This version of the code can't read it: NoSuchStep"
+        assert saga_status.error == "This version of the code can't read it: NoSuchStep"
         assert await library.story(lending) == "asked reserved paid lent"
 
     async def test_a_state_it_can_not_read_is_left_too(self, library: Library) -> None:
@@ -254,7 +254,7 @@ class TestAnotherVersion:
 
         await library.runner.run_due()
 
-        assert (await library.standing(lending)).error == "This version of the code can't read it: ValidationError"
+        assert (await library.saga_status(lending)).error == "This version of the code can't read it: ValidationError"
         assert await library.story(lending) == "asked"
 
     async def test_a_saga_it_does_not_know_is_not_touched(self, library: Library) -> None:
@@ -263,9 +263,9 @@ class TestAnotherVersion:
 
         await library.runner.run_due()
 
-        assert (await library.standing(lending)).attempts == 0
+        assert (await library.saga_status(lending)).attempts == 0
 
 
 async def _have(library: Library, **values: str) -> None:
-    async with library.loans.running.transaction() as work:
+    async with library.loans.context.transaction() as work:
         await work.execute(update(sagas).values(values))

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from portico.kit.calls.client import Calls
 from portico.kit.data import UnitOfWork
-from portico.kit.sagas import FOREVER, Saga, SagaState, Step, Undone
-from portico.kit.sagas.moves import Backoff, Position, moved, taken_back, turned
+from portico.kit.sagas import FOREVER, Saga, SagaState, Step, UndoReason
 from portico.kit.sagas.outcomes import DONE, SKIPPED, Outcome
+from portico.kit.sagas.transitions import Backoff, Position, needs_undo_before_skip, next_position, start_compensation
 
-ASKED = Undone(True, "Somebody thought better of it", "cancelled")
+ASKED = UndoReason(True, "Somebody thought better of it", "cancelled")
 LONGEST_STORY = 400
 
 
@@ -80,7 +80,7 @@ class World:
         """What becomes of a step that is passed over; None where it is undone with the others."""
         if at.why is not None:
             return None
-        first = taken_back(self.saga, at)
+        first = needs_undo_before_skip(self.saga, at)
         if first and kind != "done":
             return ended(kind)
         if first:
@@ -102,7 +102,7 @@ def ended(kind: Any) -> Outcome:
 
 
 def cut(saga: Saga[Any], at: Position) -> Position:
-    return turned(saga, at, at.why or ASKED, effect=saga.is_remote(at.step) and at.begun_before)
+    return start_compensation(saga, at, at.why or ASKED, effect=saga.is_remote(at.step) and at.begun_before)
 
 
 outcomes = st.tuples(st.sampled_from(["done", "done", "failed", "failed", "refused", "open"]), st.booleans())
@@ -135,7 +135,7 @@ class TestAnySequenceOfOutcomes:
                 at, asked = replace(at, why=ASKED), True
             late = "saga" if late_from is not None and number >= late_from else None
             outcome = world.passes_over(at, kind) if at.skip else ended(kind)
-            at = moved(saga, at, outcome, Backoff(lambda: 0.5), late) if outcome else cut(saga, at)
+            at = next_position(saga, at, outcome, Backoff(lambda: 0.5), late) if outcome else cut(saga, at)
             if at.has_ended:
                 break
         world.all_arrives()
@@ -167,7 +167,7 @@ class TestTurned:
         done = tuple(step.name for step in saga.steps[:reached] if step.undo is not None)
         at = Position("running", saga.steps[reached].name, done)
 
-        to = turned(saga, at, ASKED, effect=False)
+        to = start_compensation(saga, at, ASKED, effect=False)
 
         assert to.why == ASKED
         assert (to.status, to.step) == (("undoing", done[-1]) if done else ("undone", ""))

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from tests.kit.sagas.library import Library
 
 from portico.kit.data.kit_tables import saga_steps, sagas
-from portico.kit.sagas.forgetting import forget_ended_sagas
-from portico.kit.sagas.measures import SagasNotTaken, SagasStuck
+from portico.kit.sagas.metrics import SagasNotTaken, SagasStuck
+from portico.kit.sagas.retention import delete_ended_sagas
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.traces import Span, TraceContext, Tracing
 
@@ -48,7 +48,7 @@ class Recorder:
 class TestTraces:
     async def test_all_steps_and_their_calls_are_in_the_trace_of_who_started_it(self, library: Library) -> None:
         recorder = Recorder()
-        library.loans.running.tracing = Tracing(recorder)
+        library.loans.context.tracing = Tracing(recorder)
         token = request_context.set(RequestContext("loans", "req-1", REQUEST))
         lending = await library.asked()
         request_context.reset(token)
@@ -70,7 +70,7 @@ class TestTraces:
         assert [span.error for span in steps] == [None, "ConnectionLost", None, None]
         assert recorder.spans[2].parent == steps[1].context
         assert library.desk.traces == [str(recorder.spans[2].context), str(recorder.spans[4].context)]
-        assert steps[0].attributes["saga.id"] == (await library.standing(lending)).saga_id
+        assert steps[0].attributes["saga.id"] == (await library.saga_status(lending)).saga_id
 
     async def test_what_nobody_asked_for_has_a_trace_of_its_own(self, library: Library) -> None:
         await library.asked()
@@ -91,9 +91,9 @@ class TestMetrics:
         library.loans.clock.advance(0.1)
 
         await library.runner.measures.refresh()
-        told = library.loans.running.metrics.render().decode().splitlines()
+        told = library.loans.context.metrics.render().decode().splitlines()
 
-        assert (await library.standing(first)).status == "done"
+        assert (await library.saga_status(first)).status == "done"
         assert 'portico_sagas_open{saga="lend-for-deposit"} 1.0' in told
         assert 'portico_sagas_failing{saga="lend-for-deposit"} 1.0' in told
         assert 'portico_sagas_oldest_seconds{saga="lend-for-deposit"} 0.1' in told
@@ -148,7 +148,7 @@ class TestSagasOfAnother:
     async def test_are_told_of_once(self, embedded_library: Library) -> None:
         await embedded_library.asked()
         measures = embedded_library.runner.measures
-        async with embedded_library.loans.running.transaction() as work:
+        async with embedded_library.loans.context.transaction() as work:
             await work.execute(update(sagas).values(name="another"))
 
         with capture_logs() as told:
@@ -168,7 +168,7 @@ class TestForgetting:
         await library.runner.run_due()
         library.loans.clock.advance(1)
 
-        await forget_ended_sagas(library.loans.running)
+        await delete_ended_sagas(library.loans.context)
 
         assert await library.timeline(old) == []
         assert await library.story(old) == "asked reserved paid lent"
@@ -179,12 +179,12 @@ class TestForgetting:
         await library.asked()
         library.loans.clock.advance(900 * 86_400)
 
-        await forget_ended_sagas(library.loans.running)
+        await delete_ended_sagas(library.loans.context)
 
         assert await _rows(library) == (1, 0)
 
 
 async def _rows(library: Library) -> tuple[int, ...]:
-    async with library.loans.running.reader() as reader:
+    async with library.loans.context.reader() as reader:
         found = [await reader.one(select(func.count()).select_from(table)) or 0 for table in (sagas, saga_steps)]
     return tuple(found)

@@ -13,8 +13,8 @@ from portico.kit.calls.errors import (
     Refused,
     Unreachable,
 )
-from portico.kit.problems import TooManyRequests, Unavailable
-from portico.kit.sagas import GiveUp, NotYet, Undone
+from portico.kit.foundation.problems import TooManyRequests, Unavailable
+from portico.kit.sagas import AbortSaga, StepPending, UndoReason
 from portico.kit.sagas.outcomes import outcome_of
 
 
@@ -26,7 +26,7 @@ class TestOutcomeOf:
     @pytest.mark.parametrize(
         "error",
         [
-            GiveUp("No"),
+            AbortSaga("No"),
             BookNotFound(book_id=BookId.new()),
             TooManyLoans(allowed=3),
             *(refused(status) for status in (400, 401, 402, 403, 404, 409, 412, 422)),
@@ -52,10 +52,10 @@ class TestOutcomeOf:
         assert outcome_of(error).kind == "failed"
 
     def test_an_outcome_may_be_open(self) -> None:
-        assert (outcome_of(NotYet(3)).kind, outcome_of(NotYet(3)).retry_after) == ("open", 3)
-        assert outcome_of(NotYet(0)).retry_after > 0
+        assert (outcome_of(StepPending(3)).kind, outcome_of(StepPending(3)).retry_after) == ("open", 3)
+        assert outcome_of(StepPending(0)).retry_after > 0
 
-    @pytest.mark.parametrize("error", [refused(409), GiveUp("No"), NotYet(1)])
+    @pytest.mark.parametrize("error", [refused(409), AbortSaga("No"), StepPending(1)])
     def test_may_have_an_effect_all_the_same(self, error: Exception) -> None:
         assert outcome_of(error, effect=True).effect
         assert not outcome_of(error).effect
@@ -81,12 +81,12 @@ class TestOutcomeOf:
         assert "secret" not in outcome_of(RuntimeError("secret")).reason
 
     def test_is_cut_to_what_fits(self) -> None:
-        assert len(outcome_of(GiveUp("x" * 10_000)).reason) == 500
+        assert len(outcome_of(AbortSaga("x" * 10_000)).reason) == 500
 
 
 class TestUndone:
     def test_comes_back_as_it_was_written(self) -> None:
-        why = Undone(False, "Größer als gedacht", "too_large", "measure")
+        why = UndoReason(False, "Größer als gedacht", "too_large", "measure")
 
-        assert Undone.loaded(why.dumped()) == why
-        assert Undone.loaded(None) is None
+        assert UndoReason.loaded(why.dumped()) == why
+        assert UndoReason.loaded(None) is None

@@ -5,7 +5,7 @@ from tests.examples.loans.saga import ask_for
 from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.auth.principal import UserId
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 class TestForward:
@@ -16,7 +16,7 @@ class TestForward:
 
         assert await library.story(lending) == "asked reserved paid lent"
         assert (await library.lending(lending)).charge_id == f"charge of {lending}/deposit"
-        assert (await library.standing(lending)).status == "done"
+        assert (await library.saga_status(lending)).status == "done"
         assert library.desk.money == 500
 
     async def test_the_timeline_tells_of_every_step(self, library: Library) -> None:
@@ -42,7 +42,7 @@ class TestForward:
 
     async def _fail(self, library: Library) -> None:
         book = await library.loans.given(Book(title="Persuasion"))
-        async with library.loans.running.transaction() as work:
+        async with library.loans.context.transaction() as work:
             await ask_for(work, book.book_id, reader_id=UserId.new())
             raise RuntimeError("no")
 
@@ -108,7 +108,7 @@ class TestRefusal:
     async def test_of_the_first_step_ends_it(self, library: Library) -> None:
         first = await library.asked()
         await library.runner.run_due()
-        async with library.loans.running.transaction() as work:
+        async with library.loans.context.transaction() as work:
             book_id = (await library.lending(first)).book_id
             second = (await ask_for(work, book_id, reader_id=(await library.lending(first)).reader_id)).lending_id
 
@@ -225,9 +225,9 @@ class TestUndoing:
         await library.runner.run_due()
         await library.after(60, times=50)
 
-        standing, told = await library.standing(lending), await library.told(lending)
+        saga_status, told = await library.saga_status(lending), await library.told(lending)
 
-        assert (standing.status, standing.step, standing.failures) == ("undoing", "take_deposit", 49)
-        assert standing.error == "Something went wrong"
+        assert (saga_status.status, saga_status.step, saga_status.failures) == ("undoing", "take_deposit", 49)
+        assert saga_status.error == "Something went wrong"
         assert told.count("undo take_deposit failed") == 20
         assert told[-1] == "undo take_deposit waiting"

@@ -7,7 +7,7 @@ from portico.kit.telemetry import Health, LoopLag
 from portico.kit.telemetry.health import PROBE_LIMIT
 
 
-class Held:
+class ClaimedSaga:
     """A time that only the test moves."""
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class Asked:
 
 
 @pytest.fixture
-def time() -> Held:
-    return Held()
+def time() -> ClaimedSaga:
+    return ClaimedSaga()
 
 
 @pytest.fixture
-def health(time: Held) -> Health:
+def health(time: ClaimedSaga) -> Health:
     return Health("catalog", "1.2.3", now=time)
 
 
@@ -113,7 +113,7 @@ class TestAsking:
 
         assert database.times == 1
 
-    async def test_an_answer_serves_for_a_second(self, health: Health, time: Held) -> None:
+    async def test_an_answer_serves_for_a_second(self, health: Health, time: ClaimedSaga) -> None:
         database = Asked()
         health.add("database", database)
         await health.ready()
@@ -159,7 +159,7 @@ class TestAsking:
 
 
 class TestDetailed:
-    async def test_each_dependency_and_the_process(self, health: Health, time: Held) -> None:
+    async def test_each_dependency_and_the_process(self, health: Health, time: ClaimedSaga) -> None:
         health.add("database", Asked())
         health.add("cache", Asked(ConnectionRefusedError("redis://:hunter2@cache")), critical=False)
         health.add_neighbour("identity", "http://localhost:8001", Asked())
@@ -202,7 +202,7 @@ class TestDetailed:
 
 
 class TestLoopLag:
-    async def test_it_is_how_much_later_than_asked_it_wakes(self, time: Held) -> None:
+    async def test_it_is_how_much_later_than_asked_it_wakes(self, time: ClaimedSaga) -> None:
         late = iter([0.0, 0.25])
         done = asyncio.Event()
 

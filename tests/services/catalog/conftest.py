@@ -2,9 +2,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
 from portico.services.catalog import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from portico.kit.testing.running import Answer, Caller, RunningService
+from portico.testing.running_service import Answer, Caller, RunningService
 
 _numbers = itertools.count(1)
 

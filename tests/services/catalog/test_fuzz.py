@@ -1,7 +1,7 @@
 from tests.services.catalog.stock.shelves import changed, held, stocked
 
-from portico.kit.testing.fuzzing import Fuzzing
-from portico.kit.testing.running import RunningService
+from portico.testing.fuzzing import Fuzzing
+from portico.testing.running_service import RunningService
 
 
 class TestCatalog:

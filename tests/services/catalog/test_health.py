@@ -1,4 +1,4 @@
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestHealth:

@@ -1,9 +1,9 @@
 from tests.services.catalog.stock.shelves import assert_sound, figures, held, ledger, stocked
 
-from portico.kit.data.migrating import History, downgrade, upgrade
-from portico.kit.testing.migrations import differences, left_when_undone
-from portico.kit.testing.running import RunningService
+from portico.kit.data.migrations import MigrationSet, downgrade, upgrade
 from portico.services.catalog import service
+from portico.testing.migrations import differences, left_when_undone
+from portico.testing.running_service import RunningService
 
 
 class TestMigrations:
@@ -15,9 +15,9 @@ class TestMigrations:
 
     async def test_receive_the_stock_that_there_was(self, catalog: RunningService) -> None:
         some, none = await stocked(catalog, 7), await stocked(catalog, 0)
-        database = catalog.running.database
+        database = catalog.context.database
         assert service.migrations is not None
-        line = History("catalog", service.migrations, service.tables)
+        line = MigrationSet("catalog", service.migrations, service.tables)
 
         assert await downgrade(database, line, "0001") == ["0002"]
         assert await upgrade(database, [line]) == ["0002"]

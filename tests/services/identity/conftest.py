@@ -3,9 +3,9 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
 from portico.services.identity import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 @pytest.fixture

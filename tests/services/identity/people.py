@@ -6,9 +6,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from portico.kit.auth.principal import UserId
-from portico.kit.system import System
-from portico.kit.testing.running import Answer, Caller, RunningService
+from portico.kit.runtime.system import System
 from portico.services.identity import service
+from portico.testing.running_service import Answer, Caller, RunningService
 
 PASSWORD = "correct horse battery"
 ADMIN = "admin@example.com"
@@ -88,7 +88,7 @@ class Identity:
 
     async def as_service(self, name: str = "identity") -> Caller:
         """A service, by the token that it gets for its own credentials."""
-        secret = self.run.running.secrets.service_secret.get_secret_value()
+        secret = self.run.context.secrets.service_secret.get_secret_value()
         answer = await self.form("/oauth/token", grant_type="client_credentials", client_id=name, client_secret=secret)
         assert answer.status_code == 200, answer.content
         return self.run.bearing(answer.json()["access_token"])

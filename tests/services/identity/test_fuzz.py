@@ -1,6 +1,6 @@
 from tests.services.identity.people import Identity
 
-from portico.kit.testing.fuzzing import Fuzzing
+from portico.testing.fuzzing import Fuzzing
 
 
 class TestIdentity:

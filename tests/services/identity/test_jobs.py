@@ -11,7 +11,7 @@ TABLES = (Throttle, RevocationEntry, RefreshToken, Session, Ticket)
 
 
 async def left(identity: Identity) -> list[int]:
-    async with identity.run.running.reader() as reader:
+    async with identity.run.context.reader() as reader:
         return [(await reader.execute(select(func.count()).select_from(table))).scalar_one() for table in TABLES]
 
 
@@ -22,7 +22,7 @@ class TestForgettingWhatIsOver:
         await identity.try_to_sign_in(password="wrong")
         before = await left(identity)
 
-        await forget_what_is_over.function(identity.run.running)
+        await forget_what_is_over.function(identity.run.context)
 
         assert await left(identity) == before
 
@@ -33,6 +33,6 @@ class TestForgettingWhatIsOver:
         await bob.post("/auth/logout")
 
         identity.advance(40 * 86_400)
-        await forget_what_is_over.function(identity.run.running)
+        await forget_what_is_over.function(identity.run.context)
 
         assert await left(identity) == [0] * len(TABLES)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.services.notifications.letters import Letters, opened
 
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from pathlib import Path
 import structlog
 from tests.services.notifications.letters import opened
 
-from portico.kit.mail import Mail
-from portico.kit.testing.clock import START, HeldClock
-from portico.kit.testing.databases import SQLiteDatabases
+from portico.services.notifications.mail import Mail
+from portico.testing.clock import START, HeldClock
+from portico.testing.databases import SQLiteDatabases
 
 MAILS = 30
 

@@ -14,13 +14,13 @@ from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
 from portico.contracts.orders import OrderCancelled, OrderedItem, OrderId, OrderUpdated
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Window
-from portico.kit.mail import Mail, Mailer, MailFailed
-from portico.kit.mail.mailbox import Mailbox, StoredMail
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import Caller, RunningService, running
 from portico.services.notifications import service
+from portico.services.notifications.mail import Mail, Mailer, MailFailed
+from portico.services.notifications.mail.mailbox import Mailbox, StoredMail
 from portico.services.notifications.messages.resources import Sender
+from portico.testing.clock import HeldClock
+from portico.testing.databases import Databases
+from portico.testing.running_service import Caller, RunningService, running
 
 _numbers = itertools.count(1)
 
@@ -70,7 +70,7 @@ class Letters:
 
     @property
     def sender(self) -> Sender:
-        return self.run.running.provides(Sender)
+        return self.run.context.resource(Sender)
 
     def fail_with(self, *failures: MailFailed | Exception) -> None:
         """Have the next mails fail so."""
@@ -159,8 +159,8 @@ async def opened(
     """Notifications on a database and a mailbox of its own; it sends when the test says so."""
     settings = {"DATA_DIR": str(folder), "MAIL_FROM": "Shop <shop@shop.example>", **variables}
     async with running(service, databases, variables=settings, clock=clock, background=False) as run:
-        mailbox = run.running.provides(Mailer)  # type: ignore[type-abstract]
+        mailbox = run.context.resource(Mailer)  # type: ignore[type-abstract]
         assert isinstance(mailbox, Mailbox)
         faults = Faults(mailbox)
-        run.running.provides(Sender)._mailer = faults  # type: ignore[assignment]
+        run.context.resource(Sender)._mailer = faults  # type: ignore[assignment]
         yield Letters(run, faults)

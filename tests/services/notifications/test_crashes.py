@@ -9,8 +9,8 @@ import pytest
 from tests.services.notifications.crashing import MAILS
 from tests.services.notifications.letters import opened
 
-from portico.kit.testing.clock import START, HeldClock
-from portico.kit.testing.databases import SQLiteDatabases
+from portico.testing.clock import START, HeldClock
+from portico.testing.databases import SQLiteDatabases
 
 ROOT = Path(__file__).parents[3]
 LEASE = 60  # seconds, and a few more: what a killed process was sending is another's after that

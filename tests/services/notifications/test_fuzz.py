@@ -1,7 +1,7 @@
 from tests.services.notifications.letters import Letters
 
-from portico.kit.mail import MailRefused
-from portico.kit.testing.fuzzing import Fuzzing
+from portico.services.notifications.mail import MailRefused
+from portico.testing.fuzzing import Fuzzing
 
 
 class TestNotifications:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 from tests.services.notifications.letters import Letters
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
 from portico.services.notifications import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class TestHealth:

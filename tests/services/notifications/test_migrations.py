@@ -1,6 +1,6 @@
 from tests.services.notifications.letters import Letters
 
-from portico.kit.testing.migrations import differences, left_when_undone
+from portico.testing.migrations import differences, left_when_undone
 
 
 class TestMigrations:

@@ -3,7 +3,7 @@ from tests.services.notifications.letters import Letters, item, order
 
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
-from portico.kit.mail import MailRefused
+from portico.services.notifications.mail import MailRefused
 
 
 class TestRules:

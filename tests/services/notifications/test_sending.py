@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from tests.services.notifications.letters import Letters, opened, order
 
-from portico.kit.mail import MailDeferred, MailRefused, MailUncertain
-from portico.kit.testing.databases import Databases
+from portico.services.notifications.mail import MailDeferred, MailRefused, MailUncertain
 from portico.services.notifications.messages.commands import claim, record
 from portico.services.notifications.messages.domain import Result
 from portico.services.notifications.messages.repository import Notifications
 from portico.services.notifications.messages.resources import Sender
+from portico.testing.databases import Databases
 
 DAY = 86_400
 
@@ -203,7 +203,7 @@ class TestSeveralSenders:
         ada = await letters.known_user()
         for _ in range(12):
             await letters.confirmed(ada)
-        others = [letters.sender, Sender(letters.run.running, letters.faults, letters.sender._templates)]  # type: ignore[arg-type]
+        others = [letters.sender, Sender(letters.run.context, letters.faults, letters.sender._templates)]  # type: ignore[arg-type]
 
         async def work(sender: Sender) -> None:
             while await sender.send_due():
@@ -246,7 +246,7 @@ class TestSeveralSenders:
 
     async def test_news_of_one_that_was_late_still_counts(self, letters: Letters) -> None:
         await letters.confirmed(await letters.known_user())
-        rules, run = letters.sender._rules, letters.run.running
+        rules, run = letters.sender._rules, letters.run.context
         async with run.reader() as reader:
             due = await Notifications(reader).due(reader.now, 10)
         async with run.transaction() as work:
@@ -279,7 +279,7 @@ class TestRunning:
 
             held.set()
             await asyncio.wait_for(letters.faults.arrived(9), 20)
-            letters.run.running.stop()
+            letters.run.context.stop()
             await asyncio.wait_for(going, 20)
 
     async def test_what_is_being_handed_over_ends_before_the_process(
@@ -316,6 +316,6 @@ class TestRunning:
 
             found = await asyncio.wait_for(letters.faults.arrived(1), 20)
 
-            letters.run.running.stop()
+            letters.run.context.stop()
             await asyncio.wait_for(going, 20)
             assert len(found) == 1

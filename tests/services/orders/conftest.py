@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.services.orders.shop import Orders, open_orders
 
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit.auth.principal import UserId
 from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoing
-from portico.kit.calls.retrying import Retrying
+from portico.kit.calls.retries import RetryingChannel
 from portico.kit.sagas.runner import SagaRunner
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import Answer, Caller, RunningService, running
 from portico.services.orders import service
 from portico.services.orders.models import reservation_of
+from portico.testing.databases import Databases
+from portico.testing.running_service import Answer, Caller, RunningService, running
 
 Trouble = Literal["unavailable", "lost_before", "lost_after", "late"]
 
@@ -269,7 +269,7 @@ class Orders:
     shop: Shop
 
     def __post_init__(self) -> None:
-        self.runner = SagaRunner(self.run.running, draw=lambda: 1.0)
+        self.runner = SagaRunner(self.run.context, draw=lambda: 1.0)
 
     def as_user(self, *permissions: str, subject: str | None = None) -> Caller:
         return self.run.as_user(*permissions, subject=subject)
@@ -341,7 +341,7 @@ async def open_orders(
 ) -> AsyncIterator[Orders]:
     """Orders with none placed yet; with `retries` a call is made several times, as it is outside of tests."""
     shop = Shop()
-    channel: Channel = Retrying(shop, draw=lambda: 0.0) if retries else shop
+    channel: Channel = RetryingChannel(shop, draw=lambda: 0.0) if retries else shop
     async with running(service, databases, channel=channel, background=background, variables=variables) as run:
         yield Orders(run, shop)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from portico.contracts.catalog import ProductId, ProductSummary
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit.auth.principal import UserId
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 from portico.services.orders.domain import LEGAL, UNSETTLED, Wanted, is_final, priced
 from portico.services.orders.errors import IllegalTransition, PriceChanged
 from portico.services.orders.models import Order, reservation_of
@@ -39,7 +39,7 @@ class TestAnOrdersLife:
     def test_goes_only_where_it_may_and_says_where_it_might(self, start: OrderStatus, actions: list[str]) -> None:
         one = order(start)
         for action in actions:
-            before, wanted = one.standing, WHAT_LEADS_TO[action]
+            before, wanted = one.order_status, WHAT_LEADS_TO[action]
             if wanted in LEGAL[before]:
                 act(one, action)
                 assert one.status == wanted

@@ -1,6 +1,6 @@
 from tests.services.orders.shop import Orders
 
-from portico.kit.testing.fuzzing import Fuzzing
+from portico.testing.fuzzing import Fuzzing
 
 
 class TestOrders:

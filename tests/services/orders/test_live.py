@@ -10,8 +10,8 @@ from tests.services.orders.shop import Orders, open_orders, somebody
 
 from portico.gateway.upstreams.base import Closed, HandshakeRefused, Sending, Tunnel
 from portico.gateway.upstreams.local import LocalUpstream
-from portico.kit.testing.databases import Databases
 from portico.services.orders.models import Order
+from portico.testing.databases import Databases
 
 PATIENCE = 10.0
 
@@ -66,7 +66,7 @@ class TestLive:
             order_id = (await orders.placed(by=orders.as_user(subject=jane)))["order_id"]
             async with following(orders, order_id, jane) as socket:
                 await told(socket)
-                async with orders.run.running.transaction() as work:  # which tells nobody in this process
+                async with orders.run.context.transaction() as work:  # which tells nobody in this process
                     await work.execute(
                         update(Order)
                         .where(Order.order_id == order_id)

@@ -4,7 +4,7 @@ import pytest
 from tests.services.orders.shop import ADDRESS, Orders, open_orders, somebody
 
 from portico.contracts.catalog import ProductId
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 
 class TestPlaceOrder:
@@ -130,7 +130,7 @@ class TestPlaceOrder:
     async def test_how_it_is_paid_is_said_where_not_all_is_embedded(self, orders: Orders) -> None:
         answer = await orders.try_to_place(payment_method=None)
 
-        if orders.run.running.database.dialect == "sqlite":
+        if orders.run.context.database.dialect == "sqlite":
             assert answer.status_code == 201
         else:
             assert (answer.status_code, answer.json()["code"]) == (422, "payment_method_missing")
@@ -169,13 +169,13 @@ class TestReading:
         assert 'rel="next"' in page.headers["link"]
 
     async def test_filters_by_status(self, orders: Orders) -> None:
-        standing = await orders.confirmed()
+        read = await orders.confirmed()
         pending = await orders.placed()
 
         confirmed = await orders.staff.get("/orders?status=confirmed")
         waiting = await orders.staff.get("/orders?status=pending")
 
-        assert [each["order_id"] for each in confirmed.json()] == [standing["order_id"]]
+        assert [each["order_id"] for each in confirmed.json()] == [read["order_id"]]
         assert [each["order_id"] for each in waiting.json()] == [pending["order_id"]]
         assert (await orders.staff.get("/orders?status=lost")).status_code == 422
 
@@ -213,12 +213,12 @@ class TestTotals:
 
         everything = (await payments.get("/orders/totals")).json()
         page = (await payments.get(f"/orders/totals?after={first['order_id']}&limit=1")).json()
-        standing = (await payments.get("/orders/totals?status=confirmed&status=shipped")).json()
+        read = (await payments.get("/orders/totals?status=confirmed&status=shipped")).json()
         named = (await payments.get(f"/orders/totals?order_id={second['order_id']}")).json()
 
         assert [each["order_id"] for each in everything] == [first["order_id"], second["order_id"]]
         assert [each["order_id"] for each in page] == [second["order_id"]]
-        assert [(each["order_id"], each["total"], each["status"]) for each in standing] == [
+        assert [(each["order_id"], each["total"], each["status"]) for each in read] == [
             (first["order_id"], 10.0, "confirmed")
         ]
         assert [each["order_id"] for each in named] == [second["order_id"]]

@@ -5,7 +5,7 @@ from sqlalchemy import update
 from tests.services.orders.shop import Orders, Trouble, open_orders
 
 from portico.kit.data.kit_tables import sagas
-from portico.kit.testing.databases import Databases
+from portico.testing.databases import Databases
 
 CALLS = ["reserve", "charge", "confirm"]
 
@@ -186,7 +186,7 @@ class TestCancelling:
 
     async def test_at_a_step_that_another_version_put_in_comes_again_later(self, embedded: Orders) -> None:
         order_id = (await embedded.placed())["order_id"]
-        async with embedded.run.running.transaction() as work:
+        async with embedded.run.context.transaction() as work:
             await work.execute(update(sagas).values(step="check_for_fraud"))
 
         answer = await embedded.does("cancel", order_id)

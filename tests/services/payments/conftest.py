@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
 from portico.services.payments import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 without_jobs = replace(service, jobs=())
 """The service as most tests have it: its jobs run when the test says so."""

@@ -1,5 +1,5 @@
-from portico.kit.testing.migrations import differences, left_when_undone
-from portico.kit.testing.running import RunningService
+from portico.testing.migrations import differences, left_when_undone
+from portico.testing.running_service import RunningService
 
 
 class TestMigrations:

@@ -6,13 +6,13 @@ from sqlalchemy import func, select
 
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
-from portico.kit.money import Money
-from portico.kit.testing.running import Answer, RunningService
+from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.models import LedgerEntry, LedgerTransaction
 from portico.services.payments.ledger.queries import balances, imbalances
 from portico.services.payments.provider.domain import PaymentProvider, ProviderRefund
 from portico.services.payments.provider.simulated.models import SimulatedCharge
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
+from portico.testing.running_service import Answer, RunningService
 
 
 class Promises(SimulatedProvider):
@@ -58,7 +58,7 @@ async def read(payments: RunningService, payment_id: str) -> dict[str, Any]:
 
 
 def provider(payments: RunningService) -> SimulatedProvider:
-    found = payments.running.provides(PaymentProvider)  # type: ignore[type-abstract]
+    found = payments.context.resource(PaymentProvider)  # type: ignore[type-abstract]
     assert isinstance(found, SimulatedProvider)
     return found
 
@@ -70,14 +70,14 @@ async def events(payments: RunningService) -> list[str]:
 
 async def at_provider(payments: RunningService) -> list[tuple[str, int, int]]:
     """Each charge at the provider: its state, its amount and what was given back, in minor units."""
-    async with payments.running.reader() as reader:
+    async with payments.context.reader() as reader:
         found = await reader.all(select(SimulatedCharge).order_by(SimulatedCharge.charge_id))
     return [(each.status, each.amount_minor, each.refunded_minor) for each in found]
 
 
 async def balance(payments: RunningService) -> dict[str, int]:
     """What each account of the ledger holds, having looked that all of it sums to zero."""
-    async with payments.running.reader() as reader:
+    async with payments.context.reader() as reader:
         transactions = await reader.all(select(LedgerTransaction.transaction_id))
         assert await imbalances(reader, transactions) == []
         total = (await reader.execute(select(func.sum(LedgerEntry.amount_minor)))).scalar_one()

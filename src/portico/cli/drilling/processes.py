@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from portico.cli.child import Assignment
-from portico.cli.places import GATEWAY, bind_all, moved_to, ports_of
+from portico.cli.ports import GATEWAY, bind_all, moved_to, ports_of
 from portico.cli.supervising import Keeper, Program, Unmendable
-from portico.kit.system import System
+from portico.kit.runtime.system import System
 
 HOST = "127.0.0.1"
 _OURS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")

@@ -13,20 +13,20 @@ from pathlib import Path
 from portico.cli.drilling.processes import Part, gateway_of, running
 from portico.cli.drilling.strikes import Strike, planned
 from portico.cli.errors import CommandError
+from portico.drill.quiescence import check, until_quiet
+from portico.drill.report import Report
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
+from portico.drill.shop import Shop
+from portico.drill.shopping import Customers
 from portico.kit.calls.directory import Directory
-from portico.kit.calls.socket import HttpChannel
-from portico.kit.databases import open_database
-from portico.kit.environment import Environment
+from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.opening import open_broker
-from portico.kit.servers import PostgreSQLServer, ProgramMissing, RabbitMQServer, RedisServer, Server, ServerFailed
+from portico.kit.runtime.databases import open_database
+from portico.kit.runtime.system import System
 from portico.kit.settings import Settings, mask_url
-from portico.kit.system import System
-from portico.systems.drill.ending import check, until_quiet
-from portico.systems.drill.opening import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
-from portico.systems.drill.report import Report
-from portico.systems.drill.shop import Shop
-from portico.systems.drill.shopping import Customers
+from portico.kit.settings.environment import Environment
+from portico.servers import PostgreSQLServer, ProgramMissing, RabbitMQServer, RedisServer, Server, ServerFailed
 
 Progress = Callable[[str], None]
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from portico.kit.testing.faults.plan import Kind
+from portico.drill.faults.plan import Kind
 
 DEFAULT_RATE: Final = 0.15
 """the share of orders after which something goes wrong: of strikes on whole processes there are few, and each is hard"""

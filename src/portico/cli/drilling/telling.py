@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from portico.cli.drilling.processes import PartFailed
 from portico.cli.drilling.servers import Progress, own_servers, run_on_servers
 from portico.cli.errors import CommandError
-from portico.kit.servers import ServerFailed
+from portico.drill import DrillSettings, Report
+from portico.kit.runtime.signals import stop_requested
+from portico.kit.runtime.system import System
 from portico.kit.settings import mask_url
-from portico.kit.signals import told_to_stop
-from portico.kit.system import System
-from portico.systems.drill import DrillSettings, Report
+from portico.servers import ServerFailed
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ def drilled_on_servers(system: System, name: str, drill: DrillSettings, progress
 
 async def _until_told(work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives; it is cancelled when this process is told to stop. Raises Interrupted."""
-    with told_to_stop() as stop:
+    with stop_requested() as stop:
         task = asyncio.create_task(work)
         asked = asyncio.create_task(stop.wait())
         await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,7 @@ from portico.gateway.documents.merging import merge
 from portico.gateway.routes import Route, RouteTable
 from portico.gateway.upstreams.base import Sending, Upstream
 from portico.kit.calls.errors import CallFailed
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

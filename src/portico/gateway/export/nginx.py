@@ -4,14 +4,14 @@ import hashlib
 
 import orjson
 
-from portico.gateway.export.front import (
+from portico.gateway.export.options import (
     CONNECT_SECONDS,
     FAILED_SECONDS,
     FAILURES,
     IDLE,
     KEPT_CONNECTIONS,
     MARGIN_SECONDS,
-    Front,
+    ExportOptions,
     Lines,
     Tls,
     apart,
@@ -19,23 +19,23 @@ from portico.gateway.export.front import (
     seconds,
     slug,
 )
-from portico.gateway.export.shapes import Carriage, Shape
-from portico.gateway.export.surface import ANY_METHOD, Rule, Surface
+from portico.gateway.export.public_routes import ANY_METHOD, Rule, Surface
+from portico.gateway.export.route_classes import ForwardLimits, Shape
+from portico.kit.foundation.problems import BadGateway, ContentTooLarge, GatewayTimeout, NotFound, Problem
 from portico.kit.http.problems import MEDIA_TYPE, problem_document
-from portico.kit.problems import BadGateway, ContentTooLarge, GatewayTimeout, NotFound, Problem
-from portico.kit.system import System
+from portico.kit.runtime.system import System
 
 _LONGEST_NAME = 24
 _STREAM_SECONDS = 3600  # between two messages; a WebSocket is pinged every 20 seconds, an event stream may be silent
 
 
-def nginx(system: System, surface: Surface, front: Front) -> str:
+def nginx(system: System, surface: Surface, front: ExportOptions) -> str:
     """What NGINX has to be told to stand in front of `system`."""
     return "\n".join(_File(system, surface, front).lines()) + "\n"
 
 
 class _File:
-    def __init__(self, system: System, surface: Surface, front: Front) -> None:
+    def __init__(self, system: System, surface: Surface, front: ExportOptions) -> None:
         self._system = system
         self._surface = surface
         self._front = front
@@ -115,7 +115,7 @@ class _File:
     def _names(self) -> Lines:
         return [f"server_name {' '.join(self._front.hosts)};"] if self._front.hosts else []
 
-    def _passing(self, usual: Carriage) -> Lines:
+    def _passing(self, usual: ForwardLimits) -> Lines:
         return [
             "proxy_http_version 1.1;",
             'proxy_set_header Connection "";',
@@ -130,7 +130,7 @@ class _File:
             f"proxy_next_upstream_timeout {FAILED_SECONDS}s;",
         ]
 
-    def _location(self, shape: Shape, carriage: Carriage) -> Lines:
+    def _location(self, shape: Shape, carriage: ForwardLimits) -> Lines:
         usual = self._surface.usual
         lines: Lines = []
         if carriage.body_limit != usual.body_limit:
@@ -204,7 +204,7 @@ def _short(name: str) -> str:
     return f"{name[: _LONGEST_NAME - 8]}_{mark}"
 
 
-def _reading(carriage: Carriage) -> Lines:
+def _reading(carriage: ForwardLimits) -> Lines:
     return [f"proxy_read_timeout {seconds(carriage.timeout) + MARGIN_SECONDS}s;"]
 
 

@@ -2,28 +2,28 @@
 
 from collections.abc import Iterable, Sequence
 
-from portico.gateway.export.front import (
+from portico.gateway.export.options import (
     CONNECT_SECONDS,
     IDLE,
     KEPT_CONNECTIONS,
     MARGIN_SECONDS,
-    Front,
+    ExportOptions,
     Lines,
     apart,
     heading,
     seconds,
     slug,
 )
-from portico.gateway.export.shapes import Carriage, Shape
-from portico.gateway.export.surface import ANY_METHOD, Rule, Surface
+from portico.gateway.export.public_routes import ANY_METHOD, Rule, Surface
+from portico.gateway.export.route_classes import ForwardLimits, Shape
 from portico.gateway.routes import WEBSOCKET
 from portico.kit.http.router import SAFE_METHODS
-from portico.kit.system import System
+from portico.kit.runtime.system import System
 
 _PRIORITY = 10_000  # a router of somebody else's that takes everything has the length of its rule, which is less
 
 
-def traefik(system: System, surface: Surface, front: Front) -> str:
+def traefik(system: System, surface: Surface, front: ExportOptions) -> str:
     """What Traefik has to be told to stand in front of `system`."""
     return "\n".join(_File(system, surface, front).lines()) + "\n"
 
@@ -31,7 +31,7 @@ def traefik(system: System, surface: Surface, front: Front) -> str:
 class _File:
     """Safe requests and others have routers of their own: only the ones are repeated, only the others have bodies."""
 
-    def __init__(self, system: System, surface: Surface, front: Front) -> None:
+    def __init__(self, system: System, surface: Surface, front: ExportOptions) -> None:
         self._system = system
         self._surface = surface
         self._front = front
@@ -59,7 +59,7 @@ class _File:
         return lines + self._routers_of(self._name, surface.known, surface.usual, _PRIORITY, (True, False))
 
     def _routers_of(
-        self, name: str, shapes: Sequence[Shape], carriage: Carriage, priority: int, kinds: Sequence[bool]
+        self, name: str, shapes: Sequence[Shape], carriage: ForwardLimits, priority: int, kinds: Sequence[bool]
     ) -> Lines:
         """For each of `kinds` a router: True is that of safe requests, False that of others."""
         lines: Lines = []
@@ -110,7 +110,7 @@ class _File:
     def _services(self) -> dict[str, Lines]:
         return {self._service_name(carriage): self._service(carriage) for carriage in self._carriages}
 
-    def _service(self, carriage: Carriage) -> Lines:
+    def _service(self, carriage: ForwardLimits) -> Lines:
         streaming = ["    responseForwarding: {flushInterval: -1ms}"] if carriage.streams else []
         return [
             f"{self._service_name(carriage)}:",
@@ -136,7 +136,7 @@ class _File:
             f"    idleConnTimeout: {IDLE}s",
         ]
 
-    def _service_name(self, carriage: Carriage) -> str:
+    def _service_name(self, carriage: ForwardLimits) -> str:
         return self._transport_name(seconds(carriage.timeout)) + ("-streams" if carriage.streams else "")
 
     def _transport_name(self, timeout: int) -> str:

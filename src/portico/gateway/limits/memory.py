@@ -1,7 +1,7 @@
 """Counting in this process."""
 
 from portico.gateway.rates import Rate, Verdict, judge
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 
 MOST_KEYS = 100_000
 

@@ -8,7 +8,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from portico.gateway.limits.memory import MemoryLimiter
 from portico.gateway.rates import Rate, Verdict, judge
 from portico.kit.cache.redis import REDIS_FAILURES
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from portico.gateway.heads import Header
+from portico.gateway.request_head import Header
 
 
 class Body(Protocol):

@@ -69,7 +69,7 @@ class LocalUpstream:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _start(self, running: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(running, context=contextvars.Context())
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

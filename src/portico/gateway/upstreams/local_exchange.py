@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from portico.gateway.heads import Header
+from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import Sending, UploadBroken
 from portico.kit.calls.errors import ConnectionLost
 from portico.kit.telemetry.logs import get_logger

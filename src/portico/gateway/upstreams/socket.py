@@ -7,13 +7,13 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from portico.gateway.heads import Header
+from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import Answer, HandshakeRefused, Sending, Tunnel
 from portico.gateway.upstreams.connections import CONNECT_TIMEOUT, Connections
 from portico.gateway.upstreams.socket_tunnel import SocketTunnel
 from portico.gateway.upstreams.wire import Wire
 from portico.kit.calls.addresses import Address
-from portico.kit.calls.breaker import unwell
+from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.directory import Directory, Lease
 from portico.kit.calls.errors import CallFailed, CallTimedOut, ConnectionLost, Unreachable
 
@@ -140,7 +140,7 @@ class SocketAnswer:
         self._wire = wire
         self._lease = lease
         self._connections = connections
-        if unwell(self.status, self.headers):
+        if is_proxy_error(self.status, self.headers):
             lease.failed()
         elif any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers):
             lease.succeeded()  # it may go on for hours: that it began is all that can be said

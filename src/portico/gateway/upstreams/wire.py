@@ -7,7 +7,7 @@ from typing import Any
 
 import httptools
 
-from portico.gateway.heads import Header
+from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import Body, UploadBroken
 from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost
 

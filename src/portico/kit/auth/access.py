@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from portico.kit._compat.fastapi import lookup
 from portico.kit.auth.principal import Principal
-from portico.kit.lookup import lookup
-from portico.kit.problems import Forbidden, PermissionMissing
+from portico.kit.foundation.problems import Forbidden, PermissionMissing
 
 AccessKind = Literal["public", "optional", "known", "signed_in", "permission", "service"]
 _STRICTNESS: dict[AccessKind, int] = {

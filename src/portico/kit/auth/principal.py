@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from portico.kit.ids import Identifier
-from portico.kit.problems import Forbidden
+from portico.kit.foundation.ids import Identifier
+from portico.kit.foundation.problems import Forbidden
 
 EVERYTHING = "*"
 SERVICE_PREFIX = "service:"

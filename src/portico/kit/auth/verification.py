@@ -11,8 +11,8 @@ from portico.kit.auth.principal import Principal
 from portico.kit.auth.recent import Recent
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
-from portico.kit.calls.knocking import Knocking
-from portico.kit.clock import Clock
+from portico.kit.calls.probe_limiter import ProbeLimiter
+from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -72,8 +72,8 @@ class Validation:
 class ValidationSource(TicketSource, Protocol):
     """Who can be asked about a token: identity."""
 
-    async def validate(self, token: str, *, knocks: bool = False) -> Validation:
-        """What identity says of `token`; with `knocks` also where it failed too often lately. Raises VerificationUnavailable."""
+    async def validate(self, token: str, *, probe: bool = False) -> Validation:
+        """What identity says of `token`; with `probe` also where it failed too often lately. Raises VerificationUnavailable."""
 
 
 def fingerprint(token: str) -> bytes:
@@ -224,7 +224,7 @@ class AskingVerifier:
         self._clock = clock
         self._answers: Recent[tuple[float, Validation]] = Recent(most_tokens)
         self._asking: dict[bytes, asyncio.Task[Validation]] = {}
-        self._knocking = Knocking(clock.monotonic)
+        self._knocking = ProbeLimiter(clock.monotonic)
 
     async def verify(self, token: str) -> Principal:
         """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
@@ -261,7 +261,7 @@ class AskingVerifier:
     async def _ask(self, mark: bytes, token: str) -> Validation:
         asked_at = self._clock.monotonic()
         try:
-            answer = await self._source.validate(token, knocks=self._knocking.may_knock())
+            answer = await self._source.validate(token, probe=self._knocking.may_probe())
             self._answers.put(mark, (asked_at + self.KEEP, answer))
             return answer
         finally:

@@ -2,7 +2,7 @@ from collections import OrderedDict
 from typing import NamedTuple
 
 from portico.kit.cache.base import Cache, Entry
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 
 _OVERHEAD = 200  # bytes that an entry costs besides its key and value
 

@@ -1,6 +1,6 @@
 from portico.kit.cache.base import Cache
 from portico.kit.cache.memory import MemoryCache
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 from portico.kit.settings import Settings, mask_url
 from portico.kit.telemetry.logs import get_logger
 

@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from portico.kit.cache.base import Cache, Entry, Flight, Make
-from portico.kit.clock import Clock
+from portico.kit.foundation.clock import Clock
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ class BreakerState(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Tripping:
+class BreakerConfig:
     """When a breaker opens, and for how long.
 
     Attributes:
@@ -41,13 +41,13 @@ class Tripping:
     trials: int = 1
 
 
-USUAL = Tripping()
+USUAL = BreakerConfig()
 
 
 class Breaker:
     """Opens on failures, lets trial calls through after a while, closes when they succeed.
 
-    Each call is a `Passage` that its caller ends exactly once, so that a trial can't be forgotten. What was begun
+    Each call is a `Permit` that its caller ends exactly once, so that a trial can't be forgotten. What was begun
     before the state last changed says nothing about the present and is ignored.
 
     Args:
@@ -56,15 +56,25 @@ class Breaker:
     """
 
     __slots__ = (
-        "_early", "_epoch", "_in_a_row", "_monotonic", "_on_trial", "_opened_at", "_period", "_slices", "_state", "_tripping",
-        "_well", "openings",
+        "_config",
+        "_early",
+        "_epoch",
+        "_in_a_row",
+        "_monotonic",
+        "_on_trial",
+        "_opened_at",
+        "_period",
+        "_slices",
+        "_state",
+        "_well",
+        "openings",
     )  # fmt: skip
 
-    def __init__(self, tripping: Tripping = USUAL, monotonic: Callable[[], float] = system_monotonic) -> None:
-        self._tripping = tripping
+    def __init__(self, config: BreakerConfig = USUAL, monotonic: Callable[[], float] = system_monotonic) -> None:
+        self._config = config
         self._monotonic = monotonic
         self._state = BreakerState.CLOSED
-        self._period = tripping.open_for
+        self._period = config.open_for
         self._opened_at = 0.0
         self._early = False  # whether the trial under way came before its time, knocking
         self._epoch = 0
@@ -88,25 +98,25 @@ class Breaker:
             return 0.0
         if self._state is BreakerState.OPEN:
             return max(0.0, self._remaining())
-        return 0.0 if self._on_trial + self._well < self._tripping.trials else 1.0
+        return 0.0 if self._on_trial + self._well < self._config.trials else 1.0
 
     def admits(self) -> bool:
         """Whether `enter` would let a call through; changes nothing."""
         return self._state is BreakerState.CLOSED or self.retry_after == 0.0
 
-    def enter(self, *, knocking: bool = False) -> "Passage | None":
+    def enter(self, *, probe: bool = False) -> "Permit | None":
         """Let a call through: its passage, or None where the breaker is open.
 
-        One that is `knocking` is a trial at once, however long the breaker would stay open, unless one is under way.
+        One that is `probe` is a trial at once, however long the breaker would stay open, unless one is under way.
         """
         if self._state is not BreakerState.CLOSED:
-            if not self.admits() and not (knocking and self._state is BreakerState.OPEN):
+            if not self.admits() and not (probe and self._state is BreakerState.OPEN):
                 return None
             if self._state is BreakerState.OPEN:
                 self._early = self._remaining() > 0
                 self._turn(BreakerState.HALF_OPEN)
             self._on_trial += 1
-        return Passage(self, self._epoch)
+        return Permit(self, self._epoch)
 
     def _remaining(self) -> float:
         return self._opened_at + self._period - self._monotonic()
@@ -123,8 +133,8 @@ class Breaker:
         if self._state is BreakerState.HALF_OPEN:
             self._on_trial -= 1
             self._well += 1
-            if self._well >= self._tripping.trials:
-                self._period = self._tripping.open_for
+            if self._well >= self._config.trials:
+                self._period = self._config.open_for
                 self._turn(BreakerState.CLOSED)
             return
         self._in_a_row = 0
@@ -137,14 +147,14 @@ class Breaker:
             self._turn(BreakerState.OPEN)  # who knocks in vain makes nobody else wait longer
             return
         if self._state is BreakerState.HALF_OPEN:
-            self._period = min(self._period * 2, self._tripping.longest)
+            self._period = min(self._period * 2, self._config.longest)
             self._open()
             return
         self._in_a_row += 1
         current = self._slice()
         current.calls += 1
         current.failures += 1
-        if self._in_a_row >= self._tripping.consecutive or self._fails_too_often():
+        if self._in_a_row >= self._config.consecutive or self._fails_too_often():
             self._open()
 
     def _abandoned(self, epoch: int) -> None:
@@ -158,19 +168,19 @@ class Breaker:
 
     def _slice(self) -> "_Slice":
         now = self._monotonic()
-        if not self._slices or now - self._slices[-1].since >= self._tripping.window / _SLICES:
+        if not self._slices or now - self._slices[-1].since >= self._config.window / _SLICES:
             self._slices.append(_Slice(now))
         return self._slices[-1]
 
     def _fails_too_often(self) -> bool:
-        oldest = self._monotonic() - self._tripping.window
+        oldest = self._monotonic() - self._config.window
         recent = [each for each in self._slices if each.since >= oldest]
         calls = sum(each.calls for each in recent)
         failures = sum(each.failures for each in recent)
-        return calls >= self._tripping.least and failures >= self._tripping.ratio * calls
+        return calls >= self._config.least and failures >= self._config.ratio * calls
 
 
-class Passage:
+class Permit:
     """One call that a breaker let through. The first end counts; later ones do nothing."""
 
     __slots__ = ("_breaker", "_epoch")
@@ -208,7 +218,7 @@ class _Slice:
 _FROM_A_PROXY = frozenset({502, 503, 504})
 
 
-def unwell(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+def is_proxy_error(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether an answer says that its instance can't serve.
 
     A problem document (RFC 9457) is the service's own considered answer, be it 503 for want of a neighbour: ejecting

@@ -54,7 +54,7 @@ class Outgoing:
         timeout: Seconds until the caller no longer waits; the callee is told.
         repeatable: May be sent again though it may have taken effect: its method is idempotent, it carries an
             idempotency key, or it only reads.
-        knocks: Goes to an instance whose breaker is open too, and by its success closes it. For what asks once in a
+        probe: Goes to an instance whose breaker is open too, and by its success closes it. For what asks once in a
             while and has to know at once when the other is back.
         tried: Origins that were tried for this call; the channel adds the one it takes.
     """
@@ -67,7 +67,7 @@ class Outgoing:
     body: bytes = b""
     timeout: float = 10.0
     repeatable: bool = False
-    knocks: bool = False
+    probe: bool = False
     tried: set[str] = field(default_factory=set)
 
     def headers_with_deadline(self) -> Headers:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refusal
 from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
-from portico.kit.data.work import in_transaction
+from portico.kit.data.unit_of_work import current_unit_of_work
 from portico.kit.telemetry.traces import TraceContext, Tracing
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Options(TypedDict, total=False):
         form: The body, as a form.
         key: The idempotency key: the call takes effect once, however often it is sent.
         only_reads: A POST that changes nothing may be sent again as a GET may.
-        knocks: See `Outgoing`.
+        probe: See `Outgoing`.
         timeout: Seconds for this call, where less than the deadline leaves.
     """
 
@@ -74,7 +74,7 @@ class Options(TypedDict, total=False):
     form: Mapping[str, str]
     key: str
     only_reads: bool
-    knocks: bool
+    probe: bool
     timeout: float
 
 
@@ -135,7 +135,7 @@ class Calls:
             CalledInTransaction: A unit of work of this task has a transaction open.
             CallFailed: No usable answer came.
         """
-        work = in_transaction.get()
+        work = current_unit_of_work.get()
         if work is not None and work.began:
             raise CalledInTransaction(service)
         out = self._outgoing(service, method, path, options)
@@ -196,7 +196,7 @@ class Calls:
             body=body,
             timeout=min(options.get("timeout", self._timeout), self._timeout),
             repeatable=method in IDEMPOTENT or key is not None or options.get("only_reads", False),
-            knocks=options.get("knocks", False),
+            probe=options.get("probe", False),
         )
 
     def _next_key(self, method: str) -> str | None:

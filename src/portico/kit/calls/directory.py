@@ -22,7 +22,7 @@ from portico.kit.calls.addresses import (
     SystemResolver,
     parse_addresses,
 )
-from portico.kit.calls.breaker import USUAL, Breaker, BreakerState, Passage, Tripping
+from portico.kit.calls.breaker import USUAL, Breaker, BreakerConfig, BreakerState, Permit
 from portico.kit.calls.errors import BreakerOpen, Unreachable
 
 log = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ class Lease:
 
     __slots__ = ("_passage", "instance")
 
-    def __init__(self, instance: Instance, passage: Passage) -> None:
+    def __init__(self, instance: Instance, passage: Permit) -> None:
         self.instance = instance
-        self._passage: Passage | None = passage
+        self._passage: Permit | None = passage
         instance.in_flight += 1
 
     def succeeded(self) -> None:
@@ -78,7 +78,7 @@ class Lease:
         if (passage := self._end()) is not None:
             passage.abandoned()
 
-    def _end(self) -> Passage | None:
+    def _end(self) -> Permit | None:
         passage, self._passage = self._passage, None
         if passage is not None:
             self.instance.in_flight -= 1
@@ -108,12 +108,12 @@ class Pool:
         wanted = sorted(set(addresses), key=lambda address: (address.priority, address.origin))[:_MOST_INSTANCES]
         self.instances = tuple(known.get(each) or Instance(each, self._new_breaker()) for each in wanted)
 
-    def lease(self, *, avoiding: Collection[str] = (), knocking: bool = False) -> Lease:
+    def lease(self, *, avoiding: Collection[str] = (), probe: bool = False) -> Lease:
         """Take the instance of best priority with the fewest calls in flight whose breaker lets one through.
 
         Args:
             avoiding: Origins tried already, taken again only where nothing else is left.
-            knocking: Try one whose breaker is open where all are.
+            probe: Try one whose breaker is open where all are.
 
         Raises:
             BreakerOpen: Every breaker is open.
@@ -121,9 +121,9 @@ class Pool:
         """
         if (chosen := self._choose(avoiding)) is not None and (passage := chosen.breaker.enter()) is not None:
             return Lease(chosen, passage)
-        if knocking:
+        if probe:
             for each in sorted(self.instances, key=lambda instance: instance.address.origin in avoiding):
-                if (passage := each.breaker.enter(knocking=True)) is not None:
+                if (passage := each.breaker.enter(probe=True)) is not None:
                     return Lease(each, passage)
         if not self.instances:
             raise Unreachable(self.service, "no instance is known", retry_after=_AFTER_FAILURE)
@@ -174,7 +174,7 @@ class Directory:
         self,
         services: Mapping[str, str],
         *,
-        tripping: Tripping = USUAL,
+        config: BreakerConfig = USUAL,
         resolver: Resolver | None = None,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
@@ -182,20 +182,20 @@ class Directory:
         self._monotonic = monotonic
 
         def new_breaker() -> Breaker:
-            return Breaker(tripping, monotonic)
+            return Breaker(config, monotonic)
 
         self._entries = {
             service: _Entry(Pool(service, new_breaker), parse_addresses(text)) for service, text in services.items()
         }
 
-    async def lease(self, service: str, *, avoiding: Collection[str] = (), knocking: bool = False) -> Lease:
+    async def lease(self, service: str, *, avoiding: Collection[str] = (), probe: bool = False) -> Lease:
         """Take an instance for one call, looking the service up first where that is due.
 
         Raises:
             BreakerOpen: Every instance failed too often lately.
             Unreachable: No instance is known.
         """
-        return (await self.pool(service)).lease(avoiding=avoiding, knocking=knocking)
+        return (await self.pool(service)).lease(avoiding=avoiding, probe=probe)
 
     async def pool(self, service: str) -> Pool:
         """The instances of a service, looked up where that is due. Raises Unreachable for an unknown service."""

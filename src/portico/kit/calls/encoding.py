@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from portico.kit.calls.channel import Incoming
 from portico.kit.calls.errors import AnswerInvalid, Refused
-from portico.kit.calls.retrying import retry_after
+from portico.kit.calls.retries import retry_after
 
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)+", re.ASCII)
 

@@ -10,7 +10,7 @@ from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import PLAIN, Calls, Layout, Options
 from portico.kit.calls.encoding import decode, refusal
 from portico.kit.calls.errors import CallError
-from portico.kit.calls.knocking import Knocking
+from portico.kit.calls.probe_limiter import ProbeLimiter
 from portico.kit.calls.summary import Summary
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class ServiceIdentity:
         self._monotonic = monotonic
         self._token = ""
         self._renew_at = self._ends_at = float("-inf")
-        self._knocking = Knocking(monotonic)
+        self._probe_limiter = ProbeLimiter(monotonic)
         self._renewal: asyncio.Task[None] | None = None
 
     async def __call__(self) -> str:
@@ -92,7 +92,7 @@ class ServiceIdentity:
 
     async def _renew(self) -> None:
         calls = Calls(self._channel, layout=self._layout, timeout=self._timeout)
-        options: Options = {"form": self._form, "only_reads": True, "knocks": self._knocking.may_knock()}
+        options: Options = {"form": self._form, "only_reads": True, "probe": self._probe_limiter.may_probe()}
         answer = await calls.send(self._issuer, "POST", "/oauth/token", options)
         if answer.status != _OK:
             raise refusal(self._issuer, answer)

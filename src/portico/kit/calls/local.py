@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from portico.kit.calls.addresses import Address
-from portico.kit.calls.breaker import USUAL, Breaker, Tripping
+from portico.kit.calls.breaker import USUAL, Breaker, BreakerConfig
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
 from portico.kit.calls.directory import InstanceState, Lease, Pool
 from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
@@ -42,13 +42,13 @@ class LocalChannel:
         *,
         max_in_flight: int = 512,
         answer_limit: int = 8 * 1024 * 1024,
-        tripping: Tripping = USUAL,
+        config: BreakerConfig = USUAL,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._apps = apps
         self._max_in_flight = max_in_flight
         self._answer_limit = answer_limit
-        self._new_breaker = lambda: Breaker(tripping, monotonic) if monotonic else Breaker(tripping)
+        self._new_breaker = lambda: Breaker(config, monotonic) if monotonic else Breaker(config)
         self._pools: dict[str, Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False

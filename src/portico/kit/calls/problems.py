@@ -3,7 +3,7 @@
 from math import ceil
 
 from portico.kit.calls.errors import AnswerInvalid, AnswerTooLarge, CallFailed, CallTimedOut, ConnectionLost, Refused
-from portico.kit.problems import BadGateway, GatewayTimeout, Problem, Unavailable
+from portico.kit.foundation.problems import BadGateway, GatewayTimeout, Problem, Unavailable
 
 _LATER = frozenset({429, 503})
 

@@ -5,7 +5,7 @@ from portico.kit.data.reader import Reader
 from portico.kit.data.repository import Repository
 from portico.kit.data.table import TableRules, identifier, revision
 from portico.kit.data.types import ExactText, Instant, LongText, Payload, Sequence
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
 
 __all__ = [
     "ExactText",

@@ -10,9 +10,9 @@ from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from portico.kit.data.following import Followers
-from portico.kit.data.reaching import in_time
+from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
+from portico.kit.data.timeouts import in_time
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """What an engine whose connections autocommit need not do."""
@@ -38,7 +38,7 @@ class Database:
         self.writer = writer
         self.reader = reader
         self.dialect = writer.dialect.name
-        self.followers = Followers()
+        self.change_notifier = ChangeNotifier()
         self.bells: dict[str, Callable[[], None]] = {}
         """What wakes whoever in this process waits for a commit, by its name."""
 

@@ -44,7 +44,7 @@ def _number(error: DBAPIError) -> int:
     return arguments[0] if arguments and isinstance(arguments[0], int) else 0
 
 
-def lost_a_race(error: BaseException) -> bool:
+def is_retryable_conflict(error: BaseException) -> bool:
     """A deadlock or a serialisation failure: nothing happened, and the same again may succeed."""
     if not isinstance(error, DBAPIError):
         return False

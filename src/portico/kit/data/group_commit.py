@@ -16,9 +16,9 @@ from typing import Final, Generic, Self, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from portico.kit.data.failures import is_disconnected, is_duplicate, is_unavailable, lost_a_race
-from portico.kit.data.work import UnitOfWork
-from portico.kit.problems import Problem, Unavailable
+from portico.kit.data.failures import is_disconnected, is_duplicate, is_retryable_conflict, is_unavailable
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.problems import Problem, Unavailable
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -169,7 +169,7 @@ class GroupCommit(Generic[R, A]):
 
     async def _narrow_down(self, batch: list[_Waiting[R, A]], error: Exception) -> None:
         """Halve a batch that failed until the one that makes it fail is alone; its neighbours go through."""
-        if len(batch) == 1 or is_unavailable(error) or lost_a_race(error):
+        if len(batch) == 1 or is_unavailable(error) or is_retryable_conflict(error):
             for each in batch:
                 _fail(each, error)
             return
@@ -180,7 +180,11 @@ class GroupCommit(Generic[R, A]):
 
 def _may_pass(error: Exception) -> bool:
     """A deadlock, a row that another process inserted first, a connection that died."""
-    return lost_a_race(error) or is_disconnected(error) or (isinstance(error, IntegrityError) and is_duplicate(error))
+    return (
+        is_retryable_conflict(error)
+        or is_disconnected(error)
+        or (isinstance(error, IntegrityError) and is_duplicate(error))
+    )
 
 
 def _fail(waiting: _Waiting[R, A], error: Exception) -> None:

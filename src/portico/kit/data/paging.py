@@ -12,9 +12,9 @@ import orjson
 from sqlalchemy import BigInteger, Column, Integer, Select, TypeDecorator, and_, bindparam, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from portico.kit.data.prepared import Prepared
 from portico.kit.data.reader import Reader
-from portico.kit.problems import Unprocessable
+from portico.kit.data.statements import Prepared
+from portico.kit.foundation.problems import Unprocessable
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.util import greenlet_spawn
 
-from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
+from portico.kit.foundation.clock import Clock
 
 T = TypeVar("T")
 

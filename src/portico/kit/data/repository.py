@@ -4,7 +4,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from portico.kit.data.reader import Reader
-from portico.kit.problems import NotFound
+from portico.kit.foundation.problems import NotFound
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
 from portico.kit.data.types import IdentifierText, Instant
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, Tex
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
-from portico.kit.ids import MAX_LENGTH, Identifier
+from portico.kit.foundation.ids import MAX_LENGTH, Identifier
 
 _MYSQL = ("mysql", "mariadb")
 

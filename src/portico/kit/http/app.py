@@ -11,18 +11,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from portico import __version__
+from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.documents import Documented, describe
-from portico.kit.http.frame import Frame
+from portico.kit.http.error_handling import ErrorResponder
+from portico.kit.http.health_routes import router as standing_router
+from portico.kit.http.middleware import ServiceMiddleware
 from portico.kit.http.pages import page_routes
-from portico.kit.http.refusals import Refusals
 from portico.kit.http.router import WEBSOCKET, Route
 from portico.kit.http.sockets import SocketRoute, WebSocketExpected
-from portico.kit.http.standing import router as standing_router
-from portico.kit.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 EXPOSED_HEADERS = (
     "ETag",
@@ -36,45 +36,45 @@ EXPOSED_HEADERS = (
 )
 
 
-def build_app(running: "Running") -> ASGIApp:
+def build_app(context: "ServiceRuntime") -> ASGIApp:
     """The ASGI app of a service: its routes, those that every service has, CORS for where it runs alone, the frame."""
     app = Documented(
-        title=running.name,
-        description=running.service.summary,
+        title=context.name,
+        description=context.service.summary,
         version=__version__,
-        case=running.case,
+        case=context.case,
         docs_url=None,  # the framework's own pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a redirect names the host that the caller said this is, not the gateway
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
     )
-    for router in (standing_router, *running.service.routers):
+    for router in (standing_router, *context.service.routers):
         for route in router.routes:
-            app.router.routes.append(build_route(app, route, running))
+            app.router.routes.append(build_route(app, route, context))
             app.remember(route)
-    app.router.routes.extend(page_routes(running.name))
+    app.router.routes.extend(page_routes(context.name))
 
-    refusals = Refusals(running.name, running.case)
+    refusals = ErrorResponder(context.name, context.case)
 
     async def refuse(request: Request, error: Exception) -> Response:
         return refusals.answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
-    return Frame(app, _with_cors(app, running), running)
+    return ServiceMiddleware(app, _with_cors(app, context), context)
 
 
-def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute | SocketRoute:
+def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> BoundaryRoute | SocketRoute:
     """One declared route as this system serves it."""
-    path = (running.system.prefix if route.prefixed else "") + route.path
+    path = (context.system.prefix if route.prefixed else "") + route.path
     if route.method == WEBSOCKET:
-        return SocketRoute(route, running, path, dependency_overrides_provider=app)
+        return SocketRoute(route, context, path, dependency_overrides_provider=app)
     built = BoundaryRoute(
         route,
-        running,
+        context,
         path,
         status_code=route.status_code,
         tags=list(route.tags),
-        response_model_by_alias=running.case == "camel",
+        response_model_by_alias=context.case == "camel",
         dependency_overrides_provider=app,
         **route.framework,
     )
@@ -82,10 +82,10 @@ def build_route(app: FastAPI, route: Route, running: "Running") -> BoundaryRoute
     return built
 
 
-def _with_cors(app: ASGIApp, running: "Running") -> ASGIApp:
+def _with_cors(app: ASGIApp, context: "ServiceRuntime") -> ASGIApp:
     return CORSMiddleware(
         app,
-        allow_origins=list(running.settings.cors_origins),
+        allow_origins=list(context.settings.cors_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
         allow_credentials=True,

@@ -4,7 +4,7 @@ from portico.kit.auth.access import Access
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier, VerificationUnavailable
-from portico.kit.problems import InvalidCredentials, Problem, Unauthorized, Unavailable
+from portico.kit.foundation.problems import InvalidCredentials, Problem, Unauthorized, Unavailable
 
 _SCHEME = "bearer "
 _LONGEST = 8192

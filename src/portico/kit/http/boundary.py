@@ -23,29 +23,29 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portico.kit.data.failures import is_disconnected, is_unavailable, lost_a_race
+from portico.kit._compat.fastapi import asked_directly, lookup
+from portico.kit._compat.fastapi_handlers import SparseHandlers
+from portico.kit.data.failures import is_disconnected, is_retryable_conflict, is_unavailable
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.authentication import TICKET, Authentication
-from portico.kit.http.conditional import Conditional, is_known
-from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
-from portico.kit.http.kept import kept_answer
-from portico.kit.http.queries import Queries
-from portico.kit.http.refusals import DatabaseUnavailable, EditedMeanwhile, OutcomeUnknown, Refusals
-from portico.kit.http.request import FORM, BoundedRequest
-from portico.kit.http.router import Route
-from portico.kit.http.sparse import SparseHandlers
-from portico.kit.lookup import asked_directly, lookup
-from portico.kit.problems import (
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.problems import (
     GatewayTimeout,
     PreconditionFailed,
     Problem,
     UnsupportedMediaType,
 )
+from portico.kit.http.authentication import TICKET, Authentication
+from portico.kit.http.conditional import Conditional, is_known
+from portico.kit.http.error_handling import DatabaseUnavailable, EditedMeanwhile, ErrorResponder, OutcomeUnknown
+from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
+from portico.kit.http.query_parameters import Queries
+from portico.kit.http.request import FORM, BoundedRequest
+from portico.kit.http.response_cache import cached_response
+from portico.kit.http.router import Route
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -63,16 +63,16 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class BoundaryRoute(APIRoute):
     """A FastAPI route between whose handler and whose answer the commit lies."""
 
-    def __init__(self, declared: Route, running: "Running", path: str, **options: Any) -> None:
+    def __init__(self, declared: Route, context: "ServiceRuntime", path: str, **options: Any) -> None:
         self._declared = declared
-        self._running = running
-        self._kept = declared.kept
+        self._context = context
+        self._cache_tag = declared.cache
         self.quiet = declared.quiet
-        self._refusals = Refusals(running.name, running.case)
-        self._limit = declared.body_limit or running.settings.body_limit
-        self._seconds = declared.timeout or running.settings.request_timeout
+        self._errors = ErrorResponder(context.name, context.case)
+        self._limit = declared.body_limit or context.settings.body_limit
+        self._seconds = declared.timeout or context.settings.request_timeout
         super().__init__(path, declared.endpoint, methods=[declared.method], **options)
-        self._queries = Queries(self.dependant, running.case, also=TICKET if declared.streams else None)
+        self._queries = Queries(self.dependant, context.case, also=TICKET if declared.streams else None)
         self._takes_json = self.body_field is not None and not self._is_form()
         self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
 
@@ -104,7 +104,7 @@ class BoundaryRoute(APIRoute):
                 return await self._answer(request, self._handlers.for_request(request), within)
         except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
             unforeseen = within.expired() and not isinstance(error, Problem)
-            return self._refusals.told(request, GatewayTimeout() if unforeseen else error)
+            return self._errors.response_for(request, GatewayTimeout() if unforeseen else error)
 
     def _handler_of(self, dependant: Dependant) -> Handler:
         whole, self.dependant = self.dependant, asked_directly(dependant)
@@ -119,12 +119,12 @@ class BoundaryRoute(APIRoute):
             if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:
                 authentication.offer_ticket(ticket)
             await authentication.admit(self._declared.access)
-        if self._kept is None:
+        if self._cache_tag is None:
             response = await self._checked(request, handle, within)
         else:
-            group = self._running.kept(self._kept)
+            group = self._context.response_cache(self._cache_tag)
             make = functools.partial(self._checked, request, handle, within)
-            response = await kept_answer(group, request, make, self._kept.seconds)
+            response = await cached_response(group, request, make, self._cache_tag.seconds)
         if self._declared.method == "GET" and is_known(request.headers.get("if-none-match"), response):
             return Response(status_code=_NOT_MODIFIED, headers={"etag": response.headers["etag"]})
         return response
@@ -144,7 +144,7 @@ class BoundaryRoute(APIRoute):
     ) -> Response:
         """Run it, and again where it lost a race or found its connection dead before anything was committed."""
         for attempt in itertools.count(1):
-            work = self._running.unit_of_work()
+            work = self._context.unit_of_work()
             try:
                 return await self._once(request, handle, key, work, within)
             except Problem:
@@ -152,7 +152,7 @@ class BoundaryRoute(APIRoute):
             except StaleDataError as error:
                 raise (PreconditionFailed if "if-match" in request.headers else EditedMeanwhile) from error
             except Exception as error:
-                lost = lost_a_race(error)
+                lost = is_retryable_conflict(error)
                 if work.committing and not lost and is_unavailable(error):
                     raise OutcomeUnknown from error
                 if not (lost or is_unavailable(error)):
@@ -167,7 +167,7 @@ class BoundaryRoute(APIRoute):
         self, request: BoundedRequest, handle: Handler, key: str | None, work: UnitOfWork, within: asyncio.Timeout
     ) -> Response:
         scope = request.scope
-        async with work, Reader(self._running.database, self._running.clock) as reader:
+        async with work, Reader(self._context.database, self._context.clock) as reader:
             scope["portico.work"], scope["portico.reader"] = work, reader
             try:
                 response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
@@ -184,8 +184,8 @@ class BoundaryRoute(APIRoute):
         authentication: Authentication = request.scope["portico.authentication"]
         await authentication.resolve()
         caller = authentication.principal.subject if authentication.principal else "-"
-        ttl = timedelta(seconds=self._running.settings.idempotency_ttl)
-        with Claim(request, key, caller=caller, in_flight=self._running.keys_in_flight, ttl=ttl) as claim:
+        ttl = timedelta(seconds=self._context.settings.idempotency_ttl)
+        with Claim(request, key, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
             if self._declared.asks_others:
                 return await self._claimed_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request, Response
 
-from portico.kit.lookup import lookup
-from portico.kit.problems import PreconditionFailed
+from portico.kit._compat.fastapi import lookup
+from portico.kit.foundation.problems import PreconditionFailed
 
 _BESIDES = re.compile(r'\.[0-9]{1,10}"$')
 

@@ -11,13 +11,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
 from portico.kit.auth.access import Access
-from portico.kit.http.authentication import TICKET
-from portico.kit.http.conditional import conditions
-from portico.kit.http.paging import page
-from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
-from portico.kit.http.router import Route
-from portico.kit.http.schema import Case, Schema, openapi_case
-from portico.kit.problems import (
+from portico.kit.foundation.problems import (
     BadRequest,
     Conflict,
     ContentTooLarge,
@@ -30,6 +24,12 @@ from portico.kit.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from portico.kit.http.authentication import TICKET
+from portico.kit.http.conditional import conditions
+from portico.kit.http.paging import page
+from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
+from portico.kit.http.router import Route
+from portico.kit.http.schema import Case, Schema, openapi_case
 
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}

@@ -14,11 +14,11 @@ from sqlalchemy import Select, delete, select, update
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
-from portico.kit.problems import BadRequest, Conflict, Unprocessable
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.data.upsert import insert_if_absent
+from portico.kit.foundation.problems import BadRequest, Conflict, Unprocessable
 
 _LONGEST_KEY = 255
 _KEPT_HEADERS = {"content-type", "location", "etag", "link"}
@@ -112,7 +112,7 @@ class Claim:
 
     async def _claimed(self, work: UnitOfWork) -> bool:
         values: dict[str, Any] = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now}
-        return await insert_unless_known(work, idempotency_keys, values)
+        return await insert_if_absent(work, idempotency_keys, values)
 
     async def keep(self, work: UnitOfWork, response: Response) -> None:
         """Store the answer beside its effect."""

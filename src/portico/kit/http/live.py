@@ -10,8 +10,8 @@ import orjson
 from pydantic import BaseModel
 from starlette.types import Message, Receive, Send
 
+from portico.kit.foundation.problems import Unavailable
 from portico.kit.http.schema import Case
-from portico.kit.problems import Unavailable
 from portico.kit.settings.values import Rate
 
 # RFC 6455 section 7.4.1

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from portico.kit.docs import PATHS, doc_page
+from portico.kit.http.docs import PATHS, doc_page
 
 
 def page_routes(title: str) -> list[Route]:

@@ -10,8 +10,8 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
+from portico.kit.foundation.problems import Problem, Unprocessable
 from portico.kit.http.schema import Case, Schema, caller_spelling
-from portico.kit.problems import Problem, Unprocessable
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 100

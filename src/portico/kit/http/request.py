@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from portico.kit.problems import BadRequest, ContentTooLarge
+from portico.kit.foundation.problems import BadRequest, ContentTooLarge
 
 FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 64

@@ -8,8 +8,8 @@ from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 from fastapi.params import Depends
 
 from portico.kit.auth.access import Access, access_of
-from portico.kit.cache.topic import Topic
-from portico.kit.problems import Problem
+from portico.kit.cache.tag import CacheTag
+from portico.kit.foundation.problems import Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ class RouteOptions(TypedDict, total=False):
         streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
             one-time ticket in the query serves as well as a token.
         quiet: Whether programs ask it every few seconds: only what they get wrong (4xx) leaves a line in the log.
-        kept: What the answer to a public GET tells of; it is kept as it went out until that changes.
+        cache: Tag of the cached response to a public GET; the response is cached until the tag is invalidated.
         framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
     """
 
@@ -49,7 +49,7 @@ class RouteOptions(TypedDict, total=False):
     accepts_forms: bool
     streams: bool
     quiet: bool
-    kept: Topic | None
+    cache: CacheTag | None
     framework: Mapping[str, Any]
 
 
@@ -73,14 +73,12 @@ class Route:
     accepts_forms: bool = False
     streams: bool = False
     quiet: bool = False
-    kept: Topic | None = None
+    cache: CacheTag | None = None
     framework: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kept is not None and (self.method != "GET" or self.access.kind != "public"):
-            raise TypeError(
-                f"{self.method} {self.path}: only the answer to a public GET is the same for all and can be kept"
-            )
+        if self.cache is not None and (self.method != "GET" or self.access.kind != "public"):
+            raise TypeError(f"{self.method} {self.path}: only the response to a public GET can be cached")
 
     @property
     def keeps_answers(self) -> bool:

@@ -15,17 +15,17 @@ from starlette.websockets import WebSocket
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable
 from portico.kit.data.reader import Reader
+from portico.kit.foundation.problems import BadRequest, Forbidden, GatewayTimeout, Problem
 from portico.kit.http.authentication import TICKET, Authentication
+from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.live import INTERNAL_ERROR, NORMAL, REFUSED, RESTARTING, LiveSocket, Unheard
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
-from portico.kit.http.queries import Queries
-from portico.kit.http.refusals import Refusals
+from portico.kit.http.query_parameters import Queries
 from portico.kit.http.router import Route
-from portico.kit.problems import BadRequest, Forbidden, GatewayTimeout, Problem
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -52,17 +52,17 @@ class WebSocketExpected(Problem):
 class SocketRoute(APIWebSocketRoute):
     """A declared WebSocket as one system serves it."""
 
-    def __init__(self, declared: Route, running: "Running", path: str, **options: Any) -> None:
+    def __init__(self, declared: Route, context: "ServiceRuntime", path: str, **options: Any) -> None:
         super().__init__(path, declared.endpoint, **options)
         self._declared = declared
-        self._running = running
-        self._refusals = Refusals(running.name, running.case)
-        self._queries = Queries(self.dependant, running.case, also=TICKET)
-        self._origins = frozenset(running.settings.cors_origins)
+        self._context = context
+        self._errors = ErrorResponder(context.name, context.case)
+        self._queries = Queries(self.dependant, context.case, also=TICKET)
+        self._origins = frozenset(context.settings.cors_origins)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from its handshake to its end."""
-        settings = self._running.settings
+        settings = self._context.settings
         scope["portico.deadline"] = deadline = scope["portico.began"] + min(
             scope["portico.patience"], self._declared.timeout or settings.request_timeout
         )
@@ -70,7 +70,7 @@ class SocketRoute(APIWebSocketRoute):
         socket = LiveSocket(
             receive,
             send,
-            case=self._running.case,
+            case=self._context.case,
             within=within,
             longest=settings.message_limit,
             rate=settings.rate_limit_messages,
@@ -97,8 +97,8 @@ class SocketRoute(APIWebSocketRoute):
         if raw := scope["query_string"]:
             self._queries.check(raw, connection.query_params)
         caller = authentication.principal.subject if authentication.principal else "-"
-        with self._running.sockets.one_of(caller):
-            async with Reader(self._running.database, self._running.clock) as reader:
+        with self._context.sockets.one_of(caller):
+            async with Reader(self._context.database, self._context.clock) as reader:
                 scope["portico.reader"] = reader
                 await self._listen(connection, socket, stack)
 
@@ -129,17 +129,17 @@ class SocketRoute(APIWebSocketRoute):
         await socket.close(NORMAL)
 
     async def _stopping(self, socket: LiveSocket) -> None:
-        await self._running.stopping.wait()
+        await self._context.stopping.wait()
         await socket.close(RESTARTING, "the service stops")
 
     async def _standing(self, authentication: Authentication, socket: LiveSocket) -> None:
         """Look from time to time whether the caller may still listen: a token ends, and sessions do."""
         while True:
-            await asyncio.sleep(self._running.settings.stream_recheck)
+            await asyncio.sleep(self._context.settings.stream_recheck)
             try:
                 await authentication.look_again(self._declared.access)
             except VerificationUnavailable:
-                logger.info("stream goes on unverified", service=self._running.name)
+                logger.info("stream goes on unverified", service=self._context.name)
             except (InvalidToken, Problem):
                 await socket.close(REFUSED, "the token is of no use any more")
                 return
@@ -158,12 +158,12 @@ class SocketRoute(APIWebSocketRoute):
         """End a connection that `error` ended: with an ordinary answer where it was not accepted yet."""
         if isinstance(error, Unheard):
             return
-        problem, errors = self._refusals.problem_of(HTTPConnection(scope), error)
+        problem, errors = self._errors.problem_of(HTTPConnection(scope), error)
         if socket.accepted:
             expected = problem.status < _UNFORESEEN
             await socket.close(REFUSED if expected else INTERNAL_ERROR, problem.code)
             return
-        await refuse_handshake(scope, send, problem, case=self._running.case, errors=errors)
+        await refuse_handshake(scope, send, problem, case=self._context.case, errors=errors)
 
 
 async def refuse_handshake(

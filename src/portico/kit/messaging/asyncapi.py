@@ -10,7 +10,7 @@ from portico import __version__
 from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.envelope import CONTENT_TYPE
 from portico.kit.messaging.event import Event
-from portico.kit.system import Placement, System
+from portico.kit.runtime.system import Placement, System
 
 VERSION = "3.0.0"
 _DESCRIPTION = (

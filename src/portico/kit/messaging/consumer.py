@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.messaging.event import Event
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 Function = Callable[..., Awaitable[None]]
 _BARE = 2  # parameters of a consumer that needs no more than the event and its unit of work
@@ -36,9 +36,9 @@ class Consumer:
     def _wants_running(self) -> bool:
         return len(inspect.signature(self.function).parameters) > _BARE
 
-    async def handle(self, event: Event, work: UnitOfWork, running: "Running") -> None:
+    async def handle(self, event: Event, work: UnitOfWork, context: "ServiceRuntime") -> None:
         """Call the function."""
-        await (self.function(event, work, running) if self._wants_running else self.function(event, work))
+        await (self.function(event, work, context) if self._wants_running else self.function(event, work))
 
 
 def consumes(*events: type[Event]) -> Callable[[Function], Consumer]:

@@ -11,15 +11,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 
-from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
-from portico.kit.data.inserting import ignoring_known
 from portico.kit.data.kit_tables import inbox, parked_events
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.data.upsert import insert_or_ignore
+from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, in_batches
-from portico.kit.messaging.parking import State
-from portico.kit.messaging.refusals import THE_BROKER, publish_anew
+from portico.kit.messaging.publish_failures import THE_BROKER, publish_anew
+from portico.kit.messaging.retry_queue import State
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -178,7 +178,7 @@ class DeadLetters:
             rows = await _locked(work, choice, after)
             if rows:
                 handled = [{"consumer": row.consumer, "event_id": row.event_id, "handled_at": work.now} for row in rows]
-                await work.execute(ignoring_known(inbox, work.database.dialect), handled)
+                await work.execute(insert_or_ignore(inbox, work.database.dialect), handled)
                 await work.execute(delete(parked_events).where(parked_events.c.id.in_([row.id for row in rows])))
                 work.after_commit(partial(self._tell, rows, by))
             return [row.id for row in rows]

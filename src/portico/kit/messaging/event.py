@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 
 
 class EventId(Identifier, prefix="evt"):

@@ -11,21 +11,21 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portico.kit.data.failures import is_unavailable, lost_a_race
+from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.data.kit_tables import inbox, parked_events
-from portico.kit.data.prepared import Prepared
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.statements import Prepared
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, consumers_of, event_types
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
-from portico.kit.messaging.parking import UNREADABLE, Parked, Parking
+from portico.kit.messaging.retry_queue import UNREADABLE, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.traces import TraceContext
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -41,7 +41,7 @@ class InvalidEvent(NotAnEvent):
     """An event whose fields are not those of its type."""
 
 
-class Behind(Exception):
+class BlockedByEarlierEvent(Exception):
     """An earlier event about the same thing waits to be tried again."""
 
 
@@ -52,11 +52,11 @@ class Inbox:
     about the same thing queue behind it, others go on.
     """
 
-    def __init__(self, running: "Running") -> None:
-        self._running = running
-        self._consumers = running.service.consumers
+    def __init__(self, context: "ServiceRuntime") -> None:
+        self._context = context
+        self._consumers = context.service.consumers
         self._kinds = event_types(self._consumers)
-        self.parking = Parking(running)
+        self.parking = RetryQueue(context)
         self.handled: dict[str, int] = {}
 
     @property
@@ -72,13 +72,13 @@ class Inbox:
         try:
             envelope, event = self._read(message.body)
         except NotAnEvent as error:
-            dead = Parked.unreadable(message, error)
+            dead = FailedEvent.unreadable(message, error)
             await self._while_away(lambda: self.parking.park(dead))
             return
         for consumer in consumers_of(self._consumers, type(event)):
             await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message.body))  # type: ignore[misc]  # mypy knows no defaults of lambdas
 
-    async def retry(self, parked: Parked) -> None:
+    async def retry(self, parked: FailedEvent) -> None:
         """Try a parked event again; it is parked anew, or dead, where it fails."""
         try:
             envelope, event = self._read(parked.body.encode())
@@ -92,13 +92,13 @@ class Inbox:
                 raise
             await self.parking.failed(parked, error)
 
-    async def _deliver_again(self, parked: Parked, envelope: Envelope, event: Event) -> None:
+    async def _deliver_again(self, parked: FailedEvent, envelope: Envelope, event: Event) -> None:
         """What nobody could read before is delivered as if it came now, and is its consumers' own affair from then on."""
         for consumer in consumers_of(self._consumers, type(event)):
             await self._deliver_to(consumer, envelope, event, parked.body.encode())
         await self.parking.leave(parked)
 
-    def _consumer_of(self, parked: Parked, kind: type[Event]) -> Consumer:
+    def _consumer_of(self, parked: FailedEvent, kind: type[Event]) -> Consumer:
         """Who is to handle it. Raises UnknownEvent where that is no consumer of this version of the event."""
         for consumer in consumers_of(self._consumers, kind):
             if consumer.name == parked.consumer:
@@ -124,7 +124,7 @@ class Inbox:
             except Exception as error:
                 if not is_unavailable(error):
                     raise
-                logger.warning("events_wait_for_database", service=self._running.name, error=type(error).__name__)
+                logger.warning("events_wait_for_database", service=self._context.name, error=type(error).__name__)
             await asyncio.sleep(min(0.05 * 2 ** min(attempt, 10), _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
         raise AssertionError("it goes on until it is done")
 
@@ -134,8 +134,8 @@ class Inbox:
         except Exception as error:
             if _is_away(error):
                 raise
-            attempts = 0 if isinstance(error, Behind) else 1
-            await self.parking.park(Parked.of(consumer.name, envelope, body, error, attempts=attempts))
+            attempts = 0 if isinstance(error, BlockedByEarlierEvent) else 1
+            await self.parking.park(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
 
     async def _racing(self, act: Callable[[], Awaitable[None]]) -> None:
         """Do `act`, and again where its transaction lost a race."""
@@ -143,27 +143,27 @@ class Inbox:
             try:
                 return await act()
             except Exception as error:
-                if attempt == _TRIES or not lost_a_race(error):
+                if attempt == _TRIES or not is_retryable_conflict(error):
                     raise
             await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  # so that two who collided do not again
         raise AssertionError("the last try returns or raises")
 
-    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, parked: Parked | None) -> None:
+    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, parked: FailedEvent | None) -> None:
         """One transaction: the event's identity, its effect, and that it is parked no longer. Raises Behind."""
-        running = self._running
-        span = running.tracing.begin(
+        context = self._context
+        span = context.tracing.begin(
             consumer.name,
             kind="consumer",
             parent=TraceContext.parse(envelope.trace),
             attributes={"messaging.message.id": envelope.event_id, "messaging.destination.name": envelope.type},
         )
-        token = request_context.set(RequestContext(running.name, envelope.event_id, span.context))
+        token = request_context.set(RequestContext(context.name, envelope.event_id, span.context))
         failure: str | None = None
         try:
-            async with asyncio.timeout(running.settings.event_timeout), running.transaction() as work:
+            async with asyncio.timeout(context.settings.event_timeout), context.transaction() as work:
                 new = await self._claim(work, consumer.name, envelope, parked)
                 if new:
-                    await consumer.handle(event, work, running)
+                    await consumer.handle(event, work, context)
                 if parked is not None:
                     await self.parking.remove(work, parked)
             self.handled[consumer.name] = self.handled.get(consumer.name, 0) + new
@@ -174,7 +174,7 @@ class Inbox:
             request_context.reset(token)
             span.end(error=failure)
 
-    async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, parked: Parked | None) -> bool:
+    async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, parked: FailedEvent | None) -> bool:
         """Write the event's identity; whether it is new. One statement where all is well. Raises Behind."""
         values = {
             "new_consumer": consumer,
@@ -192,7 +192,7 @@ class Inbox:
         of_this = (parked_events.c.consumer == consumer, parked_events.c.event_id == envelope.event_id)
         if parked is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
             return False  # delivered again while it waits, or after it died
-        raise Behind(f"an earlier event about {envelope.subject} waits")
+        raise BlockedByEarlierEvent(f"an earlier event about {envelope.subject} waits")
 
 
 @cache

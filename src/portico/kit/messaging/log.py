@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select
 
-from portico.kit.clock import Clock
 from portico.kit.data.engine import Database
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.envelope import Envelope
 

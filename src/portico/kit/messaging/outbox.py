@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from portico.kit.data.kit_tables import outbox
-from portico.kit.data.prepared import Prepared
+from portico.kit.data.statements import Prepared
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
 from portico.kit.telemetry.context import current_trace

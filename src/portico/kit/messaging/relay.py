@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.kit_tables import event_log, leases, outbox
-from portico.kit.data.prepared import Prepared
+from portico.kit.data.statements import Prepared
+from portico.kit.data.upsert import insert_if_absent
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
-from portico.kit.messaging.refusals import IS_HELD, Refusals
+from portico.kit.messaging.publish_failures import IS_HELD, PublishFailures
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -49,13 +49,13 @@ class Relay:
     between the broker's confirmation and the move; an inbox sees to it that it matters to nobody.
     """
 
-    def __init__(self, running: "Running", broker: Broker) -> None:
-        self._running = running
+    def __init__(self, context: "ServiceRuntime", broker: Broker) -> None:
+        self._context = context
         self._broker = broker
         self._owner = secrets.token_hex(8)
-        self._lease = timedelta(seconds=running.settings.relay_lease)
+        self._lease = timedelta(seconds=context.settings.relay_lease)
         self._until: datetime | None = None
-        self._refusals = Refusals(running)
+        self._refusals = PublishFailures(context)
         self.published = 0
         self.lag = 0.0
         """seconds that the oldest event waiting has waited, as last seen"""
@@ -65,7 +65,7 @@ class Relay:
         pause = 0.0
         try:
             while True:
-                self._running.committed_events.clear()
+                self._context.committed_events.clear()
                 try:
                     if await self._lead():
                         await self.drain()
@@ -73,7 +73,7 @@ class Relay:
                 except BrokerUnavailable as error:
                     pause = self._paused(pause, error)
                 except Exception:
-                    logger.exception("relay_failed", service=self._running.name)
+                    logger.exception("relay_failed", service=self._context.name)
                     pause = self._paused(pause, None)
                 await self._rest(pause)
         finally:
@@ -95,7 +95,7 @@ class Relay:
             while await self._lead():
                 rows = await (reading or self._next(going))
                 reading, began = None, monotonic()
-                self.lag = max((self._running.clock.now() - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
+                self.lag = max((self._context.clock.now() - rows[0].occurred_at).total_seconds(), 0.0) if rows else 0.0
                 if not rows:
                     return total
                 full = len(rows) == _BATCH
@@ -119,10 +119,10 @@ class Relay:
         return total
 
     async def _next(self, under_way: Sequence[int]) -> Sequence[Any]:
-        now = self._running.clock.now()
+        now = self._context.clock.now()
         holding = self._refusals.hold(now)
         values = {"under_way": under_way, "now": now} if holding else {"under_way": under_way}
-        async with self._running.reader() as reader:
+        async with self._context.reader() as reader:
             return await _batch(reader.database.dialect, holding=holding).rows(reader, values)
 
     async def _publish(self, rows: Sequence[Any]) -> list[int]:
@@ -137,23 +137,23 @@ class Relay:
     async def _move(self, ids: list[int]) -> None:
         if not ids:
             return
-        database = self._running.database
+        database = self._context.database
         if database.dialect == "postgresql":
             await _MOVE.write_alone(database, {"ids": ids})
             return
-        async with self._running.transaction() as work:
+        async with self._context.transaction() as work:
             gone = outbox.c.id.in_(bindparam("ids", expanding=True))
             await work.execute(insert(event_log).from_select(_COLUMNS, select(outbox).where(gone)), {"ids": ids})
             await work.execute(delete(outbox).where(gone), {"ids": ids})
 
     async def _lead(self) -> bool:
         """Whether this process relays: hold the lease, or take it where its holder is gone."""
-        now = self._running.clock.now()
+        now = self._context.clock.now()
         if self._until is not None and now < self._until - self._lease / 2:
             return True
-        async with self._running.transaction() as work:
-            await insert_unless_known(work, leases, {"name": _LEASE, "owner": self._owner, "until": now})
-        async with self._running.transaction() as work:
+        async with self._context.transaction() as work:
+            await insert_if_absent(work, leases, {"name": _LEASE, "owner": self._owner, "until": now})
+        async with self._context.transaction() as work:
             until = now + self._lease
             free = or_(leases.c.owner == self._owner, leases.c.until <= now)
             taken = await work.execute(
@@ -170,14 +170,14 @@ class Relay:
             return
         mine = (leases.c.name == _LEASE, leases.c.owner == self._owner)
         try:
-            async with self._running.transaction() as work:
+            async with self._context.transaction() as work:
                 await work.execute(update(leases).where(*mine).values(until=work.now))
         except Exception as error:  # noqa: BLE001  # whatever it is: the lease runs out by itself
-            logger.warning("lease_not_handed_back", service=self._running.name, error=type(error).__name__)
+            logger.warning("lease_not_handed_back", service=self._context.name, error=type(error).__name__)
 
     def _paused(self, before: float, error: BrokerUnavailable | None) -> float:
         if error is not None and not before:
-            logger.warning("broker_unavailable", service=self._running.name, error=str(error))
+            logger.warning("broker_unavailable", service=self._context.name, error=str(error))
         return min(max(before * 2, 0.1), _LONGEST_PAUSE)
 
     async def _rest(self, pause: float) -> None:
@@ -187,14 +187,14 @@ class Relay:
             return
         try:
             async with asyncio.timeout(_POLL * random.uniform(0.8, 1)):  # noqa: S311  # likewise
-                await self._running.committed_events.wait()
+                await self._context.committed_events.wait()
         except TimeoutError:
             return
 
     async def backlog(self) -> int:
         """How many events wait to be published, counted up to a limit."""
         few = select(outbox.c.id).limit(100_000).subquery()
-        async with self._running.reader() as reader:
+        async with self._context.reader() as reader:
             return await reader.one(select(func.count()).select_from(few)) or 0
 
 

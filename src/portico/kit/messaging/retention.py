@@ -9,31 +9,31 @@ from portico.kit.data.kit_tables import event_log, inbox
 from portico.kit.messaging.batches import BATCH
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 MARGIN = timedelta(days=1)
 """What was replayed at the last moment is still known as handled when it is delivered, which may take this long."""
 
 
-async def forget_old_events(running: "Running") -> None:
+async def delete_old_events(context: "ServiceRuntime") -> None:
     """Delete events from the log that were published longer ago than EVENT_RETENTION."""
-    oldest = running.clock.now() - timedelta(seconds=running.settings.event_retention)
-    await _delete_older(running, event_log, event_log.c.occurred_at, oldest)
+    oldest = context.clock.now() - timedelta(seconds=context.settings.event_retention)
+    await _delete_older(context, event_log, event_log.c.occurred_at, oldest)
 
 
-async def forget_handled_events(running: "Running") -> None:
+async def delete_handled_events(context: "ServiceRuntime") -> None:
     """Delete from the inbox what was handled so long ago that it is in no log and no queue any more."""
-    oldest = running.clock.now() - timedelta(seconds=running.settings.event_retention) - MARGIN
-    await _delete_older(running, inbox, inbox.c.handled_at, oldest)
+    oldest = context.clock.now() - timedelta(seconds=context.settings.event_retention) - MARGIN
+    await _delete_older(context, inbox, inbox.c.handled_at, oldest)
 
 
-async def _delete_older(running: "Running", table: Table, moment: Column[Any], oldest: datetime) -> None:
+async def _delete_older(context: "ServiceRuntime", table: Table, moment: Column[Any], oldest: datetime) -> None:
     """A batch a transaction, found by the moment at which it ends: MySQL has no DELETE of rows chosen with a LIMIT."""
     end = select(moment).where(moment < oldest).order_by(moment).offset(BATCH - 1).limit(1)
     while True:
-        async with running.reader() as reader:
+        async with context.reader() as reader:
             last = await reader.one(end)
-        async with running.transaction() as work:
+        async with context.transaction() as work:
             await work.execute(delete(table).where(moment < oldest if last is None else moment <= last))
         if last is None:
             return

@@ -1,17 +1,16 @@
 """Sagas: long transactions over several services, as rows that survive any process."""
 
-from portico.kit.sagas.asking import Asked, retry_now, skip
+from portico.kit.sagas.control import Asked, retry_now, skip
 from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, seconds
 from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
-from portico.kit.sagas.outcomes import GiveUp, NotYet, Undone
+from portico.kit.sagas.outcomes import AbortSaga, StepPending, UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
-from portico.kit.sagas.timeline import Standing, TimelineEntry, standing, timeline
+from portico.kit.sagas.timeline import SagaStatus, TimelineEntry, saga_status, timeline
 
 __all__ = [
     "FOREVER",
+    "AbortSaga",
     "Asked",
-    "GiveUp",
-    "NotYet",
     "PastNoReturn",
     "Saga",
     "SagaEnded",
@@ -19,16 +18,17 @@ __all__ = [
     "SagaNotFound",
     "SagaOfAnotherVersion",
     "SagaState",
-    "Standing",
+    "SagaStatus",
     "Step",
+    "StepPending",
     "StepUnderWay",
     "TimelineEntry",
-    "Undone",
+    "UndoReason",
     "hours",
     "minutes",
     "retry_now",
+    "saga_status",
     "seconds",
     "skip",
-    "standing",
     "timeline",
 ]

@@ -11,11 +11,11 @@ from sqlalchemy import insert
 
 from portico.kit.calls.client import Calls
 from portico.kit.data.kit_tables import sagas
-from portico.kit.data.prepared import Prepared
-from portico.kit.data.work import UnitOfWork
-from portico.kit.sagas.asking import BELL, Asked, ask_to_undo
+from portico.kit.data.statements import Prepared
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.sagas.control import BELL, Asked, ask_to_undo
 from portico.kit.sagas.errors import SagaOfAnotherVersion
-from portico.kit.sagas.outcomes import Undone
+from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.signatures import check_local, kind_of
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.telemetry.context import request_context
@@ -47,7 +47,7 @@ _START = Prepared(insert(sagas))
 
 Act = Callable[[S, UnitOfWork], Awaitable[S | None]] | Callable[[S, Calls], Awaitable[S | None]]
 Record = Callable[[S, UnitOfWork], Awaitable[None]]
-WhenUndone = Record[S] | Callable[[S, UnitOfWork, Undone], Awaitable[None]]
+WhenUndone = Record[S] | Callable[[S, UnitOfWork, UndoReason], Awaitable[None]]
 
 
 class NoSuchStep(LookupError):
@@ -99,7 +99,7 @@ class Saga(Generic[S]):
         steps: in order. From the first with `retries=FOREVER` on all have it, and none is undone.
         deadline: the time from the start until the point of no return; what is not there by then is undone.
         when_done: what the service's own rows say at the end; in one commit with it.
-        when_undone: likewise where all was undone; takes an `Undone` too, where it wants to know why.
+        when_undone: likewise where all was undone; takes an `UndoReason` too, where it wants to know why.
 
     Raises:
         TypeError: a function does not take what it must, see `Step`.
@@ -126,7 +126,7 @@ class Saga(Generic[S]):
         self._kinds = {step.name: self._checked(step) for step in steps}
         if when_done is not None:
             check_local(when_done, state)
-        self._undone_takes = 0 if when_undone is None else check_local(when_undone, state, Undone)
+        self._undone_takes = 0 if when_undone is None else check_local(when_undone, state, UndoReason)
 
     def _check_steps(self) -> None:
         if not self.steps or len(self._places) < len(self.steps):
@@ -170,7 +170,7 @@ class Saga(Generic[S]):
         """Whether a step's `do` or `undo` calls other services. Raises NoSuchStep."""
         return self._kinds[self.step(name).name].get(action) == "remote"
 
-    async def end(self, state: S, work: UnitOfWork, why: Undone | None) -> None:
+    async def end(self, state: S, work: UnitOfWork, why: UndoReason | None) -> None:
         """Do what is to be done at the saga's end: `when_undone` where there is a reason why, else `when_done`."""
         if why is None:
             if self.when_done is not None:

@@ -1,6 +1,6 @@
 """What those are told who ask something of a saga."""
 
-from portico.kit.problems import Conflict, NotFound, Unavailable
+from portico.kit.foundation.problems import Conflict, NotFound, Unavailable
 
 
 class SagaNotFound(NotFound):

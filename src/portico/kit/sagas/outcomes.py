@@ -7,14 +7,14 @@ import orjson
 
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
-from portico.kit.problems import Problem
+from portico.kit.foundation.problems import Problem
 
 _LONGEST = 500  # characters of a reason
 _LATER = frozenset({408, 425, 429})  # try again; 409 with Retry-After too: the same key is still in flight
 _IN_FLIGHT = 409
 
 
-class NotYet(Exception):
+class StepPending(Exception):
     """Raised by a step that calls others: the outcome is still open. It is asked again, and that is no failure.
 
     Args:
@@ -26,7 +26,7 @@ class NotYet(Exception):
         self.retry_after = max(0.02, retry_after)
 
 
-class GiveUp(Exception):
+class AbortSaga(Exception):
     """Raised by a step: it had no effect and never will have; what was done before it is to be undone.
 
     Args:
@@ -40,12 +40,12 @@ class GiveUp(Exception):
         self.code = code
 
 
-class TookTooLong(Exception):
+class StepTimedOut(Exception):
     """A local step did not end within its time. What a database says of its own time is something else."""
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class UndoReason:
     """Why a saga is undone.
 
     Attributes:
@@ -97,9 +97,9 @@ CUT = Outcome("cut")
 def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: PLR0911  one for each kind of error
     """What an error that a step raised says of its outcome."""
     match error:
-        case NotYet():
+        case StepPending():
             return Outcome("open", retry_after=error.retry_after, effect=effect)
-        case GiveUp():
+        case AbortSaga():
             return Outcome("refused", _cut(error.reason), error.code, effect=effect)
         case Problem():
             later = "retry-after" in error.headers
@@ -113,7 +113,7 @@ def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: P
         case CallFailed():
             # What it says itself is for the log: it may tell of hosts and ports.
             return Outcome("failed", problem_of(error).sentence(), type(error).__name__, error.retry_after)
-        case TimeoutError() | TookTooLong():
+        case TimeoutError() | StepTimedOut():
             return Outcome("failed", "The step took longer than it may", "took_too_long")
         case _:
             # What it says is for the log: it may tell of SQL, of paths, of a customer.

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Boolean, bindparam, insert, or_, select, update
 
 from portico.kit.data.kit_tables import saga_steps, sagas
-from portico.kit.data.prepared import Prepared
-from portico.kit.data.work import UnitOfWork
-from portico.kit.sagas.held import Held, lease_of
-from portico.kit.sagas.moves import Backoff, Position
-from portico.kit.sagas.outcomes import Outcome, Undone
+from portico.kit.data.statements import Prepared
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.sagas.leases import ClaimedSaga, lease_of
+from portico.kit.sagas.outcomes import Outcome, UndoReason
 from portico.kit.sagas.state import SagaState
+from portico.kit.sagas.transitions import Backoff, Position
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 _WRITTEN = (
     *("state", "status", "step", "done", "attempts", "failures", "doubt", "skip", "why", "error"),
@@ -51,7 +51,7 @@ MOVE_AND_TELL = Prepared(
 _MOST_ENTRIES = 20  # of one step that fails, or whose outcome stays open; how often it has is in the saga's row
 
 
-class Overtaken(Exception):
+class LeaseLost(Exception):
     """Another process has the saga: this one took longer than its lease."""
 
 
@@ -62,7 +62,7 @@ class WrittenBefore(Exception):
 class AskedMeanwhile(Exception):
     """Somebody asked for the saga to be undone while the step was under way."""
 
-    def __init__(self, why: Undone) -> None:
+    def __init__(self, why: UndoReason) -> None:
         super().__init__(why)
         self.why = why
 
@@ -71,21 +71,21 @@ class Progress:
     """Writes the progress of sagas for one runner.
 
     Args:
-        running: the service.
+        context: the service.
         owner: who holds the lease.
         backoff: how long a step waits that failed.
     """
 
-    def __init__(self, running: "Running", owner: str, backoff: Backoff) -> None:
-        self._running = running
+    def __init__(self, context: "ServiceRuntime", owner: str, backoff: Backoff) -> None:
+        self._context = context
         self._owner = owner
         self.backoff = backoff
         self.closing = False
         """whether leases are handed back in place of going on with the next step"""
 
     async def write(
-        self, work: UnitOfWork, held: Held, to: Position, state: SagaState, outcome: Outcome, began: datetime
-    ) -> Held | None:
+        self, work: UnitOfWork, held: ClaimedSaga, to: Position, state: SagaState, outcome: Outcome, began: datetime
+    ) -> ClaimedSaga | None:
         """Write where the saga goes in the transaction of `work`, with what became of the attempt.
 
         Returns:
@@ -96,7 +96,7 @@ class Progress:
             WrittenBefore: nothing is left to be written.
             AskedMeanwhile: it is to be undone, which the caller did not know when it chose `to`.
         """
-        now = self._running.clock.now()
+        now = self._context.clock.now()
         goes_on = to.wait is None and not to.has_ended and not self.closing
         after = replace(to, attempts=1) if goes_on else to
         values = self._values(held, after, state, outcome, now)
@@ -114,12 +114,14 @@ class Progress:
         if work.database.dialect == "postgresql" and len(entries) == 1:
             told = {f"told_{name}": entries[0][name] for name in _TOLD}
             return await MOVE_AND_TELL.write(work, values | told) == 1
-        moved = await MOVE.write(work, values) == 1
-        if moved and entries:
+        next_position = await MOVE.write(work, values) == 1
+        if next_position and entries:
             await work.execute(insert(saga_steps), entries)
-        return moved
+        return next_position
 
-    def _values(self, held: Held, to: Position, state: SagaState, outcome: Outcome, now: datetime) -> dict[str, Any]:
+    def _values(
+        self, held: ClaimedSaga, to: Position, state: SagaState, outcome: Outcome, now: datetime
+    ) -> dict[str, Any]:
         waits = to.wait is not None and to.step == held.at.step
         due_at = now if to.wait is None else held.due_at(now, to.wait)
         return {
@@ -142,23 +144,23 @@ class Progress:
             "new_ended_at": now if to.has_ended else None,
         }
 
-    async def _explain(self, work: UnitOfWork, held: Held) -> None:
+    async def _explain(self, work: UnitOfWork, held: ClaimedSaga) -> None:
         """Why the row was not as expected. Raises Overtaken, WrittenBefore or AskedMeanwhile."""
         columns = (sagas.c.fence, sagas.c.why, sagas.c.status, sagas.c.step)
         row = (await work.execute(select(*columns).where(sagas.c.saga_id == held.saga_id))).one_or_none()
         if row is None:
-            raise Overtaken(held.saga_id)
-        why = Undone.loaded(row.why)
+            raise LeaseLost(held.saga_id)
+        why = UndoReason.loaded(row.why)
         if row.fence == held.fence and why is not None:
             raise AskedMeanwhile(why)
         # Whoever takes it over takes it where it was; only this one's own write can have moved it in one go.
-        moved = (row.status, row.step) != (held.at.status, held.at.step)
-        if row.fence == held.fence + 1 and moved:
+        next_position = (row.status, row.step) != (held.at.status, held.at.step)
+        if row.fence == held.fence + 1 and next_position:
             raise WrittenBefore(held.saga_id)
-        raise Overtaken(held.saga_id)
+        raise LeaseLost(held.saga_id)
 
     def _entries(
-        self, held: Held, to: Position, outcome: Outcome, began: datetime, now: datetime
+        self, held: ClaimedSaga, to: Position, outcome: Outcome, began: datetime, now: datetime
     ) -> list[dict[str, Any]]:
         """What the timeline is told: how an attempt ended, and before that of one that was cut off."""
         entry = {"saga_id": held.saga_id, "step": held.at.step, "action": held.action, "actor": None}

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from portico.kit.data.failures import lost_a_race
-from portico.kit.sagas.advancing import Advancing
-from portico.kit.sagas.asking import BELL
+from portico.kit.data.failures import is_retryable_conflict
+from portico.kit.sagas.control import BELL
 from portico.kit.sagas.definition import NoSuchStep
-from portico.kit.sagas.held import Leases
-from portico.kit.sagas.measures import Measures
-from portico.kit.sagas.moves import Backoff
+from portico.kit.sagas.executor import SagaExecutor
+from portico.kit.sagas.leases import SagaLeases
+from portico.kit.sagas.metrics import Measures
 from portico.kit.sagas.progress import Progress
+from portico.kit.sagas.transitions import Backoff
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from portico.kit.running import Running
+    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -40,21 +40,21 @@ class SagaRunner:
     writes nothing.
 
     Args:
-        running: the service.
+        context: the service.
         draw: a number from 0 to 1, at random.
     """
 
-    def __init__(self, running: "Running", *, draw: Callable[[], float] | None = None) -> None:
-        settings = running.settings
+    def __init__(self, context: "ServiceRuntime", *, draw: Callable[[], float] | None = None) -> None:
+        settings = context.settings
         self._draw = draw or random.Random().random  # noqa: S311  chance, not secrecy
         self.owner = secrets.token_hex(8)
-        self._running = running
-        self._known = {saga.name: saga for saga in running.service.sagas}
-        self._leases = Leases(running, self._known, self.owner)
+        self._context = context
+        self._known = {saga.name: saga for saga in context.service.sagas}
+        self._leases = SagaLeases(context, self._known, self.owner)
         self._backoff = Backoff(longest=settings.saga_retry_longest, draw=self._draw)
-        self._progress = Progress(running, self.owner, self._backoff)
-        slots = 1 if running.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
-        self._advancing = Advancing(running, self._leases, self._progress, asyncio.Semaphore(slots))
+        self._progress = Progress(context, self.owner, self._backoff)
+        slots = 1 if context.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
+        self._advancing = SagaExecutor(context, self._leases, self._progress, asyncio.Semaphore(slots))
         self._most = settings.saga_concurrency
         self._poll = settings.saga_poll
         self._under_way: set[asyncio.Task[None]] = set()
@@ -62,7 +62,7 @@ class SagaRunner:
         self._rung = True
         self._room = asyncio.Event()
         self._quiet = asyncio.Event()
-        self.measures = Measures(running, self._advancing, lambda: len(self._under_way))
+        self.measures = Measures(context, self._advancing, lambda: len(self._under_way))
 
     def wake(self) -> None:
         """Look at once for what is due."""
@@ -73,8 +73,8 @@ class SagaRunner:
     async def run(self) -> None:
         """Run what is due, as it comes, until cancelled; steps under way end then, and leases are handed back."""
         self.measures.show()
-        self._running.database.bells[BELL] = self.wake
-        stopping = asyncio.create_task(self._running.stopping.wait())
+        self._context.database.bells[BELL] = self.wake
+        stopping = asyncio.create_task(self._context.stopping.wait())
         stopping.add_done_callback(lambda _: self._stop())
         try:
             while not self._progress.closing:
@@ -83,7 +83,7 @@ class SagaRunner:
         finally:
             self._stop()
             stopping.cancel()
-            del self._running.database.bells[BELL]
+            del self._context.database.bells[BELL]
             await self._close()
 
     def _stop(self) -> None:
@@ -114,7 +114,7 @@ class SagaRunner:
                 seconds = await self._idle()
             self.measures.failing = None
         except Exception as error:  # noqa: BLE001  whatever it is: it is logged, and looked at again
-            if lost_a_race(error):
+            if is_retryable_conflict(error):
                 self._rung = True
             else:
                 await self._after_failure(error)
@@ -124,7 +124,7 @@ class SagaRunner:
     async def _after_failure(self, error: Exception) -> None:
         """Wait a little, and look again: what this process was woken for is still there."""
         if self.measures.failing is None:
-            logger.error("sagas can't be taken", service=self._running.name, exc_info=error)
+            logger.error("sagas can't be taken", service=self._context.name, exc_info=error)
         self.measures.failing = type(error).__name__
         await self._rest(min(self._poll, _AFTER_FAILURE))
         self._rung = True
@@ -149,7 +149,7 @@ class SagaRunner:
                 await self._woken.wait()
 
     def _until(self, due: datetime) -> float:
-        return (due - self._running.clock.now()).total_seconds()
+        return (due - self._context.clock.now()).total_seconds()
 
     async def _take(self) -> int:
         """Claim as many due sagas as there is room for, and set them going; how many those were."""
@@ -195,7 +195,7 @@ class SagaRunner:
 
     async def _close(self) -> None:
         if self._under_way:
-            await asyncio.wait(self._under_way, timeout=min(self._running.settings.grace_period, _LAST_WORDS))
+            await asyncio.wait(self._under_way, timeout=min(self._context.settings.grace_period, _LAST_WORDS))
         for task in self._under_way:
             task.cancel()
         if self._under_way:
@@ -204,4 +204,4 @@ class SagaRunner:
             async with asyncio.timeout(_LAST_WORDS):
                 await self._leases.hand_back()
         except Exception:  # the leases run out by themselves
-            logger.exception("leases of sagas are not handed back", service=self._running.name)
+            logger.exception("leases of sagas are not handed back", service=self._context.name)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from portico.kit.calls.client import Calls
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.sagas.state import SagaState
 
 Kind = Literal["local", "remote"]

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 
 LARGEST_STATE = 64 * 1024  # bytes; it is written anew with every step
 

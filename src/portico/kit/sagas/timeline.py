@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.data.reader import Reader
-from portico.kit.sagas.outcomes import Undone
+from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId
 
 _MOST_SAGAS = 50
@@ -44,7 +44,7 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SagaStatus:
     """Where a saga stands.
 
     Attributes:
@@ -67,7 +67,7 @@ class Standing:
     failures: int
     error: str | None
     due_at: datetime | None
-    why: Undone | None
+    why: UndoReason | None
 
 
 async def timeline(reader: Reader, subject: str) -> list[TimelineEntry]:
@@ -85,7 +85,7 @@ async def timeline(reader: Reader, subject: str) -> list[TimelineEntry]:
     return sorted(entries, key=lambda each: (each.ended_at is None, each.ended_at, order.get(each.action, 1)))
 
 
-async def standing(reader: Reader, subject: str) -> Standing | None:
+async def saga_status(reader: Reader, subject: str) -> SagaStatus | None:
     """Where the saga for `subject` stands on which the others wait: the oldest open one, else the newest that ended.
 
     None where there is none.
@@ -97,7 +97,7 @@ async def standing(reader: Reader, subject: str) -> Standing | None:
     if not found:
         return None
     row = found[0]
-    return Standing(
+    return SagaStatus(
         SagaId(row.saga_id),
         row.name,
         row.status,
@@ -106,7 +106,7 @@ async def standing(reader: Reader, subject: str) -> Standing | None:
         row.failures,
         row.error,
         row.due_at,
-        Undone.loaded(row.why),
+        UndoReason.loaded(row.why),
     )
 
 
@@ -128,7 +128,7 @@ def _around(row: Any) -> list[TimelineEntry]:
     """What the saga's own row says: that it started, and how it stands or ended."""
     start = TimelineEntry(row.name, "", "start", 0, row.started_at, row.started_at, "done")
     if row.ended_at is not None:
-        why = Undone.loaded(row.why)
+        why = UndoReason.loaded(row.why)
         reason = None if why is None else why.reason
         return [start, TimelineEntry(row.name, "", "end", 0, row.ended_at, row.ended_at, row.status, reason)]
     action = ("undo" if row.status == "undoing" else "do") if row.step else "end"

@@ -4,8 +4,8 @@ from starlette.types import ASGIApp
 
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductCreated, ProductDeleted, ProductUpdated
 from portico.contracts.verifying import verifier_of
-from portico.kit.service import Service
-from portico.kit.standalone import standalone
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.standalone import standalone
 from portico.services.catalog.models import Table
 from portico.services.catalog.products import endpoints as products
 from portico.services.catalog.settings import CatalogSettings

@@ -4,8 +4,8 @@ from starlette.types import ASGIApp
 
 from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
 from portico.contracts.verifying import verifier_of
-from portico.kit.service import Service
-from portico.kit.standalone import standalone
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.standalone import standalone
 from portico.services.identity import jobs
 from portico.services.identity.accounts import endpoints as accounts
 from portico.services.identity.audit import endpoints as audit

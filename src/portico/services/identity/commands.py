@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from portico.contracts.identity import UserId
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.keys.commands import rotate_keys
 from portico.services.identity.keys.errors import SharedSecretInUse
 from portico.services.identity.keys.models import StoredKey
@@ -21,22 +21,22 @@ class NewUser:
     roles: tuple[str, ...] = ()
 
 
-async def create_account(running: Running, new: NewUser, *, actor: str = "operator") -> UserId:
+async def create_account(context: ServiceRuntime, new: NewUser, *, actor: str = "operator") -> UserId:
     """Open an account from the command line. Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy."""
     email = Email.parse(new.email)
-    password_hash = await running.provides(PasswordHasher).hash(new.password)
-    async with running.transaction() as work:
+    password_hash = await context.resource(PasswordHasher).hash(new.password)
+    async with context.transaction() as work:
         names = Names(name=new.name)
         user = await create_user(work, email, names, password_hash=password_hash, roles=new.roles, actor=actor)
     return user.user_id
 
 
-async def rotate_signing_key(running: Running, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
+async def rotate_signing_key(context: ServiceRuntime, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
     """Have a new signing key, of the algorithm that is set; see `rotate_keys`. Raises SharedSecretInUse."""
-    algorithm = running.settings.jwt_algorithm
+    algorithm = context.settings.jwt_algorithm
     if algorithm == "HS256":
         raise SharedSecretInUse
-    ring = running.provides(KeyRing)
-    stored = await rotate_keys(running, ring.sealer, algorithm, at_once=at_once, withdraw=withdraw)
+    ring = context.resource(KeyRing)
+    stored = await rotate_keys(context, ring.sealer, algorithm, at_once=at_once, withdraw=withdraw)
     ring.forget()
     return stored

@@ -9,7 +9,7 @@ class Table(TableRules, DeclarativeBase):
     """Base of identity's tables."""
 
 
-class Latch(Table):
+class SingletonRow(Table):
     """A row that stands for something of which there is one: who changes it locks its row first.
 
     `number` counts where there is something to count. The migration makes the rows; nobody adds any.

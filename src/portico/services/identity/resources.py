@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import SettingsError, is_private
 from portico.services.identity.commands import NewUser, create_account
 from portico.services.identity.models import ADMINISTRATORS
@@ -34,28 +34,28 @@ class FirstAdministrator:
 
 
 @asynccontextmanager
-async def open_identity(running: Running) -> AsyncIterator[FirstAdministrator]:
+async def open_identity(context: ServiceRuntime) -> AsyncIterator[FirstAdministrator]:
     """Declare the system's roles and make the first administrator where there is none. Raises SettingsError."""
-    async with running.transaction() as work:
+    async with context.transaction() as work:
         await hold(work, ADMINISTRATORS)
-        await declare_roles(work, running.system.roles)
+        await declare_roles(work, context.system.roles)
         missing = await Roles(work).administrators() == 0
-    yield await _make_administrator(running) if missing else FirstAdministrator()
+    yield await _make_administrator(context) if missing else FirstAdministrator()
 
 
-async def _make_administrator(running: Running) -> FirstAdministrator:
-    settings = running.settings_of(IdentitySettings)
+async def _make_administrator(context: ServiceRuntime) -> FirstAdministrator:
+    settings = context.settings_of(IdentitySettings)
     if settings.admin_email is not None and settings.admin_password is not None:
         password, made_up = settings.admin_password.get_secret_value(), None
         if not SHORTEST <= len(password) <= LONGEST:
             raise SettingsError(f"ADMIN_PASSWORD has {SHORTEST} to {LONGEST} characters")
-    elif is_private(running.settings):
+    elif is_private(context.settings):
         password = made_up = secrets.token_urlsafe(_PASSWORD_BYTES)
     else:
         return FirstAdministrator()  # `portico users create --admin` makes one
     email = settings.admin_email or EMBEDDED_ADMINISTRATOR
     try:
-        await create_account(running, NewUser(email, password, "Administrator", (ADMINISTRATOR,)), actor="first start")
+        await create_account(context, NewUser(email, password, "Administrator", (ADMINISTRATOR,)), actor="first start")
     except EmailInvalid as error:
         raise SettingsError(f"ADMIN_EMAIL is not a usable email address: {error.reason}") from error
     except EmailTaken:

@@ -3,11 +3,11 @@
 from starlette.types import ASGIApp
 
 from portico.contracts.verifying import verifier_of
-from portico.kit.mail import Mailer
-from portico.kit.mail.opening import open_mail
-from portico.kit.service import Service
-from portico.kit.standalone import standalone
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.standalone import standalone
 from portico.services.notifications import consumers
+from portico.services.notifications.mail import Mailer
+from portico.services.notifications.mail.opening import open_mail
 from portico.services.notifications.mailbox import endpoints as mailbox
 from portico.services.notifications.messages import endpoints as messages
 from portico.services.notifications.messages import jobs

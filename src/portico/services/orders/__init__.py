@@ -4,8 +4,8 @@ from starlette.types import ASGIApp
 
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderFailed, OrderUpdated
 from portico.contracts.verifying import verifier_of
-from portico.kit.service import Service
-from portico.kit.standalone import standalone
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.standalone import standalone
 from portico.services.orders import endpoints, models, saga
 from portico.services.orders.settings import OrdersSettings
 

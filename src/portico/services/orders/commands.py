@@ -3,7 +3,7 @@ from typing import Any
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderId, OrderUpdated
 from portico.kit.auth.principal import Principal, UserId
 from portico.kit.data import UnitOfWork
-from portico.kit.sagas import retry_now, skip, standing
+from portico.kit.sagas import retry_now, saga_status, skip
 from portico.kit.sagas.errors import SagaNotFound
 from portico.kit.sagas.state import SagaId
 from portico.services.orders.domain import Basket
@@ -35,7 +35,7 @@ async def place(
         updated_at=work.now,
     )
     await Orders(work).insert(work, order)
-    created = order.told_as(OrderCreated)
+    created = order.to_event(OrderCreated)
     placing = Placing(
         order_id=order.order_id,
         user_id=user_id,
@@ -65,7 +65,7 @@ async def cancel(work: UnitOfWork, order_id: OrderId, caller: Principal) -> Orde
     if order.is_settled:
         order.cancel(now=work.now)
         await cancel_order.start(work, _following(order), subject=order_id)
-        work.publish(order.told_as(OrderCancelled))
+        work.publish(order.to_event(OrderCancelled))
     else:
         order.call_off(now=work.now)
         await place_order.ask_to_undo(work, order_id, reason=f"{caller.subject} cancelled the order")
@@ -108,7 +108,7 @@ async def skip_step(work: UnitOfWork, order_id: OrderId, *, by: Principal, reaso
 
 async def _saga_of(work: UnitOfWork, order_id: OrderId) -> SagaId:
     await Orders(work).get(order_id)
-    found = await standing(work, order_id)
+    found = await saga_status(work, order_id)
     if found is None:
         raise SagaNotFound(subject=order_id)
     return found.saga_id
@@ -119,6 +119,6 @@ def _following(order: Order) -> Following:
 
 
 def _told(work: UnitOfWork, order: Order) -> Order:
-    work.publish(order.told_as(OrderUpdated))
+    work.publish(order.to_event(OrderUpdated))
     work.changes(order.order_id)
     return order

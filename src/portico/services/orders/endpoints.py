@@ -10,14 +10,14 @@ from portico.contracts.payments import PaymentsClient
 from portico.kit.auth.access import FromService, SignedIn, permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.data import InvalidCursor
+from portico.kit.foundation.money import UnknownCurrency
+from portico.kit.foundation.problems import PermissionMissing
 from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import LARGEST_LIMIT, Page
 from portico.kit.http.router import Router
 from portico.kit.http.sockets import Socket
-from portico.kit.money import UnknownCurrency
-from portico.kit.problems import PermissionMissing
-from portico.kit.running import Here, OnBehalf
+from portico.kit.runtime.context import Context, OnBehalf
 from portico.kit.sagas import SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.settings import database_for
 from portico.services.orders import commands, queries
@@ -35,13 +35,13 @@ from portico.services.orders.models import Order
 from portico.services.orders.repository import WRITE_ALL, Orders
 from portico.services.orders.schemas import (
     MOST_ITEMS,
-    HappeningRead,
     OrderCreate,
     OrderPaymentRead,
     OrderRead,
     OrderTotalRead,
     SkipCreate,
     StandingRead,
+    TimelineEventRead,
 )
 from portico.services.orders.settings import OrdersSettings
 
@@ -59,7 +59,7 @@ async def place_order(
     caller: SignedIn,
     calls: OnBehalf,
     work: Work,
-    here: Here,
+    context: Context,
     seen: Conditions,
     request: Request,
     response: Response,
@@ -71,7 +71,7 @@ async def place_order(
     user_id = draft.user_id or caller.user_id
     if user_id != caller.user_id and not caller.may(WRITE_ALL):
         raise PermissionMissing(permission=WRITE_ALL)
-    method = draft.payment_method or _usual_method(here)
+    method = draft.payment_method or _usual_method(context)
     wanted = draft.wanted
     products = await calls(CatalogClient).products(each.product_id for each in wanted)
     order = await commands.place(
@@ -118,17 +118,17 @@ async def read_order(order_id: OrderId, caller: SignedIn, reads: Reads, seen: Co
 
 
 @router.get("/{order_id}/timeline", errors=[OrderNotFound])
-async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> list[HappeningRead]:
+async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> list[TimelineEventRead]:
     """Every step that was tried for the order and every event about it: what, when, how long, and how it ended."""
     await Orders(reads).get_visible(order_id, caller)
-    return [HappeningRead.of(each) for each in await queries.history(reads, order_id)]
+    return [TimelineEventRead.of(each) for each in await queries.history(reads, order_id)]
 
 
 @router.get("/{order_id}/payments", errors=[OrderNotFound])
-async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, here: Here) -> list[OrderPaymentRead]:
+async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, context: Context) -> list[OrderPaymentRead]:
     """What was charged for the order and what was given back, the newest first."""
     await Orders(reads).get_visible(order_id, caller)
-    found = await here.calls_for_itself()(PaymentsClient).of_order(order_id)
+    found = await context.calls()(PaymentsClient).of_order(order_id)
     return [OrderPaymentRead.of(payment) for payment in found]
 
 
@@ -181,13 +181,13 @@ async def skip_step(order_id: OrderId, asked: SkipCreate, caller: MayWrite, work
 
 
 @router.websocket("/{order_id}/live", errors=[OrderNotFound])
-async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket: Socket, here: Here) -> None:
+async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket: Socket, context: Context) -> None:
     """How the order stands, and each change of it, until nothing more can follow."""
     await Orders(reads).get_visible(order_id, caller)
     await socket.accept()
-    poll = here.settings_of(OrdersSettings).live_poll
+    poll = context.settings_of(OrdersSettings).live_poll
     told = 0
-    with here.database.followers.follow(order_id) as changed:
+    with context.database.change_notifier.follow(order_id) as changed:
         while (row := await queries.standing_of(reads, order_id)) is not None:
             if row.revision != told:
                 await socket.send(StandingRead.of(row))
@@ -205,8 +205,8 @@ def _answered(order: Order, seen: Conditions) -> OrderRead:
     return OrderRead.of(order)
 
 
-def _usual_method(here: Here) -> str:
+def _usual_method(context: Context) -> str:
     """The simulated provider's method that always works, where everything is simulated. Raises PaymentMethodMissing."""
-    if not database_for(here.settings, here.name).embedded:
+    if not database_for(context.settings, context.name).embedded:
         raise PaymentMethodMissing
     return EMBEDDED_METHOD

@@ -10,7 +10,7 @@ from portico.contracts.catalog import ProductId, ReservationId
 from portico.contracts.orders import OrderedItem, OrderEvent, OrderId, OrderStatus
 from portico.kit.auth.principal import UserId
 from portico.kit.data import ExactText, Payload, TableRules, identifier, revision
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 from portico.services.orders.domain import LEGAL, UNSETTLED, Line
 from portico.services.orders.errors import IllegalTransition
 
@@ -39,7 +39,7 @@ class Order(Table):
     """What somebody ordered, at the prices of that moment, and how it stands.
 
     `lines` never change and are never asked for alone, so they lie in the row: an order is one INSERT.
-    `called_off_at` says that it is to be cancelled as soon as what is under way has ended.
+    `cancel_requested_at` says that it is to be cancelled as soon as what is under way has ended.
     """
 
     __tablename__ = "orders"
@@ -55,7 +55,7 @@ class Order(Table):
     payment_method: Mapped[str] = mapped_column(String(METHOD_LENGTH))
     failure_reason: Mapped[str | None] = mapped_column(ExactText(64))
     failure_detail: Mapped[str | None] = mapped_column(String(DETAIL_LENGTH))
-    called_off_at: Mapped[datetime | None]
+    cancel_requested_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     revision: Mapped[int] = revision()
@@ -63,7 +63,7 @@ class Order(Table):
     __table_args__ = (Index(None, "user_id", "order_id"), Index(None, "status", "order_id"))
 
     @property
-    def standing(self) -> OrderStatus:
+    def order_status(self) -> OrderStatus:
         """The status, as the type that it is."""
         return cast("OrderStatus", self.status)
 
@@ -80,19 +80,19 @@ class Order(Table):
     @property
     def is_settled(self) -> bool:
         """Whether the saga that places it has come to its end: it stands, failed or was cancelled."""
-        return self.standing not in UNSETTLED
+        return self.order_status not in UNSETTLED
 
     @property
     def told_items(self) -> tuple[OrderedItem, ...]:
         """The lines as events tell them."""
         return tuple(OrderedItem.model_validate(asdict(item)) for item in self.items)
 
-    def told_as(self, kind: type[E], **more: Any) -> E:
+    def to_event(self, kind: type[E], **more: Any) -> E:
         """The event of this kind that says how the order stands."""
         return kind(
             order_id=self.order_id,
             user_id=self.user_id,
-            status=self.standing,
+            status=self.order_status,
             total=self.total,
             currency=self.currency,
             items=self.told_items,
@@ -114,8 +114,8 @@ class Order(Table):
     def call_off(self, *, now: datetime) -> None:
         """It is to be cancelled once what is under way has ended. Raises IllegalTransition."""
         self.ensure_can_become("cancelled")
-        if self.called_off_at is None:
-            self.called_off_at = self.updated_at = now
+        if self.cancel_requested_at is None:
+            self.cancel_requested_at = self.updated_at = now
 
     def cancel(self, *, now: datetime) -> None:
         """It is no more. Raises IllegalTransition."""
@@ -128,9 +128,9 @@ class Order(Table):
 
     def ensure_can_become(self, wanted: OrderStatus) -> None:
         """Raises IllegalTransition."""
-        legal = LEGAL[self.standing]
+        legal = LEGAL[self.order_status]
         if wanted not in legal:
-            raise IllegalTransition(order_id=self.order_id, current=self.standing, wanted=wanted, legal=legal)
+            raise IllegalTransition(order_id=self.order_id, current=self.order_status, wanted=wanted, legal=legal)
 
     def _become(self, wanted: OrderStatus, now: datetime) -> None:
         self.ensure_can_become(wanted)

@@ -15,7 +15,7 @@ _MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class TimelineEvent:
     """Something that happened to an order: an attempt of a step, an event, or what somebody asked for."""
 
     kind: Literal["step", "event", "request"]
@@ -32,7 +32,7 @@ class Happening:
     actor: str | None = None
 
 
-async def history(reader: Reader, order_id: OrderId) -> list[Happening]:
+async def history(reader: Reader, order_id: OrderId) -> list[TimelineEvent]:
     """All that is known to have happened to an order, in order: its sagas' steps and its events."""
     steps = [_of_saga(entry) for entry in await timeline(reader, order_id)]
     events = [_of_event(row) for row in await _events(reader, order_id)]
@@ -65,15 +65,15 @@ async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
     return list(found.values())
 
 
-def _of_event(row: tuple[str, datetime, bool]) -> Happening:
+def _of_event(row: tuple[str, datetime, bool]) -> TimelineEvent:
     kind, occurred_at, published = row
     outcome = "published" if published else "waiting"
-    return Happening("event", kind, None, "tell", False, 0, occurred_at, occurred_at, 0.0, outcome)
+    return TimelineEvent("event", kind, None, "tell", False, 0, occurred_at, occurred_at, 0.0, outcome)
 
 
-def _of_saga(entry: TimelineEntry) -> Happening:
+def _of_saga(entry: TimelineEntry) -> TimelineEvent:
     ended = entry.ended_at
-    return Happening(
+    return TimelineEvent(
         kind="request" if entry.outcome == "asked" else "step",
         what=entry.step or entry.saga,
         saga=entry.saga,

@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, upda
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit.auth.principal import Principal
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.prepared import Prepared
-from portico.kit.problems import PermissionMissing
+from portico.kit.data.statements import Prepared
+from portico.kit.foundation.problems import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
 
@@ -94,7 +94,7 @@ def _moving(since: frozenset[OrderStatus]) -> Prepared:
         .where(
             _O.order_id == bindparam("id"),
             or_(*(_O.status == each for each in sorted(since))),
-            _O.called_off_at.is_(None),
+            _O.cancel_requested_at.is_(None),
         )
         .values(status=bindparam("to"), updated_at=bindparam("now"), revision=_O.revision + 1)
     )

@@ -13,8 +13,8 @@ from portico.kit.auth.principal import UserId
 from portico.kit.calls.client import Calls
 from portico.kit.calls.errors import Refused
 from portico.kit.data import UnitOfWork
-from portico.kit.money import Money
-from portico.kit.sagas import FOREVER, GiveUp, NotYet, Saga, SagaState, Step, Undone, minutes, seconds
+from portico.kit.foundation.money import Money
+from portico.kit.sagas import FOREVER, AbortSaga, Saga, SagaState, Step, StepPending, UndoReason, minutes, seconds
 from portico.services.orders.domain import UNSETTLED
 from portico.services.orders.models import reservation_of
 from portico.services.orders.repository import Orders
@@ -41,7 +41,7 @@ class Placing(SagaState):
         """Whether there is nothing to pay."""
         return self.total_minor == 0
 
-    def told_as_confirmed(self) -> OrderUpdated:
+    def to_confirmed_event(self) -> OrderUpdated:
         """What is told once it stands; the state knows it all, so that the row need not be read."""
         return OrderUpdated(
             order_id=self.order_id,
@@ -68,7 +68,7 @@ async def reserve_stock(placing: Placing, calls: Calls) -> None:
         await calls(CatalogClient).reserve(reservation_of(placing.order_id), items, expires_in=expires_in)
     except Refused as refused:
         if refused.code == "insufficient_stock":
-            raise GiveUp(_what_is_short(refused.problem.get("items")), code="insufficient_stock") from refused
+            raise AbortSaga(_what_is_short(refused.problem.get("items")), code="insufficient_stock") from refused
         raise
 
 
@@ -89,10 +89,10 @@ async def take_payment(placing: Placing, calls: Calls) -> Placing:
         method=placing.payment_method,
     )
     if payment.status == "processing":
-        raise NotYet(_LOOK_AGAIN)
+        raise StepPending(_LOOK_AGAIN)
     if payment.status != "succeeded":
         reason = payment.failure_reason or payment.status
-        raise GiveUp(f"The payment was refused: {reason}", code="payment_declined")
+        raise AbortSaga(f"The payment was refused: {reason}", code="payment_declined")
     return placing.with_(payment_id=payment.payment_id)
 
 
@@ -121,23 +121,23 @@ async def mark_confirmed(placing: Placing, work: UnitOfWork) -> None:
     """The order stands, unless somebody asked meanwhile to cancel it: then all is about to be taken back."""
     if not await Orders(work).move_on(work, placing.order_id, "confirmed", since=UNSETTLED):
         order = await Orders(work).get(placing.order_id, lock=True)
-        if order.called_off_at is not None:
+        if order.cancel_requested_at is not None:
             return
         order.ensure_can_become("confirmed")
-    work.publish(placing.told_as_confirmed())
+    work.publish(placing.to_confirmed_event())
     work.changes(placing.order_id)
 
 
-async def end_order(placing: Placing, work: UnitOfWork, why: Undone) -> None:
+async def end_order(placing: Placing, work: UnitOfWork, why: UndoReason) -> None:
     """Nothing is held and nothing is charged: the order is cancelled where somebody asked for it, else it failed."""
     order = await Orders(work).get(placing.order_id, lock=True)
     if why.asked:
         order.cancel(now=work.now)
-        work.publish(order.told_as(OrderCancelled))
+        work.publish(order.to_event(OrderCancelled))
     else:
         reason = _as_word(why.code)
         order.fail(reason, why.reason, now=work.now)
-        work.publish(order.told_as(OrderFailed, failure_reason=reason))
+        work.publish(order.to_event(OrderFailed, failure_reason=reason))
     work.changes(order.order_id)
 
 
@@ -175,7 +175,7 @@ async def put_back_into_stock(following: Following, calls: Calls) -> None:
         await calls(CatalogClient).return_(reservation_of(following.order_id))
     except Refused as refused:
         if refused.code == "reservation_not_shipped":
-            raise NotYet(_IN_ORDER) from refused  # that they left is still on its way to the catalogue
+            raise StepPending(_IN_ORDER) from refused  # that they left is still on its way to the catalogue
         raise
 
 

@@ -7,8 +7,8 @@ from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentId, PaymentStatus, PaymentSummary
 from portico.kit.auth.principal import UserId
+from portico.kit.foundation.money import Amount, Money
 from portico.kit.http.schema import Moment, Schema
-from portico.kit.money import Amount, Money
 from portico.services.orders.domain import Wanted
 from portico.services.orders.models import METHOD_LENGTH
 
@@ -102,7 +102,7 @@ class OrderTotalRead(Schema):
         )
 
 
-class HappeningRead(Schema):
+class TimelineEventRead(Schema):
     """Something that happened to an order.
 
     `what` is a step's name or an event's type, `action` what was tried of it; `compensation` says that it took a step

@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
+from tests.contracts.broker import CREATED, BrokerContract
+from tests.contracts.broker_listening import BrokerListeningContract
+from tests.contracts.broker_of_a_system import Open
 
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS
-from portico.kit.testing.contracts.broker import CREATED, BrokerContract
-from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
-from portico.kit.testing.contracts.broker_of_a_system import Open
-from portico.kit.testing.taking import Listener, messages
+from portico.testing.recording_consumer import Listener, messages
 
 
 @pytest.fixture

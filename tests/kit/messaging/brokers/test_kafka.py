@@ -1,13 +1,13 @@
 import pytest
 from aiokafka import AIOKafkaProducer
+from tests.contracts.broker import CREATED, GROUP, BrokerContract
+from tests.contracts.broker_listening import BrokerListeningContract
+from tests.contracts.broker_on_server import BrokerOnServerContract
 
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
 from portico.kit.messaging.brokers.kafka_connection import arguments
-from portico.kit.servers import KafkaServer
-from portico.kit.testing.contracts.broker import CREATED, GROUP, BrokerContract
-from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
-from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
-from portico.kit.testing.taking import Taker
+from portico.servers import KafkaServer
+from portico.testing.recording_consumer import RecordingConsumer
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ class TestKafkaBroker(BrokerContract):
                 await stranger.send_and_wait(f"{system}.events", b"hi", b"\xfe", partition, headers=headers)
         await broker.publish([Message("evt_1", CREATED, "ord_1", b"")])
 
-        async with Taker(broker, GROUP) as taker:
+        async with RecordingConsumer(broker, GROUP) as taker:
             await taker.until_taken(["evt_1"])
 
         assert {(each.id, each.key, each.body) for each in taker.taken} == {("�", "�", b"hi"), ("evt_1", "ord_1", b"")}

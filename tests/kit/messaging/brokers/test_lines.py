@@ -2,7 +2,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from portico.kit.messaging.brokers.lines import first_to_end, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import first_to_end, keep_consuming
 
 
 class TestKeepConsuming:

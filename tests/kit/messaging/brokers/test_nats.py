@@ -1,9 +1,9 @@
 import pytest
+from tests.contracts.broker import BrokerContract
+from tests.contracts.broker_listening import BrokerListeningContract
+from tests.contracts.broker_on_server import BrokerOnServerContract
 
-from portico.kit.servers import NatsServer
-from portico.kit.testing.contracts.broker import BrokerContract
-from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
-from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
+from portico.servers import NatsServer
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 import pytest
+from tests.contracts.broker import BrokerContract
+from tests.contracts.broker_listening import BrokerListeningContract
+from tests.contracts.broker_on_server import BrokerOnServerContract
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 from portico.kit.messaging.brokers.rabbitmq import RabbitMQBroker
-from portico.kit.servers import RabbitMQServer
-from portico.kit.testing.contracts.broker import BrokerContract
-from portico.kit.testing.contracts.broker_listening import BrokerListeningContract
-from portico.kit.testing.contracts.broker_on_server import BrokerOnServerContract
+from portico.servers import RabbitMQServer
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import asyncio
 
 from tests.services.catalog.goods import add, draft, editor, names
 
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestBatch:

@@ -5,7 +5,7 @@ from dirty_equals import IsDatetime, IsStr
 from tests.services.catalog.goods import add, draft, editor
 
 from portico.kit.auth.verification import AskingVerifier
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestCreate:
@@ -71,7 +71,7 @@ class TestCreate:
 
     async def test_waits_for_identity_while_reads_go_on(self, embedded: RunningService) -> None:
         path = f"/products/{(await add(embedded))['product_id']}"
-        embedded.running.verifier = AskingVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
+        embedded.context.verifier = AskingVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
         caller = editor(embedded)
         embedded.issuer.down = True
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from tests.services.catalog.goods import add, draft, editor, names
 
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 UNKNOWN = "/products/prod_00000000000000000000000000"
 

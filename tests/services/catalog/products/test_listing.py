@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from tests.services.catalog.goods import add, draft, editor, linked, names, names_in
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running, system_of
 from portico.services.catalog import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running, system_of
 
 SHELF = [
     {"name": "Émile", "price": 30, "category": "books", "stock_quantity": 1},
@@ -173,7 +173,7 @@ class TestKeptAnswers:
     async def test_cost_no_look_at_the_database(self, embedded: RunningService) -> None:
         await _shelve(embedded)
         first = await embedded.anonymous.get("/products?limit=2")
-        async with embedded.running.database.writer.begin() as connection:
+        async with embedded.context.database.writer.begin() as connection:
             await connection.exec_driver_sql("DELETE FROM products")
 
         again = await embedded.anonymous.get("/products?limit=2")
@@ -184,7 +184,7 @@ class TestKeptAnswers:
     async def test_end_by_themselves(self, embedded: RunningService) -> None:
         await add(embedded)
         await embedded.anonymous.get("/products")
-        async with embedded.running.database.writer.begin() as connection:
+        async with embedded.context.database.writer.begin() as connection:
             await connection.exec_driver_sql("DELETE FROM products")
 
         embedded.clock.advance(31)

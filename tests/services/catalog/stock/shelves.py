@@ -6,8 +6,8 @@ from typing import Any
 from tests.services.catalog.goods import add
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.testing.running import Answer, Caller, RunningService
 from portico.services.catalog.stock.queries import mismatches
+from portico.testing.running_service import Answer, Caller, RunningService
 
 
 def orders(catalog: RunningService) -> Caller:
@@ -89,7 +89,7 @@ async def ledger(catalog: RunningService, product_id: ProductId) -> list[tuple[s
 
 async def assert_sound(catalog: RunningService) -> None:
     """All that must be true of the stock is."""
-    async with catalog.running.reader() as reader:
+    async with catalog.context.reader() as reader:
         assert await mismatches(reader) == []
 
 

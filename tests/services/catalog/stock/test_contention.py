@@ -22,9 +22,9 @@ from tests.services.catalog.stock.shelves import (
 )
 
 from portico.contracts.catalog import ReservationId
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
 from portico.services.catalog import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from portico.contracts.catalog import (
     ProductUpdated,
 )
 from portico.kit.messaging.event import Event
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
 from portico.services.catalog import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 def said(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:

@@ -9,42 +9,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.problems import Problem
-from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED, Books, Entry, Level
+from portico.kit.foundation.problems import Problem
+from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED, Entry, Level, StockBatch
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 PRODUCTS = [ProductId(f"prod_{number:026d}") for number in range(3)]
 RESERVATIONS = [ReservationId(f"rsv_{number:026d}") for number in range(4)]
 
-Step = tuple[str, Callable[[Books], Any]]
+Step = tuple[str, Callable[[StockBatch], Any]]
 
 _items = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 6), min_size=1)
 _lasting = st.integers(1, 3).map(lambda hours: timedelta(hours=hours))
 
 
-def _adjusted(product_id: ProductId, quantity: int) -> Callable[[Books], None]:
-    def adjust(books: Books) -> None:
+def _adjusted(product_id: ProductId, quantity: int) -> Callable[[StockBatch], None]:
+    def adjust(books: StockBatch) -> None:
         entry = books.levels[product_id].enter("adjustment", quantity, now=books.now, actor="keeper")
         books.entries.append(entry)
 
     return adjust
 
 
-def _passed(hours: int) -> Callable[[Books], None]:
-    def let_pass(books: Books) -> None:
+def _passed(hours: int) -> Callable[[StockBatch], None]:
+    def let_pass(books: StockBatch) -> None:
         books.now += timedelta(hours=hours)
 
     return let_pass
 
 
-def _deleted(product_id: ProductId) -> Callable[[Books], None]:
-    def delete(books: Books) -> None:
+def _deleted(product_id: ProductId) -> Callable[[StockBatch], None]:
+    def delete(books: StockBatch) -> None:
         books.levels[product_id].closed_at = books.now
 
     return delete
 
 
-_of_one = st.sampled_from([Books.confirm, Books.release, Books.expire, Books.ship, Books.take_back])
+_of_one = st.sampled_from(
+    [StockBatch.confirm, StockBatch.release, StockBatch.expire, StockBatch.ship, StockBatch.take_back]
+)
 _steps = st.one_of(
     st.builds(
         lambda key, items, lasting: lambda books: books.reserve(key, items, lasting=lasting, actor="orders"),
@@ -61,19 +63,19 @@ _steps = st.one_of(
 )
 
 
-def _opened() -> Books:
+def _opened() -> StockBatch:
     levels = {product_id: Level(product_id) for product_id in PRODUCTS}
     receipts = [level.enter("receipt", 10, now=NOW, actor="keeper") for level in levels.values()]
-    return Books(levels, {}, NOW, receipts)
+    return StockBatch(levels, {}, NOW, receipts)
 
 
-def _state(books: Books) -> object:
+def _state(books: StockBatch) -> object:
     levels = [(level.on_hand, level.reserved, level.entries) for level in books.levels.values()]
     held = [(each.status, each.items, each.expires_at) for each in books.reservations.values()]
     return levels, held, len(books.entries)
 
 
-def _assert_lawful(books: Books) -> None:
+def _assert_lawful(books: StockBatch) -> None:
     for product_id, level in books.levels.items():
         entries = [entry for entry in books.entries if entry.product_id == product_id]
         assert 0 <= level.reserved <= level.on_hand
@@ -98,7 +100,9 @@ def _assert_running_sums(entries: list[Entry]) -> None:
 class TestAnySequence:
     @settings(deadline=None)
     @given(st.lists(_steps, max_size=40))
-    def test_keeps_levels_the_sums_of_the_ledger_and_of_what_is_held(self, steps: list[Callable[[Books], Any]]) -> None:
+    def test_keeps_levels_the_sums_of_the_ledger_and_of_what_is_held(
+        self, steps: list[Callable[[StockBatch], Any]]
+    ) -> None:
         books = _opened()
         for step in steps:
             before = _state(books)
@@ -111,7 +115,7 @@ class TestAnySequence:
     @settings(deadline=None)
     @given(st.lists(_steps, max_size=30), _of_one, st.sampled_from(RESERVATIONS))
     def test_leaves_a_change_that_is_repeated_without_effect(
-        self, steps: list[Callable[[Books], Any]], method: Callable[..., Any], key: ReservationId
+        self, steps: list[Callable[[StockBatch], Any]], method: Callable[..., Any], key: ReservationId
     ) -> None:
         books = _opened()
         for step in [*steps, lambda books: method(books, key, actor="orders")]:

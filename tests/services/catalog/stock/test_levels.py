@@ -18,7 +18,7 @@ from tests.services.catalog.stock.shelves import (
 
 from portico.contracts.catalog import ProductId
 from portico.kit.http.schema import rfc3339
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 UNKNOWN = ProductId.new()
 

@@ -5,8 +5,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.services.catalog.stock.shelves import changed, held, stocked
 
-from portico.kit.testing.running import RunningService
 from portico.services.catalog.stock.queries import mismatches
+from portico.testing.running_service import RunningService
 
 TAMPERING = {
     "UPDATE stock_levels SET on_hand = on_hand + 1": {
@@ -34,7 +34,7 @@ TAMPERING = {
 
 
 async def tamper(catalog: RunningService, statement: str) -> None:
-    async with catalog.running.database.writer.begin() as connection:
+    async with catalog.context.database.writer.begin() as connection:
         await connection.execute(text(statement))
 
 
@@ -45,7 +45,7 @@ class TestMismatches:
         await held(catalog, {product_id: 2})
         await tamper(catalog, statement)
 
-        async with catalog.running.reader() as reader:
+        async with catalog.context.reader() as reader:
             found = await mismatches(reader)
 
         assert {each.what for each in found} == TAMPERING[statement]
@@ -56,7 +56,7 @@ class TestMismatches:
         await changed(embedded, reservation_id, "confirm")
         await tamper(embedded, "UPDATE products SET stock_quantity = 9")
 
-        async with embedded.running.reader() as reader:
+        async with embedded.context.reader() as reader:
             found = await mismatches(reader)
 
         assert [(each.found, each.expected) for each in found] == [(9, 3)]

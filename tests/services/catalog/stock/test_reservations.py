@@ -13,14 +13,14 @@ from tests.services.catalog.stock.shelves import (
 )
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.testing.running import RunningService
 from portico.services.catalog.stock.jobs import expire_reservations
+from portico.testing.running_service import RunningService
 
 
 async def expire(catalog: RunningService, *, after: float = 901) -> None:
     """Let a reservation's time pass, and the job look."""
     catalog.clock.advance(after)
-    await expire_reservations.function(catalog.running)
+    await expire_reservations.function(catalog.context)
 
 
 class TestReserve:

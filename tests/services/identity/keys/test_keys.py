@@ -4,15 +4,15 @@ from structlog.testing import capture_logs
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
 from portico.kit.auth.tokens import UnverifiedToken
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
 from portico.services.identity import service
 from portico.services.identity.commands import rotate_signing_key
 from portico.services.identity.keys.errors import SealBroken, SharedSecretInUse
 from portico.services.identity.keys.jobs import rotate_old_keys
 from portico.services.identity.keys.models import StoredKey
 from portico.services.identity.keys.resources import KeyRing
+from portico.testing.clock import HeldClock
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 LEAD = 15 * 60
 DAY = 86_400
@@ -30,7 +30,7 @@ def kid_of(token: str) -> str:
 
 
 async def rotate(identity: Identity, **options: bool) -> str:
-    stored = await rotate_signing_key(identity.run.running, **options)
+    stored = await rotate_signing_key(identity.run.context, **options)
     identity.advance(1)
     return stored.kid
 
@@ -65,7 +65,7 @@ class TestTheKeySet:
             assert (await ada.get("/auth/me")).status_code == 200
             assert (await run.anonymous.get("/.well-known/jwks.json")).json() == {"keys": []}
             with pytest.raises(SharedSecretInUse, match="JWT_SECRET"):
-                await rotate_signing_key(run.running)
+                await rotate_signing_key(run.context)
 
 
 class TestRotation:
@@ -118,7 +118,7 @@ class TestRotation:
         assert await identity.reason(ada.access_token) == "bad_signature"
 
     async def test_happens_by_itself_in_time(self, identity: Identity) -> None:
-        run = identity.run.running
+        run = identity.run.context
         await rotate_old_keys.function(run)
         assert len(await kids(identity)) == 1
 
@@ -154,12 +154,12 @@ class TestStoredKeys:
         )
         async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
             with pytest.raises(SealBroken):
-                await run.running.provides(KeyRing).check()
+                await run.context.resource(KeyRing).check()
             assert (await run.anonymous.get("/health/ready")).status_code == 503
 
-            await rotate_signing_key(run.running, withdraw=True)
+            await rotate_signing_key(run.context, withdraw=True)
 
-            await run.running.provides(KeyRing).check()
+            await run.context.resource(KeyRing).check()
             await Identity(run).administrator()
 
     async def test_give_way_where_the_algorithm_was_changed(self, sqlite_databases: Databases) -> None:

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.kit.auth.keys import SigningKey
-from portico.kit.testing.clock import START
 from portico.services.identity.keys.domain import RingKey, in_force, signing_key
+from portico.testing.clock import START
 
 KEYS = [SigningKey.generate("EdDSA") for _ in range(5)]
 

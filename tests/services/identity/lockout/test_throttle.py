@@ -3,9 +3,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.kit.testing.clock import START
 from portico.services.identity.lockout.domain import LOCKED_FOR, WINDOW
 from portico.services.identity.lockout.models import Throttle
+from portico.testing.clock import START
 
 
 def fresh() -> Throttle:
@@ -43,7 +43,7 @@ class TestAThrottle:
     @given(st.lists(st.integers(0, 3600), max_size=60).map(sorted), st.integers(2, 12))
     def test_locks_exactly_when_so_many_fall_within_the_window(self, moments: list[int], most: int) -> None:
         throttle = fresh()
-        counted: list[int] = []
+        rate_limit_key: list[int] = []
         locked_until = -1
         for moment in moments:
             now = START + timedelta(seconds=moment)
@@ -51,8 +51,8 @@ class TestAThrottle:
             if moment < locked_until:
                 assert not locked
                 continue
-            counted = [each for each in counted if each > moment - WINDOW.total_seconds()] + [moment]
-            assert locked == (len(counted) >= most)
+            rate_limit_key = [each for each in rate_limit_key if each > moment - WINDOW.total_seconds()] + [moment]
+            assert locked == (len(rate_limit_key) >= most)
             if locked:
-                counted, locked_until = [], moment + int(LOCKED_FOR.total_seconds())
+                rate_limit_key, locked_until = [], moment + int(LOCKED_FOR.total_seconds())
             assert len(throttle.failures) < most

@@ -5,7 +5,7 @@ from tests.services.identity.people import PASSWORD, Identity
 
 
 def basic(identity: Identity, name: str = "identity", secret: str | None = None) -> dict[str, str]:
-    known = identity.run.running.secrets.service_secret.get_secret_value()
+    known = identity.run.context.secrets.service_secret.get_secret_value()
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{secret or known}".encode()).decode()}
 
 

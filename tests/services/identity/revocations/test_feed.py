@@ -4,10 +4,10 @@ from datetime import timedelta
 import orjson
 from tests.services.identity.people import Identity
 
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.telemetry.logs import Logs, RequestLog
-from portico.kit.testing.running import Answer, Caller
 from portico.services.identity.revocations.commands import revoke
+from portico.testing.running_service import Answer, Caller
 
 
 async def subjects(answer: Answer) -> list[str]:
@@ -53,7 +53,7 @@ class TestTheFeed:
 
     async def test_loses_no_late_commit(self, identity: Identity) -> None:
         """What was entered first and committed last must not stand before the cursor of those who read meanwhile."""
-        run, service = identity.run.running, await identity.as_service()
+        run, service = identity.run.context, await identity.as_service()
         if run.database.dialect == "sqlite":
             return  # one writer: there is no late commit
         later = run.clock.now() + timedelta(hours=1)
@@ -70,7 +70,7 @@ class TestTheFeed:
         assert (await subjects(first), await subjects(second)) == (["quick"], ["slow"])
 
     async def test_comes_in_pages(self, embedded: Identity) -> None:
-        run, service = embedded.run.running, await embedded.as_service()
+        run, service = embedded.run.context, await embedded.as_service()
         later = run.clock.now() + timedelta(hours=1)
         async with run.transaction() as work:
             for number in range(1001):
@@ -86,7 +86,7 @@ class TestTheFeed:
     async def test_is_asked_every_second_and_does_not_fill_the_log(self, embedded: Identity) -> None:
         service, stream = await embedded.as_service(), io.BytesIO()
         logs = Logs(stream=stream)
-        embedded.run.running.request_log = RequestLog(logs, "identity")
+        embedded.run.context.request_log = RequestLog(logs, "identity")
 
         await feed(service)
         await feed(embedded.anonymous)

@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import Answer, running
 from portico.services.identity import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import Answer, running
 
 LEEWAY = 10
 NUMBERS = itertools.count()

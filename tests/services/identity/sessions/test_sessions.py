@@ -1,9 +1,9 @@
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.identity import SessionId
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
 from portico.services.identity import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class TestSessions:

@@ -152,12 +152,12 @@ class TestAnOutdatedHash:
     async def test_is_replaced_at_sign_in(self, identity: Identity) -> None:
         user_id = await identity.register()
         old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-        async with identity.run.running.transaction() as work:
+        async with identity.run.context.transaction() as work:
             await work.execute(update(User).where(User.user_id == user_id).values(password_hash=old))
 
         await identity.sign_in()
 
-        async with identity.run.running.reader() as reader:
+        async with identity.run.context.reader() as reader:
             known = await reader.one(select(User.password_hash).where(User.user_id == user_id))
         assert known is not None
         assert known.startswith("$argon2id$")

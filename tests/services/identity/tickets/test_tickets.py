@@ -2,7 +2,7 @@ import asyncio
 
 from tests.services.identity.people import Identity, Person
 
-from portico.kit.testing.running import Answer
+from portico.testing.running_service import Answer
 
 
 async def ticket_of(person: Person) -> str:

@@ -59,7 +59,7 @@ class TestAnInvalidToken:
         ada = await embedded.new_person()
         kid = UnverifiedToken.parse(ada.access_token).kid
         form = TokenFormat("portico", "catalog")
-        ring = embedded.run.running.provides(KeyRing)
+        ring = embedded.run.context.resource(KeyRing)
         true_key = await ring.signing()
         claims = form.claims_of(
             UnverifiedToken.parse(ada.access_token).verified_with(true_key.verifying), embedded.run.clock.now()

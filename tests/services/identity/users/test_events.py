@@ -2,7 +2,7 @@ from tests.services.identity.people import Identity
 
 from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
 from portico.kit.auth.tokens import UnverifiedToken
-from portico.kit.testing.issuer import FORM
+from portico.testing.issuer import FORM
 
 
 async def told_of_sessions(identity: Identity) -> list[str]:

@@ -94,7 +94,7 @@ class TestDeletingAUser:
         seen = (await admin.get(f"/users/{ada.user_id}")).json()
         assert [seen[name] for name in ("email", "name", "first_name", "last_name", "phone")] == [None] * 5
         assert (seen["is_active"], seen["roles"]) == (False, [])
-        async with identity.run.running.reader() as reader:
+        async with identity.run.context.reader() as reader:
             kept = await reader.one(select(User).where(User.user_id == ada.user_id))
         assert kept is not None
         assert (kept.email_key, kept.password_hash) == (None, None)
@@ -129,7 +129,7 @@ class TestDeletingAUser:
     async def test_forgets_where_it_signed_in_from(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.delete(f"/users/{ada.user_id}")
-        async with identity.run.running.reader() as reader:
+        async with identity.run.context.reader() as reader:
             session = await reader.one(select(Session).where(Session.user_id == ada.user_id))
         assert session is not None
         assert (session.device, session.address) == ("", "")

@@ -1,15 +1,15 @@
 from pathlib import Path
 
 from tests.services.notifications.letters import Letters, order
+from tests.support.smtp import HOST, serving_mail
 
 from portico.contracts.identity import UserCreated
 from portico.kit.auth.principal import UserId
-from portico.kit.mail import MailId
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import running
-from portico.kit.testing.smtp import HOST, serving_mail
 from portico.services.notifications import service
+from portico.services.notifications.mail import MailId
 from portico.services.notifications.messages.resources import Sender
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
 
 
 class TestMailbox:
@@ -62,7 +62,7 @@ class TestBySmtp:
             async with running(service, sqlite_databases, variables=variables, background=False) as run:
                 ada = UserId.new()
                 await run.receives(UserCreated(user_id=ada, email="ada@example.com", name="Ada"), order(ada))
-                await run.running.provides(Sender).send_due()
+                await run.context.resource(Sender).send_due()
                 staff = run.as_user("notifications:read")
                 looks = [await staff.get(path) for path in ("/mailbox", f"/mailbox/{MailId.new()}")]
                 (found,) = (await staff.get("/notifications")).json()

@@ -12,9 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.services.payments.tills import at_provider, balance, charge, draft, refund, void
 
 from portico.contracts.payments import PaymentId
-from portico.kit.money import Money
-from portico.kit.testing.databases import SQLiteDatabases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.foundation.money import Money
 from portico.services.payments import service
 from portico.services.payments.ledger.commands import post
 from portico.services.payments.ledger.domain import posting
@@ -22,6 +20,8 @@ from portico.services.payments.ledger.models import LedgerEntry, LedgerIsAppendO
 from portico.services.payments.outcomes.jobs import settle_what_is_open
 from portico.services.payments.provider.simulated.domain import ACTS
 from portico.services.payments.provider.simulated.jobs import run_simulated_provider
+from portico.testing.databases import SQLiteDatabases
+from portico.testing.running_service import RunningService, running
 
 
 class TestPosting:
@@ -39,10 +39,10 @@ class TestLedger:
     async def test_has_each_charge_once(self, payments: RunningService) -> None:
         payment_id = PaymentId.new()
 
-        async with payments.running.transaction() as work:
+        async with payments.context.transaction() as work:
             await post(work, "charge", payment_id, payment_id, Money(5, "USD"))
         with pytest.raises(IntegrityError):
-            async with payments.running.transaction() as work:
+            async with payments.context.transaction() as work:
                 await post(work, "charge", payment_id, payment_id, Money(5, "USD"))
 
         assert await balance(payments) == {"provider": 5, "orders": -5}
@@ -52,7 +52,7 @@ class TestLedger:
         await charge(embedded)
 
         async def tamper(act: str) -> None:
-            async with embedded.running.transaction() as work:
+            async with embedded.context.transaction() as work:
                 row = (await work.all(select(table)))[0]
                 if act == "delete":
                     await work.delete(row)
@@ -86,8 +86,8 @@ class TestWhateverHappens:
             await asyncio.gather(*(self._go(payments, *way) for way in ways))
             for _ in range(3):
                 payments.clock.advance(400)
-                await run_simulated_provider.function(payments.running)
-                await settle_what_is_open.function(payments.running)
+                await run_simulated_provider.function(payments.context)
+                await settle_what_is_open.function(payments.context)
             books = await balance(payments)
             kept = sum(amount - back for status, amount, back in await at_provider(payments) if status == "succeeded")
             assert books.get("provider", 0) == kept
@@ -105,7 +105,7 @@ class TestWhateverHappens:
             elif act == "wait":
                 payments.clock.advance(2)
             elif act == "job":
-                await settle_what_is_open.function(payments.running)
+                await settle_what_is_open.function(payments.context)
             else:
-                await run_simulated_provider.function(payments.running)
+                await run_simulated_provider.function(payments.context)
             assert (await balance(payments)).keys() <= {"provider", "orders", "refunds"}

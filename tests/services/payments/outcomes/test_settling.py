@@ -9,10 +9,8 @@ from tests.services.payments.tills import at_provider, balance, charge, draft, e
 
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
-from portico.kit.jobs import JobRunner
-from portico.kit.money import Money
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import RunningService, running
+from portico.kit.foundation.money import Money
+from portico.kit.jobs.runner import JobRunner
 from portico.services.payments import service
 from portico.services.payments.outcomes.jobs import settle_what_is_open
 from portico.services.payments.payments.commands import charge as charge_command
@@ -27,6 +25,8 @@ from portico.services.payments.provider.domain import (
     ProviderRefund,
 )
 from portico.services.payments.provider.simulated.jobs import run_simulated_provider
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, running
 
 
 class DiesBeforeTheAnswer:
@@ -63,10 +63,10 @@ async def leave_open(
     asked = draft(method=method)
     order = Charge(asked["order_id"], UserId(asked["user_id"]), Money(2500, "USD"), method)
     whole = provider(payments)
-    payments.running.provided[PaymentProvider] = DiesBeforeTheAnswer(whole, charges=charges)
+    payments.context.provided[PaymentProvider] = DiesBeforeTheAnswer(whole, charges=charges)
     with pytest.raises(asyncio.CancelledError):
-        await charge_command(payments.running, asked["key"], order)
-    payments.running.provided[PaymentProvider] = whole
+        await charge_command(payments.context, asked["key"], order)
+    payments.context.provided[PaymentProvider] = whole
     (left,) = (await payments.as_service("orders").get("/payments")).json()
     assert left["status"] == "processing"
     return asked, left["payment_id"]
@@ -111,7 +111,7 @@ class TestEveryFault:
     async def test_a_webhook_that_comes_twice_counts_once(self, payments: RunningService) -> None:
         made = await charge(payments, method="pm_duplicate_webhook")
 
-        await run_simulated_provider.function(payments.running)
+        await run_simulated_provider.function(payments.context)
 
         assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
         assert await balance(payments) == {"provider": 2500, "orders": -2500}
@@ -122,7 +122,7 @@ class TestEveryFault:
         made = await charge(payments, method=method)
         payments.clock.advance(2)
 
-        await run_simulated_provider.function(payments.running)
+        await run_simulated_provider.function(payments.context)
 
         assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
         assert await events(payments) == ["payment.processed"]
@@ -132,7 +132,7 @@ class TestEveryFault:
         made = await charge(payments, method=method)
         payments.clock.advance(2)
 
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
 
         assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
         assert await at_provider(payments) == [("succeeded", 2500, 0)]
@@ -146,8 +146,8 @@ class TestEveryFault:
 
         await asyncio.gather(
             *(charge(payments, **asked) for _ in range(6)),
-            *(settle_what_is_open.function(payments.running) for _ in range(3)),
-            run_simulated_provider.function(payments.running),
+            *(settle_what_is_open.function(payments.context) for _ in range(3)),
+            run_simulated_provider.function(payments.context),
         )
 
         assert await at_provider(payments) == [("succeeded", 2500, 0)]
@@ -160,7 +160,7 @@ class TestACrash:
         _, payment_id = await leave_open(payments, charges=True)
         payments.clock.advance(15)
 
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
 
         assert (await read(payments, payment_id))["status"] == "succeeded"
         assert await at_provider(payments) == [("succeeded", 2500, 0)]
@@ -172,7 +172,7 @@ class TestACrash:
         assert (await charge(payments, **asked))["status"] == "processing"
         assert await at_provider(payments) == []
         payments.clock.advance(15)
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
 
         assert (await read(payments, payment_id))["status"] == "succeeded"
         assert await at_provider(payments) == [("succeeded", 2500, 0)]
@@ -196,28 +196,28 @@ class TestACrash:
                     raise ZeroDivisionError
                 return await super().find_charge(key)
 
-        embedded.running.provided[PaymentProvider] = Broken(whole, charges=True)
-        await settle_what_is_open.function(embedded.running)
+        embedded.context.provided[PaymentProvider] = Broken(whole, charges=True)
+        await settle_what_is_open.function(embedded.context)
 
         assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
         assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
         asked.clear()
-        await settle_what_is_open.function(embedded.running)
+        await settle_what_is_open.function(embedded.context)
         assert asked == []  # the broken one has to wait, as others may be due
         embedded.clock.advance(10)
-        await settle_what_is_open.function(embedded.running)
+        await settle_what_is_open.function(embedded.context)
         assert asked == [broken["payment_id"]]
 
     async def test_the_job_leaves_others_alone_where_one_can_not_even_be_put_off(
         self, embedded: RunningService
     ) -> None:
         broken, good = await charge(embedded, method="pm_slow"), await charge(embedded, method="pm_slow")
-        async with embedded.running.transaction() as work:
+        async with embedded.context.transaction() as work:
             stuck = f"NEW.payment_id = '{broken['payment_id']}' BEGIN SELECT RAISE(ABORT, 'stuck'); END"
             await work.execute(text(f"CREATE TRIGGER stuck BEFORE UPDATE ON payments WHEN {stuck}"))
         embedded.clock.advance(2)
 
-        await settle_what_is_open.function(embedded.running)
+        await settle_what_is_open.function(embedded.context)
 
         assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
         assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
@@ -234,11 +234,11 @@ class TestAProviderThatHangs:
             replace(service, jobs=()), sqlite_databases, variables={"PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             whole = provider(impatient)
-            impatient.running.provided[PaymentProvider] = Hangs(whole, charges=False)
+            impatient.context.provided[PaymentProvider] = Hangs(whole, charges=False)
             made = await charge(impatient)
-            impatient.running.provided[PaymentProvider] = whole
+            impatient.context.provided[PaymentProvider] = whole
             impatient.clock.advance(1)
-            await settle_what_is_open.function(impatient.running)
+            await settle_what_is_open.function(impatient.context)
 
             assert made["status"] == "processing"
             assert (await read(impatient, made["payment_id"]))["status"] == "succeeded"
@@ -253,10 +253,10 @@ class TestAProviderThatHangs:
                 asked += 1
                 return ProviderCharge("ch_1", key, "processing", Money(2500, "USD"), Money(0, "USD"))
 
-        embedded.running.provided[PaymentProvider] = Counts(provider(embedded), charges=False)
+        embedded.context.provided[PaymentProvider] = Counts(provider(embedded), charges=False)
         for _ in range(60):
             embedded.clock.advance(1)
-            await settle_what_is_open.function(embedded.running)
+            await settle_what_is_open.function(embedded.context)
 
         assert (await read(embedded, made["payment_id"]))["status"] == "processing"
         assert 4 <= asked <= 8  # after 1, 2, 4, 8, 16 and 32 seconds
@@ -266,7 +266,7 @@ class TestTransactions:
     async def test_the_provider_is_never_called_within_one(self, embedded: RunningService) -> None:
         order = ChargeOrder(PaymentId.new(), Money(1, "USD"), "pm_ok", "ord_1")
 
-        async with embedded.running.transaction() as work:
+        async with embedded.context.transaction() as work:
             await work.get(Payment, PaymentId.new())
             for call in (
                 provider(embedded).charge(order),
@@ -282,7 +282,7 @@ class TestOnTheirClocks:
     async def test_the_services_jobs_settle_all_there_is(self, payments: RunningService) -> None:
         made = [await charge(payments, method=method) for method in ("pm_slow", "pm_timeout_then_charged")]
         payments.clock.advance(10)
-        runner = JobRunner(payments.running)
+        runner = JobRunner(payments.context)
 
         assert [await runner.run_due(each) for each in service.jobs] == [True, True, True]
         assert [await runner.run_due(each) for each in service.jobs] == [False, False, False]

@@ -5,7 +5,7 @@ import pytest
 from tests.services.payments.tills import at_provider, balance, charge, draft, events, read
 
 from portico.contracts.payments import PaymentFailed, PaymentProcessed
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestCharge:

@@ -3,7 +3,7 @@ from tests.services.payments.tills import charge, read
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
-from portico.kit.testing.running import RunningService
+from portico.testing.running_service import RunningService
 
 
 class TestRead:

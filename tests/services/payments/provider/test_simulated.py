@@ -5,13 +5,13 @@ from tests.services.payments.tills import provider
 from portico.contracts.payments import PaymentId, RefundId
 from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.calls.errors import Unreachable
-from portico.kit.money import Money
-from portico.kit.testing.channels import ScriptedChannel, answering
-from portico.kit.testing.running import RunningService
+from portico.kit.foundation.money import Money
 from portico.services.payments.provider.domain import ChargeOrder, PaymentProvider, ProviderRefused, ProviderUnavailable
 from portico.services.payments.provider.simulated.domain import ACTS
 from portico.services.payments.provider.simulated.jobs import run_simulated_provider
 from portico.services.payments.provider.simulated.models import SimulatedWebhook
+from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.running_service import RunningService
 
 USD25, NOTHING = Money(2500, "USD"), Money(0, "USD")
 
@@ -22,7 +22,7 @@ def order(method: str = "pm_ok", amount: Money = USD25, key: str | None = None) 
 
 async def waiting(payments: RunningService) -> list[SimulatedWebhook]:
     """The webhooks that were not taken yet."""
-    async with payments.running.reader() as reader:
+    async with payments.context.reader() as reader:
         return list(await reader.all(select(SimulatedWebhook).order_by(SimulatedWebhook.number)))
 
 
@@ -142,10 +142,10 @@ class TestWebhooks:
             await provider(embedded).charge(order(method))
         except ProviderUnavailable:
             assert method in {"pm_timeout_then_charged", "pm_error_then_ok"}
-        embedded.running.channel = ScriptedChannel(Unreachable("payments", "is down"))
+        embedded.context.channel = ScriptedChannel(Unreachable("payments", "is down"))
         embedded.clock.advance(2)
 
-        await run_simulated_provider.function(embedded.running)
+        await run_simulated_provider.function(embedded.context)
 
         left = await waiting(embedded)
         assert len(left) == times
@@ -154,16 +154,16 @@ class TestWebhooks:
     async def test_are_sent_until_they_are_taken(self, payments: RunningService) -> None:
         await provider(payments).charge(order("pm_duplicate_webhook"))
         channel = ScriptedChannel(Unreachable("payments", "is down"), answering(503), answering(500), answering(200))
-        payments.running.channel = channel
+        payments.context.channel = channel
 
-        await run_simulated_provider.function(payments.running)
-        await run_simulated_provider.function(payments.running)
+        await run_simulated_provider.function(payments.context)
+        await run_simulated_provider.function(payments.context)
         assert len(channel.sent) == 2
         assert [each.attempts for each in await waiting(payments)] == [1, 1]
         payments.clock.advance(2)
-        await run_simulated_provider.function(payments.running)
+        await run_simulated_provider.function(payments.context)
         payments.clock.advance(4)
-        await run_simulated_provider.function(payments.running)
+        await run_simulated_provider.function(payments.context)
 
         assert await waiting(payments) == []
         assert {each.path for each in channel.sent} == {"/payments/webhooks/simulated"}
@@ -177,26 +177,26 @@ class TestWebhooks:
                 return answering()
 
         await provider(embedded).charge(order("pm_duplicate_webhook"))
-        embedded.running.channel = Takes()
+        embedded.context.channel = Takes()
         embedded.clock.advance(86_400)
 
-        await run_simulated_provider.function(embedded.running)
+        await run_simulated_provider.function(embedded.context)
 
         assert await waiting(embedded) == []
 
     async def test_are_given_up_after_days(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
-        embedded.running.channel = ScriptedChannel(answering(500))
+        embedded.context.channel = ScriptedChannel(answering(500))
 
         embedded.clock.advance(3 * 86_400 + 1)
-        await run_simulated_provider.function(embedded.running)
+        await run_simulated_provider.function(embedded.context)
 
         assert await waiting(embedded) == []
 
     async def test_nothing_is_done_where_another_provider_is(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
-        embedded.running.provided[PaymentProvider] = object()
+        embedded.context.provided[PaymentProvider] = object()
 
-        await run_simulated_provider.function(embedded.running)
+        await run_simulated_provider.function(embedded.context)
 
         assert len(await waiting(embedded)) == 2

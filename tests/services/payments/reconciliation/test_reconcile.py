@@ -10,14 +10,14 @@ from portico.contracts.orders import OrderId, OrderStatus, OrderTotal
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
 from portico.kit.calls.errors import Unreachable
-from portico.kit.money import Money
-from portico.kit.testing.running import RunningService
+from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.commands import ENTRIES, TRANSACTIONS, post
 from portico.services.payments.payments.models import Payment
 from portico.services.payments.provider.domain import PaymentProvider, ProviderCharge, ProviderUnavailable
 from portico.services.payments.provider.simulated.models import ChargeId, SimulatedCharge
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
 from portico.services.payments.reconciliation.resources import OrderBook
+from portico.testing.running_service import RunningService
 
 
 class Orders(OrderBook):
@@ -52,7 +52,7 @@ class Orders(OrderBook):
 
 @pytest.fixture
 async def orders(payments: RunningService) -> Orders:
-    payments.running.provided[OrderBook] = found = Orders()
+    payments.context.provided[OrderBook] = found = Orders()
     return found
 
 
@@ -79,7 +79,7 @@ async def the_one(payments: RunningService) -> dict[str, Any]:
 
 async def write(payments: RunningService, statement: Any) -> None:
     """Do what nobody may do: write past the models."""
-    async with payments.running.transaction() as work:
+    async with payments.context.transaction() as work:
         await work.execute(statement.execution_options(synchronize_session=False))
 
 
@@ -189,7 +189,7 @@ class TestWhatDoesNot:
 
     async def test_a_ledger_that_knows_a_payment_that_is_not(self, payments: RunningService, orders: Orders) -> None:
         payment_id = PaymentId.new()
-        async with payments.running.transaction() as work:
+        async with payments.context.transaction() as work:
             await post(work, "charge", payment_id, payment_id, Money(700, "USD"))
 
         assert await the_one(payments) == {
@@ -345,7 +345,7 @@ class TestWhoCanNotBeAsked:
                 raise ProviderUnavailable
 
         await paid(payments, orders)
-        payments.running.provided[PaymentProvider] = Down(payments.running)
+        payments.context.provided[PaymentProvider] = Down(payments.context)
 
         report = await reconcile(payments)
 
@@ -360,7 +360,7 @@ class TestWhatIsOnItsWay:
                 raise ProviderUnavailable
 
         made = await paid(payments, orders, status="cancelled")
-        payments.running.provided[PaymentProvider] = Unsure(payments.running)
+        payments.context.provided[PaymentProvider] = Unsure(payments.context)
         assert (await refund(payments, made["payment_id"])).json()["status"] == "processing"
 
         assert (await reconcile(payments))["matches"] is True
@@ -376,10 +376,10 @@ class TestWhatIsOnItsWay:
                 return found
 
         made = await paid(payments, orders, status="paid")
-        payments.running.provided[PaymentProvider] = Moves(payments.running)
+        payments.context.provided[PaymentProvider] = Moves(payments.context)
 
         assert (await reconcile(payments))["matches"] is True
-        async with payments.running.reader() as reader:
+        async with payments.context.reader() as reader:
             payment = await reader.get(Payment, made["payment_id"])
         assert payment is not None
         assert payment.refunded_minor == 2500

@@ -5,8 +5,7 @@ import pytest
 from tests.services.payments.tills import at_provider, balance, charge, events, provider, read, refund
 
 from portico.contracts.payments import PaymentId, PaymentRefunded
-from portico.kit.money import Money
-from portico.kit.testing.running import RunningService
+from portico.kit.foundation.money import Money
 from portico.services.payments.outcomes.jobs import settle_what_is_open
 from portico.services.payments.provider.domain import (
     PaymentProvider,
@@ -15,6 +14,7 @@ from portico.services.payments.provider.domain import (
     ProviderUnavailable,
 )
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
+from portico.testing.running_service import RunningService
 
 
 class Unsure(SimulatedProvider):
@@ -160,13 +160,13 @@ class TestTheProvider:
     async def test_whose_answer_was_lost_is_asked_again(self, payments: RunningService) -> None:
         made = await charge(payments)
         whole = provider(payments)
-        payments.running.provided[PaymentProvider] = Unsure(payments.running)
+        payments.context.provided[PaymentProvider] = Unsure(payments.context)
 
         answer = await refund(payments, made["payment_id"], amount=20)
         too_much = await refund(payments, made["payment_id"], amount=6)
-        payments.running.provided[PaymentProvider] = whole
+        payments.context.provided[PaymentProvider] = whole
         payments.clock.advance(1)
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
 
         assert answer.json()["status"] == "processing"
         assert too_much.json()["left"] == 5
@@ -181,9 +181,9 @@ class TestTheProvider:
 
         made = await charge(embedded)
         whole = provider(embedded)
-        embedded.running.provided[PaymentProvider] = Refuses(embedded.running)
+        embedded.context.provided[PaymentProvider] = Refuses(embedded.context)
         failed = await refund(embedded, made["payment_id"], amount=20)
-        embedded.running.provided[PaymentProvider] = whole
+        embedded.context.provided[PaymentProvider] = whole
         again = await refund(embedded, made["payment_id"], amount=25)
 
         assert (failed.json()["status"], failed.json()["failure_reason"]) == ("failed", "account_closed")

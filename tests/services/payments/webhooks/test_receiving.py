@@ -19,14 +19,14 @@ from tests.services.payments.tills import (
 )
 
 from portico.contracts.payments import PaymentId
-from portico.kit.money import Money
-from portico.kit.testing.clock import HeldClock
-from portico.kit.testing.databases import Databases
-from portico.kit.testing.running import Answer, RunningService, running
+from portico.kit.foundation.money import Money
 from portico.services.payments import service
 from portico.services.payments.outcomes.jobs import forget_old_webhooks, settle_what_is_open
 from portico.services.payments.provider.domain import PaymentProvider, ProviderRefund, ProviderUnavailable
 from portico.services.payments.provider.simulated.resources import SimulatedProvider
+from portico.testing.clock import HeldClock
+from portico.testing.databases import Databases
+from portico.testing.running_service import Answer, RunningService, running
 
 PATH = "/payments/webhooks/simulated"
 
@@ -100,7 +100,7 @@ class TestWhatIsTold:
                 raise ProviderUnavailable
 
         made = await charge(payments)
-        payments.running.provided[PaymentProvider] = Unsure(payments.running)
+        payments.context.provided[PaymentProvider] = Unsure(payments.context)
         given = (await refund(payments, made["payment_id"])).json()
         body = told({"payment_id": given["refund_id"]}, object="refund")
 
@@ -114,16 +114,16 @@ class TestWhatIsTold:
         asked = draft()
         made = await charge(payments, **asked)
         whole = provider(payments)
-        payments.running.provided[PaymentProvider] = Promises(payments.running)
+        payments.context.provided[PaymentProvider] = Promises(payments.context)
         voided = await void(payments, asked["key"])
         (began,) = await refunds(payments, made["payment_id"])
-        payments.running.provided[PaymentProvider] = whole
+        payments.context.provided[PaymentProvider] = whole
 
         await send(payments, told({"payment_id": began["refund_id"]}, "failed", object="refund"))
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
         at_once = await read(payments, made["payment_id"])
         payments.clock.advance(60)
-        await settle_what_is_open.function(payments.running)
+        await settle_what_is_open.function(payments.context)
 
         assert (voided.status_code, at_once["refunded"]) == (200, 0)
         assert (await read(payments, made["payment_id"]))["refunded"] == 25
@@ -148,7 +148,7 @@ class TestWhatIsTold:
         await send(embedded, body)
 
         embedded.clock.advance(31 * 86_400)
-        await forget_old_webhooks.function(embedded.running)
+        await forget_old_webhooks.function(embedded.context)
 
         assert (await send(embedded, body)).json()["outcome"] == "ignored"
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.kit.testing.clock import START
 from portico.services.payments.webhooks.domain import sign, verify
 from portico.services.payments.webhooks.errors import SignatureInvalid, SignatureOld
+from portico.testing.clock import START
 
 BODY, SECRET = b'{"id":"evt_1"}', b"a secret of the provider and us"
 TIME = int(START.timestamp())

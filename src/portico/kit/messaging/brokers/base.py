@@ -44,7 +44,7 @@ class Broker(Protocol):
 
     Each group gets each message of the types that it declared; of the consumers of one group, one gets it. Whoever
     listens hears each message as well, and nothing is kept for it. Every broker passes
-    `portico.kit.testing.contracts.broker` and `broker_listening`.
+    `tests.contracts.broker` and `broker_listening`.
     """
 
     async def declare(self, group: str, types: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Hear, Message
 from portico.kit.messaging.brokers.batches import to_be_sent, too_large
 from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS, BrokerFile, Numbered
-from portico.kit.messaging.brokers.lines import Lines, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,14 +64,16 @@ class EmbeddedBroker:
             while True:
                 with suppress(BrokerUnavailable):
                     if await self.run(BrokerFile.lead, group, owner, _LEASE):
-                        await self._lead(_Consuming(self, group, owner, woken), Lines(group, deliver, concurrency))
+                        await self._lead(
+                            _Consuming(self, group, owner, woken), KeyedDispatcher(group, deliver, concurrency)
+                        )
                 await asyncio.sleep(_LEASE / 5)  # somebody else consumes, or the file can't be written now
         finally:
             self._woken[group].discard(woken)
             with suppress(BrokerUnavailable):
                 await asyncio.shield(self.run(BrokerFile.hand_back, group, owner))
 
-    async def _lead(self, consuming: "_Consuming", lines: Lines) -> None:
+    async def _lead(self, consuming: "_Consuming", lines: KeyedDispatcher) -> None:
         try:
             async with lines:
                 await consuming.run(lines)
@@ -155,7 +157,7 @@ class _Consuming:
         self._after = 0
         self._leading_until = monotonic() + _LEASE
 
-    async def run(self, lines: Lines) -> None:
+    async def run(self, lines: KeyedDispatcher) -> None:
         """Deliver until cancelled, or until the lease is lost."""
         while await self._leads():
             self._woken.clear()

@@ -23,7 +23,7 @@ from portico.kit.messaging.brokers.base import (
 from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
 from portico.kit.messaging.brokers.kafka_connection import PATIENCE, arguments, closed, understood
 from portico.kit.messaging.brokers.kafka_consuming import KafkaConsuming, loaded
-from portico.kit.messaging.brokers.lines import Lines, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
 
 _IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
 _BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
@@ -74,7 +74,7 @@ class KafkaBroker:
         return refused
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        await keep_consuming(group, partial(self._consume, group, lambda: Lines(group, deliver, concurrency)))
+        await keep_consuming(group, partial(self._consume, group, lambda: KeyedDispatcher(group, deliver, concurrency)))
 
     async def listen(self, types: Collection[str], hear: Hear) -> None:
         await keep_consuming("listeners", partial(self._listen, types, hear))

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from aiokafka.errors import KafkaError
 
-from portico.kit.cancelling import to_its_end
+from portico.kit.foundation.aio import run_to_completion
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
 PATIENCE = 10.0  # seconds for an answer
@@ -54,7 +54,7 @@ async def closed(closing: Coroutine[Any, Any, Any]) -> None:
     Also when cancelled meanwhile, and cancelled again: cut short, it would leave its connections open. One that leaves a
     group while others join takes until they have heard of that, with their next heartbeat.
     """
-    await to_its_end(_ended_in_time(closing))
+    await run_to_completion(_ended_in_time(closing))
 
 
 async def _ended_in_time(closing: Coroutine[Any, Any, Any]) -> None:

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.brokers.kafka_connection import understood
-from portico.kit.messaging.brokers.lines import Lines
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher
 
 _PREFETCH = 128  # messages in memory that are not acknowledged
 _PREFETCH_BYTES = 8 << 20  # and of their bodies; those that were fetched with the last one may go beyond it
@@ -31,13 +31,13 @@ class KafkaConsuming(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
     """
 
     def __init__(
-        self, consumer: AIOKafkaConsumer, topic: str, wanted: Collection[str], lines: Callable[[], Lines]
+        self, consumer: AIOKafkaConsumer, topic: str, wanted: Collection[str], lines: Callable[[], KeyedDispatcher]
     ) -> None:
         self._consumer = consumer
         self._topic = topic
         self._wanted = wanted
         self._make_lines = lines
-        self._lines: Lines | None = None
+        self._lines: KeyedDispatcher | None = None
         self._open: dict[TopicPartition, OrderedDict[int, bool]] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}

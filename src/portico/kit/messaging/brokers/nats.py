@@ -20,7 +20,7 @@ from portico.kit.messaging.brokers.base import (
     Message,
 )
 from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
-from portico.kit.messaging.brokers.lines import Lines, first_to_end, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, first_to_end, keep_consuming
 from portico.kit.messaging.brokers.nats_connection import NatsConnection, understood
 from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull, loaded
 
@@ -118,7 +118,7 @@ class NatsBroker:
         async with NatsConnection(self._url) as connection, understood(None):
             found = await connection.client.jetstream().consumer_info(self._stream, f"{group}-0")
             wanted = frozenset((found.config.description or "").split())
-            lines = Lines(group, deliver, concurrency)
+            lines = KeyedDispatcher(group, deliver, concurrency)
             consumers = [f"{group}-{partition}" for partition in range(PARTITIONS)]
             pulls = [Pull(connection.client, self._stream, each, wanted, lines) for each in consumers]
             await first_to_end(*(pull.run() for pull in pulls), connection.lost.wait())

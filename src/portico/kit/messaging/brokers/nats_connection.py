@@ -10,7 +10,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
-from portico.kit.messaging.brokers.lines import first_to_end
+from portico.kit.messaging.brokers.keyed_dispatcher import first_to_end
 from portico.kit.messaging.brokers.nats_sending import SendingClient, frame
 
 _SENT_TOGETHER = 250  # messages

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
-from portico.kit.messaging.brokers.lines import Lines
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher
 
 ACK_WAIT = 5.0
 """Seconds until a message goes to another consumer, unless its own says that it is still at it."""
@@ -45,7 +45,9 @@ class Pull:
         lines: delivers, so that the partitions of a group share its concurrency.
     """
 
-    def __init__(self, client: Client, stream: str, consumer: str, wanted: Collection[str], lines: Lines) -> None:
+    def __init__(
+        self, client: Client, stream: str, consumer: str, wanted: Collection[str], lines: KeyedDispatcher
+    ) -> None:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._wanted = wanted

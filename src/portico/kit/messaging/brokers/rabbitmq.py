@@ -24,7 +24,7 @@ from portico.kit.messaging.brokers.base import (
     Message,
 )
 from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
-from portico.kit.messaging.brokers.lines import Lines, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
 from portico.kit.messaging.brokers.rabbitmq_connection import PATIENCE, RabbitMQConnection, understood
 from portico.kit.messaging.brokers.rabbitmq_sending import send
 
@@ -53,7 +53,7 @@ class RabbitMQBroker:
     A direct exchange `{system}.events`, routed by type and partition; queues `{system}.{group}.{partition}` with a
     single active consumer, so that one process at a time has what one key has to say. What a group wants is kept in
     `{system}.{group}.types`, since AMQP can't be asked for bindings. Who listens has a queue of its own,
-    `{system}.listening.{random}`, gone with its connection.
+    `{system}.broadcasts.{random}`, gone with its connection.
 
     Args:
         url: `amqp://` or `amqps://`.
@@ -144,7 +144,7 @@ class RabbitMQBroker:
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
         async with RabbitMQConnection(self._url) as connection:
             with _Held(self._held, group) as held:
-                async with Lines(group, deliver, concurrency) as lines:
+                async with KeyedDispatcher(group, deliver, concurrency) as lines:
                     async with understood():
                         channel = await connection.channel(publisher_confirms=False)
                         await channel.basic_qos(prefetch_count=_PREFETCH)
@@ -237,7 +237,7 @@ class _Held:
         self.change(-self._mine)
 
 
-async def _take(channel: Channel, lines: Lines, held: _Held, delivered: DeliveredMessage) -> None:
+async def _take(channel: Channel, lines: KeyedDispatcher, held: _Held, delivered: DeliveredMessage) -> None:
     """Line a message up before anything is awaited: this is called in the queue's order."""
     tag = delivered.delivery_tag
     held.change(+1)

@@ -11,7 +11,7 @@ from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPError
 from yarl import URL
 
-from portico.kit.cancelling import is_cancelled
+from portico.kit.foundation.aio import is_cancelled
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
 PATIENCE = 10.0  # seconds for an answer

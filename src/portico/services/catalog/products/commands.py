@@ -3,7 +3,7 @@ from typing import Any
 
 from portico.contracts.catalog import ProductCreated, ProductDeleted, ProductId, ProductUpdated
 from portico.kit.data import UnitOfWork
-from portico.kit.problems import Problem
+from portico.kit.foundation.problems import Problem
 from portico.services.catalog.products.errors import SkuTaken
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products, forget_words, index_words, insert_new
@@ -85,8 +85,8 @@ def _said(product: Product) -> dict[str, Any]:
 
 
 def _outdate(work: UnitOfWork) -> None:
-    work.outdate(PRODUCTS)
-    work.outdate(TOTALS)
+    work.invalidate(PRODUCTS)
+    work.invalidate(TOTALS)
 
 
 def _drafted(work: UnitOfWork, draft: ProductCreate) -> Product:

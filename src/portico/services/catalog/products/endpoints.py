@@ -7,14 +7,14 @@ from portico.contracts.catalog import ProductId
 from portico.kit.auth.access import permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.data import InvalidCursor
+from portico.kit.foundation.money import TooPrecise, UnknownCurrency
+from portico.kit.foundation.problems import PreconditionFailed
 from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
 from portico.kit.http.problems import ProblemRead
 from portico.kit.http.router import Router
-from portico.kit.money import TooPrecise, UnknownCurrency
-from portico.kit.problems import PreconditionFailed
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.catalog.products import commands, queries
 from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
 from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS
@@ -58,14 +58,16 @@ async def _wanted(
     )
 
 
-@router.get("", errors=[InvalidCursor, TooManyWords], kept=PRODUCTS, framework={"response_model": list[ProductRead]})
-async def list_products(wanted: Annotated[Wanted, Depends(_wanted)], page: Page, reads: Reads, here: Here) -> Response:
+@router.get("", errors=[InvalidCursor, TooManyWords], cache=PRODUCTS, framework={"response_model": list[ProductRead]})
+async def list_products(
+    wanted: Annotated[Wanted, Depends(_wanted)], page: Page, reads: Reads, context: Context
+) -> Response:
     """Find products. Bounds of price compare the number as it is written, whatever the currency."""
-    found = await queries.products(reads, wanted, page.window, totals=here.kept(TOTALS))
-    return Response(products_json(found.rows, here.case), headers=page.headers(found), media_type="application/json")
+    found = await queries.products(reads, wanted, page.window, totals=context.response_cache(TOTALS))
+    return Response(products_json(found.rows, context.case), headers=page.headers(found), media_type="application/json")
 
 
-@router.get("/{product_id}", errors=[ProductNotFound], kept=PRODUCTS)
+@router.get("/{product_id}", errors=[ProductNotFound], cache=PRODUCTS)
 async def read_product(product_id: ProductId, reads: Reads, seen: Conditions) -> ProductRead:
     """One product."""
     product = await queries.product(reads, product_id)
@@ -90,11 +92,11 @@ async def create_products(
     caller: MayWrite,
     work: Work,
     request: Request,
-    here: Here,
+    context: Context,
 ) -> Response:
     """Add up to a thousand products: for each, in order, the product or the problem. Good ones are kept."""
     outcomes = await commands.create_products(work, drafts_in(items), actor=caller.subject)
-    answer = BatchAnswer(request.url.path, request.scope["portico.request_id"], here.case)
+    answer = BatchAnswer(request.url.path, request.scope["portico.request_id"], context.case)
     return Response(answer.render(items, outcomes), media_type="application/json")
 
 

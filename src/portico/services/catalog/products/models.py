@@ -8,16 +8,16 @@ from sqlalchemy.orm import Mapped, mapped_column, validates
 from sqlalchemy.orm.attributes import flag_modified
 
 from portico.contracts.catalog import ProductId
-from portico.kit.cache.topic import Topic
+from portico.kit.cache.tag import CacheTag
 from portico.kit.data import ExactText, LongText, Payload, identifier, revision
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 from portico.services.catalog.models import Table
 from portico.services.catalog.products.domain import LONGEST_WORD, fold, words_of
 
-PRODUCTS = Topic("products", seconds=30)
+PRODUCTS = CacheTag("products", seconds=30)
 """What kept answers about products tell of. A change lets them be forgotten; the time bounds what a crash may leave."""
 
-TOTALS = Topic("totals", seconds=300)
+TOTALS = CacheTag("totals", seconds=300)
 """How many products there are of a kind: what stock does to a product changes it only where the last one goes or the first comes."""
 
 NAME_LENGTH = 200

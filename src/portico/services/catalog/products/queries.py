@@ -10,7 +10,7 @@ from portico.contracts.catalog import ProductId
 from portico.kit.cache.group import CacheGroup
 from portico.kit.data import Keyset, Reader, Slice, Window
 from portico.kit.data.paging import Shape
-from portico.kit.data.prepared import Prepared
+from portico.kit.data.statements import Prepared
 from portico.services.catalog.products.domain import words_of
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order

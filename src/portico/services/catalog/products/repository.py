@@ -4,7 +4,7 @@ from typing import Any
 from sqlalchemy import delete, inspect, select
 
 from portico.kit.data import Repository, UnitOfWork
-from portico.kit.data.inserting import ignoring_known
+from portico.kit.data.upsert import insert_or_ignore
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import Product, ProductWord
 
@@ -23,7 +23,7 @@ async def insert_new(work: UnitOfWork, products: Sequence[Product]) -> set[str]:
         return set()
     table: Any = Product.__table__
     rows = [_row(product) for product in sorted(products, key=lambda product: product.sku)]
-    await work.execute(ignoring_known(table, work.database.dialect), rows)
+    await work.execute(insert_or_ignore(table, work.database.dialect), rows)
     ids = [product.product_id for product in products]
     return set(await work.all(select(Product.product_id).where(Product.product_id.in_(ids))))
 

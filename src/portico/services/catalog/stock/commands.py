@@ -4,16 +4,16 @@ from dataclasses import dataclass, replace
 
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductId, ReservationId, StockKind
 from portico.kit.data import UnitOfWork
-from portico.kit.problems import Problem
+from portico.kit.foundation.problems import Problem
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
-from portico.services.catalog.stock.domain import Books, Entry, Level, Reservation
+from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.repository import (
     add_levels,
     close_books,
     enter,
     levels,
-    open_books,
+    load_batch,
     put_levels,
     show,
 )
@@ -24,7 +24,7 @@ class Change:
     """What somebody wants of a reservation. `act` does it in books that have it, and the `products` that it names."""
 
     reservation_id: ReservationId
-    act: Callable[[Books], Reservation]
+    act: Callable[[StockBatch], Reservation]
     products: Collection[ProductId] = ()
 
 
@@ -35,7 +35,7 @@ async def change_reservations(
 
     `low` is what a product falls to, or below, when its stock is low.
     """
-    books = await open_books(
+    books = await load_batch(
         work,
         reservations={change.reservation_id for change in changes},
         products={product_id for change in changes for product_id in change.products},
@@ -89,7 +89,7 @@ async def close_stock(work: UnitOfWork, product_id: ProductId) -> None:
         await put_levels(work, [level])
 
 
-def _outcome(change: Change, books: Books) -> Reservation | Problem:
+def _outcome(change: Change, books: StockBatch) -> Reservation | Problem:
     try:
         return replace(change.act(books))  # as it is now: a later change may be about the same one
     except Problem as problem:
@@ -114,9 +114,9 @@ async def _tell(
     moved = [level for level in moved if level.available != before[level.product_id]]
     await show(work, moved)
     for level in moved:
-        work.outdate(PRODUCTS)
+        work.invalidate(PRODUCTS)
         if (level.available > 0) != (before[level.product_id] > 0):
-            work.outdate(TOTALS)
+            work.invalidate(TOTALS)
         if level.available <= low < before[level.product_id]:
             work.publish(InventoryLow(product_id=level.product_id, available=level.available, threshold=low))
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.stock.errors import (
     InsufficientStock,
@@ -139,7 +139,7 @@ class Reservation:
 
 
 @dataclass(slots=True)
-class Books:
+class StockBatch:
     """The levels and reservations that some requests are about, locked, and what the requests make of them.
 
     Args:

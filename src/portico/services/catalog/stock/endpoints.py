@@ -12,7 +12,7 @@ from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Moment
-from portico.kit.running import Here, provided
+from portico.kit.runtime.context import Context, provided
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock import commands, queries
@@ -62,7 +62,7 @@ async def read_stock(
 
 @router.post("/{product_id}/adjustments", status_code=201, errors=[ProductNotFound, InsufficientStock, TooMuchStock])
 async def adjust_stock(
-    product_id: ProductId, draft: AdjustmentCreate, caller: MayWrite, work: Work, here: Here
+    product_id: ProductId, draft: AdjustmentCreate, caller: MayWrite, work: Work, context: Context
 ) -> TransactionRead:
     """Book that there is more of a product, or less, than was known. Never less than is reserved."""
     entry = await commands.adjust_stock(
@@ -72,7 +72,7 @@ async def adjust_stock(
         reason=draft.reason,
         note=draft.note,
         actor=caller.subject,
-        low=here.settings_of(CatalogSettings).low_stock_threshold,
+        low=context.settings_of(CatalogSettings).low_stock_threshold,
     )
     return TransactionRead.of(entry)
 

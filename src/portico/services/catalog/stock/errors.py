@@ -1,6 +1,6 @@
 from portico.contracts.catalog import ProductId, ReservationId
+from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
 from portico.kit.http.schema import Schema
-from portico.kit.problems import Conflict, NotFound, Unprocessable
 
 
 class Shortage(Schema):

@@ -4,8 +4,8 @@ from typing import Final
 
 from sqlalchemy import select
 
-from portico.kit.jobs import job
-from portico.kit.running import Running
+from portico.kit.jobs.runner import job
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.catalog.stock.models import StockReservation
 from portico.services.catalog.stock.resources import StockWriter
 
@@ -14,17 +14,17 @@ _ACTOR: Final = "expiry"
 
 
 @job(every=timedelta(seconds=10))
-async def expire_reservations(running: Running) -> None:
+async def expire_reservations(context: ServiceRuntime) -> None:
     """Free the stock of reservations that nobody confirmed in time."""
-    writer = running.provides(StockWriter)
+    writer = context.resource(StockWriter)
     due = (
         select(StockReservation.reservation_id)
-        .where(StockReservation.status == "reserved", StockReservation.expires_at <= running.clock.now())
+        .where(StockReservation.status == "reserved", StockReservation.expires_at <= context.clock.now())
         .order_by(StockReservation.expires_at)
         .limit(_AT_ONCE)
     )
     while True:
-        async with running.reader() as reader:
+        async with context.reader() as reader:
             found = await reader.all(due)
         ended = await asyncio.gather(*(writer.expire(each, actor=_ACTOR) for each in found))
         if len(found) < _AT_ONCE or not any(each.status == "expired" for each in ended):

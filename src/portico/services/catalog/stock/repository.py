@@ -8,9 +8,9 @@ from sqlalchemy import bindparam, insert, select, update
 
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.prepared import Prepared
+from portico.kit.data.statements import Prepared
 from portico.services.catalog.products.models import Product
-from portico.services.catalog.stock.domain import Books, Entry, Level, Reservation
+from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.models import (
     StockLevel,
     StockReservation,
@@ -61,13 +61,13 @@ _HELD_LEVELS = (
 T = TypeVar("T")
 
 
-async def open_books(
+async def load_batch(
     work: UnitOfWork, *, reservations: Collection[ReservationId] = (), products: Iterable[ProductId] = ()
-) -> Books:
+) -> StockBatch:
     """What the database has of these reservations and products and of what is reserved by them, locked."""
     found = await _reservations(work, reservations)
     wanted = {*products, *(product_id for each in found.values() for product_id in each.items)}
-    return Books(await levels(work, wanted), found, work.now)
+    return StockBatch(await levels(work, wanted), found, work.now)
 
 
 async def levels(work: UnitOfWork, product_ids: Collection[ProductId]) -> dict[ProductId, Level]:
@@ -78,7 +78,7 @@ async def levels(work: UnitOfWork, product_ids: Collection[ProductId]) -> dict[P
     return {row.product_id: Level(**row._mapping) for row in rows}  # noqa: SLF001  SQLAlchemy's public name for it
 
 
-async def close_books(work: UnitOfWork, books: Books) -> None:
+async def close_books(work: UnitOfWork, books: StockBatch) -> None:
     """Write what has become of the reservations and levels in `books`, and their entries."""
     changed = [each for each in books.reservations.values() if each.changed]
     await _put_reservations(work, [each for each in changed if not each.known])

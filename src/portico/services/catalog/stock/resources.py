@@ -9,11 +9,11 @@ from typing import Protocol
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.group_commit import GroupCommit
-from portico.kit.problems import Problem
-from portico.kit.running import Running
+from portico.kit.foundation.problems import Problem
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock.commands import Change, change_reservations
-from portico.services.catalog.stock.domain import Books, Reservation
+from portico.services.catalog.stock.domain import Reservation, StockBatch
 
 
 class StockWriter:
@@ -31,7 +31,7 @@ class StockWriter:
     ) -> Reservation:
         """Hold `items`; for the usual time with None. See Books.reserve."""
         act = partial(
-            Books.reserve,
+            StockBatch.reserve,
             reservation_id=reservation_id,
             items=items,
             lasting=self._lasting if lasting is None else lasting,
@@ -41,23 +41,23 @@ class StockWriter:
 
     async def confirm(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
         """Hold the items for good. See Books.confirm."""
-        return await self._submit(reservation_id, Books.confirm, actor)
+        return await self._submit(reservation_id, StockBatch.confirm, actor)
 
     async def release(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
         """Hold the items no longer, nor ever. See Books.release."""
-        return await self._submit(reservation_id, Books.release, actor)
+        return await self._submit(reservation_id, StockBatch.release, actor)
 
     async def expire(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
         """Hold the items no longer where nobody confirmed them in time. See Books.expire."""
-        return await self._submit(reservation_id, Books.expire, actor)
+        return await self._submit(reservation_id, StockBatch.expire, actor)
 
     async def ship(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
         """Take the items out of stock. See Books.ship."""
-        return await self._submit(reservation_id, Books.ship, actor)
+        return await self._submit(reservation_id, StockBatch.ship, actor)
 
     async def take_back(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
         """Put shipped items back into stock. See Books.take_back."""
-        return await self._submit(reservation_id, Books.take_back, actor)
+        return await self._submit(reservation_id, StockBatch.take_back, actor)
 
     async def _submit(self, reservation_id: ReservationId, method: "_Method", actor: str) -> Reservation:
         act = partial(method, reservation_id=reservation_id, actor=actor)
@@ -65,19 +65,19 @@ class StockWriter:
 
 
 class _Method(Protocol):
-    def __call__(self, books: Books, /, reservation_id: ReservationId, *, actor: str) -> Reservation: ...
+    def __call__(self, books: StockBatch, /, reservation_id: ReservationId, *, actor: str) -> Reservation: ...
 
 
 @asynccontextmanager
-async def open_stock_writer(running: Running) -> AsyncIterator[StockWriter]:
+async def open_stock_writer(context: ServiceRuntime) -> AsyncIterator[StockWriter]:
     """The writer, until the service ends; what waits then is still written."""
-    settings = running.settings_of(CatalogSettings)
+    settings = context.settings_of(CatalogSettings)
 
     async def apply(work: UnitOfWork, changes: Sequence[Change]) -> Sequence[Reservation | Problem]:
         return await change_reservations(work, changes, low=settings.low_stock_threshold)
 
     group = GroupCommit[Change, Reservation](
-        running.transaction, apply, largest=settings.stock_batch, waiting=settings.stock_queue
+        context.transaction, apply, largest=settings.stock_batch, waiting=settings.stock_queue
     )
     async with group:
         yield StockWriter(group, lasting=timedelta(seconds=settings.reservation_expires_in))

@@ -5,10 +5,10 @@ from fastapi import Response
 from portico.contracts.identity import SessionId
 from portico.kit.auth.access import SignedIn
 from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.client_info import Client
 from portico.kit.http.conditional import Conditions
-from portico.kit.http.device import FromDevice
 from portico.kit.http.router import Router
-from portico.kit.running import Here, provided
+from portico.kit.runtime.context import Context, provided
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.passwords.resources import PasswordHasher
@@ -24,7 +24,7 @@ from portico.services.identity.users.schemas import MeUpdate, PasswordChange, Us
 router = Router(tags=["accounts"])
 
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
-Doorkeeper = Annotated[SignIns, provided(SignIns)]
+SignInsResource = Annotated[SignIns, provided(SignIns)]
 
 _REFUSALS = (EmailInvalid, EmailTaken, HashingBusy)
 
@@ -32,14 +32,14 @@ _REFUSALS = (EmailInvalid, EmailTaken, HashingBusy)
 @router.post("/register", status_code=201, rate="sign_in", errors=_REFUSALS)
 @router.post("/auth/register", status_code=201, rate="sign_in", errors=_REFUSALS)
 async def register(
-    draft: UserCreate, hasher: Hasher, here: Here, work: Work, device: FromDevice, response: Response
+    draft: UserCreate, hasher: Hasher, context: Context, work: Work, device: Client, response: Response
 ) -> UserRead:
     """Open an account."""
     email = Email.parse(draft.email)
     password_hash = await hasher.hash(draft.password)
-    role = here.system.default_role
+    role = context.system.default_role
     user = await commands.register(work, email, draft.names, password_hash=password_hash, role=role, device=device)
-    response.headers["location"] = f"{here.system.prefix}/users/{user.user_id}"
+    response.headers["location"] = f"{context.system.prefix}/users/{user.user_id}"
     return UserRead.with_roles(user, [role] if role else [])
 
 
@@ -52,9 +52,7 @@ async def read_me(caller: SignedIn, reads: Reads, conditions: Conditions) -> Use
 
 
 @router.patch("/auth/me")
-async def change_me(
-    change: MeUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: FromDevice
-) -> UserRead:
+async def change_me(change: MeUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: Client) -> UserRead:
     """Change what the caller is called."""
     user = await Users(work).get_living(caller.user_id, lock=True)
     conditions.require(user)
@@ -73,11 +71,11 @@ async def change_me(
 async def change_password(
     change: PasswordChange,
     caller: SignedIn,
-    signing_in: Doorkeeper,
+    signing_in: SignInsResource,
     hasher: Hasher,
     reads: Reads,
     work: Work,
-    device: FromDevice,
+    device: Client,
 ) -> None:
     """Give the caller a new password; the caller's other sessions end."""
     user = await Users(reads).get_living(caller.user_id)

@@ -1,7 +1,7 @@
 from typing import Any, Literal
 
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.device import Device
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.http.client_info import ClientInfo
 from portico.services.identity.audit.models import AuditEntry
 
 Action = Literal[
@@ -29,7 +29,7 @@ def record(
     *,
     actor: str | None = None,
     user_id: str | None = None,
-    device: Device | None = None,
+    device: ClientInfo | None = None,
     **details: Any,
 ) -> None:
     """Enter in the audit log, with what `work` changes, that `actor` did `action` to `user_id`."""

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.kit.data.table import identifier
 from portico.kit.data.types import ExactText, Payload
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 from portico.services.identity.models import Table
 
 

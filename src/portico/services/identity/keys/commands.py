@@ -8,8 +8,8 @@ from sqlalchemy import delete, select
 
 from portico.kit.auth.keys import PublicAlgorithm, SigningKey
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
-from portico.kit.running import Running
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.audit.commands import record
 from portico.services.identity.keys.domain import Sealer
 from portico.services.identity.keys.models import StoredKey
@@ -21,12 +21,17 @@ _AFTER: Final = timedelta(microseconds=1)  # no two keys take over at the same m
 
 
 async def rotate_keys(
-    running: Running, sealer: Sealer, algorithm: PublicAlgorithm, *, at_once: bool = False, withdraw: bool = False
+    context: ServiceRuntime,
+    sealer: Sealer,
+    algorithm: PublicAlgorithm,
+    *,
+    at_once: bool = False,
+    withdraw: bool = False,
 ) -> StoredKey:
     """Publish a new signing key, which takes over after the lead time that verifiers need to fetch it.
 
     Args:
-        running: identity.
+        context: identity.
         sealer: encrypts the private key.
         algorithm: of the new key.
         at_once: sign with it now, and wait for no other that is to come; verifiers meet it as an unknown key, and look
@@ -34,28 +39,28 @@ async def rotate_keys(
         withdraw: throw the older keys away, because one became known: everybody's access tokens end.
     """
     key = await asyncio.to_thread(SigningKey.generate, algorithm)
-    async with running.transaction() as work:
+    async with context.transaction() as work:
         await hold(work, KEYS)
         if withdraw:
             await work.execute(delete(StoredKey))
         elif at_once:
             await _let_all_take_over(work)
-        lead = timedelta() if at_once or withdraw else _lead(running)
+        lead = timedelta() if at_once or withdraw else _lead(context)
         return await _publish(work, key, sealer, lead=lead, withdrawn=withdraw)
 
 
 async def replace_key(
-    running: Running, sealer: Sealer, algorithm: PublicAlgorithm, *, due: Callable[[StoredKey | None], bool]
+    context: ServiceRuntime, sealer: Sealer, algorithm: PublicAlgorithm, *, due: Callable[[StoredKey | None], bool]
 ) -> None:
     """Publish a new signing key where the newest one is `due` for it; of several processes at once, one does."""
-    async with running.reader() as reader:
+    async with context.reader() as reader:
         if not due(await newest_key(reader)):
             return
     key = await asyncio.to_thread(SigningKey.generate, algorithm)
-    async with running.transaction() as work:
+    async with context.transaction() as work:
         await hold(work, KEYS)
         if due(await newest_key(work)):
-            await _publish(work, key, sealer, lead=_lead(running))
+            await _publish(work, key, sealer, lead=_lead(context))
 
 
 async def _let_all_take_over(work: UnitOfWork) -> None:
@@ -91,8 +96,8 @@ async def _publish(
     return stored
 
 
-def _lead(running: Running) -> timedelta:
-    return timedelta(minutes=running.settings_of(IdentitySettings).key_lead_minutes)
+def _lead(context: ServiceRuntime) -> timedelta:
+    return timedelta(minutes=context.settings_of(IdentitySettings).key_lead_minutes)
 
 
 async def drop_expired_keys(work: UnitOfWork, *, lasting: timedelta) -> None:

@@ -2,9 +2,9 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 
-from portico.kit.http.device import public_root
+from portico.kit.http.client_info import public_root
 from portico.kit.http.router import Router
-from portico.kit.running import Here, provided
+from portico.kit.runtime.context import Context, provided
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.keys.schemas import KeySetRead
 
@@ -21,12 +21,12 @@ async def read_key_set(ring: Keys, response: Response) -> KeySetRead:
 
 
 @router.get("/.well-known/oauth-authorization-server")
-async def read_metadata(request: Request, here: Here) -> dict[str, Any]:
+async def read_metadata(request: Request, context: Context) -> dict[str, Any]:
     """What identity offers to standard clients (RFC 8414)."""
-    root = public_root(request, here)
-    paths = root + here.system.prefix
+    root = public_root(request, context)
+    paths = root + context.system.prefix
     return {
-        "issuer": here.settings.issuer,  # what tokens say; standard clients want the https address that ISSUER may name
+        "issuer": context.settings.issuer,  # what tokens say; standard clients want the https address that ISSUER may name
         "token_endpoint": f"{paths}/oauth/token",
         "introspection_endpoint": f"{paths}/oauth/introspect",
         "revocation_endpoint": f"{paths}/oauth/revoke",
@@ -37,6 +37,6 @@ async def read_metadata(request: Request, here: Here) -> dict[str, Any]:
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "revocation_endpoint_auth_methods_supported": ["none"],
         "scopes_supported": sorted(
-            {permission for permissions in here.system.roles.values() for permission in permissions}
+            {permission for permissions in context.system.roles.values() for permission in permissions}
         ),
     }

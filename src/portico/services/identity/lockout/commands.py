@@ -7,10 +7,10 @@ from typing import Final, cast
 from sqlalchemy import Table as CoreTable
 from sqlalchemy import select, update
 
-from portico.kit.data.inserting import insert_unless_known
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
-from portico.kit.running import Running
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.data.upsert import insert_if_absent
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.lockout.models import Throttle
 from portico.services.identity.settings import IdentitySettings
@@ -19,7 +19,7 @@ _TRIES: Final = 3  # the job that tidies up may take the row away between two st
 
 
 @dataclass(frozen=True, slots=True)
-class Guesser:
+class LoginKey:
     """Who tries: by what was typed for an account, and from where."""
 
     account: str
@@ -40,43 +40,43 @@ class Guesser:
         return first, second
 
 
-async def ensure_may_try(source: Reader, guesser: Guesser) -> None:
+async def ensure_may_try(source: Reader, login_key: LoginKey) -> None:
     """Raises SignInLocked where the account or the address is locked. In a unit of work the rows stay locked."""
-    statement = select(Throttle).where(Throttle.key.in_(guesser.keys)).order_by(Throttle.key)
+    statement = select(Throttle).where(Throttle.key.in_(login_key.keys)).order_by(Throttle.key)
     if isinstance(source, UnitOfWork):
         statement = statement.with_for_update()
     _refuse_locked(await source.all(statement), source.clock.now())
 
 
-async def prepare_counting(running: Running, guesser: Guesser) -> None:
+async def prepare_counting(context: ServiceRuntime, login_key: LoginKey) -> None:
     """Have the rows in which failures are counted, in a transaction of its own.
 
     MariaDB locks a row that an insert finds there for reading; of two who then lock it for writing one is a deadlock.
     """
-    async with running.transaction() as work:
-        for key in guesser.keys:
+    async with context.transaction() as work:
+        for key in login_key.keys:
             await _insert(work, key)
 
 
-async def count_failure(work: UnitOfWork, guesser: Guesser, settings: IdentitySettings) -> bool:
+async def count_failure(work: UnitOfWork, login_key: LoginKey, settings: IdentitySettings) -> bool:
     """Count a failed sign-in for the account and the address, as prepared; whether that locks either.
 
     Raises SignInLocked where others' failures, counted while this one was being found out, have locked them already.
     """
     limits = {
-        guesser.account_key: settings.lockout_failures,
-        guesser.address_key: settings.lockout_failures_per_address,
+        login_key.account_key: settings.lockout_failures,
+        login_key.address_key: settings.lockout_failures_per_address,
     }
-    throttles = [await _throttle(work, key) for key in guesser.keys]
+    throttles = [await _throttle(work, key) for key in login_key.keys]
     _refuse_locked(throttles, work.now)
     locks = [throttle.fail(work.now, most=limits[throttle.key]) for throttle in throttles]  # each counts
     return any(locks)
 
 
-async def forgive(work: UnitOfWork, guesser: Guesser) -> None:
+async def forgive(work: UnitOfWork, login_key: LoginKey) -> None:
     """Forget the account's failures after a sign-in; those of the address stay, it may guess at others."""
     await work.execute(
-        update(Throttle).where(Throttle.key == guesser.account_key).values(failures=[], locked_until=None)
+        update(Throttle).where(Throttle.key == login_key.account_key).values(failures=[], locked_until=None)
     )
 
 
@@ -91,7 +91,7 @@ async def _throttle(work: UnitOfWork, key: str) -> Throttle:
 
 async def _insert(work: UnitOfWork, key: str) -> None:
     table = cast("CoreTable", Throttle.__table__)
-    await insert_unless_known(work, table, {"key": key, "failures": [], "changed_at": work.now})
+    await insert_if_absent(work, table, {"key": key, "failures": [], "changed_at": work.now})
 
 
 def _refuse_locked(throttles: Iterable[Throttle], now: datetime) -> None:

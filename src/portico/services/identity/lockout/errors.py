@@ -1,4 +1,4 @@
-from portico.kit.problems import TooManyRequests
+from portico.kit.foundation.problems import TooManyRequests
 
 
 class SignInLocked(TooManyRequests):

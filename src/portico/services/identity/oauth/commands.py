@@ -6,9 +6,9 @@ from sqlalchemy import select
 from portico.contracts.identity import UserId
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.device import Device
-from portico.kit.running import Running
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.http.client_info import ClientInfo
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.audit.commands import record
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.oauth.domain import Client
@@ -32,14 +32,14 @@ class TokenRequest:
 
     fields: Mapping[str, str]
     client: Client | None
-    device: Device
+    device: ClientInfo
 
 
 class Grants:
     """Gives tokens for what a client holds: a password, a refresh token, or its own credentials."""
 
-    def __init__(self, running: Running, reads: Reader, work: UnitOfWork) -> None:
-        self._running = running
+    def __init__(self, context: ServiceRuntime, reads: Reader, work: UnitOfWork) -> None:
+        self._context = context
         self._reads = reads
         self._work = work
 
@@ -57,7 +57,7 @@ class Grants:
     async def _by_password(self, asked: TokenRequest) -> OAuthTokens:
         attempt = Attempt(required(asked.fields, "username"), required(asked.fields, "password"), asked.device)
         try:
-            grant = await self._running.provides(SignIns).sign_in(self._reads, self._work, attempt)
+            grant = await self._context.resource(SignIns).sign_in(self._reads, self._work, attempt)
         except SignInRefused as refused:
             raise OAuthRefusal("invalid_grant", refused.sentence()) from refused
         except SignInLocked as locked:
@@ -67,9 +67,9 @@ class Grants:
         return _session_tokens(grant, asked.fields)
 
     async def _by_refresh_token(self, asked: TokenRequest) -> OAuthTokens:
-        issuer = self._running.provides(TokenIssuer)
-        settings = self._running.settings_of(IdentitySettings)
-        async with self._running.transaction() as work:
+        issuer = self._context.resource(TokenIssuer)
+        settings = self._context.settings_of(IdentitySettings)
+        async with self._context.transaction() as work:
             token = required(asked.fields, "refresh_token")
             grant = await refresh_session(work, token, issuer, settings, device=asked.device)
         if grant is None:
@@ -77,10 +77,10 @@ class Grants:
         return _session_tokens(grant, asked.fields)
 
     async def _by_credentials(self, asked: TokenRequest) -> OAuthTokens:
-        name = await self._running.provides(Clients).ensure_service(asked.client, asked.device)
+        name = await self._context.resource(Clients).ensure_service(asked.client, asked.device)
         if asked.fields.get("scope"):
             raise OAuthRefusal("invalid_scope", "a service's own token carries no scope")
-        access = await self._running.provides(TokenIssuer).for_service(name)
+        access = await self._context.resource(TokenIssuer).for_service(name)
         return _tokens(access, None)
 
 
@@ -102,10 +102,10 @@ def _tokens(access: AccessToken, refresh_token: str | None) -> OAuthTokens:
     )
 
 
-async def revoke_token(running: Running, work: UnitOfWork, token: str, device: Device) -> None:
+async def revoke_token(context: ServiceRuntime, work: UnitOfWork, token: str, device: ClientInfo) -> None:
     """End an access token, or with a refresh token its session. One that is of no use already is no error."""
     try:
-        claims, _ = await running.provides(OwnVerifier).validated(token)
+        claims, _ = await context.resource(OwnVerifier).validated(token)
     except InvalidToken:
         await _revoke_refresh_token(work, token, device)
         return
@@ -114,7 +114,7 @@ async def revoke_token(running: Running, work: UnitOfWork, token: str, device: D
     record(work, "token.revoked", actor=claims.subject, user_id=user_id, device=device, token_id=claims.token_id)
 
 
-async def _revoke_refresh_token(work: UnitOfWork, token: str, device: Device) -> None:
+async def _revoke_refresh_token(work: UnitOfWork, token: str, device: ClientInfo) -> None:
     held_by = (
         await work.execute(
             select(Session.session_id, Session.user_id)

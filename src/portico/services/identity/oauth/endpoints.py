@@ -4,12 +4,12 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from portico.kit.auth.tokens import InvalidToken
+from portico.kit.foundation.problems import Unauthorized
 from portico.kit.http.authentication import bearer_token
 from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.device import FromDevice
+from portico.kit.http.client_info import Client
 from portico.kit.http.router import Router
-from portico.kit.problems import Unauthorized
-from portico.kit.running import Here, provided
+from portico.kit.runtime.context import Context, provided
 from portico.services.identity.oauth.commands import Grants, TokenRequest, revoke_token
 from portico.services.identity.oauth.errors import OAuthRefusal
 from portico.services.identity.oauth.queries import introspect
@@ -57,10 +57,10 @@ _ONE_TOKEN = form_of("token", token="The token", token_type_hint="access_token o
     },
 )
 @refused_properly
-async def give_tokens(request: Request, here: Here, reads: Reads, work: Work, device: FromDevice) -> JSONResponse:
+async def give_tokens(request: Request, context: Context, reads: Reads, work: Work, device: Client) -> JSONResponse:
     """Tokens for a password, a refresh token or a client's own credentials (RFC 6749)."""
     fields = await read_form(request)
-    return answer(await Grants(here, reads, work).give(TokenRequest(fields, client_of(request, fields), device)))
+    return answer(await Grants(context, reads, work).give(TokenRequest(fields, client_of(request, fields), device)))
 
 
 @router.post(
@@ -73,21 +73,21 @@ async def give_tokens(request: Request, here: Here, reads: Reads, work: Work, de
 )
 @refused_properly
 async def introspect_token(
-    request: Request, here: Here, reads: Reads, clients: KnownClients, verifier: Verifier, device: FromDevice
+    request: Request, context: Context, reads: Reads, clients: KnownClients, verifier: Verifier, device: Client
 ) -> JSONResponse:
     """What is known of a token (RFC 7662), for services: by HTTP Basic, or by a service's own token."""
     fields = await read_form(request)
     if not await _bears_service_token(request, verifier):
         await clients.ensure_service(client_of(request, fields), device)
-    return answer(await introspect(here, reads, required(fields, "token", longest=LONGEST_TOKEN_FIELD)))
+    return answer(await introspect(context, reads, required(fields, "token", longest=LONGEST_TOKEN_FIELD)))
 
 
 @router.post("/revoke", stores_answer=False, framework={"responses": refusals(400), "openapi_extra": _ONE_TOKEN})
 @refused_properly
-async def revoke(request: Request, here: Here, work: Work, device: FromDevice) -> JSONResponse:
+async def revoke(request: Request, context: Context, work: Work, device: Client) -> JSONResponse:
     """End a token (RFC 7009): with a refresh token its whole session. Who holds it may end it."""
     fields = await read_form(request)
-    await revoke_token(here, work, required(fields, "token", longest=LONGEST_TOKEN_FIELD), device)
+    await revoke_token(context, work, required(fields, "token", longest=LONGEST_TOKEN_FIELD), device)
     return JSONResponse({}, headers=NEVER_STORED)
 
 

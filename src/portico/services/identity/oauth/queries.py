@@ -2,7 +2,7 @@ from sqlalchemy import select
 
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.data.reader import Reader
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.oauth.schemas import Introspection
 from portico.services.identity.sessions.models import RefreshToken, Session
 from portico.services.identity.tokens.domain import digest_of
@@ -10,28 +10,28 @@ from portico.services.identity.tokens.resources import OwnVerifier
 from portico.services.identity.users.models import User
 
 
-async def introspect(running: Running, reads: Reader, token: str) -> Introspection:
+async def introspect(context: ServiceRuntime, reads: Reader, token: str) -> Introspection:
     """What is known of an access or refresh token; of one that is of no use, only that."""
     try:
-        claims, standing = await running.provides(OwnVerifier).validated(token)
+        claims, standing = await context.resource(OwnVerifier).validated(token)
     except InvalidToken:
-        return await _introspect_refresh_token(running, reads, token)
+        return await _introspect_refresh_token(context, reads, token)
     return Introspection(
         active=True,
         scope=" ".join(claims.scope),
-        client_id=running.system.name if claims.session_id else claims.subject.partition(":")[2],
+        client_id=context.system.name if claims.session_id else claims.subject.partition(":")[2],
         username=standing.email,
         token_type="Bearer",  # noqa: S106  the scheme's name
         exp=int(claims.expires_at.timestamp()),
         iat=int(claims.issued_at.timestamp()),
         sub=claims.subject,
-        aud=running.system.name,
-        iss=running.settings.issuer,
+        aud=context.system.name,
+        iss=context.settings.issuer,
         jti=claims.token_id,
     )
 
 
-async def _introspect_refresh_token(running: Running, reads: Reader, token: str) -> Introspection:
+async def _introspect_refresh_token(context: ServiceRuntime, reads: Reader, token: str) -> Introspection:
     found = (
         await reads.execute(
             select(RefreshToken, Session, User)
@@ -51,5 +51,5 @@ async def _introspect_refresh_token(running: Running, reads: Reader, token: str)
         exp=int(refresh_token.expires_at.timestamp()),
         iat=int(refresh_token.issued_at.timestamp()),
         sub=user.user_id,
-        iss=running.settings.issuer,
+        iss=context.settings.issuer,
     )

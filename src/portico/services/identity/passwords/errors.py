@@ -1,4 +1,4 @@
-from portico.kit.problems import Unavailable
+from portico.kit.foundation.problems import Unavailable
 
 
 class HashingBusy(Unavailable):

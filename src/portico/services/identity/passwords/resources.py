@@ -13,7 +13,7 @@ import bcrypt
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.passwords.domain import Verdict, normalized
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.settings import IdentitySettings
@@ -80,9 +80,9 @@ class PasswordHasher:
 
 
 @asynccontextmanager
-async def open_hasher(running: Running) -> AsyncIterator[PasswordHasher]:
+async def open_hasher(context: ServiceRuntime) -> AsyncIterator[PasswordHasher]:
     """The service's hasher, as long as the service runs."""
-    hasher = PasswordHasher(running.settings_of(IdentitySettings))
+    hasher = PasswordHasher(context.settings_of(IdentitySettings))
     try:
         yield hasher
     finally:

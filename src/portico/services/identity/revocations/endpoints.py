@@ -5,7 +5,7 @@ from fastapi import Query
 from portico.kit.auth.access import FromService
 from portico.kit.http.boundary import Reads
 from portico.kit.http.router import Router
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.identity.revocations.commands import MOST_AT_ONCE, place_new_entries
 from portico.services.identity.revocations.queries import has_new_entries, stretch_after
 from portico.services.identity.revocations.schemas import RevocationRead, RevocationsRead
@@ -17,12 +17,12 @@ router = Router(prefix="/auth/revocations", tags=["revocations"])
 async def read_revocations(
     _caller: FromService,
     reads: Reads,
-    here: Here,
+    context: Context,
     since: Annotated[str | None, Query(pattern=r"^\d{1,18}$", description="The cursor of the answer before")] = None,
 ) -> RevocationsRead:
     """What ended after `since`; without it, all ends that still matter."""
     if await has_new_entries(reads):
-        async with here.transaction() as work:
+        async with context.transaction() as work:
             await place_new_entries(work)
     found = await stretch_after(reads, int(since or 0), limit=MOST_AT_ONCE)
     return RevocationsRead(

@@ -3,8 +3,8 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import select
 
 from portico.kit.auth.principal import EVERYTHING, Principal
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.device import Device
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.http.client_info import ClientInfo
 from portico.services.identity.audit.commands import record
 from portico.services.identity.roles.errors import RoleTaken
 from portico.services.identity.roles.models import ADMINISTRATOR, Role
@@ -12,7 +12,7 @@ from portico.services.identity.users.errors import BeyondOwnRights
 
 
 async def create_role(
-    work: UnitOfWork, name: str, permissions: Iterable[str], *, caller: Principal, device: Device
+    work: UnitOfWork, name: str, permissions: Iterable[str], *, caller: Principal, device: ClientInfo
 ) -> Role:
     """Name a set of permissions. Raises RoleTaken, and BeyondOwnRights for one that the caller does not hold."""
     granted = sorted(set(permissions))

@@ -3,7 +3,7 @@ from typing import Annotated
 from portico.kit.auth.access import permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.device import FromDevice
+from portico.kit.http.client_info import Client
 from portico.kit.http.paging import Page
 from portico.kit.http.router import Router
 from portico.services.identity.roles import commands
@@ -25,7 +25,7 @@ async def list_roles(
 
 @router.post("", status_code=201, errors=[RoleTaken, BeyondOwnRights])
 async def create_role(
-    draft: RoleCreate, caller: Annotated[Principal, permitted("roles:write")], work: Work, device: FromDevice
+    draft: RoleCreate, caller: Annotated[Principal, permitted("roles:write")], work: Work, device: Client
 ) -> RoleRead:
     """Name a set of permissions. Nobody can grant what they do not hold."""
     return RoleRead.of(await commands.create_role(work, draft.name, draft.permissions, caller=caller, device=device))

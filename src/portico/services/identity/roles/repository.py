@@ -6,7 +6,7 @@ from sqlalchemy import Select, delete, func, select
 from portico.kit.auth.principal import UserId
 from portico.kit.data.paging import Keyset, Slice, Window
 from portico.kit.data.reader import Reader
-from portico.kit.data.work import UnitOfWork
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.services.identity.roles.errors import RoleUnknown
 from portico.services.identity.roles.models import Role
 from portico.services.identity.users.models import Membership, User

@@ -4,8 +4,8 @@ from datetime import timedelta
 from sqlalchemy import select, update
 
 from portico.contracts.identity import SessionId, SessionRevoked, UserId
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.device import Device
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.http.client_info import ClientInfo
 from portico.services.identity.audit.commands import record
 from portico.services.identity.revocations.commands import revoke
 from portico.services.identity.roles.repository import Roles
@@ -31,7 +31,7 @@ class Grant:
 
 
 async def open_session(
-    work: UnitOfWork, user: User, issuer: TokenIssuer, settings: IdentitySettings, *, device: Device
+    work: UnitOfWork, user: User, issuer: TokenIssuer, settings: IdentitySettings, *, device: ClientInfo
 ) -> Grant:
     """Sign a locked `user` in on `device`. Beyond the sessions one may have, the longest unused one ends."""
     for session in (await Sessions(work).all_of(user.user_id))[settings.sessions_per_user - 1 :]:
@@ -43,7 +43,7 @@ async def open_session(
 
 
 async def refresh_session(
-    work: UnitOfWork, refresh_token: str, issuer: TokenIssuer, settings: IdentitySettings, *, device: Device
+    work: UnitOfWork, refresh_token: str, issuer: TokenIssuer, settings: IdentitySettings, *, device: ClientInfo
 ) -> Grant | None:
     """A new pair of tokens for a refresh token; None where it is of no use.
 
@@ -75,7 +75,7 @@ async def refresh_session(
     return await _grant(work, session, user, issuer)
 
 
-def end_session(work: UnitOfWork, session: Session, *, actor: str, device: Device | None, reason: str) -> None:
+def end_session(work: UnitOfWork, session: Session, *, actor: str, device: ClientInfo | None, reason: str) -> None:
     """End a locked `session`; verifiers hear of it by the event and by the feed, everybody else by the event."""
     session.end(work.now)
     work.publish(
@@ -96,7 +96,7 @@ def end_session(work: UnitOfWork, session: Session, *, actor: str, device: Devic
 
 
 async def end_sessions(
-    work: UnitOfWork, user_id: UserId, *, actor: str, device: Device | None, keep: SessionId | None = None
+    work: UnitOfWork, user_id: UserId, *, actor: str, device: ClientInfo | None, keep: SessionId | None = None
 ) -> None:
     """End all of a locked user's sessions, but for the one to `keep`."""
     for session in await Sessions(work).all_of(user_id):

@@ -7,7 +7,7 @@ from portico.contracts.identity import SessionId
 from portico.kit.auth.principal import UserId
 from portico.kit.data.table import identifier
 from portico.kit.data.types import ExactText
-from portico.kit.http.device import Device
+from portico.kit.http.client_info import ClientInfo
 from portico.services.identity.models import Table
 
 
@@ -27,7 +27,7 @@ class Session(Table):
     ended_at: Mapped[datetime | None]
 
     @classmethod
-    def opened(cls, user_id: UserId, device: Device, *, lasting: timedelta, now: datetime) -> "Session":
+    def opened(cls, user_id: UserId, device: ClientInfo, *, lasting: timedelta, now: datetime) -> "Session":
         return cls(
             user_id=user_id,
             device=device.name,

@@ -3,9 +3,9 @@ from typing import Annotated
 from fastapi import Response
 
 from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.device import FromDevice
+from portico.kit.http.client_info import Client
 from portico.kit.http.router import Router
-from portico.kit.running import provided
+from portico.kit.runtime.context import provided
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.sessions.schemas import SignedInRead
@@ -14,14 +14,14 @@ from portico.services.identity.sign_ins.errors import SignInRefused
 from portico.services.identity.sign_ins.schemas import SignIn
 
 router = Router(tags=["sessions"])
-Doorkeeper = Annotated[SignIns, provided(SignIns)]
+SignInsResource = Annotated[SignIns, provided(SignIns)]
 _REFUSALS = (SignInRefused, SignInLocked, HashingBusy)
 
 
 @router.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_REFUSALS)
 @router.post("/auth/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_REFUSALS)
 async def sign_in(
-    attempt: SignIn, signing_in: Doorkeeper, reads: Reads, work: Work, device: FromDevice, response: Response
+    attempt: SignIn, signing_in: SignInsResource, reads: Reads, work: Work, device: Client, response: Response
 ) -> SignedInRead:
     """Open a session with an email address and a password, sent as JSON or as a form."""
     response.headers["cache-control"] = "no-store"

@@ -1,4 +1,4 @@
-from portico.kit.problems import Unauthorized
+from portico.kit.foundation.problems import Unauthorized
 
 
 class SignInRefused(Unauthorized):

@@ -1,4 +1,4 @@
-from portico.kit.problems import NotFound
+from portico.kit.foundation.problems import NotFound
 
 
 class TicketNotFound(NotFound):

@@ -3,10 +3,10 @@ from typing import Annotated
 from fastapi import Header
 
 from portico.kit.auth.tokens import InvalidToken
+from portico.kit.foundation.problems import Unauthorized
 from portico.kit.http.authentication import bearer_token
 from portico.kit.http.router import Router
-from portico.kit.problems import Unauthorized
-from portico.kit.running import provided
+from portico.kit.runtime.context import provided
 from portico.services.identity.tokens.resources import OwnVerifier
 from portico.services.identity.tokens.schemas import InvalidTokenRead, TokenToValidate, ValidTokenRead
 

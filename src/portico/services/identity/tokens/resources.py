@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from portico.contracts.identity import TokenId
 from portico.kit.auth.principal import SERVICE_PREFIX, Principal
 from portico.kit.auth.tokens import AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.roles.domain import permissions_of
 from portico.services.identity.roles.models import Role
@@ -19,12 +19,12 @@ from portico.services.identity.users.models import User
 class TokenIssuer:
     """Signs access tokens with the key of the hour."""
 
-    def __init__(self, running: Running, ring: KeyRing) -> None:
+    def __init__(self, context: ServiceRuntime, ring: KeyRing) -> None:
         self._ring = ring
-        self._clock = running.clock
-        self.form = TokenFormat(running.settings.issuer, running.system.name)
-        self.lifetime = timedelta(minutes=running.settings.access_token_expire_minutes)
-        self._service_lifetime = timedelta(minutes=running.settings_of(IdentitySettings).service_token_expire_minutes)
+        self._clock = context.clock
+        self.form = TokenFormat(context.settings.issuer, context.system.name)
+        self.lifetime = timedelta(minutes=context.settings.access_token_expire_minutes)
+        self._service_lifetime = timedelta(minutes=context.settings_of(IdentitySettings).service_token_expire_minutes)
 
     async def for_session(
         self, session: Session, user: User, roles: Sequence[Role], *, until: datetime | None = None
@@ -67,16 +67,16 @@ class TokenIssuer:
 
 
 @asynccontextmanager
-async def open_issuer(running: Running) -> AsyncIterator[TokenIssuer]:
+async def open_issuer(context: ServiceRuntime) -> AsyncIterator[TokenIssuer]:
     """The service's issuer; the key ring is opened before it."""
-    yield TokenIssuer(running, running.provides(KeyRing))
+    yield TokenIssuer(context, context.resource(KeyRing))
 
 
 class OwnVerifier:
     """Identity verifies by its own keys and its own tables: what was revoked is refused at once."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, context: ServiceRuntime) -> None:
+        self._context = context
 
     async def verify(self, token: str) -> Principal:
         """The bearer of `token`. Raises InvalidToken."""
@@ -86,12 +86,12 @@ class OwnVerifier:
     async def validated(self, token: str) -> tuple[AccessClaims, Standing]:
         """What `token` says and how its bearer stands. Raises InvalidToken."""
         parts = UnverifiedToken.parse(token)
-        key = await self._running.provides(KeyRing).verifying(parts.kid)
+        key = await self._context.resource(KeyRing).verifying(parts.kid)
         if key is None:
             raise InvalidToken("bad_signature", "the token names a key that is not known")
-        form = self._running.provides(TokenIssuer).form
-        claims = form.claims_of(parts.verified_with(key), self._running.clock.now())
-        async with self._running.reader() as reader:
+        form = self._context.resource(TokenIssuer).form
+        claims = form.claims_of(parts.verified_with(key), self._context.clock.now())
+        async with self._context.reader() as reader:
             return claims, await standing_of(reader, claims)
 
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 there is nothing to open with one
@@ -103,6 +103,6 @@ class OwnVerifier:
 
 
 @asynccontextmanager
-async def open_verifier(running: Running) -> AsyncIterator[OwnVerifier]:
+async def open_verifier(context: ServiceRuntime) -> AsyncIterator[OwnVerifier]:
     """The verifier, for those who ask about a token that is not their own."""
-    yield OwnVerifier(running)
+    yield OwnVerifier(context)

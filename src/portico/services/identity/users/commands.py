@@ -4,8 +4,8 @@ from typing import Any
 from portico.contracts import identity as events
 from portico.contracts.identity import SessionId, UserId
 from portico.kit.auth.principal import Principal
-from portico.kit.data.work import UnitOfWork
-from portico.kit.http.device import Device
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.http.client_info import ClientInfo
 from portico.services.identity.audit.commands import record
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.repository import hold
@@ -20,7 +20,7 @@ from portico.services.identity.users.repository import Users
 
 
 async def register(
-    work: UnitOfWork, email: Email, names: Names, *, password_hash: str, role: str | None, device: Device
+    work: UnitOfWork, email: Email, names: Names, *, password_hash: str, role: str | None, device: ClientInfo
 ) -> User:
     """Open an account for whoever asks, with the role that new users get. Raises EmailTaken."""
     user = await _open_account(work, email, names, password_hash, [role] if role else [])
@@ -39,7 +39,13 @@ async def create_user(
 
 
 async def change_user(
-    work: UnitOfWork, user: User, *, names: dict[str, Any], is_active: bool | None, caller: Principal, device: Device
+    work: UnitOfWork,
+    user: User,
+    *,
+    names: dict[str, Any],
+    is_active: bool | None,
+    caller: Principal,
+    device: ClientInfo,
 ) -> None:
     """Change what a locked `user` is called and whether it may sign in. Raises UserDeleted, LastAdministrator."""
     active = user.is_active if is_active is None else is_active
@@ -52,7 +58,13 @@ async def change_user(
 
 
 async def change_password(
-    work: UnitOfWork, user_id: UserId, password_hash: str, *, known_hash: str, keep: SessionId | None, device: Device
+    work: UnitOfWork,
+    user_id: UserId,
+    password_hash: str,
+    *,
+    known_hash: str,
+    keep: SessionId | None,
+    device: ClientInfo,
 ) -> None:
     """Give the user a new password and end all sessions but the one to `keep`. Raises UserNotFound.
 
@@ -67,7 +79,7 @@ async def change_password(
     record(work, "user.password_changed", actor=user_id, user_id=user_id, device=device)
 
 
-async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
+async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device: ClientInfo) -> None:
     """Deactivate a locked `user` and forget who it was. Raises LastAdministrator."""
     await _deactivate(work, user, caller=caller, device=device)
     await forget_devices(work, user.user_id)
@@ -78,7 +90,7 @@ async def delete_user(work: UnitOfWork, user: User, *, caller: Principal, device
 
 
 async def assign_roles(
-    work: UnitOfWork, user_id: UserId, names: Iterable[str], *, caller: Principal, device: Device
+    work: UnitOfWork, user_id: UserId, names: Iterable[str], *, caller: Principal, device: ClientInfo
 ) -> Sequence[Role]:
     """Let the user have exactly these roles; its access tokens end. Whoever assigns must hold what they grant.
 
@@ -136,7 +148,7 @@ def _tell_of_change(work: UnitOfWork, user: User) -> None:
     )
 
 
-async def _deactivate(work: UnitOfWork, user: User, *, caller: Principal, device: Device) -> None:
+async def _deactivate(work: UnitOfWork, user: User, *, caller: Principal, device: ClientInfo) -> None:
     """End what lets the user in. Raises LastAdministrator."""
     roles = await Roles(work).of_user(user.user_id)
     if user.is_active and any(role.grants_everything for role in roles):

@@ -1,5 +1,5 @@
 from portico.kit.auth.principal import UserId
-from portico.kit.problems import Conflict, Forbidden, NotFound, Unprocessable
+from portico.kit.foundation.problems import Conflict, Forbidden, NotFound, Unprocessable
 
 
 class EmailInvalid(Unprocessable):

@@ -5,9 +5,9 @@ from fastapi import Depends
 from portico.kit.auth import Principal, permitted
 from portico.kit.data import InvalidCursor
 from portico.kit.http import Conditions, Page, Router
-from portico.kit.mail import Mailer, MailId
-from portico.kit.mail.mailbox import Mailbox
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
+from portico.services.notifications.mail import Mailer, MailId
+from portico.services.notifications.mail.mailbox import Mailbox
 from portico.services.notifications.mailbox.errors import MailboxElsewhere, MailNotFound
 from portico.services.notifications.mailbox.schemas import MailDetail, MailRead
 
@@ -16,9 +16,9 @@ router = Router(prefix="/mailbox", tags=["mailbox"])
 MayRead = Annotated[Principal, permitted("notifications:read")]
 
 
-async def _kept_here(here: Here) -> Mailbox:
+async def _kept_here(context: Context) -> Mailbox:
     """The embedded mailbox. Raises MailboxElsewhere."""
-    mailer = here.provides(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
+    mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
     if not isinstance(mailer, Mailbox):
         raise MailboxElsewhere
     return mailer

@@ -1,5 +1,5 @@
-from portico.kit.mail import MailId
-from portico.kit.problems import Conflict, NotFound
+from portico.kit.foundation.problems import Conflict, NotFound
+from portico.services.notifications.mail import MailId
 
 
 class MailboxElsewhere(Conflict):

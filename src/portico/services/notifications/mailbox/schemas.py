@@ -1,5 +1,5 @@
 from portico.kit.http import Moment, Schema
-from portico.kit.mail import MailId
+from portico.services.notifications.mail import MailId
 
 
 class MailRead(Schema):

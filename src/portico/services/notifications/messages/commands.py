@@ -9,10 +9,10 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.inserting import insert_unless_known
-from portico.kit.mail import MailId
+from portico.kit.data.upsert import insert_if_absent
 from portico.kit.telemetry.context import current_trace
 from portico.kit.telemetry.traces import TraceContext
+from portico.services.notifications.mail import MailId
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.models import Attempt, Notification
 from portico.services.notifications.messages.repository import Notifications, end_attempt, mark_sent
@@ -61,7 +61,7 @@ async def queue_mail(
         "trace": current_trace(),
         "revision": 1,
     }
-    return await insert_unless_known(work, Notification.__table__, row)  # type: ignore[arg-type]  # the mapper types it wider
+    return await insert_if_absent(work, Notification.__table__, row)  # type: ignore[arg-type]  # the mapper types it wider
 
 
 async def release(work: UnitOfWork, user_id: UserId) -> bool:

@@ -6,7 +6,7 @@ from portico.kit.auth import Principal, permitted
 from portico.kit.auth.access import KnownCaller
 from portico.kit.data import InvalidCursor
 from portico.kit.http import Conditions, Page, Reads, Router, Work
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.notifications.messages import commands
 from portico.services.notifications.messages.domain import Status
 from portico.services.notifications.messages.errors import NotFailed, NotificationNotFound
@@ -41,10 +41,10 @@ async def read_notification(
 
 @router.post("/{notification_id}/retry", errors=[NotificationNotFound, NotFailed])
 async def retry_notification(
-    notification_id: NotificationId, caller: MayWrite, work: Work, here: Here, conditions: Conditions
+    notification_id: NotificationId, caller: MayWrite, work: Work, context: Context, conditions: Conditions
 ) -> NotificationDetail:
     """Have a notification that failed tried again, as often as a new one."""
     notification = await commands.retry(work, notification_id)
-    work.after_commit(here.provides(Sender).wake)
+    work.after_commit(context.resource(Sender).wake)
     conditions.tag(notification)
     return NotificationDetail.with_attempts(notification, await Notifications(work).attempts(notification_id))

@@ -1,5 +1,5 @@
 from portico.contracts.notifications import NotificationId
-from portico.kit.problems import Conflict, NotFound
+from portico.kit.foundation.problems import Conflict, NotFound
 
 
 class NotificationNotFound(NotFound):

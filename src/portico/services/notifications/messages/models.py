@@ -8,8 +8,8 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
 from portico.kit.data import ExactText, Payload, identifier, revision
-from portico.kit.mail import MailId
-from portico.kit.mail.base import LONGEST_ANSWER
+from portico.services.notifications.mail import MailId
+from portico.services.notifications.mail.base import LONGEST_ANSWER
 from portico.services.notifications.messages.domain import Reason, Result, SendingRules, Status, next_look
 from portico.services.notifications.messages.errors import NotFailed
 from portico.services.notifications.models import Table

@@ -8,8 +8,8 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth.principal import UserId
 from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.prepared import Prepared
-from portico.kit.mail.base import LONGEST_ANSWER
+from portico.kit.data.statements import Prepared
+from portico.services.notifications.mail.base import LONGEST_ANSWER
 from portico.services.notifications.messages.domain import Result, Status
 from portico.services.notifications.messages.errors import NotificationNotFound
 from portico.services.notifications.messages.models import Attempt, Notification

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from portico.kit.data.failures import is_unavailable, lost_a_race
-from portico.kit.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
-from portico.kit.running import Running
+from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
+from portico.services.notifications.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
 from portico.services.notifications.messages.commands import Claimed, claim, record
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.repository import Notifications
@@ -29,18 +29,18 @@ class Sender:
     """Sends what is due. Several processes may: each notification is taken by one, for as long as an attempt can last.
 
     Args:
-        running: the service.
+        context: the service.
         mailer: takes the mails.
         templates: write them.
     """
 
-    def __init__(self, running: Running, mailer: Mailer, templates: Templates) -> None:
-        self._running = running
+    def __init__(self, context: ServiceRuntime, mailer: Mailer, templates: Templates) -> None:
+        self._context = context
         self._mailer = mailer
         self._templates = templates
-        self._at_once = running.settings.smtp_connections
+        self._at_once = context.settings.smtp_connections
         self._lease = mailer.limit + _MARGIN
-        self._rules = SendingRules.of(running.settings_of(NotificationsSettings), lease=self._lease)
+        self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
         self._woken = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
 
@@ -52,7 +52,7 @@ class Sender:
         """Send what is due, until cancelled; what is being handed over then may end."""
         under_way: set[asyncio.Task[None]] = set()
         try:
-            while not self._running.stopping.is_set():
+            while not self._context.stopping.is_set():
                 self._woken.clear()
                 free = self._at_once - len(under_way)
                 taken, claimed = await self._take(free) if free else (0, [])
@@ -74,19 +74,19 @@ class Sender:
 
     async def _claim(self, limit: int) -> tuple[int, Sequence[Claimed]]:
         """How many notifications something was done about, and which of them are to be handed over."""
-        async with self._running.reader() as reader:
+        async with self._context.reader() as reader:
             due = await Notifications(reader).due(reader.now, limit)
         if not due:
             return 0, []
-        async with self._running.transaction() as work:
+        async with self._context.transaction() as work:
             return await claim(work, due, self._rules)
 
     async def _take(self, limit: int) -> tuple[int, Sequence[Claimed]]:
         try:
             return await self._claim(limit)
         except Exception as error:
-            if not (is_unavailable(error) or lost_a_race(error)):
-                logger.exception("sending_failed", service=self._running.name)
+            if not (is_unavailable(error) or is_retryable_conflict(error)):
+                logger.exception("sending_failed", service=self._context.name)
             return 0, []
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -95,7 +95,7 @@ class Sender:
         self.wake()  # there is room for another
 
     async def _rest(self) -> None:
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self._woken, self._running.stopping)]
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._woken, self._context.stopping)]
         try:
             await asyncio.wait(waiting, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -104,8 +104,8 @@ class Sender:
 
     async def _send(self, claimed: Claimed) -> None:
         until = asyncio.get_running_loop().time() + self._lease
-        span = self._running.tracing.begin("send_mail", parent=claimed.trace)
-        request_context.set(RequestContext(self._running.name, trace=span.context))
+        span = self._context.tracing.begin("send_mail", parent=claimed.trace)
+        request_context.set(RequestContext(self._context.name, trace=span.context))
         error: str | None = "cut_off"
         try:
             result = await self._result(claimed)
@@ -153,10 +153,10 @@ class Sender:
         """Write down what became of a mail: while the lease lasts nobody sends it again, and a mail sent twice is worse."""
         while True:
             try:
-                async with self._running.transaction() as work:
+                async with self._context.transaction() as work:
                     await record(work, claimed, result, self._rules, jitter=random.uniform(0.8, 1))  # noqa: S311  # so that not all come at once
             except Exception as error:
-                passes = is_unavailable(error) or lost_a_race(error)
+                passes = is_unavailable(error) or is_retryable_conflict(error)
                 if not passes or asyncio.get_running_loop().time() > until:
                     raise
                 await asyncio.sleep(_AGAIN)
@@ -173,16 +173,16 @@ async def _end(under_way: Collection[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def open_sender(running: Running) -> AsyncIterator[Sender]:
+async def open_sender(context: ServiceRuntime) -> AsyncIterator[Sender]:
     """The sender of the service."""
-    mailer = running.provides(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
-    sender = Sender(running, mailer, running.provides(Templates))
-    running.metrics.counter(
+    mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
+    sender = Sender(context, mailer, context.resource(Templates))
+    context.metrics.counter(
         "portico_mails", "Attempts to send a mail, by outcome", lambda: dict(sender.outcomes), label="outcome"
     )
     yield sender
 
 
-async def send_what_is_due(running: Running) -> None:
+async def send_what_is_due(context: ServiceRuntime) -> None:
     """Send mails as long as the service runs."""
-    await running.provides(Sender).run()
+    await context.resource(Sender).run()

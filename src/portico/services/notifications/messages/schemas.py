@@ -5,7 +5,7 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
 from portico.kit.http import Moment, Schema
-from portico.kit.mail import MailId
+from portico.services.notifications.mail import MailId
 from portico.services.notifications.messages.domain import Outcome, Reason, Status
 from portico.services.notifications.messages.models import Attempt, Notification
 

@@ -1,7 +1,7 @@
 from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.inserting import insert_unless_known
-from portico.kit.mail.base import in_one_line
+from portico.kit.data.upsert import insert_if_absent
+from portico.services.notifications.mail.base import in_one_line
 from portico.services.notifications.recipients.models import LONGEST_EMAIL, LONGEST_NAME, Recipient
 
 
@@ -25,7 +25,7 @@ async def forget(work: UnitOfWork, user_id: UserId) -> None:
 async def _locked(work: UnitOfWork, user_id: UserId) -> Recipient:
     """The user's row, made where there is none."""
     row = {"user_id": user_id, "email": None, "name": None, "updated_at": work.now, "deleted_at": None}
-    await insert_unless_known(work, Recipient.__table__, row)  # type: ignore[arg-type]  # the mapper types it wider
+    await insert_if_absent(work, Recipient.__table__, row)  # type: ignore[arg-type]  # the mapper types it wider
     recipient = await work.get(Recipient, user_id, lock=True)
     if recipient is None:
         raise LookupError(f"the row of {user_id} is gone, which nobody deletes")

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from portico.kit.foundation.money import EXPONENTS, Amount, CurrencyCode
 from portico.kit.messaging.event import Event
-from portico.kit.money import EXPONENTS, Amount, CurrencyCode
 from portico.services.notifications.templates.errors import TemplateDataInvalid
 
 MOST_ITEMS = 1000

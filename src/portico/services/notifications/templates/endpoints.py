@@ -4,7 +4,7 @@ from fastapi import Path
 
 from portico.kit.auth import Principal, permitted
 from portico.kit.http import Router
-from portico.kit.running import provided
+from portico.kit.runtime.context import provided
 from portico.services.notifications.templates.domain import SAMPLE
 from portico.services.notifications.templates.errors import TemplateDataInvalid, TemplateNotFound, VersionNotFound
 from portico.services.notifications.templates.resources import Templates

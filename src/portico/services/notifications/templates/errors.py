@@ -1,4 +1,4 @@
-from portico.kit.problems import NotFound, Unprocessable
+from portico.kit.foundation.problems import NotFound, Unprocessable
 
 
 class TemplateNotFound(NotFound):

@@ -10,9 +10,9 @@ from typing import Any
 from jinja2 import DictLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from portico.kit.mail import Mailer
-from portico.kit.mail.base import LONGEST_SUBJECT, in_one_line
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
+from portico.services.notifications.mail import Mailer
+from portico.services.notifications.mail.base import LONGEST_SUBJECT, in_one_line
 from portico.services.notifications.templates.domain import TEMPLATES, Template, money
 from portico.services.notifications.templates.errors import TemplateNotFound, VersionNotFound
 
@@ -104,8 +104,8 @@ def read_files() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_templates(running: Running) -> AsyncIterator[Templates]:
+async def open_templates(context: ServiceRuntime) -> AsyncIterator[Templates]:
     """The templates of the service, signed by whom mails are from."""
-    sender = running.provides(Mailer).sender  # type: ignore[type-abstract]  # what is declared is the interface
+    sender = context.resource(Mailer).sender  # type: ignore[type-abstract]  # what is declared is the interface
     called = sender.name or sender.domain
     yield await asyncio.to_thread(lambda: Templates(read_files(), called=called))

@@ -4,8 +4,8 @@ from sqlalchemy import insert
 
 from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.prepared import Prepared
-from portico.kit.money import Money
+from portico.kit.data.statements import Prepared
+from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.domain import posting
 from portico.services.payments.ledger.models import LedgerEntry, LedgerTransaction, TransactionId, TransactionKind
 

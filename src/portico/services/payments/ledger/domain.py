@@ -1,6 +1,6 @@
 """What is written for what happened. Every posting sums to zero."""
 
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.models import ORDERS, PROVIDER, REFUNDS, AccountName, TransactionKind
 
 Posting = tuple[tuple[AccountName, int], tuple[AccountName, int]]

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.payments import PaymentId
 from portico.kit.data import ExactText, Sequence, identifier
-from portico.kit.ids import Identifier
+from portico.kit.foundation.ids import Identifier
 from portico.services.payments.models import Table
 
 AccountName = Literal["provider", "orders", "refunds"]

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, update
 
 from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed
 from portico.kit.data import UnitOfWork
-from portico.kit.data.prepared import Prepared
-from portico.kit.running import Running
+from portico.kit.data.statements import Prepared
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.logs import get_logger
 from portico.services.payments.ledger.commands import post
 from portico.services.payments.outcomes.domain import Outcome, Unsaid
@@ -47,54 +47,54 @@ _SUCCEED = Prepared(
 _MARGIN: Final = 5.0  # seconds between the limit of a charge and the moment from which others take it for over
 
 
-def attempt_limit(running: Running) -> float:
+def attempt_limit(context: ServiceRuntime) -> float:
     """Seconds after which an attempt to charge is over, whoever made it and whatever became of them."""
-    return running.settings_of(PaymentsSettings).provider_timeout + _MARGIN
+    return context.settings_of(PaymentsSettings).provider_timeout + _MARGIN
 
 
-async def settle(running: Running, payment: Payment, *, first: bool = False) -> Payment:
+async def settle(context: ServiceRuntime, payment: Payment, *, first: bool = False) -> Payment:
     """Find out what became of `payment`, and write it down.
 
     The charge is made again, by its own key, where the provider never heard of it; unless it was voided.
 
     Args:
-        running: payments.
+        context: payments.
         payment: as it was read; nothing else is believed of it than what it asks for.
         first: this is the attempt that was recorded with the payment.
     """
-    outcome = await _asked(running, payment, first=first)
+    outcome = await _asked(context, payment, first=first)
     if outcome is Unsaid.IN_FLIGHT:
         return payment
     if first and isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
-        done = await running.transact(partial(_record_untouched, payment=payment, charge=outcome))
+        done = await context.transact(partial(_record_untouched, payment=payment, charge=outcome))
         if done is not None:
             return done
-    payment = await running.transact(partial(record, payment_id=payment.payment_id, outcome=outcome))
+    payment = await context.transact(partial(record, payment_id=payment.payment_id, outcome=outcome))
     if payment.voided_at is not None and payment.refunding_minor:
-        await settle_refunds(running, payment.payment_id)
+        await settle_refunds(context, payment.payment_id)
     return payment
 
 
-async def settle_refunds(running: Running, payment_id: PaymentId) -> None:
+async def settle_refunds(context: ServiceRuntime, payment_id: PaymentId) -> None:
     """Have the refunds of a payment that are on their way arrive."""
 
     async def read(work: UnitOfWork) -> Sequence[Refund]:
         return await Refunds(work).open_of(payment_id)  # not by a reader: a replica may not know of them yet
 
-    for refund in await running.transact(read):
-        await settle_refund(running, refund)
+    for refund in await context.transact(read):
+        await settle_refund(context, refund)
 
 
-async def _asked(running: Running, payment: Payment, *, first: bool) -> Outcome:
-    provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+async def _asked(context: ServiceRuntime, payment: Payment, *, first: bool) -> Outcome:
+    provider = context.resource(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
     order = ChargeOrder(payment.payment_id, payment.money, payment.method, payment.order_id)
     try:
-        async with asyncio.timeout(running.settings_of(PaymentsSettings).provider_timeout):
+        async with asyncio.timeout(context.settings_of(PaymentsSettings).provider_timeout):
             if not first:
                 found = await provider.find_charge(payment.payment_id)
                 if found is not None:
                     return found
-                unsaid = await running.transact(partial(_attempt_again, payment_id=payment.payment_id, running=running))
+                unsaid = await context.transact(partial(_attempt_again, payment_id=payment.payment_id, context=context))
                 if unsaid is not None:
                     return unsaid
             return await provider.charge(order)
@@ -104,14 +104,14 @@ async def _asked(running: Running, payment: Payment, *, first: bool) -> Outcome:
         return Unsaid.UNKNOWN
 
 
-async def _attempt_again(work: UnitOfWork, *, payment_id: PaymentId, running: Running) -> Unsaid | None:
+async def _attempt_again(work: UnitOfWork, *, payment_id: PaymentId, context: ServiceRuntime) -> Unsaid | None:
     """Begin another attempt at a charge of which the provider knows nothing; else why not."""
     payment = await Payments(work).get(payment_id, lock=True)
     if payment.settle_at is not None and payment.settle_at > work.now:
         return Unsaid.IN_FLIGHT
     if not payment.is_open or payment.voided_at is not None:
         return Unsaid.NOTHING
-    payment.attempt(work.now, within=attempt_limit(running))
+    payment.attempt(work.now, within=attempt_limit(context))
     return None
 
 

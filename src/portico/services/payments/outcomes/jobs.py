@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from sqlalchemy import delete, select
 
 from portico.kit.data import UnitOfWork
-from portico.kit.jobs import job
-from portico.kit.running import Running
+from portico.kit.jobs.runner import job
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.logs import get_logger
 from portico.services.payments.outcomes.commands import settle
 from portico.services.payments.payments.models import Payment
@@ -30,31 +30,31 @@ _KEPT: Final = timedelta(days=30)
 
 
 @job(every=timedelta(seconds=5))
-async def settle_what_is_open(running: Running) -> None:
+async def settle_what_is_open(context: ServiceRuntime) -> None:
     """Ask the provider what became of the charges and refunds whose outcome is due to be known.
 
     Where a refund failed of a payment that was voided, another one is begun.
     """
-    now = running.clock.now()
-    async with running.reader() as reader:
+    now = context.clock.now()
+    async with context.reader() as reader:
         payments = await reader.all(
             select(Payment).where(Payment.settle_at <= now).order_by(Payment.settle_at).limit(_AT_ONCE)
         )
         refunds = await reader.all(
             select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(_AT_ONCE)
         )
-    await _each(running, payments, lambda payment: settle(running, payment))
-    await _each(running, refunds, lambda refund: _settle(running, refund))
+    await _each(context, payments, lambda payment: settle(context, payment))
+    await _each(context, refunds, lambda refund: _settle(context, refund))
 
 
-async def _settle(running: Running, refund: Refund) -> None:
+async def _settle(context: ServiceRuntime, refund: Refund) -> None:
     if refund.is_open:
-        await settle_refund(running, refund)
+        await settle_refund(context, refund)
     else:
-        await follow_up(running, refund.payment_id)
+        await follow_up(context, refund.payment_id)
 
 
-async def _each(running: Running, rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:
+async def _each(context: ServiceRuntime, rows: Sequence[T], act: Callable[[T], Awaitable[object]]) -> None:
     """Do it for each, some side by side; one that fails keeps none of the others from it, nor from the next look."""
     room = asyncio.Semaphore(_SIDE_BY_SIDE)
 
@@ -65,7 +65,7 @@ async def _each(running: Running, rows: Sequence[T], act: Callable[[T], Awaitabl
             except Exception:
                 logger.exception("could not be settled", of=type(row).__name__)
                 with suppress(Exception):  # such as a database that is away: then it stays due
-                    await running.transact(partial(_put_off, row=row))
+                    await context.transact(partial(_put_off, row=row))
 
     await asyncio.gather(*(guarded(row) for row in rows))
 
@@ -79,8 +79,8 @@ async def _put_off(work: UnitOfWork, *, row: Payment | Refund) -> None:
 
 
 @job(every=timedelta(hours=1))
-async def forget_old_webhooks(running: Running) -> None:
+async def forget_old_webhooks(context: ServiceRuntime) -> None:
     """Delete the identities of webhooks that nobody can send again."""
-    async with running.transaction() as work:
+    async with context.transaction() as work:
         oldest = work.now - _KEPT
         await work.execute(delete(WebhookEvent).where(WebhookEvent.received_at < oldest))

@@ -11,9 +11,9 @@ from sqlalchemy import insert
 
 from portico.contracts.payments import PaymentId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.inserting import insert_unless_known
-from portico.kit.data.prepared import Prepared
-from portico.kit.running import Running
+from portico.kit.data.statements import Prepared
+from portico.kit.data.upsert import insert_if_absent
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.payments.outcomes.commands import attempt_limit, settle
 from portico.services.payments.payments.domain import Charge
 from portico.services.payments.payments.errors import PaymentKeyReused, Voided
@@ -25,18 +25,18 @@ PAYMENTS: Any = Payment.__table__
 _INSERT = Prepared(insert(PAYMENTS))
 
 
-async def charge(running: Running, key: str, asked: Charge) -> Payment:
+async def charge(context: ServiceRuntime, key: str, asked: Charge) -> Payment:
     """Charge what is `asked`, once by `key`; a repeat finds out how it stands by then. Raises Voided, PaymentKeyReused."""
     payment_id = PaymentId.new()
-    payment = await running.transact(
-        partial(_claim, key=key, asked=asked, payment_id=payment_id, within=attempt_limit(running))
+    payment = await context.transact(
+        partial(_claim, key=key, asked=asked, payment_id=payment_id, within=attempt_limit(context))
     )
-    return await settle(running, payment, first=payment.payment_id == payment_id) if payment.is_open else payment
+    return await settle(context, payment, first=payment.payment_id == payment_id) if payment.is_open else payment
 
 
 async def _claim(work: UnitOfWork, *, key: str, asked: Charge, payment_id: PaymentId, within: float) -> Payment:
     """The payment of `key`, made where the key is new. Of two at once, the one that comes second waits for the first."""
-    if await insert_unless_known(work, KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now}):
+    if await insert_if_absent(work, KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now}):
         payment = _intended(payment_id, asked, work)
         payment.attempt(work.now, within=within)
         await _INSERT.write(work, {column.key: getattr(payment, column.key) for column in PAYMENTS.columns})

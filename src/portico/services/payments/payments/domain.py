@@ -4,7 +4,7 @@ from typing import Final
 
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 300.0

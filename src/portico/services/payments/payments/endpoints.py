@@ -6,9 +6,9 @@ from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import FromService, KnownCaller
 from portico.kit.data import InvalidCursor
+from portico.kit.foundation.money import Money, TooPrecise, UnknownCurrency
 from portico.kit.http import Conditions, Page, Reads, Router
-from portico.kit.money import Money, TooPrecise, UnknownCurrency
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.payments.payments import commands
 from portico.services.payments.payments.domain import Charge
 from portico.services.payments.payments.errors import PaymentKeyMissing, PaymentKeyReused, PaymentNotFound, Voided
@@ -31,7 +31,7 @@ KeyHeader = Annotated[
 async def charge(
     draft: PaymentCreate,
     caller: FromService,
-    here: Here,
+    context: Context,
     request: Request,
     response: Response,
     idempotency_key: KeyHeader = None,
@@ -45,7 +45,7 @@ async def charge(
     if key is None:
         raise PaymentKeyMissing
     amount = Money.of(draft.amount, draft.currency)
-    payment = await commands.charge(here, key, Charge(draft.order_id, draft.user_id, amount, draft.method))
+    payment = await commands.charge(context, key, Charge(draft.order_id, draft.user_id, amount, draft.method))
     response.headers["location"] = f"{request.url.path}/{payment.payment_id}"
     return PaymentRead.of(payment)
 

@@ -1,5 +1,5 @@
 from portico.contracts.payments import PaymentId
-from portico.kit.problems import Conflict, NotFound, Unprocessable
+from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
 
 
 class PaymentNotFound(NotFound):

@@ -8,7 +8,7 @@ from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus
 from portico.kit.auth import UserId
 from portico.kit.data import ExactText, identifier, revision
-from portico.kit.money import Money, json_number
+from portico.kit.foundation.money import Money, json_number
 from portico.services.payments.models import Table
 from portico.services.payments.payments.domain import Charge, next_wait
 from portico.services.payments.refunds.errors import NotRefundable, RefundExceedsCharge

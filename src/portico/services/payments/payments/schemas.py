@@ -5,8 +5,8 @@ from pydantic import Field, StringConstraints
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus
 from portico.kit.auth import UserId
+from portico.kit.foundation.money import Amount, CurrencyCode
 from portico.kit.http import Moment, Schema
-from portico.kit.money import Amount, CurrencyCode
 from portico.services.payments.payments.models import KEY_LENGTH, METHOD_LENGTH
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~:/\-]*$"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from portico.kit.data.work import in_transaction
-from portico.kit.money import Money
+from portico.kit.data.unit_of_work import current_unit_of_work
+from portico.kit.foundation.money import Money
 
 ChargeStatus = Literal["processing", "succeeded", "failed"]
 
@@ -105,6 +105,6 @@ class CalledInTransaction(RuntimeError):
 
 def refuse_in_transaction() -> None:
     """Raises CalledInTransaction where this task has a transaction open."""
-    work = in_transaction.get()
+    work = current_unit_of_work.get()
     if work is not None and work.began:
         raise CalledInTransaction("commit what is to be done, call the provider, then record what became of it")

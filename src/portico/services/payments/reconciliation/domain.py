@@ -11,7 +11,7 @@ import orjson
 from portico.contracts.orders import SOLD, OrderId, OrderTotal
 from portico.contracts.payments import PaymentId
 from portico.kit.data import InvalidCursor
-from portico.kit.money import Money
+from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.queries import Balance, Imbalance
 from portico.services.payments.payments.models import Payment
 from portico.services.payments.provider.domain import ProviderCharge

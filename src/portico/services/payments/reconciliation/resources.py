@@ -3,7 +3,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from portico.contracts.orders import OrderId, OrdersClient, OrderTotal
-from portico.kit.running import Running
+from portico.kit.runtime.context import ServiceRuntime
 
 _MOST_BY_ID: Final = 100  # what orders takes in one question
 _MOST: Final = 1000
@@ -12,8 +12,8 @@ _MOST: Final = 1000
 class OrderBook:
     """The orders, as orders knows them; payments asks for itself."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, context: ServiceRuntime) -> None:
+        self._context = context
 
     async def after(self, order_id: OrderId | None, *, limit: int) -> Sequence[OrderTotal]:
         """Orders by age, after this one. Raises CallFailed, Refused."""
@@ -30,10 +30,10 @@ class OrderBook:
 
     @property
     def _client(self) -> OrdersClient:
-        return self._running.calls_for_itself()(OrdersClient)
+        return self._context.calls()(OrdersClient)
 
 
 @asynccontextmanager
-async def open_orders(running: Running) -> AsyncIterator[OrderBook]:
+async def open_orders(context: ServiceRuntime) -> AsyncIterator[OrderBook]:
     """How payments asks for the totals of orders."""
-    yield OrderBook(running)
+    yield OrderBook(context)

@@ -5,8 +5,8 @@ from pydantic import PlainSerializer
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
+from portico.kit.foundation.money import Money
 from portico.kit.http import Schema
-from portico.kit.money import Money
 from portico.services.payments.reconciliation.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
 
 SignedSum = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]

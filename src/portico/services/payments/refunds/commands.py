@@ -8,8 +8,8 @@ from typing import Final
 
 from portico.contracts.payments import PaymentId, PaymentRefunded, RefundId
 from portico.kit.data import UnitOfWork
-from portico.kit.money import Money
-from portico.kit.running import Running
+from portico.kit.foundation.money import Money
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.payments.ledger.commands import post
 from portico.services.payments.payments.models import Payment
 from portico.services.payments.payments.repository import Payments
@@ -47,13 +47,13 @@ VOID: Final = "void"
 """Who a refund is by that a void made necessary."""
 
 
-async def refund_payment(running: Running, payment_id: PaymentId, order: RefundOrder) -> Refund:
+async def refund_payment(context: ServiceRuntime, payment_id: PaymentId, order: RefundOrder) -> Refund:
     """Give back what `order` says, or tell how the refund by its key stands.
 
     Raises PaymentNotFound, NotRefundable, RefundExceedsCharge, RefundKeyReused, OtherCurrency, TooPrecise.
     """
-    refund = await running.transact(partial(_begin, payment_id=payment_id, order=order))
-    return await settle_refund(running, refund) if refund.is_open else refund
+    refund = await context.transact(partial(_begin, payment_id=payment_id, order=order))
+    return await settle_refund(context, refund) if refund.is_open else refund
 
 
 async def _begin(work: UnitOfWork, *, payment_id: PaymentId, order: RefundOrder) -> Refund:
@@ -110,31 +110,31 @@ async def give_back_rest(work: UnitOfWork, payment: Payment) -> Refund | None:
     return begin_refund(work, payment, RefundOrder(by=VOID)) if payment.left_minor else None
 
 
-async def follow_up(running: Running, payment_id: PaymentId) -> None:
+async def follow_up(context: ServiceRuntime, payment_id: PaymentId) -> None:
     """Give back anew what the provider once refused to give back of a payment that was voided."""
 
     async def begin(work: UnitOfWork) -> Refund | None:
         return await give_back_rest(work, await Payments(work).get(payment_id, lock=True))
 
-    refund = await running.transact(begin)
+    refund = await context.transact(begin)
     if refund is not None:
-        await settle_refund(running, refund)
+        await settle_refund(context, refund)
 
 
-async def settle_refund(running: Running, refund: Refund) -> Refund:
+async def settle_refund(context: ServiceRuntime, refund: Refund) -> Refund:
     """Have the provider give back what `refund` says, or say what became of it; and record it.
 
     Asked again by the same key, the provider answers with the same refund: it may be asked by several at once.
     """
-    outcome = await _asked(running, refund)
-    return await running.transact(partial(record_refund, refund_id=refund.refund_id, outcome=outcome))
+    outcome = await _asked(context, refund)
+    return await context.transact(partial(record_refund, refund_id=refund.refund_id, outcome=outcome))
 
 
-async def _asked(running: Running, refund: Refund) -> ProviderRefund | ProviderRefused | None:
+async def _asked(context: ServiceRuntime, refund: Refund) -> ProviderRefund | ProviderRefused | None:
     """What the provider says; None where it does not."""
-    provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+    provider = context.resource(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
     try:
-        async with asyncio.timeout(running.settings_of(PaymentsSettings).provider_timeout):
+        async with asyncio.timeout(context.settings_of(PaymentsSettings).provider_timeout):
             return await provider.refund(refund.refund_id, refund.charge_id, refund.money)
     except ProviderRefused as refused:
         return refused

@@ -5,9 +5,9 @@ from fastapi import Header
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import KnownCaller, Principal, permitted
 from portico.kit.data import InvalidCursor
+from portico.kit.foundation.money import TooPrecise
 from portico.kit.http import Page, Reads, Router
-from portico.kit.money import TooPrecise
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.payments.payments.errors import PaymentNotFound
 from portico.services.payments.payments.repository import Payments
 from portico.services.payments.refunds import commands
@@ -31,7 +31,7 @@ KeyHeader = Annotated[
     stores_answer=False,  # the key is the refund's own, for ever, and what it answers changes
 )
 async def refund_payment(
-    payment_id: PaymentId, draft: RefundCreate, caller: MayRefund, here: Here, idempotency_key: KeyHeader = None
+    payment_id: PaymentId, draft: RefundCreate, caller: MayRefund, context: Context, idempotency_key: KeyHeader = None
 ) -> RefundRead:
     """Give back some of a payment, or all that is left. Refunds add up to at most the charge."""
     order = RefundOrder(
@@ -41,7 +41,7 @@ async def refund_payment(
         key=draft.key or idempotency_key,
         reason=draft.reason,
     )
-    return RefundRead.of(await commands.refund_payment(here, payment_id, order))
+    return RefundRead.of(await commands.refund_payment(context, payment_id, order))
 
 
 @router.get("", errors=[PaymentNotFound, InvalidCursor])

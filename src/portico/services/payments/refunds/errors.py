@@ -1,5 +1,5 @@
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId
-from portico.kit.problems import Conflict, Unprocessable
+from portico.kit.foundation.problems import Conflict, Unprocessable
 
 
 class RefundExceedsCharge(Conflict):

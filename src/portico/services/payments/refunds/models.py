@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.payments import PaymentId, RefundId, RefundStatus
 from portico.kit.data import ExactText, identifier
-from portico.kit.money import Money, json_number
+from portico.kit.foundation.money import Money, json_number
 from portico.services.payments.models import Table
 from portico.services.payments.payments.domain import next_wait, rest_after
 

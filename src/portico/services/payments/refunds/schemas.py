@@ -3,8 +3,8 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from portico.contracts.payments import PaymentId, RefundId, RefundStatus
+from portico.kit.foundation.money import Amount, CurrencyCode
 from portico.kit.http import Moment, Schema, Text
-from portico.kit.money import Amount, CurrencyCode
 from portico.services.payments.refunds.models import KEY_LENGTH
 
 RefundKey = Annotated[str, StringConstraints(min_length=1, max_length=KEY_LENGTH, pattern="^[!-~]+$")]

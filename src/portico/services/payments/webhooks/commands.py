@@ -5,8 +5,8 @@ from sqlalchemy import select
 
 from portico.contracts.payments import PaymentId, RefundId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.inserting import insert_unless_known
-from portico.kit.running import Running
+from portico.kit.data.upsert import insert_if_absent
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.payments.outcomes.commands import record, settle_refunds
 from portico.services.payments.payments.models import Payment
 from portico.services.payments.provider.domain import ProviderEvent
@@ -19,19 +19,19 @@ EVENTS: Any = WebhookEvent.__table__
 Handled = Literal["handled", "repeated", "ignored"]
 
 
-async def receive(running: Running, provider: str, event: ProviderEvent) -> Handled:
+async def receive(context: ServiceRuntime, provider: str, event: ProviderEvent) -> Handled:
     """Take over what a webhook says, once by its event's id; its effect and that id are one transaction."""
-    handled = await running.transact(partial(_handle, provider=provider, event=event))
+    handled = await context.transact(partial(_handle, provider=provider, event=event))
     if handled == "handled" and event.charge is not None:
         await settle_refunds(
-            running, PaymentId(event.charge.key)
+            context, PaymentId(event.charge.key)
         )  # where it was voided before it was known to be charged
     return handled
 
 
 async def _handle(work: UnitOfWork, *, provider: str, event: ProviderEvent) -> Handled:
     row = {"provider": provider, "event_id": event.event_id, "type": event.type, "received_at": work.now}
-    if not await insert_unless_known(work, EVENTS, row):
+    if not await insert_if_absent(work, EVENTS, row):
         return "repeated"
     if event.charge is not None and await work.one(_id_of(Payment.payment_id, event.charge.key)) is not None:
         await record(work, payment_id=PaymentId(event.charge.key), outcome=event.charge)

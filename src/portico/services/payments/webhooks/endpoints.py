@@ -2,9 +2,9 @@ from typing import Annotated, Final
 
 from fastapi import Header, Path, Request
 
+from portico.kit.foundation.problems import ContentTooLarge
 from portico.kit.http import Router
-from portico.kit.problems import ContentTooLarge
-from portico.kit.running import Here
+from portico.kit.runtime.context import Context
 from portico.services.payments.provider.domain import PaymentProvider
 from portico.services.payments.webhooks import commands
 from portico.services.payments.webhooks.domain import SIGNATURE_HEADER
@@ -30,12 +30,12 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 async def receive_webhook(
     provider: Annotated[str, Path(max_length=PROVIDER_LENGTH)],
     request: Request,
-    here: Here,
+    context: Context,
     signature: Signature = None,
 ) -> WebhookAnswer:
     """Be told by the provider what became of a charge or a refund. Signed, and handled once."""
-    known = here.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+    known = context.resource(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
     if provider != known.name:
         raise ProviderUnknown(provider=provider)
-    event = known.event(await request.body(), signature, now=here.clock.now())
-    return WebhookAnswer(event_id=event.event_id, outcome=await commands.receive(here, provider, event))
+    event = known.event(await request.body(), signature, now=context.clock.now())
+    return WebhookAnswer(event_id=event.event_id, outcome=await commands.receive(context, provider, event))

@@ -1,4 +1,4 @@
-from portico.kit.problems import BadRequest, NotFound, Unauthorized
+from portico.kit.foundation.problems import BadRequest, NotFound, Unauthorized
 
 
 class ProviderUnknown(NotFound):

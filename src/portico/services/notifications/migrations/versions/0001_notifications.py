@@ -7,7 +7,7 @@ from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
 from portico.kit.data.types import ExactText, IdentifierText, Instant, Payload
-from portico.kit.mail import MailId
+from portico.services.notifications.mail import MailId
 
 revision = "0001"
 down_revision = None

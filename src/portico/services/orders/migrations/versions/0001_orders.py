@@ -25,7 +25,7 @@ def upgrade() -> None:
         sa.Column("payment_method", sa.String(100), nullable=False),
         sa.Column("failure_reason", ExactText(64)),
         sa.Column("failure_detail", sa.String(500)),
-        sa.Column("called_off_at", Instant()),
+        sa.Column("cancel_requested_at", Instant()),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),

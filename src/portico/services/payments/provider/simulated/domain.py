@@ -6,9 +6,9 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from portico.kit.foundation.money import Money
+from portico.kit.foundation.problems import BadRequest
 from portico.kit.messaging.event import EventId
-from portico.kit.money import Money
-from portico.kit.problems import BadRequest
 from portico.services.payments.provider.domain import ChargeStatus, ProviderCharge, ProviderEvent, ProviderRefund
 
 Meets = Literal["answer", "timeout", "error"]

@@ -8,8 +8,8 @@ from typing import Final
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.errors import CallFailed
 from portico.kit.data import UnitOfWork
-from portico.kit.jobs import job
-from portico.kit.running import Running
+from portico.kit.jobs.runner import job
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.logs import get_logger
 from portico.services.payments.provider.domain import PaymentProvider
 from portico.services.payments.provider.simulated.models import SimulatedWebhook
@@ -28,48 +28,48 @@ _REFUSED: Final = 300
 
 
 @job(every=timedelta(seconds=2))
-async def run_simulated_provider(running: Running) -> None:
+async def run_simulated_provider(context: ServiceRuntime) -> None:
     """Settle slow charges whose time has come, and send the webhooks that are due; nothing where another provider is."""
-    provider = running.provides(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
+    provider = context.resource(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made
     if not isinstance(provider, SimulatedProvider):
         return
-    async with running.reader() as reader:
-        keys = await keys_to_settle(reader, running.clock.now(), _AT_ONCE)
+    async with context.reader() as reader:
+        keys = await keys_to_settle(reader, context.clock.now(), _AT_ONCE)
     for key in keys:
         await provider.settle(key)
-    await send_webhooks(running, provider)
+    await send_webhooks(context, provider)
 
 
-async def send_webhooks(running: Running, provider: SimulatedProvider) -> None:
+async def send_webhooks(context: ServiceRuntime, provider: SimulatedProvider) -> None:
     """Send what is due to the service's own public endpoint, some side by side. What is not taken is sent later."""
-    async with running.reader() as reader:
-        webhooks = await webhooks_to_send(reader, running.clock.now(), _AT_ONCE)
+    async with context.reader() as reader:
+        webhooks = await webhooks_to_send(reader, context.clock.now(), _AT_ONCE)
     room = asyncio.Semaphore(_SIDE_BY_SIDE)
 
     async def send(webhook: SimulatedWebhook) -> None:
         async with room:
-            taken = await _taken(running, provider, webhook.body.encode())
-            await running.transact(partial(_note, number=webhook.number, taken=taken))
+            taken = await _taken(context, provider, webhook.body.encode())
+            await context.transact(partial(_note, number=webhook.number, taken=taken))
 
     await asyncio.gather(*(send(webhook) for webhook in webhooks))
 
 
-async def _taken(running: Running, provider: SimulatedProvider, body: bytes) -> bool:
+async def _taken(context: ServiceRuntime, provider: SimulatedProvider, body: bytes) -> bool:
     sent = Outgoing(
-        service=running.name,
+        service=context.name,
         method="POST",
-        path=f"{running.system.prefix}/payments/webhooks/{provider.name}",
+        path=f"{context.system.prefix}/payments/webhooks/{provider.name}",
         headers=[
             (b"content-type", b"application/json"),
-            (SIGNATURE_HEADER.encode(), provider.signature(body, now=running.clock.now()).encode()),
+            (SIGNATURE_HEADER.encode(), provider.signature(body, now=context.clock.now()).encode()),
         ],
         body=body,
         timeout=_PATIENCE,
     )
     try:
-        return (await running.channel.send(sent)).status < _REFUSED
+        return (await context.channel.send(sent)).status < _REFUSED
     except CallFailed as failed:
-        logger.warning("a webhook could not be delivered", service=running.name, error=type(failed).__name__)
+        logger.warning("a webhook could not be delivered", service=context.name, error=type(failed).__name__)
         return False
 
 

@@ -5,8 +5,8 @@ from sqlalchemy import BigInteger, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.kit.data import ExactText, LongText, Sequence
-from portico.kit.ids import Identifier
-from portico.kit.money import Money
+from portico.kit.foundation.ids import Identifier
+from portico.kit.foundation.money import Money
 from portico.services.payments.models import Table
 from portico.services.payments.provider.domain import ProviderCharge, ProviderRefund
 

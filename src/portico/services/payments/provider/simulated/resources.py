@@ -4,9 +4,9 @@ from functools import partial
 from typing import Final
 
 from portico.kit.data import UnitOfWork
-from portico.kit.data.inserting import insert_unless_known
-from portico.kit.money import Money
-from portico.kit.running import Running
+from portico.kit.data.upsert import insert_if_absent
+from portico.kit.foundation.money import Money
+from portico.kit.runtime.context import ServiceRuntime
 from portico.services.payments.provider.domain import (
     ChargeOrder,
     ProviderCharge,
@@ -41,17 +41,17 @@ class SimulatedProvider:
 
     name: Final = "simulated"
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._settings = running.settings_of(PaymentsSettings)
-        self._secret = running.secrets.webhook_secret.get_secret_value().encode()
+    def __init__(self, context: ServiceRuntime) -> None:
+        self._context = context
+        self._settings = context.settings_of(PaymentsSettings)
+        self._secret = context.secrets.webhook_secret.get_secret_value().encode()
 
     async def charge(self, order: ChargeOrder) -> ProviderCharge:
         refuse_in_transaction()
         act = ACTS.get(order.method)
         if act is None:
             raise ProviderRefused("unknown_payment_method")
-        charge = await self._running.transact(partial(self._charged, order=order))
+        charge = await self._context.transact(partial(self._charged, order=order))
         if Money(charge.amount_minor, charge.currency) != order.amount or charge.method != order.method:
             raise ProviderRefused("idempotency_key_reused")
         if charge.asked == 1 and act.meets != "answer":
@@ -75,7 +75,7 @@ class SimulatedProvider:
             "asked": 1,
             "created_at": work.now,
         }
-        if await insert_unless_known(work, CHARGES, row):
+        if await insert_if_absent(work, CHARGES, row):
             charge = SimulatedCharge(**row)
             if act.status == "succeeded":
                 self._tell(work, charge)
@@ -93,7 +93,7 @@ class SimulatedProvider:
 
     async def find_charge(self, key: str) -> ProviderCharge | None:
         refuse_in_transaction()
-        async with self._running.reader() as reader:
+        async with self._context.reader() as reader:
             charge = await reader.get(SimulatedCharge, key)
         if charge is None or charge.status not in _ENDED:
             charge = await self.settle(key)  # not by a reader: a replica may not have heard of it yet
@@ -101,7 +101,7 @@ class SimulatedProvider:
 
     async def settle(self, key: str) -> SimulatedCharge | None:
         """The charge by this key; a slow one has its outcome once its time has come, and it is told of."""
-        return await self._running.transact(partial(self._settled, key=key))
+        return await self._context.transact(partial(self._settled, key=key))
 
     async def _settled(self, work: UnitOfWork, *, key: str) -> SimulatedCharge | None:
         charge = await work.get(SimulatedCharge, key, lock=True)
@@ -112,7 +112,7 @@ class SimulatedProvider:
 
     async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
         refuse_in_transaction()
-        return await self._running.transact(partial(self._refunded, key=key, charge_id=charge_id, amount=amount))
+        return await self._context.transact(partial(self._refunded, key=key, charge_id=charge_id, amount=amount))
 
     async def _refunded(self, work: UnitOfWork, *, key: str, charge_id: str, amount: Money) -> ProviderRefund:
         charge = await charge_called(work, charge_id, lock=True)
@@ -137,7 +137,7 @@ class SimulatedProvider:
 
     async def charges(self, *, after: str | None, limit: int) -> Sequence[ProviderCharge]:
         refuse_in_transaction()
-        async with self._running.reader() as reader:
+        async with self._context.reader() as reader:
             return [charge.told for charge in await charges_after(reader, after, limit)]
 
     def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent:

@@ -1,0 +1,71 @@
+"""The books of a shop, for people to read."""
+
+from collections import Counter, defaultdict
+
+from rich.table import Table
+from rich.text import Text
+
+from portico.demo.invariants import Books
+from portico.demo.shelf import CURRENCY
+
+_GOOD, _BAD, _UNKNOWN = Text("✓", style="green"), Text("✗", style="bold red"), Text("-", style="dim")
+
+
+def orders_table(books: Books) -> Table:
+    """How many orders stand how, why those failed that did, and what they cost."""
+    table = Table(title="Orders by state", title_justify="left", box=None, padding=(0, 2), header_style="dim")
+    table.add_column("state")
+    for column in ("orders", CURRENCY):
+        table.add_column(column, justify="right")
+    numbers: Counter[str] = Counter()
+    totals: defaultdict[str, float] = defaultdict(float)
+    for order in books.orders:
+        state = ": ".join(filter(None, (order["status"], order["failure_reason"])))
+        numbers[state] += 1
+        totals[state] += order["total"]
+    for state in sorted(numbers):
+        table.add_row(state, str(numbers[state]), f"{totals[state]:,.2f}")
+    return table
+
+
+def books_table(books: Books) -> Table:
+    """What was held against what, and whether it agrees."""
+    table = Table(title="Reconciled", title_justify="left", box=None, padding=(0, 2), show_header=False)
+    table.add_column(width=1)
+    table.add_column()
+    table.add_column(style="dim")
+    for name, found, wrong in (
+        ("stock", _stock(books), books.wrong_stock()),
+        ("money", _money(books), books.wrong_money()),
+        ("mails", _mails(books), books.wrong_mails()),
+    ):
+        table.add_row(_BAD if wrong else _GOOD, name, found)
+    if books.dead_letters is None:
+        table.add_row(_UNKNOWN, "dead letters", "not looked at: the databases are not the demo's own")
+    else:
+        table.add_row(_BAD if books.dead_letters else _GOOD, "dead letters", str(len(books.dead_letters) or "none"))
+    return table
+
+
+def _stock(books: Books) -> str:
+    entries = sum(len(each.ledger) for each in books.stock)
+    on_hand, reserved = (sum(each.level[name] for each in books.stock) for name in ("on_hand", "reserved"))
+    loaded = sum(each.loaded for each in books.stock)
+    return (
+        f"of {loaded} pieces {on_hand} are on hand and {reserved} of them reserved:"
+        f" so say {entries} entries of the ledger, and the orders"
+    )
+
+
+def _money(books: Books) -> str:
+    kept = sum(books.kept().values())
+    checked = {name: sum(page["checked"][name] for page in books.reconciled) for name in ("payments", "charges")}
+    return (
+        f"{kept:,.2f} {CURRENCY} are kept, and the orders that stand cost {books.standing():,.2f};"
+        f" {checked['payments']} payments agree with {checked['charges']} charges of the provider"
+    )
+
+
+def _mails(books: Books) -> str:
+    kinds = Counter(each["template"] for each in books.mails)
+    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))

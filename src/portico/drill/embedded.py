@@ -1,0 +1,106 @@
+"""The drill in one process, on the embedded backends: services crash, messages and calls go wrong, commits fail."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from portico.contracts.verifying import verifier_for, verifier_of
+from portico.drill.faults import FaultPlan, Lives
+from portico.drill.quiescence import check, until_quiet
+from portico.drill.report import Report
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
+from portico.drill.shop import Shop
+from portico.drill.shopping import Customers, Visitor
+from portico.gateway import Gateway
+from portico.kit.calls.client import Calls
+from portico.kit.calls.local import LocalChannel
+from portico.kit.foundation.clock import Clock
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.messaging.brokers.embedded import EmbeddedBroker
+from portico.kit.messaging.brokers.opening import EMBEDDED_FILE
+from portico.kit.runtime.context import ServiceRuntime, layout_of
+from portico.kit.runtime.system import System
+from portico.kit.settings import Settings
+from portico.kit.settings.environment import Environment
+
+Progress = Callable[[str], None]
+
+_QUIET_WITHIN = 180.0  # seconds
+
+
+async def run_embedded(
+    system: System,
+    drill: DrillSettings,
+    folder: Path,
+    *,
+    progress: Progress = lambda _: None,
+    change: Callable[[ServiceRuntime], None] | None = None,
+) -> Report:
+    """Drill `system` in this process, in an empty `folder`.
+
+    Args:
+        system: the shop.
+        drill: what to do.
+        folder: for its files.
+        progress: told what goes on.
+        change: done to each service as it begins; a test plants its bugs so.
+    """
+    began = time.monotonic()
+    report = Report(drill.seed)
+    plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate)
+    plan.active = False
+    async with _living(system, folder, plan, change) as (lives, visitor):
+        customers = Customers(visitor.channel, drill.seed, visitor)
+        await customers.arrive(CUSTOMERS, PRODUCTS, drill.orders)
+        progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, faults {', '.join(drill.faults)}")
+        plan.active = True
+        await customers.shop(drill.orders)
+        plan.active = False
+        progress(f"{len(customers.acknowledged)} orders placed; {plan.injected.total()} faults; waiting for quiet")
+        await lives.settle()
+        shop = Shop(system, {name: lives.context(name).database for name in lives.now})
+        await until_quiet(shop, lives.broker, report, within=_QUIET_WITHIN, alive=lives.settle)
+        await check(shop, customers, report)
+        report.crashes = lives.crashes
+    report.points = plan.points.total()
+    report.injected = Counter({f"{site}: {kind}": number for (site, kind), number in sorted(plan.injected.items())})
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@asynccontextmanager
+async def _living(
+    system: System, folder: Path, plan: FaultPlan, change: Callable[[ServiceRuntime], None] | None
+) -> AsyncIterator[tuple[Lives, Visitor]]:
+    environment = Environment(quick_settings(folder))
+    settings = environment.read(Settings)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker(folder / EMBEDDED_FILE))
+        lives = Lives(system, environment, verifier_of=verifier_of, broker=broker, plan=plan, change=change)
+        await stack.enter_async_context(lives)
+        channel = lives.channel
+        layout = layout_of(system)
+        identity = lives.context("identity").identity
+        broadcasts = Broadcasts()
+        stack.callback(asyncio.create_task(broadcasts.run(broker), name="listening").cancel)
+        gateway = Gateway(
+            system,
+            settings,
+            verifier=verifier_for(
+                system,
+                settings,
+                public=Calls(channel, layout=layout),
+                own=Calls(channel, identity=identity, layout=layout),
+                broadcasts=broadcasts,
+                clock=Clock(),
+            ),
+            apps=lives.apps,
+            addresses={},
+        )
+        await stack.enter_async_context(gateway)
+        outside = LocalChannel({"gateway": gateway})
+        stack.push_async_callback(outside.aclose)
+        yield lives, await signed_in(outside, environment.variables)

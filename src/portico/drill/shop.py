@@ -1,0 +1,99 @@
+"""A shop's databases, read from outside: what they hold, and what was found wrong with it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Select, and_, func, select
+
+from portico.drill.report import Breach
+from portico.kit.data import Reader
+from portico.kit.data.engine import Database
+from portico.kit.data.kit_tables import event_log, outbox, parked_events, saga_steps, sagas
+from portico.kit.foundation.clock import Clock
+from portico.kit.runtime.system import System
+from portico.services.catalog.stock.models import StockReservation
+from portico.services.notifications.messages.models import Notification
+from portico.services.orders.domain import UNSETTLED
+from portico.services.orders.models import Order, reservation_of
+from portico.services.payments.payments.models import Payment
+from portico.services.payments.refunds.models import Refund
+
+ORDERS: Any = Order.__table__
+RESERVATIONS: Any = StockReservation.__table__
+PAYMENTS: Any = Payment.__table__
+REFUNDS: Any = Refund.__table__
+MAILS: Any = Notification.__table__
+
+
+class Shop:
+    """The databases of a shop, read from outside.
+
+    Args:
+        system: which services there are.
+        databases: of each, by name.
+    """
+
+    def __init__(self, system: System, databases: Mapping[str, Database]) -> None:
+        self.system = system
+        self.databases = databases
+        self.checked: dict[str, int] = {}
+        self.breaches: list[Breach] = []
+
+    async def rows(self, service: str, statement: Select[Any]) -> list[Any]:
+        """What a statement finds in a service's database."""
+        async with Reader(self.databases[service], Clock()) as reader:
+            return list(await reader.rows(statement))
+
+    async def count(self, service: str, table: Any, *where: Any) -> int:
+        """How many rows of a table there are."""
+        [row] = await self.rows(service, select(func.count().label("number")).select_from(table).where(*where))
+        return int(row.number)
+
+    async def unsettled(self) -> dict[str, int]:
+        """What is still on its way, by what it is; nothing once all is quiet."""
+        found: Counter[str] = Counter()
+        for name in self.databases:
+            found[f"events in the outbox of {name}"] = await self.count(name, outbox)
+            waiting = parked_events.c.state == "waiting"
+            found[f"parked events of {name}"] = await self.count(name, parked_events, waiting)
+        found["sagas"] = await self.count("orders", sagas, sagas.c.ended_at.is_(None))
+        found["orders"] = await self.count("orders", ORDERS, ORDERS.c.status.in_(UNSETTLED))
+        found["payments"] = await self.count("payments", PAYMENTS, PAYMENTS.c.status == "processing")
+        found["refunds"] = await self.count("payments", REFUNDS, REFUNDS.c.status == "processing")
+        unsent = MAILS.c.status.in_(("queued", "sending", "waiting"))
+        found["mails"] = await self.count("notifications", MAILS, unsent)
+        return {what: number for what, number in found.items() if number}
+
+    def rule(self, name: str, number: int) -> None:
+        """Note that a rule was applied to so many things."""
+        self.checked[name] = self.checked.get(name, 0) + number
+
+    def breach(self, rule: str, said: str, order_id: object = None) -> None:
+        """Note that a rule is broken."""
+        self.breaches.append(Breach(rule, said, None if order_id is None else str(order_id)))
+
+    async def story(self, order_id: str) -> list[str]:
+        """All that happened to an order, oldest first, a line each."""
+        told: list[tuple[Any, str]] = []
+        for order in await self.rows("orders", select(ORDERS).where(ORDERS.c.order_id == order_id)):
+            told.append(
+                (order.created_at, f"order placed: {order.total_minor} {order.currency} by {order.payment_method}")
+            )
+            told.append((order.updated_at, f"order is {order.status} {order.failure_reason or ''}".rstrip()))
+        steps = select(saga_steps, sagas.c.name).join(
+            sagas, and_(sagas.c.saga_id == saga_steps.c.saga_id, sagas.c.subject == order_id)
+        )
+        for step in await self.rows("orders", steps):
+            said = f"{step.name}: {step.action} {step.step} (attempt {step.attempt}) {step.outcome}"
+            told.append((step.ended_at, f"{said} {step.error or ''}".rstrip()))
+        for name in self.databases:
+            events = await self.rows(name, select(event_log).where(event_log.c.aggregate == order_id))
+            told += [(each.occurred_at, f"event of {name}: {each.type} {each.event_id}") for each in events]
+        for payment in await self.rows("payments", select(PAYMENTS).where(PAYMENTS.c.order_id == order_id)):
+            said = f"payment {payment.status}: {payment.amount_minor}, of which {payment.refunded_minor} given back"
+            told.append((payment.updated_at, said))
+        reservation = RESERVATIONS.c.reservation_id == reservation_of(order_id)  # type: ignore[arg-type]  # as it was read
+        held = await self.rows("catalog", select(RESERVATIONS).where(reservation))
+        told += [(each.updated_at, f"stock {each.status}") for each in held]
+        return [f"{moment:%H:%M:%S.%f} {said}" for moment, said in sorted(told, key=lambda each: each[0])]

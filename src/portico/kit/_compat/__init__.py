@@ -1,0 +1,1 @@
+"""Every use of a library's private API, one module per library."""

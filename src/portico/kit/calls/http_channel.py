@@ -1,0 +1,167 @@
+"""Calls to services elsewhere, over HTTP/1.1."""
+
+import asyncio
+from typing import Final
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from portico.kit.calls.addresses import Address
+from portico.kit.calls.breaker import is_proxy_error
+from portico.kit.calls.channel import Headers, Incoming, Outgoing
+from portico.kit.calls.directory import Directory, InstanceState, Lease
+from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
+
+_NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_OF_THE_CONNECTION: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+_NOT_BY_ITSELF: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_CHUNK = 64 * 1024
+_KEEP_ALIVE = 4.0  # seconds; servers close idle connections after 5, and a request sent just then would be lost
+
+
+class HttpChannel:
+    """Calls services at the addresses of a directory, over one pool of connections.
+
+    It follows no redirect, keeps no cookie, asks for no compression and heeds no proxy variable: a call goes where the
+    directory says and nowhere else. It goes there once: who asks again is `RetryingChannel`, which says so in the answer.
+
+    Args:
+        directory: Where services are. It is closed with the channel.
+        max_in_flight: Calls that may be under way at once, and connections; more are refused early.
+        answer_limit: Bytes that an answer may have.
+        connect_timeout: Seconds to connect; an instance that takes longer is unreachable.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        max_in_flight: int = 256,
+        answer_limit: int = 8 * 1024 * 1024,
+        connect_timeout: float = 2.0,
+    ) -> None:
+        self._directory = directory
+        self._max_in_flight = max_in_flight
+        self._answer_limit = answer_limit
+        self._connect_timeout = connect_timeout
+        self._in_flight = 0
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Make the pool of connections; `send` does so too where it was not done."""
+        self._opened()
+
+    async def send(self, out: Outgoing) -> Incoming:
+        """Call an instance of the service. Raises CallFailed, see `Channel`."""
+        if self._closed:
+            raise Unreachable(out.service, "the channel is closed")
+        if self._in_flight >= self._max_in_flight:
+            raise Saturated(out.service, limit=self._max_in_flight)
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout(out.timeout) as limit:
+                with await self._directory.lease(out.service, avoiding=out.tried, probe=out.probe) as lease:
+                    out.tried.add(lease.instance.address.origin)
+                    try:
+                        return await self._answer(out, lease)
+                    except asyncio.CancelledError:
+                        if limit.expired():  # the instance's doing; a caller that went away is not
+                            lease.failed()
+                        raise
+        except TimeoutError:
+            raise CallTimedOut(out.service, f"no answer to {out.method} {out.path} in {out.timeout:.3f} s") from None
+        finally:
+            self._in_flight -= 1
+
+    async def _answer(self, out: Outgoing, lease: Lease) -> Incoming:
+        try:
+            answer = await self._exchange(out, lease.instance.address)
+        except _NOTHING_SENT as error:
+            lease.failed()
+            raise Unreachable(out.service, _reason(error)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            lease.failed()
+            raise ConnectionLost(out.service, _reason(error)) from error
+        except AnswerTooLarge:
+            lease.succeeded()
+            raise
+        if is_proxy_error(answer.status, answer.headers):
+            lease.failed()
+        lease.succeeded()
+        return answer
+
+    async def _exchange(self, out: Outgoing, address: Address) -> Incoming:
+        query = b"?" + out.query if out.query else b""
+        async with self._opened().request(
+            out.method,
+            URL(f"{address.origin}{out.path}{query.decode('ascii')}", encoded=True),
+            headers=_encoded(out, address),
+            data=out.body or None,
+            skip_auto_headers=_NOT_BY_ITSELF,
+            allow_redirects=False,
+        ) as response:
+            headers: Headers = [
+                (lowered, value)
+                for name, value in response.raw_headers
+                if (lowered := name.lower()) not in _OF_THE_CONNECTION
+            ]
+            return Incoming(response.status, headers, await self._body(out, response))
+
+    async def _body(self, out: Outgoing, response: aiohttp.ClientResponse) -> bytes:
+        if out.method != "HEAD" and (response.content_length or 0) > self._answer_limit:
+            raise AnswerTooLarge(out.service, limit=self._answer_limit)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_chunked(_CHUNK):
+            size += len(chunk)
+            if size > self._answer_limit:
+                raise AnswerTooLarge(out.service, limit=self._answer_limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_in_flight, keepalive_timeout=_KEEP_ALIVE),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+                auto_decompress=False,
+                trust_env=False,
+                middlewares=(_once,),
+            )
+        return self._session
+
+    def states(self, service: str | None = None) -> tuple[InstanceState, ...]:
+        """The instances of one service, or of all, with their breakers."""
+        return self._directory.states(service)
+
+    async def aclose(self) -> None:
+        """Take no more calls and close the connections, those in use too."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+        await self._directory.aclose()
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending an idempotent request again by itself, which it does after the errors that are renamed here."""
+    try:
+        return await handler(request)
+    except _NOTHING_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(_reason(error)) from error
+
+
+def _encoded(out: Outgoing, address: Address) -> CIMultiDict[str]:
+    headers = CIMultiDict(
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in out.headers_with_deadline()
+    )
+    headers["Host"] = address.authority
+    return headers
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

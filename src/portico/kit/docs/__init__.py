@@ -1,5 +1,0 @@
-"""The documentation pages that stand at every port, with all that they load: nothing comes from elsewhere."""
-
-from portico.kit.docs.pages import PATHS, DocPage, doc_page
-
-__all__ = ["PATHS", "DocPage", "doc_page"]

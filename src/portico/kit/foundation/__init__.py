@@ -1,0 +1,1 @@
+"""What everything else rests on: clock, identifiers, money, problems, asyncio helpers. Imports no other part of the kit."""

@@ -1,0 +1,82 @@
+"""Where a request comes from and where it was sent to, as far as the headers that say so can be believed."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+
+from portico.kit.runtime.context import ServiceRuntime
+
+MOST_HOPS: Final = 32
+LONGEST_NAME: Final = 255
+UNKNOWN: Final = "unknown"
+_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """Where a request comes from. `address` is what failed sign-ins are counted by: of IPv6 the /64."""
+
+    address: str
+    name: str
+
+    @property
+    def rate_limit_key(self) -> str:
+        found = _parsed(self.address)
+        if found is None or isinstance(found, IPv4Address):
+            return self.address if found is None else str(found)
+        return f"{found.exploded[:19]}::/64"
+
+
+def client_address(request: Request, context: ServiceRuntime) -> str:
+    """The nearest address that no proxy we trust vouches for.
+
+    Trusted are TRUSTED_PROXIES and this machine: behind its own gateway a service sees only the gateway.
+    """
+    address = request.client.host if request.client else UNKNOWN
+    hops = request.headers.get("x-forwarded-for", "").split(",")[-MOST_HOPS:]
+    for hop in reversed(hops):
+        if not _is_trusted(address, context) or _parsed(hop.strip()) is None:
+            break
+        address = hop.strip()
+    return address
+
+
+def public_root(request: Request, context: ServiceRuntime) -> str:
+    """The scheme and host that the client called, which a proxy that we trust has told: `https://api.example`."""
+    if _is_trusted(request.client.host if request.client else UNKNOWN, context):
+        scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
+        host = request.headers.get("x-forwarded-host", request.url.netloc)
+        if scheme in {"http", "https"} and _HOST.fullmatch(host):
+            return f"{scheme}://{host}"
+    return f"{request.url.scheme}://{request.url.netloc}"
+
+
+def _is_trusted(address: str, context: ServiceRuntime) -> bool:
+    found = _parsed(address)
+    if found is None:
+        return address == UNKNOWN
+    return found.is_loopback or any(found in network for network in context.settings.trusted_proxies)
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address in `text`; of an IPv4 client on a socket for both kinds, the IPv4 one; None with a zone, which names none."""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(found, IPv4Address):
+        return found
+    return None if found.scope_id is not None else found.ipv4_mapped or found
+
+
+async def _device(request: Request) -> ClientInfo:
+    context: ServiceRuntime = request.scope["portico.context"]
+    name = "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
+    return ClientInfo(client_address(request, context), name[:LONGEST_NAME])
+
+
+Client = Annotated[ClientInfo, Depends(_device)]
+"""Where the request comes from."""

@@ -1,0 +1,92 @@
+"""Swagger UI and ReDoc, served from this package under a strict content security policy."""
+
+import gzip
+from dataclasses import dataclass
+from functools import lru_cache
+from html import escape
+from importlib.resources import files
+from typing import Final
+
+Header = tuple[bytes, bytes]
+
+# Both set styles as they run; ReDoc searches in a worker that it makes itself. No script of the page's own runs.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; "
+    "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+SWAGGER: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="/docs/favicon.png">
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+
+REDOC: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="/docs/favicon.png">
+</head>
+<body>
+<redoc spec-url="/openapi.json"></redoc>
+<script src="/redoc/redoc.js"></script>
+</body>
+</html>
+"""
+
+HTML: Final = {"/docs": SWAGGER, "/redoc": REDOC}
+# Path, file, media type. Scripts and styles are kept packed: they are served so to whoever takes gzip.
+ASSETS: Final = {
+    "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
+    "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
+    "/docs/start.js": ("swagger-start.js", "text/javascript; charset=utf-8"),
+    "/docs/favicon.png": ("favicon.png", "image/png"),
+    "/redoc/redoc.js": ("redoc.js.gz", "text/javascript; charset=utf-8"),
+}
+PATHS: Final = (*HTML, *ASSETS)
+"""Every path that belongs to the pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocPage:
+    """A page or one of its files, ready to be sent with 200."""
+
+    headers: tuple[Header, ...]
+    body: bytes
+
+
+@lru_cache(maxsize=32)
+def doc_page(path: str, title: str, *, accepts_gzip: bool = True) -> DocPage:
+    """What is at `path`, one of `PATHS`.
+
+    Args:
+        path: Without a query.
+        title: What the pages are headed with.
+        accepts_gzip: Whether the caller's `Accept-Encoding` names gzip.
+    """
+    if path in HTML:
+        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY.encode())]
+        return DocPage((*headers, (b"cache-control", b"no-cache")), HTML[path].format(title=escape(title)).encode())
+    file, media_type = ASSETS[path]
+    body = files("portico.kit.http.docs").joinpath("assets", file).read_bytes()
+    headers = [(b"content-type", media_type.encode()), (b"cache-control", b"public, max-age=86400")]
+    if file.endswith(".gz"):
+        headers.append((b"vary", b"Accept-Encoding"))
+        if accepts_gzip:
+            headers.append((b"content-encoding", b"gzip"))
+        else:
+            body = gzip.decompress(body)
+    return DocPage(tuple(headers), body)

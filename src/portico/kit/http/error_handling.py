@@ -1,0 +1,94 @@
+"""What a caller is told when something goes wrong, whatever it is."""
+
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+from starlette.responses import Response
+
+from portico.kit.calls.errors import CallFailed, Refused
+from portico.kit.calls.problems import problem_of
+from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_unavailable
+from portico.kit.foundation.problems import BadRequest, Conflict, Problem, Unavailable, Unprocessable
+from portico.kit.http.problems import field_errors, problem_response
+from portico.kit.http.schema import Case
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+_CALLER_LEFT = 499  # nobody reads it but the log and the metrics
+
+
+class OutcomeUnknown(Unavailable):
+    code = "outcome_unknown"
+    detail = "The connection was lost while the change was being committed. Look whether it happened, or repeat it with the same Idempotency-Key."
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+    detail = "The database can't be reached right now. Come again in {retry_after:.0f} s."
+
+
+class EditedMeanwhile(Conflict):
+    code = "edited_meanwhile"
+    detail = "Somebody else changed this at the same moment. Read it again and repeat the change."
+
+
+class AlreadyThere(Conflict):
+    code = "already_there"
+    detail = "There is one with the same value already, and there can be one only."
+
+
+class ErrorResponder:
+    """The refusals of the service called `name`, in the system's spelling."""
+
+    def __init__(self, name: str, case: Case) -> None:
+        self._name = name
+        self._case = case
+
+    def answer(self, request: Request, problem: Problem, errors: list[dict[str, Any]] | None = None) -> Response:
+        """The answer that says `problem`, with what is wrong with each field in `errors`."""
+        return problem_response(
+            problem,
+            instance=request.url.path,
+            request_id=request.scope["portico.request_id"],
+            case=self._case,
+            errors=errors,
+        )
+
+    def response_for(self, request: Request, error: Exception) -> Response:
+        """The answer to a request that ended in `error`."""
+        if isinstance(error, ClientDisconnect):
+            return Response(status_code=_CALLER_LEFT)
+        return self.answer(request, *self.problem_of(request, error))
+
+    def problem_of(self, connection: HTTPConnection, error: Exception) -> tuple[Problem, list[dict[str, Any]] | None]:
+        """The problem that `error` is to the caller, and what is wrong with each field where it is about fields."""
+        if isinstance(error, RequestValidationError):
+            sent = {"body": error.body, "query": dict(connection.query_params), "path": connection.path_params}
+            return Unprocessable(), field_errors(error.errors(), sent, self._case)
+        return self._problem(connection, error), None
+
+    def _problem(self, request: HTTPConnection, error: Exception) -> Problem:
+        if isinstance(error, Problem):
+            if isinstance(error, Unavailable) and error.__cause__ is not None:
+                self._warn(request, error.__cause__)
+            return error
+        if isinstance(error, CallFailed | Refused):
+            return problem_of(error)
+        if isinstance(error, HTTPException):
+            return BadRequest(reason="the body could not be read")
+        if isinstance(error, IntegrityError) and is_duplicate(error):
+            return AlreadyThere()
+        if is_unavailable(error) or is_retryable_conflict(error):
+            self._warn(request, error)
+            return DatabaseUnavailable() if isinstance(error, SQLAlchemyError) else Unavailable()
+        request_id = request.scope["portico.request_id"]
+        logger.error("endpoint failed", service=self._name, request_id=request_id, exc_info=error)
+        return Problem()
+
+    def _warn(self, request: HTTPConnection, error: BaseException) -> None:
+        request_id = request.scope["portico.request_id"]
+        logger.warning("unavailable", service=self._name, request_id=request_id, error=type(error).__name__)

@@ -1,0 +1,85 @@
+"""Query parameters: both spellings in, none unknown, none twice.
+
+FastAPI passes over what it does not know and takes the last of several: a filter misspelt would not filter.
+"""
+
+from collections.abc import Iterable
+from types import UnionType
+from typing import Union, get_args, get_origin
+
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from pydantic import AliasChoices
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from starlette.datastructures import QueryParams
+
+from portico.kit.foundation.problems import BadRequest
+from portico.kit.http.schema import Case
+
+_SEQUENCES = (list, set, tuple, frozenset)
+
+
+class Queries:
+    """The query parameters that a route takes.
+
+    Args:
+        dependant: what FastAPI made of the route; in a camel-case system it takes both spellings from now on.
+        case: how the system spells.
+        also: one that the kit itself reads.
+    """
+
+    def __init__(self, dependant: Dependant, case: Case, *, also: str | None = None) -> None:
+        if case == "camel":
+            _spell_both_ways(dependant)
+        self._known: dict[str, str] = {}
+        self._repeatable: set[str] = set()
+        if also is not None:
+            self._known[also] = also
+        for name, field in _fields(dependant):
+            alias = field.alias or name
+            self._known.update(dict.fromkeys((name, alias, to_camel(name)), name))
+            if any(isinstance(kind, type) and issubclass(kind, _SEQUENCES) for kind in _kinds(field)):
+                self._repeatable.add(name)
+
+    def check(self, raw: bytes, sent: QueryParams) -> None:
+        """Raises BadRequest at a NUL, RequestValidationError at a parameter that is unknown or was sent twice."""
+        if b"%00" in raw or b"\0" in raw:
+            raise BadRequest(reason="the query must not hold the character U+0000")
+        seen: set[str] = set()
+        for spelled, _ in sent.multi_items():
+            name = self._known.get(spelled)
+            if name is None:
+                raise _fault(spelled, "There is no such query parameter", "extra_forbidden")
+            if name in seen and name not in self._repeatable:
+                raise _fault(spelled, "This query parameter was sent twice", "repeated")
+            seen.add(name)
+
+
+def _fault(name: str, message: str, kind: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("query", name), "msg": message, "type": kind}])
+
+
+def _fields(dependant: Dependant) -> Iterable[tuple[str, FieldInfo]]:
+    for field in dependant.query_params:
+        members = getattr(field.field_info.annotation, "model_fields", None)
+        yield from [(field.name, field.field_info)] if members is None else members.items()
+    for inner in dependant.dependencies:
+        yield from _fields(inner)
+
+
+def _kinds(field: FieldInfo) -> Iterable[object]:
+    """The types that the parameter may have: of `list[str] | None`, list and None."""
+    annotation = field.annotation
+    members = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
+    for member in members:
+        yield get_origin(member) or member
+
+
+def _spell_both_ways(dependant: Dependant) -> None:
+    for field in dependant.query_params:
+        camel = to_camel(field.name)
+        if camel != field.name and field.field_info.validation_alias in {None, field.name}:
+            field.field_info.validation_alias = AliasChoices(camel, field.name)
+    for inner in dependant.dependencies:
+        _spell_both_ways(inner)

@@ -1,0 +1,141 @@
+"""What carries events in one process: a broker, a relay for each service that publishes, consumers for those that consume."""
+
+import asyncio
+import functools
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any
+
+from portico.kit.data.failures import is_unavailable
+from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable
+from portico.kit.messaging.consumer import event_types
+from portico.kit.messaging.inbox import Inbox
+from portico.kit.messaging.relay import Relay
+from portico.kit.messaging.retry_queue import RetryQueue
+from portico.kit.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from portico.kit.runtime.context import ServiceRuntime
+    from portico.kit.runtime.system import System
+
+logger = get_logger(__name__)
+
+_LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
+_LOOK = 0.25  # seconds between two looks at what is parked
+_COUNTED = 40  # looks between two counts
+
+
+class MessagingRuntime:
+    """Carries the events of the services that run in this process.
+
+    Nothing is published before the queues of every service of the system are there: what is published to nobody is
+    gone, and a service that starts later would never hear of it.
+    """
+
+    def __init__(self, system: "System", broker: Broker, services: Iterable["ServiceRuntime"]) -> None:
+        self._system = system
+        self._broker = broker
+        self._services = list(services)
+        self._declared = asyncio.Event()
+
+    def work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What has to run, by name, until the process ends; and have it measured."""
+        found: dict[str, Coroutine[Any, Any, None]] = {"queues": self._declare()}
+        for context in self._services:
+            if context.service.publishes:
+                relay = Relay(context, self._broker)
+                measure_relay(context, relay)
+                found[f"relay of {context.name}"] = self._once_declared(relay.run)
+            if context.service.consumers:
+                inbox = Inbox(context)
+                measure_inbox(context, inbox)
+                found[f"consumers of {context.name}"] = self._once_declared(
+                    functools.partial(self._consume, context, inbox)
+                )
+                found[f"parked events of {context.name}"] = retry_parked(context, inbox)
+            elif context.service.publishes:
+                parking = RetryQueue(context)
+                measure_parking(context, parking)
+                found[f"dead letters of {context.name}"] = count_dead(context, parking)
+        return found
+
+    async def _once_declared(self, work: Callable[[], Awaitable[None]]) -> None:
+        await self._declared.wait()
+        await work()
+
+    async def _declare(self) -> None:
+        pause = 0.0
+        while not self._declared.is_set():
+            try:
+                for placement in self._system.placements:
+                    types = {name for name, _ in event_types(placement.service.consumers)}
+                    if types:
+                        await self._broker.declare(placement.name, types)
+                self._declared.set()
+            except BrokerUnavailable as error:
+                if not pause:
+                    logger.warning("broker_unavailable", error=str(error))
+                pause = min(max(pause * 2, 0.1), _LONGEST_PAUSE)
+                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+
+    async def _consume(self, context: "ServiceRuntime", inbox: Inbox) -> None:
+        await self._broker.consume(context.name, inbox.deliver, concurrency=context.settings.event_concurrency)
+
+
+async def retry_parked(context: "ServiceRuntime", inbox: Inbox) -> None:
+    """Try what is parked as its time comes, until cancelled."""
+    looks = 0
+    while True:
+        try:
+            tried = await retry_due(inbox)
+            if looks % _COUNTED == 0:
+                await inbox.parking.count()
+            looks += 1
+        except Exception as error:
+            if not is_unavailable(error):
+                logger.exception("parked_events_failed", service=context.name)
+            tried = 0
+        if not tried:
+            await asyncio.sleep(_LOOK * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
+
+
+async def count_dead(context: "ServiceRuntime", parking: RetryQueue) -> None:
+    """Count what the broker refused of a service that consumes nothing, until cancelled."""
+    while True:
+        try:
+            await parking.count()
+        except Exception as error:
+            if not is_unavailable(error):
+                logger.exception("dead_letters_not_counted", service=context.name)
+        await asyncio.sleep(_LOOK * _COUNTED * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
+
+
+async def retry_due(inbox: Inbox) -> int:
+    """Try each parked event whose time has come, once; how many there were."""
+    due = await inbox.parking.due()
+    for parked in due:
+        await inbox.retry(parked)
+    return len(due)
+
+
+def measure_relay(context: "ServiceRuntime", relay: Relay) -> None:
+    """Have the metrics of a service tell of its relay."""
+    context.metrics.counter("portico_events_published", "Events published", lambda: relay.published)
+    context.metrics.gauge("portico_outbox_lag_seconds", "Age of the oldest event that waits", lambda: relay.lag)
+
+
+def measure_inbox(context: "ServiceRuntime", inbox: Inbox) -> None:
+    """Have the metrics of a service tell of its consumers."""
+    counted = context.metrics.counter
+    counted("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
+    measure_parking(context, inbox.parking)
+
+
+def measure_parking(context: "ServiceRuntime", parking: RetryQueue) -> None:
+    """Have the metrics of a service tell of the events that are parked with it."""
+    metrics = context.metrics
+    metrics.gauge("portico_events_parked", "Events that wait to be tried again", lambda: parking.waiting)
+    metrics.gauge(
+        "portico_events_stranded", "Of those, for a consumer that this process lacks", lambda: parking.unroutable
+    )
+    metrics.gauge("portico_dead_letters", "Events that were given up", lambda: parking.dead)

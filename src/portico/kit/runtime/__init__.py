@@ -1,0 +1,1 @@
+"""Declarations of services and systems, and the host that runs them."""

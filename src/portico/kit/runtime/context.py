@@ -1,0 +1,236 @@
+"""A service as it runs in this process: what was declared, and the resources that the host gave it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar, cast
+
+from fastapi import Depends
+from sqlalchemy.exc import DBAPIError
+from starlette.requests import HTTPConnection
+
+from portico.kit._compat.fastapi import lookup
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.cache.base import Cache
+from portico.kit.cache.group import CacheGroup
+from portico.kit.cache.tag import CacheTag
+from portico.kit.calls.channel import Channel
+from portico.kit.calls.client import Calls, Identity, Layout
+from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.data.engine import Database
+from portico.kit.data.failures import is_retryable_conflict
+from portico.kit.data.reader import Reader
+from portico.kit.data.unit_of_work import UnitOfWork, committed
+from portico.kit.foundation.clock import Clock
+from portico.kit.http.live import OpenSockets
+from portico.kit.http.schema import Case
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.messaging.outbox import Outbox
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
+from portico.kit.settings import Secrets, ServiceSettings, Settings
+from portico.kit.telemetry.health import Health
+from portico.kit.telemetry.logs import RequestLog
+from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.traces import TraceContext, Tracing
+
+T = TypeVar("T")
+
+_TRIES = 5  # of a transaction that loses races
+
+
+class NotDeclared(LookupError):
+    """Something was asked for that the service does not declare."""
+
+
+@dataclass(eq=False)
+class ServiceRuntime:
+    """One service in this process. `name` is what its system calls it.
+
+    `stopping` is set when the process is told to stop: what would go on for ever ends then. `broadcasts` hears of events,
+    whichever service of the process is meant by them. `committed_events` is set
+    whenever this process has committed events, which wakes the relay.
+    """
+
+    service: Service
+    name: str
+    system: System
+    settings: Settings
+    own_settings: ServiceSettings | None
+    secrets: Secrets
+    clock: Clock
+    database: Database
+    cache: Cache
+    channel: Channel
+    identity: ServiceIdentity
+    broadcasts: Broadcasts
+    health: Health
+    metrics: Metrics
+    tracing: Tracing
+    request_log: RequestLog | None
+    keys_in_flight: set[str] = field(default_factory=set)
+    provided: dict[type[Any], object] = field(default_factory=dict)
+    _groups: dict[CacheTag, CacheGroup] = field(default_factory=dict)
+    _sockets: OpenSockets | None = None
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _verifier: TokenVerifier | None = None
+    committed_events: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._outbox = Outbox(
+            f"/{self.system.name}/{self.name}",
+            self.service.publishes,
+            size_limit=self.settings.event_size_limit,
+            wake=self.committed_events.set,
+        )
+
+    @property
+    def case(self) -> Case:
+        return self.system.case
+
+    @property
+    def sockets(self) -> OpenSockets:
+        """The WebSockets that are open, which are counted."""
+        if self._sockets is None:
+            self._sockets = opened = OpenSockets(self.settings.max_streams, self.settings.max_streams_each)
+            self.metrics.gauge("portico_websockets", "WebSockets that are open", lambda: opened.open)
+        return self._sockets
+
+    @property
+    def verifier(self) -> TokenVerifier:
+        if self._verifier is None:
+            raise NotDeclared(f"{self.name} was not given a verifier yet")
+        return self._verifier
+
+    @verifier.setter
+    def verifier(self, verifier: TokenVerifier) -> None:
+        self._verifier = verifier
+
+    def unit_of_work(self) -> UnitOfWork:
+        """A unit of work, for who commits it."""
+        return UnitOfWork(self.database, self.clock, forget=self._forget, outbox=self._outbox)
+
+    def stop(self) -> None:
+        """Begin to stop: not ready for more, event streams end, what is in flight goes on."""
+        self.health.stopping = True
+        self.stopping.set()
+
+    def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
+        """A unit of work of its own, committed at the block's end."""
+        return committed(self.unit_of_work())
+
+    async def transact(self, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """What `act` makes of a unit of work of its own, committed; done again where it lost a race with another one."""
+        for attempt in range(1, _TRIES):
+            try:
+                async with self.transaction() as work:
+                    return await act(work)
+            except DBAPIError as error:
+                if not is_retryable_conflict(error):
+                    raise
+            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
+        async with self.transaction() as work:
+            return await act(work)
+
+    def response_cache(self, tag: CacheTag) -> CacheGroup:
+        """What is kept about `tag` until it changes."""
+        group = self._groups.get(tag)
+        if group is None:
+            group = self._groups[tag] = CacheGroup(self.cache, tag.name)
+        return group
+
+    async def _forget(self, topic: CacheTag) -> None:
+        await self.response_cache(topic).forget()
+
+    def reader(self) -> Reader:
+        """A reader of its own, to be used in `async with`."""
+        return Reader(self.database, self.clock)
+
+    def calls(
+        self,
+        *,
+        deadline: float | None = None,
+        timeout: float = 10.0,
+        key: str | None = None,
+        trace: TraceContext | None = None,
+        request_id: str | None = None,
+    ) -> Calls:
+        """Calls to other services by this one's own token; the arguments are those of `Calls`."""
+        return Calls(
+            self.channel,
+            identity=self.identity,
+            request_id=request_id,
+            trace=trace,
+            tracing=self.tracing,
+            deadline=deadline,
+            key=key,
+            layout=layout_of(self.system),
+            timeout=timeout,
+        )
+
+    def public_calls(self, *, deadline: float | None = None) -> Calls:
+        """Calls that say nothing of who calls, for what is public."""
+        return Calls(self.channel, deadline=deadline, layout=layout_of(self.system))
+
+    def resource(self, kind: type[T]) -> T:
+        """The resource of this kind. Raises NotDeclared."""
+        if kind not in self.provided:
+            raise NotDeclared(f"{self.service.name} declares no resource {kind.__name__}")
+        return cast("T", self.provided[kind])
+
+    def settings_of(self, kind: type[T]) -> T:
+        """The service's own settings. Raises NotDeclared."""
+        if not isinstance(self.own_settings, kind):
+            raise NotDeclared(f"{self.service.name} declares no settings {kind.__name__}")
+        return self.own_settings
+
+
+def layout_of(system: System) -> Layout:
+    """How this system's paths and names look to a caller."""
+    return Layout(system.prefix, {service.name: name for service, name in system.names.items()})
+
+
+@lookup
+async def _context(connection: HTTPConnection) -> ServiceRuntime:
+    context: ServiceRuntime = connection.scope["portico.context"]
+    return context
+
+
+Context = Annotated[ServiceRuntime, Depends(_context)]
+"""The running service, in an endpoint: for transactions of its own, its settings, its neighbours."""
+
+
+@lookup
+async def _calls(connection: HTTPConnection) -> Calls:
+    scope = connection.scope
+    context: ServiceRuntime = scope["portico.context"]
+    authorization = connection.headers.get("authorization", "")
+    token: Identity = scope["portico.authentication"].token or authorization.partition(" ")[2] or None
+    return Calls(
+        context.channel,
+        identity=token,
+        request_id=scope["portico.request_id"],
+        trace=scope["portico.span"].context,
+        tracing=context.tracing,
+        deadline=scope["portico.deadline"],
+        layout=layout_of(context.system),
+    )
+
+
+OnBehalf = Annotated[Calls, Depends(_calls)]
+"""Calls to other services on behalf of whoever made the request: by the caller's token, within its deadline."""
+
+
+def provided(kind: type[Any]) -> Any:
+    """Ask for a resource of the service.
+
+    Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
+    """
+
+    @lookup
+    async def resource(connection: HTTPConnection) -> Any:
+        return connection.scope["portico.context"].resource(kind)
+
+    return Depends(resource)

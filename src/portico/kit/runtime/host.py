@@ -1,0 +1,295 @@
+"""The host: gives services their resources, and runs one or many of them in this process.
+
+Nothing lives before `async with Host(…)`; what lives then dies in reverse order.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from starlette.types import ASGIApp
+
+from portico import __version__
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.cache.base import Cache
+from portico.kit.cache.opening import open_cache, tell_if_away
+from portico.kit.calls.channel import Channel, Outgoing
+from portico.kit.calls.directory import Directory
+from portico.kit.calls.http_channel import HttpChannel
+from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.calls.local import LocalChannel
+from portico.kit.calls.retries import RetryingChannel
+from portico.kit.calls.routing_channel import RoutingChannel
+from portico.kit.data.engine import Database
+from portico.kit.data.migrations import require_current, upgrade
+from portico.kit.foundation.clock import Clock
+from portico.kit.http.app import build_app
+from portico.kit.jobs.runner import JobRunner
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.messaging.brokers.base import Broker
+from portico.kit.messaging.brokers.opening import names_broker, open_broker
+from portico.kit.messaging.runtime import MessagingRuntime
+from portico.kit.runtime.context import ServiceRuntime, layout_of
+from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
+from portico.kit.runtime.serving import local_address
+from portico.kit.runtime.system import Placement, System
+from portico.kit.sagas.runner import SagaRunner
+from portico.kit.settings import Settings, database_for, secrets_for
+from portico.kit.settings.environment import Environment
+from portico.kit.telemetry.health import PROBE_LIMIT, Health
+from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
+from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.traces import Tracing
+
+logger = get_logger(__name__)
+
+_PATIENCE = 10.0  # seconds that cancelled work has to end
+_TIMES_CANCELLED = 10
+
+Migrating = Literal["upgrade", "require"]
+VerifierOf = Callable[[ServiceRuntime], TokenVerifier]
+OpenBroker = Callable[[Settings, str], AbstractAsyncContextManager[Broker]]
+
+
+class NeighbourDown(RuntimeError):
+    """A service that this one calls says that it is not ready."""
+
+
+class Host:
+    """Services of `system` running in this process: `async with Host(system, …) as host: host.apps["loans"]`.
+
+    Args:
+        system: the system.
+        environment: where settings are read from, the kit's and each service's own.
+        verifier_of: makes the verifier of a service that does not bring its own.
+        only: names of the services to run; all by default.
+        background: whether jobs and what keeps verifiers fresh run; not for a command that is done in a moment.
+        migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
+        clock: the time.
+        logs: where the line of each request goes; none are written without.
+        channel: the way to the services of the system; made from their addresses if None.
+        broker: opens what carries events; the one that the settings name by default. With None no event leaves its
+            outbox, and none comes in.
+    """
+
+    def __init__(  # noqa: PLR0913  # each has a name, and most a default
+        self,
+        system: System,
+        environment: Environment,
+        *,
+        verifier_of: VerifierOf,
+        only: Iterable[str] | None = None,
+        background: bool = True,
+        migrating: Migrating = "upgrade",
+        clock: Clock | None = None,
+        logs: Logs | None = None,
+        channel: Channel | None = None,
+        broker: OpenBroker | None = open_broker,
+    ) -> None:
+        names = None if only is None else set(only)
+        self.system = system
+        self.placements = [each for each in system.placements if names is None or each.name in names]
+        self.contexts: dict[str, ServiceRuntime] = {}
+        self.apps: dict[str, ASGIApp] = {}
+        self.environment = environment
+        self.settings = environment.read(Settings)
+        self.broadcasts = Broadcasts()
+        self._verifier_of = verifier_of
+        self._background = background
+        self._migrating: Migrating = migrating
+        self._clock = clock or Clock()
+        self._logs = logs
+        self._given_channel = channel
+        self._open_broker = broker
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._check_secrets()
+        try:
+            self.channel = self._given_channel or self._open_channel()
+            for placement in self.placements:
+                await self._open(placement)
+            if self._background:
+                self._keep_running()
+                await self._carry_events()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def _check_secrets(self) -> None:
+        """Raises SettingsError for all that is wrong with them, before anything is opened or migrated."""
+        secrets_for(self.settings, needs={"service_secret"}.union(*(each.service.secrets for each in self.placements)))
+
+    def stop(self) -> None:
+        """Begin to stop, before the servers do: no service is ready for more, and event streams end."""
+        for context in self.contexts.values():
+            context.stop()
+
+    def _keep_running(self) -> None:
+        if self.settings.redis_url is not None and self.contexts:
+            cache = next(iter(self.contexts.values())).cache
+            self._keep(tell_if_away(cache, self.settings.redis_url), "look for Redis")
+        for context in self.contexts.values():
+            if context.service.sagas:
+                self._keep(context.resource(SagaRunner).run(), f"sagas of {context.name}")
+            self._keep(context.verifier.run(), f"verifier of {context.name}")
+            self._keep(JobRunner(context).run(), f"jobs of {context.name}")
+            self._keep(context.health.loop_lag.run(), f"event loop of {context.name}")
+            for each in context.service.background:
+                self._keep(each(context), f"{each.__name__} of {context.name}")
+
+    async def _carry_events(self) -> None:
+        if self._open_broker is None:
+            return
+        opened = self._open_broker(self.settings, self.system.name)
+        if not any(each.service.publishes or each.service.consumers for each in self.placements):
+            # The embedded broker is a file of those who tell and handle: this process may have no disk to have it on.
+            if names_broker(self.settings):
+                self._keep(self._listen(opened), "listening")
+            return
+        broker = await self._stack.enter_async_context(opened)
+        self._keep(self.broadcasts.run(broker), "listening")
+        for context in self.contexts.values():
+            context.health.add("broker", broker.check, critical=False)
+        carrier = MessagingRuntime(self.system, broker, self.contexts.values())
+        for name, work in carrier.work().items():
+            self._keep(work, name)
+
+    async def _listen(self, opening: AbstractAsyncContextManager[Broker]) -> None:
+        """Open a broker for nothing but to listen, once anyone does."""
+        await self.broadcasts.begun()
+        async with opening as broker:
+            await self.broadcasts.run(broker)
+
+    async def _open(self, placement: Placement) -> None:
+        database = await self._database(placement)
+        own = placement.service.settings
+        context = ServiceRuntime(
+            service=placement.service,
+            name=placement.name,
+            system=self.system,
+            settings=self.settings,
+            own_settings=None if own is None else self.environment.read(own),
+            secrets=secrets_for(self.settings, needs=placement.service.secrets),
+            clock=self._clock,
+            database=database,
+            cache=self._cache(placement.name),
+            channel=self.channel,
+            identity=self.identity(placement.name),
+            broadcasts=self.broadcasts,
+            health=Health(placement.name, __version__),
+            metrics=Metrics(placement.name, __version__),
+            tracing=self._tracing(placement.name),
+            request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
+        )
+        context.health.add("database", database.check, critical=True)
+        if self.settings.redis_url is not None:
+            context.health.add("cache", context.cache.check, critical=False)
+        self._stack.push_async_callback(context.health.aclose)
+        for name in placement.service.calls:
+            self._watch(context, name)
+        self.contexts[placement.name] = context
+        context.verifier = (placement.service.verifier or self._verifier_of)(context)
+        for kind, open_resource in placement.service.resources.items():
+            context.provided[kind] = await self._stack.enter_async_context(open_resource(context))
+        if placement.service.sagas:
+            context.provided[SagaRunner] = SagaRunner(context)
+        self.apps[placement.name] = build_app(context)
+
+    async def _database(self, placement: Placement) -> Database:
+        database = await self._stack.enter_async_context(open_database(placement, self.settings))
+        place, lines = database_for(self.settings, placement.name), migration_sets(placement)
+        with translate_errors(placement.name, place):
+            if place.embedded or self._migrating == "upgrade":
+                await upgrade(database, lines)
+            else:
+                await require_current(database, lines)
+        return database
+
+    def _open_channel(self) -> Channel:
+        local = LocalChannel(self.apps)
+        remote = HttpChannel(Directory(self.addresses))
+        self._stack.push_async_callback(remote.aclose)
+        self._stack.push_async_callback(local.aclose, self.settings.grace_period)
+        return RetryingChannel(RoutingChannel(self.apps, local, remote))
+
+    def identity(self, name: str) -> ServiceIdentity:
+        """Who `name`, a service or the gateway, is to the others when it calls for itself; it ends with the host."""
+        secret = secrets_for(self.settings, needs=["service_secret"]).service_secret
+        identity = ServiceIdentity(
+            self.channel, name=name, secret=secret.get_secret_value(), layout=layout_of(self.system)
+        )
+        self._stack.push_async_callback(identity.aclose)
+        return identity
+
+    def _watch(self, context: ServiceRuntime, name: str) -> None:
+        """Have `/health` of `running` name the service `name` that it calls, with its address and state."""
+        placement = self.system.placement(name)
+
+        async def probe() -> None:
+            asking = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=PROBE_LIMIT)
+            if (await self.channel.send(asking)).status != HTTPStatus.OK:
+                raise NeighbourDown(f"{placement.name} is not ready")
+
+        context.health.add_neighbour(placement.name, self.address_of(placement), probe)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the instances of each service are."""
+        return {each.name: self.address_of(each) for each in self.system.placements}
+
+    def address_of(self, placement: Placement) -> str:
+        """Where a service's instances are."""
+        return address_of(placement, self.settings)
+
+    def _tracing(self, name: str) -> Tracing:
+        endpoint = self.settings.otel_exporter_otlp_endpoint
+        if endpoint is None:
+            return Tracing.off()
+        tracing = Tracing.to_otlp(
+            endpoint, service=name, version=__version__, ratio=self.settings.otel_traces_sampler_arg
+        )
+        self._stack.push_async_callback(tracing.aclose)
+        return tracing
+
+    def _cache(self, name: str) -> Cache:
+        cache = open_cache(self.settings, f"{self.system.name}:{name}:", self._clock)
+        self._stack.push_async_callback(cache.aclose)
+        return cache
+
+    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` until the host ends; its failure is logged, and ends nothing else."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_report)
+        self._stack.push_async_callback(_end, task)
+
+
+def address_of(placement: Placement, settings: Settings) -> str:
+    """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
+    given = settings.service_urls.get(placement.name)
+    return ",".join(given) if given else local_address(settings.host, placement.port)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel `task`, again and again: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    with suppress(asyncio.CancelledError):
+        for _ in range(_TIMES_CANCELLED):
+            task.cancel()
+            await asyncio.wait([task], timeout=_PATIENCE / _TIMES_CANCELLED)
+            if task.done():
+                return
+        logger.error("background work does not end", work=task.get_name())
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("background work ended", work=task.get_name(), exc_info=error)

@@ -1,0 +1,109 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from portico.servers.programs import find_program
+from portico.servers.server import HOST, Server, ServerFailed
+
+USER = "portico"
+
+
+class MariaDBServer(Server):
+    """A private MariaDB, whose account `portico` may do everything and signs in by password."""
+
+    name: ClassVar[str] = "MariaDB"
+    key: ClassVar[str] = "mariadb"
+    accounts: ClassVar[tuple[str, ...]] = ("mysql",)
+
+    def find_programs(self) -> None:
+        self._mariadbd = find_program("mariadbd")
+        self._install = find_program("mariadb-install-db")
+        self._client = find_program("mariadb")
+
+    def prepare(self) -> None:
+        self.run(
+            self._install,
+            "--no-defaults",
+            f"--datadir={self._data}",
+            f"--tmpdir={self._data.parent}",  # two that install at once would meet in the machine's own
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            "--innodb-log-file-size=8M",
+        )
+        # Read at each start, before the first client is let in.
+        self.write(
+            "accounts.sql",
+            f"CREATE OR REPLACE USER '{USER}'@'{HOST}' IDENTIFIED BY '{self.password}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{USER}'@'{HOST}' WITH GRANT OPTION;\n"
+            f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{self.password}';\n",
+        )
+
+    def command(self) -> Sequence[str | Path]:
+        settings = {
+            "datadir": self._data,
+            "bind-address": HOST,
+            "port": self.port,
+            "socket": self.folder / "socket",
+            "pid-file": self.folder / "pid",
+            "init-file": self.folder / "accounts.sql",
+            "character-set-server": "utf8mb4",
+            "max-connections": 200,
+            "innodb-buffer-pool-size": "64M",
+            "innodb-log-file-size": "32M",
+            # 2 hands each commit to the operating system, so that it outlives the process
+            "innodb-flush-log-at-trx-commit": 1 if self.durable else 2,
+            "innodb-doublewrite": int(self.durable),
+        }
+        if not self.durable:
+            # A table that is made or dropped is a dozen waits for the disk otherwise.
+            settings |= {"innodb-flush-method": "nosync", "sync-frm": 0, "debug-no-sync": 1}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [self._mariadbd, "--no-defaults", "--skip-name-resolve", "--skip-log-bin", *options]
+
+    def answers(self) -> bool:
+        try:
+            return self.execute("SELECT 1").strip() == "1"
+        except ServerFailed:
+            return False
+
+    def url(self, database: str = "mysql") -> str:
+        """The address of `database`; `{service}` in the name stays as it is."""
+        return f"mysql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def create_database(self, name: str) -> str:
+        """Make an empty database and give its address."""
+        self.execute(f"CREATE DATABASE `{name}`")
+        return self.url(name)
+
+    def drop_databases(self, prefix: str) -> None:
+        """Drop the databases whose names start with `prefix`, once no transaction holds them."""
+        names = self.execute(
+            f"SELECT schema_name FROM information_schema.schemata WHERE LOCATE('{prefix}', schema_name) = 1"  # noqa: S608  # the test's own word
+        )
+        for name in names.splitlines():
+            self.execute(f"DROP DATABASE `{name}`")
+
+    def execute(self, statement: str, database: str = "mysql") -> str:
+        """Run one statement, apart from any pool, and give its rows as lines.
+
+        Raises:
+            ServerFailed: The server refused it.
+        """
+        return self.run(
+            self._client,
+            "--no-defaults",
+            "--protocol=tcp",
+            f"--host={HOST}",
+            f"--port={self.port}",
+            f"--user={USER}",
+            "--connect-timeout=5",
+            "--batch",
+            "--skip-column-names",
+            f"--database={database}",
+            f"--execute={statement}",
+            environ={"MYSQL_PWD": self.password},
+        )
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"

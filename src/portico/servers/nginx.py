@@ -1,0 +1,74 @@
+import http.client
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from portico.servers.programs import find_program
+from portico.servers.server import HOST, Server
+
+_PATIENCE = 5.0  # seconds
+_TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+
+
+class NginxServer(Server):
+    """A private NGINX. It answers 404 until `serve` tells it what to do; anybody on this machine may call it."""
+
+    name: ClassVar[str] = "NGINX"
+    key: ClassVar[str] = "nginx"
+    accounts: ClassVar[tuple[str, ...]] = ("www-data", "nginx")
+    _site: str | None = None
+
+    def find_programs(self) -> None:
+        self._nginx = find_program("nginx")
+
+    def prepare(self) -> None:
+        """It makes its files itself."""
+
+    def configure(self) -> None:
+        self._configure("nginx.conf", self._site or f"server {{ listen {HOST}:{self.port}; return 404; }}\n")
+
+    def command(self) -> Sequence[str | Path]:
+        return self._command("nginx.conf")
+
+    def answers(self) -> bool:
+        asked = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE)
+        try:
+            asked.request("GET", "/")
+            return asked.getresponse().status > 0
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            asked.close()
+
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def serve(self, site: str) -> None:
+        """Go on with `site` in the `http` block, on the same port.
+
+        Raises:
+            ServerFailed: NGINX does not take it; carries what it says.
+        """
+        self._site = site
+        self.restart()
+
+    def check(self, site: str) -> None:
+        """Have NGINX read `site` in its `http` block (`nginx -t`), and do nothing else with it.
+
+        Raises:
+            ServerFailed: NGINX does not take it; carries what it says.
+        """
+        self._configure("checked.conf", site)
+        self.run(*self._command("checked.conf"), "-t")
+
+    def _configure(self, name: str, site: str) -> None:
+        included = self.write(f"site-of-{name}", site)
+        folders = "\n".join(f"    {each}_temp_path {self.folder / each};" for each in _TEMPORARY)
+        self.write(
+            name,
+            f"worker_processes 1;\ndaemon off;\npid {self.folder / name}.pid;\nerror_log stderr;\n"
+            f"events {{ }}\nhttp {{\n    access_log off;\n{folders}\n    include {included};\n}}\n",
+        )
+
+    def _command(self, name: str) -> Sequence[str | Path]:
+        return [self._nginx, "-p", self.folder, "-e", "stderr", "-c", self.folder / name]

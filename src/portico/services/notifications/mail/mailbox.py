@@ -1,0 +1,218 @@
+"""The embedded mailer: mails are files in a folder, which any mail program opens."""
+
+import asyncio
+import email
+import email.policy
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from pathlib import Path
+
+from portico.kit.data.paging import InvalidCursor, Slice, Window
+from portico.kit.foundation.clock import Clock
+from portico.services.notifications.mail.base import Address, Mail, MailDeferred, Mailer, MailId
+from portico.services.notifications.mail.message import as_bytes
+
+_ENDING = ".eml"
+_SHARE = 100
+"""One of so many mails that are kept is how many come between two looks at what is too old."""
+_BEFORE = "-"  # begins the cursor of what goes before a mail
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMail:
+    """A mail that was delivered to the mailbox. `size` is in bytes; `text` and `html` are as they were written."""
+
+    mail_id: MailId
+    message_id: str
+    sender: str
+    recipient: str
+    subject: str
+    text: str
+    html: str | None
+    size: int
+    received_at: datetime
+    revision: int = 1  # it never changes
+
+
+class Mailbox(Mailer):
+    """A folder of mails, the oldest removed beyond `keep`, or a hundredth more. A mail that is sent twice is in it once.
+
+    Args:
+        folder: made when the first mail comes.
+        sender: whom mails are from.
+        keep: mails at most.
+        clock: the time.
+    """
+
+    limit = 10.0
+
+    def __init__(self, folder: Path, sender: Address, *, keep: int, clock: Clock | None = None) -> None:
+        self.folder = folder
+        self.sender = sender
+        self._keep = keep
+        self._room = 0
+        self._room_lock = threading.Lock()
+        self._clock = clock or Clock()
+
+    async def send(self, mail: Mail) -> str:
+        try:
+            await asyncio.to_thread(self._store, mail)
+        except OSError as error:
+            raise MailDeferred(f"the mailbox can't be written: {error.strerror or error}") from error
+        return f"kept as {mail.mail_id}{_ENDING}"
+
+    async def find(self, mail_id: MailId) -> StoredMail | None:
+        """The mail, None where there is none."""
+        return await asyncio.to_thread(self._read, mail_id)
+
+    async def page(self, window: Window) -> Slice[StoredMail]:
+        """The mails in `window`, newest first. Raises InvalidCursor."""
+        return await asyncio.to_thread(self._page, window)
+
+    async def forget_before(self, moment: datetime) -> None:
+        """Remove the mails that came before `moment`."""
+        await asyncio.to_thread(self._forget_before, moment.timestamp())
+
+    async def check(self) -> None:
+        """Raise MailDeferred where the folder can't be written."""
+        try:
+            await asyncio.to_thread(self._ensure_folder)
+        except OSError as error:
+            raise MailDeferred(f"the mailbox can't be written: {error.strerror or error}") from error
+
+    async def aclose(self) -> None:
+        """Nothing is held between two mails."""
+
+    def _ensure_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(self.folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+
+    def _store(self, mail: Mail) -> None:
+        """Write the whole file beside its place and move it there, so that nobody meets half of one."""
+        place = self._path(mail.mail_id)
+        if place.exists():
+            return
+        self._ensure_folder()
+        draft = self.folder / f".{mail.mail_id}.{secrets.token_hex(8)}"
+        now = self._clock.now().timestamp()
+        try:
+            with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(as_bytes(mail, self.sender))
+                file.flush()
+                os.fsync(file.fileno())
+            os.utime(draft, (now, now))
+            draft.replace(place)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(self.folder)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Remove the oldest mails beyond `keep`.
+
+        The folder is listed once in a share of `keep` mails, not for each: the mailbox may be larger by that share, for
+        each process that fills it.
+        """
+        with self._room_lock:
+            self._room -= 1
+            if self._room >= 0:
+                return
+            self._room = self._keep // _SHARE
+            for name in self._names()[: -self._keep]:
+                self._path(name).unlink(missing_ok=True)
+
+    def _forget_before(self, moment: float) -> None:
+        for name in self._names():
+            path = self._path(name)
+            try:
+                if path.stat().st_mtime < moment:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # another process was first
+
+    def _names(self) -> list[MailId]:
+        """The mails there are, oldest first; what else lies in the folder is passed over."""
+        try:
+            found = [entry.name.removesuffix(_ENDING) for entry in os.scandir(self.folder)]
+        except FileNotFoundError:
+            return []
+        return sorted(MailId(name) for name in found if MailId.pattern.fullmatch(name))
+
+    def _page(self, window: Window) -> Slice[StoredMail]:
+        names = self._names()[::-1]
+        start = _place(names, window)
+        chosen = names[max(start, 0) : max(start + window.limit, 0)]
+        end = start + window.limit
+        return Slice(
+            list(self._read_all(chosen)),
+            len(names),
+            next=chosen[-1] if chosen and end < len(names) else None,
+            previous=f"{_BEFORE}{chosen[0]}" if chosen and window.cursor and start > 0 else None,
+        )
+
+    def _read_all(self, names: list[MailId]) -> Iterator[StoredMail]:
+        return (mail for name in names if (mail := self._read(name)) is not None)
+
+    def _read(self, mail_id: MailId) -> StoredMail | None:
+        path = self._path(mail_id)
+        try:
+            content, status = path.read_bytes(), path.stat()
+        except FileNotFoundError:
+            return None
+        message = email.message_from_bytes(content, policy=email.policy.default)
+        return StoredMail(
+            mail_id=mail_id,
+            message_id=_header(message, "message-id"),
+            sender=_header(message, "from"),
+            recipient=_header(message, "to"),
+            subject=_header(message, "subject"),
+            text=_body(message, "plain") or "",
+            html=_body(message, "html"),
+            size=status.st_size,
+            received_at=datetime.fromtimestamp(status.st_mtime, UTC),
+        )
+
+    def _path(self, mail_id: MailId) -> Path:
+        return self.folder / f"{mail_id}{_ENDING}"
+
+
+def _place(names: list[MailId], window: Window) -> int:
+    """Where in `names`, newest first, the window begins; below 0 where a page backwards is not full."""
+    if window.cursor is None:
+        return window.skip
+    backward = window.cursor.startswith(_BEFORE)
+    text = window.cursor.removeprefix(_BEFORE)
+    if MailId.pattern.fullmatch(text) is None:
+        raise InvalidCursor
+    if backward:
+        return sum(name > text for name in names) - window.limit
+    return sum(name >= text for name in names)
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    return str(message.get(name, "")).encode("utf-8", "replace").decode()
+
+
+def _body(message: EmailMessage, kind: str) -> str | None:
+    part = message.get_body((kind,))
+    if part is None:
+        return None
+    content = part.get_payload(decode=True)  # not get_content, which raises for a charset that nobody knows
+    return content.decode("utf-8", "replace").replace("\r\n", "\n") if isinstance(content, bytes) else ""
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the file's name outlive a power cut as its content does; Windows has no way to."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

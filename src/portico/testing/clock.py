@@ -1,0 +1,24 @@
+from datetime import UTC, datetime, timedelta
+
+from portico.kit.foundation.clock import Clock
+
+START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+
+
+class HeldClock(Clock):
+    """A clock that the test holds: it moves when told to."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self._now = now
+        self._seconds = 1_000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._now += timedelta(seconds=seconds)
+        self._seconds += seconds

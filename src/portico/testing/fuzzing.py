@@ -1,0 +1,143 @@
+"""Every operation of a service, asked with what its OpenAPI document allows and with what it does not.
+
+An answer must never be a 5xx, and must be one that the document describes: its status, its media type, its shape, its
+headers. `FUZZ_CASES` says how many cases each operation gets; without it the same few each time, so that a run of the
+tests is quick and finds the same twice.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from urllib.parse import quote
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks as conformance
+
+from portico.kit.calls.channel import Outgoing
+from portico.testing.running_service import PATIENCE, RunningService
+
+USUAL_CASES = 40
+_CHECKS = [
+    not_a_server_error,
+    conformance.status_code_conformance,
+    conformance.content_type_conformance,
+    conformance.response_headers_conformance,
+    conformance.response_schema_conformance,
+]
+_MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
+
+@dataclass(frozen=True)
+class Fuzzing:
+    """What is asked of a service.
+
+    Args:
+        service: as it runs for the test.
+        bearers: access tokens that take turns; None is nobody.
+        known: values of path parameters that there are; every other case asks for one of them.
+        last: paths that are asked after all others, such as one that ends the callers' sessions.
+    """
+
+    service: RunningService
+    bearers: Sequence[str | None] = (None,)
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    last: frozenset[str] = frozenset()
+
+    async def run(self) -> int:
+        """Ask every operation; how many were asked. Raises what the first check that failed says."""
+        loop = asyncio.get_running_loop()
+        document = (await self.service.anonymous.get("/openapi.json")).json()
+        return await asyncio.to_thread(self._run, document, loop)
+
+    def _run(self, document: dict[str, Any], loop: asyncio.AbstractEventLoop) -> int:
+        load_all_checks()
+        found = schemathesis.openapi.from_dict(document).get_all_operations()
+        operations = [each.ok() if isinstance(each, Ok) else _raise(each.err()) for each in found]
+        for operation in sorted(operations, key=lambda each: each.path in self.last):
+            for mode in _MODES:
+                self._ask_all(operation, mode, loop)
+        return len(operations)
+
+    def _ask_all(self, operation: Any, mode: GenerationMode, loop: asyncio.AbstractEventLoop) -> None:
+        turns = count()
+        given_cases = os.environ.get("FUZZ_CASES")
+
+        @settings(
+            max_examples=max(1, int(given_cases or USUAL_CASES) // len(_MODES)),
+            derandomize=given_cases is None,
+            database=None,
+            deadline=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: Any) -> None:
+            rounds, whose = divmod(next(turns), len(self.bearers))
+            if rounds % 2 == 0:
+                self._lead_to_what_there_is(case, rounds)
+            asking = asyncio.run_coroutine_threadsafe(self._answer(case, self.bearers[whose]), loop)
+            case.validate_response(asking.result(), checks=_CHECKS)
+
+        run: Callable[[], None] = ask
+        try:
+            run()
+        except Unsatisfiable:
+            if mode is GenerationMode.POSITIVE:
+                raise  # an operation that takes nothing can't be asked wrongly; rightly, each can
+
+    def _lead_to_what_there_is(self, case: Any, turn: int) -> None:
+        for name in case.path_parameters or ():
+            if values := self.known.get(name):
+                case.path_parameters[name] = values[turn // 2 % len(values)]
+
+    async def _answer(self, case: Any, bearer: str | None) -> schemathesis.Response:
+        sent = requests.Request(**_request(case.as_transport_kwargs(base_url="http://service"))).prepare()
+        headers = [(name.lower().encode("latin-1"), _bytes(value)) for name, value in sent.headers.items()]
+        if bearer is not None:
+            headers = [pair for pair in headers if pair[0] != b"authorization"]
+            headers.append((b"authorization", f"Bearer {bearer}".encode()))
+        path, _, query = str(sent.path_url).partition("?")
+        outgoing = Outgoing(
+            service=self.service.context.name,
+            method=str(sent.method),
+            path=quote(path, safe="/%:@!$&'()*+,;=~-._"),
+            query=query.encode(),
+            headers=[pair for pair in headers if pair[0] != b"content-length"],
+            body=_bytes(sent.body or b""),
+            timeout=PATIENCE,
+        )
+        answer = await self.service.channel.send(outgoing)
+        return schemathesis.Response(
+            answer.status, _gathered(answer.headers), answer.body, request=sent, elapsed=0.0, verify=False
+        )
+
+
+def _request(arguments: dict[str, Any]) -> dict[str, Any]:
+    taken = ("method", "url", "headers", "params", "data", "json", "files", "cookies")
+    return {name: value for name, value in arguments.items() if name in taken}
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, Iterator):
+        return b"".join(value)
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
+def _gathered(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    gathered: dict[str, list[str]] = {}
+    for name, value in headers:
+        gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return gathered
+
+
+def _raise(error: Exception) -> Any:
+    raise error

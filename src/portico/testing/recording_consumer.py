@@ -1,0 +1,183 @@
+"""Who takes messages from a broker in tests, and who listens to it."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Self
+
+from portico.kit.messaging.brokers.base import PARTITIONS, Broker, BrokerUnavailable, Message, partition_of
+
+_PROBE = "probe"
+_BETWEEN_PROBES = 0.05  # seconds
+_UNTIL_CANCELLED_AGAIN = 1.0  # seconds
+
+LIMIT = 40.0  # seconds that anything may take: a killed consumer's lease has to run out
+
+
+class RecordingConsumer:
+    """One consumer of a group, used in `async with`, which keeps what it took and can be watched.
+
+    Args:
+        broker: to consume from.
+        group: whose messages.
+        concurrency: as of `consume`.
+        act: what it does with each message before it has taken it; raising refuses it.
+        beside: another consumer of the group, which is to be looked at for both.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        group: str,
+        *,
+        concurrency: int = 16,
+        act: Callable[[Message], Awaitable[None]] | None = None,
+        beside: "RecordingConsumer | None" = None,
+    ) -> None:
+        self.taken: list[Message] = []
+        self.tries: list[str] = []
+        self.most_at_once = 0
+        self.most_of_a_key = 0
+        self._at_once: Counter[str] = Counter()
+        self._act = act
+        self._changed = asyncio.Condition()
+        deliver = (beside or self).deliver
+        self._consume = partial(broker.consume, group, deliver, concurrency=concurrency)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._consume())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            await _end(self._task)
+
+    @property
+    def under_way(self) -> int:
+        return self._at_once.total()
+
+    async def deliver(self, message: Message) -> None:
+        self.tries.append(message.id)
+        self._at_once[message.key] += 1
+        self.most_at_once = max(self.most_at_once, self.under_way)
+        self.most_of_a_key = max(self.most_of_a_key, self._at_once[message.key])
+        await self._tell()
+        try:
+            if self._act is not None:
+                await self._act(message)
+            self.taken.append(message)
+        finally:
+            self._at_once[message.key] -= 1
+        await self._tell()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until what it saw meets a condition. Raises TimeoutError."""
+        async with asyncio.timeout(LIMIT), self._changed:
+            await self._changed.wait_for(condition)
+
+    async def until_taken(self, ids: Iterable[str]) -> None:
+        """Wait until it has taken all of these. Raises TimeoutError."""
+        wanted = set(ids)
+        await self.until(lambda: wanted <= {each.id for each in self.taken})
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+class Listener:
+    """One who listens to a broker, used in `async with`, which keeps what it heard.
+
+    Args:
+        broker: to listen to.
+        types: what it hears.
+        through: where messages are published by which it learns that it hears.
+    """
+
+    def __init__(self, broker: Broker, types: Collection[str], *, through: Broker) -> None:
+        self.heard: list[Message] = []
+        self._types = types
+        self._through = through
+        self._probes = count()
+        self._heard_probe = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._listen = partial(broker.listen, types, self._hear)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._listen())
+        await self.until_it_hears()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            await _end(self._task)
+
+    def _hear(self, message: Message) -> None:
+        if message.key == _PROBE:
+            self._heard_probe.set()
+            return
+        self.heard.append(message)
+        self._changed.set()
+
+    async def until_it_hears(self) -> None:
+        """Wait until what is published now would be heard. Raises TimeoutError."""
+        self._heard_probe.clear()
+        async with asyncio.timeout(LIMIT):
+            while not self._heard_probe.is_set():
+                probe = Message(f"{_PROBE} {next(self._probes)}", max(self._types), _PROBE, b"")
+                with suppress(BrokerUnavailable):
+                    await self._through.publish([probe])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_BETWEEN_PROBES):
+                        await self._heard_probe.wait()
+
+    async def until_heard(self, ids: Iterable[str]) -> None:
+        """Wait until it has heard all of these. Raises TimeoutError."""
+        wanted = set(ids)
+        async with asyncio.timeout(LIMIT):
+            while not wanted <= {each.id for each in self.heard}:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel `task`, again and again as the host does: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_UNTIL_CANCELLED_AGAIN)
+    if not task.cancelled():
+        task.result()
+
+
+def messages(number_of: int, *, keys: int = 1, type_: str = "order.created", first: int = 0) -> list[Message]:
+    """Messages `m0`, `m1` and so on, whose keys take turns."""
+    return [
+        Message(f"m{number}", type_, f"key {number % keys}", b'{"number": %d}' % number)
+        for number in range(first, first + number_of)
+    ]
+
+
+def by_partition() -> list[str]:
+    """A key for each partition."""
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < PARTITIONS:
+        found.setdefault(partition_of(f"key {number}"), f"key {number}")
+        number += 1
+    return [found[each] for each in range(PARTITIONS)]
+
+
+def firsts_by_key(taken: Iterable[Message]) -> dict[str, list[str]]:
+    """The ids of each key in the order in which they were taken first: what a consumer that knows repeats has handled."""
+    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for message in taken:
+        found[message.key].setdefault(message.id)
+    return {key: list(ids) for key, ids in found.items()}

@@ -1,0 +1,227 @@
+"""One service, running for a test: `async with running(loans, databases) as loans: await loans.as_user().get("/loans")`.
+
+Requests go through the service's whole face, as over a socket; tokens are made by an issuer of the test's own; the
+clock stands still until the test moves it.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+from sqlalchemy import select
+
+from portico.kit.auth.tokens import TokenFormat
+from portico.kit.auth.verification import KeyVerifier
+from portico.kit.calls.channel import Channel, Outgoing
+from portico.kit.calls.local import LocalChannel
+from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.envelope import Envelope, dumped
+from portico.kit.messaging.event import Event
+from portico.kit.messaging.inbox import Inbox
+from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.runtime.host import Host
+from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
+from portico.kit.sagas.runner import SagaRunner
+from portico.kit.settings.environment import Environment
+from portico.testing.clock import HeldClock
+from portico.testing.databases import Databases
+from portico.testing.issuer import Issuer
+
+PATIENCE = 20.0  # seconds that a test waits for an answer before it fails
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. Header names are in lower case; of several with one name the last is kept."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody who calls one service, with or without a token."""
+
+    channel: Channel
+    service: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | None = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request: `json` as the body, or `content` as it is; `path` may carry a query."""
+        path, _, query = path.partition("?")
+        body = content if content is not None else b"" if json is None else orjson.dumps(json)
+        sent = {**self.headers, **(headers or {})}
+        if json is not None:
+            sent.setdefault("content-type", "application/json")
+        outgoing = Outgoing(
+            service=self.service,
+            method=method,
+            path=path,
+            query=(urlencode(params) if params else query).encode(),
+            headers=[(name.lower().encode(), value.encode()) for name, value in sent.items()],
+            body=body,
+            timeout=PATIENCE,
+        )
+        answer = await self.channel.send(outgoing)
+        received = {name.decode().lower(): value.decode("latin-1") for name, value in answer.headers}
+        return Answer(answer.status, received, answer.body)
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Any) -> Answer:
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Any) -> Answer:
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Any) -> Answer:
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Any) -> Answer:
+        return await self.request("DELETE", path, **options)
+
+
+@dataclass(frozen=True)
+class RunningService:
+    """A service under test, and what the test holds of it."""
+
+    context: ServiceRuntime
+    issuer: Issuer
+    clock: HeldClock
+    channel: LocalChannel
+
+    @property
+    def anonymous(self) -> Caller:
+        """Somebody without a token."""
+        return Caller(self.channel, self.context.name)
+
+    def as_user(self, *permissions: str, subject: str | None = None) -> Caller:
+        """A user with these permissions; a new one unless `subject` names it."""
+        return self.bearing(self.issuer.token(subject, permissions=permissions))
+
+    def as_service(self, name: str, *permissions: str) -> Caller:
+        """Another service, by its own token."""
+        return self.bearing(self.issuer.token(f"service:{name}", permissions=permissions))
+
+    def bearing(self, token: str) -> Caller:
+        """Somebody who sends this token."""
+        return Caller(self.channel, self.context.name, {"authorization": f"Bearer {token}"})
+
+    async def published(self) -> list[Event]:
+        """The events that the service told of, oldest first."""
+        kinds = {(kind.event_type, kind.version): kind for kind in self.context.service.publishes}
+        async with self.context.reader() as reader, reader.snapshot() as moment:  # the relay moves them meanwhile
+            rows = [
+                row
+                for table in (event_log, outbox)
+                for row in await moment.rows(select(table.c.body).order_by(table.c.id))
+            ]
+        envelopes = [Envelope.loaded(row.body) for row in rows]
+        return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]
+
+    async def receives(self, *events: Event, source: str = "/catalog/another") -> None:
+        """Deliver `events` to the service's consumers, as its broker would."""
+        for event in events:
+            body = dumped(event, source=source, time=self.clock.now(), trace=None)
+            await self.inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """What handles the events that are delivered."""
+        return Inbox(self.context)
+
+    async def sagas_rest(self) -> None:
+        """Wait until each saga of the service has ended, or waits for a time that has not come."""
+        async with asyncio.timeout(PATIENCE):
+            await self.context.resource(SagaRunner).quiet()
+
+    async def given(self, *rows: Any) -> Any:
+        """Have these rows in the database; the first is given back."""
+        async with self.context.transaction() as work:
+            work.add_all(rows)
+        return rows[0]
+
+
+def system_of(*services: Service, **options: Any) -> System:
+    """A system of these services for a test, on ports that nobody listens on; what they call is only named."""
+    named = {service.name for service in services}
+    called = sorted({name for service in services for name in service.calls} - named)
+    strangers = [Service(name=name, summary="Is not run", module=__name__) for name in called]
+    return System(
+        "catalog", "A system for a test", gateway=1, services=dict.fromkeys((*services, *strangers), 1), **options
+    )
+
+
+def _settings(databases: Databases) -> dict[str, str]:
+    return {
+        "DATABASE_URL": databases.per_service(),
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "SERVICE_SECRET": secrets.token_urlsafe(48),
+        "WEBHOOK_SECRET": secrets.token_urlsafe(48),
+    }
+
+
+@asynccontextmanager
+async def running(
+    service: Service,
+    databases: Databases,
+    *,
+    variables: Mapping[str, str] | None = None,
+    system: System | None = None,
+    clock: HeldClock | None = None,
+    channel: Channel | None = None,
+    background: bool = True,
+) -> AsyncIterator[RunningService]:
+    """`service` on a database of its own, its tables made.
+
+    Args:
+        service: what to run, alone.
+        databases: where its database is made; from the fixture of that name.
+        variables: settings, by the names of their environment variables.
+        system: what it belongs to; a system of just this service by default.
+        clock: the time; a fresh one that stands still by default.
+        channel: the way to other services; one of real addresses by default, at which nobody listens.
+        background: whether jobs and all else that goes on by itself run; without, the test does what they would.
+    """
+    held = clock or HeldClock()
+    whole = system or system_of(service)
+    form = TokenFormat(issuer="portico", audience=whole.name)
+    issuer = Issuer(held, form)
+    environment = Environment({**_settings(databases), **(variables or {})})
+    host = Host(
+        whole,
+        environment,
+        verifier_of=lambda _context: KeyVerifier(issuer, form, held),
+        only=[whole.name_of(service)],
+        background=background,
+        clock=held,
+        channel=channel,
+        broker=None,
+    )
+    async with host:
+        callers = LocalChannel(host.apps)
+        yield RunningService(host.contexts[whole.name_of(service)], issuer, held, callers)
+        await callers.aclose()

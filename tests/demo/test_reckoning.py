@@ -1,0 +1,99 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from portico.demo.invariants import Books, Stock
+
+LAMP = "prod_lamp"
+
+
+def order(order_id: str, status: str, total: float = 20.0, quantity: int = 2) -> dict[str, Any]:
+    return {
+        "order_id": order_id,
+        "status": status,
+        "total": total,
+        "failure_reason": None,
+        "items": [{"product_id": LAMP, "quantity": quantity}],
+    }
+
+
+def payment(order_id: str, amount: float = 20.0, refunded: float = 0.0, status: str = "succeeded") -> dict[str, Any]:
+    return {"order_id": order_id, "amount": amount, "refunded": refunded, "status": status}
+
+
+def mail(order_id: str, template: str, status: str = "sent") -> dict[str, Any]:
+    return {"order_id": order_id, "template": template, "status": status}
+
+
+def entry(kind: str, quantity: int) -> dict[str, Any]:
+    return {"kind": kind, "quantity": quantity}
+
+
+def stock(on_hand: int, reserved: int, *entries: dict[str, Any], loaded: int = 10) -> Stock:
+    return Stock(LAMP, loaded, {"on_hand": on_hand, "reserved": reserved}, entries)
+
+
+LEDGER = (entry("receipt", 10), entry("reservation", 2), entry("reservation", 2), entry("shipment", -2))
+
+
+@pytest.fixture
+def books() -> Books:
+    """Ten lamps: two are on their way, two are held; one order of two was cancelled, and paid back."""
+    return Books(
+        placed=["one", "two", "three"],
+        orders=[order("one", "shipped"), order("two", "confirmed"), order("three", "cancelled")],
+        stock=[stock(8, 2, *LEDGER)],
+        payments=[payment("one"), payment("two"), payment("three", refunded=20.0)],
+        mails=[
+            mail("one", "order-confirmed"),
+            mail("one", "order-shipped"),
+            mail("two", "order-confirmed"),
+            mail("three", "order-cancelled"),
+        ],
+        reconciled=[{"mismatches": [], "skipped": []}],
+        dead_letters=[],
+    )
+
+
+class TestBooks:
+    def test_that_agree_have_nothing_wrong(self, books: Books) -> None:
+        assert books.wrong() == []
+        assert books.standing() == sum(books.kept().values()) == 40.0
+
+    @pytest.mark.parametrize(
+        ("others", "said"),
+        [
+            ({"placed": ["one", "two", "three", "four"]}, "order four was placed and is not there"),
+            ({"placed": ["one", "two"]}, "order three was made, and nobody was told of it"),
+            ({"stock": [stock(8, 2, *LEDGER[:3])]}, "its ledger 10/4"),
+            ({"stock": [stock(6, 2, *LEDGER, entry("adjustment", -2))]}, "6 of 10 on hand, and 2 were shipped"),
+            ({"stock": [stock(8, 4, *LEDGER, entry("reservation", 2))]}, "4 reserved, and confirmed orders have 2"),
+            ({"stock": [stock(1, 2, *LEDGER)]}, "2 reserved of 1"),
+            ({"payments": [payment("one"), payment("two"), payment("three")]}, "20.0 is kept, and 0 is due"),
+            ({"payments": [payment("one"), payment("two", status="failed")]}, "0.0 is kept, and 20.0 is due"),
+            ({"payments": [payment("one"), payment("two", 10), payment("two", 10)]}, "order two was charged 2 times"),
+            (
+                {"reconciled": [{"mismatches": [{"kind": "order_differs", "detail": "it does"}], "skipped": []}]},
+                "order_differs: it does",
+            ),
+            ({"reconciled": [{"mismatches": [], "skipped": ["orders"]}]}, "could not be held against orders"),
+            ({"mails": []}, "order three is cancelled, and brought no mail order-cancelled"),
+            ({"dead_letters": [{"letter": "orders/1"}]}, "orders/1"),
+        ],
+    )
+    def test_that_do_not_agree_say_where(self, books: Books, others: dict[str, Any], said: str) -> None:
+        assert said in "\n".join(replace(books, **others).wrong())
+
+    def test_an_order_that_is_on_its_way_is_not_settled(self, books: Books) -> None:
+        [*others, _] = books.orders
+
+        assert "order three is still paid" in replace(books, orders=[*others, order("three", "paid")]).wrong()
+
+    def test_a_mail_that_came_twice_or_did_not_leave_is_named(self, books: Books) -> None:
+        more = [*books.mails, mail("two", "order-confirmed", status="failed")]
+
+        assert replace(books, mails=more).wrong_mails() == [
+            "order two brought the mail order-confirmed 2 times",
+            "the mail order-confirmed about two is failed",
+        ]

@@ -1,0 +1,129 @@
+"""The drill finds nothing in the shop, and finds the bugs that are planted in it."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.kit.telemetry.restoring import silence
+
+from portico.drill import DrillSettings, run_embedded
+from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.sagas import Saga, Step, minutes, seconds
+from portico.services.orders import service as orders
+from portico.services.orders.saga import (
+    Placing,
+    confirm_stock,
+    end_order,
+    give_money_back,
+    mark_confirmed,
+    mark_paid,
+    mark_reserved,
+    reserve_stock,
+    take_payment,
+)
+from portico.systems.commerce import commerce
+
+ORDERS = 24
+
+# A service that crashed closes nothing; what it held goes when it is collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with silence():
+        yield
+
+
+def losing(folder: Path, service: str, when: str) -> Callable[[ServiceRuntime], None]:
+    """A bug: what a service writes is lost again, as a trigger says it in SQL."""
+
+    def plant(context: ServiceRuntime) -> None:
+        if context.name != service:
+            return
+        with sqlite3.connect(folder / f"{service}.db") as connection:
+            connection.execute(f"CREATE TRIGGER IF NOT EXISTS lose AFTER {when}")
+        connection.close()
+
+    return plant
+
+
+class TestTheShop:
+    @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
+    async def test_keeps_its_promises_whatever_goes_wrong(self, tmp_path: Path, seed: int) -> None:
+        report = await run_embedded(commerce, DrillSettings(orders=ORDERS, seed=seed, rate=0.06), tmp_path)
+
+        assert [*report.breaches, *report.story] == []
+        assert report.orders.total() == ORDERS
+        assert report.injected.total() > 10
+        assert all(report.checked.values())
+
+
+@pytest.mark.slow
+class TestAPlantedBug:
+    async def test_an_inbox_that_forgets_is_found_out(self, tmp_path: Path) -> None:
+        forget = losing(
+            tmp_path,
+            "notifications",
+            "INSERT ON inbox WHEN new.consumer = 'queue_mail_about_order'"
+            " BEGIN DELETE FROM inbox WHERE event_id = new.event_id; END",
+        )
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("duplicate",), rate=0.05)
+        report = await run_embedded(commerce, drill, tmp_path, change=forget)
+
+        assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
+        assert any("queue_mail_about_order" in breach.said for breach in report.breaches)
+        assert report.story
+
+    async def test_an_event_that_is_never_told_is_found_out(self, tmp_path: Path) -> None:
+        swallow = losing(
+            tmp_path,
+            "orders",
+            "INSERT ON outbox WHEN new.type = 'order.updated' BEGIN DELETE FROM outbox WHERE id = new.id; END",
+        )
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("slow",), rate=0.01)
+        report = await run_embedded(commerce, drill, tmp_path, change=swallow)
+
+        assert "what became of each order and payment is told of, once" in {breach.rule for breach in report.breaches}
+        assert any("order.updated was told 0 times" in breach.said for breach in report.breaches)
+
+    async def test_a_mail_that_is_never_queued_is_found_out(self, tmp_path: Path) -> None:
+        lose = losing(
+            tmp_path,
+            "notifications",
+            "INSERT ON notifications WHEN new.template = 'order-shipped'"
+            " BEGIN DELETE FROM notifications WHERE notification_id = new.notification_id; END",
+        )
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("slow",), rate=0.01)
+        report = await run_embedded(commerce, drill, tmp_path, change=lose)
+
+        assert {breach.rule for breach in report.breaches} == {"each order's customer gets each mail once"}
+        assert any("brought no mail order-shipped" in breach.said for breach in report.breaches)
+
+    async def test_a_compensation_that_is_missing_is_found_out(self, tmp_path: Path) -> None:
+        careless = Saga(
+            "place-order",
+            Placing,
+            Step(reserve_stock, record=mark_reserved, within=seconds(10), retries=9),  # nobody releases the stock
+            Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retries=9),
+            Step(confirm_stock, record=mark_confirmed, within=seconds(10), retries=12),
+            deadline=minutes(15),
+            when_undone=end_order,
+        )
+        others = [saga for saga in orders.sagas if saga.name != "place-order"]
+        services = {
+            replace(service, sagas=[careless, *others]) if service is orders else service: port
+            for service, port in commerce.services.items()
+        }
+
+        drill = DrillSettings(orders=ORDERS, seed=1, faults=("slow",), rate=0.01)
+        report = await run_embedded(replace(commerce, services=services), drill, tmp_path)
+
+        assert {breach.rule for breach in report.breaches} == {"stock is held for orders that stand, and for no others"}
+        assert any("its stock is still reserved" in breach.said for breach in report.breaches)
+        assert any("payment failed" in line for line in report.story)

@@ -1,0 +1,616 @@
+"""What the plane does with HTTP, whatever way a service is reached."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+
+import aiohttp
+import pytest
+from tests.gateway.proxy.running import ORIGIN, Gateway, KnownTokens, Setup
+from tests.gateway.proxy.service import Asked, Service, until
+from tests.gateway.requests import a_principal
+
+Start = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+class ForwardingContract:
+    """Run by a subclass with the fixture `start`: serves a gateway before `service`."""
+
+    @pytest.fixture
+    def service(self) -> Service:
+        return Service()
+
+    @pytest.fixture
+    async def gateway(self, start: Start, service: Service) -> AsyncIterator[Gateway]:
+        async with start(service) as gateway:
+            yield gateway
+
+    async def test_a_request_arrives_as_it_was_sent(self, gateway: Gateway) -> None:
+        answer = await gateway.client.post(
+            "/echo?a=1&b=%20x&c", data=b"hello", headers={"X-Note": "é", "Accept": "a/b"}
+        )
+        seen = await answer.json()
+
+        assert answer.status == 200
+        assert (seen["method"], seen["path"], seen["query"], seen["body"]) == ("POST", "/echo", "a=1&b=%20x&c", "hello")
+        assert ["x-note", "é"] in seen["headers"]
+        assert ["accept", "a/b"] in seen["headers"]
+
+    async def test_a_path_is_not_rewritten(self, gateway: Gateway) -> None:
+        from yarl import URL
+
+        answer = await gateway.client.get(URL(f"{gateway.url}/echo/a%20b;x=%C3%A9", encoded=True))
+        seen = await answer.json()
+
+        assert seen["raw_path"] == "/echo/a%20b;x=%C3%A9"
+        assert seen["path"] == "/echo/a b;x=é"
+
+    async def test_head_has_no_body(self, gateway: Gateway) -> None:
+        answer = await gateway.client.head("/echo")
+
+        assert answer.status == 200
+        assert int(answer.headers["content-length"]) > 0
+        assert await answer.read() == b""
+
+    async def test_an_empty_answer_is_empty(self, gateway: Gateway, service: Service) -> None:
+        async def nothing(asked: Asked) -> None:
+            await asked.begin(204)
+            await asked.write(b"", more=False)
+
+        service.on("/echo", nothing)
+        answer = await gateway.client.get("/echo")
+
+        assert (answer.status, await answer.read()) == (204, b"")
+
+    async def test_a_body_of_no_length_is_whole(self, gateway: Gateway, service: Service) -> None:
+        async def empty(asked: Asked) -> None:
+            await asked.answer(200, b"")
+
+        service.on("/echo", empty)
+
+        assert await (await gateway.client.get("/echo")).read() == b""
+
+    async def test_the_id_is_taken_or_made_and_given_back(self, gateway: Gateway, service: Service) -> None:
+        taken = await gateway.client.get("/echo", headers={"X-Request-ID": "abc-1"})
+        made = await gateway.client.get("/echo")
+
+        assert taken.headers.getall("X-Request-ID") == ["abc-1"]
+        assert service.asked[0].headers[b"x-request-id"] == b"abc-1"
+        assert made.headers["X-Request-ID"] == service.asked[1].headers[b"x-request-id"].decode()
+
+    async def test_what_only_the_gateway_says_can_not_be_forged(self, gateway: Gateway, service: Service) -> None:
+        forged = {
+            "X-Forwarded-For": "1.1.1.1",
+            "X_Forwarded_For": "1.1.1.1",
+            "Forwarded": "for=1.1.1.1",
+            "X-Request-Deadline-Ms": "1",
+            "Connection": "keep-alive, X-Secret",
+            "X-Secret": "1",
+            "TE": "trailers",
+        }
+        await gateway.client.get("/echo", headers=forged)
+        seen = service.asked[0].headers
+
+        assert seen[b"x-forwarded-for"] == b"127.0.0.1"
+        assert seen[b"x-forwarded-host"] == gateway.address.encode()
+        assert seen[b"x-request-deadline-ms"].isdigit()
+        assert seen[b"x-request-deadline-ms"] != b"1"
+        assert not {b"x_forwarded_for", b"x-secret", b"te"} & set(seen)
+
+    async def test_an_answers_own_headers_come_back(self, gateway: Gateway, service: Service) -> None:
+        async def cookies(asked: Asked) -> None:
+            fields = [
+                (b"set-cookie", b"a=1"),
+                (b"set-cookie", b"b=2"),
+                (b"x-hop", b"1"),
+                (b"access-control-allow-origin", b"*"),
+            ]
+            await asked.answer(201, b"made", *fields, (b"etag", b'"7"'))
+
+        service.on("/echo", cookies)
+        answer = await gateway.client.post("/echo", headers={"Origin": ORIGIN})
+
+        assert (answer.status, await answer.read()) == (201, b"made")
+        assert answer.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+        assert answer.headers["ETag"] == '"7"'
+        assert answer.headers.getall("Access-Control-Allow-Origin") == [ORIGIN]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert len(answer.headers.getall("Date")) == 1
+
+    async def test_compressed_bytes_are_not_touched(self, gateway: Gateway, service: Service) -> None:
+        async def packed(asked: Asked) -> None:
+            await asked.answer(200, b"\x1f\x8bnot really", (b"content-encoding", b"gzip"))
+
+        service.on("/echo", packed)
+        answer = await gateway.client.get("/echo")
+
+        assert (answer.headers["Content-Encoding"], await answer.read()) == ("gzip", b"\x1f\x8bnot really")
+
+
+class StreamingContract(ForwardingContract):
+    async def test_an_answer_comes_while_it_is_being_written(self, gateway: Gateway, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def slowly(asked: Asked) -> None:
+            await asked.begin(200)
+            await asked.write(b"first")
+            await go_on.wait()
+            await asked.write(b"second", more=False)
+
+        service.on("/echo", slowly)
+        answer = await gateway.client.get("/echo")
+        first = await answer.content.readany()
+        go_on.set()
+
+        assert (first, await answer.read()) == (b"first", b"second")
+
+    async def test_a_body_arrives_while_it_is_being_sent(self, gateway: Gateway, service: Service) -> None:
+        arrived: list[bytes] = []
+        seen = asyncio.Event()
+
+        async def listen(asked: Asked) -> None:
+            while (chunk := await asked.chunk()) is not None:
+                arrived.append(chunk)
+                seen.set()
+            await asked.answer(200)
+
+        async def speak() -> AsyncIterator[bytes]:
+            yield b"first"
+            await seen.wait()  # the second is only written once the first was read at the far end
+            yield b"second"
+
+        service.on("/echo", listen)
+        answer = await gateway.client.post("/echo", data=speak())
+
+        assert answer.status == 200
+        assert arrived == [b"first", b"second"]
+
+    async def test_an_answer_can_come_before_the_body_is_whole(self, gateway: Gateway, service: Service) -> None:
+        answered = asyncio.Event()
+
+        async def early(asked: Asked) -> None:
+            await asked.chunk()
+            await asked.answer(422, b"no")
+
+        async def speak() -> AsyncIterator[bytes]:
+            yield b"first"
+            await answered.wait()
+            yield b"never wanted"
+
+        service.on("/echo", early)
+        answer = await gateway.client.post("/echo", data=speak())
+        answered.set()
+
+        assert answer.status == 422
+
+    async def test_a_writer_does_not_run_far_ahead_of_a_slow_reader(self, gateway: Gateway, service: Service) -> None:
+        written = 0
+
+        async def much(asked: Asked) -> None:
+            nonlocal written
+            await asked.begin(200)
+            for _ in range(4096):
+                await asked.write(b"x" * 16384)
+                written += 16384
+            await asked.write(b"", more=False)
+
+        service.on("/echo", much)
+        answer = await gateway.client.get("/echo")
+        before = -1
+        while written != before:
+            before = written
+            for _ in range(2000):
+                await asyncio.sleep(0)
+        ahead = written
+        size = len(await answer.read())
+
+        assert size == 4096 * 16384
+        assert ahead < size / 2
+
+    async def test_events_are_passed_on_one_by_one(self, gateway: Gateway, service: Service) -> None:
+        ticks: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def events(asked: Asked) -> None:
+            await asked.begin(200, (b"content-type", b"text/event-stream"))
+            while tick := await ticks.get():
+                await asked.write(b"data: " + tick + b"\n\n")
+            await asked.write(b"", more=False)
+
+        service.on("/echo", events)
+        answer = await gateway.client.get("/echo")
+        heard = []
+        for tick in (b"1", b"2", b"3"):
+            ticks.put_nowait(tick)
+            heard.append(await answer.content.readany())
+        ticks.put_nowait(b"")
+
+        assert heard == [b"data: 1\n\n", b"data: 2\n\n", b"data: 3\n\n"]
+        assert await answer.read() == b""
+
+    async def test_an_event_stream_outlives_the_time_limit(self, start: Start, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def events(asked: Asked) -> None:
+            await asked.begin(200, (b"content-type", b"text/event-stream"))
+            await asked.write(b"data: 1\n\n")
+            await go_on.wait()
+            await asked.write(b"data: 2\n\n", more=False)
+
+        service.on("/slow", events)
+        async with start(service) as gateway:
+            answer = await gateway.client.get("/slow")
+            await answer.content.readany()
+            late = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(0.5, late.set_result, None)
+            await late
+            go_on.set()
+
+            assert await answer.read() == b"data: 2\n\n"
+
+    async def test_a_client_that_leaves_ends_the_request_behind(self, gateway: Gateway, service: Service) -> None:
+        left = asyncio.Event()
+
+        async def endless(asked: Asked) -> None:
+            await asked.begin(200, (b"content-type", b"text/event-stream"))
+            await asked.write(b"data: 1\n\n")
+            await asked.disconnected()
+            left.set()
+
+        service.on("/echo", endless)
+        answer = await gateway.client.get("/echo")
+        await answer.content.readany()
+        answer.close()
+
+        async with asyncio.timeout(5):
+            await left.wait()
+        await until(lambda: gateway.records)
+        assert gateway.records[0].end == "client_gone"
+
+    async def test_a_client_that_leaves_before_the_answer_too(self, gateway: Gateway, service: Service) -> None:
+        left, came = asyncio.Event(), asyncio.Event()
+
+        async def thinking(asked: Asked) -> None:
+            came.set()
+            await asked.disconnected()
+            left.set()
+
+        service.on("/echo", thinking)
+        asking = asyncio.create_task(gateway.client.get("/echo"))
+        await came.wait()
+        asking.cancel()
+
+        async with asyncio.timeout(5):
+            await left.wait()
+        await until(lambda: gateway.records)
+        assert gateway.records[0].status == 499
+
+    async def test_stopping_ends_streams_and_nothing_else(self, gateway: Gateway, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def events(asked: Asked) -> None:
+            await asked.begin(200, (b"content-type", b"text/event-stream"))
+            await asked.write(b"data: 1\n\n")
+            await asked.disconnected()
+
+        async def page(asked: Asked) -> None:
+            await asked.begin(200)
+            await asked.write(b"half ")
+            await go_on.wait()
+            await asked.write(b"whole", more=False)
+
+        service.on("/echo", events)
+        service.on("/echo/page", page)
+        stream, half = await gateway.client.get("/echo"), await gateway.client.get("/echo/page")
+        await stream.content.readany()
+        gateway.plane.stop()
+        rest = await stream.read()
+        go_on.set()
+
+        assert rest == b""
+        assert await half.read() == b"half whole"
+
+
+class FailingContract(StreamingContract):
+    async def test_an_app_that_raises_is_a_500(self, gateway: Gateway, service: Service) -> None:
+        async def broken(asked: Asked) -> None:
+            raise RuntimeError("its own business")
+
+        service.on("/echo", broken)
+        answer = await gateway.client.get("/echo")
+
+        assert answer.status == 500
+        assert b"its own business" not in await answer.read()
+
+    async def test_an_answer_that_breaks_off_does_not_look_whole(self, gateway: Gateway, service: Service) -> None:
+        async def broken(asked: Asked) -> None:
+            await asked.begin(200)
+            await asked.write(b"half")
+            raise RuntimeError("its own business")
+
+        service.on("/echo", broken)
+        answer = await gateway.client.get("/echo")
+
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+        assert gateway.records[0].end == "broken"
+
+    async def test_one_that_is_shorter_than_it_said_neither(self, gateway: Gateway, service: Service) -> None:
+        async def short(asked: Asked) -> None:
+            await asked.begin(200, (b"content-length", b"10"))
+            await asked.write(b"half")
+            raise RuntimeError("its own business")
+
+        service.on("/echo", short)
+        answer = await gateway.client.get("/echo")
+
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+    async def test_no_answer_in_time_is_a_504(self, gateway: Gateway, service: Service) -> None:
+        async def thinking(asked: Asked) -> None:
+            await asked.disconnected()
+
+        service.on("/slow", thinking)
+        answer = await gateway.client.get("/slow")
+        problem = await answer.json(content_type="application/problem+json")
+
+        assert answer.status == 504
+        assert (problem["code"], problem["service"], problem["instance"]) == ("service_timeout", "echo", "/slow")
+        assert problem["request_id"] == answer.headers["X-Request-ID"]
+        assert len(service.asked) == 1
+
+    async def test_an_answer_that_stalls_is_cut(self, gateway: Gateway, service: Service) -> None:
+        async def stalls(asked: Asked) -> None:
+            await asked.begin(200)
+            await asked.write(b"half")
+            await asked.disconnected()
+
+        service.on("/slow", stalls)
+        answer = await gateway.client.get("/slow")
+
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+
+    async def test_a_body_beyond_the_limit_is_refused_unread(self, gateway: Gateway, service: Service) -> None:
+        answer = await gateway.client.post("/small", data=b"x" * 11)
+
+        assert answer.status == 413
+        assert service.asked == []
+
+    async def test_a_body_whose_length_nobody_said_is_refused_as_it_grows(
+        self, gateway: Gateway, service: Service
+    ) -> None:
+        async def swallow(asked: Asked) -> None:
+            await asked.disconnected()
+
+        async def grow() -> AsyncIterator[bytes]:
+            yield b"x" * 8
+            yield b"x" * 8
+
+        service.on("/small", swallow)
+        answer = await gateway.client.post("/small", data=grow())
+        problem = await answer.json(content_type="application/problem+json")
+
+        assert (answer.status, problem["limit"]) == (413, 10)
+
+    async def test_a_service_sees_that_the_body_will_not_be_whole(self, gateway: Gateway, service: Service) -> None:
+        came, saw = asyncio.Event(), asyncio.Event()
+
+        async def swallow(asked: Asked) -> None:
+            try:
+                while await asked.chunk() is not None:
+                    came.set()
+            except ConnectionError:
+                saw.set()
+
+        async def grow() -> AsyncIterator[bytes]:
+            yield b"x" * 8
+            await came.wait()
+            yield b"x" * 8
+
+        service.on("/small", swallow)
+        answer = await gateway.client.post("/small", data=grow())
+
+        assert answer.status == 413
+        async with asyncio.timeout(5):
+            await saw.wait()
+
+    async def test_more_than_can_be_served_is_refused_early(self, start: Start, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def wait(asked: Asked) -> None:
+            await go_on.wait()
+            await asked.answer(200)
+
+        service.on("/echo", wait)
+        async with start(service, Setup(max_requests=2)) as gateway:
+            waiting = [asyncio.create_task(gateway.client.get("/echo")) for _ in range(2)]
+            await until(lambda: len(service.asked) == 2)
+            refused = await gateway.client.get("/echo")
+            go_on.set()
+            served = await asyncio.gather(*waiting)
+
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+        assert [answer.status for answer in served] == [200, 200]
+
+    async def test_streams_do_not_crowd_out_what_is_short(self, start: Start, service: Service) -> None:
+        async def accept(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            await asked.disconnected()
+
+        service.on("/ws", accept)
+        async with start(service, Setup(max_requests=1, max_streams=2)) as gateway:
+            sockets = [await gateway.client.ws_connect("/ws") for _ in range(2)]
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await gateway.client.ws_connect("/ws")
+            short = await gateway.client.get("/echo")
+            for socket in sockets:
+                await socket.close()
+
+        assert (refused.value.status, short.status) == (503, 200)
+
+
+class DecidingContract(FailingContract):
+    async def test_who_calls_is_known_at_the_edge(self, start: Start, service: Service) -> None:
+        tokens = KnownTokens({"ann": a_principal(expires_at=4e9), "bob": a_principal("products:write", expires_at=4e9)})
+        async with start(service, Setup(verifier=tokens)) as gateway:
+            statuses = {}
+            for token in ("", "forged", "ann", "bob"):
+                headers = {"Authorization": f"Bearer {token}"} if token else {}
+                me = await gateway.client.get("/me", headers=headers)
+                write = await gateway.client.post("/products", headers=headers)
+                statuses[token] = (me.status, write.status)
+            tokens.down = True
+            away = await gateway.client.get("/me", headers={"Authorization": "Bearer ann"})
+            public = await gateway.client.get("/echo", headers={"Authorization": "Bearer ann"})
+
+        assert statuses == {"": (401, 401), "forged": (401, 401), "ann": (200, 403), "bob": (200, 200)}
+        assert (away.status, away.headers["Retry-After"], public.status) == (503, "2", 200)
+
+    async def test_a_rate_is_kept_and_told(self, start: Start, service: Service) -> None:
+        async with start(service) as gateway:
+            answers = [await gateway.client.post("/login", headers={"Origin": ORIGIN}) for _ in range(3)]
+
+        assert [answer.status for answer in answers] == [200, 200, 429]
+        assert answers[0].headers["RateLimit-Policy"] == '"sign_in";q=2;w=60'
+        assert answers[0].headers["RateLimit"].startswith('"sign_in";r=1;t=')
+        assert 1 <= int(answers[2].headers["Retry-After"]) <= 120
+        assert answers[2].headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert len(service.asked) == 2
+        assert [record.limited for record in gateway.records] == [False, False, True]
+
+    async def test_a_services_own_rate_headers_are_dropped(self, gateway: Gateway, service: Service) -> None:
+        async def claims(asked: Asked) -> None:
+            await asked.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))
+
+        service.on("/echo", claims)
+        answer = await gateway.client.get("/echo")
+
+        assert len(answer.headers.getall("RateLimit")) == 1
+        assert answer.headers["RateLimit"].startswith('"default"')
+
+    async def test_each_request_leaves_a_record(self, gateway: Gateway) -> None:
+        await gateway.client.get("/echo/ann?ticket=secret")
+        await gateway.client.get("/nowhere")
+        found, lost = gateway.records
+
+        assert (found.method, found.path, found.route, found.service) == ("GET", "/echo/ann", "/echo/{name}", "echo")
+        assert (found.status, found.end, found.tries, found.client) == (200, "complete", 1, "127.0.0.1")
+        assert 0 < found.waited <= found.seconds
+        assert (lost.status, lost.route, lost.service) == (404, "unmatched", None)
+
+    async def test_a_preflight_is_answered_here(self, gateway: Gateway, service: Service) -> None:
+        asked = {
+            "Origin": ORIGIN,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "if-match",
+        }
+        answer = await gateway.client.options("/echo", headers=asked)
+
+        assert answer.status == 204
+        assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST, PUT"
+        assert answer.headers["Access-Control-Allow-Headers"] == "if-match"
+        assert answer.headers.getall("Access-Control-Allow-Origin") == [ORIGIN]
+        assert service.asked == []
+
+
+class SocketContract(DecidingContract):
+    async def test_messages_pass_both_ways(self, gateway: Gateway, service: Service) -> None:
+        async def echo(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept", "subprotocol": "chat.2"})
+            while (message := await asked.receive())["type"] == "websocket.receive":
+                await asked.send({"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")})
+
+        service.on("/ws", echo)
+        async with gateway.client.ws_connect("/ws?room=1", protocols=["chat.1", "chat.2"]) as socket:
+            await socket.send_str("hé")
+            await socket.send_bytes(b"\x00\xff")
+            heard = [await socket.receive_str(), await socket.receive_bytes()]
+
+        assert heard == ["hé", b"\x00\xff"]
+        assert socket.protocol == "chat.2"
+        assert service.asked[0].scope["subprotocols"] == ["chat.1", "chat.2"]
+        assert service.asked[0].scope["query_string"] == b"room=1"
+
+    async def test_the_services_goodbye_reaches_the_client(self, gateway: Gateway, service: Service) -> None:
+        async def close(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            await asked.send({"type": "websocket.send", "text": "last words"})
+            await asked.send({"type": "websocket.close", "code": 4001, "reason": "enough"})
+
+        service.on("/ws", close)
+        async with gateway.client.ws_connect("/ws") as socket:
+            words = await socket.receive_str()
+            closing = await socket.receive()
+
+        assert words == "last words"
+        assert (closing.type, closing.data, closing.extra) == (aiohttp.WSMsgType.CLOSE, 4001, "enough")
+
+    async def test_the_clients_goodbye_reaches_the_service(self, gateway: Gateway, service: Service) -> None:
+        heard: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+        async def listen(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            message = await asked.receive()
+            heard.set_result((message["code"], message.get("reason", "")))
+
+        service.on("/ws", listen)
+        async with gateway.client.ws_connect("/ws") as socket:
+            await socket.close(code=4002, message=b"bye")
+
+        async with asyncio.timeout(5):
+            assert await heard == (4002, "bye")
+
+    async def test_stopping_says_goodbye_to_both(self, gateway: Gateway, service: Service) -> None:
+        heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def listen(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            heard.set_result((await asked.receive())["code"])
+
+        service.on("/ws", listen)
+        async with gateway.client.ws_connect("/ws") as socket:
+            gateway.plane.stop()
+            closing = await socket.receive()
+
+            assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+            async with asyncio.timeout(5):
+                assert await heard == 1001
+
+    async def test_a_refused_handshake_is_an_answer(self, gateway: Gateway, service: Service) -> None:
+        async def refuse(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.close"})
+
+        service.on("/ws", refuse)
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await gateway.client.ws_connect("/ws")
+
+        assert refused.value.status == 403
+
+    async def test_a_handshake_to_nowhere_is_not_found(self, gateway: Gateway) -> None:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await gateway.client.ws_connect("/nowhere")
+
+        assert refused.value.status == 404
+
+    async def test_an_app_that_raises_ends_its_socket(self, gateway: Gateway, service: Service) -> None:
+        async def broken(asked: Asked) -> None:
+            await asked.receive()
+            await asked.send({"type": "websocket.accept"})
+            raise RuntimeError("its own business")
+
+        service.on("/ws", broken)
+        async with gateway.client.ws_connect("/ws") as socket:
+            closing = await socket.receive()
+
+        assert closing.data == 1011
+
+
+class PlaneContract(SocketContract):
+    """All of it."""

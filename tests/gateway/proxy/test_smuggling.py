@@ -1,0 +1,169 @@
+"""Bytes that two readers would read differently, sent as they are."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.gateway.proxy.running import Gateway, gateway_to
+from tests.gateway.proxy.service import Service
+
+GET = b"GET /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
+POST = b"POST /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
+SMUGGLED = b"GET /me HTTP/1.1\r\nHost: gateway\r\n\r\n"
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service()
+
+
+@pytest.fixture
+async def gateway(service: Service) -> AsyncIterator[Gateway]:
+    async with gateway_to("socket", service) as gateway:
+        yield gateway
+
+
+async def said(gateway: Gateway, sent: bytes) -> bytes:
+    """All that comes back until the connection closes: what is sent asks for that."""
+    host, port = gateway.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(2):
+            return await reader.read(-1)
+    finally:
+        writer.close()
+
+
+def statuses(answers: bytes) -> list[int]:
+    return [int(part[:3]) for part in answers.split(b"HTTP/1.1 ")[1:]]
+
+
+class TestFraming:
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            b"Content-Length: 5\r\nContent-Length: 6\r\n",
+            b"Content-Length: 5\r\nContent-Length: 5\r\n",
+            b"Content-Length: 5, 5\r\n",
+            b"Content-Length: +5\r\n",
+            b"Content-Length: 0x5\r\n",
+            b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+            b"Transfer-Encoding: xchunked\r\n",
+            b"Transfer-Encoding: chunked, identity\r\n",
+            b"Transfer-Encoding: gzip, chunked\r\n",
+            b"Transfer-Encoding : chunked\r\n",
+            b" Transfer-Encoding: chunked\r\n",
+            b"X: a\r\n Transfer-Encoding: chunked\r\n",
+            b"Transfer-Encoding:\x0bchunked\r\n",
+            b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        ],
+    )
+    async def test_a_body_with_two_ends_is_refused(self, gateway: Gateway, service: Service, headers: bytes) -> None:
+        answers = await said(gateway, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)
+
+        assert statuses(answers)[0] == 400
+        assert service.asked == []
+
+    async def test_a_bare_line_feed_does_not_end_a_header(self, gateway: Gateway, service: Service) -> None:
+        await said(gateway, GET + b"X: 1\nX-Request-Deadline-Ms: 7\r\n\r\n")
+
+        assert all(asked.headers.get(b"x-request-deadline-ms") != b"7" for asked in service.asked)
+
+    @pytest.mark.parametrize("value", [b"a\x00b", b"a\rb", b"a\x7fb", b"\xff\xfe"])
+    async def test_odd_bytes_in_a_header_are_refused(self, gateway: Gateway, service: Service, value: bytes) -> None:
+        answers = await said(gateway, GET + b"X-Note: " + value + b"\r\n\r\n")
+
+        assert statuses(answers) == [400]
+        assert service.asked == []
+
+    async def test_chunks_are_chunked_anew(self, gateway: Gateway, service: Service) -> None:
+        body = b"4;ext=1\r\nabcd\r\n3\r\nefg\r\n0\r\nX-Request-Deadline-Ms: 7\r\n\r\n"
+        answers = await said(gateway, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+
+        assert statuses(answers) == [200]
+        assert b'"body":"abcdefg"' in answers
+        assert service.asked[0].headers[b"x-request-deadline-ms"] != b"7"
+
+
+class TestTargets:
+    @pytest.mark.parametrize(
+        "target",
+        [
+            b"//echo",
+            b"/echo/../me",
+            b"/echo/%2e%2e/me",
+            b"/echo/..%2fme",
+            b"/echo%2fann",
+            b"/echo/a%5cb",
+            b"/echo/%00",
+            b"/echo/a%0d%0aX:1",
+            b"/echo/%zz",
+            b"/echo/%ff",
+            b"/echo/;/../me",
+            b"/echo/a\\..\\me",
+        ],
+    )
+    async def test_a_path_with_tricks_is_refused(self, gateway: Gateway, service: Service, target: bytes) -> None:
+        answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+
+        assert statuses(answers) == [400]
+        assert service.asked == []
+
+    async def test_an_absolute_target_is_its_path(self, gateway: Gateway, service: Service) -> None:
+        answers = await said(
+            gateway, b"GET http://evil.example/echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+        )
+
+        assert statuses(answers) == [200]
+        assert b"evil.example" not in answers
+
+    @pytest.mark.parametrize("target", [b"*", b"echo", b"evil.example:443"])
+    async def test_other_forms_are_refused(self, gateway: Gateway, service: Service, target: bytes) -> None:
+        answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+
+        assert [status // 100 for status in statuses(answers)] == [4]
+        assert service.asked == []
+
+
+class TestHosts:
+    @pytest.mark.parametrize(
+        "hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a/b\r\n", b"Host: x@a\r\n", b"Host: a b\r\n", b"Host: \r\n"]
+    )
+    async def test_one_host_that_is_one(self, gateway: Gateway, service: Service, hosts: bytes) -> None:
+        answers = await said(gateway, b"GET /echo HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+
+        assert statuses(answers) == [400]
+        assert service.asked == []
+
+
+class TestGuarded:
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"X_Request_Deadline_Ms: 7",
+            b"x-request-deadline-ms: 7",
+            b"X_Forwarded_For: 7",
+            b"X-Forwarded-Prefix: 7",
+            b"X-Original-URL: 7",
+            b"Connection: close, x-forwarded-for, authorization-not",
+            b"Proxy: 7",
+            b"Upgrade: h2c\r\nConnection: upgrade, http2-settings\r\nHTTP2-Settings: 7",
+        ],
+    )
+    async def test_a_service_does_not_see_it(self, gateway: Gateway, service: Service, header: bytes) -> None:
+        await said(gateway, GET + header + b"\r\n\r\n")
+
+        assert service.asked
+        for asked in service.asked:
+            assert b"7" not in [value for _, value in asked.scope["headers"]]
+            assert asked.headers[b"x-forwarded-for"] == b"127.0.0.1"
+            assert b"upgrade" not in asked.headers
+
+
+class TestPipelines:
+    async def test_two_requests_in_one_packet_are_two(self, gateway: Gateway) -> None:
+        answers = await said(gateway, b"GET /echo HTTP/1.1\r\nHost: gateway\r\n\r\n" + GET + b"\r\n")
+
+        assert statuses(answers) == [200, 200]

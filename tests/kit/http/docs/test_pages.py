@@ -1,0 +1,36 @@
+import gzip
+import re
+
+import pytest
+
+from portico.kit.http.docs import PATHS, doc_page
+
+
+class TestPages:
+    @pytest.mark.parametrize("page", ["/docs", "/redoc"])
+    def test_all_that_a_page_loads_is_there_too(self, page: str) -> None:
+        html = doc_page(page, "shop").body.decode()
+        loaded = re.findall(r'(?:src|href)="([^"]+)"', html)
+
+        assert loaded
+        assert set(loaded) <= set(PATHS)
+
+    @pytest.mark.parametrize("page", ["/docs", "/redoc"])
+    def test_no_script_runs_but_its_own_files(self, page: str) -> None:
+        found = doc_page(page, "shop")
+        policy = dict(found.headers)[b"content-security-policy"]
+
+        assert b"script-src 'self';" in policy
+        assert b"http" not in policy
+        assert not re.search(rb"<script(?! src=)", found.body)
+
+    def test_a_title_is_text(self) -> None:
+        assert b"&lt;b&gt;" in doc_page("/docs", "<b>").body
+
+    @pytest.mark.parametrize("path", [path for path in PATHS if path.endswith((".js", ".css"))])
+    def test_who_does_not_unpack_gets_it_unpacked(self, path: str) -> None:
+        packed, plain = (doc_page(path, "shop", accepts_gzip=accepts) for accepts in (True, False))
+
+        if dict(packed.headers).get(b"content-encoding") == b"gzip":
+            assert gzip.decompress(packed.body) == plain.body
+        assert b"content-encoding" not in dict(plain.headers)

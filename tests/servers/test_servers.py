@@ -1,0 +1,238 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import redis
+
+from portico.servers import (
+    KafkaServer,
+    MariaDBServer,
+    NatsServer,
+    NginxServer,
+    PostgreSQLServer,
+    ProgramMissing,
+    RabbitMQServer,
+    RedisServer,
+    Server,
+    ServerFailed,
+)
+from portico.servers.programs import find_program
+from portico.testing.commands import fetch
+
+Start = Callable[..., Any]
+
+SQL_SERVERS = [PostgreSQLServer, MariaDBServer]
+SLOW_SERVERS = [pytest.param(each, marks=pytest.mark.slow) for each in (RabbitMQServer, KafkaServer)]
+ALL_SERVERS = [*SQL_SERVERS, RedisServer, NatsServer, *SLOW_SERVERS]
+
+START_AND_TELL = """
+import sys
+from portico import servers
+server = getattr(servers, sys.argv[1])().start()
+print(server.pid, server.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(params=ALL_SERVERS, ids=lambda kind: kind.key)
+def server(request: pytest.FixtureRequest, start_server: Start) -> Server:
+    started: Server = start_server(request.param)
+    return started
+
+
+@pytest.fixture(params=SQL_SERVERS, ids=lambda kind: kind.key)
+def sql_server(request: pytest.FixtureRequest, start_server: Start) -> PostgreSQLServer | MariaDBServer:
+    started: PostgreSQLServer | MariaDBServer = start_server(request.param)
+    return started
+
+
+class TestAServer:
+    def test_answers_once_it_is_started(self, server: Server) -> None:
+        assert server.answers()
+
+    def test_refuses_another_password(self, server: Server) -> None:
+        server.password = "guessed"
+
+        assert not server.answers()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="the account changes only where root runs the tests")
+    def test_does_not_run_as_root(self, server: Server) -> None:
+        assert psutil.Process(server.pid).uids().effective != 0
+
+    def test_leaves_neither_process_nor_file_when_stopped(self, server: Server) -> None:
+        process = psutil.Process(server.pid)
+
+        server.stop()
+
+        assert not process.is_running()
+        assert not server.folder.exists()
+
+    def test_comes_back_on_its_port_after_a_kill(self, server: Server) -> None:
+        port, first = server.port, server.pid
+
+        server.kill()
+        killed = server.answers()
+        server.restart()
+
+        assert not killed
+        assert server.answers()
+        assert (server.port, server.pid == first) == (port, False)
+
+    def test_is_stopped_also_while_paused(self, server: Server) -> None:
+        process = psutil.Process(server.pid)
+        server.pause()
+
+        server.stop()
+
+        assert not process.is_running()
+
+
+class TestASqlServer:
+    def test_makes_and_drops_databases(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
+        url = sql_server.create_database("loans_main")
+        sql_server.create_database("other")
+        sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans_main")
+
+        sql_server.drop_databases("loans_")
+
+        assert url.endswith(f":{sql_server.port}/loans_main")
+        with pytest.raises(ServerFailed, match="loans_main"):
+            sql_server.execute("SELECT 1", "loans_main")
+        assert sql_server.execute("SELECT 1", "other").strip() == "1"
+
+    def test_keeps_what_was_committed_over_a_kill(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
+        sql_server.create_database("loans")
+        sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans")
+        sql_server.execute("INSERT INTO books VALUES ('Bröderna')", "loans")
+
+        sql_server.kill()
+        sql_server.restart()
+
+        assert sql_server.execute("SELECT title FROM books", "loans").strip() == "Bröderna"
+
+
+class TestRedis:
+    def test_keeps_its_data_over_a_kill_where_durable(self, start_server: Start) -> None:
+        server = start_server(RedisServer, durable=True)
+        with server.client() as client:
+            client.set("book", "lent")
+
+        server.kill()
+        server.restart()
+
+        with server.client() as client:
+            assert client.get("book") == b"lent"
+
+    def test_answers_nothing_while_paused(self, start_server: Start) -> None:
+        server = start_server(RedisServer)
+        server.pause()
+
+        with redis.Redis.from_url(server.url(), socket_timeout=0.1, retry=None) as client:
+            with pytest.raises(redis.TimeoutError):
+                client.ping()
+            server.resume()
+
+        assert server.answers()
+
+
+class TestNginx:
+    def test_serves_what_it_is_told_on_its_port(self, start_server: Start) -> None:
+        server = start_server(NginxServer)
+        port = server.port
+
+        server.serve(f"server {{ listen 127.0.0.1:{port}; return 200 '\"hello\"'; }}")
+
+        assert server.port == port
+        assert fetch(server.url()) == (200, "hello")
+
+    def test_says_what_is_wrong_with_a_file(self, start_server: Start) -> None:
+        server = start_server(NginxServer)
+
+        with pytest.raises(ServerFailed, match="unknown directive"):
+            server.check("servre { }")
+
+        assert server.answers()
+
+
+class Broken(RedisServer):
+    def configure(self) -> None:
+        super().configure()
+        with (self.folder / "redis.conf").open("a") as settings:
+            settings.write("no-such-setting yes\n")
+
+
+class TestAServerThatDoesNotStart:
+    def test_is_an_error_with_the_end_of_its_log(self) -> None:
+        server = Broken()
+
+        with pytest.raises(ServerFailed, match=r"(?s)Redis ended as it started.*no-such-setting"):
+            server.start()
+
+        assert not server.folder.exists()
+
+
+class TestTheEndOfARun:
+    @pytest.mark.parametrize(
+        ("kind", "number"),
+        [
+            (RedisServer, signal.SIGKILL),
+            (RedisServer, signal.SIGTERM),
+            (RedisServer, signal.SIGINT),
+            pytest.param(RabbitMQServer, signal.SIGKILL, marks=pytest.mark.slow),
+        ],
+    )
+    def test_leaves_no_server_behind(
+        self, kind: type[Server], number: signal.Signals, request: pytest.FixtureRequest
+    ) -> None:
+        request.getfixturevalue(f"{kind.key}_server")  # the test is left out where the program is missing
+        run = subprocess.Popen(
+            [sys.executable, "-c", START_AND_TELL, kind.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert run.stdout is not None
+        pid, folder = run.stdout.readline().split()
+        server = psutil.Process(int(pid))
+        processes = [server, *server.children(recursive=True)]
+
+        run.send_signal(number)
+        run.communicate()
+
+        _, alive = psutil.wait_procs(processes, timeout=10)
+        _wait_until_gone(Path(folder))
+        assert alive == []
+
+
+def _wait_until_gone(folder: Path) -> None:
+    """Watch the guard's last act: it ends after it removed the folder."""
+    guards = [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or [])]
+    psutil.wait_procs(guards, timeout=10)
+    assert not folder.exists()
+
+
+class TestFindProgram:
+    def test_prefers_what_lies_beside(self, tmp_path: Path) -> None:
+        for name in ("initdb", "postgres"):
+            (tmp_path / name).touch(mode=0o755)
+
+        assert find_program("initdb", beside=tmp_path / "postgres") == tmp_path / "initdb"
+
+    def test_says_what_is_missing_and_what_to_do(self) -> None:
+        with pytest.raises(ProgramMissing, match="no no-such-server on this machine; `make servers`"):
+            find_program("no-such-server")
+
+    def test_names_the_package_of_what_is_missing(self, tmp_path: Path) -> None:
+        told = str(ProgramMissing(["redis-server", "valkey-server"]))
+
+        assert "no redis-server or valkey-server" in told
+        assert "`apt-get install redis-server`" in told
+        assert "`brew install redis`" in told

@@ -1,0 +1,135 @@
+"""Identity as other services meet it: the true service behind the true client."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+
+from portico.contracts.identity import IdentityClient
+from portico.kit.auth.tokens import InvalidToken, TokenFormat
+from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, VerificationUnavailable
+from portico.kit.calls.channel import Unreachable
+from portico.kit.calls.client import Calls
+from portico.kit.calls.local import LocalChannel
+from portico.services.identity import service
+from portico.testing.channels import ScriptedChannel
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
+
+FORM = TokenFormat("portico", "catalog")
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A service beside identity."""
+
+    identity: Identity
+    client: IdentityClient
+
+    def by_keys(self) -> KeyVerifier:
+        return KeyVerifier(self.client, FORM, self.identity.run.clock)
+
+    def by_asking(self) -> AskingVerifier:
+        return AskingVerifier(self.client, FORM, self.identity.run.clock)
+
+
+@pytest.fixture
+async def neighbour(sqlite_databases: Databases) -> AsyncIterator[Neighbour]:
+    async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM) as run:
+        identity = Identity(run)
+        token = (await identity.as_service()).headers["authorization"].partition(" ")[2]
+        yield Neighbour(identity, IdentityClient(Calls(run.channel, identity=token)))
+
+
+async def reason_of(verifier: TokenVerifier, token: str) -> str:
+    with pytest.raises(InvalidToken) as caught:
+        await verifier.verify(token)
+    return caught.value.reason
+
+
+class TestAVerifierBesideIdentity:
+    @pytest.mark.parametrize("way", ["by_keys", "by_asking"])
+    async def test_knows_who_signed_in(self, neighbour: Neighbour, way: str) -> None:
+        ada = await neighbour.identity.new_person()
+        verifier: TokenVerifier = getattr(neighbour, way)()
+
+        principal = await verifier.verify(ada.access_token)
+
+        assert (principal.subject, principal.permissions) == (ada.user_id, {"products:write"})
+        assert (principal.roles, principal.kind) == (("customer",), "user")
+
+    async def test_by_keys_hears_of_a_sign_out_by_the_feed(self, neighbour: Neighbour) -> None:
+        ada, verifier = await neighbour.identity.new_person(), neighbour.by_keys()
+        await verifier.verify(ada.access_token)
+
+        await ada.post("/auth/logout")
+        await verifier.poll_revocations()
+
+        assert await reason_of(verifier, ada.access_token) == "revoked"
+
+    async def test_by_keys_hears_of_a_change_of_roles(self, neighbour: Neighbour) -> None:
+        ada, verifier = await neighbour.identity.new_person(), neighbour.by_keys()
+        admin = await neighbour.identity.administrator()
+
+        await admin.put(f"/users/{ada.user_id}/roles", json={"roles": []})
+        await verifier.poll_revocations()
+
+        assert await reason_of(verifier, ada.access_token) == "revoked"
+        fresh = await neighbour.identity.sign_in()
+        assert (await verifier.verify(fresh.access_token)).permissions == frozenset()
+
+    async def test_by_asking_hears_of_a_sign_out_within_a_second(self, neighbour: Neighbour) -> None:
+        ada, verifier = await neighbour.identity.new_person(), neighbour.by_asking()
+        await verifier.verify(ada.access_token)
+        await ada.post("/auth/logout")
+
+        neighbour.identity.advance(1)
+
+        assert await reason_of(verifier, ada.access_token) == "revoked"
+
+    async def test_that_starts_late_knows_what_was_ended_before(self, neighbour: Neighbour) -> None:
+        ada = await neighbour.identity.new_person()
+        await ada.post("/auth/logout")
+        verifier = neighbour.by_keys()
+
+        await verifier.poll_revocations()
+
+        assert await reason_of(verifier, ada.access_token) == "revoked"
+
+
+class TestATicket:
+    async def test_is_redeemed_for_its_callers_token_once(self, neighbour: Neighbour) -> None:
+        ada = await neighbour.identity.new_person()
+        ticket = (await ada.post("/auth/tickets")).json()["ticket"]
+
+        token = await neighbour.client.redeem_ticket(ticket)
+
+        assert (await neighbour.by_keys().verify(token)).subject == ada.user_id
+        with pytest.raises(InvalidToken):
+            await neighbour.client.redeem_ticket(ticket)
+
+
+class TestWithoutIdentity:
+    async def test_what_is_polled_knocks_at_an_open_breaker(self) -> None:
+        """Else what ends after identity is back is good for as long as the breaker stays open: a minute."""
+        channel = ScriptedChannel(Unreachable("identity", "refused"))
+        client = IdentityClient(Calls(channel))
+
+        for asking in (client.fetch_keys(), client.fetch_revocations(None), client.validate("x")):
+            with pytest.raises(VerificationUnavailable):
+                await asking
+
+        assert [out.probe for out in channel.sent] == [True, True, False]
+
+    async def test_nobody_can_be_verified(self) -> None:
+        client = IdentityClient(Calls(LocalChannel({})))
+
+        for asking in (
+            client.fetch_keys(),
+            client.fetch_revocations(None),
+            client.validate("x"),
+            client.redeem_ticket("x"),
+        ):
+            with pytest.raises(VerificationUnavailable):
+                await asking

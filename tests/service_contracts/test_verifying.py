@@ -1,0 +1,71 @@
+"""How processes verify, beside the true identity: what its events do to a verifier."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+
+from portico.contracts.verifying import verifier_for
+from portico.kit.auth.tokens import InvalidToken
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.calls.client import Calls
+from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.messaging.relay import Relay
+from portico.kit.settings import Settings, read_settings
+from portico.services.identity import service
+from portico.testing.brokers import ScriptedBroker
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
+
+
+@pytest.fixture
+async def identity(sqlite_databases: Databases) -> AsyncIterator[Identity]:
+    async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM, background=False) as run:
+        yield Identity(run)
+
+
+def verifier_beside(identity: Identity, broadcasts: Broadcasts, *, verification: str) -> TokenVerifier:
+    """The verifier of another process, which has its word from identity itself."""
+    settings = read_settings(Settings, environ={"TOKEN_VERIFICATION": verification}, dotenv_file=None).value
+    calls = Calls(identity.run.channel)
+    return verifier_for(SYSTEM, settings, public=calls, own=calls, broadcasts=broadcasts, clock=identity.run.clock)
+
+
+@asynccontextmanager
+async def heard(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
+    """A broker that a process listens to, for nothing but ended sessions."""
+    broker = ScriptedBroker()
+    task = asyncio.create_task(broadcasts.run(broker))
+    await broker.until_listened_to(["session.revoked"])
+    yield broker
+    task.cancel()
+
+
+class TestAVerifierByKeys:
+    async def test_refuses_a_session_s_tokens_by_the_event_that_identity_publishes(self, identity: Identity) -> None:
+        broadcasts = Broadcasts()
+        verifier = verifier_beside(identity, broadcasts, verification="keys")
+        ada, bob = await identity.new_person(), await identity.new_person("bob@example.com")
+        for each in (ada, bob):
+            await verifier.verify(each.access_token)
+
+        await ada.post("/auth/logout")
+        async with heard(broadcasts) as broker:
+            await Relay(identity.run.context, broker).drain()
+
+        with pytest.raises(InvalidToken) as refused:
+            await verifier.verify(ada.access_token)
+        assert refused.value.reason == "revoked"
+        await verifier.verify(bob.access_token)
+
+
+class TestAVerifierByAsking:
+    async def test_listens_to_nothing(self, identity: Identity) -> None:
+        broadcasts = Broadcasts()
+        verifier_beside(identity, broadcasts, verification="ask")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await broadcasts.begun()
