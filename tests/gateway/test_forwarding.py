@@ -6,7 +6,8 @@ from portico.gateway.decisions import Forward
 from portico.gateway.forwarding import fields_for_client, fields_for_service
 from portico.gateway.request_head import Header
 from portico.gateway.request_ids import RequestIds, request_ids_of
-from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span, Tracing
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 TRAIL = RequestIds("req-1", Span(TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)))

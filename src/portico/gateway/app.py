@@ -198,9 +198,10 @@ class Gateway:
         endpoint = self._settings.otel_exporter_otlp_endpoint
         if endpoint is None:
             return Tracing.off()
-        tracing = Tracing.to_otlp(
-            endpoint, service=NAME, version=__version__, ratio=self._settings.otel_traces_sampler_arg
-        )
+        from portico.kit.telemetry.otlp import OtlpRecorder  # only where traces are exported
+
+        recorder = OtlpRecorder(endpoint, service=NAME, version=__version__)
+        tracing = Tracing(recorder, ratio=self._settings.otel_traces_sampler_arg)
         self._stack.push_async_callback(tracing.aclose)
         return tracing
 

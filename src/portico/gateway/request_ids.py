@@ -5,7 +5,8 @@ import secrets
 from dataclasses import dataclass
 
 from portico.gateway.request_head import RequestHead
-from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span, Tracing
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 MAX_TRACESTATE = 512

@@ -17,7 +17,7 @@ from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
 from portico.kit.settings import Secrets, Settings
 from portico.kit.telemetry.metrics import Metrics
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 
 T = TypeVar("T")
 

@@ -21,7 +21,8 @@ from portico.kit.calls.summary import Summary
 from portico.kit.data.engine import Database
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
-from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span, Tracing
 from portico.testing.channels import ScriptedChannel, answering
 
 

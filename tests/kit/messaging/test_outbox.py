@@ -13,7 +13,7 @@ from portico.kit.messaging.envelope import Envelope
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.outbox import NotPublished
 from portico.kit.telemetry.context import RequestContext, request_context
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 from portico.testing.running_service import RunningService
 
 

@@ -11,7 +11,8 @@ from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.sagas.metrics import SagasNotTaken, SagasStuck
 from portico.kit.sagas.retention import delete_ended_sagas
 from portico.kit.telemetry.context import RequestContext, request_context
-from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span, Tracing
 
 REQUEST = TraceContext("a" * 32, "b" * 16, sampled=True)
 

@@ -11,7 +11,7 @@ from tests.kit.telemetry.restoring import logs_restored
 
 from portico.kit.telemetry import Logs, RequestContext, RequestLog, get_logger, request_context
 from portico.kit.telemetry.sink import Sink
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 
 
 class Written:

@@ -10,7 +10,8 @@ from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Ou
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refusal
 from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
 from portico.kit.data.unit_of_work import current_unit_of_work
-from portico.kit.telemetry.traces import TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Client")

@@ -22,7 +22,7 @@ from portico.kit.messaging.event import Event
 from portico.kit.messaging.retry_queue import UNREADABLE, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:
     from portico.kit.runtime.context import ServiceRuntime

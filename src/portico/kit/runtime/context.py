@@ -34,7 +34,8 @@ from portico.kit.settings import Secrets, ServiceSettings, Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.metrics import Metrics
-from portico.kit.telemetry.traces import TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.signatures import check_local, kind_of
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.telemetry.context import request_context
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 
 S = TypeVar("S", bound=SagaState)
 

@@ -14,7 +14,7 @@ from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
 from portico.kit.sagas.transitions import Late, Position, needs_undo_before_skip
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:
     from portico.kit.runtime.context import ServiceRuntime

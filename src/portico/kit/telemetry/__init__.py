@@ -4,7 +4,8 @@ from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics, RequestMetrics
-from portico.kit.telemetry.traces import Span, TraceContext, Tracing
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span, Tracing
 from portico.kit.telemetry.vitals import LoopLag
 
 __all__ = [

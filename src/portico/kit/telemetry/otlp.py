@@ -1,9 +1,10 @@
-"""Spans by OpenTelemetry's SDK, sent over HTTP. Imported only where tracing is on (`portico[otlp]`)."""
+"""Export of spans over OTLP/HTTP with OpenTelemetry's SDK (`portico[otlp]`). Imported only when tracing is on."""
 
 import asyncio
 
 from portico.kit.settings.reading import SettingsError
-from portico.kit.telemetry.traces import AttributeValue, Kind, Span, TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import AttributeValue, Span, SpanKind
 
 try:
     from opentelemetry import trace
@@ -14,45 +15,50 @@ try:
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 except ImportError as error:
     raise SettingsError(
-        "OTEL_EXPORTER_OTLP_ENDPOINT is set, but what sends traces is not installed: pip install 'portico[otlp]', "
-        "or unset the variable."
+        "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the OpenTelemetry exporter is not installed. Run pip install "
+        "'portico[otlp]', or unset the variable."
     ) from error
 
-_CLOSING_LIMIT = 5.0  # seconds
-_SENDING_LIMIT = 3.0  # seconds
-_MOST_WAITING = 4096  # spans
+_SHUTDOWN_TIMEOUT = 5.0  # seconds
+_EXPORT_TIMEOUT = 3.0  # seconds
+_MAX_QUEUED_SPANS = 4096
 _KINDS = {
     "server": trace.SpanKind.SERVER,
     "client": trace.SpanKind.CLIENT,
     "consumer": trace.SpanKind.CONSUMER,
     "internal": trace.SpanKind.INTERNAL,
 }
-_FAILED = {"server": 500, "client": 400}
+_FIRST_ERROR_STATUS = {"server": 500, "client": 400}
 
 
 class OtlpRecorder:
-    """Records spans and sends them in batches from a thread of its own; a full queue drops spans.
+    """Records spans and exports them in batches from a background thread. A full queue drops spans.
 
     Args:
-        endpoint: of the collector, without `/v1/traces`.
-        service: whose spans.
-        version: of what runs.
-        exporter: for tests; one to `endpoint` if None.
+        endpoint: the collector's address, without `/v1/traces`.
+        service: the service's name in the traces.
+        version: the service's version in the traces.
+        exporter: replaces the exporter to `endpoint` in tests.
+
+    Raises:
+        SettingsError: `portico[otlp]` is not installed (raised when this module is imported).
     """
 
     def __init__(self, endpoint: str, *, service: str, version: str, exporter: SpanExporter | None = None) -> None:
         if exporter is None:
-            exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_SENDING_LIMIT)
-        # Which traces are recorded was decided before a span gets here.
+            exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_TIMEOUT)
+        # `Tracing` has already made the sampling decision.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=Resource.create({"service.name": service, "service.version": version}),
             shutdown_on_exit=False,
         )
-        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=_MOST_WAITING))
+        self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=_MAX_QUEUED_SPANS))
         self._tracer = self._provider.get_tracer("portico", version)
 
-    def start(self, kind: Kind, name: str, parent: TraceContext | None, attributes: dict[str, AttributeValue]) -> Span:
+    def start(
+        self, kind: SpanKind, name: str, parent: TraceContext | None, attributes: dict[str, AttributeValue]
+    ) -> Span:
         context = trace.set_span_in_context(
             trace.NonRecordingSpan(_span_context(parent)) if parent else trace.INVALID_SPAN
         )
@@ -60,10 +66,10 @@ class OtlpRecorder:
         return _RecordedSpan(span, kind, name)
 
     async def aclose(self) -> None:
-        """Send what is left, for a few seconds at most."""
-        closing = asyncio.to_thread(self._provider.shutdown)
+        """Export the remaining spans, and give up after `_SHUTDOWN_TIMEOUT`."""
+        shutdown = asyncio.to_thread(self._provider.shutdown)
         try:
-            await asyncio.wait_for(closing, _CLOSING_LIMIT)
+            await asyncio.wait_for(shutdown, _SHUTDOWN_TIMEOUT)
         except TimeoutError:
             from portico.kit.telemetry.logs import get_logger
 
@@ -79,7 +85,7 @@ def _span_context(parent: TraceContext) -> trace.SpanContext:
 class _RecordedSpan(Span):
     __slots__ = ("_kind", "_name", "_span")
 
-    def __init__(self, span: trace.Span, kind: Kind, name: str) -> None:
+    def __init__(self, span: trace.Span, kind: SpanKind, name: str) -> None:
         own = span.get_span_context()
         super().__init__(TraceContext(f"{own.trace_id:032x}", f"{own.span_id:016x}", sampled=True))
         self._span = span
@@ -95,7 +101,7 @@ class _RecordedSpan(Span):
             self._span.set_attribute("http.route", route)
         if status is not None:
             self._span.set_attribute("http.response.status_code", status)
-            if error is None and status >= _FAILED[self._kind]:
+            if error is None and status >= _FIRST_ERROR_STATUS[self._kind]:
                 error = str(status)
         if error is not None:
             self._span.set_attribute("error.type", error)

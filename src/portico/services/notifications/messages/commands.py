@@ -11,7 +11,7 @@ from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.telemetry.context import current_trace
-from portico.kit.telemetry.traces import TraceContext
+from portico.kit.telemetry.trace_context import TraceContext
 from portico.services.notifications.mail import MailId
 from portico.services.notifications.messages.domain import Result, SendingRules
 from portico.services.notifications.messages.models import Attempt, Notification
