@@ -17,7 +17,7 @@ VALUES ('ord_' || :one::bigint || '00' || :two::bigint, 'user_0sgc276510zqh4y33p
     '{"zip": "62701", "city": "Springfield", "state": "IL", "street": "1 Main St", "country": "US"}', 'pm_ok', now(), now(), 1);
 INSERT INTO orders.sagas (saga_id, name, subject, state, status, step, done, attempts, failures, doubt, skip, fence, due_at, deadline_at, started_at, trace, request_id)
 VALUES ('saga_' || :one::bigint || '00' || :two::bigint, 'place-order', 'ord_' || :one::bigint || '00' || :two::bigint, repeat('x', 350), 'running',
-    'reserve_stock', '', 0, 0, false, false, 0, now(), now() + interval '15 minutes', now(), repeat('x', 55), repeat('x', 30));
+    'reserve-stock', '', 0, 0, false, false, 0, now(), now() + interval '15 minutes', now(), repeat('x', 55), repeat('x', 30));
 INSERT INTO orders.outbox (event_id, type, aggregate, body, occurred_at)
 VALUES ('evt_1' || :one::bigint || '00' || :two::bigint, 'order.created', 'ord_' || :one::bigint || '00' || :two::bigint, repeat('x', 750), now());
 END;
@@ -46,9 +46,9 @@ END;
 BEGIN;
 UPDATE orders.orders SET status = 'reserved', updated_at = now(), revision = revision + 1
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status = 'pending' AND called_off_at IS NULL;
-WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 350), status = 'running', step = 'take_payment', done = 'reserve_stock', attempts = 1, fence = fence + 1, due_at = now() + interval '25 seconds', since = now()
+WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 350), status = 'running', step = 'take-payment', done = 'reserve-stock', attempts = 1, fence = fence + 1, due_at = now() + interval '25 seconds', since = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 1 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'reserve_stock', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'reserve-stock', 'do', 1, 'done', now(), now() FROM moved;
 END;
 -- payments: the charge is intended, made by the (simulated) provider, and entered into the books
 BEGIN;
@@ -75,9 +75,9 @@ END;
 BEGIN;
 UPDATE orders.orders SET status = 'paid', updated_at = now(), revision = revision + 1
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved') AND called_off_at IS NULL;
-WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'running', step = 'confirm_stock', done = 'reserve_stock,take_payment', attempts = 1, fence = fence + 1, due_at = now() + interval '15 seconds', since = now()
+WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'running', step = 'confirm-stock', done = 'reserve-stock,take-payment', attempts = 1, fence = fence + 1, due_at = now() + interval '15 seconds', since = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 2 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'take_payment', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'take-payment', 'do', 1, 'done', now(), now() FROM moved;
 END;
 -- catalog: the reservation is confirmed
 BEGIN;
@@ -92,7 +92,7 @@ UPDATE orders.orders SET status = 'confirmed', updated_at = now(), revision = re
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved', 'paid') AND called_off_at IS NULL;
 WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'done', step = '', owner = NULL, attempts = 0, fence = fence + 1, due_at = NULL, since = NULL, ended_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 3 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'confirm_stock', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'confirm-stock', 'do', 1, 'done', now(), now() FROM moved;
 INSERT INTO orders.outbox (event_id, type, aggregate, body, occurred_at)
 VALUES ('evt_4' || :one::bigint || '00' || :two::bigint, 'order.updated', 'ord_' || :one::bigint || '00' || :two::bigint, repeat('x', 750), now());
 END;

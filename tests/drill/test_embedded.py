@@ -109,9 +109,11 @@ class TestAPlantedBug:
         careless = Saga(
             "place-order",
             Placing,
-            Step(reserve_stock, record=mark_reserved, within=seconds(10), retries=9),  # nobody releases the stock
-            Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retries=9),
-            Step(confirm_stock, record=mark_confirmed, within=seconds(10), retries=12),
+            Step(
+                "reserve-stock", reserve_stock, record=mark_reserved, within=seconds(10), retry=9
+            ),  # nobody releases the stock
+            Step("take-payment", take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retry=9),
+            Step("confirm-stock", confirm_stock, record=mark_confirmed, within=seconds(10), retry=12),
             deadline=minutes(15),
             when_undone=end_order,
         )

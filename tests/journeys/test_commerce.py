@@ -83,7 +83,7 @@ class TestAfterwards:
         assert told["status"] == "returned"
         assert await shop.jane.kept_of(order_id) == 0
         steps = {each["what"] for each in await shop.jane.gets(f"/orders/{order_id}/timeline")}
-        assert {"reserve_stock", "take_payment", "confirm_stock", "take_out_of_stock", "put_back_into_stock"} <= steps
+        assert {"reserve-stock", "take-payment", "confirm-stock", "ship-stock", "return-stock"} <= steps
 
 
 class TestMails:

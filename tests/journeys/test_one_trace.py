@@ -53,9 +53,9 @@ class TestAnOrder:
         assert {
             ("gateway", "POST /orders"),
             ("catalog", "GET /products"),
-            ("orders", "place-order do reserve_stock"),
+            ("orders", "place-order do reserve-stock"),
             ("catalog", "PUT /inventory/reservations/{reservation_id}"),
-            ("orders", "place-order do take_payment"),
+            ("orders", "place-order do take-payment"),
             ("payments", "POST /payments"),
             ("notifications", "queue_mail_about_order"),
             ("notifications", "send_mail"),

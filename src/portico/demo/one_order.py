@@ -62,7 +62,7 @@ class StepByStep:
         (await self._get(f"/orders/{order['order_id']}")).expect(200, status="confirmed", total=order["total"])
         timeline = (await self._get(f"/orders/{order['order_id']}/timeline")).expect(200).json()
         walk.console.print(_table_of(timeline))
-        tried = [each for each in timeline if each["what"] == "take_payment"]
+        tried = [each for each in timeline if each["what"] == "take-payment"]
         every = [each["attempt"] for each in tried] == list(range(1, len(tried) + 1))
         walk.check(every, "its timeline has every attempt of every step, and every event")
         return str(order["order_id"])

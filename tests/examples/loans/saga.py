@@ -64,9 +64,9 @@ async def give_up(state: LendingState, work: UnitOfWork, why: UndoReason) -> Non
 lend_for_deposit = Saga(
     "lend-for-deposit",
     LendingState,
-    Step(reserve_copy, undo=release_copy),
-    Step(take_deposit, record=mark_paid, undo=return_deposit, within=seconds(10), retries=2),
-    Step(hand_over, retries=FOREVER),
+    Step("reserve-copy", reserve_copy, undo=release_copy),
+    Step("take-deposit", take_deposit, record=mark_paid, undo=return_deposit, within=seconds(10), retry=2),
+    Step("hand-over", hand_over, retry=FOREVER),
     deadline=minutes(15),
     when_undone=give_up,
 )

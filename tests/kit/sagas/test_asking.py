@@ -33,7 +33,7 @@ class TestAskToUndo:
         assert await library.story(lending) == "asked given_up"
         assert (await library.lending(lending)).reason == "The reader thought better of it"
         assert library.desk.calls == []
-        assert await library.told(lending) == ["start done", "cancel reserve_copy asked", "end undone"]
+        assert await library.told(lending) == ["start done", "cancel reserve-copy asked", "end undone"]
 
     async def test_while_a_remote_step_is_under_way_waits_for_its_outcome(self, library: Library) -> None:
         lending = await library.asked()
@@ -112,7 +112,7 @@ class TestAskToUndo:
     async def test_is_refused_past_the_point_of_no_return(self, library: Library) -> None:
         lending = await _stuck_past_no_return(library)
 
-        with pytest.raises(PastNoReturn, match="hand_over"):
+        with pytest.raises(PastNoReturn, match="hand-over"):
             await library.cancelled(lending)
 
     async def test_is_refused_once_it_ended(self, library: Library) -> None:
@@ -145,7 +145,7 @@ class TestPastNoReturn:
 
         saga_status = await library.saga_status(lending)
 
-        assert (saga_status.status, saga_status.step, saga_status.failures) == ("running", "hand_over", 31)
+        assert (saga_status.status, saga_status.step, saga_status.failures) == ("running", "hand-over", 31)
         assert library.desk.money == 500
 
     async def test_no_deadline_ends_it(self, library: Library) -> None:
@@ -169,13 +169,13 @@ class TestRetryNow:
 
         assert await library.story(lending) == "asked reserved paid lent"
         entry = next(each for each in await library.timeline(lending) if each.action == "retry")
-        assert (entry.step, entry.actor, entry.error) == ("take_deposit", "user_librarian", "The desk is back")
+        assert (entry.step, entry.actor, entry.error) == ("take-deposit", "user_librarian", "The desk is back")
 
     async def test_is_refused_while_the_step_is_under_way(self, library: Library) -> None:
         lending = await library.asked()
         await library.runner._leases.claim(1)
 
-        with pytest.raises(StepUnderWay, match="reserve_copy"):
+        with pytest.raises(StepUnderWay, match="reserve-copy"):
             await _skip(library, lending)
 
     async def test_is_refused_once_it_ended(self, library: Library) -> None:
@@ -200,7 +200,7 @@ class TestSkip:
 
         assert (await library.saga_status(lending)).status == "done"
         entry = next(each for each in await library.timeline(lending) if each.action == "skip")
-        assert (entry.step, entry.actor, entry.error) == ("hand_over", "user_librarian", "Done by hand")
+        assert (entry.step, entry.actor, entry.error) == ("hand-over", "user_librarian", "Done by hand")
 
     async def test_what_a_step_records_is_so_as_well_where_it_was_done_by_hand(self, library: Library) -> None:
         lending = await library.asked()
@@ -225,10 +225,10 @@ class TestSkip:
         assert library.desk.money == 0
         assert await library.story(lending) == "asked reserved paid lent"
         assert (await library.told(lending))[2:6] == [
-            "do take_deposit failed",
-            "skip take_deposit asked",
-            "undo take_deposit done",
-            "do hand_over done",
+            "do take-deposit failed",
+            "skip take-deposit asked",
+            "undo take-deposit done",
+            "do hand-over done",
         ]
 
     async def test_that_is_tried_until_it_succeeds(self, library: Library) -> None:
@@ -241,7 +241,7 @@ class TestSkip:
         waiting = await library.saga_status(lending)
         await library.after(60, times=2)
 
-        assert (waiting.status, waiting.step, waiting.failures) == ("running", "take_deposit", 8)
+        assert (waiting.status, waiting.step, waiting.failures) == ("running", "take-deposit", 8)
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.calls == [f"charge {lending}/deposit"] + [f"void {lending}/deposit"] * 9
         assert library.desk.money == 0

@@ -40,15 +40,15 @@ class TestSaga:
         travel = Saga(
             "travel",
             Trip,
-            Step(pack, undo=unpack),
-            Step(buy_ticket, record=note_ticket, undo=return_ticket),
-            Step(leave, retries=FOREVER),
+            Step("pack", pack, undo=unpack),
+            Step("buy-ticket", buy_ticket, record=note_ticket, undo=return_ticket),
+            Step("leave", leave, retry=FOREVER),
             when_undone=tell_why,
         )
 
-        assert [step.name for step in travel.steps] == ["pack", "buy_ticket", "leave"]
+        assert [step.name for step in travel.steps] == ["pack", "buy-ticket", "leave"]
         assert [travel.is_remote(step.name) for step in travel.steps] == [False, True, False]
-        assert (travel.is_remote("pack", "undo"), travel.is_remote("buy_ticket", "undo")) == (False, True)
+        assert (travel.is_remote("pack", "undo"), travel.is_remote("buy-ticket", "undo")) == (False, True)
         assert travel.after("pack") is travel.steps[1]
         assert travel.after("leave") is None
 
@@ -57,41 +57,48 @@ class TestSaga:
     )
     def test_a_step_takes_its_state_then_a_unit_of_work_or_calls(self, function: Any) -> None:
         with pytest.raises(TypeError, match=function.__name__):
-            Saga("travel", Trip, Step(function))
+            Saga("travel", Trip, Step("act", function))
         with pytest.raises(TypeError, match=function.__name__):
-            Saga("travel", Trip, Step(pack, undo=function))
+            Saga("travel", Trip, Step("pack", pack, undo=function))
 
     @pytest.mark.parametrize("function", [buy_ticket, both, neither, of_another, answering_a_number])
     def test_what_is_recorded_is_local_and_answers_nothing(self, function: Any) -> None:
         with pytest.raises(TypeError, match=function.__name__):
-            Saga("travel", Trip, Step(buy_ticket, record=function))
+            Saga("travel", Trip, Step("buy-ticket", buy_ticket, record=function))
         with pytest.raises(TypeError, match=function.__name__):
-            Saga("travel", Trip, Step(pack), when_done=function)
+            Saga("travel", Trip, Step("pack", pack), when_done=function)
         with pytest.raises(TypeError, match=function.__name__):
-            Saga("travel", Trip, Step(pack), when_undone=function)
+            Saga("travel", Trip, Step("pack", pack), when_undone=function)
 
     def test_a_local_step_records_nothing_beside_itself(self) -> None:
         with pytest.raises(TypeError, match="in the same commit"):
-            Saga("travel", Trip, Step(pack, record=note_ticket))
+            Saga("travel", Trip, Step("pack", pack, record=note_ticket))
 
     @pytest.mark.parametrize(
         "steps",
         [
             [],
-            [Step(pack), Step(pack)],
-            [Step(leave, retries=FOREVER), Step(buy_ticket)],
-            [Step(leave, retries=FOREVER, undo=unpack)],
-            [Step(leave, retries=FOREVER, deadline=minutes(1))],
-            [Step(leave, within=minutes(0))],
-            [Step(leave, retries=-1)],
+            [Step("pack", pack), Step("pack", pack)],
+            [Step("leave", leave, retry=FOREVER), Step("buy-ticket", buy_ticket)],
+            [Step("leave", leave, retry=FOREVER, undo=unpack)],
+            [Step("leave", leave, retry=FOREVER, deadline=minutes(1))],
+            [Step("leave", leave, within=minutes(0))],
+            [Step("leave", leave, retry=-1)],
         ],
     )
     def test_steps_that_make_no_saga_are_refused(self, steps: list[Any]) -> None:
-        with pytest.raises(ValueError, match=r"saga 'travel'|step 'leave'"):
+        with pytest.raises(ValueError, match=r"(?i)saga 'travel'|step 'leave'"):
             Saga("travel", Trip, *steps)
 
+    @pytest.mark.parametrize("name", ["", "Pack", "pack_bags", "pack bags", "pack,unpack", "-pack", "x" * 65])
+    def test_stored_names_are_kebab_case(self, name: str) -> None:
+        with pytest.raises(ValueError, match="kebab-case"):
+            Saga("travel", Trip, Step(name, pack))
+        with pytest.raises(ValueError, match="kebab-case"):
+            Saga(name, Trip, Step("pack", pack))
+
     def test_a_step_of_another_version_is_not_there(self) -> None:
-        travel = Saga("travel", Trip, Step(pack))
+        travel = Saga("travel", Trip, Step("pack", pack))
 
         with pytest.raises(NoSuchStep, match="swim"):
             travel.step("swim")

@@ -29,17 +29,17 @@ class TestGuide:
     def test_its_saga_reads_as_its_steps(self, written: dict[str, Any]) -> None:
         saga: Saga[Any] = written["lend_book"]
 
-        assert [step.name for step in saga.steps] == ["reserve_copy", "take_deposit", "hand_over"]
+        assert [step.name for step in saga.steps] == ["reserve-copy", "take-deposit", "hand-over"]
         assert saga.steps[2].only_forward
 
     def test_its_refusal_undoes_what_came_before(self, written: dict[str, Any]) -> None:
-        at = Position("running", "take_deposit", ("reserve_copy",), attempts=1)
+        at = Position("running", "take-deposit", ("reserve-copy",), attempts=1)
         declined = outcome_of(written["AbortSaga"]("The card was declined", code="card_declined"))
 
         to = next_position(written["lend_book"], at, declined, Backoff(lambda: 1.0))
 
-        assert (to.status, to.step) == ("undoing", "reserve_copy")
-        assert to.why == UndoReason(False, "The card was declined", "card_declined", "take_deposit")
+        assert (to.status, to.step) == ("undoing", "reserve-copy")
+        assert to.why == UndoReason(False, "The card was declined", "card_declined", "take-deposit")
 
     def test_what_may_be_asked_is_called_so(self) -> None:
         asked = set(re.findall(r"^await (?:\w+\.)?(\w+)\(", "\n".join(CODE[1:]), re.MULTILINE))

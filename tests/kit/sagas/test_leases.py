@@ -61,7 +61,7 @@ class TestALostLease:
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"] * 2
         assert library.desk.money == 500
-        assert "do take_deposit lost" in await library.told(lending)
+        assert "do take-deposit lost" in await library.told(lending)
 
     async def test_leaves_nothing_of_a_local_step(self, library: Library) -> None:
         lending = await library.asked()
@@ -117,7 +117,7 @@ class TestALostCommit:
         await library.runner.run_due()
 
         assert await library.story(lending) == "asked reserved paid lent"
-        assert "do reserve_copy failed" not in await library.told(lending)
+        assert "do reserve-copy failed" not in await library.told(lending)
 
     async def test_is_not_waited_for_by_a_process_that_ends(self, embedded_library: Library) -> None:
         library = embedded_library
@@ -242,7 +242,7 @@ class TestAnotherVersion:
 
         await library.runner.run_due()
         saga_status = await library.saga_status(lending)
-        await _have(library, step="reserve_copy")
+        await _have(library, step="reserve-copy")
         await library.after(60)
 
         assert saga_status.error == "This version of the code can't read it: NoSuchStep"

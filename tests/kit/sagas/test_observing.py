@@ -59,12 +59,12 @@ class TestTraces:
         await library.after(1)
 
         assert [span.name for span in recorder.spans] == [
-            "lend-for-deposit do reserve_copy",
-            "lend-for-deposit do take_deposit",
+            "lend-for-deposit do reserve-copy",
+            "lend-for-deposit do take-deposit",
             "POST desk",
-            "lend-for-deposit do take_deposit",
+            "lend-for-deposit do take-deposit",
             "POST desk",
-            "lend-for-deposit do hand_over",
+            "lend-for-deposit do hand-over",
         ]
         steps = [span for span in recorder.spans if span.name.startswith("lend")]
         assert {span.parent for span in steps} == {REQUEST}

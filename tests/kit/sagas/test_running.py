@@ -26,9 +26,9 @@ class TestForward:
 
         assert await library.told(lending) == [
             "start done",
-            "do reserve_copy done",
-            "do take_deposit done",
-            "do hand_over done",
+            "do reserve-copy done",
+            "do take-deposit done",
+            "do hand-over done",
             "end done",
         ]
 
@@ -60,7 +60,7 @@ class TestOpenOutcome:
         assert early == 1
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"] * 7
-        assert "do take_deposit failed" not in await library.told(lending)
+        assert "do take-deposit failed" not in await library.told(lending)
 
     async def test_stands_in_the_timeline_twenty_times_and_no_more(self, library: Library) -> None:
         lending = await library.asked()
@@ -69,7 +69,7 @@ class TestOpenOutcome:
 
         await library.after(2, times=30)
 
-        tried = [each for each in await library.timeline(lending) if each.step == "take_deposit"]
+        tried = [each for each in await library.timeline(lending) if each.step == "take-deposit"]
         assert [(each.attempt, each.outcome) for each in tried[:-1]] == [(number, "open") for number in range(1, 21)]
         assert (tried[-1].attempt, tried[-1].outcome) == (31, "done")
 
@@ -99,9 +99,9 @@ class TestRefusal:
         assert (await library.book_of(lending)).lent_until is None
         assert await library.told(lending) == [
             "start done",
-            "do reserve_copy done",
-            "do take_deposit refused",
-            "undo reserve_copy done",
+            "do reserve-copy done",
+            "do take-deposit refused",
+            "undo reserve-copy done",
             "end undone",
         ]
 
@@ -131,9 +131,9 @@ class TestUnknownOutcome:
         assert library.desk.charges == [f"{lending}/deposit"] * 3
         assert library.desk.money == 500
         assert (await library.told(lending))[2:5] == [
-            "do take_deposit failed",
-            "do take_deposit failed",
-            "do take_deposit done",
+            "do take-deposit failed",
+            "do take-deposit failed",
+            "do take-deposit done",
         ]
 
     async def test_waits_longer_each_time(self, library: Library) -> None:
@@ -227,7 +227,7 @@ class TestUndoing:
 
         saga_status, told = await library.saga_status(lending), await library.told(lending)
 
-        assert (saga_status.status, saga_status.step, saga_status.failures) == ("undoing", "take_deposit", 49)
+        assert (saga_status.status, saga_status.step, saga_status.failures) == ("undoing", "take-deposit", 49)
         assert saga_status.error == "Something went wrong"
-        assert told.count("undo take_deposit failed") == 20
-        assert told[-1] == "undo take_deposit waiting"
+        assert told.count("undo take-deposit failed") == 20
+        assert told[-1] == "undo take-deposit waiting"

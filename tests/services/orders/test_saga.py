@@ -379,10 +379,10 @@ class TestTimeline:
         steps = [
             (each["what"], each["action"], each["attempt"], each["outcome"]) for each in told if each["kind"] == "step"
         ]
-        assert ("reserve_stock", "do", 1, "failed") in steps
-        assert ("reserve_stock", "do", 2, "done") in steps
-        assert ("take_payment", "do", 1, "refused") in steps
-        assert ("reserve_stock", "undo", 1, "done") in steps
+        assert ("reserve-stock", "do", 1, "failed") in steps
+        assert ("reserve-stock", "do", 2, "done") in steps
+        assert ("take-payment", "do", 1, "refused") in steps
+        assert ("reserve-stock", "undo", 1, "done") in steps
         assert steps[-1][1:] == ("end", 0, "undone")
         events = [each["what"] for each in told if each["kind"] == "event"]
         assert events == ["order.created", "order.failed"]
@@ -397,4 +397,4 @@ class TestTimeline:
         told = (await embedded.staff.get(f"/orders/{order_id}/timeline")).json()
 
         waiting = told[-1]
-        assert (waiting["what"], waiting["outcome"], waiting["ended_at"]) == ("reserve_stock", "waiting", None)
+        assert (waiting["what"], waiting["outcome"], waiting["ended_at"]) == ("reserve-stock", "waiting", None)

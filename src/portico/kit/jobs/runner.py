@@ -13,6 +13,7 @@ from portico.kit.data.kit_tables import idempotency_keys, leases
 from portico.kit.data.statements import Prepared
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.aio import is_cancelled
+from portico.kit.foundation.stored_names import checked_name
 from portico.kit.messaging.retention import delete_handled_events, delete_old_events
 from portico.kit.sagas.retention import delete_ended_sagas
 from portico.kit.telemetry.logs import get_logger
@@ -27,19 +28,27 @@ _UNTIL = Prepared(select(leases.c.until).where(leases.c.name == bindparam("name"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A function that is called every `every`, by one process of all that run the service."""
+    """A function that is called once per interval, by one of the processes that run the service.
 
+    Attributes:
+        name: a stable name in kebab-case; the lease in the database is stored under it.
+        function: is called with the service's context. It opens its own transactions and may run twice.
+        every: the interval.
+    """
+
+    name: str
     function: "Callable[[ServiceRuntime], Awaitable[None]]"
     every: timedelta
 
-    @property
-    def name(self) -> str:
-        return self.function.__name__
 
+def job(*, name: str, every: timedelta) -> "Callable[[Callable[[ServiceRuntime], Awaitable[None]]], Job]":
+    """Declare a job: `@job(name="expire-reservations", every=timedelta(minutes=5))`.
 
-def job(*, every: timedelta) -> "Callable[[Callable[[ServiceRuntime], Awaitable[None]]], Job]":
-    """Declare a job: `@job(every=timedelta(minutes=5))`. It opens its own transactions and may run twice."""
-    return lambda function: Job(function, every)
+    Raises:
+        ValueError: the name is not kebab-case.
+    """
+    checked_name(name)
+    return lambda function: Job(name, function, every)
 
 
 class JobRunner:
@@ -102,8 +111,8 @@ async def delete_old_idempotency_keys(context: "ServiceRuntime") -> None:
 
 
 KIT_JOBS = (
-    Job(delete_old_idempotency_keys, timedelta(minutes=10)),
-    Job(delete_old_events, timedelta(minutes=10)),
-    Job(delete_handled_events, timedelta(minutes=10)),
-    Job(delete_ended_sagas, timedelta(minutes=10)),
+    Job("delete-old-idempotency-keys", delete_old_idempotency_keys, timedelta(minutes=10)),
+    Job("delete-old-events", delete_old_events, timedelta(minutes=10)),
+    Job("delete-handled-events", delete_handled_events, timedelta(minutes=10)),
+    Job("delete-ended-sagas", delete_ended_sagas, timedelta(minutes=10)),
 )

@@ -13,6 +13,7 @@ from portico.kit.calls.client import Calls
 from portico.kit.data.kit_tables import sagas
 from portico.kit.data.statements import Prepared
 from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.stored_names import checked_name
 from portico.kit.sagas.control import BELL, Asked, ask_to_undo
 from portico.kit.sagas.errors import SagaOfAnotherVersion
 from portico.kit.sagas.outcomes import UndoReason
@@ -24,10 +25,9 @@ from portico.kit.telemetry.trace_context import TraceContext
 S = TypeVar("S", bound=SagaState)
 
 FOREVER: Final = sys.maxsize
-"""As `retries` of a step: it is tried until it succeeds. The first such step is the saga's point of no return."""
+"""As `retry` of a step: retry until it succeeds. The first such step is the saga's point of no return."""
 
-_LONGEST_NAME = 64
-_MOST_OF_NAMES = 1000  # characters of all names of a saga's steps: those that are done stand in its row
+_MAX_NAMES_LENGTH = 1000  # characters of all step names of a saga: its row lists the steps that are done
 
 
 def seconds(number: float) -> timedelta:
@@ -56,7 +56,7 @@ class NoSuchStep(LookupError):
 
 @dataclass(frozen=True, eq=False)
 class Step(Generic[S]):
-    """One step: `Step(take_deposit, record=mark_paid, undo=return_deposit, within=seconds(30), retries=5)`.
+    """One step: `Step("charge-deposit", charge_deposit, record=mark_paid, undo=refund_deposit, within=seconds(30))`.
 
     Its functions take the saga's state, then either a UnitOfWork (local: one commit with the saga's progress) or Calls
     (remote: each POST carries a key of saga, step and direction, so that asking twice has one effect). They answer with
@@ -64,46 +64,45 @@ class Step(Generic[S]):
     and for good: a late `do` must not come after it.
 
     Args:
-        do: the step itself; it is known by the function's name.
+        name: a stable name in kebab-case. It is stored, and appears in idempotency keys and the timeline.
+        do: the step itself.
         record: what the service's own rows say once a remote step is done, by itself or by hand; in one commit with the
             progress. Done by hand, the state is still the one that the step was given.
         undo: takes back what `do` did. A step without is passed over.
         within: how long one attempt may take.
-        retries: how often it is tried again where the outcome is unknown; then it is undone. FOREVER: until it succeeds.
+        retry: how many times a failed attempt (unknown outcome) is repeated before compensation starts. FOREVER: until
+            it succeeds.
         deadline: how long all attempts may take together, from the first one on.
     """
 
+    name: str
     do: Act[S]
     record: Record[S] | None = field(default=None, kw_only=True)
     undo: Act[S] | None = field(default=None, kw_only=True)
     within: timedelta = field(default=seconds(10), kw_only=True)
-    retries: int = field(default=5, kw_only=True)
+    retry: int = field(default=5, kw_only=True)
     deadline: timedelta | None = field(default=None, kw_only=True)
-
-    @property
-    def name(self) -> str:
-        return str(getattr(self.do, "__name__", self.do))
 
     @property
     def only_forward(self) -> bool:
         """Whether there is no way back from here."""
-        return self.retries == FOREVER
+        return self.retry == FOREVER
 
 
 class Saga(Generic[S]):
-    """A long transaction, read as a list of steps: `lend_book = Saga("lend-book", Lending, Step(…), Step(…))`.
+    """A long transaction, read as a list of steps: `lend_book = Saga("lend-book", Lending, Step("reserve-copy", …), Step(…))`.
 
     Args:
-        name: what its rows are called; it never changes.
+        name: a stable name in kebab-case. It is stored in the saga's row.
         state: the type of its state.
-        steps: in order. From the first with `retries=FOREVER` on all have it, and none is undone.
+        steps: in order. From the first with `retry=FOREVER` on all have it, and none is undone.
         deadline: the time from the start until the point of no return; what is not there by then is undone.
         when_done: what the service's own rows say at the end; in one commit with it.
         when_undone: likewise where all was undone; takes an `UndoReason` too, where it wants to know why.
 
     Raises:
         TypeError: a function does not take what it must, see `Step`.
-        ValueError: the steps do not make a saga.
+        ValueError: the steps do not make a saga, or a name is not kebab-case.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class Saga(Generic[S]):
         when_done: Record[S] | None = None,
         when_undone: WhenUndone[S] | None = None,
     ) -> None:
-        self.name = name
+        self.name = checked_name(name)
         self.state = state
         self.steps = steps
         self.deadline = deadline
@@ -130,10 +129,10 @@ class Saga(Generic[S]):
 
     def _check_steps(self) -> None:
         if not self.steps or len(self._places) < len(self.steps):
-            raise ValueError(f"saga {self.name!r} needs steps, each with a name of its own")
-        if max(map(len, (self.name, *self._places))) > _LONGEST_NAME or len(",".join(self._places)) > _MOST_OF_NAMES:
+            raise ValueError(f"Saga '{self.name}' needs at least one step, and each step needs a different name.")
+        if len(",".join(map(checked_name, self._places))) > _MAX_NAMES_LENGTH:
             raise ValueError(
-                f"saga {self.name!r}: a name has {_LONGEST_NAME} characters at most, all of them {_MOST_OF_NAMES}"
+                f"The step names of saga '{self.name}' have more than {_MAX_NAMES_LENGTH} characters together."
             )
         ahead = [step.only_forward for step in self.steps]
         if ahead != sorted(ahead):
@@ -141,7 +140,7 @@ class Saga(Generic[S]):
         for step in self.steps:
             if step.only_forward and (step.undo or step.deadline):
                 raise ValueError(f"step {step.name!r} is retried for ever: it has neither an undo nor a deadline")
-            if step.within <= timedelta(0) or step.retries < 0:
+            if step.within <= timedelta(0) or step.retry < 0:
                 raise ValueError(f"step {step.name!r} needs time for an attempt, and no negative number of retries")
 
     def _checked(self, step: Step[S]) -> dict[str, str]:

@@ -97,7 +97,7 @@ def next_position(
     if outcome.kind == "refused" and not at.skip:
         # An earlier attempt whose outcome nobody saw may still take effect, after this one was refused.
         return start_compensation(saga, at, _why(at, outcome), effect=outcome.effect or (remote and at.doubt))
-    tired = outcome.kind == "failed" and (at.why is not None or at.failures >= step.retries)
+    tired = outcome.kind == "failed" and (at.why is not None or at.failures >= step.retry)
     if late is not None or tired:
         why = _why(at, outcome) if late is None else at.why or deadline_passed(at, late)
         return start_compensation(saga, at, why, effect=remote)

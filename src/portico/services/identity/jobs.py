@@ -15,7 +15,7 @@ _AT_ONCE: Final = 1000
 _KEPT: Final = timedelta(days=1)
 
 
-@job(every=timedelta(minutes=10))
+@job(name="delete-expired-credentials", every=timedelta(minutes=10))
 async def forget_what_is_over(context: ServiceRuntime) -> None:
     """Delete tickets, throttles, revocations, refresh tokens and sessions that can't matter any more."""
     now = context.clock.now()

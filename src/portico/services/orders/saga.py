@@ -145,9 +145,17 @@ async def end_order(placing: Placing, work: UnitOfWork, why: UndoReason) -> None
 place_order = Saga(
     "place-order",
     Placing,
-    Step(reserve_stock, record=mark_reserved, undo=release_stock, within=seconds(5), retries=9),
-    Step(take_payment, record=mark_paid, undo=give_money_back, within=seconds(15), retries=9, deadline=minutes(10)),
-    Step(confirm_stock, record=mark_confirmed, within=seconds(5), retries=12),
+    Step("reserve-stock", reserve_stock, record=mark_reserved, undo=release_stock, within=seconds(5), retry=9),
+    Step(
+        "take-payment",
+        take_payment,
+        record=mark_paid,
+        undo=give_money_back,
+        within=seconds(15),
+        retry=9,
+        deadline=minutes(10),
+    ),
+    Step("confirm-stock", confirm_stock, record=mark_confirmed, within=seconds(5), retry=12),
     deadline=PLACED_WITHIN,
     when_undone=end_order,
 )
@@ -182,17 +190,17 @@ async def put_back_into_stock(following: Following, calls: Calls) -> None:
 cancel_order = Saga(
     "cancel-order",
     Following,
-    Step(refund_all, within=seconds(15), retries=FOREVER),
-    Step(let_stock_go, retries=FOREVER),
+    Step("refund-payment", refund_all, within=seconds(15), retry=FOREVER),
+    Step("release-stock", let_stock_go, retry=FOREVER),
 )
 
-ship_order = Saga("ship-order", Following, Step(take_out_of_stock, retries=FOREVER))
+ship_order = Saga("ship-order", Following, Step("ship-stock", take_out_of_stock, retry=FOREVER))
 
 return_order = Saga(
     "return-order",
     Following,
-    Step(refund_all, within=seconds(15), retries=FOREVER),
-    Step(put_back_into_stock, retries=FOREVER),
+    Step("refund-payment", refund_all, within=seconds(15), retry=FOREVER),
+    Step("return-stock", put_back_into_stock, retry=FOREVER),
 )
 
 

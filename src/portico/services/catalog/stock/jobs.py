@@ -13,7 +13,7 @@ _AT_ONCE: Final = 100
 _ACTOR: Final = "expiry"
 
 
-@job(every=timedelta(seconds=10))
+@job(name="expire-reservations", every=timedelta(seconds=10))
 async def expire_reservations(context: ServiceRuntime) -> None:
     """Free the stock of reservations that nobody confirmed in time."""
     writer = context.resource(StockWriter)

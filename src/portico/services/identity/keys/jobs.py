@@ -7,7 +7,7 @@ from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.settings import IdentitySettings
 
 
-@job(every=timedelta(hours=1))
+@job(name="rotate-signing-keys", every=timedelta(hours=1))
 async def rotate_old_keys(context: ServiceRuntime) -> None:
     """Replace a signing key that is old enough, and delete those that verify nothing any more."""
     ring = context.resource(KeyRing)

@@ -16,7 +16,7 @@ from portico.services.notifications.settings import NotificationsSettings
 _BATCH: Final = 500
 
 
-@job(every=timedelta(hours=1))
+@job(name="delete-old-notifications", every=timedelta(hours=1))
 async def forget_old_notifications(context: ServiceRuntime) -> None:
     """Delete what was sent or has failed, and was queued longer ago than is kept.
 

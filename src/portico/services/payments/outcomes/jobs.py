@@ -29,7 +29,7 @@ _KEPT: Final = timedelta(days=30)
 """How long it is known that a webhook was handled; its signature is good for minutes."""
 
 
-@job(every=timedelta(seconds=5))
+@job(name="settle-open-payments", every=timedelta(seconds=5))
 async def settle_what_is_open(context: ServiceRuntime) -> None:
     """Ask the provider what became of the charges and refunds whose outcome is due to be known.
 
@@ -78,7 +78,7 @@ async def _put_off(work: UnitOfWork, *, row: Payment | Refund) -> None:
         found.await_outcome(work.now)
 
 
-@job(every=timedelta(hours=1))
+@job(name="delete-old-webhooks", every=timedelta(hours=1))
 async def forget_old_webhooks(context: ServiceRuntime) -> None:
     """Delete the identities of webhooks that nobody can send again."""
     async with context.transaction() as work:

@@ -27,7 +27,7 @@ _GIVEN_UP: Final = timedelta(days=3)
 _REFUSED: Final = 300
 
 
-@job(every=timedelta(seconds=2))
+@job(name="run-simulated-provider", every=timedelta(seconds=2))
 async def run_simulated_provider(context: ServiceRuntime) -> None:
     """Settle slow charges whose time has come, and send the webhooks that are due; nothing where another provider is."""
     provider = context.resource(PaymentProvider)  # type: ignore[type-abstract]  # the key of a resource, never made

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from portico.kit.jobs.runner import Job, JobRunner
+from portico.kit.jobs.runner import Job, JobRunner, job
 from portico.kit.runtime.context import ServiceRuntime
 from portico.testing.running_service import PATIENCE, RunningService
 
@@ -24,7 +24,7 @@ class Tally:
             if self.failing:
                 raise RuntimeError("no")
 
-        return Job(tally, timedelta(minutes=minutes))
+        return Job("tally", tally, timedelta(minutes=minutes))
 
 
 class TestJobRunner:
@@ -83,7 +83,7 @@ class TestJobRunner:
             with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when its answer comes at that moment
                 await asyncio.Event().wait()
 
-        jobs = (Job(deaf, timedelta(minutes=5)),)
+        jobs = (Job("deaf", deaf, timedelta(minutes=5)),)
         running = replace(loans.context, service=replace(loans.context.service, jobs=jobs))
         task = asyncio.create_task(JobRunner(running).run())
         await begun.wait()
@@ -91,3 +91,16 @@ class TestJobRunner:
         task.cancel()
 
         assert await asyncio.wait([task], timeout=PATIENCE) == ({task}, set())
+
+
+class TestJob:
+    def test_its_name_is_explicit_and_independent_of_the_function(self) -> None:
+        @job(name="count-books", every=timedelta(minutes=1))
+        async def tally(_context: ServiceRuntime) -> None: ...
+
+        assert (tally.name, tally.every) == ("count-books", timedelta(minutes=1))
+
+    @pytest.mark.parametrize("name", ["", "count_books", "Count-books", "x" * 65])
+    def test_its_name_is_kebab_case(self, name: str) -> None:
+        with pytest.raises(ValueError, match="kebab-case"):
+            job(name=name, every=timedelta(minutes=1))
