@@ -4,12 +4,14 @@ from fastapi import Query
 from tests.examples.loans import commands
 from tests.examples.loans.errors import BookAlreadyLent, BookNotFound, LoanNotFound, TitleTaken, TooManyLoans
 from tests.examples.loans.ids import BookId, LoanId
+from tests.examples.loans.models import Book, Loan
 from tests.examples.loans.repository import BY_TITLE, NEWEST, Books, Loans
 from tests.examples.loans.schemas import BookCreate, BookRead, LoanCreate, LoanRead
 from tests.examples.loans.settings import LoansSettings
 
 from portico.kit.auth.access import AnyCaller, FromService, SignedIn, permitted
 from portico.kit.auth.principal import Principal
+from portico.kit.data import Slice
 from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.conditional import Conditions
 from portico.kit.http.paging import Page
@@ -22,18 +24,17 @@ books = Router(prefix="/books", tags=["books"])
 Librarian = Annotated[Principal, permitted("books:write")]
 
 
-@router.post("", status_code=201, errors=[BookNotFound, BookAlreadyLent, TooManyLoans])
-async def lend_book(draft: LoanCreate, caller: SignedIn, work: Work, context: Context) -> LoanRead:
-    """Lend a book to the caller for a fortnight."""
+@router.post("", status_code=201, response_model=LoanRead, errors=[BookNotFound, BookAlreadyLent, TooManyLoans])
+async def lend_book(body: LoanCreate, caller: SignedIn, work: Work, context: Context) -> Loan:
+    """Lend a book to the caller for two weeks."""
     allowed = context.settings_of(LoansSettings).loans_per_reader
-    loan = await commands.lend_book(work, draft.book_id, reader_id=caller.user_id, allowed=allowed)
-    return LoanRead.of(loan)
+    return await commands.lend_book(work, body.book_id, reader_id=caller.user_id, allowed=allowed)
 
 
-@router.get("/{loan_id}", errors=[LoanNotFound])
-async def read_loan(loan_id: LoanId, caller: SignedIn, reads: Reads) -> LoanRead:
-    """Read a loan."""
-    return LoanRead.of(await Loans(reads).get(loan_id))
+@router.get("/{loan_id}", response_model=LoanRead, errors=[LoanNotFound])
+async def read_loan(loan_id: LoanId, caller: SignedIn, reads: Reads) -> Loan:
+    """Return a loan."""
+    return await Loans(reads).get(loan_id)
 
 
 @router.delete("/{loan_id}", status_code=204, errors=[LoanNotFound])
@@ -42,41 +43,34 @@ async def end_loan(loan_id: LoanId, caller: FromService, work: Work) -> None:
     await work.delete(await Loans(work).get(loan_id, lock=True))
 
 
-@books.post("", status_code=201, errors=[TitleTaken])
-async def add_book(draft: BookCreate, caller: Librarian, work: Work, conditions: Conditions) -> BookRead:
+@books.post("", status_code=201, response_model=BookRead, errors=[TitleTaken])
+async def add_book(body: BookCreate, caller: Librarian, work: Work) -> Book:
     """Add a book."""
-    book = await commands.add_book(work, draft.title)
-    conditions.tag(book)
-    return BookRead.of(book)
+    return await commands.add_book(work, body.title)
 
 
-@books.get("")
-async def list_books(page: Page, reads: Reads, sort_by: Literal["newest", "title"] = "newest") -> list[BookRead]:
+@books.get("", response_model=list[BookRead])
+async def list_books(page: Page, reads: Reads, sort_by: Literal["newest", "title"] = "newest") -> Slice[Book]:
     """List the books."""
-    return page.of(BookRead, await Books(reads).page(BY_TITLE if sort_by == "title" else NEWEST, page.window))
+    return await Books(reads).page(BY_TITLE if sort_by == "title" else NEWEST, page)
 
 
 @books.get("/greeting")
 async def greet(caller: AnyCaller, page_size: Annotated[int, Query(ge=1)] = 1) -> dict[str, str | int]:
-    """Greet whoever comes."""
+    """Greet the caller."""
     return {"greeting": "hello" if caller is None else f"hello {caller.subject}", "page_size": page_size}
 
 
-@books.get("/{book_id}", errors=[BookNotFound])
-async def read_book(book_id: BookId, reads: Reads, conditions: Conditions) -> BookRead:
-    """Read a book."""
-    book = await Books(reads).get(book_id)
-    conditions.tag(book)
-    return BookRead.of(book)
+@books.get("/{book_id}", response_model=BookRead, errors=[BookNotFound])
+async def read_book(book_id: BookId, reads: Reads) -> Book:
+    """Return a book."""
+    return await Books(reads).get(book_id)
 
 
-@books.put("/{book_id}", errors=[BookNotFound])
-async def rename_book(
-    book_id: BookId, draft: BookCreate, caller: Librarian, work: Work, conditions: Conditions
-) -> BookRead:
-    """Give a book another title."""
+@books.put("/{book_id}", response_model=BookRead, errors=[BookNotFound])
+async def rename_book(book_id: BookId, body: BookCreate, caller: Librarian, work: Work, conditions: Conditions) -> Book:
+    """Change the title of a book."""
     book = await Books(work).get(book_id, lock=True)
     conditions.require(book)
-    book.title = draft.title
-    conditions.tag(book)
-    return BookRead.of(book)
+    book.title = body.title
+    return book

@@ -59,7 +59,7 @@ class TestDocument:
     async def test_heads_each_operation_with_a_sentence(self, embedded_loans: RunningService) -> None:
         paths = (await document(embedded_loans))["paths"]
 
-        assert paths["/loans"]["post"]["summary"] == "Lend a book to the caller for a fortnight"
+        assert paths["/loans"]["post"]["summary"] == "Lend a book to the caller for two weeks"
 
     async def test_leaves_out_what_is_for_machines(self, embedded_loans: RunningService) -> None:
         assert "/metrics" not in (await document(embedded_loans))["paths"]

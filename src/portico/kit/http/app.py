@@ -68,6 +68,7 @@ def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> Bounda
     path = (context.system.prefix if route.prefixed else "") + route.path
     if route.method == WEBSOCKET:
         return SocketRoute(route, context, path, dependency_overrides_provider=app)
+    rendered = {} if route.response_model is None else {"response_model": route.response_model}
     built = BoundaryRoute(
         route,
         context,
@@ -76,6 +77,7 @@ def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> Bounda
         tags=list(route.tags),
         response_model_by_alias=context.case == "camel",
         dependency_overrides_provider=app,
+        **rendered,
         **route.framework,
     )
     describe(built, route)

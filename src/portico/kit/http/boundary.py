@@ -35,13 +35,14 @@ from portico.kit.foundation.problems import (
     UnsupportedMediaType,
 )
 from portico.kit.http.authentication import TICKET, Authentication
-from portico.kit.http.conditional import Conditional, is_known
+from portico.kit.http.conditional import is_known
 from portico.kit.http.error_handling import DatabaseUnavailable, EditedMeanwhile, ErrorResponder, OutcomeUnknown
 from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Route
+from portico.kit.http.rows import rendering_rows, set_etag
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class BoundaryRoute(APIRoute):
         self._errors = ErrorResponder(context.name, context.case)
         self._limit = declared.body_limit or context.settings.body_limit
         self._seconds = declared.timeout or context.settings.request_timeout
-        super().__init__(path, declared.endpoint, methods=[declared.method], **options)
+        endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)
+        super().__init__(path, endpoint, methods=[declared.method], **options)
         self._queries = Queries(self.dependant, context.case, also=TICKET if declared.streams else None)
         self._takes_json = self.body_field is not None and not self._is_form()
         self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
@@ -223,9 +225,8 @@ class BoundaryRoute(APIRoute):
 
 
 def _tagged(request: Request, response: Response) -> Response:
-    conditional: Conditional | None = request.scope.get("portico.conditional")
-    if conditional is not None and conditional.etag is not None and response.status_code < _REFUSALS:
-        response.headers["etag"] = conditional.etag
+    if response.status_code < _REFUSALS:
+        set_etag(request, response)
     return response
 
 

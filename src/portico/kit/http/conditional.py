@@ -1,7 +1,7 @@
 """Conditional requests (RFC 9110 section 13): two editors can't overwrite one another, and what is known is not sent."""
 
 import re
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeGuard
 
 from fastapi import Depends, Request, Response
 
@@ -16,6 +16,11 @@ class Revised(Protocol):
 
     @property
     def revision(self) -> Any: ...
+
+
+def is_revised(value: object) -> "TypeGuard[Revised]":
+    """Whether `value` is a row with a revision."""
+    return hasattr(value, "revision")
 
 
 class Conditional:

@@ -29,6 +29,7 @@ from portico.kit.http.conditional import conditions
 from portico.kit.http.paging import page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
 from portico.kit.http.router import Route
+from portico.kit.http.rows import returns_revised_row
 from portico.kit.http.schema import Case, Schema, openapi_case
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -105,11 +106,12 @@ def describe(built: APIRoute, route: Route) -> None:
     """Say of an operation what FastAPI can't know: its refusals, conditions, headers, and who may call."""
     asked = set(_functions(built.dependant))
     conditional, paged = conditions in asked, page in asked
-    parameters = list(_parameters(route, conditional=conditional))
+    tagged = conditional or (route.response_model is not None and returns_revised_row(route.endpoint))
+    parameters = list(_parameters(route, conditional=conditional, tagged=tagged))
     summary, _, rest = built.description.partition("\n")
     built.summary = built.summary or summary.rstrip(".")
     built.description = rest.strip()
-    built.responses = {**_responses(route, conditional=conditional, paged=paged), **built.responses}
+    built.responses = {**_responses(route, conditional=conditional, tagged=tagged, paged=paged), **built.responses}
     built.openapi_extra = {
         **security_of(route.access),
         **({"parameters": parameters} if parameters else {}),
@@ -123,8 +125,8 @@ def _functions(dependant: Dependant) -> Iterable[Any]:
         yield from _functions(inner)
 
 
-def _parameters(route: Route, *, conditional: bool) -> Iterable[dict[str, Any]]:
-    if conditional and route.method == "GET":
+def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[dict[str, Any]]:
+    if tagged and route.method == "GET":
         yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still", _TAG)
     elif conditional and route.method != "POST":
         yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now", _TAG)
@@ -139,7 +141,7 @@ def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-def _responses(route: Route, *, conditional: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
+def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
     """What the route answers besides its own shape, by status."""
     refusals: dict[int, list[type[Problem]]] = {}
     for error in (*_standing_errors(route, conditional=conditional), *route.errors):
@@ -149,11 +151,11 @@ def _responses(route: Route, *, conditional: bool, paged: bool) -> dict[int | st
         for status, errors in sorted(refusals.items())
     }
     success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
-    if conditional:
+    if tagged:
         success["ETag"] = _ETAG
     if paged:
         success |= _PAGED
-    if conditional and route.method == "GET":
+    if tagged and route.method == "GET":
         documented[304] = {"description": "What the caller has is what there is", "headers": dict(success)}
     return {route.status_code: {"headers": success}} | documented
 

@@ -1,4 +1,4 @@
-"""Lists: `skip`, `limit` and `cursor` in, a bare array with `X-Total-Count` and `Link` (RFC 8288) out."""
+"""Lists: parameters `skip`, `limit` and `cursor`; a JSON array with the headers `X-Total-Count` and `Link` (RFC 8288)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,34 +13,39 @@ from portico.kit.http.schema import Schema
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 LARGEST_SKIP = 2**31 - 1
+PAGE = "portico.page"
+"""key of the request's page in the ASGI scope"""
 
-Shape = TypeVar("Shape", bound=Schema)
+Model = TypeVar("Model", bound=Schema)
 
 
-@dataclass(frozen=True, slots=True)
-class PageOf:
-    """The part of a list that is asked for, and what tells the caller about the rest."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest(Window):
+    """The part of a list that a request asks for. Repositories take it as a Window."""
 
-    window: Window
     request: Request
     response: Response
 
-    def of(self, shape: type[Shape], found: Slice[Any]) -> list[Shape]:
-        """The rows as `shape`, with the headers that lead on."""
-        self.lead_on(found)
-        return [shape.of(row) for row in found.rows]
+    @property
+    def window(self) -> Window:
+        return self
 
-    def lead_on(self, found: Slice[Any]) -> None:
-        """Set `X-Total-Count` and `Link` for rows that are shaped elsewhere."""
+    def of(self, model: type[Model], found: Slice[Any]) -> list[Model]:
+        """Return the rows as `model`, and set the response's paging headers."""
+        self.set_headers(found)
+        return [model.of(row) for row in found.rows]
+
+    def set_headers(self, found: Slice[Any]) -> None:
+        """Set `X-Total-Count` and `Link` of the response."""
         self.response.headers.update(self.headers(found))
 
     def headers(self, found: Slice[Any]) -> dict[str, str]:
-        """`X-Total-Count` and `Link`, for an answer that the endpoint makes itself."""
-        return page_headers(found, self.window, self.request.url.path, self.request.url.query)
+        """Return `X-Total-Count` and `Link`, for an endpoint that builds its own response."""
+        return page_headers(found, self, self.request.url.path, self.request.url.query)
 
 
 def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> dict[str, str]:
-    """`x-total-count` and `link` for a slice of the list at `path`, whose filters stand in `query`."""
+    """Return `x-total-count` and `link` for a slice of the list at `path`. The links keep the filters in `query`."""
     kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in {"skip", "cursor"}]
     links = [_link(path, kept, [], "first")]
     if found.next is not None:
@@ -63,9 +68,11 @@ async def page(
     skip: Annotated[int, Query(ge=0, le=LARGEST_SKIP, description="How many to pass over")] = 0,
     limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT, description="How many at most")] = DEFAULT_LIMIT,
     cursor: Annotated[str | None, Query(max_length=1024, description="Where a `Link` of this list leads")] = None,
-) -> PageOf:
-    return PageOf(Window(skip=skip, limit=limit, cursor=cursor), request, response)
+) -> PageRequest:
+    asked = PageRequest(skip=skip, limit=limit, cursor=cursor, request=request, response=response)
+    request.scope[PAGE] = asked
+    return asked
 
 
-Page = Annotated[PageOf, Depends(page)]
+Page = Annotated[PageRequest, Depends(page)]
 """The part of a list that the caller asks for."""

@@ -24,6 +24,7 @@ class RouteOptions(TypedDict, total=False):
 
     Attributes:
         status_code: Of the answer when all goes well.
+        response_model: The model that renders the returned row, by its attributes. For a `Slice` of rows, `list[Model]`.
         errors: The problems that it may raise; they are documented.
         rate: The name of a tighter rate limit at the gateway ("sign_in").
         timeout: Seconds it may take, where the service's own limit does not fit.
@@ -40,6 +41,7 @@ class RouteOptions(TypedDict, total=False):
     """
 
     status_code: int
+    response_model: Any
     errors: Sequence[type[Problem]]
     rate: str | None
     timeout: float | None
@@ -64,6 +66,7 @@ class Route:
     access: Access
     prefixed: bool
     status_code: int = 200
+    response_model: Any = None
     errors: Sequence[type[Problem]] = ()
     rate: str | None = None
     timeout: float | None = None

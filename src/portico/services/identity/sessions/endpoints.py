@@ -46,7 +46,7 @@ async def sign_out(caller: SignedIn, work: Work, device: Client) -> None:
 async def list_sessions(caller: SignedIn, reads: Reads, page: Page) -> list[SessionRead]:
     """Where the caller is signed in, newest first."""
     found = await Sessions(reads).page(caller.user_id, page.window)
-    page.lead_on(found)
+    page.set_headers(found)
     return [SessionRead.seen_from(session, caller.session_id) for session in found.rows]
 
 

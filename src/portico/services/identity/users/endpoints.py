@@ -28,7 +28,7 @@ async def list_users(
     """All accounts, oldest first; deleted ones say only that they were."""
     found = await Users(reads).page(page.window)
     roles = await Roles(reads).names_by_user([user.user_id for user in found.rows])
-    page.lead_on(found)
+    page.set_headers(found)
     return [UserRead.with_roles(user, roles[user.user_id]) for user in found.rows]
 
 
