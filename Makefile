@@ -35,7 +35,7 @@ up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
 
 test: $(DEVELOPMENT) ## run the tests, two files at a time; the slow ones too with SLOW=1; some with ARGS="-k gateway"
 	@$(if $(WHOLE),,echo "The slow tests, of whole systems in processes that are killed, are left out: make test SLOW=1 runs them too.")
-	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadfile $(if $(WHOLE),,-m "not slow") $(ARGS)
+	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(if $(WHOLE),,-m "not slow") $(ARGS)
 
 drill: $(DEVELOPMENT) ## drill the shop with twenty seeds; others with ARGS="--seed 100 --seeds 50"; takes minutes
 	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)

@@ -1,1 +1,42 @@
+"""The order of the tests, and the deadline after which no slow test begins.
+
+Quick tests run first, so that an error shows early. `SLOW_TESTS_DEADLINE` (minutes) keeps a slow machine within its
+time: once the run is older than that, slow tests that have not begun are skipped, and the run reports how many.
+"""
+
+import os
+import time
+
+import hypothesis
+import pytest
+
 pytest_plugins = ["portico.testing.fixtures"]
+
+STARTED = "PORTICO_TESTS_STARTED"
+"""Environment variable with the time at which the run began (Unix time, seconds). Worker processes inherit it."""
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("untimed")
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault(STARTED, str(time.time()))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put slow tests last. A worker runs the quick tests of a file together, and its slow tests together."""
+    items.sort(key=_is_slow)
+    for item in items:
+        file = item.path.relative_to(item.config.rootpath)
+        item.add_marker(pytest.mark.xdist_group(f"{file}{' slow' if _is_slow(item) else ''}"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    minutes = float(os.environ.get("SLOW_TESTS_DEADLINE", "inf"))
+    if _is_slow(item) and time.time() - float(os.environ[STARTED]) > minutes * 60:
+        pytest.skip(f"slow, and the run is older than SLOW_TESTS_DEADLINE={minutes:g} minutes")
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is not None
