@@ -28,6 +28,10 @@ SERVICE_FILES = {
     "errors.py",
     "settings.py",
     "resources.py",  # what the service declares as `resources`: it lives as long as the service runs
+    "api.py",
+    "service.py",
+    "sender.py",
+    "templates.py",
 }
 
 
@@ -100,7 +104,7 @@ def _strange_files(folder: Path) -> Iterator[Path]:
         if path.is_file() and path.name not in SERVICE_FILES:
             yield path
     for resource in _folders(folder):
-        if resource.name not in {"migrations", "files", "mail"}:
+        if resource.name not in {"migrations", "files", "template_files", "mail"}:
             yield from _strange_files(resource)
 
 

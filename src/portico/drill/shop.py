@@ -13,7 +13,7 @@ from portico.kit.data.kit_tables import event_log, outbox, parked_events, saga_s
 from portico.kit.foundation.clock import Clock
 from portico.kit.runtime.system import System
 from portico.services.catalog.stock.models import StockReservation
-from portico.services.notifications.messages.models import Notification
+from portico.services.notifications.models import Notification
 from portico.services.orders.domain import UNSETTLED
 from portico.services.orders.models import Order, reservation_of
 from portico.services.payments.payments.models import Payment

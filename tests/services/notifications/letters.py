@@ -17,7 +17,7 @@ from portico.kit.data import Window
 from portico.services.notifications import service
 from portico.services.notifications.mail import Mail, Mailer, MailFailed
 from portico.services.notifications.mail.mailbox import Mailbox, StoredMail
-from portico.services.notifications.messages.resources import Sender
+from portico.services.notifications.sender import Sender
 from portico.testing.clock import HeldClock
 from portico.testing.databases import Databases
 from portico.testing.running_service import Caller, RunningService, running

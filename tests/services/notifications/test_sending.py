@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from tests.services.notifications.letters import Letters, opened, order
 
+from portico.services.notifications.domain import Result
 from portico.services.notifications.mail import MailDeferred, MailRefused, MailUncertain
-from portico.services.notifications.messages.commands import claim, record
-from portico.services.notifications.messages.domain import Result
-from portico.services.notifications.messages.repository import Notifications
-from portico.services.notifications.messages.resources import Sender
+from portico.services.notifications.repository import Notifications
+from portico.services.notifications.sender import Sender
+from portico.services.notifications.service import claim_due, record_attempt
 from portico.testing.databases import Databases
 
 DAY = 86_400
@@ -33,7 +33,7 @@ class TestEvidence:
                 "started_at": "2026-01-05T09:00:00Z",
                 "ended_at": "2026-01-05T09:00:00Z",
                 "outcome": "delivered",
-                "answer": f"kept as {found['mail_id']}.eml",
+                "answer": f"stored as {found['mail_id']}.eml",
             }
         ]
         assert (found["sent_at"], found["due_at"], found["attempt_count"]) == ("2026-01-05T09:00:00Z", None, 1)
@@ -129,7 +129,7 @@ class TestRetries:
 
         found = await embedded.detail()
         assert (found["status"], found["failure_reason"]) == ("failed", "unsendable")
-        assert "no email address" in found["attempts"][0]["answer"]
+        assert "invalid email address" in found["attempts"][0]["answer"]
 
     async def test_an_error_of_our_own_is_tried_again_and_logged(self, embedded: Letters) -> None:
         embedded.fail_with(ZeroDivisionError("a bug"))
@@ -250,13 +250,13 @@ class TestSeveralSenders:
         async with run.reader() as reader:
             due = await Notifications(reader).due(reader.now, 10)
         async with run.transaction() as work:
-            _, (late,) = await claim(work, due, rules)
+            _, (late,) = await claim_due(work, due, rules)
         letters.run.clock.advance(41)
         letters.fail_with(MailRefused("552 mailbox full"))
         await letters.send()
 
         async with run.transaction() as work:
-            await record(work, late, Result("delivered", "250 OK"), rules, jitter=1)
+            await record_attempt(work, late, Result("delivered", "250 OK"), rules, jitter=1)
 
         found = await letters.detail()
         assert (found["status"], found["failure_reason"]) == ("sent", None)

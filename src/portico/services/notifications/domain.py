@@ -1,17 +1,33 @@
-"""Which event is told of to whom, by which template."""
+"""Which event causes which mail, the states of a notification, and when its next attempt is due."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
 
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
+from portico.services.notifications.settings import NotificationsSettings
 
-AboutOrder = OrderUpdated | OrderCancelled
+OrderEvent = OrderUpdated | OrderCancelled
+
+Status = Literal["waiting", "queued", "sending", "sent", "failed"]
+"""`waiting`: the recipient's address is not known yet. `sending`: a process is handing the mail over."""
+
+Outcome = Literal["under_way", "delivered", "deferred", "refused", "uncertain", "unsendable"]
+"""Outcome of an attempt. `uncertain`: the server may have accepted the mail; it is sent again with the same Message-ID."""
+
+Reason = Literal["recipient_unknown", "recipient_deleted", "refused", "unsendable", "out_of_attempts"]
+"""Why a notification failed."""
+
+_MIN_RECHECK = timedelta(seconds=1)
+_MAX_RECHECK = timedelta(minutes=1)
+_BACKOFF_FACTOR = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """The one whose order it is gets a mail by `template` on such an event; only of orders that stand so with `status`."""
+    """A mail for an event: the buyer gets a mail by `template` for each `event`, or only for those with `status`."""
 
-    event: type[AboutOrder]
+    event: type[OrderEvent]
     template: str
     status: OrderStatus | None = None
 
@@ -23,9 +39,61 @@ RULES = (
 )
 
 
-def template_for(event: AboutOrder) -> str | None:
-    """The template by which `event` is told of; None where nobody is told."""
+def template_for(event: OrderEvent) -> str | None:
+    """Return the name of the template for `event`, or None if no mail is sent for it."""
     for rule in RULES:
         if rule.event is type(event) and rule.status in {None, event.status}:
             return rule.template
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of an attempt, and the server's answer in one line."""
+
+    outcome: Outcome
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendingRules:
+    """How often and how long a mail is tried.
+
+    Args:
+        attempts: attempts for one mail before it fails.
+        first_delay: pause before the second attempt; each further pause is four times as long.
+        longest_delay: the longest pause between two attempts.
+        patience: how long a mail waits for an unknown address.
+        lease: how long an attempt belongs to the process that began it.
+    """
+
+    attempts: int
+    first_delay: timedelta
+    longest_delay: timedelta
+    patience: timedelta
+    lease: timedelta
+
+    @classmethod
+    def of(cls, settings: NotificationsSettings, *, lease: float) -> "SendingRules":
+        """Return the rules from the settings; `lease` is in seconds."""
+        return cls(
+            attempts=settings.mail_attempts,
+            first_delay=timedelta(seconds=settings.mail_retry_delay),
+            longest_delay=timedelta(seconds=settings.mail_retry_limit),
+            patience=timedelta(seconds=settings.recipient_patience),
+            lease=timedelta(seconds=lease),
+        )
+
+    def delay_after(self, tries: int) -> timedelta:
+        """Return the pause between attempt number `tries` and the next one."""
+        exponent = min(tries - 1, 12)  # every limit is reached here; a larger power would overflow timedelta
+        return min(self.first_delay * int(_BACKOFF_FACTOR**exponent), self.longest_delay)
+
+
+def next_recheck(waited: timedelta) -> timedelta:
+    """Return how long until a mail that has `waited` for an address checks again whether it is known.
+
+    The event that brings the address releases waiting mails at once. The check covers a mail that was queued at the
+    same moment as that event.
+    """
+    return min(max(waited, _MIN_RECHECK), _MAX_RECHECK)

@@ -110,9 +110,9 @@ class TestMailbox(MailerContract):
         (tmp_path / "mailbox").write_text("a file in its place")
         mailbox = opened(tmp_path)
 
-        with pytest.raises(MailDeferred, match="can't be written"):
+        with pytest.raises(MailDeferred, match="is not writable"):
             await mailbox.send(mail())
-        with pytest.raises(MailDeferred, match="can't be written"):
+        with pytest.raises(MailDeferred, match="is not writable"):
             await mailbox.check()
 
     async def test_a_crash_while_writing_leaves_nothing_that_is_read(self, mailer: Mailbox) -> None:

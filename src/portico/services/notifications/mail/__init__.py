@@ -1,4 +1,4 @@
-"""Mail that goes out: to a mailbox in a folder, or to a server by SMTP."""
+"""Outgoing mail: by SMTP, or into a mailbox folder when no mail server is configured."""
 
 from portico.services.notifications.mail.base import (
     Address,

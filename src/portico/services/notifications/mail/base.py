@@ -1,9 +1,9 @@
-"""What a mail is, who takes one, and how that can fail.
+"""Mails, the mailer interface and its errors.
 
 MailFailed
-├── MailDeferred   it was not taken, and may be later: the server is away, busy or does not let us in
-├── MailRefused    it was not taken and never will be
-└── MailUncertain  the connection was lost while it was handed over: it may have been taken
+├── MailDeferred   a temporary failure: the server is down, busy or rejects our credentials
+├── MailRefused    a permanent failure: the server rejects this mail
+└── MailUncertain  the connection was lost during the transfer: the server may have accepted the mail
 """
 
 import unicodedata
@@ -17,20 +17,20 @@ from email_validator import EmailNotValidError, validate_email
 
 from portico.kit.foundation.ids import Identifier
 
-LARGEST = 1 << 20  # bytes of text and HTML together; servers refuse mails of tens of megabytes, and people much less
+LARGEST = 1 << 20  # bytes of text and HTML together
 LONGEST_SUBJECT = 400  # characters
-LONGEST_NAME = 600  # of a person
-LONGEST_ANSWER = 500  # of a server
+LONGEST_NAME = 600  # of a recipient
+LONGEST_ANSWER = 500  # of a server's answer
 
-_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # control characters, line and paragraph separators, halves of a character
+_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # control characters, line and paragraph separators, surrogates
 
 
 class BadMail(ValueError):
-    """This can't be sent as a mail, whoever takes it."""
+    """The mail is invalid and cannot be sent by any mailer."""
 
 
 class MailFailed(Exception):
-    """A mail was not handed over. `answer` is what the one who was to take it said, in one line."""
+    """A mail was not delivered. `answer` is the server's answer in one line."""
 
     def __init__(self, answer: str) -> None:
         self.answer = in_one_line(answer)[:LONGEST_ANSWER]
@@ -38,31 +38,31 @@ class MailFailed(Exception):
 
 
 class MailDeferred(MailFailed):
-    """It was not taken, for a reason that may pass."""
+    """The mail was rejected for a temporary reason."""
 
 
 class MailRefused(MailFailed):
-    """It was not taken, and the same again would not be."""
+    """The mail was rejected permanently."""
 
 
 class MailUncertain(MailFailed):
-    """Whether it was taken is not known; sent again, its Message-ID tells that it is the same."""
+    """It is unknown whether the mail was accepted. Another attempt has the same Message-ID."""
 
 
 class MailId(Identifier, prefix="mail"):
-    """A mail, however often it is handed over: the local part of its Message-ID."""
+    """Identifies a mail across attempts: the local part of its Message-ID."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Whom a mail is for or from.
+    """A sender or recipient.
 
     Args:
-        email: the domain in its ASCII form (IDNA); the local part may have other letters (RFC 6531).
-        name: of the person, may be empty.
+        email: the domain is stored in ASCII (IDNA); the local part may be international (RFC 6531).
+        name: the display name; may be empty.
 
     Raises:
-        BadMail: this is no address, or a line break or another control character is in it.
+        BadMail: the address is invalid, or it contains a line break or another control character.
     """
 
     email: str
@@ -70,19 +70,19 @@ class Address:
 
     def __post_init__(self) -> None:
         if len(self.name) > LONGEST_NAME or breaks_lines(self.name):
-            raise BadMail("a name in a mail is one short line")
+            raise BadMail("the display name must be one short line")
         try:
-            # Names that DNS does not know are let be: a company's own mail server does.
+            # Domains unknown to public DNS are valid: a company's own mail server resolves them.
             found = validate_email(
                 self.email, check_deliverability=False, globally_deliverable=False, test_environment=True, strict=True
             )
         except EmailNotValidError as error:
-            raise BadMail(f"no email address: {error}") from error
+            raise BadMail(f"invalid email address: {error}") from error
         object.__setattr__(self, "email", f"{found.local_part}@{found.ascii_domain or found.domain}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`shop@example.com` or `The Shop <shop@example.com>`. Raises BadMail."""
+        """Parse `shop@example.com` or `The Shop <shop@example.com>`. Raises BadMail."""
         name, email = parseaddr(text)
         return cls(email, name)
 
@@ -96,24 +96,24 @@ class Address:
 
     @property
     def is_international(self) -> bool:
-        """Whether only servers with SMTPUTF8 (RFC 6531) can take mail for it."""
+        """Whether the server needs SMTPUTF8 (RFC 6531) for this address."""
         return not self.email.isascii()
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One mail to one person.
+    """One mail to one recipient.
 
     Args:
-        mail_id: stays the same however often it is handed over.
-        to: one address: of several, some could be refused, and each would see the others.
+        mail_id: the same for every attempt.
+        to: a single address: with several, the server could reject some, and each would see the others.
         subject: one line.
-        text: the body for who reads plain text.
-        html: the same for who reads HTML, None where there is none.
-        written_at: its Date; stays the same too.
+        text: the plain text body.
+        html: the HTML body, or None.
+        written_at: the Date header; the same for every attempt.
 
     Raises:
-        BadMail: the subject is empty, too long or has a line break in it, or the bodies are too large.
+        BadMail: the subject is empty, too long or has a line break, or the bodies are too large.
     """
 
     mail_id: MailId
@@ -125,38 +125,38 @@ class Mail:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.subject) <= LONGEST_SUBJECT or breaks_lines(self.subject):
-            raise BadMail("the subject of a mail is one short line")
+            raise BadMail("the subject must be one short line")
         if len(self.text.encode()) + len((self.html or "").encode()) > LARGEST:
-            raise BadMail(f"a mail has at most {LARGEST} bytes")
+            raise BadMail(f"the bodies exceed {LARGEST} bytes")
 
 
 class Mailer(ABC):
-    """Takes mails."""
+    """Sends mails."""
 
     sender: Address
-    """whom mails are from"""
+    """The From address of all mails."""
     limit: float
-    """seconds that `send` takes at most"""
+    """The longest time (seconds) that `send` may take."""
 
     @abstractmethod
     async def send(self, mail: Mail) -> str:
-        """Hand `mail` over; what the one who took it said. Raises MailFailed."""
+        """Send `mail` and return the server's answer. Raises MailFailed."""
 
     @abstractmethod
     async def check(self) -> None:
-        """Raise MailFailed unless mails would be taken; for health answers."""
+        """Raise MailFailed unless mails can be sent; used by health checks."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Give back what it holds."""
+        """Close the connections."""
 
 
 def breaks_lines(text: str) -> bool:
-    """Whether `text` has characters that could end a header, or hide what it says."""
+    """Whether `text` contains characters that could end a header or hide its content."""
     return any(unicodedata.category(character) in _BREAKING for character in text)
 
 
 def in_one_line(text: str) -> str:
-    """`text` with every run of spaces, line breaks and other control characters made one space."""
+    """Return `text` with each run of white space and control characters replaced by one space."""
     plain = "".join(" " if unicodedata.category(each) in _BREAKING else each for each in text)
     return " ".join(plain.split())

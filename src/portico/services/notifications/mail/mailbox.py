@@ -1,4 +1,4 @@
-"""The embedded mailer: mails are files in a folder, which any mail program opens."""
+"""The embedded mailer stores mails as .eml files in a folder. Any mail program can open them."""
 
 import asyncio
 import email
@@ -19,13 +19,13 @@ from portico.services.notifications.mail.message import as_bytes
 
 _ENDING = ".eml"
 _SHARE = 100
-"""One of so many mails that are kept is how many come between two looks at what is too old."""
-_BEFORE = "-"  # begins the cursor of what goes before a mail
+"""The folder is pruned after every `keep / _SHARE` mails."""
+_BEFORE = "-"  # prefix of a cursor that leads to newer mails
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMail:
-    """A mail that was delivered to the mailbox. `size` is in bytes; `text` and `html` are as they were written."""
+    """A mail in the mailbox. `size` is in bytes."""
 
     mail_id: MailId
     message_id: str
@@ -36,16 +36,16 @@ class StoredMail:
     html: str | None
     size: int
     received_at: datetime
-    revision: int = 1  # it never changes
+    revision: int = 1  # a stored mail never changes
 
 
 class Mailbox(Mailer):
-    """A folder of mails, the oldest removed beyond `keep`, or a hundredth more. A mail that is sent twice is in it once.
+    """A folder of mails. A mail that is sent twice is stored once.
 
     Args:
-        folder: made when the first mail comes.
-        sender: whom mails are from.
-        keep: mails at most.
+        folder: created with the first mail.
+        sender: the From address.
+        keep: how many mails are kept; the folder may exceed it by one percent before the oldest are removed.
         clock: the time.
     """
 
@@ -63,30 +63,30 @@ class Mailbox(Mailer):
         try:
             await asyncio.to_thread(self._store, mail)
         except OSError as error:
-            raise MailDeferred(f"the mailbox can't be written: {error.strerror or error}") from error
-        return f"kept as {mail.mail_id}{_ENDING}"
+            raise MailDeferred(f"the mailbox folder is not writable: {error.strerror or error}") from error
+        return f"stored as {mail.mail_id}{_ENDING}"
 
     async def find(self, mail_id: MailId) -> StoredMail | None:
-        """The mail, None where there is none."""
+        """Return the mail, or None."""
         return await asyncio.to_thread(self._read, mail_id)
 
     async def page(self, window: Window) -> Slice[StoredMail]:
-        """The mails in `window`, newest first. Raises InvalidCursor."""
+        """Return a page of mails, newest first. Raises InvalidCursor."""
         return await asyncio.to_thread(self._page, window)
 
-    async def forget_before(self, moment: datetime) -> None:
-        """Remove the mails that came before `moment`."""
-        await asyncio.to_thread(self._forget_before, moment.timestamp())
+    async def delete_before(self, moment: datetime) -> None:
+        """Delete mails received before `moment`."""
+        await asyncio.to_thread(self._delete_before, moment.timestamp())
 
     async def check(self) -> None:
-        """Raise MailDeferred where the folder can't be written."""
+        """Raise MailDeferred if the folder is not writable."""
         try:
             await asyncio.to_thread(self._ensure_folder)
         except OSError as error:
-            raise MailDeferred(f"the mailbox can't be written: {error.strerror or error}") from error
+            raise MailDeferred(f"the mailbox folder is not writable: {error.strerror or error}") from error
 
     async def aclose(self) -> None:
-        """Nothing is held between two mails."""
+        """Do nothing: the mailbox holds no connection."""
 
     def _ensure_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,7 +94,7 @@ class Mailbox(Mailer):
             raise PermissionError(13, "Permission denied")
 
     def _store(self, mail: Mail) -> None:
-        """Write the whole file beside its place and move it there, so that nobody meets half of one."""
+        """Write a temporary file and rename it, so that readers never see a partial mail."""
         place = self._path(mail.mail_id)
         if place.exists():
             return
@@ -114,11 +114,7 @@ class Mailbox(Mailer):
         self._make_room()
 
     def _make_room(self) -> None:
-        """Remove the oldest mails beyond `keep`.
-
-        The folder is listed once in a share of `keep` mails, not for each: the mailbox may be larger by that share, for
-        each process that fills it.
-        """
+        """Remove the oldest mails beyond `keep`. Listing the folder is slow, so this is done once per share of mails."""
         with self._room_lock:
             self._room -= 1
             if self._room >= 0:
@@ -127,7 +123,7 @@ class Mailbox(Mailer):
             for name in self._names()[: -self._keep]:
                 self._path(name).unlink(missing_ok=True)
 
-    def _forget_before(self, moment: float) -> None:
+    def _delete_before(self, moment: float) -> None:
         for name in self._names():
             path = self._path(name)
             try:
@@ -137,7 +133,7 @@ class Mailbox(Mailer):
                 continue  # another process was first
 
     def _names(self) -> list[MailId]:
-        """The mails there are, oldest first; what else lies in the folder is passed over."""
+        """Return the mail ids in the folder, oldest first. Other files are ignored."""
         try:
             found = [entry.name.removesuffix(_ENDING) for entry in os.scandir(self.folder)]
         except FileNotFoundError:
@@ -203,12 +199,12 @@ def _body(message: EmailMessage, kind: str) -> str | None:
     part = message.get_body((kind,))
     if part is None:
         return None
-    content = part.get_payload(decode=True)  # not get_content, which raises for a charset that nobody knows
+    content = part.get_payload(decode=True)  # not get_content, which raises for an unknown charset
     return content.decode("utf-8", "replace").replace("\r\n", "\n") if isinstance(content, bytes) else ""
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the file's name outlive a power cut as its content does; Windows has no way to."""
+    """Flush the folder entry to disk, so that the file survives a power failure. Windows cannot do this."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""A mail as RFC 5322 and MIME write it."""
+"""Mails as RFC 5322 and MIME messages."""
 
 from email.headerregistry import Address as HeaderAddress
 from email.message import EmailMessage
@@ -7,17 +7,17 @@ from email.utils import format_datetime
 
 from portico.services.notifications.mail.base import Address, Mail
 
-# Everything but headers of addresses that have to is ASCII: no server needs 8BITMIME for it.
+# Everything is ASCII except address headers that cannot be, so that servers without 8BITMIME accept it.
 _POLICY = SMTP.clone(cte_type="7bit", max_line_length=78)
 
 
 def message_id(mail: Mail, sender: Address) -> str:
-    """The Message-ID (RFC 5322 section 3.6.4): the same each time, so that who gets the mail twice can tell."""
+    """Return the Message-ID (RFC 5322 section 3.6.4). It is the same for every attempt, so that duplicates can be detected."""
     return f"<{mail.mail_id}@{sender.domain}>"
 
 
 def as_bytes(mail: Mail, sender: Address) -> bytes:
-    """The whole message, lines ended by CRLF; the same bytes each time, but for the boundary between its parts."""
+    """Return the message with CRLF line ends. Only the MIME boundary differs between two calls."""
     international = mail.to.is_international or sender.is_international
     message = EmailMessage(_POLICY.clone(utf8=international))
     message["From"] = _header(sender)
@@ -25,7 +25,7 @@ def as_bytes(mail: Mail, sender: Address) -> bytes:
     message["Subject"] = mail.subject
     message["Date"] = format_datetime(mail.written_at)
     message["Message-ID"] = message_id(mail, sender)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: keeps automatic replies from answering
     message.set_content(mail.text, cte="quoted-printable")
     if mail.html is not None:
         message.add_alternative(mail.html, subtype="html", cte="quoted-printable")

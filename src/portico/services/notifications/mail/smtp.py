@@ -1,4 +1,4 @@
-"""Mail by SMTP (RFC 5321), submitted to a server that delivers it."""
+"""Mail submission by SMTP (RFC 5321)."""
 
 import asyncio
 import socket
@@ -24,23 +24,23 @@ from portico.services.notifications.mail.message import as_bytes
 
 Security = Literal["tls", "starttls", "none"]
 
-_FOR_GOOD = 500  # RFC 5321 section 4.2.1: replies from 500 on mean that the same again will fail the same
-_IDLE = 20.0  # seconds after which a connection is not used again: servers end idle ones, and tell nobody
-_PARTING = 2.0  # seconds that a server has to answer QUIT
+_PERMANENT = 500  # RFC 5321 section 4.2.1: replies from 500 on are permanent failures
+_IDLE = 20.0  # seconds after which a connection is not reused: servers close idle ones silently
+_QUIT_TIMEOUT = 2.0  # seconds that a server has to answer QUIT
 
-_BROKEN = (SMTPException, OSError)  # a time-out is an OSError, and so is a certificate that nobody trusts
+_BROKEN = (SMTPException, OSError)  # time-outs and untrusted certificates are OSErrors
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """Where mail is submitted.
+    """The server that accepts mail.
 
     Args:
-        host: its name; with TLS its certificate has to be for it.
-        port: usually 587 for STARTTLS, 465 for TLS from the first byte.
-        security: how the connection is kept from others' eyes.
-        username: with which to sign in there; None where it asks nobody.
-        password: likewise.
+        host: its name; with TLS its certificate must match.
+        port: usually 587 for STARTTLS, 465 for implicit TLS.
+        security: how the connection is encrypted.
+        username: the account, or None without authentication.
+        password: the account's password.
     """
 
     host: str
@@ -51,14 +51,14 @@ class SmtpServer:
 
 
 class SmtpMailer(Mailer):
-    """Submits mails to one server, over connections that are used again while they are fresh.
+    """Submits mails to one server and reuses connections.
 
     Args:
-        server: where to.
-        sender: whom mails are from.
-        limit: seconds that handing over one mail takes at most.
-        connections: at a time, at most; a mail waits for a free one.
-        tls: whom to trust; the system's certificates by default.
+        server: the server.
+        sender: the From address.
+        limit: the longest time (seconds) that sending one mail may take.
+        connections: the largest number of connections; further mails wait for a free one.
+        tls: the TLS context; by default the system's certificates are trusted.
     """
 
     def __init__(
@@ -84,31 +84,31 @@ class SmtpMailer(Mailer):
                 async with asyncio.timeout(self.limit), self._connection(progress) as client:
                     return await self._submit(client, mail, progress)
             except _BROKEN as error:
-                raise _meaning(error, progress) from error
+                raise _mail_error(error, progress) from error
 
     async def check(self) -> None:
-        """Raise MailDeferred unless the server greets, and lets in who has a password."""
+        """Raise MailDeferred unless the server accepts a connection and the credentials."""
         progress = _Progress()
         async with self._free:
             try:
                 async with asyncio.timeout(self.limit), self._connection(progress) as client:
                     await client.noop()
             except _BROKEN as error:
-                raise _meaning(error, progress) from error
+                raise _mail_error(error, progress) from error
 
     async def aclose(self) -> None:
-        """Take leave of the server."""
+        """Close the idle connections."""
         while self._idle:
             client, _ = self._idle.pop()
-            with suppress(SMTPException, OSError):  # it is gone already, which is what is wanted
-                await client.quit(timeout=_PARTING)
+            with suppress(SMTPException, OSError):  # the connection is closed already
+                await client.quit(timeout=_QUIT_TIMEOUT)
             client.close()
 
     async def _submit(self, client: SMTP, mail: Mail, progress: "_Progress") -> str:
         international = mail.to.is_international or self.sender.is_international
         if international and not client.supports_extension("smtputf8"):
-            raise MailRefused(f"{self.server.host} takes no mail for addresses beyond ASCII (no SMTPUTF8)")
-        message = await asyncio.to_thread(as_bytes, mail, self.sender)  # a large one takes a while
+            raise MailRefused(f"{self.server.host} does not support international addresses (SMTPUTF8)")
+        message = await asyncio.to_thread(as_bytes, mail, self.sender)  # encoding a large mail is slow
         encoding = "utf-8" if international else "ascii"
         options = ["SMTPUTF8"] if international else []
         await client.mail(self.sender.email, options=options, encoding=encoding)
@@ -120,7 +120,7 @@ class SmtpMailer(Mailer):
 
     @asynccontextmanager
     async def _connection(self, progress: "_Progress") -> AsyncIterator[SMTP]:
-        """A connection, kept for the next mail unless something goes wrong: nothing half done is left on it."""
+        """Yield a connection. It is reused for the next mail unless this block fails."""
         client = await self._fresh_idle() or await self._connected()
         progress.stage = "sender"
         try:
@@ -131,11 +131,11 @@ class SmtpMailer(Mailer):
         self._idle.append((client, time.monotonic()))
 
     async def _fresh_idle(self) -> SMTP | None:
-        """A connection that was used a moment ago and still answers."""
+        """Return an idle connection that still answers, or None."""
         while self._idle:
             client, since = self._idle.pop()
             if client.is_connected and time.monotonic() - since < _IDLE:
-                with suppress(SMTPException, OSError):  # the server ended it: a new one is made
+                with suppress(SMTPException, OSError):  # the server closed it: open a new one
                     await client.rset()
                     return client
             client.close()
@@ -147,7 +147,7 @@ class SmtpMailer(Mailer):
             port=self.server.port,
             username=self.server.username,
             password=self.server.password,
-            local_hostname=_own_name(),
+            local_hostname=_local_hostname(),
             timeout=self.limit,
             use_tls=self.server.security == "tls",
             start_tls=self.server.security == "starttls",
@@ -164,26 +164,26 @@ class SmtpMailer(Mailer):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far handing over has come: who a refusal is about depends on it."""
+    """How far the transfer got. What an error means depends on it."""
 
     stage: Literal["connection", "sender", "recipient", "content"] = "connection"
 
 
-def _meaning(error: Exception, progress: _Progress) -> MailFailed:
-    """What a failure says about the mail.
+def _mail_error(error: Exception, progress: _Progress) -> MailFailed:
+    """Map an SMTP error to what it means for the mail.
 
-    Only a definite reply to the recipient or to the content is about this mail. A refused sign-in or sender is about the
-    settings, which somebody mends: mails wait for it. Once the content was begun, silence says nothing.
+    A permanent reply to the recipient or the content concerns this mail. A rejected sign-in or sender concerns the
+    settings: mails wait until they are corrected. After the content was begun, a lost connection leaves the outcome open.
     """
-    told = str(error) or "the server did not answer in time"
+    answer = str(error) or "the server did not answer in time"
     if isinstance(error, SMTPResponseException):
-        told = f"{error.code} {error.message}"
-        for_good = error.code >= _FOR_GOOD and progress.stage in {"recipient", "content"}
-        return MailRefused(told) if for_good else MailDeferred(told)
-    return MailUncertain(told) if progress.stage == "content" else MailDeferred(told)
+        answer = f"{error.code} {error.message}"
+        is_permanent = error.code >= _PERMANENT and progress.stage in {"recipient", "content"}
+        return MailRefused(answer) if is_permanent else MailDeferred(answer)
+    return MailUncertain(answer) if progress.stage == "content" else MailDeferred(answer)
 
 
-def _own_name() -> str:
-    """What this machine calls itself; asking DNS for more, as getfqdn does, can take many seconds."""
+def _local_hostname() -> str:
+    """Return this machine's host name without a DNS look-up, which can take seconds (getfqdn)."""
     name = socket.gethostname()
     return name if name.isascii() and name.replace("-", "").replace(".", "").isalnum() else "localhost"

@@ -1,4 +1,4 @@
-"""The sender: hands mails over, as many at a time as the mailer takes."""
+"""The sender claims due mails, sends them and stores the outcome."""
 
 import asyncio
 import random
@@ -10,110 +10,110 @@ from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
+from portico.services.notifications.domain import Result, SendingRules
 from portico.services.notifications.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
-from portico.services.notifications.messages.commands import Claimed, claim, record
-from portico.services.notifications.messages.domain import Result, SendingRules
-from portico.services.notifications.messages.repository import Notifications
+from portico.services.notifications.repository import Notifications
+from portico.services.notifications.service import ClaimedMail, claim_due, record_attempt
 from portico.services.notifications.settings import NotificationsSettings
-from portico.services.notifications.templates.resources import Templates
+from portico.services.notifications.templates import Templates
 
 logger = get_logger(__name__)
 
-_POLL = 1.0  # seconds: for what another process queued, and for what becomes due again
-_MARGIN = 30.0  # seconds beyond the mailer's own limit for which an attempt belongs to this process
-_GRACE = 8.0  # seconds that mails which are being handed over get when the process ends
-_AGAIN = 0.5  # seconds before what became of a mail is written down again
+_POLL = 1.0  # seconds between checks for mails queued by other processes and for retries that became due
+_MARGIN = 30.0  # seconds that the lease of an attempt exceeds the mailer's own limit
+_GRACE = 8.0  # seconds that mails in progress may take when the process stops
+_RECORD_RETRY = 0.5  # seconds between attempts to store an outcome
 
 
 class Sender:
-    """Sends what is due. Several processes may: each notification is taken by one, for as long as an attempt can last.
+    """Sends due mails. Several processes may run one: a lease gives each mail to one process at a time.
 
     Args:
         context: the service.
-        mailer: takes the mails.
-        templates: write them.
+        mailer: sends the mails.
+        templates: renders them.
     """
 
     def __init__(self, context: ServiceRuntime, mailer: Mailer, templates: Templates) -> None:
         self._context = context
         self._mailer = mailer
         self._templates = templates
-        self._at_once = context.settings.smtp_connections
+        self._concurrency = context.settings.smtp_connections
         self._lease = mailer.limit + _MARGIN
         self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
-        self._woken = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
 
     def wake(self) -> None:
-        """Something may be due."""
-        self._woken.set()
+        """Check for due mails now."""
+        self._wakeup.set()
 
     async def run(self) -> None:
-        """Send what is due, until cancelled; what is being handed over then may end."""
-        under_way: set[asyncio.Task[None]] = set()
+        """Send due mails until the service stops or this is cancelled; mails in progress may finish."""
+        in_progress: set[asyncio.Task[None]] = set()
         try:
             while not self._context.stopping.is_set():
-                self._woken.clear()
-                free = self._at_once - len(under_way)
-                taken, claimed = await self._take(free) if free else (0, [])
+                self._wakeup.clear()
+                free = self._concurrency - len(in_progress)
+                changed, claimed = await self._take(free) if free else (0, [])
                 for each in claimed:
                     task = asyncio.create_task(self._send(each), name=f"mail {each.mail_id}")
-                    under_way.add(task)
-                    task.add_done_callback(under_way.discard)
+                    in_progress.add(task)
+                    task.add_done_callback(in_progress.discard)
                     task.add_done_callback(self._ended)
-                if not taken:
+                if not changed:
                     await self._rest()
         finally:
-            await _end(under_way)
+            await _end(in_progress)
 
     async def send_due(self) -> int:
-        """Do what is to be done now, some at a time; for how many notifications it was."""
-        taken, claimed = await self._claim(self._at_once)
+        """Process one batch of due notifications. Return how many were changed."""
+        changed, claimed = await self._claim(self._concurrency)
         await asyncio.gather(*map(self._send, claimed))
-        return taken
+        return changed
 
-    async def _claim(self, limit: int) -> tuple[int, Sequence[Claimed]]:
-        """How many notifications something was done about, and which of them are to be handed over."""
+    async def _claim(self, limit: int) -> tuple[int, Sequence[ClaimedMail]]:
+        """Claim due mails. Return how many notifications were changed, and the mails to send."""
         async with self._context.reader() as reader:
             due = await Notifications(reader).due(reader.now, limit)
         if not due:
             return 0, []
         async with self._context.transaction() as work:
-            return await claim(work, due, self._rules)
+            return await claim_due(work, due, self._rules)
 
-    async def _take(self, limit: int) -> tuple[int, Sequence[Claimed]]:
+    async def _take(self, limit: int) -> tuple[int, Sequence[ClaimedMail]]:
         try:
             return await self._claim(limit)
         except Exception as error:
             if not (is_unavailable(error) or is_retryable_conflict(error)):
-                logger.exception("sending_failed", service=self._context.name)
+                logger.exception("mail_claim_failed", service=self._context.name)
             return 0, []
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("mail_not_recorded", mail=task.get_name(), exc_info=error)
-        self.wake()  # there is room for another
+        self.wake()  # a slot is free
 
     async def _rest(self) -> None:
-        waiting = [asyncio.ensure_future(event.wait()) for event in (self._woken, self._context.stopping)]
+        waiting = [asyncio.ensure_future(event.wait()) for event in (self._wakeup, self._context.stopping)]
         try:
             await asyncio.wait(waiting, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()
 
-    async def _send(self, claimed: Claimed) -> None:
+    async def _send(self, claimed: ClaimedMail) -> None:
         until = asyncio.get_running_loop().time() + self._lease
         span = self._context.tracing.begin("send_mail", parent=claimed.trace)
         request_context.set(RequestContext(self._context.name, trace=span.context))
-        error: str | None = "cut_off"
+        error: str | None = "aborted"
         try:
             result = await self._result(claimed)
             error = None if result.outcome == "delivered" else result.outcome
         finally:
             span.end(error=error)
         self.outcomes[result.outcome] += 1
-        # What was answered is kept as evidence, and not logged: servers like to repeat the address in it.
+        # The answer is stored but not logged, because servers often repeat the address in it.
         logger.info(
             "mail_attempted",
             notification_id=claimed.notification_id,
@@ -122,9 +122,9 @@ class Sender:
         )
         await self._record(claimed, result, until)
 
-    async def _result(self, claimed: Claimed) -> Result:
+    async def _result(self, claimed: ClaimedMail) -> Result:
         try:
-            return Result("delivered", await self._mailer.send(await self._written(claimed)))
+            return Result("delivered", await self._mailer.send(await self._rendered(claimed)))
         except MailDeferred as failed:
             return Result("deferred", failed.answer)
         except MailRefused as failed:
@@ -135,47 +135,48 @@ class Sender:
             return Result("unsendable", str(bad))
         except Exception as error:
             logger.exception("mail_failed", notification_id=claimed.notification_id)
-            return Result("deferred", f"an error of this service, which its logs tell of ({type(error).__name__})")
+            return Result("deferred", f"internal error ({type(error).__name__}); see the logs of notifications")
 
-    async def _written(self, claimed: Claimed) -> Mail:
+    async def _rendered(self, claimed: ClaimedMail) -> Mail:
         template = self._templates.find(claimed.template, claimed.template_version)
-        written = await self._templates.render(template, claimed.data, name=claimed.name)
+        rendered = await self._templates.render(template, claimed.data, name=claimed.name)
         return Mail(
             mail_id=claimed.mail_id,
             to=Address(claimed.email, claimed.name),
-            subject=written.subject,
-            text=written.text,
-            html=written.html,
+            subject=rendered.subject,
+            text=rendered.text,
+            html=rendered.html,
             written_at=claimed.written_at,
         )
 
-    async def _record(self, claimed: Claimed, result: Result, until: float) -> None:
-        """Write down what became of a mail: while the lease lasts nobody sends it again, and a mail sent twice is worse."""
+    async def _record(self, claimed: ClaimedMail, result: Result, until: float) -> None:
+        """Store the outcome, and retry while the lease lasts: an outcome that is not stored means a duplicate mail."""
         while True:
             try:
                 async with self._context.transaction() as work:
-                    await record(work, claimed, result, self._rules, jitter=random.uniform(0.8, 1))  # noqa: S311  # so that not all come at once
+                    jitter = random.uniform(0.8, 1)  # noqa: S311  # spreads retries that failed together
+                    await record_attempt(work, claimed, result, self._rules, jitter=jitter)
             except Exception as error:
-                passes = is_unavailable(error) or is_retryable_conflict(error)
-                if not passes or asyncio.get_running_loop().time() > until:
+                may_pass = is_unavailable(error) or is_retryable_conflict(error)
+                if not may_pass or asyncio.get_running_loop().time() > until:
                     raise
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_RECORD_RETRY)
             else:
                 return
 
 
-async def _end(under_way: Collection[asyncio.Task[None]]) -> None:
-    """Let what is being handed over end; what takes too long is another process's once its lease has run out."""
-    if under_way:
-        _, late = await asyncio.wait(set(under_way), timeout=_GRACE)
+async def _end(in_progress: Collection[asyncio.Task[None]]) -> None:
+    """Wait for mails in progress. One that takes too long is sent by another process after its lease has expired."""
+    if in_progress:
+        _, late = await asyncio.wait(set(in_progress), timeout=_GRACE)
         for each in late:
             each.cancel()
 
 
 @asynccontextmanager
 async def open_sender(context: ServiceRuntime) -> AsyncIterator[Sender]:
-    """The sender of the service."""
-    mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # what is declared is the interface
+    """Open the sender of the service."""
+    mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # the declared type is the interface
     sender = Sender(context, mailer, context.resource(Templates))
     context.metrics.counter(
         "portico_mails", "Attempts to send a mail, by outcome", lambda: dict(sender.outcomes), label="outcome"
@@ -183,6 +184,6 @@ async def open_sender(context: ServiceRuntime) -> AsyncIterator[Sender]:
     yield sender
 
 
-async def send_what_is_due(context: ServiceRuntime) -> None:
-    """Send mails as long as the service runs."""
+async def run_sender(context: ServiceRuntime) -> None:
+    """Send mails while the service runs."""
     await context.resource(Sender).run()

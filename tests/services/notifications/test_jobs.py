@@ -1,7 +1,7 @@
 from tests.services.notifications.letters import Letters
 
+from portico.services.notifications.jobs import delete_old_notifications
 from portico.services.notifications.mail import MailRefused
-from portico.services.notifications.messages.jobs import forget_old_notifications
 
 DAY = 86_400
 
@@ -17,7 +17,7 @@ class TestForgetOldNotifications:
         newer = await letters.confirmed(user_id)
         await letters.send()
 
-        await forget_old_notifications.function(letters.run.context)
+        await delete_old_notifications.function(letters.run.context)
 
         assert [each["order_id"] for each in await letters.listed()] == [newer]
         assert len(await letters.mails()) == 1
@@ -26,7 +26,7 @@ class TestForgetOldNotifications:
         await letters.confirmed(await letters.known_user())
         letters.run.clock.advance(91 * DAY)
 
-        await forget_old_notifications.function(letters.run.context)
+        await delete_old_notifications.function(letters.run.context)
 
         assert (await letters.only())["status"] == "queued"
 
@@ -35,7 +35,7 @@ class TestForgetOldNotifications:
         await letters.send()
         letters.run.clock.advance(89 * DAY)
 
-        await forget_old_notifications.function(letters.run.context)
+        await delete_old_notifications.function(letters.run.context)
 
         assert (await letters.only())["status"] == "sent"
         assert len(await letters.mails()) == 1

@@ -1,4 +1,4 @@
-"""The mailer that the settings ask for."""
+"""Create the mailer that the settings describe."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +18,13 @@ _PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
 @asynccontextmanager
-async def open_mail(context: "ServiceRuntime") -> AsyncIterator[Mailer]:
-    """The mailer of a service, watched by its health: `Service(…, resources={Mailer: open_mail})`. Raises SettingsError.
+async def open_mailer(context: "ServiceRuntime") -> AsyncIterator[Mailer]:
+    """Open the service's mailer and add it to the health checks: `resources={Mailer: open_mailer}`.
 
-    Without its mailer a service is ready all the same: mails wait.
+    The service is ready without it, because mails wait until it works again. Raises SettingsError.
     """
-    called = context.system.name.replace("-", " ").capitalize()
-    mailer = mailer_for(context.settings, called=called, clock=context.clock)
+    sender_name = context.system.name.replace("-", " ").capitalize()
+    mailer = mailer_for(context.settings, sender_name=sender_name, clock=context.clock)
     context.health.add("mail", mailer.check, critical=False)
     try:
         yield mailer
@@ -32,25 +32,25 @@ async def open_mail(context: "ServiceRuntime") -> AsyncIterator[Mailer]:
         await mailer.aclose()
 
 
-def mailer_for(settings: Settings, *, called: str, clock: Clock | None = None) -> Mailer:
-    """The mailer: by SMTP where `SMTP_URL` is set, else a mailbox under `DATA_DIR`.
+def mailer_for(settings: Settings, *, sender_name: str, clock: Clock | None = None) -> Mailer:
+    """Return an SMTP mailer if `SMTP_URL` is set, otherwise a mailbox under `DATA_DIR`.
 
     Args:
-        settings: The kit's.
-        called: Whom mails are from where MAIL_FROM does not say.
-        clock: The time.
+        settings: the process's settings.
+        sender_name: the sender's display name if MAIL_FROM is not set.
+        clock: the time.
 
     Raises:
-        SettingsError: an address that can't be used, or a password that would be sent for all to read.
+        SettingsError: an address is invalid, or the password would be sent without encryption.
     """
     if settings.smtp_url is None:
-        sender = settings.mail_from or f"{called} <no-reply@portico.example>"
+        sender = settings.mail_from or f"{sender_name} <no-reply@portico.example>"
         return Mailbox(settings.data_dir / "mailbox", _sender(sender), keep=settings.mailbox_limit, clock=clock)
     if settings.mail_from is None:
         raise SettingsError(
-            "MAIL_FROM is not set, and SMTP_URL is: say whom mails are from, as in Shop <shop@shop.example>"
+            "SMTP_URL is set but MAIL_FROM is not. Set MAIL_FROM to the sender, such as Shop <shop@shop.example>."
         )
-    from portico.services.notifications.mail.smtp import SmtpMailer  # its driver takes a while to import
+    from portico.services.notifications.mail.smtp import SmtpMailer  # importing its driver is slow
 
     return SmtpMailer(
         smtp_server(settings, settings.smtp_url),
@@ -61,7 +61,7 @@ def mailer_for(settings: Settings, *, called: str, clock: Clock | None = None) -
 
 
 def smtp_server(settings: Settings, url: str) -> "SmtpServer":
-    """The server that `url` names. Raises SettingsError."""
+    """Parse the server from `url`. Raises SettingsError."""
     from portico.services.notifications.mail.smtp import SmtpServer
 
     try:
@@ -70,15 +70,15 @@ def smtp_server(settings: Settings, url: str) -> "SmtpServer":
     except ValueError:
         parts, host, given_port = urlsplit(""), None, None
     if host is None:
-        # The address is not repeated: there may be a password in it.
+        # The URL is not repeated in the message, because it may contain a password.
         raise SettingsError(
-            "SMTP_URL can't be read: write smtp://user:password@host:587, the password percent-encoded."
+            "SMTP_URL is invalid. Expected smtp://user:password@host:587 with a percent-encoded password."
         )
     security = _security(settings, parts.scheme, host)
     password = unquote(parts.password) if parts.password is not None else None
     if password is not None and security == "none" and not is_loopback(host):
         raise SettingsError(
-            "SMTP_URL has a password in it, and SMTP_STARTTLS=never would send it for all to read: leave SMTP_STARTTLS out."
+            "SMTP_URL contains a password, and SMTP_STARTTLS=never would send it unencrypted. Remove SMTP_STARTTLS."
         )
     return SmtpServer(
         host=host,
@@ -102,5 +102,5 @@ def _sender(text: str) -> Address:
         return Address.parse(text)
     except BadMail as error:
         raise SettingsError(
-            f"MAIL_FROM={text} can't be used ({error}): write an address such as Shop <shop@shop.example>."
+            f"MAIL_FROM={text} is invalid ({error}). Expected an address such as Shop <shop@shop.example>."
         ) from error

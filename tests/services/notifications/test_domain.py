@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.services.notifications.messages.domain import SendingRules, next_look
+from portico.services.notifications.domain import SendingRules, next_recheck
 from portico.services.notifications.settings import NotificationsSettings
 
 RULES = SendingRules.of(NotificationsSettings.model_validate({}), lease=60)
@@ -24,4 +24,4 @@ class TestDelays:
 class TestLooks:
     @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=7)))
     def test_are_neither_too_soon_nor_too_late(self, waited: timedelta) -> None:
-        assert timedelta(seconds=1) <= next_look(waited) <= timedelta(minutes=1)
+        assert timedelta(seconds=1) <= next_recheck(waited) <= timedelta(minutes=1)

@@ -7,7 +7,7 @@ from portico.contracts.identity import UserCreated
 from portico.kit.auth.principal import UserId
 from portico.services.notifications import service
 from portico.services.notifications.mail import MailId
-from portico.services.notifications.messages.resources import Sender
+from portico.services.notifications.sender import Sender
 from portico.testing.databases import Databases
 from portico.testing.running_service import running
 

@@ -5,8 +5,7 @@ from jinja2.exceptions import SecurityError
 from tests.services.notifications.letters import Letters
 
 from portico.services.notifications.domain import RULES
-from portico.services.notifications.templates.domain import SAMPLE, TEMPLATES
-from portico.services.notifications.templates.resources import FILES, PARTS, Templates, read_files
+from portico.services.notifications.templates import FILES, PARTS, SAMPLE, TEMPLATES, Templates, read_files
 
 
 async def preview(letters: Letters, name: str = "order-confirmed", **body: Any) -> Any:
@@ -24,7 +23,7 @@ class TestTemplates:
 
     @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: f"{each.name}-{each.version}")
     async def test_say_the_same_in_both_bodies(self, template: Any) -> None:
-        written = await Templates(read_files(), called="Shop").render(template, SAMPLE, name="Ada")
+        written = await Templates(read_files(), signature="Shop").render(template, SAMPLE, name="Ada")
 
         for said in ("Hello Ada,", "1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD", "Shop"):
             assert said in written.text
@@ -36,7 +35,7 @@ class TestTemplates:
         sources = read_files() | {"order-confirmed/1/subject.txt": "{{ name.__class__.__mro__ }}"}
 
         with pytest.raises(SecurityError, match="unsafe"):
-            await Templates(sources, called="Shop").render(TEMPLATES[0], SAMPLE, name="Ada")
+            await Templates(sources, signature="Shop").render(TEMPLATES[0], SAMPLE, name="Ada")
 
     async def test_are_listed(self, embedded: Letters) -> None:
         answer = await embedded.staff.get("/templates")

@@ -1,0 +1,127 @@
+from typing import Annotated
+
+from fastapi import Depends, Path
+
+from portico.contracts.notifications import NotificationId
+from portico.contracts.orders import OrderId
+from portico.kit.auth import Principal, permitted
+from portico.kit.auth.access import KnownCaller
+from portico.kit.data import InvalidCursor
+from portico.kit.http import Conditions, Page, Reads, Router, Work
+from portico.kit.runtime.context import Context, provided
+from portico.services.notifications import service
+from portico.services.notifications.domain import Status
+from portico.services.notifications.errors import (
+    MailboxElsewhere,
+    MailNotFound,
+    NotificationNotFailed,
+    NotificationNotFound,
+    TemplateDataInvalid,
+    TemplateNotFound,
+    TemplateVersionNotFound,
+)
+from portico.services.notifications.mail import Mailer, MailId
+from portico.services.notifications.mail.mailbox import Mailbox
+from portico.services.notifications.repository import READ, Notifications
+from portico.services.notifications.schemas import (
+    MailDetail,
+    MailRead,
+    NotificationDetail,
+    NotificationRead,
+    Preview,
+    PreviewRead,
+    TemplateRead,
+)
+from portico.services.notifications.sender import Sender
+from portico.services.notifications.templates import SAMPLE, Templates
+
+notifications_router = Router(prefix="/notifications", tags=["notifications"])
+templates_router = Router(prefix="/templates", tags=["templates"])
+mailbox_router = Router(prefix="/mailbox", tags=["mailbox"])
+
+NotificationsReader = Annotated[Principal, permitted(READ)]
+NotificationsWriter = Annotated[Principal, permitted("notifications:write")]
+MailTemplates = Annotated[Templates, provided(Templates)]
+TemplateName = Annotated[str, Path(max_length=60)]
+
+
+@notifications_router.get("", errors=[InvalidCursor])
+async def list_notifications(
+    caller: KnownCaller, page: Page, reads: Reads, status: Status | None = None, order_id: OrderId | None = None
+) -> list[NotificationRead]:
+    """List the caller's notifications, or those of all users with `notifications:read`; newest first."""
+    found = await Notifications(reads).page(page.window, caller=caller, status=status, order_id=order_id)
+    return page.of(NotificationRead, found)
+
+
+@notifications_router.get("/{notification_id}", errors=[NotificationNotFound])
+async def read_notification(
+    notification_id: NotificationId, caller: KnownCaller, reads: Reads, conditions: Conditions
+) -> NotificationDetail:
+    """Return one notification with its attempts."""
+    found = await Notifications(reads).get_visible(notification_id, caller)
+    conditions.tag(found)
+    return NotificationDetail.with_attempts(found, await Notifications(reads).attempts(notification_id))
+
+
+@notifications_router.post("/{notification_id}/retry", errors=[NotificationNotFound, NotificationNotFailed])
+async def retry_notification(
+    notification_id: NotificationId, caller: NotificationsWriter, work: Work, context: Context, conditions: Conditions
+) -> NotificationDetail:
+    """Queue a failed notification again, with as many attempts as a new one."""
+    notification = await service.retry_notification(work, notification_id)
+    work.after_commit(context.resource(Sender).wake)
+    conditions.tag(notification)
+    return NotificationDetail.with_attempts(notification, await Notifications(work).attempts(notification_id))
+
+
+@templates_router.get("")
+async def list_templates(caller: NotificationsReader, templates: MailTemplates) -> list[TemplateRead]:
+    """List the templates by name."""
+    return [TemplateRead.of(each) for each in templates.newest_of_each]
+
+
+@templates_router.post(
+    "/{name}/preview",
+    errors=[TemplateNotFound, TemplateVersionNotFound, TemplateDataInvalid],
+    stores_answer=False,
+)
+async def preview_template(
+    name: TemplateName, preview: Preview, caller: NotificationsReader, templates: MailTemplates
+) -> PreviewRead:
+    """Render a template without sending anything."""
+    template = templates.newest(name) if preview.version is None else templates.find(name, preview.version)
+    data = SAMPLE if preview.data is None else preview.data
+    rendered = await templates.render(template, data, name=preview.recipient_name or "Ada Lovelace")
+    return PreviewRead(
+        name=template.name, version=template.version, subject=rendered.subject, text=rendered.text, html=rendered.html
+    )
+
+
+async def _embedded_mailbox(context: Context) -> Mailbox:
+    """Return the embedded mailbox. Raises MailboxElsewhere."""
+    mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # the declared type is the interface
+    if not isinstance(mailer, Mailbox):
+        raise MailboxElsewhere
+    return mailer
+
+
+EmbeddedMailbox = Annotated[Mailbox, Depends(_embedded_mailbox)]
+
+
+@mailbox_router.get("", errors=[InvalidCursor, MailboxElsewhere])
+async def list_mails(caller: NotificationsReader, mailbox: EmbeddedMailbox, page: Page) -> list[MailRead]:
+    """List the mails of the embedded mailbox, newest first. They were not sent: no mail server is configured."""
+    return page.of(MailRead, await mailbox.page(page.window))
+
+
+@mailbox_router.get("/{mail_id}", errors=[MailNotFound, MailboxElsewhere])
+async def read_mail(
+    mail_id: MailId, caller: NotificationsReader, mailbox: EmbeddedMailbox, conditions: Conditions
+) -> MailDetail:
+    """Return one mail as its recipient would read it."""
+    found = await mailbox.find(mail_id)
+    if found is None:
+        raise MailNotFound(mail_id=mail_id)
+    conditions.tag(found)
+    return MailDetail.of(found)

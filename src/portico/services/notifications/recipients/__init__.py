@@ -1,1 +1,0 @@
-"""Recipients: how users are reached."""

@@ -1,0 +1,187 @@
+"""SQL of recipients, notifications and attempts. Recipients are locked before notifications."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Integer, Select, bindparam, delete, exists, select, update
+
+from portico.contracts.notifications import NotificationId
+from portico.contracts.orders import OrderId
+from portico.kit.auth import Principal, UserId
+from portico.kit.data import Keyset, Reader, Repository, Slice, UnitOfWork, Window
+from portico.kit.data.statements import Prepared
+from portico.kit.data.upsert import insert_if_absent
+from portico.services.notifications.domain import Result, Status
+from portico.services.notifications.errors import NotificationNotFound
+from portico.services.notifications.mail.base import LONGEST_ANSWER
+from portico.services.notifications.models import Attempt, Notification, Recipient
+
+READ = "notifications:read"
+NEWEST = Keyset.by("newest", Notification.notification_id, descending=True)
+
+_RECIPIENTS: Any = Recipient.__table__
+_NOTIFICATIONS: Any = Notification.__table__
+_ATTEMPTS: Any = Attempt.__table__
+_R, _N, _A, _EARLIER = _RECIPIENTS.c, _NOTIFICATIONS.c, _ATTEMPTS.c, _NOTIFICATIONS.alias("earlier").c
+
+# Statements of the hot path. Each is built once, because building one costs more than running it.
+_IS_KNOWN = select(_R.user_id).where(
+    _R.user_id == bindparam("user_id"), _R.email.is_not(None) | _R.deleted_at.is_not(None)
+)
+_LOCK_RECIPIENTS = (
+    select(Recipient)
+    .where(Recipient.user_id.in_(bindparam("user_ids", expanding=True)))
+    .order_by(Recipient.user_id)
+    .with_for_update(read=True)
+)
+_DUE = Prepared(
+    select(_N.notification_id, _N.user_id)
+    .where(
+        _N.due_at <= bindparam("now"),
+        ~exists().where(
+            _EARLIER.order_id == _N.order_id,
+            _EARLIER.notification_id < _N.notification_id,
+            _EARLIER.due_at.is_not(None),
+        ),
+    )
+    .order_by(_N.due_at)
+    .limit(bindparam("most", type_=Integer))
+)
+_LOCK_DUE = (
+    select(Notification)
+    .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), Notification.due_at <= bindparam("now"))
+    .with_for_update(skip_locked=True)
+)
+_MARK_SENT = Prepared(
+    update(_NOTIFICATIONS)
+    .where(_N.notification_id == bindparam("of_notification"), _N.status != "sent")
+    .values(status="sent", failure_reason=None, due_at=None, sent_at=bindparam("now"), revision=_N.revision + 1)
+)
+_END_ATTEMPT = Prepared(
+    update(_ATTEMPTS).where(_A.notification_id == bindparam("of_notification"), _A.number == bindparam("of_number"))
+)
+
+
+class Recipients:
+    """The addresses of users."""
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    async def is_known(self, user_id: UserId) -> bool:
+        """Return whether the user's address is known, or the user is deleted."""
+        return bool(await self.source.rows(_IS_KNOWN, {"user_id": user_id}))
+
+    async def lock(self, user_ids: Iterable[UserId]) -> dict[UserId, Recipient]:
+        """Return the known recipients among `user_ids`, locked against change until the transaction ends."""
+        found = await self.source.execute(_LOCK_RECIPIENTS, {"user_ids": list(set(user_ids))})
+        return {row.user_id: row for row in found.scalars()}
+
+
+async def lock_recipient(work: UnitOfWork, user_id: UserId) -> Recipient:
+    """Return the user's row, locked; insert it if there is none."""
+    row = {"user_id": user_id, "email": None, "name": None, "updated_at": work.now, "deleted_at": None}
+    await insert_if_absent(work, _RECIPIENTS, row)
+    recipient = await work.get(Recipient, user_id, lock=True)
+    if recipient is None:
+        raise LookupError(f"the row of {user_id} has disappeared; recipients are never deleted")
+    return recipient
+
+
+class Notifications(Repository[Notification]):
+    """Notifications and their attempts."""
+
+    table = Notification
+    missing = NotificationNotFound
+
+    async def page(
+        self, window: Window, *, caller: Principal, status: Status | None, order_id: OrderId | None
+    ) -> Slice[Notification]:
+        """Return the notifications that `caller` may see, newest first, filtered by status and order if given."""
+        statement: Select[Any] = select(Notification)
+        for column, value in (
+            (Notification.user_id, _owner_filter(caller)),
+            (Notification.status, status),
+            (Notification.order_id, order_id),
+        ):
+            if value is not None:
+                statement = statement.where(column == value)
+        return await NEWEST.page(self.source, statement, window)
+
+    async def get_visible(self, notification_id: NotificationId, caller: Principal) -> Notification:
+        """Return a notification that `caller` may see. Raises NotificationNotFound."""
+        found = await self.get(notification_id)
+        owner = _owner_filter(caller)
+        if owner is not None and found.user_id != owner:
+            raise NotificationNotFound(notification_id=notification_id)
+        return found
+
+    async def due(self, now: datetime, limit: int) -> Sequence[tuple[NotificationId, UserId]]:
+        """Return the notifications that are due, longest due first, each with its recipient.
+
+        Mails of one order are sent in order: a later one is not due before the earlier ones are sent or failed.
+        Otherwise "confirmed" could arrive after "cancelled".
+        """
+        found = await _DUE.rows(self.source, {"now": now, "most": limit})
+        return [(row.notification_id, row.user_id) for row in found]
+
+    async def lock_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
+        """Return those of `ids` that are still due, locked; skip rows that another process has locked."""
+        return (await self.source.execute(_LOCK_DUE, {"ids": list(ids), "now": now})).scalars().all()
+
+    async def attempts(self, notification_id: NotificationId) -> Sequence[Attempt]:
+        """Return the attempts of a notification, oldest first."""
+        statement = select(Attempt).where(Attempt.notification_id == notification_id)
+        return await self.source.all(statement.order_by(Attempt.number))
+
+
+async def insert_notification(work: UnitOfWork, values: dict[str, Any]) -> bool:
+    """Insert a notification unless the order already has one by that template. Return whether it is new."""
+    return await insert_if_absent(work, _NOTIFICATIONS, values)
+
+
+async def queue_waiting(work: UnitOfWork, user_id: UserId) -> bool:
+    """Queue the user's notifications that wait for an address. Return whether there were any."""
+    released = await work.execute(
+        update(_NOTIFICATIONS)
+        .where(_N.user_id == user_id, _N.status == "waiting")
+        .values(status="queued", due_at=work.now, revision=_N.revision + 1)
+    )
+    return bool(released.rowcount)  # type: ignore[attr-defined]
+
+
+async def erase_addresses(work: UnitOfWork, user_id: UserId) -> None:
+    """Delete the address from the user's attempts, and the servers' answers, which often repeat it."""
+    ids = select(_N.notification_id).where(_N.user_id == user_id)
+    await work.execute(update(_ATTEMPTS).where(_A.notification_id.in_(ids)).values(recipient=None, answer=None))
+
+
+async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
+    """Store the outcome of an attempt."""
+    ended = {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
+    await _END_ATTEMPT.write(work, {"of_notification": notification_id, "of_number": number, **ended})
+
+
+async def mark_sent(work: UnitOfWork, notification_id: NotificationId) -> None:
+    """Mark a notification as sent, in one statement without reading the row: this is the usual outcome."""
+    await _MARK_SENT.write(work, {"of_notification": notification_id, "now": work.now})
+
+
+async def delete_ended(work: UnitOfWork, *, created_before: datetime, limit: int) -> int:
+    """Delete up to `limit` old notifications that are sent or failed, with their attempts. Return how many.
+
+    They are locked first, because a failed one may be retried at the same moment.
+    """
+    ended = select(_N.notification_id).where(_N.created_at < created_before, _N.due_at.is_(None))
+    batch = ended.order_by(_N.created_at).limit(limit).with_for_update(skip_locked=True)
+    ids = (await work.execute(batch)).scalars().all()
+    if ids:
+        await work.execute(delete(_ATTEMPTS).where(_A.notification_id.in_(ids)))
+        await work.execute(delete(_NOTIFICATIONS).where(_N.notification_id.in_(ids)))
+    return len(ids)
+
+
+def _owner_filter(caller: Principal) -> UserId | None:
+    """Return the only user whose notifications `caller` may see, or None for all. Raises PersonRequired."""
+    return None if caller.may(READ) else caller.user_id

@@ -1,0 +1,156 @@
+"""Use cases of recipients and notifications."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from portico.contracts.notifications import NotificationId
+from portico.contracts.orders import OrderId
+from portico.kit.auth import UserId
+from portico.kit.data import UnitOfWork
+from portico.kit.telemetry.context import current_trace
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.services.notifications.domain import Result, SendingRules
+from portico.services.notifications.mail import MailId
+from portico.services.notifications.models import Attempt, Notification
+from portico.services.notifications.repository import (
+    Notifications,
+    Recipients,
+    end_attempt,
+    erase_addresses,
+    insert_notification,
+    lock_recipient,
+    mark_sent,
+    queue_waiting,
+)
+from portico.services.notifications.templates import Template
+
+_PROCESS_LOST = Result("uncertain", "the process that sent it ended before it stored the outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedMail:
+    """A mail that this process has to send now. `number` is the number of the attempt."""
+
+    notification_id: NotificationId
+    number: int
+    mail_id: MailId
+    email: str
+    name: str
+    template: str
+    template_version: int
+    data: dict[str, Any]
+    written_at: datetime
+    trace: TraceContext | None
+
+
+async def save_recipient(work: UnitOfWork, user_id: UserId, *, email: str, name: str) -> None:
+    """Store the user's address, unless the user is deleted."""
+    recipient = await lock_recipient(work, user_id)
+    recipient.update(email=email, name=name, now=work.now)
+
+
+async def forget_recipient(work: UnitOfWork, user_id: UserId) -> None:
+    """Delete the user's address permanently, also from the attempts that were made."""
+    recipient = await lock_recipient(work, user_id)
+    recipient.forget(now=work.now)
+    await erase_addresses(work, user_id)
+
+
+async def release_waiting(work: UnitOfWork, user_id: UserId) -> bool:
+    """Queue the mails that wait for the user's address. Return whether there were any."""
+    return await queue_waiting(work, user_id)
+
+
+async def queue_mail(
+    work: UnitOfWork, template: Template, user_id: UserId, *, order_id: OrderId, data: dict[str, Any]
+) -> bool:
+    """Queue a mail about an order, unless the order already has one by this template. Return whether it is new."""
+    is_known = await Recipients(work).is_known(user_id)
+    return await insert_notification(
+        work,
+        {
+            "notification_id": NotificationId.new(),
+            "user_id": user_id,
+            "channel": "email",
+            "template": template.name,
+            "template_version": template.version,
+            "order_id": order_id,
+            "data": data,
+            "mail_id": MailId.new(),
+            "status": "queued" if is_known else "waiting",
+            "attempt_count": 0,
+            "tries": 0,
+            "due_at": work.now,
+            "waits_since": work.now,
+            "created_at": work.now,
+            "trace": current_trace(),
+            "revision": 1,
+        },
+    )
+
+
+async def retry_notification(work: UnitOfWork, notification_id: NotificationId) -> Notification:
+    """Queue a failed notification again. Raises NotificationNotFound, NotificationNotFailed."""
+    notification = await Notifications(work).get(notification_id, lock=True)
+    notification.retry(now=work.now)
+    return notification
+
+
+async def claim_due(
+    work: UnitOfWork, due: Sequence[tuple[NotificationId, UserId]], rules: SendingRules
+) -> tuple[int, Sequence[ClaimedMail]]:
+    """Claim the mails of `due` that this process has to send.
+
+    Recipients are locked before notifications, as in `forget_recipient`: no attempt stores an address after it was
+    deleted.
+
+    Returns:
+        How many notifications were changed (some wait, some failed), and the mails to send.
+    """
+    recipients = await Recipients(work).lock(user_id for _, user_id in due)
+    locked = await Notifications(work).lock_due([notification_id for notification_id, _ in due], work.now)
+    claimed = []
+    for each in locked:
+        if each.status == "sending":
+            await end_attempt(work, each.notification_id, each.attempt_count, _PROCESS_LOST)
+        recipient = recipients.get(each.user_id)
+        if recipient is not None and recipient.deleted_at is not None:
+            each.fail("recipient_deleted")
+        elif recipient is None or recipient.email is None:
+            each.wait(rules, now=work.now)
+        elif (attempt := each.begin(recipient.email, rules, now=work.now)) is not None:
+            work.add(attempt)
+            claimed.append(_claimed(each, attempt, recipient.email, recipient.name or ""))
+    return len(locked), claimed
+
+
+async def record_attempt(
+    work: UnitOfWork, claimed: ClaimedMail, result: Result, rules: SendingRules, *, jitter: float
+) -> None:
+    """Store the outcome of an attempt, and schedule the next one if it failed."""
+    if result.outcome == "delivered":
+        # Another process may have claimed the notification since. The mail was delivered all the same.
+        await mark_sent(work, claimed.notification_id)
+        await end_attempt(work, claimed.notification_id, claimed.number, result)
+        return
+    notification = await Notifications(work).get(claimed.notification_id, lock=True)
+    await end_attempt(work, claimed.notification_id, claimed.number, result)
+    if notification.status == "sending" and notification.attempt_count == claimed.number:
+        notification.end(result, rules, jitter=jitter, now=work.now)
+
+
+def _claimed(notification: Notification, attempt: Attempt, email: str, name: str) -> ClaimedMail:
+    return ClaimedMail(
+        notification_id=notification.notification_id,
+        number=attempt.number,
+        mail_id=notification.mail_id,
+        email=email,
+        name=name,
+        template=notification.template,
+        template_version=notification.template_version,
+        data=notification.data,
+        written_at=notification.created_at,
+        trace=TraceContext.parse(notification.trace),
+    )

@@ -1,1 +1,0 @@
-"""Templates: what mails say, in files of the package."""
