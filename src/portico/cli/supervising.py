@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from portico.cli.errors import MENDABLE
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-FIRST_WAIT: Final = 0.1
-LONGEST_WAIT: Final = 5.0
+RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
 """seconds before a process that died is started again: doubled each time, until it has lived for `STEADY` seconds"""
 STEADY: Final = 5.0
 _MARGIN = 5.0  # seconds beyond the grace period until a process that does not end is killed
@@ -78,7 +78,7 @@ class Keeper:
             if status == MENDABLE and not self._answered:
                 raise Unmendable(self.program.name)
             deaths = 0 if loop.time() - began > STEADY else deaths + 1
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** max(0, deaths - 1))
+            wait = RESTART_BACKOFF.delay(deaths)
             logger.error("process died", process=self.program.name, status=status, restart_in_seconds=wait)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)

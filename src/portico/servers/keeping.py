@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self
 
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.settings import mask_url
 from portico.kit.telemetry.logs import get_logger
 from portico.servers.server import Server, ServerFailed
 
 logger = get_logger(__name__)
 
-FIRST_WAIT: Final = 0.1
-LONGEST_WAIT: Final = 5.0
+RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
 """seconds before a server that died is started again: doubled each time, until it has lived for `STEADY` seconds"""
 STEADY: Final = 30.0
 _LOOK = 1.0  # seconds between two looks at the length of a log
@@ -70,7 +70,7 @@ class KeptServers:
             if self._stopping.is_set():
                 return
             deaths = 0 if time.monotonic() - began > STEADY else deaths + 1
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** max(0, deaths - 1))
+            wait = RESTART_BACKOFF.delay(deaths)
             logger.error("server died", server=server.name, status=status, restart_in_seconds=wait)
             if not self._stopping.wait(wait):
                 self._restart(server)

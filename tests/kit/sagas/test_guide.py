@@ -8,9 +8,10 @@ import pytest
 from tests.kit.sagas.library import Library
 
 from portico import kit
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas import Saga, UndoReason
 from portico.kit.sagas.outcomes import outcome_of
-from portico.kit.sagas.transitions import Backoff, Position, next_position
+from portico.kit.sagas.transitions import Position, next_position
 from portico.kit.settings import Settings
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "sagas.md").read_text("utf-8")
@@ -36,7 +37,7 @@ class TestGuide:
         at = Position("running", "take-deposit", ("reserve-copy",), attempts=1)
         declined = outcome_of(written["AbortSaga"]("The card was declined", code="card_declined"))
 
-        to = next_position(written["lend_book"], at, declined, Backoff(lambda: 1.0))
+        to = next_position(written["lend_book"], at, declined, Backoff(0.2, 60.0, draw=lambda: 1.0))
 
         assert (to.status, to.step) == ("undoing", "reserve-copy")
         assert to.why == UndoReason(False, "The card was declined", "card_declined", "take-deposit")

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from portico.kit.calls.client import Calls
 from portico.kit.data import UnitOfWork
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas import FOREVER, Saga, SagaState, Step, UndoReason
 from portico.kit.sagas.outcomes import DONE, SKIPPED, Outcome
-from portico.kit.sagas.transitions import Backoff, Position, needs_undo_before_skip, next_position, start_compensation
+from portico.kit.sagas.transitions import Position, needs_undo_before_skip, next_position, start_compensation
 
 ASKED = UndoReason(True, "Somebody thought better of it", "cancelled")
 LONGEST_STORY = 400
@@ -131,7 +132,11 @@ class TestAnySequenceOfOutcomes:
                 at, asked = replace(at, why=ASKED), True
             late = "saga" if late_from is not None and number >= late_from else None
             outcome = world.passes_over(at, kind) if at.skip else ended(kind)
-            at = next_position(saga, at, outcome, Backoff(lambda: 0.5), late) if outcome else cut(saga, at)
+            at = (
+                next_position(saga, at, outcome, Backoff(0.2, 60.0, draw=lambda: 0.5), late)
+                if outcome
+                else cut(saga, at)
+            )
             if at.has_ended:
                 break
         world.all_arrives()
@@ -167,19 +172,3 @@ class TestTurned:
 
         assert to.why == ASKED
         assert (to.status, to.step) == (("undoing", done[-1]) if done else ("undone", ""))
-
-
-class TestBackoff:
-    @given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 1e6))
-    def test_stays_within_its_bounds(self, failures: int, chance: float, asked: float | None) -> None:
-        backoff = Backoff(lambda: chance, first=0.2, longest=60)
-
-        wait = backoff.wait(failures, asked)
-
-        assert 0.1 <= wait <= 60
-        assert wait >= min(asked or 0, 60)
-
-    def test_doubles_up_to_the_longest(self) -> None:
-        backoff = Backoff(lambda: 1.0, first=0.2, longest=3)
-
-        assert [backoff.wait(failures, None) for failures in range(1, 7)] == [0.2, 0.4, 0.8, 1.6, 3, 3]

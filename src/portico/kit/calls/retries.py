@@ -9,6 +9,7 @@ from typing import Final
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Incoming, Outgoing
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Saturated, Unreachable
+from portico.kit.foundation.backoff import Backoff
 
 _DOWN_FOR_NOW: Final = frozenset({502, 503, 504})
 _COME_AGAIN: Final = frozenset({409, 429})  # with Retry-After; 409: the same idempotency key is still in flight
@@ -54,10 +55,9 @@ class RetryingChannel:
     ) -> None:
         self._channel = channel
         self._attempts = attempts
-        self._first_wait = first_wait
         self._longest_wait = longest_wait
         self._new_budget = new_budget
-        self._draw = draw
+        self._backoff = Backoff(base=first_wait, limit=longest_wait, jitter=1.0, draw=draw)
         self._sleep = sleep
         self._monotonic = monotonic
         self._budgets: dict[str, RetryBudget] = {}
@@ -99,8 +99,7 @@ class RetryingChannel:
         asked = retry_after(outcome) if isinstance(outcome, Incoming) else outcome.retry_after
         if asked is not None and asked > self._longest_wait:
             return None
-        limit = min(self._longest_wait, self._first_wait * 2.0 ** (attempt - 1))
-        return (asked or 0.0) + self._draw() * limit
+        return (asked or 0.0) + self._backoff.delay(attempt)
 
     def _budget(self, service: str) -> RetryBudget:
         budget = self._budgets.get(service)

@@ -6,17 +6,18 @@ waits for the one before. Here they are one transaction, and each caller still g
 
 import asyncio
 import contextvars
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
-from portico.kit.data.failures import is_disconnected, is_duplicate, is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_duplicate
+from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.problems import Problem, Unavailable
 
@@ -26,7 +27,13 @@ A = TypeVar("A")
 Open = Callable[[], AbstractAsyncContextManager[UnitOfWork]]
 Apply = Callable[[UnitOfWork, Sequence[R]], Awaitable[Sequence[A | Problem]]]
 
-_TRIES: Final = 5
+
+def _is_retryable(error: Exception) -> bool:
+    """Whether the batch itself may be fine: a conflict, a dead connection, or a row that another process inserted first."""
+    return is_conflict_or_disconnect(error) or (isinstance(error, IntegrityError) and is_duplicate(error))
+
+
+_RETRIES: Final = RetryPolicy(is_retryable=_is_retryable)
 
 
 class TooManyWaiting(Unavailable):
@@ -138,7 +145,8 @@ class GroupCommit(Generic[R, A]):
 
     async def _carry_out(self, batch: list[_Waiting[R, A]]) -> None:
         try:
-            outcomes = await self._try_again([each.request for each in batch])
+            requests = [each.request for each in batch]
+            outcomes = await run_transaction(self._begin, partial(self._apply_to, requests), _RETRIES)
         except asyncio.CancelledError:
             for each in batch:
                 _fail(each, Stopping())
@@ -152,39 +160,18 @@ class GroupCommit(Generic[R, A]):
                 elif not each.answer.done():
                     each.answer.set_result(outcome)
 
-    async def _try_again(self, requests: Sequence[R]) -> Sequence[A | Problem]:
-        """Carry out a batch, and again where nothing is wrong with it but the moment."""
-        for attempt in range(1, _TRIES):
-            try:
-                return await self._once(requests)
-            except Exception as error:
-                if not _may_pass(error):
-                    raise
-            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
-        return await self._once(requests)
-
-    async def _once(self, requests: Sequence[R]) -> Sequence[A | Problem]:
-        async with self._begin() as work:
-            return await self._apply(work, requests)
+    async def _apply_to(self, requests: Sequence[R], work: UnitOfWork) -> Sequence[A | Problem]:
+        return await self._apply(work, requests)
 
     async def _narrow_down(self, batch: list[_Waiting[R, A]], error: Exception) -> None:
         """Halve a batch that failed until the one that makes it fail is alone; its neighbours go through."""
-        if len(batch) == 1 or is_unavailable(error) or is_retryable_conflict(error):
+        if len(batch) == 1 or is_transient(error):
             for each in batch:
                 _fail(each, error)
             return
         middle = len(batch) // 2
         await self._carry_out(batch[:middle])
         await self._carry_out(batch[middle:])
-
-
-def _may_pass(error: Exception) -> bool:
-    """A deadlock, a row that another process inserted first, a connection that died."""
-    return (
-        is_retryable_conflict(error)
-        or is_disconnected(error)
-        or (isinstance(error, IntegrityError) and is_duplicate(error))
-    )
 
 
 def _fail(waiting: _Waiting[R, A], error: Exception) -> None:

@@ -6,8 +6,6 @@ dependency would commit answers of 409 too, and costs 180 µs where it is not us
 
 import asyncio
 import functools
-import itertools
-import random
 import re
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
@@ -25,8 +23,9 @@ from starlette.types import Receive, Scope, Send
 
 from portico.kit._compat.fastapi import asked_directly, lookup
 from portico.kit._compat.fastapi_handlers import SparseHandlers
-from portico.kit.data.failures import is_disconnected, is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.data.reader import Reader
+from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, retry_transaction
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.problems import (
     GatewayTimeout,
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_TRIES = 5
+_RETRIES = RetryPolicy(is_retryable=is_conflict_or_disconnect)
 _REFUSALS = 400
 _NOT_MODIFIED = 304
 _CALLER_LEFT = 499  # nobody reads it but the log and the metrics
@@ -139,31 +138,33 @@ class BoundaryRoute(APIRoute):
         key = request.headers.get("idempotency-key") if self._declared.keeps_answers else None
         if key is None and not self._uses_database:
             return _tagged(request, await handle(request))
-        return await self._try_again(request, handle, key, within)
+        return await self._transact(request, handle, key, within)
 
-    async def _try_again(
+    async def _transact(
         self, request: BoundedRequest, handle: Handler, key: str | None, within: asyncio.Timeout
     ) -> Response:
-        """Run it, and again where it lost a race or found its connection dead before anything was committed."""
-        for attempt in itertools.count(1):
+        """Run the handler in a transaction. Retry after a conflict, or a connection found dead before the commit."""
+
+        async def attempt() -> Response:
             work = self._context.unit_of_work()
             try:
                 return await self._once(request, handle, key, work, within)
-            except Problem:
-                raise
             except StaleDataError as error:
                 raise (PreconditionFailed if "if-match" in request.headers else EditedMeanwhile) from error
             except Exception as error:
-                lost = is_retryable_conflict(error)
-                if work.committing and not lost and is_unavailable(error):
+                if work.committing and not is_retryable_conflict(error) and is_unavailable(error):
                     raise OutcomeUnknown from error
-                if not (lost or is_unavailable(error)):
-                    raise
-                if attempt == _TRIES or not (lost or is_disconnected(error)):
-                    raise DatabaseUnavailable from error
+                raise
+
+        def resume_deadline(_: Exception) -> None:
             within.reschedule(request.scope["portico.deadline"])
-            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
-        raise AssertionError("the last try returns or raises")
+
+        try:
+            return await retry_transaction(attempt, _RETRIES, on_retry=resume_deadline)
+        except Exception as error:
+            if is_transient(error):
+                raise DatabaseUnavailable from error
+            raise
 
     async def _once(
         self, request: BoundedRequest, handle: Handler, key: str | None, work: UnitOfWork, within: asyncio.Timeout

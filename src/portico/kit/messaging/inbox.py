@@ -1,8 +1,6 @@
 """The inbox: what a service is delivered takes effect once, and what concerns one thing in order."""
 
 import asyncio
-import itertools
-import random
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -11,10 +9,12 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_unavailable
 from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.retry import RetryPolicy, retry_transaction
 from portico.kit.data.statements import Prepared
 from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, consumers_of, event_types
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_TRIES = 5  # of a transaction that lost a race
-_LONGEST_WAIT = 5.0  # seconds between two looks at a database that is away
+_UNTIL_AVAILABLE = RetryPolicy(tries=None, is_retryable=is_unavailable, backoff=Backoff(base=0.1, limit=5.0))
 
 
 class UnknownEvent(NotAnEvent):
@@ -86,7 +85,7 @@ class Inbox:
                 await self._deliver_again(parked, envelope, event)
             else:
                 consumer = self._consumer_of(parked, type(event))
-                await self._racing(lambda: self._handle(consumer, envelope, event, parked))
+                await retry_transaction(lambda: self._handle(consumer, envelope, event, parked))
         except Exception as error:
             if _is_away(error):
                 raise
@@ -117,36 +116,20 @@ class Inbox:
         return envelope, event.known_as(envelope.event_id)
 
     async def _while_away(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Do `act`, however long the database is away."""
-        for attempt in itertools.count():
-            try:
-                return await act()
-            except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                logger.warning("events_wait_for_database", service=self._context.name, error=type(error).__name__)
-            await asyncio.sleep(min(0.05 * 2 ** min(attempt, 10), _LONGEST_WAIT) * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
-        raise AssertionError("it goes on until it is done")
+        """Run `act`, and again until the database is available."""
+        await retry_transaction(act, _UNTIL_AVAILABLE, on_retry=self._log_wait)
+
+    def _log_wait(self, error: Exception) -> None:
+        logger.warning("events_wait_for_database", service=self._context.name, error=type(error).__name__)
 
     async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, body: bytes) -> None:
         try:
-            await self._racing(lambda: self._handle(consumer, envelope, event, None))
+            await retry_transaction(lambda: self._handle(consumer, envelope, event, None))
         except Exception as error:
             if _is_away(error):
                 raise
             attempts = 0 if isinstance(error, BlockedByEarlierEvent) else 1
             await self.parking.park(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
-
-    async def _racing(self, act: Callable[[], Awaitable[None]]) -> None:
-        """Do `act`, and again where its transaction lost a race."""
-        for attempt in itertools.count(1):
-            try:
-                return await act()
-            except Exception as error:
-                if attempt == _TRIES or not is_retryable_conflict(error):
-                    raise
-            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  # so that two who collided do not again
-        raise AssertionError("the last try returns or raises")
 
     async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, parked: FailedEvent | None) -> None:
         """One transaction: the event's identity, its effect, and that it is parked no longer. Raises Behind."""

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, exists, func, insert, select
 from portico.kit.data.kit_tables import held_aggregates, outbox, parked_events
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.envelope import Envelope
 from portico.kit.telemetry.logs import get_logger
 
@@ -21,7 +22,7 @@ THE_BROKER = "the-broker"
 """Stands for the consumer of what could not be published; no function has such a name."""
 
 _CAUSE = "Refused"
-_LONGEST_HOLD = 300.0  # seconds that what the broker refused waits
+_HOLD_BACKOFF = Backoff(base=2.0, limit=300.0, jitter=0.0)
 _LONGEST_REASON = 1_000  # characters
 
 IS_HELD = exists().where(
@@ -80,7 +81,7 @@ class PublishFailures:
             await _bury(work, row, reason, attempts)
             logger.error("event_dead", **about, consumer=THE_BROKER, cause=_CAUSE, reason=reason)
             return
-        until = work.now + timedelta(seconds=min(2.0 ** min(attempts, 20), _LONGEST_HOLD))
+        until = work.now + timedelta(seconds=_HOLD_BACKOFF.delay(attempts))
         held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
         await work.execute(insert(held_aggregates).values(held | {"error": reason}))
         self._until = until if self._until is None else max(until, self._until)

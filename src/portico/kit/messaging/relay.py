@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from portico.kit.data.kit_tables import event_log, leases, outbox
 from portico.kit.data.statements import Prepared
 from portico.kit.data.upsert import insert_if_absent
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.publish_failures import IS_HELD, PublishFailures
 from portico.kit.telemetry.logs import get_logger
@@ -27,7 +28,7 @@ logger = get_logger(__name__)
 _LEASE = "relay"
 _BATCH = 1000  # events
 _POLL = 0.5  # seconds between two looks at what another process may have left
-_LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
+_BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
 _ROOM = 0.6  # of the time that a full batch took, left to those who write meanwhile
 
 _COLUMNS = tuple(column.name for column in outbox.columns)
@@ -62,20 +63,22 @@ class Relay:
 
     async def run(self) -> None:
         """Relay until cancelled; the lease is handed back then."""
-        pause = 0.0
+        failures = 0
         try:
             while True:
                 self._context.committed_events.clear()
                 try:
                     if await self._lead():
                         await self.drain()
-                    pause = 0.0
+                    failures = 0
                 except BrokerUnavailable as error:
-                    pause = self._paused(pause, error)
+                    if not failures:
+                        logger.warning("broker_unavailable", service=self._context.name, error=str(error))
+                    failures += 1
                 except Exception:
                     logger.exception("relay_failed", service=self._context.name)
-                    pause = self._paused(pause, None)
-                await self._rest(pause)
+                    failures += 1
+                await self._rest(failures)
         finally:
             await asyncio.shield(self._hand_back())
 
@@ -175,15 +178,10 @@ class Relay:
         except Exception as error:  # noqa: BLE001  # whatever it is: the lease runs out by itself
             logger.warning("lease_not_handed_back", service=self._context.name, error=type(error).__name__)
 
-    def _paused(self, before: float, error: BrokerUnavailable | None) -> float:
-        if error is not None and not before:
-            logger.warning("broker_unavailable", service=self._context.name, error=str(error))
-        return min(max(before * 2, 0.1), _LONGEST_PAUSE)
-
-    async def _rest(self, pause: float) -> None:
-        """Wait for the next commit of this process, or a look at what others left; where something failed, a pause."""
-        if pause:
-            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+    async def _rest(self, failures: int) -> None:
+        """Wait for the next commit of this process or the next poll; after failures, wait for the backoff."""
+        if failures:
+            await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
             return
         try:
             async with asyncio.timeout(_POLL * random.uniform(0.8, 1)):  # noqa: S311  # likewise

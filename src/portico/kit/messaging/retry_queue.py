@@ -1,7 +1,6 @@
 """Parked events: what a consumer could not handle waits in its own database, and dies after its last try."""
 
 import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,6 +12,7 @@ from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
 from portico.kit.data.statements import Prepared
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.problems import Problem
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer
@@ -31,7 +31,7 @@ UNREADABLE = "-"
 
 _BATCH = 100
 _LONGEST_DELAY = 300.0  # seconds
-_LOOK_AGAIN = 15.0  # seconds until an event behind another one is looked at, should nobody have woken it
+_BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)  # of an event behind another one, should nothing wake it
 _LONGEST_ERROR = 4_000  # characters
 _LONGEST_BODY = 1 << 20
 _LONGEST_KEY = 255
@@ -191,12 +191,12 @@ class RetryQueue:
 
     def _row(self, parked: FailedEvent, work: UnitOfWork) -> dict[str, Any]:
         settings = self._context.settings
-        delay = min(settings.event_retry_delay * 2 ** min(max(parked.attempts - 1, 0), 20), _LONGEST_DELAY)
+        backoff = Backoff(base=settings.event_retry_delay, limit=_LONGEST_DELAY, jitter=0.2)
         if parked.attempts == 0 or parked.cause == "BlockedByEarlierEvent":
-            delay = _LOOK_AGAIN
+            backoff = _BLOCKED_BACKOFF
         row = {name: getattr(parked, name) for name in _COLUMNS if name != "id"}
-        chance = random.uniform(0.8, 1.0)  # noqa: S311  # so that those who failed together do not come together
-        return row | {"next_at": work.now + timedelta(seconds=delay * chance), "parked_at": work.now}
+        delay = timedelta(seconds=backoff.delay(parked.attempts))
+        return row | {"next_at": work.now + delay, "parked_at": work.now}
 
     def _tell(self, parked: FailedEvent) -> None:
         about = {"service": self._context.name, "consumer": parked.consumer, "event_id": parked.event_id}

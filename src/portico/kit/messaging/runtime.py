@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from portico.kit.data.failures import is_unavailable
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable
 from portico.kit.messaging.consumer import event_types
 from portico.kit.messaging.inbox import Inbox
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_LONGEST_PAUSE = 5.0  # seconds until a broker that is away is tried again
+_BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
 _LOOK = 0.25  # seconds between two looks at what is parked
 _COUNTED = 40  # looks between two counts
 
@@ -64,7 +65,7 @@ class MessagingRuntime:
         await work()
 
     async def _declare(self) -> None:
-        pause = 0.0
+        failures = 0
         while not self._declared.is_set():
             try:
                 for placement in self._system.placements:
@@ -73,10 +74,10 @@ class MessagingRuntime:
                         await self._broker.declare(placement.name, types)
                 self._declared.set()
             except BrokerUnavailable as error:
-                if not pause:
+                if not failures:
                     logger.warning("broker_unavailable", error=str(error))
-                pause = min(max(pause * 2, 0.1), _LONGEST_PAUSE)
-                await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+                failures += 1
+                await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
 
     async def _consume(self, context: "ServiceRuntime", inbox: Inbox) -> None:
         await self._broker.consume(context.name, inbox.deliver, concurrency=context.settings.event_concurrency)

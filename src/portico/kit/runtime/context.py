@@ -1,14 +1,12 @@
 """A service as it runs in this process: what was declared, and the resources that the host gave it."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
-from sqlalchemy.exc import DBAPIError
 from starlette.requests import HTTPConnection
 
 from portico.kit._compat.fastapi import lookup
@@ -20,8 +18,8 @@ from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.data.engine import Database
-from portico.kit.data.failures import is_retryable_conflict
 from portico.kit.data.reader import Reader
+from portico.kit.data.retry import run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork, committed
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.live import OpenSockets
@@ -38,8 +36,6 @@ from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
-
-_TRIES = 5  # of a transaction that loses races
 
 
 class NotDeclared(LookupError):
@@ -123,17 +119,8 @@ class ServiceRuntime:
         return committed(self.unit_of_work())
 
     async def transact(self, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """What `act` makes of a unit of work of its own, committed; done again where it lost a race with another one."""
-        for attempt in range(1, _TRIES):
-            try:
-                async with self.transaction() as work:
-                    return await act(work)
-            except DBAPIError as error:
-                if not is_retryable_conflict(error):
-                    raise
-            await asyncio.sleep(random.random() * 0.02 * attempt)  # noqa: S311  so that two who collided do not again
-        async with self.transaction() as work:
-            return await act(work)
+        """Run `act` in a transaction of its own and return its result. Retries it after a conflict with another one."""
+        return await run_transaction(self.transaction, act)
 
     def response_cache(self, tag: CacheTag) -> CacheGroup:
         """What is kept about `tag` until it changes."""

@@ -11,7 +11,9 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from portico.kit.calls.errors import CallError
 from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.retry import RetryPolicy, retry_transaction
 from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.problems import Problem
 from portico.kit.sagas.leases import ClaimedSaga, SagaLeases
 from portico.kit.sagas.outcomes import (
@@ -209,20 +211,20 @@ class SagaExecutor:
             return await self._written(tried.failing(error))
 
     async def _persistently(self, tried: Attempt, *, end: bool = True) -> ClaimedSaga | None:
-        """Commit, and again where a race was lost or the database was away for a moment."""
-        now = asyncio.get_running_loop().time
-        until, pause = now() + _PERSISTENCE, 0.02
-        while True:
-            try:
-                async with self._slots:
-                    return await self._committed(tried, end=end)
-            except Exception as error:
-                raced = is_retryable_conflict(error) or isinstance(error, StaleDataError)
-                if now() >= until or not (raced or (is_unavailable(error) and not self._progress.closing)):
-                    raise
-            # So that two who collided do not again.
-            await asyncio.sleep(pause * self._progress.backoff.draw())
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        """Commit. Retry for a few seconds after a conflict or while the database is not available."""
+
+        async def commit() -> ClaimedSaga | None:
+            async with self._slots:
+                return await self._committed(tried, end=end)
+
+        backoff = Backoff(base=0.02, limit=_LONGEST_PAUSE, jitter=1.0, draw=self._progress.backoff.draw)
+        policy = RetryPolicy(tries=None, within=_PERSISTENCE, is_retryable=self._is_retryable, backoff=backoff)
+        return await retry_transaction(commit, policy)
+
+    def _is_retryable(self, error: Exception) -> bool:
+        if is_retryable_conflict(error) or isinstance(error, StaleDataError):
+            return True
+        return is_unavailable(error) and not self._progress.closing
 
     async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
         held = tried.held

@@ -9,10 +9,11 @@ from sqlalchemy import Boolean, bindparam, insert, or_, select, update
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.data.statements import Prepared
 from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.leases import ClaimedSaga, lease_of
 from portico.kit.sagas.outcomes import Outcome, UndoReason
 from portico.kit.sagas.state import SagaState
-from portico.kit.sagas.transitions import Backoff, Position
+from portico.kit.sagas.transitions import Position
 
 if TYPE_CHECKING:
     from portico.kit.runtime.context import ServiceRuntime

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from portico.kit.data.failures import is_retryable_conflict
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.control import BELL
 from portico.kit.sagas.definition import NoSuchStep
 from portico.kit.sagas.executor import SagaExecutor
 from portico.kit.sagas.leases import SagaLeases
 from portico.kit.sagas.metrics import Measures
 from portico.kit.sagas.progress import Progress
-from portico.kit.sagas.transitions import Backoff
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
+_RETRY_BASE = 0.2  # seconds: the longest delay after a step's first failure
 _GATHERING = 0.02  # seconds that a free place waits for others, so that sagas are claimed together
 _AFTER = 0.001  # seconds: to look a moment too early is to look twice
 _AFTER_FAILURE = 1.0  # seconds until the database is asked again
@@ -51,7 +52,7 @@ class SagaRunner:
         self._context = context
         self._known = {saga.name: saga for saga in context.service.sagas}
         self._leases = SagaLeases(context, self._known, self.owner)
-        self._backoff = Backoff(longest=settings.saga_retry_longest, draw=self._draw)
+        self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=self._draw)
         self._progress = Progress(context, self.owner, self._backoff)
         slots = 1 if context.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
         self._advancing = SagaExecutor(context, self._leases, self._progress, asyncio.Semaphore(slots))
@@ -189,7 +190,7 @@ class SagaRunner:
 
     async def _put_aside(self, row: Any, error: str) -> None:
         try:
-            await self._leases.put_aside(row, error, self._backoff.longest)
+            await self._leases.put_aside(row, error, self._backoff.limit)
         except Exception:  # its lease runs out, and it is looked at again
             logger.exception("saga is not put aside", saga=row.name, saga_id=row.saga_id)
 

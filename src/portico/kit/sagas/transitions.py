@@ -1,9 +1,9 @@
 """Where a saga goes from where it is, given how an attempt ended: pure, so that every story can be tried."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import Outcome, UndoReason
 
@@ -45,26 +45,6 @@ class Position:
     def begun_before(self) -> bool:
         """Whether there was an attempt before the one that is under way."""
         return self.attempts > 1
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """How long to wait after failures in a row: a limit that doubles, of which at least half is waited.
-
-    Args:
-        draw: a number from 0 to 1, at random, so that those who failed together do not come back together.
-        first: the limit after the first failure, in seconds.
-        longest: the limit of all waits, in seconds.
-    """
-
-    draw: Callable[[], float]
-    first: float = 0.2
-    longest: float = 60.0
-
-    def wait(self, failures: int, asked: float | None) -> float:
-        """Seconds after so many failures; at least `asked`, what the other side wanted, within the longest."""
-        limit = min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
-        return max(limit * (0.5 + self.draw() / 2), min(asked or 0.0, self.longest))
 
 
 def needs_undo_before_skip(saga: Saga[Any], at: Position) -> bool:
@@ -120,7 +100,7 @@ def retry_finalizer(at: Position, backoff: Backoff) -> Position:
     """All is undone, and what was to be written at the end failed: only that is left to be tried again."""
     failures = 1 if at.step else at.failures + 1
     attempts = 1 if at.step else at.attempts
-    wait = backoff.wait(failures, None)
+    wait = backoff.delay(failures)
     return Position("undoing", "", (), attempts=attempts, failures=failures, why=at.why, wait=wait)
 
 
@@ -164,7 +144,7 @@ def _again(at: Position, outcome: Outcome, backoff: Backoff, *, doubt: bool) -> 
     if outcome.kind == "open":
         return replace(at, failures=0, doubt=doubt, wait=outcome.retry_after)
     failures = at.failures + 1
-    return replace(at, failures=failures, doubt=doubt, wait=backoff.wait(failures, outcome.retry_after))
+    return replace(at, failures=failures, doubt=doubt, wait=backoff.delay(failures, outcome.retry_after))
 
 
 def _why(at: Position, outcome: Outcome) -> UndoReason:

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -22,7 +23,7 @@ logger = get_logger(__name__)
 _POLL = 1.0  # seconds between checks for mails queued by other processes and for retries that became due
 _MARGIN = 30.0  # seconds that the lease of an attempt exceeds the mailer's own limit
 _GRACE = 8.0  # seconds that mails in progress may take when the process stops
-_RECORD_RETRY = 0.5  # seconds between attempts to store an outcome
+_RECORD_BACKOFF = Backoff(base=0.5, limit=0.5)
 
 
 class Sender:
@@ -85,7 +86,7 @@ class Sender:
         try:
             return await self._claim(limit)
         except Exception as error:
-            if not (is_unavailable(error) or is_retryable_conflict(error)):
+            if not is_transient(error):
                 logger.exception("mail_claim_failed", service=self._context.name)
             return 0, []
 
@@ -151,18 +152,14 @@ class Sender:
 
     async def _record(self, claimed: ClaimedMail, result: Result, until: float) -> None:
         """Store the outcome, and retry while the lease lasts: an outcome that is not stored means a duplicate mail."""
-        while True:
-            try:
-                async with self._context.transaction() as work:
-                    jitter = random.uniform(0.8, 1)  # noqa: S311  # spreads retries that failed together
-                    await record_attempt(work, claimed, result, self._rules, jitter=jitter)
-            except Exception as error:
-                may_pass = is_unavailable(error) or is_retryable_conflict(error)
-                if not may_pass or asyncio.get_running_loop().time() > until:
-                    raise
-                await asyncio.sleep(_RECORD_RETRY)
-            else:
-                return
+        jitter = random.uniform(0.8, 1)  # noqa: S311  # spreads retries that failed together
+        within = until - asyncio.get_running_loop().time()
+        policy = RetryPolicy(tries=None, within=within, is_retryable=is_transient, backoff=_RECORD_BACKOFF)
+        await run_transaction(
+            self._context.transaction,
+            lambda work: record_attempt(work, claimed, result, self._rules, jitter=jitter),
+            policy,
+        )
 
 
 async def _end(in_progress: Collection[asyncio.Task[None]]) -> None:

@@ -1,19 +1,19 @@
 """Messages on their way from a broker to whoever takes them: a line for each key."""
 
 import asyncio
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 from typing import Any, Self
 
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_PAUSES = (0.05, 0.2, 1.0, 5.0)  # seconds until a message that was not taken comes again
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds until a broker that is away is tried again
+_DELIVERY_BACKOFF = Backoff(base=0.05, limit=5.0)
+_BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
 _STABLE = 10.0  # seconds after which a connection that is lost counts as one that was good
 
 Taken = Callable[[], Awaitable[None]]
@@ -86,8 +86,8 @@ class KeyedDispatcher:
                         logger.warning(
                             "message_not_taken", group=self._group, message_id=message.id, error=type(error).__name__
                         )
-            await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
             attempt += 1
+            await asyncio.sleep(_DELIVERY_BACKOFF.delay(attempt))
 
 
 async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> None:
@@ -96,20 +96,20 @@ async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> Non
     Also after an error that nobody foresaw: a group that has stopped is worse than one that stumbles and says so. The
     pauses between grow while the broker stays away.
     """
-    pause = 0.0
+    failures = 0
     while True:
         began = monotonic()
         try:
             await once()
         except Exception as error:
             if monotonic() - began > _STABLE:
-                pause = 0.0
+                failures = 0
             if not isinstance(error, BrokerUnavailable):
                 logger.exception("consuming_failed", group=group)
-            elif not pause:
+            elif not failures:
                 logger.warning("broker_unavailable", group=group, error=str(error))
-        pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  # so that not all come at once
+        failures += 1
+        await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
 
 
 async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:

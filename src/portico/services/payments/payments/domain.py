@@ -4,12 +4,11 @@ from typing import Final
 
 from portico.contracts.orders import OrderId
 from portico.kit.auth import UserId
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.money import Money
 
-_FIRST_WAIT: Final = 1.0
-_LONGEST_WAIT: Final = 300.0
-_FIRST_REST: Final = 60.0
-_LONGEST_REST: Final = 86_400.0
+_PROVIDER_BACKOFF: Final = Backoff(base=2.0, limit=300.0, jitter=0.0)
+_REFUND_BACKOFF: Final = Backoff(base=60.0, limit=86_400.0, jitter=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +23,9 @@ class Charge:
 
 def next_wait(attempts: int) -> timedelta:
     """How long to wait before the provider is asked again that did not answer `attempts` times."""
-    return timedelta(seconds=min(_FIRST_WAIT * 2 ** min(attempts, 10), _LONGEST_WAIT))
+    return timedelta(seconds=_PROVIDER_BACKOFF.delay(attempts))
 
 
 def rest_after(refusals: int) -> timedelta:
     """How long a refund rests that the provider has refused so often: what it refused may need somebody's hand."""
-    return timedelta(seconds=min(_FIRST_REST * 2 ** min(refusals - 1, 20), _LONGEST_REST))
+    return timedelta(seconds=_REFUND_BACKOFF.delay(refusals))

@@ -8,6 +8,7 @@ from typing import Final
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.errors import CallFailed
 from portico.kit.data import UnitOfWork
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.jobs.runner import job
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.telemetry.logs import get_logger
@@ -22,7 +23,7 @@ logger = get_logger(__name__)
 _AT_ONCE: Final = 100
 _SIDE_BY_SIDE: Final = 8
 _PATIENCE: Final = 10.0  # seconds for one webhook
-_LONGEST_WAIT: Final = 3600.0  # seconds between two attempts
+_WEBHOOK_BACKOFF: Final = Backoff(base=2.0, limit=3600.0, jitter=0.0)
 _GIVEN_UP: Final = timedelta(days=3)
 _REFUSED: Final = 300
 
@@ -81,4 +82,4 @@ async def _note(work: UnitOfWork, *, number: int, taken: bool) -> None:
         await work.delete(webhook)
         return
     webhook.attempts += 1
-    webhook.send_at = work.now + timedelta(seconds=min(2.0 ** min(webhook.attempts, 20), _LONGEST_WAIT))
+    webhook.send_at = work.now + timedelta(seconds=_WEBHOOK_BACKOFF.delay(webhook.attempts))
