@@ -58,7 +58,7 @@ INSERT INTO payments.payments (payment_id, order_id, user_id, amount_minor, curr
 VALUES ('pay_' || :one::bigint || '00' || :two::bigint, 'ord_' || :one::bigint || '00' || :two::bigint, 'user_0sgc276510zqh4y33pptsj6ck9', 1250, 'USD', 'pm_ok', 'processing', 0, 0, 0, now() + interval '15 seconds', now(), now(), 1);
 END;
 BEGIN;
-INSERT INTO payments.simulated_charges (key, charge_id, reference, amount_minor, currency, method, status, refunded_minor, asked, created_at)
+INSERT INTO payments.simulated_charges (key, charge_id, reference, amount_minor, currency, method, status, refunded_minor, requests, created_at)
 VALUES ('pay_' || :one::bigint || '00' || :two::bigint, 'ch_' || :one::bigint || '00' || :two::bigint, 'ord_' || :one::bigint || '00' || :two::bigint, 1250, 'USD', 'pm_ok', 'succeeded', 0, 1, now()) ON CONFLICT DO NOTHING;
 END;
 BEGIN;

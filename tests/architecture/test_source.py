@@ -15,8 +15,10 @@ VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "common", 
 
 SERVICE_FILES = {
     "__init__.py",
+    "api.py",
     "endpoints.py",
     "schemas.py",
+    "service.py",
     "commands.py",
     "queries.py",
     "models.py",
@@ -28,10 +30,11 @@ SERVICE_FILES = {
     "errors.py",
     "settings.py",
     "resources.py",  # what the service declares as `resources`: it lives as long as the service runs
-    "api.py",
-    "service.py",
     "sender.py",
     "templates.py",
+    "provider.py",
+    "settlement.py",
+    "order_totals.py",
 }
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from tests.services.payments.tills import at_provider
+from tests.services.payments.support import at_provider
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentsClient, PaymentSummary

@@ -16,7 +16,7 @@ from portico.services.catalog.stock.queries import mismatches
 from portico.services.orders.domain import UNSETTLED
 from portico.services.orders.models import reservation_of
 from portico.services.payments.ledger.models import LedgerEntry
-from portico.services.payments.provider.simulated.models import SimulatedCharge
+from portico.services.payments.simulated_provider.models import SimulatedCharge
 
 LEVELS: Any = StockLevel.__table__
 CHARGES: Any = SimulatedCharge.__table__

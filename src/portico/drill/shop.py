@@ -16,8 +16,7 @@ from portico.services.catalog.stock.models import StockReservation
 from portico.services.notifications.models import Notification
 from portico.services.orders.domain import UNSETTLED
 from portico.services.orders.models import Order, reservation_of
-from portico.services.payments.payments.models import Payment
-from portico.services.payments.refunds.models import Refund
+from portico.services.payments.models import Payment, Refund
 
 ORDERS: Any = Order.__table__
 RESERVATIONS: Any = StockReservation.__table__

@@ -1,4 +1,4 @@
-from tests.services.payments.tills import charge
+from tests.services.payments.support import charge
 
 from portico.testing.fuzzing import Fuzzing
 from portico.testing.running_service import RunningService

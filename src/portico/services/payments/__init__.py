@@ -1,4 +1,4 @@
-"""Payments: charges, refunds, and the ledger underneath."""
+"""Payments: charges, refunds, and a double-entry ledger."""
 
 from starlette.types import ASGIApp
 
@@ -6,34 +6,30 @@ from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentR
 from portico.contracts.verifying import verifier_of
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.standalone import standalone
-from portico.services.payments.cancellation import endpoints as cancellation
+from portico.services.payments import api, jobs
+from portico.services.payments.ledger import api as ledger
+from portico.services.payments.ledger.order_totals import OrderTotals, open_order_totals
 from portico.services.payments.models import Table
-from portico.services.payments.outcomes import jobs as outcomes
-from portico.services.payments.payments import endpoints as payments
-from portico.services.payments.provider.domain import PaymentProvider
-from portico.services.payments.provider.resources import open_provider
-from portico.services.payments.provider.simulated import jobs as simulated
-from portico.services.payments.reconciliation import endpoints as reconciliation
-from portico.services.payments.reconciliation.resources import OrderBook, open_orders
-from portico.services.payments.refunds import endpoints as refunds
+from portico.services.payments.provider import PaymentProvider
 from portico.services.payments.settings import PaymentsSettings
-from portico.services.payments.webhooks import endpoints as webhooks
+from portico.services.payments.simulated_provider import jobs as simulated_provider
+from portico.services.payments.simulated_provider.provider import open_simulated_provider
 
 service = Service(
     name="payments",
-    summary="Charges, refunds, and the ledger underneath",
+    summary="Charges, refunds, and a double-entry ledger",
     module=__name__,
-    routers=[payments.router, refunds.router, cancellation.router, webhooks.router, reconciliation.router],
-    jobs=[outcomes.settle_what_is_open, outcomes.forget_old_webhooks, simulated.run_simulated_provider],
+    routers=[api.payments, api.refunds, api.voids, api.webhooks, ledger.router],
+    jobs=[jobs.settle_open_payments, jobs.delete_old_webhooks, simulated_provider.run_simulated_provider],
     publishes=[PaymentProcessed, PaymentFailed, PaymentRefunded],
     tables=Table.metadata,
     settings=PaymentsSettings,
-    resources={PaymentProvider: open_provider, OrderBook: open_orders},
+    resources={PaymentProvider: open_simulated_provider, OrderTotals: open_order_totals},
     calls=["identity", "orders"],
     secrets=["service_secret", "webhook_secret"],
 )
 
 
 def app() -> ASGIApp:
-    """Payments as an ordinary ASGI application: `uvicorn --factory portico.services.payments:app`."""
+    """Return payments as an ASGI application: `uvicorn --factory portico.services.payments:app`."""
     return standalone(service, verifier_of=verifier_of)

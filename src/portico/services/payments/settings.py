@@ -4,17 +4,17 @@ from portico.kit.settings import Seconds, ServiceSettings
 
 
 class PaymentsSettings(ServiceSettings):
-    """What payments may be told besides what every process may."""
+    """Settings of the payments service."""
 
     provider_timeout: Seconds = Field(
         10.0,
         gt=0,
         le=60,
-        description="Seconds that the payment provider gets to answer; after it the outcome is unknown",
+        description="How long (seconds) a call to the payment provider may take before its outcome counts as unknown",
     )
     webhook_tolerance: Seconds = Field(
-        300.0, ge=1, le=3600, description="Seconds that the signature of a webhook is good for"
+        300.0, ge=1, le=3600, description="How long (seconds) the signature of a webhook is valid"
     )
     simulated_settlement: Seconds = Field(
-        2.0, ge=0, le=3600, description="Seconds until the simulated provider knows the outcome of pm_slow"
+        2.0, ge=0, le=3600, description="Delay (seconds) until the simulated provider settles a charge with pm_slow"
     )

@@ -1,1 +1,1 @@
-"""The ledger: double entry, append-only; whatever happens, its sum is zero."""
+"""The double-entry ledger, which is append-only and sums to zero, and its reconciliation with the other records."""

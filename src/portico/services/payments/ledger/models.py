@@ -7,29 +7,38 @@ from sqlalchemy.orm import Mapped, mapped_column
 from portico.contracts.payments import PaymentId
 from portico.kit.data import ExactText, Sequence, identifier
 from portico.kit.foundation.ids import Identifier
+from portico.kit.foundation.money import Money
 from portico.services.payments.models import Table
 
 AccountName = Literal["provider", "orders", "refunds"]
 TransactionKind = Literal["charge", "refund"]
+Posting = tuple[tuple[AccountName, int], tuple[AccountName, int]]
 
 PROVIDER: AccountName = "provider"
-"""What the provider holds for us."""
+"""The money that the provider holds for the shop."""
 ORDERS: AccountName = "orders"
-"""What orders brought, as a debt to those who ordered: its balance is negative."""
+"""The money that orders brought in; its balance is negative."""
 REFUNDS: AccountName = "refunds"
-"""What was given back of that."""
+"""The money that was refunded."""
+
+
+def posting(kind: TransactionKind, amount: Money) -> Posting:
+    """Return the two entries of a charge (from orders to provider) or of a refund (from provider to refunds)."""
+    if kind == "charge":
+        return (PROVIDER, amount.minor), (ORDERS, -amount.minor)
+    return (PROVIDER, -amount.minor), (REFUNDS, amount.minor)
 
 
 class LedgerIsAppendOnly(RuntimeError):
-    """A row of the ledger was to be changed or deleted; a mistake is put right by a transaction that says the opposite."""
+    """A ledger row was about to be changed or deleted. Correct a mistake with a transaction that reverses it."""
 
 
 class TransactionId(Identifier, prefix="txn"):
-    """A transaction of the ledger: entries that sum to zero."""
+    """Id of a ledger transaction."""
 
 
 class LedgerTransaction(Table):
-    """Why money moved: a charge or a refund, once for each, since `reference` is unique."""
+    """A charge or a refund. Its entries sum to zero. `reference` is unique, so that each is posted once."""
 
     __tablename__ = "ledger_transactions"
 
@@ -41,7 +50,7 @@ class LedgerTransaction(Table):
 
 
 class LedgerEntry(Table):
-    """One side of a transaction: `amount_minor` to `account`, or from it where it is negative."""
+    """One side of a transaction: `amount_minor` is added to `account`; a negative amount is taken from it."""
 
     __tablename__ = "ledger_entries"
 

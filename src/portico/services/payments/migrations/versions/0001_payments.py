@@ -1,4 +1,4 @@
-"""Payments, refunds, their ledger, webhooks, and the simulated provider's own tables."""
+"""Create payments, refunds, the ledger, webhook events and the tables of the simulated provider."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ from portico.contracts.payments import PaymentId, RefundId
 from portico.kit.auth.principal import UserId
 from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Sequence
 from portico.services.payments.ledger.models import TransactionId
-from portico.services.payments.provider.simulated.models import ChargeId, ProviderRefundId
+from portico.services.payments.simulated_provider.models import ChargeId, ProviderRefundId
 
 revision = "0001"
 down_revision = None
@@ -65,7 +65,7 @@ def upgrade() -> None:
         sa.Column("charge_id", ExactText(255), nullable=False),
         sa.Column("key", ExactText(200), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
-        sa.Column("asked_minor", sa.BigInteger(), nullable=True),
+        sa.Column("requested_minor", sa.BigInteger(), nullable=True),
         sa.Column("currency", ExactText(3), nullable=False),
         sa.Column("reason", sa.String(length=255), nullable=True),
         sa.Column("requested_by", ExactText(48), nullable=False),
@@ -91,7 +91,7 @@ def upgrade() -> None:
         sa.Column("failure_reason", ExactText(100), nullable=True),
         sa.Column("refunded_minor", sa.BigInteger(), nullable=False),
         sa.Column("settles_at", Instant(), nullable=True),
-        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("requests", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_simulated_charges"),
         sa.UniqueConstraint("charge_id", name="uq_simulated_charges_charge_id"),

@@ -1,0 +1,167 @@
+from typing import Annotated, Final
+
+from fastapi import Header, Path, Request, Response
+
+from portico.contracts.orders import OrderId
+from portico.contracts.payments import PaymentId
+from portico.kit.auth import FromService, KnownCaller, Principal, permitted
+from portico.kit.data import InvalidCursor
+from portico.kit.foundation.money import Money, TooPrecise, UnknownCurrency
+from portico.kit.foundation.problems import ContentTooLarge
+from portico.kit.http import Conditions, Page, Reads, Router
+from portico.kit.runtime.context import Context
+from portico.services.payments import service
+from portico.services.payments.domain import PaymentRequest, RefundRequest
+from portico.services.payments.errors import (
+    ChargeInFlight,
+    NotRefundable,
+    OtherCurrency,
+    PaymentKeyMissing,
+    PaymentKeyReused,
+    PaymentNotFound,
+    ProviderUnknown,
+    RefundExceedsCharge,
+    RefundKeyReused,
+    SignatureInvalid,
+    SignatureOld,
+    Voided,
+    VoidUnfinished,
+)
+from portico.services.payments.models import PROVIDER_LENGTH
+from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
+from portico.services.payments.repository import Payments, Refunds
+from portico.services.payments.schemas import (
+    Key,
+    PaymentCreate,
+    PaymentRead,
+    RefundCreate,
+    RefundKey,
+    RefundRead,
+    VoidRead,
+    WebhookAnswer,
+)
+
+payments = Router(prefix="/payments", tags=["payments"])
+refunds = Router(prefix="/payments/{payment_id}/refunds", tags=["refunds"])
+voids = Router(prefix="/payments/voids", tags=["voids"])
+webhooks = Router(prefix="/payments/webhooks", tags=["webhooks"])
+
+WEBHOOK_LIMIT: Final = 256 * 1024
+
+_KEY_HEADER = Header(alias="Idempotency-Key", description="Used if the body has no `key`")
+KeyHeader = Annotated[Key | None, _KEY_HEADER]
+RefundKeyHeader = Annotated[RefundKey | None, _KEY_HEADER]
+Refunder = Annotated[Principal, permitted("payments:write", or_service=True)]
+Signature = Annotated[str | None, Header(alias=SIGNATURE_HEADER, max_length=2_000, description="`t=…,v1=…`")]
+_WEBHOOK_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+
+@payments.post(
+    "",
+    status_code=201,
+    errors=[Voided, PaymentKeyMissing, PaymentKeyReused, UnknownCurrency, TooPrecise],
+    stores_answer=False,  # the payment keeps its key forever, and a repeat returns its current state
+)
+async def charge(
+    draft: PaymentCreate,
+    caller: FromService,
+    context: Context,
+    request: Request,
+    response: Response,
+    idempotency_key: KeyHeader = None,
+) -> PaymentRead:
+    """Charge once per key.
+
+    A repeat returns the payment's current state; if its outcome is unknown, the provider is asked first. A refused charge is
+    no error: its status is `failed`.
+    """
+    key = draft.key or idempotency_key
+    if key is None:
+        raise PaymentKeyMissing
+    amount = Money.of(draft.amount, draft.currency)
+    wanted = PaymentRequest(draft.order_id, draft.user_id, amount, draft.method)
+    payment = await service.charge(context, key, wanted)
+    response.headers["location"] = f"{request.url.path}/{payment.payment_id}"
+    return PaymentRead.of(payment)
+
+
+@payments.get("", errors=[InvalidCursor])
+async def list_payments(
+    caller: KnownCaller, page: Page, reads: Reads, order_id: OrderId | None = None
+) -> list[PaymentRead]:
+    """List the caller's payments, or all with `payments:read`; newest first."""
+    return page.of(PaymentRead, await Payments(reads).page(page.window, caller=caller, order_id=order_id))
+
+
+@payments.get("/{payment_id}", errors=[PaymentNotFound])
+async def read_payment(payment_id: PaymentId, caller: KnownCaller, reads: Reads, seen: Conditions) -> PaymentRead:
+    """Return one of the caller's payments, or any with `payments:read`."""
+    payment = await Payments(reads).get_visible(payment_id, caller)
+    seen.tag(payment)
+    return PaymentRead.of(payment)
+
+
+@voids.put("/{key:path}", errors=[ChargeInFlight, VoidUnfinished])
+async def void(key: Key, caller: FromService, context: Context) -> VoidRead:
+    """Cancel the charge of this key, whether it was made, is in progress or has not been requested yet.
+
+    A later charge is rejected. If the outcome of the charge is unknown, the provider is asked. A charge that was made is refunded.
+    """
+    payment = (await service.void(context, key)).payment
+    if payment is None:
+        return VoidRead(key=key)
+    return VoidRead.of(
+        {"key": key, "payment_id": payment.payment_id, "refunded": payment.refunded, "currency": payment.currency}
+    )
+
+
+@refunds.post(
+    "",
+    status_code=201,
+    errors=[PaymentNotFound, RefundExceedsCharge, NotRefundable, RefundKeyReused, OtherCurrency, TooPrecise],
+    stores_answer=False,  # the refund keeps its key forever, and a repeat returns its current state
+)
+async def refund_payment(
+    payment_id: PaymentId,
+    draft: RefundCreate,
+    caller: Refunder,
+    context: Context,
+    idempotency_key: RefundKeyHeader = None,
+) -> RefundRead:
+    """Refund a payment in part or in full. Refunds add up to at most the charge."""
+    request = RefundRequest(
+        requested_by=caller.subject,
+        amount=draft.amount,
+        currency=draft.currency,
+        key=draft.key or idempotency_key,
+        reason=draft.reason,
+    )
+    return RefundRead.of(await service.refund(context, payment_id, request))
+
+
+@refunds.get("", errors=[PaymentNotFound, InvalidCursor])
+async def list_refunds(payment_id: PaymentId, caller: KnownCaller, page: Page, reads: Reads) -> list[RefundRead]:
+    """List the refunds of one of the caller's payments, or of any with `payments:read`; newest first."""
+    await Payments(reads).get_visible(payment_id, caller)
+    return page.of(RefundRead, await Refunds(reads).page(payment_id, page.window))
+
+
+@webhooks.post(
+    "/{provider}",
+    errors=[ProviderUnknown, SignatureInvalid, SignatureOld, ContentTooLarge],
+    stores_answer=False,  # the event's id is its key
+    body_limit=WEBHOOK_LIMIT,
+    framework={"openapi_extra": _WEBHOOK_BODY},
+)
+async def receive_webhook(
+    provider: Annotated[str, Path(max_length=PROVIDER_LENGTH)],
+    request: Request,
+    context: Context,
+    signature: Signature = None,
+) -> WebhookAnswer:
+    """Receive a signed webhook about a charge or a refund. Each event is handled once."""
+    known = provider_of(context)
+    if provider != known.name:
+        raise ProviderUnknown(provider=provider)
+    event = known.event(await request.body(), signature, now=context.clock.now())
+    return WebhookAnswer(event_id=event.event_id, outcome=await service.receive_webhook(context, provider, event))

@@ -1,0 +1,122 @@
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import case, func, insert, select
+
+from portico.contracts.orders import OrderId
+from portico.contracts.payments import PaymentId
+from portico.kit.data import Reader, UnitOfWork
+from portico.kit.data.statements import Prepared
+from portico.kit.foundation.money import Money
+from portico.services.payments.ledger.domain import Balance, Collected, Imbalance
+from portico.services.payments.ledger.models import (
+    PROVIDER,
+    LedgerEntry,
+    LedgerTransaction,
+    TransactionId,
+    TransactionKind,
+    posting,
+)
+from portico.services.payments.models import Payment
+
+TRANSACTIONS: Any = LedgerTransaction.__table__
+ENTRIES: Any = LedgerEntry.__table__
+_T, _E = TRANSACTIONS.c, ENTRIES.c
+_INSERT_TRANSACTION, _INSERT_ENTRY = Prepared(insert(TRANSACTIONS)), Prepared(insert(ENTRIES))
+
+
+async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_id: PaymentId, amount: Money) -> None:
+    """Post a charge or a refund of `amount`. The unique index on `reference` rejects a second posting."""
+    transaction_id = TransactionId.new()
+    transaction = {
+        "transaction_id": transaction_id,
+        "kind": kind,
+        "reference": str(reference),
+        "payment_id": payment_id,
+        "created_at": work.now,
+    }
+    await _INSERT_TRANSACTION.write(work, transaction)
+    entries = [
+        {
+            "transaction_id": transaction_id,
+            "account": account,
+            "amount_minor": minor,
+            "currency": amount.currency,
+        }
+        for account, minor in posting(kind, amount)
+    ]
+    await _INSERT_ENTRY.write_each(work, entries)
+
+
+async def balances(reader: Reader) -> list[Balance]:
+    """Return the balance of every account in every currency. The balances of a currency sum to zero."""
+    statement = (
+        select(_E.account, _E.currency, func.sum(_E.amount_minor).label("minor"))
+        .group_by(_E.account, _E.currency)
+        .order_by(_E.currency, _E.account)
+    )
+    return [Balance(row.account, row.currency, int(row.minor)) for row in await reader.rows(statement)]
+
+
+async def imbalances(reader: Reader, transaction_ids: Iterable[TransactionId]) -> list[Imbalance]:
+    """Return those of these transactions whose entries do not sum to zero."""
+    total = func.sum(_E.amount_minor)
+    statement: Any = (
+        select(_E.transaction_id, _T.payment_id, _E.currency, total.label("minor"))
+        .join(TRANSACTIONS, _T.transaction_id == _E.transaction_id)
+        .where(_E.transaction_id.in_(list(transaction_ids)))
+        .group_by(_E.transaction_id, _T.payment_id, _E.currency)
+        .having(total != 0)
+    )
+    found = await reader.rows(statement)
+    return [Imbalance(row.transaction_id, row.payment_id, row.currency, int(row.minor)) for row in found]
+
+
+async def held_for(reader: Reader, payment_ids: Iterable[PaymentId]) -> dict[PaymentId, dict[str, int]]:
+    """Return the `provider` balance of each payment, in minor units by currency."""
+    statement = (
+        select(_T.payment_id, _E.currency, func.sum(_E.amount_minor).label("minor"))
+        .join(ENTRIES, _E.transaction_id == _T.transaction_id)
+        .where(_T.payment_id.in_(list(payment_ids)), _E.account == PROVIDER)
+        .group_by(_T.payment_id, _E.currency)
+    )
+    found: dict[PaymentId, dict[str, int]] = {}
+    for row in await reader.rows(statement):
+        found.setdefault(row.payment_id, {})[row.currency] = int(row.minor)
+    return found
+
+
+async def transactions_after(reader: Reader, after: str | None, *, limit: int) -> Sequence[Any]:
+    """Return transactions by id, after the id `after`."""
+    statement = select(_T.transaction_id, _T.payment_id).order_by(_T.transaction_id).limit(limit)
+    if after is not None:
+        statement = statement.where(_T.transaction_id > after)
+    return await reader.rows(statement)
+
+
+async def collected_for(reader: Reader, order_ids: Iterable[OrderId]) -> dict[OrderId, Collected]:
+    """Return what was collected for each of these orders."""
+    is_charged = Payment.charged_at.is_not(None)
+    collected = func.sum(case((is_charged, Payment.amount_minor - Payment.refunded_minor), else_=0))
+    refunded = func.sum(case((Payment.status == "succeeded", Payment.refunded_minor), else_=0))
+    moving = func.sum(case((Payment.status == "processing", 1), (Payment.refunding_minor > 0, 1), else_=0))
+    statement = (
+        select(
+            Payment.order_id,
+            Payment.currency,
+            collected.label("minor"),
+            refunded.label("refunded"),
+            moving.label("moving"),
+        )
+        .where(Payment.order_id.in_(list(order_ids)))
+        .group_by(Payment.order_id, Payment.currency)
+    )
+    found: dict[OrderId, Collected] = {}
+    for row in (await reader.execute(statement)).all():
+        known = found.get(row.order_id, Collected({}, {}))
+        found[row.order_id] = Collected(
+            {**known.minor, row.currency: int(row.minor)},
+            {**known.refunded, row.currency: int(row.refunded)},
+            is_moving=known.is_moving or bool(row.moving),
+        )
+    return found

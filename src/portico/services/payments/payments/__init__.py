@@ -1,1 +1,0 @@
-"""Payments: charges, once by key, and the voids that win over them."""

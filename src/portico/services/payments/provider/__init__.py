@@ -1,1 +1,0 @@
-"""Who moves the money: the interface, in Stripe's shape, and the simulated provider behind it."""

@@ -1,1 +1,0 @@
-"""Reconciliation: ledger, payments, provider and orders, held against one another."""

@@ -1,1 +1,0 @@
-"""Refunds: what is given back of a payment, never more than was charged."""

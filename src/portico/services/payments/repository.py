@@ -1,0 +1,159 @@
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+
+from portico.contracts.orders import OrderId
+from portico.contracts.payments import PaymentId
+from portico.kit.auth import Principal
+from portico.kit.data import Keyset, Reader, Repository, Slice, UnitOfWork, Window
+from portico.kit.data.statements import Prepared
+from portico.kit.data.upsert import insert_if_absent
+from portico.services.payments.errors import PaymentNotFound
+from portico.services.payments.models import Payment, PaymentKey, Refund, WebhookEvent
+
+READ_PERMISSION: Final = "payments:read"
+
+_KEYS: Any = PaymentKey.__table__
+_PAYMENTS: Any = Payment.__table__
+_WEBHOOK_EVENTS: Any = WebhookEvent.__table__
+_NEWEST_PAYMENT = Keyset.by("newest", Payment.payment_id, descending=True)
+_NEWEST_REFUND = Keyset.by("newest", Refund.refund_id, descending=True)
+_INSERT_PAYMENT = Prepared(insert(_PAYMENTS))
+_RECORD_SUCCESS = Prepared(
+    update(_PAYMENTS)
+    .where(_PAYMENTS.c.payment_id == bindparam("of_payment"), _PAYMENTS.c.revision == bindparam("of_revision"))
+    .values(
+        status="succeeded",
+        charge_id=bindparam("new_charge_id"),
+        charged_at=bindparam("now"),
+        updated_at=bindparam("now"),
+        settle_at=None,
+        revision=_PAYMENTS.c.revision + 1,
+    )
+)
+
+
+class Payments(Repository[Payment]):
+    table = Payment
+    missing = PaymentNotFound
+
+    async def get_visible(self, payment_id: PaymentId, caller: Principal) -> Payment:
+        """Return the payment if `caller` may read it. Raises PaymentNotFound."""
+        found = await self.source.one(select(Payment).where(Payment.payment_id == payment_id, *_visible_to(caller)))
+        if found is None:
+            raise PaymentNotFound(payment_id=payment_id)
+        return found
+
+    async def page(self, window: Window, *, caller: Principal, order_id: OrderId | None = None) -> Slice[Payment]:
+        """Return payments that `caller` may read, newest first; those of one order with `order_id`."""
+        statement = select(Payment).where(*_visible_to(caller))
+        if order_id is not None:
+            statement = statement.where(Payment.order_id == order_id)
+        return await _NEWEST_PAYMENT.page(self.source, statement, window)
+
+    async def exists(self, payment_id: str) -> bool:
+        """Whether there is such a payment. The row is not loaded, so that it can be read later under its lock."""
+        found = await self.source.one(select(Payment.payment_id).where(Payment.payment_id == payment_id))
+        return found is not None
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[Payment]:
+        """Return the payments whose settlement is due, most overdue first."""
+        statement = select(Payment).where(Payment.settle_at <= now).order_by(Payment.settle_at).limit(limit)
+        return await self.source.all(statement)
+
+    async def after(self, payment_id: str | None, *, limit: int) -> Sequence[Payment]:
+        """Return payments by id, after `payment_id`."""
+        statement = select(Payment).order_by(Payment.payment_id).limit(limit)
+        if payment_id is not None:
+            statement = statement.where(Payment.payment_id > payment_id)
+        return await self.source.all(statement)
+
+    async def by_id(self, payment_ids: Collection[str]) -> dict[str, Payment]:
+        """Return the payments with these ids, by id."""
+        found = await self.source.all(select(Payment).where(Payment.payment_id.in_(payment_ids)))
+        return {payment.payment_id: payment for payment in found}
+
+    async def existing_ids(self, payment_ids: Iterable[PaymentId]) -> set[PaymentId]:
+        """Return those of these ids that belong to a payment."""
+        return set(await self.source.all(select(Payment.payment_id).where(Payment.payment_id.in_(list(payment_ids)))))
+
+
+class Refunds:
+    """Reads the refunds of payments."""
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    async def by_key(self, payment_id: PaymentId, key: str) -> Refund | None:
+        """Return the refund of a payment with this idempotency key."""
+        return await self.source.one(select(Refund).where(Refund.payment_id == payment_id, Refund.key == key))
+
+    async def exists(self, refund_id: str) -> bool:
+        """Whether there is such a refund. The row is not loaded, so that it can be read later under its lock."""
+        return await self.source.one(select(Refund.refund_id).where(Refund.refund_id == refund_id)) is not None
+
+    async def processing(self, payment_id: PaymentId) -> Sequence[Refund]:
+        """Return the refunds of a payment whose outcome is unknown."""
+        return await self.source.all(
+            select(Refund).where(Refund.payment_id == payment_id, Refund.status == "processing")
+        )
+
+    async def failed(self, payment_id: PaymentId) -> Sequence[Refund]:
+        """Return the refunds of a payment that failed."""
+        return await self.source.all(select(Refund).where(Refund.payment_id == payment_id, Refund.status == "failed"))
+
+    async def latest(self, payment_id: PaymentId) -> Refund | None:
+        """Return the most recent refund of a payment."""
+        statement = select(Refund).where(Refund.payment_id == payment_id).order_by(Refund.refund_id.desc()).limit(1)
+        return await self.source.one(statement)
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[Refund]:
+        """Return the refunds whose settlement or replacement is due, most overdue first."""
+        statement = select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(limit)
+        return await self.source.all(statement)
+
+    async def page(self, payment_id: PaymentId, window: Window) -> Slice[Refund]:
+        """Return the refunds of a payment, newest first."""
+        return await _NEWEST_REFUND.page(self.source, select(Refund).where(Refund.payment_id == payment_id), window)
+
+
+async def claim_key(work: UnitOfWork, key: str, payment_id: PaymentId | None) -> bool:
+    """Let `key` stand for this payment, or for none if it is voided; return False if the key is taken."""
+    return await insert_if_absent(work, _KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now})
+
+
+async def insert_payment(work: UnitOfWork, payment: Payment) -> None:
+    """Insert a payment without the ORM; this is on the path of every charge."""
+    await _INSERT_PAYMENT.write(work, {column.key: getattr(payment, column.key) for column in _PAYMENTS.columns})
+
+
+async def record_success(work: UnitOfWork, payment: Payment, charge_id: str) -> bool:
+    """Record that a payment succeeded, unless its row changed since `payment` was read; return whether it did.
+
+    Nearly every charge ends here, with one statement instead of a lock, a read and an update.
+    """
+    unchanged = {"of_payment": payment.payment_id, "of_revision": payment.revision}
+    if not await _RECORD_SUCCESS.write(work, {**unchanged, "new_charge_id": charge_id, "now": work.now}):
+        return False
+    payment.succeed(charge_id, work.now)
+    payment.revision += 1
+    return True
+
+
+async def record_webhook_event(work: UnitOfWork, provider: str, event_id: str, event_type: str) -> bool:
+    """Record that a webhook event is handled; return False if it was handled before."""
+    row = {"provider": provider, "event_id": event_id, "type": event_type, "received_at": work.now}
+    return await insert_if_absent(work, _WEBHOOK_EVENTS, row)
+
+
+async def delete_webhook_events(work: UnitOfWork, *, before: datetime) -> None:
+    """Delete the webhook events received before this time."""
+    await work.execute(delete(WebhookEvent).where(WebhookEvent.received_at < before))
+
+
+def _visible_to(caller: Principal) -> list[ColumnElement[bool]]:
+    if caller.kind == "service" or caller.may(READ_PERMISSION):
+        return []
+    return [Payment.user_id == caller.user_id]

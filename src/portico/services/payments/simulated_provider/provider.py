@@ -1,0 +1,146 @@
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from portico.kit.data import UnitOfWork
+from portico.kit.foundation.money import Money
+from portico.kit.runtime.context import ServiceRuntime
+from portico.services.payments.provider import (
+    ChargeRequest,
+    PaymentProvider,
+    ProviderCharge,
+    ProviderEvent,
+    ProviderRefund,
+    ProviderRefused,
+    ProviderUnavailable,
+    refuse_in_transaction,
+    sign,
+    verify,
+)
+from portico.services.payments.settings import PaymentsSettings
+from portico.services.payments.simulated_provider.domain import BEHAVIORS, decode_event, encode_event
+from portico.services.payments.simulated_provider.models import (
+    ChargeId,
+    SimulatedCharge,
+    SimulatedRefund,
+    SimulatedWebhook,
+)
+from portico.services.payments.simulated_provider.repository import charges_after, insert_charge, lock_charge
+
+_FINAL: Final = frozenset({"succeeded", "failed"})
+
+
+@asynccontextmanager
+async def open_simulated_provider(context: ServiceRuntime) -> AsyncIterator[PaymentProvider]:
+    """Open the simulated provider. A system with a real provider opens that one instead; see docs/payments.md."""
+    yield SimulatedProvider(context)
+
+
+class SimulatedProvider:
+    """A payment provider that lives in payments' database and behaves like a remote one.
+
+    It commits its own transactions, independent of the caller's, and charges once per key. Its payment methods simulate
+    the faults of outside systems (see BEHAVIORS).
+    """
+
+    name: Final = "simulated"
+
+    def __init__(self, context: ServiceRuntime) -> None:
+        self._context = context
+        self._settings = context.settings_of(PaymentsSettings)
+        self._secret = context.secrets.webhook_secret.get_secret_value().encode()
+
+    async def charge(self, request: ChargeRequest) -> ProviderCharge:
+        refuse_in_transaction()
+        behavior = BEHAVIORS.get(request.method)
+        if behavior is None:
+            raise ProviderRefused("unknown_payment_method")
+        charge = await self._context.transact(partial(self._charge, request=request))
+        if Money(charge.amount_minor, charge.currency) != request.amount or charge.method != request.method:
+            raise ProviderRefused("idempotency_key_reused")
+        if charge.requests == 1 and behavior.first_response != "answer":
+            timed_out = behavior.first_response == "timeout"
+            raise ProviderUnavailable("the answer was lost" if timed_out else "500 from the provider")
+        return charge.to_provider_charge()
+
+    async def _charge(self, work: UnitOfWork, *, request: ChargeRequest) -> SimulatedCharge:
+        behavior = BEHAVIORS[request.method]
+        slow = work.now + timedelta(seconds=self._settings.simulated_settlement)
+        row = {
+            "key": str(request.key),
+            "charge_id": ChargeId.new(),
+            "reference": str(request.reference),
+            "amount_minor": request.amount.minor,
+            "currency": request.amount.currency,
+            "method": request.method,
+            "status": behavior.status,
+            "failure_reason": behavior.reason,
+            "refunded_minor": 0,
+            "settles_at": slow if behavior.status == "processing" else None,
+            "requests": 1,
+            "created_at": work.now,
+        }
+        if await insert_charge(work, row):
+            charge = SimulatedCharge(**row)
+            if behavior.status == "succeeded":
+                self._enqueue_webhooks(work, charge)
+            return charge
+        known = await work.get(SimulatedCharge, request.key, lock=True)
+        if known is None:
+            raise ProviderUnavailable("the first request was rolled back")
+        known.repeat()
+        return known
+
+    async def find_charge(self, key: str) -> ProviderCharge | None:
+        refuse_in_transaction()
+        async with self._context.reader() as reader:
+            charge = await reader.get(SimulatedCharge, key)
+        if charge is None or charge.status not in _FINAL:
+            charge = await self.settle(key)  # on the writer: a replica may not have the charge yet
+        return None if charge is None or charge.status == "unprocessed" else charge.to_provider_charge()
+
+    async def settle(self, key: str) -> SimulatedCharge | None:
+        """Return the charge with this key, or None. A slow charge that is due succeeds, and its webhook is queued."""
+        return await self._context.transact(partial(self._settle, key=key))
+
+    async def _settle(self, work: UnitOfWork, *, key: str) -> SimulatedCharge | None:
+        charge = await work.get(SimulatedCharge, key, lock=True)
+        if charge is not None and charge.settle(work.now):
+            self._enqueue_webhooks(work, charge)
+        return charge
+
+    async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
+        refuse_in_transaction()
+        return await self._context.transact(partial(self._refund, key=key, charge_id=charge_id, amount=amount))
+
+    async def _refund(self, work: UnitOfWork, *, key: str, charge_id: str, amount: Money) -> ProviderRefund:
+        charge = await lock_charge(work, charge_id)
+        if charge is None or charge.status != "succeeded":
+            raise ProviderRefused("charge_not_refundable")
+        refund = await work.get(SimulatedRefund, key)
+        if refund is None:
+            refund = charge.refund(key, amount, work.now)
+            work.add(refund)
+        return refund.to_provider_refund()
+
+    async def charges(self, *, after: str | None, limit: int) -> Sequence[ProviderCharge]:
+        refuse_in_transaction()
+        async with self._context.reader() as reader:
+            return [charge.to_provider_charge() for charge in await charges_after(reader, after, limit)]
+
+    def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent:
+        verify(body, signature, self._secret, now=now, tolerance=self._settings.webhook_tolerance)
+        return decode_event(body)
+
+    def signature(self, body: bytes, *, now: datetime) -> str:
+        """Return the signature header of a webhook with this body."""
+        return sign(body, self._secret, now=now)
+
+    def _enqueue_webhooks(self, work: UnitOfWork, charge: SimulatedCharge) -> None:
+        """Queue the webhooks about `charge`, as many as its method sends; all carry the same event."""
+        count = BEHAVIORS[charge.method].webhooks
+        body = encode_event(charge.to_provider_charge(), int(work.now.timestamp())).decode() if count else ""
+        for _ in range(count):
+            work.add(SimulatedWebhook(body=body, send_at=work.now, attempts=0, created_at=work.now))

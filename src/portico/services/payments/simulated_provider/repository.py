@@ -1,0 +1,41 @@
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from portico.kit.data import Reader, UnitOfWork
+from portico.kit.data.upsert import insert_if_absent
+from portico.services.payments.simulated_provider.models import SimulatedCharge, SimulatedWebhook
+
+_CHARGES: Any = SimulatedCharge.__table__
+
+
+async def insert_charge(work: UnitOfWork, row: dict[str, Any]) -> bool:
+    """Insert a charge; return False if there is one with the same key."""
+    return await insert_if_absent(work, _CHARGES, row)
+
+
+async def lock_charge(work: UnitOfWork, charge_id: str) -> SimulatedCharge | None:
+    """Return the charge with this id and lock it, or return None."""
+    return await work.one(select(SimulatedCharge).where(SimulatedCharge.charge_id == charge_id).with_for_update())
+
+
+async def charges_after(source: Reader, after: str | None, limit: int) -> Sequence[SimulatedCharge]:
+    """Return charges, oldest first, without the requests that failed."""
+    statement = select(SimulatedCharge).where(SimulatedCharge.status != "unprocessed")
+    if after is not None:
+        statement = statement.where(SimulatedCharge.charge_id > after)
+    return await source.all(statement.order_by(SimulatedCharge.charge_id).limit(limit))
+
+
+async def keys_to_settle(source: Reader, now: datetime, limit: int) -> Sequence[str]:
+    """Return the keys of slow charges whose outcome is due."""
+    statement = select(SimulatedCharge.key).where(SimulatedCharge.settles_at <= now)
+    return await source.all(statement.order_by(SimulatedCharge.settles_at).limit(limit))
+
+
+async def webhooks_to_send(source: Reader, now: datetime, limit: int) -> Sequence[SimulatedWebhook]:
+    """Return the webhooks that are due, in order."""
+    statement = select(SimulatedWebhook).where(SimulatedWebhook.send_at <= now)
+    return await source.all(statement.order_by(SimulatedWebhook.number).limit(limit))

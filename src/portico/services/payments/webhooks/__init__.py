@@ -1,1 +1,0 @@
-"""Webhooks: what the provider tells without being asked."""
