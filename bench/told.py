@@ -56,7 +56,7 @@ async def nothing_heard(_: ServiceRuntime) -> AsyncIterator[Heard]:
     yield Heard()
 
 
-@consumes(Told)
+@consumes(Told, name="record-arrival")
 async def hear(event: Told, work: UnitOfWork, context: ServiceRuntime) -> None:
     heard = context.resource(Heard)
     work.after_commit(lambda: heard.setdefault(event.number, monotonic()) and None)

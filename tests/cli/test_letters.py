@@ -69,7 +69,7 @@ class TestList:
 
         assert all(
             word in said
-            for word in ("shelves/1", "reader.left", "r-Dune", "shelve_book_when_reader_left", "shelf_full")
+            for word in ("shelves/1", "reader.left", "r-Dune", "shelve-book-of-former-reader", "shelf_full")
         )
 
     async def test_those_asked_for(self, library: Leaving, printed: Printed) -> None:

@@ -67,7 +67,7 @@ class TestAPlantedBug:
         forget = losing(
             tmp_path,
             "notifications",
-            "INSERT ON inbox WHEN new.consumer = 'queue_mail_about_order'"
+            "INSERT ON inbox WHEN new.consumer = 'queue-order-mail'"
             " BEGIN DELETE FROM inbox WHERE event_id = new.event_id; END",
         )
 
@@ -75,7 +75,7 @@ class TestAPlantedBug:
         report = await run_embedded(commerce, drill, tmp_path, change=forget)
 
         assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
-        assert any("queue_mail_about_order" in breach.said for breach in report.breaches)
+        assert any("queue-order-mail" in breach.said for breach in report.breaches)
         assert report.story
 
     async def test_an_event_that_is_never_told_is_found_out(self, tmp_path: Path) -> None:

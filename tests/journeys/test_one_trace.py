@@ -57,6 +57,6 @@ class TestAnOrder:
             ("catalog", "PUT /inventory/reservations/{reservation_id}"),
             ("orders", "place-order do take-payment"),
             ("payments", "POST /payments"),
-            ("notifications", "queue_mail_about_order"),
+            ("notifications", "queue-order-mail"),
             ("notifications", "send_mail"),
         } <= placed

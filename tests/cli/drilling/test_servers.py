@@ -23,7 +23,7 @@ FORGET = """
     CREATE FUNCTION notifications.forget() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN DELETE FROM notifications.inbox WHERE event_id = new.event_id; RETURN NULL; END $$;
     CREATE TRIGGER forget AFTER INSERT ON notifications.inbox FOR EACH ROW
-    WHEN (new.consumer = 'queue_mail_about_order') EXECUTE FUNCTION notifications.forget();
+    WHEN (new.consumer = 'queue-order-mail') EXECUTE FUNCTION notifications.forget();
 """
 LONG = 150.0  # seconds; six processes and three servers on a machine that does much else
 
@@ -72,7 +72,7 @@ class TestAPlantedBug:
             report = await run_on_servers(commerce, "commerce", drill, servers, tmp_path, progress=forget)
 
         assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
-        assert any("queue_mail_about_order" in breach.said for breach in report.breaches)
+        assert any("queue-order-mail" in breach.said for breach in report.breaches)
         assert report.story
 
 

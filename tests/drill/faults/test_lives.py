@@ -33,12 +33,12 @@ BOOK = BookId.new()
 LOANS = 60
 
 
-@consumes(BookLent)
+@consumes(BookLent, name="add-copy-of-lent-book")
 async def note_loan_when_book_lent(event: BookLent, work: UnitOfWork) -> None:
     work.add(Loan(loan_id=LoanId.new(), book_id=BOOK, reader_id=event.reader_id, due_at=event.due_at))
 
 
-@consumes(BookLent)
+@consumes(BookLent, name="forget-lent-book")
 async def forgetful_when_book_lent(event: BookLent, work: UnitOfWork) -> None:
     """A planted bug: what was handled is forgotten, so a repeated event takes effect again."""
     await note_loan_when_book_lent.function(event, work)

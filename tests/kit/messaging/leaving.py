@@ -41,14 +41,14 @@ class Shelving:
     seen: list[str] = field(default_factory=list)
 
     def service(self) -> Service:
-        @consumes(ReaderLeft)
-        async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+        @consumes(ReaderLeft, name="shelve-book-of-former-reader")
+        async def shelve_book_of_former_reader(event: ReaderLeft, work: UnitOfWork) -> None:
             self.seen.append(event.title)
             if event.title in self.failing:
                 raise ShelfFull
             work.add(Book(title=f"{event.title} {len(self.seen)}"))
 
-        return replace(service, publishes=[ReaderLeft, ReaderCame], consumers=[shelve_book_when_reader_left])
+        return replace(service, publishes=[ReaderLeft, ReaderCame], consumers=[shelve_book_of_former_reader])
 
 
 def left(title: str, reader: str = "r1") -> ReaderLeft:

@@ -71,13 +71,13 @@ class TestWhatItSays:
         assert {name: operation["action"] for name, operation in operations.items()} == {
             "readers.send.reader.left.1": "send",
             "readers.send.reader.came.1": "send",
-            "shelves.shelve_book_when_reader_left.reader.left.1": "receive",
+            "shelves.shelve-book-of-former-reader.reader.left.1": "receive",
         }
 
     def test_a_service_by_itself(self) -> None:
         document = asyncapi(leaving, ["shelves"])
 
-        assert list(document["operations"]) == ["shelves.shelve_book_when_reader_left.reader.left.1"]
+        assert list(document["operations"]) == ["shelves.shelve-book-of-former-reader.reader.left.1"]
         assert list(document["channels"]) == ["reader.left"]
         assert document["info"]["title"] == "shelves of leaving"
 

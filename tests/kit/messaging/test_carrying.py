@@ -26,12 +26,12 @@ from portico.testing.clock import HeldClock
 from portico.testing.issuer import Issuer
 
 
-@consumes(BookLent)
-async def shelve_twin_when_book_lent(event: BookLent, work: UnitOfWork) -> None:
+@consumes(BookLent, name="shelve-copy-of-lent-book")
+async def shelve_copy_of_lent_book(event: BookLent, work: UnitOfWork) -> None:
     work.add(Book(title=f"twin of {event.loan_id}"))
 
 
-TWINS: Service = replace(lending, name="twins", consumers=[shelve_twin_when_book_lent], publishes=[], routers=[])
+TWINS: Service = replace(lending, name="twins", consumers=[shelve_copy_of_lent_book], publishes=[], routers=[])
 LIBRARY = System("library", summary="Lends, and buys twins", gateway=1, services={lending: 1, TWINS: 2})
 
 
@@ -108,7 +108,7 @@ class TestOneProcess:
                 return b"portico_events_published_total 3.0" in host.contexts["loans"].metrics.render()
 
             async def heard() -> bool:
-                wanted = b'portico_events_handled_total{consumer="shelve_twin_when_book_lent"} 3.0'
+                wanted = b'portico_events_handled_total{consumer="shelve-copy-of-lent-book"} 3.0'
                 return wanted in host.contexts["twins"].metrics.render()
 
             await until(told)

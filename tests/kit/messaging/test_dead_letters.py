@@ -29,7 +29,7 @@ class TestReading:
         [letter] = await letters.page(ALL)
 
         assert (letter.consumer, letter.event_id, letter.type, letter.aggregate) == (
-            "shelve_book_when_reader_left",
+            "shelve-book-of-former-reader",
             event.event_id,
             "reader.left",
             "r1",
@@ -63,7 +63,7 @@ class TestReading:
             return [letter.aggregate for letter in page]
 
         assert await found(ALL) == ["r1", "r2", "r3"]
-        assert await found(Choice(consumer="shelve_book_when_reader_left")) == ["r1", "r2"]
+        assert await found(Choice(consumer="shelve-book-of-former-reader")) == ["r1", "r2"]
         assert await found(Choice(cause="NotAnEvent")) == ["r3"]
         assert await found(Choice(aggregate="r2")) == ["r2"]
         assert await found(Choice(since=between)) == ["r2", "r3"]

@@ -16,7 +16,7 @@ from portico.kit.data import UnitOfWork
 from portico.kit.data.kit_tables import parked_events
 from portico.kit.foundation.problems import Conflict
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.consumer import consumes
+from portico.kit.messaging.consumer import check_unique_names, consumes
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.context import ServiceRuntime
@@ -47,8 +47,8 @@ class Script:
 SCRIPT = Script()
 
 
-@consumes(ReaderLeft)
-async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+@consumes(ReaderLeft, name="shelve-book-of-former-reader")
+async def shelve_book_of_former_reader(event: ReaderLeft, work: UnitOfWork) -> None:
     SCRIPT.seen.append(event.title)
     work.add(Book(title=event.title))
     await work.flush()
@@ -60,8 +60,8 @@ async def shelve_book_when_reader_left(event: ReaderLeft, work: UnitOfWork) -> N
         raise StepPending
 
 
-@consumes(ReaderLeft)
-async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork, here: ServiceRuntime) -> None:
+@consumes(ReaderLeft, name="note-former-reader")
+async def note_former_reader(event: ReaderLeft, work: UnitOfWork, here: ServiceRuntime) -> None:
     work.publish(BookLent(loan_id=LoanId.new(), book_id=BookId.new(), reader_id=UserId.new(), due_at=here.clock.now()))
 
 
@@ -73,7 +73,7 @@ def script() -> Script:
 
 @asynccontextmanager
 async def lending(databases: Databases, **variables: str) -> AsyncIterator[RunningService]:
-    whole = replace(service, consumers=[shelve_book_when_reader_left, note_that_reader_left])
+    whole = replace(service, consumers=[shelve_book_of_former_reader, note_former_reader])
     async with running(whole, databases, variables={"EVENT_ATTEMPTS": "3", **variables}) as loans:
         yield loans
 
@@ -135,7 +135,7 @@ class TestDeliver:
 
         [row] = await parked(loans)
         assert (row.consumer, row.state, row.attempts, row.cause) == (
-            "shelve_book_when_reader_left",
+            "shelve-book-of-former-reader",
             "waiting",
             1,
             "not_yet",
@@ -297,10 +297,21 @@ class TestDeclaration:
 
         async def bare(event: ReaderLeft) -> None: ...
 
-        declare: Callable[[Any], Any] = consumes(ReaderLeft)
+        declare: Callable[[Any], Any] = consumes(ReaderLeft, name="shelve-book")
         for function in (plain, bare):
             with pytest.raises(TypeError, match=function.__name__):
                 declare(function)
+
+    @pytest.mark.parametrize("name", ["", "shelve_book", "Shelve-book", "-shelve", "shelve--book", "x" * 65])
+    def test_a_name_is_kebab_case_and_has_at_most_64_characters(self, name: str) -> None:
+        async def shelve_book(event: ReaderLeft, work: UnitOfWork) -> None: ...
+
+        with pytest.raises(ValueError, match="kebab-case"):
+            consumes(ReaderLeft, name=name)(shelve_book)
+
+    def test_two_consumers_of_a_service_cannot_have_one_name(self) -> None:
+        with pytest.raises(ValueError, match="shelve-book-of-former-reader"):
+            check_unique_names([shelve_book_of_former_reader, shelve_book_of_former_reader])
 
 
 async def _until_quiet(loans: RunningService) -> None:

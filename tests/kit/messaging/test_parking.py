@@ -14,12 +14,12 @@ from portico.kit.messaging.runtime import retry_due
 from portico.testing.running_service import RunningService
 
 
-@consumes(ReaderCame)
-async def greet_reader_who_came(event: ReaderCame, work: UnitOfWork) -> None: ...
+@consumes(ReaderCame, name="greet-new-reader")
+async def greet_new_reader(event: ReaderCame, work: UnitOfWork) -> None: ...
 
 
-@consumes(ReaderCame)
-async def shelve_book_when_reader_left(event: ReaderCame, work: UnitOfWork) -> None: ...
+@consumes(ReaderCame, name="shelve-book-of-former-reader")
+async def shelve_book_of_former_reader(event: ReaderCame, work: UnitOfWork) -> None: ...
 
 
 def with_consumers(library: RunningService, consumers: Sequence[Consumer]) -> Inbox:
@@ -36,7 +36,7 @@ class TestConsumersOfAnotherVersion:
         shelving.failing, shelving.seen = set(), []
         library.clock.advance(600)
 
-        assert await retry_due(with_consumers(library, [greet_reader_who_came])) == 0
+        assert await retry_due(with_consumers(library, [greet_new_reader])) == 0
         assert await retry_due(library.inbox) == 1
 
         assert (shelving.seen, await parked(library)) == (["Dune"], [])
@@ -48,17 +48,17 @@ class TestConsumersOfAnotherVersion:
         await library.receives(left("Dune"))
         library.clock.advance(600)
 
-        @consumes(ReaderLeft)
-        async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork) -> None: ...
+        @consumes(ReaderLeft, name="note-former-reader")
+        async def note_former_reader(event: ReaderLeft, work: UnitOfWork) -> None: ...
 
-        await retry_due(with_consumers(library, [shelve_book_when_reader_left, note_that_reader_left]))
+        await retry_due(with_consumers(library, [shelve_book_of_former_reader, note_former_reader]))
 
         assert [(row.state, row.attempts) for row in await parked(library)] == [("waiting", 1)]
 
     async def test_it_is_counted_and_told_of_once(self, library: RunningService, shelving: Shelving) -> None:
         shelving.failing = {"Dune", "Emma"}
         await library.receives(left("Dune"), left("Emma", "r2"))
-        parking = with_consumers(library, [greet_reader_who_came]).parking
+        parking = with_consumers(library, [greet_new_reader]).parking
 
         with capture_logs() as lines:
             await parking.count()
@@ -68,7 +68,7 @@ class TestConsumersOfAnotherVersion:
         [line] = lines
         assert (line["event"], line["consumer"], line["number"]) == (
             "parked_events_stranded",
-            "shelve_book_when_reader_left",
+            "shelve-book-of-former-reader",
             2,
         )
         await library.inbox.parking.count()
@@ -81,17 +81,17 @@ class TestWhatIsReadableAtLast:
     ) -> None:
         noted: list[str] = []
 
-        @consumes(ReaderLeft)
-        async def note_that_reader_left(event: ReaderLeft, work: UnitOfWork) -> None:
+        @consumes(ReaderLeft, name="note-former-reader")
+        async def note_former_reader(event: ReaderLeft, work: UnitOfWork) -> None:
             noted.append(event.title)
 
-        upgraded = with_consumers(library, [note_that_reader_left, *library.context.service.consumers])
+        upgraded = with_consumers(library, [note_former_reader, *library.context.service.consumers])
         await self._is_unreadable(library, left("Dune"))
         shelving.failing = {"Dune"}
         await self._replayed(library, upgraded)
 
         [row] = await parked(library)
-        assert (row.consumer, row.state, row.attempts) == ("shelve_book_when_reader_left", "waiting", 1)
+        assert (row.consumer, row.state, row.attempts) == ("shelve-book-of-former-reader", "waiting", 1)
         shelving.failing, shelving.seen = set(), []
         library.clock.advance(600)
         await retry_due(upgraded)
@@ -122,7 +122,7 @@ class TestWhatIsReadableAtLast:
     async def test_what_still_is_not_is_dead_again(self, library: RunningService) -> None:
         await self._is_unreadable(library, left("Dune"))
 
-        await self._replayed(library, with_consumers(library, [greet_reader_who_came]))
+        await self._replayed(library, with_consumers(library, [greet_new_reader]))
 
         assert [(row.consumer, row.state) for row in await parked(library)] == [("-", "dead")]
 
@@ -130,7 +130,7 @@ class TestWhatIsReadableAtLast:
         """Have it delivered to a version of the service that does not know such events."""
         body = dumped(event, source="/catalog/another", time=library.clock.now(), trace=None)
         message = Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
-        await with_consumers(library, [greet_reader_who_came]).deliver(message)
+        await with_consumers(library, [greet_new_reader]).deliver(message)
 
     async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
         letters = DeadLetters(library.context.name, library.context.database, library.clock)

@@ -89,7 +89,7 @@ def _operation(action: str, placement: Placement, kind: type[Event], summary: st
 
 def _does(consumer: Consumer) -> str:
     """What a consumer says that it does, else its name, which names cause and effect."""
-    told = inspect.getdoc(consumer.function) or consumer.name.replace("_", " ").capitalize() + "."
+    told = inspect.getdoc(consumer.function) or consumer.name.replace("-", " ").capitalize() + "."
     return told.partition("\n")[0]
 
 

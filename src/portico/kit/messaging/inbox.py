@@ -16,7 +16,7 @@ from portico.kit.data.statements import Prepared
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.consumer import Consumer, consumers_of, event_types
+from portico.kit.messaging.consumer import Consumer, check_unique_names, consumers_of, event_types
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.retry_queue import UNREADABLE, FailedEvent, RetryQueue
@@ -54,6 +54,7 @@ class Inbox:
     def __init__(self, context: "ServiceRuntime") -> None:
         self._context = context
         self._consumers = context.service.consumers
+        check_unique_names(self._consumers)
         self._kinds = event_types(self._consumers)
         self.parking = RetryQueue(context)
         self.handled: dict[str, int] = {}

@@ -9,7 +9,7 @@ from portico.services.notifications.sender import Sender
 from portico.services.notifications.templates import Templates
 
 
-@consumes(UserCreated, UserUpdated)
+@consumes(UserCreated, UserUpdated, name="save-recipient")
 async def save_recipient(event: UserCreated | UserUpdated, work: UnitOfWork, context: ServiceRuntime) -> None:
     """Store the user's address, and send the mails that waited for it."""
     await service.save_recipient(work, event.user_id, email=event.email, name=event.name)
@@ -17,13 +17,13 @@ async def save_recipient(event: UserCreated | UserUpdated, work: UnitOfWork, con
         work.after_commit(context.resource(Sender).wake)
 
 
-@consumes(UserDeleted)
+@consumes(UserDeleted, name="forget-recipient")
 async def forget_recipient(event: UserDeleted, work: UnitOfWork) -> None:
     """Delete the user's address, also from the attempts that were made."""
     await service.forget_recipient(work, event.user_id)
 
 
-@consumes(OrderUpdated, OrderCancelled)
+@consumes(OrderUpdated, OrderCancelled, name="queue-order-mail")
 async def queue_order_mail(event: OrderUpdated | OrderCancelled, work: UnitOfWork, context: ServiceRuntime) -> None:
     """Queue the mail that RULES name. Each order gets each mail once, however often the event is delivered."""
     name = template_for(event)
