@@ -1,5 +1,6 @@
 """Importing does nothing: engines, clients, threads and tasks are born in the host's lifespan."""
 
+import ast
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "portico"
+PACKAGE_DEPTH = 2  # dots in `portico.kit.auth`
 
 # Imports each module named on standard input, and prints what any of them did meanwhile. What a library does as it is
 # imported is its own affair: between its frame and ours lies the import system's.
@@ -94,3 +96,18 @@ class TestTheWatch:
         (package / "__init__.py").write_text(deed)
 
         assert _deeds(package, ["busy"]) != []
+
+
+class TestServicesAndContracts:
+    def test_import_packages_of_the_kit_and_never_their_modules(self) -> None:
+        inner = [
+            f"{path.relative_to(PACKAGE)}:{node.lineno} {node.module}"
+            for folder in ("services", "contracts")
+            for path in sorted((PACKAGE / folder).rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+            and str(node.module).startswith("portico.kit.")
+            and str(node.module).count(".") > PACKAGE_DEPTH
+        ]
+
+        assert inner == [], "import from `portico.kit` or `portico.kit.<package>`"

@@ -5,11 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from portico.kit.calls.client import Client
-from portico.kit.calls.summary import Summary
-from portico.kit.foundation.ids import Identifier
-from portico.kit.foundation.money import Amount
-from portico.kit.messaging.event import Event
+from portico.kit import Amount, Client, Event, Identifier, Summary
 
 _MOST_AT_ONCE = 100  # what one request may ask for by id
 

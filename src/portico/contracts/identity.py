@@ -5,15 +5,17 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from portico.kit.auth.principal import UserId
-from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
-from portico.kit.auth.tokens import InvalidToken, Reason
-from portico.kit.auth.verification import Validation, VerificationUnavailable
-from portico.kit.calls.client import Client
-from portico.kit.calls.errors import CallFailed, Refused
-from portico.kit.calls.summary import Summary
-from portico.kit.foundation.ids import Identifier
-from portico.kit.messaging.event import Event
+from portico.kit import Client, Event, Identifier, Summary, UserId
+from portico.kit.auth import (
+    InvalidToken,
+    Reason,
+    Revocation,
+    RevocationKind,
+    RevocationPage,
+    Validation,
+    VerificationUnavailable,
+)
+from portico.kit.calls import CallFailed, Refused
 
 __all__ = [
     "IdentityClient",

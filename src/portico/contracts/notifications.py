@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from portico.contracts.orders import OrderStatus
-from portico.kit.foundation.ids import Identifier
+from portico.kit import Identifier
 
 
 class NotificationId(Identifier, prefix="ntf"):

@@ -7,12 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from portico.contracts.catalog import ProductId
-from portico.kit.auth.principal import UserId
-from portico.kit.calls.client import Client
-from portico.kit.calls.summary import Summary
-from portico.kit.foundation.ids import Identifier
-from portico.kit.foundation.money import Amount
-from portico.kit.messaging.event import Event
+from portico.kit import Amount, Client, Event, Identifier, Summary, UserId
 
 OrderStatus = Literal[
     "pending", "reserved", "paid", "confirmed", "shipped", "delivered", "returned", "cancelled", "failed"

@@ -6,12 +6,8 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from portico.contracts.orders import OrderId
-from portico.kit.auth.principal import UserId
-from portico.kit.calls.client import Client
-from portico.kit.calls.summary import Summary
-from portico.kit.foundation.ids import Identifier
-from portico.kit.foundation.money import Money, json_number
-from portico.kit.messaging.event import Event
+from portico.kit import Client, Event, Identifier, Money, Summary, UserId
+from portico.kit.foundation import json_number
 
 PaymentStatus = Literal["processing", "succeeded", "failed", "voided"]
 RefundStatus = Literal["processing", "succeeded", "failed"]

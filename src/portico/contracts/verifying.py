@@ -1,15 +1,19 @@
 """How the services of a system verify tokens: by identity's public keys, or by asking identity."""
 
 from portico.contracts.identity import IdentityClient, SessionRevoked
-from portico.kit.auth.principal import Principal
-from portico.kit.auth.revocations import Revocation, RevocationPage
-from portico.kit.auth.tokens import InvalidToken, TokenFormat
-from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, Validation
-from portico.kit.calls.client import Calls
-from portico.kit.foundation.clock import Clock
-from portico.kit.messaging.broadcast import Broadcasts
-from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.runtime.system import NoSuchService, System
+from portico.kit import Calls, Clock, Principal, System
+from portico.kit.auth import (
+    AskingVerifier,
+    InvalidToken,
+    KeyVerifier,
+    Revocation,
+    RevocationPage,
+    TokenFormat,
+    TokenVerifier,
+    Validation,
+)
+from portico.kit.messaging import Broadcasts
+from portico.kit.runtime import NoSuchService, ServiceRuntime
 from portico.kit.settings import Settings
 
 ISSUER = "identity"
@@ -18,7 +22,7 @@ ISSUER = "identity"
 def verifier_of(context: ServiceRuntime) -> TokenVerifier:
     """The verifier of a service that issues no tokens itself."""
     return verifier_for(
-        context.system,
+        context.declaration,
         context.settings,
         public=context.public_calls(),
         own=context.calls(),

@@ -1,1 +1,169 @@
-"""The kit: what every service is made of. It knows no service."""
+"""The kit: what every service is made of. It knows no service.
+
+Services import the names below from here and the rest from the kit's packages (`from portico.kit.auth import SigningKey`),
+never from inner modules. A name's module is imported when the name is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
+    from portico.kit.auth.principal import Principal, UserId
+    from portico.kit.calls.client import Calls, Client
+    from portico.kit.calls.summary import Summary
+    from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
+    from portico.kit.data.reader import Reader
+    from portico.kit.data.repository import Repository
+    from portico.kit.data.table import TableRules, identifier, revision
+    from portico.kit.data.unit_of_work import UnitOfWork
+    from portico.kit.foundation.clock import Clock
+    from portico.kit.foundation.ids import Identifier
+    from portico.kit.foundation.money import Amount, CurrencyCode, Money
+    from portico.kit.foundation.problems import (
+        BadRequest,
+        Conflict,
+        ContentTooLarge,
+        Forbidden,
+        NotFound,
+        PreconditionFailed,
+        Problem,
+        TooManyRequests,
+        Unauthorized,
+        Unavailable,
+        Unprocessable,
+    )
+    from portico.kit.http.boundary import Reads, Work
+    from portico.kit.http.client_info import ClientInfo, RequestClient
+    from portico.kit.http.conditional import Conditions
+    from portico.kit.http.paging import Page
+    from portico.kit.http.router import Router
+    from portico.kit.http.schema import Moment, Schema, Text
+    from portico.kit.http.sockets import Socket
+    from portico.kit.jobs.runner import job
+    from portico.kit.messaging.consumer import consumes
+    from portico.kit.messaging.event import Event, EventId
+    from portico.kit.runtime.context import Context, OnBehalf, provided
+    from portico.kit.runtime.service import Service
+    from portico.kit.runtime.system import System
+    from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, seconds
+    from portico.kit.sagas.outcomes import AbortSaga, StepPending, UndoReason
+    from portico.kit.sagas.state import SagaState
+    from portico.kit.service_context import ServiceContext
+    from portico.kit.settings.model import ServiceSettings
+    from portico.kit.settings.values import Seconds, Secret
+    from portico.kit.telemetry.logs import get_logger
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "auth.access": "AnyCaller FromService KnownCaller SignedIn permitted",
+            "auth.principal": "Principal UserId",
+            "calls.client": "Calls Client",
+            "calls.summary": "Summary",
+            "data.paging": "InvalidCursor Keyset Slice Window",
+            "data.reader": "Reader",
+            "data.repository": "Repository",
+            "data.table": "TableRules identifier revision",
+            "data.unit_of_work": "UnitOfWork",
+            "foundation.clock": "Clock",
+            "foundation.ids": "Identifier",
+            "foundation.money": "Amount CurrencyCode Money",
+            "foundation.problems": "BadRequest Conflict ContentTooLarge Forbidden NotFound PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
+            "http.boundary": "Reads Work",
+            "http.client_info": "ClientInfo RequestClient",
+            "http.conditional": "Conditions",
+            "http.paging": "Page",
+            "http.router": "Router",
+            "http.schema": "Moment Schema Text",
+            "http.sockets": "Socket",
+            "jobs.runner": "job",
+            "messaging.consumer": "consumes",
+            "messaging.event": "Event EventId",
+            "runtime.context": "Context OnBehalf provided",
+            "runtime.service": "Service",
+            "runtime.system": "System",
+            "sagas.definition": "FOREVER Saga Step hours minutes seconds",
+            "sagas.outcomes": "AbortSaga StepPending UndoReason",
+            "sagas.state": "SagaState",
+            "service_context": "ServiceContext",
+            "settings.model": "ServiceSettings",
+            "settings.values": "Seconds Secret",
+            "telemetry.logs": "get_logger",
+        },
+    )
+
+__all__ = [
+    "FOREVER",
+    "AbortSaga",
+    "Amount",
+    "AnyCaller",
+    "BadRequest",
+    "Calls",
+    "Client",
+    "ClientInfo",
+    "Clock",
+    "Conditions",
+    "Conflict",
+    "ContentTooLarge",
+    "Context",
+    "CurrencyCode",
+    "Event",
+    "EventId",
+    "Forbidden",
+    "FromService",
+    "Identifier",
+    "InvalidCursor",
+    "Keyset",
+    "KnownCaller",
+    "Moment",
+    "Money",
+    "NotFound",
+    "OnBehalf",
+    "Page",
+    "PreconditionFailed",
+    "Principal",
+    "Problem",
+    "Reader",
+    "Reads",
+    "Repository",
+    "RequestClient",
+    "Router",
+    "Saga",
+    "SagaState",
+    "Schema",
+    "Seconds",
+    "Secret",
+    "Service",
+    "ServiceContext",
+    "ServiceSettings",
+    "SignedIn",
+    "Slice",
+    "Socket",
+    "Step",
+    "StepPending",
+    "Summary",
+    "System",
+    "TableRules",
+    "Text",
+    "TooManyRequests",
+    "Unauthorized",
+    "Unavailable",
+    "UndoReason",
+    "UnitOfWork",
+    "Unprocessable",
+    "UserId",
+    "Window",
+    "Work",
+    "consumes",
+    "get_logger",
+    "hours",
+    "identifier",
+    "job",
+    "minutes",
+    "permitted",
+    "provided",
+    "revision",
+    "seconds",
+]

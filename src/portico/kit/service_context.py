@@ -11,13 +11,16 @@ from typing import Literal, Protocol, TypeVar
 
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.tag import CacheTag
+from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
 from portico.kit.settings import Secrets, Settings
+from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class SystemInfo:
 
     Attributes:
         name: of the system, and the audience of its tokens.
+        services: names of its services.
         prefix: before the path of every resource, such as `/api`.
         case: how JSON fields are spelled.
         roles: named sets of permissions; "*" is every permission.
@@ -38,6 +42,7 @@ class SystemInfo:
     """
 
     name: str
+    services: frozenset[str] = frozenset()
     prefix: str = ""
     case: Case = "snake"
     roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -53,6 +58,9 @@ class ServiceContext(Protocol):
         settings: the settings of the kit; a service's own are `settings_of`.
         secrets: the secrets that the service declares.
         metrics: counters and gauges, served at `/metrics`.
+        health: checks and details that `/health` shows.
+        tracing: spans of work that no request began.
+        channel: requests to other services, for what the typed clients do not cover.
         system: the system that it runs in.
         stopping: set when the process is told to stop; whatever runs without end ends then.
     """
@@ -61,6 +69,9 @@ class ServiceContext(Protocol):
     settings: Settings
     secrets: Secrets
     metrics: Metrics
+    health: Health
+    tracing: Tracing
+    channel: Channel
     stopping: asyncio.Event
 
     @property

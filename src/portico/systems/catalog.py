@@ -1,6 +1,6 @@
 """Catalog: users and products, the smallest system and the one to read first."""
 
-from portico.kit.runtime.system import System
+from portico.kit import System
 from portico.services.catalog import service as products
 from portico.services.identity import service as identity
 

@@ -1,6 +1,6 @@
 """Commerce: a shop that never sells what it does not have."""
 
-from portico.kit.runtime.system import System
+from portico.kit import System
 from portico.services.catalog import service as products
 from portico.services.identity import service as identity
 from portico.services.notifications import service as notifications

@@ -9,14 +9,12 @@ from starlette.types import ASGIApp
 
 from portico.contracts.verifying import verifier_for, verifier_of
 from portico.gateway import Gateway
-from portico.kit.auth.verification import TokenVerifier
-from portico.kit.calls.client import Calls
-from portico.kit.foundation.clock import Clock
-from portico.kit.runtime.context import ServiceRuntime, layout_of
-from portico.kit.runtime.host import Host, Migrating
-from portico.kit.runtime.system import System
+from portico.kit import Calls, Clock, System
+from portico.kit.auth import TokenVerifier
+from portico.kit.runtime import Host, Migrating, ServiceRuntime
+from portico.kit.runtime.context import layout_of
 from portico.kit.settings.environment import Environment
-from portico.kit.telemetry.logs import Logs
+from portico.kit.telemetry import Logs
 
 GATEWAY = "gateway"
 

@@ -4,7 +4,7 @@ from tests.examples.loans import endpoints, models, saga
 from tests.examples.loans.events import BookLent
 from tests.examples.loans.settings import LoansSettings
 
-from portico.kit.runtime.service import Service
+from portico.kit import Service
 
 service = Service(
     name="loans",

@@ -4,8 +4,7 @@ from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book, Loan
 from tests.examples.loans.repository import Books, Loans, lock_shelf
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data import UnitOfWork
+from portico.kit import UnitOfWork, UserId
 
 
 async def add_book(work: UnitOfWork, title: str) -> Book:

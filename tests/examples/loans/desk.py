@@ -7,10 +7,8 @@ from urllib.parse import quote
 
 import orjson
 
-from portico.kit.calls.channel import Incoming, Outgoing
-from portico.kit.calls.client import Client
-from portico.kit.calls.errors import ConnectionLost, Unreachable
-from portico.kit.calls.summary import Summary
+from portico.kit import Client, Summary
+from portico.kit.calls import ConnectionLost, Incoming, Outgoing, Unreachable
 
 
 class Charge(Summary):

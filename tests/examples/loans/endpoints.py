@@ -9,14 +9,20 @@ from tests.examples.loans.repository import BY_TITLE, NEWEST, Books, Loans
 from tests.examples.loans.schemas import BookCreate, BookRead, LoanCreate, LoanRead
 from tests.examples.loans.settings import LoansSettings
 
-from portico.kit.auth.access import AnyCaller, FromService, SignedIn, permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.data import Slice
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context
+from portico.kit import (
+    AnyCaller,
+    Conditions,
+    Context,
+    FromService,
+    Page,
+    Principal,
+    Reads,
+    Router,
+    SignedIn,
+    Slice,
+    Work,
+    permitted,
+)
 
 router = Router(prefix="/loans", tags=["loans"])
 books = Router(prefix="/books", tags=["books"])

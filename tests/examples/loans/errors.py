@@ -2,7 +2,7 @@ from datetime import datetime
 
 from tests.examples.loans.ids import BookId, LendingId, LoanId
 
-from portico.kit.foundation.problems import Conflict, NotFound
+from portico.kit import Conflict, NotFound
 
 
 class BookNotFound(NotFound):

@@ -2,8 +2,7 @@ from datetime import datetime
 
 from tests.examples.loans.ids import BookId, LoanId
 
-from portico.kit.auth.principal import UserId
-from portico.kit.messaging.event import Event
+from portico.kit import Event, UserId
 
 
 class BookLent(Event, type="book.lent", version=1, aggregate="book_id"):

@@ -1,4 +1,4 @@
-from portico.kit.foundation.ids import Identifier
+from portico.kit import Identifier
 
 
 class BookId(Identifier, prefix="book"):

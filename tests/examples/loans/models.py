@@ -5,8 +5,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from tests.examples.loans.errors import BookAlreadyLent
 from tests.examples.loans.ids import BookId, LendingId, LoanId
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data import TableRules, identifier, revision
+from portico.kit import TableRules, UserId, identifier, revision
 
 FORTNIGHT = timedelta(days=14)
 

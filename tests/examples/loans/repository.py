@@ -2,9 +2,8 @@ from sqlalchemy import func, select
 from tests.examples.loans.errors import BookNotFound, LendingNotFound, LoanNotFound
 from tests.examples.loans.models import Book, Lending, Loan, Shelf
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.upsert import insert_if_absent
+from portico.kit import Keyset, Repository, Slice, UnitOfWork, UserId, Window
+from portico.kit.data import insert_if_absent
 
 BY_TITLE = Keyset.by("title", Book.title, Book.book_id)
 NEWEST = Keyset.by("newest", Book.book_id, descending=True)

@@ -4,10 +4,19 @@ from tests.examples.loans.ids import BookId, LendingId
 from tests.examples.loans.models import FORTNIGHT, Lending
 from tests.examples.loans.repository import Books, Lendings
 
-from portico.kit.auth.principal import UserId
-from portico.kit.calls.client import Calls
-from portico.kit.data import UnitOfWork
-from portico.kit.sagas import FOREVER, Saga, SagaState, Step, StepPending, UndoReason, minutes, seconds
+from portico.kit import (
+    FOREVER,
+    Calls,
+    Saga,
+    SagaState,
+    Step,
+    StepPending,
+    UndoReason,
+    UnitOfWork,
+    UserId,
+    minutes,
+    seconds,
+)
 
 
 class LendingState(SagaState):

@@ -3,8 +3,7 @@ from typing import Any
 from pydantic import Field
 from tests.examples.loans.ids import BookId, LoanId
 
-from portico.kit.auth.principal import UserId
-from portico.kit.http.schema import Moment, Schema, Text
+from portico.kit import Moment, Schema, Text, UserId
 
 
 class BookCreate(Schema):

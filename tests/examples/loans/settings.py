@@ -1,6 +1,6 @@
 from pydantic import Field
 
-from portico.kit.settings import ServiceSettings
+from portico.kit import ServiceSettings
 
 
 class LoansSettings(ServiceSettings):

@@ -1,6 +1,60 @@
 """Who calls, and how a service knows it by itself."""
 
-from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
-from portico.kit.auth.principal import Principal, UserId
+from typing import TYPE_CHECKING
 
-__all__ = ["AnyCaller", "FromService", "KnownCaller", "Principal", "SignedIn", "UserId", "permitted"]
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
+    from portico.kit.auth.keys import PublicAlgorithm, SigningKey, VerifyingKey
+    from portico.kit.auth.principal import EVERYTHING, SERVICE_PREFIX, Principal, UserId
+    from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
+    from portico.kit.auth.tokens import LEEWAY, AccessClaims, InvalidToken, Reason, TokenFormat, UnverifiedToken
+    from portico.kit.auth.verification import (
+        AskingVerifier,
+        KeyVerifier,
+        TokenVerifier,
+        Validation,
+        VerificationUnavailable,
+    )
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "access": "AnyCaller FromService KnownCaller SignedIn permitted",
+            "keys": "PublicAlgorithm SigningKey VerifyingKey",
+            "principal": "EVERYTHING SERVICE_PREFIX Principal UserId",
+            "revocations": "Revocation RevocationKind RevocationPage",
+            "tokens": "LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken",
+            "verification": "AskingVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
+        },
+    )
+
+__all__ = [
+    "EVERYTHING",
+    "LEEWAY",
+    "SERVICE_PREFIX",
+    "AccessClaims",
+    "AnyCaller",
+    "AskingVerifier",
+    "FromService",
+    "InvalidToken",
+    "KeyVerifier",
+    "KnownCaller",
+    "Principal",
+    "PublicAlgorithm",
+    "Reason",
+    "Revocation",
+    "RevocationKind",
+    "RevocationPage",
+    "SignedIn",
+    "SigningKey",
+    "TokenFormat",
+    "TokenVerifier",
+    "UnverifiedToken",
+    "UserId",
+    "Validation",
+    "VerificationUnavailable",
+    "VerifyingKey",
+    "permitted",
+]

@@ -1,1 +1,25 @@
 """A cache: in memory, or in Redis where several processes share one."""
+
+from typing import TYPE_CHECKING
+
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.cache.base import Cache
+    from portico.kit.cache.group import CacheGroup
+    from portico.kit.cache.tag import CacheTag
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "base": "Cache",
+            "group": "CacheGroup",
+            "tag": "CacheTag",
+        },
+    )
+
+__all__ = [
+    "Cache",
+    "CacheGroup",
+    "CacheTag",
+]

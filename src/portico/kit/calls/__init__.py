@@ -3,3 +3,37 @@
 From the caller inwards: `Client` and `Calls` (who asks, until when), `RetryingChannel` (what may be tried again, within a
 budget), then `LocalChannel` or `HttpChannel`, which take an instance from a `Pool` or `Directory` with its `Breaker`.
 """
+
+from typing import TYPE_CHECKING
+
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.calls.channel import Channel, Incoming, Outgoing
+    from portico.kit.calls.client import Calls, Client
+    from portico.kit.calls.errors import CallError, CallFailed, ConnectionLost, Refused, Unreachable
+    from portico.kit.calls.summary import Summary
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "channel": "Channel Incoming Outgoing",
+            "client": "Calls Client",
+            "errors": "CallError CallFailed ConnectionLost Refused Unreachable",
+            "summary": "Summary",
+        },
+    )
+
+__all__ = [
+    "CallError",
+    "CallFailed",
+    "Calls",
+    "Channel",
+    "Client",
+    "ConnectionLost",
+    "Incoming",
+    "Outgoing",
+    "Refused",
+    "Summary",
+    "Unreachable",
+]

@@ -1,26 +1,69 @@
 """Tables, repositories, the unit of work and the reader: what a service needs of a relational database."""
 
-from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
-from portico.kit.data.reader import Reader
-from portico.kit.data.repository import Repository
-from portico.kit.data.table import TableRules, identifier, revision
-from portico.kit.data.types import ExactText, Instant, LongText, Payload, Sequence
-from portico.kit.data.unit_of_work import UnitOfWork
+from typing import TYPE_CHECKING
+
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+    from portico.kit.data.group_commit import GroupCommit
+    from portico.kit.data.kit_tables import event_log, outbox
+    from portico.kit.data.paging import InvalidCursor, Keyset, Shape, Slice, Window
+    from portico.kit.data.reader import Reader
+    from portico.kit.data.repository import Repository
+    from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
+    from portico.kit.data.statements import Prepared
+    from portico.kit.data.table import TableRules, identifier, revision
+    from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
+    from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
+    from portico.kit.data.upsert import insert_if_absent, insert_or_ignore
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "failures": "is_retryable_conflict is_unavailable",
+            "group_commit": "GroupCommit",
+            "kit_tables": "event_log outbox",
+            "paging": "InvalidCursor Keyset Shape Slice Window",
+            "reader": "Reader",
+            "repository": "Repository",
+            "retry": "RetryPolicy is_transient run_transaction",
+            "statements": "Prepared",
+            "table": "TableRules identifier revision",
+            "types": "ExactText IdentifierText Instant LongText Payload Sequence",
+            "unit_of_work": "UnitOfWork current_unit_of_work",
+            "upsert": "insert_if_absent insert_or_ignore",
+        },
+    )
 
 __all__ = [
     "ExactText",
+    "GroupCommit",
+    "IdentifierText",
     "Instant",
     "InvalidCursor",
     "Keyset",
     "LongText",
     "Payload",
+    "Prepared",
     "Reader",
     "Repository",
+    "RetryPolicy",
     "Sequence",
+    "Shape",
     "Slice",
     "TableRules",
     "UnitOfWork",
     "Window",
+    "current_unit_of_work",
+    "event_log",
     "identifier",
+    "insert_if_absent",
+    "insert_or_ignore",
+    "is_retryable_conflict",
+    "is_transient",
+    "is_unavailable",
+    "outbox",
     "revision",
+    "run_transaction",
 ]

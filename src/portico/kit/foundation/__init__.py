@@ -1,1 +1,71 @@
 """What everything else rests on: clock, identifiers, money, problems, asyncio helpers. Imports no other part of the kit."""
+
+from typing import TYPE_CHECKING
+
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.foundation.backoff import Backoff
+    from portico.kit.foundation.clock import Clock
+    from portico.kit.foundation.ids import Identifier
+    from portico.kit.foundation.money import (
+        EXPONENTS,
+        LARGEST,
+        Amount,
+        CurrencyCode,
+        Money,
+        TooPrecise,
+        UnknownCurrency,
+        json_number,
+    )
+    from portico.kit.foundation.problems import (
+        BadRequest,
+        Conflict,
+        ContentTooLarge,
+        Forbidden,
+        NotFound,
+        PermissionMissing,
+        PreconditionFailed,
+        Problem,
+        TooManyRequests,
+        Unauthorized,
+        Unavailable,
+        Unprocessable,
+    )
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "backoff": "Backoff",
+            "clock": "Clock",
+            "ids": "Identifier",
+            "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
+            "problems": "BadRequest Conflict ContentTooLarge Forbidden NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
+        },
+    )
+
+__all__ = [
+    "EXPONENTS",
+    "LARGEST",
+    "Amount",
+    "Backoff",
+    "BadRequest",
+    "Clock",
+    "Conflict",
+    "ContentTooLarge",
+    "CurrencyCode",
+    "Forbidden",
+    "Identifier",
+    "Money",
+    "NotFound",
+    "PermissionMissing",
+    "PreconditionFailed",
+    "Problem",
+    "TooManyRequests",
+    "TooPrecise",
+    "Unauthorized",
+    "Unavailable",
+    "UnknownCurrency",
+    "Unprocessable",
+    "json_number",
+]

@@ -1,10 +1,52 @@
-"""The HTTP face: routes as data, schemas, the boundary that commits, problems, paging, conditions."""
+"""HTTP: routes as data, JSON models, the transaction of a request, problem documents, paging, conditional requests."""
 
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
-from portico.kit.http.schema import Moment, Schema, Text
-from portico.kit.http.sockets import Socket
+from typing import TYPE_CHECKING
 
-__all__ = ["Conditions", "Moment", "Page", "Reads", "Router", "Schema", "Socket", "Text", "Work"]
+from portico.kit.foundation.lazy_exports import lazy_exports
+
+if TYPE_CHECKING:
+    from portico.kit.http.authentication import bearer_token
+    from portico.kit.http.boundary import Reads, Work
+    from portico.kit.http.client_info import ClientInfo, RequestClient, public_root
+    from portico.kit.http.conditional import Conditions
+    from portico.kit.http.paging import LARGEST_LIMIT, Page
+    from portico.kit.http.problems import ProblemRead, field_errors, problem_document
+    from portico.kit.http.router import Router
+    from portico.kit.http.schema import Case, Moment, Schema, Text
+    from portico.kit.http.sockets import Socket
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "authentication": "bearer_token",
+            "boundary": "Reads Work",
+            "client_info": "ClientInfo RequestClient public_root",
+            "conditional": "Conditions",
+            "paging": "LARGEST_LIMIT Page",
+            "problems": "ProblemRead field_errors problem_document",
+            "router": "Router",
+            "schema": "Case Moment Schema Text",
+            "sockets": "Socket",
+        },
+    )
+
+__all__ = [
+    "LARGEST_LIMIT",
+    "Case",
+    "ClientInfo",
+    "Conditions",
+    "Moment",
+    "Page",
+    "ProblemRead",
+    "Reads",
+    "RequestClient",
+    "Router",
+    "Schema",
+    "Socket",
+    "Text",
+    "Work",
+    "bearer_token",
+    "field_errors",
+    "problem_document",
+    "public_root",
+]

@@ -72,11 +72,11 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     return None if found.scope_id is not None else found.ipv4_mapped or found
 
 
-async def _device(request: Request) -> ClientInfo:
+async def _client_info(request: Request) -> ClientInfo:
     context: ServiceRuntime = request.scope["portico.context"]
     name = "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
     return ClientInfo(client_address(request, context), name[:LONGEST_NAME])
 
 
-Client = Annotated[ClientInfo, Depends(_device)]
+RequestClient = Annotated[ClientInfo, Depends(_client_info)]
 """Where the request comes from."""

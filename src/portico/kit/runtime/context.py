@@ -53,7 +53,7 @@ class ServiceRuntime:
 
     service: Service
     name: str
-    system: System
+    declaration: System
     settings: Settings
     own_settings: ServiceSettings | None
     secrets: Secrets
@@ -76,6 +76,7 @@ class ServiceRuntime:
     committed_events: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.system = self.declaration.info
         self._outbox = Outbox(
             f"/{self.system.name}/{self.name}",
             self.service.publishes,
@@ -154,13 +155,13 @@ class ServiceRuntime:
             tracing=self.tracing,
             deadline=deadline,
             key=key,
-            layout=layout_of(self.system),
+            layout=layout_of(self.declaration),
             timeout=timeout,
         )
 
     def public_calls(self, *, deadline: float | None = None) -> Calls:
         """Calls that say nothing of who calls, for what is public."""
-        return Calls(self.channel, deadline=deadline, layout=layout_of(self.system))
+        return Calls(self.channel, deadline=deadline, layout=layout_of(self.declaration))
 
     def resource(self, kind: type[T]) -> T:
         """The resource of this kind. Raises NotDeclared."""
@@ -203,7 +204,7 @@ async def _calls(connection: HTTPConnection) -> Calls:
         trace=scope["portico.span"].context,
         tracing=context.tracing,
         deadline=scope["portico.deadline"],
-        layout=layout_of(context.system),
+        layout=layout_of(context.declaration),
     )
 
 

@@ -176,7 +176,7 @@ class Host:
         context = ServiceRuntime(
             service=placement.service,
             name=placement.name,
-            system=self.system,
+            declaration=self.system,
             settings=self.settings,
             own_settings=None if own is None else self.environment.read(own),
             secrets=secrets_for(self.settings, needs=placement.service.secrets),

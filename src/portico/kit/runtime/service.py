@@ -13,15 +13,15 @@ from portico.kit.http.router import Router
 from portico.kit.jobs.runner import Job
 from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.event import Event
+from portico.kit.service_context import ServiceContext
 from portico.kit.settings import ServiceSettings
 
 if TYPE_CHECKING:
     from portico.kit.auth.verification import TokenVerifier
-    from portico.kit.runtime.context import ServiceRuntime
     from portico.kit.sagas.definition import Saga
 
-OpenResource = Callable[["ServiceRuntime"], AbstractAsyncContextManager[Any]]
-Background = Callable[["ServiceRuntime"], Coroutine[Any, Any, None]]
+OpenResource = Callable[[ServiceContext], AbstractAsyncContextManager[Any]]
+Background = Callable[[ServiceContext], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,7 +58,7 @@ class Service:
     tables: MetaData = field(default_factory=MetaData)
     settings: type[ServiceSettings] | None = None
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)
-    verifier: "Callable[[ServiceRuntime], TokenVerifier] | None" = None
+    verifier: "Callable[[ServiceContext], TokenVerifier] | None" = None
     calls: Sequence[str] = ()
     secrets: Sequence[Literal["secret_key", "service_secret", "webhook_secret"]] = ("service_secret",)
 

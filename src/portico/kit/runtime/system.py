@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from portico.kit.http.schema import Case
 from portico.kit.runtime.service import Service
+from portico.kit.service_context import Case, SystemInfo
 
 
 class NoSuchService(LookupError):
@@ -50,6 +50,18 @@ class System:
     roles: Mapping[str, Iterable[str]] = field(default_factory=dict)
     default_role: str | None = None
     verification: Literal["keys", "ask"] = "keys"
+
+    @property
+    def info(self) -> SystemInfo:
+        """What the services of this system may know of it."""
+        return SystemInfo(
+            self.name,
+            services=frozenset(each.name for each in self.placements),
+            prefix=self.prefix,
+            case=self.case,
+            roles={role: frozenset(permissions) for role, permissions in self.roles.items()},
+            default_role=self.default_role,
+        )
 
     @property
     def placements(self) -> list[Placement]:

@@ -51,6 +51,10 @@ class Settings(ServiceSettings):
         description="The system: one that Portico brings, or an import path (shop.systems:shop)",
     )
 
+    portico_service: str | None = Field(
+        None, description="The service that `uvicorn --factory portico.asgi:app` runs, by its name in the system"
+    )
+
     # Where things are kept. An address that is not set means the embedded default, under `data_dir`.
     database_url: str | None = Field(
         None,

@@ -1,6 +1,6 @@
 """Telemetry: logs, metrics, traces and health."""
 
-from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.context import RequestContext, current_trace, request_context
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics, RequestMetrics
@@ -19,6 +19,7 @@ __all__ = [
     "Span",
     "TraceContext",
     "Tracing",
+    "current_trace",
     "get_logger",
     "request_context",
 ]

@@ -1,11 +1,7 @@
 """Catalog: the products, how they are found, and their stock."""
 
-from starlette.types import ASGIApp
-
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductCreated, ProductDeleted, ProductUpdated
-from portico.contracts.verifying import verifier_of
-from portico.kit.runtime.service import Service
-from portico.kit.runtime.standalone import standalone
+from portico.kit import Service
 from portico.services.catalog.models import Table
 from portico.services.catalog.products import endpoints as products
 from portico.services.catalog.settings import CatalogSettings
@@ -25,8 +21,3 @@ service = Service(
     resources={StockWriter: open_stock_writer},
     calls=["identity"],
 )
-
-
-def app() -> ASGIApp:
-    """Catalog as an ordinary ASGI application: `uvicorn --factory portico.services.catalog:app`."""
-    return standalone(service, verifier_of=verifier_of)

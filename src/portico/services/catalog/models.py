@@ -1,6 +1,6 @@
 from sqlalchemy.orm import DeclarativeBase
 
-from portico.kit.data import TableRules
+from portico.kit import TableRules
 
 
 class Table(TableRules, DeclarativeBase):

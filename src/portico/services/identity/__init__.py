@@ -1,11 +1,7 @@
 """Identity: accounts, sessions, tokens and roles."""
 
-from starlette.types import ASGIApp
-
 from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
-from portico.contracts.verifying import verifier_of
-from portico.kit.runtime.service import Service
-from portico.kit.runtime.standalone import standalone
+from portico.kit import Service
 from portico.services.identity import jobs
 from portico.services.identity.accounts import endpoints as accounts
 from portico.services.identity.audit import endpoints as audit
@@ -61,8 +57,3 @@ service = Service(
     verifier=OwnVerifier,
     secrets=["secret_key", "service_secret"],
 )
-
-
-def app() -> ASGIApp:
-    """Identity as an ordinary ASGI application: `uvicorn --factory portico.services.identity:app`."""
-    return standalone(service, verifier_of=verifier_of)

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from portico.contracts.identity import UserId
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext
 from portico.services.identity.keys.commands import rotate_keys
 from portico.services.identity.keys.errors import SharedSecretInUse
 from portico.services.identity.keys.models import StoredKey
@@ -21,7 +21,7 @@ class NewUser:
     roles: tuple[str, ...] = ()
 
 
-async def create_account(context: ServiceRuntime, new: NewUser, *, actor: str = "operator") -> UserId:
+async def create_account(context: ServiceContext, new: NewUser, *, actor: str = "operator") -> UserId:
     """Open an account from the command line. Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy."""
     email = Email.parse(new.email)
     password_hash = await context.resource(PasswordHasher).hash(new.password)
@@ -31,7 +31,7 @@ async def create_account(context: ServiceRuntime, new: NewUser, *, actor: str = 
     return user.user_id
 
 
-async def rotate_signing_key(context: ServiceRuntime, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
+async def rotate_signing_key(context: ServiceContext, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
     """Have a new signing key, of the algorithm that is set; see `rotate_keys`. Raises SharedSecretInUse."""
     algorithm = context.settings.jwt_algorithm
     if algorithm == "HS256":

@@ -3,8 +3,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, select
 
-from portico.kit.jobs.runner import job
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, job
 from portico.services.identity.lockout.domain import LOCKED_FOR, WINDOW
 from portico.services.identity.lockout.models import Throttle
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
@@ -16,7 +15,7 @@ _KEPT: Final = timedelta(days=1)
 
 
 @job(name="delete-expired-credentials", every=timedelta(minutes=10))
-async def forget_what_is_over(context: ServiceRuntime) -> None:
+async def forget_what_is_over(context: ServiceContext) -> None:
     """Delete tickets, throttles, revocations, refresh tokens and sessions that can't matter any more."""
     now = context.clock.now()
     over: list[tuple[Any, ColumnElement[bool]]] = [
@@ -36,7 +35,7 @@ async def forget_what_is_over(context: ServiceRuntime) -> None:
     await _delete(context, Session.session_id, Session.session_id.in_(finished) & free)
 
 
-async def _delete(context: ServiceRuntime, key: Any, condition: ColumnElement[bool]) -> None:
+async def _delete(context: ServiceContext, key: Any, condition: ColumnElement[bool]) -> None:
     """Delete the rows for which `condition` holds, some at a time, so that nobody waits long for a lock."""
     while True:
         async with context.transaction() as work:

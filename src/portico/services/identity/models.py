@@ -1,8 +1,8 @@
 from sqlalchemy import BigInteger
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from portico.kit.data.table import TableRules
-from portico.kit.data.types import ExactText
+from portico.kit import TableRules
+from portico.kit.data import ExactText
 
 
 class Table(TableRules, DeclarativeBase):

@@ -1,4 +1,4 @@
-from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit import UnitOfWork
 from portico.services.identity.models import SingletonRow
 
 

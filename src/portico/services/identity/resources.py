@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext
 from portico.kit.settings import SettingsError, is_private
 from portico.services.identity.commands import NewUser, create_account
 from portico.services.identity.models import ADMINISTRATORS
@@ -34,7 +34,7 @@ class FirstAdministrator:
 
 
 @asynccontextmanager
-async def open_identity(context: ServiceRuntime) -> AsyncIterator[FirstAdministrator]:
+async def open_identity(context: ServiceContext) -> AsyncIterator[FirstAdministrator]:
     """Declare the system's roles and make the first administrator where there is none. Raises SettingsError."""
     async with context.transaction() as work:
         await hold(work, ADMINISTRATORS)
@@ -43,7 +43,7 @@ async def open_identity(context: ServiceRuntime) -> AsyncIterator[FirstAdministr
     yield await _make_administrator(context) if missing else FirstAdministrator()
 
 
-async def _make_administrator(context: ServiceRuntime) -> FirstAdministrator:
+async def _make_administrator(context: ServiceContext) -> FirstAdministrator:
     settings = context.settings_of(IdentitySettings)
     if settings.admin_email is not None and settings.admin_password is not None:
         password, made_up = settings.admin_password.get_secret_value(), None

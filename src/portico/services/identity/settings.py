@@ -1,6 +1,6 @@
 from pydantic import Field
 
-from portico.kit.settings import Secret, ServiceSettings
+from portico.kit import Secret, ServiceSettings
 
 
 class IdentitySettings(ServiceSettings):

@@ -1,10 +1,6 @@
 """Notifications: mails to users about their orders."""
 
-from starlette.types import ASGIApp
-
-from portico.contracts.verifying import verifier_of
-from portico.kit.runtime.service import Service
-from portico.kit.runtime.standalone import standalone
+from portico.kit import Service
 from portico.services.notifications import api, consumers, jobs
 from portico.services.notifications.mail import Mailer
 from portico.services.notifications.mail.factory import open_mailer
@@ -26,8 +22,3 @@ service = Service(
     resources={Mailer: open_mailer, Templates: open_templates, Sender: open_sender},
     calls=["identity"],
 )
-
-
-def app() -> ASGIApp:
-    """Return notifications as an ASGI application: `uvicorn --factory portico.services.notifications:app`."""
-    return standalone(service, verifier_of=verifier_of)

@@ -4,11 +4,19 @@ from fastapi import Depends, Path
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth import Principal, permitted
-from portico.kit.auth.access import KnownCaller
-from portico.kit.data import InvalidCursor
-from portico.kit.http import Conditions, Page, Reads, Router, Work
-from portico.kit.runtime.context import Context, provided
+from portico.kit import (
+    Conditions,
+    Context,
+    InvalidCursor,
+    KnownCaller,
+    Page,
+    Principal,
+    Reads,
+    Router,
+    Work,
+    permitted,
+    provided,
+)
 from portico.services.notifications import service
 from portico.services.notifications.domain import Status
 from portico.services.notifications.errors import (

@@ -1,8 +1,6 @@
 from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
 from portico.contracts.orders import OrderCancelled, OrderUpdated
-from portico.kit.data import UnitOfWork
-from portico.kit.messaging.consumer import consumes
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.notifications import service
 from portico.services.notifications.domain import template_for
 from portico.services.notifications.sender import Sender
@@ -10,7 +8,7 @@ from portico.services.notifications.templates import Templates
 
 
 @consumes(UserCreated, UserUpdated, name="save-recipient")
-async def save_recipient(event: UserCreated | UserUpdated, work: UnitOfWork, context: ServiceRuntime) -> None:
+async def save_recipient(event: UserCreated | UserUpdated, work: UnitOfWork, context: ServiceContext) -> None:
     """Store the user's address, and send the mails that waited for it."""
     await service.save_recipient(work, event.user_id, email=event.email, name=event.name)
     if await service.release_waiting(work, event.user_id):
@@ -24,7 +22,7 @@ async def forget_recipient(event: UserDeleted, work: UnitOfWork) -> None:
 
 
 @consumes(OrderUpdated, OrderCancelled, name="queue-order-mail")
-async def queue_order_mail(event: OrderUpdated | OrderCancelled, work: UnitOfWork, context: ServiceRuntime) -> None:
+async def queue_order_mail(event: OrderUpdated | OrderCancelled, work: UnitOfWork, context: ServiceContext) -> None:
     """Queue the mail that RULES name. Each order gets each mail once, however often the event is delivered."""
     name = template_for(event)
     if name is None:

@@ -1,5 +1,5 @@
 from portico.contracts.notifications import NotificationId
-from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
+from portico.kit import Conflict, NotFound, Unprocessable
 from portico.services.notifications.mail import MailId
 
 

@@ -1,9 +1,8 @@
 from datetime import timedelta
 from typing import Final
 
-from portico.kit.jobs.runner import job
-from portico.kit.messaging.retention import MARGIN
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, job
+from portico.kit.messaging import MARGIN
 from portico.services.notifications.mail import Mailer
 from portico.services.notifications.mail.mailbox import Mailbox
 from portico.services.notifications.repository import delete_ended
@@ -13,7 +12,7 @@ _BATCH: Final = 500
 
 
 @job(name="delete-old-notifications", every=timedelta(hours=1))
-async def delete_old_notifications(context: ServiceRuntime) -> None:
+async def delete_old_notifications(context: ServiceContext) -> None:
     """Delete notifications that ended longer ago than NOTIFICATION_RETENTION, and mailbox mails of the same age.
 
     They stay at least as long as the event log: replaying an event whose notification is deleted would send its mail

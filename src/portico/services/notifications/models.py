@@ -8,8 +8,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth.principal import UserId
-from portico.kit.data import ExactText, Payload, TableRules, identifier, revision
+from portico.kit import TableRules, UserId, identifier, revision
+from portico.kit.data import ExactText, Payload
 from portico.services.notifications.domain import Reason, Result, SendingRules, Status, next_recheck
 from portico.services.notifications.errors import NotificationNotFailed
 from portico.services.notifications.mail import MailId

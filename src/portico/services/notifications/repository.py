@@ -8,10 +8,8 @@ from sqlalchemy import Integer, Select, bindparam, delete, exists, select, updat
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth import Principal, UserId
-from portico.kit.data import Keyset, Reader, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.statements import Prepared
-from portico.kit.data.upsert import insert_if_absent
+from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, UserId, Window
+from portico.kit.data import Prepared, insert_if_absent
 from portico.services.notifications.domain import Result, Status
 from portico.services.notifications.errors import NotificationNotFound
 from portico.services.notifications.mail.base import LONGEST_ANSWER

@@ -5,8 +5,7 @@ from pydantic import Field
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth import UserId
-from portico.kit.http import Moment, Schema, Text
+from portico.kit import Moment, Schema, Text, UserId
 from portico.services.notifications.domain import Outcome, Reason, Status
 from portico.services.notifications.mail import MailId
 from portico.services.notifications.models import Attempt, Notification

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
-from portico.kit.foundation.backoff import Backoff
-from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.telemetry.context import RequestContext, request_context
-from portico.kit.telemetry.logs import get_logger
+from portico.kit import ServiceContext, get_logger
+from portico.kit.data import RetryPolicy, is_transient, run_transaction
+from portico.kit.foundation import Backoff
+from portico.kit.telemetry import RequestContext, request_context
 from portico.services.notifications.domain import Result, SendingRules
 from portico.services.notifications.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
 from portico.services.notifications.repository import Notifications
@@ -35,7 +34,7 @@ class Sender:
         templates: renders them.
     """
 
-    def __init__(self, context: ServiceRuntime, mailer: Mailer, templates: Templates) -> None:
+    def __init__(self, context: ServiceContext, mailer: Mailer, templates: Templates) -> None:
         self._context = context
         self._mailer = mailer
         self._templates = templates
@@ -171,7 +170,7 @@ async def _end(in_progress: Collection[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def open_sender(context: ServiceRuntime) -> AsyncIterator[Sender]:
+async def open_sender(context: ServiceContext) -> AsyncIterator[Sender]:
     """Open the sender of the service."""
     mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # the declared type is the interface
     sender = Sender(context, mailer, context.resource(Templates))
@@ -181,6 +180,6 @@ async def open_sender(context: ServiceRuntime) -> AsyncIterator[Sender]:
     yield sender
 
 
-async def run_sender(context: ServiceRuntime) -> None:
+async def run_sender(context: ServiceContext) -> None:
     """Send mails while the service runs."""
     await context.resource(Sender).run()

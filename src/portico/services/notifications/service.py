@@ -7,10 +7,8 @@ from typing import Any
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth import UserId
-from portico.kit.data import UnitOfWork
-from portico.kit.telemetry.context import current_trace
-from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit import UnitOfWork, UserId
+from portico.kit.telemetry import TraceContext, current_trace
 from portico.services.notifications.domain import Result, SendingRules
 from portico.services.notifications.mail import MailId
 from portico.services.notifications.models import Attempt, Notification

@@ -1,6 +1,6 @@
 from pydantic import Field
 
-from portico.kit.settings import Seconds, ServiceSettings
+from portico.kit import Seconds, ServiceSettings
 
 
 class NotificationsSettings(ServiceSettings):

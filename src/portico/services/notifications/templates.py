@@ -12,9 +12,8 @@ from jinja2 import DictLoader, StrictUndefined, select_autoescape
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from portico.kit.foundation.money import EXPONENTS, Amount, CurrencyCode
-from portico.kit.messaging.event import Event
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Amount, CurrencyCode, Event, ServiceContext
+from portico.kit.foundation import EXPONENTS
 from portico.services.notifications.errors import TemplateDataInvalid, TemplateNotFound, TemplateVersionNotFound
 from portico.services.notifications.mail import Mailer
 from portico.services.notifications.mail.base import LONGEST_SUBJECT, in_one_line
@@ -181,7 +180,7 @@ def read_files() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def open_templates(context: ServiceRuntime) -> AsyncIterator[Templates]:
+async def open_templates(context: ServiceContext) -> AsyncIterator[Templates]:
     """Open the templates, signed with the sender of the mails."""
     sender = context.resource(Mailer).sender  # type: ignore[type-abstract]  # the declared type is the interface
     signature = sender.name or sender.domain

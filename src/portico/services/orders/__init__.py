@@ -1,11 +1,7 @@
 """Orders: what was ordered, and the saga that places it."""
 
-from starlette.types import ASGIApp
-
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderFailed, OrderUpdated
-from portico.contracts.verifying import verifier_of
-from portico.kit.runtime.service import Service
-from portico.kit.runtime.standalone import standalone
+from portico.kit import Service
 from portico.services.orders import endpoints, models, saga
 from portico.services.orders.settings import OrdersSettings
 
@@ -20,8 +16,3 @@ service = Service(
     settings=OrdersSettings,
     calls=["identity", "catalog", "payments"],
 )
-
-
-def app() -> ASGIApp:
-    """Orders as an ordinary ASGI application: `uvicorn --factory portico.services.orders:app`."""
-    return standalone(service, verifier_of=verifier_of)

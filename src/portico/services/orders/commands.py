@@ -1,11 +1,8 @@
 from typing import Any
 
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderId, OrderUpdated
-from portico.kit.auth.principal import Principal, UserId
-from portico.kit.data import UnitOfWork
-from portico.kit.sagas import retry_now, saga_status, skip
-from portico.kit.sagas.errors import SagaNotFound
-from portico.kit.sagas.state import SagaId
+from portico.kit import Principal, UnitOfWork, UserId
+from portico.kit.sagas import SagaId, SagaNotFound, retry_now, saga_status, skip
 from portico.services.orders.domain import Basket
 from portico.services.orders.models import Order, line_document
 from portico.services.orders.repository import Orders

@@ -7,7 +7,8 @@ from typing import Final
 
 from portico.contracts.catalog import ProductId, ProductSummary
 from portico.contracts.orders import OrderStatus
-from portico.kit.foundation.money import LARGEST, Money, json_number
+from portico.kit import Money
+from portico.kit.foundation import LARGEST, json_number
 from portico.services.orders.errors import MixedCurrencies, OrderTooLarge, PriceChanged, ProductsUnknown
 
 CALLED_OFF: Final[tuple[OrderStatus, ...]] = ("cancelled", "failed")

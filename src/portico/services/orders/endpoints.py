@@ -7,17 +7,23 @@ from fastapi import Query, Request, Response
 from portico.contracts.catalog import CatalogClient
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentsClient
-from portico.kit.auth.access import FromService, SignedIn, permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.data import InvalidCursor
-from portico.kit.foundation.money import UnknownCurrency
-from portico.kit.foundation.problems import PermissionMissing
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import LARGEST_LIMIT, Page
-from portico.kit.http.router import Router
-from portico.kit.http.sockets import Socket
-from portico.kit.runtime.context import Context, OnBehalf
+from portico.kit import (
+    Conditions,
+    Context,
+    FromService,
+    InvalidCursor,
+    OnBehalf,
+    Page,
+    Principal,
+    Reads,
+    Router,
+    SignedIn,
+    Socket,
+    Work,
+    permitted,
+)
+from portico.kit.foundation import PermissionMissing, UnknownCurrency
+from portico.kit.http import LARGEST_LIMIT
 from portico.kit.sagas import SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.settings import database_for
 from portico.services.orders import commands, queries

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
+from portico.kit import Conflict, NotFound, Unprocessable
 
 
 class OrderNotFound(NotFound):

@@ -8,9 +8,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.contracts.orders import OrderedItem, OrderEvent, OrderId, OrderStatus
-from portico.kit.auth.principal import UserId
-from portico.kit.data import ExactText, Payload, TableRules, identifier, revision
-from portico.kit.foundation.money import Money
+from portico.kit import Money, TableRules, UserId, identifier, revision
+from portico.kit.data import ExactText, Payload
 from portico.services.orders.domain import LEGAL, UNSETTLED, Line
 from portico.services.orders.errors import IllegalTransition
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from sqlalchemy import select
 
 from portico.contracts.orders import OrderId
-from portico.kit.data import Reader
-from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit import Reader
+from portico.kit.data import event_log, outbox
 from portico.kit.sagas import TimelineEntry, timeline
 from portico.services.orders.models import Order
 

@@ -5,10 +5,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.kit.auth.principal import Principal
-from portico.kit.data import Keyset, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.statements import Prepared
-from portico.kit.foundation.problems import PermissionMissing
+from portico.kit import Keyset, Principal, Repository, Slice, UnitOfWork, Window
+from portico.kit.data import Prepared
+from portico.kit.foundation import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
 

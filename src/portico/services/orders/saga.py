@@ -9,12 +9,22 @@ from typing import Any
 from portico.contracts.catalog import CatalogClient
 from portico.contracts.orders import OrderCancelled, OrderedItem, OrderFailed, OrderId, OrderUpdated
 from portico.contracts.payments import PaymentId, PaymentsClient
-from portico.kit.auth.principal import UserId
-from portico.kit.calls.client import Calls
-from portico.kit.calls.errors import Refused
-from portico.kit.data import UnitOfWork
-from portico.kit.foundation.money import Money
-from portico.kit.sagas import FOREVER, AbortSaga, Saga, SagaState, Step, StepPending, UndoReason, minutes, seconds
+from portico.kit import (
+    FOREVER,
+    AbortSaga,
+    Calls,
+    Money,
+    Saga,
+    SagaState,
+    Step,
+    StepPending,
+    UndoReason,
+    UnitOfWork,
+    UserId,
+    minutes,
+    seconds,
+)
+from portico.kit.calls import Refused
 from portico.services.orders.domain import UNSETTLED
 from portico.services.orders.models import reservation_of
 from portico.services.orders.repository import Orders

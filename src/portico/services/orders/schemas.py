@@ -6,9 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentId, PaymentStatus, PaymentSummary
-from portico.kit.auth.principal import UserId
-from portico.kit.foundation.money import Amount, Money
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Amount, Moment, Money, Schema, UserId
 from portico.services.orders.domain import Wanted
 from portico.services.orders.models import METHOD_LENGTH
 

@@ -1,7 +1,6 @@
 from pydantic import Field
 
-from portico.kit.settings import ServiceSettings
-from portico.kit.settings.values import Seconds
+from portico.kit import Seconds, ServiceSettings
 
 
 class OrdersSettings(ServiceSettings):

@@ -1,11 +1,7 @@
 """Payments: charges, refunds, and a double-entry ledger."""
 
-from starlette.types import ASGIApp
-
 from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
-from portico.contracts.verifying import verifier_of
-from portico.kit.runtime.service import Service
-from portico.kit.runtime.standalone import standalone
+from portico.kit import Service
 from portico.services.payments import api, jobs
 from portico.services.payments.ledger import api as ledger
 from portico.services.payments.ledger.order_totals import OrderTotals, open_order_totals
@@ -28,8 +24,3 @@ service = Service(
     calls=["identity", "orders"],
     secrets=["service_secret", "webhook_secret"],
 )
-
-
-def app() -> ASGIApp:
-    """Return payments as an ASGI application: `uvicorn --factory portico.services.payments:app`."""
-    return standalone(service, verifier_of=verifier_of)

@@ -4,12 +4,21 @@ from fastapi import Header, Path, Request, Response
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
-from portico.kit.auth import FromService, KnownCaller, Principal, permitted
-from portico.kit.data import InvalidCursor
-from portico.kit.foundation.money import Money, TooPrecise, UnknownCurrency
-from portico.kit.foundation.problems import ContentTooLarge
-from portico.kit.http import Conditions, Page, Reads, Router
-from portico.kit.runtime.context import Context
+from portico.kit import (
+    Conditions,
+    ContentTooLarge,
+    Context,
+    FromService,
+    InvalidCursor,
+    KnownCaller,
+    Money,
+    Page,
+    Principal,
+    Reads,
+    Router,
+    permitted,
+)
+from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.services.payments import service
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (

@@ -4,9 +4,8 @@ from decimal import Decimal
 from typing import Final
 
 from portico.contracts.orders import OrderId
-from portico.kit.auth import UserId
-from portico.kit.foundation.backoff import Backoff
-from portico.kit.foundation.money import Money
+from portico.kit import Money, UserId
+from portico.kit.foundation import Backoff
 
 _SETTLEMENT_BACKOFF: Final = Backoff(base=1.0, limit=300.0, jitter=0.0)
 _REFUND_BACKOFF: Final = Backoff(base=60.0, limit=86_400.0, jitter=0.0)

@@ -1,5 +1,5 @@
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId
-from portico.kit.foundation.problems import BadRequest, Conflict, NotFound, Unauthorized, Unprocessable
+from portico.kit import BadRequest, Conflict, NotFound, Unauthorized, Unprocessable
 
 
 class PaymentNotFound(NotFound):

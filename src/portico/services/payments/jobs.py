@@ -5,10 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Final, TypeVar
 
-from portico.kit.data import UnitOfWork
-from portico.kit.jobs.runner import job
-from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.telemetry.logs import get_logger
+from portico.kit import ServiceContext, UnitOfWork, get_logger, job
 from portico.services.payments.models import Payment, Refund
 from portico.services.payments.repository import Payments, Refunds, delete_webhook_events
 from portico.services.payments.settlement import replace_failed_refund, settle_payment, settle_refund
@@ -23,7 +20,7 @@ _WEBHOOK_RETENTION: Final = timedelta(days=30)  # a webhook's signature is valid
 
 
 @job(name="settle-open-payments", every=timedelta(seconds=5))
-async def settle_open_payments(context: ServiceRuntime) -> None:
+async def settle_open_payments(context: ServiceContext) -> None:
     """Settle the charges and refunds whose outcome is unknown, and replace the failed refunds of voided payments."""
     now = context.clock.now()
     async with context.reader() as reader:
@@ -33,14 +30,14 @@ async def settle_open_payments(context: ServiceRuntime) -> None:
     await _for_each(context, refunds, lambda refund: _settle_or_replace(context, refund))
 
 
-async def _settle_or_replace(context: ServiceRuntime, refund: Refund) -> None:
+async def _settle_or_replace(context: ServiceContext, refund: Refund) -> None:
     if refund.is_processing:
         await settle_refund(context, refund)
     else:
         await replace_failed_refund(context, refund.payment_id)
 
 
-async def _for_each(context: ServiceRuntime, rows: Sequence[Row], settle: Callable[[Row], Awaitable[object]]) -> None:
+async def _for_each(context: ServiceContext, rows: Sequence[Row], settle: Callable[[Row], Awaitable[object]]) -> None:
     """Settle the rows, some of them concurrently. A row that fails is postponed and does not stop the others."""
     slots = asyncio.Semaphore(_CONCURRENCY)
 
@@ -65,7 +62,7 @@ async def _postpone(work: UnitOfWork, *, row: Payment | Refund) -> None:
 
 
 @job(name="delete-old-webhooks", every=timedelta(hours=1))
-async def delete_old_webhooks(context: ServiceRuntime) -> None:
+async def delete_old_webhooks(context: ServiceContext) -> None:
     """Delete the ids of webhook events that are too old to be sent again."""
     async with context.transaction() as work:
         await delete_webhook_events(work, before=work.now - _WEBHOOK_RETENTION)

@@ -6,9 +6,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
-from portico.kit.auth import UserId
-from portico.kit.data import ExactText, TableRules, identifier, revision
-from portico.kit.foundation.money import Money, json_number
+from portico.kit import Money, TableRules, UserId, identifier, revision
+from portico.kit.data import ExactText
+from portico.kit.foundation import json_number
 from portico.services.payments.domain import PaymentRequest, RefundRequest, refund_retry_delay, settlement_delay
 from portico.services.payments.errors import NotRefundable, RefundExceedsCharge
 

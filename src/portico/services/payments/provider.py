@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, Protocol
 
-from portico.kit.data.unit_of_work import current_unit_of_work
-from portico.kit.foundation.money import Money
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Money, ServiceContext
+from portico.kit.data import current_unit_of_work
 from portico.services.payments.errors import SignatureInvalid, SignatureOld
 
 ChargeStatus = Literal["processing", "succeeded", "failed"]
@@ -110,7 +109,7 @@ class PaymentProvider(Protocol):
         """Verify a webhook and return its content. Raises SignatureInvalid, SignatureOld, BadRequest."""
 
 
-def provider_of(context: ServiceRuntime) -> PaymentProvider:
+def provider_of(context: ServiceContext) -> PaymentProvider:
     """Return the provider that the service uses."""
     return context.resource(PaymentProvider)  # type: ignore[type-abstract]  # used as a key, never instantiated
 

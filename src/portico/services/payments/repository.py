@@ -6,10 +6,8 @@ from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
-from portico.kit.auth import Principal
-from portico.kit.data import Keyset, Reader, Repository, Slice, UnitOfWork, Window
-from portico.kit.data.statements import Prepared
-from portico.kit.data.upsert import insert_if_absent
+from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, Window
+from portico.kit.data import Prepared, insert_if_absent
 from portico.services.payments.errors import PaymentNotFound
 from portico.services.payments.models import Payment, PaymentKey, Refund, WebhookEvent
 

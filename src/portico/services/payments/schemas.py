@@ -4,9 +4,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
-from portico.kit.auth import UserId
-from portico.kit.foundation.money import Amount, CurrencyCode
-from portico.kit.http import Moment, Schema, Text
+from portico.kit import Amount, CurrencyCode, Moment, Schema, Text, UserId
 from portico.services.payments.models import KEY_LENGTH, METHOD_LENGTH
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~:/\-]*$"

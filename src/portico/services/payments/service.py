@@ -10,8 +10,7 @@ from functools import partial
 from typing import Literal
 
 from portico.contracts.payments import PaymentId, RefundId
-from portico.kit.data import UnitOfWork
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, UnitOfWork
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (
     ChargeInFlight,
@@ -51,7 +50,7 @@ class VoidedKey:
     payment: Payment | None
 
 
-async def charge(context: ServiceRuntime, key: str, request: PaymentRequest) -> Payment:
+async def charge(context: ServiceContext, key: str, request: PaymentRequest) -> Payment:
     """Charge once per `key`; a repeat returns the payment's current state. Raises Voided, PaymentKeyReused."""
     payment_id = PaymentId.new()
     payment = await context.transact(
@@ -84,7 +83,7 @@ async def start_payment(
     return payment
 
 
-async def void(context: ServiceRuntime, key: str) -> VoidedKey:
+async def void(context: ServiceContext, key: str) -> VoidedKey:
     """Cancel the charge of `key`, whether it was made, is in progress or has not been requested yet.
 
     An unused key becomes a tombstone that rejects a late charge. The void is recorded even if this raises: a charge that
@@ -126,7 +125,7 @@ async def _check_refunded(work: UnitOfWork, *, payment_id: PaymentId) -> Payment
     return payment
 
 
-async def refund(context: ServiceRuntime, payment_id: PaymentId, request: RefundRequest) -> Refund:
+async def refund(context: ServiceContext, payment_id: PaymentId, request: RefundRequest) -> Refund:
     """Refund a payment in part or in full, or return the current state of the refund with the same key.
 
     Raises PaymentNotFound, NotRefundable, RefundExceedsCharge, RefundKeyReused, OtherCurrency, TooPrecise.
@@ -150,7 +149,7 @@ async def _start_refund(work: UnitOfWork, *, payment_id: PaymentId, request: Ref
     return known
 
 
-async def receive_webhook(context: ServiceRuntime, provider: str, event: ProviderEvent) -> WebhookOutcome:
+async def receive_webhook(context: ServiceContext, provider: str, event: ProviderEvent) -> WebhookOutcome:
     """Record what a webhook reports, once per event id; the effect and the id are one transaction."""
     outcome = await context.transact(partial(_handle_event, provider=provider, event=event))
     if outcome == "handled" and event.charge is not None:

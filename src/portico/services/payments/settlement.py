@@ -11,9 +11,7 @@ from functools import partial
 from typing import Final
 
 from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed, PaymentRefunded, RefundId
-from portico.kit.data import UnitOfWork
-from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.telemetry.logs import get_logger
+from portico.kit import ServiceContext, UnitOfWork, get_logger
 from portico.services.payments import repository
 from portico.services.payments.domain import RefundRequest
 from portico.services.payments.ledger.repository import post
@@ -47,12 +45,12 @@ class NoOutcome(Enum):
 ChargeOutcome = ProviderCharge | ProviderRefused | NoOutcome
 
 
-def attempt_limit(context: ServiceRuntime) -> float:
+def attempt_limit(context: ServiceContext) -> float:
     """Return the time in seconds after which an attempt to charge is over, even if its process died."""
     return context.settings_of(PaymentsSettings).provider_timeout + _ATTEMPT_MARGIN
 
 
-async def settle_payment(context: ServiceRuntime, payment: Payment, *, first_attempt: bool = False) -> Payment:
+async def settle_payment(context: ServiceContext, payment: Payment, *, first_attempt: bool = False) -> Payment:
     """Get the outcome of a charge from the provider and record it.
 
     If the provider does not know the charge, it is made again with its own key, unless it was voided.
@@ -75,7 +73,7 @@ async def settle_payment(context: ServiceRuntime, payment: Payment, *, first_att
     return payment
 
 
-async def _charge_outcome(context: ServiceRuntime, payment: Payment, *, first_attempt: bool) -> ChargeOutcome:
+async def _charge_outcome(context: ServiceContext, payment: Payment, *, first_attempt: bool) -> ChargeOutcome:
     provider = provider_of(context)
     request = ChargeRequest(payment.payment_id, payment.money, payment.method, payment.order_id)
     try:
@@ -179,7 +177,7 @@ def _log_contradiction(payment: Payment, outcome: ChargeOutcome) -> None:
         )
 
 
-async def settle_refund(context: ServiceRuntime, refund: Refund) -> Refund:
+async def settle_refund(context: ServiceContext, refund: Refund) -> Refund:
     """Ask the provider to make a refund and record the outcome.
 
     Several processes may do so at once: with the same key the provider returns the same refund.
@@ -188,7 +186,7 @@ async def settle_refund(context: ServiceRuntime, refund: Refund) -> Refund:
     return await context.transact(partial(record_refund, refund_id=refund.refund_id, outcome=outcome))
 
 
-async def settle_refunds(context: ServiceRuntime, payment_id: PaymentId) -> None:
+async def settle_refunds(context: ServiceContext, payment_id: PaymentId) -> None:
     """Settle the refunds of a payment whose outcome is unknown."""
 
     async def processing(work: UnitOfWork) -> Sequence[Refund]:
@@ -198,7 +196,7 @@ async def settle_refunds(context: ServiceRuntime, payment_id: PaymentId) -> None
         await settle_refund(context, refund)
 
 
-async def replace_failed_refund(context: ServiceRuntime, payment_id: PaymentId) -> None:
+async def replace_failed_refund(context: ServiceContext, payment_id: PaymentId) -> None:
     """Start and settle another refund of a voided payment whose previous refund failed."""
 
     async def start(work: UnitOfWork) -> Refund | None:
@@ -209,7 +207,7 @@ async def replace_failed_refund(context: ServiceRuntime, payment_id: PaymentId) 
         await settle_refund(context, refund)
 
 
-async def _refund_outcome(context: ServiceRuntime, refund: Refund) -> ProviderRefund | ProviderRefused | None:
+async def _refund_outcome(context: ServiceContext, refund: Refund) -> ProviderRefund | ProviderRefused | None:
     """Return the provider's answer, or None if the outcome is unknown."""
     try:
         async with asyncio.timeout(context.settings_of(PaymentsSettings).provider_timeout):

@@ -2,8 +2,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from portico.contracts.catalog import ProductCreated, ProductDeleted, ProductId, ProductUpdated
-from portico.kit.data import UnitOfWork
-from portico.kit.foundation.problems import Problem
+from portico.kit import Problem, UnitOfWork
 from portico.services.catalog.products.errors import SkuTaken
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products, forget_words, index_words, insert_new

@@ -4,17 +4,20 @@ from typing import Annotated
 from fastapi import Body, Depends, Query, Request, Response
 
 from portico.contracts.catalog import ProductId
-from portico.kit.auth.access import permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.data import InvalidCursor
-from portico.kit.foundation.money import TooPrecise, UnknownCurrency
-from portico.kit.foundation.problems import PreconditionFailed
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import Page
-from portico.kit.http.problems import ProblemRead
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context
+from portico.kit import (
+    Conditions,
+    Context,
+    InvalidCursor,
+    Page,
+    PreconditionFailed,
+    Principal,
+    Reads,
+    Router,
+    Work,
+    permitted,
+)
+from portico.kit.foundation import TooPrecise, UnknownCurrency
+from portico.kit.http import ProblemRead
 from portico.services.catalog.products import commands, queries
 from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
 from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS

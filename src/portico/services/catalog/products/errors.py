@@ -1,5 +1,5 @@
 from portico.contracts.catalog import ProductId
-from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
+from portico.kit import Conflict, NotFound, Unprocessable
 
 
 class ProductNotFound(NotFound):

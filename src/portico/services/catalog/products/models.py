@@ -8,9 +8,9 @@ from sqlalchemy.orm import Mapped, mapped_column, validates
 from sqlalchemy.orm.attributes import flag_modified
 
 from portico.contracts.catalog import ProductId
-from portico.kit.cache.tag import CacheTag
-from portico.kit.data import ExactText, LongText, Payload, identifier, revision
-from portico.kit.foundation.money import Money
+from portico.kit import Money, identifier, revision
+from portico.kit.cache import CacheTag
+from portico.kit.data import ExactText, LongText, Payload
 from portico.services.catalog.models import Table
 from portico.services.catalog.products.domain import LONGEST_WORD, fold, words_of
 

@@ -7,10 +7,9 @@ from typing import Any, Literal
 from sqlalchemy import Select, bindparam, func, select
 
 from portico.contracts.catalog import ProductId
-from portico.kit.cache.group import CacheGroup
-from portico.kit.data import Keyset, Reader, Slice, Window
-from portico.kit.data.paging import Shape
-from portico.kit.data.statements import Prepared
+from portico.kit import Keyset, Reader, Slice, Window
+from portico.kit.cache import CacheGroup
+from portico.kit.data import Prepared, Shape
 from portico.services.catalog.products.domain import words_of
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order

@@ -3,8 +3,8 @@ from typing import Any
 
 from sqlalchemy import delete, inspect, select
 
-from portico.kit.data import Repository, UnitOfWork
-from portico.kit.data.upsert import insert_or_ignore
+from portico.kit import Repository, UnitOfWork
+from portico.kit.data import insert_or_ignore
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import Product, ProductWord
 

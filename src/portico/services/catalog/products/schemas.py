@@ -7,10 +7,9 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from portico.contracts.catalog import ProductId
-from portico.kit.foundation.money import Amount, CurrencyCode, json_number
-from portico.kit.foundation.problems import Problem, Unprocessable
-from portico.kit.http.problems import field_errors, problem_document
-from portico.kit.http.schema import Case, Moment, Schema
+from portico.kit import Amount, CurrencyCode, Moment, Problem, Schema, Unprocessable
+from portico.kit.foundation import json_number
+from portico.kit.http import Case, field_errors, problem_document
 from portico.services.catalog.products.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
 
 LARGEST_QUANTITY = 1_000_000_000

@@ -3,8 +3,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductId, ReservationId, StockKind
-from portico.kit.data import UnitOfWork
-from portico.kit.foundation.problems import Problem
+from portico.kit import Problem, UnitOfWork
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
-from portico.kit.foundation.ids import Identifier
+from portico.kit import Identifier
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.stock.errors import (
     InsufficientStock,

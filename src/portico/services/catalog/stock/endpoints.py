@@ -4,15 +4,20 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.auth.access import FromService, permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.data import InvalidCursor
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
-from portico.kit.http.schema import Moment
-from portico.kit.runtime.context import Context, provided
+from portico.kit import (
+    Conditions,
+    Context,
+    FromService,
+    InvalidCursor,
+    Moment,
+    Page,
+    Principal,
+    Reads,
+    Router,
+    Work,
+    permitted,
+    provided,
+)
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock import commands, queries

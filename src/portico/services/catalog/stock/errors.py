@@ -1,6 +1,5 @@
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.foundation.problems import Conflict, NotFound, Unprocessable
-from portico.kit.http.schema import Schema
+from portico.kit import Conflict, NotFound, Schema, Unprocessable
 
 
 class Shortage(Schema):

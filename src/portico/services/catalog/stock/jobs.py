@@ -4,8 +4,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from portico.kit.jobs.runner import job
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, job
 from portico.services.catalog.stock.models import StockReservation
 from portico.services.catalog.stock.resources import StockWriter
 
@@ -14,7 +13,7 @@ _ACTOR: Final = "expiry"
 
 
 @job(name="expire-reservations", every=timedelta(seconds=10))
-async def expire_reservations(context: ServiceRuntime) -> None:
+async def expire_reservations(context: ServiceContext) -> None:
     """Free the stock of reservations that nobody confirmed in time."""
     writer = context.resource(StockWriter)
     due = (

@@ -4,8 +4,8 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Integer, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.catalog import ProductId, ReservationId
+from portico.kit import identifier
 from portico.kit.data import ExactText
-from portico.kit.data.table import identifier
 from portico.services.catalog.models import Table
 from portico.services.catalog.stock.domain import TransactionId
 

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import case, func, literal, or_, select
 
 from portico.contracts.catalog import ProductId
-from portico.kit.data import Keyset, Reader, Slice, Window
+from portico.kit import Keyset, Reader, Slice, Window
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED
 from portico.services.catalog.stock.errors import MomentNotPast

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import bindparam, insert, select, update
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.data import UnitOfWork
-from portico.kit.data.statements import Prepared
+from portico.kit import UnitOfWork
+from portico.kit.data import Prepared
 from portico.services.catalog.products.models import Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.models import (

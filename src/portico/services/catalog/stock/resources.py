@@ -7,10 +7,8 @@ from functools import partial
 from typing import Protocol
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.data import UnitOfWork
-from portico.kit.data.group_commit import GroupCommit
-from portico.kit.foundation.problems import Problem
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Problem, ServiceContext, UnitOfWork
+from portico.kit.data import GroupCommit
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock.commands import Change, change_reservations
 from portico.services.catalog.stock.domain import Reservation, StockBatch
@@ -69,7 +67,7 @@ class _Method(Protocol):
 
 
 @asynccontextmanager
-async def open_stock_writer(context: ServiceRuntime) -> AsyncIterator[StockWriter]:
+async def open_stock_writer(context: ServiceContext) -> AsyncIterator[StockWriter]:
     """The writer, until the service ends; what waits then is still written."""
     settings = context.settings_of(CatalogSettings)
 

@@ -5,7 +5,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Moment, Schema
 from portico.services.catalog.stock.domain import MOST_ON_HAND, Reservation
 from portico.services.catalog.stock.models import NOTE_LENGTH, REASON_LENGTH
 

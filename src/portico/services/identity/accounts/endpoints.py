@@ -3,12 +3,7 @@ from typing import Annotated
 from fastapi import Response
 
 from portico.contracts.identity import SessionId
-from portico.kit.auth.access import SignedIn
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context, provided
+from portico.kit import Conditions, Context, Reads, RequestClient, Router, SignedIn, Work, provided
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.passwords.resources import PasswordHasher
@@ -32,7 +27,7 @@ _REFUSALS = (EmailInvalid, EmailTaken, HashingBusy)
 @router.post("/register", status_code=201, rate="sign_in", errors=_REFUSALS)
 @router.post("/auth/register", status_code=201, rate="sign_in", errors=_REFUSALS)
 async def register(
-    draft: UserCreate, hasher: Hasher, context: Context, work: Work, device: Client, response: Response
+    draft: UserCreate, hasher: Hasher, context: Context, work: Work, device: RequestClient, response: Response
 ) -> UserRead:
     """Open an account."""
     email = Email.parse(draft.email)
@@ -52,7 +47,9 @@ async def read_me(caller: SignedIn, reads: Reads, conditions: Conditions) -> Use
 
 
 @router.patch("/auth/me")
-async def change_me(change: MeUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: Client) -> UserRead:
+async def change_me(
+    change: MeUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: RequestClient
+) -> UserRead:
     """Change what the caller is called."""
     user = await Users(work).get_living(caller.user_id, lock=True)
     conditions.require(user)
@@ -75,7 +72,7 @@ async def change_password(
     hasher: Hasher,
     reads: Reads,
     work: Work,
-    device: Client,
+    device: RequestClient,
 ) -> None:
     """Give the caller a new password; the caller's other sessions end."""
     user = await Users(reads).get_living(caller.user_id)

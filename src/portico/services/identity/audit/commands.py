@@ -1,7 +1,6 @@
 from typing import Any, Literal
 
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
+from portico.kit import ClientInfo, UnitOfWork
 from portico.services.identity.audit.models import AuditEntry
 
 Action = Literal[

@@ -3,12 +3,7 @@ from typing import Annotated
 from fastapi import Query
 from sqlalchemy import select
 
-from portico.kit.auth.access import permitted
-from portico.kit.auth.principal import Principal, UserId
-from portico.kit.data.paging import Keyset
-from portico.kit.http.boundary import Reads
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
+from portico.kit import Keyset, Page, Principal, Reads, Router, UserId, permitted
 from portico.services.identity.audit.models import AuditEntry
 from portico.services.identity.audit.schemas import AuditEntryRead
 

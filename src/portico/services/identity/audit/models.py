@@ -3,9 +3,8 @@ from typing import Any
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.data.table import identifier
-from portico.kit.data.types import ExactText, Payload
-from portico.kit.foundation.ids import Identifier
+from portico.kit import Identifier, identifier
+from portico.kit.data import ExactText, Payload
 from portico.services.identity.models import Table
 
 

@@ -1,6 +1,6 @@
 from typing import Any
 
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Moment, Schema
 from portico.services.identity.audit.models import AuditId
 
 

@@ -6,10 +6,8 @@ from typing import Final
 
 from sqlalchemy import delete, select
 
-from portico.kit.auth.keys import PublicAlgorithm, SigningKey
-from portico.kit.data.reader import Reader
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Reader, ServiceContext, UnitOfWork
+from portico.kit.auth import PublicAlgorithm, SigningKey
 from portico.services.identity.audit.commands import record
 from portico.services.identity.keys.domain import Sealer
 from portico.services.identity.keys.models import StoredKey
@@ -21,7 +19,7 @@ _AFTER: Final = timedelta(microseconds=1)  # no two keys take over at the same m
 
 
 async def rotate_keys(
-    context: ServiceRuntime,
+    context: ServiceContext,
     sealer: Sealer,
     algorithm: PublicAlgorithm,
     *,
@@ -50,7 +48,7 @@ async def rotate_keys(
 
 
 async def replace_key(
-    context: ServiceRuntime, sealer: Sealer, algorithm: PublicAlgorithm, *, due: Callable[[StoredKey | None], bool]
+    context: ServiceContext, sealer: Sealer, algorithm: PublicAlgorithm, *, due: Callable[[StoredKey | None], bool]
 ) -> None:
     """Publish a new signing key where the newest one is `due` for it; of several processes at once, one does."""
     async with context.reader() as reader:
@@ -96,7 +94,7 @@ async def _publish(
     return stored
 
 
-def _lead(context: ServiceRuntime) -> timedelta:
+def _lead(context: ServiceContext) -> timedelta:
     return timedelta(minutes=context.settings_of(IdentitySettings).key_lead_minutes)
 
 

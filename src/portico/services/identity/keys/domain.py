@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from portico.kit.auth.keys import SigningKey
+from portico.kit.auth import SigningKey
 from portico.services.identity.keys.errors import SealBroken
 
 _NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2

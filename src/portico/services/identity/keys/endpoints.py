@@ -2,9 +2,8 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 
-from portico.kit.http.client_info import public_root
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context, provided
+from portico.kit import Context, Router, provided
+from portico.kit.http import public_root
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.keys.schemas import KeySetRead
 

@@ -1,14 +1,13 @@
 from datetime import timedelta
 
-from portico.kit.jobs.runner import job
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, job
 from portico.services.identity.keys.commands import drop_expired_keys, replace_key
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.settings import IdentitySettings
 
 
 @job(name="rotate-signing-keys", every=timedelta(hours=1))
-async def rotate_old_keys(context: ServiceRuntime) -> None:
+async def rotate_old_keys(context: ServiceContext) -> None:
     """Replace a signing key that is old enough, and delete those that verify nothing any more."""
     ring = context.resource(KeyRing)
     started_by = context.clock.now() - timedelta(days=context.settings_of(IdentitySettings).key_rotation_days)

@@ -3,8 +3,8 @@ from typing import Any
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.auth.keys import SigningKey
-from portico.kit.data.types import ExactText, LongText, Payload
+from portico.kit.auth import SigningKey
+from portico.kit.data import ExactText, LongText, Payload
 from portico.services.identity.keys.domain import Sealer
 from portico.services.identity.models import Table
 

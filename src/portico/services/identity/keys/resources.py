@@ -6,11 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import select
 
-from portico.kit.auth.keys import SigningKey, VerifyingKey
-from portico.kit.auth.tokens import LEEWAY
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext, get_logger
+from portico.kit.auth import LEEWAY, SigningKey, VerifyingKey
 from portico.kit.settings import SettingsError
-from portico.kit.telemetry.logs import get_logger
 from portico.services.identity.keys.commands import replace_key
 from portico.services.identity.keys.domain import RingKey, Sealer, in_force, signing_key
 from portico.services.identity.keys.errors import SealBroken
@@ -25,7 +23,7 @@ class KeyRing:
     FRESH_FOR: Final = 5.0
     """Seconds until the keys are read again."""
 
-    def __init__(self, context: ServiceRuntime, sealer: Sealer, shared: SigningKey | None) -> None:
+    def __init__(self, context: ServiceContext, sealer: Sealer, shared: SigningKey | None) -> None:
         self._context = context
         self.sealer = sealer
         self._shared = shared
@@ -78,7 +76,7 @@ class KeyRing:
 
 
 @asynccontextmanager
-async def open_ring(context: ServiceRuntime) -> AsyncIterator[KeyRing]:
+async def open_ring(context: ServiceContext) -> AsyncIterator[KeyRing]:
     """The service's key ring, its first key made where there is none. Raises SettingsError."""
     secrets = context.secrets
     sealer = Sealer(secrets.secret_key.get_secret_value())

@@ -1,6 +1,6 @@
 from typing import Any
 
-from portico.kit.http.schema import Schema
+from portico.kit import Schema
 
 
 class KeySetRead(Schema):

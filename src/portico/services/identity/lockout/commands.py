@@ -7,10 +7,8 @@ from typing import Final, cast
 from sqlalchemy import Table as CoreTable
 from sqlalchemy import select, update
 
-from portico.kit.data.reader import Reader
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.data.upsert import insert_if_absent
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Reader, ServiceContext, UnitOfWork
+from portico.kit.data import insert_if_absent
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.lockout.models import Throttle
 from portico.services.identity.settings import IdentitySettings
@@ -48,7 +46,7 @@ async def ensure_may_try(source: Reader, login_key: LoginKey) -> None:
     _refuse_locked(await source.all(statement), source.clock.now())
 
 
-async def prepare_counting(context: ServiceRuntime, login_key: LoginKey) -> None:
+async def prepare_counting(context: ServiceContext, login_key: LoginKey) -> None:
     """Have the rows in which failures are counted, in a transaction of its own.
 
     MariaDB locks a row that an insert finds there for reading; of two who then lock it for writing one is a deadlock.

@@ -1,4 +1,4 @@
-from portico.kit.foundation.problems import TooManyRequests
+from portico.kit import TooManyRequests
 
 
 class SignInLocked(TooManyRequests):

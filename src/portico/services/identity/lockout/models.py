@@ -2,7 +2,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.data.types import ExactText, Payload
+from portico.kit.data import ExactText, Payload
 from portico.services.identity.lockout.domain import LOCKED_FOR, recent
 from portico.services.identity.models import Table
 

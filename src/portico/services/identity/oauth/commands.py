@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from portico.contracts.identity import UserId
-from portico.kit.auth.tokens import InvalidToken
-from portico.kit.data.reader import Reader
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
+from portico.kit.auth import InvalidToken
 from portico.services.identity.audit.commands import record
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.oauth.domain import Client
@@ -38,7 +35,7 @@ class TokenRequest:
 class Grants:
     """Gives tokens for what a client holds: a password, a refresh token, or its own credentials."""
 
-    def __init__(self, context: ServiceRuntime, reads: Reader, work: UnitOfWork) -> None:
+    def __init__(self, context: ServiceContext, reads: Reader, work: UnitOfWork) -> None:
         self._context = context
         self._reads = reads
         self._work = work
@@ -102,7 +99,7 @@ def _tokens(access: AccessToken, refresh_token: str | None) -> OAuthTokens:
     )
 
 
-async def revoke_token(context: ServiceRuntime, work: UnitOfWork, token: str, device: ClientInfo) -> None:
+async def revoke_token(context: ServiceContext, work: UnitOfWork, token: str, device: ClientInfo) -> None:
     """End an access token, or with a refresh token its session. One that is of no use already is no error."""
     try:
         claims, _ = await context.resource(OwnVerifier).validated(token)

@@ -3,13 +3,9 @@ from typing import Annotated
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
-from portico.kit.auth.tokens import InvalidToken
-from portico.kit.foundation.problems import Unauthorized
-from portico.kit.http.authentication import bearer_token
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context, provided
+from portico.kit import Context, Reads, RequestClient, Router, Unauthorized, Work, provided
+from portico.kit.auth import InvalidToken
+from portico.kit.http import bearer_token
 from portico.services.identity.oauth.commands import Grants, TokenRequest, revoke_token
 from portico.services.identity.oauth.errors import OAuthRefusal
 from portico.services.identity.oauth.queries import introspect
@@ -57,7 +53,9 @@ _ONE_TOKEN = form_of("token", token="The token", token_type_hint="access_token o
     },
 )
 @refused_properly
-async def give_tokens(request: Request, context: Context, reads: Reads, work: Work, device: Client) -> JSONResponse:
+async def give_tokens(
+    request: Request, context: Context, reads: Reads, work: Work, device: RequestClient
+) -> JSONResponse:
     """Tokens for a password, a refresh token or a client's own credentials (RFC 6749)."""
     fields = await read_form(request)
     return answer(await Grants(context, reads, work).give(TokenRequest(fields, client_of(request, fields), device)))
@@ -73,7 +71,7 @@ async def give_tokens(request: Request, context: Context, reads: Reads, work: Wo
 )
 @refused_properly
 async def introspect_token(
-    request: Request, context: Context, reads: Reads, clients: KnownClients, verifier: Verifier, device: Client
+    request: Request, context: Context, reads: Reads, clients: KnownClients, verifier: Verifier, device: RequestClient
 ) -> JSONResponse:
     """What is known of a token (RFC 7662), for services: by HTTP Basic, or by a service's own token."""
     fields = await read_form(request)
@@ -84,7 +82,7 @@ async def introspect_token(
 
 @router.post("/revoke", stores_answer=False, framework={"responses": refusals(400), "openapi_extra": _ONE_TOKEN})
 @refused_properly
-async def revoke(request: Request, context: Context, work: Work, device: Client) -> JSONResponse:
+async def revoke(request: Request, context: Context, work: Work, device: RequestClient) -> JSONResponse:
     """End a token (RFC 7009): with a refresh token its whole session. Who holds it may end it."""
     fields = await read_form(request)
     await revoke_token(context, work, required(fields, "token", longest=LONGEST_TOKEN_FIELD), device)

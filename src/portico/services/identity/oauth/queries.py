@@ -1,8 +1,7 @@
 from sqlalchemy import select
 
-from portico.kit.auth.tokens import InvalidToken
-from portico.kit.data.reader import Reader
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Reader, ServiceContext
+from portico.kit.auth import InvalidToken
 from portico.services.identity.oauth.schemas import Introspection
 from portico.services.identity.sessions.models import RefreshToken, Session
 from portico.services.identity.tokens.domain import digest_of
@@ -10,7 +9,7 @@ from portico.services.identity.tokens.resources import OwnVerifier
 from portico.services.identity.users.models import User
 
 
-async def introspect(context: ServiceRuntime, reads: Reader, token: str) -> Introspection:
+async def introspect(context: ServiceContext, reads: Reader, token: str) -> Introspection:
     """What is known of an access or refresh token; of one that is of no use, only that."""
     try:
         claims, standing = await context.resource(OwnVerifier).validated(token)
@@ -31,7 +30,7 @@ async def introspect(context: ServiceRuntime, reads: Reader, token: str) -> Intr
     )
 
 
-async def _introspect_refresh_token(context: ServiceRuntime, reads: Reader, token: str) -> Introspection:
+async def _introspect_refresh_token(context: ServiceContext, reads: Reader, token: str) -> Introspection:
     found = (
         await reads.execute(
             select(RefreshToken, Session, User)

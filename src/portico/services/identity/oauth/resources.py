@@ -2,8 +2,7 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from portico.kit.http.client_info import ClientInfo
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ClientInfo, ServiceContext
 from portico.services.identity.audit.commands import record
 from portico.services.identity.lockout.commands import LoginKey, count_failure, ensure_may_try, prepare_counting
 from portico.services.identity.lockout.errors import SignInLocked
@@ -17,10 +16,10 @@ GATEWAY = "gateway"
 class Clients:
     """Tells whether a client is the service that it says."""
 
-    def __init__(self, context: ServiceRuntime, service_secret: str) -> None:
+    def __init__(self, context: ServiceContext, service_secret: str) -> None:
         self._context = context
         self._secret = service_secret.encode()
-        self._names = {placement.name for placement in context.system.placements} | {GATEWAY}
+        self._names = context.system.services | {GATEWAY}
 
     async def ensure_service(self, client: Client | None, device: ClientInfo) -> str:
         """The name of the service that `client` proved to be. Raises OAuthRefusal, counting the failure."""
@@ -43,6 +42,6 @@ class Clients:
 
 
 @asynccontextmanager
-async def open_clients(context: ServiceRuntime) -> AsyncIterator[Clients]:
+async def open_clients(context: ServiceContext) -> AsyncIterator[Clients]:
     """The service's clients, with the secret that they share."""
     yield Clients(context, context.secrets.service_secret.get_secret_value())

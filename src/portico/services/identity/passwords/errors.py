@@ -1,4 +1,4 @@
-from portico.kit.foundation.problems import Unavailable
+from portico.kit import Unavailable
 
 
 class HashingBusy(Unavailable):

@@ -13,7 +13,7 @@ import bcrypt
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext
 from portico.services.identity.passwords.domain import Verdict, normalized
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.settings import IdentitySettings
@@ -80,7 +80,7 @@ class PasswordHasher:
 
 
 @asynccontextmanager
-async def open_hasher(context: ServiceRuntime) -> AsyncIterator[PasswordHasher]:
+async def open_hasher(context: ServiceContext) -> AsyncIterator[PasswordHasher]:
     """The service's hasher, as long as the service runs."""
     hasher = PasswordHasher(context.settings_of(IdentitySettings))
     try:

@@ -2,8 +2,8 @@ from datetime import datetime
 
 from sqlalchemy import select, update
 
-from portico.kit.auth.revocations import RevocationKind
-from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit import UnitOfWork
+from portico.kit.auth import RevocationKind
 from portico.services.identity.models import FEED
 from portico.services.identity.repository import hold
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry

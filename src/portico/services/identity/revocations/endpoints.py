@@ -2,10 +2,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from portico.kit.auth.access import FromService
-from portico.kit.http.boundary import Reads
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context
+from portico.kit import Context, FromService, Reads, Router
 from portico.services.identity.revocations.commands import MOST_AT_ONCE, place_new_entries
 from portico.services.identity.revocations.queries import has_new_entries, stretch_after
 from portico.services.identity.revocations.schemas import RevocationRead, RevocationsRead

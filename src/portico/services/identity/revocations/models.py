@@ -3,11 +3,11 @@ from typing import Final
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.auth import tokens
-from portico.kit.data.types import ExactText, Sequence
+from portico.kit.auth import LEEWAY as TOKEN_LEEWAY
+from portico.kit.data import ExactText, Sequence
 from portico.services.identity.models import Table
 
-LEEWAY: Final = timedelta(seconds=tokens.LEEWAY)
+LEEWAY: Final = timedelta(seconds=TOKEN_LEEWAY)
 """How long after its expiry a token may still be taken for good, by a clock that is behind."""
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Integer, bindparam, exists, select
 
-from portico.kit.data.reader import Reader
-from portico.kit.data.statements import Prepared
+from portico.kit import Reader
+from portico.kit.data import Prepared
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
 
 ENTRIES: Any = RevocationEntry.__table__

@@ -1,5 +1,5 @@
-from portico.kit.auth.revocations import RevocationKind
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Moment, Schema
+from portico.kit.auth import RevocationKind
 
 
 class RevocationRead(Schema):

@@ -2,9 +2,8 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import select
 
-from portico.kit.auth.principal import EVERYTHING, Principal
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
+from portico.kit import ClientInfo, Principal, UnitOfWork
+from portico.kit.auth import EVERYTHING
 from portico.services.identity.audit.commands import record
 from portico.services.identity.roles.errors import RoleTaken
 from portico.services.identity.roles.models import ADMINISTRATOR, Role

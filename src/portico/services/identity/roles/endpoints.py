@@ -1,11 +1,6 @@
 from typing import Annotated
 
-from portico.kit.auth.access import permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
+from portico.kit import Page, Principal, Reads, RequestClient, Router, Work, permitted
 from portico.services.identity.roles import commands
 from portico.services.identity.roles.errors import RoleTaken
 from portico.services.identity.roles.repository import Roles
@@ -25,7 +20,7 @@ async def list_roles(
 
 @router.post("", status_code=201, errors=[RoleTaken, BeyondOwnRights])
 async def create_role(
-    draft: RoleCreate, caller: Annotated[Principal, permitted("roles:write")], work: Work, device: Client
+    draft: RoleCreate, caller: Annotated[Principal, permitted("roles:write")], work: Work, device: RequestClient
 ) -> RoleRead:
     """Name a set of permissions. Nobody can grant what they do not hold."""
     return RoleRead.of(await commands.create_role(work, draft.name, draft.permissions, caller=caller, device=device))

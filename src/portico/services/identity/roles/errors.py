@@ -1,4 +1,4 @@
-from portico.kit.foundation.problems import Conflict, Unprocessable
+from portico.kit import Conflict, Unprocessable
 
 
 class RoleTaken(Conflict):

@@ -2,8 +2,8 @@ from datetime import datetime
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.auth.principal import EVERYTHING
-from portico.kit.data.types import ExactText, Payload
+from portico.kit.auth import EVERYTHING
+from portico.kit.data import ExactText, Payload
 from portico.services.identity.models import Table
 
 ADMINISTRATOR = "administrator"

@@ -3,10 +3,7 @@ from typing import ClassVar
 
 from sqlalchemy import Select, delete, func, select
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data.paging import Keyset, Slice, Window
-from portico.kit.data.reader import Reader
-from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit import Keyset, Reader, Slice, UnitOfWork, UserId, Window
 from portico.services.identity.roles.errors import RoleUnknown
 from portico.services.identity.roles.models import Role
 from portico.services.identity.users.models import Membership, User

@@ -4,8 +4,7 @@ from datetime import timedelta
 from sqlalchemy import select, update
 
 from portico.contracts.identity import SessionId, SessionRevoked, UserId
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
+from portico.kit import ClientInfo, UnitOfWork
 from portico.services.identity.audit.commands import record
 from portico.services.identity.revocations.commands import revoke
 from portico.services.identity.roles.repository import Roles

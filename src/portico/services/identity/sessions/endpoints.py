@@ -3,12 +3,7 @@ from typing import Annotated
 from fastapi import Response
 
 from portico.contracts.identity import SessionId
-from portico.kit.auth.access import SignedIn
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context, provided
+from portico.kit import Context, Page, Reads, RequestClient, Router, SignedIn, Work, provided
 from portico.services.identity.sessions.commands import end_session, refresh_session
 from portico.services.identity.sessions.errors import RefreshRefused, SessionNotFound
 from portico.services.identity.sessions.repository import Sessions
@@ -22,7 +17,7 @@ Issuer = Annotated[TokenIssuer, provided(TokenIssuer)]
 
 @router.post("/auth/refresh", stores_answer=False, errors=[RefreshRefused])
 async def refresh(
-    refreshing: Refresh, context: Context, issuer: Issuer, device: Client, response: Response
+    refreshing: Refresh, context: Context, issuer: Issuer, device: RequestClient, response: Response
 ) -> TokensRead:
     """A new pair of tokens. A refresh token works once; a second use after the leeway ends the session."""
     response.headers["cache-control"] = "no-store"
@@ -36,7 +31,7 @@ async def refresh(
 
 
 @router.post("/auth/logout", status_code=204)
-async def sign_out(caller: SignedIn, work: Work, device: Client) -> None:
+async def sign_out(caller: SignedIn, work: Work, device: RequestClient) -> None:
     """End the session that the caller's token belongs to."""
     session = await Sessions(work).get(caller.user_id, SessionId(caller.session_id or ""))
     end_session(work, session, actor=caller.subject, device=device, reason="signed_out")
@@ -51,7 +46,7 @@ async def list_sessions(caller: SignedIn, reads: Reads, page: Page) -> list[Sess
 
 
 @router.delete("/auth/sessions/{session_id}", status_code=204, errors=[SessionNotFound])
-async def revoke_session(session_id: SessionId, caller: SignedIn, work: Work, device: Client) -> None:
+async def revoke_session(session_id: SessionId, caller: SignedIn, work: Work, device: RequestClient) -> None:
     """Sign the caller out of one session. Its tokens stop working everywhere within two seconds."""
     session = await Sessions(work).get(caller.user_id, session_id)
     end_session(work, session, actor=caller.subject, device=device, reason="revoked")

@@ -1,5 +1,5 @@
 from portico.contracts.identity import SessionId
-from portico.kit.foundation.problems import NotFound, Unauthorized
+from portico.kit import NotFound, Unauthorized
 
 
 class RefreshRefused(Unauthorized):

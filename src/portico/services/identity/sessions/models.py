@@ -4,10 +4,8 @@ from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.identity import SessionId
-from portico.kit.auth.principal import UserId
-from portico.kit.data.table import identifier
-from portico.kit.data.types import ExactText
-from portico.kit.http.client_info import ClientInfo
+from portico.kit import ClientInfo, UserId, identifier
+from portico.kit.data import ExactText
 from portico.services.identity.models import Table
 
 

@@ -5,8 +5,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Select, func, select
 
 from portico.contracts.identity import SessionId, UserId
-from portico.kit.data.paging import Keyset, Slice, Window
-from portico.kit.data.reader import Reader
+from portico.kit import Keyset, Reader, Slice, Window
 from portico.services.identity.sessions.errors import SessionNotFound
 from portico.services.identity.sessions.models import Session
 

@@ -3,7 +3,7 @@ from typing import Annotated, Literal, Self
 from pydantic import StringConstraints
 
 from portico.contracts.identity import SessionId
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Moment, Schema
 from portico.services.identity.sessions.commands import Grant
 from portico.services.identity.sessions.models import Session
 from portico.services.identity.users.schemas import UserRead

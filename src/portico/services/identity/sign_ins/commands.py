@@ -3,10 +3,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from portico.kit.data.reader import Reader
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
 from portico.services.identity.audit.commands import record
 from portico.services.identity.lockout.commands import (
     LoginKey,
@@ -41,7 +38,7 @@ class Attempt:
 class SignIns:
     """Checks passwords and opens sessions."""
 
-    def __init__(self, context: ServiceRuntime) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._hasher = context.resource(PasswordHasher)
         self._issuer = context.resource(TokenIssuer)
@@ -104,6 +101,6 @@ class SignIns:
 
 
 @asynccontextmanager
-async def open_sign_ins(context: ServiceRuntime) -> AsyncIterator[SignIns]:
+async def open_sign_ins(context: ServiceContext) -> AsyncIterator[SignIns]:
     """Sign-ins, with the hasher and the issuer that were opened before."""
     yield SignIns(context)

@@ -2,10 +2,7 @@ from typing import Annotated
 
 from fastapi import Response
 
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import provided
+from portico.kit import Reads, RequestClient, Router, Work, provided
 from portico.services.identity.lockout.errors import SignInLocked
 from portico.services.identity.passwords.errors import HashingBusy
 from portico.services.identity.sessions.schemas import SignedInRead
@@ -21,7 +18,7 @@ _REFUSALS = (SignInRefused, SignInLocked, HashingBusy)
 @router.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_REFUSALS)
 @router.post("/auth/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_REFUSALS)
 async def sign_in(
-    attempt: SignIn, signing_in: SignInsResource, reads: Reads, work: Work, device: Client, response: Response
+    attempt: SignIn, signing_in: SignInsResource, reads: Reads, work: Work, device: RequestClient, response: Response
 ) -> SignedInRead:
     """Open a session with an email address and a password, sent as JSON or as a form."""
     response.headers["cache-control"] = "no-store"

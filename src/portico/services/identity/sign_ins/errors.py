@@ -1,4 +1,4 @@
-from portico.kit.foundation.problems import Unauthorized
+from portico.kit import Unauthorized
 
 
 class SignInRefused(Unauthorized):

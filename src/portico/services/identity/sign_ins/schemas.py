@@ -2,7 +2,7 @@ from typing import Annotated, Self
 
 from pydantic import StringConstraints, model_validator
 
-from portico.kit.http.schema import Schema
+from portico.kit import Schema
 
 AnyEmail = Annotated[str, StringConstraints(max_length=320)]
 AnyPassword = Annotated[str, StringConstraints(max_length=1024)]

@@ -1,8 +1,7 @@
 from sqlalchemy import delete
 
 from portico.contracts.identity import SessionId
-from portico.kit.auth.principal import Principal
-from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit import Principal, UnitOfWork
 from portico.services.identity.roles.repository import Roles
 from portico.services.identity.sessions.models import Session
 from portico.services.identity.tickets.errors import TicketNotFound

@@ -2,10 +2,7 @@ from typing import Annotated
 
 from fastapi import Response
 
-from portico.kit.auth.access import FromService, SignedIn
-from portico.kit.http.boundary import Work
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import provided
+from portico.kit import FromService, Router, SignedIn, Work, provided
 from portico.services.identity.tickets.commands import issue_ticket, redeem_ticket
 from portico.services.identity.tickets.errors import TicketNotFound
 from portico.services.identity.tickets.models import TICKET_LIFETIME

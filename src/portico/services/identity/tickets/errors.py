@@ -1,4 +1,4 @@
-from portico.kit.foundation.problems import NotFound
+from portico.kit import NotFound
 
 
 class TicketNotFound(NotFound):

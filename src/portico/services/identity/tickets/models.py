@@ -5,7 +5,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.identity import SessionId
-from portico.kit.data.types import ExactText
+from portico.kit.data import ExactText
 from portico.services.identity.models import Table
 
 TICKET_LIFETIME: Final = timedelta(seconds=30)

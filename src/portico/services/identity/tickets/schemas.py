@@ -2,7 +2,7 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
-from portico.kit.http.schema import Schema
+from portico.kit import Schema
 
 
 class TicketRead(Schema):

@@ -3,7 +3,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
-from portico.kit.auth.tokens import AccessClaims
+from portico.kit.auth import AccessClaims
 
 _BYTES: Final = 32
 

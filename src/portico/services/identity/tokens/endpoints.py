@@ -2,11 +2,9 @@ from typing import Annotated
 
 from fastapi import Header
 
-from portico.kit.auth.tokens import InvalidToken
-from portico.kit.foundation.problems import Unauthorized
-from portico.kit.http.authentication import bearer_token
-from portico.kit.http.router import Router
-from portico.kit.runtime.context import provided
+from portico.kit import Router, Unauthorized, provided
+from portico.kit.auth import InvalidToken
+from portico.kit.http import bearer_token
 from portico.services.identity.tokens.resources import OwnVerifier
 from portico.services.identity.tokens.schemas import InvalidTokenRead, TokenToValidate, ValidTokenRead
 

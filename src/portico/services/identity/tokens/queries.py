@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import and_, exists, select
 
-from portico.kit.auth.tokens import AccessClaims, InvalidToken
-from portico.kit.data.reader import Reader
+from portico.kit import Reader
+from portico.kit.auth import AccessClaims, InvalidToken
 from portico.services.identity.revocations.models import RevocationEntry
 from portico.services.identity.sessions.models import Session
 from portico.services.identity.users.models import User

@@ -3,9 +3,8 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from portico.contracts.identity import TokenId
-from portico.kit.auth.principal import SERVICE_PREFIX, Principal
-from portico.kit.auth.tokens import AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Principal, ServiceContext
+from portico.kit.auth import SERVICE_PREFIX, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.roles.domain import permissions_of
 from portico.services.identity.roles.models import Role
@@ -19,7 +18,7 @@ from portico.services.identity.users.models import User
 class TokenIssuer:
     """Signs access tokens with the key of the hour."""
 
-    def __init__(self, context: ServiceRuntime, ring: KeyRing) -> None:
+    def __init__(self, context: ServiceContext, ring: KeyRing) -> None:
         self._ring = ring
         self._clock = context.clock
         self.form = TokenFormat(context.settings.issuer, context.system.name)
@@ -67,7 +66,7 @@ class TokenIssuer:
 
 
 @asynccontextmanager
-async def open_issuer(context: ServiceRuntime) -> AsyncIterator[TokenIssuer]:
+async def open_issuer(context: ServiceContext) -> AsyncIterator[TokenIssuer]:
     """The service's issuer; the key ring is opened before it."""
     yield TokenIssuer(context, context.resource(KeyRing))
 
@@ -75,7 +74,7 @@ async def open_issuer(context: ServiceRuntime) -> AsyncIterator[TokenIssuer]:
 class OwnVerifier:
     """Identity verifies by its own keys and its own tables: what was revoked is refused at once."""
 
-    def __init__(self, context: ServiceRuntime) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
 
     async def verify(self, token: str) -> Principal:
@@ -103,6 +102,6 @@ class OwnVerifier:
 
 
 @asynccontextmanager
-async def open_verifier(context: ServiceRuntime) -> AsyncIterator[OwnVerifier]:
+async def open_verifier(context: ServiceContext) -> AsyncIterator[OwnVerifier]:
     """The verifier, for those who ask about a token that is not their own."""
     yield OwnVerifier(context)

@@ -1,7 +1,7 @@
 from typing import Literal
 
-from portico.kit.auth.tokens import Reason
-from portico.kit.http.schema import Moment, Schema
+from portico.kit import Moment, Schema
+from portico.kit.auth import Reason
 
 
 class TokenToValidate(Schema):

@@ -3,9 +3,7 @@ from typing import Any
 
 from portico.contracts import identity as events
 from portico.contracts.identity import SessionId, UserId
-from portico.kit.auth.principal import Principal
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.http.client_info import ClientInfo
+from portico.kit import ClientInfo, Principal, UnitOfWork
 from portico.services.identity.audit.commands import record
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.repository import hold

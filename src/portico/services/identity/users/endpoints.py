@@ -1,14 +1,8 @@
 from typing import Annotated
 
 from portico.contracts.identity import UserId
-from portico.kit.auth.access import SignedIn, permitted
-from portico.kit.auth.principal import Principal
-from portico.kit.foundation.problems import PermissionMissing
-from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.client_info import Client
-from portico.kit.http.conditional import Conditions
-from portico.kit.http.paging import Page
-from portico.kit.http.router import Router
+from portico.kit import Conditions, Page, Principal, Reads, RequestClient, Router, SignedIn, Work, permitted
+from portico.kit.foundation import PermissionMissing
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.repository import hold
 from portico.services.identity.roles.errors import RoleUnknown
@@ -43,7 +37,7 @@ async def read_user(user_id: UserId, caller: SignedIn, reads: Reads, conditions:
 
 @router.patch("/{user_id}", errors=[UserNotFound, UserDeleted, LastAdministrator, BeyondOwnRights])
 async def change_user(
-    user_id: UserId, change: UserUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: Client
+    user_id: UserId, change: UserUpdate, caller: SignedIn, work: Work, conditions: Conditions, device: RequestClient
 ) -> UserRead:
     """Change an account: the caller's own, or anyone's for who may write users. A deactivated user is signed out."""
     _ensure_own_or(caller, user_id, "users:write")
@@ -64,7 +58,9 @@ async def change_user(
 
 
 @router.delete("/{user_id}", status_code=204, errors=[UserNotFound, LastAdministrator, BeyondOwnRights])
-async def delete_user(user_id: UserId, caller: SignedIn, work: Work, conditions: Conditions, device: Client) -> None:
+async def delete_user(
+    user_id: UserId, caller: SignedIn, work: Work, conditions: Conditions, device: RequestClient
+) -> None:
     """Deactivate an account for good and forget who it was: the caller's own, or anyone's for who may write users."""
     _ensure_own_or(caller, user_id, "users:write")
     await hold(work, ADMINISTRATORS)
@@ -81,7 +77,7 @@ async def assign_roles(
     assignment: RoleAssignment,
     caller: Annotated[Principal, permitted("roles:write")],
     work: Work,
-    device: Client,
+    device: RequestClient,
 ) -> UserRead:
     """Let a user have exactly these roles. Its access tokens end; a refreshed one carries the new permissions."""
     roles = await commands.assign_roles(work, user_id, assignment.roles, caller=caller, device=device)

@@ -1,5 +1,4 @@
-from portico.kit.auth.principal import UserId
-from portico.kit.foundation.problems import Conflict, Forbidden, NotFound, Unprocessable
+from portico.kit import Conflict, Forbidden, NotFound, Unprocessable, UserId
 
 
 class EmailInvalid(Unprocessable):

@@ -3,9 +3,8 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data.table import identifier, revision
-from portico.kit.data.types import ExactText
+from portico.kit import UserId, identifier, revision
+from portico.kit.data import ExactText
 from portico.services.identity.models import Table
 from portico.services.identity.users.domain import LONGEST_KEY, Email, Names
 from portico.services.identity.users.errors import UserDeleted

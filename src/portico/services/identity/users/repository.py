@@ -3,8 +3,7 @@ from typing import Any, ClassVar
 from sqlalchemy import Select, select
 
 from portico.contracts.identity import UserId
-from portico.kit.data.paging import Keyset, Slice, Window
-from portico.kit.data.repository import Repository
+from portico.kit import Keyset, Repository, Slice, Window
 from portico.services.identity.users.errors import UserNotFound
 from portico.services.identity.users.models import User
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints
 
 from portico.contracts.identity import UserId
-from portico.kit.http.schema import Moment, Schema, Text
+from portico.kit import Moment, Schema, Text
 from portico.services.identity.passwords.domain import LONGEST, SHORTEST
 from portico.services.identity.users.domain import LONGEST_EMAIL, Names
 from portico.services.identity.users.models import User

@@ -15,7 +15,7 @@ from typing import Self
 
 from email_validator import EmailNotValidError, validate_email
 
-from portico.kit.foundation.ids import Identifier
+from portico.kit import Identifier
 
 LARGEST = 1 << 20  # bytes of text and HTML together
 LONGEST_SUBJECT = 400  # characters

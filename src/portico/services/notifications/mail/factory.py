@@ -5,20 +5,20 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from portico.kit.foundation.clock import Clock
+from portico.kit import Clock
 from portico.kit.settings import Settings, SettingsError, is_loopback
 from portico.services.notifications.mail.base import Address, BadMail, Mailer
 from portico.services.notifications.mail.mailbox import Mailbox
 
 if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+    from portico.kit import ServiceContext
     from portico.services.notifications.mail.smtp import Security, SmtpServer
 
 _PORTS = {"tls": 465, "starttls": 587, "none": 25}
 
 
 @asynccontextmanager
-async def open_mailer(context: "ServiceRuntime") -> AsyncIterator[Mailer]:
+async def open_mailer(context: "ServiceContext") -> AsyncIterator[Mailer]:
     """Open the service's mailer and add it to the health checks: `resources={Mailer: open_mailer}`.
 
     The service is ready without it, because mails wait until it works again. Raises SettingsError.

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 
-from portico.kit.data.paging import InvalidCursor, Slice, Window
-from portico.kit.foundation.clock import Clock
+from portico.kit import Clock, InvalidCursor, Slice, Window
 from portico.services.notifications.mail.base import Address, Mail, MailDeferred, Mailer, MailId
 from portico.services.notifications.mail.message import as_bytes
 

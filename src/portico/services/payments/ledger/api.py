@@ -2,10 +2,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-from portico.kit.auth import Principal, permitted
-from portico.kit.data import InvalidCursor
-from portico.kit.http import Reads, Router
-from portico.kit.runtime.context import Context
+from portico.kit import Context, InvalidCursor, Principal, Reads, Router, permitted
 from portico.services.payments.ledger.domain import Position
 from portico.services.payments.ledger.order_totals import OrderTotals
 from portico.services.payments.ledger.schemas import ReconciliationRead

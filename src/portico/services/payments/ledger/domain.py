@@ -10,8 +10,7 @@ import orjson
 
 from portico.contracts.orders import SOLD, OrderId, OrderTotal
 from portico.contracts.payments import PaymentId
-from portico.kit.data import InvalidCursor
-from portico.kit.foundation.money import Money
+from portico.kit import InvalidCursor, Money
 from portico.services.payments.ledger.models import TransactionId
 from portico.services.payments.models import Payment
 from portico.services.payments.provider import ProviderCharge

@@ -5,9 +5,8 @@ from sqlalchemy import BigInteger, ForeignKey, event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.payments import PaymentId
-from portico.kit.data import ExactText, Sequence, identifier
-from portico.kit.foundation.ids import Identifier
-from portico.kit.foundation.money import Money
+from portico.kit import Identifier, Money, identifier
+from portico.kit.data import ExactText, Sequence
 from portico.services.payments.models import Table
 
 AccountName = Literal["provider", "orders", "refunds"]

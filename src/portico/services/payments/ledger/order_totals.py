@@ -3,7 +3,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from portico.contracts.orders import OrderId, OrdersClient, OrderTotal
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import ServiceContext
 
 _MOST_BY_ID: Final = 100  # the orders service's limit on ids per request
 _MOST: Final = 1000
@@ -12,7 +12,7 @@ _MOST: Final = 1000
 class OrderTotals:
     """Reads the totals of orders from the orders service, authenticated as payments."""
 
-    def __init__(self, context: ServiceRuntime) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
 
     async def after(self, order_id: OrderId | None, *, limit: int) -> Sequence[OrderTotal]:
@@ -34,6 +34,6 @@ class OrderTotals:
 
 
 @asynccontextmanager
-async def open_order_totals(context: ServiceRuntime) -> AsyncIterator[OrderTotals]:
+async def open_order_totals(context: ServiceContext) -> AsyncIterator[OrderTotals]:
     """Open the service's access to order totals."""
     yield OrderTotals(context)

@@ -5,9 +5,8 @@ from sqlalchemy import case, func, insert, select
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
-from portico.kit.data import Reader, UnitOfWork
-from portico.kit.data.statements import Prepared
-from portico.kit.foundation.money import Money
+from portico.kit import Money, Reader, UnitOfWork
+from portico.kit.data import Prepared
 from portico.services.payments.ledger.domain import Balance, Collected, Imbalance
 from portico.services.payments.ledger.models import (
     PROVIDER,

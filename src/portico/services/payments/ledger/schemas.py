@@ -5,8 +5,7 @@ from pydantic import PlainSerializer
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
-from portico.kit.foundation.money import Money
-from portico.kit.http import Schema
+from portico.kit import Money, Schema
 from portico.services.payments.ledger.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
 
 SignedAmount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]

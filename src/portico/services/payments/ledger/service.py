@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from portico.contracts.orders import OrderId, OrderTotal
-from portico.kit.calls.errors import CallError
-from portico.kit.data import Reader
+from portico.kit import Reader
+from portico.kit.calls import CallError
 from portico.services.payments.ledger.domain import (
     Collected,
     Mismatch,

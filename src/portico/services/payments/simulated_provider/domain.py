@@ -6,9 +6,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portico.kit.foundation.money import Money
-from portico.kit.foundation.problems import BadRequest
-from portico.kit.messaging.event import EventId
+from portico.kit import BadRequest, EventId, Money
 from portico.services.payments.provider import ChargeStatus, ProviderCharge, ProviderEvent, ProviderRefund
 
 

@@ -3,13 +3,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-from portico.kit.calls.channel import Outgoing
-from portico.kit.calls.errors import CallFailed
-from portico.kit.data import UnitOfWork
-from portico.kit.foundation.backoff import Backoff
-from portico.kit.jobs.runner import job
-from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.telemetry.logs import get_logger
+from portico.kit import ServiceContext, UnitOfWork, get_logger, job
+from portico.kit.calls import CallFailed, Outgoing
+from portico.kit.foundation import Backoff
 from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
 from portico.services.payments.simulated_provider.models import SimulatedWebhook
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
@@ -26,7 +22,7 @@ _FIRST_UNSUCCESSFUL_STATUS: Final = 300
 
 
 @job(name="run-simulated-provider", every=timedelta(seconds=2))
-async def run_simulated_provider(context: ServiceRuntime) -> None:
+async def run_simulated_provider(context: ServiceContext) -> None:
     """Settle the slow charges and send the webhooks that are due. Does nothing if another provider is used."""
     provider = provider_of(context)
     if not isinstance(provider, SimulatedProvider):
@@ -38,7 +34,7 @@ async def run_simulated_provider(context: ServiceRuntime) -> None:
     await _send_webhooks(context, provider)
 
 
-async def _send_webhooks(context: ServiceRuntime, provider: SimulatedProvider) -> None:
+async def _send_webhooks(context: ServiceContext, provider: SimulatedProvider) -> None:
     """Send the due webhooks to the service's own public endpoint; retry later those that it does not accept."""
     async with context.reader() as reader:
         webhooks = await webhooks_to_send(reader, context.clock.now(), _BATCH)
@@ -52,7 +48,7 @@ async def _send_webhooks(context: ServiceRuntime, provider: SimulatedProvider) -
     await asyncio.gather(*(send(webhook) for webhook in webhooks))
 
 
-async def _is_accepted(context: ServiceRuntime, provider: SimulatedProvider, body: bytes) -> bool:
+async def _is_accepted(context: ServiceContext, provider: SimulatedProvider, body: bytes) -> bool:
     request = Outgoing(
         service=context.name,
         method="POST",

@@ -4,9 +4,8 @@ from typing import Final
 from sqlalchemy import BigInteger, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
+from portico.kit import Identifier, Money
 from portico.kit.data import ExactText, LongText, Sequence
-from portico.kit.foundation.ids import Identifier
-from portico.kit.foundation.money import Money
 from portico.services.payments.models import Table
 from portico.services.payments.provider import ProviderCharge, ProviderRefund, ProviderRefused
 

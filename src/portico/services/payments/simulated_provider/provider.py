@@ -4,9 +4,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from portico.kit.data import UnitOfWork
-from portico.kit.foundation.money import Money
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit import Money, ServiceContext, UnitOfWork
 from portico.services.payments.provider import (
     ChargeRequest,
     PaymentProvider,
@@ -33,7 +31,7 @@ _FINAL: Final = frozenset({"succeeded", "failed"})
 
 
 @asynccontextmanager
-async def open_simulated_provider(context: ServiceRuntime) -> AsyncIterator[PaymentProvider]:
+async def open_simulated_provider(context: ServiceContext) -> AsyncIterator[PaymentProvider]:
     """Open the simulated provider. A system with a real provider opens that one instead; see docs/payments.md."""
     yield SimulatedProvider(context)
 
@@ -47,7 +45,7 @@ class SimulatedProvider:
 
     name: Final = "simulated"
 
-    def __init__(self, context: ServiceRuntime) -> None:
+    def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._settings = context.settings_of(PaymentsSettings)
         self._secret = context.secrets.webhook_secret.get_secret_value().encode()

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from portico.kit.data import Reader, UnitOfWork
-from portico.kit.data.upsert import insert_if_absent
+from portico.kit import Reader, UnitOfWork
+from portico.kit.data import insert_if_absent
 from portico.services.payments.simulated_provider.models import SimulatedCharge, SimulatedWebhook
 
 _CHARGES: Any = SimulatedCharge.__table__

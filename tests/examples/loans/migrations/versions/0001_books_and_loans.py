@@ -2,8 +2,8 @@ import sqlalchemy as sa
 from alembic import op
 from tests.examples.loans.ids import BookId, LoanId
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data.types import IdentifierText, Instant
+from portico.kit import UserId
+from portico.kit.data import IdentifierText, Instant
 
 revision = "0001"
 down_revision = None

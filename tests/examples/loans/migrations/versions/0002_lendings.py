@@ -2,8 +2,8 @@ import sqlalchemy as sa
 from alembic import op
 from tests.examples.loans.ids import BookId, LendingId
 
-from portico.kit.auth.principal import UserId
-from portico.kit.data.types import IdentifierText
+from portico.kit import UserId
+from portico.kit.data import IdentifierText
 
 revision = "0002"
 down_revision = "0001"

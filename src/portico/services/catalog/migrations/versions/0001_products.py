@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from portico.contracts.catalog import ProductId
-from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload
+from portico.kit.data import ExactText, IdentifierText, Instant, LongText, Payload
 
 revision = "0001"
 down_revision = None

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.kit.data.types import ExactText, IdentifierText, Instant
+from portico.kit.data import ExactText, IdentifierText, Instant
 from portico.services.catalog.stock.domain import TransactionId
 
 revision = "0002"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
+from portico.kit.data import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
 
 revision = "0001"
 down_revision = None

@@ -5,8 +5,8 @@ from alembic import op
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit.auth import UserId
-from portico.kit.data.types import ExactText, IdentifierText, Instant, Payload
+from portico.kit import UserId
+from portico.kit.data import ExactText, IdentifierText, Instant, Payload
 from portico.services.notifications.mail import MailId
 
 revision = "0001"

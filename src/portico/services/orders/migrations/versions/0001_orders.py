@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 
 from portico.contracts.orders import OrderId
-from portico.kit.auth.principal import UserId
-from portico.kit.data.types import ExactText, IdentifierText, Instant, Payload
+from portico.kit import UserId
+from portico.kit.data import ExactText, IdentifierText, Instant, Payload
 
 revision = "0001"
 down_revision = None

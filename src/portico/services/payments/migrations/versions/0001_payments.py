@@ -5,8 +5,8 @@ from alembic import op
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, RefundId
-from portico.kit.auth.principal import UserId
-from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Sequence
+from portico.kit import UserId
+from portico.kit.data import ExactText, IdentifierText, Instant, LongText, Sequence
 from portico.services.payments.ledger.models import TransactionId
 from portico.services.payments.simulated_provider.models import ChargeId, ProviderRefundId
 
