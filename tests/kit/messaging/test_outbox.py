@@ -9,9 +9,9 @@ from tests.examples.loans.models import Book
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import outbox
+from portico.kit.data.unit_of_work import NotPublished
 from portico.kit.messaging.envelope import Envelope
 from portico.kit.messaging.event import Event
-from portico.kit.messaging.outbox import NotPublished
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.testing.running_service import RunningService

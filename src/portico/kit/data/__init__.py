@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
-    from portico.kit.data.statements import Prepared
+    from portico.kit.data.statements import Statement
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
@@ -28,7 +28,7 @@ else:
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient run_transaction",
-            "statements": "Prepared",
+            "statements": "Statement",
             "table": "TableRules identifier revision",
             "types": "ExactText IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
@@ -45,13 +45,13 @@ __all__ = [
     "Keyset",
     "LongText",
     "Payload",
-    "Prepared",
     "Reader",
     "Repository",
     "RetryPolicy",
     "Sequence",
     "Shape",
     "Slice",
+    "Statement",
     "TableRules",
     "UnitOfWork",
     "Window",

@@ -1,6 +1,6 @@
 """The engines of one service's database: one for what writes, one for what reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -12,6 +12,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
+from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import in_time
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
@@ -90,6 +91,20 @@ class Database:
     def has_row_locks(self) -> bool:
         """Whether SELECT … FOR UPDATE means something; SQLite's single writer needs none."""
         return self.dialect != "sqlite"
+
+    async def write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        """Execute a statement of a server's database in a transaction of its own and return how many rows it changed.
+
+        It needs no BEGIN and COMMIT, which are half of the cost.
+
+        Raises:
+            TypeError: SQLAlchemy has to process the statement at each execution. Use `UnitOfWork.write`.
+        """
+        compiled = statement.compiled_for(self.writer.dialect, values)
+        if compiled is None:
+            raise TypeError("this statement has no compiled form: execute it with UnitOfWork.write")
+        async with self.lone.connect() as connection:
+            return (await connection.exec_driver_sql(compiled.text, compiled.parameters(values))).rowcount
 
     async def check(self) -> None:
         """Ask the database for an answer. Raises what the driver raises."""

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Column, Integer, Select, TypeDecorator, and_,
 from sqlalchemy.orm import InstrumentedAttribute
 
 from portico.kit.data.reader import Reader
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.foundation.problems import Unprocessable
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class Keyset:
 
         return await self._page(window, fetch, count or partial(count_rows, reader, statement))
 
-    async def page_of_prepared(
+    async def page_of_statement(
         self, reader: Reader, chosen: "Shape", window: Window, *, count: Callable[[], Awaitable[int]]
     ) -> Slice[Any]:
         """As `page_of_columns`, for a list that is asked for often: its statements are made once for each shape."""
@@ -106,7 +106,7 @@ class Keyset:
             key = (chosen.key, self.name, after is not None, backward)
             prepared = chosen.kept.get(key)
             if prepared is None:
-                prepared = chosen.kept[key] = Prepared(
+                prepared = chosen.kept[key] = Statement(
                     self._windowed(
                         chosen.build(),
                         None if after is None else self._named(),
@@ -117,7 +117,7 @@ class Keyset:
                 )
             values = {**chosen.values, "window_limit": window.limit + 1, "window_skip": window.skip}
             values |= {f"after_{place}": value for place, value in enumerate(after or ())}
-            return list(await prepared.rows(reader, values))
+            return list(await reader.rows(prepared, values))
 
         return await self._page(window, fetch, count)
 
@@ -201,7 +201,7 @@ class Shape:
         values: by their names.
     """
 
-    kept: dict[Hashable, Prepared]
+    kept: dict[Hashable, Statement]
     key: Hashable
     build: Callable[[], Select[Any]]
     values: Mapping[str, Any]

@@ -1,36 +1,69 @@
 """The unit of work that commands are given."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from sqlalchemy import Connection, Executable, Result
+from sqlalchemy import Connection, CursorResult, Executable, Result
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
-from portico.kit.cache.tag import CacheTag
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_duplicate
 from portico.kit.data.reader import Reader
+from portico.kit.data.statements import Statement
 from portico.kit.foundation.aio import run_to_completion
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.problems import Problem
-from portico.kit.messaging.event import Event
-from portico.kit.messaging.outbox import NotPublished, Outbox
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-Forget = Callable[[CacheTag], Awaitable[None]]
+Invalidate = Callable[[str], Awaitable[None]]
+"""Removes all cached responses with the tag of this name."""
 
 current_unit_of_work: ContextVar["UnitOfWork | None"] = ContextVar("current_unit_of_work", default=None)
 """The unit of work of this task; calls to other services are refused while its transaction is open."""
+
+
+class PublishableEvent(Protocol):
+    """What a unit of work knows of an event: its identity and the aggregate that it is about."""
+
+    @property
+    def event_id(self) -> str: ...
+
+    @property
+    def aggregate_id(self) -> str: ...
+
+
+class NotPublished(TypeError):
+    """A service publishes an event that it does not declare, or one that is too large."""
+
+
+class EventSink(Protocol):
+    """Stores the events of a unit of work in its transaction. Messaging's outbox implements it."""
+
+    def check(self, event: Any) -> None:
+        """Raise NotPublished if the service does not declare events of this type."""
+
+    async def write(self, work: "UnitOfWork", events: Sequence[Any]) -> None:
+        """Write the events in the transaction of `work`. Raises NotPublished if one is too large."""
+
+    def committed(self) -> None:
+        """Called after the transaction with the events is committed."""
+
+
+class CacheTagged(Protocol):
+    """Names the cached responses that a change invalidates. The cache's `CacheTag` is one."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class UnitOfWork(Reader):
@@ -41,15 +74,15 @@ class UnitOfWork(Reader):
     """
 
     def __init__(
-        self, database: Database, clock: Clock, *, forget: Forget | None = None, outbox: Outbox | None = None
+        self, database: Database, clock: Clock, *, invalidate: Invalidate | None = None, events: EventSink | None = None
     ) -> None:
         super().__init__(database, clock)
         self._now = clock.now()
-        self._forget = forget
-        self._outdated: set[CacheTag] = set()
+        self._invalidate = invalidate
+        self._invalidated: set[str] = set()
         self._after_commit: list[Callable[[], Any]] = []
-        self._outbox = outbox
-        self._events: list[Event] = []
+        self._sink = events
+        self._events: list[PublishableEvent] = []
         self._connection: Connection | None = None
         self.committing = False
         self._token: Token[UnitOfWork | None] | None = None
@@ -95,6 +128,22 @@ class UnitOfWork(Reader):
         """What `act` gives, called with SQLAlchemy's connection of this unit, which the session shares."""
         return await greenlet_spawn(lambda: act(self._connected(), *args, **named))
 
+    async def write(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        """Execute a compiled statement and return how many rows it changed. Raises what `execute` raises."""
+        return (await self._write(statement, [values])).rowcount
+
+    async def write_each(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute a compiled statement for each of `rows`, which have the same names. Raises what `execute` raises."""
+        if rows:
+            await self._write(statement, rows)
+
+    async def _write(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
+        compiled = statement.compiled_for(self.database.writer.dialect, rows[0])
+        if compiled is None:
+            return await self.on_connection(Connection.execute, statement.source, rows)
+        parameters = [compiled.parameters(row) for row in rows]
+        return await self.on_connection(Connection.exec_driver_sql, compiled.text, parameters)
+
     def add(self, row: object) -> None:
         self.session.add(row)
 
@@ -136,19 +185,20 @@ class UnitOfWork(Reader):
             del self._events[told:]
             raise
 
-    def publish(self, event: Event) -> None:
-        """Tell of `event` once this is committed: it is written in the same transaction.
+    def publish(self, event: PublishableEvent) -> None:
+        """Publish `event` after the commit: it is written to the outbox in the same transaction.
 
-        Raises NotPublished where the service does not declare such events.
+        Raises:
+            NotPublished: the service does not declare events of this type.
         """
-        if self._outbox is None:
-            raise NotPublished("this unit of work belongs to no service that publishes events")
-        self._outbox.check(event)
+        if self._sink is None:
+            raise NotPublished("This unit of work was opened without an outbox, so it cannot publish events.")
+        self._sink.check(event)
         self._events.append(event)
 
     @property
-    def published(self) -> Sequence[Event]:
-        """The events of this unit, in order."""
+    def published(self) -> Sequence[PublishableEvent]:
+        """The events published in this unit, in order."""
         return self._events
 
     def after_commit(self, act: Callable[[], Any]) -> None:
@@ -158,9 +208,9 @@ class UnitOfWork(Reader):
         """
         self._after_commit.append(act)
 
-    def invalidate(self, topic: CacheTag) -> None:
-        """Have the answers that are kept about `topic` forgotten, once the transaction is committed."""
-        self._outdated.add(topic)
+    def invalidate(self, tag: CacheTagged) -> None:
+        """Remove the cached responses with this tag after the commit."""
+        self._invalidated.add(tag.name)
 
     def changes(self, subject: str) -> None:
         """Wake those who follow `subject` in this process, once the transaction is committed."""
@@ -168,22 +218,22 @@ class UnitOfWork(Reader):
 
     async def commit(self) -> None:
         """Write what is pending and commit. A caller that is cancelled meanwhile is so after all of it has ended."""
-        if self._events and self._outbox is not None:
-            # After the flush: the row of what an event is about is locked first, and ids go up in that order.
+        if self._events and self._sink is not None:
+            # After the flush: the row of the aggregate is locked first, so ids of its events increase in commit order.
             await self.flush()
-            await self._outbox.put.write_each(self, self._outbox.rows(self._events, self._now))
-            self._after_commit.append(self._outbox.wake)
+            await self._sink.write(self, self._events)
+            self._after_commit.append(self._sink.committed)
         await self.flush()
         self.committing = self.began
-        if self.committing or self._outdated or self._after_commit:
+        if self.committing or self._invalidated or self._after_commit:
             await run_to_completion(self._commit())  # or the session would be closed under it
 
     async def _commit(self) -> None:
         if self.committing:
             await greenlet_spawn(self._end)
-        if self._forget is not None:
-            for topic in self._outdated:
-                await self._forget(topic)
+        if self._invalidate is not None:
+            for name in self._invalidated:
+                await self._invalidate(name)
         for act in self._after_commit:
             result = act()
             if result is not None:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Insert, Table, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 
 _MYSQL = {"mysql", "mariadb"}
@@ -16,7 +16,7 @@ async def insert_if_absent(work: UnitOfWork, table: Table, values: dict[str, Any
     """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
     if work.database.dialect in _MYSQL and await _is_there(work, table, values):
         return False
-    return bool(await _unless_known(table, work.database.dialect).write(work, values))
+    return bool(await work.write(_insert_statement(table, work.database.dialect), values))
 
 
 async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
@@ -30,8 +30,8 @@ async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> b
 
 
 @cache
-def _unless_known(table: Table, dialect: str) -> Prepared:
-    return Prepared(insert_or_ignore(table, dialect))
+def _insert_statement(table: Table, dialect: str) -> Statement:
+    return Statement(insert_or_ignore(table, dialect))
 
 
 @cache

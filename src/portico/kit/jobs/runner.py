@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, delete, select, update
 
 from portico.kit.data.kit_tables import idempotency_keys, leases
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.aio import is_cancelled
 from portico.kit.foundation.stored_names import checked_name
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_UNTIL = Prepared(select(leases.c.until).where(leases.c.name == bindparam("name")))
+_UNTIL = Statement(select(leases.c.until).where(leases.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class JobRunner:
     async def _is_due(self, name: str) -> bool:
         """Whether it is worth while to try: a read, which keeps nobody from writing."""
         async with self._context.reader() as reader:
-            found = await _UNTIL.rows(reader, {"name": name})
+            found = await reader.rows(_UNTIL, {"name": name})
         return not found or found[0].until <= self._context.clock.now()
 
 

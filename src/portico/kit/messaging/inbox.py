@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from portico.kit.data.failures import is_unavailable
 from portico.kit.data.kit_tables import inbox, parked_events
 from portico.kit.data.retry import RetryPolicy, retry_transaction
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Message
@@ -168,7 +168,7 @@ class Inbox:
         }
         if parked is not None:
             values["number"] = parked.number
-        if await _claiming(work.database.dialect, again=parked is not None).write(work, values):
+        if await work.write(_claiming(work.database.dialect, again=parked is not None), values):
             return True
         same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
         if await work.one(select(literal(1)).where(exists().where(*same))) is not None:
@@ -180,16 +180,16 @@ class Inbox:
 
 
 @cache
-def _claiming(dialect: str, *, again: bool) -> Prepared:
+def _claiming(dialect: str, *, again: bool) -> Statement:
     """Writes an event's identity unless it is known or blocked."""
     names = ["consumer", "event_id", "handled_at"]
     values = [bindparam(f"new_{name}", type_=inbox.c[name].type) for name in names]
     row = select(*values).where(~_blocked(again=again))
     if dialect == "postgresql":
-        return Prepared(postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing())
+        return Statement(postgresql.insert(inbox).from_select(names, row).on_conflict_do_nothing())
     if dialect == "sqlite":
-        return Prepared(sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing())
-    return Prepared(insert(inbox).prefix_with("IGNORE").from_select(names, row))
+        return Statement(sqlite.insert(inbox).from_select(names, row).on_conflict_do_nothing())
+    return Statement(insert(inbox).prefix_with("IGNORE").from_select(names, row))
 
 
 def _blocked(*, again: bool) -> ColumnElement[bool]:

@@ -7,14 +7,13 @@ from typing import Any
 from sqlalchemy import insert
 
 from portico.kit.data.kit_tables import outbox
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
+from portico.kit.data.unit_of_work import NotPublished, UnitOfWork
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
 from portico.kit.telemetry.context import current_trace
 
-
-class NotPublished(TypeError):
-    """A service publishes an event that it does not declare, or one that is too large."""
+_INSERT = Statement(insert(outbox).inline())
 
 
 class Outbox:
@@ -27,26 +26,27 @@ class Outbox:
         wake: called once events are committed.
     """
 
-    put = Prepared(insert(outbox).inline())
-    """Writes rows of events; nobody needs to be told their numbers."""
-
     def __init__(
         self, source: str, publishes: Collection[type[Event]], *, size_limit: int, wake: Callable[[], None]
     ) -> None:
         self._source = source
         self._publishes = frozenset(publishes)
         self._size_limit = size_limit
-        self.wake = wake
+        self._wake = wake
 
     def check(self, event: Event) -> None:
         """Raises NotPublished where the service does not declare such events."""
         if type(event) not in self._publishes:
             raise NotPublished(f"{self._source} does not declare {type(event).__name__}: Service(publishes=[…])")
 
-    def rows(self, events: Sequence[Event], now: datetime) -> list[dict[str, Any]]:
-        """The rows of `events`, in order. Raises NotPublished where one is too large."""
+    async def write(self, work: UnitOfWork, events: Sequence[Event]) -> None:
+        """Write the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
         trace = current_trace()
-        return [self._row(event, now, trace) for event in events]
+        await work.write_each(_INSERT, [self._row(event, work.now, trace) for event in events])
+
+    def committed(self) -> None:
+        """Wake the relay."""
+        self._wake()
 
     def _row(self, event: Event, now: datetime, trace: str | None) -> dict[str, Any]:
         body = dumped(event, source=self._source, time=now, trace=trace)

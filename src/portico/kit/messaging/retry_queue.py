@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, or_, select, update
 
 from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.backoff import Backoff
@@ -131,7 +131,7 @@ class RetryQueue:
     async def due(self) -> Sequence[FailedEvent]:
         """Events whose time to be tried has come, by a consumer that is here, in the order in which they were parked."""
         async with self._context.reader() as reader:
-            rows = await self._due.rows(reader, {"now": reader.now})
+            rows = await reader.rows(self._due, {"now": reader.now})
         return [FailedEvent(*row) for row in rows]
 
     async def remove(self, work: UnitOfWork, parked: FailedEvent) -> None:
@@ -227,8 +227,8 @@ def _is_of(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
     return or_(parked_events.c.consumer == UNREADABLE, *mine)
 
 
-def _due(is_ours: ColumnElement[bool]) -> Prepared:
-    return Prepared(
+def _due(is_ours: ColumnElement[bool]) -> Statement:
+    return Statement(
         select(*(parked_events.c[name] for name in _COLUMNS))
         .where(parked_events.c.state == "waiting", parked_events.c.next_at <= bindparam("now"), is_ours)
         .order_by(parked_events.c.id)

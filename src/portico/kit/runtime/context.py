@@ -108,7 +108,7 @@ class ServiceRuntime:
 
     def unit_of_work(self) -> UnitOfWork:
         """A unit of work, for who commits it."""
-        return UnitOfWork(self.database, self.clock, forget=self._forget, outbox=self._outbox)
+        return UnitOfWork(self.database, self.clock, invalidate=self._invalidate, events=self._outbox)
 
     def stop(self) -> None:
         """Begin to stop: not ready for more, event streams end, what is in flight goes on."""
@@ -130,8 +130,8 @@ class ServiceRuntime:
             group = self._groups[tag] = CacheGroup(self.cache, tag.name)
         return group
 
-    async def _forget(self, topic: CacheTag) -> None:
-        await self.response_cache(topic).forget()
+    async def _invalidate(self, tag_name: str) -> None:
+        await CacheGroup(self.cache, tag_name).forget()
 
     def reader(self) -> Reader:
         """A reader of its own, to be used in `async with`."""

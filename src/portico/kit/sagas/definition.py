@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from portico.kit.calls.client import Calls
 from portico.kit.data.kit_tables import sagas
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.stored_names import checked_name
 from portico.kit.sagas.control import BELL, Asked, ask_to_undo
@@ -43,7 +43,7 @@ def hours(number: float) -> timedelta:
 
 
 _A_DAY = hours(24)
-_START = Prepared(insert(sagas))
+_START = Statement(insert(sagas))
 
 Act = Callable[[S, UnitOfWork], Awaitable[S | None]] | Callable[[S, Calls], Awaitable[S | None]]
 Record = Callable[[S, UnitOfWork], Awaitable[None]]
@@ -187,8 +187,8 @@ class Saga(Generic[S]):
             subject: the identifier of what it serves, by which it is found: 64 characters at most.
         """
         saga_id, context = SagaId.new(), request_context.get()
-        await _START.write(
-            work,
+        await work.write(
+            _START,
             {
                 "saga_id": saga_id,
                 "name": self.name,

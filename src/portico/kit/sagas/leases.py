@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
 
 from portico.kit.data.kit_tables import sagas
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MARGIN = timedelta(seconds=5)
 """By how much a lease is longer than the step: shorter, and a slow step would be taken over for ever."""
 
-_SOONEST = Prepared(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
+_SOONEST = Statement(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
 _DUE = (
     select(sagas)
     .where(sagas.c.due_at <= bindparam("now"), sagas.c.name.in_(bindparam("names", expanding=True)))
@@ -123,7 +123,7 @@ class SagaLeases:
     async def soonest(self) -> datetime | None:
         """When the next saga is due, or its lease ends; None where all have ended."""
         async with self._context.reader() as reader:
-            found = (await _SOONEST.rows(reader, {}))[0][0]
+            found = (await reader.rows(_SOONEST, {}))[0][0]
         return cast("datetime | None", found)
 
     async def claim(self, limit: int) -> Sequence[Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Boolean, bindparam, insert, or_, select, update
 
 from portico.kit.data.kit_tables import saga_steps, sagas
-from portico.kit.data.statements import Prepared
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.leases import ClaimedSaga, lease_of
@@ -36,11 +36,11 @@ _TO_MOVE = (
         | {sagas.c.fence: sagas.c.fence + 1}
     )
 )
-MOVE = Prepared(_TO_MOVE)
+MOVE = Statement(_TO_MOVE)
 """Takes a saga on, where it still is as its holder knows it."""
 
 _moved = _TO_MOVE.returning(sagas.c.saga_id).cte("moved")
-MOVE_AND_TELL = Prepared(
+MOVE_AND_TELL = Statement(
     insert(saga_steps).from_select(
         ["saga_id", *_TOLD],
         select(_moved.c.saga_id, *(bindparam(f"told_{name}", type_=saga_steps.c[name].type) for name in _TOLD)),
@@ -114,8 +114,8 @@ class Progress:
         """Whether the row was as expected and is written, with what the timeline is told."""
         if work.database.dialect == "postgresql" and len(entries) == 1:
             told = {f"told_{name}": entries[0][name] for name in _TOLD}
-            return await MOVE_AND_TELL.write(work, values | told) == 1
-        next_position = await MOVE.write(work, values) == 1
+            return await work.write(MOVE_AND_TELL, values | told) == 1
+        next_position = await work.write(MOVE, values) == 1
         if next_position and entries:
             await work.execute(insert(saga_steps), entries)
         return next_position

@@ -9,7 +9,7 @@ from sqlalchemy import Integer, Select, bindparam, delete, exists, select, updat
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, UserId, Window
-from portico.kit.data import Prepared, insert_if_absent
+from portico.kit.data import Statement, insert_if_absent
 from portico.services.notifications.domain import Result, Status
 from portico.services.notifications.errors import NotificationNotFound
 from portico.services.notifications.mail.base import LONGEST_ANSWER
@@ -33,7 +33,7 @@ _LOCK_RECIPIENTS = (
     .order_by(Recipient.user_id)
     .with_for_update(read=True)
 )
-_DUE = Prepared(
+_DUE = Statement(
     select(_N.notification_id, _N.user_id)
     .where(
         _N.due_at <= bindparam("now"),
@@ -51,12 +51,12 @@ _LOCK_DUE = (
     .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), Notification.due_at <= bindparam("now"))
     .with_for_update(skip_locked=True)
 )
-_MARK_SENT = Prepared(
+_MARK_SENT = Statement(
     update(_NOTIFICATIONS)
     .where(_N.notification_id == bindparam("of_notification"), _N.status != "sent")
     .values(status="sent", failure_reason=None, due_at=None, sent_at=bindparam("now"), revision=_N.revision + 1)
 )
-_END_ATTEMPT = Prepared(
+_END_ATTEMPT = Statement(
     update(_ATTEMPTS).where(_A.notification_id == bindparam("of_notification"), _A.number == bindparam("of_number"))
 )
 
@@ -121,7 +121,7 @@ class Notifications(Repository[Notification]):
         Mails of one order are sent in order: a later one is not due before the earlier ones are sent or failed.
         Otherwise "confirmed" could arrive after "cancelled".
         """
-        found = await _DUE.rows(self.source, {"now": now, "most": limit})
+        found = await self.source.rows(_DUE, {"now": now, "most": limit})
         return [(row.notification_id, row.user_id) for row in found]
 
     async def lock_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
@@ -158,12 +158,12 @@ async def erase_addresses(work: UnitOfWork, user_id: UserId) -> None:
 async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
     """Store the outcome of an attempt."""
     ended = {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
-    await _END_ATTEMPT.write(work, {"of_notification": notification_id, "of_number": number, **ended})
+    await work.write(_END_ATTEMPT, {"of_notification": notification_id, "of_number": number, **ended})
 
 
 async def mark_sent(work: UnitOfWork, notification_id: NotificationId) -> None:
     """Mark a notification as sent, in one statement without reading the row: this is the usual outcome."""
-    await _MARK_SENT.write(work, {"of_notification": notification_id, "now": work.now})
+    await work.write(_MARK_SENT, {"of_notification": notification_id, "now": work.now})
 
 
 async def delete_ended(work: UnitOfWork, *, created_before: datetime, limit: int) -> int:

@@ -6,14 +6,14 @@ from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, upda
 
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit import Keyset, Principal, Repository, Slice, UnitOfWork, Window
-from portico.kit.data import Prepared
+from portico.kit.data import Statement
 from portico.kit.foundation import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
 
 _ORDERS: Any = Order.__table__
 _O = _ORDERS.c
-_INSERT = Prepared(insert(_ORDERS))
+_INSERT = Statement(insert(_ORDERS))
 
 READ_ALL = "orders:read"
 WRITE_ALL = "orders:write"
@@ -60,7 +60,7 @@ class Orders(Repository[Order]):
         """Write a new order by one statement, past the session: nothing else in the transaction asks for it."""
         order.revision = 1
         values = {column.key: getattr(order, column.key) for column in _ORDERS.columns}
-        await _INSERT.write(work, values)
+        await work.write(_INSERT, values)
 
     async def move_on(
         self, work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, since: Iterable[OrderStatus]
@@ -69,7 +69,7 @@ class Orders(Repository[Order]):
 
         One statement, which decides by itself: this is what every order goes through.
         """
-        return bool(await _moving(frozenset(since)).write(work, {"id": order_id, "to": status, "now": work.now}))
+        return bool(await work.write(_moving(frozenset(since)), {"id": order_id, "to": status, "now": work.now}))
 
     async def totals(
         self, status: Collection[OrderStatus], order_ids: Collection[OrderId], after: OrderId | None, limit: int
@@ -86,9 +86,9 @@ class Orders(Repository[Order]):
 
 
 @cache
-def _moving(since: frozenset[OrderStatus]) -> Prepared:
+def _moving(since: frozenset[OrderStatus]) -> Statement:
     """Has an order that is one of `since` be another; one for each such set, since a list would be compiled each time."""
-    return Prepared(
+    return Statement(
         update(_ORDERS)
         .where(
             _O.order_id == bindparam("id"),

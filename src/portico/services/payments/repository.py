@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, Window
-from portico.kit.data import Prepared, insert_if_absent
+from portico.kit.data import Statement, insert_if_absent
 from portico.services.payments.errors import PaymentNotFound
 from portico.services.payments.models import Payment, PaymentKey, Refund, WebhookEvent
 
@@ -18,8 +18,8 @@ _PAYMENTS: Any = Payment.__table__
 _WEBHOOK_EVENTS: Any = WebhookEvent.__table__
 _NEWEST_PAYMENT = Keyset.by("newest", Payment.payment_id, descending=True)
 _NEWEST_REFUND = Keyset.by("newest", Refund.refund_id, descending=True)
-_INSERT_PAYMENT = Prepared(insert(_PAYMENTS))
-_RECORD_SUCCESS = Prepared(
+_INSERT_PAYMENT = Statement(insert(_PAYMENTS))
+_RECORD_SUCCESS = Statement(
     update(_PAYMENTS)
     .where(_PAYMENTS.c.payment_id == bindparam("of_payment"), _PAYMENTS.c.revision == bindparam("of_revision"))
     .values(
@@ -124,7 +124,7 @@ async def claim_key(work: UnitOfWork, key: str, payment_id: PaymentId | None) ->
 
 async def insert_payment(work: UnitOfWork, payment: Payment) -> None:
     """Insert a payment without the ORM; this is on the path of every charge."""
-    await _INSERT_PAYMENT.write(work, {column.key: getattr(payment, column.key) for column in _PAYMENTS.columns})
+    await work.write(_INSERT_PAYMENT, {column.key: getattr(payment, column.key) for column in _PAYMENTS.columns})
 
 
 async def record_success(work: UnitOfWork, payment: Payment, charge_id: str) -> bool:
@@ -133,7 +133,7 @@ async def record_success(work: UnitOfWork, payment: Payment, charge_id: str) -> 
     Nearly every charge ends here, with one statement instead of a lock, a read and an update.
     """
     unchanged = {"of_payment": payment.payment_id, "of_revision": payment.revision}
-    if not await _RECORD_SUCCESS.write(work, {**unchanged, "new_charge_id": charge_id, "now": work.now}):
+    if not await work.write(_RECORD_SUCCESS, {**unchanged, "new_charge_id": charge_id, "now": work.now}):
         return False
     payment.succeed(charge_id, work.now)
     payment.revision += 1

@@ -9,7 +9,7 @@ from sqlalchemy import Select, bindparam, func, select
 from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
-from portico.kit.data import Prepared, Shape
+from portico.kit.data import Shape, Statement
 from portico.services.catalog.products.domain import words_of
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
@@ -45,7 +45,7 @@ CONDITIONS: dict[str, Callable[[Any], Any]] = {
     "product_ids": P.product_id.in_,
 }
 
-_PREPARED: dict[Hashable, Prepared] = {}
+_PREPARED: dict[Hashable, Statement] = {}
 
 READ = (*(P[name] for name in COLUMNS), P.name_order, P.price_order)  # the last two for the cursor
 
@@ -107,7 +107,7 @@ async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: Ca
 
     if words:
         return await SORTS_OF_FOUND[wanted.sort].page_of_columns(reader, _rows(wanted, words), window, count=total)
-    return await SORTS[wanted.sort].page_of_prepared(reader, _shape(wanted), window, count=total)
+    return await SORTS[wanted.sort].page_of_statement(reader, _shape(wanted), window, count=total)
 
 
 def _shape(wanted: Wanted) -> Shape:

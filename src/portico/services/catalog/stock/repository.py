@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit import UnitOfWork
-from portico.kit.data import Prepared
+from portico.kit.data import Statement
 from portico.services.catalog.products.models import Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.models import (
@@ -25,16 +25,16 @@ RESERVATIONS: Any = StockReservation.__table__
 ITEMS: Any = StockReservationItem.__table__
 
 _SUMS = ("on_hand", "reserved", "entries", "updated_at", "closed_at")
-_ENTER, _ADD_LEVEL, _RESERVE, _HOLD = map(Prepared, map(insert, (LEDGER, LEVELS, RESERVATIONS, ITEMS)))
-_CHANGED_LEVEL = Prepared(
+_ENTER, _ADD_LEVEL, _RESERVE, _HOLD = map(Statement, map(insert, (LEDGER, LEVELS, RESERVATIONS, ITEMS)))
+_CHANGED_LEVEL = Statement(
     update(LEVELS).where(LEVELS.c.product_id == bindparam("key")).values({name: bindparam(name) for name in _SUMS})
 )
-_SHOWN = Prepared(
+_SHOWN = Statement(
     update(PRODUCTS)
     .where(PRODUCTS.c.product_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("stock_quantity", "stock_entries")})
 )
-_MOVED = Prepared(
+_MOVED = Statement(
     update(RESERVATIONS)
     .where(RESERVATIONS.c.reservation_id == bindparam("key"))
     .values({name: bindparam(name) for name in ("status", "expires_at", "updated_at")})
@@ -82,25 +82,25 @@ async def close_books(work: UnitOfWork, books: StockBatch) -> None:
     """Write what has become of the reservations and levels in `books`, and their entries."""
     changed = [each for each in books.reservations.values() if each.changed]
     await _put_reservations(work, [each for each in changed if not each.known])
-    await _MOVED.write_each(work, sorted((_moved(each) for each in changed if each.known), key=_key))
+    await work.write_each(_MOVED, sorted((_moved(each) for each in changed if each.known), key=_key))
     await enter(work, books.entries)
     await put_levels(work, [books.levels[key] for key in sorted({entry.product_id for entry in books.entries})])
 
 
 async def enter(work: UnitOfWork, entries: Sequence[Entry]) -> None:
     """Add entries to the ledger; the levels that they made have to be written too."""
-    await _ENTER.write_each(work, [entry._asdict() for entry in entries])
+    await work.write_each(_ENTER, [entry._asdict() for entry in entries])
 
 
 async def put_levels(work: UnitOfWork, changed: Iterable[Level]) -> None:
     """Write levels that are locked, in order of their ids."""
-    await _CHANGED_LEVEL.write_each(work, [{"key": level.product_id, **_sums(level)} for level in changed])
+    await work.write_each(_CHANGED_LEVEL, [{"key": level.product_id, **_sums(level)} for level in changed])
 
 
 async def show(work: UnitOfWork, changed: Iterable[Level]) -> None:
     """Have the products of these levels, in order of their ids, say what is available."""
-    await _SHOWN.write_each(
-        work,
+    await work.write_each(
+        _SHOWN,
         [
             {"key": level.product_id, "stock_quantity": level.available, "stock_entries": level.entries}
             for level in changed
@@ -110,7 +110,7 @@ async def show(work: UnitOfWork, changed: Iterable[Level]) -> None:
 
 async def add_levels(work: UnitOfWork, new: Iterable[Level]) -> None:
     """Add the levels of new products."""
-    await _ADD_LEVEL.write_each(work, [{"product_id": level.product_id, **_sums(level)} for level in new])
+    await work.write_each(_ADD_LEVEL, [{"product_id": level.product_id, **_sums(level)} for level in new])
 
 
 async def _reservations(
@@ -129,13 +129,13 @@ async def _reservations(
 
 async def _put_reservations(work: UnitOfWork, new: Sequence[Reservation]) -> None:
     rows = sorted((_made(each) for each in new), key=lambda row: str(row["reservation_id"]))
-    await _RESERVE.write_each(work, rows)
+    await work.write_each(_RESERVE, rows)
     items = [
         {"reservation_id": each.reservation_id, "product_id": product_id, "quantity": quantity}
         for each in new
         for product_id, quantity in each.items.items()
     ]
-    await _HOLD.write_each(work, items)
+    await work.write_each(_HOLD, items)
 
 
 def _sums(level: Level) -> dict[str, Any]:

@@ -5,13 +5,13 @@ from typing import Any
 from sqlalchemy import Integer, bindparam, exists, select
 
 from portico.kit import Reader
-from portico.kit.data import Prepared
+from portico.kit.data import Statement
 from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
 
 ENTRIES: Any = RevocationEntry.__table__
 
-_IS_NEW = Prepared(select(exists().where(ENTRIES.c.position.is_(None))))
-_AFTER = Prepared(
+_IS_NEW = Statement(select(exists().where(ENTRIES.c.position.is_(None))))
+_AFTER = Statement(
     select(ENTRIES)
     .where(ENTRIES.c.position > bindparam("after"))
     .order_by(ENTRIES.c.position)
@@ -30,12 +30,12 @@ class Stretch:
 
 async def has_new_entries(reader: Reader) -> bool:
     """Whether an entry has no place in the feed yet."""
-    return bool((await _IS_NEW.rows(reader, {}))[0][0])
+    return bool((await reader.rows(_IS_NEW, {}))[0][0])
 
 
 async def stretch_after(reader: Reader, position: int, *, limit: int) -> Stretch:
     """The entries after `position` that still matter, `limit` at most."""
-    rows = await _AFTER.rows(reader, {"after": position, "most": limit + 1})
+    rows = await reader.rows(_AFTER, {"after": position, "most": limit + 1})
     shown = rows[:limit]
     reached = shown[-1].position if shown else position
     since = reader.now - LEEWAY

@@ -6,7 +6,7 @@ from sqlalchemy import case, func, insert, select
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit import Money, Reader, UnitOfWork
-from portico.kit.data import Prepared
+from portico.kit.data import Statement
 from portico.services.payments.ledger.domain import Balance, Collected, Imbalance
 from portico.services.payments.ledger.models import (
     PROVIDER,
@@ -21,7 +21,7 @@ from portico.services.payments.models import Payment
 TRANSACTIONS: Any = LedgerTransaction.__table__
 ENTRIES: Any = LedgerEntry.__table__
 _T, _E = TRANSACTIONS.c, ENTRIES.c
-_INSERT_TRANSACTION, _INSERT_ENTRY = Prepared(insert(TRANSACTIONS)), Prepared(insert(ENTRIES))
+_INSERT_TRANSACTION, _INSERT_ENTRY = Statement(insert(TRANSACTIONS)), Statement(insert(ENTRIES))
 
 
 async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_id: PaymentId, amount: Money) -> None:
@@ -34,7 +34,7 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         "payment_id": payment_id,
         "created_at": work.now,
     }
-    await _INSERT_TRANSACTION.write(work, transaction)
+    await work.write(_INSERT_TRANSACTION, transaction)
     entries = [
         {
             "transaction_id": transaction_id,
@@ -44,7 +44,7 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
         }
         for account, minor in posting(kind, amount)
     ]
-    await _INSERT_ENTRY.write_each(work, entries)
+    await work.write_each(_INSERT_ENTRY, entries)
 
 
 async def balances(reader: Reader) -> list[Balance]:
