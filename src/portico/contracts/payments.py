@@ -1,4 +1,4 @@
-"""What other services may know of payments: how to charge, void and refund, and what is told of it."""
+"""The client and the events of payments: charge, void, refund."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -12,19 +12,19 @@ from portico.kit.foundation import json_number
 PaymentStatus = Literal["processing", "succeeded", "failed", "voided"]
 RefundStatus = Literal["processing", "succeeded", "failed"]
 
-_MOST_OF_AN_ORDER = 100
+_MOST_PER_ORDER = 100
 
 
 class PaymentId(Identifier, prefix="pay"):
-    """A payment: one charge, with what was given back of it."""
+    """Id of a payment: one charge and its refunds."""
 
 
 class RefundId(Identifier, prefix="rfnd"):
-    """A refund of a payment, or of a part of it."""
+    """Id of a refund of a payment, in part or in full."""
 
 
 class PaymentProcessed(Event, type="payment.processed", version=1, aggregate="payment_id"):
-    """A charge has succeeded: the money is there. Amounts are whole minor units of `currency`."""
+    """A charge succeeded. Amounts are minor units of `currency`."""
 
     payment_id: PaymentId
     order_id: OrderId
@@ -34,7 +34,7 @@ class PaymentProcessed(Event, type="payment.processed", version=1, aggregate="pa
 
 
 class PaymentFailed(Event, type="payment.failed", version=1, aggregate="payment_id"):
-    """A charge was refused, and will not succeed any more. `reason` is the provider's word for why."""
+    """A charge was refused and cannot succeed any more. `reason` is the provider's code."""
 
     payment_id: PaymentId
     order_id: OrderId
@@ -45,7 +45,7 @@ class PaymentFailed(Event, type="payment.failed", version=1, aggregate="payment_
 
 
 class PaymentRefunded(Event, type="payment.refunded", version=1, aggregate="payment_id"):
-    """Money was given back: `amount_minor` now, `refunded_minor` of this payment in all."""
+    """A refund of `amount_minor` succeeded. `refunded_minor` is the sum of all refunds of the payment."""
 
     payment_id: PaymentId
     refund_id: RefundId
@@ -57,9 +57,9 @@ class PaymentRefunded(Event, type="payment.refunded", version=1, aggregate="paym
 
 
 class PaymentSummary(Summary):
-    """A payment as other services see it. `amount` and `refunded` are numbers of `currency`.
+    """A payment as other services see it. `amount` and `refunded` are decimal amounts in `currency`.
 
-    `processing` says that the outcome is not known yet: nothing may be concluded from it.
+    `processing` means that the outcome is unknown; callers must not draw conclusions from it.
     """
 
     payment_id: PaymentId
@@ -75,7 +75,7 @@ class PaymentSummary(Summary):
 
 
 class RefundSummary(Summary):
-    """A refund as other services see it. One that is `processing` is on its way, and will be asked after."""
+    """A refund as other services see it. Payments settles one in status `processing` by itself."""
 
     refund_id: RefundId
     payment_id: PaymentId
@@ -86,7 +86,7 @@ class RefundSummary(Summary):
 
 
 class VoidSummary(Summary):
-    """A key that nothing is charged by: `payment_id` where something had been, `refunded` what was given back of it."""
+    """A voided key, with the payment that had used it (if any) and its refunded amount."""
 
     key: str
     status: Literal["voided"]
@@ -96,57 +96,57 @@ class VoidSummary(Summary):
 
 
 class PaymentsClient(Client, service="payments"):
-    """Charges, voids and refunds. For services only."""
+    """Charge, void and refund. For services only."""
 
     async def charge(
         self, *, key: str, order_id: OrderId, user_id: UserId, amount: Money, method: str
     ) -> PaymentSummary:
-        """Charge `amount`, once for all calls with the same `key`; each call answers how it stands by then.
+        """Charge `amount` once per `key`; a repeat returns the payment's current state.
 
-        Asked again while it is `processing`, payments asks the provider. A charge that was refused is no error: its
+        A repeat of a payment in status `processing` makes payments ask the provider. A refused charge is not an error: its
         status is `failed`.
 
         Args:
-            key: 1 to 200 letters, digits and `-._~:/`; `void` takes the same.
-            order_id: what is paid.
-            user_id: who pays.
-            amount: more than nothing.
-            method: the provider's word for what to charge (`pm_ok` at the simulated one).
+            key: the idempotency key, 1 to 200 letters, digits and `-._~:/`; `void` takes the same key.
+            order_id: the order that is paid.
+            user_id: the user who pays.
+            amount: greater than zero.
+            method: the provider's name for the payment method (`pm_ok` at the simulated one).
 
         Raises:
-            Refused: 409 `voided`, the key was voided; 422 `payment_key_reused`, it stands for another charge.
+            Refused: 409 `voided`, the key was voided; 422 `payment_key_reused`, the key belongs to another charge.
         """
-        body = {**_sum(amount), "key": key, "order_id": order_id, "user_id": user_id, "method": method}
+        body = {**_amount(amount), "key": key, "order_id": order_id, "user_id": user_id, "method": method}
         return await self.post("/payments", json=body, key=key, answer=PaymentSummary)
 
     async def void(self, key: str) -> VoidSummary:
-        """See to it that nothing is or stays charged by `key`, whether or not it was used yet.
+        """Cancel the charge of `key`, whether it was made, is in progress or has not been requested yet.
 
-        When this returns, whatever was charged is given back or on its way, and a charge by this key is refused.
+        When this returns, a charge that was made is refunded or being refunded, and a later charge is rejected.
 
         Raises:
-            Refused: 409 `charge_in_flight`, the outcome of the charge is not known yet; ask again after `retry_after`.
+            Refused: 409 `charge_in_flight`, the outcome of the charge is unknown; retry after `retry_after` seconds.
         """
         return await self.put(f"/payments/voids/{quote(key, safe='')}", answer=VoidSummary)
 
     async def refund(self, payment_id: PaymentId, *, key: str, amount: Money | None = None) -> RefundSummary:
-        """Give back `amount`, or all that is left, once for all calls with the same `key`.
+        """Refund `amount`, or the whole remainder, once per `key`.
 
         Raises:
-            Refused: 409 `refund_exceeds_charge`, not so much is left; 409 `not_refundable`, nothing was charged.
+            Refused: 409 `refund_exceeds_charge`, less than that is left; 409 `not_refundable`, nothing was charged.
         """
-        body = {"key": key, **(_sum(amount) if amount else {})}
+        body = {"key": key, **(_amount(amount) if amount else {})}
         return await self.post(f"/payments/{payment_id}/refunds", json=body, key=key, answer=RefundSummary)
 
     async def payment(self, payment_id: PaymentId) -> PaymentSummary:
-        """The payment. Raises Refused with status 404 where there is none."""
+        """Return the payment. Raises Refused with status 404 if it does not exist."""
         return await self.get(f"/payments/{payment_id}", answer=PaymentSummary)
 
     async def of_order(self, order_id: OrderId) -> list[PaymentSummary]:
-        """The payments of an order, the newest first, a hundred at most."""
-        params = {"order_id": order_id, "limit": _MOST_OF_AN_ORDER}
+        """Return the payments of an order, newest first, at most a hundred."""
+        params = {"order_id": order_id, "limit": _MOST_PER_ORDER}
         return await self.get("/payments", params=params, answer=list[PaymentSummary])
 
 
-def _sum(amount: Money) -> dict[str, Any]:
+def _amount(amount: Money) -> dict[str, Any]:
     return {"amount": json_number(amount.minor, amount.currency), "currency": amount.currency}

@@ -5,7 +5,6 @@ from fastapi import Header, Path, Request, Response
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit import (
-    Conditions,
     ContentTooLarge,
     Context,
     FromService,
@@ -16,6 +15,7 @@ from portico.kit import (
     Principal,
     Reads,
     Router,
+    Slice,
     permitted,
 )
 from portico.kit.foundation import TooPrecise, UnknownCurrency
@@ -36,7 +36,7 @@ from portico.services.payments.errors import (
     Voided,
     VoidUnfinished,
 )
-from portico.services.payments.models import PROVIDER_LENGTH
+from portico.services.payments.models import PROVIDER_LENGTH, Payment, Refund
 from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
 from portico.services.payments.repository import Payments, Refunds
 from portico.services.payments.schemas import (
@@ -68,46 +68,44 @@ _WEBHOOK_BODY = {"requestBody": {"required": True, "content": {"application/json
 @payments.post(
     "",
     status_code=201,
+    response_model=PaymentRead,
     errors=[Voided, PaymentKeyMissing, PaymentKeyReused, UnknownCurrency, TooPrecise],
     stores_answer=False,  # the payment keeps its key forever, and a repeat returns its current state
 )
 async def charge(
-    draft: PaymentCreate,
+    body: PaymentCreate,
     caller: FromService,
     context: Context,
     request: Request,
     response: Response,
     idempotency_key: KeyHeader = None,
-) -> PaymentRead:
+) -> Payment:
     """Charge once per key.
 
     A repeat returns the payment's current state; if its outcome is unknown, the provider is asked first. A refused charge is
     no error: its status is `failed`.
     """
-    key = draft.key or idempotency_key
+    key = body.key or idempotency_key
     if key is None:
         raise PaymentKeyMissing
-    amount = Money.of(draft.amount, draft.currency)
-    wanted = PaymentRequest(draft.order_id, draft.user_id, amount, draft.method)
+    wanted = PaymentRequest(body.order_id, body.user_id, Money.of(body.amount, body.currency), body.method)
     payment = await service.charge(context, key, wanted)
     response.headers["location"] = f"{request.url.path}/{payment.payment_id}"
-    return PaymentRead.of(payment)
+    return payment
 
 
-@payments.get("", errors=[InvalidCursor])
+@payments.get("", response_model=list[PaymentRead], errors=[InvalidCursor])
 async def list_payments(
     caller: KnownCaller, page: Page, reads: Reads, order_id: OrderId | None = None
-) -> list[PaymentRead]:
+) -> Slice[Payment]:
     """List the caller's payments, or all with `payments:read`; newest first."""
-    return page.of(PaymentRead, await Payments(reads).page(page.window, caller=caller, order_id=order_id))
+    return await Payments(reads).page(page, caller=caller, order_id=order_id)
 
 
-@payments.get("/{payment_id}", errors=[PaymentNotFound])
-async def read_payment(payment_id: PaymentId, caller: KnownCaller, reads: Reads, seen: Conditions) -> PaymentRead:
+@payments.get("/{payment_id}", response_model=PaymentRead, errors=[PaymentNotFound])
+async def read_payment(payment_id: PaymentId, caller: KnownCaller, reads: Reads) -> Payment:
     """Return one of the caller's payments, or any with `payments:read`."""
-    payment = await Payments(reads).get_visible(payment_id, caller)
-    seen.tag(payment)
-    return PaymentRead.of(payment)
+    return await Payments(reads).get_visible(payment_id, caller)
 
 
 @voids.put("/{key:path}", errors=[ChargeInFlight, VoidUnfinished])
@@ -127,32 +125,33 @@ async def void(key: Key, caller: FromService, context: Context) -> VoidRead:
 @refunds.post(
     "",
     status_code=201,
+    response_model=RefundRead,
     errors=[PaymentNotFound, RefundExceedsCharge, NotRefundable, RefundKeyReused, OtherCurrency, TooPrecise],
     stores_answer=False,  # the refund keeps its key forever, and a repeat returns its current state
 )
 async def refund_payment(
     payment_id: PaymentId,
-    draft: RefundCreate,
+    body: RefundCreate,
     caller: Refunder,
     context: Context,
     idempotency_key: RefundKeyHeader = None,
-) -> RefundRead:
+) -> Refund:
     """Refund a payment in part or in full. Refunds add up to at most the charge."""
     request = RefundRequest(
         requested_by=caller.subject,
-        amount=draft.amount,
-        currency=draft.currency,
-        key=draft.key or idempotency_key,
-        reason=draft.reason,
+        amount=body.amount,
+        currency=body.currency,
+        key=body.key or idempotency_key,
+        reason=body.reason,
     )
-    return RefundRead.of(await service.refund(context, payment_id, request))
+    return await service.refund(context, payment_id, request)
 
 
-@refunds.get("", errors=[PaymentNotFound, InvalidCursor])
-async def list_refunds(payment_id: PaymentId, caller: KnownCaller, page: Page, reads: Reads) -> list[RefundRead]:
+@refunds.get("", response_model=list[RefundRead], errors=[PaymentNotFound, InvalidCursor])
+async def list_refunds(payment_id: PaymentId, caller: KnownCaller, page: Page, reads: Reads) -> Slice[Refund]:
     """List the refunds of one of the caller's payments, or of any with `payments:read`; newest first."""
     await Payments(reads).get_visible(payment_id, caller)
-    return page.of(RefundRead, await Refunds(reads).page(payment_id, page.window))
+    return await Refunds(reads).page(payment_id, page)
 
 
 @webhooks.post(
