@@ -3,7 +3,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 import pytest
-from tests.services.payments.support import at_provider
+from tests.services.payments.support import provider_charges
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentsClient, PaymentSummary
@@ -26,7 +26,7 @@ async def payments(sqlite_databases: Databases) -> AsyncIterator[RunningService]
 
 @pytest.fixture
 def client(payments: RunningService) -> PaymentsClient:
-    """Payments as the step of a saga sees it."""
+    """The client as a saga step uses it."""
     return Calls(payments.channel, identity=payments.issuer.token("service:orders"), key="saga_1/pay")(PaymentsClient)
 
 
@@ -36,32 +36,32 @@ async def charge(client: PaymentsClient, method: str = "pm_ok", key: str = "saga
 
 
 class TestPaymentsClient:
-    async def test_charges_once_by_its_key(self, payments: RunningService, client: PaymentsClient) -> None:
+    async def test_charges_once_per_key(self, payments: RunningService, client: PaymentsClient) -> None:
         first, again = [await charge(client) for _ in range(2)]
 
         assert first == again
         assert (first.status, first.amount, first.refunded) == ("succeeded", Decimal("25.0"), 0)
         assert await client.payment(first.payment_id) == first
         assert await client.of_order(first.order_id) == [first]
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
 
-    async def test_tells_a_refused_charge_from_an_open_one(self, client: PaymentsClient) -> None:
+    async def test_distinguishes_failed_and_processing_charges(self, client: PaymentsClient) -> None:
         declined = await charge(client, "pm_declined", "one")
         slow = await charge(client, "pm_slow", "other")
 
         assert (declined.status, declined.failure_reason) == ("failed", "card_declined")
         assert (slow.status, slow.failure_reason) == ("processing", None)
 
-    async def test_voids_what_was_charged(self, payments: RunningService, client: PaymentsClient) -> None:
-        made = await charge(client)
+    async def test_void_refunds_a_charge(self, payments: RunningService, client: PaymentsClient) -> None:
+        payment = await charge(client)
 
         voided = await client.void("saga_1/pay/do")
 
-        assert (voided.status, voided.payment_id, voided.refunded) == ("voided", made.payment_id, 25)
-        assert await at_provider(payments) == [("succeeded", 2500, 2500)]
+        assert (voided.status, voided.payment_id, voided.refunded) == ("voided", payment.payment_id, 25)
+        assert await provider_charges(payments) == [("succeeded", 2500, 2500)]
 
     @pytest.mark.parametrize("key", ["saga_1/pay/do", "a:b~c.d-e_f", "x//y"])
-    async def test_voids_what_was_not(self, client: PaymentsClient, key: str) -> None:
+    async def test_void_rejects_a_later_charge(self, client: PaymentsClient, key: str) -> None:
         voided = await client.void(key)
         with pytest.raises(Refused) as refused:
             await charge(client, key=key)
@@ -69,7 +69,7 @@ class TestPaymentsClient:
         assert (voided.key, voided.payment_id) == (key, None)
         assert (refused.value.status, refused.value.code) == (409, "voided")
 
-    async def test_is_told_to_come_again_where_the_outcome_is_open(self, client: PaymentsClient) -> None:
+    async def test_void_of_a_charge_in_flight_is_rejected_with_retry_after(self, client: PaymentsClient) -> None:
         await charge(client, "pm_slow")
 
         with pytest.raises(Refused) as refused:
@@ -78,20 +78,20 @@ class TestPaymentsClient:
         assert (refused.value.status, refused.value.code) == (409, "charge_in_flight")
         assert refused.value.retry_after == 1
 
-    async def test_gives_back(self, payments: RunningService, client: PaymentsClient) -> None:
-        made = await charge(client)
+    async def test_refunds_in_parts(self, payments: RunningService, client: PaymentsClient) -> None:
+        payment = await charge(client)
 
-        part = await client.refund(made.payment_id, key="r1", amount=Money(500, "USD"))
-        again = await client.refund(made.payment_id, key="r1", amount=Money(500, "USD"))
-        rest = await client.refund(made.payment_id, key="r2")
+        part = await client.refund(payment.payment_id, key="r1", amount=Money(500, "USD"))
+        again = await client.refund(payment.payment_id, key="r1", amount=Money(500, "USD"))
+        rest = await client.refund(payment.payment_id, key="r2")
 
         assert part == again
         assert (part.amount, rest.amount, rest.status) == (5, 20, "succeeded")
         with pytest.raises(Refused) as refused:
-            await client.refund(made.payment_id, key="r3", amount=Money(1, "USD"))
+            await client.refund(payment.payment_id, key="r3", amount=Money(1, "USD"))
         assert refused.value.code == "refund_exceeds_charge"
 
-    async def test_says_what_there_is_not(self, client: PaymentsClient) -> None:
+    async def test_unknown_payment_is_404(self, client: PaymentsClient) -> None:
         with pytest.raises(Refused) as refused:
             await client.payment(PaymentId.new())
 

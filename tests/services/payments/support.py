@@ -1,4 +1,4 @@
-"""How tests of payments charge, and what they look at afterwards."""
+"""Requests and state checks that the tests of payments share."""
 
 from typing import Any
 
@@ -15,25 +15,25 @@ from portico.services.payments.simulated_provider.provider import SimulatedProvi
 from portico.testing.running_service import Answer, RunningService
 
 
-class Promises(SimulatedProvider):
-    """Says of every refund that it is on its way."""
+class PendingRefunds(SimulatedProvider):
+    """A provider whose refunds stay in status `processing`."""
 
-    async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:  # the interface's
+    async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
         return ProviderRefund("re_1", key, "processing", amount)
 
 
-def draft(**changes: Any) -> dict[str, Any]:
-    """What a service asks to be charged: 25 dollars, by a new key."""
+def charge_body(**changes: Any) -> dict[str, Any]:
+    """Return the body of a charge: 25 dollars with a new key."""
     order_id = OrderId.new()
     usual = {"key": f"{order_id}/charge", "order_id": order_id, "user_id": UserId.new()}
     return {**usual, "amount": 25, "currency": "USD", "method": "pm_ok", **changes}
 
 
 async def charge(payments: RunningService, **changes: Any) -> dict[str, Any]:
-    """A payment, as orders has it made."""
-    answer = await payments.as_service("orders").post("/payments", json=draft(**changes))
-    assert answer.status_code == 201, answer.content
-    return answer.json()
+    """Charge as the orders service and return the payment."""
+    response = await payments.as_service("orders").post("/payments", json=charge_body(**changes))
+    assert response.status_code == 201, response.content
+    return response.json()
 
 
 async def void(payments: RunningService, key: str) -> Answer:
@@ -45,16 +45,16 @@ async def refund(payments: RunningService, payment_id: str, **body: Any) -> Answ
 
 
 async def refunds(payments: RunningService, payment_id: str) -> list[dict[str, Any]]:
-    """What was given back of a payment, or is or was to be; the newest first."""
-    answer = await payments.as_service("orders", "payments:read").get(f"/payments/{payment_id}/refunds")
-    assert answer.status_code == 200, answer.content
-    return answer.json()
+    """Return the refunds of a payment, newest first."""
+    response = await payments.as_service("orders", "payments:read").get(f"/payments/{payment_id}/refunds")
+    assert response.status_code == 200, response.content
+    return response.json()
 
 
 async def read(payments: RunningService, payment_id: str) -> dict[str, Any]:
-    answer = await payments.as_service("orders").get(f"/payments/{payment_id}")
-    assert answer.status_code == 200, answer.content
-    return answer.json()
+    response = await payments.as_service("orders").get(f"/payments/{payment_id}")
+    assert response.status_code == 200, response.content
+    return response.json()
 
 
 def provider(payments: RunningService) -> SimulatedProvider:
@@ -63,20 +63,20 @@ def provider(payments: RunningService) -> SimulatedProvider:
     return found
 
 
-async def events(payments: RunningService) -> list[str]:
-    """The types of the events that were told, oldest first."""
+async def published_types(payments: RunningService) -> list[str]:
+    """Return the types of the published events, oldest first."""
     return [event.event_type for event in await payments.published()]
 
 
-async def at_provider(payments: RunningService) -> list[tuple[str, int, int]]:
-    """Each charge at the provider: its state, its amount and what was given back, in minor units."""
+async def provider_charges(payments: RunningService) -> list[tuple[str, int, int]]:
+    """Return the status, amount and refunded amount (minor units) of each charge at the provider."""
     async with payments.context.reader() as reader:
         found = await reader.all(select(SimulatedCharge).order_by(SimulatedCharge.charge_id))
     return [(each.status, each.amount_minor, each.refunded_minor) for each in found]
 
 
-async def balance(payments: RunningService) -> dict[str, int]:
-    """What each account of the ledger holds, having looked that all of it sums to zero."""
+async def ledger_balances(payments: RunningService) -> dict[str, int]:
+    """Check that the ledger sums to zero, and return the balance of each account."""
     async with payments.context.reader() as reader:
         transactions = await reader.all(select(LedgerTransaction.transaction_id))
         assert await imbalances(reader, transactions) == []

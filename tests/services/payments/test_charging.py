@@ -2,25 +2,32 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.services.payments.support import at_provider, balance, charge, draft, events, read
+from tests.services.payments.support import (
+    charge,
+    charge_body,
+    ledger_balances,
+    provider_charges,
+    published_types,
+    read,
+)
 
 from portico.contracts.payments import PaymentFailed, PaymentProcessed
 from portico.testing.running_service import RunningService
 
 
 class TestCharge:
-    async def test_a_good_method_is_charged(self, payments: RunningService) -> None:
-        asked = draft(amount=19.99)
+    async def test_charges_and_publishes_the_payment(self, payments: RunningService) -> None:
+        request = charge_body(amount=19.99)
 
-        answer = await payments.as_service("orders").post("/payments", json=asked)
+        response = await payments.as_service("orders").post("/payments", json=request)
 
-        made = answer.json()
-        assert answer.status_code == 201
-        assert answer.headers["location"] == f"/payments/{made['payment_id']}"
-        assert made == {
-            "payment_id": made["payment_id"],
-            "order_id": asked["order_id"],
-            "user_id": asked["user_id"],
+        payment = response.json()
+        assert response.status_code == 201
+        assert response.headers["location"] == f"/payments/{payment['payment_id']}"
+        assert payment == {
+            "payment_id": payment["payment_id"],
+            "order_id": request["order_id"],
+            "user_id": request["user_id"],
             "status": "succeeded",
             "amount": 19.99,
             "refunded": 0.0,
@@ -30,13 +37,13 @@ class TestCharge:
             "created_at": "2026-01-05T09:00:00Z",
             "updated_at": "2026-01-05T09:00:00Z",
         }
-        assert await balance(payments) == {"provider": 1999, "orders": -1999}
-        (told,) = await payments.published()
-        assert isinstance(told, PaymentProcessed)
-        assert told.model_dump() == {
-            "payment_id": made["payment_id"],
-            "order_id": asked["order_id"],
-            "user_id": asked["user_id"],
+        assert await ledger_balances(payments) == {"provider": 1999, "orders": -1999}
+        (event,) = await payments.published()
+        assert isinstance(event, PaymentProcessed)
+        assert event.model_dump() == {
+            "payment_id": payment["payment_id"],
+            "order_id": request["order_id"],
+            "user_id": request["user_id"],
             "amount_minor": 1999,
             "currency": "USD",
         }
@@ -49,74 +56,74 @@ class TestCharge:
             ("pm_nobody_knows", "unknown_payment_method"),
         ],
     )
-    async def test_a_bad_one_fails_with_the_providers_reason(
+    async def test_refused_charge_fails_with_the_providers_reason(
         self, embedded: RunningService, method: str, reason: str
     ) -> None:
-        made = await charge(embedded, method=method)
+        payment = await charge(embedded, method=method)
 
-        assert (made["status"], made["failure_reason"]) == ("failed", reason)
-        assert await balance(embedded) == {}
-        (told,) = await embedded.published()
-        assert isinstance(told, PaymentFailed)
-        assert told.reason == reason
+        assert (payment["status"], payment["failure_reason"]) == ("failed", reason)
+        assert await ledger_balances(embedded) == {}
+        (event,) = await embedded.published()
+        assert isinstance(event, PaymentFailed)
+        assert event.reason == reason
 
-    async def test_the_key_may_come_as_a_header(self, embedded: RunningService) -> None:
-        asked = draft()
-        key = asked.pop("key")
+    async def test_key_can_be_sent_as_a_header(self, embedded: RunningService) -> None:
+        request = charge_body()
+        key = request.pop("key")
         orders = embedded.as_service("orders")
 
-        first = await orders.post("/payments", json=asked, headers={"Idempotency-Key": key})
-        again = await orders.post("/payments", json={**asked, "key": key})
+        first = await orders.post("/payments", json=request, headers={"Idempotency-Key": key})
+        again = await orders.post("/payments", json={**request, "key": key})
 
         assert first.json() == again.json()
 
-    async def test_yen_have_no_decimals(self, embedded: RunningService) -> None:
+    async def test_currency_without_decimals(self, embedded: RunningService) -> None:
         assert (await charge(embedded, amount=500, currency="JPY"))["amount"] == 500
-        assert await balance(embedded) == {"provider": 500, "orders": -500}
+        assert await ledger_balances(embedded) == {"provider": 500, "orders": -500}
 
 
-class TestTheSameKey:
-    async def test_is_the_same_payment(self, payments: RunningService) -> None:
-        asked = draft()
+class TestRepeatedKey:
+    async def test_returns_the_same_payment(self, payments: RunningService) -> None:
+        request = charge_body()
 
-        answers = [await payments.as_service("orders").post("/payments", json=asked) for _ in range(3)]
+        responses = [await payments.as_service("orders").post("/payments", json=request) for _ in range(3)]
 
-        assert len({answer.content for answer in answers}) == 1
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
+        assert len({response.content for response in responses}) == 1
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
 
-    async def test_charges_once_however_many_ask_at_once(self, payments: RunningService) -> None:
-        asked = draft()
+    async def test_charges_once_for_concurrent_requests(self, payments: RunningService) -> None:
+        request = charge_body()
         orders = payments.as_service("orders")
 
-        answers = await asyncio.gather(*(orders.post("/payments", json=asked) for _ in range(16)))
+        responses = await asyncio.gather(*(orders.post("/payments", json=request) for _ in range(16)))
 
-        assert {answer.status_code for answer in answers} == {201}
-        assert len({answer.json()["payment_id"] for answer in answers}) == 1
-        assert {answer.json()["status"] for answer in answers} <= {"processing", "succeeded"}
-        assert (await read(payments, answers[0].json()["payment_id"]))["status"] == "succeeded"
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
-        assert await events(payments) == ["payment.processed"]
+        assert {response.status_code for response in responses} == {201}
+        assert len({response.json()["payment_id"] for response in responses}) == 1
+        assert {response.json()["status"] for response in responses} <= {"processing", "succeeded"}
+        assert (await read(payments, responses[0].json()["payment_id"]))["status"] == "succeeded"
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
+        assert await published_types(payments) == ["payment.processed"]
 
     @pytest.mark.parametrize(
         "changes", [{"amount": 26}, {"currency": "EUR"}, {"method": "pm_slow"}, {"order_id": "ord_" + "0" * 26}]
     )
-    async def test_for_another_charge_is_refused(self, embedded: RunningService, changes: dict[str, Any]) -> None:
-        asked = draft()
-        await charge(embedded, **asked)
+    async def test_with_another_request_is_rejected(self, embedded: RunningService, changes: dict[str, Any]) -> None:
+        request = charge_body()
+        await charge(embedded, **request)
 
-        answer = await embedded.as_service("orders").post("/payments", json={**asked, **changes})
+        response = await embedded.as_service("orders").post("/payments", json={**request, **changes})
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "payment_key_reused")
+        assert (response.status_code, response.json()["code"]) == (422, "payment_key_reused")
 
-    async def test_of_a_failed_charge_charges_nothing(self, embedded: RunningService) -> None:
-        asked = draft(method="pm_declined")
+    async def test_of_a_failed_charge_does_not_charge_again(self, embedded: RunningService) -> None:
+        request = charge_body(method="pm_declined")
 
-        assert await charge(embedded, **asked) == await charge(embedded, **asked)
-        assert await at_provider(embedded) == [("failed", 2500, 0)]
+        assert await charge(embedded, **request) == await charge(embedded, **request)
+        assert await provider_charges(embedded) == [("failed", 2500, 0)]
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize(
         "changes",
         [
@@ -137,22 +144,22 @@ class TestRefusals:
             {"tip": 5},
         ],
     )
-    async def test_what_makes_no_sense_is_invalid(self, embedded: RunningService, changes: dict[str, Any]) -> None:
-        answer = await embedded.as_service("orders").post("/payments", json=draft(**changes))
+    async def test_invalid_request_is_rejected(self, embedded: RunningService, changes: dict[str, Any]) -> None:
+        response = await embedded.as_service("orders").post("/payments", json=charge_body(**changes))
 
-        assert answer.status_code == 422
-        assert await at_provider(embedded) == []
+        assert response.status_code == 422
+        assert await provider_charges(embedded) == []
 
-    async def test_without_a_key_nothing_is_charged(self, embedded: RunningService) -> None:
-        asked = draft()
-        del asked["key"]
+    async def test_missing_key_is_rejected(self, embedded: RunningService) -> None:
+        request = charge_body()
+        del request["key"]
 
-        answer = await embedded.as_service("orders").post("/payments", json=asked)
+        response = await embedded.as_service("orders").post("/payments", json=request)
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "payment_key_missing")
+        assert (response.status_code, response.json()["code"]) == (422, "payment_key_missing")
 
-    async def test_users_charge_nobody(self, embedded: RunningService) -> None:
-        answer = await embedded.as_user("*").post("/payments", json=draft())
+    async def test_charge_is_for_services_only(self, embedded: RunningService) -> None:
+        response = await embedded.as_user("*").post("/payments", json=charge_body())
 
-        assert (answer.status_code, answer.json()["code"]) == (403, "services_only")
-        assert (await embedded.anonymous.post("/payments", json=draft())).status_code == 401
+        assert (response.status_code, response.json()["code"]) == (403, "services_only")
+        assert (await embedded.anonymous.post("/payments", json=charge_body())).status_code == 401

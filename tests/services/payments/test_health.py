@@ -2,11 +2,13 @@ from portico.testing.running_service import RunningService
 
 
 class TestHealth:
-    async def test_is_ready_without_its_neighbours(self, embedded: RunningService) -> None:
-        answer = await embedded.anonymous.get("/health")
+    async def test_is_ready_without_other_services(self, embedded: RunningService) -> None:
+        response = await embedded.anonymous.get("/health")
 
-        assert answer.json()["service"] == "payments"
-        assert {name: each["status"] for name, each in answer.json()["dependencies"].items() if "address" in each} == {
+        assert response.json()["service"] == "payments"
+        assert {
+            name: each["status"] for name, each in response.json()["dependencies"].items() if "address" in each
+        } == {
             "identity": "down",
             "orders": "down",
         }

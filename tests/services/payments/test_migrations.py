@@ -3,8 +3,8 @@ from portico.testing.running_service import RunningService
 
 
 class TestMigrations:
-    async def test_make_the_tables_of_the_models(self, payments: RunningService) -> None:
+    async def test_create_the_tables_of_the_models(self, payments: RunningService) -> None:
         assert await differences(payments) == []
 
-    async def test_can_be_undone(self, payments: RunningService) -> None:
+    async def test_can_be_downgraded(self, payments: RunningService) -> None:
         assert await left_when_undone(payments) == set()

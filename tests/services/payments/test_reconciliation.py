@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, update
-from tests.services.payments.support import charge, draft, refund, void
+from tests.services.payments.support import charge, charge_body, refund, void
 
 from portico.contracts.orders import OrderId, OrderStatus, OrderTotal
 from portico.contracts.payments import PaymentId
@@ -21,7 +21,7 @@ from portico.testing.running_service import RunningService
 
 
 class Orders(OrderTotals):
-    """The orders as the test says."""
+    """The orders that the test adds."""
 
     def __init__(self) -> None:
         self.there: dict[OrderId, OrderTotal] = {}
@@ -57,20 +57,20 @@ async def orders(payments: RunningService) -> Orders:
 
 
 async def paid(payments: RunningService, orders: Orders, *, status: OrderStatus = "confirmed", **changes: Any) -> Any:
-    """An order and its payment."""
-    made = await charge(payments, **changes)
-    orders.add(made["order_id"], made["amount"], status, made["currency"])
-    return made
+    """Create an order and its payment."""
+    payment = await charge(payments, **changes)
+    orders.add(payment["order_id"], payment["amount"], status, payment["currency"])
+    return payment
 
 
 async def reconcile(payments: RunningService, **params: Any) -> Any:
-    answer = await payments.as_user("payments:read").get("/ledger/reconcile", params=params)
-    assert answer.status_code == 200, answer.content
-    return answer.json()
+    response = await payments.as_user("payments:read").get("/ledger/reconcile", params=params)
+    assert response.status_code == 200, response.content
+    return response.json()
 
 
-async def the_one(payments: RunningService) -> dict[str, Any]:
-    """The only thing that does not match."""
+async def single_mismatch(payments: RunningService) -> dict[str, Any]:
+    """Return the only mismatch."""
     report = await reconcile(payments)
     assert not report["matches"]
     (found,) = report["mismatches"]
@@ -78,20 +78,20 @@ async def the_one(payments: RunningService) -> dict[str, Any]:
 
 
 async def write(payments: RunningService, statement: Any) -> None:
-    """Do what nobody may do: write past the models."""
+    """Write directly to the tables, bypassing the models."""
     async with payments.context.transaction() as work:
         await work.execute(statement.execution_options(synchronize_session=False))
 
 
-class TestWhatMatches:
-    async def test_is_all_that_went_as_it_should(self, payments: RunningService, orders: Orders) -> None:
+class TestMatches:
+    async def test_regular_payments_match(self, payments: RunningService, orders: Orders) -> None:
         await paid(payments, orders)
         await paid(payments, orders, amount=500, currency="JPY")
         await charge(payments, method="pm_declined")
         await charge(payments, method="pm_slow")
         returned = await paid(payments, orders, status="returned")
         await refund(payments, returned["payment_id"])
-        cancelled = draft()
+        cancelled = charge_body()
         await charge(payments, **cancelled)
         orders.add(cancelled["order_id"], status="cancelled")
         await void(payments, cancelled["key"])
@@ -116,7 +116,7 @@ class TestWhatMatches:
             "next_cursor": None,
         }
 
-    async def test_is_an_order_of_which_some_was_given_back(self, payments: RunningService, orders: Orders) -> None:
+    async def test_refunds_by_staff_match(self, payments: RunningService, orders: Orders) -> None:
         scratched = await paid(payments, orders)
         await refund(payments, scratched["payment_id"], amount=5, currency="USD")
         given_away = await paid(payments, orders, status="delivered")
@@ -124,75 +124,75 @@ class TestWhatMatches:
 
         assert (await reconcile(payments))["matches"] is True
 
-    async def test_is_an_order_that_was_paid_twice_and_given_back_once(
-        self, payments: RunningService, orders: Orders
-    ) -> None:
-        made = await paid(payments, orders)
-        again = (await charge(payments, order_id=made["order_id"]))["payment_id"]
+    async def test_double_payment_refunded_once_matches(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
+        again = (await charge(payments, order_id=payment["order_id"]))["payment_id"]
         await refund(payments, again)
 
         assert (await reconcile(payments))["matches"] is True
 
-    async def test_is_nothing_at_all(self, payments: RunningService, orders: Orders) -> None:
+    async def test_empty_ledger_matches(self, payments: RunningService, orders: Orders) -> None:
         assert (await reconcile(payments))["matches"] is True
 
     @pytest.mark.parametrize("status", ["pending", "reserved", "paid"])
-    async def test_is_an_order_that_is_not_decided(
-        self, payments: RunningService, orders: Orders, status: OrderStatus
-    ) -> None:
+    async def test_undecided_order_matches(self, payments: RunningService, orders: Orders, status: OrderStatus) -> None:
         await paid(payments, orders, status=status)
 
         assert (await reconcile(payments))["matches"] is True
 
 
-class TestWhatDoesNot:
-    """Each kind of mismatch, planted."""
+class TestMismatches:
+    """Each kind of mismatch is injected."""
 
-    async def test_a_transaction_that_lost_an_entry(self, payments: RunningService, orders: Orders) -> None:
-        made = await paid(payments, orders)
+    async def test_transaction_without_one_entry(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
         await write(payments, delete(ENTRIES).where(ENTRIES.c.account == "orders"))
 
         report = await reconcile(payments)
 
-        whole, one = report["mismatches"]
-        assert (whole["kind"], whole["payment_id"], whole["found"]) == ("ledger_unbalanced", None, 25)
-        assert (one["kind"], one["payment_id"], one["found"]) == ("ledger_unbalanced", made["payment_id"], 25)
+        currency, transaction = report["mismatches"]
+        assert (currency["kind"], currency["payment_id"], currency["found"]) == ("ledger_unbalanced", None, 25)
+        assert (transaction["kind"], transaction["payment_id"], transaction["found"]) == (
+            "ledger_unbalanced",
+            payment["payment_id"],
+            25,
+        )
 
-    async def test_a_ledger_with_another_sum(self, payments: RunningService, orders: Orders) -> None:
-        made = await paid(payments, orders)
+    async def test_ledger_with_another_sum(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
         await write(payments, update(ENTRIES).values(amount_minor=ENTRIES.c.amount_minor * 2))
 
-        assert await the_one(payments) == {
+        assert await single_mismatch(payments) == {
             "kind": "ledger_differs",
-            "payment_id": made["payment_id"],
-            "order_id": made["order_id"],
+            "payment_id": payment["payment_id"],
+            "order_id": payment["order_id"],
             "currency": "USD",
             "expected": 25,
             "found": 50,
         }
 
-    async def test_a_ledger_that_misses_a_payment(self, payments: RunningService, orders: Orders) -> None:
-        made = await paid(payments, orders)
+    async def test_ledger_without_the_payment(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
         await write(payments, delete(ENTRIES))
         await write(payments, delete(TRANSACTIONS))
 
-        found = await the_one(payments)
-        assert (found["kind"], found["payment_id"]) == ("ledger_differs", made["payment_id"])
+        found = await single_mismatch(payments)
+        assert (found["kind"], found["payment_id"]) == ("ledger_differs", payment["payment_id"])
         assert (found["expected"], found["found"]) == (25, 0)
 
-    async def test_a_ledger_in_another_currency(self, payments: RunningService, orders: Orders) -> None:
+    async def test_ledger_in_another_currency(self, payments: RunningService, orders: Orders) -> None:
         await paid(payments, orders)
         await write(payments, update(ENTRIES).values(currency="EUR"))
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["currency"], found["found"]) == ("ledger_differs", "EUR", 25)
 
-    async def test_a_ledger_that_knows_a_payment_that_is_not(self, payments: RunningService, orders: Orders) -> None:
+    async def test_ledger_entries_of_an_unknown_payment(self, payments: RunningService, orders: Orders) -> None:
         payment_id = PaymentId.new()
         async with payments.context.transaction() as work:
             await post(work, "charge", payment_id, payment_id, Money(700, "USD"))
 
-        assert await the_one(payments) == {
+        assert await single_mismatch(payments) == {
             "kind": "ledger_unknown_payment",
             "payment_id": payment_id,
             "currency": "USD",
@@ -200,38 +200,38 @@ class TestWhatDoesNot:
             "found": 7,
         }
 
-    async def test_a_payment_that_the_provider_never_heard_of(self, payments: RunningService, orders: Orders) -> None:
-        made = await paid(payments, orders)
+    async def test_payment_without_charge_at_the_provider(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
         await write(payments, delete(SimulatedCharge))
 
-        found = await the_one(payments)
-        assert (found["kind"], found["payment_id"]) == ("provider_missing", made["payment_id"])
+        found = await single_mismatch(payments)
+        assert (found["kind"], found["payment_id"]) == ("provider_missing", payment["payment_id"])
         assert (found["expected"], found["found"]) == (25, 0)
 
     @pytest.mark.parametrize(
         ("planted", "kept"), [({"amount_minor": 2600}, 26), ({"refunded_minor": 500}, 20), ({"status": "failed"}, 0)]
     )
-    async def test_a_provider_that_has_another_sum(
+    async def test_provider_with_another_amount(
         self, payments: RunningService, orders: Orders, planted: dict[str, Any], kept: float
     ) -> None:
-        made = await paid(payments, orders)
+        payment = await paid(payments, orders)
         await write(payments, update(SimulatedCharge).values(**planted))
 
-        found = await the_one(payments)
-        assert (found["kind"], found["payment_id"]) == ("provider_differs", made["payment_id"])
+        found = await single_mismatch(payments)
+        assert (found["kind"], found["payment_id"]) == ("provider_differs", payment["payment_id"])
         assert found["reference"].startswith("ch_")
         assert (found["expected"], found["found"]) == (25, kept)
 
-    async def test_a_charge_of_a_payment_that_failed(self, payments: RunningService, orders: Orders) -> None:
+    async def test_charge_of_a_failed_payment(self, payments: RunningService, orders: Orders) -> None:
         await charge(payments, method="pm_declined")
         await write(payments, update(SimulatedCharge).values(status="succeeded"))
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("provider_differs", 0, 25)
 
-    async def test_a_charge_that_nobody_asked_for(self, payments: RunningService, orders: Orders) -> None:
+    async def test_charge_without_payment(self, payments: RunningService, orders: Orders) -> None:
         row = {
-            "key": "another shop's",
+            "key": "other-shop",
             "charge_id": ChargeId.new(),
             "reference": "",
             "amount_minor": 900,
@@ -244,63 +244,59 @@ class TestWhatDoesNot:
         }
         await write(payments, insert(SimulatedCharge).values(row))
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["reference"]) == ("provider_unknown_payment", row["charge_id"])
         assert found["found"] == 9
 
-    async def test_money_for_an_order_that_is_not(self, payments: RunningService, orders: Orders) -> None:
-        made = await charge(payments)
+    async def test_payment_of_an_unknown_order(self, payments: RunningService, orders: Orders) -> None:
+        payment = await charge(payments)
 
-        found = await the_one(payments)
-        assert (found["kind"], found["order_id"], found["found"]) == ("order_unknown", made["order_id"], 25)
+        found = await single_mismatch(payments)
+        assert (found["kind"], found["order_id"], found["found"]) == ("order_unknown", payment["order_id"], 25)
 
-    async def test_an_order_that_was_not_paid(self, payments: RunningService, orders: Orders) -> None:
+    async def test_order_without_payment(self, payments: RunningService, orders: Orders) -> None:
         orders.add(order_id := OrderId.new(), total=12.5)
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["order_id"]) == ("order_differs", order_id)
         assert (found["expected"], found["found"]) == (12.5, 0)
 
-    async def test_an_order_that_was_paid_twice(self, payments: RunningService, orders: Orders) -> None:
-        made = await paid(payments, orders)
-        await charge(payments, order_id=made["order_id"])
+    async def test_order_paid_twice(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
+        await charge(payments, order_id=payment["order_id"])
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 50)
 
-    async def test_an_order_that_stands_and_whose_payment_was_voided(
-        self, payments: RunningService, orders: Orders
-    ) -> None:
-        made = draft()
-        await charge(payments, **made)
-        orders.add(made["order_id"], total=25)
-        await void(payments, made["key"])
+    async def test_sold_order_with_a_voided_payment(self, payments: RunningService, orders: Orders) -> None:
+        payment = charge_body()
+        await charge(payments, **payment)
+        orders.add(payment["order_id"], total=25)
+        await void(payments, payment["key"])
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 0)
 
-    async def test_an_order_that_was_paid_twice_and_given_back_in_part(
-        self, payments: RunningService, orders: Orders
-    ) -> None:
-        made = await paid(payments, orders)
-        await charge(payments, order_id=made["order_id"])
-        await refund(payments, made["payment_id"], amount=5, currency="USD")
+    async def test_order_paid_twice_and_refunded_in_part(self, payments: RunningService, orders: Orders) -> None:
+        payment = await paid(payments, orders)
+        await charge(payments, order_id=payment["order_id"])
+        await refund(payments, payment["payment_id"], amount=5, currency="USD")
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 25, 45)
 
     @pytest.mark.parametrize("status", ["cancelled", "failed", "returned"])
-    async def test_an_order_that_is_over_and_whose_money_is_kept(
+    async def test_closed_order_that_was_not_refunded(
         self, payments: RunningService, orders: Orders, status: OrderStatus
     ) -> None:
         await paid(payments, orders, status=status)
 
-        found = await the_one(payments)
+        found = await single_mismatch(payments)
         assert (found["kind"], found["expected"], found["found"]) == ("order_differs", 0, 25)
 
 
 class TestPages:
-    async def test_lead_through_all_of_the_books(self, payments: RunningService, orders: Orders) -> None:
+    async def test_cover_all_sections(self, payments: RunningService, orders: Orders) -> None:
         for _ in range(3):
             await paid(payments, orders)
         lost = await charge(payments)
@@ -314,21 +310,21 @@ class TestPages:
         assert [report["accounts"] is None for report in reports] == [False, True, True, True, True, True]
         assert [each["order_id"] for report in reports for each in report["mismatches"]] == [lost["order_id"]]
 
-    async def test_are_asked_for_rightly(self, payments: RunningService, orders: Orders) -> None:
+    async def test_reject_invalid_parameters(self, payments: RunningService, orders: Orders) -> None:
         reader = payments.as_user("payments:read")
 
         for cursor in ("x", "W10", "WyJwYXltZW50cyIsN10", "WyJub3RoaW5nIixudWxsXQ", "💶"):
-            answer = await reader.get("/ledger/reconcile", params={"cursor": cursor})
-            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
+            response = await reader.get("/ledger/reconcile", params={"cursor": cursor})
+            assert (response.status_code, response.json()["code"]) == (422, "invalid_cursor")
         assert (await reader.get("/ledger/reconcile?limit=1001")).status_code == 422
 
-    async def test_are_for_those_who_may(self, payments: RunningService) -> None:
+    async def test_need_payments_read(self, payments: RunningService) -> None:
         assert (await payments.as_user().get("/ledger/reconcile")).json()["permission"] == "payments:read"
         assert (await payments.anonymous.get("/ledger/reconcile")).status_code == 401
 
 
-class TestWhoCanNotBeAsked:
-    async def test_orders_that_are_down_are_skipped_and_named(self, payments: RunningService, orders: Orders) -> None:
+class TestUnavailableSystems:
+    async def test_orders_service_is_reported_as_skipped(self, payments: RunningService, orders: Orders) -> None:
         await paid(payments, orders)
         orders.down = True
 
@@ -336,7 +332,7 @@ class TestWhoCanNotBeAsked:
 
         assert (report["matches"], report["skipped"], report["mismatches"]) == (False, ["orders"], [])
 
-    async def test_so_is_a_provider(self, payments: RunningService, orders: Orders) -> None:
+    async def test_provider_is_reported_as_skipped(self, payments: RunningService, orders: Orders) -> None:
         class Down(SimulatedProvider):
             async def find_charge(self, key: str) -> ProviderCharge | None:
                 raise ProviderUnavailable
@@ -352,20 +348,20 @@ class TestWhoCanNotBeAsked:
         assert (report["matches"], report["skipped"], report["mismatches"]) == (False, ["provider"], [])
 
 
-class TestWhatIsOnItsWay:
-    async def test_a_refund_is_no_mismatch(self, payments: RunningService, orders: Orders) -> None:
-        class Unsure(SimulatedProvider):
+class TestInProgress:
+    async def test_refund_is_not_a_mismatch(self, payments: RunningService, orders: Orders) -> None:
+        class AnswerLost(SimulatedProvider):
             async def refund(self, key: str, charge_id: str, amount: Money) -> Any:
                 await super().refund(key, charge_id, amount)
                 raise ProviderUnavailable
 
-        made = await paid(payments, orders, status="cancelled")
-        payments.context.provided[PaymentProvider] = Unsure(payments.context)
-        assert (await refund(payments, made["payment_id"])).json()["status"] == "processing"
+        payment = await paid(payments, orders, status="cancelled")
+        payments.context.provided[PaymentProvider] = AnswerLost(payments.context)
+        assert (await refund(payments, payment["payment_id"])).json()["status"] == "processing"
 
         assert (await reconcile(payments))["matches"] is True
 
-    async def test_a_payment_that_moves_while_it_is_looked_at_is_none(
+    async def test_payment_that_changes_during_the_check_is_not_a_mismatch(
         self, payments: RunningService, orders: Orders
     ) -> None:
         class Moves(SimulatedProvider):
@@ -375,11 +371,11 @@ class TestWhatIsOnItsWay:
                     await refund(payments, found[0].key)
                 return found
 
-        made = await paid(payments, orders, status="paid")
+        payment = await paid(payments, orders, status="paid")
         payments.context.provided[PaymentProvider] = Moves(payments.context)
 
         assert (await reconcile(payments))["matches"] is True
         async with payments.context.reader() as reader:
-            payment = await reader.get(Payment, made["payment_id"])
+            payment = await reader.get(Payment, payment["payment_id"])
         assert payment is not None
         assert payment.refunded_minor == 2500

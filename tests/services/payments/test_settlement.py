@@ -5,7 +5,15 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import text
-from tests.services.payments.support import at_provider, balance, charge, draft, events, provider, read
+from tests.services.payments.support import (
+    charge,
+    charge_body,
+    ledger_balances,
+    provider,
+    provider_charges,
+    published_types,
+    read,
+)
 
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
@@ -29,8 +37,8 @@ from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running
 
 
-class DiesBeforeTheAnswer:
-    """A provider whose caller dies: once it has charged, or before it was asked at all."""
+class CrashingProvider:
+    """A provider whose caller crashes, either after the charge or before it."""
 
     name = "simulated"
 
@@ -56,161 +64,161 @@ class DiesBeforeTheAnswer:
         return self._within.event(body, signature, now=now)
 
 
-async def leave_open(
+async def crash_while_charging(
     payments: RunningService, *, charges: bool, method: str = "pm_ok"
 ) -> tuple[dict[str, object], str]:
-    """A charge whose process died on the way; what was asked, and the payment."""
-    asked = draft(method=method)
-    order = PaymentRequest(asked["order_id"], UserId(asked["user_id"]), Money(2500, "USD"), method)
-    whole = provider(payments)
-    payments.context.provided[PaymentProvider] = DiesBeforeTheAnswer(whole, charges=charges)
+    """Charge with a process that crashes; return the request and the payment's id."""
+    request = charge_body(method=method)
+    order = PaymentRequest(request["order_id"], UserId(request["user_id"]), Money(2500, "USD"), method)
+    working = provider(payments)
+    payments.context.provided[PaymentProvider] = CrashingProvider(working, charges=charges)
     with pytest.raises(asyncio.CancelledError):
-        await charge_use_case(payments.context, asked["key"], order)
-    payments.context.provided[PaymentProvider] = whole
+        await charge_use_case(payments.context, request["key"], order)
+    payments.context.provided[PaymentProvider] = working
     (left,) = (await payments.as_service("orders").get("/payments")).json()
     assert left["status"] == "processing"
-    return asked, left["payment_id"]
+    return request, left["payment_id"]
 
 
-class TestEveryFault:
-    """The outcome is never guessed, and found out by whoever asks next."""
+class TestProviderFaults:
+    """The outcome is never guessed; the next request, webhook or job gets it from the provider."""
 
-    async def test_a_slow_one_is_processing_until_the_provider_knows(self, payments: RunningService) -> None:
-        asked = draft(method="pm_slow")
+    async def test_slow_charge_is_processing_until_it_settles(self, payments: RunningService) -> None:
+        request = charge_body(method="pm_slow")
 
-        first = await charge(payments, **asked)
-        again = await charge(payments, **asked)
+        first = await charge(payments, **request)
+        again = await charge(payments, **request)
         payments.clock.advance(3)
-        settled = await charge(payments, **asked)
+        settled = await charge(payments, **request)
 
         assert [each["status"] for each in (first, again, settled)] == ["processing", "processing", "succeeded"]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
-        assert await events(payments) == ["payment.processed"]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
+        assert await published_types(payments) == ["payment.processed"]
 
-    async def test_a_time_out_is_no_outcome(self, payments: RunningService) -> None:
-        asked = draft(method="pm_timeout_then_charged")
+    async def test_timeout_leaves_the_outcome_unknown(self, payments: RunningService) -> None:
+        request = charge_body(method="pm_timeout_then_charged")
 
-        first = await charge(payments, **asked)
-        found_out = await charge(payments, **asked)
+        first = await charge(payments, **request)
+        found_out = await charge(payments, **request)
 
         assert (first["status"], found_out["status"]) == ("processing", "succeeded")
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
-        assert await events(payments) == ["payment.processed"]
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+        assert await published_types(payments) == ["payment.processed"]
 
-    async def test_an_error_is_no_outcome_either(self, payments: RunningService) -> None:
-        asked = draft(method="pm_error_then_ok")
+    async def test_provider_error_leaves_the_outcome_unknown(self, payments: RunningService) -> None:
+        request = charge_body(method="pm_error_then_ok")
 
-        first = await charge(payments, **asked)
-        too_early = await charge(payments, **asked)
+        first = await charge(payments, **request)
+        too_early = await charge(payments, **request)
         payments.clock.advance(1)
-        charged = await charge(payments, **asked)
+        charged = await charge(payments, **request)
 
         assert [each["status"] for each in (first, too_early, charged)] == ["processing", "processing", "succeeded"]
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
 
-    async def test_a_webhook_that_comes_twice_counts_once(self, payments: RunningService) -> None:
-        made = await charge(payments, method="pm_duplicate_webhook")
+    async def test_duplicate_webhook_counts_once(self, payments: RunningService) -> None:
+        payment = await charge(payments, method="pm_duplicate_webhook")
 
         await run_simulated_provider.function(payments.context)
 
-        assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
-        assert await events(payments) == ["payment.processed"]
+        assert (await read(payments, payment["payment_id"]))["status"] == "succeeded"
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
+        assert await published_types(payments) == ["payment.processed"]
 
     @pytest.mark.parametrize("method", ["pm_slow", "pm_timeout_then_charged"])
-    async def test_a_webhook_settles_what_nobody_asks_for(self, payments: RunningService, method: str) -> None:
-        made = await charge(payments, method=method)
+    async def test_webhook_settles_a_charge_that_no_request_repeats(
+        self, payments: RunningService, method: str
+    ) -> None:
+        payment = await charge(payments, method=method)
         payments.clock.advance(2)
 
         await run_simulated_provider.function(payments.context)
 
-        assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
-        assert await events(payments) == ["payment.processed"]
+        assert (await read(payments, payment["payment_id"]))["status"] == "succeeded"
+        assert await published_types(payments) == ["payment.processed"]
 
     @pytest.mark.parametrize("method", ["pm_slow", "pm_timeout_then_charged", "pm_error_then_ok"])
-    async def test_the_job_settles_what_nobody_tells_of(self, payments: RunningService, method: str) -> None:
-        made = await charge(payments, method=method)
+    async def test_job_settles_a_charge_without_webhook(self, payments: RunningService, method: str) -> None:
+        payment = await charge(payments, method=method)
         payments.clock.advance(2)
 
         await settle_open_payments.function(payments.context)
 
-        assert (await read(payments, made["payment_id"]))["status"] == "succeeded"
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
+        assert (await read(payments, payment["payment_id"]))["status"] == "succeeded"
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
 
     @pytest.mark.parametrize("method", ["pm_slow", "pm_timeout_then_charged", "pm_error_then_ok"])
-    async def test_all_who_ask_at_once_count_it_once(self, payments: RunningService, method: str) -> None:
-        asked = draft(method=method)
-        await charge(payments, **asked)
+    async def test_concurrent_settlements_count_once(self, payments: RunningService, method: str) -> None:
+        request = charge_body(method=method)
+        await charge(payments, **request)
         payments.clock.advance(2)
 
         await asyncio.gather(
-            *(charge(payments, **asked) for _ in range(6)),
+            *(charge(payments, **request) for _ in range(6)),
             *(settle_open_payments.function(payments.context) for _ in range(3)),
             run_simulated_provider.function(payments.context),
         )
 
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
-        assert await events(payments) == ["payment.processed"]
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
+        assert await published_types(payments) == ["payment.processed"]
 
 
-class TestACrash:
-    async def test_after_the_charge_costs_nothing_but_time(self, payments: RunningService) -> None:
-        _, payment_id = await leave_open(payments, charges=True)
+class TestCrash:
+    async def test_after_the_charge_is_settled_by_the_job(self, payments: RunningService) -> None:
+        _, payment_id = await crash_while_charging(payments, charges=True)
         payments.clock.advance(15)
 
         await settle_open_payments.function(payments.context)
 
         assert (await read(payments, payment_id))["status"] == "succeeded"
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
 
-    async def test_before_the_charge_has_it_made_once_the_attempt_is_over(self, payments: RunningService) -> None:
-        asked, payment_id = await leave_open(payments, charges=False)
+    async def test_before_the_charge_is_retried_after_the_attempt_ended(self, payments: RunningService) -> None:
+        request, payment_id = await crash_while_charging(payments, charges=False)
 
-        assert (await charge(payments, **asked))["status"] == "processing"
-        assert await at_provider(payments) == []
+        assert (await charge(payments, **request))["status"] == "processing"
+        assert await provider_charges(payments) == []
         payments.clock.advance(15)
         await settle_open_payments.function(payments.context)
 
         assert (await read(payments, payment_id))["status"] == "succeeded"
-        assert await at_provider(payments) == [("succeeded", 2500, 0)]
+        assert await provider_charges(payments) == [("succeeded", 2500, 0)]
 
-    async def test_is_settled_by_a_repeat_too(self, payments: RunningService) -> None:
-        asked, _ = await leave_open(payments, charges=True)
+    async def test_is_settled_by_a_repeated_request(self, payments: RunningService) -> None:
+        request, _ = await crash_while_charging(payments, charges=True)
 
-        assert (await charge(payments, **asked))["status"] == "succeeded"
+        assert (await charge(payments, **request))["status"] == "succeeded"
 
-    async def test_the_job_leaves_others_alone_where_one_fails(self, embedded: RunningService) -> None:
+    async def test_job_settles_other_payments_if_one_fails(self, embedded: RunningService) -> None:
         broken, good = await charge(embedded, method="pm_slow"), await charge(embedded, method="pm_slow")
         embedded.clock.advance(2)
-        whole = provider(embedded)
+        working = provider(embedded)
 
-        asked: list[str] = []
+        checked: list[str] = []
 
-        class Broken(DiesBeforeTheAnswer):
+        class Broken(CrashingProvider):
             async def find_charge(self, key: str) -> ProviderCharge | None:
-                asked.append(key)
+                checked.append(key)
                 if key == broken["payment_id"]:
                     raise ZeroDivisionError
                 return await super().find_charge(key)
 
-        embedded.context.provided[PaymentProvider] = Broken(whole, charges=True)
+        embedded.context.provided[PaymentProvider] = Broken(working, charges=True)
         await settle_open_payments.function(embedded.context)
 
         assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
         assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
-        asked.clear()
+        checked.clear()
         await settle_open_payments.function(embedded.context)
-        assert asked == []  # the broken one has to wait, as others may be due
+        assert checked == []  # the broken payment was postponed
         embedded.clock.advance(10)
         await settle_open_payments.function(embedded.context)
-        assert asked == [broken["payment_id"]]
+        assert checked == [broken["payment_id"]]
 
-    async def test_the_job_leaves_others_alone_where_one_can_not_even_be_put_off(
-        self, embedded: RunningService
-    ) -> None:
+    async def test_job_settles_other_payments_if_one_cannot_be_postponed(self, embedded: RunningService) -> None:
         broken, good = await charge(embedded, method="pm_slow"), await charge(embedded, method="pm_slow")
         async with embedded.context.transaction() as work:
             stuck = f"NEW.payment_id = '{broken['payment_id']}' BEGIN SELECT RAISE(ABORT, 'stuck'); END"
@@ -223,9 +231,9 @@ class TestACrash:
         assert (await read(embedded, good["payment_id"]))["status"] == "succeeded"
 
 
-class TestAProviderThatHangs:
-    async def test_is_waited_for_so_long_and_no_longer(self, sqlite_databases: Databases) -> None:
-        class Hangs(DiesBeforeTheAnswer):
+class TestUnresponsiveProvider:
+    async def test_is_given_up_after_the_timeout(self, sqlite_databases: Databases) -> None:
+        class Hangs(CrashingProvider):
             async def charge(self, order: ChargeRequest) -> ProviderCharge:
                 await asyncio.Event().wait()
                 raise AssertionError
@@ -233,24 +241,24 @@ class TestAProviderThatHangs:
         async with running(
             replace(service, jobs=()), sqlite_databases, variables={"PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
-            whole = provider(impatient)
-            impatient.context.provided[PaymentProvider] = Hangs(whole, charges=False)
-            made = await charge(impatient)
-            impatient.context.provided[PaymentProvider] = whole
+            working = provider(impatient)
+            impatient.context.provided[PaymentProvider] = Hangs(working, charges=False)
+            payment = await charge(impatient)
+            impatient.context.provided[PaymentProvider] = working
             impatient.clock.advance(1)
             await settle_open_payments.function(impatient.context)
 
-            assert made["status"] == "processing"
-            assert (await read(impatient, made["payment_id"]))["status"] == "succeeded"
+            assert payment["status"] == "processing"
+            assert (await read(impatient, payment["payment_id"]))["status"] == "succeeded"
 
-    async def test_is_asked_ever_more_rarely(self, embedded: RunningService) -> None:
-        made = await charge(embedded, method="pm_slow")
-        asked = 0
+    async def test_is_asked_with_exponential_backoff(self, embedded: RunningService) -> None:
+        payment = await charge(embedded, method="pm_slow")
+        checks = 0
 
-        class Counts(DiesBeforeTheAnswer):
+        class Counts(CrashingProvider):
             async def find_charge(self, key: str) -> ProviderCharge | None:
-                nonlocal asked
-                asked += 1
+                nonlocal checks
+                checks += 1
                 return ProviderCharge("ch_1", key, "processing", Money(2500, "USD"), Money(0, "USD"))
 
         embedded.context.provided[PaymentProvider] = Counts(provider(embedded), charges=False)
@@ -258,12 +266,12 @@ class TestAProviderThatHangs:
             embedded.clock.advance(1)
             await settle_open_payments.function(embedded.context)
 
-        assert (await read(embedded, made["payment_id"]))["status"] == "processing"
-        assert 4 <= asked <= 8  # after 1, 2, 4, 8, 16 and 32 seconds
+        assert (await read(embedded, payment["payment_id"]))["status"] == "processing"
+        assert 4 <= checks <= 8  # after 1, 2, 4, 8, 16 and 32 seconds
 
 
-class TestTransactions:
-    async def test_the_provider_is_never_called_within_one(self, embedded: RunningService) -> None:
+class TestOpenTransaction:
+    async def test_rejects_every_call_to_the_provider(self, embedded: RunningService) -> None:
         order = ChargeRequest(PaymentId.new(), Money(1, "USD"), "pm_ok", "ord_1")
 
         async with embedded.context.transaction() as work:
@@ -278,14 +286,14 @@ class TestTransactions:
                     await call
 
 
-class TestOnTheirClocks:
-    async def test_the_services_jobs_settle_all_there_is(self, payments: RunningService) -> None:
-        made = [await charge(payments, method=method) for method in ("pm_slow", "pm_timeout_then_charged")]
+class TestScheduledJobs:
+    async def test_settle_all_open_payments(self, payments: RunningService) -> None:
+        created = [await charge(payments, method=method) for method in ("pm_slow", "pm_timeout_then_charged")]
         payments.clock.advance(10)
         runner = JobRunner(payments.context)
 
         assert [await runner.run_due(each) for each in service.jobs] == [True, True, True]
         assert [await runner.run_due(each) for each in service.jobs] == [False, False, False]
 
-        assert {(await read(payments, each["payment_id"]))["status"] for each in made} == {"succeeded"}
-        assert await balance(payments) == {"provider": 5000, "orders": -5000}
+        assert {(await read(payments, each["payment_id"]))["status"] for each in created} == {"succeeded"}
+        assert await ledger_balances(payments) == {"provider": 5000, "orders": -5000}

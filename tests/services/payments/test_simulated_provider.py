@@ -21,7 +21,7 @@ def order(method: str = "pm_ok", amount: Money = USD25, key: str | None = None) 
 
 
 async def waiting(payments: RunningService) -> list[SimulatedWebhook]:
-    """The webhooks that were not taken yet."""
+    """Return the webhooks that were not accepted yet."""
     async with payments.context.reader() as reader:
         return list(await reader.all(select(SimulatedWebhook).order_by(SimulatedWebhook.number)))
 
@@ -37,68 +37,68 @@ class TestCharge:
             ("pm_slow", "processing", None),
         ],
     )
-    async def test_answers_as_the_method_says(
+    async def test_answer_depends_on_the_method(
         self, payments: RunningService, method: str, status: str, reason: str | None
     ) -> None:
-        asked = order(method)
+        request = order(method)
 
-        charge = await provider(payments).charge(asked)
+        charge = await provider(payments).charge(request)
 
-        assert (charge.key, charge.status, charge.failure_reason) == (asked.key, status, reason)
+        assert (charge.key, charge.status, charge.failure_reason) == (request.key, status, reason)
         assert (charge.amount, charge.refunded) == (USD25, NOTHING)
-        assert await provider(payments).charge(asked) == charge
-        assert await provider(payments).find_charge(asked.key) == charge
+        assert await provider(payments).charge(request) == charge
+        assert await provider(payments).find_charge(request.key) == charge
 
-    async def test_is_made_though_the_answer_is_lost(self, payments: RunningService) -> None:
-        asked = order("pm_timeout_then_charged")
+    async def test_is_made_even_if_the_answer_is_lost(self, payments: RunningService) -> None:
+        request = order("pm_timeout_then_charged")
 
         with pytest.raises(ProviderUnavailable):
-            await provider(payments).charge(asked)
+            await provider(payments).charge(request)
 
-        found = await provider(payments).find_charge(asked.key)
+        found = await provider(payments).find_charge(request.key)
         assert found is not None
         assert found.status == "succeeded"
-        assert await provider(payments).charge(asked) == found
+        assert await provider(payments).charge(request) == found
 
-    async def test_is_not_made_where_there_was_an_error(self, payments: RunningService) -> None:
-        asked = order("pm_error_then_ok")
+    async def test_is_not_made_if_the_request_failed(self, payments: RunningService) -> None:
+        request = order("pm_error_then_ok")
 
         with pytest.raises(ProviderUnavailable):
-            await provider(payments).charge(asked)
+            await provider(payments).charge(request)
 
-        assert await provider(payments).find_charge(asked.key) is None
+        assert await provider(payments).find_charge(request.key) is None
         assert await provider(payments).charges(after=None, limit=10) == []
-        assert (await provider(payments).charge(asked)).status == "succeeded"
+        assert (await provider(payments).charge(request)).status == "succeeded"
 
-    async def test_a_slow_one_is_known_in_time(self, payments: RunningService) -> None:
-        asked = order("pm_slow")
-        await provider(payments).charge(asked)
+    async def test_slow_charge_settles_after_the_delay(self, payments: RunningService) -> None:
+        request = order("pm_slow")
+        await provider(payments).charge(request)
 
         payments.clock.advance(1.9)
-        early = await provider(payments).find_charge(asked.key)
+        early = await provider(payments).find_charge(request.key)
         payments.clock.advance(0.2)
-        late = await provider(payments).find_charge(asked.key)
+        late = await provider(payments).find_charge(request.key)
 
         assert early is not None
         assert late is not None
         assert (early.status, late.status) == ("processing", "succeeded")
 
-    async def test_refuses_what_it_does_not_know(self, embedded: RunningService) -> None:
+    async def test_refuses_an_unknown_method(self, embedded: RunningService) -> None:
         with pytest.raises(ProviderRefused, match="unknown_payment_method"):
             await provider(embedded).charge(order("pm_gold"))
         assert await provider(embedded).find_charge("nothing") is None
 
-    async def test_refuses_another_charge_by_the_same_key(self, embedded: RunningService) -> None:
-        asked = order()
-        await provider(embedded).charge(asked)
+    async def test_refuses_a_reused_key(self, embedded: RunningService) -> None:
+        request = order()
+        await provider(embedded).charge(request)
 
-        for other in (order(amount=Money(1, "USD"), key=asked.key), order("pm_slow", key=asked.key)):
+        for other in (order(amount=Money(1, "USD"), key=request.key), order("pm_slow", key=request.key)):
             with pytest.raises(ProviderRefused, match="idempotency_key_reused"):
                 await provider(embedded).charge(other)
 
 
 class TestRefund:
-    async def test_gives_back_once_by_its_key(self, payments: RunningService) -> None:
+    async def test_refunds_once_per_key(self, payments: RunningService) -> None:
         charge = await provider(payments).charge(order())
         key = RefundId.new()
 
@@ -109,7 +109,7 @@ class TestRefund:
         assert found is not None
         assert found.refunded == Money(1000, "USD")
 
-    async def test_never_more_than_was_charged(self, embedded: RunningService) -> None:
+    async def test_never_exceeds_the_charge(self, embedded: RunningService) -> None:
         charge = await provider(embedded).charge(order())
         await provider(embedded).refund(RefundId.new(), charge.charge_id, Money(2000, "USD"))
 
@@ -117,7 +117,7 @@ class TestRefund:
             with pytest.raises(ProviderRefused, match="charge_already_refunded"):
                 await provider(embedded).refund(RefundId.new(), charge.charge_id, amount)
 
-    async def test_nothing_of_what_was_not_charged(self, embedded: RunningService) -> None:
+    async def test_refuses_an_uncharged_payment(self, embedded: RunningService) -> None:
         charge = await provider(embedded).charge(order("pm_declined"))
 
         for charge_id in (charge.charge_id, "ch_none"):
@@ -126,18 +126,20 @@ class TestRefund:
 
 
 class TestCharges:
-    async def test_are_listed_by_age(self, payments: RunningService) -> None:
-        made = [await provider(payments).charge(order()) for _ in range(5)]
+    async def test_are_listed_oldest_first(self, payments: RunningService) -> None:
+        created = [await provider(payments).charge(order()) for _ in range(5)]
 
         first = await provider(payments).charges(after=None, limit=3)
         rest = await provider(payments).charges(after=first[-1].charge_id, limit=3)
 
-        assert [*first, *rest] == made
+        assert [*first, *rest] == created
 
 
 class TestWebhooks:
     @pytest.mark.parametrize(("method", "times"), [(method, act.webhooks) for method, act in BEHAVIORS.items()])
-    async def test_tell_what_the_answer_did_not(self, embedded: RunningService, method: str, times: int) -> None:
+    async def test_report_outcomes_that_the_answer_did_not_contain(
+        self, embedded: RunningService, method: str, times: int
+    ) -> None:
         try:
             await provider(embedded).charge(order(method))
         except ProviderUnavailable:
@@ -151,7 +153,7 @@ class TestWebhooks:
         assert len(left) == times
         assert len({each.body for each in left}) == min(times, 1)
 
-    async def test_are_sent_until_they_are_taken(self, payments: RunningService) -> None:
+    async def test_are_retried_until_accepted(self, payments: RunningService) -> None:
         await provider(payments).charge(order("pm_duplicate_webhook"))
         channel = ScriptedChannel(Unreachable("payments", "is down"), answering(503), answering(500), answering(200))
         payments.context.channel = channel
@@ -168,7 +170,7 @@ class TestWebhooks:
         assert await waiting(payments) == []
         assert {each.path for each in channel.sent} == {"/payments/webhooks/simulated"}
 
-    async def test_carry_a_signature_of_the_moment(self, embedded: RunningService) -> None:
+    async def test_are_signed_when_sent(self, embedded: RunningService) -> None:
         class Takes:
             async def send(self, out: Outgoing) -> Incoming:
                 header = dict(out.headers)[b"webhook-signature"].decode()
@@ -184,7 +186,7 @@ class TestWebhooks:
 
         assert await waiting(embedded) == []
 
-    async def test_are_given_up_after_days(self, embedded: RunningService) -> None:
+    async def test_are_given_up_after_three_days(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
         embedded.context.channel = ScriptedChannel(answering(500))
 
@@ -193,7 +195,7 @@ class TestWebhooks:
 
         assert await waiting(embedded) == []
 
-    async def test_nothing_is_done_where_another_provider_is(self, embedded: RunningService) -> None:
+    async def test_are_not_sent_with_another_provider(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
         embedded.context.provided[PaymentProvider] = object()
 

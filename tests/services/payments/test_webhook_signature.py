@@ -9,7 +9,7 @@ from portico.services.payments.errors import SignatureInvalid, SignatureOld
 from portico.services.payments.provider import sign, verify
 from portico.testing.clock import START
 
-BODY, SECRET = b'{"id":"evt_1"}', b"a secret of the provider and us"
+BODY, SECRET = b'{"id":"evt_1"}', b"a secret shared with the provider"
 TIME = int(START.timestamp())
 GOOD = sign(BODY, SECRET, now=START)
 DIGEST = GOOD.partition("v1=")[2]
@@ -20,7 +20,7 @@ def check(header: str | None, body: bytes = BODY, secret: bytes = SECRET, *, age
 
 
 class TestSignature:
-    def test_is_stripes(self) -> None:
+    def test_has_stripes_format(self) -> None:
         expected = hmac.new(SECRET, f"{TIME}.".encode() + BODY, "sha256").hexdigest()
 
         assert f"t={TIME},v1={expected}" == GOOD
@@ -32,10 +32,10 @@ class TestSignature:
             f"v1={DIGEST},t={TIME}",
             f"t={TIME}, v1={DIGEST}",
             f"t={TIME},v0=abc,v1={DIGEST}",
-            f"t={TIME},v1={'0' * 64},v1={DIGEST}",  # while a secret is being changed there is one by each
+            f"t={TIME},v1={'0' * 64},v1={DIGEST}",  # during a rotation there is one per secret
         ],
     )
-    def test_is_good_however_it_is_written(self, header: str) -> None:
+    def test_valid_header_is_accepted(self, header: str) -> None:
         check(header)
 
     @pytest.mark.parametrize(
@@ -62,30 +62,30 @@ class TestSignature:
             ",".join(["v1=x"] * 100),
         ],
     )
-    def test_is_bad(self, header: str | None) -> None:
+    def test_invalid_header_is_rejected(self, header: str | None) -> None:
         with pytest.raises(SignatureInvalid):
             check(header)
 
-    def test_is_of_one_body_and_one_secret(self) -> None:
+    def test_depends_on_body_and_secret(self) -> None:
         with pytest.raises(SignatureInvalid):
             check(GOOD, body=BODY + b" ")
         with pytest.raises(SignatureInvalid):
             check(GOOD, secret=SECRET + b"!")
 
     @pytest.mark.parametrize("age", [-300, -1, 0, 299, 300])
-    def test_is_good_for_five_minutes(self, age: float) -> None:
+    def test_is_valid_for_five_minutes(self, age: float) -> None:
         check(GOOD, age=age)
 
     @pytest.mark.parametrize("age", [-301, 301, 86_400])
-    def test_is_old_then(self, age: float) -> None:
+    def test_expires_after_five_minutes(self, age: float) -> None:
         with pytest.raises(SignatureOld):
             check(GOOD, age=age)
 
-    def test_nobody_without_the_secret_learns_whether_it_is_old(self) -> None:
+    def test_age_is_checked_after_the_signature(self) -> None:
         with pytest.raises(SignatureInvalid):
             check(f"t={TIME - 10_000},v1={DIGEST}")
 
     @given(st.text(max_size=200))
-    def test_whatever_is_sent_is_no_signature(self, header: str) -> None:
+    def test_arbitrary_text_is_rejected(self, header: str) -> None:
         with pytest.raises(SignatureInvalid):
             check(header)

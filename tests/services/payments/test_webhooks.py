@@ -5,13 +5,13 @@ from typing import Any
 import orjson
 import pytest
 from tests.services.payments.support import (
-    Promises,
-    at_provider,
-    balance,
+    PendingRefunds,
     charge,
-    draft,
-    events,
+    charge_body,
+    ledger_balances,
     provider,
+    provider_charges,
+    published_types,
     read,
     refund,
     refunds,
@@ -31,8 +31,8 @@ from portico.testing.running_service import Answer, RunningService, running
 PATH = "/payments/webhooks/simulated"
 
 
-def told(payment: dict[str, Any], status: str = "succeeded", *, event_id: str = "evt_1", **changes: Any) -> bytes:
-    """What the provider sends of a payment's charge."""
+def event_body(payment: dict[str, Any], status: str = "succeeded", *, event_id: str = "evt_1", **changes: Any) -> bytes:
+    """Return the body of a webhook about the charge of a payment."""
     charged = {
         "object": "charge",
         "id": "ch_1",
@@ -46,105 +46,109 @@ def told(payment: dict[str, Any], status: str = "succeeded", *, event_id: str = 
 
 
 async def send(payments: RunningService, body: bytes, *, signature: str | None = "", path: str = PATH) -> Answer:
-    """Send a webhook, rightly signed where nothing else is said."""
+    """Send a webhook with a valid signature, unless `signature` is given."""
     header = provider(payments).signature(body, now=payments.clock.now()) if signature == "" else signature
     headers = {"content-type": "application/json", **({"webhook-signature": header} if header is not None else {})}
     return await payments.anonymous.post(path, content=body, headers=headers)
 
 
-class TestWhatIsTold:
+class TestReceiveWebhook:
     @pytest.mark.parametrize(("status", "event"), [("succeeded", "payment.processed"), ("failed", "payment.failed")])
-    async def test_is_taken_over(self, payments: RunningService, status: str, event: str) -> None:
-        made = await charge(payments, method="pm_slow")
+    async def test_records_the_outcome(self, payments: RunningService, status: str, event: str) -> None:
+        payment = await charge(payments, method="pm_slow")
 
-        answer = await send(payments, told(made, status, failure_reason="expired_card" if status == "failed" else None))
+        response = await send(
+            payments, event_body(payment, status, failure_reason="expired_card" if status == "failed" else None)
+        )
 
-        assert answer.json() == {"event_id": "evt_1", "outcome": "handled"}
-        assert (await read(payments, made["payment_id"]))["status"] == status
-        assert await events(payments) == [event]
+        assert response.json() == {"event_id": "evt_1", "outcome": "handled"}
+        assert (await read(payments, payment["payment_id"]))["status"] == status
+        assert await published_types(payments) == [event]
 
-    async def test_is_handled_once(self, payments: RunningService) -> None:
-        made = await charge(payments, method="pm_slow")
+    async def test_handles_an_event_once(self, payments: RunningService) -> None:
+        payment = await charge(payments, method="pm_slow")
 
-        answers = await asyncio.gather(*(send(payments, told(made)) for _ in range(8)))
+        responses = await asyncio.gather(*(send(payments, event_body(payment)) for _ in range(8)))
 
-        assert {answer.status_code for answer in answers} == {200}
-        assert sorted(answer.json()["outcome"] for answer in answers) == ["handled"] + ["repeated"] * 7
-        assert await events(payments) == ["payment.processed"]
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
+        assert {response.status_code for response in responses} == {200}
+        assert sorted(response.json()["outcome"] for response in responses) == ["handled"] + ["repeated"] * 7
+        assert await published_types(payments) == ["payment.processed"]
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
 
-    async def test_by_another_event_of_the_same_charge_counts_once_too(self, payments: RunningService) -> None:
-        made = await charge(payments, method="pm_slow")
+    async def test_several_events_of_one_charge_count_once(self, payments: RunningService) -> None:
+        payment = await charge(payments, method="pm_slow")
 
-        answers = await asyncio.gather(*(send(payments, told(made, event_id=f"evt_{turn}")) for turn in range(6)))
+        responses = await asyncio.gather(
+            *(send(payments, event_body(payment, event_id=f"evt_{turn}")) for turn in range(6))
+        )
 
-        assert {answer.json()["outcome"] for answer in answers} == {"handled"}
-        assert await balance(payments) == {"provider": 2500, "orders": -2500}
+        assert {response.json()["outcome"] for response in responses} == {"handled"}
+        assert await ledger_balances(payments) == {"provider": 2500, "orders": -2500}
 
-    async def test_of_a_charge_that_was_voided_meanwhile_gives_it_back(self, payments: RunningService) -> None:
-        asked = draft(method="pm_slow")
-        made = await charge(payments, **asked)
-        assert (await void(payments, asked["key"])).status_code == 409
+    async def test_success_of_a_voided_charge_is_refunded(self, payments: RunningService) -> None:
+        request = charge_body(method="pm_slow")
+        payment = await charge(payments, **request)
+        assert (await void(payments, request["key"])).status_code == 409
         payments.clock.advance(2)
-        charged = await provider(payments).find_charge(made["payment_id"])
+        charged = await provider(payments).find_charge(payment["payment_id"])
         assert charged is not None
 
-        await send(payments, told(made, id=charged.charge_id))
+        await send(payments, event_body(payment, id=charged.charge_id))
 
-        assert (await read(payments, made["payment_id"]))["status"] == "voided"
-        assert await at_provider(payments) == [("succeeded", 2500, 2500)]
+        assert (await read(payments, payment["payment_id"]))["status"] == "voided"
+        assert await provider_charges(payments) == [("succeeded", 2500, 2500)]
 
-    async def test_of_a_refund_settles_it(self, payments: RunningService) -> None:
-        class Unsure(SimulatedProvider):
+    async def test_settles_a_refund(self, payments: RunningService) -> None:
+        class AnswerLost(SimulatedProvider):
             async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
                 raise ProviderUnavailable
 
-        made = await charge(payments)
-        payments.context.provided[PaymentProvider] = Unsure(payments.context)
-        given = (await refund(payments, made["payment_id"])).json()
-        body = told({"payment_id": given["refund_id"]}, object="refund")
+        payment = await charge(payments)
+        payments.context.provided[PaymentProvider] = AnswerLost(payments.context)
+        refunded = (await refund(payments, payment["payment_id"])).json()
+        body = event_body({"payment_id": refunded["refund_id"]}, object="refund")
 
-        answers = [await send(payments, body) for _ in range(2)]
+        responses = [await send(payments, body) for _ in range(2)]
 
-        assert [answer.json()["outcome"] for answer in answers] == ["handled", "repeated"]
-        assert (await read(payments, made["payment_id"]))["refunded"] == 25
-        assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
+        assert [response.json()["outcome"] for response in responses] == ["handled", "repeated"]
+        assert (await read(payments, payment["payment_id"]))["refunded"] == 25
+        assert await ledger_balances(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
 
-    async def test_of_a_void_whose_refund_failed_has_another_begun(self, payments: RunningService) -> None:
-        asked = draft()
-        made = await charge(payments, **asked)
-        whole = provider(payments)
-        payments.context.provided[PaymentProvider] = Promises(payments.context)
-        voided = await void(payments, asked["key"])
-        (began,) = await refunds(payments, made["payment_id"])
-        payments.context.provided[PaymentProvider] = whole
+    async def test_failed_refund_of_a_voided_payment_is_replaced(self, payments: RunningService) -> None:
+        request = charge_body()
+        payment = await charge(payments, **request)
+        working = provider(payments)
+        payments.context.provided[PaymentProvider] = PendingRefunds(payments.context)
+        voided = await void(payments, request["key"])
+        (pending,) = await refunds(payments, payment["payment_id"])
+        payments.context.provided[PaymentProvider] = working
 
-        await send(payments, told({"payment_id": began["refund_id"]}, "failed", object="refund"))
+        await send(payments, event_body({"payment_id": pending["refund_id"]}, "failed", object="refund"))
         await settle_open_payments.function(payments.context)
-        at_once = await read(payments, made["payment_id"])
+        at_once = await read(payments, payment["payment_id"])
         payments.clock.advance(60)
         await settle_open_payments.function(payments.context)
 
         assert (voided.status_code, at_once["refunded"]) == (200, 0)
-        assert (await read(payments, made["payment_id"]))["refunded"] == 25
-        assert [each["status"] for each in await refunds(payments, made["payment_id"])] == ["succeeded", "failed"]
-        assert await balance(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
-        assert await at_provider(payments) == [("succeeded", 2500, 2500)]
+        assert (await read(payments, payment["payment_id"]))["refunded"] == 25
+        assert [each["status"] for each in await refunds(payments, payment["payment_id"])] == ["succeeded", "failed"]
+        assert await ledger_balances(payments) == {"provider": 0, "orders": -2500, "refunds": 2500}
+        assert await provider_charges(payments) == [("succeeded", 2500, 2500)]
 
     @pytest.mark.parametrize("kind", ["charge", "refund"])
-    async def test_of_something_unknown_is_ignored(self, embedded: RunningService, kind: str) -> None:
-        answer = await send(embedded, told({"payment_id": PaymentId.new()}, object=kind))
+    async def test_event_about_an_unknown_object_is_ignored(self, embedded: RunningService, kind: str) -> None:
+        response = await send(embedded, event_body({"payment_id": PaymentId.new()}, object=kind))
 
-        assert (answer.status_code, answer.json()["outcome"]) == (200, "ignored")
+        assert (response.status_code, response.json()["outcome"]) == (200, "ignored")
 
-    async def test_that_contradicts_what_is_known_changes_nothing(self, embedded: RunningService) -> None:
-        made = await charge(embedded)
+    async def test_contradicting_event_changes_nothing(self, embedded: RunningService) -> None:
+        payment = await charge(embedded)
 
-        assert (await send(embedded, told(made, "failed"))).status_code == 200
-        assert (await read(embedded, made["payment_id"]))["status"] == "succeeded"
+        assert (await send(embedded, event_body(payment, "failed"))).status_code == 200
+        assert (await read(embedded, payment["payment_id"]))["status"] == "succeeded"
 
-    async def test_is_forgotten_when_nobody_can_send_it_again(self, embedded: RunningService) -> None:
-        body = told({"payment_id": PaymentId.new()})
+    async def test_event_ids_are_deleted_after_the_retention(self, embedded: RunningService) -> None:
+        body = event_body({"payment_id": PaymentId.new()})
         await send(embedded, body)
 
         embedded.clock.advance(31 * 86_400)
@@ -153,47 +157,45 @@ class TestWhatIsTold:
         assert (await send(embedded, body)).json()["outcome"] == "ignored"
 
 
-class TestRefusals:
-    """A wrong, an old and a repeated one are told apart."""
-
-    async def test_a_wrong_signature_is_nobody(self, embedded: RunningService) -> None:
-        made = await charge(embedded, method="pm_slow")
-        body = told(made)
+class TestRejections:
+    async def test_invalid_signature_is_unauthorized(self, embedded: RunningService) -> None:
+        payment = await charge(embedded, method="pm_slow")
+        body = event_body(payment)
         of_another = provider(embedded).signature(body + b" ", now=embedded.clock.now())
 
         for signature in (None, "t=1,v1=2", of_another, "ü"):
-            answer = await send(embedded, body, signature=signature)
-            assert (answer.status_code, answer.json()["code"]) == (401, "signature_invalid")
-            assert answer.headers["www-authenticate"] == "Webhook-Signature"
-        assert (await read(embedded, made["payment_id"]))["status"] == "processing"
+            response = await send(embedded, body, signature=signature)
+            assert (response.status_code, response.json()["code"]) == (401, "signature_invalid")
+            assert response.headers["www-authenticate"] == "Webhook-Signature"
+        assert (await read(embedded, payment["payment_id"]))["status"] == "processing"
 
-    async def test_an_old_one_may_be_a_recording(self, embedded: RunningService) -> None:
-        made = await charge(embedded, method="pm_slow")
-        recorded = provider(embedded).signature(told(made), now=embedded.clock.now())
+    async def test_old_signature_is_rejected(self, embedded: RunningService) -> None:
+        payment = await charge(embedded, method="pm_slow")
+        recorded = provider(embedded).signature(event_body(payment), now=embedded.clock.now())
 
         embedded.clock.advance(301)
-        answer = await send(embedded, told(made), signature=recorded)
+        response = await send(embedded, event_body(payment), signature=recorded)
 
-        assert (answer.status_code, answer.json()["code"]) == (400, "signature_old")
-        assert "301 s ago" in answer.json()["detail"]
+        assert (response.status_code, response.json()["code"]) == (400, "signature_old")
+        assert "301 s ago" in response.json()["detail"]
 
-    async def test_a_signature_by_another_secret(self, sqlite_databases: Databases) -> None:
+    async def test_signature_with_another_secret_is_unauthorized(self, sqlite_databases: Databases) -> None:
         clock = HeldClock()
         async with running(replace(service, jobs=()), sqlite_databases, clock=clock) as one:
-            foreign = provider(one).signature(told({"payment_id": PaymentId.new()}), now=clock.now())
+            foreign = provider(one).signature(event_body({"payment_id": PaymentId.new()}), now=clock.now())
         async with running(replace(service, jobs=()), sqlite_databases, clock=clock) as other:
-            body = told({"payment_id": PaymentId.new()})
+            body = event_body({"payment_id": PaymentId.new()})
             assert (await send(other, body, signature=foreign)).status_code == 401
 
-    async def test_an_unknown_provider_has_no_webhooks(self, embedded: RunningService) -> None:
-        answer = await send(embedded, b"{}", path="/payments/webhooks/stripe")
+    async def test_unknown_provider_is_not_found(self, embedded: RunningService) -> None:
+        response = await send(embedded, b"{}", path="/payments/webhooks/stripe")
 
-        assert (answer.status_code, answer.json()["code"]) == (404, "provider_unknown")
+        assert (response.status_code, response.json()["code"]) == (404, "provider_unknown")
 
-    async def test_a_body_without_end_is_not_read(self, embedded: RunningService) -> None:
-        answer = await send(embedded, b" " * (256 * 1024 + 1))
+    async def test_too_large_body_is_rejected(self, embedded: RunningService) -> None:
+        response = await send(embedded, b" " * (256 * 1024 + 1))
 
-        assert answer.status_code == 413
+        assert response.status_code == 413
 
     @pytest.mark.parametrize(
         "body",
@@ -204,21 +206,21 @@ class TestRefusals:
             b"null",
             b"\xff\xfe",
             b"{}",
-            told({"payment_id": "pay_1"}, event_id=""),
-            told({"payment_id": "pay_1"}, event_id="e" * 256),
-            told({"payment_id": "pay_1"}, event_id="with space"),
-            told({"payment_id": "pay_1"}, amount="2500"),
-            told({"payment_id": "pay_1"}, amount=2**60),
-            told({"payment_id": "pay_1"}, object="customer"),
-            told({"payment_id": "k" * 65}),
-            told({"payment_id": "pay_1"}, "perhaps"),
+            event_body({"payment_id": "pay_1"}, event_id=""),
+            event_body({"payment_id": "pay_1"}, event_id="e" * 256),
+            event_body({"payment_id": "pay_1"}, event_id="with space"),
+            event_body({"payment_id": "pay_1"}, amount="2500"),
+            event_body({"payment_id": "pay_1"}, amount=2**60),
+            event_body({"payment_id": "pay_1"}, object="customer"),
+            event_body({"payment_id": "k" * 65}),
+            event_body({"payment_id": "pay_1"}, "perhaps"),
             b"[" * 50_000,
         ],
     )
-    async def test_what_is_no_event_is_malformed(self, embedded: RunningService, body: bytes) -> None:
-        answer = await send(embedded, body)
+    async def test_malformed_event_is_rejected(self, embedded: RunningService, body: bytes) -> None:
+        response = await send(embedded, body)
 
-        assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+        assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
 
-    async def test_a_nul_is_no_part_of_a_key(self, embedded: RunningService) -> None:
-        assert (await send(embedded, told({"payment_id": "pay\0"}))).status_code == 400
+    async def test_nul_in_a_key_is_rejected(self, embedded: RunningService) -> None:
+        assert (await send(embedded, event_body({"payment_id": "pay\0"}))).status_code == 400
