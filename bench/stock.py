@@ -67,8 +67,8 @@ async def serve(port: int, token: str) -> None:
 
 
 async def make_product(host: object) -> ProductId:
-    from portico.services.catalog.products.commands import create_product
     from portico.services.catalog.products.schemas import ProductCreate
+    from portico.services.catalog.products.service import create_product
 
     draft = ProductCreate(name="Hot", price=1, category="hot", sku="HOT", stock_quantity=PLENTY)
     async with host.contexts["catalog"].transaction() as work:
@@ -130,11 +130,11 @@ def over_http(port: int, body: object, token: str = "") -> Measure:
 async def in_process(url: str, host: object, product_id: ProductId) -> dict[str, Measure]:
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-    from portico.services.catalog.stock.resources import StockWriter
+    from portico.services.catalog.stock.writer import StockWriter
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=20, pool_timeout=60)
     writer = host.contexts["catalog"].resource(StockWriter)
-    wanted = usual_stock.Wanted(product_id=product_id, quantity=1)
+    wanted = usual_stock.ProductQuery(product_id=product_id, quantity=1)
 
     async def usual() -> None:
         async with AsyncSession(engine, expire_on_commit=False) as session:

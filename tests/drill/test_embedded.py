@@ -13,7 +13,7 @@ from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.sagas import Saga, Step, minutes, seconds
 from portico.services.orders import service as orders
 from portico.services.orders.saga import (
-    Placing,
+    PlacingState,
     confirm_stock,
     end_order,
     give_money_back,
@@ -108,7 +108,7 @@ class TestAPlantedBug:
     async def test_a_compensation_that_is_missing_is_found_out(self, tmp_path: Path) -> None:
         careless = Saga(
             "place-order",
-            Placing,
+            PlacingState,
             Step(
                 "reserve-stock", reserve_stock, record=mark_reserved, within=seconds(10), retry=9
             ),  # nobody releases the stock

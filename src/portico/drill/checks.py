@@ -11,10 +11,10 @@ from portico.drill import event_checks
 from portico.drill.shop import ORDERS, PAYMENTS, RESERVATIONS, Shop
 from portico.kit.data import Reader
 from portico.kit.foundation.clock import Clock
+from portico.services.catalog.stock.invariants import mismatches
 from portico.services.catalog.stock.models import StockLevel
-from portico.services.catalog.stock.queries import mismatches
 from portico.services.orders.domain import UNSETTLED
-from portico.services.orders.models import reservation_of
+from portico.services.orders.models import reservation_id_of
 from portico.services.payments.ledger.models import LedgerEntry
 from portico.services.payments.simulated_provider.models import SimulatedCharge
 
@@ -66,7 +66,7 @@ async def _check_stock(shop: Shop, orders: Mapping[str, Any]) -> None:
     held = {str(row.reservation_id): row.status for row in await shop.rows("catalog", select(RESERVATIONS))}
     shop.rule(rule, len(orders))
     for order in orders.values():
-        status = held.get(str(reservation_of(order.order_id)))
+        status = held.get(str(reservation_id_of(order.order_id)))
         if order.status in {"failed", "cancelled"} and status in _HELD:
             shop.breach(rule, f"it is {order.status} and its stock is still {status}", order.order_id)
         wanted = _STOCK_OF.get(order.status)

@@ -15,7 +15,7 @@ from portico.kit.runtime.system import System
 from portico.services.catalog.stock.models import StockReservation
 from portico.services.notifications.models import Notification
 from portico.services.orders.domain import UNSETTLED
-from portico.services.orders.models import Order, reservation_of
+from portico.services.orders.models import Order, reservation_id_of
 from portico.services.payments.models import Payment, Refund
 
 ORDERS: Any = Order.__table__
@@ -92,7 +92,7 @@ class Shop:
         for payment in await self.rows("payments", select(PAYMENTS).where(PAYMENTS.c.order_id == order_id)):
             said = f"payment {payment.status}: {payment.amount_minor}, of which {payment.refunded_minor} given back"
             told.append((payment.updated_at, said))
-        reservation = RESERVATIONS.c.reservation_id == reservation_of(order_id)  # type: ignore[arg-type]  # as it was read
+        reservation = RESERVATIONS.c.reservation_id == reservation_id_of(order_id)  # type: ignore[arg-type]  # as it was read
         held = await self.rows("catalog", select(RESERVATIONS).where(reservation))
         told += [(each.updated_at, f"stock {each.status}") for each in held]
         return [f"{moment:%H:%M:%S.%f} {said}" for moment, said in sorted(told, key=lambda each: each[0])]

@@ -19,7 +19,7 @@ from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoin
 from portico.kit.calls.retries import RetryingChannel
 from portico.kit.sagas.runner import SagaRunner
 from portico.services.orders import service
-from portico.services.orders.models import reservation_of
+from portico.services.orders.models import reservation_id_of
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, RunningService, running
 
@@ -102,7 +102,7 @@ class Shop:
 
     def reserved_for(self, order_id: str) -> str | None:
         """How the order's reservation stands; None where there is none."""
-        found = self.reservations.get(reservation_of(OrderId(order_id)))
+        found = self.reservations.get(reservation_id_of(OrderId(order_id)))
         return None if found is None else found.status
 
     def kept_of(self, order_id: str) -> float:

@@ -9,15 +9,15 @@ from portico.contracts.catalog import ProductId, ProductSummary
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit.auth.principal import UserId
 from portico.kit.foundation.money import Money
-from portico.services.orders.domain import LEGAL, UNSETTLED, Wanted, is_final, priced
+from portico.services.orders.domain import LEGAL, UNSETTLED, RequestedItem, is_final, price_items
 from portico.services.orders.errors import IllegalTransition, PriceChanged
-from portico.services.orders.models import Order, reservation_of
+from portico.services.orders.models import Order, reservation_id_of
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 WHAT_LEADS_TO: dict[str, OrderStatus] = {
     "ship": "shipped",
     "deliver": "delivered",
-    "take_back": "returned",
+    "mark_returned": "returned",
     "cancel": "cancelled",
     "fail": "failed",
 }
@@ -58,8 +58,8 @@ class TestAnOrdersLife:
     def test_its_reservation_is_made_of_its_own_id(self) -> None:
         order_id = OrderId.new()
 
-        assert reservation_of(order_id) == reservation_of(order_id)
-        assert type(reservation_of(order_id)).parse(reservation_of(order_id))
+        assert reservation_id_of(order_id) == reservation_id_of(order_id)
+        assert type(reservation_id_of(order_id)).parse(reservation_id_of(order_id))
 
 
 prices = st.integers(0, 10**9).map(lambda minor: Decimal(minor).scaleb(-2))
@@ -69,12 +69,12 @@ class TestPriced:
     @given(st.lists(st.tuples(prices, st.integers(1, 10_000)), min_size=1, max_size=20))
     def test_the_total_is_exact(self, lines: list[tuple[Decimal, int]]) -> None:
         products = [product(price) for price, _ in lines]
-        wanted = [Wanted(each.product_id, quantity) for each, (_, quantity) in zip(products, lines, strict=True)]
+        wanted = [RequestedItem(each.product_id, quantity) for each, (_, quantity) in zip(products, lines, strict=True)]
         total = sum((price * quantity for price, quantity in lines), Decimal(0))
         if total > 10**10:
             return
 
-        basket = priced(wanted, {each.product_id: each for each in products})
+        basket = price_items(wanted, {each.product_id: each for each in products})
 
         assert basket.total == Money.of(total, "USD")
         assert [line.quantity for line in basket.lines] == [quantity for _, quantity in lines]
@@ -82,12 +82,12 @@ class TestPriced:
     @given(prices, prices)
     def test_the_price_that_was_seen_has_to_be_the_price(self, seen: Decimal, there_is: Decimal) -> None:
         lamp = product(there_is)
-        wanted = [Wanted(lamp.product_id, 1, seen)]
+        wanted = [RequestedItem(lamp.product_id, 1, seen)]
         if seen == there_is:
-            assert priced(wanted, {lamp.product_id: lamp}).total.amount == there_is
+            assert price_items(wanted, {lamp.product_id: lamp}).total.amount == there_is
         else:
             with pytest.raises(PriceChanged):
-                priced(wanted, {lamp.product_id: lamp})
+                price_items(wanted, {lamp.product_id: lamp})
 
 
 def product(price: Decimal) -> ProductSummary:

@@ -30,7 +30,7 @@ class TestPlacing:
 
         failed = await orders.read(order["order_id"])
         assert (failed["status"], failed["failure_reason"]) == ("failed", "insufficient_stock")
-        assert f"{lamp} (2 wanted, 1 there)" in failed["failure_detail"]
+        assert f"{lamp} (2 requested, 1 available)" in failed["failure_detail"]
         assert await orders.events_of(order["order_id"]) == [("order.created", "pending"), ("order.failed", "failed")]
 
     async def test_a_declined_payment_gives_the_stock_back(self, orders: Orders) -> None:

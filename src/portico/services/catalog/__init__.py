@@ -1,17 +1,17 @@
-"""Catalog: the products, how they are found, and their stock."""
+"""Catalog: products, product search and stock."""
 
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductCreated, ProductDeleted, ProductUpdated
 from portico.kit import Service
 from portico.services.catalog.models import Table
-from portico.services.catalog.products import endpoints as products
+from portico.services.catalog.products import api as products
 from portico.services.catalog.settings import CatalogSettings
-from portico.services.catalog.stock import endpoints as stock
+from portico.services.catalog.stock import api as stock
 from portico.services.catalog.stock import jobs
-from portico.services.catalog.stock.resources import StockWriter, open_stock_writer
+from portico.services.catalog.stock.writer import StockWriter, open_stock_writer
 
 service = Service(
     name="catalog",
-    summary="Products, how they are found, and their stock",
+    summary="Products, product search and stock",
     module=__name__,
     routers=[products.router, stock.router],
     jobs=[jobs.expire_reservations],

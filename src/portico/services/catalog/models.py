@@ -4,4 +4,4 @@ from portico.kit import TableRules
 
 
 class Table(TableRules, DeclarativeBase):
-    """The tables of catalog."""
+    """Base of the tables of catalog."""

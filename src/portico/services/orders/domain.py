@@ -1,4 +1,4 @@
-"""How an order may go on from how it stands, and what it costs."""
+"""The order's state machine, and the price of a basket."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ from portico.kit import Money
 from portico.kit.foundation import LARGEST, json_number
 from portico.services.orders.errors import MixedCurrencies, OrderTooLarge, PriceChanged, ProductsUnknown
 
-CALLED_OFF: Final[tuple[OrderStatus, ...]] = ("cancelled", "failed")
+ABANDONED: Final[tuple[OrderStatus, ...]] = ("cancelled", "failed")
 
 LEGAL: Final[Mapping[OrderStatus, tuple[OrderStatus, ...]]] = {
-    "pending": ("reserved", *CALLED_OFF),
-    "reserved": ("paid", *CALLED_OFF),
-    "paid": ("confirmed", *CALLED_OFF),
-    "confirmed": ("shipped", *CALLED_OFF),
+    "pending": ("reserved", *ABANDONED),
+    "reserved": ("paid", *ABANDONED),
+    "paid": ("confirmed", *ABANDONED),
+    "confirmed": ("shipped", *ABANDONED),
     "shipped": ("delivered",),
     "delivered": ("returned",),
     "returned": (),
     "cancelled": (),
     "failed": (),
 }
-"""What may follow each state."""
+"""The statuses that may follow each status."""
 
 UNSETTLED: Final[frozenset[OrderStatus]] = frozenset({"pending", "reserved", "paid"})
-"""the states in which the saga that places the order is still at work"""
+"""Statuses in which the place-order saga is still running."""
 
-MOST_PAID: Final = LARGEST // 100  # of any currency, as people write it
+MOST_PAID: Final = LARGEST // 100  # in major units of any currency
 
 
 def is_final(status: OrderStatus) -> bool:
-    """Whether nothing can follow."""
+    """Return whether no status can follow."""
     return not LEGAL[status]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """So many of a product, at the price that the caller has seen, where it says one."""
+class RequestedItem:
+    """A quantity of a product, with the price that the caller expects, if given."""
 
     product_id: ProductId
     quantity: int
@@ -48,7 +48,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """So many of a product, called so, at this price for each."""
+    """A quantity of a product, with its name and unit price."""
 
     product_id: ProductId
     name: str
@@ -58,40 +58,40 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """Priced lines, all in one currency."""
+    """Priced lines in one currency."""
 
     lines: tuple[Line, ...]
     total: Money
 
 
-def priced(wanted: Sequence[Wanted], products: Mapping[ProductId, ProductSummary]) -> Basket:
-    """What `wanted` costs by the catalogue's prices.
+def price_items(requested: Sequence[RequestedItem], products: Mapping[ProductId, ProductSummary]) -> Basket:
+    """Price the items with the catalog's products.
 
     Raises:
-        ProductsUnknown: some are not in `products`.
-        MixedCurrencies: they are not sold in one currency.
-        PriceChanged: one costs something else than the caller has seen.
-        OrderTooLarge: the total is more than money can be.
+        ProductsUnknown: some items are not in `products`.
+        MixedCurrencies: the products have several currencies.
+        PriceChanged: a price differs from the expected one.
+        OrderTooLarge: the total exceeds the limit.
     """
-    if unknown := [each.product_id for each in wanted if each.product_id not in products]:
+    if unknown := [each.product_id for each in requested if each.product_id not in products]:
         raise ProductsUnknown(product_ids=unknown)
-    currencies = sorted({products[each.product_id].currency for each in wanted})
+    currencies = sorted({products[each.product_id].currency for each in requested})
     if len(currencies) > 1:
         raise MixedCurrencies(currencies=currencies)
-    lines = tuple(_line(each, products[each.product_id]) for each in wanted)
+    lines = tuple(_line(each, products[each.product_id]) for each in requested)
     total = Money(sum(line.price.minor * line.quantity for line in lines), currencies[0])
     if total.amount > MOST_PAID:
         raise OrderTooLarge(most=MOST_PAID, currency=total.currency)
     return Basket(lines, total)
 
 
-def _line(wanted: Wanted, product: ProductSummary) -> Line:
+def _line(requested: RequestedItem, product: ProductSummary) -> Line:
     price = Money.of(product.price, product.currency)
-    if wanted.price is not None and wanted.price != product.price:
+    if requested.price is not None and requested.price != product.price:
         raise PriceChanged(
             product_id=product.product_id,
             name=product.name,
             price=json_number(price.minor, price.currency),
             currency=price.currency,
         )
-    return Line(product.product_id, product.name, wanted.quantity, price)
+    return Line(product.product_id, product.name, requested.quantity, price)

@@ -7,16 +7,16 @@ from portico.kit import Conflict, NotFound, Unprocessable
 
 class OrderNotFound(NotFound):
     code = "order_not_found"
-    detail = "There is no order {order_id}."
+    detail = "Order {order_id} not found."
 
     order_id: OrderId
 
 
 class IllegalTransition(Conflict):
-    """What was asked for can't follow from how the order stands."""
+    """The order's status does not allow this change."""
 
     code = "illegal_transition"
-    detail = "An order that is {current} can't become {wanted}. What can follow: {following}."
+    detail = "An order in status '{current}' cannot change to '{wanted}'. Allowed next statuses: {allowed}."
 
     order_id: OrderId
     current: OrderStatus
@@ -24,12 +24,12 @@ class IllegalTransition(Conflict):
     legal: Sequence[OrderStatus]
 
     def sentence(self) -> str:
-        return self.detail.format(following=", ".join(self.legal) or "nothing", **self.data())
+        return self.detail.format(allowed=", ".join(self.legal) or "none", **self.data())
 
 
 class ProductsUnknown(Unprocessable):
     code = "products_unknown"
-    detail = "These are no products that can be ordered: {listed}."
+    detail = "Unknown products: {listed}."
     location = ("body", "items")
 
     product_ids: Sequence[ProductId]
@@ -39,10 +39,10 @@ class ProductsUnknown(Unprocessable):
 
 
 class PriceChanged(Conflict):
-    """The catalogue's price is another one by now."""
+    """The catalog's price differs from the price in the request."""
 
     code = "price_changed"
-    detail = "'{name}' costs {price} {currency} by now. Order again with that price, or without one."
+    detail = "The price of '{name}' is now {price} {currency}. Retry with the new price, or omit the price."
 
     product_id: ProductId
     name: str
@@ -52,7 +52,7 @@ class PriceChanged(Conflict):
 
 class MixedCurrencies(Unprocessable):
     code = "mixed_currencies"
-    detail = "One order is paid in one currency, and these products have several: {listed}. Order them apart."
+    detail = "An order has one currency, but these products use several: {listed}. Order them separately."
     location = ("body", "items")
 
     currencies: Sequence[str]
@@ -63,7 +63,7 @@ class MixedCurrencies(Unprocessable):
 
 class OrderTooLarge(Unprocessable):
     code = "order_too_large"
-    detail = "The total of an order is at most {most} {currency}."
+    detail = "The total of an order may not exceed {most} {currency}."
     location = ("body", "items")
 
     most: int
@@ -72,5 +72,5 @@ class OrderTooLarge(Unprocessable):
 
 class PaymentMethodMissing(Unprocessable):
     code = "payment_method_missing"
-    detail = "Say how it is paid: payment_method."
+    detail = "`payment_method` is required."
     location = ("body", "payment_method")

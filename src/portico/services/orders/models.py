@@ -20,12 +20,12 @@ DETAIL_LENGTH = 500
 
 
 class Table(TableRules, DeclarativeBase):
-    """The tables of orders."""
+    """Base of the tables of orders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line of an order as it is shown. Prices are as people write them."""
+    """A line of an order, with prices in major units."""
 
     product_id: ProductId
     name: str
@@ -35,10 +35,10 @@ class Item:
 
 
 class Order(Table):
-    """What somebody ordered, at the prices of that moment, and how it stands.
+    """An order at the prices of the moment when it was placed.
 
-    `lines` never change and are never asked for alone, so they lie in the row: an order is one INSERT.
-    `cancel_requested_at` says that it is to be cancelled as soon as what is under way has ended.
+    `lines` never change and are never queried alone, so they are stored in the row: an order is one INSERT.
+    `cancel_requested_at` is set when the order has to be cancelled after the running saga step has ended.
     """
 
     __tablename__ = "orders"
@@ -63,76 +63,76 @@ class Order(Table):
 
     @property
     def order_status(self) -> OrderStatus:
-        """The status, as the type that it is."""
+        """The status with its literal type."""
         return cast("OrderStatus", self.status)
 
     @property
     def total(self) -> Decimal:
-        """The total as people write it."""
+        """The total in major units."""
         return Money(self.total_minor, self.currency).amount
 
     @property
     def items(self) -> list[Item]:
-        """The lines as they are shown."""
+        """The lines with prices in major units."""
         return [self._item(line) for line in self.lines]
 
     @property
     def is_settled(self) -> bool:
-        """Whether the saga that places it has come to its end: it stands, failed or was cancelled."""
+        """Whether the place-order saga has ended: the order is confirmed, failed or cancelled."""
         return self.order_status not in UNSETTLED
 
     @property
-    def told_items(self) -> tuple[OrderedItem, ...]:
-        """The lines as events tell them."""
+    def event_items(self) -> tuple[OrderedItem, ...]:
+        """The lines as events contain them."""
         return tuple(OrderedItem.model_validate(asdict(item)) for item in self.items)
 
     def to_event(self, kind: type[E], **more: Any) -> E:
-        """The event of this kind that says how the order stands."""
+        """Return an event of this type with the current state of the order."""
         return kind(
             order_id=self.order_id,
             user_id=self.user_id,
             status=self.order_status,
             total=self.total,
             currency=self.currency,
-            items=self.told_items,
+            items=self.event_items,
             **more,
         )
 
     def ship(self, *, now: datetime) -> None:
-        """It left the house. Raises IllegalTransition."""
-        self._become("shipped", now)
+        """Mark the order as shipped. Raises IllegalTransition."""
+        self._change_to("shipped", now)
 
     def deliver(self, *, now: datetime) -> None:
-        """It arrived. Raises IllegalTransition."""
-        self._become("delivered", now)
+        """Mark the order as delivered. Raises IllegalTransition."""
+        self._change_to("delivered", now)
 
-    def take_back(self, *, now: datetime) -> None:
-        """It came back. Raises IllegalTransition."""
-        self._become("returned", now)
+    def mark_returned(self, *, now: datetime) -> None:
+        """Mark the order as returned. Raises IllegalTransition."""
+        self._change_to("returned", now)
 
-    def call_off(self, *, now: datetime) -> None:
-        """It is to be cancelled once what is under way has ended. Raises IllegalTransition."""
-        self.ensure_can_become("cancelled")
+    def request_cancellation(self, *, now: datetime) -> None:
+        """Request cancellation after the running saga step has ended. Raises IllegalTransition."""
+        self.ensure_can_change_to("cancelled")
         if self.cancel_requested_at is None:
             self.cancel_requested_at = self.updated_at = now
 
     def cancel(self, *, now: datetime) -> None:
-        """It is no more. Raises IllegalTransition."""
-        self._become("cancelled", now)
+        """Mark the order as cancelled. Raises IllegalTransition."""
+        self._change_to("cancelled", now)
 
     def fail(self, reason: str, detail: str, *, now: datetime) -> None:
-        """It could not be had; `reason` is a word and `detail` a sentence. Raises IllegalTransition."""
-        self._become("failed", now)
+        """Mark the order as failed; `reason` is a code and `detail` a sentence. Raises IllegalTransition."""
+        self._change_to("failed", now)
         self.failure_reason, self.failure_detail = reason, detail[:DETAIL_LENGTH]
 
-    def ensure_can_become(self, wanted: OrderStatus) -> None:
-        """Raises IllegalTransition."""
+    def ensure_can_change_to(self, wanted: OrderStatus) -> None:
+        """Raise IllegalTransition unless the status may change to `wanted`."""
         legal = LEGAL[self.order_status]
         if wanted not in legal:
             raise IllegalTransition(order_id=self.order_id, current=self.order_status, wanted=wanted, legal=legal)
 
-    def _become(self, wanted: OrderStatus, now: datetime) -> None:
-        self.ensure_can_become(wanted)
+    def _change_to(self, wanted: OrderStatus, now: datetime) -> None:
+        self.ensure_can_change_to(wanted)
         self.status, self.updated_at = wanted, now
 
     def _item(self, line: dict[str, Any]) -> Item:
@@ -147,7 +147,7 @@ class Order(Table):
 
 
 def line_document(line: Line) -> dict[str, Any]:
-    """A line as it lies in the row."""
+    """Return a line as it is stored in the row."""
     return {
         "product_id": str(line.product_id),
         "name": line.name,
@@ -156,6 +156,6 @@ def line_document(line: Line) -> dict[str, Any]:
     }
 
 
-def reservation_of(order_id: OrderId) -> ReservationId:
-    """The reservation of an order's stock: made of the order's own id, it is the same however often it is asked for."""
+def reservation_id_of(order_id: OrderId) -> ReservationId:
+    """Return the id of the order's stock reservation. It is derived from the order's id, so repeated calls use the same id."""
     return ReservationId(f"{ReservationId.prefix}_{order_id.partition('_')[2]}")

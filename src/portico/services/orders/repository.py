@@ -1,3 +1,5 @@
+"""SQL of orders."""
+
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
@@ -21,7 +23,7 @@ NEWEST = Keyset.by("newest", Order.order_id, descending=True)
 
 
 def visible_to(caller: Principal) -> ColumnElement[bool]:
-    """The orders that `caller` may see: all, or its own."""
+    """Return the condition for orders that `caller` may see: all with `orders:read`, otherwise its own."""
     return true() if caller.may(READ_ALL) else Order.user_id == caller.subject
 
 
@@ -30,7 +32,7 @@ class Orders(Repository[Order]):
     missing = OrderNotFound
 
     async def get_visible(self, order_id: OrderId, caller: Principal, *, lock: bool = False) -> Order:
-        """The order, where `caller` may see it. Raises OrderNotFound, also for another's."""
+        """Return an order that `caller` may see. Raises OrderNotFound."""
         statement = select(Order).where(Order.order_id == order_id, visible_to(caller))
         order = await self.source.one(statement.with_for_update() if lock else statement)
         if order is None:
@@ -38,9 +40,9 @@ class Orders(Repository[Order]):
         return order
 
     async def get_changeable(self, order_id: OrderId, caller: Principal) -> Order:
-        """The order, locked, where it is the caller's own or `caller` may change any.
+        """Return an order that `caller` may change, locked: its own, or any order with `orders:write`.
 
-        Raises OrderNotFound; PermissionMissing for one that `caller` may only see.
+        Raises OrderNotFound, and PermissionMissing for an order that the caller may only read.
         """
         if caller.may(WRITE_ALL):
             return await self.get(order_id, lock=True)
@@ -50,31 +52,31 @@ class Orders(Repository[Order]):
         return order
 
     async def page(self, caller: Principal, status: OrderStatus | None, window: Window) -> Slice[Order]:
-        """The orders that `caller` may see, the newest first. Raises InvalidCursor."""
+        """Return the orders that `caller` may see, newest first. Raises InvalidCursor."""
         statement = select(Order).where(visible_to(caller))
         if status is not None:
             statement = statement.where(Order.status == status)
         return await NEWEST.page(self.source, statement, window)
 
     async def insert(self, work: UnitOfWork, order: Order) -> None:
-        """Write a new order by one statement, past the session: nothing else in the transaction asks for it."""
+        """Insert a new order with one prepared statement instead of the ORM session."""
         order.revision = 1
         values = {column.key: getattr(order, column.key) for column in _ORDERS.columns}
         await work.write(_INSERT, values)
 
-    async def move_on(
+    async def change_status(
         self, work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, since: Iterable[OrderStatus]
     ) -> bool:
-        """Have an order that is one of `since`, and that nobody has called off, be `status`; whether it was so.
+        """Change the status if it is one of `since` and no cancellation was requested. Return whether it changed.
 
-        One statement, which decides by itself: this is what every order goes through.
+        This is a single statement without reading the row first, because every order goes through it.
         """
-        return bool(await work.write(_moving(frozenset(since)), {"id": order_id, "to": status, "now": work.now}))
+        return bool(await work.write(_status_change(frozenset(since)), {"id": order_id, "to": status, "now": work.now}))
 
     async def totals(
         self, status: Collection[OrderStatus], order_ids: Collection[OrderId], after: OrderId | None, limit: int
     ) -> Sequence[Any]:
-        """What orders cost and how they stand, the oldest first, as rows of columns."""
+        """Return id, user, status and total of orders, oldest first, as rows of columns."""
         statement = select(_O.order_id, _O.user_id, _O.status, _O.currency, _O.total_minor).order_by(_O.order_id)
         if status:
             statement = statement.where(_O.status.in_(status))
@@ -84,10 +86,16 @@ class Orders(Repository[Order]):
             statement = statement.where(_O.order_id > after)
         return await self.source.rows(statement.limit(limit))
 
+    async def live_status(self, order_id: OrderId) -> Any:
+        """Return the columns that live followers of an order see, or None."""
+        statement = select(_O.order_id, _O.status, _O.failure_reason, _O.updated_at, _O.revision)
+        found = await self.source.rows(statement.where(_O.order_id == order_id).limit(1))
+        return found[0] if found else None
+
 
 @cache
-def _moving(since: frozenset[OrderStatus]) -> Statement:
-    """Has an order that is one of `since` be another; one for each such set, since a list would be compiled each time."""
+def _status_change(since: frozenset[OrderStatus]) -> Statement:
+    """Return the statement for a set of statuses. Each set has its own, because SQLAlchemy compiles a list each time."""
     return Statement(
         update(_ORDERS)
         .where(

@@ -7,7 +7,7 @@ from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentId, PaymentStatus, PaymentSummary
 from portico.kit import Amount, Moment, Money, Schema, UserId
-from portico.services.orders.domain import Wanted
+from portico.services.orders.domain import RequestedItem
 from portico.services.orders.models import METHOD_LENGTH
 
 MOST_ITEMS = 100
@@ -29,7 +29,7 @@ class Address(Schema):
 
 
 class ItemCreate(Schema):
-    """So many of a product. With a `price`, the order is refused where that is no longer the catalogue's."""
+    """A quantity of a product. With `price`, the order is rejected if the catalog's price differs."""
 
     product_id: ProductId
     quantity: Annotated[int, Field(ge=1, le=MOST_PIECES)]
@@ -46,12 +46,12 @@ class OrderCreate(Schema):
     @model_validator(mode="after")
     def _each_product_once(self) -> Self:
         if len({item.product_id for item in self.items}) < len(self.items):
-            raise ValueError("each product is named once, with its quantity")
+            raise ValueError("each product may appear only once")
         return self
 
     @property
-    def wanted(self) -> list[Wanted]:
-        return [Wanted(item.product_id, item.quantity, item.price) for item in self.items]
+    def requested(self) -> list[RequestedItem]:
+        return [RequestedItem(item.product_id, item.quantity, item.price) for item in self.items]
 
 
 class ItemRead(Schema):
@@ -63,7 +63,7 @@ class ItemRead(Schema):
 
 
 class OrderRead(Schema):
-    """An order. `failure_reason` is a word, `failure_detail` a sentence about it."""
+    """An order. `failure_reason` is a code, `failure_detail` a sentence."""
 
     order_id: OrderId
     user_id: UserId
@@ -80,7 +80,7 @@ class OrderRead(Schema):
 
 
 class OrderTotalRead(Schema):
-    """What an order costs and how it stands, for services."""
+    """Total and status of an order, for services."""
 
     order_id: OrderId
     user_id: UserId
@@ -90,7 +90,7 @@ class OrderTotalRead(Schema):
 
     @classmethod
     def of(cls, source: Any) -> Self:
-        """The shape of a row of columns."""
+        """Return the schema of a row of columns."""
         return cls(
             order_id=source.order_id,
             user_id=source.user_id,
@@ -101,10 +101,10 @@ class OrderTotalRead(Schema):
 
 
 class TimelineEventRead(Schema):
-    """Something that happened to an order.
+    """An entry of an order's timeline.
 
-    `what` is a step's name or an event's type, `action` what was tried of it; `compensation` says that it took a step
-    back; `attempt` counts from 1; `ended_at` is null while it goes on.
+    `what` is the name of a step or the type of an event; `action` is what was done; `compensation` says whether a step
+    was undone; `attempt` counts from 1; `ended_at` is null while a step is running.
     """
 
     kind: Literal["step", "event", "request"]
@@ -121,8 +121,8 @@ class TimelineEventRead(Schema):
     actor: str | None
 
 
-class StandingRead(Schema):
-    """What a follower of an order is told: how it stands now."""
+class LiveStatusRead(Schema):
+    """A message of the live status: the current status of the order."""
 
     order_id: OrderId
     status: OrderStatus
@@ -131,7 +131,7 @@ class StandingRead(Schema):
 
 
 class SkipCreate(Schema):
-    """Why a step may be passed over: who did by hand what it does."""
+    """Why a step may be skipped: what was done manually, and by whom."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
@@ -150,7 +150,7 @@ class OrderPaymentRead(Schema):
 
     @classmethod
     def of(cls, source: PaymentSummary) -> Self:
-        """The shape of what payments answers."""
+        """Return the schema of a payment."""
         return cls(
             payment_id=source.payment_id,
             status=source.status,

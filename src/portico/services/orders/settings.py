@@ -4,8 +4,11 @@ from portico.kit import Seconds, ServiceSettings
 
 
 class OrdersSettings(ServiceSettings):
-    """What orders may be told besides what every process may."""
+    """Settings of orders."""
 
     live_poll: Seconds = Field(
-        2.0, ge=0.05, le=60, description="Seconds after which a follower of an order looks for what another process did"
+        2.0,
+        ge=0.05,
+        le=60,
+        description="How often (seconds) an open WebSocket checks the database for changes made by other processes",
     )

@@ -6,7 +6,7 @@ from typing import Any
 from tests.services.catalog.goods import add
 
 from portico.contracts.catalog import ProductId, ReservationId
-from portico.services.catalog.stock.queries import mismatches
+from portico.services.catalog.stock.invariants import mismatches
 from portico.testing.running_service import Answer, Caller, RunningService
 
 

@@ -23,39 +23,39 @@ _lasting = st.integers(1, 3).map(lambda hours: timedelta(hours=hours))
 
 
 def _adjusted(product_id: ProductId, quantity: int) -> Callable[[StockBatch], None]:
-    def adjust(books: StockBatch) -> None:
-        entry = books.levels[product_id].enter("adjustment", quantity, now=books.now, actor="keeper")
-        books.entries.append(entry)
+    def adjust(batch: StockBatch) -> None:
+        entry = batch.levels[product_id].record("adjustment", quantity, now=batch.now, actor="keeper")
+        batch.entries.append(entry)
 
     return adjust
 
 
 def _passed(hours: int) -> Callable[[StockBatch], None]:
-    def let_pass(books: StockBatch) -> None:
-        books.now += timedelta(hours=hours)
+    def let_pass(batch: StockBatch) -> None:
+        batch.now += timedelta(hours=hours)
 
     return let_pass
 
 
 def _deleted(product_id: ProductId) -> Callable[[StockBatch], None]:
-    def delete(books: StockBatch) -> None:
-        books.levels[product_id].closed_at = books.now
+    def delete(batch: StockBatch) -> None:
+        batch.levels[product_id].closed_at = batch.now
 
     return delete
 
 
 _of_one = st.sampled_from(
-    [StockBatch.confirm, StockBatch.release, StockBatch.expire, StockBatch.ship, StockBatch.take_back]
+    [StockBatch.confirm, StockBatch.release, StockBatch.expire, StockBatch.ship, StockBatch.return_items]
 )
 _steps = st.one_of(
     st.builds(
-        lambda key, items, lasting: lambda books: books.reserve(key, items, lasting=lasting, actor="orders"),
+        lambda key, items, lasting: lambda batch: batch.reserve(key, items, lasting=lasting, actor="orders"),
         st.sampled_from(RESERVATIONS),
         _items,
         _lasting,
     ),
     st.builds(
-        lambda method, key: lambda books: method(books, key, actor="orders"), _of_one, st.sampled_from(RESERVATIONS)
+        lambda method, key: lambda batch: method(batch, key, actor="orders"), _of_one, st.sampled_from(RESERVATIONS)
     ),
     st.builds(_adjusted, st.sampled_from(PRODUCTS), st.integers(-8, 8).filter(bool)),
     st.builds(_passed, st.integers(0, 3)),
@@ -65,24 +65,24 @@ _steps = st.one_of(
 
 def _opened() -> StockBatch:
     levels = {product_id: Level(product_id) for product_id in PRODUCTS}
-    receipts = [level.enter("receipt", 10, now=NOW, actor="keeper") for level in levels.values()]
+    receipts = [level.record("receipt", 10, now=NOW, actor="keeper") for level in levels.values()]
     return StockBatch(levels, {}, NOW, receipts)
 
 
-def _state(books: StockBatch) -> object:
-    levels = [(level.on_hand, level.reserved, level.entries) for level in books.levels.values()]
-    held = [(each.status, each.items, each.expires_at) for each in books.reservations.values()]
-    return levels, held, len(books.entries)
+def _state(batch: StockBatch) -> object:
+    levels = [(level.on_hand, level.reserved, level.entries) for level in batch.levels.values()]
+    held = [(each.status, each.items, each.expires_at) for each in batch.reservations.values()]
+    return levels, held, len(batch.entries)
 
 
-def _assert_lawful(books: StockBatch) -> None:
-    for product_id, level in books.levels.items():
-        entries = [entry for entry in books.entries if entry.product_id == product_id]
+def _assert_lawful(batch: StockBatch) -> None:
+    for product_id, level in batch.levels.items():
+        entries = [entry for entry in batch.entries if entry.product_id == product_id]
         assert 0 <= level.reserved <= level.on_hand
         assert level.on_hand == sum(entry.quantity for entry in entries if entry.kind in ON_HAND)
         assert level.reserved == sum(entry.quantity for entry in entries if entry.kind in RESERVED)
         assert level.reserved == sum(
-            each.items.get(product_id, 0) for each in books.reservations.values() if each.status in HOLDING
+            each.items.get(product_id, 0) for each in batch.reservations.values() if each.status in HOLDING
         )
         assert [entry.number for entry in entries] == list(range(1, level.entries + 1))
         assert [entry.created_at for entry in entries] == sorted(entry.created_at for entry in entries)
@@ -103,27 +103,27 @@ class TestAnySequence:
     def test_keeps_levels_the_sums_of_the_ledger_and_of_what_is_held(
         self, steps: list[Callable[[StockBatch], Any]]
     ) -> None:
-        books = _opened()
+        batch = _opened()
         for step in steps:
-            before = _state(books)
+            before = _state(batch)
             try:
-                step(books)
+                step(batch)
             except Problem:
-                assert _state(books) == before, "a refusal changes nothing"
-            _assert_lawful(books)
+                assert _state(batch) == before, "a refusal changes nothing"
+            _assert_lawful(batch)
 
     @settings(deadline=None)
     @given(st.lists(_steps, max_size=30), _of_one, st.sampled_from(RESERVATIONS))
     def test_leaves_a_change_that_is_repeated_without_effect(
         self, steps: list[Callable[[StockBatch], Any]], method: Callable[..., Any], key: ReservationId
     ) -> None:
-        books = _opened()
-        for step in [*steps, lambda books: method(books, key, actor="orders")]:
+        batch = _opened()
+        for step in [*steps, lambda batch: method(batch, key, actor="orders")]:
             with suppress(Problem):
-                step(books)
-        before = _state(books)
+                step(batch)
+        before = _state(batch)
 
         with suppress(Problem):
-            method(books, key, actor="orders")
+            method(batch, key, actor="orders")
 
-        assert _state(books) == before
+        assert _state(batch) == before

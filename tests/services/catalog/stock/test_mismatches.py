@@ -5,30 +5,33 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from tests.services.catalog.stock.shelves import changed, held, stocked
 
-from portico.services.catalog.stock.queries import mismatches
+from portico.services.catalog.stock.invariants import mismatches
 from portico.testing.running_service import RunningService
 
 TAMPERING = {
     "UPDATE stock_levels SET on_hand = on_hand + 1": {
         "on_hand is the sum of the ledger",
-        "the last entry says what is on hand",
-        "products say what is available",
+        "the last entry shows on_hand",
+        "products show the available stock",
     },
     "UPDATE stock_levels SET reserved = reserved - 1": {
         "reserved is the sum of the ledger",
-        "the last entry says what is reserved",
-        "reserved is what reservations hold",
-        "products say what is available",
+        "the last entry shows reserved",
+        "reserved equals the open reservations",
+        "products show the available stock",
     },
     "UPDATE stock_levels SET entries = entries + 1": {
-        "entries are all there",
-        "entries are numbered without a gap",
+        "the number of entries matches the ledger",
+        "entries are numbered without gaps",
     },
-    "DELETE FROM stock_transactions WHERE number = 1": {"on_hand is the sum of the ledger", "entries are all there"},
+    "DELETE FROM stock_transactions WHERE number = 1": {
+        "on_hand is the sum of the ledger",
+        "the number of entries matches the ledger",
+    },
     "UPDATE stock_transactions SET quantity = 7 WHERE kind = 'receipt'": {"on_hand is the sum of the ledger"},
-    "UPDATE stock_reservations SET status = 'released'": {"reserved is what reservations hold"},
-    "UPDATE stock_reservation_items SET quantity = 1": {"reserved is what reservations hold"},
-    "UPDATE products SET stock_quantity = 5": {"products say what is available"},
+    "UPDATE stock_reservations SET status = 'released'": {"reserved equals the open reservations"},
+    "UPDATE stock_reservation_items SET quantity = 1": {"reserved equals the open reservations"},
+    "UPDATE products SET stock_quantity = 5": {"products show the available stock"},
     "DELETE FROM stock_levels": {"every product has a level"},
 }
 

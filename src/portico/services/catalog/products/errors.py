@@ -4,21 +4,21 @@ from portico.kit import Conflict, NotFound, Unprocessable
 
 class ProductNotFound(NotFound):
     code = "product_not_found"
-    detail = "There is no product {product_id}."
+    detail = "Product {product_id} not found."
 
     product_id: ProductId
 
 
 class SkuTaken(Conflict):
     code = "sku_taken"
-    detail = "Another product has the sku '{sku}'. Choose another, or change that product."
+    detail = "Another product has the SKU '{sku}'. Use another SKU, or change that product."
 
     sku: str
 
 
 class TooManyWords(Unprocessable):
     code = "too_many_words"
-    detail = "A search has at most {limit} different words. Leave some out."
+    detail = "A search may contain at most {limit} different words."
     location = ("query", "search")
 
     limit: int

@@ -12,26 +12,26 @@ from portico.kit import Money, identifier, revision
 from portico.kit.cache import CacheTag
 from portico.kit.data import ExactText, LongText, Payload
 from portico.services.catalog.models import Table
-from portico.services.catalog.products.domain import LONGEST_WORD, fold, words_of
+from portico.services.catalog.products.words import LONGEST_WORD, fold, words_of
 
 PRODUCTS = CacheTag("products", seconds=30)
-"""What kept answers about products tell of. A change lets them be forgotten; the time bounds what a crash may leave."""
+"""Tag of cached product responses. A change invalidates them; the time limits how long a crash may leave one stale."""
 
 TOTALS = CacheTag("totals", seconds=300)
-"""How many products there are of a kind: what stock does to a product changes it only where the last one goes or the first comes."""
+"""Tag of cached product counts. A stock change affects them only when a product sells out or is restocked."""
 
 NAME_LENGTH = 200
 SKU_LENGTH = 64
 CATEGORY_LENGTH = 100
-PRICE_DECIMALS = 4  # the most that any currency has
+PRICE_DECIMALS = 4  # the largest number of decimals of any currency
 
 
 class Product(Table):
-    """Something that is sold.
+    """A product.
 
-    `name_order` and `price_order` are what lists are sorted and filtered by: the same order on every database, and for
-    prices the number as it is written, whatever its currency. `stock_quantity` is what is available by the ledger's entry
-    `stock_entries`; both are the stock's to write, which counts no revision: an editor need not yield to a buyer.
+    Lists are sorted and filtered by `name_order` and `price_order`: they order alike on every database, and prices
+    compare as written numbers, whatever the currency. `stock_quantity` is the available stock after the ledger entry
+    number `stock_entries`. Stock updates both without a new revision, so that sales do not conflict with editors.
     """
 
     __tablename__ = "products"
@@ -62,42 +62,44 @@ class Product(Table):
     )
 
     @validates("name")
-    def _put_in_order(self, _key: str, name: str) -> str:
+    def _set_name_order(self, _key: str, name: str) -> str:
         self.name_order = fold(name)[:NAME_LENGTH]
         return name
 
     @property
     def price(self) -> Decimal:
-        """The price as people write it."""
+        """The price in major units."""
         return Money(self.price_minor, self.currency).amount
 
     @property
     def words(self) -> list[str]:
-        """What it is found by, the most telling first."""
+        """The words of the search index, most relevant first."""
         return words_of(self.name, self.sku, self.description)
 
-    def cost(self, price: Decimal, currency: str) -> None:
+    def set_price(self, price: Decimal, currency: str) -> None:
         """Set the price. Raises UnknownCurrency, TooPrecise."""
         money = Money.of(price, currency)
         self.price_minor, self.currency = money.minor, money.currency
         self.price_order = price_order(price)
 
     def revise(self, changes: Mapping[str, Any], *, now: datetime) -> bool:
-        """Take over what differs in `changes`, by name; whether anything did. Raises UnknownCurrency, TooPrecise."""
+        """Apply the fields of `changes` that differ. Return whether any did. Raises UnknownCurrency, TooPrecise."""
         differing = {name: value for name, value in changes.items() if _differ(getattr(self, name), value)}
         if not differing:
             return False
         if differing.keys() & {"price", "currency"}:
-            self.cost(differing.pop("price", self.price), differing.pop("currency", self.currency))
+            self.set_price(differing.pop("price", self.price), differing.pop("currency", self.currency))
         for name, value in differing.items():
-            flag_modified(self, name)  # SQLAlchemy alone takes {"a": 1} and {"a": true} for the same and writes nothing
+            flag_modified(
+                self, name
+            )  # SQLAlchemy considers {"a": 1} and {"a": true} equal and would not write the change
             setattr(self, name, value)
         self.updated_at = now
         return True
 
 
 class ProductWord(Table):
-    """A word by which a product is found. Rows are guarded by the lock on their product."""
+    """A word of the search index. The lock on the product protects its words."""
 
     __tablename__ = "product_words"
 
@@ -110,5 +112,5 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def price_order(amount: Decimal) -> int:
-    """A price as a whole number that orders as the price is written: 9.99 of any currency is 99,900."""
+    """Return a price as an integer that sorts as the written number: 9.99 of any currency is 99,900."""
     return int(amount.scaleb(PRICE_DECIMALS))

@@ -1,3 +1,5 @@
+"""SQL of products and their search index."""
+
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,9 +17,9 @@ class Products(Repository[Product]):
 
 
 async def insert_new(work: UnitOfWork, products: Sequence[Product]) -> set[str]:
-    """Insert those whose sku is free, in two statements; the ids of those that are in.
+    """Insert the products whose SKU is free, in two statements. Return the ids of the inserted ones.
 
-    In the order of their skus, so that two batches that share some don't wait for each other crosswise.
+    They are inserted in order of SKU, so that two batches with common SKUs cannot deadlock.
     """
     if not products:
         return set()
@@ -29,14 +31,14 @@ async def insert_new(work: UnitOfWork, products: Sequence[Product]) -> set[str]:
 
 
 async def index_words(work: UnitOfWork, products: Iterable[Product]) -> None:
-    """Make these products, which have no words yet, found by their words."""
+    """Add new products to the search index."""
     rows = [{"word": word, "product_id": product.product_id} for product in products for word in product.words]
     if rows:
         await work.execute(ProductWord.__table__.insert(), rows)  # type: ignore[attr-defined]
 
 
-async def forget_words(work: UnitOfWork, product: Product) -> None:
-    """Make the product, which is locked, found by no word."""
+async def delete_words(work: UnitOfWork, product: Product) -> None:
+    """Remove a locked product from the search index."""
     await work.execute(delete(ProductWord).where(ProductWord.product_id == product.product_id))
 
 

@@ -13,7 +13,7 @@ from portico.kit.http import Case, field_errors, problem_document
 from portico.services.catalog.products.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
 
 LARGEST_QUANTITY = 1_000_000_000
-LARGEST_NUMBER = 2**53 - 1  # beyond it JSON numbers lose digits on their way (RFC 8259 section 6)
+LARGEST_NUMBER = 2**53 - 1  # larger JSON numbers lose digits in many parsers (RFC 8259 section 6)
 DEEPEST = 5
 MOST_VALUES = 200
 LONGEST_VALUES = 16_384  # characters of all texts and keys together
@@ -28,16 +28,16 @@ def _bounded(attributes: dict[str, Any]) -> dict[str, Any]:
     for size, (depth, value) in enumerate(_walk(attributes), 1):
         characters += len(value) if isinstance(value, str) else 0
         if depth > DEEPEST:
-            raise ValueError(f"attributes go at most {DEEPEST} levels deep")
+            raise ValueError(f"attributes may be nested at most {DEEPEST} levels deep")
         if isinstance(value, int | float) and abs(value) > LARGEST_NUMBER:
-            raise ValueError(f"a number in attributes is at most {LARGEST_NUMBER}")
+            raise ValueError(f"a number in attributes may be at most {LARGEST_NUMBER}")
         if size > MOST_VALUES or characters > LONGEST_VALUES:
-            raise ValueError(f"attributes hold at most {MOST_VALUES} values and {LONGEST_VALUES} characters")
+            raise ValueError(f"attributes may hold at most {MOST_VALUES} values and {LONGEST_VALUES} characters")
     return attributes
 
 
 def _walk(value: Any, depth: int = 0) -> Iterator[tuple[int, Any]]:
-    """Every value, key and container in `value`, with its depth; no deeper than one beyond what is allowed."""
+    """Yield every value, key and container in `value` with its depth, down to one level beyond the limit."""
     yield depth, value
     if depth > DEEPEST:
         return
@@ -56,11 +56,11 @@ Sku = Annotated[str, _line(SKU_LENGTH)]
 Category = Annotated[str, _line(CATEGORY_LENGTH)]
 Quantity = Annotated[int, Field(ge=0, le=LARGEST_QUANTITY)]
 Attributes = Annotated[dict[str, Any], AfterValidator(_bounded)]
-"""A free-form map; its keys are the caller's, in every system."""
+"""A free-form object. Its keys are kept as sent, also in camelCase systems."""
 
 
-class _Described(Schema):
-    """What a person says about a product."""
+class _Editable(Schema):
+    """The editable fields of a product."""
 
     name: Name
     description: Description = ""
@@ -71,18 +71,18 @@ class _Described(Schema):
     attributes: Attributes = Field(default_factory=dict)
 
 
-class ProductCreate(_Described):
-    """A new product. `stock_quantity` is its first receipt."""
+class ProductCreate(_Editable):
+    """A new product. `stock_quantity` is its initial stock."""
 
     stock_quantity: Quantity = 0
 
 
-class _Edited(Schema):
-    """Leaves the stock to the inventory, and says so to who sends one."""
+class _WithoutStock(Schema):
+    """Rejects `stock_quantity` with a message: stock is changed through /inventory."""
 
     @model_validator(mode="before")
     @classmethod
-    def _leaves_stock_alone(cls, sent: Any) -> Any:
+    def _reject_stock(cls, sent: Any) -> Any:
         if isinstance(sent, dict):
             faults = [
                 InitErrorDetails(type=_NOT_EDITED_HERE, loc=(name,), input=sent[name])
@@ -94,22 +94,20 @@ class _Edited(Schema):
         return sent
 
 
-class ProductReplace(_Edited, _Described):
-    """All of a product that may be edited; what is left out goes back to its default."""
+class ProductReplace(_WithoutStock, _Editable):
+    """All editable fields of a product; omitted fields are reset to their defaults."""
 
 
-_NOT_EDITED_HERE = PydanticCustomError(
-    "not_edited_here", "Stock is not edited with the product: it changes through /inventory"
-)
+_NOT_EDITED_HERE = PydanticCustomError("not_edited_here", "Stock cannot be changed here. Use /inventory instead")
 
 
 def _absent() -> Any:
-    """The default of what may be left out and may not be null; never looked at."""
+    """Default of fields that may be omitted but not null. It is never read."""
     return None
 
 
-class ProductUpdate(_Edited):
-    """What to change of a product; what is left out stays. `attributes` are replaced as a whole."""
+class ProductUpdate(_WithoutStock):
+    """Fields of a product to change; omitted fields stay. `attributes` are replaced as a whole."""
 
     name: Name = Field(default_factory=_absent)
     description: Description = Field(default_factory=_absent)
@@ -141,47 +139,47 @@ NAMES: dict[Case, tuple[str, ...]] = {
     "camel": tuple(to_camel(name) for name in ProductRead.model_fields),
 }
 COLUMNS = tuple("price_minor" if name == "price" else name for name in ProductRead.model_fields)
-"""What a row begins with that `row_document` is made of."""
+"""The first columns of a row that `row_document` takes."""
 
 _PRICE = COLUMNS.index("price_minor")
 _CURRENCY = COLUMNS.index("currency")
 
 
 def product_document(product: Product, case: Case) -> dict[str, Any]:
-    """What `ProductRead` would make of `product`, for orjson."""
+    """Return the document of `ProductRead` for a product, to be encoded with orjson."""
     return row_document([getattr(product, column) for column in COLUMNS], case)
 
 
 def row_document(row: Sequence[Any], case: Case) -> dict[str, Any]:
-    """What `ProductRead` would make of a row that begins with COLUMNS, for a tenth of the cost; for orjson."""
+    """Return the document of `ProductRead` for a row that begins with COLUMNS, at a tenth of its cost."""
     document = dict(zip(NAMES[case], row, strict=False))
     document[NAMES[case][_PRICE]] = json_number(row[_PRICE], row[_CURRENCY])
     return document
 
 
 def products_json(rows: Iterable[Sequence[Any]], case: Case) -> bytes:
-    """Rows that begin with COLUMNS as JSON, in the system's spelling."""
+    """Encode rows that begin with COLUMNS as JSON."""
     return orjson.dumps([row_document(row, case) for row in rows], option=orjson.OPT_UTC_Z)
 
 
 LARGEST_BATCH = 1_000
 
 Item = Annotated[ProductCreate | Any, Field(union_mode="left_to_right")]
-"""A draft where it is one; anything else is answered with a problem in its place."""
+"""A draft, or anything else, which gets a problem in its place."""
 
 
 def drafts_in(items: Sequence[Any]) -> list[ProductCreate]:
-    """Those of `items` that are drafts."""
+    """Return the valid drafts of `items`."""
     return [item for item in items if isinstance(item, ProductCreate)]
 
 
-class BatchAnswer:
-    """The answer to a batch: for each item the product or the problem, in order.
+class BatchResponse:
+    """The response to a batch: for each item, in order, the product or the problem.
 
     Args:
-        path: of the request; the problem of the fourth item is about `path`#/3.
+        path: of the request; the problem of the fourth item has the instance `path#/3`.
         request_id: of the request.
-        case: how the system spells.
+        case: of the JSON fields.
     """
 
     def __init__(self, path: str, request_id: str, case: Case) -> None:
@@ -190,7 +188,7 @@ class BatchAnswer:
         self._case: Case = case
 
     def render(self, items: Sequence[Any], outcomes: Sequence[Product | Problem]) -> bytes:
-        """As JSON: `outcomes` are those of the drafts among `items`."""
+        """Encode the response; `outcomes` belong to the valid drafts among `items`."""
         following = iter(outcomes)
         return orjson.dumps(
             [self._document(number, item, following) for number, item in enumerate(items)], option=orjson.OPT_UTC_Z
@@ -198,7 +196,7 @@ class BatchAnswer:
 
     def _document(self, number: int, item: Any, outcomes: Iterator[Product | Problem]) -> dict[str, Any]:
         if not isinstance(item, ProductCreate):
-            return self._problem(number, Unprocessable(), _faults(item, self._case))
+            return self._problem(number, Unprocessable(), _field_errors(item, self._case))
         outcome = next(outcomes)
         if isinstance(outcome, Problem):
             return self._problem(number, outcome)
@@ -214,7 +212,7 @@ class BatchAnswer:
         )
 
 
-def _faults(item: Any, case: Case) -> list[dict[str, Any]]:
+def _field_errors(item: Any, case: Case) -> list[dict[str, Any]]:
     try:
         ProductCreate.model_validate(item)
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""The rules of stock: a ledger of entries, and reservations that move through their states.
+"""Rules of stock: a ledger of entries, stock levels and reservations.
 
-`on_hand` is the sum of the entries of ON_HAND, `reserved` that of the entries of RESERVED; a level is never changed but
-by an entry. What is available is what is on hand and not reserved.
+`on_hand` is the sum of the ledger entries of kinds ON_HAND, `reserved` the sum of kinds RESERVED. Only an entry changes a
+level. Available stock is `on_hand - reserved`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,17 +30,17 @@ RESERVED: Final = frozenset[StockKind]({"reservation", "release", "shipment"})
 MOST_ON_HAND: Final = 1_000_000_000
 
 HOLDING: Final = frozenset[ReservationStatus]({"reserved", "confirmed"})
-"""The states in which a reservation holds stock."""
+"""Statuses in which a reservation holds stock."""
 
 
 class TransactionId(Identifier, prefix="stx"):
-    """An entry of the ledger."""
+    """Identifies a ledger entry."""
 
 
 class Entry(NamedTuple):
-    """One change of a product's stock. `number` counts the product's entries, from one.
+    """A ledger entry: one change of a product's stock. `number` counts the product's entries from 1.
 
-    `quantity` has a sign: a shipment and a release are negative.
+    `quantity` is negative for shipments, releases and reducing adjustments.
     """
 
     transaction_id: TransactionId
@@ -59,7 +59,7 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Level:
-    """What there is of a product. One that was deleted is `closed`: what is reserved of it still ships."""
+    """Stock level of a product. The level of a deleted product is closed; its reservations can still be shipped."""
 
     product_id: ProductId
     on_hand: int = 0
@@ -74,10 +74,10 @@ class Level:
 
     @property
     def for_sale(self) -> int:
-        """What may still be reserved."""
+        """The quantity that can still be reserved."""
         return 0 if self.closed_at is not None else self.available
 
-    def enter(
+    def record(
         self,
         kind: StockKind,
         quantity: int,
@@ -88,16 +88,16 @@ class Level:
         reason: str | None = None,
         note: str | None = None,
     ) -> Entry:
-        """Write an entry. Raises InsufficientStock, TooMuchStock; then nothing has changed."""
+        """Create a ledger entry and update the level. Raises InsufficientStock, TooMuchStock without changing anything."""
         on_hand = self.on_hand + (quantity if kind in ON_HAND else 0)
         reserved = self.reserved + (quantity if kind in RESERVED else 0)
         if not 0 <= reserved <= on_hand:
-            raise InsufficientStock(items=[self.short_of(abs(quantity))])
+            raise InsufficientStock(items=[self.shortage(abs(quantity))])
         if on_hand > MOST_ON_HAND:
             raise TooMuchStock(product_id=self.product_id, limit=MOST_ON_HAND)
         self.on_hand, self.reserved = on_hand, reserved
         self.entries += 1
-        # Clocks differ between processes, the order of entries does not: ?at= goes by both
+        # Clocks differ between processes. Times must not decrease with entry numbers, because ?at= uses both.
         self.updated_at = now if self.updated_at is None else max(now, self.updated_at)
         return Entry(
             transaction_id=TransactionId.new(),
@@ -114,15 +114,15 @@ class Level:
             created_at=self.updated_at,
         )
 
-    def short_of(self, requested: int) -> Shortage:
+    def shortage(self, requested: int) -> Shortage:
         return Shortage(product_id=self.product_id, requested=requested, available=self.for_sale)
 
 
 @dataclass(slots=True)
 class Reservation:
-    """Items that are held for somebody: all of them or none.
+    """A reservation of items: all of them or none.
 
-    `known` says whether it is in the database; `changed` whether it differs from what is there.
+    `known` says whether it is stored already; `changed` whether it has to be written.
     """
 
     reservation_id: ReservationId
@@ -134,17 +134,17 @@ class Reservation:
     known: bool = True
     changed: bool = False
 
-    def become(self, status: ReservationStatus, *, now: datetime, expires_at: datetime | None = None) -> None:
+    def change_to(self, status: ReservationStatus, *, now: datetime, expires_at: datetime | None = None) -> None:
         self.status, self.expires_at, self.updated_at, self.changed = status, expires_at, now, True
 
 
 @dataclass(slots=True)
 class StockBatch:
-    """The levels and reservations that some requests are about, locked, and what the requests make of them.
+    """The locked levels and reservations of a batch of requests, and the entries that the requests create.
 
     Args:
-        levels: of all products that are named, where there are any.
-        reservations: those that are known.
+        levels: of all products in the batch that exist.
+        reservations: those that are stored.
         now: the time, in UTC.
     """
 
@@ -156,13 +156,13 @@ class StockBatch:
     def reserve(
         self, reservation_id: ReservationId, items: Mapping[ProductId, int], *, lasting: timedelta, actor: str
     ) -> Reservation:
-        """Hold `items` until they are confirmed, for `lasting` at most. A repeated call changes nothing.
+        """Reserve `items` for at most `lasting`, until they are confirmed. A repeated call changes nothing.
 
         Raises:
-            ProductNotFound: a product is not sold here.
-            InsufficientStock: there is too little of some.
-            ReservationDiffers: the id stands for other items.
-            ReservationReleased: it was released, be it before it was made.
+            ProductNotFound: a product does not exist.
+            InsufficientStock: the stock of a product is too small.
+            ReservationDiffers: the id belongs to other items.
+            ReservationReleased: the id was released, possibly before it was reserved.
         """
         found = self.reservations.get(reservation_id)
         if found is None:
@@ -174,16 +174,16 @@ class StockBatch:
             raise ReservationDiffers(reservation_id=reservation_id)
         elif found.status == "expired":
             self._hold(reservation_id, items, actor)
-            found.become("reserved", now=self.now, expires_at=self.now + lasting)
+            found.change_to("reserved", now=self.now, expires_at=self.now + lasting)
         return found
 
     def confirm(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items for good. One that expired is renewed where there is still enough.
+        """Confirm a reservation, so that it no longer expires. An expired one is renewed if the stock suffices.
 
         Raises:
-            ReservationNotFound: there is none.
+            ReservationNotFound: the reservation does not exist.
             ReservationReleased: it was released.
-            ReservationExpired: it expired, and too little is left.
+            ReservationExpired: it expired, and the stock is insufficient.
         """
         found = self._get(reservation_id)
         if found.status == "released":
@@ -194,29 +194,29 @@ class StockBatch:
             except InsufficientStock as short:
                 raise ReservationExpired(reservation_id=reservation_id, items=short.items) from short
         if found.status in {"reserved", "expired"}:
-            found.become("confirmed", now=self.now)
+            found.change_to("confirmed", now=self.now)
         return found
 
     def release(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items no longer. One that is not known is released before it is made. Raises ReservationShipped."""
+        """Release a reservation. An unknown id is stored as released, so that a late reserve fails. Raises ReservationShipped."""
         found = self.reservations.get(reservation_id)
         if found is None:
             return self._new(reservation_id, "released", {}, expires_at=None)
         if found.status in {"shipped", "returned"}:
             raise ReservationShipped(reservation_id=reservation_id)
         if found.status != "released":
-            self._let_go(found, "released", actor=actor)
+            self._free(found, "released", actor=actor)
         return found
 
     def expire(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items no longer, if nobody confirmed them in time. Raises ReservationNotFound."""
+        """Expire a reservation that was not confirmed in time. Raises ReservationNotFound."""
         found = self._get(reservation_id)
         if found.status == "reserved" and found.expires_at is not None and found.expires_at <= self.now:
-            self._let_go(found, "expired", actor=actor, reason="expired")
+            self._free(found, "expired", actor=actor, reason="expired")
         return found
 
     def ship(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Take the items out of stock. Raises ReservationNotFound, ReservationReleased, ReservationNotConfirmed."""
+        """Ship a confirmed reservation: take its items out of stock. Raises ReservationNotFound, ReservationReleased, ReservationNotConfirmed."""
         found = self._get(reservation_id)
         if found.status == "released":
             raise ReservationReleased(reservation_id=reservation_id)
@@ -224,12 +224,12 @@ class StockBatch:
             raise ReservationNotConfirmed(reservation_id=reservation_id)
         if found.status == "confirmed":
             for product_id, quantity in found.items.items():
-                self._enter(product_id, "shipment", -quantity, actor=actor, reference=reservation_id)
-            found.become("shipped", now=self.now)
+                self._record(product_id, "shipment", -quantity, actor=actor, reference=reservation_id)
+            found.change_to("shipped", now=self.now)
         return found
 
-    def take_back(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Put shipped items back into stock. Raises ReservationNotFound, ReservationNotShipped, TooMuchStock."""
+    def return_items(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Return a shipped reservation: put its items back into stock. Raises ReservationNotFound, ReservationNotShipped, TooMuchStock."""
         found = self._get(reservation_id)
         if found.status not in {"shipped", "returned"}:
             raise ReservationNotShipped(reservation_id=reservation_id)
@@ -238,37 +238,37 @@ class StockBatch:
                 if self.levels[product_id].on_hand + quantity > MOST_ON_HAND:
                     raise TooMuchStock(product_id=product_id, limit=MOST_ON_HAND)
             for product_id, quantity in found.items.items():
-                self._enter(product_id, "return", quantity, actor=actor, reference=reservation_id)
-            found.become("returned", now=self.now)
+                self._record(product_id, "return", quantity, actor=actor, reference=reservation_id)
+            found.change_to("returned", now=self.now)
         return found
 
     def shortages(self, items: Iterable[tuple[ProductId, int]]) -> list[Shortage]:
-        """Those of `items` of which there is too little. Raises ProductNotFound."""
+        """Return the items whose stock is too small. Raises ProductNotFound."""
         found = []
         for product_id, quantity in items:
             level = self.levels.get(product_id)
             if level is None:
                 raise ProductNotFound(product_id=product_id)
             if level.for_sale < quantity:
-                found.append(level.short_of(quantity))
+                found.append(level.shortage(quantity))
         return found
 
     def _hold(self, reservation_id: ReservationId, items: Mapping[ProductId, int], actor: str) -> None:
-        """All of `items` or none. Raises ProductNotFound, InsufficientStock."""
+        """Reserve all items or none. Raises ProductNotFound, InsufficientStock."""
         if short := self.shortages(items.items()):
             raise InsufficientStock(items=short)
         for product_id, quantity in items.items():
-            self._enter(product_id, "reservation", quantity, actor=actor, reference=reservation_id)
+            self._record(product_id, "reservation", quantity, actor=actor, reference=reservation_id)
 
-    def _let_go(self, found: Reservation, status: ReservationStatus, *, actor: str, reason: str | None = None) -> None:
+    def _free(self, found: Reservation, status: ReservationStatus, *, actor: str, reason: str | None = None) -> None:
         if found.status in HOLDING:
             for product_id, quantity in found.items.items():
-                self._enter(
+                self._record(
                     product_id, "release", -quantity, actor=actor, reference=found.reservation_id, reason=reason
                 )
-        found.become(status, now=self.now)
+        found.change_to(status, now=self.now)
 
-    def _enter(
+    def _record(
         self,
         product_id: ProductId,
         kind: StockKind,
@@ -279,7 +279,7 @@ class StockBatch:
         reason: str | None = None,
     ) -> None:
         level = self.levels[product_id]
-        self.entries.append(level.enter(kind, quantity, now=self.now, actor=actor, reference=reference, reason=reason))
+        self.entries.append(level.record(kind, quantity, now=self.now, actor=actor, reference=reference, reason=reason))
 
     def _get(self, reservation_id: ReservationId) -> Reservation:
         found = self.reservations.get(reservation_id)
@@ -295,7 +295,7 @@ class StockBatch:
         *,
         expires_at: datetime | None,
     ) -> Reservation:
-        made = Reservation(
+        created = Reservation(
             reservation_id,
             status,
             dict(items),
@@ -305,5 +305,5 @@ class StockBatch:
             known=False,
             changed=True,
         )
-        self.reservations[reservation_id] = made
-        return made
+        self.reservations[reservation_id] = created
+        return created

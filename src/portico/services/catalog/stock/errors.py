@@ -3,7 +3,7 @@ from portico.kit import Conflict, NotFound, Schema, Unprocessable
 
 
 class Shortage(Schema):
-    """What is asked for of a product, and what there is of it."""
+    """A product with too little stock: the requested and the available quantity."""
 
     product_id: ProductId
     requested: int
@@ -12,14 +12,14 @@ class Shortage(Schema):
 
 class InsufficientStock(Conflict):
     code = "insufficient_stock"
-    detail = "There is not enough in stock; `items` names each product that is short, and what is available of it."
+    detail = "Insufficient stock. `items` lists each product with the requested and the available quantity."
 
     items: list[Shortage]
 
 
 class TooMuchStock(Conflict):
     code = "too_much_stock"
-    detail = "There would be more than {limit} of the product {product_id}, which is more than can be counted here."
+    detail = "The stock of product {product_id} would exceed the limit of {limit}."
 
     product_id: ProductId
     limit: int
@@ -27,30 +27,28 @@ class TooMuchStock(Conflict):
 
 class ReservationNotFound(NotFound):
     code = "reservation_not_found"
-    detail = "There is no reservation {reservation_id}."
+    detail = "Reservation {reservation_id} not found."
 
     reservation_id: ReservationId
 
 
 class ReservationDiffers(Conflict):
     code = "reservation_differs"
-    detail = "The reservation {reservation_id} is of other items. Reserve these under an id of their own."
+    detail = "Reservation {reservation_id} holds other items. Use another id."
 
     reservation_id: ReservationId
 
 
 class ReservationReleased(Conflict):
     code = "reservation_released"
-    detail = "The reservation {reservation_id} was released, and stays so. Reserve under a new id."
+    detail = "Reservation {reservation_id} was released and cannot be used again. Use a new id."
 
     reservation_id: ReservationId
 
 
 class ReservationExpired(Conflict):
     code = "reservation_expired"
-    detail = (
-        "The reservation {reservation_id} expired, and not enough is left to renew it; `items` names what is short."
-    )
+    detail = "Reservation {reservation_id} expired, and the stock is insufficient to renew it. `items` lists what is missing."
 
     reservation_id: ReservationId
     items: list[Shortage]
@@ -58,26 +56,26 @@ class ReservationExpired(Conflict):
 
 class ReservationNotConfirmed(Conflict):
     code = "reservation_not_confirmed"
-    detail = "The reservation {reservation_id} is not confirmed. Confirm it before it is shipped."
+    detail = "Reservation {reservation_id} is not confirmed. Confirm it before shipping."
 
     reservation_id: ReservationId
 
 
 class ReservationNotShipped(Conflict):
     code = "reservation_not_shipped"
-    detail = "The reservation {reservation_id} was not shipped; there is nothing to return. Release it instead."
+    detail = "Reservation {reservation_id} was not shipped and cannot be returned. Release it instead."
 
     reservation_id: ReservationId
 
 
 class ReservationShipped(Conflict):
     code = "reservation_shipped"
-    detail = "The reservation {reservation_id} was shipped. What comes back is returned, not released."
+    detail = "Reservation {reservation_id} was shipped and cannot be released. Return it instead."
 
     reservation_id: ReservationId
 
 
 class MomentNotPast(Unprocessable):
     code = "moment_not_past"
-    detail = "`at` is a moment of the past; what will be in stock is not known. Leave it out for what there is now."
+    detail = "`at` must be in the past. Omit it for the current stock."
     location = ("query", "at")

@@ -16,9 +16,9 @@ WORD_LENGTH = 12  # of a kind or a status
 
 
 class StockLevel(Table):
-    """What there is of a product: the sums of its ledger, kept for who wants to lock or read them.
+    """Stock level of a product: the sums of its ledger, in a row that can be locked and read.
 
-    It outlives its product, for what is still reserved of it.
+    It outlives its product while reservations exist.
     """
 
     __tablename__ = "stock_levels"
@@ -34,7 +34,7 @@ class StockLevel(Table):
 
 
 class StockTransaction(Table):
-    """An entry of the ledger. Rows are only ever added, with their level locked."""
+    """A ledger entry. Rows are only inserted, while the level is locked."""
 
     __tablename__ = "stock_transactions"
 
@@ -58,7 +58,7 @@ class StockTransaction(Table):
 
 
 class StockReservation(Table):
-    """Items that are held for somebody, or were; also one that was released before it was made."""
+    """A reservation, current or ended; also an id that was released before it was reserved."""
 
     __tablename__ = "stock_reservations"
 
@@ -72,7 +72,7 @@ class StockReservation(Table):
 
 
 class StockReservationItem(Table):
-    """So many of a product, held by a reservation."""
+    """A quantity of a product in a reservation."""
 
     __tablename__ = "stock_reservation_items"
 

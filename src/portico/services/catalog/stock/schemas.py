@@ -10,23 +10,23 @@ from portico.services.catalog.stock.domain import MOST_ON_HAND, Reservation
 from portico.services.catalog.stock.models import NOTE_LENGTH, REASON_LENGTH
 
 MOST_ITEMS = 100
-LONGEST_RESERVATION = 86_400  # seconds; what is held longer is confirmed
+LONGEST_RESERVATION = 86_400  # seconds
 
 
 def _not_zero(quantity: int) -> int:
     if quantity == 0:
-        raise PydanticCustomError("no_change", "An adjustment is by one at least, up or down")
+        raise PydanticCustomError("no_change", "The quantity of an adjustment must not be 0")
     return quantity
 
 
 def _each_once(items: "list[Item]") -> "list[Item]":
     if len({item.product_id for item in items}) < len(items):
-        raise PydanticCustomError("named_twice", "Each product is named once")
+        raise PydanticCustomError("named_twice", "Each product may appear only once")
     return items
 
 
 class Item(Schema):
-    """So many of a product."""
+    """A quantity of a product."""
 
     product_id: ProductId
     quantity: int = Field(ge=1, le=MOST_ON_HAND)
@@ -37,12 +37,12 @@ Items = Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS), AfterV
 
 
 def quantities(items: list[Item]) -> Mapping[ProductId, int]:
-    """How many of which product."""
+    """Return the quantities by product."""
     return {item.product_id: item.quantity for item in items}
 
 
 class StockLevelRead(Schema):
-    """What there is of a product: `available` is what is on hand and not reserved."""
+    """Stock level of a product: `available` is `on_hand - reserved`."""
 
     product_id: ProductId
     on_hand: int
@@ -52,7 +52,7 @@ class StockLevelRead(Schema):
 
 
 class AdjustmentCreate(Schema):
-    """How many more there are than was known, or fewer where `quantity` is negative, and why."""
+    """A correction of the stock, positive or negative, with its reason."""
 
     quantity: Annotated[int, Field(ge=-MOST_ON_HAND, le=MOST_ON_HAND), AfterValidator(_not_zero)]
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH)]
@@ -60,9 +60,9 @@ class AdjustmentCreate(Schema):
 
 
 class TransactionRead(Schema):
-    """An entry of the ledger. `quantity` is negative for what was released or shipped, and where an adjustment took away.
+    """A ledger entry. `quantity` is negative for releases, shipments and reducing adjustments.
 
-    `reference` is the reservation that it belongs to.
+    `reference` is the reservation that caused it.
     """
 
     transaction_id: str
@@ -77,14 +77,14 @@ class TransactionRead(Schema):
     created_at: Moment
 
 
-class AvailabilityAsk(Schema):
-    """What somebody would like to have."""
+class AvailabilityQuery(Schema):
+    """Items whose availability is checked."""
 
     items: Items
 
 
 class AvailabilityItem(Schema):
-    """Whether there is enough of a product at this moment. Of one that is not sold there is none."""
+    """Whether the stock of a product suffices now. An unknown product has none."""
 
     product_id: ProductId
     requested: int
@@ -93,14 +93,14 @@ class AvailabilityItem(Schema):
 
 
 class ReservationPut(Schema):
-    """What is to be held, and for how many seconds unless it is confirmed."""
+    """Items to reserve, and for how many seconds unless they are confirmed."""
 
     items: Items
     expires_in: int | None = Field(None, ge=1, le=LONGEST_RESERVATION)
 
 
 class ReservationRead(Schema):
-    """Items that are held, or were. `expires_at` is null once they are confirmed or let go."""
+    """A reservation. `expires_at` is null once it is confirmed or has ended."""
 
     reservation_id: ReservationId
     status: ReservationStatus

@@ -1,4 +1,4 @@
-"""The one writer of reservations in this process."""
+"""The process's single writer of reservations, which commits them in groups."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,14 +10,14 @@ from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit import Problem, ServiceContext, UnitOfWork
 from portico.kit.data import GroupCommit
 from portico.services.catalog.settings import CatalogSettings
-from portico.services.catalog.stock.commands import Change, change_reservations
 from portico.services.catalog.stock.domain import Reservation, StockBatch
+from portico.services.catalog.stock.service import Change, change_reservations
 
 
 class StockWriter:
-    """Changes reservations of many callers in few transactions. Each call is safe to repeat.
+    """Changes reservations of many callers in few transactions. Each call can be repeated safely.
 
-    All raise Problem as the method of Books that they name does, and Unavailable where too many wait.
+    Each method raises what the StockBatch method of the same name raises, and Unavailable when the queue is full.
     """
 
     def __init__(self, group: GroupCommit[Change, Reservation], *, lasting: timedelta) -> None:
@@ -27,7 +27,7 @@ class StockWriter:
     async def reserve(
         self, reservation_id: ReservationId, items: Mapping[ProductId, int], *, lasting: timedelta | None, actor: str
     ) -> Reservation:
-        """Hold `items`; for the usual time with None. See Books.reserve."""
+        """Reserve `items`; for the default time if `lasting` is None."""
         act = partial(
             StockBatch.reserve,
             reservation_id=reservation_id,
@@ -38,24 +38,24 @@ class StockWriter:
         return await self._group.submit(Change(reservation_id, act, items.keys()))
 
     async def confirm(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items for good. See Books.confirm."""
+        """Confirm a reservation."""
         return await self._submit(reservation_id, StockBatch.confirm, actor)
 
     async def release(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items no longer, nor ever. See Books.release."""
+        """Release a reservation permanently."""
         return await self._submit(reservation_id, StockBatch.release, actor)
 
     async def expire(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Hold the items no longer where nobody confirmed them in time. See Books.expire."""
+        """Expire a reservation that was not confirmed in time."""
         return await self._submit(reservation_id, StockBatch.expire, actor)
 
     async def ship(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Take the items out of stock. See Books.ship."""
+        """Ship a reservation."""
         return await self._submit(reservation_id, StockBatch.ship, actor)
 
-    async def take_back(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
-        """Put shipped items back into stock. See Books.take_back."""
-        return await self._submit(reservation_id, StockBatch.take_back, actor)
+    async def return_items(self, reservation_id: ReservationId, *, actor: str) -> Reservation:
+        """Return a shipped reservation."""
+        return await self._submit(reservation_id, StockBatch.return_items, actor)
 
     async def _submit(self, reservation_id: ReservationId, method: "_Method", actor: str) -> Reservation:
         act = partial(method, reservation_id=reservation_id, actor=actor)
@@ -63,12 +63,12 @@ class StockWriter:
 
 
 class _Method(Protocol):
-    def __call__(self, books: StockBatch, /, reservation_id: ReservationId, *, actor: str) -> Reservation: ...
+    def __call__(self, batch: StockBatch, /, reservation_id: ReservationId, *, actor: str) -> Reservation: ...
 
 
 @asynccontextmanager
 async def open_stock_writer(context: ServiceContext) -> AsyncIterator[StockWriter]:
-    """The writer, until the service ends; what waits then is still written."""
+    """Open the writer. Changes that wait when the service stops are still written."""
     settings = context.settings_of(CatalogSettings)
 
     async def apply(work: UnitOfWork, changes: Sequence[Change]) -> Sequence[Reservation | Problem]:

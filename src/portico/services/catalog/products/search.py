@@ -1,3 +1,5 @@
+"""Product lists: filters, search by words, sorting and paging."""
+
 import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
@@ -10,17 +12,16 @@ from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
 from portico.kit.data import Shape, Statement
-from portico.services.catalog.products.domain import words_of
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
-from portico.services.catalog.products.repository import Products
 from portico.services.catalog.products.schemas import COLUMNS
+from portico.services.catalog.products.words import words_of
 
 PRODUCTS: Any = Product.__table__
 WORDS: Any = ProductWord.__table__
 P, W = PRODUCTS.c, WORDS.c
 
-MOST_SEARCHED = 10
+MAX_SEARCH_WORDS = 10
 
 Sort = Literal["newest", "oldest", "name", "-name", "price", "-price"]
 SORTS: dict[Sort, Keyset] = {
@@ -31,7 +32,7 @@ SORTS: dict[Sort, Keyset] = {
     "price": Keyset.by("price", P.price_order, P.product_id),
     "-price": Keyset.by("-price", P.price_order, P.product_id, descending=True),
 }
-# by age, what has a word is found in order by the words' own key: a page of a common word costs what a rare one's does
+# Sorted by age, matches come in order from the index of the words: a page for a common word costs as little as for a rare one.
 SORTS_OF_FOUND: dict[Sort, Keyset] = SORTS | {
     "newest": Keyset.by("newest", W.product_id, descending=True),
     "oldest": Keyset.by("oldest", W.product_id),
@@ -45,14 +46,14 @@ CONDITIONS: dict[str, Callable[[Any], Any]] = {
     "product_ids": P.product_id.in_,
 }
 
-_PREPARED: dict[Hashable, Statement] = {}
+_STATEMENTS: dict[Hashable, Statement] = {}
 
-READ = (*(P[name] for name in COLUMNS), P.name_order, P.price_order)  # the last two for the cursor
+READ = (*(P[name] for name in COLUMNS), P.name_order, P.price_order)  # the last two are for the cursor
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which products, in which order. `search` None asks for none in particular, words that are none find nothing."""
+class ProductQuery:
+    """Filters and order of a product list. A `search` without any word finds nothing."""
 
     category: str | None = None
     search: str | None = None
@@ -64,15 +65,15 @@ class Wanted:
 
     @property
     def words(self) -> list[str]:
-        """The words that all have to match. Raises TooManyWords."""
-        words = words_of(self.search or "", limit=MOST_SEARCHED + 1)
-        if len(words) > MOST_SEARCHED:
-            raise TooManyWords(limit=MOST_SEARCHED)
+        """The words that all must match. Raises TooManyWords."""
+        words = words_of(self.search or "", limit=MAX_SEARCH_WORDS + 1)
+        if len(words) > MAX_SEARCH_WORDS:
+            raise TooManyWords(limit=MAX_SEARCH_WORDS)
         return words
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the columns of a product are compared with, by the names in CONDITIONS."""
+        """The filter values by the names in CONDITIONS."""
         given = {
             "category": self.category,
             "min_price": None if self.min_price is None else price_order(self.min_price),
@@ -84,54 +85,49 @@ class Wanted:
 
     @property
     def conditions(self) -> list[Any]:
-        """What the row of a product has to fulfil."""
+        """The SQL conditions on a product."""
         return [CONDITIONS[name](value) for name, value in self.values.items()]
 
 
-async def product(reader: Reader, product_id: ProductId) -> Product:
-    """The product. Raises ProductNotFound."""
-    return await Products(reader).get(product_id)
-
-
-async def products(reader: Reader, wanted: Wanted, window: Window, *, totals: CacheGroup) -> Slice[Any]:
-    """The products that are wanted, as rows of READ; `totals` keeps how many there are. Raises InvalidCursor, TooManyWords."""
-    words = wanted.words
-    if wanted.search and not words:
+async def list_products(reader: Reader, query: ProductQuery, window: Window, *, totals: CacheGroup) -> Slice[Any]:
+    """Return a page of products as rows of READ; `totals` caches the counts. Raises InvalidCursor, TooManyWords."""
+    words = query.words
+    if query.search and not words:
         return Slice([], 0)
 
     async def count() -> bytes:
-        return b"%d" % (await reader.rows(_count(wanted, words)))[0][0]
+        return b"%d" % (await reader.rows(_count(query, words)))[0][0]
 
     async def total() -> int:
-        return int(await totals.get_or_make(_filter_key(wanted), count, TOTALS.seconds))
+        return int(await totals.get_or_make(_filter_key(query), count, TOTALS.seconds))
 
     if words:
-        return await SORTS_OF_FOUND[wanted.sort].page_of_columns(reader, _rows(wanted, words), window, count=total)
-    return await SORTS[wanted.sort].page_of_statement(reader, _shape(wanted), window, count=total)
+        return await SORTS_OF_FOUND[query.sort].page_of_columns(reader, _rows(query, words), window, count=total)
+    return await SORTS[query.sort].page_of_statement(reader, _shape(query), window, count=total)
 
 
-def _shape(wanted: Wanted) -> Shape:
-    """The list without words, which is what most ask for: its statements are made once."""
-    names = tuple(wanted.values)
+def _shape(query: ProductQuery) -> Shape:
+    """Return the list without a search, the most frequent one: its statements are built once."""
+    names = tuple(query.values)
 
     def build() -> Select[Any]:
         return select(*READ).where(*(CONDITIONS[name](bindparam(name)) for name in names))
 
-    return Shape(_PREPARED, names, build, wanted.values)
+    return Shape(_STATEMENTS, names, build, query.values)
 
 
-def _filter_key(wanted: Wanted) -> str:
-    return hashlib.sha256(repr(replace(wanted, sort="newest")).encode()).hexdigest()
+def _filter_key(query: ProductQuery) -> str:
+    return hashlib.sha256(repr(replace(query, sort="newest")).encode()).hexdigest()
 
 
-def _rows(wanted: Wanted, words: list[str]) -> Select[Any]:
+def _rows(query: ProductQuery, words: list[str]) -> Select[Any]:
     statement = _having(select(*READ).select_from(WORDS), words)
-    return statement.join(PRODUCTS, P.product_id == W.product_id).where(*wanted.conditions)
+    return statement.join(PRODUCTS, P.product_id == W.product_id).where(*query.conditions)
 
 
-def _count(wanted: Wanted, words: list[str]) -> Select[Any]:
+def _count(query: ProductQuery, words: list[str]) -> Select[Any]:
     statement = select(func.count())
-    conditions = wanted.conditions
+    conditions = query.conditions
     if not words:
         return statement.select_from(PRODUCTS).where(*conditions)
     statement = _having(statement.select_from(WORDS), words)
@@ -141,9 +137,9 @@ def _count(wanted: Wanted, words: list[str]) -> Select[Any]:
 
 
 def _having(statement: Select[Any], words: list[str]) -> Select[Any]:
-    """Those of `statement` over words that have all of `words`.
+    """Restrict `statement` to products that have all `words`.
 
-    The words stand in the statement itself, where the planner sees how common each is; they are letters and digits.
+    The words are literals, so that the planner knows how frequent each is. They consist of letters and digits only.
     """
     first, *more = words
     statement = statement.where(W.word == _literal(0, first))

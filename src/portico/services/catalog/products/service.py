@@ -1,3 +1,5 @@
+"""Use cases of products."""
+
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -5,43 +7,43 @@ from portico.contracts.catalog import ProductCreated, ProductDeleted, ProductId,
 from portico.kit import Problem, UnitOfWork
 from portico.services.catalog.products.errors import SkuTaken
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
-from portico.services.catalog.products.repository import Products, forget_words, index_words, insert_new
+from portico.services.catalog.products.repository import Products, delete_words, index_words, insert_new
 from portico.services.catalog.products.schemas import ProductCreate
-from portico.services.catalog.stock.commands import close_stock, open_stock
+from portico.services.catalog.stock.service import close_stock, open_stock
 
 Check = Callable[[Product], None]
 
 
 async def create_product(work: UnitOfWork, draft: ProductCreate, *, actor: str) -> Product:
-    """Add a product, and its first receipt. Raises SkuTaken, UnknownCurrency, TooPrecise."""
-    product = _drafted(work, draft)
+    """Create a product with its initial stock. Raises SkuTaken, UnknownCurrency, TooPrecise."""
+    product = _new_product(work, draft)
     await work.insert(product, taken=SkuTaken(sku=draft.sku))
-    await _begin(work, [product], actor)
+    await _after_insert(work, [product], actor)
     return product
 
 
 async def create_products(work: UnitOfWork, drafts: Sequence[ProductCreate], *, actor: str) -> list[Product | Problem]:
-    """Add those of `drafts` that can be, of each sku the first; for each the product or why not, in order.
+    """Create the valid drafts, of each SKU the first. Return for each draft, in order, the product or the problem.
 
-    A few statements in all: a savepoint for each of a thousand would take many times as long.
+    The batch takes a few statements; a savepoint for each product would take many times as long.
     """
-    drafted = [_drafted_or_why_not(work, draft) for draft in drafts]
+    created = [_product_or_problem(work, draft) for draft in drafts]
     firsts: dict[str, Product] = {}
-    for product in drafted:
+    for product in created:
         if isinstance(product, Product):
             firsts.setdefault(product.sku, product)
     inserted = await insert_new(work, list(firsts.values()))
-    await _begin(work, [product for product in firsts.values() if product.product_id in inserted], actor)
+    await _after_insert(work, [product for product in firsts.values() if product.product_id in inserted], actor)
     return [
         SkuTaken(sku=each.sku) if isinstance(each, Product) and each.product_id not in inserted else each
-        for each in drafted
+        for each in created
     ]
 
 
-async def revise_product(
+async def update_product(
     work: UnitOfWork, product_id: ProductId, changes: Mapping[str, Any], *, check: Check
 ) -> Product:
-    """Change what `changes` names of a product that passes `check`, which is asked with the row locked.
+    """Update a product that passes `check`, which is called with the row locked.
 
     Raises ProductNotFound, SkuTaken, UnknownCurrency, TooPrecise, and what `check` raises.
     """
@@ -51,10 +53,10 @@ async def revise_product(
     if product.revise(changes, now=work.now):
         await work.flush(taken=SkuTaken(sku=product.sku))
         if product.words != before:
-            await forget_words(work, product)
+            await delete_words(work, product)
             await index_words(work, [product])
-        _outdate(work)
-        work.publish(ProductUpdated.model_validate(_said(product)))
+        _invalidate(work)
+        work.publish(ProductUpdated.model_validate(_event_fields(product)))
     return product
 
 
@@ -63,32 +65,32 @@ async def delete_product(work: UnitOfWork, product_id: ProductId, *, check: Chec
     await close_stock(work, product_id)
     product = await Products(work).get(product_id, lock=True)
     check(product)
-    await forget_words(work, product)
+    await delete_words(work, product)
     await work.delete(product)
-    _outdate(work)
+    _invalidate(work)
     work.publish(ProductDeleted(product_id=product_id, sku=product.sku))
 
 
-async def _begin(work: UnitOfWork, products: Sequence[Product], actor: str) -> None:
-    """What comes with new products: their words, their stock, and the news of them."""
+async def _after_insert(work: UnitOfWork, products: Sequence[Product], actor: str) -> None:
+    """Index new products, open their stock and publish their events."""
     await index_words(work, products)
     for product in products:
-        work.publish(ProductCreated.model_validate(_said(product)))
+        work.publish(ProductCreated.model_validate(_event_fields(product)))
     await open_stock(work, products, actor=actor)
-    _outdate(work)
+    _invalidate(work)
 
 
-def _said(product: Product) -> dict[str, Any]:
-    """What events tell of a product."""
+def _event_fields(product: Product) -> dict[str, Any]:
+    """Return the fields of product events."""
     return {name: getattr(product, name) for name in ("product_id", "sku", "name", "category", "price", "currency")}
 
 
-def _outdate(work: UnitOfWork) -> None:
+def _invalidate(work: UnitOfWork) -> None:
     work.invalidate(PRODUCTS)
     work.invalidate(TOTALS)
 
 
-def _drafted(work: UnitOfWork, draft: ProductCreate) -> Product:
+def _new_product(work: UnitOfWork, draft: ProductCreate) -> Product:
     product = Product(
         sku=draft.sku,
         name=draft.name,
@@ -100,12 +102,12 @@ def _drafted(work: UnitOfWork, draft: ProductCreate) -> Product:
         created_at=work.now,
         updated_at=work.now,
     )
-    product.cost(draft.price, draft.currency)
+    product.set_price(draft.price, draft.currency)
     return product
 
 
-def _drafted_or_why_not(work: UnitOfWork, draft: ProductCreate) -> Product | Problem:
+def _product_or_problem(work: UnitOfWork, draft: ProductCreate) -> Product | Problem:
     try:
-        return _drafted(work, draft)
+        return _new_product(work, draft)
     except Problem as problem:
         return problem

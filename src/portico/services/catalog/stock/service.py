@@ -1,3 +1,5 @@
+"""Use cases of stock."""
+
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,19 +10,19 @@ from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.repository import (
-    add_levels,
-    close_books,
-    enter,
+    insert_entries,
+    insert_levels,
     levels,
     load_batch,
-    put_levels,
-    show,
+    save_batch,
+    update_levels,
+    update_products,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What somebody wants of a reservation. `act` does it in books that have it, and the `products` that it names."""
+    """A requested change of a reservation. `act` applies it to a batch that has its reservation and `products`."""
 
     reservation_id: ReservationId
     act: Callable[[StockBatch], Reservation]
@@ -30,67 +32,67 @@ class Change:
 async def change_reservations(
     work: UnitOfWork, changes: Sequence[Change], *, low: int
 ) -> Sequence[Reservation | Problem]:
-    """Carry out `changes` one after the other: for each, in order, the reservation as it is then, or why not.
+    """Apply `changes` in order. Return for each the reservation or the problem.
 
-    `low` is what a product falls to, or below, when its stock is low.
+    `low` is the available quantity at or below which `inventory.low` is published.
     """
-    books = await load_batch(
+    batch = await load_batch(
         work,
         reservations={change.reservation_id for change in changes},
         products={product_id for change in changes for product_id in change.products},
     )
-    before = _available(books.levels.values())
-    outcomes = [_outcome(change, books) for change in changes]
-    await close_books(work, books)
-    await _tell(work, books.entries, books.levels, before, low=low)
+    before = _available(batch.levels.values())
+    outcomes = [_outcome(change, batch) for change in changes]
+    await save_batch(work, batch)
+    await _publish_changes(work, batch.entries, batch.levels, before, low=low)
     return outcomes
 
 
 async def adjust_stock(
     work: UnitOfWork, product_id: ProductId, quantity: int, *, reason: str, note: str | None, actor: str, low: int
 ) -> Entry:
-    """Book that there is more of a product, or less, than was known.
+    """Adjust the stock of a product by `quantity`, up or down.
 
     Raises:
-        ProductNotFound: there is no such product.
+        ProductNotFound: the product does not exist.
         InsufficientStock: less would be left than is reserved.
-        TooMuchStock: more would be there than can be counted.
+        TooMuchStock: the stock would exceed its limit.
     """
     found = await levels(work, [product_id])
     level = found.get(product_id)
     if level is None or level.closed_at is not None:
         raise ProductNotFound(product_id=product_id)
     before = _available([level])
-    entry = level.enter("adjustment", quantity, now=work.now, actor=actor, reason=reason, note=note)
-    await enter(work, [entry])
-    await put_levels(work, [level])
-    await _tell(work, [entry], found, before, low=low)
+    entry = level.record("adjustment", quantity, now=work.now, actor=actor, reason=reason, note=note)
+    await insert_entries(work, [entry])
+    await update_levels(work, [level])
+    await _publish_changes(work, [entry], found, before, low=low)
     return entry
 
 
 async def open_stock(work: UnitOfWork, products: Iterable[Product], *, actor: str) -> None:
-    """Begin the ledgers of new products: what they are made with is their first receipt."""
+    """Open the ledgers of new products; the initial stock is the first receipt."""
     new: dict[ProductId, Level] = {}
     entries: list[Entry] = []
     for product in products:
         level = new[product.product_id] = Level(product.product_id, updated_at=work.now)
         if product.stock_quantity:
-            entries.append(level.enter("receipt", product.stock_quantity, now=work.now, actor=actor))
-    await add_levels(work, new.values())
-    await enter(work, entries)
+            entries.append(level.record("receipt", product.stock_quantity, now=work.now, actor=actor))
+    await insert_levels(work, new.values())
+    await insert_entries(work, entries)
     _publish(work, entries, new)
 
 
 async def close_stock(work: UnitOfWork, product_id: ProductId) -> None:
-    """Have nothing more of a product reserved, which is to be deleted. To be called before its row is locked."""
+    """Close the stock of a product that is being deleted. Call this before locking the product's row."""
     for level in (await levels(work, [product_id])).values():
         level.closed_at = work.now
-        await put_levels(work, [level])
+        await update_levels(work, [level])
 
 
-def _outcome(change: Change, books: StockBatch) -> Reservation | Problem:
+def _outcome(change: Change, batch: StockBatch) -> Reservation | Problem:
     try:
-        return replace(change.act(books))  # as it is now: a later change may be about the same one
+        return replace(change.act(batch))  # a copy: a later change of the batch may concern the same reservation
     except Problem as problem:
         return problem
 
@@ -99,7 +101,7 @@ def _available(some: Iterable[Level]) -> dict[ProductId, int]:
     return {level.product_id: level.available for level in some}
 
 
-async def _tell(
+async def _publish_changes(
     work: UnitOfWork,
     entries: Sequence[Entry],
     now: Mapping[ProductId, Level],
@@ -107,12 +109,12 @@ async def _tell(
     *,
     low: int,
 ) -> None:
-    """Tell of what `entries` made of the levels: the products, the kept answers, and whoever listens."""
+    """Update the products, invalidate cached responses and publish the events for `entries`."""
     _publish(work, entries, now)
-    moved = [now[product_id] for product_id in sorted({entry.product_id for entry in entries})]
-    moved = [level for level in moved if level.available != before[level.product_id]]
-    await show(work, moved)
-    for level in moved:
+    changed = [now[product_id] for product_id in sorted({entry.product_id for entry in entries})]
+    changed = [level for level in changed if level.available != before[level.product_id]]
+    await update_products(work, changed)
+    for level in changed:
         work.invalidate(PRODUCTS)
         if (level.available > 0) != (before[level.product_id] > 0):
             work.invalidate(TOTALS)
@@ -121,7 +123,7 @@ async def _tell(
 
 
 def _publish(work: UnitOfWork, entries: Sequence[Entry], now: Mapping[ProductId, Level]) -> None:
-    """One event for each product that has new entries."""
+    """Publish one event for each product with new entries."""
     kinds: defaultdict[ProductId, dict[StockKind, None]] = defaultdict(dict)
     for entry in entries:
         kinds[entry.product_id][entry.kind] = None

@@ -1,3 +1,5 @@
+"""The timeline of an order: saga steps, events and operator requests in one list."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,14 +11,13 @@ from portico.contracts.orders import OrderId
 from portico.kit import Reader
 from portico.kit.data import event_log, outbox
 from portico.kit.sagas import TimelineEntry, timeline
-from portico.services.orders.models import Order
 
 _MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """Something that happened to an order: an attempt of a step, an event, or what somebody asked for."""
+    """An entry of an order's timeline: an attempt of a saga step, an event, or an operator's request."""
 
     kind: Literal["step", "event", "request"]
     what: str
@@ -32,28 +33,20 @@ class TimelineEvent:
     actor: str | None = None
 
 
-async def history(reader: Reader, order_id: OrderId) -> list[TimelineEvent]:
-    """All that is known to have happened to an order, in order: its sagas' steps and its events."""
+async def order_timeline(reader: Reader, order_id: OrderId) -> list[TimelineEvent]:
+    """Return the saga steps and events of an order in chronological order."""
     steps = [_of_saga(entry) for entry in await timeline(reader, order_id)]
     events = [_of_event(row) for row in await _events(reader, order_id)]
     return sorted([*steps, *events], key=lambda each: (each.started_at, each.ended_at is None, each.kind != "event"))
 
 
-async def standing_of(reader: Reader, order_id: OrderId) -> Any:
-    """How the order stands, for who follows it; None where it is gone."""
-    orders: Any = Order.__table__
-    found = await reader.rows(
-        select(orders.c.order_id, orders.c.status, orders.c.failure_reason, orders.c.updated_at, orders.c.revision)
-        .where(orders.c.order_id == order_id)
-        .limit(1)
-    )
-    return found[0] if found else None
-
-
 async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
-    """The order's events: those that wait to be published, and those that the log still keeps."""
+    """Return the order's events from the outbox and the event log."""
     found: dict[str, Any] = {}
-    for table in (outbox, event_log):  # in this order: one that is moved meanwhile is seen twice rather than not at all
+    for table in (
+        outbox,
+        event_log,
+    ):  # in this order: an event that the relay moves meanwhile is read twice rather than not at all
         rows = await reader.rows(
             select(table.c.event_id, table.c.type, table.c.occurred_at)
             .where(table.c.aggregate == order_id)
@@ -68,7 +61,7 @@ async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
 def _of_event(row: tuple[str, datetime, bool]) -> TimelineEvent:
     kind, occurred_at, published = row
     outcome = "published" if published else "waiting"
-    return TimelineEvent("event", kind, None, "tell", False, 0, occurred_at, occurred_at, 0.0, outcome)
+    return TimelineEvent("event", kind, None, "publish", False, 0, occurred_at, occurred_at, 0.0, outcome)
 
 
 def _of_saga(entry: TimelineEntry) -> TimelineEvent:

@@ -20,7 +20,7 @@ from portico.kit import (
 )
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
-from portico.services.catalog.stock import commands, queries
+from portico.services.catalog.stock import repository, service
 from portico.services.catalog.stock.errors import (
     InsufficientStock,
     MomentNotPast,
@@ -33,23 +33,23 @@ from portico.services.catalog.stock.errors import (
     ReservationShipped,
     TooMuchStock,
 )
-from portico.services.catalog.stock.resources import StockWriter
 from portico.services.catalog.stock.schemas import (
     AdjustmentCreate,
-    AvailabilityAsk,
     AvailabilityItem,
+    AvailabilityQuery,
     ReservationPut,
     ReservationRead,
     StockLevelRead,
     TransactionRead,
     quantities,
 )
+from portico.services.catalog.stock.writer import StockWriter
 
 router = Router(prefix="/inventory", tags=["inventory"])
 
-MayRead = Annotated[Principal, permitted("inventory:read")]
-MayWrite = Annotated[Principal, permitted("inventory:write")]
-Writer = Annotated[StockWriter, provided(StockWriter)]
+InventoryReader = Annotated[Principal, permitted("inventory:read")]
+InventoryWriter = Annotated[Principal, permitted("inventory:write")]
+ReservationWriter = Annotated[StockWriter, provided(StockWriter)]
 
 
 @router.get("/{product_id}", errors=[ProductNotFound, MomentNotPast])
@@ -57,20 +57,22 @@ async def read_stock(
     product_id: ProductId,
     reads: Reads,
     seen: Conditions,
-    at: Annotated[Moment | None, Query(description="A moment of the past; now without it")] = None,
+    at: Annotated[Moment | None, Query(description="A moment in the past; the current stock if omitted")] = None,
 ) -> StockLevelRead:
-    """What there is of a product, or was at any moment of the past."""
-    found = await (queries.stock(reads, product_id) if at is None else queries.stock_at(reads, product_id, at))
+    """Return the stock of a product, now or at a past moment."""
+    found = await (
+        repository.current_stock(reads, product_id) if at is None else repository.stock_at(reads, product_id, at)
+    )
     seen.tag(found)
     return StockLevelRead.of(found)
 
 
 @router.post("/{product_id}/adjustments", status_code=201, errors=[ProductNotFound, InsufficientStock, TooMuchStock])
 async def adjust_stock(
-    product_id: ProductId, draft: AdjustmentCreate, caller: MayWrite, work: Work, context: Context
+    product_id: ProductId, draft: AdjustmentCreate, caller: InventoryWriter, work: Work, context: Context
 ) -> TransactionRead:
-    """Book that there is more of a product, or less, than was known. Never less than is reserved."""
-    entry = await commands.adjust_stock(
+    """Adjust the stock of a product, up or down, but never below what is reserved."""
+    entry = await service.adjust_stock(
         work,
         product_id,
         draft.quantity,
@@ -83,16 +85,18 @@ async def adjust_stock(
 
 
 @router.get("/{product_id}/transactions", errors=[ProductNotFound, InvalidCursor])
-async def list_transactions(product_id: ProductId, caller: MayRead, reads: Reads, page: Page) -> list[TransactionRead]:
-    """The ledger of a product, newest first."""
-    return page.of(TransactionRead, await queries.transactions(reads, product_id, page.window))
+async def list_transactions(
+    product_id: ProductId, caller: InventoryReader, reads: Reads, page: Page
+) -> list[TransactionRead]:
+    """List the ledger entries of a product, newest first."""
+    return page.of(TransactionRead, await repository.list_transactions(reads, product_id, page.window))
 
 
 @router.post("/availability", stores_answer=False)
-async def check_availability(asked: AvailabilityAsk, reads: Reads) -> list[AvailabilityItem]:
-    """Whether there is enough of some products at this moment: for each item, in order. Nothing is held."""
-    wanted = quantities(asked.items)
-    found = await queries.available(reads, wanted)
+async def check_availability(query: AvailabilityQuery, reads: Reads) -> list[AvailabilityItem]:
+    """Check whether the stock suffices now, for each item in order. Nothing is reserved."""
+    wanted = quantities(query.items)
+    found = await repository.available_stock(reads, wanted)
     return [
         AvailabilityItem(
             product_id=product_id,
@@ -108,12 +112,16 @@ async def check_availability(asked: AvailabilityAsk, reads: Reads) -> list[Avail
     "/reservations/{reservation_id}",
     status_code=201,
     errors=[ProductNotFound, InsufficientStock, ReservationDiffers, ReservationReleased],
-    framework={"responses": {200: {"model": ReservationRead, "description": "It was there already"}}},
+    framework={"responses": {200: {"model": ReservationRead, "description": "The reservation existed already"}}},
 )
 async def reserve_stock(
-    reservation_id: ReservationId, draft: ReservationPut, caller: FromService, writer: Writer, response: Response
+    reservation_id: ReservationId,
+    draft: ReservationPut,
+    caller: FromService,
+    writer: ReservationWriter,
+    response: Response,
 ) -> ReservationRead:
-    """Hold all items or none, until they are confirmed or the time is over. May be repeated."""
+    """Reserve all items or none until they are confirmed or expire. Safe to repeat."""
     lasting = None if draft.expires_in is None else timedelta(seconds=draft.expires_in)
     reservation = await writer.reserve(reservation_id, quantities(draft.items), lasting=lasting, actor=caller.subject)
     if reservation.known:
@@ -126,14 +134,16 @@ async def reserve_stock(
     stores_answer=False,
     errors=[ReservationNotFound, ReservationExpired, ReservationReleased],
 )
-async def confirm_reservation(reservation_id: ReservationId, caller: FromService, writer: Writer) -> ReservationRead:
-    """Hold the items for good. One that expired is renewed where there is still enough. May be repeated."""
+async def confirm_reservation(
+    reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
+) -> ReservationRead:
+    """Confirm a reservation. An expired one is renewed if the stock suffices. Safe to repeat."""
     return ReservationRead.of(await writer.confirm(reservation_id, actor=caller.subject))
 
 
 @router.delete("/reservations/{reservation_id}", status_code=204, errors=[ReservationShipped])
-async def release_reservation(reservation_id: ReservationId, caller: FromService, writer: Writer) -> None:
-    """Hold the items no longer, nor ever: under this id nothing is reserved after this. May be repeated."""
+async def release_reservation(reservation_id: ReservationId, caller: FromService, writer: ReservationWriter) -> None:
+    """Release a reservation permanently: a later reserve with this id is rejected. Safe to repeat."""
     await writer.release(reservation_id, actor=caller.subject)
 
 
@@ -142,8 +152,10 @@ async def release_reservation(reservation_id: ReservationId, caller: FromService
     stores_answer=False,
     errors=[ReservationNotFound, ReservationNotConfirmed, ReservationReleased],
 )
-async def ship_reservation(reservation_id: ReservationId, caller: FromService, writer: Writer) -> ReservationRead:
-    """Take the items of a confirmed reservation out of stock. May be repeated."""
+async def ship_reservation(
+    reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
+) -> ReservationRead:
+    """Take the items of a confirmed reservation out of stock. Safe to repeat."""
     return ReservationRead.of(await writer.ship(reservation_id, actor=caller.subject))
 
 
@@ -152,6 +164,8 @@ async def ship_reservation(reservation_id: ReservationId, caller: FromService, w
     stores_answer=False,
     errors=[ReservationNotFound, ReservationNotShipped, TooMuchStock],
 )
-async def return_reservation(reservation_id: ReservationId, caller: FromService, writer: Writer) -> ReservationRead:
-    """Put the items of a shipped reservation back into stock. May be repeated."""
-    return ReservationRead.of(await writer.take_back(reservation_id, actor=caller.subject))
+async def return_reservation(
+    reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
+) -> ReservationRead:
+    """Put the items of a shipped reservation back into stock. Safe to repeat."""
+    return ReservationRead.of(await writer.return_items(reservation_id, actor=caller.subject))

@@ -1,4 +1,4 @@
-"""The words by which products are found, and the order of their names."""
+"""Words of the product search index, and the sort key of names."""
 
 import re
 import unicodedata
@@ -9,22 +9,22 @@ MOST_WORDS = 400
 
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _ASCII_WORDS = re.compile("[0-9a-z]+")
-_LAST_REMEMBERED = 0x3000
+_CACHED_BELOW = 0x3000
 
 
 class _Separators(dict[int, str]):
-    """For str.translate: characters that are part of no word become spaces, and those that are words alone get some."""
+    """Table for str.translate: characters outside words become spaces; ideographs are surrounded by spaces."""
 
     def __missing__(self, code: int) -> str:
         letter = chr(code)
         category = unicodedata.category(letter)
         if category == "Lo" and _is_ideograph(code):
-            kept = f" {letter} "  # written without spaces: each is a word
+            mapped = f" {letter} "  # ideographs are written without spaces: each is a word
         else:
-            kept = letter if letter.isalnum() or category.startswith("M") else " "
-        if code < _LAST_REMEMBERED:
-            self[code] = kept
-        return kept
+            mapped = letter if letter.isalnum() or category.startswith("M") else " "
+        if code < _CACHED_BELOW:
+            self[code] = mapped
+        return mapped
 
 
 def _is_ideograph(code: int) -> bool:
@@ -35,18 +35,18 @@ _separators = _Separators()
 
 
 def fold(text: str) -> str:
-    """`text` without the differences that a reader passes over: case, accents, width, ligatures (Unicode NFKD, UAX 15)."""
+    """Return `text` without differences of case, accents, width and ligatures (Unicode NFKD, UAX 15)."""
     if text.isascii():
         return text.lower()
-    # Case first: of an iota below a letter (U+0345) it makes a letter, which is no accent then.
+    # Case folding comes first: it turns the combining iota (U+0345) into a letter, so that it is not removed as an accent.
     bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", text.casefold()))
     return unicodedata.normalize("NFC", bare.casefold())
 
 
 def words_of(*texts: str, limit: int = MOST_WORDS) -> list[str]:
-    """The different words of `texts`, folded, in order of appearance: `limit` at most, each cut to LONGEST_WORD.
+    """Return up to `limit` different folded words of `texts` in order of appearance, each cut to LONGEST_WORD.
 
-    A word is a run of letters, digits and marks: "ABC-12" is the words abc and 12.
+    A word is a run of letters, digits and marks: "ABC-12" has the words "abc" and "12".
     """
     found: dict[str, None] = {}
     for text in texts:
