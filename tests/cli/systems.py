@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from fastapi.responses import StreamingResponse
 from tests.examples.loans import service as loans
 
+from portico.kit.http.context import Context
 from portico.kit.http.router import Router
-from portico.kit.runtime.context import Context
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
 from portico.kit.telemetry.logs import get_logger

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from portico.kit.http.boundary import Reads, Work
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
+    from portico.kit.http.context import Context, OnBehalf, provided
     from portico.kit.http.paging import Page
     from portico.kit.http.router import Router
     from portico.kit.http.schema import Moment, Schema, Text
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from portico.kit.jobs.runner import job
     from portico.kit.messaging.consumer import consumes
     from portico.kit.messaging.event import Event, EventId
-    from portico.kit.runtime.context import Context, OnBehalf, provided
     from portico.kit.runtime.service import Service
     from portico.kit.runtime.system import System
     from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, seconds
@@ -74,6 +74,7 @@ else:
             "http.boundary": "Reads Work",
             "http.client_info": "ClientInfo RequestClient",
             "http.conditional": "Conditions",
+            "http.context": "Context OnBehalf provided",
             "http.paging": "Page",
             "http.router": "Router",
             "http.schema": "Moment Schema Text",
@@ -81,7 +82,6 @@ else:
             "jobs.runner": "job",
             "messaging.consumer": "consumes",
             "messaging.event": "Event EventId",
-            "runtime.context": "Context OnBehalf provided",
             "runtime.service": "Service",
             "runtime.system": "System",
             "sagas.definition": "FOREVER Saga Step hours minutes seconds",

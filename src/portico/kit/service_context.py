@@ -13,6 +13,7 @@ from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.tag import CacheTag
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls
+from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
@@ -79,6 +80,11 @@ class ServiceContext(Protocol):
 
     @property
     def system(self) -> SystemInfo: ...
+
+    @property
+    def change_notifier(self) -> ChangeNotifier:
+        """Tells this process about committed changes of a subject, such as an order."""
+        ...
 
     def unit_of_work(self) -> UnitOfWork:
         """Return a unit of work that its caller commits."""

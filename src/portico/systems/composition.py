@@ -11,8 +11,7 @@ from portico.contracts.verifying import verifier_for, verifier_of
 from portico.gateway import Gateway
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
-from portico.kit.runtime import Host, Migrating, ServiceRuntime
-from portico.kit.runtime.context import layout_of
+from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
 from portico.kit.settings.environment import Environment
 from portico.kit.telemetry import Logs
 

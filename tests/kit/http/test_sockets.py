@@ -16,10 +16,10 @@ from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit.auth.access import SignedIn
 from portico.kit.foundation.problems import NotFound
 from portico.kit.http.boundary import Reads
+from portico.kit.http.context import Context
 from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
 from portico.kit.http.sockets import Socket
-from portico.kit.runtime.context import Context
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running, system_of
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from portico.kit.http.boundary import Reads, Work
     from portico.kit.http.client_info import ClientInfo, RequestClient, public_root
     from portico.kit.http.conditional import Conditions
+    from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
     from portico.kit.http.paging import LARGEST_LIMIT, Page
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
     from portico.kit.http.router import Router
@@ -22,6 +23,7 @@ else:
             "boundary": "Reads Work",
             "client_info": "ClientInfo RequestClient public_root",
             "conditional": "Conditions",
+            "context": "Context HttpContext OnBehalf provided",
             "paging": "LARGEST_LIMIT Page",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
@@ -35,7 +37,10 @@ __all__ = [
     "Case",
     "ClientInfo",
     "Conditions",
+    "Context",
+    "HttpContext",
     "Moment",
+    "OnBehalf",
     "Page",
     "ProblemRead",
     "Reads",
@@ -48,5 +53,6 @@ __all__ = [
     "bearer_token",
     "field_errors",
     "problem_document",
+    "provided",
     "public_root",
 ]

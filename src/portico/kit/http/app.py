@@ -1,7 +1,7 @@
 """A service's app as one system serves it: flat FastAPI routes, built from the declared ones."""
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -13,16 +13,14 @@ from starlette.types import ASGIApp
 from portico import __version__
 from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from portico.kit.http.boundary import BoundaryRoute
+from portico.kit.http.context import HttpContext
 from portico.kit.http.documents import Documented, describe
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.health_routes import router as standing_router
 from portico.kit.http.middleware import ServiceMiddleware
 from portico.kit.http.pages import page_routes
-from portico.kit.http.router import WEBSOCKET, Route
+from portico.kit.http.router import WEBSOCKET, Route, Router
 from portico.kit.http.sockets import SocketRoute, WebSocketExpected
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 EXPOSED_HEADERS = (
     "ETag",
@@ -36,25 +34,25 @@ EXPOSED_HEADERS = (
 )
 
 
-def build_app(context: "ServiceRuntime") -> ASGIApp:
-    """The ASGI app of a service: its routes, those that every service has, CORS for where it runs alone, the frame."""
+def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) -> ASGIApp:
+    """Return the ASGI app of a service: its routes, the health routes, CORS for a service without gateway, the middleware."""
     app = Documented(
         title=context.name,
-        description=context.service.summary,
+        description=summary,
         version=__version__,
-        case=context.case,
+        case=context.system.case,
         docs_url=None,  # the framework's own pages load their scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # a redirect names the host that the caller said this is, not the gateway
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
     )
-    for router in (standing_router, *context.service.routers):
+    for router in (standing_router, *routers):
         for route in router.routes:
             app.router.routes.append(build_route(app, route, context))
             app.remember(route)
     app.router.routes.extend(page_routes(context.name))
 
-    refusals = ErrorResponder(context.name, context.case)
+    refusals = ErrorResponder(context.name, context.system.case)
 
     async def refuse(request: Request, error: Exception) -> Response:
         return refusals.answer(request, _problem(request, error))
@@ -63,7 +61,7 @@ def build_app(context: "ServiceRuntime") -> ASGIApp:
     return ServiceMiddleware(app, _with_cors(app, context), context)
 
 
-def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> BoundaryRoute | SocketRoute:
+def build_route(app: FastAPI, route: Route, context: HttpContext) -> BoundaryRoute | SocketRoute:
     """One declared route as this system serves it."""
     path = (context.system.prefix if route.prefixed else "") + route.path
     if route.method == WEBSOCKET:
@@ -75,7 +73,7 @@ def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> Bounda
         path,
         status_code=route.status_code,
         tags=list(route.tags),
-        response_model_by_alias=context.case == "camel",
+        response_model_by_alias=context.system.case == "camel",
         dependency_overrides_provider=app,
         **rendered,
         **route.framework,
@@ -84,7 +82,7 @@ def build_route(app: FastAPI, route: Route, context: "ServiceRuntime") -> Bounda
     return built
 
 
-def _with_cors(app: ASGIApp, context: "ServiceRuntime") -> ASGIApp:
+def _with_cors(app: ASGIApp, context: HttpContext) -> ASGIApp:
     return CORSMiddleware(
         app,
         allow_origins=list(context.settings.cors_origins),

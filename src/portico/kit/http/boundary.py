@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.dependencies.models import Dependant
@@ -35,6 +35,7 @@ from portico.kit.foundation.problems import (
 )
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import is_known
+from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import DatabaseUnavailable, EditedMeanwhile, ErrorResponder, OutcomeUnknown
 from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
 from portico.kit.http.query_parameters import Queries
@@ -43,9 +44,6 @@ from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Route
 from portico.kit.http.rows import rendering_rows, set_etag
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -63,17 +61,17 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 class BoundaryRoute(APIRoute):
     """A FastAPI route between whose handler and whose answer the commit lies."""
 
-    def __init__(self, declared: Route, context: "ServiceRuntime", path: str, **options: Any) -> None:
+    def __init__(self, declared: Route, context: HttpContext, path: str, **options: Any) -> None:
         self._declared = declared
         self._context = context
         self._cache_tag = declared.cache
         self.quiet = declared.quiet
-        self._errors = ErrorResponder(context.name, context.case)
+        self._errors = ErrorResponder(context.name, context.system.case)
         self._limit = declared.body_limit or context.settings.body_limit
         self._seconds = declared.timeout or context.settings.request_timeout
         endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)
         super().__init__(path, endpoint, methods=[declared.method], **options)
-        self._queries = Queries(self.dependant, context.case, also=TICKET if declared.streams else None)
+        self._queries = Queries(self.dependant, context.system.case, also=TICKET if declared.streams else None)
         self._takes_json = self.body_field is not None and not self._is_form()
         self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
 
@@ -170,7 +168,7 @@ class BoundaryRoute(APIRoute):
         self, request: BoundedRequest, handle: Handler, key: str | None, work: UnitOfWork, within: asyncio.Timeout
     ) -> Response:
         scope = request.scope
-        async with work, Reader(self._context.database, self._context.clock) as reader:
+        async with work, self._context.reader() as reader:
             scope["portico.work"], scope["portico.reader"] = work, reader
             try:
                 response = await (handle(request) if key is None else self._with_key(request, handle, work, key))

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.service_context import ServiceContext
 
 MOST_HOPS: Final = 32
 LONGEST_NAME: Final = 255
@@ -30,7 +30,7 @@ class ClientInfo:
         return f"{found.exploded[:19]}::/64"
 
 
-def client_address(request: Request, context: ServiceRuntime) -> str:
+def client_address(request: Request, context: ServiceContext) -> str:
     """The nearest address that no proxy we trust vouches for.
 
     Trusted are TRUSTED_PROXIES and this machine: behind its own gateway a service sees only the gateway.
@@ -44,7 +44,7 @@ def client_address(request: Request, context: ServiceRuntime) -> str:
     return address
 
 
-def public_root(request: Request, context: ServiceRuntime) -> str:
+def public_root(request: Request, context: ServiceContext) -> str:
     """The scheme and host that the client called, which a proxy that we trust has told: `https://api.example`."""
     if _is_trusted(request.client.host if request.client else UNKNOWN, context):
         scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
@@ -54,7 +54,7 @@ def public_root(request: Request, context: ServiceRuntime) -> str:
     return f"{request.url.scheme}://{request.url.netloc}"
 
 
-def _is_trusted(address: str, context: ServiceRuntime) -> bool:
+def _is_trusted(address: str, context: ServiceContext) -> bool:
     found = _parsed(address)
     if found is None:
         return address == UNKNOWN
@@ -73,7 +73,7 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
 
 
 async def _client_info(request: Request) -> ClientInfo:
-    context: ServiceRuntime = request.scope["portico.context"]
+    context: ServiceContext = request.scope["portico.context"]
     name = "".join(letter for letter in request.headers.get("user-agent", "") if letter.isprintable())
     return ClientInfo(client_address(request, context), name[:LONGEST_NAME])
 

@@ -9,21 +9,18 @@ import math
 import random
 import re
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico.kit.foundation.problems import BadRequest, Problem
 from portico.kit.http.authentication import Authentication
+from portico.kit.http.context import HttpContext
 from portico.kit.http.live import SWITCHED, Handshake
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.router import WEBSOCKET
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.traces import Span
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -44,7 +41,7 @@ _SAFE = [
 class ServiceMiddleware:
     """What happens around every request of a service."""
 
-    def __init__(self, app: ASGIApp, cors: ASGIApp, context: "ServiceRuntime") -> None:
+    def __init__(self, app: ASGIApp, cors: ASGIApp, context: HttpContext) -> None:
         self._app = app
         self._cors = cors
         self._context = context
@@ -127,7 +124,7 @@ class ServiceMiddleware:
 
     async def _refuse(self, scope: Scope, answer: "_Answer", problem: Problem) -> None:
         request_id = scope["portico.request_id"]
-        body = problem_bytes(problem, instance=scope["path"], request_id=request_id, case=self._context.case)
+        body = problem_bytes(problem, instance=scope["path"], request_id=request_id, case=self._context.system.case)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
         await answer.send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await answer.send({"type": "http.response.body", "body": body})

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import Depends
 from fastapi.dependencies.utils import solve_dependencies
@@ -14,18 +14,15 @@ from starlette.websockets import WebSocket
 
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable
-from portico.kit.data.reader import Reader
 from portico.kit.foundation.problems import BadRequest, Forbidden, GatewayTimeout, Problem
 from portico.kit.http.authentication import TICKET, Authentication
+from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.live import INTERNAL_ERROR, NORMAL, REFUSED, RESTARTING, LiveSocket, Unheard
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.router import Route
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -52,12 +49,12 @@ class WebSocketExpected(Problem):
 class SocketRoute(APIWebSocketRoute):
     """A declared WebSocket as one system serves it."""
 
-    def __init__(self, declared: Route, context: "ServiceRuntime", path: str, **options: Any) -> None:
+    def __init__(self, declared: Route, context: HttpContext, path: str, **options: Any) -> None:
         super().__init__(path, declared.endpoint, **options)
         self._declared = declared
         self._context = context
-        self._errors = ErrorResponder(context.name, context.case)
-        self._queries = Queries(self.dependant, context.case, also=TICKET)
+        self._errors = ErrorResponder(context.name, context.system.case)
+        self._queries = Queries(self.dependant, context.system.case, also=TICKET)
         self._origins = frozenset(context.settings.cors_origins)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +67,7 @@ class SocketRoute(APIWebSocketRoute):
         socket = LiveSocket(
             receive,
             send,
-            case=self._context.case,
+            case=self._context.system.case,
             within=within,
             longest=settings.message_limit,
             rate=settings.rate_limit_messages,
@@ -98,7 +95,7 @@ class SocketRoute(APIWebSocketRoute):
             self._queries.check(raw, connection.query_params)
         caller = authentication.principal.subject if authentication.principal else "-"
         with self._context.sockets.one_of(caller):
-            async with Reader(self._context.database, self._context.clock) as reader:
+            async with self._context.reader() as reader:
                 scope["portico.reader"] = reader
                 await self._listen(connection, socket, stack)
 
@@ -163,7 +160,7 @@ class SocketRoute(APIWebSocketRoute):
             expected = problem.status < _UNFORESEEN
             await socket.close(REFUSED if expected else INTERNAL_ERROR, problem.code)
             return
-        await refuse_handshake(scope, send, problem, case=self._context.case, errors=errors)
+        await refuse_handshake(scope, send, problem, case=self._context.system.case, errors=errors)
 
 
 async def refuse_handshake(

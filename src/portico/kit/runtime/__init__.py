@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from portico.kit.runtime.context import Context, OnBehalf, ServiceRuntime, provided
+    from portico.kit.runtime.context import ServiceRuntime, layout_of
     from portico.kit.runtime.host import Host, Migrating
     from portico.kit.runtime.service import Service
     from portico.kit.runtime.system import NoSuchService, System
@@ -13,7 +13,7 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "context": "Context OnBehalf ServiceRuntime provided",
+            "context": "ServiceRuntime layout_of",
             "host": "Host Migrating",
             "service": "Service",
             "system": "NoSuchService System",
@@ -21,13 +21,11 @@ else:
     )
 
 __all__ = [
-    "Context",
     "Host",
     "Migrating",
     "NoSuchService",
-    "OnBehalf",
     "Service",
     "ServiceRuntime",
     "System",
-    "provided",
+    "layout_of",
 ]

@@ -4,12 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from fastapi import Depends
-from starlette.requests import HTTPConnection
-
-from portico.kit._compat.fastapi import lookup
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
 from portico.kit.cache.group import CacheGroup
@@ -17,13 +13,13 @@ from portico.kit.cache.tag import CacheTag
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity
+from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.engine import Database
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork, committed
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.live import OpenSockets
-from portico.kit.http.schema import Case
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.runtime.service import Service
@@ -85,8 +81,8 @@ class ServiceRuntime:
         )
 
     @property
-    def case(self) -> Case:
-        return self.system.case
+    def change_notifier(self) -> ChangeNotifier:
+        return self.database.change_notifier
 
     @property
     def sockets(self) -> OpenSockets:
@@ -159,6 +155,20 @@ class ServiceRuntime:
             timeout=timeout,
         )
 
+    def calls_on_behalf(
+        self, identity: Identity, *, request_id: str, trace: TraceContext, deadline: float | None
+    ) -> Calls:
+        """Return calls to other services, authenticated as `identity`."""
+        return Calls(
+            self.channel,
+            identity=identity,
+            request_id=request_id,
+            trace=trace,
+            tracing=self.tracing,
+            deadline=deadline,
+            layout=layout_of(self.declaration),
+        )
+
     def public_calls(self, *, deadline: float | None = None) -> Calls:
         """Calls that say nothing of who calls, for what is public."""
         return Calls(self.channel, deadline=deadline, layout=layout_of(self.declaration))
@@ -179,47 +189,3 @@ class ServiceRuntime:
 def layout_of(system: System) -> Layout:
     """How this system's paths and names look to a caller."""
     return Layout(system.prefix, {service.name: name for service, name in system.names.items()})
-
-
-@lookup
-async def _context(connection: HTTPConnection) -> ServiceRuntime:
-    context: ServiceRuntime = connection.scope["portico.context"]
-    return context
-
-
-Context = Annotated[ServiceRuntime, Depends(_context)]
-"""The running service, in an endpoint: for transactions of its own, its settings, its neighbours."""
-
-
-@lookup
-async def _calls(connection: HTTPConnection) -> Calls:
-    scope = connection.scope
-    context: ServiceRuntime = scope["portico.context"]
-    authorization = connection.headers.get("authorization", "")
-    token: Identity = scope["portico.authentication"].token or authorization.partition(" ")[2] or None
-    return Calls(
-        context.channel,
-        identity=token,
-        request_id=scope["portico.request_id"],
-        trace=scope["portico.span"].context,
-        tracing=context.tracing,
-        deadline=scope["portico.deadline"],
-        layout=layout_of(context.declaration),
-    )
-
-
-OnBehalf = Annotated[Calls, Depends(_calls)]
-"""Calls to other services on behalf of whoever made the request: by the caller's token, within its deadline."""
-
-
-def provided(kind: type[Any]) -> Any:
-    """Ask for a resource of the service.
-
-    Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
-    """
-
-    @lookup
-    async def resource(connection: HTTPConnection) -> Any:
-        return connection.scope["portico.context"].resource(kind)
-
-    return Depends(resource)

@@ -203,7 +203,9 @@ class Host:
             context.provided[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
             context.provided[SagaRunner] = SagaRunner(context)
-        self.apps[placement.name] = build_app(context)
+        self.apps[placement.name] = build_app(
+            context, summary=placement.service.summary, routers=placement.service.routers
+        )
 
     async def _database(self, placement: Placement) -> Database:
         database = await self._stack.enter_async_context(open_database(placement, self.settings))

@@ -194,7 +194,7 @@ async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket
     await socket.accept()
     poll = context.settings_of(OrdersSettings).live_poll
     sent = 0
-    with context.database.change_notifier.follow(order_id) as changed:
+    with context.change_notifier.follow(order_id) as changed:
         while (row := await Orders(reads).live_status(order_id)) is not None:
             if row.revision != sent:
                 await socket.send(LiveStatusRead.of(row))

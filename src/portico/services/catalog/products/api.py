@@ -71,7 +71,9 @@ async def list_products(
 ) -> Response:
     """List products. Price filters compare the written number, whatever the currency."""
     found = await search_products(reads, query, page.window, totals=context.response_cache(TOTALS))
-    return Response(products_json(found.rows, context.case), headers=page.headers(found), media_type="application/json")
+    return Response(
+        products_json(found.rows, context.system.case), headers=page.headers(found), media_type="application/json"
+    )
 
 
 @router.get("/{product_id}", errors=[ProductNotFound], cache=PRODUCTS)
@@ -103,7 +105,7 @@ async def create_products(
 ) -> Response:
     """Create up to 1,000 products. The response has the product or the problem for each, in order; valid ones are stored."""
     outcomes = await service.create_products(work, drafts_in(items), actor=caller.subject)
-    answer = BatchResponse(request.url.path, request.scope["portico.request_id"], context.case)
+    answer = BatchResponse(request.url.path, request.scope["portico.request_id"], context.system.case)
     return Response(answer.render(items, outcomes), media_type="application/json")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import case, func, literal, or_, select
 
-from portico.kit.data import Reader
+from portico.kit import Reader
 from portico.services.catalog.stock.domain import HOLDING, ON_HAND, RESERVED
 from portico.services.catalog.stock.repository import ITEMS, LEDGER, LEVELS, PRODUCTS, RESERVATIONS
 

@@ -1,0 +1,80 @@
+"""The running service as HTTP uses it, and what endpoints take of it."""
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from portico.kit._compat.fastapi import lookup
+from portico.kit.auth.verification import TokenVerifier
+from portico.kit.calls.client import Calls, Identity
+from portico.kit.http.live import OpenSockets
+from portico.kit.service_context import ServiceContext
+from portico.kit.telemetry.logs import RequestLog
+from portico.kit.telemetry.trace_context import TraceContext
+
+
+class HttpContext(ServiceContext, Protocol):
+    """What the middleware and the routes of a service need of it.
+
+    Attributes:
+        keys_in_flight: idempotency keys of the requests that this process is serving.
+        request_log: writes one line for each request; None writes nothing.
+        verifier: verifies access tokens.
+        sockets: the open WebSockets of this process.
+    """
+
+    keys_in_flight: set[str]
+    request_log: RequestLog | None
+
+    @property
+    def verifier(self) -> TokenVerifier: ...
+
+    @property
+    def sockets(self) -> OpenSockets: ...
+
+    def calls_on_behalf(
+        self, identity: Identity, *, request_id: str, trace: TraceContext, deadline: float | None
+    ) -> Calls:
+        """Return calls to other services, authenticated as `identity`."""
+        ...
+
+
+@lookup
+async def _context(connection: HTTPConnection) -> HttpContext:
+    context: HttpContext = connection.scope["portico.context"]
+    return context
+
+
+Context = Annotated[ServiceContext, Depends(_context)]
+"""The running service, in an endpoint: its settings, its resources, transactions and calls of its own."""
+
+
+@lookup
+async def _calls(connection: HTTPConnection) -> Calls:
+    scope = connection.scope
+    context: HttpContext = scope["portico.context"]
+    authorization = connection.headers.get("authorization", "")
+    return context.calls_on_behalf(
+        scope["portico.authentication"].token or authorization.partition(" ")[2] or None,
+        request_id=scope["portico.request_id"],
+        trace=scope["portico.span"].context,
+        deadline=scope["portico.deadline"],
+    )
+
+
+OnBehalf = Annotated[Calls, Depends(_calls)]
+"""Calls to other services on behalf of the caller: with the caller's token, within the request's deadline."""
+
+
+def provided(kind: type[Any]) -> Any:
+    """Return the dependency that gives an endpoint a resource of its service.
+
+    Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
+    """
+
+    @lookup
+    async def resource(connection: HTTPConnection) -> Any:
+        return connection.scope["portico.context"].resource(kind)
+
+    return Depends(resource)
