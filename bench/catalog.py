@@ -47,7 +47,7 @@ async def serve(port: int, keeping: str) -> None:
     from portico.kit.foundation.clock import Clock
     from portico.kit.runtime.host import Host
     from portico.kit.runtime.serving import Face, Servers, bind
-    from portico.kit.settings.environment import Environment
+    from portico.kit.settings import Environment
     from portico.services.catalog import service
     from portico.testing.issuer import Issuer
     from portico.testing.running_service import system_of

@@ -26,7 +26,7 @@ from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
 from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.kit.telemetry.logs import Logs
 from portico.testing.clock import HeldClock
 from portico.testing.issuer import Issuer

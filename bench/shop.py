@@ -32,7 +32,7 @@ class Shop:
         self._folder = folder
         self._ports = dict(zip(PARTS, free_ports(len(PARTS)), strict=True))
         self._variables = {
-            **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")},
+            **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")},
             "ADMIN_EMAIL": ADMIN["email"],
             "ADMIN_PASSWORD": ADMIN["password"],
             "RATE_LIMIT": "100000/second",

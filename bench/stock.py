@@ -37,7 +37,7 @@ async def catalog(token: Path | None = None) -> AsyncIterator[object]:
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.foundation.clock import Clock
     from portico.kit.runtime.host import Host
-    from portico.kit.settings.environment import Environment
+    from portico.kit.settings import Environment
     from portico.services.catalog import service
     from portico.testing.issuer import Issuer
     from portico.testing.running_service import system_of

@@ -23,7 +23,7 @@ from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.testing.issuer import Issuer
 
 SYSTEM = "bench"

@@ -11,7 +11,7 @@ from tests.cli.systems import library
 
 from portico.cli.errors import CommandError
 from portico.cli.private_servers import private_servers
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer, programs
 from portico.testing.commands import Command, eventually, fetch, run_portico
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.deployment.compose import FILE, GATEWAY, PORTS, interpolations, parts, services
 
-from portico.kit.settings import Settings
+from portico.kit.settings import Settings, variables_of
 from portico.systems.commerce import commerce
 
 SERVERS = {"postgresql", "redis", "rabbitmq"}
@@ -26,7 +26,7 @@ def known_to(part: str) -> set[str]:
     names = {name.upper() for name in Settings.model_fields}
     names |= {f"{each.name.upper()}_SERVICE_URL" for each in commerce.placements}
     if part != GATEWAY and (own := commerce.placement(part).service.settings) is not None:
-        names |= {name.upper() for name in own.model_fields}
+        names |= {variables_of(own, name)[0] for name in own.model_fields}
     return names
 
 
@@ -82,7 +82,9 @@ class TestAPart:
 
     def test_has_the_secrets_that_it_needs_and_no_other(self, part: str) -> None:
         needed = {"service_secret"} if part == GATEWAY else set(commerce.placement(part).service.secrets)
-        secrets = {"service_secret", "secret_key", "webhook_secret"}
+        secrets = {"service_secret", "secret_key", "payments_webhook_secret"}
+        if part == "payments":
+            needed.add("payments_webhook_secret")
 
         assert {name.lower() for name in parts()[part]["environment"]} & secrets == needed
 

@@ -19,11 +19,11 @@ OUTSIDE = {
     "ADMIN_EMAIL": ADMIN["email"],
     "ADMIN_PASSWORD": ADMIN["password"],
     "SMTP_URL": "smtp://shop:a-good-one@mail.shop.example:587",
-    "MAIL_FROM": "Shop <orders@shop.example>",
+    "NOTIFICATIONS_MAIL_FROM": "Shop <orders@shop.example>",
     **{
         name: secrets.token_hex(32)
         for name in (
-            *("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET"),
+            *("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET"),
             *("POSTGRES_PASSWORD", "REDIS_PASSWORD", "RABBITMQ_PASSWORD"),
         )
     },

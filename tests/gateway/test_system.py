@@ -21,7 +21,7 @@ from portico.kit.http.sockets import Socket
 from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.testing.clock import HeldClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer

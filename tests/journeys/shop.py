@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from tests.gateway.proxy.serving import served
 
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 
@@ -19,12 +19,12 @@ ADDRESS = {"street": "1 Main St", "city": "Springfield", "state": "IL", "zip": "
 SETTINGS = {
     "ADMIN_EMAIL": ADMIN["email"],
     "ADMIN_PASSWORD": ADMIN["password"],
-    "PASSWORD_PASSES": "1",
-    "PASSWORD_MEMORY_KIB": "64",
+    "IDENTITY_PASSWORD_PASSES": "1",
+    "IDENTITY_PASSWORD_MEMORY_KIB": "64",
     "RATE_LIMIT": "10000/minute",
     "RATE_LIMIT_SIGN_IN": "1000/minute",
-    "SIMULATED_SETTLEMENT": "0.2",
-    "PROVIDER_TIMEOUT": "1",
+    "PAYMENTS_SIMULATED_SETTLEMENT": "0.2",
+    "PAYMENTS_PROVIDER_TIMEOUT": "1",
 }
 
 

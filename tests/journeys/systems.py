@@ -20,11 +20,11 @@ def settings_for(databases: Databases) -> dict[str, str]:
         "DATABASE_URL": databases.per_service(),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),
-        "WEBHOOK_SECRET": secrets.token_urlsafe(48),
+        "PAYMENTS_WEBHOOK_SECRET": secrets.token_urlsafe(48),
         "ADMIN_EMAIL": ADMIN["email"],
         "ADMIN_PASSWORD": ADMIN["password"],
-        "PASSWORD_PASSES": "1",
-        "PASSWORD_MEMORY_KIB": "64",
+        "IDENTITY_PASSWORD_PASSES": "1",
+        "IDENTITY_PASSWORD_MEMORY_KIB": "64",
     }
 
 

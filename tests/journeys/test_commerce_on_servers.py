@@ -44,7 +44,7 @@ class TestInOneProcess:
             "REDIS_URL": redis_url,
             "RABBITMQ_URL": rabbitmq_server.url(),
             "DATA_DIR": str(tmp_path),
-            **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")},
+            **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")},
         }
         async with in_this_process(variables) as shop:
             order_id = await shop.jane.orders(shop.lamp, 2)

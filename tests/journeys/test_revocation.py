@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.gateway.proxy.serving import bound, served
 from tests.journeys.shop import PATIENCE, SETTINGS, registered
 
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.servers import Server
 from portico.systems.catalog import catalog
 from portico.systems.composition import Composition
@@ -48,7 +48,7 @@ async def three_processes(variables: dict[str, str]) -> AsyncIterator[dict[str, 
     """
     sockets = {name: bound() for name in ("identity", "catalog", "gateway", "anything")}
     at = {name: "http://{}:{}".format(*each.getsockname()) for name, each in sockets.items()}
-    own = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")}
+    own = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")}
     told = {**SETTINGS, **own, **variables, "TOKEN_VERIFICATION": "keys", "IDENTITY_SERVICE_URL": at["identity"]}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(served(taking_everything, sockets["anything"]))

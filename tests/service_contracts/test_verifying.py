@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.services.identity.people import SYSTEM, VARIABLES, Identity
 
-from portico.contracts.verifying import verifier_for
+from portico.contracts.verifying import TokenSettings, verifier_for
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.relay import Relay
-from portico.kit.settings import Settings, read_settings
+from portico.kit.settings import read_settings
 from portico.services.identity import service
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.databases import Databases
@@ -28,7 +28,7 @@ async def identity(sqlite_databases: Databases) -> AsyncIterator[Identity]:
 
 def verifier_beside(identity: Identity, broadcasts: Broadcasts, *, verification: str) -> TokenVerifier:
     """The verifier of another process, which has its word from identity itself."""
-    settings = read_settings(Settings, environ={"TOKEN_VERIFICATION": verification}, dotenv_file=None).value
+    settings = read_settings(TokenSettings, environ={"TOKEN_VERIFICATION": verification}, dotenv_file=None).value
     calls = Calls(identity.run.channel)
     return verifier_for(SYSTEM, settings, public=calls, own=calls, broadcasts=broadcasts, clock=identity.run.clock)
 

@@ -4,7 +4,7 @@ import orjson
 
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 

@@ -4,7 +4,7 @@ from tests.cli.systems import library
 
 from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.calls.local import LocalChannel
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.systems.catalog import catalog
 from portico.systems.composition import Composition
 

@@ -9,7 +9,7 @@ from portico.cli.process import Process, run
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.signals import stop_requested
 from portico.kit.runtime.system import System
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.systems.composition import Composition
 
 

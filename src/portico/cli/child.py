@@ -48,8 +48,7 @@ def main() -> None:
 def _serve(assignment: Assignment) -> int:
     from portico.cli.ports import chosen_system
     from portico.cli.process import Process, run
-    from portico.kit.settings import Settings
-    from portico.kit.settings.environment import Environment
+    from portico.kit.settings import Environment, Settings
 
     environment = Environment.of_process()
     system = chosen_system(assignment.system, environment.read(Settings)).moved(assignment.ports)

@@ -41,7 +41,7 @@ def _everything() -> "list[Setting]":
 
     read = read_environment(Settings)
     kinds = [each.service.settings for each in chosen_system(None, read.value).placements]
-    return [*read.listed(), *(each for kind in kinds if kind for each in read_environment(kind).listed())]
+    return [*read.entries(), *(each for kind in kinds if kind for each in read_environment(kind).entries())]
 
 
 def _table(settings: list["Setting"]) -> "Table":

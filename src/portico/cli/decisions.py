@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from portico.cli.environment import current_settings
+from portico.cli.environment import current_settings, read_environment
 from portico.cli.errors import CommandError
 from portico.cli.ports import chosen_system
 from portico.cli.times import printable
-from portico.contracts.verifying import ISSUER, has_identity, verifier_for
+from portico.contracts.verifying import ISSUER, TokenSettings, has_identity, verifier_for
 from portico.gateway import policy_of
 from portico.gateway.decisions import Caller, Decision, Explanation, Forward, Matched, PolicyInputs, Refuse
 from portico.gateway.policy_inputs import find_caller
@@ -81,7 +81,7 @@ def show(explained: Explained, *, as_json: bool) -> None:
 
 async def _caller(matched: Matched, system: System, settings: Settings) -> Caller:
     """Who calls. Identity itself is asked about a token: it knows of a session that has ended a moment ago."""
-    asking = settings.model_copy(update={"token_verification": "ask"})
+    asking = read_environment(TokenSettings).value.model_copy(update={"token_verification": "ask"})
     addresses = {ISSUER: address_of(system.placement(ISSUER), settings)} if has_identity(system) else {}
     channel = HttpChannel(Directory(addresses))
     calls = Calls(channel, layout=layout_of(system))

@@ -11,7 +11,7 @@ from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.runtime.system import System
 from portico.kit.runtime.system_loader import shipped_systems
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.systems.composition import Composition
 
 _PATIENCE = 30.0  # seconds

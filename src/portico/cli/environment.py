@@ -4,12 +4,12 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
-from portico.kit.settings import Read, ServiceSettings, Settings, read_settings
+from portico.kit.settings import LoadedSettings, ServiceSettings, Settings, read_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
-def read_environment(kind: type[S]) -> Read[S]:
+def read_environment(kind: type[S]) -> LoadedSettings[S]:
     """Settings of `kind` from this process's environment and the `.env` of the working folder.
 
     Raises:

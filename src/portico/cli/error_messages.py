@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from portico.kit.settings.reading import SettingsError
+from portico.kit.settings import SettingsError
 
 Told = tuple[tuple[str, ...], str | None]
 
@@ -10,7 +10,7 @@ Told = tuple[tuple[str, ...], str | None]
 def mendable(error: Exception) -> Told | None:
     """What is wrong, in sentences, and what to do about it; None where the user can do nothing."""
     if isinstance(error, SettingsError):
-        return error.sentences, None
+        return error.messages, None
     # Imported late: settings that can't be read are told of without waiting for the rest.
     from portico.demo.errors import DemoFailed
     from portico.kit.calls.addresses import AddressError

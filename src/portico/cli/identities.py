@@ -8,8 +8,7 @@ from portico.cli.errors import CommandError
 from portico.cli.ports import chosen_system
 from portico.contracts.verifying import ISSUER, has_identity
 from portico.kit.runtime.context import ServiceRuntime
-from portico.kit.settings import Settings, check_server_passwords
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings, check_server_passwords
 from portico.systems.composition import Composition
 
 

@@ -10,22 +10,27 @@ from portico.cli.errors import CommandError
 from portico.kit.runtime.serving import bind
 from portico.kit.runtime.system import System
 from portico.kit.runtime.system_loader import find_system
-from portico.kit.settings import Settings
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings
 
 GATEWAY = "gateway"
+DEFAULT_SYSTEM = "commerce"
 _HIGHEST = 65_535
 
 
 def chosen_system(name: str | None, settings: Settings) -> System:
-    """The system called `name`, else the one that PORTICO_SYSTEM names. Raises NoSuchSystem.
+    """Return the system called `name`, else the one in PORTICO_SYSTEM, else commerce. Raises NoSuchSystem.
 
-    A team's own is imported from the working folder too.
+    A team's own system may be imported from the working directory.
     """
     folder = os.getcwd()  # noqa: PTH109 what sys.path holds are strings
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return find_system(name or settings.portico_system)
+    return find_system(system_name(name, settings))
+
+
+def system_name(name: str | None, settings: Settings) -> str:
+    """Return `name`, else the value of PORTICO_SYSTEM, else commerce."""
+    return name or settings.portico_system or DEFAULT_SYSTEM
 
 
 def environment_with(host: str | None) -> Environment:

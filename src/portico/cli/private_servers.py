@@ -11,8 +11,7 @@ from typing import Final
 from portico.cli.errors import CommandError
 from portico.kit.messaging.brokers.opening import names_broker
 from portico.kit.runtime.system import System
-from portico.kit.settings import Settings, mask_url, servers_in
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings, mask_url, servers_in
 from portico.servers import (
     HomeUnusable,
     KeptServers,

@@ -11,8 +11,7 @@ from typing import Any
 from portico.kit.runtime.host import Migrating
 from portico.kit.runtime.serving import Face, Servers
 from portico.kit.runtime.system import System
-from portico.kit.settings import Settings, check_server_passwords
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings
 from portico.kit.telemetry.logs import Logs, get_logger
 from portico.systems.composition import Composition
 
@@ -39,11 +38,8 @@ class Process:
         What is in flight then finishes within GRACE_PERIOD.
         """
         settings = self.environment.read(Settings)
-        warnings = check_server_passwords(settings)
         logs = Logs.configure(level=settings.log_level, style=settings.log_format)
         try:
-            for warning in warnings:
-                logger.warning(warning)
             await self._serve(stop, ready, settings.grace_period, logs)
         finally:
             logs.close()
@@ -55,6 +51,8 @@ class Process:
             self.system, self.environment, parts=self.sockets.keys(), migrating=self.migrating, logs=logs
         )
         async with whole:
+            for warning in whole.host.warnings:
+                logger.warning("well_known_password", advice=warning)
             faces = [Face(name, whole.apps[name], bound) for name, bound in self.sockets.items()]
             async with Servers(faces, grace=grace):
                 _spare_the_collector()

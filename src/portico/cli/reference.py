@@ -25,7 +25,7 @@ def _tables() -> str:
 
 def _table(kind: type[ServiceSettings]) -> str:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for setting in read_settings(kind, environ={}).listed():
+    for setting in read_settings(kind, environ={}).entries():
         meaning = setting.description.replace("|", "\\|")
         rows.append(f"| `{setting.variable}` | {_shown(setting.value)} | {meaning} |")
     return "\n".join(rows)

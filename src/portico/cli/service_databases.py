@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
-from portico.cli.ports import chosen_system
+from portico.cli.ports import chosen_system, system_name
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, status
 from portico.kit.data.provisioning import place_exists
@@ -55,7 +55,7 @@ async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIt
         if not opened:
             raise CommandError(
                 f"There is no database of {' or '.join(sorted(named)) or found.name} yet.",
-                f"Start it once with `portico up {system or settings.portico_system}`, or set DATABASE_URL to where its databases are.",
+                f"Start it once with `portico up {system_name(system, settings)}`, or set DATABASE_URL to where its databases are.",
             )
         yield opened
 

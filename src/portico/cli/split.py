@@ -16,8 +16,7 @@ from portico.cli.supervising import Keeper, Program, keep_all
 from portico.kit.messaging.brokers.opening import names_broker
 from portico.kit.runtime.signals import stop_requested
 from portico.kit.runtime.system import System
-from portico.kit.settings import Settings, check_server_passwords, database_for
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings, check_server_passwords, database_for
 from portico.kit.telemetry.logs import Logs
 
 

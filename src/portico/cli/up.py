@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from portico.kit.runtime.system import System
-    from portico.kit.settings.environment import Environment
+    from portico.kit.settings import Environment
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ def up(
     """
     from contextlib import nullcontext
 
-    from portico.cli.ports import bind_all, chosen_system, environment_with
+    from portico.cli.ports import bind_all, chosen_system, environment_with, system_name
     from portico.cli.split import check_can_split, up_split
     from portico.cli.together import up_together
     from portico.kit.settings import Settings
@@ -58,7 +58,7 @@ def up(
     with _own_servers(environment, found, workers) if servers else nullcontext(environment) as told:
         if parallel:
             check_can_split(found, told.read(Settings), workers)
-            raise typer.Exit(up_split(found, system or settings.portico_system, told, sockets, workers))
+            raise typer.Exit(up_split(found, system_name(system, settings), told, sockets, workers))
         raise typer.Exit(up_together(found, told, sockets))
 
 

@@ -1,5 +1,9 @@
 """How the services of a system verify tokens: by identity's public keys, or by asking identity."""
 
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
 from portico.contracts.identity import IdentityClient, SessionRevoked
 from portico.kit import Calls, Clock, Principal, System
 from portico.kit.auth import (
@@ -14,16 +18,46 @@ from portico.kit.auth import (
 )
 from portico.kit.messaging import Broadcasts
 from portico.kit.runtime import NoSuchService, ServiceRuntime
-from portico.kit.settings import Settings
+from portico.kit.settings import ServiceSettings
 
 ISSUER = "identity"
+
+
+def _algorithm(text: Any) -> Any:
+    return {"eddsa": "EdDSA"}.get(text.strip().lower(), text.strip().upper()) if isinstance(text, str) else text
+
+
+class TokenSettings(ServiceSettings):
+    """Settings that the issuer of tokens and all verifiers must agree on."""
+
+    issuer: str = Field(
+        "portico",
+        min_length=1,
+        max_length=255,
+        validation_alias="ISSUER",
+        description="Issuer (`iss`) of access tokens",
+    )
+    jwt_algorithm: Annotated[Literal["EdDSA", "ES256", "RS256", "HS256"], BeforeValidator(_algorithm)] = Field(
+        "EdDSA",
+        validation_alias="JWT_ALGORITHM",
+        description="Signature algorithm of access tokens; with HS256 every verifier asks identity",
+    )
+    token_verification: Annotated[
+        Literal["keys", "ask"] | None,
+        BeforeValidator(lambda text: text.strip().lower() if isinstance(text, str) else text),
+    ] = Field(
+        None,
+        validation_alias="TOKEN_VERIFICATION",
+        description="Whether services verify tokens by identity's public keys (keys) or ask identity each time (ask); the "
+        "system's choice if unset",
+    )
 
 
 def verifier_of(context: ServiceRuntime) -> TokenVerifier:
     """The verifier of a service that issues no tokens itself."""
     return verifier_for(
         context.declaration,
-        context.settings,
+        context.settings_of(TokenSettings),
         public=context.public_calls(),
         own=context.calls(),
         broadcasts=context.broadcasts,
@@ -32,7 +66,7 @@ def verifier_of(context: ServiceRuntime) -> TokenVerifier:
 
 
 def verifier_for(
-    system: System, settings: Settings, *, public: Calls, own: Calls, broadcasts: Broadcasts, clock: Clock
+    system: System, settings: TokenSettings, *, public: Calls, own: Calls, broadcasts: Broadcasts, clock: Clock
 ) -> TokenVerifier:
     """How a process of `system` verifies: as TOKEN_VERIFICATION says, else as the system does.
 
@@ -40,7 +74,7 @@ def verifier_for(
 
     Args:
         system: whose tokens they are.
-        settings: what the environment says.
+        settings: the issuer and how tokens are verified.
         public: calls that say nothing of who calls.
         own: calls by the caller's own token, for what is for services only.
         broadcasts: where the process hears of events; who asks about each token needs none.

@@ -102,7 +102,10 @@ class OwnShop:
 
     def _variables(self) -> dict[str, str]:
         staff = {"ADMIN_EMAIL": self.staff.email, "ADMIN_PASSWORD": self.staff.password}
-        cheap = {"PASSWORD_PASSES": "1", "PASSWORD_MEMORY_KIB": "64"}  # of people who are gone in a minute
+        cheap = {
+            "IDENTITY_PASSWORD_PASSES": "1",
+            "IDENTITY_PASSWORD_MEMORY_KIB": "64",
+        }  # of people who are gone in a minute
         return {**unlimited("commerce", self.folder), **staff, **cheap}
 
     def _told(self) -> dict[str, str]:

@@ -30,7 +30,15 @@ _OURS = {
         "SMTP_URL",
         "PRIVATE_SERVERS",
     ),
-    *("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET", "HOST", "DEBUG", "TOKEN_VERIFICATION", "JWT_ALGORITHM"),
+    *(
+        "SECRET_KEY",
+        "SERVICE_SECRET",
+        "PAYMENTS_WEBHOOK_SECRET",
+        "HOST",
+        "DEBUG",
+        "TOKEN_VERIFICATION",
+        "JWT_ALGORITHM",
+    ),
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from portico.contracts.verifying import verifier_for, verifier_of
+from portico.contracts.verifying import TokenSettings, verifier_for, verifier_of
 from portico.drill.faults import FaultPlan, Lives
 from portico.drill.quiescence import check, until_quiet
 from portico.drill.report import Report
@@ -23,8 +23,7 @@ from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.brokers.opening import EMBEDDED_FILE
 from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.system import System
-from portico.kit.settings import Settings
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings
 
 Progress = Callable[[str], None]
 
@@ -91,7 +90,7 @@ async def _living(
             settings,
             verifier=verifier_for(
                 system,
-                settings,
+                environment.read(TokenSettings),
                 public=Calls(channel, layout=layout),
                 own=Calls(channel, identity=identity, layout=layout),
                 broadcasts=broadcasts,

@@ -38,17 +38,17 @@ def quick_settings(data_dir: object) -> dict[str, str]:
         "DATA_DIR": str(data_dir),
         "ADMIN_EMAIL": _ADMIN,
         "ADMIN_PASSWORD": secrets.token_urlsafe(24),
-        "PASSWORD_PASSES": "1",
-        "PASSWORD_MEMORY_KIB": "64",
+        "IDENTITY_PASSWORD_PASSES": "1",
+        "IDENTITY_PASSWORD_MEMORY_KIB": "64",
         "ACCESS_TOKEN_EXPIRE_MINUTES": "720",  # nobody signs in again, however long the drill takes
         "RATE_LIMIT": "1000000/minute",
         "RATE_LIMIT_SIGN_IN": "1000000/minute",
         "RELAY_LEASE": "0.5",
         "EVENT_RETRY_DELAY": "0.05",
         "EVENT_ATTEMPTS": "40",
-        "MAIL_RETRY_DELAY": "0.1",
-        "MAIL_RETRY_LIMIT": "1",
-        "SIMULATED_SETTLEMENT": "0.3",
+        "NOTIFICATIONS_MAIL_RETRY_DELAY": "0.1",
+        "NOTIFICATIONS_MAIL_RETRY_LIMIT": "1",
+        "PAYMENTS_SIMULATED_SETTLEMENT": "0.3",
     }
 
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from portico.kit.sagas.outcomes import AbortSaga, StepPending, UndoReason
     from portico.kit.sagas.state import SagaState
     from portico.kit.service_context import ServiceContext
-    from portico.kit.settings.model import ServiceSettings
+    from portico.kit.settings.fields import ServiceSettings
     from portico.kit.settings.values import Seconds, Secret
     from portico.kit.telemetry.logs import get_logger
 else:
@@ -88,7 +88,7 @@ else:
             "sagas.outcomes": "AbortSaga StepPending UndoReason",
             "sagas.state": "SagaState",
             "service_context": "ServiceContext",
-            "settings.model": "ServiceSettings",
+            "settings.fields": "ServiceSettings",
             "settings.values": "Seconds Secret",
             "telemetry.logs": "get_logger",
         },

@@ -17,13 +17,14 @@ from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
-from portico.kit.settings import Secrets, Settings
+from portico.kit.settings import Secrets, ServiceSettings, Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
+S = TypeVar("S", bound=ServiceSettings)
 
 Case = Literal["snake", "camel"]
 """How a system spells the fields of its JSON."""
@@ -106,8 +107,8 @@ class ServiceContext(Protocol):
         """Return the service's resource of this type. Raises NotDeclared."""
         ...
 
-    def settings_of(self, kind: type[T]) -> T:
-        """Return the service's own settings. Raises NotDeclared."""
+    def settings_of(self, kind: type[S]) -> S:
+        """Return the service's own settings, or further ones of the same environment. Raises SettingsError."""
         ...
 
     def calls(

@@ -7,12 +7,12 @@ from typing import Self
 
 from starlette.types import ASGIApp
 
-from portico.contracts.verifying import verifier_for, verifier_of
+from portico.contracts.verifying import TokenSettings, verifier_for, verifier_of
 from portico.gateway import Gateway
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
 from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.kit.telemetry import Logs
 
 GATEWAY = "gateway"
@@ -105,7 +105,7 @@ class Composition:
         layout = layout_of(self.system)
         return verifier_for(
             self.system,
-            self.host.settings,
+            self.host.environment.read(TokenSettings),
             public=Calls(self.host.channel, layout=layout),
             own=Calls(self.host.channel, identity=self.host.identity(GATEWAY), layout=layout),
             broadcasts=self.host.broadcasts,

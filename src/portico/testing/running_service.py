@@ -30,7 +30,7 @@ from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
 from portico.kit.sagas.runner import SagaRunner
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.testing.clock import HeldClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
@@ -180,7 +180,7 @@ def _settings(databases: Databases) -> dict[str, str]:
         "DATABASE_URL": databases.per_service(),
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),
-        "WEBHOOK_SECRET": secrets.token_urlsafe(48),
+        "PAYMENTS_WEBHOOK_SECRET": secrets.token_urlsafe(48),
     }
 
 

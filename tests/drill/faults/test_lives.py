@@ -25,7 +25,7 @@ from portico.kit.data.kit_tables import event_log, inbox, outbox, parked_events
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.runtime.system import System
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.testing.clock import HeldClock
 from portico.testing.issuer import Issuer
 

@@ -33,7 +33,7 @@ Librarian = Annotated[Principal, permitted("books:write")]
 @router.post("", status_code=201, response_model=LoanRead, errors=[BookNotFound, BookAlreadyLent, TooManyLoans])
 async def lend_book(body: LoanCreate, caller: SignedIn, work: Work, context: Context) -> Loan:
     """Lend a book to the caller for two weeks."""
-    allowed = context.settings_of(LoansSettings).loans_per_reader
+    allowed = context.settings_of(LoansSettings).per_reader
     return await commands.lend_book(work, body.book_id, reader_id=caller.user_id, allowed=allowed)
 
 

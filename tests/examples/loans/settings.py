@@ -3,7 +3,7 @@ from pydantic import Field
 from portico.kit import ServiceSettings
 
 
-class LoansSettings(ServiceSettings):
-    """What the environment may say to loans."""
+class LoansSettings(ServiceSettings, env_prefix="LOANS_"):
+    """Settings of loans."""
 
-    loans_per_reader: int = Field(3, ge=1, description="How many books a reader may have at once")
+    per_reader: int = Field(3, ge=1, description="Books that a reader may borrow at a time")

@@ -11,7 +11,7 @@ from portico.contracts.verifying import verifier_of
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.runtime.standalone import StandaloneService
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 
 
 def application(**variables: str) -> ASGIApp:

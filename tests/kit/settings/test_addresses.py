@@ -101,10 +101,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("url", "sentence"),
         [
-            ("nonsense", "can't be read as an address"),
-            ("postgresql://me:hunter2@db:port/shop", "can't be read as an address"),
+            ("nonsense", "is not a valid URL"),
+            ("postgresql://me:hunter2@db:port/shop", "is not a valid URL"),
             ("oracle://me:hunter2@db/shop", "begins with oracle://"),
-            ("postgresql://me:hunter2@db/{name}", r"\{name\} in it: only \{service\}"),
+            ("postgresql://me:hunter2@db/{name}", r"contains \{name\}, but only \{service\}"),
             ("postgresql://me:hunter2@db", "names no database"),
             ("postgresql://me:hunter2@db/shop?connect_timeout=3", "connect_timeout"),
         ],
@@ -131,7 +131,7 @@ class TestReplica:
 
     @pytest.mark.parametrize("url", [None, "mysql://db/{service}"])
     def test_a_copy_of_another_kind_is_refused(self, url: str | None) -> None:
-        with pytest.raises(SettingsError, match="DATABASE_REPLICA_URL has to be a copy"):
+        with pytest.raises(SettingsError, match="DATABASE_REPLICA_URL must be a replica"):
             replica_for(Settings(database_url=url, database_replica_url="postgresql://copy/shop"), "identity")
 
 
@@ -161,4 +161,4 @@ class TestServersIn:
         ],
     )
     def test_a_server_is_local_when_each_of_its_hosts_is(self, url: str, local: bool) -> None:  # noqa: FBT001 an example
-        assert [server.local for server in servers_in(Settings(database_url=url))] == [local]
+        assert [server.is_local for server in servers_in(Settings(database_url=url))] == [local]

@@ -13,7 +13,7 @@ from portico.testing.running_service import Answer, Caller, RunningService
 PASSWORD = "correct horse battery"
 ADMIN = "admin@example.com"
 
-CHEAP_HASHING = {"PASSWORD_PASSES": "1", "PASSWORD_MEMORY_KIB": "64"}
+CHEAP_HASHING = {"IDENTITY_PASSWORD_PASSES": "1", "IDENTITY_PASSWORD_MEMORY_KIB": "64"}
 VARIABLES = {**CHEAP_HASHING, "ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": PASSWORD}
 
 SYSTEM = System(

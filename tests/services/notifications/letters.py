@@ -157,7 +157,7 @@ async def opened(
     databases: Databases, folder: Path, *, clock: HeldClock | None = None, **variables: str
 ) -> AsyncIterator[Letters]:
     """Notifications on a database and a mailbox of its own; it sends when the test says so."""
-    settings = {"DATA_DIR": str(folder), "MAIL_FROM": "Shop <shop@shop.example>", **variables}
+    settings = {"DATA_DIR": str(folder), "NOTIFICATIONS_MAIL_FROM": "Shop <shop@shop.example>", **variables}
     async with running(service, databases, variables=settings, clock=clock, background=False) as run:
         mailbox = run.context.resource(Mailer)  # type: ignore[type-abstract]
         assert isinstance(mailbox, Mailbox)

@@ -14,7 +14,11 @@ class TestHealth:
         assert found["dependencies"]["mail"]["status"] == "up"
 
     async def test_is_ready_while_the_mail_server_is_away(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        variables = {"SMTP_URL": "smtp://127.0.0.1:1", "MAIL_FROM": "shop@shop.example", "DATA_DIR": str(tmp_path)}
+        variables = {
+            "SMTP_URL": "smtp://127.0.0.1:1",
+            "NOTIFICATIONS_MAIL_FROM": "shop@shop.example",
+            "DATA_DIR": str(tmp_path),
+        }
         async with running(service, sqlite_databases, variables=variables, background=False) as run:
             ready = await run.anonymous.get("/health/ready")
             detailed = (await run.anonymous.get("/health/detailed")).json()

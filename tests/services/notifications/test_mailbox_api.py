@@ -57,7 +57,7 @@ class TestBySmtp:
             variables = {
                 "DATA_DIR": str(tmp_path),
                 "SMTP_URL": f"smtp://{HOST}:{server.port}",
-                "MAIL_FROM": "Shop <shop@shop.example>",
+                "NOTIFICATIONS_MAIL_FROM": "Shop <shop@shop.example>",
             }
             async with running(service, sqlite_databases, variables=variables, background=False) as run:
                 ada = UserId.new()

@@ -170,7 +170,7 @@ class TestTheAdministratorsRetry:
         assert [each["outcome"] for each in found["attempts"]] == ["refused", "delivered"]
 
     async def test_gives_all_attempts_anew(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path, MAIL_ATTEMPTS="2") as letters:
+        async with opened(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as letters:
             letters.fail_with(*(MailDeferred("no") for _ in range(3)))
             await letters.confirmed(await letters.known_user())
             for _ in range(2):
@@ -230,7 +230,7 @@ class TestSeveralSenders:
         assert found["status"] == "sent"
 
     async def test_one_that_dies_each_time_comes_to_an_end(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path, MAIL_ATTEMPTS="2") as letters:
+        async with opened(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as letters:
             await letters.confirmed(await letters.known_user())
             for _ in range(2):
                 letters.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ class TestLive:
             assert await socket.receive() == Closed(1000, "")
 
     async def test_notices_what_another_process_changed(self, sqlite_databases: Databases) -> None:
-        async with open_orders(sqlite_databases, variables={"LIVE_POLL": "0.05"}) as orders:
+        async with open_orders(sqlite_databases, variables={"ORDERS_LIVE_POLL": "0.05"}) as orders:
             jane = somebody()
             order_id = (await orders.placed(by=orders.as_user(subject=jane)))["order_id"]
             async with following(orders, order_id, jane) as socket:

@@ -239,7 +239,7 @@ class TestUnresponsiveProvider:
                 raise AssertionError
 
         async with running(
-            replace(service, jobs=()), sqlite_databases, variables={"PROVIDER_TIMEOUT": "500ms"}
+            replace(service, jobs=()), sqlite_databases, variables={"PAYMENTS_PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             working = provider(impatient)
             impatient.context.provided[PaymentProvider] = Hangs(working, charges=False)

@@ -24,8 +24,7 @@ from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.runtime.databases import open_database
 from portico.kit.runtime.system import System
-from portico.kit.settings import Settings, mask_url
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings, mask_url
 from portico.servers import PostgreSQLServer, ProgramMissing, RabbitMQServer, RedisServer, Server, ServerFailed
 
 Progress = Callable[[str], None]
@@ -132,7 +131,7 @@ async def run_on_servers(
 
 def _settings(servers: OwnServers, folder: Path) -> dict[str, str]:
     """What the processes are told; secrets are the same for all of them."""
-    keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "WEBHOOK_SECRET")}
+    keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")}
     return {**quick_settings(folder), **servers.variables, **keys, "LOG_LEVEL": "warning", "LOG_FORMAT": "text"}
 
 

@@ -17,7 +17,7 @@ from portico.kit.calls.retries import RetryingChannel
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.runtime.host import Host, VerifierOf
 from portico.kit.runtime.system import System
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment
 from portico.kit.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

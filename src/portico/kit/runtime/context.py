@@ -24,7 +24,7 @@ from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
-from portico.kit.settings import Secrets, ServiceSettings, Settings
+from portico.kit.settings import Environment, Secrets, ServiceSettings, Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.metrics import Metrics
@@ -32,6 +32,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Tracing
 
 T = TypeVar("T")
+S = TypeVar("S", bound=ServiceSettings)
 
 
 class NotDeclared(LookupError):
@@ -51,6 +52,7 @@ class ServiceRuntime:
     name: str
     declaration: System
     settings: Settings
+    environment: Environment
     own_settings: ServiceSettings | None
     secrets: Secrets
     clock: Clock
@@ -179,11 +181,11 @@ class ServiceRuntime:
             raise NotDeclared(f"{self.service.name} declares no resource {kind.__name__}")
         return cast("T", self.provided[kind])
 
-    def settings_of(self, kind: type[T]) -> T:
-        """The service's own settings. Raises NotDeclared."""
-        if not isinstance(self.own_settings, kind):
-            raise NotDeclared(f"{self.service.name} declares no settings {kind.__name__}")
-        return self.own_settings
+    def settings_of(self, kind: type[S]) -> S:
+        """Return the service's own settings, or further ones of the same environment. Raises SettingsError."""
+        if isinstance(self.own_settings, kind):
+            return self.own_settings
+        return self.environment.read(kind)
 
 
 def layout_of(system: System) -> Layout:

@@ -37,8 +37,16 @@ from portico.kit.runtime.databases import migration_sets, open_database, transla
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.system import Placement, System
 from portico.kit.sagas.runner import SagaRunner
-from portico.kit.settings import Settings, database_for, secrets_for
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import (
+    Environment,
+    ServiceSettings,
+    Settings,
+    check_server_passwords,
+    check_settings,
+    check_variables,
+    database_for,
+    secrets_for,
+)
 from portico.kit.telemetry.health import PROBE_LIMIT, Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics
@@ -97,6 +105,8 @@ class Host:
         self.environment = environment
         self.settings = environment.read(Settings)
         self.broadcasts = Broadcasts()
+        self.warnings: list[str] = []
+        self._own: dict[str, ServiceSettings] = {}
         self._verifier_of = verifier_of
         self._background = background
         self._migrating: Migrating = migrating
@@ -107,7 +117,7 @@ class Host:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._check_secrets()
+        self._check_settings()
         try:
             self.channel = self._given_channel or self._open_channel()
             for placement in self.placements:
@@ -125,9 +135,14 @@ class Host:
     ) -> None:
         await self._stack.aclose()
 
-    def _check_secrets(self) -> None:
-        """Raises SettingsError for all that is wrong with them, before anything is opened or migrated."""
-        secrets_for(self.settings, needs={"service_secret"}.union(*(each.service.secrets for each in self.placements)))
+    def _check_settings(self) -> None:
+        """Check settings and secrets before anything is opened or migrated. Raises SettingsError with every mistake."""
+        kinds = {each.name: kind for each in self.system.placements if (kind := each.service.settings) is not None}
+        check_variables({"the kit": Settings, **kinds})
+        own = {each.name: self.environment.read(kinds[each.name]) for each in self.placements if each.name in kinds}
+        needs = {"service_secret"}.union(*(each.service.secrets for each in self.placements))
+        self._own = check_settings(self.settings, own, needs=needs)
+        self.warnings = check_server_passwords(self.settings, *own.values())
 
     def stop(self) -> None:
         """Begin to stop, before the servers do: no service is ready for more, and event streams end."""
@@ -172,14 +187,14 @@ class Host:
 
     async def _open(self, placement: Placement) -> None:
         database = await self._database(placement)
-        own = placement.service.settings
         context = ServiceRuntime(
             service=placement.service,
             name=placement.name,
             declaration=self.system,
             settings=self.settings,
-            own_settings=None if own is None else self.environment.read(own),
-            secrets=secrets_for(self.settings, needs=placement.service.secrets),
+            environment=self.environment,
+            own_settings=self._own.get(placement.name),
+            secrets=secrets_for(self.settings, *self._own.values(), needs=placement.service.secrets),
             clock=self._clock,
             database=database,
             cache=self._cache(placement.name),
@@ -226,7 +241,7 @@ class Host:
 
     def identity(self, name: str) -> ServiceIdentity:
         """Who `name`, a service or the gateway, is to the others when it calls for itself; it ends with the host."""
-        secret = secrets_for(self.settings, needs=["service_secret"]).service_secret
+        secret = secrets_for(self.settings, *self._own.values(), needs=["service_secret"]).service_secret
         identity = ServiceIdentity(
             self.channel, name=name, secret=secret.get_secret_value(), layout=layout_of(self.system)
         )

@@ -60,7 +60,17 @@ class Service:
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)
     verifier: "Callable[[ServiceContext], TokenVerifier] | None" = None
     calls: Sequence[str] = ()
-    secrets: Sequence[Literal["secret_key", "service_secret", "webhook_secret"]] = ("service_secret",)
+    secrets: Sequence[Literal["secret_key", "service_secret"]] = ("service_secret",)
+
+    def __post_init__(self) -> None:
+        """Check that the service's settings have a prefix.
+
+        Raises:
+            ValueError: they have none.
+        """
+        if self.settings is not None and not self.settings.model_config.get("env_prefix"):
+            prefix = f"{self.name}_".replace("-", "_").upper()
+            raise ValueError(f'{self.settings.__name__} must set env_prefix="{prefix}", after its service\'s name.')
 
     @property
     def migrations(self) -> Path | None:

@@ -6,8 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portico.kit.runtime.host import Host, VerifierOf
 from portico.kit.runtime.system_loader import find_system
-from portico.kit.settings import Settings, SettingsError, check_server_passwords
-from portico.kit.settings.environment import Environment
+from portico.kit.settings import Environment, Settings, SettingsError
 from portico.kit.telemetry.logs import Logs, get_logger
 
 logger = get_logger(__name__)
@@ -54,14 +53,19 @@ class StandaloneService:
         settings = environment.read(Settings)
         logs = Logs.configure(level=settings.log_level, style=settings.log_format)
         stack.callback(logs.close)
-        for warning in check_server_passwords(settings):
-            logger.warning(warning)
+        if settings.portico_system is None:
+            raise SettingsError(
+                "PORTICO_SYSTEM is not set. Set it to the system that the service belongs to: a shipped one by name, or an "
+                "import path (shop.systems:shop)."
+            )
         system = find_system(settings.portico_system)
         if settings.portico_service is None:
             raise SettingsError("PORTICO_SERVICE is not set. Set it to the name of a service of the system.")
         name = system.placement(settings.portico_service).name
         host = Host(system, environment, verifier_of=self._verifier_of, only=[name], migrating="require", logs=logs)
         await stack.enter_async_context(host)
+        for warning in host.warnings:
+            logger.warning("well_known_password", advice=warning)
         stack.callback(host.stop)
         return host.apps[name]
 

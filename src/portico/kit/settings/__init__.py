@@ -1,20 +1,43 @@
-"""Settings: what the environment may say, read once, each value with its origin."""
+"""Settings: read once from the environment and `.env`, each value with its origin."""
 
 from portico.kit.settings.addresses import DatabaseAddress, database_for, is_loopback, replica_for, servers_in
+from portico.kit.settings.environment import Environment
+from portico.kit.settings.errors import SettingsError
+from portico.kit.settings.fields import (
+    BySuffix,
+    Converted,
+    Generated,
+    NamesServer,
+    ServiceSettings,
+    check_variables,
+    variables_of,
+)
 from portico.kit.settings.masking import MASK, mask_url, masked
-from portico.kit.settings.model import BROKERS, ServiceSettings, Settings
-from portico.kit.settings.reading import AlsoSpelled, Read, Setting, SettingsError, read_settings
-from portico.kit.settings.secrets import Secrets, check_server_passwords, embedded_secrets, is_private, secrets_for
+from portico.kit.settings.model import BROKERS, Settings
+from portico.kit.settings.secrets import (
+    Secrets,
+    check_server_passwords,
+    check_settings,
+    embedded_secrets,
+    is_private,
+    secrets_for,
+    with_secrets,
+)
+from portico.kit.settings.sources import LoadedSettings, Setting, read_settings
 from portico.kit.settings.values import Bytes, Rate, Seconds, Secret, parse_duration, parse_size
 
 __all__ = [
     "BROKERS",
     "MASK",
-    "AlsoSpelled",
+    "BySuffix",
     "Bytes",
+    "Converted",
     "DatabaseAddress",
+    "Environment",
+    "Generated",
+    "LoadedSettings",
+    "NamesServer",
     "Rate",
-    "Read",
     "Seconds",
     "Secret",
     "Secrets",
@@ -23,6 +46,8 @@ __all__ = [
     "Settings",
     "SettingsError",
     "check_server_passwords",
+    "check_settings",
+    "check_variables",
     "database_for",
     "embedded_secrets",
     "is_loopback",
@@ -35,4 +60,6 @@ __all__ = [
     "replica_for",
     "secrets_for",
     "servers_in",
+    "variables_of",
+    "with_secrets",
 ]

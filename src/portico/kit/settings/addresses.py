@@ -1,38 +1,49 @@
-"""From the addresses that people write to those that the drivers want."""
+"""Addresses of databases and servers: from the URLs in settings to those of the drivers."""
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from portico.kit.settings.errors import SettingsError
+from portico.kit.settings.fields import NamesServer, ServiceSettings, marker, variables_of
 from portico.kit.settings.model import Settings
-from portico.kit.settings.reading import SettingsError
 
 PLACEHOLDER = "{service}"
-_GUEST = "guest"
+# By scheme: the account (and password) that a server assumes if the URL names none.
+_DEFAULT_ACCOUNTS = {
+    "amqp": "guest",
+    "amqps": "guest",
+    "redis": None,
+    "rediss": None,
+    "unix": None,
+    "smtp": None,
+    "smtps": None,
+}
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
     "mysql": "mysql+asyncmy",
-    # The mysql dialect finds out by itself that it speaks to MariaDB, so that the kit meets one name for both.
+    # The mysql dialect detects MariaDB by itself, so the kit handles one dialect name for both.
     "mariadb": "mysql+asyncmy",
     "sqlite": "sqlite+aiosqlite",
 }
-# What SQLAlchemy and asyncpg.connect() take as they are; all else is libpq's and only understood within a DSN.
+# Arguments of SQLAlchemy and asyncpg.connect(). All others are libpq's, which asyncpg accepts only in a DSN.
 _ASYNCPG_ARGUMENTS = {"ssl", "host", "port", "dsn", "prepared_statement_cache_size", "statement_cache_size"}
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAddress:
-    """Where one service's database is.
+    """The address of one service's database.
 
     Args:
-        url: with its async driver; its text hides the password.
-        schema: the schema that the service has for itself, where a PostgreSQL database is shared.
-        embedded: it is a SQLite file, nobody else's, so that it is migrated without asking.
+        url: the URL with its async driver; its text form hides the password.
+        schema: the service's own schema, if services share a PostgreSQL database.
+        embedded: whether it is a SQLite file, which is migrated without asking.
     """
 
     url: URL
@@ -41,10 +52,10 @@ class DatabaseAddress:
 
 
 def database_for(settings: Settings, service: str) -> DatabaseAddress:
-    """The database of `service`, by the name that the system calls it.
+    """Return the address of a service's database, given the service's name in the system.
 
     Raises:
-        SettingsError: DATABASE_URL names none that it could have.
+        SettingsError: DATABASE_URL is invalid for this service.
     """
     if settings.database_url is None:
         path = (settings.data_dir / f"{service}.db").absolute()
@@ -53,10 +64,10 @@ def database_for(settings: Settings, service: str) -> DatabaseAddress:
 
 
 def replica_for(settings: Settings, service: str) -> DatabaseAddress | None:
-    """The read-only copy of the service's database, where there is one.
+    """Return the address of the read-only replica of a service's database; None if there is none.
 
     Raises:
-        SettingsError: DATABASE_REPLICA_URL is no copy of what DATABASE_URL names.
+        SettingsError: DATABASE_REPLICA_URL is not a replica of DATABASE_URL.
     """
     if settings.database_replica_url is None:
         return None
@@ -64,7 +75,7 @@ def replica_for(settings: Settings, service: str) -> DatabaseAddress | None:
     main = database_for(settings, service)
     if replica.embedded or replica.url.drivername != main.url.drivername:
         raise SettingsError(
-            "DATABASE_REPLICA_URL has to be a copy of the server that DATABASE_URL names: set both to the same kind."
+            "DATABASE_REPLICA_URL must be a replica of the server in DATABASE_URL. Set both to the same kind of database."
         )
     return replica
 
@@ -80,8 +91,8 @@ def _address(variable: str, text: str, service: str) -> DatabaseAddress:
         return DatabaseAddress(_for_asyncpg(variable, url), schema=name if shared else None)
     if shared:
         raise SettingsError(
-            f"{variable} names one MySQL database for all services, and MySQL has no schemas to keep their tables "
-            f"apart: write /{PLACEHOLDER}_db as the database's name, as in mysql://…/{PLACEHOLDER}_db."
+            f"{variable} names one MySQL database for all services, and MySQL has no schemas to separate their tables. "
+            f"Write /{PLACEHOLDER}_db as the database's name, as in mysql://…/{PLACEHOLDER}_db."
         )
     return DatabaseAddress(url.set(drivername=_DRIVERS[backend]))
 
@@ -91,41 +102,41 @@ def _parsed(variable: str, text: str) -> URL:
         url = make_url(text)
         known = url.get_backend_name() in _DRIVERS
     except (ArgumentError, ValueError):
-        # The cause is left out: SQLAlchemy's message repeats the address with the password in it.
+        # Without the cause: SQLAlchemy's message repeats the address with its password.
         raise SettingsError(
-            f"{variable} can't be read as an address: write postgresql://user:password@host:5432/database, with the "
-            "special characters of the password percent-encoded."
+            f"{variable} is not a valid URL. Write postgresql://user:password@host:5432/database, with the special "
+            "characters of the password percent-encoded."
         ) from None
     if not known:
         raise SettingsError(
-            f"{variable} begins with {url.drivername}://, which Portico has no driver for: use postgresql://, mysql://, "
-            "mariadb:// or sqlite://."
+            f"{variable} begins with {url.drivername}://, which is not supported. Use postgresql://, mysql://, mariadb:// or "
+            "sqlite://."
         )
     if stray := re.search(r"\{[^}]*\}", url.database or ""):
-        raise SettingsError(f"{variable} has {stray[0]} in it: only {PLACEHOLDER} is replaced by a service's name.")
+        raise SettingsError(f"{variable} contains {stray[0]}, but only {PLACEHOLDER} is replaced by a service's name.")
     if not url.database and url.get_backend_name() != "sqlite":
-        raise SettingsError(f"{variable} names no database: write one behind the host, as in …/{PLACEHOLDER}_db.")
+        raise SettingsError(f"{variable} names no database. Write one after the host, as in …/{PLACEHOLDER}_db.")
     return url
 
 
 def _sqlite_file(variable: str, url: URL, *, shared: bool) -> URL:
     if not url.database or url.database == ":memory:" or "mode=memory" in str(url.query):
         raise SettingsError(
-            f"{variable} asks for SQLite in memory, where each connection would have a database of its own: "
-            f"write sqlite:///folder/{PLACEHOLDER}.db, or leave {variable} out for files in DATA_DIR."
+            f"{variable} names SQLite in memory, where each connection would have its own database. "
+            f"Write sqlite:///folder/{PLACEHOLDER}.db, or remove {variable} to use files in DATA_DIR."
         )
     if shared:
         raise SettingsError(
-            f"{variable} names one SQLite file for all services, who would wait for each other's writes: write "
+            f"{variable} names one SQLite file for all services, which would wait for each other's writes. Put "
             f"{PLACEHOLDER} into its name, as in sqlite:///folder/{PLACEHOLDER}.db."
         )
     return url.set(drivername=_DRIVERS["sqlite"])
 
 
 def _for_asyncpg(variable: str, url: URL) -> URL:
-    """`url` for asyncpg, which understands libpq's parameters (sslmode, sslrootcert, …) only in a DSN of its own."""
+    """Return `url` for asyncpg, which accepts libpq's parameters (sslmode, sslrootcert, …) only in a DSN."""
     if "connect_timeout" in url.query:
-        raise SettingsError(f"{variable} has connect_timeout in it, which Portico sets itself: remove it.")
+        raise SettingsError(f"{variable} contains connect_timeout, which Portico sets. Remove it.")
     kept = {name: value for name, value in url.query.items() if name in _ASYNCPG_ARGUMENTS}
     moved = [(name, value) for name, value in url.query.items() if name not in _ASYNCPG_ARGUMENTS]
     if moved:
@@ -134,7 +145,7 @@ def _for_asyncpg(variable: str, url: URL) -> URL:
 
 
 def is_loopback(host: str | None) -> bool:
-    """Whether `host` is this machine: a loopback address, `localhost`, or none (a socket in the file system)."""
+    """Return whether `host` is this machine: a loopback address, `localhost`, or none (a Unix socket)."""
     if not host or host == "localhost" or host.endswith(".localhost") or host.startswith("/"):
         return True
     try:
@@ -149,9 +160,9 @@ class ServerAddress:
 
     Args:
         variable: the setting.
-        hosts: where it is; several for a cluster.
-        username: with which to sign in there.
-        password: likewise; never to be shown.
+        hosts: its host; several for a cluster.
+        username: the account's name.
+        password: the account's password; hidden in the text form.
     """
 
     variable: str
@@ -163,46 +174,45 @@ class ServerAddress:
         return f"ServerAddress({self.variable}, {', '.join(self.hosts)})"
 
     @property
-    def local(self) -> bool:
+    def is_local(self) -> bool:
         return all(is_loopback(host) for host in self.hosts)
 
 
-def servers_in(settings: Settings) -> list[ServerAddress]:
-    """Every server that `settings` name: none when all is embedded.
+def servers_in(*settings: ServiceSettings) -> list[ServerAddress]:
+    """Return every server that the settings name: none if all is embedded.
 
     Raises:
-        SettingsError: an address that can't be read.
+        SettingsError: an address is invalid.
     """
-    servers = []
-    for variable, text in (
-        ("DATABASE_URL", settings.database_url),
-        ("DATABASE_REPLICA_URL", settings.database_replica_url),
-    ):
-        if text is not None and (url := _parsed(variable, text.replace(PLACEHOLDER, "service"))).host is not None:
-            servers.append(ServerAddress(variable, (url.host, *_more_hosts(url)), url.username, url.password))
-        elif text is not None and url.get_backend_name() != "sqlite":
-            servers.append(ServerAddress(variable, _more_hosts(url), url.username, url.password))
-    if settings.redis_url is not None:
-        parts = urlsplit(settings.redis_url)
-        servers.append(ServerAddress("REDIS_URL", (parts.hostname or "",), parts.username, parts.password))
-    if settings.rabbitmq_url is not None:
-        parts = urlsplit(settings.rabbitmq_url)
-        # Where none is given, RabbitMQ's own account is meant, whose password everybody knows.
-        username, password = parts.username or _GUEST, parts.password or _GUEST
-        servers.append(ServerAddress("RABBITMQ_URL", (parts.hostname or "",), username, password))
-    for text in (settings.nats_url or "").split(","):
-        if text.strip():
-            parts = urlsplit(text.strip())
-            servers.append(ServerAddress("NATS_URL", (parts.hostname or "",), parts.username, parts.password))
-    if settings.kafka_url is not None:
-        account, _, several = urlsplit(settings.kafka_url).netloc.rpartition("@")
+    return [
+        server
+        for each in settings
+        for name, field in type(each).model_fields.items()
+        if marker(field, NamesServer) is not None and (text := getattr(each, name)) is not None
+        for server in _servers(variables_of(type(each), name)[0], text)
+    ]
+
+
+def _servers(variable: str, text: str) -> Iterator[ServerAddress]:
+    scheme = text.partition("://")[0]
+    if scheme in {"nats", "tls"}:
+        for each in text.split(","):
+            parts = urlsplit(each.strip())
+            yield ServerAddress(variable, (parts.hostname or "",), parts.username, parts.password)
+    elif scheme in {"kafka", "kafkas"}:
+        account, _, several = urlsplit(text).netloc.rpartition("@")
         name, _, password = account.partition(":")
         hosts = tuple(urlsplit(f"//{each}").hostname or "" for each in several.split(","))
-        servers.append(ServerAddress("KAFKA_URL", hosts, name or None, password or None))
-    if settings.smtp_url is not None:
-        parts = urlsplit(settings.smtp_url)
-        servers.append(ServerAddress("SMTP_URL", (parts.hostname or "",), parts.username, parts.password))
-    return servers
+        yield ServerAddress(variable, hosts, name or None, password or None)
+    elif scheme in _DEFAULT_ACCOUNTS:
+        parts = urlsplit(text)
+        username = parts.username or _DEFAULT_ACCOUNTS[scheme]
+        yield ServerAddress(variable, (parts.hostname or "",), username, parts.password or _DEFAULT_ACCOUNTS[scheme])
+    else:
+        url = _parsed(variable, text.replace(PLACEHOLDER, "service"))
+        if url.get_backend_name() != "sqlite":
+            hosts = () if url.host is None else (url.host,)
+            yield ServerAddress(variable, (*hosts, *_more_hosts(url)), url.username, url.password)
 
 
 def _more_hosts(url: URL) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Where settings are read from: the process's environment, and a `.env` file that it overrules."""
+"""The origin of a process's settings: its environment and a `.env` file."""
 
 import os
 from collections.abc import Mapping
@@ -6,23 +6,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypeVar
 
-from portico.kit.settings import ServiceSettings, read_settings
+from portico.kit.settings.fields import ServiceSettings
+from portico.kit.settings.sources import read_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What settings are read from. Each kind of settings reads what concerns it."""
+    """Variables from which settings of any kind are read."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
     dotenv_file: Path | None = None
 
     @classmethod
     def of_process(cls) -> Self:
-        """This process's environment and the `.env` of its working folder."""
+        """Return this process's environment and the `.env` file of its working directory."""
         return cls(dict(os.environ), Path(".env"))
 
     def read(self, kind: type[S]) -> S:
-        """The settings of this kind. Raises SettingsError."""
+        """Return the settings of this kind.
+
+        Raises:
+            SettingsError: the settings are invalid.
+        """
         return read_settings(kind, environ=self.variables, dotenv_file=self.dotenv_file).value

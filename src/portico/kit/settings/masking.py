@@ -1,4 +1,4 @@
-"""Keeping secrets out of what people read."""
+"""Masking of secrets in values that are shown or logged."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 MASK = "***"
 
-# Greedy up to the last "@": a password may hold an unescaped "/" or "@", and masking too much is safe.
+# Greedy up to the last "@": a password may contain an unescaped "/" or "@", and masking too much is safe.
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.\-]*://)(?P<user>[^:@/?#\s]*)(?P<rest>[^\s]*)@", re.IGNORECASE)
 _PARAMETER = re.compile(
     r"(?P<name>[?&;][^=&#\s]*(?:pass|pwd|secret|token|key|ticket|credential)[^=&#\s]*=)[^&#\s]*", re.IGNORECASE
@@ -15,9 +15,9 @@ _PARAMETER = re.compile(
 
 
 def mask_url(url: str) -> str:
-    """`url` without the password in it, and without the values of query parameters that are named like a secret.
+    """Mask the password in `url`, and the values of query parameters with a secret's name.
 
-    Every URL within a longer text is masked too.
+    `url` may be a longer text: every URL in it is masked.
     """
     if "://" not in url:
         return url
@@ -30,7 +30,7 @@ def _mask_userinfo(found: re.Match[str]) -> str:
 
 
 def masked(value: Any) -> Any:
-    """A setting's value as it may be shown."""
+    """Return a setting's value with its secrets masked, as JSON types."""
     if isinstance(value, SecretStr):
         return MASK
     if isinstance(value, str):

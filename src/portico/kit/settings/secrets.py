@@ -1,109 +1,191 @@
-"""The secrets that a process needs: its own in the embedded default, given and strong anywhere else."""
+"""Secrets of a process: generated if the system runs on this machine alone, otherwise required and checked."""
 
+import base64
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import secrets
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote
 
 from portico.kit.settings.addresses import ServerAddress, is_loopback, servers_in
+from portico.kit.settings.errors import SettingsError
+from portico.kit.settings.fields import Generated, ServiceSettings, marker, variables_of
 from portico.kit.settings.model import Settings
-from portico.kit.settings.reading import SettingsError
 from portico.kit.settings.values import Secret
 from portico.kit.settings.well_known import WELL_KNOWN_PASSWORDS, WELL_KNOWN_SECRETS
 
-SHORTEST_SECRET = 32
-"""characters"""
-_MAKE_ONE = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
-_FILE = "secrets.json"
-_MADE = ("secret_key", "service_secret", "webhook_secret", "jwt_secret")
+S = TypeVar("S", bound=ServiceSettings)
 
-_LEAST_CHARACTERS = 6  # different ones; a random value of 32 characters has some 26
+MIN_SECRET_LENGTH = 32
+"""characters"""
+_HOW_TO_GENERATE = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+_FILE = "secrets.json"
+_STORED = ("secret_key", "service_secret")
+
+_MIN_DISTINCT_CHARACTERS = 6  # a random value of 32 characters has about 26
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The secrets in force. Their text form shows none of them."""
+    """The kit's secrets in force. Their text form hides them."""
 
     secret_key: Secret
     service_secret: Secret
-    webhook_secret: Secret
-    jwt_secret: Secret | None = None
+    generated: bool = False
+    """whether missing secrets were generated, because the system is private (see `is_private`)"""
 
 
-def secrets_for(settings: Settings, *, needs: Collection[str] = ("secret_key", "service_secret")) -> Secrets:
-    """The secrets of a process that runs with `settings`.
+def secrets_for(
+    settings: Settings, *own: ServiceSettings, needs: Collection[str] = ("secret_key", "service_secret")
+) -> Secrets:
+    """Return the kit's secrets for a process.
 
-    Where all is embedded or on private servers and only this machine can call, those not given are made once and kept in
-    `data_dir`, so that the processes of one machine agree on them. Anywhere else the ones in `needs` must be given, and
-    strong.
+    If the system is private (see `is_private`), missing secrets are generated once and stored in `data_dir`, so that
+    all its processes agree on them. Otherwise the secrets in `needs` must be set, and strong.
 
     Args:
-        settings: as read.
-        needs: the fields that this process can't do without; `jwt_secret` is added where HS256 signs.
+        settings: the kit's settings.
+        own: the settings of the process's services.
+        needs: the secrets that the process requires.
 
     Raises:
-        SettingsError: one is missing, short or well known; the sentences name the variables and how to make a value.
+        SettingsError: a secret is missing, short or well known.
     """
-    needed = {*needs} | ({"jwt_secret"} if settings.jwt_algorithm == "HS256" and "secret_key" in needs else set())
-    reason = _why_strict(settings)
-    given = {name: getattr(settings, name) for name in _MADE}
+    reason = _why_not_private(settings, *own)
+    given: dict[str, Secret | None] = {name: getattr(settings, name) for name in _STORED}
     if reason is None:
-        made = embedded_secrets(settings.data_dir) if any(given[name] is None for name in needed) else {}
-        values = {name: value if value is not None else made.get(name) for name, value in given.items()}
+        stored = embedded_secrets(settings.data_dir) if any(given[name] is None for name in needs) else {}
+        values = {name: value if value is not None else stored.get(name) for name, value in given.items()}
     else:
-        mistakes = [_weakness(name, given[name], reason) for name in sorted(needed)]
+        mistakes = [_weakness(name.upper(), given[name], reason) for name in sorted(needs)]
         if found := [mistake for mistake in mistakes if mistake is not None]:
             raise SettingsError(*found)
         values = given
-    # What this process has no need of is a value that nobody else knows: never a well-known or an empty one.
+    # A secret that this process does not need is random: never a well-known or an empty one.
     return Secrets(
         secret_key=values["secret_key"] or Secret(secrets.token_urlsafe(48)),
         service_secret=values["service_secret"] or Secret(secrets.token_urlsafe(48)),
-        webhook_secret=values["webhook_secret"] or Secret(secrets.token_urlsafe(48)),
-        jwt_secret=values["jwt_secret"] if settings.jwt_algorithm == "HS256" else None,
+        generated=reason is None,
     )
 
 
-def is_private(settings: Settings) -> bool:
-    """Whether all is kept on this machine for this system alone, and only this machine can call.
+def check_settings(
+    settings: Settings, own: Mapping[str, ServiceSettings], *, needs: Collection[str]
+) -> dict[str, ServiceSettings]:
+    """Check the secrets and server passwords of a process, and report all mistakes at once.
 
-    What is needed of secrets and accounts may then be made up.
+    Args:
+        settings: the kit's settings.
+        own: the settings of each service of the process, by service.
+        needs: the kit's secrets that the process requires.
+
+    Returns:
+        The settings of each service with its secrets filled in.
+
+    Raises:
+        SettingsError: a secret is missing or weak, or a server on another machine has a well-known password.
     """
-    return _why_strict(settings) is None
+    checked: dict[str, ServiceSettings] = {}
+    mistakes: list[str] = []
+
+    def resolve_secrets(name: str) -> None:
+        checked[name] = with_secrets(own[name], settings, *own.values())
+
+    checks: list[Callable[[], object]] = [
+        partial(check_server_passwords, settings, *own.values()),
+        partial(secrets_for, settings, *own.values(), needs=needs),
+        *(partial(resolve_secrets, name) for name in own),
+    ]
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            mistakes.extend(error.messages)
+    if mistakes:
+        raise SettingsError(*mistakes)
+    return checked
 
 
-def _why_strict(settings: Settings) -> str | None:
-    servers = [each for each in servers_in(settings) if not (settings.private_servers and each.local)]
+def with_secrets(own: S, settings: Settings, *others: ServiceSettings) -> S:
+    """Return a service's settings with its secrets (`Generated` fields) filled in.
+
+    If the system is private, a missing secret is derived from the generated `secret_key` in `data_dir`. Otherwise it
+    must be set, and strong.
+
+    Args:
+        own: the service's settings.
+        settings: the kit's settings.
+        others: the settings of the process's other services.
+
+    Raises:
+        SettingsError: a secret is missing, short or well known.
+    """
+    kind = type(own)
+    reason = _why_not_private(settings, own, *others)
+    generated: dict[str, Secret] = {}
+    mistakes = []
+    for name, field in kind.model_fields.items():
+        mark, value = marker(field, Generated), getattr(own, name)
+        if mark is None or not mark.when(own):
+            continue
+        variable = variables_of(kind, name)[0]
+        if reason is not None:
+            mistakes.append(_weakness(variable, value, reason))
+        elif value is None:
+            generated[name] = _derived(embedded_secrets(settings.data_dir)["secret_key"], variable)
+    if found := [mistake for mistake in mistakes if mistake is not None]:
+        raise SettingsError(*found)
+    return own.model_copy(update=generated) if generated else own
+
+
+def _derived(root: Secret, variable: str) -> Secret:
+    digest = hmac.digest(root.get_secret_value().encode(), f"portico setting {variable}".encode(), hashlib.sha384)
+    return Secret(base64.urlsafe_b64encode(digest).decode())
+
+
+def is_private(settings: Settings, *own: ServiceSettings) -> bool:
+    """Return whether all data is on this machine for this system alone, and only this machine can call it.
+
+    Missing secrets and the first administrator's account are then generated.
+    """
+    return _why_not_private(settings, *own) is None
+
+
+def _why_not_private(settings: Settings, *own: ServiceSettings) -> str | None:
+    servers = [each for each in servers_in(settings, *own) if not (settings.private_servers and each.is_local)]
     if servers:
         return f"{servers[0].variable} names a real server"
     if not is_loopback(settings.host):
-        return f"HOST={settings.host} can be reached from elsewhere"
+        return f"HOST={settings.host} is reachable from other machines"
     return None
 
 
-def _weakness(name: str, value: Secret | None, reason: str) -> str | None:
-    variable = name.upper()
+def _weakness(variable: str, value: Secret | None, reason: str) -> str | None:
     if value is None:
-        return f"{variable} is not set, and {reason}: set it to a value of its own, made by {_MAKE_ONE}"
+        return f"{variable} is not set, and {reason}. Set it to a value generated by {_HOW_TO_GENERATE}"
     text = value.get_secret_value()
     if is_well_known(text):
-        return f"{variable} is a value that everybody knows, and {reason}: set it to one made by {_MAKE_ONE}"
-    if len(text) < SHORTEST_SECRET:
+        return f"{variable} is a well-known value, and {reason}. Set it to one generated by {_HOW_TO_GENERATE}"
+    if len(text) < MIN_SECRET_LENGTH:
         return (
-            f"{variable} is shorter than {SHORTEST_SECRET} characters, and {reason}: set it to one made by {_MAKE_ONE}"
+            f"{variable} is shorter than {MIN_SECRET_LENGTH} characters, and {reason}. Set it to a value generated by "
+            f"{_HOW_TO_GENERATE}"
         )
     return None
 
 
 def is_well_known(text: str) -> bool:
-    """Whether `text` is an example's secret, maybe repeated or decorated, or hardly more than one character."""
+    """Return whether `text` is an example's secret, possibly repeated or decorated, or has few distinct characters."""
     plain = "".join(character for character in text.lower() if character.isalnum())
-    if len(set(plain)) < _LEAST_CHARACTERS:
+    if len(set(plain)) < _MIN_DISTINCT_CHARACTERS:
         return True
     return any(
         plain == word
@@ -113,23 +195,26 @@ def is_well_known(text: str) -> bool:
     )
 
 
-def check_server_passwords(settings: Settings) -> list[str]:
-    """Warnings about well-known passwords of servers on this machine.
+def check_server_passwords(*settings: ServiceSettings) -> list[str]:
+    """Check the passwords of the servers that the settings name.
+
+    Returns:
+        Warnings about well-known passwords of servers on this machine.
 
     Raises:
-        SettingsError: such a password for a server that others can reach.
+        SettingsError: a server on another machine has a well-known password.
     """
-    weak = [server for server in servers_in(settings) if _is_weak(server)]
-    if remote := [server for server in weak if not server.local]:
+    weak = [server for server in servers_in(*settings) if _is_weak(server)]
+    if remote := [server for server in weak if not server.is_local]:
         raise SettingsError(
             *(
-                f"{server.variable} has a password that everybody tries first, for a server off this machine: give "
-                f"{server.username or 'that account'} another one there, and here."
+                f"{server.variable} contains a well-known password for a server on another machine. Change the password of "
+                f"{server.username or 'that account'} on the server and in {server.variable}."
                 for server in remote
             )
         )
     return [
-        f"{server.variable} has a password that everybody tries first: fine on this machine, refused for any other."
+        f"{server.variable} contains a well-known password: accepted for a server on this machine, rejected for any other."
         for server in weak
     ]
 
@@ -142,43 +227,43 @@ def _is_weak(server: ServerAddress) -> bool:
 
 
 def embedded_secrets(data_dir: Path) -> dict[str, Secret]:
-    """The secrets of the embedded default, made at the first call and kept in `data_dir` for its owner's eyes only.
+    """Return the generated secrets; the first call generates and stores them in `data_dir`, readable by the owner only.
 
-    Several processes that start at once agree: the file appears whole, by a link that only one of them can make.
+    Processes that start concurrently agree: the complete file appears by one atomic link.
 
     Raises:
-        SettingsError: the folder can't be written, or the file is damaged.
+        SettingsError: the directory is not writable, or the file is damaged.
     """
     path = data_dir / _FILE
     try:
         if not path.exists():
-            _make(path)
+            _generate(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             path.chmod(0o600)
-        kept = json.loads(path.read_text("utf-8"))
-        return {name: Secret(kept[name]) for name in _MADE}
+        stored = json.loads(path.read_text("utf-8"))
+        return {name: Secret(stored[name]) for name in _STORED}
     except OSError as error:
         raise SettingsError(
-            f"The secrets of the embedded default can't be kept in {path} ({error.strerror}): make the folder writable or "
-            "set DATA_DIR to one that is."
+            f"The generated secrets cannot be stored in {path} ({error.strerror}). Make the directory writable, or set "
+            "DATA_DIR to a writable one."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(
-            f"{path} is damaged: restore it from a copy. If there is none, move {data_dir} away: what it encrypts can't "
-            "be read without it."
+            f"{path} is damaged. Restore it from a backup. Without a backup, move {data_dir} away: the data that these "
+            "secrets encrypt cannot be read any more."
         ) from error
 
 
-def _make(path: Path) -> None:
+def _generate(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{_FILE}.{secrets.token_hex(8)}")
-    values = {name: secrets.token_urlsafe(48) for name in _MADE}
+    values = {name: secrets.token_urlsafe(48) for name in _STORED}
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(values, file)
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):  # another process was first: its secrets are the ones
+        with contextlib.suppress(FileExistsError):  # another process was first, and its secrets are used
             os.link(draft, path)
     finally:
         draft.unlink(missing_ok=True)

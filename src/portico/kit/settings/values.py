@@ -1,4 +1,4 @@
-"""The kinds of value that a setting may hold, and how each is read from text."""
+"""Types of setting values, and how each is parsed from text."""
 
 import ipaddress
 import json
@@ -25,10 +25,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_duration(text: Any) -> Any:
-    """Seconds in `text`: a number of seconds, or a number with one of `ms s m h d w` behind it (`24h`, `500ms`).
+    """Parse a duration into seconds: a number of seconds, or a number with a unit `ms s m h d w` (`24h`, `500ms`).
 
     Raises:
-        ValueError: the text is no duration.
+        ValueError: the text is not a duration.
     """
     if not isinstance(text, str):
         return text
@@ -42,10 +42,10 @@ def parse_duration(text: Any) -> Any:
 
 
 def parse_size(text: Any) -> Any:
-    """Bytes in `text`: a number, or one with a unit behind it (`64KiB`, `1MB`).
+    """Parse a size into bytes: a number, or a number with a unit (`64KiB`, `1MB`).
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is not a size.
     """
     if not isinstance(text, str):
         return text
@@ -57,7 +57,7 @@ def parse_size(text: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many requests in so long a window."""
+    """A number of requests per time window."""
 
     limit: int
     """requests"""
@@ -66,10 +66,10 @@ class Rate:
 
     @classmethod
     def parse(cls, text: str) -> "Rate":
-        """Read `100/minute`, `5/second`, `1000 per hour` or `20/10s`.
+        """Parse `100/minute`, `5/second`, `1000 per hour` or `20/10s`.
 
         Raises:
-            ValueError: the text is no rate, or allows nothing.
+            ValueError: the text is not a rate, or allows no request.
         """
         found = _RATE.fullmatch(text.strip())
         unit = found["unit"].lower() if found else ""
@@ -84,10 +84,10 @@ class Rate:
 
 
 def split_list(text: Any) -> Any:
-    """The items of a comma separated list, or of a JSON array of strings.
+    """Split a comma separated list, or a JSON array of strings.
 
     Raises:
-        ValueError: it begins as a JSON array and is none.
+        ValueError: the text begins like a JSON array but is not valid JSON.
     """
     if not isinstance(text, str):
         return text
@@ -103,10 +103,12 @@ def _origins(text: Any) -> Any:
     origins = split_list(text)
     for origin in origins:
         if origin == "*":
-            raise ValueError('"*" would let any site act for a signed-in user: name the origins instead')
+            raise ValueError('"*" would let any site act for a signed-in user; list the origins instead')
         parts = urlsplit(str(origin))
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query or parts.fragment:
-            raise ValueError(f'"{origin}" is no origin: write scheme, host and port alone, as in https://shop.example')
+            raise ValueError(
+                f'"{origin}" is not an origin: write scheme, host and port only, as in https://shop.example'
+            )
     return origins
 
 
@@ -116,7 +118,7 @@ def _networks(text: Any) -> Any:
         try:
             networks.append(ipaddress.ip_network(item, strict=False))
         except ValueError as error:
-            raise ValueError(f'"{item}" is no address or network: write 10.0.0.7 or 10.0.0.0/8') from error
+            raise ValueError(f'"{item}" is not an address or network: write 10.0.0.7 or 10.0.0.0/8') from error
     return tuple(networks)
 
 
@@ -127,7 +129,7 @@ def _service_addresses(text: Any) -> Any:
         if parts.scheme not in {"http", "https", "dns", "srv"} or not parts.hostname:
             raise ValueError("write http://host:port (commas between several), dns://host:port or srv://name")
         if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError("write scheme, host and port only: services identify themselves by token")
+            raise ValueError("write scheme, host and port only: services authenticate by token")
     return tuple(address.rstrip("/") for address in addresses)
 
 
@@ -140,12 +142,6 @@ def _http_url(text: Any) -> Any:
 def _redis_url(text: Any) -> Any:
     if urlsplit(str(text)).scheme not in {"redis", "rediss", "unix"}:
         raise ValueError("write an address such as redis://localhost:6379/0 (rediss:// for TLS)")
-    return text
-
-
-def _smtp_url(text: Any) -> Any:
-    if urlsplit(str(text)).scheme not in {"smtp", "smtps"}:
-        raise ValueError("write an address such as smtp://user:password@host:587 (smtps:// for TLS from the start)")
     return text
 
 
@@ -182,18 +178,14 @@ def _log_level(text: Any) -> Any:
     return {"warn": "warning", "fatal": "critical"}.get(_lower(text), _lower(text))
 
 
-def _jwt_algorithm(text: Any) -> Any:
-    return {"eddsa": "EdDSA"}.get(_lower(text), text.strip().upper() if isinstance(text, str) else text)
-
-
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
-"""A length of time in seconds; text may carry a unit (`24h`)."""
+"""A duration in seconds; text may have a unit (`24h`)."""
 Bytes = Annotated[int, BeforeValidator(parse_size)]
-"""A size in bytes; text may carry a unit (`1MiB`)."""
+"""A size in bytes; text may have a unit (`1MiB`)."""
 Requests = Annotated[Rate, BeforeValidator(lambda text: Rate.parse(text) if isinstance(text, str) else text)]
 """A rate of requests (`100/minute`)."""
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
-"""Origins of the web, RFC 6454: scheme, host and port."""
+"""Web origins (RFC 6454): scheme, host and port."""
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 """IP networks; a single address is a network of one."""
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]
@@ -201,9 +193,7 @@ RedisUrl = Annotated[str, BeforeValidator(_redis_url)]
 RabbitMQUrl = Annotated[str, BeforeValidator(_rabbitmq_url)]
 NatsUrl = Annotated[str, BeforeValidator(_nats_url)]
 KafkaUrl = Annotated[str, BeforeValidator(_kafka_url)]
-SmtpUrl = Annotated[str, BeforeValidator(_smtp_url)]
 ServiceAddresses = Annotated[tuple[str, ...], BeforeValidator(_service_addresses)]
-"""Where a service's instances are: `http://`, `https://`, `dns://host:port` or `srv://name`."""
+"""Addresses of a service's instances: `http://`, `https://`, `dns://host:port` or `srv://name`."""
 LowerCase = BeforeValidator(_lower)
 LogLevel = BeforeValidator(_log_level)
-JwtAlgorithm = BeforeValidator(_jwt_algorithm)

@@ -1,6 +1,6 @@
-"""What everybody tries first: the secrets of tutorials and the passwords of freshly installed servers."""
+"""Well-known secrets of tutorials and default passwords of servers, which attackers try first."""
 
-# Lower case and without what people put between words: "Change-Me!" is "changeme".
+# Lower case, letters and digits only: "Change-Me!" is "changeme".
 WELL_KNOWN_SECRETS = frozenset(
     """
     changeme changethis changeit changemeinproduction replaceme replacethis placeholder default example insecure notsecure

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from portico.kit.settings.reading import SettingsError
+from portico.kit.settings import SettingsError
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import AttributeValue, Span, SpanKind
 

@@ -7,6 +7,7 @@ from portico.services.identity.keys.errors import SharedSecretInUse
 from portico.services.identity.keys.models import StoredKey
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.passwords.resources import PasswordHasher
+from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.users.commands import create_user
 from portico.services.identity.users.domain import Email, Names
 
@@ -33,7 +34,7 @@ async def create_account(context: ServiceContext, new: NewUser, *, actor: str = 
 
 async def rotate_signing_key(context: ServiceContext, *, at_once: bool = False, withdraw: bool = False) -> StoredKey:
     """Have a new signing key, of the algorithm that is set; see `rotate_keys`. Raises SharedSecretInUse."""
-    algorithm = context.settings.jwt_algorithm
+    algorithm = context.settings_of(IdentitySettings).jwt_algorithm
     if algorithm == "HS256":
         raise SharedSecretInUse
     ring = context.resource(KeyRing)

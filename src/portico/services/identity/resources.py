@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from portico.kit import ServiceContext
-from portico.kit.settings import SettingsError, is_private
+from portico.kit.settings import SettingsError
 from portico.services.identity.commands import NewUser, create_account
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.passwords.domain import LONGEST, SHORTEST
@@ -49,7 +49,7 @@ async def _make_administrator(context: ServiceContext) -> FirstAdministrator:
         password, made_up = settings.admin_password.get_secret_value(), None
         if not SHORTEST <= len(password) <= LONGEST:
             raise SettingsError(f"ADMIN_PASSWORD has {SHORTEST} to {LONGEST} characters")
-    elif is_private(context.settings):
+    elif context.secrets.generated:
         password = made_up = secrets.token_urlsafe(_PASSWORD_BYTES)
     else:
         return FirstAdministrator()  # `portico users create --admin` makes one

@@ -1,35 +1,72 @@
-from pydantic import Field
+from typing import Annotated, Any
 
-from portico.kit import Secret, ServiceSettings
+from pydantic import AliasChoices, Field
+
+from portico.contracts.verifying import TokenSettings
+from portico.kit.settings import Converted, Generated, Secret, parse_duration
 
 
-class IdentitySettings(ServiceSettings):
-    """What identity may be told besides what every process may."""
+def _minutes(text: str) -> float:
+    return float(parse_duration(text)) / 60
 
-    admin_email: str | None = Field(None, description="The first administrator's email, used at the first start")
-    admin_password: Secret | None = Field(
-        None, description="The first administrator's password, used at the first start"
+
+def _signs_with_a_secret(settings: Any) -> bool:
+    return bool(settings.jwt_algorithm == "HS256")
+
+
+class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
+    """Settings of identity."""
+
+    jwt_secret: Annotated[Secret | None, Generated(when=_signs_with_a_secret)] = Field(
+        None,
+        validation_alias=AliasChoices("JWT_SECRET", "JWT_SECRET_KEY"),
+        description="Secret that signs access tokens with HS256",
     )
-    refresh_token_expire_days: float = Field(30.0, gt=0, le=400, description="Days after which an unused session ends")
+    access_token_expire_minutes: Annotated[float, Converted("TOKEN_EXPIRY", _minutes)] = Field(
+        60.0,
+        gt=0,
+        le=43_200,
+        validation_alias=AliasChoices("ACCESS_TOKEN_EXPIRE_MINUTES", "JWT_EXPIRATION_MINUTES", "TOKEN_EXPIRY"),
+        description="Lifetime (minutes) of access tokens",
+    )
+    admin_email: str | None = Field(
+        None, validation_alias="ADMIN_EMAIL", description="Email of the administrator that the first start creates"
+    )
+    admin_password: Secret | None = Field(
+        None,
+        validation_alias="ADMIN_PASSWORD",
+        description="Password of the administrator that the first start creates",
+    )
+    refresh_token_expire_days: float = Field(
+        30.0, gt=0, le=400, description="How long (days) a session lives without being refreshed"
+    )
     refresh_token_leeway: float = Field(
         10.0,
         ge=0,
         le=120,
-        description="Seconds in which a refresh token may be used again, for an answer that was lost",
+        description="How long (seconds) a rotated refresh token is still accepted, in case the response was lost",
     )
     service_token_expire_minutes: float = Field(
-        10.0, gt=0, le=60, description="Minutes that a service's own token lives"
+        10.0, gt=0, le=60, description="Lifetime (minutes) of the access tokens of services"
     )
-    sessions_per_user: int = Field(50, ge=1, le=1000, description="Sessions of one user; a further one ends the oldest")
-    lockout_failures: int = Field(10, ge=1, le=100, description="Failed sign-ins in 15 minutes that lock an account")
+    sessions_per_user: int = Field(
+        50, ge=1, le=1000, description="Sessions per user; a further sign-in ends the oldest session"
+    )
+    lockout_failures: int = Field(
+        10, ge=1, le=100, description="Failed sign-ins within 15 minutes that lock an account"
+    )
     lockout_failures_per_address: int = Field(
-        50, ge=1, le=1000, description="Failed sign-ins in 15 minutes that lock a client address out"
+        50, ge=1, le=1000, description="Failed sign-ins within 15 minutes that lock a client address"
     )
-    key_rotation_days: float = Field(90.0, gt=0, le=3650, description="Days after which a new signing key takes over")
+    key_rotation_days: float = Field(90.0, gt=0, le=3650, description="How often (days) the signing key is rotated")
     key_lead_minutes: float = Field(
-        15.0, ge=6, le=1440, description="Minutes that a new key is published before it signs"
+        15.0, ge=6, le=1440, description="How long (minutes) a new signing key is published before it signs"
     )
-    password_threads: int = Field(1, ge=1, le=64, description="Passwords hashed at the same time")
-    password_queue: int = Field(20, ge=0, le=1000, description="Passwords that may wait to be hashed, 503 beyond it")
+    password_threads: int = Field(1, ge=1, le=64, description="Passwords hashed concurrently")
+    password_queue: int = Field(
+        20, ge=0, le=1000, description="Passwords that may wait to be hashed; further ones fail with 503"
+    )
     password_passes: int = Field(3, ge=1, le=16, description="Passes of argon2id over its memory")
-    password_memory_kib: int = Field(65_536, ge=64, le=1_048_576, description="KiB of memory argon2id takes for each")
+    password_memory_kib: int = Field(
+        65_536, ge=64, le=1_048_576, description="Memory (KiB) that argon2id uses per hash"
+    )

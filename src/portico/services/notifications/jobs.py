@@ -13,12 +13,12 @@ _BATCH: Final = 500
 
 @job(name="delete-old-notifications", every=timedelta(hours=1))
 async def delete_old_notifications(context: ServiceContext) -> None:
-    """Delete notifications that ended longer ago than NOTIFICATION_RETENTION, and mailbox mails of the same age.
+    """Delete notifications that ended longer ago than NOTIFICATIONS_RETENTION, and mailbox mails of the same age.
 
     They stay at least as long as the event log: replaying an event whose notification is deleted would send its mail
     again.
     """
-    retention = timedelta(seconds=context.settings_of(NotificationsSettings).notification_retention)
+    retention = timedelta(seconds=context.settings_of(NotificationsSettings).retention)
     event_retention = timedelta(seconds=context.settings.event_retention) + MARGIN
     oldest = context.clock.now() - max(retention, event_retention)
     deleted = _BATCH

@@ -38,7 +38,7 @@ class Sender:
         self._context = context
         self._mailer = mailer
         self._templates = templates
-        self._concurrency = context.settings.smtp_connections
+        self._concurrency = context.settings_of(NotificationsSettings).smtp_connections
         self._lease = mailer.limit + _MARGIN
         self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
         self._wakeup = asyncio.Event()

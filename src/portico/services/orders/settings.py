@@ -3,7 +3,7 @@ from pydantic import Field
 from portico.kit import Seconds, ServiceSettings
 
 
-class OrdersSettings(ServiceSettings):
+class OrdersSettings(ServiceSettings, env_prefix="ORDERS_"):
     """Settings of orders."""
 
     live_poll: Seconds = Field(

@@ -22,5 +22,5 @@ service = Service(
     settings=PaymentsSettings,
     resources={PaymentProvider: open_simulated_provider, OrderTotals: open_order_totals},
     calls=["identity", "orders"],
-    secrets=["service_secret", "webhook_secret"],
+    secrets=["service_secret"],
 )

@@ -1,20 +1,26 @@
+from typing import Annotated
+
 from pydantic import Field
 
-from portico.kit import Seconds, ServiceSettings
+from portico.kit import Seconds, Secret, ServiceSettings
+from portico.kit.settings import Generated
 
 
-class PaymentsSettings(ServiceSettings):
-    """Settings of the payments service."""
+class PaymentsSettings(ServiceSettings, env_prefix="PAYMENTS_"):
+    """Settings of payments."""
 
+    webhook_secret: Annotated[Secret | None, Generated()] = Field(
+        None, description="Secret that signs the payment provider's webhooks"
+    )
     provider_timeout: Seconds = Field(
         10.0,
         gt=0,
         le=60,
-        description="How long (seconds) a call to the payment provider may take before its outcome counts as unknown",
+        description="How long (seconds) the payment provider may take to respond before the outcome is unknown",
     )
     webhook_tolerance: Seconds = Field(
-        300.0, ge=1, le=3600, description="How long (seconds) the signature of a webhook is valid"
+        300.0, ge=1, le=3600, description="How old (seconds) a webhook's signature may be"
     )
     simulated_settlement: Seconds = Field(
-        2.0, ge=0, le=3600, description="Delay (seconds) until the simulated provider settles a charge with pm_slow"
+        2.0, ge=0, le=3600, description="How long (seconds) the simulated provider takes to settle pm_slow"
     )

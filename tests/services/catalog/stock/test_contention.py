@@ -59,7 +59,9 @@ class TestOneProcess:
         assert await figures(catalog, product_id) == (60, 2, 58)
 
     async def test_says_early_when_too_many_wait(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, variables={"STOCK_QUEUE": "1", "STOCK_BATCH": "1"}) as catalog:
+        async with running(
+            service, sqlite_databases, variables={"CATALOG_STOCK_QUEUE": "1", "CATALOG_STOCK_BATCH": "1"}
+        ) as catalog:
             product_id = await stocked(catalog, 60)
 
             answers = await asyncio.gather(*(reserve(catalog, {product_id: 1}) for _ in range(50)))

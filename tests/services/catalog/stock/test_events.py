@@ -122,7 +122,7 @@ class TestInventoryLow:
         )
 
     async def test_is_told_by_the_threshold_that_is_set(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, variables={"LOW_STOCK_THRESHOLD": "2"}) as catalog:
+        async with running(service, sqlite_databases, variables={"CATALOG_LOW_STOCK_THRESHOLD": "2"}) as catalog:
             product_id = await stocked(catalog, 5)
             await held(catalog, {product_id: 2})
             await held(catalog, {product_id: 1})

@@ -52,7 +52,7 @@ class TestSessions:
         assert refreshed.status_code == 401
 
     async def test_are_bounded_and_the_longest_unused_ends(self, sqlite_databases: Databases) -> None:
-        variables = {**VARIABLES, "SESSIONS_PER_USER": "2"}
+        variables = {**VARIABLES, "IDENTITY_SESSIONS_PER_USER": "2"}
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)
             first = await identity.new_person()

@@ -2,32 +2,39 @@ from pathlib import Path
 
 import pytest
 
-from portico.kit.settings import Settings, SettingsError, check_server_passwords, read_settings
+from portico.kit.settings import SettingsError, check_server_passwords, read_settings
 from portico.services.notifications.mail.factory import mailer_for
 from portico.services.notifications.mail.mailbox import Mailbox
 from portico.services.notifications.mail.smtp import SmtpMailer, SmtpServer
+from portico.services.notifications.settings import NotificationsSettings
 
 
-def settings(**variables: str) -> Settings:
-    return read_settings(Settings, environ=variables).value
+def settings(**variables: str) -> NotificationsSettings:
+    return read_settings(NotificationsSettings, environ=variables).value
 
 
 def server(**variables: str) -> SmtpServer:
-    mailer = mailer_for(settings(MAIL_FROM="Shop <shop@shop.example>", **variables), sender_name="commerce")
+    mailer = mailer_for(
+        settings(NOTIFICATIONS_MAIL_FROM="Shop <shop@shop.example>", **variables),
+        data_dir=Path(),
+        sender_name="commerce",
+    )
     assert isinstance(mailer, SmtpMailer)
     return mailer.server
 
 
 class TestEmbedded:
     def test_mail_goes_to_a_folder(self, tmp_path: Path) -> None:
-        mailer = mailer_for(settings(DATA_DIR=str(tmp_path)), sender_name="commerce")
+        mailer = mailer_for(settings(), data_dir=tmp_path, sender_name="commerce")
 
         assert isinstance(mailer, Mailbox)
         assert mailer.folder == tmp_path / "mailbox"
         assert (mailer.sender.name, mailer.sender.email) == ("commerce", "no-reply@portico.example")
 
     def test_whom_it_is_from_can_be_said(self) -> None:
-        mailer = mailer_for(settings(MAIL_FROM="shop@shop.example"), sender_name="commerce")
+        mailer = mailer_for(
+            settings(NOTIFICATIONS_MAIL_FROM="shop@shop.example"), data_dir=Path(), sender_name="commerce"
+        )
 
         assert (mailer.sender.name, mailer.sender.email) == ("", "shop@shop.example")
 
@@ -42,7 +49,7 @@ class TestServer:
         assert server(SMTP_URL="smtp://127.0.0.1:1025") == SmtpServer("127.0.0.1", 1025, "none")
 
     def test_on_this_machine_can_be_made_to(self) -> None:
-        assert server(SMTP_URL="smtp://localhost", SMTP_STARTTLS="required").security == "starttls"
+        assert server(SMTP_URL="smtp://localhost", NOTIFICATIONS_SMTP_STARTTLS="required").security == "starttls"
 
     def test_may_have_tls_from_the_start(self) -> None:
         assert server(SMTP_URL="smtps://shop:secret@mail.example") == SmtpServer(
@@ -50,7 +57,9 @@ class TestServer:
         )
 
     def test_may_be_a_relay_without_tls(self) -> None:
-        assert server(SMTP_URL="smtp://mailpit:1025", SMTP_STARTTLS="never") == SmtpServer("mailpit", 1025, "none")
+        assert server(SMTP_URL="smtp://mailpit:1025", NOTIFICATIONS_SMTP_STARTTLS="never") == SmtpServer(
+            "mailpit", 1025, "none"
+        )
 
     def test_its_text_hides_the_password(self) -> None:
         assert "hunter22" not in repr(server(SMTP_URL="smtps://shop:hunter22@mail.example"))
@@ -59,16 +68,16 @@ class TestServer:
 class TestRefusals:
     def test_a_password_is_not_sent_for_all_to_read(self) -> None:
         with pytest.raises(SettingsError, match="unencrypted"):
-            server(SMTP_URL="smtp://shop:secret@mail.example", SMTP_STARTTLS="never")
+            server(SMTP_URL="smtp://shop:secret@mail.example", NOTIFICATIONS_SMTP_STARTTLS="never")
 
     def test_a_server_needs_to_know_whom_mails_are_from(self) -> None:
-        with pytest.raises(SettingsError, match="MAIL_FROM is not"):
-            mailer_for(settings(SMTP_URL="smtps://mail.example"), sender_name="commerce")
+        with pytest.raises(SettingsError, match="NOTIFICATIONS_MAIL_FROM is not"):
+            mailer_for(settings(SMTP_URL="smtps://mail.example"), data_dir=Path(), sender_name="commerce")
 
     @pytest.mark.parametrize("sender", ["shop", "a@b@c", "Shop <shop@>"])
     def test_whom_mails_are_from_is_an_address(self, sender: str) -> None:
-        with pytest.raises(SettingsError, match="MAIL_FROM"):
-            mailer_for(settings(MAIL_FROM=sender), sender_name="commerce")
+        with pytest.raises(SettingsError, match="NOTIFICATIONS_MAIL_FROM"):
+            mailer_for(settings(NOTIFICATIONS_MAIL_FROM=sender), data_dir=Path(), sender_name="commerce")
 
     @pytest.mark.parametrize("url", ["smtp://", "smtp://:25", "smtp://mail.example:x"])
     def test_an_address_has_a_host_and_a_port(self, url: str) -> None:
@@ -80,5 +89,5 @@ class TestRefusals:
             settings(SMTP_URL="http://mail.example")
 
     def test_a_well_known_password_is_refused_off_this_machine(self) -> None:
-        with pytest.raises(SettingsError, match="SMTP_URL has a password that everybody tries first"):
+        with pytest.raises(SettingsError, match="SMTP_URL contains a well-known password"):
             check_server_passwords(settings(SMTP_URL="smtps://shop:password@mail.example"))

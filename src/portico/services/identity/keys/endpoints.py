@@ -6,6 +6,7 @@ from portico.kit import Context, Router, provided
 from portico.kit.http import public_root
 from portico.services.identity.keys.resources import KeyRing
 from portico.services.identity.keys.schemas import KeySetRead
+from portico.services.identity.settings import IdentitySettings
 
 router = Router(tags=["discovery"], prefixed=False)
 
@@ -25,7 +26,9 @@ async def read_metadata(request: Request, context: Context) -> dict[str, Any]:
     root = public_root(request, context)
     paths = root + context.system.prefix
     return {
-        "issuer": context.settings.issuer,  # what tokens say; standard clients want the https address that ISSUER may name
+        "issuer": context.settings_of(
+            IdentitySettings
+        ).issuer,  # what tokens say; standard clients want the https address that ISSUER may name
         "token_endpoint": f"{paths}/oauth/token",
         "introspection_endpoint": f"{paths}/oauth/introspect",
         "revocation_endpoint": f"{paths}/oauth/revoke",

@@ -11,7 +11,7 @@ async def rotate_old_keys(context: ServiceContext) -> None:
     """Replace a signing key that is old enough, and delete those that verify nothing any more."""
     ring = context.resource(KeyRing)
     started_by = context.clock.now() - timedelta(days=context.settings_of(IdentitySettings).key_rotation_days)
-    algorithm = context.settings.jwt_algorithm
+    algorithm = context.settings_of(IdentitySettings).jwt_algorithm
     if algorithm != "HS256":
         await replace_key(
             context, ring.sealer, algorithm, due=lambda newest: newest is not None and newest.signs_from <= started_by

@@ -13,6 +13,7 @@ from portico.services.identity.keys.commands import replace_key
 from portico.services.identity.keys.domain import RingKey, Sealer, in_force, signing_key
 from portico.services.identity.keys.errors import SealBroken
 from portico.services.identity.keys.models import StoredKey
+from portico.services.identity.settings import IdentitySettings
 
 logger = get_logger(__name__)
 
@@ -31,7 +32,9 @@ class KeyRing:
         self._opened: dict[str, SigningKey] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
-        self.lasting = timedelta(minutes=context.settings.access_token_expire_minutes, seconds=2 * LEEWAY)
+        self.lasting = timedelta(
+            minutes=context.settings_of(IdentitySettings).access_token_expire_minutes, seconds=2 * LEEWAY
+        )
 
     async def signing(self) -> SigningKey:
         """The key to sign with now."""
@@ -78,17 +81,17 @@ class KeyRing:
 @asynccontextmanager
 async def open_ring(context: ServiceContext) -> AsyncIterator[KeyRing]:
     """The service's key ring, its first key made where there is none. Raises SettingsError."""
-    secrets = context.secrets
-    sealer = Sealer(secrets.secret_key.get_secret_value())
+    settings = context.settings_of(IdentitySettings)
+    sealer = Sealer(context.secrets.secret_key.get_secret_value())
     shared = None
-    if context.settings.jwt_algorithm == "HS256":
-        if secrets.jwt_secret is None:
+    if settings.jwt_algorithm == "HS256":
+        if settings.jwt_secret is None:
             raise SettingsError(
-                "JWT_SECRET is not set, and JWT_ALGORITHM=HS256 signs with it: set it to 32 bytes or more"
+                "JWT_SECRET is not set, but JWT_ALGORITHM=HS256 signs with it. Set it to at least 32 bytes."
             )
-        shared = SigningKey.of_secret(secrets.jwt_secret.get_secret_value())
+        shared = SigningKey.of_secret(settings.jwt_secret.get_secret_value())
     else:
-        algorithm = context.settings.jwt_algorithm
+        algorithm = settings.jwt_algorithm
         await replace_key(
             context, sealer, algorithm, due=lambda newest: newest is None or newest.algorithm != algorithm
         )

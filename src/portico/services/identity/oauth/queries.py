@@ -4,6 +4,7 @@ from portico.kit import Reader, ServiceContext
 from portico.kit.auth import InvalidToken
 from portico.services.identity.oauth.schemas import Introspection
 from portico.services.identity.sessions.models import RefreshToken, Session
+from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens.domain import digest_of
 from portico.services.identity.tokens.resources import OwnVerifier
 from portico.services.identity.users.models import User
@@ -25,7 +26,7 @@ async def introspect(context: ServiceContext, reads: Reader, token: str) -> Intr
         iat=int(claims.issued_at.timestamp()),
         sub=claims.subject,
         aud=context.system.name,
-        iss=context.settings.issuer,
+        iss=context.settings_of(IdentitySettings).issuer,
         jti=claims.token_id,
     )
 
@@ -50,5 +51,5 @@ async def _introspect_refresh_token(context: ServiceContext, reads: Reader, toke
         exp=int(refresh_token.expires_at.timestamp()),
         iat=int(refresh_token.issued_at.timestamp()),
         sub=user.user_id,
-        iss=context.settings.issuer,
+        iss=context.settings_of(IdentitySettings).issuer,
     )

@@ -21,8 +21,8 @@ class TokenIssuer:
     def __init__(self, context: ServiceContext, ring: KeyRing) -> None:
         self._ring = ring
         self._clock = context.clock
-        self.form = TokenFormat(context.settings.issuer, context.system.name)
-        self.lifetime = timedelta(minutes=context.settings.access_token_expire_minutes)
+        self.form = TokenFormat(context.settings_of(IdentitySettings).issuer, context.system.name)
+        self.lifetime = timedelta(minutes=context.settings_of(IdentitySettings).access_token_expire_minutes)
         self._service_lifetime = timedelta(minutes=context.settings_of(IdentitySettings).service_token_expire_minutes)
 
     async def for_session(

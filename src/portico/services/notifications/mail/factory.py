@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from portico.kit import Clock
-from portico.kit.settings import Settings, SettingsError, is_loopback
+from portico.kit.settings import SettingsError, is_loopback
 from portico.services.notifications.mail.base import Address, BadMail, Mailer
 from portico.services.notifications.mail.mailbox import Mailbox
+from portico.services.notifications.settings import NotificationsSettings
 
 if TYPE_CHECKING:
     from portico.kit import ServiceContext
@@ -24,7 +26,12 @@ async def open_mailer(context: "ServiceContext") -> AsyncIterator[Mailer]:
     The service is ready without it, because mails wait until it works again. Raises SettingsError.
     """
     sender_name = context.system.name.replace("-", " ").capitalize()
-    mailer = mailer_for(context.settings, sender_name=sender_name, clock=context.clock)
+    mailer = mailer_for(
+        context.settings_of(NotificationsSettings),
+        data_dir=context.settings.data_dir,
+        sender_name=sender_name,
+        clock=context.clock,
+    )
     context.health.add("mail", mailer.check, critical=False)
     try:
         yield mailer
@@ -32,12 +39,15 @@ async def open_mailer(context: "ServiceContext") -> AsyncIterator[Mailer]:
         await mailer.aclose()
 
 
-def mailer_for(settings: Settings, *, sender_name: str, clock: Clock | None = None) -> Mailer:
+def mailer_for(
+    settings: NotificationsSettings, *, data_dir: Path, sender_name: str, clock: Clock | None = None
+) -> Mailer:
     """Return an SMTP mailer if `SMTP_URL` is set, otherwise a mailbox under `DATA_DIR`.
 
     Args:
-        settings: the process's settings.
-        sender_name: the sender's display name if MAIL_FROM is not set.
+        settings: the settings of notifications.
+        data_dir: the directory that contains the mailbox.
+        sender_name: the sender's display name if NOTIFICATIONS_MAIL_FROM is not set.
         clock: the time.
 
     Raises:
@@ -45,10 +55,10 @@ def mailer_for(settings: Settings, *, sender_name: str, clock: Clock | None = No
     """
     if settings.smtp_url is None:
         sender = settings.mail_from or f"{sender_name} <no-reply@portico.example>"
-        return Mailbox(settings.data_dir / "mailbox", _sender(sender), keep=settings.mailbox_limit, clock=clock)
+        return Mailbox(data_dir / "mailbox", _sender(sender), keep=settings.mailbox_limit, clock=clock)
     if settings.mail_from is None:
         raise SettingsError(
-            "SMTP_URL is set but MAIL_FROM is not. Set MAIL_FROM to the sender, such as Shop <shop@shop.example>."
+            "SMTP_URL is set but NOTIFICATIONS_MAIL_FROM is not. Set NOTIFICATIONS_MAIL_FROM to the sender, such as Shop <shop@shop.example>."
         )
     from portico.services.notifications.mail.smtp import SmtpMailer  # importing its driver is slow
 
@@ -60,7 +70,7 @@ def mailer_for(settings: Settings, *, sender_name: str, clock: Clock | None = No
     )
 
 
-def smtp_server(settings: Settings, url: str) -> "SmtpServer":
+def smtp_server(settings: NotificationsSettings, url: str) -> "SmtpServer":
     """Parse the server from `url`. Raises SettingsError."""
     from portico.services.notifications.mail.smtp import SmtpServer
 
@@ -78,7 +88,7 @@ def smtp_server(settings: Settings, url: str) -> "SmtpServer":
     password = unquote(parts.password) if parts.password is not None else None
     if password is not None and security == "none" and not is_loopback(host):
         raise SettingsError(
-            "SMTP_URL contains a password, and SMTP_STARTTLS=never would send it unencrypted. Remove SMTP_STARTTLS."
+            "SMTP_URL contains a password, and NOTIFICATIONS_SMTP_STARTTLS=never would send it unencrypted. Remove NOTIFICATIONS_SMTP_STARTTLS."
         )
     return SmtpServer(
         host=host,
@@ -89,7 +99,7 @@ def smtp_server(settings: Settings, url: str) -> "SmtpServer":
     )
 
 
-def _security(settings: Settings, scheme: str, host: str) -> "Security":
+def _security(settings: NotificationsSettings, scheme: str, host: str) -> "Security":
     if scheme == "smtps":
         return "tls"
     if settings.smtp_starttls is None:
@@ -102,5 +112,5 @@ def _sender(text: str) -> Address:
         return Address.parse(text)
     except BadMail as error:
         raise SettingsError(
-            f"MAIL_FROM={text} is invalid ({error}). Expected an address such as Shop <shop@shop.example>."
+            f"NOTIFICATIONS_MAIL_FROM={text} is invalid ({error}). Expected an address such as Shop <shop@shop.example>."
         ) from error

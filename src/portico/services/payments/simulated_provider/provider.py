@@ -5,6 +5,7 @@ from functools import partial
 from typing import Final
 
 from portico.kit import Money, ServiceContext, UnitOfWork
+from portico.kit.settings import SettingsError
 from portico.services.payments.provider import (
     ChargeRequest,
     PaymentProvider,
@@ -48,7 +49,9 @@ class SimulatedProvider:
     def __init__(self, context: ServiceContext) -> None:
         self._context = context
         self._settings = context.settings_of(PaymentsSettings)
-        self._secret = context.secrets.webhook_secret.get_secret_value().encode()
+        if self._settings.webhook_secret is None:
+            raise SettingsError("PAYMENTS_WEBHOOK_SECRET is not set. Set it to the secret that signs webhooks.")
+        self._secret = self._settings.webhook_secret.get_secret_value().encode()
 
     async def charge(self, request: ChargeRequest) -> ProviderCharge:
         refuse_in_transaction()
