@@ -15,7 +15,7 @@ VALUES ('ord_' || :one::bigint || '00' || :two::bigint, 'user_0sgc276510zqh4y33p
     jsonb_build_array(jsonb_build_object('name', 'Lamp 0', 'quantity', 1, 'product_id', :product_id::text, 'price_minor', 1250)),
     '{"zip": "62701", "city": "Springfield", "state": "IL", "street": "1 Main St", "country": "US"}',
     '{"zip": "62701", "city": "Springfield", "state": "IL", "street": "1 Main St", "country": "US"}', 'pm_ok', now(), now(), 1);
-INSERT INTO orders.sagas (saga_id, name, subject, state, status, step, done, attempts, failures, doubt, skip, fence, due_at, deadline_at, started_at, trace, request_id)
+INSERT INTO orders.sagas (saga_id, name, subject, state, status, step, done, attempts, failures, in_doubt, skip, fence, due_at, deadline_at, started_at, trace, request_id)
 VALUES ('saga_' || :one::bigint || '00' || :two::bigint, 'place-order', 'ord_' || :one::bigint || '00' || :two::bigint, repeat('x', 350), 'running',
     'reserve-stock', '', 0, 0, false, false, 0, now(), now() + interval '15 minutes', now(), repeat('x', 55), repeat('x', 30));
 INSERT INTO orders.outbox (event_id, type, aggregate, body, occurred_at)
@@ -24,7 +24,7 @@ END;
 -- orders: the saga is claimed
 BEGIN;
 SELECT * FROM orders.sagas WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint FOR UPDATE SKIP LOCKED;
-UPDATE orders.sagas SET attempts = attempts + 1, owner = '91a310f9578b67cc', fence = fence + 1, due_at = now() + interval '15 seconds', since = now()
+UPDATE orders.sagas SET attempts = attempts + 1, owner = '91a310f9578b67cc', fence = fence + 1, due_at = now() + interval '15 seconds', step_started_at = now()
 WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint;
 END;
 -- catalog: the stock is reserved
@@ -46,9 +46,9 @@ END;
 BEGIN;
 UPDATE orders.orders SET status = 'reserved', updated_at = now(), revision = revision + 1
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status = 'pending' AND called_off_at IS NULL;
-WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 350), status = 'running', step = 'take-payment', done = 'reserve-stock', attempts = 1, fence = fence + 1, due_at = now() + interval '25 seconds', since = now()
+WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 350), status = 'running', step = 'take-payment', done = 'reserve-stock', attempts = 1, fence = fence + 1, due_at = now() + interval '25 seconds', step_started_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 1 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'reserve-stock', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'reserve-stock', 'do', 1, 'done', now(), now() FROM updated;
 END;
 -- payments: the charge is intended, made by the (simulated) provider, and entered into the books
 BEGIN;
@@ -75,9 +75,9 @@ END;
 BEGIN;
 UPDATE orders.orders SET status = 'paid', updated_at = now(), revision = revision + 1
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved') AND called_off_at IS NULL;
-WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'running', step = 'confirm-stock', done = 'reserve-stock,take-payment', attempts = 1, fence = fence + 1, due_at = now() + interval '15 seconds', since = now()
+WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'running', step = 'confirm-stock', done = 'reserve-stock,take-payment', attempts = 1, fence = fence + 1, due_at = now() + interval '15 seconds', step_started_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 2 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'take-payment', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'take-payment', 'do', 1, 'done', now(), now() FROM updated;
 END;
 -- catalog: the reservation is confirmed
 BEGIN;
@@ -90,9 +90,9 @@ END;
 BEGIN;
 UPDATE orders.orders SET status = 'confirmed', updated_at = now(), revision = revision + 1
 WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved', 'paid') AND called_off_at IS NULL;
-WITH moved AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'done', step = '', owner = NULL, attempts = 0, fence = fence + 1, due_at = NULL, since = NULL, ended_at = now()
+WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'done', step = '', owner = NULL, attempts = 0, fence = fence + 1, due_at = NULL, step_started_at = NULL, ended_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 3 RETURNING saga_id)
-INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'confirm-stock', 'do', 1, 'done', now(), now() FROM moved;
+INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'confirm-stock', 'do', 1, 'done', now(), now() FROM updated;
 INSERT INTO orders.outbox (event_id, type, aggregate, body, occurred_at)
 VALUES ('evt_4' || :one::bigint || '00' || :two::bigint, 'order.updated', 'ord_' || :one::bigint || '00' || :two::bigint, repeat('x', 750), now());
 END;

@@ -16,12 +16,12 @@ from portico.services.orders.saga import (
     PlacingState,
     confirm_stock,
     end_order,
-    give_money_back,
     mark_confirmed,
     mark_paid,
     mark_reserved,
     reserve_stock,
     take_payment,
+    void_payment,
 )
 from portico.systems.commerce import commerce
 
@@ -112,7 +112,7 @@ class TestAPlantedBug:
             Step(
                 "reserve-stock", reserve_stock, record=mark_reserved, within=seconds(10), retry=9
             ),  # nobody releases the stock
-            Step("take-payment", take_payment, record=mark_paid, undo=give_money_back, within=seconds(30), retry=9),
+            Step("take-payment", take_payment, record=mark_paid, undo=void_payment, within=seconds(30), retry=9),
             Step("confirm-stock", confirm_stock, record=mark_confirmed, within=seconds(10), retry=12),
             deadline=minutes(15),
             when_undone=end_order,

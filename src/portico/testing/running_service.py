@@ -156,7 +156,7 @@ class RunningService:
     async def sagas_rest(self) -> None:
         """Wait until each saga of the service has ended, or waits for a time that has not come."""
         async with asyncio.timeout(PATIENCE):
-            await self.context.resource(SagaRunner).quiet()
+            await self.context.resource(SagaRunner).wait_until_idle()
 
     async def given(self, *rows: Any) -> Any:
         """Have these rows in the database; the first is given back."""

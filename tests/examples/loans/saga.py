@@ -17,6 +17,7 @@ from portico.kit import (
     minutes,
     seconds,
 )
+from portico.kit.sagas import start_saga
 
 
 class LendingState(SagaState):
@@ -86,5 +87,5 @@ async def ask_for(work: UnitOfWork, book_id: BookId, *, reader_id: UserId) -> Le
     lending = Lending(book_id=book_id, reader_id=reader_id, story="asked")
     work.add(lending)
     state = LendingState(lending_id=lending.lending_id, book_id=book_id, reader_id=reader_id)
-    await lend_for_deposit.start(work, state, subject=lending.lending_id)
+    await start_saga(work, lend_for_deposit, state, subject=lending.lending_id)
     return lending

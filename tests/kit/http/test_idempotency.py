@@ -12,7 +12,7 @@ from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.http.boundary import Work
 from portico.kit.http.router import Router
-from portico.kit.jobs.runner import delete_old_idempotency_keys
+from portico.kit.runtime.kit_jobs import delete_old_idempotency_keys
 from portico.testing.running_service import Answer, Caller, RunningService
 
 DAY = 86_400

@@ -1,25 +1,24 @@
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
 
 from portico.kit.jobs.runner import Job, JobRunner, job
-from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.service_context import ServiceContext
 from portico.testing.running_service import PATIENCE, RunningService
 
 
 class Tally:
-    """A job that counts how often it ran, and fails when told to."""
+    """A job that counts its runs, and fails on request."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.failing = False
 
     def job(self, minutes: int = 5) -> Job:
-        async def tally(_running: ServiceRuntime) -> None:
+        async def tally(_context: ServiceContext) -> None:
             self.runs += 1
             if self.failing:
                 raise RuntimeError("no")
@@ -28,7 +27,7 @@ class Tally:
 
 
 class TestJobRunner:
-    async def test_runs_a_job_once_an_interval(self, loans: RunningService) -> None:
+    async def test_runs_a_job_once_per_interval(self, loans: RunningService) -> None:
         tally, runner = Tally(), JobRunner(loans.context)
         job = tally.job(minutes=5)
 
@@ -40,7 +39,7 @@ class TestJobRunner:
         assert ran == [True, False, True, False, True]
         assert tally.runs == 3
 
-    async def test_what_is_not_due_writes_nothing(self, loans: RunningService) -> None:
+    async def test_a_job_that_is_not_due_writes_nothing(self, loans: RunningService) -> None:
         tally, runner = Tally(), JobRunner(loans.context)
         job = tally.job(minutes=5)
         await runner.run_due(job)
@@ -48,7 +47,7 @@ class TestJobRunner:
         event.listen(
             loans.context.database.writer.sync_engine,
             "before_cursor_execute",
-            lambda *said: written.append(f"{said[2]} {said[3]}"),
+            lambda *call: written.append(f"{call[2]} {call[3]}"),
         )
 
         ran = [await runner.run_due(job) for _ in range(5)]
@@ -56,7 +55,7 @@ class TestJobRunner:
         assert ran == [False] * 5
         assert [each for each in written if "job:tally" in each] == []
 
-    async def test_two_processes_run_it_once_between_them(self, loans: RunningService) -> None:
+    async def test_several_processes_run_a_job_once_per_interval(self, loans: RunningService) -> None:
         tally, runners = Tally(), [JobRunner(loans.context) for _ in range(8)]
         job = tally.job()
 
@@ -64,7 +63,7 @@ class TestJobRunner:
 
         assert sum(ran) == tally.runs == 1
 
-    async def test_one_that_fails_has_its_next_turn_all_the_same(self, loans: RunningService) -> None:
+    async def test_a_failed_job_runs_again_at_its_next_interval(self, loans: RunningService) -> None:
         tally, runner = Tally(), JobRunner(loans.context)
         tally.failing = True
         job = tally.job(minutes=5)
@@ -75,17 +74,16 @@ class TestJobRunner:
 
         assert await runner.run_due(job)
 
-    async def test_ends_though_a_job_takes_the_cancellation_for_its_own(self, loans: RunningService) -> None:
+    async def test_cancellation_ends_the_runner_even_if_a_job_suppresses_it(self, loans: RunningService) -> None:
         begun = asyncio.Event()
 
-        async def deaf(_running: ServiceRuntime) -> None:
+        async def suppresses_cancellation(_context: ServiceContext) -> None:
             begun.set()
-            with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does when its answer comes at that moment
+            with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does if its result arrives at that moment
                 await asyncio.Event().wait()
 
-        jobs = (Job("deaf", deaf, timedelta(minutes=5)),)
-        running = replace(loans.context, service=replace(loans.context.service, jobs=jobs))
-        task = asyncio.create_task(JobRunner(running).run())
+        jobs = (Job("suppresses-cancellation", suppresses_cancellation, timedelta(minutes=5)),)
+        task = asyncio.create_task(JobRunner(loans.context, jobs).run())
         await begun.wait()
 
         task.cancel()
@@ -96,7 +94,7 @@ class TestJobRunner:
 class TestJob:
     def test_its_name_is_explicit_and_independent_of_the_function(self) -> None:
         @job(name="count-books", every=timedelta(minutes=1))
-        async def tally(_context: ServiceRuntime) -> None: ...
+        async def tally(_context: ServiceContext) -> None: ...
 
         assert (tally.name, tally.every) == ("count-books", timedelta(minutes=1))
 

@@ -2,9 +2,9 @@ from sqlalchemy import insert
 from tests.kit.messaging.leaving import handled, left, logged, tell
 
 from portico.kit.data.kit_tables import inbox
-from portico.kit.jobs.runner import KIT_JOBS
 from portico.kit.messaging.batches import BATCH
 from portico.kit.messaging.retention import MARGIN, delete_handled_events, delete_old_events
+from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.testing.running_service import RunningService
 
 WEEK = 604_800.0

@@ -15,7 +15,7 @@ from tests.examples.loans.saga import ask_for, lend_for_deposit
 from portico.kit.auth.principal import Principal, UserId
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.retries import RetryingChannel
-from portico.kit.sagas import Asked, SagaStatus, TimelineEntry, saga_status, timeline
+from portico.kit.sagas import SagaStatus, TimelineEntry, UndoTiming, request_undo, saga_status, timeline
 from portico.kit.sagas.runner import SagaRunner
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running
@@ -43,7 +43,15 @@ class Library:
 
     def another_runner(self) -> SagaRunner:
         """As of another process; its waits are the longest of what chance allows."""
-        return SagaRunner(self.loans.context, draw=lambda: 1.0)
+        context = self.loans.context
+        return SagaRunner(
+            context,
+            context.service.sagas,
+            database=context.database,
+            tracing=context.tracing,
+            health=context.health,
+            draw=lambda: 1.0,
+        )
 
     async def asked(self, title: str = "Emma") -> LendingId:
         """Somebody asked for a book."""
@@ -58,9 +66,9 @@ class Library:
             self.loans.clock.advance(seconds)
             await self.runner.run_due()
 
-    async def cancelled(self, lending_id: LendingId) -> Asked:
+    async def cancelled(self, lending_id: LendingId) -> UndoTiming:
         async with self.loans.context.transaction() as work:
-            return await lend_for_deposit.ask_to_undo(work, lending_id, reason="The reader thought better of it")
+            return await request_undo(work, lend_for_deposit, lending_id, reason="The reader thought better of it")
 
     async def lending(self, lending_id: LendingId) -> Lending:
         async with self.loans.context.reader() as reader:

@@ -37,16 +37,16 @@ class TestGuide:
         at = Position("running", "take-deposit", ("reserve-copy",), attempts=1)
         declined = outcome_of(written["AbortSaga"]("The card was declined", code="card_declined"))
 
-        to = next_position(written["lend_book"], at, declined, Backoff(0.2, 60.0, draw=lambda: 1.0))
+        to = next_position(written["lend_book"], at, declined, Backoff(base=0.2, limit=60))
 
         assert (to.status, to.step) == ("undoing", "reserve-copy")
-        assert to.why == UndoReason(False, "The card was declined", "card_declined", "take-deposit")
+        assert to.undo_reason == UndoReason(False, "The card was declined", "card_declined", "take-deposit")
 
-    def test_what_may_be_asked_is_called_so(self) -> None:
+    def test_the_documented_requests_exist(self) -> None:
         asked = set(re.findall(r"^await (?:\w+\.)?(\w+)\(", "\n".join(CODE[1:]), re.MULTILINE))
 
-        assert asked == {"start", "ask_to_undo", "retry_now", "skip"}
-        assert all(hasattr(Saga, name) or hasattr(kit.sagas, name) for name in asked)
+        assert asked == {"start_saga", "request_undo", "retry_now", "skip"}
+        assert all(hasattr(kit.sagas, name) for name in asked)
 
     def test_its_settings_are_settings(self) -> None:
         assert set(re.findall(r"`(SAGA_\w+)`", GUIDE)) == {
@@ -54,7 +54,7 @@ class TestGuide:
         }
 
     async def test_its_metrics_are_measured(self, embedded_library: Library) -> None:
-        embedded_library.runner.measures.show()
+        embedded_library.runner.metrics.register(embedded_library.loans.context.health)
         text = embedded_library.loans.context.metrics.render().decode()
 
         assert [name for name in re.findall(r"`(portico_saga\w+)`", GUIDE) if f"\n# HELP {name}" not in text] == []

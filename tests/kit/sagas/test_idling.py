@@ -30,7 +30,7 @@ class TestARunnerWithNothingToDo:
         async with open_library(sqlite_databases, variables={"SAGA_POLL": "0.01"}) as library:
             database, runner = library.loans.context.database, library.runner
             running = asyncio.create_task(runner.run())
-            await asyncio.wait_for(runner.quiet(), LIMIT)
+            await asyncio.wait_for(runner.wait_until_idle(), LIMIT)
             reads, writes = Statements(database.reader), Statements(database.writer)
 
             await asyncio.wait_for(reads.several.wait(), LIMIT)
@@ -61,9 +61,9 @@ class TestADatabaseThatIsAway:
             lending = await library.asked()
 
             running = asyncio.create_task(runner.run())
-            await asyncio.wait_for(runner.quiet(), LIMIT)
+            await asyncio.wait_for(runner.wait_until_idle(), LIMIT)
             running.cancel()
             await asyncio.wait({running})
 
             assert await library.story(lending) == "asked reserved paid lent"
-            assert runner.measures.failing is None
+            assert runner.metrics.claim_error is None

@@ -55,7 +55,7 @@ class TestALostLease:
         await late
         after_the_late_one = await library.story(lending)
         other = library.another_runner()
-        await other._advance(rows[0])
+        await other._execute(rows[0])
 
         assert after_the_late_one == "asked reserved"
         assert await library.story(lending) == "asked reserved paid lent"
@@ -69,7 +69,7 @@ class TestALostLease:
         library.loans.clock.advance(16)
         await library.another_runner().run_due()
 
-        await library.runner._advance(rows[0])
+        await library.runner._execute(rows[0])
 
         assert await library.story(lending) == "asked reserved paid lent"
         assert len(library.desk.charges) == 1
@@ -78,8 +78,8 @@ class TestALostLease:
 class Losing(SagaExecutor):
     """Every commit goes through, and is said to have failed."""
 
-    async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
-        await super()._committed(tried, end=end)
+    async def _commit_once(self, attempt: Attempt, *, finalize: bool) -> ClaimedSaga | None:
+        await super()._commit_once(attempt, finalize=finalize)
         raise ConnectionResetError
 
 
@@ -88,16 +88,18 @@ class Away(SagaExecutor):
 
     tries = 0
 
-    async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
+    async def _commit_once(self, attempt: Attempt, *, finalize: bool) -> ClaimedSaga | None:
         self.tries += 1
         if self.tries <= 2:
             raise ConnectionRefusedError
-        return await super()._committed(tried, end=end)
+        return await super()._commit_once(attempt, finalize=finalize)
 
 
 def _with(library: Library, kind: type[SagaExecutor]) -> None:
     runner = library.runner
-    runner._advancing = kind(library.loans.context, runner._leases, runner._progress, asyncio.Semaphore(4))
+    runner._executor = kind(
+        library.loans.context, runner._leases, runner._progress, asyncio.Semaphore(4), library.loans.context.tracing
+    )
 
 
 class TestALostCommit:
@@ -126,9 +128,9 @@ class TestALostCommit:
         rows = await library.runner._leases.claim(1)
 
         library.runner._progress.closing = True
-        await library.runner._advance(rows[0])
+        await library.runner._execute(rows[0])
 
-        assert library.runner._advancing.tries == 2  # the step, and that it failed
+        assert library.runner._executor.tries == 2  # the step, and that it failed
         assert await library.story(lending) == "asked"
 
 
@@ -238,14 +240,14 @@ class TestWaking:
 class TestAnotherVersion:
     async def test_a_step_it_does_not_have_is_left_to_the_one_that_has(self, library: Library) -> None:
         lending = await library.asked()
-        await _have(library, step="step_of_the_next_version")
+        await _have(library, step="step-of-the-next-version")
 
         await library.runner.run_due()
         saga_status = await library.saga_status(lending)
         await _have(library, step="reserve-copy")
         await library.after(60)
 
-        assert saga_status.error == "This version of the code can't read it: NoSuchStep"
+        assert saga_status.error == "This version of the code cannot read it: NoSuchStep"
         assert await library.story(lending) == "asked reserved paid lent"
 
     async def test_a_state_it_can_not_read_is_left_too(self, library: Library) -> None:
@@ -254,7 +256,7 @@ class TestAnotherVersion:
 
         await library.runner.run_due()
 
-        assert (await library.saga_status(lending)).error == "This version of the code can't read it: ValidationError"
+        assert (await library.saga_status(lending)).error == "This version of the code cannot read it: ValidationError"
         assert await library.story(lending) == "asked"
 
     async def test_a_saga_it_does_not_know_is_not_touched(self, library: Library) -> None:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from tests.kit.sagas.library import Library
 
 from portico.kit.data.kit_tables import saga_steps, sagas
-from portico.kit.sagas.metrics import SagasNotTaken, SagasStuck
+from portico.kit.sagas.metrics import ClaimingFailed, SagasStuck
 from portico.kit.sagas.retention import delete_ended_sagas
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.trace_context import TraceContext
@@ -50,6 +50,7 @@ class TestTraces:
     async def test_all_steps_and_their_calls_are_in_the_trace_of_who_started_it(self, library: Library) -> None:
         recorder = Recorder()
         library.loans.context.tracing = Tracing(recorder)
+        library.runner = library.another_runner()
         token = request_context.set(RequestContext("loans", "req-1", REQUEST))
         lending = await library.asked()
         request_context.reset(token)
@@ -83,7 +84,7 @@ class TestTraces:
 
 class TestMetrics:
     async def test_tell_what_is_open_and_what_fails(self, library: Library) -> None:
-        library.runner.measures.show()
+        library.runner.metrics.register(library.loans.context.health)
         first = await library.asked()
         await library.runner.run_due()
         await library.asked("Another")
@@ -91,7 +92,7 @@ class TestMetrics:
         await library.runner.run_due()
         library.loans.clock.advance(0.1)
 
-        await library.runner.measures.refresh()
+        await library.runner.metrics.refresh()
         told = library.loans.context.metrics.render().decode().splitlines()
 
         assert (await library.saga_status(first)).status == "done"
@@ -108,26 +109,26 @@ class TestHealth:
     async def test_is_well_where_nothing_is_stuck(self, embedded_library: Library) -> None:
         await embedded_library.asked()
         await embedded_library.runner.run_due()
-        await embedded_library.runner.measures.refresh()
+        await embedded_library.runner.metrics.refresh()
 
-        await embedded_library.runner.measures.check()
+        await embedded_library.runner.metrics.check()
 
     async def test_tells_of_what_fails_again_and_again(self, library: Library) -> None:
         await library.asked()
         library.desk.will(*["lost"] * 3, *["broken"] * 10)
         await library.runner.run_due()
         await library.after(60, times=8)
-        await library.runner.measures.refresh()
+        await library.runner.metrics.refresh()
 
         with pytest.raises(SagasStuck, match="1"):
-            await library.runner.measures.check()
+            await library.runner.metrics.check()
 
     async def test_tells_of_a_database_that_gives_none(self, embedded_library: Library) -> None:
         runner = embedded_library.runner
-        runner.measures.failing = "OperationalError"
+        runner.metrics.claim_error = "OperationalError"
 
-        with pytest.raises(SagasNotTaken, match="OperationalError"):
-            await runner.measures.check()
+        with pytest.raises(ClaimingFailed, match="OperationalError"):
+            await runner.metrics.check()
 
 
 class TestLog:
@@ -138,7 +139,7 @@ class TestLog:
         with capture_logs() as told:
             await embedded_library.runner.run_due()
 
-        (failed,) = [each for each in told if each["event"] == "saga step failed"]
+        (failed,) = [each for each in told if each["event"] == "saga_step_failed"]
         assert failed["error"] == "desk: the answer was lost"
         assert [each.error for each in await embedded_library.timeline(lending) if each.outcome == "failed"] == [
             "The service 'desk' broke off or gave no usable answer. Whether it did what was asked is not known."
@@ -148,16 +149,16 @@ class TestLog:
 class TestSagasOfAnother:
     async def test_are_told_of_once(self, embedded_library: Library) -> None:
         await embedded_library.asked()
-        measures = embedded_library.runner.measures
+        measures = embedded_library.runner.metrics
         async with embedded_library.loans.context.transaction() as work:
             await work.execute(update(sagas).values(name="another"))
 
         with capture_logs() as told:
             for _ in range(2):
-                measures._counted_at = float("-inf")
+                measures._refreshed_at = float("-inf")
                 await measures.refresh()
 
-        assert [(each["event"], each["sagas"]) for each in told] == [("sagas are not run here", ["another"])]
+        assert [(each["event"], each["sagas"]) for each in told] == [("sagas_unknown", ["another"])]
 
 
 class TestForgetting:

@@ -52,7 +52,7 @@ class TestOutcomeOf:
         assert outcome_of(error).kind == "failed"
 
     def test_an_outcome_may_be_open(self) -> None:
-        assert (outcome_of(StepPending(3)).kind, outcome_of(StepPending(3)).retry_after) == ("open", 3)
+        assert (outcome_of(StepPending(3)).kind, outcome_of(StepPending(3)).retry_after) == ("pending", 3)
         assert outcome_of(StepPending(0)).retry_after > 0
 
     @pytest.mark.parametrize("error", [refused(409), AbortSaga("No"), StepPending(1)])
@@ -84,7 +84,7 @@ class TestOutcomeOf:
         assert len(outcome_of(AbortSaga("x" * 10_000)).reason) == 500
 
 
-class TestUndone:
+class TestUndoReason:
     def test_comes_back_as_it_was_written(self) -> None:
         why = UndoReason(False, "Größer als gedacht", "too_large", "measure")
 

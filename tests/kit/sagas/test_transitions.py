@@ -14,7 +14,8 @@ from portico.kit.sagas.outcomes import DONE, SKIPPED, Outcome
 from portico.kit.sagas.transitions import Position, needs_undo_before_skip, next_position, start_compensation
 
 ASKED = UndoReason(True, "Somebody thought better of it", "cancelled")
-LONGEST_STORY = 400
+BACKOFF = Backoff(base=0.2, limit=60)
+MAX_ATTEMPTS = 400
 
 
 class Nothing(SagaState):
@@ -75,7 +76,7 @@ class World:
 
     def passes_over(self, at: Position, kind: str) -> Outcome | None:
         """What becomes of a step that is passed over; None where it is undone with the others."""
-        if at.why is not None:
+        if at.undo_reason is not None:
             return None
         first = needs_undo_before_skip(self.saga, at)
         if first and kind != "done":
@@ -99,10 +100,12 @@ def ended(kind: Any) -> Outcome:
 
 
 def cut(saga: Saga[Any], at: Position) -> Position:
-    return start_compensation(saga, at, at.why or ASKED, effect=saga.is_remote(at.step) and at.begun_before)
+    return start_compensation(
+        saga, at, at.undo_reason or ASKED, effect=saga.is_remote(at.step) and at.was_attempted_before
+    )
 
 
-outcomes = st.tuples(st.sampled_from(["done", "done", "failed", "failed", "refused", "open"]), st.booleans())
+outcomes = st.tuples(st.sampled_from(["done", "done", "failed", "failed", "refused", "pending"]), st.booleans())
 
 
 def sometimes(latest: int) -> st.SearchStrategy[int | None]:
@@ -122,21 +125,17 @@ class TestAnySequenceOfOutcomes:
     ) -> None:
         world = World(saga)
         at, asked = Position("running", saga.steps[0].name), False
-        for number in range(LONGEST_STORY):
+        for number in range(MAX_ATTEMPTS):
             kind, secretly = story[number] if number < len(story) else ("done", False)
             at = replace(at, attempts=at.attempts + 1, wait=None)
             at = replace(at, skip=at.skip or (number == skipped_at and at.status == "running"))
             if not at.skip:
                 world.tries(at, kind, secretly=secretly)
             if number == asked_at and at.status == "running" and not saga.step(at.step).only_forward:
-                at, asked = replace(at, why=ASKED), True
+                at, asked = replace(at, undo_reason=ASKED), True
             late = "saga" if late_from is not None and number >= late_from else None
             outcome = world.passes_over(at, kind) if at.skip else ended(kind)
-            at = (
-                next_position(saga, at, outcome, Backoff(0.2, 60.0, draw=lambda: 0.5), late)
-                if outcome
-                else cut(saga, at)
-            )
+            at = next_position(saga, at, outcome, BACKOFF, late) if outcome else cut(saga, at)
             if at.has_ended:
                 break
         world.all_arrives()
@@ -156,12 +155,12 @@ class TestAnySequenceOfOutcomes:
             assert not revocable & world.by_hand & set(world.effects)
             assert world.undone == []
         else:
-            assert at.why is not None
+            assert at.undo_reason is not None
             assert not revocable & set(world.effects)
             assert not any(saga.step(name).only_forward for name in world.effects)
 
 
-class TestTurned:
+class TestStartCompensation:
     @given(sagas(), st.data())
     def test_undoes_what_was_done_and_nothing_else(self, saga: Saga[Any], data: st.DataObject) -> None:
         reached = data.draw(st.integers(0, len(saga.steps) - 1))
@@ -170,5 +169,5 @@ class TestTurned:
 
         to = start_compensation(saga, at, ASKED, effect=False)
 
-        assert to.why == ASKED
+        assert to.undo_reason == ASKED
         assert (to.status, to.step) == (("undoing", done[-1]) if done else ("undone", ""))

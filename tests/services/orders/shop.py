@@ -269,7 +269,14 @@ class Orders:
     shop: Shop
 
     def __post_init__(self) -> None:
-        self.runner = SagaRunner(self.run.context, draw=lambda: 1.0)
+        self.runner = SagaRunner(
+            self.run.context,
+            self.run.context.service.sagas,
+            database=self.run.context.database,
+            tracing=self.run.context.tracing,
+            health=self.run.context.health,
+            draw=lambda: 1.0,
+        )
 
     def as_user(self, *permissions: str, subject: str | None = None) -> Caller:
         return self.run.as_user(*permissions, subject=subject)

@@ -109,18 +109,22 @@ sagas = Table(
     Column("subject", ExactText(64), nullable=False),
     Column("state", LongText, nullable=False),
     Column("status", ExactText(8), nullable=False),  # running, undoing, done, undone
-    Column("step", ExactText(64), nullable=False),  # which is under way or next; empty where only the end is left
+    Column("step", ExactText(64), nullable=False),  # the current step; empty if only the finalizer is left
     Column("done", String(1000), nullable=False),  # names of the steps to undo, oldest first
-    Column("attempts", Integer, nullable=False),  # of this step: how many were begun
-    Column("failures", Integer, nullable=False),  # of this step: in a row
-    Column("doubt", Boolean, nullable=False),  # whether an attempt of this step ended without being seen to
-    Column("skip", Boolean, nullable=False),  # an administrator said so
-    Column("why", LongText),  # it is undone, or is to be
+    Column("attempts", Integer, nullable=False),  # of this step, that were started
+    Column("failures", Integer, nullable=False),  # of this step, consecutive
+    Column(
+        "in_doubt", Boolean, nullable=False
+    ),  # an attempt of this step may have had an effect without a known outcome
+    Column("skip", Boolean, nullable=False),  # an operator requested to skip the step
+    Column("undo_reason", LongText),  # why it is undone, or will be
     Column("error", String(500)),  # of the last attempt
-    Column("owner", ExactText(32)),  # whose lease it is
-    Column("fence", Integer, nullable=False),  # goes up with every lease and every step: who has an older one is late
-    Column("due_at", Instant()),  # when it may be taken: the next attempt, or the end of the lease; none once it ended
-    Column("since", Instant()),  # when the first attempt of this step began
+    Column("owner", ExactText(32)),  # the runner that holds the lease
+    Column(
+        "fence", Integer, nullable=False
+    ),  # increases with every claim and every step; a write with an older one is rejected
+    Column("due_at", Instant()),  # of the next attempt, or the end of the lease; NULL once it ended
+    Column("step_started_at", Instant()),  # when the first attempt of this step started
     Column("deadline_at", Instant(), nullable=False),
     Column("started_at", Instant(), nullable=False),
     Column("ended_at", Instant()),
@@ -140,11 +144,11 @@ saga_steps = Table(
     Column("step", ExactText(64), nullable=False),
     Column("action", ExactText(8), nullable=False),  # do, undo, end, cancel, retry, skip
     Column("attempt", Integer, nullable=False),
-    Column("outcome", ExactText(8), nullable=False),  # done, refused, failed, lost, skipped, asked
+    Column("outcome", ExactText(20), nullable=False),  # see `Outcome`; lost, requested
     Column("started_at", Instant(), nullable=False),
     Column("ended_at", Instant(), nullable=False),
     Column("error", String(500)),
     Column("actor", ExactText(64)),
     Index(None, "saga_id"),
 )
-"""How each attempt of a step ended, and what people did about it."""
+"""Timeline of sagas: attempts of steps, and requests about sagas."""

@@ -1,33 +1,31 @@
 """Events are kept for EVENT_RETENTION, and that they were handled a little longer."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Column, Table, delete, select
 
 from portico.kit.data.kit_tables import event_log, inbox
 from portico.kit.messaging.batches import BATCH
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.service_context import ServiceContext
 
 MARGIN = timedelta(days=1)
 """What was replayed at the last moment is still known as handled when it is delivered, which may take this long."""
 
 
-async def delete_old_events(context: "ServiceRuntime") -> None:
+async def delete_old_events(context: ServiceContext) -> None:
     """Delete events from the log that were published longer ago than EVENT_RETENTION."""
     oldest = context.clock.now() - timedelta(seconds=context.settings.event_retention)
     await _delete_older(context, event_log, event_log.c.occurred_at, oldest)
 
 
-async def delete_handled_events(context: "ServiceRuntime") -> None:
+async def delete_handled_events(context: ServiceContext) -> None:
     """Delete from the inbox what was handled so long ago that it is in no log and no queue any more."""
     oldest = context.clock.now() - timedelta(seconds=context.settings.event_retention) - MARGIN
     await _delete_older(context, inbox, inbox.c.handled_at, oldest)
 
 
-async def _delete_older(context: "ServiceRuntime", table: Table, moment: Column[Any], oldest: datetime) -> None:
+async def _delete_older(context: ServiceContext, table: Table, moment: Column[Any], oldest: datetime) -> None:
     """A batch a transaction, found by the moment at which it ends: MySQL has no DELETE of rows chosen with a LIMIT."""
     end = select(moment).where(moment < oldest).order_by(moment).offset(BATCH - 1).limit(1)
     while True:

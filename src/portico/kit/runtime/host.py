@@ -34,6 +34,7 @@ from portico.kit.messaging.brokers.opening import names_broker, open_broker
 from portico.kit.messaging.runtime import MessagingRuntime
 from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
+from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.system import Placement, System
 from portico.kit.sagas.runner import SagaRunner
@@ -157,7 +158,7 @@ class Host:
             if context.service.sagas:
                 self._keep(context.resource(SagaRunner).run(), f"sagas of {context.name}")
             self._keep(context.verifier.run(), f"verifier of {context.name}")
-            self._keep(JobRunner(context).run(), f"jobs of {context.name}")
+            self._keep(JobRunner(context, (*KIT_JOBS, *context.service.jobs)).run(), f"jobs of {context.name}")
             self._keep(context.health.loop_lag.run(), f"event loop of {context.name}")
             for each in context.service.background:
                 self._keep(each(context), f"{each.__name__} of {context.name}")
@@ -217,7 +218,13 @@ class Host:
         for kind, open_resource in placement.service.resources.items():
             context.provided[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
-            context.provided[SagaRunner] = SagaRunner(context)
+            context.provided[SagaRunner] = SagaRunner(
+                context,
+                placement.service.sagas,
+                database=context.database,
+                tracing=context.tracing,
+                health=context.health,
+            )
         self.apps[placement.name] = build_app(
             context, summary=placement.service.summary, routers=placement.service.routers
         )

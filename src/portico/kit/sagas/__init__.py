@@ -1,6 +1,6 @@
-"""Sagas: long transactions over several services, as rows that survive any process."""
+"""Sagas: long transactions over several services, stored as rows so that they survive the death of any process."""
 
-from portico.kit.sagas.control import Asked, retry_now, skip
+from portico.kit.sagas.control import UndoTiming, request_undo, retry_now, skip, start_saga
 from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, seconds
 from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.sagas.outcomes import AbortSaga, StepPending, UndoReason
@@ -10,7 +10,6 @@ from portico.kit.sagas.timeline import SagaStatus, TimelineEntry, saga_status, t
 __all__ = [
     "FOREVER",
     "AbortSaga",
-    "Asked",
     "PastNoReturn",
     "Saga",
     "SagaEnded",
@@ -24,11 +23,14 @@ __all__ = [
     "StepUnderWay",
     "TimelineEntry",
     "UndoReason",
+    "UndoTiming",
     "hours",
     "minutes",
+    "request_undo",
     "retry_now",
     "saga_status",
     "seconds",
     "skip",
+    "start_saga",
     "timeline",
 ]

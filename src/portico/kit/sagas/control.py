@@ -1,91 +1,154 @@
-"""What people may ask of a saga: to undo it, to try a step again now, to pass over one."""
+"""Requests about a saga: start it, undo it, retry its step now, skip its step."""
 
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from sqlalchemy import insert, select, update
 
 from portico.kit.auth.principal import Principal
 from portico.kit.data.kit_tables import saga_steps, sagas
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, StepUnderWay
-from portico.kit.sagas.outcomes import UndoReason
-from portico.kit.sagas.state import SagaId
+from portico.kit.sagas.definition import NoSuchStep, Saga
+from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
+from portico.kit.sagas.outcomes import MAX_REASON_LENGTH, UndoReason
+from portico.kit.sagas.state import SagaId, SagaState
+from portico.kit.telemetry.context import request_context
+from portico.kit.telemetry.trace_context import TraceContext
 
-if TYPE_CHECKING:
-    from portico.kit.sagas.definition import Saga
+S = TypeVar("S", bound=SagaState)
 
 BELL = "sagas"
-"""What a commit rings to wake the runner of this process."""
+"""Name of the notification with which a commit wakes the saga runner of this process."""
 
-_LONGEST = 500
 _ENDED = ("done", "undone")
+_START = Statement(insert(sagas))
 
 
-class Asked(StrEnum):
-    """When a saga that was asked to be undone will be."""
+class UndoTiming(StrEnum):
+    """When a saga is undone after `request_undo`."""
 
     NOW = "now"
     AFTER_STEP = "after_step"
-    """A step is under way: its outcome is waited for, then it is undone too."""
-    ALREADY = "already"
-    """It was going to be."""
+    """A step is running: it is undone once the step's outcome is known."""
+    ALREADY_REQUESTED = "already_requested"
 
 
-async def ask_to_undo(saga: "Saga[Any]", work: UnitOfWork, subject: str, *, reason: str, code: str) -> Asked:
-    """See `Saga.ask_to_undo`."""
-    row = await _locked(work, (sagas.c.name == saga.name) & (sagas.c.subject == subject), subject)
-    if row.why is not None:
-        return Asked.ALREADY
-    if saga.step(row.step).only_forward:
-        raise PastNoReturn(saga_id=row.saga_id, step=row.step)
-    why = UndoReason(asked=True, reason=reason[:_LONGEST], code=code)
-    waiting = row.owner is None
-    due_at = work.now if waiting else row.due_at
-    await work.execute(update(sagas).where(sagas.c.saga_id == row.saga_id).values(why=why.dumped(), due_at=due_at))
-    await _audit(work, row, "cancel", actor=None, reason=reason)
-    return Asked.NOW if waiting and (not row.attempts or row.failures) else Asked.AFTER_STEP
+async def start_saga(work: UnitOfWork, saga: Saga[S], state: S, *, subject: str) -> SagaId:
+    """Start a saga in the caller's transaction. It runs once the transaction is committed.
+
+    Args:
+        work: the transaction.
+        saga: the definition.
+        state: the state that the first step is given.
+        subject: the identifier of the resource that the saga is about, such as an order: at most 64 characters.
+    """
+    saga_id, context = SagaId.new(), request_context.get()
+    await work.write(
+        _START,
+        {
+            "saga_id": saga_id,
+            "name": saga.name,
+            "subject": subject,
+            "state": state.dumped(),
+            "status": "running",
+            "step": saga.steps[0].name,
+            "done": "",
+            "attempts": 0,
+            "failures": 0,
+            "in_doubt": False,
+            "skip": False,
+            "fence": 0,
+            "due_at": work.now,
+            "deadline_at": work.now + saga.deadline,
+            "started_at": work.now,
+            "trace": str((None if context is None else context.trace) or TraceContext.new()),
+            "request_id": None if context is None else context.request_id,
+        },
+    )
+    work.after_commit(partial(work.database.ring, BELL))
+    return saga_id
 
 
-async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str = "") -> None:
-    """Have a saga that waits for another attempt make it at once.
+async def request_undo(
+    work: UnitOfWork, saga: Saga[Any], subject: str, *, reason: str, code: str = "cancelled"
+) -> UndoTiming:
+    """Request that the newest saga of this definition for `subject` is undone, in the caller's transaction.
+
+    A running step ends first, so that its outcome is known. Then the steps are undone in reverse order.
+
+    Args:
+        work: the transaction.
+        saga: the definition.
+        subject: the subject that the saga was started with.
+        reason: a sentence for people; `when_undone` is given it.
+        code: a word for programs; likewise.
 
     Raises:
         SagaNotFound: there is no such saga.
-        SagaEnded: nothing is left to try.
-        StepUnderWay: the attempt is being made.
+        SagaEnded: it is already done or undone.
+        PastNoReturn: it has passed its point of no return.
+        SagaOfAnotherVersion: it is at a step that this version does not have.
     """
-    row = await _waiting(work, saga_id)
+    row = await _lock_newest(work, (sagas.c.name == saga.name) & (sagas.c.subject == subject), subject)
+    if row.undo_reason is not None:
+        return UndoTiming.ALREADY_REQUESTED
+    try:
+        step = saga.step(row.step)
+    except NoSuchStep as error:
+        raise SagaOfAnotherVersion(subject=subject) from error
+    if step.only_forward:
+        raise PastNoReturn(saga_id=row.saga_id, step=row.step)
+    undo_reason = UndoReason(requested=True, reason=reason[:MAX_REASON_LENGTH], code=code)
+    is_waiting = row.owner is None
+    values = {"undo_reason": undo_reason.dumped(), "due_at": work.now if is_waiting else row.due_at}
+    await work.execute(update(sagas).where(sagas.c.saga_id == row.saga_id).values(values))
+    await _record_request(work, row, "cancel", actor=None, reason=reason)
+    return UndoTiming.NOW if is_waiting and (not row.attempts or row.failures) else UndoTiming.AFTER_STEP
+
+
+async def retry_now(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str = "") -> None:
+    """Retry the step that a saga is waiting for immediately.
+
+    Raises:
+        SagaNotFound: there is no such saga.
+        SagaEnded: the saga has ended.
+        StepUnderWay: an attempt is running.
+    """
+    row = await _lock_waiting(work, saga_id)
     await work.execute(update(sagas).where(sagas.c.saga_id == saga_id).values(due_at=work.now))
-    await _audit(work, row, "retry", actor=by.subject, reason=reason)
+    await _record_request(work, row, "retry", actor=by.subject, reason=reason)
 
 
 async def skip(work: UnitOfWork, saga_id: SagaId, *, by: Principal, reason: str) -> None:
-    """Have a saga pass over the step that it waits for, forward or back: somebody did by hand what it does.
+    """Skip the step a saga is waiting for (forward or compensation), because an operator has done it manually.
 
-    On the way forward, what a remote step may have begun is undone first, by its key: it is not to come on top. Then what
-    the step records is written as if it had done it; what a local one writes itself was to be done by hand too. Raises
-    what `retry_now` does.
+    Forward, a remote step that was attempted is undone first, by its key, so that a late request does not add to the
+    manual work. Then the step's `record` runs as if the step had succeeded. The effects of a local step must be written
+    manually as well.
+
+    Raises:
+        SagaNotFound: there is no such saga.
+        SagaEnded: the saga has ended.
+        StepUnderWay: an attempt is running.
     """
-    row = await _waiting(work, saga_id)
+    row = await _lock_waiting(work, saga_id)
     await work.execute(update(sagas).where(sagas.c.saga_id == saga_id).values(due_at=work.now, skip=True))
-    await _audit(work, row, "skip", actor=by.subject, reason=reason)
+    await _record_request(work, row, "skip", actor=by.subject, reason=reason)
 
 
-async def _waiting(work: UnitOfWork, saga_id: SagaId) -> Any:
-    row = await _locked(work, sagas.c.saga_id == saga_id, saga_id)
+async def _lock_waiting(work: UnitOfWork, saga_id: SagaId) -> Any:
+    row = await _lock_newest(work, sagas.c.saga_id == saga_id, saga_id)
     if row.owner is not None and row.due_at > work.now:
         raise StepUnderWay(saga_id=saga_id, step=row.step)
     return row
 
 
-async def _locked(work: UnitOfWork, condition: Any, subject: str) -> Any:
-    """The row of the newest saga for which this holds, locked. Raises SagaNotFound, SagaEnded."""
-    found = await work.execute(
-        select(sagas).where(condition).order_by(sagas.c.saga_id.desc()).limit(1).with_for_update()
-    )
-    row = found.one_or_none()
+async def _lock_newest(work: UnitOfWork, condition: Any, subject: str) -> Any:
+    """Lock and return the row of the newest saga that matches. Raises SagaNotFound, SagaEnded."""
+    newest = select(sagas).where(condition).order_by(sagas.c.saga_id.desc()).limit(1)
+    row = (await work.execute(newest.with_for_update())).one_or_none()
     if row is None:
         raise SagaNotFound(subject=subject)
     if row.status in _ENDED:
@@ -93,17 +156,18 @@ async def _locked(work: UnitOfWork, condition: Any, subject: str) -> Any:
     return row
 
 
-async def _audit(work: UnitOfWork, row: Any, action: str, *, actor: str | None, reason: str) -> None:
+async def _record_request(work: UnitOfWork, row: Any, action: str, *, actor: str | None, reason: str) -> None:
+    """Add the request to the saga's timeline, and wake the runner after the commit."""
     await work.execute(
         insert(saga_steps).values(
             saga_id=row.saga_id,
             step=row.step,
             action=action,
             attempt=row.attempts,
-            outcome="asked",
+            outcome="requested",
             started_at=work.now,
             ended_at=work.now,
-            error=reason[:_LONGEST] or None,
+            error=reason[:MAX_REASON_LENGTH] or None,
             actor=actor,
         )
     )

@@ -1,26 +1,17 @@
-"""What a saga is: steps by name, how each is undone, and where there is no way back."""
+"""Definition of a saga: its steps, how each is undone, and its point of no return. Pure data; `control` starts sagas."""
 
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import insert
-
 from portico.kit.calls.client import Calls
-from portico.kit.data.kit_tables import sagas
-from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.stored_names import checked_name
-from portico.kit.sagas.control import BELL, Asked, ask_to_undo
-from portico.kit.sagas.errors import SagaOfAnotherVersion
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.signatures import check_local, kind_of
-from portico.kit.sagas.state import SagaId, SagaState
-from portico.kit.telemetry.context import request_context
-from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.sagas.state import SagaState
 
 S = TypeVar("S", bound=SagaState)
 
@@ -31,19 +22,21 @@ _MAX_NAMES_LENGTH = 1000  # characters of all step names of a saga: its row list
 
 
 def seconds(number: float) -> timedelta:
+    """Return a duration of this many seconds."""
     return timedelta(seconds=number)
 
 
 def minutes(number: float) -> timedelta:
+    """Return a duration of this many minutes."""
     return timedelta(minutes=number)
 
 
 def hours(number: float) -> timedelta:
+    """Return a duration of this many hours."""
     return timedelta(hours=number)
 
 
-_A_DAY = hours(24)
-_START = Statement(insert(sagas))
+_ONE_DAY = hours(24)
 
 Act = Callable[[S, UnitOfWork], Awaitable[S | None]] | Callable[[S, Calls], Awaitable[S | None]]
 Record = Callable[[S, UnitOfWork], Awaitable[None]]
@@ -51,7 +44,7 @@ WhenUndone = Record[S] | Callable[[S, UnitOfWork, UndoReason], Awaitable[None]]
 
 
 class NoSuchStep(LookupError):
-    """The row of a saga names a step that this version of the code does not have."""
+    """A saga's row names a step that this version of the code does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +52,20 @@ class Step(Generic[S]):
     """One step: `Step("charge-deposit", charge_deposit, record=mark_paid, undo=refund_deposit, within=seconds(30))`.
 
     Its functions take the saga's state, then either a UnitOfWork (local: one commit with the saga's progress) or Calls
-    (remote: each POST carries a key of saga, step and direction, so that asking twice has one effect). They answer with
-    the new state, or with nothing. A remote `undo` must take back what `do` did by its key, whether it did it or not,
-    and for good: a late `do` must not come after it.
+    (remote: each POST has an idempotency key made of saga, step and direction). They return the new state, or None. A
+    remote `undo` must reverse `do` by its key, whether or not `do` had an effect, and permanently: a `do` that arrives
+    later must have no effect.
 
     Args:
         name: a stable name in kebab-case. It is stored, and appears in idempotency keys and the timeline.
         do: the step itself.
-        record: what the service's own rows say once a remote step is done, by itself or by hand; in one commit with the
-            progress. Done by hand, the state is still the one that the step was given.
-        undo: takes back what `do` did. A step without is passed over.
-        within: how long one attempt may take.
+        record: writes the result of a remote step to the service's own rows, in one commit with the progress. It also
+            runs when an operator skips the step; then the state is the one that the step would have been given.
+        undo: reverses `do`. Compensation passes over a step without it.
+        within: time limit of one attempt.
         retry: how many times a failed attempt (unknown outcome) is repeated before compensation starts. FOREVER: until
             it succeeds.
-        deadline: how long all attempts may take together, from the first one on.
+        deadline: time limit of all attempts together, counted from the first one.
     """
 
     name: str
@@ -85,23 +78,23 @@ class Step(Generic[S]):
 
     @property
     def only_forward(self) -> bool:
-        """Whether there is no way back from here."""
+        """Whether the step is past the point of no return."""
         return self.retry == FOREVER
 
 
 class Saga(Generic[S]):
-    """A long transaction, read as a list of steps: `lend_book = Saga("lend-book", Lending, Step("reserve-copy", …), Step(…))`.
+    """A long transaction, read as a list of steps: `lend_book = Saga("lend-book", Lending, Step("reserve-copy", …), …)`.
 
     Args:
         name: a stable name in kebab-case. It is stored in the saga's row.
         state: the type of its state.
-        steps: in order. From the first with `retry=FOREVER` on all have it, and none is undone.
-        deadline: the time from the start until the point of no return; what is not there by then is undone.
-        when_done: what the service's own rows say at the end; in one commit with it.
-        when_undone: likewise where all was undone; takes an `UndoReason` too, where it wants to know why.
+        steps: in order. From the first step with `retry=FOREVER` on, all have it, and none is undone.
+        deadline: the time from the start until the point of no return. A saga that exceeds it is undone.
+        when_done: writes the success to the service's own rows, in one commit with the end of the saga.
+        when_undone: likewise after compensation; it may take an `UndoReason` as well.
 
     Raises:
-        TypeError: a function does not take what it must, see `Step`.
+        TypeError: a function has another signature than `Step` describes.
         ValueError: the steps do not make a saga, or a name is not kebab-case.
     """
 
@@ -110,7 +103,7 @@ class Saga(Generic[S]):
         name: str,
         state: type[S],
         *steps: Step[S],
-        deadline: timedelta = _A_DAY,
+        deadline: timedelta = _ONE_DAY,
         when_done: Record[S] | None = None,
         when_undone: WhenUndone[S] | None = None,
     ) -> None:
@@ -120,116 +113,64 @@ class Saga(Generic[S]):
         self.deadline = deadline
         self.when_done = when_done
         self.when_undone = when_undone
-        self._places = {step.name: place for place, step in enumerate(steps)}
+        self._indexes = {step.name: index for index, step in enumerate(steps)}
         self._check_steps()
-        self._kinds = {step.name: self._checked(step) for step in steps}
+        self._kinds = {step.name: self._check_signatures(step) for step in steps}
         if when_done is not None:
             check_local(when_done, state)
-        self._undone_takes = 0 if when_undone is None else check_local(when_undone, state, UndoReason)
+        self._when_undone_arguments = 0 if when_undone is None else check_local(when_undone, state, UndoReason)
 
     def _check_steps(self) -> None:
-        if not self.steps or len(self._places) < len(self.steps):
+        if not self.steps or len(self._indexes) < len(self.steps):
             raise ValueError(f"Saga '{self.name}' needs at least one step, and each step needs a different name.")
-        if len(",".join(map(checked_name, self._places))) > _MAX_NAMES_LENGTH:
+        if len(",".join(map(checked_name, self._indexes))) > _MAX_NAMES_LENGTH:
             raise ValueError(
                 f"The step names of saga '{self.name}' have more than {_MAX_NAMES_LENGTH} characters together."
             )
-        ahead = [step.only_forward for step in self.steps]
-        if ahead != sorted(ahead):
-            raise ValueError(f"saga {self.name!r}: after a step that is retried for ever no other may fail")
+        forward = [step.only_forward for step in self.steps]
+        if forward != sorted(forward):
+            raise ValueError(
+                f"Saga '{self.name}' has a step that can fail after one with retry=FOREVER. Give it retry=FOREVER too."
+            )
         for step in self.steps:
             if step.only_forward and (step.undo or step.deadline):
-                raise ValueError(f"step {step.name!r} is retried for ever: it has neither an undo nor a deadline")
+                raise ValueError(f"Step '{step.name}' has retry=FOREVER. It cannot have an undo or a deadline.")
             if step.within <= timedelta(0) or step.retry < 0:
-                raise ValueError(f"step {step.name!r} needs time for an attempt, and no negative number of retries")
+                raise ValueError(f"Step '{step.name}' needs a positive `within` and a `retry` of 0 or more.")
 
-    def _checked(self, step: Step[S]) -> dict[str, str]:
+    def _check_signatures(self, step: Step[S]) -> dict[str, str]:
         kinds: dict[str, str] = {"do": kind_of(step.do, self.state)}
         if step.undo is not None:
             kinds["undo"] = kind_of(step.undo, self.state)
         if step.record is not None:
             check_local(step.record, self.state)
             if kinds["do"] == "local":
-                raise TypeError(f"step {step.name!r} is local: what it would record it does itself, in the same commit")
+                raise TypeError(
+                    f"Step '{step.name}' is local and needs no `record`: write it in the step, in the same commit."
+                )
         return kinds
 
     def step(self, name: str) -> Step[S]:
-        """The step of this name. Raises NoSuchStep."""
-        place = self._places.get(name)
-        if place is None:
-            raise NoSuchStep(f"saga {self.name!r} has no step {name!r} in this version")
-        return self.steps[place]
+        """Return the step of this name. Raises NoSuchStep."""
+        index = self._indexes.get(name)
+        if index is None:
+            raise NoSuchStep(f"Saga '{self.name}' has no step '{name}' in this version.")
+        return self.steps[index]
 
     def after(self, name: str) -> Step[S] | None:
-        """The step that follows; None after the last. Raises NoSuchStep."""
-        place = self._places[self.step(name).name] + 1
-        return self.steps[place] if place < len(self.steps) else None
+        """Return the step that follows; None after the last. Raises NoSuchStep."""
+        index = self._indexes[self.step(name).name] + 1
+        return self.steps[index] if index < len(self.steps) else None
 
     def is_remote(self, name: str, action: str = "do") -> bool:
         """Whether a step's `do` or `undo` calls other services. Raises NoSuchStep."""
         return self._kinds[self.step(name).name].get(action) == "remote"
 
-    async def end(self, state: S, work: UnitOfWork, why: UndoReason | None) -> None:
-        """Do what is to be done at the saga's end: `when_undone` where there is a reason why, else `when_done`."""
-        if why is None:
+    async def finalize(self, state: S, work: UnitOfWork, undo_reason: UndoReason | None) -> None:
+        """Run the saga's finalizer: `when_undone` if there is an `undo_reason`, else `when_done`."""
+        if undo_reason is None:
             if self.when_done is not None:
                 await self.when_done(state, work)
         elif self.when_undone is not None:
-            given: tuple[Any, ...] = (state, work, why)
-            await self.when_undone(*given[: self._undone_takes])
-
-    async def start(self, work: UnitOfWork, state: S, *, subject: str) -> SagaId:
-        """Start one in the transaction of what it serves; it runs once that is committed.
-
-        Args:
-            work: the transaction.
-            state: what the steps begin with.
-            subject: the identifier of what it serves, by which it is found: 64 characters at most.
-        """
-        saga_id, context = SagaId.new(), request_context.get()
-        await work.write(
-            _START,
-            {
-                "saga_id": saga_id,
-                "name": self.name,
-                "subject": subject,
-                "state": state.dumped(),
-                "status": "running",
-                "step": self.steps[0].name,
-                "done": "",
-                "attempts": 0,
-                "failures": 0,
-                "doubt": False,
-                "skip": False,
-                "fence": 0,
-                "due_at": work.now,
-                "deadline_at": work.now + self.deadline,
-                "started_at": work.now,
-                "trace": str((None if context is None else context.trace) or TraceContext.new()),
-                "request_id": None if context is None else context.request_id,
-            },
-        )
-        work.after_commit(partial(work.database.ring, BELL))
-        return saga_id
-
-    async def ask_to_undo(self, work: UnitOfWork, subject: str, *, reason: str, code: str = "cancelled") -> Asked:
-        """Have the newest saga for `subject` undone, in the transaction of what asks for it.
-
-        A step that is under way ends first, so that its outcome is known; then all is undone in reverse.
-
-        Args:
-            work: the transaction.
-            subject: as it was started with.
-            reason: a sentence for people; `when_undone` is given it.
-            code: a word for programs; likewise.
-
-        Raises:
-            SagaNotFound: there is none.
-            SagaEnded: it is done or undone already.
-            PastNoReturn: it can only go forward.
-            SagaOfAnotherVersion: it is at a step that this version does not have.
-        """
-        try:
-            return await ask_to_undo(self, work, subject, reason=reason, code=code)
-        except NoSuchStep as error:
-            raise SagaOfAnotherVersion(subject=subject) from error
+            arguments: tuple[Any, ...] = (state, work, undo_reason)
+            await self.when_undone(*arguments[: self._when_undone_arguments])

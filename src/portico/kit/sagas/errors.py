@@ -1,4 +1,4 @@
-"""What those are told who ask something of a saga."""
+"""Errors of requests about a saga: start, undo, retry, skip."""
 
 from portico.kit.foundation.problems import Conflict, NotFound, Unavailable
 
@@ -11,42 +11,42 @@ class SagaNotFound(NotFound):
 
 
 class SagaEnded(Conflict):
-    """Nothing is left to be done, or undone."""
+    """The saga has ended. Nothing is left to do or to undo."""
 
     code = "saga_ended"
-    detail = "The saga {saga_id} has ended already: {ended_as}."
+    detail = "The saga {saga_id} has already ended with status '{ended_as}'."
 
     saga_id: str
     ended_as: str
 
 
 class PastNoReturn(Conflict):
-    """What can't be taken back has begun."""
+    """The saga has passed its point of no return and cannot be undone."""
 
     code = "past_the_point_of_no_return"
-    detail = "The saga {saga_id} is at '{step}', from where it can only go forward."
+    detail = "The saga {saga_id} is at step '{step}', past its point of no return. It cannot be undone."
 
     saga_id: str
     step: str
 
 
 class SagaOfAnotherVersion(Unavailable):
-    """While a new version is rolled out: the saga is at a step that this one does not have."""
+    """During a rollout: the saga is at a step that this version of the service does not have."""
 
     code = "saga_of_another_version"
     detail = (
-        "What is being done for {subject} is at a step of another version of the service, which alone knows whether there "
-        "is a way back from it. Come again in {retry_after:.0f} s."
+        "The saga for {subject} is at a step of another version of the service. Only that version knows whether it can be "
+        "undone. Retry in {retry_after:.0f} seconds."
     )
 
     subject: str
 
 
 class StepUnderWay(Conflict):
-    """An attempt is running right now, and nobody knows yet how it ends."""
+    """An attempt of the step is running, and its outcome is not known yet."""
 
     code = "step_under_way"
-    detail = "The step '{step}' of the saga {saga_id} is under way. See how it ends, then ask again."
+    detail = "The step '{step}' of the saga {saga_id} is running. Wait for its outcome, then retry."
 
     saga_id: str
     step: str

@@ -1,11 +1,11 @@
-"""Takes one saga forward, or back, until it rests."""
+"""Executes the steps of a claimed saga until it waits or ends."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -17,7 +17,7 @@ from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.problems import Problem
 from portico.kit.sagas.leases import ClaimedSaga, SagaLeases
 from portico.kit.sagas.outcomes import (
-    CUT,
+    ABORTED,
     DONE,
     SKIPPED,
     AbortSaga,
@@ -27,233 +27,249 @@ from portico.kit.sagas.outcomes import (
     UndoReason,
     outcome_of,
 )
-from portico.kit.sagas.progress import AskedMeanwhile, LeaseLost, Progress, WrittenBefore
+from portico.kit.sagas.progress import AlreadyCommitted, LeaseLost, Progress, UndoRequested
 from portico.kit.sagas.state import SagaState
 from portico.kit.sagas.transitions import (
     Position,
-    deadline_passed,
+    deadline_exceeded,
     needs_undo_before_skip,
     next_position,
     retry_finalizer,
     start_compensation,
 )
+from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
-from portico.kit.telemetry.traces import Span
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.telemetry.traces import Span, Tracing
 
 logger = get_logger(__name__)
 
-_PERSISTENCE = 4.0  # seconds in which a commit is tried again, where the database is busy or away; then the lease ends
-_LONGEST_PAUSE = 0.5  # seconds between two tries
+_COMMIT_RETRIES_WITHIN = 4.0  # seconds; less than the margin of the lease
+_COMMIT_BACKOFF_LIMIT = 0.5  # seconds
 
 Act = Callable[..., Awaitable[Any]]
 
 
-class EndFailed(Exception):
-    """All is undone, and what is to be written then could not be."""
+class FinalizerFailed(Exception):
+    """All steps are undone, but `when_undone` failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt, and how it ended as far as is known before the commit.
+    """An attempt of a step, and its outcome as far as it is known before the commit.
 
     Attributes:
-        held: The saga.
+        claimed: The saga.
         outcome: Of the attempt.
-        state: What the saga knows after it.
-        began: When it began.
-        act: What is still to be done, in the commit; None for what is over.
+        state: The saga's state after it.
+        started_at: When it started.
+        local_act: The local function that the commit has to run; None if nothing is left to run.
     """
 
-    held: ClaimedSaga
+    claimed: ClaimedSaga
     outcome: Outcome
     state: SagaState
-    began: datetime
-    act: Act | None = None
+    started_at: datetime
+    local_act: Act | None = None
 
-    def knowing(self, why: UndoReason) -> "Attempt":
-        """The same, where somebody asked meanwhile for the saga to be undone; what was still to be done is left."""
-        held = replace(self.held, at=replace(self.held.at, why=why))
-        return replace(self, held=held, act=None, outcome=self.outcome if self.act is None else CUT)
+    def with_undo_reason(self, undo_reason: UndoReason) -> "Attempt":
+        """Return the attempt after an undo was requested meanwhile. A local function that has not run is dropped."""
+        claimed = replace(self.claimed, position=replace(self.claimed.position, undo_reason=undo_reason))
+        return replace(
+            self, claimed=claimed, local_act=None, outcome=self.outcome if self.local_act is None else ABORTED
+        )
 
-    def failing(self, error: Exception) -> "Attempt":
-        """The same, where the commit failed: a remote step has had its effect, and a local one has none."""
-        saga, at = self.held.saga, self.held.at
-        effect = bool(at.step) and saga.is_remote(at.step)
-        return replace(self, outcome=outcome_of(error, effect=effect), state=self.held.state, act=None)
+    def with_failed_commit(self, error: Exception) -> "Attempt":
+        """Return the attempt after its commit failed: a remote step has had its effect, a local one has none."""
+        saga, position = self.claimed.saga, self.claimed.position
+        effect = bool(position.step) and saga.is_remote(position.step)
+        return replace(self, outcome=outcome_of(error, effect=effect), state=self.claimed.state, local_act=None)
 
 
 class SagaExecutor:
-    """Takes sagas of one service step by step.
+    """Executes the sagas of one service.
 
     Args:
         context: the service.
         leases: of the runner.
-        progress: writes what became of a step.
-        slots: how many transactions may be open at once: the service's requests need connections too.
+        progress: writes the outcomes.
+        slots: limits the transactions that are open at once, because requests need connections too.
+        tracing: starts a span per step.
     """
 
     def __init__(
-        self, context: "ServiceRuntime", leases: SagaLeases, progress: Progress, slots: asyncio.Semaphore
+        self,
+        context: ServiceContext,
+        leases: SagaLeases,
+        progress: Progress,
+        slots: asyncio.Semaphore,
+        tracing: Tracing,
     ) -> None:
         self._context = context
         self._leases = leases
         self._progress = progress
         self._slots = slots
+        self._tracing = tracing
+        backoff = Backoff(base=0.02, limit=_COMMIT_BACKOFF_LIMIT, jitter=1.0, draw=progress.backoff.draw)
+        self._commit_retries = RetryPolicy(
+            tries=None, within=_COMMIT_RETRIES_WITHIN, is_retryable=self._is_retryable, backoff=backoff
+        )
         self.outcomes: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
 
-    async def advance(self, held: ClaimedSaga) -> None:
-        """Go on until the saga rests, ends or is lost to another process."""
-        going: ClaimedSaga | None = held
+    async def advance(self, claimed: ClaimedSaga) -> None:
+        """Execute steps until the saga waits, ends or is claimed by another process."""
+        current: ClaimedSaga | None = claimed
         try:
-            while going is not None:
-                going = await self._once(going)
-        except WrittenBefore:
-            await self._let_go(going or held)
+            while current is not None:
+                current = await self._execute_step(current)
+        except AlreadyCommitted:
+            await self._release(current or claimed)
         except LeaseLost:
-            logger.warning("saga taken over", saga=held.saga.name, saga_id=held.saga_id)
+            logger.warning("saga_lease_lost", saga=claimed.saga.name, saga_id=claimed.saga_id)
         except Exception:
-            # Its progress can't be written: the lease runs out, and somebody takes it up where it was.
-            logger.exception("saga left to its lease", saga=held.saga.name, saga_id=held.saga_id)
+            # The progress cannot be written. The lease expires, and a process repeats the step.
+            logger.exception("saga_progress_not_written", saga=claimed.saga.name, saga_id=claimed.saga_id)
 
-    async def _let_go(self, held: ClaimedSaga) -> None:
+    async def _release(self, claimed: ClaimedSaga) -> None:
         try:
-            await self._leases.let_go(held)
-        except Exception:  # its lease runs out
-            logger.exception("saga left to its lease", saga=held.saga.name, saga_id=held.saga_id)
+            await self._leases.release_committed(claimed)
+        except Exception:  # the lease expires
+            logger.exception("saga_lease_not_released", saga=claimed.saga.name, saga_id=claimed.saga_id)
 
-    async def _once(self, held: ClaimedSaga) -> ClaimedSaga | None:
-        name = f"{held.saga.name} {held.action} {held.at.step}".rstrip()
-        attributes: dict[str, Any] = {"saga.id": held.saga_id, "saga.attempt": held.at.attempts}
-        span = self._context.tracing.begin(name, parent=held.trace, attributes=attributes)
-        request_context.set(RequestContext(self._context.name, held.request_id, span.context))
-        error: str | None = "cut_off"
+    async def _execute_step(self, claimed: ClaimedSaga) -> ClaimedSaga | None:
+        """Execute one step. Return the saga at its next step; None if it waits or has ended."""
+        name = f"{claimed.saga.name} {claimed.action} {claimed.position.step}".rstrip()
+        attributes: dict[str, Any] = {"saga.id": claimed.saga_id, "saga.attempt": claimed.position.attempts}
+        span = self._tracing.begin(name, parent=claimed.trace, attributes=attributes)
+        request_context.set(RequestContext(self._context.name, claimed.request_id, span.context))
+        error: str | None = "interrupted"
         try:
-            tried = await self._tried(held, span)
-            going, outcome = await self._written(tried)
-            error = None if outcome.kind in {"done", "open", "skipped", "cut"} else outcome.code or outcome.kind
+            attempt = await self._attempt(claimed, span)
+            following, outcome = await self._write(attempt)
+            failed = outcome.kind in {"refused", "failed", "deadline_exceeded"}
+            error = (outcome.code or outcome.kind) if failed else None
         finally:
             span.end(error=error)
-        return going
+        return following
 
-    async def _tried(self, held: ClaimedSaga, span: Span) -> Attempt:
-        began = self._context.clock.now()
-        outcome = self._without_attempt(held, began)
+    async def _attempt(self, claimed: ClaimedSaga, span: Span) -> Attempt:
+        """Attempt the step. A local one runs later, in the commit."""
+        started_at = self._context.clock.now()
+        outcome = self._outcome_without_attempt(claimed, started_at)
         if outcome is not None:
-            return Attempt(held, outcome, held.state, began)
-        if not held.at.step:
-            return Attempt(held, DONE, held.state, began)
-        step = held.saga.step(held.at.step)
-        act: Any = step.do if held.action == "do" else step.undo
-        if held.saga.is_remote(held.at.step, held.action):
-            return await self._called(held, act, span, began)
-        return Attempt(held, DONE, held.state, began, act)
+            return Attempt(claimed, outcome, claimed.state, started_at)
+        position = claimed.position
+        if not position.step:
+            return Attempt(claimed, DONE, claimed.state, started_at)
+        step = claimed.saga.step(position.step)
+        act: Any = step.do if claimed.action == "do" else step.undo
+        if claimed.saga.is_remote(position.step, claimed.action):
+            return await self._call(claimed, act, span, started_at)
+        return Attempt(claimed, DONE, claimed.state, started_at, act)
 
-    def _without_attempt(self, held: ClaimedSaga, now: datetime) -> Outcome | None:
-        """The outcome, where no attempt is to be made."""
-        if held.at.status != "running":
-            return SKIPPED if held.at.skip else None
-        if held.at.skip:
-            return self._without_taking_back(held)
-        if (late := held.late(now)) is not None:
-            why = deadline_passed(held.at, late)
-            return Outcome("late", why.reason, why.code)
-        if held.at.why is None:
+    def _outcome_without_attempt(self, claimed: ClaimedSaga, now: datetime) -> Outcome | None:
+        """Return the outcome if the step is not to be attempted."""
+        position = claimed.position
+        if position.status != "running":
+            return SKIPPED if position.skip else None
+        if position.skip:
+            return self._outcome_of_skip(claimed)
+        if (exceeded := claimed.exceeded_deadline(now)) is not None:
+            undo_reason = deadline_exceeded(position, exceeded)
+            return Outcome("deadline_exceeded", undo_reason.reason, undo_reason.code)
+        if position.undo_reason is None:
             return None
-        # An outcome that is still open is asked for once more; after a failure the undoing itself makes sure.
-        still_open = held.saga.is_remote(held.at.step) and held.at.begun_before and not held.at.failures
-        return None if still_open else CUT
+        # A pending outcome is requested once more. After a failure, the compensation settles it.
+        is_pending = claimed.saga.is_remote(position.step) and position.was_attempted_before and not position.failures
+        return None if is_pending else ABORTED
 
-    def _without_taking_back(self, held: ClaimedSaga) -> Outcome | None:
-        """The outcome of a step that is passed over, where nothing of it is to be taken back first."""
-        if held.at.why is not None:
-            return CUT  # it is undone with the others
-        return None if needs_undo_before_skip(held.saga, held.at) else SKIPPED
+    def _outcome_of_skip(self, claimed: ClaimedSaga) -> Outcome | None:
+        """Return the outcome of a skipped step; None if it has to be undone first."""
+        if claimed.position.undo_reason is not None:
+            return ABORTED  # compensation undoes it with the others
+        return None if needs_undo_before_skip(claimed.saga, claimed.position) else SKIPPED
 
-    async def _called(self, held: ClaimedSaga, act: Act, span: Span, began: datetime) -> Attempt:
-        """Call the others, with no transaction open."""
-        within = held.saga.step(held.at.step).within.total_seconds()
+    async def _call(self, claimed: ClaimedSaga, act: Act, span: Span, started_at: datetime) -> Attempt:
+        """Run a remote function, with no transaction open."""
+        step = claimed.position.step
+        within = claimed.saga.step(step).within.total_seconds()
         calls = self._context.calls(
             deadline=asyncio.get_running_loop().time() + within,
             timeout=within,
-            key=f"{held.saga_id}/{held.at.step}/{held.action}",
+            key=f"{claimed.saga_id}/{step}/{claimed.action}",
             trace=span.context,
-            request_id=held.request_id,
+            request_id=claimed.request_id,
         )
         try:
             async with asyncio.timeout(within):
-                changed = await act(held.state, calls)
-        except Exception as error:  # noqa: BLE001  whatever a step raises is its outcome
-            self._tell(held, error)
-            return Attempt(held, outcome_of(error, effect=calls.in_doubt), held.state, began)
-        return Attempt(held, DONE, changed or held.state, began)
+                changed = await act(claimed.state, calls)
+        except Exception as error:  # noqa: BLE001  every error of a step is its outcome
+            self._log_failure(claimed, error)
+            return Attempt(claimed, outcome_of(error, effect=calls.in_doubt), claimed.state, started_at)
+        return Attempt(claimed, DONE, changed or claimed.state, started_at)
 
-    async def _written(self, tried: Attempt) -> tuple[ClaimedSaga | None, Outcome]:
-        """Write what became of an attempt, whatever happens meanwhile; what is held then, and how it ended at last."""
+    async def _write(self, attempt: Attempt) -> tuple[ClaimedSaga | None, Outcome]:
+        """Commit an attempt, whatever happens meanwhile. Return the saga at its next step, and the final outcome."""
         try:
-            return await self._persistently(tried), tried.outcome
-        except AskedMeanwhile as asked:
-            return await self._written(tried.knowing(asked.why))
-        except EndFailed as failed:
-            self._tell(tried.held, failed.__cause__)
-            return await self._persistently(tried, end=False), tried.outcome
-        except (LeaseLost, WrittenBefore):
+            return await self._commit(attempt), attempt.outcome
+        except UndoRequested as requested:
+            return await self._write(attempt.with_undo_reason(requested.undo_reason))
+        except FinalizerFailed as failed:
+            self._log_failure(attempt.claimed, failed.__cause__)
+            return await self._commit(attempt, finalize=False), attempt.outcome
+        except (LeaseLost, AlreadyCommitted):
             raise
         except Exception as error:
-            known = tried.outcome.kind not in {"done", "skipped"}
-            if known or (tried.act is None and is_unavailable(error)):
+            is_failure_known = not attempt.outcome.is_success
+            if is_failure_known or (attempt.local_act is None and is_unavailable(error)):
                 raise
-            self._tell(tried.held, error)
-            return await self._written(tried.failing(error))
+            self._log_failure(attempt.claimed, error)
+            return await self._write(attempt.with_failed_commit(error))
 
-    async def _persistently(self, tried: Attempt, *, end: bool = True) -> ClaimedSaga | None:
+    async def _commit(self, attempt: Attempt, *, finalize: bool = True) -> ClaimedSaga | None:
         """Commit. Retry for a few seconds after a conflict or while the database is not available."""
 
         async def commit() -> ClaimedSaga | None:
             async with self._slots:
-                return await self._committed(tried, end=end)
+                return await self._commit_once(attempt, finalize=finalize)
 
-        backoff = Backoff(base=0.02, limit=_LONGEST_PAUSE, jitter=1.0, draw=self._progress.backoff.draw)
-        policy = RetryPolicy(tries=None, within=_PERSISTENCE, is_retryable=self._is_retryable, backoff=backoff)
-        return await retry_transaction(commit, policy)
+        return await retry_transaction(commit, self._commit_retries)
 
     def _is_retryable(self, error: Exception) -> bool:
         if is_retryable_conflict(error) or isinstance(error, StaleDataError):
             return True
         return is_unavailable(error) and not self._progress.closing
 
-    async def _committed(self, tried: Attempt, *, end: bool) -> ClaimedSaga | None:
-        held = tried.held
+    async def _commit_once(self, attempt: Attempt, *, finalize: bool) -> ClaimedSaga | None:
+        claimed = attempt.claimed
         async with self._context.unit_of_work() as work:
-            state = await self._acted(tried, work)
-            to = self._position(held, tried.outcome)
-            if to.has_ended and not end:
-                to = retry_finalizer(replace(held.at, why=to.why), self._progress.backoff)
+            state = await self._run_local_part(attempt, work)
+            to = self._next_position(claimed, attempt.outcome)
+            if to.has_ended and not finalize:
+                to = retry_finalizer(replace(claimed.position, undo_reason=to.undo_reason), self._progress.backoff)
             if to.has_ended:
-                await self._end(tried, to, state, work)
-            going = await self._progress.write(work, held, to, state, tried.outcome, tried.began)
+                await self._finalize(attempt, to, state, work)
+            following = await self._progress.write(work, claimed, to, state, attempt.outcome, attempt.started_at)
             await work.commit()
-        self.outcomes[tried.outcome.kind] += 1
+        self.outcomes[attempt.outcome.kind] += 1
         if to.has_ended:
             self.ended[to.status] += 1
-        return going
+        return following
 
-    async def _acted(self, tried: Attempt, work: UnitOfWork) -> SagaState:
-        """Do what belongs into the commit: a local step, or what a remote one records."""
-        held = tried.held
-        if not held.at.step:
-            return tried.state
-        step = held.saga.step(held.at.step)
+    async def _run_local_part(self, attempt: Attempt, work: UnitOfWork) -> SagaState:
+        """Run what belongs into the commit: a local step, or the `record` of a remote one."""
+        position = attempt.claimed.position
+        if not position.step:
+            return attempt.state
+        step = attempt.claimed.saga.step(position.step)
         within = asyncio.timeout(step.within.total_seconds())
         try:
             async with within:
-                state = tried.state if tried.act is None else await tried.act(tried.state, work) or tried.state
-                over = held.at.status == "running" and tried.outcome.kind in {"done", "skipped"}
-                if step.record is not None and over:
+                state = attempt.state
+                if attempt.local_act is not None:
+                    state = await attempt.local_act(state, work) or state
+                if step.record is not None and position.status == "running" and attempt.outcome.is_success:
                     await step.record(state, work)
         except TimeoutError as error:
             if within.expired():
@@ -261,35 +277,37 @@ class SagaExecutor:
             raise
         return state
 
-    async def _end(self, tried: Attempt, to: Position, state: SagaState, work: UnitOfWork) -> None:
+    async def _finalize(self, attempt: Attempt, to: Position, state: SagaState, work: UnitOfWork) -> None:
         try:
-            await tried.held.saga.end(state, work, to.why)
+            await attempt.claimed.saga.finalize(state, work, to.undo_reason)
         except Exception as error:
-            if to.status == "done" or tried.act is not None or is_retryable_conflict(error) or is_unavailable(error):
+            is_transient = is_retryable_conflict(error) or is_unavailable(error)
+            if to.status == "done" or attempt.local_act is not None or is_transient:
                 raise
-            raise EndFailed from error
+            raise FinalizerFailed from error
 
-    def _position(self, held: ClaimedSaga, outcome: Outcome) -> Position:
-        if outcome.kind in {"cut", "late"}:
-            why = held.at.why or UndoReason(False, outcome.reason, outcome.code, held.at.step)
-            effect = held.saga.is_remote(held.at.step) and held.at.begun_before
-            return start_compensation(held.saga, held.at, why, effect=effect)
-        late = held.late(self._context.clock.now())
-        return next_position(held.saga, held.at, outcome, self._progress.backoff, late)
+    def _next_position(self, claimed: ClaimedSaga, outcome: Outcome) -> Position:
+        position = claimed.position
+        if outcome.kind in {"aborted", "deadline_exceeded"}:
+            undo_reason = position.undo_reason or UndoReason(False, outcome.reason, outcome.code, position.step)
+            effect = claimed.saga.is_remote(position.step) and position.was_attempted_before
+            return start_compensation(claimed.saga, position, undo_reason, effect=effect)
+        exceeded = claimed.exceeded_deadline(self._context.clock.now())
+        return next_position(claimed.saga, position, outcome, self._progress.backoff, exceeded)
 
-    def _tell(self, held: ClaimedSaga, error: BaseException | None) -> None:
-        """Log an attempt that did not succeed; one that nobody foresaw with its place."""
+    def _log_failure(self, claimed: ClaimedSaga, error: BaseException | None) -> None:
+        """Log an unsuccessful attempt; an unexpected error with its traceback."""
         if isinstance(error, StepPending):
             return
-        at = held.at
-        told: dict[str, Any] = {
-            "saga": held.saga.name,
-            "saga_id": held.saga_id,
-            "step": at.step,
-            "attempt": at.attempts,
+        fields: dict[str, Any] = {
+            "saga": claimed.saga.name,
+            "saga_id": claimed.saga_id,
+            "step": claimed.position.step,
+            "action": claimed.action,
+            "attempt": claimed.position.attempts,
         }
         if isinstance(error, AbortSaga | Problem | CallError | TimeoutError | StepTimedOut):
-            said = str(error) if isinstance(error, CallError) else outcome_of(error).reason
-            logger.warning("saga step failed", action=held.action, error=said, **told)
+            reason = str(error) if isinstance(error, CallError) else outcome_of(error).reason
+            logger.warning("saga_step_failed", error=reason, **fields)
         else:
-            logger.error("saga step failed", action=held.action, exc_info=error, **told)
+            logger.error("saga_step_failed", exc_info=error, **fields)

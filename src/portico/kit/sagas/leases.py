@@ -1,10 +1,10 @@
-"""Sagas that this process holds a lease of: claimed in batches, given back when it stops."""
+"""Leases on sagas: a process claims due sagas in batches, and releases them when it stops."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
 
@@ -13,16 +13,14 @@ from portico.kit.data.statements import Statement
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
-from portico.kit.sagas.transitions import Late, Position, needs_undo_before_skip
+from portico.kit.sagas.transitions import Deadline, Position, needs_undo_before_skip
+from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.trace_context import TraceContext
 
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+LEASE_MARGIN = timedelta(seconds=5)
+"""How much longer a lease is than its step may take. With a shorter lease, other processes would claim slow steps."""
 
-MARGIN = timedelta(seconds=5)
-"""By how much a lease is longer than the step: shorter, and a slow step would be taken over for ever."""
-
-_SOONEST = Statement(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
+_NEXT_DUE = Statement(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
 _DUE = (
     select(sagas)
     .where(sagas.c.due_at <= bindparam("now"), sagas.c.name.in_(bindparam("names", expanding=True)))
@@ -30,7 +28,7 @@ _DUE = (
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
 )
-_TAKE = (
+_CLAIM = (
     update(sagas)
     .where(sagas.c.saga_id.in_(bindparam("ids", expanding=True)))
     .values(
@@ -38,54 +36,54 @@ _TAKE = (
         due_at=bindparam("until"),
         fence=sagas.c.fence + 1,
         attempts=sagas.c.attempts + 1,
-        since=func.coalesce(sagas.c.since, bindparam("now", type_=sagas.c.since.type)),
+        step_started_at=func.coalesce(sagas.c.step_started_at, bindparam("now", type_=sagas.c.step_started_at.type)),
     )
 )
-_TAKE_OVER = _TAKE.values(doubt=True)
+_CLAIM_EXPIRED = _CLAIM.values(in_doubt=True)
 
-_NOT_KNOWN_HERE = timedelta(seconds=5)  # the lease of a step of another version, which is only looked at
+_UNKNOWN_STEP_LEASE = timedelta(seconds=5)  # of a step of another version, which is released again at once
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedSaga:
-    """A saga, as it was when this process got its lease or last wrote its progress.
+    """A saga, as it was when this process claimed it or last wrote its progress.
 
     Attributes:
         saga: Its definition.
         saga_id: Its identifier.
-        subject: What it serves.
-        state: What its steps are given.
-        at: Where it is; the attempt that is being made is counted.
-        fence: The number that its row must still have.
-        since: When the first attempt of this step began.
-        deadline_at: When it must have come to the point of no return.
-        lost: The process that held it before ended without a word.
-        trace: Of whoever started it.
-        request_id: Likewise.
+        subject: The resource that it is about.
+        state: The state that its steps are given.
+        position: Its position; the current attempt is counted.
+        fence: The fencing number that its row must still have.
+        step_started_at: When the first attempt of this step started.
+        deadline_at: When it must have reached its point of no return.
+        lease_expired: Whether the previous owner's lease expired: that process died or was too slow.
+        trace: Trace context of the request that started it.
+        request_id: Identifier of the request that started it.
     """
 
     saga: Saga[Any]
     saga_id: SagaId
     subject: str
     state: SagaState
-    at: Position
+    position: Position
     fence: int
-    since: datetime
+    step_started_at: datetime
     deadline_at: datetime
-    lost: bool
+    lease_expired: bool
     trace: TraceContext | None
     request_id: str | None
 
     @property
     def action(self) -> str:
-        """What is tried: `do`, `undo` or `end`."""
-        if self.at.status == "running":
-            return "undo" if needs_undo_before_skip(self.saga, self.at) else "do"
-        return "undo" if self.at.step else "end"
+        """The current action: `do`, `undo` or `end`."""
+        if self.position.status == "running":
+            return "undo" if needs_undo_before_skip(self.saga, self.position) else "do"
+        return "undo" if self.position.step else "end"
 
-    def late(self, now: datetime) -> Late | None:
-        """Which deadline has passed, where there is one."""
-        if self.at.status != "running" or self.saga.step(self.at.step).only_forward:
+    def exceeded_deadline(self, now: datetime) -> Deadline | None:
+        """Return which deadline is exceeded, if any."""
+        if not self._has_deadline:
             return None
         if now >= self.deadline_at:
             return "saga"
@@ -93,17 +91,21 @@ class ClaimedSaga:
         return "step" if step_deadline is not None and now >= step_deadline else None
 
     def due_at(self, now: datetime, wait: float) -> datetime:
-        """When to try this step again: after `wait` seconds, and not after a deadline."""
+        """Return when to retry this step: after `wait` seconds, but not after a deadline."""
         due = now + timedelta(seconds=wait)
-        if self.at.status != "running" or self.saga.step(self.at.step).only_forward:
+        if not self._has_deadline:
             return due
         return min(due, max(now, min(self.deadline_at, self._step_deadline or self.deadline_at)))
 
     @property
+    def _has_deadline(self) -> bool:
+        return self.position.status == "running" and not self.saga.step(self.position.step).only_forward
+
+    @property
     def _step_deadline(self) -> datetime | None:
-        """When the step must be done; None for one that has no deadline, or is passed over."""
-        deadline = self.saga.step(self.at.step).deadline
-        return None if deadline is None or self.at.skip else self.since + deadline
+        """When the step must be done; None if it has no deadline or is skipped."""
+        deadline = self.saga.step(self.position.step).deadline
+        return None if deadline is None or self.position.skip else self.step_started_at + deadline
 
 
 class SagaLeases:
@@ -112,42 +114,46 @@ class SagaLeases:
     Args:
         context: the service.
         known: its sagas, by name.
-        owner: who holds them.
+        owner: identifier of the runner.
     """
 
-    def __init__(self, context: "ServiceRuntime", known: Mapping[str, Saga[Any]], owner: str) -> None:
+    def __init__(self, context: ServiceContext, known: Mapping[str, Saga[Any]], owner: str) -> None:
         self._context = context
         self._known = known
         self.owner = owner
 
-    async def soonest(self) -> datetime | None:
-        """When the next saga is due, or its lease ends; None where all have ended."""
+    async def next_due_at(self) -> datetime | None:
+        """Return when the next saga is due or its lease expires; None if all have ended."""
         async with self._context.reader() as reader:
-            found = (await reader.rows(_SOONEST, {}))[0][0]
+            found = (await reader.rows(_NEXT_DUE, {}))[0][0]
         return cast("datetime | None", found)
 
     async def claim(self, limit: int) -> Sequence[Any]:
-        """Take up to `limit` sagas that are due; their rows as they were before, locked rows passed over."""
+        """Claim up to `limit` due sagas, without waiting for locked rows. Return their rows as they were before."""
         now = self._context.clock.now()
         async with self._context.transaction() as work:
             rows = await work.rows(_DUE, {"now": now, "names": list(self._known), "most": limit})
             batches: dict[tuple[timedelta, bool], list[str]] = defaultdict(list)
             for row in rows:
-                batches[self._lease(row), row.owner is not None].append(row.saga_id)
-            for (lease, lost), ids in batches.items():
-                taken = {"ids": ids, "new_owner": self.owner, "until": now + lease, "now": now}
-                await work.execute(_TAKE_OVER if lost else _TAKE, taken)
+                batches[self._lease_of(row), row.owner is not None].append(row.saga_id)
+            for (lease, expired), ids in batches.items():
+                values = {"ids": ids, "new_owner": self.owner, "until": now + lease, "now": now}
+                await work.execute(_CLAIM_EXPIRED if expired else _CLAIM, values)
         return rows
 
-    def _lease(self, row: Any) -> timedelta:
-        saga = self._known[row.name]
+    def _lease_of(self, row: Any) -> timedelta:
         try:
-            return lease_of(saga, row.step)
+            return lease_of(self._known[row.name], row.step)
         except NoSuchStep:
-            return _NOT_KNOWN_HERE
+            return _UNKNOWN_STEP_LEASE
 
-    def held(self, row: Any) -> ClaimedSaga:
-        """A row that was claimed. Raises NoSuchStep or pydantic's ValidationError where this version can't read it."""
+    def load(self, row: Any) -> ClaimedSaga:
+        """Return a claimed row as a saga.
+
+        Raises:
+            NoSuchStep: this version does not have the saga's step.
+            ValidationError: this version cannot read the saga's state.
+        """
         saga = self._known[row.name]
         if row.step:
             saga.step(row.step)
@@ -156,51 +162,59 @@ class SagaLeases:
             saga_id=SagaId(row.saga_id),
             subject=row.subject,
             state=saga.state.model_validate_json(row.state),
-            at=Position(
+            position=Position(
                 row.status,
                 row.step,
                 tuple(row.done.split(",")) if row.done else (),
                 attempts=row.attempts + 1,
                 failures=row.failures,
-                doubt=row.doubt or row.owner is not None,
-                why=UndoReason.loaded(row.why),
+                in_doubt=row.in_doubt or row.owner is not None,
+                undo_reason=UndoReason.loaded(row.undo_reason),
                 skip=row.skip,
             ),
             fence=row.fence + 1,
-            since=row.since or self._context.clock.now(),
+            step_started_at=row.step_started_at or self._context.clock.now(),
             deadline_at=row.deadline_at,
-            lost=row.owner is not None,
+            lease_expired=row.owner is not None,
             trace=TraceContext.parse(row.trace),
             request_id=row.request_id,
         )
 
-    async def let_go(self, held: ClaimedSaga) -> None:
-        """Give back a saga whose last commit went through though its answer was lost: it goes on from there."""
-        mine = (sagas.c.saga_id == held.saga_id) & (sagas.c.owner == self.owner) & (sagas.c.fence == held.fence + 1)
-        values = {"owner": None, "due_at": self._context.clock.now(), "fence": held.fence + 2}
+    async def release_committed(self, claimed: ClaimedSaga) -> None:
+        """Release a saga whose last commit succeeded although its acknowledgement was lost. It goes on from there."""
+        mine = (
+            (sagas.c.saga_id == claimed.saga_id) & (sagas.c.owner == self.owner) & (sagas.c.fence == claimed.fence + 1)
+        )
+        values = {"owner": None, "due_at": self._context.clock.now(), "fence": claimed.fence + 2}
         async with self._context.transaction() as work:
             await work.execute(update(sagas).where(mine).values(values))
 
-    async def put_aside(self, row: Any, error: str, wait: float) -> None:
-        """Leave a claimed saga that this version can't read to another one, and say so in its row."""
+    async def release_unreadable(self, row: Any, error: str, wait: float) -> None:
+        """Release a claimed saga that this version cannot read, for a process of another version.
+
+        Args:
+            row: the claimed row.
+            error: the reason, stored in the row.
+            wait: seconds until it is due again.
+        """
         due_at = self._context.clock.now() + timedelta(seconds=wait)
         values = {"owner": None, "due_at": due_at, "failures": row.failures + 1, "error": error, "fence": row.fence + 2}
         mine = (sagas.c.saga_id == row.saga_id) & (sagas.c.fence == row.fence + 1)
         async with self._context.transaction() as work:
             await work.execute(update(sagas).where(mine).values(values))
 
-    async def hand_back(self) -> int:
-        """Give back all that is still held, so that others take it at once; how many those were.
+    async def release_all(self) -> int:
+        """Release all sagas of this runner, so that others can claim them at once. Return how many there were.
 
-        Their steps were cut off, and may have had their effect.
+        Their steps were cancelled, and may have had an effect.
         """
         mine = (sagas.c.due_at.is_not(None)) & (sagas.c.owner == self.owner)
-        values = {"owner": None, "doubt": True, "due_at": self._context.clock.now(), "fence": sagas.c.fence + 1}
+        values = {"owner": None, "in_doubt": True, "due_at": self._context.clock.now(), "fence": sagas.c.fence + 1}
         async with self._context.transaction() as work:
             result = cast("CursorResult[Any]", await work.execute(update(sagas).where(mine).values(values)))
             return result.rowcount
 
 
 def lease_of(saga: Saga[Any], step: str) -> timedelta:
-    """How long a step may be held. Raises NoSuchStep."""
-    return (saga.step(step).within if step else timedelta(0)) + MARGIN
+    """Return the duration of a lease on a saga at this step. Raises NoSuchStep."""
+    return (saga.step(step).within if step else timedelta(0)) + LEASE_MARGIN

@@ -1,79 +1,83 @@
-"""What metrics and health tell of a service's sagas."""
+"""Metrics and health of a service's sagas."""
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
 from sqlalchemy import case, func, select
 
 from portico.kit.data.kit_tables import sagas
+from portico.kit.sagas.executor import SagaExecutor
+from portico.kit.service_context import ServiceContext
+from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import get_logger
 
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
-    from portico.kit.sagas.executor import SagaExecutor
-
-_FRESH = 10.0  # seconds that the figures are kept
-_MOST_STRANGERS = 100
-_STUCK = 5  # failures in a row of something that is tried for ever
+_REFRESH_INTERVAL = 10.0  # seconds
+_MAX_UNKNOWN = 100  # names that are logged
+_STUCK_AFTER = 5  # consecutive failures of a step
 
 logger = get_logger(__name__)
 
 
-class SagasNotTaken(RuntimeError):
-    """The runner can't get at the sagas."""
+class ClaimingFailed(RuntimeError):
+    """The runner cannot claim sagas from the database."""
 
 
 class SagasStuck(RuntimeError):
-    """Sagas fail again and again at what has to succeed."""
+    """Steps of sagas fail repeatedly."""
 
 
-class Measures:
-    """The figures of one runner; those about rows are counted now and then, in one statement.
+class SagaMetrics:
+    """Metrics of one runner. Those about rows come from one statement, at most every 10 seconds.
 
     Args:
-        context: the service, whose metrics and health are told.
-        advancing: counts steps.
-        under_way: how many sagas this process is at.
+        context: the service.
+        known: the names of the service's sagas.
+        executor: counts the outcomes of steps.
+        running: returns how many sagas this process is executing.
     """
 
-    def __init__(self, context: "ServiceRuntime", advancing: "SagaExecutor", under_way: Callable[[], int]) -> None:
+    def __init__(
+        self, context: ServiceContext, known: Collection[str], executor: SagaExecutor, running: Callable[[], int]
+    ) -> None:
         self._context = context
-        self._advancing = advancing
-        self._under_way = under_way
-        self._counted_at = float("-inf")
-        self.failing: str | None = None
-        """why sagas can't be taken, in a word"""
+        self._known = known
+        self._executor = executor
+        self._running = running
+        self._refreshed_at = float("-inf")
+        self.claim_error: str | None = None
+        """Type of the error that keeps sagas from being claimed."""
         self.open: dict[str, float] = {}
         self.failures: dict[str, float] = {}
         self.oldest: dict[str, float] = {}
         self.stuck = 0
-        self._unroutable: set[str] = set()
+        self._unknown: set[str] = set()
 
-    def show(self) -> None:
-        """Have the service's metrics and health tell of them."""
-        metrics, advancing = self._context.metrics, self._advancing
-        metrics.gauge("portico_sagas_running", "Sagas that this process is at", self._under_way)
+    def register(self, health: Health) -> None:
+        """Add the metrics to the service's `/metrics`, and the check to its health."""
+        metrics, executor = self._context.metrics, self._executor
+        metrics.gauge("portico_sagas_running", "Sagas currently executing in this process", self._running)
         metrics.gauge("portico_sagas_open", "Sagas that have not ended", lambda: self.open, label="saga")
-        metrics.gauge("portico_sagas_failing", "Sagas whose step failed last", lambda: self.failures, label="saga")
-        metrics.gauge("portico_sagas_oldest_seconds", "Age of the oldest open one", lambda: self.oldest, label="saga")
-        metrics.counter("portico_saga_steps", "Attempts of steps", lambda: dict(advancing.outcomes), label="outcome")
-        metrics.counter("portico_sagas_ended", "Sagas that ended", lambda: dict(advancing.ended), label="status")
-        self._context.health.add("sagas", self.check, critical=False)
+        metrics.gauge("portico_sagas_failing", "Sagas whose last attempt failed", lambda: self.failures, label="saga")
+        metrics.gauge(
+            "portico_sagas_oldest_seconds", "Age of the oldest open saga (seconds)", lambda: self.oldest, label="saga"
+        )
+        metrics.counter("portico_saga_steps", "Attempts of steps", lambda: dict(executor.outcomes), label="outcome")
+        metrics.counter("portico_sagas_ended", "Sagas that ended", lambda: dict(executor.ended), label="status")
+        health.add("sagas", self.check, critical=False)
 
     async def refresh(self) -> None:
-        """Count anew, where that is some time ago."""
+        """Count the open sagas, unless they were counted a moment ago."""
         now = asyncio.get_running_loop().time()
-        if now - self._counted_at < _FRESH:
+        if now - self._refreshed_at < _REFRESH_INTERVAL:
             return
-        self._counted_at = now
+        self._refreshed_at = now
         table = sagas.c
         statement = (
             select(
                 table.name,
                 func.count(),
                 func.sum(case((table.failures > 0, 1), else_=0)),
-                func.sum(case((table.failures >= _STUCK, 1), else_=0)),
+                func.sum(case((table.failures >= _STUCK_AFTER, 1), else_=0)),
                 func.min(table.started_at),
             )
             .where(table.due_at.is_not(None))
@@ -84,20 +88,25 @@ class Measures:
         self.open = {name: float(count) for name, count, *_ in rows}
         self.failures = {name: float(failing) for name, _, failing, *_ in rows}
         self.stuck = int(sum(stuck for *_, stuck, _ in rows))
-        self._tell_of_strangers()
+        self._log_unknown()
         clock = self._context.clock.now()
         self.oldest = {name: (clock - started).total_seconds() for name, *_, started in rows}
 
-    def _tell_of_strangers(self) -> None:
-        """Log sagas that nobody here runs: of another version, or not named in `Service(sagas=…)`."""
-        strangers = self.open.keys() - {saga.name for saga in self._context.service.sagas} - self._unroutable
-        if strangers and len(self._unroutable) < _MOST_STRANGERS:
-            self._unroutable |= strangers
-            logger.warning("sagas are not run here", service=self._context.name, sagas=sorted(strangers))
+    def _log_unknown(self) -> None:
+        """Log sagas that are not run here: of another version, or missing in `Service(sagas=…)`."""
+        unknown = self.open.keys() - set(self._known) - self._unknown
+        if unknown and len(self._unknown) < _MAX_UNKNOWN:
+            self._unknown |= unknown
+            logger.warning("sagas_unknown", service=self._context.name, sagas=sorted(unknown))
 
     async def check(self) -> None:
-        """Raises SagasNotTaken or SagasStuck unless all is well."""
-        if self.failing is not None:
-            raise SagasNotTaken(self.failing)
+        """Check the health of the sagas.
+
+        Raises:
+            ClaimingFailed: the runner cannot claim sagas.
+            SagasStuck: steps fail repeatedly.
+        """
+        if self.claim_error is not None:
+            raise ClaimingFailed(self.claim_error)
         if self.stuck:
             raise SagasStuck(f"{self.stuck} sagas")

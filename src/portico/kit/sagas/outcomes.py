@@ -1,4 +1,4 @@
-"""How a step may end, and what its error says: that it had no effect, or that nobody knows."""
+"""Outcomes of step attempts, and how an error maps to one: no effect (`refused`), or unknown effect (`failed`)."""
 
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -9,16 +9,16 @@ from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.problems import Problem
 
-_LONGEST = 500  # characters of a reason
-_LATER = frozenset({408, 425, 429})  # try again; 409 with Retry-After too: the same key is still in flight
-_IN_FLIGHT = 409
+MAX_REASON_LENGTH = 500  # characters
+_RETRYABLE = frozenset({408, 425, 429})  # so is 409 with Retry-After: a request with the same key is in flight
+_CONFLICT = 409
 
 
 class StepPending(Exception):
-    """Raised by a step that calls others: the outcome is still open. It is asked again, and that is no failure.
+    """Raised by a remote step: the outcome is not known yet. The step is called again; this is no failure.
 
     Args:
-        retry_after: seconds until then.
+        retry_after: seconds until the next call.
     """
 
     def __init__(self, retry_after: float = 1.0) -> None:
@@ -27,10 +27,10 @@ class StepPending(Exception):
 
 
 class AbortSaga(Exception):
-    """Raised by a step: it had no effect and never will have; what was done before it is to be undone.
+    """Raised by a step: it had no effect and never will. The steps before it are undone.
 
     Args:
-        reason: a sentence for people, which holds no secret.
+        reason: a sentence for people. It must not contain secrets.
         code: a stable word for programs, such as `payment_declined`.
     """
 
@@ -41,7 +41,7 @@ class AbortSaga(Exception):
 
 
 class StepTimedOut(Exception):
-    """A local step did not end within its time. What a database says of its own time is something else."""
+    """A local step exceeded its time limit. A time-out reported by the database is a different error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,83 +49,103 @@ class UndoReason:
     """Why a saga is undone.
 
     Attributes:
-        asked: Somebody asked for it; otherwise a step failed for good, or a deadline passed.
+        requested: A user or service requested it. If false, a step failed permanently or a deadline was exceeded.
         reason: A sentence for people.
         code: A stable word for programs.
-        step: The step that failed; None where it was asked for.
+        step: The step that failed; None if the undo was requested.
     """
 
-    asked: bool
+    requested: bool
     reason: str
     code: str
     step: str | None = None
 
     def dumped(self) -> str:
+        """Return the reason as JSON, as it is stored in the saga's row."""
         return orjson.dumps(self).decode()
 
     @classmethod
     def loaded(cls, text: str | None) -> Self | None:
+        """Return the reason that a row stores, if any."""
         return None if text is None else cls(**orjson.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended.
+    """How an attempt of a step ended.
 
     Attributes:
-        kind: `done`; `refused`: it had no effect; `failed`: nobody knows; `open`: not yet known. No attempt was made where
-            it is `skipped`: by somebody; `cut`: it is to be undone; `late`: a deadline has passed.
-        reason: What went wrong, for people.
-        code: What went wrong, for programs.
-        retry_after: Seconds until another attempt makes sense.
-        effect: The step may have had its effect all the same: what it records was refused, or an earlier request of the
-            same attempt may still arrive.
+        kind: After an attempt: `done`; `refused`, it had no effect; `failed`, its effect is unknown; `pending`, its outcome
+            is not known yet. Without an attempt: `skipped`, by an operator; `aborted`, because the saga is to be undone;
+            `deadline_exceeded`.
+        reason: The error, for people.
+        code: The error, for programs.
+        retry_after: Seconds until another attempt is useful.
+        effect: The step may have had an effect even so: its `record` was refused, or an earlier request of the same
+            attempt may still arrive.
     """
 
-    kind: Literal["done", "refused", "failed", "open", "skipped", "cut", "late"]
+    kind: Literal["done", "refused", "failed", "pending", "skipped", "aborted", "deadline_exceeded"]
     reason: str = ""
     code: str = ""
     retry_after: float | None = None
     effect: bool = False
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the saga may go on to the next step."""
+        return self.kind in {"done", "skipped"}
+
 
 DONE = Outcome("done")
 SKIPPED = Outcome("skipped")
-CUT = Outcome("cut")
+ABORTED = Outcome("aborted")
 
 
 def outcome_of(error: Exception, *, effect: bool = False) -> Outcome:  # noqa: PLR0911  one for each kind of error
-    """What an error that a step raised says of its outcome."""
+    """Return the outcome that an error raised by a step stands for.
+
+    Args:
+        error: what the step raised.
+        effect: whether an earlier request of the same attempt may still have an effect.
+    """
     match error:
         case StepPending():
-            return Outcome("open", retry_after=error.retry_after, effect=effect)
+            return Outcome("pending", retry_after=error.retry_after, effect=effect)
         case AbortSaga():
-            return Outcome("refused", _cut(error.reason), error.code, effect=effect)
+            return Outcome("refused", _truncate(error.reason), error.code, effect=effect)
         case Problem():
-            later = "retry-after" in error.headers
-            return _answered(error.status, error.sentence(), error.code, effect=effect, later=later, retry_after=None)
+            retryable = "retry-after" in error.headers
+            return _outcome_of_status(
+                error.status, error.sentence(), error.code, effect=effect, retryable=retryable, retry_after=None
+            )
         case Refused():
             detail = error.problem.get("detail")
             reason = detail if isinstance(detail, str) else str(error)
             code = error.code or f"answered_{error.status}"
-            later = error.retry_after is not None
-            return _answered(error.status, reason, code, effect=effect, later=later, retry_after=error.retry_after)
+            retryable = error.retry_after is not None
+            return _outcome_of_status(
+                error.status, reason, code, effect=effect, retryable=retryable, retry_after=error.retry_after
+            )
         case CallFailed():
-            # What it says itself is for the log: it may tell of hosts and ports.
+            # The error's own text is only logged, because it may contain hosts and ports.
             return Outcome("failed", problem_of(error).sentence(), type(error).__name__, error.retry_after)
         case TimeoutError() | StepTimedOut():
-            return Outcome("failed", "The step took longer than it may", "took_too_long")
+            return Outcome("failed", "The step exceeded its time limit", "took_too_long")
         case _:
-            # What it says is for the log: it may tell of SQL, of paths, of a customer.
-            return Outcome("failed", f"Something went wrong here: {type(error).__name__}", type(error).__name__)
+            # The error's own text is only logged, because it may contain SQL, paths or customer data.
+            return Outcome("failed", f"Unexpected error: {type(error).__name__}", type(error).__name__)
 
 
-def _answered(status: int, reason: str, code: str, *, effect: bool, later: bool, retry_after: float | None) -> Outcome:
-    definite = 400 <= status < 500 and status not in _LATER and not (status == _IN_FLIGHT and later)  # noqa: PLR2004  RFC 9110 section 15.5
+def _outcome_of_status(
+    status: int, reason: str, code: str, *, effect: bool, retryable: bool, retry_after: float | None
+) -> Outcome:
+    in_flight = status == _CONFLICT and retryable
+    definite = 400 <= status < 500 and status not in _RETRYABLE and not in_flight  # noqa: PLR2004  RFC 9110 section 15.5
     if definite:
-        return Outcome("refused", _cut(reason), code, effect=effect)
-    return Outcome("failed", _cut(reason), code, retry_after)
+        return Outcome("refused", _truncate(reason), code, effect=effect)
+    return Outcome("failed", _truncate(reason), code, retry_after)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_REASON_LENGTH else text[: MAX_REASON_LENGTH - 1] + "…"

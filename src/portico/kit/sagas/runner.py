@@ -1,208 +1,225 @@
-"""Runs a service's sagas: takes those that are due, in batches, and many side by side."""
+"""Runs a service's sagas: claims due sagas in batches, and executes many concurrently."""
 
 import asyncio
 import contextvars
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
+from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_retryable_conflict
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.control import BELL
-from portico.kit.sagas.definition import NoSuchStep
+from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.executor import SagaExecutor
 from portico.kit.sagas.leases import SagaLeases
-from portico.kit.sagas.metrics import Measures
+from portico.kit.sagas.metrics import SagaMetrics
 from portico.kit.sagas.progress import Progress
+from portico.kit.service_context import ServiceContext
+from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
 
 _RETRY_BASE = 0.2  # seconds: the longest delay after a step's first failure
-_GATHERING = 0.02  # seconds that a free place waits for others, so that sagas are claimed together
-_AFTER = 0.001  # seconds: to look a moment too early is to look twice
-_AFTER_FAILURE = 1.0  # seconds until the database is asked again
-_LAST_WORDS = 5.0  # seconds that steps under way have to end, and leases to be handed back
+_BATCHING_DELAY = 0.02  # seconds that the runner waits for more capacity, so that it claims several sagas at once
+_DUE_MARGIN = 0.001  # seconds: a claim that is slightly early finds nothing
+_CLAIM_RETRY = 1.0  # seconds until the next claim after a failed one
+_SHUTDOWN_TIMEOUT = 5.0  # seconds for running steps to end, and for leases to be released
 
 
 class SagaRunner:
     """Runs the sagas of one service in this process, until it is cancelled.
 
-    Woken by a commit of this process, and by a look now and then for what another one left. However many processes
-    run a service, each saga is one's at a time, by a lease; the fence in its row sees to it that one who lost his
-    writes nothing.
+    Commits of this process wake it; it polls for sagas that other processes left. A lease gives each saga to one
+    process at a time, and the fence in its row keeps a process that lost its lease from writing.
 
     Args:
         context: the service.
-        draw: a number from 0 to 1, at random.
+        sagas: the service's sagas.
+        database: the service's database.
+        tracing: starts a span per step.
+        health: of the service.
+        draw: returns a random number from 0 to 1.
     """
 
-    def __init__(self, context: "ServiceRuntime", *, draw: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        context: ServiceContext,
+        sagas: Iterable[Saga[Any]],
+        *,
+        database: Database,
+        tracing: Tracing,
+        health: Health,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         settings = context.settings
-        self._draw = draw or random.Random().random  # noqa: S311  chance, not secrecy
+        self._draw = draw
         self.owner = secrets.token_hex(8)
         self._context = context
-        self._known = {saga.name: saga for saga in context.service.sagas}
+        self._database = database
+        self._health = health
+        self._known = {saga.name: saga for saga in sagas}
         self._leases = SagaLeases(context, self._known, self.owner)
-        self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=self._draw)
-        self._progress = Progress(context, self.owner, self._backoff)
-        slots = 1 if context.database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
-        self._advancing = SagaExecutor(context, self._leases, self._progress, asyncio.Semaphore(slots))
-        self._most = settings.saga_concurrency
+        self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=draw)
+        self._progress = Progress(context.clock, self.owner, self._backoff)
+        slots = 1 if database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
+        self._executor = SagaExecutor(context, self._leases, self._progress, asyncio.Semaphore(slots), tracing)
+        self._concurrency = settings.saga_concurrency
         self._poll = settings.saga_poll
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
-        self._rung = True
-        self._room = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self.measures = Measures(context, self._advancing, lambda: len(self._under_way))
+        self._claim_requested = True
+        self._has_capacity = asyncio.Event()
+        self._idle = asyncio.Event()
+        self.metrics = SagaMetrics(context, self._known, self._executor, lambda: len(self._running))
 
     def wake(self) -> None:
-        """Look at once for what is due."""
-        self._rung = True
-        self._quiet.clear()
+        """Claim due sagas at once."""
+        self._claim_requested = True
+        self._idle.clear()
         self._woken.set()
 
     async def run(self) -> None:
-        """Run what is due, as it comes, until cancelled; steps under way end then, and leases are handed back."""
-        self.measures.show()
-        self._context.database.bells[BELL] = self.wake
+        """Execute sagas as they become due, until cancelled. Then running steps end, and leases are released."""
+        self.metrics.register(self._health)
+        self._database.bells[BELL] = self.wake
         stopping = asyncio.create_task(self._context.stopping.wait())
         stopping.add_done_callback(lambda _: self._stop())
         try:
             while not self._progress.closing:
-                await self._turn()
-            await asyncio.Event().wait()  # what is under way ends; the host says when it must have
+                await self._claim_or_wait()
+            await asyncio.Event().wait()  # running steps end; the host cancels this task after its grace period
         finally:
             self._stop()
             stopping.cancel()
-            del self._context.database.bells[BELL]
+            del self._database.bells[BELL]
             await self._close()
 
     def _stop(self) -> None:
-        """Begin nothing new: no saga is taken, and those under way are handed back after their step."""
+        """Claim no more sagas, and release the running ones after their current step."""
         self._progress.closing = True
         self._woken.set()
-        self._room.set()
+        self._has_capacity.set()
 
     async def run_due(self) -> None:
-        """Run all that is due, and what follows from it, until nothing more is due."""
-        while await self._take() or self._under_way:
-            if self._under_way:
-                await asyncio.wait(self._under_way)
+        """Execute all due sagas, until no more are due."""
+        while await self._claim() or self._running:
+            if self._running:
+                await asyncio.wait(self._running)
 
-    async def quiet(self) -> None:
-        """Wait until nothing is due and nothing is under way; for tests."""
+    async def wait_until_idle(self) -> None:
+        """Wait until no saga is due or running; for tests."""
         self.wake()
-        await self._quiet.wait()
+        await self._idle.wait()
 
-    async def _turn(self) -> None:
+    async def _claim_or_wait(self) -> None:
         self._woken.clear()
-        rung, self._rung = self._rung, False
-        seconds = self._poll
+        requested, self._claim_requested = self._claim_requested, False
+        delay = self._poll
         try:
-            if rung or await self._is_due():
-                await self._take()
-            if not self._rung:
-                seconds = await self._idle()
-            self.measures.failing = None
-        except Exception as error:  # noqa: BLE001  whatever it is: it is logged, and looked at again
+            if requested or await self._is_due():
+                await self._claim()
+            if not self._claim_requested:
+                delay = await self._next_delay()
+            self.metrics.claim_error = None
+        except Exception as error:  # noqa: BLE001  every error is logged, and the claim is retried
             if is_retryable_conflict(error):
-                self._rung = True
+                self._claim_requested = True
             else:
-                await self._after_failure(error)
-        if not self._rung:
-            await self._rest(seconds)
+                await self._after_failed_claim(error)
+        if not self._claim_requested:
+            await self._sleep(delay)
 
-    async def _after_failure(self, error: Exception) -> None:
-        """Wait a little, and look again: what this process was woken for is still there."""
-        if self.measures.failing is None:
-            logger.error("sagas can't be taken", service=self._context.name, exc_info=error)
-        self.measures.failing = type(error).__name__
-        await self._rest(min(self._poll, _AFTER_FAILURE))
-        self._rung = True
+    async def _after_failed_claim(self, error: Exception) -> None:
+        if self.metrics.claim_error is None:
+            logger.error("saga_claim_failed", service=self._context.name, exc_info=error)
+        self.metrics.claim_error = type(error).__name__
+        await self._sleep(min(self._poll, _CLAIM_RETRY))
+        self._claim_requested = True  # the sagas that this process was woken for are still due
 
     async def _is_due(self) -> bool:
-        due = await self._leases.soonest()
-        return due is not None and self._until(due) <= 0
+        due_at = await self._leases.next_due_at()
+        return due_at is not None and self._seconds_until(due_at) <= 0
 
-    async def _idle(self) -> float:
-        """Seconds until the next look: nothing is to be taken now."""
-        await self.measures.refresh()
-        due = await self._leases.soonest()
-        until = self._poll if due is None else self._until(due)
-        look = self._poll * (0.8 + 0.2 * self._draw())  # so that not all look at once
-        if not self._under_way and not self._rung and until > 0:
-            self._quiet.set()
-        return min(look, until + _AFTER) if until > 0 else look
+    async def _next_delay(self) -> float:
+        """Return the seconds until the next claim."""
+        await self.metrics.refresh()
+        due_at = await self._leases.next_due_at()
+        until_due = self._poll if due_at is None else self._seconds_until(due_at)
+        poll = self._poll * (0.8 + 0.2 * self._draw())  # so that processes do not poll at the same time
+        if not self._running and not self._claim_requested and until_due > 0:
+            self._idle.set()
+        return min(poll, until_due + _DUE_MARGIN) if until_due > 0 else poll
 
-    async def _rest(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep until woken."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
 
-    def _until(self, due: datetime) -> float:
-        return (due - self._context.clock.now()).total_seconds()
+    def _seconds_until(self, due_at: datetime) -> float:
+        return (due_at - self._context.clock.now()).total_seconds()
 
-    async def _take(self) -> int:
-        """Claim as many due sagas as there is room for, and set them going; how many those were."""
-        await self._wait_for_room()
-        room = self._most - len(self._under_way)
-        rows = [] if self._progress.closing else await self._leases.claim(room)
+    async def _claim(self) -> int:
+        """Claim as many due sagas as there is capacity for, and start them. Return how many there were."""
+        await self._wait_for_capacity()
+        capacity = self._concurrency - len(self._running)
+        rows = [] if self._progress.closing else await self._leases.claim(capacity)
         if rows:
-            self._quiet.clear()
-            self._rung |= len(rows) == room  # there may be more
+            self._idle.clear()
+            self._claim_requested |= len(rows) == capacity  # there may be more
         for row in rows:
-            # A context of its own: nothing of whoever woke the runner, and of each other.
-            task = asyncio.create_task(self._advance(row), context=contextvars.Context())
-            self._under_way.add(task)
-            task.add_done_callback(self._over)
+            # An empty context: a saga inherits nothing from the request that woke the runner, or from other sagas.
+            task = asyncio.create_task(self._execute(row), context=contextvars.Context())
+            self._running.add(task)
+            task.add_done_callback(self._on_done)
         return len(rows)
 
-    async def _wait_for_room(self) -> None:
-        """Wait for a place; and for a moment until there are several, which are filled by one statement."""
-        while len(self._under_way) >= self._most and not self._progress.closing:
-            self._room.clear()
-            await self._room.wait()
-        if self._most - len(self._under_way) < self._most // 4:
-            await asyncio.sleep(_GATHERING)
+    async def _wait_for_capacity(self) -> None:
+        """Wait until a saga can start; if capacity is low, wait briefly for more, to claim several in one statement."""
+        while len(self._running) >= self._concurrency and not self._progress.closing:
+            self._has_capacity.clear()
+            await self._has_capacity.wait()
+        if self._concurrency - len(self._running) < self._concurrency // 4:
+            await asyncio.sleep(_BATCHING_DELAY)
 
-    def _over(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._room.set()
-        if not self._under_way:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._has_capacity.set()
+        if not self._running:
             self._woken.set()
 
-    async def _advance(self, row: Any) -> None:
+    async def _execute(self, row: Any) -> None:
         try:
-            await self._advancing.advance(self._leases.held(row))
+            await self._executor.advance(self._leases.load(row))
         except (NoSuchStep, ValidationError) as error:
-            logger.error("saga is of another version", saga=row.name, saga_id=row.saga_id, error=type(error).__name__)  # noqa: TRY400  what it says may be a customer's
-            await self._put_aside(row, f"This version of the code can't read it: {type(error).__name__}")
+            logger.error(  # noqa: TRY400  the error's text may contain customer data
+                "saga_of_another_version", saga=row.name, saga_id=row.saga_id, error=type(error).__name__
+            )
+            await self._release_unreadable(row, f"This version of the code cannot read it: {type(error).__name__}")
 
-    async def _put_aside(self, row: Any, error: str) -> None:
+    async def _release_unreadable(self, row: Any, error: str) -> None:
         try:
-            await self._leases.put_aside(row, error, self._backoff.limit)
-        except Exception:  # its lease runs out, and it is looked at again
-            logger.exception("saga is not put aside", saga=row.name, saga_id=row.saga_id)
+            await self._leases.release_unreadable(row, error, self._backoff.limit)
+        except Exception:  # the lease expires, and the saga is claimed again
+            logger.exception("saga_lease_not_released", saga=row.name, saga_id=row.saga_id)
 
     async def _close(self) -> None:
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=min(self._context.settings.grace_period, _LAST_WORDS))
-        for task in self._under_way:
+        if self._running:
+            await asyncio.wait(self._running, timeout=min(self._context.settings.grace_period, _SHUTDOWN_TIMEOUT))
+        for task in self._running:
             task.cancel()
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        if self._running:
+            await asyncio.wait(self._running)
         try:
-            async with asyncio.timeout(_LAST_WORDS):
-                await self._leases.hand_back()
-        except Exception:  # the leases run out by themselves
-            logger.exception("leases of sagas are not handed back", service=self._context.name)
+            async with asyncio.timeout(_SHUTDOWN_TIMEOUT):
+                await self._leases.release_all()
+        except Exception:  # the leases expire
+            logger.exception("saga_leases_not_released", service=self._context.name)

@@ -1,4 +1,4 @@
-"""What a saga knows of its own progress: typed, frozen, kept as JSON in the saga's row."""
+"""State of a saga: typed, frozen, stored as JSON in the saga's row."""
 
 from typing import Any, Self
 
@@ -6,28 +6,33 @@ from pydantic import BaseModel, ConfigDict
 
 from portico.kit.foundation.ids import Identifier
 
-LARGEST_STATE = 64 * 1024  # bytes; it is written anew with every step
+MAX_STATE_LENGTH = 64 * 1024  # characters; every step writes the whole state
 
 
 class SagaId(Identifier, prefix="saga"):
-    """One saga that was started."""
+    """Identifier of a saga that was started."""
 
 
 class StateTooLarge(ValueError):
-    """A state is to name things, not to hold them."""
+    """A saga's state exceeds its size limit. Store identifiers in it, not documents."""
 
 
 class SagaState(BaseModel):
     """Base of a saga's state: `class Lending(SagaState): loan_id: LoanId; charge_id: ChargeId | None = None`.
 
-    Frozen: a step answers with what changed, `return lending.with_(charge_id=…)`, and what it changed in passing can't
-    vanish. A field that is added later needs a default, since sagas that were started before have none.
+    The state is frozen: a step returns the changed state, `return lending.with_(charge_id=…)`, so that no change is
+    lost. A field that is added later needs a default, because sagas that are already running do not have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     def with_(self, **changes: Any) -> Self:
-        """The same, but for these fields. Raises pydantic's ValidationError."""
+        """Return a copy with these fields changed.
+
+        Raises:
+            TypeError: the state has no such field.
+            ValidationError: a value is not valid.
+        """
         unknown = changes.keys() - type(self).model_fields.keys()
         if unknown:
             raise TypeError(f"{type(self).__name__} has no field {min(unknown)!r}")
@@ -35,8 +40,10 @@ class SagaState(BaseModel):
         return self.model_validate(values | changes)
 
     def dumped(self) -> str:
-        """The state as JSON. Raises StateTooLarge."""
+        """Return the state as JSON. Raises StateTooLarge."""
         text = self.model_dump_json()
-        if len(text) > LARGEST_STATE:
-            raise StateTooLarge(f"{type(self).__name__} has {len(text)} characters, {LARGEST_STATE} are allowed")
+        if len(text) > MAX_STATE_LENGTH:
+            raise StateTooLarge(
+                f"{type(self).__name__} has {len(text)} characters, {MAX_STATE_LENGTH} are allowed. Store identifiers only."
+            )
         return text

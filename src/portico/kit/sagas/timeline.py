@@ -1,4 +1,4 @@
-"""What became of a saga, step by step, for whoever asks why."""
+"""Timeline and status of a subject's sagas, for users and operators."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,25 +11,25 @@ from portico.kit.data.reader import Reader
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId
 
-_MOST_SAGAS = 50
-_MOST_ENTRIES = 1_000
+_MAX_SAGAS = 50
+_MAX_ENTRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One thing that a saga did, or that was done about it.
+    """An attempt of a step, or a request about a saga.
 
     Attributes:
         saga: The saga's name.
-        step: The step's name; empty for what concerns the whole.
-        action: `start`, `do`, `undo`, `end`; `cancel`, `retry`, `skip` where somebody asked for it.
-        attempt: Which attempt of the step; 0 where none was made.
-        started_at: When it began.
-        ended_at: When it ended; None where it has not.
-        outcome: `done`, `refused`, `failed`, `open` (nobody knows it yet), `lost` (its process ended), `skipped`,
-            `asked`, `undone`; `under_way` or `waiting` (for the next attempt) where it has not ended.
-        error: What went wrong, or why it was asked for.
-        actor: Who asked for it; None for the saga itself.
+        step: The step's name; empty if the entry is about the whole saga.
+        action: `start`, `do`, `undo`, `end`; `cancel`, `retry`, `skip` for a request.
+        attempt: The number of the attempt; 0 if none was made.
+        started_at: When it started.
+        ended_at: When it ended; None if it has not.
+        outcome: `done`, `refused`, `failed`, `pending` (not known yet), `deadline_exceeded`, `lost` (its process ended),
+            `skipped`, `requested`, `undone`; `under_way` or `waiting` (for the next attempt) if it has not ended.
+        error: The error, or the reason of a request.
+        actor: Who made the request; None for the saga itself.
     """
 
     saga: str
@@ -45,18 +45,18 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class SagaStatus:
-    """Where a saga stands.
+    """Status of a saga.
 
     Attributes:
         saga_id: Its identifier.
-        name: Which saga it is.
+        name: The name of its definition.
         status: `running`, `undoing`, `done` or `undone`.
-        step: The step that is under way or next; empty where only the end is left.
-        attempts: How often that was begun.
-        failures: How often in a row it failed.
-        error: Why, the last time.
-        due_at: When it is tried again, or taken from a process that has not been heard of; None once it ended.
-        why: Why it is undone, or is going to be; None where it is not.
+        step: The current step; empty if only the finalizer is left.
+        attempts: Attempts of this step that were started.
+        failures: Consecutive failures of this step.
+        error: The error of the last attempt.
+        due_at: When the next attempt is due, or the lease of the current one expires; None once it ended.
+        undo_reason: Why it is undone, or will be; None if it is not.
     """
 
     saga_id: SagaId
@@ -67,29 +67,26 @@ class SagaStatus:
     failures: int
     error: str | None
     due_at: datetime | None
-    why: UndoReason | None
+    undo_reason: UndoReason | None
 
 
 async def timeline(reader: Reader, subject: str) -> list[TimelineEntry]:
-    """All that happened in the sagas for `subject`, oldest first: at most 1,000 entries."""
+    """Return the timeline of all sagas for `subject`, oldest first: at most 1,000 entries."""
     table = sagas.c
-    rows = await reader.rows(select(sagas).where(table.subject == subject).order_by(table.saga_id).limit(_MOST_SAGAS))
+    rows = await reader.rows(select(sagas).where(table.subject == subject).order_by(table.saga_id).limit(_MAX_SAGAS))
     names = {row.saga_id: row.name for row in rows}
     steps = await reader.rows(
-        select(saga_steps).where(saga_steps.c.saga_id.in_(names)).order_by(saga_steps.c.entry_id).limit(_MOST_ENTRIES)
+        select(saga_steps).where(saga_steps.c.saga_id.in_(names)).order_by(saga_steps.c.entry_id).limit(_MAX_ENTRIES)
     )
-    entries = [_entry(names[step.saga_id], step) for step in steps]
+    entries = [_step_entry(names[step.saga_id], step) for step in steps]
     for row in rows:
-        entries += _around(row)
+        entries += _saga_entries(row)
     order = {"start": 0, "end": 2}
     return sorted(entries, key=lambda each: (each.ended_at is None, each.ended_at, order.get(each.action, 1)))
 
 
 async def saga_status(reader: Reader, subject: str) -> SagaStatus | None:
-    """Where the saga for `subject` stands on which the others wait: the oldest open one, else the newest that ended.
-
-    None where there is none.
-    """
+    """Return the status of the oldest open saga for `subject`, else of the newest that ended, else None."""
     of_subject = select(sagas).where(sagas.c.subject == subject).limit(1)
     found = await reader.rows(of_subject.where(sagas.c.ended_at.is_(None)).order_by(sagas.c.saga_id))
     if not found:
@@ -106,11 +103,11 @@ async def saga_status(reader: Reader, subject: str) -> SagaStatus | None:
         row.failures,
         row.error,
         row.due_at,
-        UndoReason.loaded(row.why),
+        UndoReason.loaded(row.undo_reason),
     )
 
 
-def _entry(name: str, step: Any) -> TimelineEntry:
+def _step_entry(name: str, step: Any) -> TimelineEntry:
     return TimelineEntry(
         name,
         step.step,
@@ -124,14 +121,14 @@ def _entry(name: str, step: Any) -> TimelineEntry:
     )
 
 
-def _around(row: Any) -> list[TimelineEntry]:
-    """What the saga's own row says: that it started, and how it stands or ended."""
+def _saga_entries(row: Any) -> list[TimelineEntry]:
+    """Return the entries of the saga's own row: its start, and its end or its current attempt."""
     start = TimelineEntry(row.name, "", "start", 0, row.started_at, row.started_at, "done")
     if row.ended_at is not None:
-        why = UndoReason.loaded(row.why)
-        reason = None if why is None else why.reason
+        undo_reason = UndoReason.loaded(row.undo_reason)
+        reason = None if undo_reason is None else undo_reason.reason
         return [start, TimelineEntry(row.name, "", "end", 0, row.ended_at, row.ended_at, row.status, reason)]
     action = ("undo" if row.status == "undoing" else "do") if row.step else "end"
     outcome = "waiting" if row.owner is None else "under_way"
-    since = row.since or row.started_at
-    return [start, TimelineEntry(row.name, row.step, action, row.attempts, since, None, outcome, row.error)]
+    started_at = row.step_started_at or row.started_at
+    return [start, TimelineEntry(row.name, row.step, action, row.attempts, started_at, None, outcome, row.error)]

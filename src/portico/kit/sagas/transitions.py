@@ -1,4 +1,4 @@
-"""Where a saga goes from where it is, given how an attempt ended: pure, so that every story can be tried."""
+"""Transitions of a saga: its next position, given the outcome of an attempt. Pure functions, tested without a database."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -8,23 +8,23 @@ from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import Outcome, UndoReason
 
 Status = Literal["running", "undoing", "done", "undone"]
-Late = Literal["saga", "step"]
+Deadline = Literal["saga", "step"]
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a saga is.
+    """Position of a saga in its steps.
 
     Attributes:
-        status: Forward, backward, or at either end.
-        step: The step that is tried or next; empty where only the end is left.
-        done: The steps that are to be undone if it comes to that, oldest first.
-        attempts: Of this step, how many were begun.
-        failures: Of this step, in a row.
-        doubt: Whether an attempt of this step may have had an effect that nobody saw.
-        why: Why it is undone, or is to be as soon as the step is over.
-        skip: Somebody did by hand what this step does, and it is to be passed over.
-        wait: Seconds until the next attempt of the same step; None where it goes on at once.
+        status: The direction, or how the saga ended.
+        step: The current step; empty if only the finalizer is left.
+        done: The steps that compensation has to undo, oldest first.
+        attempts: Attempts of this step that were started.
+        failures: Consecutive failures of this step.
+        in_doubt: Whether an attempt of this step may have had an effect without a known outcome.
+        undo_reason: Why the saga is undone, or will be once the step has ended.
+        skip: Whether an operator requested to skip this step.
+        wait: Seconds until the next attempt of this step; None if the saga goes on at once.
     """
 
     status: Status
@@ -32,8 +32,8 @@ class Position:
     done: tuple[str, ...] = ()
     attempts: int = 0
     failures: int = 0
-    doubt: bool = False
-    why: UndoReason | None = None
+    in_doubt: bool = False
+    undo_reason: UndoReason | None = None
     skip: bool = False
     wait: float | None = None
 
@@ -42,110 +42,127 @@ class Position:
         return self.status in {"done", "undone"}
 
     @property
-    def begun_before(self) -> bool:
-        """Whether there was an attempt before the one that is under way."""
+    def was_attempted_before(self) -> bool:
+        """Whether there was an attempt before the current one."""
         return self.attempts > 1
 
 
-def needs_undo_before_skip(saga: Saga[Any], at: Position) -> bool:
-    """Whether a step that is passed over is undone first: what it began may take effect yet, beside what was done by hand."""
-    if not (at.skip and at.begun_before and at.status == "running"):
+def needs_undo_before_skip(saga: Saga[Any], position: Position) -> bool:
+    """Whether a skipped step must be undone first: an earlier request may still take effect."""
+    if not (position.skip and position.was_attempted_before and position.status == "running"):
         return False
-    return saga.is_remote(at.step) and saga.step(at.step).undo is not None
+    return saga.is_remote(position.step) and saga.step(position.step).undo is not None
 
 
 def next_position(
-    saga: Saga[Any], at: Position, outcome: Outcome, backoff: Backoff, late: Late | None = None
+    saga: Saga[Any],
+    position: Position,
+    outcome: Outcome,
+    backoff: Backoff,
+    exceeded: Deadline | None = None,
 ) -> Position:
-    """The position after an attempt.
+    """Return the position after an attempt.
 
     Args:
         saga: the definition.
-        at: the position in which the attempt was made.
-        outcome: how it ended.
-        backoff: how long to wait before another one.
-        late: which deadline has passed.
+        position: the position in which the attempt was made.
+        outcome: how the attempt ended.
+        backoff: the delays between attempts.
+        exceeded: which deadline is exceeded, if any.
     """
-    if at.status == "undoing":
-        return _back_again(saga, at, outcome, backoff)
-    step = saga.step(at.step)
-    remote = saga.is_remote(at.step)
-    if outcome.kind in {"done", "skipped"}:
-        return _forward(saga, at, late)
-    if step.only_forward or (at.skip and late is None):  # a step that is passed over has not failed
-        return _again(at, outcome, backoff, doubt=at.doubt or remote)
-    if outcome.kind == "refused" and not at.skip:
-        # An earlier attempt whose outcome nobody saw may still take effect, after this one was refused.
-        return start_compensation(saga, at, _why(at, outcome), effect=outcome.effect or (remote and at.doubt))
-    tired = outcome.kind == "failed" and (at.why is not None or at.failures >= step.retry)
-    if late is not None or tired:
-        why = _why(at, outcome) if late is None else at.why or deadline_passed(at, late)
-        return start_compensation(saga, at, why, effect=remote)
-    return _again(at, outcome, backoff, doubt=at.doubt or outcome.effect or (remote and outcome.kind == "failed"))
+    if position.status == "undoing":
+        return _after_undo(saga, position, outcome, backoff)
+    step = saga.step(position.step)
+    remote = saga.is_remote(position.step)
+    if outcome.is_success:
+        return _forward(saga, position, exceeded)
+    if step.only_forward or (position.skip and exceeded is None):  # a skipped step cannot fail, only its undo can
+        return _retry(position, outcome, backoff, in_doubt=position.in_doubt or remote)
+    if outcome.kind == "refused" and not position.skip:
+        # An earlier attempt without a known outcome may still take effect after this one was refused.
+        effect = outcome.effect or (remote and position.in_doubt)
+        return start_compensation(saga, position, _undo_reason(position, outcome), effect=effect)
+    exhausted = outcome.kind == "failed" and (position.undo_reason is not None or position.failures >= step.retry)
+    if exceeded is not None or exhausted:
+        failed = _undo_reason(position, outcome)
+        late = position.undo_reason or (exceeded and deadline_exceeded(position, exceeded))
+        return start_compensation(saga, position, late or failed, effect=remote)
+    in_doubt = position.in_doubt or outcome.effect or (remote and outcome.kind == "failed")
+    return _retry(position, outcome, backoff, in_doubt=in_doubt)
 
 
-def start_compensation(saga: Saga[Any], at: Position, why: UndoReason, *, effect: bool) -> Position:
-    """Back from here; `effect` where this step may have had one, so that it is undone as well."""
-    done = (*at.done, at.step) if effect else at.done
-    return _backward(saga, done, why)
+def start_compensation(saga: Saga[Any], position: Position, undo_reason: UndoReason, *, effect: bool) -> Position:
+    """Return the first position of the compensation.
+
+    Args:
+        saga: the definition.
+        position: the current position.
+        undo_reason: why the saga is undone.
+        effect: whether the current step may have had an effect, so that it is undone as well.
+    """
+    done = (*position.done, position.step) if effect else position.done
+    return _backward(saga, done, undo_reason)
 
 
-def deadline_passed(at: Position, late: Late) -> UndoReason:
-    """Why it is undone when a deadline has passed."""
-    whose = "saga" if late == "saga" else f"step '{at.step}'"
-    return UndoReason(False, f"The {whose} was not done by its deadline", f"{late}_deadline_passed", at.step)
+def deadline_exceeded(position: Position, exceeded: Deadline) -> UndoReason:
+    """Return the reason of an undo because of a deadline."""
+    whose = "saga" if exceeded == "saga" else f"step '{position.step}'"
+    return UndoReason(False, f"The {whose} exceeded its deadline", f"{exceeded}_deadline_passed", position.step)
 
 
-def retry_finalizer(at: Position, backoff: Backoff) -> Position:
-    """All is undone, and what was to be written at the end failed: only that is left to be tried again."""
-    failures = 1 if at.step else at.failures + 1
-    attempts = 1 if at.step else at.attempts
+def retry_finalizer(position: Position, backoff: Backoff) -> Position:
+    """Return the position in which all steps are undone and the failed finalizer waits for its next attempt."""
+    failures = 1 if position.step else position.failures + 1
+    attempts = 1 if position.step else position.attempts
     wait = backoff.delay(failures)
-    return Position("undoing", "", (), attempts=attempts, failures=failures, why=at.why, wait=wait)
+    return Position(
+        "undoing", "", (), attempts=attempts, failures=failures, undo_reason=position.undo_reason, wait=wait
+    )
 
 
-def _forward(saga: Saga[Any], at: Position, late: Late | None) -> Position:
-    step, following = saga.step(at.step), saga.after(at.step)
-    done = (*at.done, at.step) if step.undo is not None and not at.skip else at.done
-    why = at.why
-    if why is None and late == "saga" and following is not None:
-        why = deadline_passed(at, "saga")
-    if why is not None and not step.only_forward:
-        return _backward(saga, done, why)
+def _forward(saga: Saga[Any], position: Position, exceeded: Deadline | None) -> Position:
+    step, following = saga.step(position.step), saga.after(position.step)
+    done = (*position.done, position.step) if step.undo is not None and not position.skip else position.done
+    undo_reason = position.undo_reason
+    if undo_reason is None and exceeded == "saga" and following is not None:
+        undo_reason = deadline_exceeded(position, "saga")
+    if undo_reason is not None and not step.only_forward:
+        return _backward(saga, done, undo_reason)
     if following is None:
         return Position("done", "", done)
     return Position("running", following.name, done)
 
 
-def _back_again(saga: Saga[Any], at: Position, outcome: Outcome, backoff: Backoff) -> Position:
-    """After an attempt to undo: it is made until it succeeds."""
-    why = at.why or UndoReason(False, "", "unknown")
-    if outcome.kind in {"done", "skipped"}:
-        return _backward(saga, at.done[:-1], why)
-    return _again(at, outcome, backoff, doubt=False)
+def _after_undo(saga: Saga[Any], position: Position, outcome: Outcome, backoff: Backoff) -> Position:
+    """Return the position after an attempt to undo, which is retried until it succeeds."""
+    undo_reason = position.undo_reason or UndoReason(False, "", "unknown")
+    if outcome.is_success:
+        return _backward(saga, position.done[:-1], undo_reason)
+    return _retry(position, outcome, backoff, in_doubt=False)
 
 
-def _backward(saga: Saga[Any], done: tuple[str, ...], why: UndoReason) -> Position:
-    while done and not _can_be_undone(saga, done[-1]):
+def _backward(saga: Saga[Any], done: tuple[str, ...], undo_reason: UndoReason) -> Position:
+    while done and not _has_undo(saga, done[-1]):
         done = done[:-1]
     if done:
-        return Position("undoing", done[-1], done, why=why)
-    return Position("undone", "", (), why=why)
+        return Position("undoing", done[-1], done, undo_reason=undo_reason)
+    return Position("undone", "", (), undo_reason=undo_reason)
 
 
-def _can_be_undone(saga: Saga[Any], name: str) -> bool:
+def _has_undo(saga: Saga[Any], name: str) -> bool:
     try:
         return saga.step(name).undo is not None
     except NoSuchStep:
-        return True  # of another version: whoever runs that one undoes it
+        return True  # a step of another version: a process of that version undoes it
 
 
-def _again(at: Position, outcome: Outcome, backoff: Backoff, *, doubt: bool) -> Position:
-    if outcome.kind == "open":
-        return replace(at, failures=0, doubt=doubt, wait=outcome.retry_after)
-    failures = at.failures + 1
-    return replace(at, failures=failures, doubt=doubt, wait=backoff.delay(failures, outcome.retry_after))
+def _retry(position: Position, outcome: Outcome, backoff: Backoff, *, in_doubt: bool) -> Position:
+    if outcome.kind == "pending":
+        return replace(position, failures=0, in_doubt=in_doubt, wait=outcome.retry_after)
+    failures = position.failures + 1
+    wait = backoff.delay(failures, outcome.retry_after)
+    return replace(position, failures=failures, in_doubt=in_doubt, wait=wait)
 
 
-def _why(at: Position, outcome: Outcome) -> UndoReason:
-    return at.why or UndoReason(False, outcome.reason, outcome.code, at.step)
+def _undo_reason(position: Position, outcome: Outcome) -> UndoReason:
+    return position.undo_reason or UndoReason(False, outcome.reason, outcome.code, position.step)

@@ -141,7 +141,7 @@ async def mark_confirmed(state: PlacingState, work: UnitOfWork) -> None:
 async def end_order(state: PlacingState, work: UnitOfWork, why: UndoReason) -> None:
     """Mark the order as cancelled if that was requested, otherwise as failed. Stock and payment are released already."""
     order = await Orders(work).get(state.order_id, lock=True)
-    if why.asked:
+    if why.requested:
         order.cancel(now=work.now)
         work.publish(order.to_event(OrderCancelled))
     else:

@@ -4,7 +4,7 @@ from typing import Any
 
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderId, OrderUpdated
 from portico.kit import Principal, UnitOfWork, UserId
-from portico.kit.sagas import SagaId, SagaNotFound, retry_now, saga_status, skip
+from portico.kit.sagas import SagaId, SagaNotFound, request_undo, retry_now, saga_status, skip, start_saga
 from portico.services.orders import saga
 from portico.services.orders.domain import Basket
 from portico.services.orders.models import Order, line_document
@@ -44,7 +44,7 @@ async def place_order(
         currency=order.currency,
         payment_method=payment_method,
     )
-    await saga.place_order.start(work, state, subject=order.order_id)
+    await start_saga(work, saga.place_order, state, subject=order.order_id)
     work.publish(created)
     return order
 
@@ -65,11 +65,11 @@ async def cancel_order(work: UnitOfWork, order_id: OrderId, caller: Principal) -
     order = await Orders(work).get_changeable(order_id, caller)
     if order.is_settled:
         order.cancel(now=work.now)
-        await saga.cancel_order.start(work, _fulfilment(order), subject=order_id)
+        await start_saga(work, saga.cancel_order, _fulfilment(order), subject=order_id)
         work.publish(order.to_event(OrderCancelled))
     else:
         order.request_cancellation(now=work.now)
-        await saga.place_order.ask_to_undo(work, order_id, reason=f"{caller.subject} cancelled the order")
+        await request_undo(work, saga.place_order, order_id, reason=f"{caller.subject} cancelled the order")
     work.changes(order_id)
     return order
 
@@ -78,7 +78,7 @@ async def ship_order(work: UnitOfWork, order_id: OrderId) -> Order:
     """Mark an order as shipped and take its items out of stock. Raises OrderNotFound, IllegalTransition."""
     order = await Orders(work).get(order_id, lock=True)
     order.ship(now=work.now)
-    await saga.ship_order.start(work, _fulfilment(order), subject=order_id)
+    await start_saga(work, saga.ship_order, _fulfilment(order), subject=order_id)
     return _publish_update(work, order)
 
 
@@ -93,7 +93,7 @@ async def return_order(work: UnitOfWork, order_id: OrderId) -> Order:
     """Mark an order as returned, refund it and put its items back into stock. Raises OrderNotFound, IllegalTransition."""
     order = await Orders(work).get(order_id, lock=True)
     order.mark_returned(now=work.now)
-    await saga.return_order.start(work, _fulfilment(order), subject=order_id)
+    await start_saga(work, saga.return_order, _fulfilment(order), subject=order_id)
     return _publish_update(work, order)
 
 

@@ -67,7 +67,7 @@ def _of_event(row: tuple[str, datetime, bool]) -> TimelineEvent:
 def _of_saga(entry: TimelineEntry) -> TimelineEvent:
     ended = entry.ended_at
     return TimelineEvent(
-        kind="request" if entry.outcome == "asked" else "step",
+        kind="request" if entry.outcome == "requested" else "step",
         what=entry.step or entry.saga,
         saga=entry.saga,
         action=entry.action,

@@ -70,7 +70,7 @@ class TestOpenOutcome:
         await library.after(2, times=30)
 
         tried = [each for each in await library.timeline(lending) if each.step == "take-deposit"]
-        assert [(each.attempt, each.outcome) for each in tried[:-1]] == [(number, "open") for number in range(1, 21)]
+        assert [(each.attempt, each.outcome) for each in tried[:-1]] == [(number, "pending") for number in range(1, 21)]
         assert (tried[-1].attempt, tried[-1].outcome) == (31, "done")
 
     async def test_is_undone_at_the_deadline(self, library: Library) -> None:
@@ -83,7 +83,7 @@ class TestOpenOutcome:
 
         assert await library.story(lending) == "asked reserved released given_up"
         assert library.desk.calls[-1] == f"void {lending}/deposit"
-        assert (await library.lending(lending)).reason == "The saga was not done by its deadline"
+        assert (await library.lending(lending)).reason == "The saga exceeded its deadline"
 
 
 class TestRefusal:

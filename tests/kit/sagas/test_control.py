@@ -8,13 +8,13 @@ from tests.kit.sagas.library import LIBRARIAN, Library
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.sagas import (
-    Asked,
     PastNoReturn,
     SagaEnded,
     SagaId,
     SagaNotFound,
     SagaOfAnotherVersion,
     StepUnderWay,
+    UndoTiming,
     retry_now,
     skip,
 )
@@ -22,18 +22,18 @@ from portico.kit.sagas import (
 LIMIT = 20.0  # seconds
 
 
-class TestAskToUndo:
+class TestRequestUndo:
     async def test_before_it_begins(self, library: Library) -> None:
         lending = await library.asked()
 
         asked = await library.cancelled(lending)
         await library.runner.run_due()
 
-        assert asked == Asked.NOW
+        assert asked == UndoTiming.NOW
         assert await library.story(lending) == "asked given_up"
         assert (await library.lending(lending)).reason == "The reader thought better of it"
         assert library.desk.calls == []
-        assert await library.told(lending) == ["start done", "cancel reserve-copy asked", "end undone"]
+        assert await library.told(lending) == ["start done", "cancel reserve-copy requested", "end undone"]
 
     async def test_while_a_remote_step_is_under_way_waits_for_its_outcome(self, library: Library) -> None:
         lending = await library.asked()
@@ -45,7 +45,7 @@ class TestAskToUndo:
         library.desk.open.set()
         await running
 
-        assert asked == Asked.AFTER_STEP
+        assert asked == UndoTiming.AFTER_STEP
         assert await library.story(lending) == "asked reserved paid released given_up"
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert library.desk.money == 0
@@ -55,9 +55,9 @@ class TestAskToUndo:
         rows = await library.runner._leases.claim(1)
 
         asked = await library.cancelled(lending)
-        await library.runner._advance(rows[0])
+        await library.runner._execute(rows[0])
 
-        assert asked == Asked.AFTER_STEP
+        assert asked == UndoTiming.AFTER_STEP
         assert await library.story(lending) == "asked given_up"
 
     async def test_while_an_outcome_is_open_waits_for_it(self, library: Library) -> None:
@@ -70,7 +70,7 @@ class TestAskToUndo:
         meanwhile = list(library.desk.calls)
         await library.after(2)
 
-        assert asked == Asked.AFTER_STEP
+        assert asked == UndoTiming.AFTER_STEP
         assert meanwhile == [f"charge {lending}/deposit"] * 2
         assert await library.story(lending) == "asked reserved paid released given_up"
         assert library.desk.money == 0
@@ -83,7 +83,7 @@ class TestAskToUndo:
         asked = await library.cancelled(lending)
         await library.runner.run_due()
 
-        assert asked == Asked.NOW
+        assert asked == UndoTiming.NOW
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert await library.story(lending) == "asked reserved released given_up"
 
@@ -105,7 +105,7 @@ class TestAskToUndo:
         lending = await library.asked()
         await library.cancelled(lending)
 
-        assert await library.cancelled(lending) == Asked.ALREADY
+        assert await library.cancelled(lending) == UndoTiming.ALREADY_REQUESTED
         await library.runner.run_due()
         assert await library.story(lending) == "asked given_up"
 
@@ -131,7 +131,7 @@ class TestAskToUndo:
             await embedded_library.cancelled(lending)
 
         assert (refused.value.status, "retry-after" in refused.value.headers) == (503, True)
-        assert (await embedded_library.saga_status(lending)).why is None
+        assert (await embedded_library.saga_status(lending)).undo_reason is None
 
     async def test_what_was_never_started_is_not_found(self, embedded_library: Library) -> None:
         with pytest.raises(SagaNotFound):
@@ -226,7 +226,7 @@ class TestSkip:
         assert await library.story(lending) == "asked reserved paid lent"
         assert (await library.told(lending))[2:6] == [
             "do take-deposit failed",
-            "skip take-deposit asked",
+            "skip take-deposit requested",
             "undo take-deposit done",
             "do hand-over done",
         ]
@@ -260,7 +260,7 @@ class TestSkip:
     async def test_what_was_not_begun_is_passed_over_at_once(self, library: Library) -> None:
         lending = await library.asked()
         library.runner._progress.closing = True
-        await library.runner._advance((await library.runner._leases.claim(1))[0])
+        await library.runner._execute((await library.runner._leases.claim(1))[0])
         library.runner._progress.closing = False
 
         await _skip(library, lending)
