@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from portico.gateway.decisions import Caller
-from portico.gateway.policy import Limits, Policy
-from portico.gateway.rates import Rate
+from portico.gateway.limits import Rate
+from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
@@ -15,7 +15,7 @@ HOST = (b"host", b"gateway.example")
 OWN = {"/health": "health", "/health/ready": "ready"}
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp()
 DEFAULT = Rate("default", 100, 60)
-SIGN_IN = Rate("sign_in", 10, 60, per="address")
+SIGN_IN = Rate("sign_in", 10, 60, scope="address")
 
 ROUTES = (
     Route("catalog", "GET", "/products"),
@@ -32,8 +32,8 @@ ROUTES = (
 
 
 def a_policy(routes: Sequence[Route] = ROUTES, **options: object) -> Policy:
-    limits = Limits(rates={"default": DEFAULT, "sign_in": SIGN_IN})
-    return Policy(RouteTable(routes), limits=limits, own=OWN, **options)
+    defaults = RouteDefaults(rates={"default": DEFAULT, "sign_in": SIGN_IN})
+    return Policy(RouteTable(routes), defaults=defaults, own=OWN, **options)
 
 
 def a_head(

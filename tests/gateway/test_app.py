@@ -5,10 +5,10 @@ from typing import Literal
 
 import aiohttp
 import pytest
-from tests.gateway.proxy.running import KnownTokens
-from tests.gateway.proxy.service import Asked
-from tests.gateway.proxy.service import Service as App
-from tests.gateway.proxy.serving import served
+from tests.gateway.proxy.gateways import KnownTokens
+from tests.gateway.proxy.scripted_service import Service as App
+from tests.gateway.proxy.scripted_service import ServiceRequest
+from tests.gateway.proxy.servers import served
 
 from portico.gateway import Gateway, policy_of
 from portico.kit.http.router import Router
@@ -42,8 +42,8 @@ def a_system(case: Literal["snake", "camel"] = "snake", prefix: str = "") -> Sys
     return System("library", "Readers and books", gateway=8000, services={LOANS: 8001}, case=case, prefix=prefix)
 
 
-async def ready(asked: Asked) -> None:
-    await asked.answer(200, b"{}")
+async def ready(request: ServiceRequest) -> None:
+    await request.answer(200, b"{}")
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ class TestGateway:
     async def test_a_service_that_is_down_degrades_the_system_and_not_the_gateway(
         self, client: aiohttp.ClientSession, app: App
     ) -> None:
-        async def unready(asked: Asked) -> None:
-            await asked.answer(503, b"{}")
+        async def unready(request: ServiceRequest) -> None:
+            await request.answer(503, b"{}")
 
         app.on("/health/ready", unready)
         health, is_ready = await client.get("/health"), await client.get("/health/ready")

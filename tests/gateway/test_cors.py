@@ -9,7 +9,7 @@ class TestCors:
             Cors(["*"])
 
     def test_an_allowed_origin_may_read(self) -> None:
-        answer = Cors(["http://localhost:3000/"]).answer_fields([(b"origin", b"http://localhost:3000")])
+        answer = Cors(["http://localhost:3000/"]).response_headers([(b"origin", b"http://localhost:3000")])
 
         assert (b"access-control-allow-origin", b"http://localhost:3000") in answer
         assert (b"access-control-allow-credentials", b"true") in answer
@@ -17,8 +17,8 @@ class TestCors:
 
     @pytest.mark.parametrize("origin", [b"http://localhost:3001", b"http://localhost:3000.evil.example", b"null", b""])
     def test_another_may_not(self, origin: bytes) -> None:
-        assert Cors(["http://localhost:3000"]).answer_fields([(b"origin", origin)]) == [(b"vary", b"Origin")]
+        assert Cors(["http://localhost:3000"]).response_headers([(b"origin", origin)]) == [(b"vary", b"Origin")]
 
     def test_every_answer_varies_by_origin(self) -> None:
-        assert Cors(["http://localhost:3000"]).answer_fields([]) == [(b"vary", b"Origin")]
-        assert Cors([]).answer_fields([]) == []
+        assert Cors(["http://localhost:3000"]).response_headers([]) == [(b"vary", b"Origin")]
+        assert Cors([]).response_headers([]) == []

@@ -1,31 +1,33 @@
 import pytest
 from tests.gateway.requests import NOW, a_head, a_policy
 
-from portico.gateway.addresses import TrustedProxies
+from portico.gateway.client_address import TrustedProxies
 from portico.gateway.decisions import Forward
-from portico.gateway.forwarding import fields_for_client, fields_for_service
+from portico.gateway.forwarding import client_headers, upstream_headers
 from portico.gateway.request_head import Header
 from portico.gateway.request_ids import RequestIds, request_ids_of
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span, Tracing
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-TRAIL = RequestIds("req-1", Span(TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)))
+IDS = RequestIds("req-1", Span(TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)))
 
 
-def sent_up(*headers: Header, peer: str = "203.0.113.7", proxies: TrustedProxies | None = None) -> dict[bytes, bytes]:
+def forwarded_headers(
+    *headers: Header, peer: str = "203.0.113.7", proxies: TrustedProxies | None = None
+) -> dict[bytes, bytes]:
     proxies = proxies or TrustedProxies()
     head = a_head("GET", b"/products", *headers, peer=peer)
     decision = a_policy(proxies=proxies).decide(head, NOW)
     assert isinstance(decision, Forward)
-    fields = fields_for_service(head, decision, TRAIL, proxies)
+    fields = upstream_headers(head, decision, IDS, proxies)
     assert len({name for name, _ in fields}) == len(fields)
     return dict(fields)
 
 
-class TestUp:
+class TestRequestHeaders:
     def test_a_service_learns_who_asked_and_for_what(self) -> None:
-        assert sent_up((b"accept", b"application/json")) == {
+        assert forwarded_headers((b"accept", b"application/json")) == {
             b"accept": b"application/json",
             b"x-request-id": b"req-1",
             b"traceparent": TRACEPARENT.encode(),
@@ -47,7 +49,7 @@ class TestUp:
             (b"x-original-url", b"/admin"),
         ]
 
-        assert sent_up(*forged) == sent_up()
+        assert forwarded_headers(*forged) == forwarded_headers()
 
     def test_what_a_trusted_proxy_says_is_kept_and_continued(self) -> None:
         said = [
@@ -56,7 +58,7 @@ class TestUp:
             (b"x-forwarded-host", b"shop.example"),
             (b"forwarded", b"for=198.51.100.9"),
         ]
-        fields = sent_up(*said, peer="10.0.0.2", proxies=TrustedProxies(["10.0.0.0/8"]))
+        fields = forwarded_headers(*said, peer="10.0.0.2", proxies=TrustedProxies(["10.0.0.0/8"]))
 
         assert fields[b"x-forwarded-for"] == b"198.51.100.9, 10.0.0.2"
         assert fields[b"x-forwarded-proto"] == b"https"
@@ -64,12 +66,12 @@ class TestUp:
         assert fields[b"forwarded"] == b'for=198.51.100.9, for=10.0.0.2;host="gateway.example";proto=http'
 
     def test_an_ipv6_client_is_quoted_in_forwarded(self) -> None:
-        assert sent_up(peer="2001:db8::1")[b"forwarded"].startswith(b'for="[2001:db8::1]";')
+        assert forwarded_headers(peer="2001:db8::1")[b"forwarded"].startswith(b'for="[2001:db8::1]";')
 
 
-class TestDown:
+class TestResponseHeaders:
     def test_what_belongs_to_the_connection_stops_here(self) -> None:
-        answer = fields_for_client(
+        answer = client_headers(
             [
                 (b"content-type", b"text/plain"),
                 (b"connection", b"close, x-hop"),
@@ -94,7 +96,7 @@ class TestDown:
         ]
 
     def test_a_services_own_cors_is_dropped_and_its_security_is_kept(self) -> None:
-        answer = fields_for_client(
+        answer = client_headers(
             [(b"access-control-allow-origin", b"*"), (b"x-frame-options", b"SAMEORIGIN"), (b"vary", b"Accept")], []
         )
 
@@ -104,34 +106,34 @@ class TestDown:
         assert (b"vary", b"Accept") in answer
 
     def test_what_a_service_said_already_is_not_said_again(self) -> None:
-        answer = fields_for_client([(b"vary", b"Origin"), (b"vary", b"Accept")], [(b"vary", b"Origin")])
+        answer = client_headers([(b"vary", b"Origin"), (b"vary", b"Accept")], [(b"vary", b"Origin")])
 
         assert [value for name, value in answer if name == b"vary"] == [b"Origin", b"Accept"]
 
 
-def a_trail(*headers: Header) -> RequestIds:
+def given_ids(*headers: Header) -> RequestIds:
     return request_ids_of(a_head("GET", b"/products", *headers), Tracing.off())
 
 
-class TestTrail:
+class TestRequestIds:
     def test_a_well_formed_id_and_trace_are_taken_up(self) -> None:
-        trail = a_trail((b"x-request-id", b"abc-1"), (b"traceparent", TRACEPARENT.encode()), (b"tracestate", b"a=b"))
+        trail = given_ids((b"x-request-id", b"abc-1"), (b"traceparent", TRACEPARENT.encode()), (b"tracestate", b"a=b"))
 
         assert (trail.request_id, str(trail.span.context), trail.tracestate) == ("abc-1", TRACEPARENT, b"a=b")
 
     @pytest.mark.parametrize("value", [b"", b"a b", b"x" * 129, b"a\xffb", b"<script>"])
     def test_an_odd_id_is_made_anew(self, value: bytes) -> None:
-        assert a_trail((b"x-request-id", value)).request_id != value.decode("latin-1")
+        assert given_ids((b"x-request-id", value)).request_id != value.decode("latin-1")
 
     @pytest.mark.parametrize("value", [b"", b"00-0-0-00", b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01", b"\xff"])
     def test_an_odd_trace_is_begun_anew(self, value: bytes) -> None:
-        trail = a_trail((b"traceparent", value), (b"tracestate", b"a=b"))
+        trail = given_ids((b"traceparent", value), (b"tracestate", b"a=b"))
 
         assert trail.tracestate is None
         assert TraceContext.parse(str(trail.span.context)) is not None
 
     def test_two_are_never_the_same(self) -> None:
-        one, other = a_trail(), a_trail()
+        one, other = given_ids(), given_ids()
 
         assert one.request_id != other.request_id
         assert one.span.context.trace_id != other.span.context.trace_id

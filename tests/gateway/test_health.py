@@ -1,10 +1,10 @@
 import asyncio
 
 import pytest
-from tests.gateway.upstreams import Given, Standing
+from tests.gateway.scripted_upstreams import StubResponse, StubUpstream
 
-from portico.gateway.health import ServiceDown, Services
-from portico.gateway.upstreams import Answer, Sending
+from portico.gateway.health import ServiceDown, ServiceHealth
+from portico.gateway.upstreams import UpstreamRequest, UpstreamResponse
 from portico.testing.clock import HeldClock
 
 
@@ -13,51 +13,55 @@ def clock() -> HeldClock:
     return HeldClock()
 
 
-class Meeting(Standing):
+class BlockedUpstream(StubUpstream):
     """Answers only once all that share the barrier are asked."""
 
     def __init__(self, barrier: asyncio.Barrier) -> None:
-        super().__init__(Given(200))
+        super().__init__(StubResponse(200))
         self._barrier = barrier
 
-    async def send(self, request: Sending, tried: set[str]) -> Answer:
+    async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
         await self._barrier.wait()
         return await super().send(request, tried)
 
 
 class TestStates:
     async def test_each_service_is_ready_or_not(self, clock: HeldClock) -> None:
-        upstreams = {"up": Standing(Given(200)), "unready": Standing(Given(503)), "gone": Standing(None)}
+        upstreams = {
+            "up": StubUpstream(StubResponse(200)),
+            "unready": StubUpstream(StubResponse(503)),
+            "gone": StubUpstream(None),
+        }
 
-        assert await Services(upstreams, clock).states() == {"up": True, "unready": False, "gone": False}
-        assert upstreams["up"].asked[0].path == b"/health/ready"
+        assert await ServiceHealth(upstreams, clock).states() == {"up": True, "unready": False, "gone": False}
+        assert upstreams["up"].requests[0].path == b"/health/ready"
 
     async def test_an_answer_is_kept_for_a_second(self, clock: HeldClock) -> None:
-        service = Standing(Given(200))
-        services = Services({"one": service}, clock)
+        service = StubUpstream(StubResponse(200))
+        services = ServiceHealth({"one": service}, clock)
         for wait in (0, 0.9, 0.2):
             clock.advance(wait)
             await services.states()
 
-        assert len(service.asked) == 2
+        assert len(service.requests) == 2
 
     async def test_they_are_asked_side_by_side(self, clock: HeldClock) -> None:
         barrier = asyncio.Barrier(3)
-        services = Services({name: Meeting(barrier) for name in "abc"}, clock)
+        services = ServiceHealth({name: BlockedUpstream(barrier) for name in "abc"}, clock)
 
         async with asyncio.timeout(1):
             assert await services.states() == {"a": True, "b": True, "c": True}
 
     async def test_many_that_ask_share_one_answer(self, clock: HeldClock) -> None:
-        service = Standing(Given(200))
-        services = Services({"one": service}, clock)
+        service = StubUpstream(StubResponse(200))
+        services = ServiceHealth({"one": service}, clock)
         await asyncio.gather(*(services.states() for _ in range(10)))
 
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
 
     async def test_one_that_gives_up_does_not_take_it_from_others(self, clock: HeldClock) -> None:
         barrier = asyncio.Barrier(2)
-        services = Services({"one": Meeting(barrier)}, clock)
+        services = ServiceHealth({"one": BlockedUpstream(barrier)}, clock)
         first, second = (asyncio.create_task(services.states()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
@@ -68,7 +72,7 @@ class TestStates:
 
 class TestProbe:
     async def test_it_raises_for_one_that_is_down(self, clock: HeldClock) -> None:
-        services = Services({"up": Standing(Given(200)), "gone": Standing(None)}, clock)
+        services = ServiceHealth({"up": StubUpstream(StubResponse(200)), "gone": StubUpstream(None)}, clock)
 
         await services.probe("up")
         with pytest.raises(ServiceDown):

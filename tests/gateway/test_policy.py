@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.requests import DEFAULT, NOW, ROUTES, SIGN_IN, a_head, a_policy, a_principal, known
 
-from portico.gateway.addresses import TrustedProxies
+from portico.gateway.client_address import TrustedProxies
 from portico.gateway.cors import Cors
 from portico.gateway.decisions import Caller, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
+from portico.gateway.limits import Verdict
 from portico.gateway.policy import Policy
-from portico.gateway.rates import Verdict
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
 
@@ -26,7 +26,7 @@ class TestRouting:
 
         assert isinstance(decision, Forward)
         assert decision.route.service == "catalog"
-        assert decision.repeatable
+        assert decision.is_repeatable
 
     def test_an_unknown_path_is_not_found(self) -> None:
         assert refused(a_policy().decide(a_head(path=b"/nowhere"), NOW)) == (404, "not_found")
@@ -69,13 +69,13 @@ class TestRepeating:
         decision = a_policy().decide(a_head("POST", b"/products"), NOW, PolicyInputs(known("products:write")))
 
         assert isinstance(decision, Forward)
-        assert not decision.repeatable
+        assert not decision.is_repeatable
 
     def test_a_get_with_a_body_goes_once(self) -> None:
         decision = a_policy().decide(a_head("GET", b"/products", (b"content-length", b"2")), NOW)
 
         assert isinstance(decision, Forward)
-        assert not decision.repeatable
+        assert not decision.is_repeatable
 
 
 class TestCallers:
@@ -148,7 +148,7 @@ class TestRates:
 
         assert isinstance(matched, Matched)
         assert matched.rate_limit_key(known(subject="user_7")) == "default:user_7"
-        assert matched.rate_limit_key(Caller("nobody")) == "default:@203.0.113.7"
+        assert matched.rate_limit_key(Caller("anonymous")) == "default:@203.0.113.7"
 
     def test_signing_in_counts_the_address_even_of_somebody_known(self) -> None:
         matched = a_policy().match(a_head("POST", b"/login", TOKEN))
@@ -172,7 +172,7 @@ class TestRates:
         matched = a_policy().match(a_head(peer="2001:db8:1:2:3:4:5:6"))
 
         assert isinstance(matched, Matched)
-        assert matched.rate_limit_key(Caller("nobody")) == "default:@2001:db8:1:2::/64"
+        assert matched.rate_limit_key(Caller("anonymous")) == "default:@2001:db8:1:2::/64"
 
 
 class TestBodies:
@@ -213,7 +213,7 @@ class TestPreflight:
 
 callers = st.sampled_from(
     [
-        Caller("nobody"),
+        Caller("anonymous"),
         Caller("invalid", reason="expired"),
         Caller("unverifiable"),
         known(),
@@ -276,10 +276,10 @@ class TestExplaining:
 
         assert explanation.reasons == [
             "POST /products is a route of catalog.",
-            "It needs a caller with the permission 'products:write'.",
-            "The rate 'default' counts it: 100 in 60 s, as default:user_1.",
-            "41 more are left.",
-            "The caller is user_1, who may orders:write.",
+            "The route needs a caller with the permission 'products:write'.",
+            "The rate limit 'default' allows 100 requests in 60 s, counted for default:user_1.",
+            "41 more requests are allowed.",
+            "The caller is user_1 with orders:write.",
             "Refused with 403 permission_missing: This needs the permission 'products:write', which the caller does not have.",
         ]
 
@@ -288,7 +288,7 @@ class TestExplaining:
             [Route("orders", "GET", "/orders/totals", Access("service")), Route("orders", "GET", "/orders/{id}")]
         )
 
-        told = "GET /orders/totals of orders is for services only: the gateway does not route it."
+        told = "GET /orders/totals of orders is for services only. The gateway does not route it."
         assert policy.explain(a_head("GET", b"/orders/totals"), NOW).reasons[0] == told
         assert policy.explain(a_head("HEAD", b"/orders/totals"), NOW).reasons[0] == told
         assert policy.explain(a_head("PUT", b"/orders/totals"), NOW).reasons[0] != told

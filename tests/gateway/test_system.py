@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import aiohttp
 import pytest
-from tests.gateway.proxy.serving import served
+from tests.gateway.proxy.servers import served
 
 from portico.gateway import Gateway
 from portico.kit.auth.access import FromService, SignedIn, permitted

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from tests.gateway.proxy.serving import served
+from tests.gateway.proxy.servers import served
 
 from portico.kit.settings import Environment
 from portico.systems.commerce import commerce

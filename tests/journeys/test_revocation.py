@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tests.gateway.proxy.serving import bound, served
+from tests.gateway.proxy.servers import bound, served
 from tests.journeys.shop import PATIENCE, SETTINGS, registered
 
 from portico.kit.settings import Environment

@@ -12,7 +12,7 @@ from portico.cli.times import printable
 from portico.contracts.verifying import ISSUER, TokenSettings, has_identity, verifier_for
 from portico.gateway import policy_of
 from portico.gateway.decisions import Caller, Decision, Explanation, Forward, Matched, PolicyInputs, Refuse
-from portico.gateway.policy_inputs import find_caller
+from portico.gateway.policy_inputs import resolve_caller
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.routes import Route
 from portico.kit.calls.client import Calls
@@ -87,7 +87,7 @@ async def _caller(matched: Matched, system: System, settings: Settings) -> Calle
     calls = Calls(channel, layout=layout_of(system))
     try:
         verifier = verifier_for(system, asking, public=calls, own=calls, broadcasts=Broadcasts(), clock=Clock())
-        return await find_caller(matched, verifier)
+        return await resolve_caller(matched, verifier)
     finally:
         await channel.aclose()
 
@@ -115,7 +115,7 @@ def _document(explained: Explained) -> dict[str, Any]:
         document |= {
             "timeout": decision.timeout,
             "body_limit": decision.body_limit,
-            "repeatable": decision.repeatable,
+            "repeatable": decision.is_repeatable,
         }
     return {**document, "reasons": explained.explanation.reasons}
 

@@ -9,7 +9,7 @@ from portico.cli.environment import current_settings
 from portico.cli.errors import CommandError
 from portico.cli.ports import chosen_system
 from portico.gateway import policy_of
-from portico.gateway.export import ExportOptions, Surface, Tls, nginx, traefik
+from portico.gateway.export import ExportOptions, PublicRoutes, Tls, nginx, traefik
 from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
 
@@ -48,7 +48,7 @@ def export(
 
 def configuration(proxy: Proxy, system: System, settings: Settings, front: ExportOptions) -> str:
     """The text of the file for `proxy`."""
-    surface = Surface.of(policy_of(system, settings))
+    surface = PublicRoutes.of(policy_of(system, settings))
     return nginx(system, surface, front) if proxy == "nginx" else traefik(system, surface, front)
 
 

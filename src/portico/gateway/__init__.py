@@ -1,4 +1,4 @@
-"""The gateway: one way in. It knows routes, not services."""
+"""API gateway: the single entry point of a system. It routes, authenticates and rate-limits requests to services."""
 
 from portico.gateway.app import Gateway, policy_of
 

@@ -1,24 +1,24 @@
-"""What is told of each request once it is over."""
+"""Access record: what the gateway reports about each request when it is over."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 
 @dataclass(slots=True)
-class Record:
+class AccessRecord:
     """One request.
 
     Args:
-        method: As in the request; WEBSOCKET for a handshake.
-        path: As the client sent it, without the query (which may hold a ticket).
-        route: The template; "unmatched" where there is none, "own" for what the gateway answers itself.
-        service: Who answered; None where the gateway refused or answered itself.
-        status: The answer's; 499 where the client left before it began, 101 for an opened WebSocket.
-        seconds: From its head to the end of its answer.
-        waited: Seconds until the service's answer began.
-        tries: How often a service was asked.
-        end: How it ended, in a word.
-        limited: Whether the rate refused it.
+        method: The HTTP method; WEBSOCKET for a handshake.
+        path: The path as the client sent it, without the query string (which may contain a ticket).
+        route: The route template; "unmatched" if no route matched, "own" for the gateway's own pages.
+        service: The service that received the request; None if the gateway responded itself.
+        status: The response status; 499 if the client disconnected before the response, 101 for an opened WebSocket.
+        seconds: Time from the request head to the end of the response.
+        upstream_seconds: Time until the service's response began.
+        attempts: How many instances were tried.
+        outcome: How the request ended, such as "complete" or "client_gone".
+        rate_limited: Whether the request was refused with 429.
     """
 
     method: str
@@ -31,13 +31,14 @@ class Record:
     caller: str | None = None
     status: int = 0
     seconds: float = 0.0
-    waited: float = 0.0
-    tries: int = 0
-    end: str = "complete"
-    limited: bool = False
+    upstream_seconds: float = 0.0
+    attempts: int = 0
+    outcome: str = "complete"
+    rate_limited: bool = False
 
 
-class Observer(Protocol):
-    """Takes note of requests."""
+class AccessObserver(Protocol):
+    """Receives the record of each request."""
 
-    def finished(self, record: Record) -> None: ...
+    def record(self, access: AccessRecord) -> None:
+        """Record one finished request."""

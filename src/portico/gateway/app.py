@@ -1,4 +1,4 @@
-"""The gateway of one system, with all that lives as long as it does."""
+"""The gateway of one system: builds its components, owns their lifetime, and serves as an ASGI application."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,21 +10,20 @@ from typing import Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico import __version__
-from portico.gateway.addresses import TrustedProxies
+from portico.gateway.client_address import TrustedProxies
 from portico.gateway.cors import Cors
-from portico.gateway.documents import Documents
-from portico.gateway.health import Services
-from portico.gateway.limits import Limiter, MemoryLimiter, RedisLimiter
-from portico.gateway.metrics import Observations, watch_instances
+from portico.gateway.health import ServiceHealth
+from portico.gateway.limits import Limiter, MemoryLimiter, Rate
+from portico.gateway.metrics import GatewayMetrics, watch_instances
+from portico.gateway.openapi import SystemDocument
 from portico.gateway.pages import OWN_PATHS, Pages
-from portico.gateway.policy import Limits, Policy
+from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
-from portico.gateway.rates import Rate
 from portico.gateway.routes import RouteTable, routes_of
-from portico.gateway.upstreams import LocalUpstream, SocketUpstream, Upstream
-from portico.gateway.upstreams.connections import Connections
-from portico.gateway.upstreams.socket import open_session
+from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
+from portico.gateway.upstreams.http import open_session
+from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
@@ -38,12 +37,12 @@ from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.traces import Tracing
 
 NAME = "gateway"
-# A service that comes back is found within seconds: the requests that try it are few.
-TRIPPING = BreakerConfig(open_for=1.0, longest=10.0)
+# Shorter than the default: few requests probe an instance, so a recovered one is found within seconds.
+BREAKER = BreakerConfig(open_for=1.0, longest=10.0)
 
 
 def policy_of(system: System, settings: Settings) -> Policy:
-    """What the gateway of `system` decides by. Needs nothing that runs: `portico explain` uses it too."""
+    """Return the policy of the gateway of `system`. Needs no running service; `portico explain` uses it too."""
     table = RouteTable(
         routes_of({each.name: declared_routes(each.service.routers, system.prefix) for each in system.placements})
     )
@@ -53,7 +52,7 @@ def policy_of(system: System, settings: Settings) -> Policy:
     }
     return Policy(
         table,
-        limits=Limits(rates=rates, timeout=settings.request_timeout, body_limit=settings.body_limit),
+        defaults=RouteDefaults(rates=rates, timeout=settings.request_timeout, body_limit=settings.body_limit),
         cors=Cors(settings.cors_origins),
         proxies=TrustedProxies(str(network) for network in settings.trusted_proxies),
         own=OWN_PATHS,
@@ -61,18 +60,18 @@ def policy_of(system: System, settings: Settings) -> Policy:
 
 
 class Gateway:
-    """An ASGI app while it is open: `async with Gateway(…) as gateway: await serve(gateway)`.
+    """ASGI application while it is open: `async with Gateway(…) as gateway: await serve(gateway)`.
 
-    Serve it without proxy headers (uvicorn: `proxy_headers=False`): it reads them itself, from trusted proxies only.
+    Serve it without uvicorn's proxy headers (`proxy_headers=False`): it reads them itself, from trusted proxies only.
 
     Args:
-        system: What stands behind it.
-        settings: What the environment says.
-        verifier: Tells who bears a token; kept fresh while the gateway is open.
-        apps: The services that run in this process, by name; called directly.
-        addresses: Where the others are, by name, as `{NAME}_SERVICE_URL` says it.
-        clock: Tells the time.
-        logs: Where the line of each request goes; none are written without.
+        system: The system behind the gateway.
+        settings: The settings in force.
+        verifier: Verifies access tokens. Its `run` task runs while the gateway is open.
+        apps: Services in this process by name; they are called without a socket.
+        addresses: Addresses of the other services by name, in the format of `{NAME}_SERVICE_URL`.
+        clock: Source of the time.
+        logs: Destination of the access log; None writes no access log.
     """
 
     def __init__(
@@ -95,9 +94,9 @@ class Gateway:
         self._apps = apps
         self._addresses = addresses
         self._clock = clock or Clock()
-        self._observations = Observations(self.metrics, None if logs is None else RequestLog(logs, NAME))
+        self._gateway_metrics = GatewayMetrics(self.metrics, None if logs is None else RequestLog(logs, NAME))
         self._stack = AsyncExitStack()
-        self._plane: ProxyApp | None = None
+        self._proxy: ProxyApp | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -114,23 +113,23 @@ class Gateway:
         await self._stack.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._plane is None:
-            raise RuntimeError("the gateway is not open")
-        await self._plane(scope, receive, send)
+        if self._proxy is None:
+            raise RuntimeError("The gateway is not open. Enter it with `async with` first.")
+        await self._proxy(scope, receive, send)
 
     def stop(self) -> None:
-        """Begin to stop: not ready for more, event streams and WebSockets end, what is in flight finishes."""
+        """Begin to shut down: become unready and end event streams and WebSockets. Requests in flight finish."""
         self.health.stopping = True
-        if self._plane is not None:
-            self._plane.stop()
+        if self._proxy is not None:
+            self._proxy.stop()
 
     async def _open(self) -> None:
         upstreams = await self._upstreams()
         limiter = self._limiter()
         self._stack.push_async_callback(limiter.aclose)
-        services = Services(upstreams, self._clock)
+        services = ServiceHealth(upstreams, self._clock)
         self._stack.push_async_callback(services.aclose)
-        documents = Documents(
+        document = SystemDocument(
             title=self._system.name,
             summary=self._system.summary,
             version=__version__,
@@ -138,7 +137,7 @@ class Gateway:
             table=self.policy.table,
             clock=self._clock,
         )
-        self._stack.push_async_callback(documents.aclose)
+        self._stack.push_async_callback(document.aclose)
         self._watch(services, upstreams)
         pages = Pages(
             title=self._system.name,
@@ -146,24 +145,24 @@ class Gateway:
             health=self.health,
             services=services,
             metrics=self.metrics,
-            documents=documents,
+            document=document,
         )
-        self._plane = ProxyApp(
+        self._proxy = ProxyApp(
             self.policy,
             upstreams,
             InputResolver(self._verifier, limiter),
             pages=pages.by_path(),
             clock=self._clock,
-            observer=self._observations,
+            observer=self._gateway_metrics,
             tracing=self._tracing(),
             case=self._system.case,
             capacity=Capacity(self._settings.max_requests, self._settings.max_streams),
         )
-        self._keep(asyncio.create_task(self._verifier.run(), name="verifier of the gateway"))
-        self._keep(asyncio.create_task(self.health.loop_lag.run(), name="event loop of the gateway"))
+        self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
+        self._start(asyncio.create_task(self.health.loop_lag.run(), name="gateway-loop-lag"))
 
     async def _upstreams(self) -> dict[str, Upstream]:
-        """Each service by its name: called directly where it runs here, else by socket."""
+        """Return the upstream of each service: direct calls for services in this process, HTTP for the others."""
         names = [each.name for each in self._system.placements]
         remote = {name: self._addresses[name] for name in names if name not in self._apps}
         upstreams: dict[str, Upstream] = {}
@@ -173,12 +172,12 @@ class Gateway:
                 self._stack.push_async_callback(local.aclose)
                 upstreams[name] = local
         if remote:
-            directory = Directory(remote, config=TRIPPING)
+            directory = Directory(remote, config=BREAKER)
             self._stack.push_async_callback(directory.aclose)
             session = await self._stack.enter_async_context(open_session())
-            connections = Connections()
+            connections = ConnectionPool()
             self._stack.callback(connections.close)
-            upstreams |= {name: SocketUpstream(name, directory, connections, session) for name in remote}
+            upstreams |= {name: HttpUpstream(name, directory, connections, session) for name in remote}
             watch_instances(self.metrics, directory)
         return upstreams
 
@@ -186,10 +185,12 @@ class Gateway:
         url = self._settings.redis_url
         if url is None:
             return MemoryLimiter(self._clock)
-        prefix = f"{self._system.name}:{NAME}"
-        return RedisLimiter.to(url, self._clock, prefix=prefix, on_fallback=self._observations.counted_here)
+        from portico.gateway.redis_limits import RedisLimiter  # the embedded start does without the client library
 
-    def _watch(self, services: Services, upstreams: Mapping[str, Upstream]) -> None:
+        prefix = f"{self._system.name}:{NAME}"
+        return RedisLimiter.to(url, self._clock, prefix=prefix, on_fallback=self._gateway_metrics.count_fallback)
+
+    def _watch(self, services: ServiceHealth, upstreams: Mapping[str, Upstream]) -> None:
         for name in upstreams:
             self.health.add(name, partial(services.probe, name), critical=False)
         self._stack.push_async_callback(self.health.aclose)
@@ -205,7 +206,7 @@ class Gateway:
         self._stack.push_async_callback(tracing.aclose)
         return tracing
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _start(self, task: asyncio.Task[None]) -> None:
         self._stack.push_async_callback(_end, task)
 
 

@@ -1,4 +1,4 @@
-"""Which other origins a browser may let speak to the gateway (Fetch standard, CORS protocol)."""
+"""CORS: which other origins a browser lets call the gateway (Fetch standard, CORS protocol)."""
 
 from collections.abc import Iterable
 
@@ -10,22 +10,25 @@ VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """Allows the configured origins, with credentials. An origin is compared whole; `*` is refused.
+    """Allow the configured origins, with credentials. Origins are compared exactly.
 
     Args:
-        origins: Such as "http://localhost:3000".
+        origins: Origins such as "http://localhost:3000".
+
+    Raises:
+        ValueError: an origin is `*`, which browsers refuse together with credentials.
     """
 
     def __init__(self, origins: Iterable[str]) -> None:
         names = [origin.rstrip("/") for origin in origins]
         if "*" in names:
-            raise ValueError("CORS_ORIGINS can't be *: credentials are allowed, so name each origin")
+            raise ValueError("CORS_ORIGINS cannot be *, because credentials are allowed. List each origin.")
         self._origins = {name.encode(): self._fields(name.encode()) for name in names}
 
-    def answer_fields(self, headers: Iterable[Header]) -> list[Header]:
-        """What an answer says to a request with these fields: that another origin may read it, if it may.
+    def response_headers(self, headers: Iterable[Header]) -> list[Header]:
+        """Return the CORS headers of the response to a request with these headers.
 
-        Every answer varies by origin, also that to a request without one: a shared cache would mix them up.
+        Every response has `Vary: Origin`, also if the request has no Origin: a shared cache would mix them up.
         """
         if not self._origins:
             return []
@@ -35,16 +38,16 @@ class Cors:
         return [VARY]
 
     def preflight(self, fields: Fields, methods: tuple[str, ...]) -> list[Header]:
-        """What the answer to a preflight says: which methods the path has, and the header fields asked for."""
+        """Return the headers of a preflight response: the path's methods and the request headers that are allowed."""
         vary = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
         allowed = self._origins.get(fields.get(b"origin") or b"")
         if allowed is None:
             return [vary]
-        asked = fields.get(b"access-control-request-headers")
-        answer = [vary, *allowed[:2], (b"access-control-allow-methods", ", ".join(methods).encode())]
-        if asked is not None:
-            answer.append((b"access-control-allow-headers", asked))
-        return [*answer, (b"access-control-max-age", MAX_AGE)]
+        requested = fields.get(b"access-control-request-headers")
+        headers = [vary, *allowed[:2], (b"access-control-allow-methods", ", ".join(methods).encode())]
+        if requested is not None:
+            headers.append((b"access-control-allow-headers", requested))
+        return [*headers, (b"access-control-max-age", MAX_AGE)]
 
     @staticmethod
     def _fields(origin: bytes) -> list[Header]:

@@ -1,10 +1,10 @@
-"""What the gateway can make of a request, and what it must know to say so."""
+"""Decisions of the policy, and the inputs that it needs to decide."""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from portico.gateway.addresses import counted_address
-from portico.gateway.rates import Rate, Verdict
+from portico.gateway.client_address import rate_limit_address
+from portico.gateway.limits import Rate, Verdict
 from portico.gateway.request_head import Fields, Header
 from portico.gateway.routes import Route
 from portico.kit.auth.principal import Principal
@@ -13,39 +13,40 @@ from portico.kit.foundation.problems import Problem
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What is known of who calls.
+    """The caller of a request.
 
     Args:
-        state: `nobody` (no token), `known`, `invalid` (`reason` says why), `unverifiable` (nobody could be asked:
-            `retry_after` seconds) or `ticket` (a one-time ticket that only its service can redeem).
+        state: `anonymous` (no token), `known` (valid token), `invalid` (`reason` says why), `unverifiable` (the token
+            cannot be verified now; retry in `retry_after` seconds) or `ticket` (a one-time ticket that only its
+            service can redeem).
     """
 
-    state: Literal["nobody", "known", "invalid", "unverifiable", "ticket"]
+    state: Literal["anonymous", "known", "invalid", "unverifiable", "ticket"]
     principal: Principal | None = None
     reason: str = ""
     retry_after: float = 1.0
 
 
-NOBODY = Caller("nobody")
+ANONYMOUS = Caller("anonymous")
 TICKET = Caller("ticket")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInputs:
-    """What was found out for one request: the inputs of a decision that need I/O."""
+    """The inputs of a decision that need I/O: the caller and the rate limit's verdict."""
 
-    caller: Caller = NOBODY
+    caller: Caller = ANONYMOUS
     verdict: Verdict | None = None
 
 
 @dataclass(slots=True)
 class Matched:
-    """A request that can be read and has a route: what remains is who calls, and how often.
+    """A valid request that has a route. The caller and the rate limit are not checked yet.
 
     Args:
-        token: The bearer token it carries.
-        client: The address of the client: the connection's, or what a trusted proxy says.
-        rate: Which rate counts it.
+        token: The bearer token of the request.
+        client: The client's address: the connection's peer, or the client that a trusted proxy reports.
+        rate: The rate that applies.
     """
 
     route: Route
@@ -56,20 +57,20 @@ class Matched:
     rate: Rate
 
     def rate_limit_key(self, caller: Caller) -> str:
-        """Whom the rate counts: the caller where one is known, else the address."""
-        if caller.principal is not None and self.rate.per == "caller":
+        """Return the key that the rate limit counts: the caller if known, otherwise the client's address."""
+        if caller.principal is not None and self.rate.scope == "caller":
             return f"{self.rate.name}:{caller.principal.subject}"
-        return f"{self.rate.name}:@{counted_address(self.client)}"
+        return f"{self.rate.name}:@{rate_limit_address(self.client)}"
 
 
 @dataclass(slots=True)
 class Forward:
-    """Send it to `route.service`.
+    """Forward the request to `route.service`.
 
     Args:
-        timeout: Seconds until the answer must have begun.
-        body_limit: Bytes the request's body may have.
-        repeatable: It changes nothing and has no body: another instance may be asked if one fails.
+        timeout: Seconds until the response must have begun.
+        body_limit: Maximum size of the request body in bytes.
+        is_repeatable: The request is safe and has no body, so another instance may be tried if one fails.
     """
 
     route: Route
@@ -79,17 +80,17 @@ class Forward:
     verdict: Verdict | None
     timeout: float
     body_limit: int
-    repeatable: bool
+    is_repeatable: bool
 
 
 @dataclass(slots=True)
 class Upgrade(Forward):
-    """Send it to `route.service` as a WebSocket."""
+    """Forward the request to `route.service` as a WebSocket."""
 
 
 @dataclass(slots=True)
 class Refuse:
-    """Answer with this problem."""
+    """Respond with this problem."""
 
     problem: Problem
     route: Route | None = None
@@ -98,14 +99,14 @@ class Refuse:
 
 @dataclass(slots=True)
 class Own:
-    """The gateway answers this itself: health, metrics, documents."""
+    """Respond with one of the gateway's own pages: health, metrics, API documents."""
 
     name: str
 
 
 @dataclass(slots=True)
 class Preflight:
-    """A browser asks whether another origin may send a request (CORS): the answer's header fields."""
+    """Respond to a CORS preflight with these headers."""
 
     headers: list[Header]
 
@@ -115,7 +116,7 @@ Decision = Forward | Upgrade | Refuse | Own | Preflight
 
 @dataclass(slots=True)
 class Explanation:
-    """A decision with its reasons, one sentence each, in the order in which they counted."""
+    """A decision and its reasons, one sentence each, in the order in which they were checked."""
 
     decision: Decision
     reasons: list[str] = field(default_factory=list)

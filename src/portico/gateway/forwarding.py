@@ -1,15 +1,14 @@
-"""The header fields that go on: what a service is told of a request, and what a client is told of an answer."""
+"""Header fields that the gateway forwards: of requests to services, and of responses to clients."""
 
 from collections.abc import Iterable, Sequence
 
-from portico.gateway.addresses import TrustedProxies
+from portico.gateway.client_address import TrustedProxies
 from portico.gateway.decisions import Forward
 from portico.gateway.request_head import HOP_BY_HOP, Fields, Header, RequestHead
 from portico.gateway.request_ids import RequestIds
 
-# The answer's own words for these are the gateway's: its server names and dates it, its CORS is the only one, and it is
-# the gateway that counts requests.
-NOT_PASSED_BACK = HOP_BY_HOP | frozenset(
+# Response headers that only the gateway may set: its server adds Date and Server, and it applies CORS and rate limits.
+GATEWAY_ONLY = HOP_BY_HOP | frozenset(
     (
         b"date",
         b"server",
@@ -27,7 +26,7 @@ NOT_PASSED_BACK = HOP_BY_HOP | frozenset(
     )
 )
 
-# Added where the service says nothing of the kind itself.
+# Added if the service did not set them.
 SECURITY_FIELDS: tuple[Header, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -35,19 +34,17 @@ SECURITY_FIELDS: tuple[Header, ...] = (
 )
 
 
-def fields_for_service(
-    head: RequestHead, decision: Forward, trail: RequestIds, proxies: TrustedProxies
-) -> list[Header]:
-    """The request's fields without `Host`, which is the upstream's to say.
+def upstream_headers(head: RequestHead, decision: Forward, ids: RequestIds, proxies: TrustedProxies) -> list[Header]:
+    """Return the headers for the service, without `Host`, which the upstream sets.
 
-    Whatever the client said of addresses, hosts and schemes is gone, unless a trusted proxy sent it.
+    Forwarding headers of the client (addresses, hosts, schemes) are dropped unless a trusted proxy sent them.
     """
     fields = decision.fields
-    headers = list(fields.passing)
-    headers.append((b"x-request-id", trail.request_id.encode()))
-    headers.append((b"traceparent", str(trail.span.context).encode()))
-    if trail.tracestate is not None:
-        headers.append((b"tracestate", trail.tracestate))
+    headers = list(fields.forwarded)
+    headers.append((b"x-request-id", ids.request_id.encode()))
+    headers.append((b"traceparent", str(ids.span.context).encode()))
+    if ids.tracestate is not None:
+        headers.append((b"tracestate", ids.tracestate))
     if not decision.route.streams:
         headers.append((b"x-request-deadline-ms", b"%d" % (decision.timeout * 1000)))
     headers.extend(_forwarded(head, fields, trusted=proxies.trusts(head.peer)))
@@ -55,7 +52,7 @@ def fields_for_service(
 
 
 def _forwarded(head: RequestHead, fields: Fields, *, trusted: bool) -> list[Header]:
-    """`X-Forwarded-*` and `Forwarded` (RFC 7239), with what a trusted proxy said before."""
+    """Return `X-Forwarded-*` and `Forwarded` (RFC 7239), appended to the values of a trusted proxy."""
     peer = head.peer.encode()
     host = fields.get(b"host") or b""
     scheme = head.scheme.encode()
@@ -63,8 +60,8 @@ def _forwarded(head: RequestHead, fields: Fields, *, trusted: bool) -> list[Head
     if trusted:
         host = fields.get(b"x-forwarded-host") or host
         scheme = _scheme(fields.get(b"x-forwarded-proto")) or scheme
-        chain = _after(fields.get(b"x-forwarded-for"), peer)
-        element = _after(fields.get(b"forwarded"), element)
+        chain = _append(fields.get(b"x-forwarded-for"), peer)
+        element = _append(fields.get(b"forwarded"), element)
     return [
         (b"x-forwarded-for", chain),
         (b"x-forwarded-proto", scheme),
@@ -78,23 +75,23 @@ def _element(peer: bytes, host: bytes, scheme: bytes) -> bytes:
     return b'for=%b;host="%b";proto=%b' % (node, host, scheme)
 
 
-def _after(before: bytes | None, own: bytes) -> bytes:
-    return own if before is None else before + b", " + own
+def _append(previous: bytes | None, own: bytes) -> bytes:
+    return own if previous is None else previous + b", " + own
 
 
-def _scheme(said: bytes | None) -> bytes | None:
-    nearest = said.rsplit(b",", 1)[-1].strip().lower() if said is not None else None
+def _scheme(value: bytes | None) -> bytes | None:
+    nearest = value.rsplit(b",", 1)[-1].strip().lower() if value is not None else None
     return nearest if nearest in {b"http", b"https"} else None
 
 
-def fields_for_client(headers: Sequence[Header], added: Iterable[Header]) -> list[Header]:
-    """The answer's fields: without what ends here (RFC 9110 section 7.6.1), with what the gateway adds."""
+def client_headers(headers: Sequence[Header], added: Iterable[Header]) -> list[Header]:
+    """Return the response headers: without hop-by-hop fields (RFC 9110 section 7.6.1), with those the gateway adds."""
     named = {name.strip().lower() for key, value in headers if key == b"connection" for name in value.split(b",")} - {
         b"content-length",
         b"content-type",
     }
-    passed = [field for field in headers if field[0] not in NOT_PASSED_BACK and field[0] not in named]
-    present = {name for name, _ in passed}
-    passed.extend(field for field in SECURITY_FIELDS if field[0] not in present)
-    passed.extend(field for field in added if field not in passed)
-    return passed
+    forwarded = [field for field in headers if field[0] not in GATEWAY_ONLY and field[0] not in named]
+    present = {name for name, _ in forwarded}
+    forwarded.extend(field for field in SECURITY_FIELDS if field[0] not in present)
+    forwarded.extend(field for field in added if field not in forwarded)
+    return forwarded

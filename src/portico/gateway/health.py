@@ -1,48 +1,48 @@
-"""How the services behind the gateway are: asked side by side, and remembered for a second."""
+"""Readiness of the services behind the gateway: checked concurrently and cached for one second."""
 
 import asyncio
 import contextvars
 from collections.abc import Mapping
 
-from portico.gateway.upstreams.base import Sending, Upstream
+from portico.gateway.upstreams.base import Upstream, UpstreamRequest
 from portico.kit.calls.errors import CallFailed
 from portico.kit.foundation.clock import Clock
 
-LIMIT = 2.0
-KEPT = 1.0
+TIMEOUT = 2.0
+CACHE_SECONDS = 1.0
 OK = 200
 
 
 class ServiceDown(Exception):
-    """A service did not say in time that it is ready."""
+    """A service did not report in time that it is ready."""
 
 
-class Services:
-    """Asks the services whether they are ready.
+class ServiceHealth:
+    """Checks whether the services are ready.
 
     Args:
         upstreams: The services by name.
-        clock: Tells how old an answer is.
+        clock: Determines the age of cached results.
     """
 
     def __init__(self, upstreams: Mapping[str, Upstream], clock: Clock) -> None:
         self._upstreams = upstreams
         self._clock = clock
-        self._known: dict[str, bool] = {}
-        self._asked = float("-inf")
-        self._asking: asyncio.Task[dict[str, bool]] | None = None
+        self._states_paths: dict[str, bool] = {}
+        self._checked_at = float("-inf")
+        self._check: asyncio.Task[dict[str, bool]] | None = None
 
     async def states(self) -> dict[str, bool]:
-        """Which services are ready: a second old at most. Whoever asks meanwhile shares the answer."""
-        if self._clock.monotonic() - self._asked < KEPT:
-            return self._known
-        if self._asking is None:
-            # In a context of its own: the answer serves others too.
-            self._asking = asyncio.create_task(
-                self._ask(), name="health of the services", context=contextvars.Context()
+        """Return which services are ready, at most one second old. Concurrent callers share one check."""
+        if self._clock.monotonic() - self._checked_at < CACHE_SECONDS:
+            return self._states_paths
+        if self._check is None:
+            # In its own context, because the result is shared by several requests.
+            self._check = asyncio.create_task(
+                self._check_all(), name="health of the services", context=contextvars.Context()
             )
-        # One who gives up does not take the answer from the others.
-        return await asyncio.shield(self._asking)
+        # A cancelled caller must not cancel the check for the others.
+        return await asyncio.shield(self._check)
 
     async def probe(self, service: str) -> None:
         """Raise unless the service is ready."""
@@ -50,30 +50,30 @@ class Services:
             raise ServiceDown(service)
 
     async def aclose(self) -> None:
-        """Stop asking."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        """Cancel a running check."""
+        if self._check is not None:
+            self._check.cancel()
+            await asyncio.wait([self._check])
 
-    async def _ask(self) -> dict[str, bool]:
+    async def _check_all(self) -> dict[str, bool]:
         try:
-            answers = await asyncio.gather(*(self._is_ready(name) for name in self._upstreams))
-            self._known = dict(zip(self._upstreams, answers, strict=True))
-            self._asked = self._clock.monotonic()
-            return self._known
+            states = await asyncio.gather(*(self._is_ready(name) for name in self._upstreams))
+            self._states_paths = dict(zip(self._upstreams, states, strict=True))
+            self._checked_at = self._clock.monotonic()
+            return self._states_paths
         finally:
-            self._asking = None
+            self._check = None
 
     async def _is_ready(self, service: str) -> bool:
-        request = Sending("GET", b"/health/ready", b"", [(b"accept", b"application/json")], LIMIT)
+        request = UpstreamRequest("GET", b"/health/ready", b"", [(b"accept", b"application/json")], TIMEOUT)
         try:
-            async with asyncio.timeout(LIMIT):
-                answer = await self._upstreams[service].send(request, set())
+            async with asyncio.timeout(TIMEOUT):
+                response = await self._upstreams[service].send(request, set())
                 try:
-                    async for _ in answer.chunks():
+                    async for _ in response.chunks():
                         pass
                 finally:
-                    await answer.aclose()
+                    await response.aclose()
         except (CallFailed, TimeoutError):
             return False
-        return answer.status == OK
+        return response.status == OK

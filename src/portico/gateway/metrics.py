@@ -1,4 +1,4 @@
-"""What the gateway counts and writes down."""
+"""Metrics and access log of the gateway."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -7,87 +7,91 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from portico.gateway.access_log import Record
+from portico.gateway.access_log import AccessRecord
 from portico.kit.calls.directory import Directory
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.metrics import UNMATCHED, Metrics
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 BREAKER_STATES = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
-# Machines ask for these every few seconds, and nobody looks for them in a log.
-QUIET = frozenset(("own", "preflight"))
+# Probes and browsers request these every few seconds; logging them would hide the other requests.
+NOT_LOGGED = frozenset(("own", "preflight"))
 
 
-class Observations(Collector):
-    """Counts each request and writes its line.
+class GatewayMetrics(Collector):
+    """Counts each request and writes its access log line.
 
     Args:
-        metrics: The gateway's.
-        request_log: Where the lines go; none are written without.
+        metrics: The gateway's metrics.
+        request_log: The access log; None writes no lines.
     """
 
     def __init__(self, metrics: Metrics, request_log: RequestLog | None) -> None:
         self._requests = metrics.requests
         self._log = request_log
-        self._waits: dict[str, _Waits] = {}
-        self.limited: Counter[str] = Counter()
-        self.repeated: Counter[str] = Counter()
-        self.ended: Counter[str] = Counter()
-        self.counted_alone = 0
+        self._upstream_times: dict[str, _UpstreamTimes] = {}
+        self.rate_limited: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        self.incomplete: Counter[str] = Counter()
+        self.rate_limit_fallbacks = 0
         metrics.registry.register(self)
 
-    def finished(self, record: Record) -> None:
-        route = None if record.route == UNMATCHED else record.route
-        self._requests.observe(record.method, route, record.status, record.seconds)
-        if record.limited:
-            self.limited[record.route] += 1
-        if record.service is not None:
-            self._forwarded(record, record.service)
-        if self._log is not None and record.route not in QUIET:
+    def record(self, access: AccessRecord) -> None:
+        route = None if access.route == UNMATCHED else access.route
+        self._requests.observe(access.method, route, access.status, access.seconds)
+        if access.rate_limited:
+            self.rate_limited[access.route] += 1
+        if access.service is not None:
+            self._count_forwarded(access, access.service)
+        if self._log is not None and access.route not in NOT_LOGGED:
             self._log(
-                method=record.method,
-                path=record.path,
+                method=access.method,
+                path=access.path,
                 route=route,
-                status=record.status,
-                seconds=record.seconds,
-                request_id=record.request_id,
-                trace_id=record.trace_id,
-                client=record.client,
-                subject=record.caller,
+                status=access.status,
+                seconds=access.seconds,
+                request_id=access.request_id,
+                trace_id=access.trace_id,
+                client=access.client,
+                subject=access.caller,
             )
 
-    def _forwarded(self, record: Record, service: str) -> None:
-        waits = self._waits.get(service)
+    def _count_forwarded(self, access: AccessRecord, service: str) -> None:
+        waits = self._upstream_times.get(service)
         if waits is None:
-            waits = self._waits[service] = _Waits()
-        if record.waited:
-            waits.add(record.waited)
-        if record.tries > 1:
-            self.repeated[service] += record.tries - 1
-        if record.end != "complete":
-            self.ended[record.end] += 1
+            waits = self._upstream_times[service] = _UpstreamTimes()
+        if access.upstream_seconds:
+            waits.add(access.upstream_seconds)
+        if access.attempts > 1:
+            self.retries[service] += access.attempts - 1
+        if access.outcome != "complete":
+            self.incomplete[access.outcome] += 1
 
-    def counted_here(self) -> None:
-        """A request was counted in this process because Redis is away."""
-        self.counted_alone += 1
+    def count_fallback(self) -> None:
+        """Count a request whose rate limit was checked in this process because Redis is down."""
+        self.rate_limit_fallbacks += 1
 
     def collect(self) -> Iterator[Metric]:
         waits = HistogramMetricFamily(
-            "portico_gateway_upstream_seconds", "Time until a service's answer began", labels=["service"]
+            "portico_gateway_upstream_seconds", "Seconds until a service's response began", labels=["service"]
         )
-        for service, one in self._waits.items():
+        for service, one in self._upstream_times.items():
             waits.add_metric([service], one.buckets(), one.seconds)
         yield waits
-        yield _counter("portico_gateway_rate_limited", "Requests refused with 429", "route", self.limited)
-        yield _counter("portico_gateway_retries", "Second tries on another instance", "service", self.repeated)
-        yield _counter("portico_gateway_unfinished", "Answers that did not end as they should", "end", self.ended)
+        yield _counter("portico_gateway_rate_limited", "Requests refused with 429", "route", self.rate_limited)
+        yield _counter("portico_gateway_retries", "Retries on another instance", "service", self.retries)
+        yield _counter(
+            "portico_gateway_incomplete", "Responses that did not complete, by outcome", "outcome", self.incomplete
+        )
         yield CounterMetricFamily(
-            "portico_gateway_counted_alone", "Requests counted here because Redis is away", self.counted_alone
+            "portico_gateway_rate_limit_fallbacks",
+            "Rate limits checked in this process because Redis was down",
+            self.rate_limit_fallbacks,
         )
 
 
-class _Waits:
-    """How long a service took to begin its answers."""
+class _UpstreamTimes:
+    """Histogram of the time until a service's responses began."""
 
     __slots__ = ("counts", "seconds")
 
@@ -115,7 +119,7 @@ def _counter(name: str, description: str, label: str, counts: Mapping[str, int])
 
 
 def watch_instances(metrics: Metrics, directory: Directory) -> None:
-    """Measure the instances: how busy each is, and whether its breaker lets requests through."""
+    """Add gauges for the instances of all services: requests in flight and breaker state."""
 
     def breakers() -> dict[str, float]:
         return {f"{one.service} {one.address}": BREAKER_STATES[one.breaker] for one in directory.states()}
@@ -123,5 +127,7 @@ def watch_instances(metrics: Metrics, directory: Directory) -> None:
     def in_flight() -> dict[str, float]:
         return {f"{one.service} {one.address}": float(one.in_flight) for one in directory.states()}
 
-    metrics.gauge("portico_gateway_breaker", "0 closed, 1 letting a trial through, 2 open", breakers, label="instance")
-    metrics.gauge("portico_gateway_instance_in_flight", "Requests at an instance", in_flight, label="instance")
+    metrics.gauge("portico_gateway_breaker", "Breaker state: 0 closed, 1 half open, 2 open", breakers, label="instance")
+    metrics.gauge(
+        "portico_gateway_instance_in_flight", "Requests in flight at an instance", in_flight, label="instance"
+    )

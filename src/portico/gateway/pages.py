@@ -1,4 +1,4 @@
-"""What the gateway answers itself: health, metrics, documents."""
+"""The gateway's own pages: health, metrics, API documents."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from portico.gateway.documents import Documents
-from portico.gateway.health import Services
+from portico.gateway.health import ServiceHealth
+from portico.gateway.openapi import SystemDocument
 from portico.gateway.proxy.app import Page
 from portico.gateway.proxy.responses import Reply
 from portico.gateway.request_head import RequestHead
@@ -16,23 +16,23 @@ from portico.kit.http.schema import Case, spelled
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
 
-STANDING = ("/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
-OWN_PATHS: Mapping[str, str] = {path: path for path in (*STANDING, *PATHS)}
-"""The paths that are the gateway's own, for its policy."""
+SYSTEM_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
+OWN_PATHS: Mapping[str, str] = {path: path for path in (*SYSTEM_PATHS, *PATHS)}
+"""Paths of the gateway's own pages, for its policy."""
 INTERNAL = frozenset(("/health/ready", "/health/detailed", "/metrics"))
-"""Those of them that are for who runs the system: a proxy in front keeps them back."""
+"""Pages for operators only; an exported proxy configuration does not forward them."""
 
 
 class Pages:
-    """Makes the answers, each named by its path.
+    """Renders the pages, each named by its path.
 
     Args:
-        title: What the documentation is headed with.
-        case: How the system spells JSON.
-        health: The gateway's own.
-        services: How the services are.
-        metrics: The gateway's own.
-        documents: The system's OpenAPI document.
+        title: Title of the API documentation.
+        case: Case of JSON member names.
+        health: Health of the gateway itself.
+        services: Health of the services.
+        metrics: Metrics of the gateway.
+        document: OpenAPI document of the system.
     """
 
     def __init__(
@@ -41,57 +41,57 @@ class Pages:
         title: str,
         case: Case,
         health: Health,
-        services: Services,
+        services: ServiceHealth,
         metrics: Metrics,
-        documents: Documents,
+        document: SystemDocument,
     ) -> None:
         self._title = title
         self._case: Case = case
         self._health = health
         self._services = services
         self._metrics = metrics
-        self._documents = documents
+        self._document = document
 
     def by_path(self) -> dict[str, Page]:
         pages: dict[str, Page] = {
-            "/health": self.alive,
+            "/health": self.health,
             "/health/ready": self.ready,
             "/health/detailed": self.detailed,
-            "/metrics": self.scraped,
+            "/metrics": self.metrics,
             "/openapi.json": self.openapi,
         }
         return {**pages, **{path: self._documentation(path) for path in PATHS}}
 
-    async def alive(self, _: RequestHead) -> Reply:
-        """The system: healthy where all services are."""
+    async def health(self, _: RequestHead) -> Reply:
+        """Report the health of the system: healthy if all services are."""
         states = await self._services.states()
         healthy = all(states.values())
-        answer = {**await self._health.alive(), "status": "healthy" if healthy else "degraded", "services": states}
-        return self._json(HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE, answer)
+        body = {**await self._health.alive(), "status": "healthy" if healthy else "degraded", "services": states}
+        return self._json(HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE, body)
 
     async def ready(self, _: RequestHead) -> Reply:
-        """Whether the gateway itself may get traffic; a service's trouble does not count."""
-        ready, answer = await self._health.ready()
-        return self._json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, answer)
+        """Report whether the gateway itself can take traffic, whatever the state of the services."""
+        ready, body = await self._health.ready()
+        return self._json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, body)
 
     async def detailed(self, _: RequestHead) -> Reply:
         return self._json(HTTPStatus.OK, await self._health.detailed())
 
-    async def scraped(self, _: RequestHead) -> Reply:
+    async def metrics(self, _: RequestHead) -> Reply:
         return Reply(200, [(b"content-type", CONTENT_TYPE.encode())], self._metrics.render())
 
     async def openapi(self, _: RequestHead) -> Reply:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-cache")]
-        return Reply(200, headers, await self._documents.document())
+        return Reply(200, headers, await self._document.render())
 
     def _documentation(self, path: str) -> Page:
         async def page(head: RequestHead) -> Reply:
             accepted = b",".join(value for name, value in head.headers if name == b"accept-encoding")
-            found = doc_page(path, self._title, accepts_gzip=b"gzip" in accepted)
-            return Reply(200, list(found.headers), found.body)
+            doc = doc_page(path, self._title, accepts_gzip=b"gzip" in accepted)
+            return Reply(200, list(doc.headers), doc.body)
 
         return page
 
-    def _json(self, status: int, answer: dict[str, Any]) -> Reply:
+    def _json(self, status: int, body: dict[str, Any]) -> Reply:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        return Reply(int(status), headers, orjson.dumps(spelled(answer, self._case)))
+        return Reply(int(status), headers, orjson.dumps(spelled(body, self._case)))

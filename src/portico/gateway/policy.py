@@ -1,12 +1,12 @@
-"""What becomes of a request: pure, in microseconds, and with reasons when asked.
+"""Policy of the gateway: decides about a request, without I/O, and can give its reasons.
 
-A plane carries it out in three steps, because two of its inputs take I/O:
+The proxy calls it in two steps, because two of the inputs need I/O:
 
-    matched = policy.match(head)                        which route, or a refusal
-    found = who calls, how often                        the plane asks the verifier and the limiter
-    decision = policy.settle(matched, found, now)       forward, upgrade or refuse
+    matched = policy.match(head)                        find the route, or refuse
+    inputs = await resolver.resolve(matched)            verify the caller, check the rate limit
+    decision = policy.settle(matched, inputs, now)      forward, upgrade or refuse
 
-`decide` is the three in one for whoever already knows what was found; `explain` is `decide` with its reasons.
+`decide` does both steps for a caller that already has the inputs. `explain` returns the same decision with its reasons.
 """
 
 import re
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from portico.gateway.addresses import TrustedProxies
+from portico.gateway.client_address import TrustedProxies
 from portico.gateway.cors import Cors
 from portico.gateway.decisions import (
     Caller,
@@ -29,7 +29,7 @@ from portico.gateway.decisions import (
     Upgrade,
 )
 from portico.gateway.explain import reasons
-from portico.gateway.rates import Rate
+from portico.gateway.limits import Rate
 from portico.gateway.request_head import Fields, RequestHead, check_host, read_path
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.tokens import LEEWAY
@@ -50,13 +50,13 @@ TICKET_IN_QUERY = re.compile(rb"(?:^|&)ticket=[^&]")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What holds where a route says nothing else.
+class RouteDefaults:
+    """Limits of routes that declare none of their own.
 
     Args:
-        rates: By name; `default` is there.
-        timeout: Seconds until an answer must have begun.
-        body_limit: Bytes a request's body may have.
+        rates: All rates by name, including `default`.
+        timeout: Seconds until a response must have begun.
+        body_limit: Maximum size of a request body in bytes.
     """
 
     rates: Mapping[str, Rate] = field(default_factory=lambda: {DEFAULT_RATE: Rate(DEFAULT_RATE, 100, 60)})
@@ -65,69 +65,77 @@ class Limits:
 
 
 class Policy:
-    """Decides. Holds no state that changes.
+    """The decision rules of one system. Immutable.
 
-    Raises ValueError for a route whose rate has no definition, so that a misspelt name is found at the start.
+    Args:
+        table: The routes of the services.
+        defaults: Limits of routes that declare none.
+        cors: The allowed origins.
+        proxies: Proxies whose forwarding headers are trusted.
+        own: The paths of the gateway's own pages, with their names.
+
+    Raises:
+        ValueError: a route uses a rate that is not defined.
     """
 
     def __init__(
         self,
         table: RouteTable,
         *,
-        limits: Limits | None = None,
+        defaults: RouteDefaults | None = None,
         cors: Cors | None = None,
         proxies: TrustedProxies | None = None,
         own: Mapping[str, str] | None = None,
     ) -> None:
         self.table = table
-        self.limits = limits or Limits()
+        self.defaults = defaults or RouteDefaults()
         self.cors = cors or Cors(())
         self.proxies = proxies or TrustedProxies()
         self.own = own or {}
         self._rates = {route: self._rate(route) for route in table.routes}
 
-    def decide(self, head: RequestHead, now: float, found: PolicyInputs | None = None) -> Decision:
-        """What becomes of a request.
+    def decide(self, head: RequestHead, now: float, inputs: PolicyInputs | None = None) -> Decision:
+        """Decide about a request.
 
         Args:
             head: The request.
             now: Seconds since the epoch.
-            found: Who calls and how often; without it the request is nobody's and within its rate.
+            inputs: The caller and the rate limit's verdict; None means anonymous and within the rate.
         """
         matched = self.match(head)
-        return self.settle(matched, found or PolicyInputs(), now) if isinstance(matched, Matched) else matched
+        return self.settle(matched, inputs or PolicyInputs(), now) if isinstance(matched, Matched) else matched
 
     def match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
-        """Read the head strictly and find its route."""
+        """Validate the head strictly and find its route."""
         try:
             return self._match(head)
         except Problem as problem:
             return Refuse(problem)
 
-    def settle(self, matched: Matched, found: PolicyInputs, now: float) -> Forward | Upgrade | Refuse:
-        """Forward what the caller may do, within its rate."""
+    def settle(self, matched: Matched, inputs: PolicyInputs, now: float) -> Forward | Upgrade | Refuse:
+        """Forward the request if the caller may make it and is within the rate."""
         route = matched.route
-        problem = self._problem(matched, found, now)
+        problem = self._problem(matched, inputs, now)
         if problem is not None:
-            return Refuse(problem, route, found.verdict)
+            return Refuse(problem, route, inputs.verdict)
         kind = Upgrade if route.method == WEBSOCKET else Forward
         return kind(
             route=route,
             fields=matched.fields,
             client=matched.client,
-            caller=found.caller,
-            verdict=found.verdict,
-            timeout=route.timeout or self.limits.timeout,
+            caller=inputs.caller,
+            verdict=inputs.verdict,
+            timeout=route.timeout or self.defaults.timeout,
             body_limit=self._body_limit(route),
-            repeatable=route.method in READS and not matched.fields.has_body,
+            is_repeatable=route.method in READS and not matched.fields.has_body,
         )
 
-    def explain(self, head: RequestHead, now: float, found: PolicyInputs | None = None) -> Explanation:
-        """The same decision with its reasons; nothing is consumed."""
-        found = found or PolicyInputs()
+    def explain(self, head: RequestHead, now: float, inputs: PolicyInputs | None = None) -> Explanation:
+        """Return the same decision with its reasons. No rate limit is consumed."""
+        inputs = inputs or PolicyInputs()
         matched = self.match(head)
-        decision = self.settle(matched, found, now) if isinstance(matched, Matched) else matched
-        return Explanation(decision, [*self._kept_back(head, matched), *reasons(matched, decision, found)])
+        decision = self.settle(matched, inputs, now) if isinstance(matched, Matched) else matched
+        return Explanation(decision, [*self._service_only_reason(head, matched), *reasons(matched, decision, inputs)])
 
     def _match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
         fields = Fields(head.headers)
@@ -149,48 +157,48 @@ class Policy:
             rate=self._rates[route],
         )
 
-    def _kept_back(self, head: RequestHead, matched: Matched | Decision) -> list[str]:
-        """What a caller is not told: that there is something here, for others."""
+    def _service_only_reason(self, head: RequestHead, matched: Matched | Decision) -> list[str]:
+        """Explain a 404 or 405 of a route for services only; callers do not learn that it exists."""
         if not isinstance(matched, Refuse) or not isinstance(matched.problem, NotFound | MethodNotAllowed):
             return []
-        route = self.table.kept_back(head.method, read_path(head))
+        route = self.table.service_only_route(head.method, read_path(head))
         if route is None:
             return []
-        return [f"{route.method} {route.path} of {route.service} is for services only: the gateway does not route it."]
+        return [f"{route.method} {route.path} of {route.service} is for services only. The gateway does not route it."]
 
     def _preflight(self, path: str, fields: Fields) -> Preflight | Refuse:
         methods = ("GET", "HEAD") if path in self.own else self.table.methods(path)
         return Preflight(self.cors.preflight(fields, methods)) if methods else Refuse(NotFound())
 
-    def _problem(self, matched: Matched, found: PolicyInputs, now: float) -> Problem | None:
-        """Why not, if not. The rate comes first: guessing tokens counts too."""
-        verdict = found.verdict
+    def _problem(self, matched: Matched, inputs: PolicyInputs, now: float) -> Problem | None:
+        """Return the reason to refuse. The rate limit comes first, so that guessing tokens is limited too."""
+        verdict = inputs.verdict
         if verdict is not None and not verdict.allowed:
             return TooManyRequests(retry_after=ceil(verdict.retry_after))
         length = matched.fields.content_length
         if length is not None and length > (limit := self._body_limit(matched.route)):
             return ContentTooLarge(limit=limit)
-        return _caller_problem(matched.route, found.caller, now)
+        return _caller_problem(matched.route, inputs.caller, now)
 
     def _body_limit(self, route: Route) -> int:
-        return self.limits.body_limit if route.body_limit is None else route.body_limit
+        return self.defaults.body_limit if route.body_limit is None else route.body_limit
 
     def _rate(self, route: Route) -> Rate:
-        rate = self.limits.rates.get(route.rate or DEFAULT_RATE)
+        rate = self.defaults.rates.get(route.rate or DEFAULT_RATE)
         if rate is None:
-            raise ValueError(f"{route.method} {route.path} has the rate {route.rate!r}, which nothing defines")
+            raise ValueError(f"{route.method} {route.path} uses the rate {route.rate!r}, which is not defined")
         return rate
 
 
 def _bearer(authorization: bytes | None) -> str | None:
-    """The token of RFC 6750 section 2.1; the scheme's name in any case."""
+    """Return the bearer token (RFC 6750 section 2.1). The scheme is case-insensitive."""
     if authorization is None or authorization[:7].lower() != b"bearer ":
         return None
     return authorization[7:].strip().decode("latin-1") or None
 
 
 def _caller_problem(route: Route, caller: Caller, now: float) -> Problem | None:
-    """What stands between the caller and a route that needs one. A service verifies again for itself."""
+    """Return the reason to refuse this caller. Each service verifies the caller again."""
     if not route.access.needs_caller or caller.state == "ticket":
         return None
     try:
@@ -201,7 +209,7 @@ def _caller_problem(route: Route, caller: Caller, now: float) -> Problem | None:
 
 
 def _admit(route: Route, caller: Caller, now: float) -> None:
-    """Raises CallerUnknown, InvalidCredentials, Unauthorized and what the route's access refuses."""
+    """Check that the route accepts the caller. Raises CallerUnknown, InvalidCredentials, Unauthorized, Forbidden."""
     if caller.state == "unverifiable":
         raise CallerUnknown(retry_after=ceil(caller.retry_after))
     if caller.state == "invalid":

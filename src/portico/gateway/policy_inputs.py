@@ -1,16 +1,16 @@
-"""What a decision needs that takes I/O: who calls, and how often."""
+"""Resolution of the policy's inputs that need I/O: the caller and the rate limit's verdict."""
 
-from portico.gateway.decisions import NOBODY, TICKET, Caller, Matched, PolicyInputs
+from portico.gateway.decisions import ANONYMOUS, TICKET, Caller, Matched, PolicyInputs
 from portico.gateway.limits import Limiter
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier, VerificationUnavailable
 
 
 class InputResolver:
-    """Asks the verifier and the limiter.
+    """Resolve the inputs of a decision.
 
     Args:
-        verifier: Tells who bears a token.
+        verifier: Verifies access tokens.
         limiter: Counts requests.
     """
 
@@ -18,15 +18,16 @@ class InputResolver:
         self._verifier = verifier
         self._limiter = limiter
 
-    async def find(self, matched: Matched) -> PolicyInputs:
-        caller = await find_caller(matched, self._verifier)
+    async def resolve(self, matched: Matched) -> PolicyInputs:
+        """Verify the caller and count the request."""
+        caller = await resolve_caller(matched, self._verifier)
         return PolicyInputs(caller, await self._limiter.take(matched.rate, matched.rate_limit_key(caller)))
 
 
-async def find_caller(matched: Matched, verifier: TokenVerifier) -> Caller:
-    """Who bears the token of a request, where it carries one."""
+async def resolve_caller(matched: Matched, verifier: TokenVerifier) -> Caller:
+    """Return the caller that the request's token identifies."""
     if matched.token is None:
-        return TICKET if matched.ticket else NOBODY
+        return TICKET if matched.ticket else ANONYMOUS
     try:
         return Caller("known", await verifier.verify(matched.token))
     except InvalidToken as error:

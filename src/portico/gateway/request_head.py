@@ -1,7 +1,7 @@
-"""What came in, before anybody acts on it: the head of a request, read strictly.
+"""Strict parsing of a request head.
 
-Two readers of one request that disagree are how requests get smuggled (RFC 9112 section 11.2) and how a path reaches
-what its check did not see. So what can be read in two ways is refused here, and nothing is rewritten.
+Request smuggling (RFC 9112 section 11.2) and path traversal rely on two parsers that read one request differently.
+Therefore ambiguous requests are refused, and nothing is rewritten.
 """
 
 import enum
@@ -20,7 +20,7 @@ MAX_FIELDS = 100
 MAX_FIELD_BYTES = 32768
 MAX_LENGTH_DIGITS = 18
 
-# RFC 9110 section 7.6.1, and what older proxies invented.
+# RFC 9110 section 7.6.1, and fields of older proxies.
 HOP_BY_HOP = frozenset(
     (
         b"connection",
@@ -35,7 +35,7 @@ HOP_BY_HOP = frozenset(
         b"http2-settings",
     )
 )
-# Only the gateway says these to a service, and those of them that somebody reads it says anew.
+# Only the gateway may send these to a service. It drops the client's values and sets its own where a service needs them.
 GUARDED = HOP_BY_HOP | frozenset(
     (
         b"host",
@@ -62,9 +62,9 @@ GUARDED = HOP_BY_HOP | frozenset(
     )
 )
 GUARDED_PREFIXES = (b"x-forwarded-", b"x-portico-", b"x-envoy-", b"sec-websocket-")
-# Fields that a request may carry once: a second one would be read by whoever looks last, or first.
+# Fields that may occur only once: parsers disagree on whether the first or the last one counts.
 SINGLE = frozenset((b"host", b"content-length", b"transfer-encoding", b"authorization", b"content-type", b"origin"))
-# Fields that Connection may not name: taking them away would change what the request is.
+# Fields that Connection must not list: removing them would change the meaning of the request.
 END_TO_END = frozenset((b"content-length", b"host", b"authorization", b"content-type", b"cookie"))
 
 NAMES = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]*")
@@ -93,15 +93,15 @@ class HeadersTooLarge(Problem):
 
 
 class RequestHead(NamedTuple):
-    """A request before its body.
+    """A request without its body.
 
     Args:
-        method: In upper case; WEBSOCKET for a WebSocket handshake.
-        path: As it came: percent-encoded, without the query.
-        query: As it came, without the question mark.
-        headers: Names in lower case, in the order in which they came.
-        peer: The address of who is connected: a client, or a proxy.
-        scheme: http or https, as the connection itself has it.
+        method: The method in upper case; WEBSOCKET for a WebSocket handshake.
+        path: The path as received: percent-encoded, without the query.
+        query: The query as received, without the question mark.
+        headers: Names in lower case, in the order received.
+        peer: The address of the connection's peer: a client or a proxy.
+        scheme: The scheme of the connection: http or https.
         http_version: "1.0", "1.1" or "2".
     """
 
@@ -114,32 +114,32 @@ class RequestHead(NamedTuple):
     http_version: str = "1.1"
 
 
-class Kind(enum.Enum):
-    """What becomes of a field on its way up."""
+class FieldKind(enum.Enum):
+    """How the gateway treats a request header field."""
 
-    PASSED = enum.auto()
+    FORWARDED = enum.auto()
     GUARDED = enum.auto()
     IGNORED = enum.auto()
 
 
 @lru_cache(maxsize=4096)
-def _kind(name: bytes) -> Kind:
-    """Remembered, because requests repeat the same few names."""
+def _kind(name: bytes) -> FieldKind:
+    """Classify a field. Cached, because requests repeat the same few names."""
     if b"_" in name:
-        return Kind.IGNORED  # a server that turns '-' into '_' would take it for the field that is guarded
-    return Kind.GUARDED if name in GUARDED or name.startswith(GUARDED_PREFIXES) else Kind.PASSED
+        return FieldKind.IGNORED  # servers that map '-' to '_' would confuse it with a guarded field
+    return FieldKind.GUARDED if name in GUARDED or name.startswith(GUARDED_PREFIXES) else FieldKind.FORWARDED
 
 
 class Fields:
-    """The header fields of a request, sorted into what the gateway reads and what goes on to the service."""
+    """Header fields of a request: those that the gateway reads, and those that it forwards to the service."""
 
-    __slots__ = ("content_length", "passing", "read")
+    __slots__ = ("content_length", "forwarded", "read")
 
     def __init__(self, headers: Sequence[Header]) -> None:
-        """Raises BadRequest and HeadersTooLarge."""
+        """Validate and classify the fields. Raises BadRequest, HeadersTooLarge."""
         _check_shape(headers)
         self.read: dict[bytes, bytes] = {}
-        self.passing: list[Header] = []
+        self.forwarded: list[Header] = []
         self._sort(headers)
         if (connection := self.read.get(b"connection")) is not None:
             self._drop_named_in(connection)
@@ -153,11 +153,11 @@ class Fields:
         return bool(self.content_length) or b"transfer-encoding" in self.read
 
     def _sort(self, headers: Sequence[Header]) -> None:
-        read, passing = self.read, self.passing
+        read, forwarded = self.read, self.forwarded
         for field in headers:
             name, value = field
             kind = _kind(name)
-            if kind is Kind.IGNORED:
+            if kind is FieldKind.IGNORED:
                 continue
             if name in read:
                 if name in SINGLE:
@@ -165,25 +165,25 @@ class Fields:
                 read[name] += b", " + value
             else:
                 read[name] = value
-            if kind is Kind.PASSED:
-                passing.append(field)
+            if kind is FieldKind.FORWARDED:
+                forwarded.append(field)
 
     def _drop_named_in(self, connection: bytes) -> None:
         named = {name.strip().lower() for name in connection.split(b",")}
         if named & END_TO_END:
-            raise BadRequest(reason="the Connection header names a field that belongs to the whole way")
+            raise BadRequest(reason="the Connection header lists an end-to-end field")
         if not named <= {b"keep-alive", b"close", b"upgrade"}:
-            self.passing = [field for field in self.passing if field[0] not in named]
+            self.forwarded = [field for field in self.forwarded if field[0] not in named]
 
     def _framing(self) -> int | None:
-        """The length announced (RFC 9112 section 6); None for a chunked body and for none."""
+        """Return the declared body length (RFC 9112 section 6); None for a chunked body and for no body."""
         coding = self.read.get(b"transfer-encoding")
         length = self.read.get(b"content-length")
         if coding is not None:
             if length is not None:
-                raise BadRequest(reason="it has both Content-Length and Transfer-Encoding")
+                raise BadRequest(reason="the request has both Content-Length and Transfer-Encoding")
             if coding.strip().lower() != b"chunked":
-                raise BadRequest(reason="a transfer coding other than chunked")
+                raise BadRequest(reason="the transfer coding is not chunked")
             return None
         if length is None:
             return None
@@ -198,9 +198,9 @@ def _check_shape(headers: Sequence[Header]) -> None:
     if len(headers) > MAX_FIELDS or len(names) + len(values) > MAX_FIELD_BYTES:
         raise HeadersTooLarge(fields=MAX_FIELDS, limit=MAX_FIELD_BYTES)
     if NAMES.fullmatch(names) is None:
-        raise BadRequest(reason="a header name has characters that no header name has")
+        raise BadRequest(reason="a header name contains characters that are not allowed")
     if BAD_VALUE.search(values) is not None:
-        raise BadRequest(reason="a header value has control characters")
+        raise BadRequest(reason="a header value contains control characters")
     if not values.isascii() and not all(_is_utf8(value) for _, value in headers):
         raise BadRequest(reason="a header value is not UTF-8")
 
@@ -214,7 +214,7 @@ def _is_utf8(value: bytes) -> bool:
 
 
 def check_host(fields: Fields, http_version: str) -> None:
-    """Refuse a Host that is absent where it must be, or is no host (RFC 9112 section 3.2). Raises BadRequest."""
+    """Check the Host header (RFC 9112 section 3.2). Raises BadRequest if it is missing in HTTP/1.1, or not a host."""
     host = fields.get(b"host")
     if host is None:
         if http_version == "1.1":
@@ -224,16 +224,18 @@ def check_host(fields: Fields, http_version: str) -> None:
 
 
 def read_path(head: RequestHead) -> str:
-    """The path, decoded, for the route table.
+    """Return the decoded path for the route table.
 
-    Raises BadRequest for what a service might read as another path: dot segments, empty segments, encoded slashes,
-    NULs, bytes that are not UTF-8, broken percent-encoding.
+    Raises:
+        BadRequest: a service could read the path differently: dot segments, empty segments, encoded slashes, control
+            characters, bytes that are not UTF-8, invalid percent-encoding.
+        TargetTooLong: path and query are longer than MAX_TARGET.
     """
     raw = head.path
     if len(raw) + len(head.query) > MAX_TARGET:
         raise TargetTooLong(limit=MAX_TARGET)
     if QUERY.fullmatch(head.query) is None:
-        raise BadRequest(reason="the query has characters that must be percent-encoded")
+        raise BadRequest(reason="the query contains characters that must be percent-encoded")
     if PLAIN_PATH.fullmatch(raw) is not None:
         return raw.decode("ascii")
     return _decode(raw)
@@ -241,13 +243,13 @@ def read_path(head: RequestHead) -> str:
 
 def _decode(raw: bytes) -> str:
     if PATH.fullmatch(raw) is None:
-        raise BadRequest(reason="the path has characters that must be percent-encoded")
+        raise BadRequest(reason="the path contains characters that must be percent-encoded")
     segments = [unquote_to_bytes(segment) for segment in raw[1:].split(b"/")]
     if any(segment in {b".", b".."} for segment in segments) or b"" in segments[:-1]:
-        raise BadRequest(reason="the path has empty segments or dot segments")
+        raise BadRequest(reason="the path contains empty segments or dot segments")
     decoded = b"/".join(segments)
     if decoded.count(b"/") != len(segments) - 1 or re.search(rb"[\x00-\x1f\x7f\\]", decoded):
-        raise BadRequest(reason="the path has an encoded slash, backslash or control character")
+        raise BadRequest(reason="the path contains an encoded slash, backslash or control character")
     try:
         return "/" + decoded.decode()
     except UnicodeDecodeError:

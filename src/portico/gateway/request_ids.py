@@ -1,4 +1,4 @@
-"""What ties a request to others: its id, and its place in a trace (W3C Trace Context)."""
+"""Identifiers of a request: its request id and its trace (W3C Trace Context)."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ MAX_TRACESTATE = 512
 
 @dataclass(slots=True)
 class RequestIds:
-    """A request's id, the span that its work here is, and what vendors add to its trace."""
+    """The request id, the gateway's span, and the `tracestate` of the trace."""
 
     request_id: str
     span: Span
@@ -22,7 +22,7 @@ class RequestIds:
 
 
 def request_ids_of(head: RequestHead, tracing: Tracing) -> RequestIds:
-    """Take up what the request says, where it is well formed, and make the rest."""
+    """Use the identifiers in the request if they are well formed, and generate the missing ones."""
     request_id = traceparent = tracestate = None
     for name, value in head.headers:
         if name == b"x-request-id":

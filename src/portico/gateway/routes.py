@@ -1,4 +1,4 @@
-"""The route table: which path is whose, found in a microsecond or so."""
+"""Route table: finds the service and route of a method and path, in about a microsecond."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ class Route:
         service: The service's name in this system.
         method: An HTTP method, or WEBSOCKET.
         path: The template, such as "/products/{product_id}".
-        access: Whom the route serves.
-        rate: The name of a rate of its own.
-        timeout: Seconds until its answer must have begun; None for the gateway's own setting.
-        streams: Its answer goes on for as long as both sides like (server-sent events, WebSocket).
-        body_limit: Bytes its request body may have; None for the gateway's own setting.
+        access: Which callers may use the route.
+        rate: The name of the rate that applies; None for `default`.
+        timeout: Seconds until the response must have begun; None for the gateway's default.
+        streams: The response has no time limit (server-sent events, WebSocket).
+        body_limit: Maximum size of the request body in bytes; None for the gateway's default.
     """
 
     service: str
@@ -48,14 +48,14 @@ class Route:
         )
 
     @property
-    def routed(self) -> bool:
-        """What is for services only is not routed by the gateway."""
+    def is_routed(self) -> bool:
+        """Whether the gateway forwards the route: not if it is for services only."""
         return self.access.kind != "service"
 
 
 def routes_of(declared: Mapping[str, Iterable[RouteDeclaration]]) -> list[Route]:
-    """The routes of a system's services, by the names they have there."""
-    return [Route.of(service, one) for service, ones in declared.items() for one in ones]
+    """Return the routes of all services of a system, given their declared routes by service name."""
+    return [Route.of(service, route) for service, routes in declared.items() for route in routes]
 
 
 Methods = dict[str, Route]
@@ -63,7 +63,7 @@ Methods = dict[str, Route]
 
 @dataclass(slots=True)
 class _Node:
-    """What may follow a prefix of segments."""
+    """The continuations of a path prefix."""
 
     methods: Methods = field(default_factory=dict)
     literals: dict[str, "_Node"] = field(default_factory=dict)
@@ -73,67 +73,67 @@ class _Node:
 
 
 class RouteTable:
-    """Finds the route for a method and a path. A literal segment wins over a parameter, whatever the order.
+    """Finds the route for a method and a path. A literal segment takes precedence over a parameter, in any order.
 
-    What is for services only keeps its place and is never found: left out, `/orders/totals` would be forwarded as an
-    `/orders/{order_id}`, and the service would take it for what it is.
+    Routes for services only are stored but never found. Without them `/orders/totals` would match
+    `/orders/{order_id}`, be forwarded, and reach the service's own `/orders/totals`.
 
     Args:
-        routes: all that the services have.
+        routes: All routes of all services.
 
     Raises:
-        ValueError: two services claim the same method and path, and not for services only.
+        ValueError: two services declare the same method and path, and neither is for services only.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = tuple(route for route in routes if route.routed)
+        self.routes = tuple(route for route in routes if route.is_routed)
         self._literal: dict[str, Methods] = {}
         self._root = _Node()
         for route in routes:
-            methods = self._place(route.path)
+            methods = self._methods_at(route.path)
             other = methods.get(route.method)
-            if other is not None and other.routed and route.routed:
+            if other is not None and other.is_routed and route.is_routed:
                 raise ValueError(
-                    f"{route.method} {route.path} of {route.service} is {other.path} of {other.service} too"
+                    f"{route.method} {route.path} of {route.service} conflicts with {other.path} of {other.service}"
                 )
-            if other is None or route.routed:
+            if other is None or route.is_routed:
                 methods[route.method] = route
 
     def find(self, method: str, path: str) -> "Route | tuple[str, ...]":
-        """The route, or the methods that the path has (none: there is no such path).
+        """Return the route, or the methods that the path supports (none if the path does not exist).
 
         Args:
-            method: Upper case; HEAD is served by GET where the path has no HEAD of its own.
-            path: Percent-decoded, without a query.
+            method: The method in upper case. GET serves HEAD if the path declares no HEAD.
+            path: The percent-decoded path, without the query.
         """
-        route = self._decided(method, path)
-        return route if route is not None and route.routed else self.methods(path)
+        route = self._best_match(method, path)
+        return route if route is not None and route.is_routed else self.methods(path)
 
-    def kept_back(self, method: str, path: str) -> Route | None:
-        """The route that is not found because it is for services only; None where that is not why."""
-        route = self._decided(method, path)
-        return None if route is None or route.routed else route
+    def service_only_route(self, method: str, path: str) -> Route | None:
+        """Return the matching route if it is for services only, otherwise None."""
+        route = self._best_match(method, path)
+        return None if route is None or route.is_routed else route
 
     def methods(self, path: str) -> tuple[str, ...]:
-        """The HTTP methods that the path has; none where there is no such path."""
+        """Return the HTTP methods that the path supports; none if the path does not exist."""
         routes: Methods = {}
         for methods in self._candidates(path, self._literal.get(path)):
             routes = methods | routes
-        allowed = {method for method, route in routes.items() if route.routed}
+        allowed = {method for method, route in routes.items() if route.is_routed}
         if "GET" in allowed:
             allowed.add("HEAD")
         return tuple(sorted(allowed - {WEBSOCKET}))
 
     def entries(self) -> Iterator[Methods]:
-        """What each shape of path has, services-only routes among it, in the order in which shapes count.
+        """Yield the methods of each path template in order of precedence, including routes for services only.
 
-        Of those that a path fits, the first that has the method decides.
+        Of the templates that a path matches, the first with the method decides.
         """
         yield from self._literal.values()
         yield from _entries(self._root)
 
-    def _decided(self, method: str, path: str) -> Route | None:
-        """The route, whomever it is for."""
+    def _best_match(self, method: str, path: str) -> Route | None:
+        """Return the matching route, including routes for services only."""
         methods = self._literal.get(path)
         route = None if methods is None else methods.get(method)
         return self._search(method, path, methods) if route is None else route
@@ -152,7 +152,7 @@ class RouteTable:
             yield literal
         yield from _walk(self._root, path[1:].split("/"), 0)
 
-    def _place(self, template: str) -> Methods:
+    def _methods_at(self, template: str) -> Methods:
         if "{" not in template:
             return self._literal.setdefault(template, {})
         node = self._root
@@ -160,7 +160,7 @@ class RouteTable:
         for number, segment in enumerate(segments, start=1):
             if segment.endswith(":path}") and segment.startswith("{"):
                 if number != len(segments):
-                    raise ValueError(f"{template}: a path parameter can only come last")
+                    raise ValueError(f"{template}: a path parameter must be the last segment")
                 return node.rest
             node = _child(node, segment)
         return node.methods
@@ -173,8 +173,8 @@ def _child(node: _Node, segment: str) -> _Node:
         node.parameter = node.parameter or _Node()
         return node.parameter
     pattern = re.compile("".join(_piece(piece) for piece in re.split(r"(\{[^{}]+\})", segment)))
-    for known, child in node.patterns:
-        if known.pattern == pattern.pattern:
+    for existing, child in node.patterns:
+        if existing.pattern == pattern.pattern:
             return child
     node.patterns.append((pattern, _Node()))
     return node.patterns[-1][1]
@@ -185,7 +185,7 @@ def _piece(piece: str) -> str:
 
 
 def _entries(node: _Node) -> Iterator[Methods]:
-    """The method tables below, in the order of `_walk`."""
+    """Yield the method tables below `node`, in the order of `_walk`."""
     if node.methods:
         yield node.methods
     for child in (*node.literals.values(), *(child for _, child in node.patterns)):
@@ -197,7 +197,7 @@ def _entries(node: _Node) -> Iterator[Methods]:
 
 
 def _walk(node: _Node, segments: list[str], at: int) -> Iterator[Methods]:
-    """The method tables that the segments lead to, the most literal first."""
+    """Yield the method tables that the segments match, the most literal first."""
     if at == len(segments):
         if node.methods:
             yield node.methods

@@ -13,13 +13,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.gateway.export.reading import FRONT, SYSTEMS
-from tests.gateway.proxy.service import Asked, Service
-from tests.gateway.proxy.serving import served
+from tests.gateway.export.proxies import OPTIONS, SYSTEMS
+from tests.gateway.proxy.scripted_service import Service, ServiceRequest
+from tests.gateway.proxy.servers import served
 
 from portico.cli.deployed import deployed
-from portico.gateway.export import ExportOptions, Surface, Tls, nginx
-from portico.gateway.policy import Limits, Policy
+from portico.gateway.export import ExportOptions, PublicRoutes, Tls, nginx
+from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
 from portico.kit.runtime.system import System
@@ -39,9 +39,9 @@ ROUTES = (
 )
 
 
-def site(front: ExportOptions, routes: Sequence[Route] = ROUTES) -> str:
-    policy = Policy(RouteTable(routes), limits=Limits(body_limit=1024), own={"/health": "/health"})
-    return nginx(SHOP, Surface.of(policy), front)
+def site(options: ExportOptions, routes: Sequence[Route] = ROUTES) -> str:
+    policy = Policy(RouteTable(routes), defaults=RouteDefaults(body_limit=1024), own={"/health": "/health"})
+    return nginx(SHOP, PublicRoutes.of(policy), options)
 
 
 @pytest.fixture
@@ -71,15 +71,15 @@ async def client(server: NginxServer, gateway: Service) -> AsyncIterator[aiohttp
 @asynccontextmanager
 async def hanging_up() -> AsyncIterator[tuple[str, list[bytes]]]:
     """An instance that reads a request and is gone, and what was asked of it."""
-    asked: list[bytes] = []
+    request_lines: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n"))
+        request_lines.append(await reader.readuntil(b"\r\n"))
         writer.transport.abort()
 
-    broadcasts = await asyncio.start_server(answer, HOST, 0)
-    async with broadcasts:
-        yield f"{HOST}:{broadcasts.sockets[0].getsockname()[1]}", asked
+    listener = await asyncio.start_server(answer, HOST, 0)
+    async with listener:
+        yield f"{HOST}:{listener.sockets[0].getsockname()[1]}", request_lines
 
 
 async def problem(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> tuple[int, str]:
@@ -103,22 +103,25 @@ class TestTheFile:
         server.check("".join(text.replace("listen 80;", f"listen {HOST}:{next(ports)};") for text in texts))
 
     def test_two_systems_of_long_names_are_taken_side_by_side(self, server: NginxServer) -> None:
-        surface = Surface.of(Policy(RouteTable(ROUTES), own={"/health": "/health"}))
+        public_routes = PublicRoutes.of(Policy(RouteTable(ROUTES), own={"/health": "/health"}))
         names = ["the_shop_at_the_corner_of_the_street", "the_shop_at_the_corner_of_the_market"]
-        fronts = [ExportOptions(FRONT.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
+        all_options = [ExportOptions(OPTIONS.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
 
-        texts = [nginx(replace(SHOP, name=name), surface, front) for name, front in zip(names, fronts, strict=True)]
+        texts = [
+            nginx(replace(SHOP, name=name), public_routes, options)
+            for name, options in zip(names, all_options, strict=True)
+        ]
 
         server.check("".join(texts))
 
     def test_names_the_hosts_and_each_instance(self) -> None:
-        text = site(ExportOptions(FRONT.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
+        text = site(ExportOptions(OPTIONS.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
 
-        assert re.findall(r"^    server (\S+) ", text, re.MULTILINE) == list(FRONT.gateways)
+        assert re.findall(r"^    server (\S+) ", text, re.MULTILINE) == list(OPTIONS.gateways)
         assert "    listen 8443;\n    server_name shop.example www.shop.example;\n" in text
 
     def test_says_what_the_gateway_has_to_be_told(self) -> None:
-        assert "TRUSTED_PROXIES" in site(FRONT).partition("upstream")[0]
+        assert "TRUSTED_PROXIES" in site(OPTIONS).partition("upstream")[0]
 
 
 class TestWhatIsPassedOn:
@@ -148,14 +151,14 @@ class TestWhatIsPassedOn:
             async with client.get("/echo") as answer:
                 assert answer.status == 200
 
-        assert {asked.scope["http_version"] for asked in gateway.asked} == {"1.1"}
-        assert len({asked.scope["client"] for asked in gateway.asked}) == 1
+        assert {request.scope["http_version"] for request in gateway.requests} == {"1.1"}
+        assert len({request.scope["client"] for request in gateway.requests}) == 1
 
     async def test_is_nothing_but_what_there_is(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         for path in ("/", "/admin", "/echo/1", "/metrics", "/uploads//1", "/Echo"):
             assert await problem(client, "GET", path) == (404, "not_found")
         assert await problem(client, "DELETE", "/uploads/1") == (404, "not_found")
-        assert gateway.asked == []
+        assert gateway.requests == []
 
 
 class TestBodies:
@@ -180,11 +183,11 @@ class TestBodies:
     ) -> None:
         begun = asyncio.Event()
 
-        async def receive(asked: Asked) -> None:
-            assert await asked.chunk() == b"first"
+        async def receive(request: ServiceRequest) -> None:
+            assert await request.chunk() == b"first"
             begun.set()
-            assert await asked.chunk() == b"last"
-            await asked.answer(200, b"{}")
+            assert await request.chunk() == b"last"
+            await request.answer(200, b"{}")
 
         async def chunks() -> AsyncIterator[bytes]:
             yield b"first"
@@ -200,12 +203,12 @@ class TestStreams:
     async def test_are_not_held_back(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         read = asyncio.Event()
 
-        async def tell(asked: Asked) -> None:
-            await asked.begin(200, (b"content-type", b"text/event-stream"))
-            await asked.write(b"data: hello\n\n")
+        async def tell(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-type", b"text/event-stream"))
+            await request.write(b"data: hello\n\n")
             await read.wait()
-            await asked.write(b"data: again\n\n")
-            await asked.disconnected()
+            await request.write(b"data: again\n\n")
+            await request.disconnected()
 
         gateway.on("/events", tell)
         async with asyncio.timeout(10), client.get("/events") as answer:
@@ -216,12 +219,12 @@ class TestStreams:
     async def test_a_websocket_is_passed_on_where_there_is_one(
         self, client: aiohttp.ClientSession, gateway: Service
     ) -> None:
-        async def talk(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
-            said = await asked.receive()
-            await asked.send({"type": "websocket.send", "text": said["text"].upper()})
-            await asked.disconnected()
+        async def talk(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
+            said = await request.receive()
+            await request.send({"type": "websocket.send", "text": said["text"].upper()})
+            await request.disconnected()
 
         gateway.on("/rooms/7/live", talk)
         async with asyncio.timeout(10), client.ws_connect("/rooms/7/live") as socket:
@@ -230,7 +233,7 @@ class TestStreams:
 
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await client.ws_connect("/echo")
-        assert gateway.asked[-1].scope["type"] == "http"  # the wish for another protocol ended at NGINX
+        assert gateway.requests[-1].scope["type"] == "http"  # the wish for another protocol ended at NGINX
 
 
 class TestInstances:
@@ -242,19 +245,27 @@ class TestInstances:
                     assert answer.status == 200
 
     async def test_what_may_be_repeated_is_asked_of_another(self, server: NginxServer, gateway: Service) -> None:
-        async with hanging_up() as (broken, asked), served(gateway) as at, in_front_of(server, broken, at) as client:
+        async with (
+            hanging_up() as (broken, request_lines),
+            served(gateway) as at,
+            in_front_of(server, broken, at) as client,
+        ):
             for _ in range(2):
                 async with client.get("/echo") as answer:
                     assert answer.status == 200
 
-        assert asked == [b"GET /echo HTTP/1.1\r\n"]
+        assert request_lines == [b"GET /echo HTTP/1.1\r\n"]
 
     async def test_a_post_that_may_have_arrived_is_never_repeated(self, server: NginxServer, gateway: Service) -> None:
-        async with hanging_up() as (broken, asked), served(gateway) as at, in_front_of(server, broken, at) as client:
+        async with (
+            hanging_up() as (broken, request_lines),
+            served(gateway) as at,
+            in_front_of(server, broken, at) as client,
+        ):
             assert await problem(client, "POST", "/echo", data=b"x") == (502, "bad_gateway")
 
-        assert asked == [b"POST /echo HTTP/1.1\r\n"]
-        assert gateway.asked == []
+        assert request_lines == [b"POST /echo HTTP/1.1\r\n"]
+        assert gateway.requests == []
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.gateway.export.reading import FRONT, SYSTEMS, Traefik, settings
+from tests.gateway.export.proxies import OPTIONS, SYSTEMS, Traefik, settings
 
 from portico.gateway import policy_of
-from portico.gateway.export import ExportOptions, Surface, traefik
+from portico.gateway.export import ExportOptions, PublicRoutes, traefik
 from portico.kit.runtime.system import System
 
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}  # an @ would name a provider
@@ -72,7 +72,7 @@ def system(request: pytest.FixtureRequest) -> System:
 
 @pytest.fixture
 def exported(system: System) -> Traefik:
-    return Traefik(traefik(system, Surface.of(policy_of(system, settings())), FRONT))
+    return Traefik(traefik(system, PublicRoutes.of(policy_of(system, settings())), OPTIONS))
 
 
 class TestTheFile:
@@ -107,21 +107,21 @@ class TestRouters:
         assert [method for method, again in repeated.items() if again] == ["GET", "HEAD"]
 
     def test_take_only_what_is_for_the_hosts_that_were_named(self, system: System) -> None:
-        front = ExportOptions(FRONT.gateways, hosts=("shop.example", "www.shop.example"))
-        exported = Traefik(traefik(system, Surface.of(policy_of(system, settings())), front))
+        options = ExportOptions(OPTIONS.gateways, hosts=("shop.example", "www.shop.example"))
+        exported = Traefik(traefik(system, PublicRoutes.of(policy_of(system, settings())), options))
 
         hosts = ("shop.example", "www.shop.example", "evil.example")
         taken = [host for host in hosts if exported.router("GET", "/products", host)]
-        assert taken == list(front.hosts)
+        assert taken == list(options.hosts)
 
     def test_lead_to_each_instance(self, exported: Traefik) -> None:
         for service in exported.http["services"].values():
             urls = [server["url"] for server in service["loadBalancer"]["servers"]]
-            assert urls == [f"http://{gateway}" for gateway in FRONT.gateways]
+            assert urls == [f"http://{gateway}" for gateway in OPTIONS.gateways]
 
     def test_hold_no_stream_back(self) -> None:
         commerce = next(system for system in SYSTEMS if system.name == "commerce")
-        exported = Traefik(traefik(commerce, Surface.of(policy_of(commerce, settings())), FRONT))
+        exported = Traefik(traefik(commerce, PublicRoutes.of(policy_of(commerce, settings())), OPTIONS))
 
         reached = exported.reached("GET", "/orders/ord_1/live")
         assert (reached.flushes, reached.body_limit) == (True, None)  # what measures bodies buffers them

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from portico.gateway.limits import Limiter
-from portico.gateway.rates import Rate
+from portico.gateway.limits import Limiter, Rate
 from portico.testing.clock import HeldClock
 
 FIVE = Rate("five", 5, 60)

@@ -16,7 +16,7 @@ class TestMemoryLimiter(LimiterContract):
         return MemoryLimiter(clock)
 
     async def test_a_flood_of_callers_does_not_fill_the_memory(self, clock: HeldClock) -> None:
-        limiter = MemoryLimiter(clock, most_keys=100)
+        limiter = MemoryLimiter(clock, max_keys=100)
         for number in range(1000):
             await limiter.take(FIVE, f"caller {number}")
 

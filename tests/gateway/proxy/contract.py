@@ -1,4 +1,4 @@
-"""What the plane does with HTTP, whatever way a service is reached."""
+"""Behaviour of the proxy with HTTP and WebSockets, for every kind of upstream."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager
 
 import aiohttp
 import pytest
-from tests.gateway.proxy.running import ORIGIN, Gateway, KnownTokens, Setup
-from tests.gateway.proxy.service import Asked, Service, until
+from tests.gateway.proxy.gateways import ORIGIN, Gateway, GatewaySetup, KnownTokens
+from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 from tests.gateway.requests import a_principal
 
 Start = Callable[..., AbstractAsyncContextManager[Gateway]]
@@ -53,9 +53,9 @@ class ForwardingContract:
         assert await answer.read() == b""
 
     async def test_an_empty_answer_is_empty(self, gateway: Gateway, service: Service) -> None:
-        async def nothing(asked: Asked) -> None:
-            await asked.begin(204)
-            await asked.write(b"", more=False)
+        async def nothing(request: ServiceRequest) -> None:
+            await request.begin(204)
+            await request.write(b"", more=False)
 
         service.on("/echo", nothing)
         answer = await gateway.client.get("/echo")
@@ -63,8 +63,8 @@ class ForwardingContract:
         assert (answer.status, await answer.read()) == (204, b"")
 
     async def test_a_body_of_no_length_is_whole(self, gateway: Gateway, service: Service) -> None:
-        async def empty(asked: Asked) -> None:
-            await asked.answer(200, b"")
+        async def empty(request: ServiceRequest) -> None:
+            await request.answer(200, b"")
 
         service.on("/echo", empty)
 
@@ -75,8 +75,8 @@ class ForwardingContract:
         made = await gateway.client.get("/echo")
 
         assert taken.headers.getall("X-Request-ID") == ["abc-1"]
-        assert service.asked[0].headers[b"x-request-id"] == b"abc-1"
-        assert made.headers["X-Request-ID"] == service.asked[1].headers[b"x-request-id"].decode()
+        assert service.requests[0].headers[b"x-request-id"] == b"abc-1"
+        assert made.headers["X-Request-ID"] == service.requests[1].headers[b"x-request-id"].decode()
 
     async def test_what_only_the_gateway_says_can_not_be_forged(self, gateway: Gateway, service: Service) -> None:
         forged = {
@@ -89,7 +89,7 @@ class ForwardingContract:
             "TE": "trailers",
         }
         await gateway.client.get("/echo", headers=forged)
-        seen = service.asked[0].headers
+        seen = service.requests[0].headers
 
         assert seen[b"x-forwarded-for"] == b"127.0.0.1"
         assert seen[b"x-forwarded-host"] == gateway.address.encode()
@@ -98,14 +98,14 @@ class ForwardingContract:
         assert not {b"x_forwarded_for", b"x-secret", b"te"} & set(seen)
 
     async def test_an_answers_own_headers_come_back(self, gateway: Gateway, service: Service) -> None:
-        async def cookies(asked: Asked) -> None:
+        async def cookies(request: ServiceRequest) -> None:
             fields = [
                 (b"set-cookie", b"a=1"),
                 (b"set-cookie", b"b=2"),
                 (b"x-hop", b"1"),
                 (b"access-control-allow-origin", b"*"),
             ]
-            await asked.answer(201, b"made", *fields, (b"etag", b'"7"'))
+            await request.answer(201, b"made", *fields, (b"etag", b'"7"'))
 
         service.on("/echo", cookies)
         answer = await gateway.client.post("/echo", headers={"Origin": ORIGIN})
@@ -118,8 +118,8 @@ class ForwardingContract:
         assert len(answer.headers.getall("Date")) == 1
 
     async def test_compressed_bytes_are_not_touched(self, gateway: Gateway, service: Service) -> None:
-        async def packed(asked: Asked) -> None:
-            await asked.answer(200, b"\x1f\x8bnot really", (b"content-encoding", b"gzip"))
+        async def packed(request: ServiceRequest) -> None:
+            await request.answer(200, b"\x1f\x8bnot really", (b"content-encoding", b"gzip"))
 
         service.on("/echo", packed)
         answer = await gateway.client.get("/echo")
@@ -131,11 +131,11 @@ class StreamingContract(ForwardingContract):
     async def test_an_answer_comes_while_it_is_being_written(self, gateway: Gateway, service: Service) -> None:
         go_on = asyncio.Event()
 
-        async def slowly(asked: Asked) -> None:
-            await asked.begin(200)
-            await asked.write(b"first")
+        async def slowly(request: ServiceRequest) -> None:
+            await request.begin(200)
+            await request.write(b"first")
             await go_on.wait()
-            await asked.write(b"second", more=False)
+            await request.write(b"second", more=False)
 
         service.on("/echo", slowly)
         answer = await gateway.client.get("/echo")
@@ -148,11 +148,11 @@ class StreamingContract(ForwardingContract):
         arrived: list[bytes] = []
         seen = asyncio.Event()
 
-        async def listen(asked: Asked) -> None:
-            while (chunk := await asked.chunk()) is not None:
+        async def listen(request: ServiceRequest) -> None:
+            while (chunk := await request.chunk()) is not None:
                 arrived.append(chunk)
                 seen.set()
-            await asked.answer(200)
+            await request.answer(200)
 
         async def speak() -> AsyncIterator[bytes]:
             yield b"first"
@@ -168,9 +168,9 @@ class StreamingContract(ForwardingContract):
     async def test_an_answer_can_come_before_the_body_is_whole(self, gateway: Gateway, service: Service) -> None:
         answered = asyncio.Event()
 
-        async def early(asked: Asked) -> None:
-            await asked.chunk()
-            await asked.answer(422, b"no")
+        async def early(request: ServiceRequest) -> None:
+            await request.chunk()
+            await request.answer(422, b"no")
 
         async def speak() -> AsyncIterator[bytes]:
             yield b"first"
@@ -186,13 +186,13 @@ class StreamingContract(ForwardingContract):
     async def test_a_writer_does_not_run_far_ahead_of_a_slow_reader(self, gateway: Gateway, service: Service) -> None:
         written = 0
 
-        async def much(asked: Asked) -> None:
+        async def much(request: ServiceRequest) -> None:
             nonlocal written
-            await asked.begin(200)
+            await request.begin(200)
             for _ in range(4096):
-                await asked.write(b"x" * 16384)
+                await request.write(b"x" * 16384)
                 written += 16384
-            await asked.write(b"", more=False)
+            await request.write(b"", more=False)
 
         service.on("/echo", much)
         answer = await gateway.client.get("/echo")
@@ -210,11 +210,11 @@ class StreamingContract(ForwardingContract):
     async def test_events_are_passed_on_one_by_one(self, gateway: Gateway, service: Service) -> None:
         ticks: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def events(asked: Asked) -> None:
-            await asked.begin(200, (b"content-type", b"text/event-stream"))
+        async def events(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-type", b"text/event-stream"))
             while tick := await ticks.get():
-                await asked.write(b"data: " + tick + b"\n\n")
-            await asked.write(b"", more=False)
+                await request.write(b"data: " + tick + b"\n\n")
+            await request.write(b"", more=False)
 
         service.on("/echo", events)
         answer = await gateway.client.get("/echo")
@@ -230,11 +230,11 @@ class StreamingContract(ForwardingContract):
     async def test_an_event_stream_outlives_the_time_limit(self, start: Start, service: Service) -> None:
         go_on = asyncio.Event()
 
-        async def events(asked: Asked) -> None:
-            await asked.begin(200, (b"content-type", b"text/event-stream"))
-            await asked.write(b"data: 1\n\n")
+        async def events(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-type", b"text/event-stream"))
+            await request.write(b"data: 1\n\n")
             await go_on.wait()
-            await asked.write(b"data: 2\n\n", more=False)
+            await request.write(b"data: 2\n\n", more=False)
 
         service.on("/slow", events)
         async with start(service) as gateway:
@@ -250,10 +250,10 @@ class StreamingContract(ForwardingContract):
     async def test_a_client_that_leaves_ends_the_request_behind(self, gateway: Gateway, service: Service) -> None:
         left = asyncio.Event()
 
-        async def endless(asked: Asked) -> None:
-            await asked.begin(200, (b"content-type", b"text/event-stream"))
-            await asked.write(b"data: 1\n\n")
-            await asked.disconnected()
+        async def endless(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-type", b"text/event-stream"))
+            await request.write(b"data: 1\n\n")
+            await request.disconnected()
             left.set()
 
         service.on("/echo", endless)
@@ -264,14 +264,14 @@ class StreamingContract(ForwardingContract):
         async with asyncio.timeout(5):
             await left.wait()
         await until(lambda: gateway.records)
-        assert gateway.records[0].end == "client_gone"
+        assert gateway.records[0].outcome == "client_gone"
 
     async def test_a_client_that_leaves_before_the_answer_too(self, gateway: Gateway, service: Service) -> None:
         left, came = asyncio.Event(), asyncio.Event()
 
-        async def thinking(asked: Asked) -> None:
+        async def thinking(request: ServiceRequest) -> None:
             came.set()
-            await asked.disconnected()
+            await request.disconnected()
             left.set()
 
         service.on("/echo", thinking)
@@ -287,22 +287,22 @@ class StreamingContract(ForwardingContract):
     async def test_stopping_ends_streams_and_nothing_else(self, gateway: Gateway, service: Service) -> None:
         go_on = asyncio.Event()
 
-        async def events(asked: Asked) -> None:
-            await asked.begin(200, (b"content-type", b"text/event-stream"))
-            await asked.write(b"data: 1\n\n")
-            await asked.disconnected()
+        async def events(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-type", b"text/event-stream"))
+            await request.write(b"data: 1\n\n")
+            await request.disconnected()
 
-        async def page(asked: Asked) -> None:
-            await asked.begin(200)
-            await asked.write(b"half ")
+        async def page(request: ServiceRequest) -> None:
+            await request.begin(200)
+            await request.write(b"half ")
             await go_on.wait()
-            await asked.write(b"whole", more=False)
+            await request.write(b"whole", more=False)
 
         service.on("/echo", events)
         service.on("/echo/page", page)
         stream, half = await gateway.client.get("/echo"), await gateway.client.get("/echo/page")
         await stream.content.readany()
-        gateway.plane.stop()
+        gateway.proxy_app.stop()
         rest = await stream.read()
         go_on.set()
 
@@ -312,7 +312,7 @@ class StreamingContract(ForwardingContract):
 
 class FailingContract(StreamingContract):
     async def test_an_app_that_raises_is_a_500(self, gateway: Gateway, service: Service) -> None:
-        async def broken(asked: Asked) -> None:
+        async def broken(request: ServiceRequest) -> None:
             raise RuntimeError("its own business")
 
         service.on("/echo", broken)
@@ -322,9 +322,9 @@ class FailingContract(StreamingContract):
         assert b"its own business" not in await answer.read()
 
     async def test_an_answer_that_breaks_off_does_not_look_whole(self, gateway: Gateway, service: Service) -> None:
-        async def broken(asked: Asked) -> None:
-            await asked.begin(200)
-            await asked.write(b"half")
+        async def broken(request: ServiceRequest) -> None:
+            await request.begin(200)
+            await request.write(b"half")
             raise RuntimeError("its own business")
 
         service.on("/echo", broken)
@@ -332,12 +332,12 @@ class FailingContract(StreamingContract):
 
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
-        assert gateway.records[0].end == "broken"
+        assert gateway.records[0].outcome == "broken"
 
     async def test_one_that_is_shorter_than_it_said_neither(self, gateway: Gateway, service: Service) -> None:
-        async def short(asked: Asked) -> None:
-            await asked.begin(200, (b"content-length", b"10"))
-            await asked.write(b"half")
+        async def short(request: ServiceRequest) -> None:
+            await request.begin(200, (b"content-length", b"10"))
+            await request.write(b"half")
             raise RuntimeError("its own business")
 
         service.on("/echo", short)
@@ -347,8 +347,8 @@ class FailingContract(StreamingContract):
             await answer.read()
 
     async def test_no_answer_in_time_is_a_504(self, gateway: Gateway, service: Service) -> None:
-        async def thinking(asked: Asked) -> None:
-            await asked.disconnected()
+        async def thinking(request: ServiceRequest) -> None:
+            await request.disconnected()
 
         service.on("/slow", thinking)
         answer = await gateway.client.get("/slow")
@@ -357,13 +357,13 @@ class FailingContract(StreamingContract):
         assert answer.status == 504
         assert (problem["code"], problem["service"], problem["instance"]) == ("service_timeout", "echo", "/slow")
         assert problem["request_id"] == answer.headers["X-Request-ID"]
-        assert len(service.asked) == 1
+        assert len(service.requests) == 1
 
     async def test_an_answer_that_stalls_is_cut(self, gateway: Gateway, service: Service) -> None:
-        async def stalls(asked: Asked) -> None:
-            await asked.begin(200)
-            await asked.write(b"half")
-            await asked.disconnected()
+        async def stalls(request: ServiceRequest) -> None:
+            await request.begin(200)
+            await request.write(b"half")
+            await request.disconnected()
 
         service.on("/slow", stalls)
         answer = await gateway.client.get("/slow")
@@ -375,13 +375,13 @@ class FailingContract(StreamingContract):
         answer = await gateway.client.post("/small", data=b"x" * 11)
 
         assert answer.status == 413
-        assert service.asked == []
+        assert service.requests == []
 
     async def test_a_body_whose_length_nobody_said_is_refused_as_it_grows(
         self, gateway: Gateway, service: Service
     ) -> None:
-        async def swallow(asked: Asked) -> None:
-            await asked.disconnected()
+        async def swallow(request: ServiceRequest) -> None:
+            await request.disconnected()
 
         async def grow() -> AsyncIterator[bytes]:
             yield b"x" * 8
@@ -396,9 +396,9 @@ class FailingContract(StreamingContract):
     async def test_a_service_sees_that_the_body_will_not_be_whole(self, gateway: Gateway, service: Service) -> None:
         came, saw = asyncio.Event(), asyncio.Event()
 
-        async def swallow(asked: Asked) -> None:
+        async def swallow(request: ServiceRequest) -> None:
             try:
-                while await asked.chunk() is not None:
+                while await request.chunk() is not None:
                     came.set()
             except ConnectionError:
                 saw.set()
@@ -418,14 +418,14 @@ class FailingContract(StreamingContract):
     async def test_more_than_can_be_served_is_refused_early(self, start: Start, service: Service) -> None:
         go_on = asyncio.Event()
 
-        async def wait(asked: Asked) -> None:
+        async def wait(request: ServiceRequest) -> None:
             await go_on.wait()
-            await asked.answer(200)
+            await request.answer(200)
 
         service.on("/echo", wait)
-        async with start(service, Setup(max_requests=2)) as gateway:
+        async with start(service, GatewaySetup(max_requests=2)) as gateway:
             waiting = [asyncio.create_task(gateway.client.get("/echo")) for _ in range(2)]
-            await until(lambda: len(service.asked) == 2)
+            await until(lambda: len(service.requests) == 2)
             refused = await gateway.client.get("/echo")
             go_on.set()
             served = await asyncio.gather(*waiting)
@@ -434,13 +434,13 @@ class FailingContract(StreamingContract):
         assert [answer.status for answer in served] == [200, 200]
 
     async def test_streams_do_not_crowd_out_what_is_short(self, start: Start, service: Service) -> None:
-        async def accept(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
-            await asked.disconnected()
+        async def accept(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
+            await request.disconnected()
 
         service.on("/ws", accept)
-        async with start(service, Setup(max_requests=1, max_streams=2)) as gateway:
+        async with start(service, GatewaySetup(max_requests=1, max_streams=2)) as gateway:
             sockets = [await gateway.client.ws_connect("/ws") for _ in range(2)]
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await gateway.client.ws_connect("/ws")
@@ -454,7 +454,7 @@ class FailingContract(StreamingContract):
 class DecidingContract(FailingContract):
     async def test_who_calls_is_known_at_the_edge(self, start: Start, service: Service) -> None:
         tokens = KnownTokens({"ann": a_principal(expires_at=4e9), "bob": a_principal("products:write", expires_at=4e9)})
-        async with start(service, Setup(verifier=tokens)) as gateway:
+        async with start(service, GatewaySetup(verifier=tokens)) as gateway:
             statuses = {}
             for token in ("", "forged", "ann", "bob"):
                 headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -477,12 +477,12 @@ class DecidingContract(FailingContract):
         assert answers[0].headers["RateLimit"].startswith('"sign_in";r=1;t=')
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 120
         assert answers[2].headers["Access-Control-Allow-Origin"] == ORIGIN
-        assert len(service.asked) == 2
-        assert [record.limited for record in gateway.records] == [False, False, True]
+        assert len(service.requests) == 2
+        assert [record.rate_limited for record in gateway.records] == [False, False, True]
 
     async def test_a_services_own_rate_headers_are_dropped(self, gateway: Gateway, service: Service) -> None:
-        async def claims(asked: Asked) -> None:
-            await asked.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))
+        async def claims(request: ServiceRequest) -> None:
+            await request.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))
 
         service.on("/echo", claims)
         answer = await gateway.client.get("/echo")
@@ -496,32 +496,34 @@ class DecidingContract(FailingContract):
         found, lost = gateway.records
 
         assert (found.method, found.path, found.route, found.service) == ("GET", "/echo/ann", "/echo/{name}", "echo")
-        assert (found.status, found.end, found.tries, found.client) == (200, "complete", 1, "127.0.0.1")
-        assert 0 < found.waited <= found.seconds
+        assert (found.status, found.outcome, found.attempts, found.client) == (200, "complete", 1, "127.0.0.1")
+        assert 0 < found.upstream_seconds <= found.seconds
         assert (lost.status, lost.route, lost.service) == (404, "unmatched", None)
 
     async def test_a_preflight_is_answered_here(self, gateway: Gateway, service: Service) -> None:
-        asked = {
+        preflight = {
             "Origin": ORIGIN,
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "if-match",
         }
-        answer = await gateway.client.options("/echo", headers=asked)
+        answer = await gateway.client.options("/echo", headers=preflight)
 
         assert answer.status == 204
         assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST, PUT"
         assert answer.headers["Access-Control-Allow-Headers"] == "if-match"
         assert answer.headers.getall("Access-Control-Allow-Origin") == [ORIGIN]
-        assert service.asked == []
+        assert service.requests == []
 
 
 class SocketContract(DecidingContract):
     async def test_messages_pass_both_ways(self, gateway: Gateway, service: Service) -> None:
-        async def echo(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept", "subprotocol": "chat.2"})
-            while (message := await asked.receive())["type"] == "websocket.receive":
-                await asked.send({"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")})
+        async def echo(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept", "subprotocol": "chat.2"})
+            while (message := await request.receive())["type"] == "websocket.receive":
+                await request.send(
+                    {"type": "websocket.send", "text": message.get("text"), "bytes": message.get("bytes")}
+                )
 
         service.on("/ws", echo)
         async with gateway.client.ws_connect("/ws?room=1", protocols=["chat.1", "chat.2"]) as socket:
@@ -531,15 +533,15 @@ class SocketContract(DecidingContract):
 
         assert heard == ["hé", b"\x00\xff"]
         assert socket.protocol == "chat.2"
-        assert service.asked[0].scope["subprotocols"] == ["chat.1", "chat.2"]
-        assert service.asked[0].scope["query_string"] == b"room=1"
+        assert service.requests[0].scope["subprotocols"] == ["chat.1", "chat.2"]
+        assert service.requests[0].scope["query_string"] == b"room=1"
 
     async def test_the_services_goodbye_reaches_the_client(self, gateway: Gateway, service: Service) -> None:
-        async def close(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
-            await asked.send({"type": "websocket.send", "text": "last words"})
-            await asked.send({"type": "websocket.close", "code": 4001, "reason": "enough"})
+        async def close(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
+            await request.send({"type": "websocket.send", "text": "last words"})
+            await request.send({"type": "websocket.close", "code": 4001, "reason": "enough"})
 
         service.on("/ws", close)
         async with gateway.client.ws_connect("/ws") as socket:
@@ -552,10 +554,10 @@ class SocketContract(DecidingContract):
     async def test_the_clients_goodbye_reaches_the_service(self, gateway: Gateway, service: Service) -> None:
         heard: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
-        async def listen(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
-            message = await asked.receive()
+        async def listen(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
+            message = await request.receive()
             heard.set_result((message["code"], message.get("reason", "")))
 
         service.on("/ws", listen)
@@ -568,14 +570,14 @@ class SocketContract(DecidingContract):
     async def test_stopping_says_goodbye_to_both(self, gateway: Gateway, service: Service) -> None:
         heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-        async def listen(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
-            heard.set_result((await asked.receive())["code"])
+        async def listen(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
+            heard.set_result((await request.receive())["code"])
 
         service.on("/ws", listen)
         async with gateway.client.ws_connect("/ws") as socket:
-            gateway.plane.stop()
+            gateway.proxy_app.stop()
             closing = await socket.receive()
 
             assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, 1001)
@@ -583,9 +585,9 @@ class SocketContract(DecidingContract):
                 assert await heard == 1001
 
     async def test_a_refused_handshake_is_an_answer(self, gateway: Gateway, service: Service) -> None:
-        async def refuse(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.close"})
+        async def refuse(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.close"})
 
         service.on("/ws", refuse)
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -600,9 +602,9 @@ class SocketContract(DecidingContract):
         assert refused.value.status == 404
 
     async def test_an_app_that_raises_ends_its_socket(self, gateway: Gateway, service: Service) -> None:
-        async def broken(asked: Asked) -> None:
-            await asked.receive()
-            await asked.send({"type": "websocket.accept"})
+        async def broken(request: ServiceRequest) -> None:
+            await request.receive()
+            await request.send({"type": "websocket.accept"})
             raise RuntimeError("its own business")
 
         service.on("/ws", broken)
@@ -612,5 +614,5 @@ class SocketContract(DecidingContract):
         assert closing.data == 1011
 
 
-class PlaneContract(SocketContract):
+class ProxyContract(SocketContract):
     """All of it."""

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.gateway.proxy.running import Gateway, gateway_to
-from tests.gateway.proxy.service import Service
+from tests.gateway.proxy.gateways import Gateway, gateway_for_app
+from tests.gateway.proxy.scripted_service import Service
 
 GET = b"GET /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
@@ -19,7 +19,7 @@ def service() -> Service:
 
 @pytest.fixture
 async def gateway(service: Service) -> AsyncIterator[Gateway]:
-    async with gateway_to("socket", service) as gateway:
+    async with gateway_for_app("socket", service) as gateway:
         yield gateway
 
 
@@ -64,19 +64,19 @@ class TestFraming:
         answers = await said(gateway, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)
 
         assert statuses(answers)[0] == 400
-        assert service.asked == []
+        assert service.requests == []
 
     async def test_a_bare_line_feed_does_not_end_a_header(self, gateway: Gateway, service: Service) -> None:
         await said(gateway, GET + b"X: 1\nX-Request-Deadline-Ms: 7\r\n\r\n")
 
-        assert all(asked.headers.get(b"x-request-deadline-ms") != b"7" for asked in service.asked)
+        assert all(request.headers.get(b"x-request-deadline-ms") != b"7" for request in service.requests)
 
     @pytest.mark.parametrize("value", [b"a\x00b", b"a\rb", b"a\x7fb", b"\xff\xfe"])
     async def test_odd_bytes_in_a_header_are_refused(self, gateway: Gateway, service: Service, value: bytes) -> None:
         answers = await said(gateway, GET + b"X-Note: " + value + b"\r\n\r\n")
 
         assert statuses(answers) == [400]
-        assert service.asked == []
+        assert service.requests == []
 
     async def test_chunks_are_chunked_anew(self, gateway: Gateway, service: Service) -> None:
         body = b"4;ext=1\r\nabcd\r\n3\r\nefg\r\n0\r\nX-Request-Deadline-Ms: 7\r\n\r\n"
@@ -84,7 +84,7 @@ class TestFraming:
 
         assert statuses(answers) == [200]
         assert b'"body":"abcdefg"' in answers
-        assert service.asked[0].headers[b"x-request-deadline-ms"] != b"7"
+        assert service.requests[0].headers[b"x-request-deadline-ms"] != b"7"
 
 
 class TestTargets:
@@ -109,7 +109,7 @@ class TestTargets:
         answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
 
         assert statuses(answers) == [400]
-        assert service.asked == []
+        assert service.requests == []
 
     async def test_an_absolute_target_is_its_path(self, gateway: Gateway, service: Service) -> None:
         answers = await said(
@@ -124,7 +124,7 @@ class TestTargets:
         answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
 
         assert [status // 100 for status in statuses(answers)] == [4]
-        assert service.asked == []
+        assert service.requests == []
 
 
 class TestHosts:
@@ -135,7 +135,7 @@ class TestHosts:
         answers = await said(gateway, b"GET /echo HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
 
         assert statuses(answers) == [400]
-        assert service.asked == []
+        assert service.requests == []
 
 
 class TestGuarded:
@@ -155,11 +155,11 @@ class TestGuarded:
     async def test_a_service_does_not_see_it(self, gateway: Gateway, service: Service, header: bytes) -> None:
         await said(gateway, GET + header + b"\r\n\r\n")
 
-        assert service.asked
-        for asked in service.asked:
-            assert b"7" not in [value for _, value in asked.scope["headers"]]
-            assert asked.headers[b"x-forwarded-for"] == b"127.0.0.1"
-            assert b"upgrade" not in asked.headers
+        assert service.requests
+        for request in service.requests:
+            assert b"7" not in [value for _, value in request.scope["headers"]]
+            assert request.headers[b"x-forwarded-for"] == b"127.0.0.1"
+            assert b"upgrade" not in request.headers
 
 
 class TestPipelines:

@@ -11,7 +11,7 @@ from sqlalchemy import literal, select
 from tests.examples.loans import service
 from tests.kit.http.conftest import Extended
 
-from portico.gateway.upstreams.base import Closed, HandshakeRefused, Sending, Tunnel
+from portico.gateway.upstreams.base import CloseFrame, HandshakeRefused, UpstreamRequest, UpstreamWebSocket
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit.auth.access import SignedIn
 from portico.kit.foundation.problems import NotFound
@@ -68,14 +68,14 @@ async def events(caller: SignedIn) -> StreamingResponse:
 
 
 @asynccontextmanager
-async def opened(loans: RunningService, path: str, query: str = "", **headers: str) -> AsyncIterator[Tunnel]:
+async def opened(loans: RunningService, path: str, query: str = "", **headers: str) -> AsyncIterator[UpstreamWebSocket]:
     """A WebSocket to the service."""
     name = loans.context.name
     upstream = LocalUpstream(name, loans.channel._apps[name])
     said = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     try:
         async with asyncio.timeout(PATIENCE):
-            tunnel = await upstream.connect(Sending("GET", path.encode(), query.encode(), said, PATIENCE))
+            tunnel = await upstream.connect(UpstreamRequest("GET", path.encode(), query.encode(), said, PATIENCE))
             yield tunnel
     finally:
         await upstream.aclose()
@@ -106,7 +106,7 @@ class TestAWebSocket:
     ) -> None:
         async with opened(loans, "/shelves/0/live", **bearing(loans, subject="user_1")) as socket:
             assert await socket.receive() == '{"book_title":"user_1"}'
-            assert await socket.receive() == Closed(1000, "")
+            assert await socket.receive() == CloseFrame(1000, "")
 
     async def test_a_system_spells_what_it_tells(self, sqlite_databases: Databases) -> None:
         whole = replace(service, routers=[*service.routers, router])
@@ -124,12 +124,12 @@ class TestAWebSocket:
     async def test_what_it_raises_after_is_a_reason(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/2/live", **bearing(loans)) as socket:
             await socket.receive()
-            assert await socket.receive() == Closed(1008, "no_such_shelf")
+            assert await socket.receive() == CloseFrame(1008, "no_such_shelf")
 
     async def test_a_bug_is_told_as_an_error_and_no_more(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/3/live", **bearing(loans)) as socket:
             await socket.receive()
-            assert await socket.receive() == Closed(1011, "internal_error")
+            assert await socket.receive() == CloseFrame(1011, "internal_error")
 
     async def test_a_path_that_does_not_fit_is_invalid(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/none/live", **bearing(loans))
@@ -188,7 +188,7 @@ class TestWhoMayListen:
             loans.clock.advance(100)
 
             closed = await socket.receive()
-        assert closed == Closed(1008, "the token is of no use any more")
+        assert closed == CloseFrame(1008, "the token is of no use any more")
 
     async def test_a_page_of_another_site_may_not(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/0/live", origin="https://evil.example", **bearing(loans))
@@ -218,14 +218,14 @@ class TestWhatItHears:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
             await socket.send("x" * 201)
-            assert await socket.receive() == Closed(1009, "a message has at most 200 bytes")
+            assert await socket.receive() == CloseFrame(1009, "a message has at most 200 bytes")
 
     async def test_too_many_messages_end_it(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
             for _ in range(4):
                 await socket.send("?")
-            assert await socket.receive() == Closed(1008, "at most 3 messages in 60 s")
+            assert await socket.receive() == CloseFrame(1008, "at most 3 messages in 60 s")
 
     async def test_a_client_that_leaves_makes_room(self, loans: RunningService) -> None:
         mine = bearing(loans, subject="user_1")
@@ -242,7 +242,7 @@ class TestStopping:
             await socket.receive()
             loans.context.stop()
 
-            assert await socket.receive() == Closed(1012, "the service stops")
+            assert await socket.receive() == CloseFrame(1012, "the service stops")
 
 
 class TestEventStreams:

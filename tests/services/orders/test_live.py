@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from tests.services.orders.shop import Orders, open_orders, somebody
 
-from portico.gateway.upstreams.base import Closed, HandshakeRefused, Sending, Tunnel
+from portico.gateway.upstreams.base import CloseFrame, HandshakeRefused, UpstreamRequest, UpstreamWebSocket
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.services.orders.models import Order
 from portico.testing.databases import Databases
@@ -17,11 +17,11 @@ PATIENCE = 10.0
 
 
 @asynccontextmanager
-async def following(orders: Orders, order_id: str, subject: str, *permissions: str) -> AsyncIterator[Tunnel]:
+async def following(orders: Orders, order_id: str, subject: str, *permissions: str) -> AsyncIterator[UpstreamWebSocket]:
     """Somebody who follows an order."""
     upstream = LocalUpstream("orders", orders.run.channel._apps["orders"])
     token = orders.run.issuer.token(subject, permissions=permissions)
-    asking = Sending(
+    asking = UpstreamRequest(
         "GET", f"/orders/{order_id}/live".encode(), b"", [(b"authorization", f"Bearer {token}".encode())], PATIENCE
     )
     try:
@@ -31,7 +31,7 @@ async def following(orders: Orders, order_id: str, subject: str, *permissions: s
         await upstream.aclose()
 
 
-async def told(socket: Tunnel) -> dict[str, Any]:
+async def told(socket: UpstreamWebSocket) -> dict[str, Any]:
     message = await socket.receive()
     assert isinstance(message, str), message
     document: dict[str, Any] = orjson.loads(message)
@@ -58,7 +58,7 @@ class TestLive:
             await orders.does("cancel", order_id)
 
             assert (await told(socket))["status"] == "cancelled"
-            assert await socket.receive() == Closed(1000, "")
+            assert await socket.receive() == CloseFrame(1000, "")
 
     async def test_notices_what_another_process_changed(self, sqlite_databases: Databases) -> None:
         async with open_orders(sqlite_databases, variables={"ORDERS_LIVE_POLL": "0.05"}) as orders:
@@ -74,7 +74,7 @@ class TestLive:
                     )
 
                 assert (await told(socket))["failure_reason"] == "payment_declined"
-                assert await socket.receive() == Closed(1000, "")
+                assert await socket.receive() == CloseFrame(1000, "")
 
     async def test_is_for_who_may_see_the_order(self, embedded: Orders) -> None:
         order_id = (await embedded.placed())["order_id"]

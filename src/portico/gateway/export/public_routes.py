@@ -1,100 +1,99 @@
-"""What a proxy in front may pass on, compiled from the table that the gateway's own policy goes by.
+"""Public routes: what a proxy in front of the gateway may forward, compiled from the gateway's route table.
 
-The proxy keeps out what nobody outside may reach, and leaves the rest to the gateway, which decides again: who calls,
-how often, and which methods a path has.
+The proxy blocks what is not public. The gateway decides about the rest again: caller, rate limit, methods of a path.
 """
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
-from portico.gateway.export.route_classes import ForwardLimits, Shape
+from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.gateway.pages import INTERNAL
 from portico.gateway.policy import Policy
 from portico.gateway.routes import WEBSOCKET
 
 ANY_METHOD = frozenset[str]()
-"""stands for every method in a Rule"""
+"""Stands for every method in a BlockRule."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """A line of the list of what is kept back: the first that fits the method and the path counts."""
+class BlockRule:
+    """Whether requests with these methods to these paths are blocked. The first matching rule decides."""
 
     methods: frozenset[str]
-    shape: Shape
-    kept_back: bool
+    route_class: RouteClass
+    is_blocked: bool
 
 
-class Surface:
-    """What there is from outside, and how it is carried.
+class PublicRoutes:
+    """The routes that are reachable through a proxy, and their limits.
 
     Args:
-        shapes: All shapes of paths, in the order in which they count.
-        usual: How a path is carried where nothing else is said.
+        classes: All route classes, in order of precedence.
+        default: Limits of routes that declare none.
     """
 
-    def __init__(self, shapes: Sequence[Shape], usual: ForwardLimits) -> None:
-        self.shapes = tuple(shapes)
-        self.usual = usual
+    def __init__(self, classes: Sequence[RouteClass], default: ForwardLimits) -> None:
+        self.classes = tuple(classes)
+        self.default = default
 
     @classmethod
-    def of(cls, policy: Policy, internal: Collection[str] = INTERNAL) -> "Surface":
-        """What `policy` lets pass, without those of the gateway's own pages that are `internal`."""
-        limits = policy.limits
-        pages = [Shape(path, page=True, internal=path in internal) for path in policy.own]
-        routed = [Shape.of(methods, limits) for methods in policy.table.entries()]
-        reachable = [shape for shape in routed if shape.template not in policy.own]
-        return cls([*pages, *reachable], ForwardLimits(limits.body_limit, limits.timeout))
+    def of(cls, policy: Policy, internal: Collection[str] = INTERNAL) -> "PublicRoutes":
+        """Return the public routes of `policy`, without the gateway's own pages that are `internal`."""
+        defaults = policy.defaults
+        pages = [RouteClass(path, is_page=True, is_internal=path in internal) for path in policy.own]
+        routed = [RouteClass.of(methods, defaults) for methods in policy.table.entries()]
+        reachable = [each for each in routed if each.template not in policy.own]
+        return cls([*pages, *reachable], ForwardLimits(defaults.body_limit, defaults.timeout))
 
     @property
-    def known(self) -> list[Shape]:
-        """The shapes that have anything for outside."""
-        return [shape for shape in self.shapes if shape.is_known]
+    def public(self) -> list[RouteClass]:
+        """The classes with at least one public route."""
+        return [each for each in self.classes if each.is_public]
 
     @property
-    def unusual(self) -> list[Shape]:
-        """Those that are carried in another way, with those that would be taken for one of them, in order."""
-        chosen: list[Shape] = []
-        for shape in reversed(self.known):
-            if self.carriage(shape) != self.usual or any(shape.meets(other) for other in chosen):
-                chosen.insert(0, shape)
+    def special(self) -> list[RouteClass]:
+        """The classes with limits of their own, and the classes that overlap with them, in order of precedence."""
+        chosen: list[RouteClass] = []
+        for each in reversed(self.public):
+            if self.limits_of(each) != self.default or any(each.overlaps(other) for other in chosen):
+                chosen.insert(0, each)
         return chosen
 
     @property
-    def rules(self) -> list[Rule]:
-        """Which methods are kept back of the paths that are known."""
-        return [rule for shape in self.shapes for rule in self._rules(shape)]
+    def rules(self) -> list[BlockRule]:
+        """The methods to block on public paths."""
+        return [rule for each in self.classes for rule in self._rules(each)]
 
-    def carriage(self, shape: Shape) -> ForwardLimits:
-        """How paths of `shape` are carried, whichever the method: as all that it may lead to needs.
+    def limits_of(self, route_class: RouteClass) -> ForwardLimits:
+        """Return the widest limits of all routes that a path of this class can match, for any method.
 
-        A proxy chooses by the path alone. What is narrower for one of its methods, the gateway holds.
+        A proxy chooses limits by path only. The gateway enforces the exact limits of each method.
         """
-        if shape.page:
-            return self.usual
-        needed = list(shape.routes.values())
-        for later in self._later(shape):
-            needed += [carriage for method, carriage in later.routes.items() if method not in shape.routes]
-        return reduce(ForwardLimits.widened, needed)
+        if route_class.is_page:
+            return self.default
+        limits = list(route_class.routes.values())
+        for later in self._later(route_class):
+            limits += [each for method, each in later.routes.items() if method not in route_class.routes]
+        return reduce(ForwardLimits.widened, limits)
 
-    def _rules(self, shape: Shape) -> Iterator[Rule]:
-        """What `shape` keeps back, and before it what it lets pass although a later one keeps it back."""
-        later = list(self._later(shape))
-        kept_later = frozenset(method for other in later for method in other.services_only)
-        met = [other for other in self.known if other.meets(shape)]
-        if shape.page:
-            if met and (shape.internal or kept_later):
-                yield Rule(ANY_METHOD, shape, shape.internal)
+    def _rules(self, route_class: RouteClass) -> Iterator[BlockRule]:
+        """Yield a rule for what the class blocks; before it, one for what it allows although a later class blocks it."""
+        blocked_later = frozenset(method for other in self._later(route_class) for method in other.services_only)
+        overlapping = [other for other in self.public if other.overlaps(route_class)]
+        if route_class.is_page:
+            if overlapping and (route_class.is_internal or blocked_later):
+                yield BlockRule(ANY_METHOD, route_class, route_class.is_internal)
             return
-        if passed := frozenset(filter(shape.has, kept_later)):
-            yield Rule(passed, shape, kept_back=False)
-        kept = shape.services_only
-        if any(WEBSOCKET in other.routes for other in met):
-            kept -= {"GET"}  # a handshake is a GET: the gateway tells them apart
-        if met and kept:
-            yield Rule(kept, shape, kept_back=True)
+        if allowed := frozenset(filter(route_class.has, blocked_later)):
+            yield BlockRule(allowed, route_class, is_blocked=False)
+        blocked = route_class.services_only
+        if any(WEBSOCKET in other.routes for other in overlapping):
+            blocked -= {"GET"}  # a WebSocket handshake is a GET; only the gateway distinguishes them
+        if overlapping and blocked:
+            yield BlockRule(blocked, route_class, is_blocked=True)
 
-    def _later(self, shape: Shape) -> Iterator[Shape]:
-        """Those that a path of `shape` may lead to as well, and that count less."""
-        return (other for other in self.shapes[self.shapes.index(shape) + 1 :] if other.meets(shape))
+    def _later(self, route_class: RouteClass) -> Iterator[RouteClass]:
+        """Yield the classes of lower precedence that a path of this class can match too."""
+        following = self.classes[self.classes.index(route_class) + 1 :]
+        return (other for other in following if other.overlaps(route_class))

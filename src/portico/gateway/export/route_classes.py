@@ -1,10 +1,10 @@
-"""Paths of one template, as a proxy in front sees them."""
+"""Route classes: the routes of one path template, with their limits. A proxy in front matches paths, not routes."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from portico.gateway.policy import Limits
+from portico.gateway.policy import RouteDefaults
 from portico.gateway.routes import WEBSOCKET, Methods, Route
 
 _REST = ":path}"
@@ -13,12 +13,12 @@ _SPECIAL = re.compile(r"[.^$*+?()\[\]{}|\\]")
 
 @dataclass(frozen=True, slots=True)
 class ForwardLimits:
-    """How requests are carried.
+    """Limits of forwarded requests.
 
     Args:
-        body_limit: Bytes a request's body may have.
-        timeout: Seconds until an answer must have begun.
-        streams: The answer goes on for as long as both sides like.
+        body_limit: Maximum size of the request body in bytes.
+        timeout: Seconds until the response must have begun.
+        streams: The response has no time limit.
     """
 
     body_limit: int
@@ -26,71 +26,72 @@ class ForwardLimits:
     streams: bool = False
 
     @classmethod
-    def of(cls, route: Route, limits: Limits) -> "ForwardLimits":
-        """How the gateway carries what comes by `route`."""
-        limit = limits.body_limit if route.body_limit is None else route.body_limit
-        return cls(limit, route.timeout or limits.timeout, route.streams)
+    def of(cls, route: Route, defaults: RouteDefaults) -> "ForwardLimits":
+        """Return the limits of `route`."""
+        limit = defaults.body_limit if route.body_limit is None else route.body_limit
+        return cls(limit, route.timeout or defaults.timeout, route.streams)
 
     def widened(self, other: "ForwardLimits") -> "ForwardLimits":
-        """What does for both."""
+        """Return limits that are sufficient for both."""
         return ForwardLimits(
             max(self.body_limit, other.body_limit), max(self.timeout, other.timeout), self.streams or other.streams
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
-    """Paths of one template.
+class RouteClass:
+    """The routes of one path template.
 
     Args:
-        template: Such as "/orders/{order_id}".
-        routes: What is routed there, by method or WEBSOCKET.
-        services_only: The methods that only services may use.
-        page: Whether it is one of the gateway's own pages, and for whom.
+        template: The template, such as "/orders/{order_id}".
+        routes: Limits of the routed methods, by method or WEBSOCKET.
+        services_only: Methods that only services may use.
+        is_page: The path is one of the gateway's own pages.
+        is_internal: The page is for operators only.
     """
 
     template: str
     routes: Mapping[str, ForwardLimits] = field(default_factory=dict)
     services_only: frozenset[str] = frozenset()
-    page: bool = False
-    internal: bool = False
+    is_page: bool = False
+    is_internal: bool = False
 
     @classmethod
-    def of(cls, methods: Methods, limits: Limits) -> "Shape":
-        """The shape of one entry of the route table."""
-        routed = {name: ForwardLimits.of(route, limits) for name, route in methods.items() if route.routed}
-        kept = methods.keys() - routed.keys() - {WEBSOCKET}
-        if "GET" in kept and "HEAD" not in methods:
-            kept |= {"HEAD"}
-        return cls(next(iter(methods.values())).path, routed, frozenset(kept))
+    def of(cls, methods: Methods, defaults: RouteDefaults) -> "RouteClass":
+        """Return the class of one entry of the route table."""
+        routed = {name: ForwardLimits.of(route, defaults) for name, route in methods.items() if route.is_routed}
+        services_only = methods.keys() - routed.keys() - {WEBSOCKET}
+        if "GET" in services_only and "HEAD" not in methods:
+            services_only |= {"HEAD"}
+        return cls(next(iter(methods.values())).path, routed, frozenset(services_only))
 
     @property
     def is_literal(self) -> bool:
         return "{" not in self.template
 
     @property
-    def is_known(self) -> bool:
-        """Whether there is anything for outside."""
-        return not self.internal and (self.page or bool(self.routes))
+    def is_public(self) -> bool:
+        """Whether any method is reachable through a proxy."""
+        return not self.is_internal and (self.is_page or bool(self.routes))
 
     @property
     def pattern(self) -> str:
-        """The regular expression that a whole path fits, in what PCRE, RE2 and Python have in common."""
+        """A regular expression for the whole path, in the syntax that PCRE, RE2 and Python share."""
         return f"^{''.join('/' + _pattern(segment) for segment in self.segments)}$"
 
     def has(self, method: str) -> bool:
-        """Whether `method` is routed there."""
+        """Whether `method` is routed."""
         return method in self.routes or (method == "HEAD" and "GET" in self.routes)
 
-    def meets(self, other: "Shape") -> bool:
-        """Whether a path can fit both. Of two patterns it may say so although none does, never the other way round."""
-        mine, theirs = self.segments, other.segments
-        for one, another in zip(mine, theirs, strict=False):
-            if one.endswith(_REST) or another.endswith(_REST):
+    def overlaps(self, other: "RouteClass") -> bool:
+        """Whether a path can match both templates. May report an overlap of two patterns that do not overlap."""
+        own, others = self.segments, other.segments
+        for left, right in zip(own, others, strict=False):
+            if left.endswith(_REST) or right.endswith(_REST):
                 return True
-            if not _meet(one, another):
+            if not _segments_overlap(left, right):
                 return False
-        return len(mine) == len(theirs)
+        return len(own) == len(others)
 
     @property
     def segments(self) -> list[str]:
@@ -104,10 +105,9 @@ def _pattern(segment: str) -> str:
     return "".join("[^/]+" if piece.startswith("{") else _SPECIAL.sub(r"\\\g<0>", piece) for piece in pieces)
 
 
-def _meet(one: str, another: str) -> bool:
-    """Whether a segment can fit both."""
-    if "{" in one and "{" in another:
+def _segments_overlap(left: str, right: str) -> bool:
+    if "{" in left and "{" in right:
         return True
-    if "{" in another:
-        one, another = another, one
-    return re.fullmatch(_pattern(one), another) is not None
+    if "{" in right:
+        left, right = right, left
+    return re.fullmatch(_pattern(left), right) is not None

@@ -1,43 +1,43 @@
-"""The dynamic configuration for Traefik 3, for its file provider."""
+"""Dynamic configuration for the file provider of Traefik 3."""
 
 from collections.abc import Iterable, Sequence
 
 from portico.gateway.export.options import (
     CONNECT_SECONDS,
-    IDLE,
-    KEPT_CONNECTIONS,
+    IDLE_TIMEOUT,
+    KEEPALIVE_CONNECTIONS,
     MARGIN_SECONDS,
     ExportOptions,
     Lines,
-    apart,
     heading,
+    join_blocks,
     seconds,
     slug,
 )
-from portico.gateway.export.public_routes import ANY_METHOD, Rule, Surface
-from portico.gateway.export.route_classes import ForwardLimits, Shape
+from portico.gateway.export.public_routes import ANY_METHOD, BlockRule, PublicRoutes
+from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.gateway.routes import WEBSOCKET
 from portico.kit.http.router import SAFE_METHODS
 from portico.kit.runtime.system import System
 
-_PRIORITY = 10_000  # a router of somebody else's that takes everything has the length of its rule, which is less
+_PRIORITY = 10_000  # above the default priority of other routers, which is the length of their rule
 
 
-def traefik(system: System, surface: Surface, front: ExportOptions) -> str:
-    """What Traefik has to be told to stand in front of `system`."""
-    return "\n".join(_File(system, surface, front).lines()) + "\n"
+def traefik(system: System, routes: PublicRoutes, options: ExportOptions) -> str:
+    """Return the Traefik configuration for a proxy in front of `system`."""
+    return "\n".join(_File(system, routes, options).lines()) + "\n"
 
 
 class _File:
-    """Safe requests and others have routers of their own: only the ones are repeated, only the others have bodies."""
+    """Safe and other requests have separate routers: only safe ones are retried, only the others have bodies."""
 
-    def __init__(self, system: System, surface: Surface, front: ExportOptions) -> None:
+    def __init__(self, system: System, routes: PublicRoutes, options: ExportOptions) -> None:
         self._system = system
-        self._surface = surface
-        self._front = front
+        self._routes = routes
+        self._options = options
         self._name = slug(system.name)
-        unusual = [surface.carriage(shape) for shape in surface.unusual]
-        self._carriages = list(dict.fromkeys([surface.usual, *unusual]))
+        special = [routes.limits_of(route_class) for route_class in routes.special]
+        self._all_limits = list(dict.fromkeys([routes.default, *special]))
 
     def lines(self) -> Lines:
         blocks = [
@@ -46,98 +46,98 @@ class _File:
             _block("services", [line for lines in self._services().values() for line in lines]),
             _block("serversTransports", [line for timeout in self._timeouts() for line in self._transport(timeout)]),
         ]
-        return [*heading(self._system.name, "traefik"), *_PLACE, "", *_block("http", apart(blocks))]
+        return [*heading(self._system.name, "traefik"), *_PLACE, "", *_block("http", join_blocks(blocks))]
 
     def _routers(self) -> Lines:
-        """The unusual ones first. What one of them lacks, such as a method, is left to the usual ones."""
-        surface = self._surface
+        """Return the routers, special ones first. Methods that a special router lacks go to the default routers."""
+        routes = self._routes
         lines: Lines = []
-        for number, shape in enumerate(reversed(surface.unusual), start=1):
-            name, carriage = f"{self._name}-{number}-{slug(shape.template)}", surface.carriage(shape)
-            kinds = [safe for safe in (True, False) if _has(shape, safe=safe)]
-            lines = self._routers_of(name, [shape], carriage, _PRIORITY + number, kinds) + lines
-        return lines + self._routers_of(self._name, surface.known, surface.usual, _PRIORITY, (True, False))
+        for number, route_class in enumerate(reversed(routes.special), start=1):
+            name, limits = f"{self._name}-{number}-{slug(route_class.template)}", routes.limits_of(route_class)
+            kinds = [safe for safe in (True, False) if _has(route_class, safe=safe)]
+            lines = self._routers_of(name, [route_class], limits, _PRIORITY + number, kinds) + lines
+        return lines + self._routers_of(self._name, routes.public, routes.default, _PRIORITY, (True, False))
 
     def _routers_of(
-        self, name: str, shapes: Sequence[Shape], carriage: ForwardLimits, priority: int, kinds: Sequence[bool]
+        self, name: str, classes: Sequence[RouteClass], limits: ForwardLimits, priority: int, kinds: Sequence[bool]
     ) -> Lines:
-        """For each of `kinds` a router: True is that of safe requests, False that of others."""
+        """Return one router for each of `kinds`: True for safe requests, False for others."""
         lines: Lines = []
         for safe in kinds:
-            middleware = "retry" if safe else f"body-{carriage.body_limit}"
-            chosen = ["forwarded"] if carriage.streams else ["forwarded", middleware]
+            middleware = "retry" if safe else f"body-{limits.body_limit}"
+            chosen = ["forwarded"] if limits.streams else ["forwarded", middleware]
             lines += [
                 f"{name}-{'safe' if safe else 'other'}:",
                 f"  priority: {priority}",
                 f"  middlewares: [{', '.join(f'{self._name}-{each}' for each in chosen)}]",
-                f"  service: {self._service_name(carriage)}",
+                f"  service: {self._service_name(limits)}",
                 "  rule: >-",
-                *(f"    {line}" for line in self._rule(shapes, safe=safe)),
+                *(f"    {line}" for line in self._rule(classes, safe=safe)),
             ]
         return lines
 
-    def _rule(self, shapes: Sequence[Shape], *, safe: bool) -> Lines:
-        """Conditions that all have to hold, a line each but for the paths."""
+    def _rule(self, classes: Sequence[RouteClass], *, safe: bool) -> Lines:
+        """Return the conditions of a rule, all of which must hold."""
         rules = [
             rule
-            for rule in self._surface.rules
-            if any(shape.meets(rule.shape) for shape in shapes)
+            for rule in self._routes.rules
+            if any(route_class.overlaps(rule.route_class) for route_class in classes)
             and (rule.methods == ANY_METHOD or any((method in SAFE_METHODS) == safe for method in rule.methods))
         ]
-        kept_back = _kept_back(rules)
+        blocked = _block_condition(rules)
         conditions = [
-            *([_either(f"Host(`{host}`)" for host in self._front.hosts)] if self._front.hosts else []),
+            *([_either(f"Host(`{host}`)" for host in self._options.hosts)] if self._options.hosts else []),
             ("" if safe else "!") + _either(f"Method(`{method}`)" for method in sorted(SAFE_METHODS)),
-            *([f"!({kept_back})"] if kept_back else []),
+            *([f"!({blocked})"] if blocked else []),
         ]
-        paths = [f"{_path(shape)} ||" for shape in shapes[:-1]] + [_path(shapes[-1])]
+        paths = [f"{_path(route_class)} ||" for route_class in classes[:-1]] + [_path(classes[-1])]
         return [*(f"{condition} &&" for condition in conditions), "(", *paths, ")"]
 
     def _middlewares(self) -> Lines:
-        limits = sorted({carriage.body_limit for carriage in self._carriages if not carriage.streams})
+        body_limits = sorted({limits.body_limit for limits in self._all_limits if not limits.streams})
         lines = [
             f"{self._name}-forwarded:",
             "  headers:",
-            "    # Traefik replaces what strangers say in X-Forwarded-*, and lets this through.",
+            "    # Traefik replaces X-Forwarded-* of untrusted clients, but not this header.",
             '    customRequestHeaders: {Forwarded: ""}',
             f"{self._name}-retry:",
             "  retry: {attempts: 2, initialInterval: 50ms}",
         ]
-        for limit in limits:
+        for limit in body_limits:
             lines += [f"{self._name}-body-{limit}:", f"  buffering: {{maxRequestBodyBytes: {limit}}}"]
         return lines
 
     def _services(self) -> dict[str, Lines]:
-        return {self._service_name(carriage): self._service(carriage) for carriage in self._carriages}
+        return {self._service_name(limits): self._service(limits) for limits in self._all_limits}
 
-    def _service(self, carriage: ForwardLimits) -> Lines:
-        streaming = ["    responseForwarding: {flushInterval: -1ms}"] if carriage.streams else []
+    def _service(self, limits: ForwardLimits) -> Lines:
+        streaming = ["    responseForwarding: {flushInterval: -1ms}"] if limits.streams else []
         return [
-            f"{self._service_name(carriage)}:",
+            f"{self._service_name(limits)}:",
             "  loadBalancer:",
-            f"    serversTransport: {self._transport_name(seconds(carriage.timeout))}",
+            f"    serversTransport: {self._transport_name(seconds(limits.timeout))}",
             "    healthCheck: {path: /health/ready, interval: 5s, timeout: 2s}",
             *streaming,
             "    servers:",
-            *(f'      - url: "http://{gateway}"' for gateway in self._front.gateways),
+            *(f'      - url: "http://{gateway}"' for gateway in self._options.gateways),
         ]
 
     def _timeouts(self) -> list[int]:
-        return list(dict.fromkeys(seconds(carriage.timeout) for carriage in self._carriages))
+        return list(dict.fromkeys(seconds(limits.timeout) for limits in self._all_limits))
 
     def _transport(self, timeout: int) -> Lines:
         return [
             f"{self._transport_name(timeout)}:",
-            f"  maxIdleConnsPerHost: {KEPT_CONNECTIONS}",
+            f"  maxIdleConnsPerHost: {KEEPALIVE_CONNECTIONS}",
             "  forwardingTimeouts:",
             f"    dialTimeout: {CONNECT_SECONDS}s",
             f"    responseHeaderTimeout: {timeout + MARGIN_SECONDS}s",
-            "    # Less than the gateway keeps an idle connection: no request goes out on one that it is closing.",
-            f"    idleConnTimeout: {IDLE}s",
+            "    # Shorter than the gateway's own idle time-out, so that no request is sent on a closing connection.",
+            f"    idleConnTimeout: {IDLE_TIMEOUT}s",
         ]
 
-    def _service_name(self, carriage: ForwardLimits) -> str:
-        return self._transport_name(seconds(carriage.timeout)) + ("-streams" if carriage.streams else "")
+    def _service_name(self, limits: ForwardLimits) -> str:
+        return self._transport_name(seconds(limits.timeout)) + ("-streams" if limits.streams else "")
 
     def _transport_name(self, timeout: int) -> str:
         return f"{self._name}-{timeout}s"
@@ -145,34 +145,34 @@ class _File:
 
 _PLACE = [
     "#",
-    "# For Traefik 3: name this file, or its folder, in providers.file of the static configuration. Ports, TLS and, if",
-    "# there is another proxy in front of this one, forwardedHeaders.trustedIPs belong to the entry points, there too.",
-    "# What no router takes is answered with 404.",
+    "# For Traefik 3: set this file, or its folder, as providers.file of the static configuration. Ports, TLS and, if",
+    "# another proxy is in front of this one, forwardedHeaders.trustedIPs belong to the entry points of that file too.",
+    "# Requests that match no router get a 404.",
 ]
 
 
-def _has(shape: Shape, *, safe: bool) -> bool:
+def _has(route_class: RouteClass, *, safe: bool) -> bool:
     if safe:
-        return shape.page or bool(shape.routes.keys() & {*SAFE_METHODS, WEBSOCKET})
-    return bool(shape.routes.keys() - SAFE_METHODS - {WEBSOCKET})
+        return route_class.is_page or bool(route_class.routes.keys() & {*SAFE_METHODS, WEBSOCKET})
+    return bool(route_class.routes.keys() - SAFE_METHODS - {WEBSOCKET})
 
 
-def _path(shape: Shape) -> str:
-    return f"Path(`{shape.template}`)" if shape.is_literal else f"PathRegexp(`{shape.pattern}`)"
+def _path(route_class: RouteClass) -> str:
+    return f"Path(`{route_class.template}`)" if route_class.is_literal else f"PathRegexp(`{route_class.pattern}`)"
 
 
-def _kept_back(rules: Sequence[Rule]) -> str:
-    """What is true where the first rule that fits keeps back; nothing where none does."""
-    found = ""
+def _block_condition(rules: Sequence[BlockRule]) -> str:
+    """Return a condition that is true if the first matching rule blocks; empty if no rule blocks."""
+    condition = ""
     for rule in reversed(rules):
-        fits = _path(rule.shape)
+        fits = _path(rule.route_class)
         if rule.methods != ANY_METHOD:
             fits = f"{_either(f'Method(`{method}`)' for method in sorted(rule.methods))} && {fits}"
-        if rule.kept_back:
-            found = f"({fits}) || {found}" if found else f"({fits})"
-        elif found:
-            found = f"(!({fits}) && ({found}))"
-    return found
+        if rule.is_blocked:
+            condition = f"({fits}) || {condition}" if condition else f"({fits})"
+        elif condition:
+            condition = f"(!({fits}) && ({condition}))"
+    return condition
 
 
 def _either(conditions: Iterable[str]) -> str:

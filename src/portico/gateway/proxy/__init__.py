@@ -1,4 +1,4 @@
-"""The ASGI plane: carries out what the policy decides."""
+"""Data plane of the gateway: an ASGI application that forwards requests as the policy decides."""
 
 from portico.gateway.proxy.app import Capacity, ProxyApp
 

@@ -1,4 +1,4 @@
-"""The gateway's ASGI app, without its lifespan."""
+"""ASGI application of the gateway: carries out the policy's decision for each request."""
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -6,249 +6,273 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from portico.gateway.access_log import Observer, Record
+from portico.gateway.access_log import AccessObserver, AccessRecord
 from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight, Refuse
-from portico.gateway.forwarding import fields_for_service
+from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
-from portico.gateway.problems import Overloaded
-from portico.gateway.proxy.heads import head_of
-from portico.gateway.proxy.http import End, Exchange
-from portico.gateway.proxy.responses import Reply, problem_reply, refuse_socket, send_reply
-from portico.gateway.proxy.websocket import Bridge
+from portico.gateway.proxy.http import HttpExchange, Outcome
+from portico.gateway.proxy.responses import Reply, problem_reply, refuse_websocket, send_reply
+from portico.gateway.proxy.websocket import WebSocketBridge
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.request_ids import RequestIds, request_ids_of
-from portico.gateway.upstreams.base import HandshakeRefused, Sending, Upstream
+from portico.gateway.routes import WEBSOCKET
+from portico.gateway.upstreams.base import HandshakeRefused, Upstream, UpstreamRequest
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.clock import Clock
-from portico.kit.foundation.problems import ContentTooLarge, Problem
+from portico.kit.foundation.problems import ContentTooLarge, Problem, Unavailable
 from portico.kit.http.schema import Case
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.traces import Tracing
 
-log = get_logger(__name__)
+logger = get_logger(__name__)
 
 SERVICE = "gateway"
 CLIENT_GONE = 499
-SWITCHED = 101
+SWITCHING_PROTOCOLS = 101
+SECURE_SCHEMES = frozenset(("https", "wss"))
+REFUSAL_HEADERS = frozenset((b"content-type", b"www-authenticate", b"retry-after"))
 
 Page = Callable[[RequestHead], Awaitable[Reply]]
 
 
+class Overloaded(Unavailable):
+    detail = "The gateway is at its limit of concurrent requests. Retry in {retry_after:.0f} seconds."
+
+
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much is served at once: requests, and event streams and WebSockets, which last and must not crowd them out."""
+    """Maximum numbers of concurrent requests and of concurrent streams.
+
+    Streams (server-sent events, WebSockets) are long-lived and counted separately, so that they leave room for requests.
+    """
 
     requests: int = 1000
     streams: int = 5000
 
 
 @dataclass(slots=True)
-class _Asked:
-    """One request, with both its sides and what is noted of it."""
+class _Request:
+    """One request: its ASGI connection, its access record, and the headers added to its response."""
 
     scope: Scope
     receive: Receive
     send: Send
     head: RequestHead
-    trail: RequestIds
-    record: Record
+    ids: RequestIds
+    access: AccessRecord
     added: list[Header]
 
 
 class ProxyApp:
-    """Carries out what the policy decides, for each HTTP request and each WebSocket.
+    """ASGI application that carries out the policy's decision for each HTTP request and each WebSocket.
 
     Args:
-        policy: Decides.
+        policy: Decides about each request.
         upstreams: The services by name.
-        finder: Finds out who calls, and how often.
-        pages: What the gateway answers itself, by name.
-        clock: Tells the time.
-        case: How the system spells its problems.
-        observer: Is told of each request.
-        tracing: Begins the spans.
-        capacity: How much is served at once; one more is refused with 503.
+        resolver: Resolves the policy's inputs: the caller and the rate limit's verdict.
+        pages: The gateway's own pages by name.
+        clock: Source of the time.
+        case: Case of JSON member names in problems.
+        observer: Receives the access record of each request.
+        tracing: Starts the spans.
+        capacity: Maximum concurrency; further requests are refused with 503.
     """
 
     def __init__(
         self,
         policy: Policy,
         upstreams: Mapping[str, Upstream],
-        finder: InputResolver,
+        resolver: InputResolver,
         *,
         pages: Mapping[str, Page],
         clock: Clock,
-        observer: Observer,
+        observer: AccessObserver,
         tracing: Tracing,
         capacity: Capacity,
         case: Case = "snake",
     ) -> None:
         self._policy = policy
         self._upstreams = upstreams
-        self._finder = finder
+        self._resolver = resolver
         self._pages = pages
         self._clock = clock
         self._case: Case = case
         self._observer = observer
         self._tracing = tracing
-        self._most = {False: capacity.requests, True: capacity.streams}
+        self._limits = {False: capacity.requests, True: capacity.streams}
         self._budgets = {service: RetryBudget() for service in upstreams}
         self._in_flight = {False: 0, True: 0}
-        self._open: set[Exchange | Bridge] = set()
+        self._open: set[HttpExchange | WebSocketBridge] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = self._read(scope, receive, send)
-        carry, refuse = (self._http, self._refuse) if scope["type"] == "http" else (self._socket, self._refuse_socket)
+        request = self._read(scope, receive, send)
+        handle, refuse = (
+            (self._handle_http, self._refuse)
+            if scope["type"] == "http"
+            else (self._handle_websocket, self._refuse_websocket)
+        )
         began = time.perf_counter()
         try:
-            await self._serve(asked, carry)
+            await self._serve(request, handle)
         except Problem as problem:
-            await refuse(asked, problem)
+            await refuse(request, problem)
         except Exception:
-            log.exception("gateway_failed", request_id=asked.trail.request_id, path=asked.record.path)
-            if asked.record.status:
+            logger.exception("request_failed", request_id=request.ids.request_id, path=request.access.path)
+            if request.access.status:
                 raise
-            await refuse(asked, Problem())
+            await refuse(request, Problem())
         finally:
-            asked.record.seconds = time.perf_counter() - began
-            asked.trail.span.end(route=asked.record.route, status=asked.record.status)
-            self._observer.finished(asked.record)
+            request.access.seconds = time.perf_counter() - began
+            request.ids.span.end(route=request.access.route, status=request.access.status)
+            self._observer.record(request.access)
 
     def stop(self) -> None:
-        """End what would go on for ever; other requests finish."""
-        for passage in self._open:
-            passage.stop()
+        """End event streams and WebSockets. Other requests finish."""
+        for exchange in self._open:
+            exchange.stop()
 
-    def _read(self, scope: Scope, receive: Receive, send: Send) -> _Asked:
+    def _read(self, scope: Scope, receive: Receive, send: Send) -> _Request:
         head = head_of(scope)
-        trail = request_ids_of(head, self._tracing)
+        ids = request_ids_of(head, self._tracing)
         path = head.path.decode("ascii", "replace")
-        trace_id = trail.span.context.trace_id
-        record = Record(head.method, path, trail.request_id, trace_id, head.peer)
-        # Each request has a task of its own, so nobody has to take this back.
-        request_context.set(RequestContext(SERVICE, trail.request_id, trail.span.context))
-        added = [(b"x-request-id", trail.request_id.encode())]
-        return _Asked(scope, receive, send, head, trail, record, added)
+        trace_id = ids.span.context.trace_id
+        access = AccessRecord(head.method, path, ids.request_id, trace_id, head.peer)
+        # Each request has its own task, so the variable needs no reset.
+        request_context.set(RequestContext(SERVICE, ids.request_id, ids.span.context))
+        added = [(b"x-request-id", ids.request_id.encode())]
+        return _Request(scope, receive, send, head, ids, access, added)
 
-    async def _serve(self, asked: _Asked, carry: Callable[[_Asked, Decision], Awaitable[None]]) -> None:
-        """Decide, and carry it out, unless as much as can be served is in flight."""
-        matched = self._policy.match(asked.head)
+    async def _serve(self, request: _Request, handle: Callable[[_Request, Decision], Awaitable[None]]) -> None:
+        """Decide about the request and carry out the decision. Raises Overloaded at the limit of concurrent requests."""
+        matched = self._policy.match(request.head)
         if not isinstance(matched, Preflight):
-            asked.added.extend(self._policy.cors.answer_fields(asked.head.headers))
+            request.added.extend(self._policy.cors.response_headers(request.head.headers))
         if not isinstance(matched, Matched):
-            await carry(asked, matched)
+            await handle(request, matched)
             return
-        asked.record.route, asked.record.client = matched.route.path, matched.client
-        lasting = matched.route.streams
-        if self._in_flight[lasting] >= self._most[lasting]:
+        request.access.route, request.access.client = matched.route.path, matched.client
+        is_stream = matched.route.streams
+        if self._in_flight[is_stream] >= self._limits[is_stream]:
             raise Overloaded
-        self._in_flight[lasting] += 1
+        self._in_flight[is_stream] += 1
         try:
-            await carry(asked, await self._settle(asked, matched))
+            await handle(request, await self._settle(request, matched))
         finally:
-            self._in_flight[lasting] -= 1
+            self._in_flight[is_stream] -= 1
 
-    async def _settle(self, asked: _Asked, matched: Matched) -> Decision:
-        record = asked.record
-        found = await self._finder.find(matched)
-        if found.caller.principal is not None:
-            record.caller = found.caller.principal.subject
-        if found.verdict is not None:
-            record.limited = not found.verdict.allowed
-            asked.added.extend(found.verdict.fields())
-        return self._policy.settle(matched, found, self._clock.now().timestamp())
+    async def _settle(self, request: _Request, matched: Matched) -> Decision:
+        access = request.access
+        inputs = await self._resolver.resolve(matched)
+        if inputs.caller.principal is not None:
+            access.caller = inputs.caller.principal.subject
+        if inputs.verdict is not None:
+            access.rate_limited = not inputs.verdict.allowed
+            request.added.extend(inputs.verdict.fields())
+        return self._policy.settle(matched, inputs, self._clock.now().timestamp())
 
-    async def _http(self, asked: _Asked, decision: Decision) -> None:
+    async def _handle_http(self, request: _Request, decision: Decision) -> None:
         match decision:
             case Forward():
-                await self._forward(asked, decision)
+                await self._forward(request, decision)
             case Refuse(problem):
                 raise problem
             case Preflight(headers):
-                asked.record.route = "preflight"
-                await self._reply(asked, Reply(204, headers))
+                request.access.route = "preflight"
+                await self._reply(request, Reply(204, headers))
             case Own(name):
-                asked.record.route = "own"
-                await self._reply(asked, await self._pages[name](asked.head))
+                request.access.route = "own"
+                await self._reply(request, await self._pages[name](request.head))
 
-    async def _forward(self, asked: _Asked, decision: Forward) -> None:
-        record, service = asked.record, decision.route.service
-        record.service = service
-        headers = fields_for_service(asked.head, decision, asked.trail, self._policy.proxies)
-        exchange = Exchange(
-            asked.head,
+    async def _forward(self, request: _Request, decision: Forward) -> None:
+        access, service = request.access, decision.route.service
+        access.service = service
+        headers = upstream_headers(request.head, decision, request.ids, self._policy.proxies)
+        exchange = HttpExchange(
+            request.head,
             decision,
             self._upstreams[service],
-            receive=asked.receive,
-            send=asked.send,
+            receive=request.receive,
+            send=request.send,
             budget=self._budgets[service],
         )
         self._open.add(exchange)
         try:
-            end = await exchange.run(headers, asked.added)
-            record.end = end.value
+            outcome = await exchange.run(headers, request.added)
+            access.outcome = outcome.value
         finally:
             self._open.discard(exchange)
-            record.status = exchange.status
-            record.waited, record.tries = exchange.waited, exchange.tries
-        if end is End.CLIENT_GONE and not exchange.status:
-            record.status = CLIENT_GONE
+            access.status = exchange.status
+            access.upstream_seconds, access.attempts = exchange.upstream_seconds, exchange.attempts
+        if outcome is Outcome.CLIENT_GONE and not exchange.status:
+            access.status = CLIENT_GONE
 
-    async def _socket(self, asked: _Asked, decision: Decision) -> None:
-        await asked.receive()  # websocket.connect
+    async def _handle_websocket(self, request: _Request, decision: Decision) -> None:
+        await request.receive()  # websocket.connect
         if isinstance(decision, Forward):
-            await self._tunnel(asked, decision)
+            await self._forward_websocket(request, decision)
         elif isinstance(decision, Refuse):
             raise decision.problem
 
-    async def _tunnel(self, asked: _Asked, decision: Forward) -> None:
-        record, head, service = asked.record, asked.head, decision.route.service
-        record.service = service
-        headers = fields_for_service(head, decision, asked.trail, self._policy.proxies)
-        offered = asked.scope.get("subprotocols") or []
-        sending = Sending("GET", head.path, head.query, headers, decision.timeout, subprotocols=list(offered))
+    async def _forward_websocket(self, request: _Request, decision: Forward) -> None:
+        access, head, service = request.access, request.head, decision.route.service
+        access.service = service
+        headers = upstream_headers(head, decision, request.ids, self._policy.proxies)
+        offered = request.scope.get("subprotocols") or []
+        upgrade = UpstreamRequest("GET", head.path, head.query, headers, decision.timeout, subprotocols=list(offered))
         try:
-            tunnel = await self._upstreams[service].connect(sending)
+            websocket = await self._upstreams[service].connect(upgrade)
         except HandshakeRefused as refused:
-            await self._pass_refusal(asked, refused)
+            await self._forward_refusal(request, refused)
             return
         except CallFailed as failure:
             raise problem_of(failure) from failure
-        record.status = SWITCHED
-        bridge = Bridge(tunnel, asked.receive, asked.send)
+        access.status = SWITCHING_PROTOCOLS
+        bridge = WebSocketBridge(websocket, request.receive, request.send)
         self._open.add(bridge)
         try:
-            accepted = {"type": "websocket.accept", "subprotocol": tunnel.subprotocol}
-            await asked.send({**accepted, "headers": asked.added})
+            accepted = {"type": "websocket.accept", "subprotocol": websocket.subprotocol}
+            await request.send({**accepted, "headers": request.added})
             await bridge.run()
         finally:
             self._open.discard(bridge)
 
-    async def _pass_refusal(self, asked: _Asked, refused: HandshakeRefused) -> None:
-        asked.record.status = refused.status
-        reply = Reply(refused.status, [one for one in refused.headers if one[0] in PASSED_OF_REFUSAL], refused.body)
-        await refuse_socket(asked.scope, asked.send, reply, asked.added)
+    async def _forward_refusal(self, request: _Request, refused: HandshakeRefused) -> None:
+        request.access.status = refused.status
+        reply = Reply(refused.status, [field for field in refused.headers if field[0] in REFUSAL_HEADERS], refused.body)
+        await refuse_websocket(request.scope, request.send, reply, request.added)
 
-    async def _reply(self, asked: _Asked, reply: Reply) -> None:
-        asked.record.status = reply.status
-        await send_reply(asked.send, reply, asked.added)
+    async def _reply(self, request: _Request, reply: Reply) -> None:
+        request.access.status = reply.status
+        await send_reply(request.send, reply, request.added)
 
-    def _problem(self, asked: _Asked, problem: Problem) -> Reply:
-        asked.record.status = problem.status
-        return problem_reply(problem, path=asked.head.path, request_id=asked.trail.request_id, case=self._case)
+    def _problem(self, request: _Request, problem: Problem) -> Reply:
+        request.access.status = problem.status
+        return problem_reply(problem, path=request.head.path, request_id=request.ids.request_id, case=self._case)
 
-    async def _refuse(self, asked: _Asked, problem: Problem) -> None:
-        reply = self._problem(asked, problem)
-        if isinstance(problem, ContentTooLarge) and asked.record.service is not None:
-            reply.headers.append((b"connection", b"close"))  # the rest of the body has no end that is known
-        await send_reply(asked.send, reply, asked.added)
+    async def _refuse(self, request: _Request, problem: Problem) -> None:
+        reply = self._problem(request, problem)
+        if isinstance(problem, ContentTooLarge) and request.access.service is not None:
+            reply.headers.append((b"connection", b"close"))  # the rest of the body was not read
+        await send_reply(request.send, reply, request.added)
 
-    async def _refuse_socket(self, asked: _Asked, problem: Problem) -> None:
-        await refuse_socket(asked.scope, asked.send, self._problem(asked, problem), asked.added)
+    async def _refuse_websocket(self, request: _Request, problem: Problem) -> None:
+        await refuse_websocket(request.scope, request.send, self._problem(request, problem), request.added)
 
 
-PASSED_OF_REFUSAL = frozenset((b"content-type", b"www-authenticate", b"retry-after"))
+def head_of(scope: Scope) -> RequestHead:
+    """Return the head of a request or of a WebSocket handshake."""
+    client = scope.get("client")
+    raw_path = scope.get("raw_path")
+    return RequestHead(
+        method=WEBSOCKET if scope["type"] == "websocket" else scope["method"],
+        path=raw_path if raw_path is not None else scope["path"].encode(),
+        query=scope["query_string"],
+        headers=scope["headers"],
+        peer=client[0] if client else "",
+        scheme="https" if scope["scheme"] in SECURE_SCHEMES else "http",
+        http_version=scope.get("http_version", "1.1"),
+    )

@@ -1,32 +1,32 @@
-"""One HTTP request carried to its service, and the answer carried back, both as they come."""
+"""Forwarding of one HTTP request: the request body goes up and the response body comes down as streams."""
 
 import asyncio
 import enum
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
+from typing import Self
 
 from starlette.types import Receive, Send
 
 from portico.gateway.decisions import Forward
-from portico.gateway.forwarding import fields_for_client
-from portico.gateway.proxy.upload import Upload
+from portico.gateway.forwarding import client_headers
 from portico.gateway.request_head import Header, RequestHead
-from portico.gateway.upstreams.base import Answer, Sending, Upstream
+from portico.gateway.upstreams.base import RequestBodyBroken, Upstream, UpstreamRequest, UpstreamResponse
 from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Unreachable
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.problems import ContentTooLarge
 
-# A request that is answered sooner is not watched for a client that leaves: a task for each would cost more than it saves.
+# Seconds after which the gateway watches for a client disconnect. A task for each short request would cost too much.
 WATCH_AFTER = 0.1
-MOST_TRIES = 3
+MAX_ATTEMPTS = 3
 EVENT_STREAM = b"text/event-stream"
 
 
-class End(enum.Enum):
-    """How an exchange ended."""
+class Outcome(enum.Enum):
+    """How a request ended."""
 
     COMPLETE = "complete"
     CLIENT_GONE = "client_gone"
@@ -36,16 +36,16 @@ class End(enum.Enum):
     BROKEN = "broken"
 
 
-class Exchange:
-    """Forwards one request. `status` is the answer's as soon as it has begun, else 0.
+class HttpExchange:
+    """One request to a service and its response. `status` is 0 until the response begins.
 
     Args:
         head: The request.
-        decision: Where it goes, and within which limits.
+        decision: The service and the limits.
         upstream: The service.
-        receive: The client's side.
-        send: Likewise.
-        budget: Second tries that may be made.
+        receive: The client's ASGI `receive`.
+        send: The client's ASGI `send`.
+        budget: Limits retries.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class Exchange:
         budget: RetryBudget,
     ) -> None:
         self.status = 0
-        self.streaming = False
-        self.tries = 0
-        self.waited = 0.0
+        self.is_stream = False
+        self.attempts = 0
+        self.upstream_seconds = 0.0
         self._head = head
         self._decision = decision
         self._upstream = upstream
@@ -69,148 +69,150 @@ class Exchange:
         self._send = send
         self._budget = budget
         self._loop = asyncio.get_running_loop()
-        self._upload = Upload(receive, decision.body_limit, self._broken) if decision.fields.has_body else None
+        self._body = RequestBody(receive, decision.body_limit, self._body_broken) if decision.fields.has_body else None
         self._scope = asyncio.timeout(None)
-        self._why = End.STALLED
+        self._interruption = Outcome.STALLED
         self._stopping = False
-        self._watching: asyncio.TimerHandle | asyncio.Task[None] | None = None
+        self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
-    async def run(self, headers: list[Header], added: Iterable[Header]) -> End:
-        """Forward.
+    async def run(self, headers: list[Header], added: Iterable[Header]) -> Outcome:
+        """Forward the request and its response.
 
         Args:
-            headers: The fields that the service gets.
-            added: The fields that the gateway adds to the answer.
+            headers: Header fields for the service.
+            added: Header fields that the gateway adds to the response.
 
         Raises:
-            Problem: What to answer, where nothing was answered yet.
+            Problem: the request failed before the response began.
         """
-        self._watching = self._loop.call_later(WATCH_AFTER, self._watch)
+        self._watcher = self._loop.call_later(WATCH_AFTER, self._watch)
         try:
             async with self._scope:
-                answer = await self._ask(headers)
+                response = await self._request_upstream(headers)
                 try:
-                    return await self._relay(answer, added)
+                    return await self._relay(response, added)
                 finally:
-                    await answer.aclose()
+                    await response.aclose()
         except TimeoutError:
             return await self._interrupted()
         except CallFailed as failure:
             return await self._failed(failure)
         finally:
-            self._watching.cancel()
+            self._watcher.cancel()
 
     def stop(self) -> None:
-        """End a stream, because the gateway stops; also one that is about to begin."""
+        """End the response if it is a stream, because the gateway shuts down; also if it begins later."""
         self._stopping = True
-        if self.streaming:
-            self._interrupt(End.STOPPED)
+        if self.is_stream:
+            self._interrupt(Outcome.STOPPED)
 
-    # Up
+    # Request
 
-    async def _ask(self, headers: list[Header]) -> Answer:
+    async def _request_upstream(self, headers: list[Header]) -> UpstreamResponse:
         head, decision = self._head, self._decision
-        began = time.perf_counter()  # the loop's own clock may count in milliseconds
+        began = time.perf_counter()  # the event loop's clock may have millisecond resolution
         tried: set[str] = set()
         self._budget.called()
         while True:
-            left = max(began + decision.timeout - time.perf_counter(), 0.001)
-            sending = Sending(head.method, head.path, head.query, headers, left, self._upload)
-            self.tries += 1
+            remaining = max(began + decision.timeout - time.perf_counter(), 0.001)
+            request = UpstreamRequest(head.method, head.path, head.query, headers, remaining, self._body)
+            self.attempts += 1
             try:
-                answer = await self._upstream.send(sending, tried)
+                response = await self._upstream.send(request, tried)
             except CallFailed as failure:
-                if not self._may_repeat(failure):
+                if not self._may_retry(failure):
                     raise
                 continue
             if not (
-                is_proxy_error(answer.status, answer.headers) and self._upstream.several and self._may_repeat(None)
+                is_proxy_error(response.status, response.headers)
+                and self._upstream.has_alternatives
+                and self._may_retry(None)
             ):
-                self.waited = time.perf_counter() - began
-                return answer
-            await answer.aclose()
+                self.upstream_seconds = time.perf_counter() - began
+                return response
+            await response.aclose()
 
-    def _may_repeat(self, failure: CallFailed | None) -> bool:
-        """Whether to try another instance: what was never sent, and what changes nothing (RFC 9110 section 9.2.2)."""
-        if self.tries >= MOST_TRIES or isinstance(failure, BreakerOpen):
+    def _may_retry(self, failure: CallFailed | None) -> bool:
+        """Return whether to try another instance: if nothing was sent, or the request is safe (RFC 9110 section 9.2.2)."""
+        if self.attempts >= MAX_ATTEMPTS or isinstance(failure, BreakerOpen):
             return False
         if isinstance(failure, Unreachable):
-            if not self._upstream.several or (self._upload is not None and self._upload.begun):
+            if not self._upstream.has_alternatives or (self._body is not None and self._body.begun):
                 return False
-        elif not self._decision.repeatable or not isinstance(failure, ConnectionLost | None):
+        elif not self._decision.is_repeatable or not isinstance(failure, ConnectionLost | None):
             return False
         return self._budget.spend()
 
-    # Down
+    # Response
 
-    async def _relay(self, answer: Answer, added: Iterable[Header]) -> End:
-        headers = fields_for_client(answer.headers, added)
-        length = _length(answer, self._head.method)
-        self.streaming = self._decision.route.streams or _is_event_stream(headers)
-        self.status = answer.status
+    async def _relay(self, response: UpstreamResponse, added: Iterable[Header]) -> Outcome:
+        headers = client_headers(response.headers, added)
+        length = _length(response, self._head.method)
+        self.is_stream = self._decision.route.streams or _is_event_stream(headers)
+        self.status = response.status
         if self._stopping:
             self.stop()
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        seen, finished = 0, False
-        async with aclosing(answer.chunks()) as chunks:
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        sent, finished = 0, False
+        async with aclosing(response.chunks()) as chunks:
             async for chunk in chunks:
-                if not self.streaming:
+                if not self.is_stream:
                     self._scope.reschedule(self._loop.time() + self._decision.timeout)
-                seen += len(chunk)
-                finished = seen == length
+                sent += len(chunk)
+                finished = sent == length
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": not finished})
-        if length is not None and seen < length:
-            return End.BROKEN
+        if length is not None and sent < length:
+            return Outcome.BROKEN
         if not finished:
             await self._finish()
-        return End.COMPLETE
+        return Outcome.COMPLETE
 
     async def _finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    # What comes between
+    # Interruptions
 
     def _watch(self) -> None:
-        """Begin to watch for a client that leaves; while its body comes, the upload sees to that."""
-        if self._upload is None or self._upload.finished:
-            self._watching = self._loop.create_task(self._watch_for_leaving())
+        """Start watching for a client disconnect. While the body is being received, RequestBody detects it."""
+        if self._body is None or self._body.finished:
+            self._watcher = self._loop.create_task(self._watch_for_disconnect())
         else:
-            self._watching = self._loop.call_later(WATCH_AFTER, self._watch)
+            self._watcher = self._loop.call_later(WATCH_AFTER, self._watch)
 
-    async def _watch_for_leaving(self) -> None:
+    async def _watch_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._interrupt(End.CLIENT_GONE)
+        self._interrupt(Outcome.CLIENT_GONE)
 
-    def _broken(self) -> None:
-        too_large = self._upload is not None and self._upload.too_large
-        self._interrupt(End.TOO_LARGE if too_large else End.CLIENT_GONE)
+    def _body_broken(self) -> None:
+        too_large = self._body is not None and self._body.too_large
+        self._interrupt(Outcome.TOO_LARGE if too_large else Outcome.CLIENT_GONE)
 
-    def _interrupt(self, why: End) -> None:
-        if self._why is End.STALLED:
-            self._why = why
+    def _interrupt(self, outcome: Outcome) -> None:
+        if self._interruption is Outcome.STALLED:
+            self._interruption = outcome
             self._scope.reschedule(self._loop.time())
 
-    async def _interrupted(self) -> End:
-        if self._why is End.TOO_LARGE and not self.status:
+    async def _interrupted(self) -> Outcome:
+        if self._interruption is Outcome.TOO_LARGE and not self.status:
             raise ContentTooLarge(limit=self._decision.body_limit)
-        if self._why is End.STOPPED:
+        if self._interruption is Outcome.STOPPED:
             await self._finish()
-        return self._why
+        return self._interruption
 
-    async def _failed(self, failure: CallFailed) -> End:
-        if self._why is not End.STALLED:
+    async def _failed(self, failure: CallFailed) -> Outcome:
+        if self._interruption is not Outcome.STALLED:
             return await self._interrupted()
         if self.status:
-            return End.BROKEN
+            return Outcome.BROKEN
         raise problem_of(failure) from failure
 
 
-def _length(answer: Answer, method: str) -> int | None:
-    """How long the body will be (RFC 9112 section 6.3); None where only its end will tell."""
-    if method == "HEAD" or answer.status in {204, 304}:
+def _length(response: UpstreamResponse, method: str) -> int | None:
+    """Return the length of the response body (RFC 9112 section 6.3); None if it is not known in advance."""
+    if method == "HEAD" or response.status in {204, 304}:
         return None
-    for name, value in answer.headers:
+    for name, value in response.headers:
         if name == b"content-length":
             return int(value) if value.isdigit() else None
     return None
@@ -218,3 +220,49 @@ def _length(answer: Answer, method: str) -> int | None:
 
 def _is_event_stream(headers: list[Header]) -> bool:
     return any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in headers)
+
+
+class RequestBody:
+    """The request body as a stream; buffers one chunk at a time.
+
+    Args:
+        receive: The client's ASGI `receive`.
+        limit: Maximum size in bytes.
+        on_broken: Called as soon as the body cannot be completed.
+    """
+
+    __slots__ = ("_limit", "_on_broken", "_receive", "_size", "begun", "broken", "finished", "too_large")
+
+    def __init__(self, receive: Receive, limit: int, on_broken: Callable[[], None]) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._on_broken = on_broken
+        self._size = 0
+        self.begun = False
+        self.broken = False
+        self.finished = False
+        self.too_large = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.begun = True
+        while not self.finished:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._break()
+            chunk: bytes = message.get("body", b"")
+            self._size += len(chunk)
+            if self._size > self._limit:
+                self.too_large = True
+                self._break()
+            self.finished = not message.get("more_body", False)
+            if chunk:
+                return chunk
+        raise StopAsyncIteration
+
+    def _break(self) -> None:
+        self.broken = True
+        self._on_broken()
+        raise RequestBodyBroken

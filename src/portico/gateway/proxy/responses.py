@@ -1,4 +1,4 @@
-"""What the gateway answers itself."""
+"""Responses that the gateway creates itself."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from portico.kit.foundation.problems import Problem
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.schema import Case
 
-REFUSED_SOCKET = 1008  # RFC 6455 section 7.4.1: policy violation
+POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 
 
 @dataclass(slots=True)
 class Reply:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: list[Header] = field(default_factory=list)
@@ -24,27 +24,29 @@ class Reply:
 
 
 def problem_reply(problem: Problem, *, path: bytes, request_id: str, case: Case) -> Reply:
-    """A problem document (RFC 9457), in the system's spelling."""
+    """Return a problem document (RFC 9457), in the system's JSON case."""
     instance = path.decode("ascii", "replace")
     body = problem_bytes(problem, instance=instance, request_id=request_id, case=case)
-    own = [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items()]
-    return Reply(problem.status, [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store"), *own], body)
+    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items()]
+    return Reply(
+        problem.status, [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store"), *headers], body
+    )
 
 
 async def send_reply(send: Send, reply: Reply, added: Iterable[Header]) -> None:
-    """Answer an HTTP request."""
+    """Send the response to an HTTP request."""
     present = {name for name, _ in reply.headers}
-    headers = [*reply.headers, *(one for one in SECURITY_FIELDS if one[0] not in present), *added]
+    headers = [*reply.headers, *(field for field in SECURITY_FIELDS if field[0] not in present), *added]
     if reply.status not in {204, 304}:
         headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def refuse_socket(scope: Scope, send: Send, reply: Reply, added: Iterable[Header]) -> None:
-    """Answer a WebSocket handshake with an ordinary answer, where the server can."""
+async def refuse_websocket(scope: Scope, send: Send, reply: Reply, added: Iterable[Header]) -> None:
+    """Refuse a WebSocket handshake with an HTTP response, or by closing if the server does not support that."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
-        await send({"type": "websocket.close", "code": REFUSED_SOCKET, "reason": ""})
+        await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
         return
     headers = [*reply.headers, *added, (b"content-length", str(len(reply.body)).encode())]
     await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})

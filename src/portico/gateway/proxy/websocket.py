@@ -1,11 +1,11 @@
-"""One WebSocket carried to its service: messages both ways, until either side says goodbye."""
+"""Forwarding of one WebSocket: messages pass both ways until either side closes."""
 
 import asyncio
 from contextlib import suppress
 
 from starlette.types import Receive, Send
 
-from portico.gateway.upstreams.base import Closed, Tunnel
+from portico.gateway.upstreams.base import CloseFrame, UpstreamWebSocket
 from portico.kit.calls.errors import ConnectionLost
 
 NORMAL = 1000
@@ -14,28 +14,28 @@ NO_STATUS = 1005
 ABNORMAL = 1006
 TLS_FAILED = 1015
 INTERNAL_ERROR = 1011
-# RFC 6455 section 7.4.1: these only say that no code was on the wire.
+# RFC 6455 section 7.4.1: these codes must not be sent; they mean that no code was received.
 UNSENDABLE = {NO_STATUS: NORMAL, ABNORMAL: GOING_AWAY, TLS_FAILED: GOING_AWAY}
-STOPPING = Closed(GOING_AWAY, "the gateway stops")
+SHUTTING_DOWN = CloseFrame(GOING_AWAY, "the gateway is shutting down")
 
 
-class Bridge:
+class WebSocketBridge:
     """Passes messages between a client and a service.
 
     Args:
-        tunnel: The service's side, open.
+        websocket: The service's side, open.
         receive: The client's side, accepted.
         send: Likewise.
     """
 
-    def __init__(self, tunnel: Tunnel, receive: Receive, send: Send) -> None:
-        self._tunnel = tunnel
+    def __init__(self, upstream: UpstreamWebSocket, receive: Receive, send: Send) -> None:
+        self._upstream = upstream
         self._receive = receive
         self._send = send
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Say goodbye to both sides, because the gateway stops."""
+        """Close both sides, because the gateway shuts down."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -50,34 +50,34 @@ class Bridge:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end(*results[:2])
+            await self._close(*results[:2])
 
-    async def _end(self, up: object, down: object) -> None:
-        if not isinstance(up, Closed):
-            await self._end_client(down if isinstance(down, Closed) else STOPPING)
-        closed = up if isinstance(up, Closed) else STOPPING
-        await self._tunnel.aclose(UNSENDABLE.get(closed.code, closed.code), closed.reason)
+    async def _close(self, up: object, down: object) -> None:
+        if not isinstance(up, CloseFrame):
+            await self._close_client(down if isinstance(down, CloseFrame) else SHUTTING_DOWN)
+        frame = up if isinstance(up, CloseFrame) else SHUTTING_DOWN
+        await self._upstream.aclose(UNSENDABLE.get(frame.code, frame.code), frame.reason)
 
-    async def _up(self) -> Closed:
+    async def _up(self) -> CloseFrame:
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
-                return Closed(message.get("code", ABNORMAL), message.get("reason") or "")
+                return CloseFrame(message.get("code", ABNORMAL), message.get("reason") or "")
             text = message.get("text")
             try:
-                await self._tunnel.send(text if text is not None else message["bytes"])
+                await self._upstream.send(text if text is not None else message["bytes"])
             except ConnectionLost:
-                await asyncio.Event().wait()  # the service ended it, and `_down` is about to read how
+                await asyncio.Event().wait()  # the service closed the WebSocket; `_down` reads the close frame
 
-    async def _down(self) -> Closed:
+    async def _down(self) -> CloseFrame:
         while True:
-            message = await self._tunnel.receive()
-            if isinstance(message, Closed):
+            message = await self._upstream.receive()
+            if isinstance(message, CloseFrame):
                 return message
             key = "text" if isinstance(message, str) else "bytes"
             await self._send({"type": "websocket.send", key: message})
 
-    async def _end_client(self, closed: Closed) -> None:
-        code = INTERNAL_ERROR if closed.code == ABNORMAL else UNSENDABLE.get(closed.code, closed.code)
-        with suppress(OSError):  # it left without a word, and there is nobody to say goodbye to
-            await self._send({"type": "websocket.close", "code": code, "reason": closed.reason})
+    async def _close_client(self, frame: CloseFrame) -> None:
+        code = INTERNAL_ERROR if frame.code == ABNORMAL else UNSENDABLE.get(frame.code, frame.code)
+        with suppress(OSError):  # the client has already disconnected
+            await self._send({"type": "websocket.close", "code": code, "reason": frame.reason})

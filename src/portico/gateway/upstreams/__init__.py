@@ -1,7 +1,21 @@
-"""How a request reaches a service: through its app in this process, or through a socket."""
+"""Upstreams: how the gateway reaches a service, by a direct call in this process or over HTTP."""
 
-from portico.gateway.upstreams.base import Answer, HandshakeRefused, Sending, Tunnel, Upstream
+from portico.gateway.upstreams.base import (
+    HandshakeRefused,
+    Upstream,
+    UpstreamRequest,
+    UpstreamResponse,
+    UpstreamWebSocket,
+)
+from portico.gateway.upstreams.http import HttpUpstream
 from portico.gateway.upstreams.local import LocalUpstream
-from portico.gateway.upstreams.socket import SocketUpstream
 
-__all__ = ["Answer", "HandshakeRefused", "LocalUpstream", "Sending", "SocketUpstream", "Tunnel", "Upstream"]
+__all__ = [
+    "HandshakeRefused",
+    "HttpUpstream",
+    "LocalUpstream",
+    "Upstream",
+    "UpstreamRequest",
+    "UpstreamResponse",
+    "UpstreamWebSocket",
+]

@@ -1,4 +1,4 @@
-"""What every upstream offers. A plane can't tell one from another."""
+"""Interface of all upstreams. The proxy does not know how an upstream reaches its service."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -7,27 +7,27 @@ from typing import Protocol
 from portico.gateway.request_head import Header
 
 
-class Body(Protocol):
-    """A request's body on its way up, read once."""
+class RequestChunks(Protocol):
+    """A request body as a stream of chunks, which can be read once."""
 
     broken: bool
 
-    def __aiter__(self) -> "Body": ...
+    def __aiter__(self) -> "RequestChunks": ...
 
     async def __anext__(self) -> bytes:
-        """The next chunk. Raises UploadBroken, and says so in `broken` for who only sees what became of it."""
+        """Return the next chunk. Raises RequestBodyBroken after setting `broken`."""
 
 
 @dataclass(slots=True)
-class Sending:
-    """A request on its way up.
+class UpstreamRequest:
+    """A request to a service.
 
     Args:
-        path: As the client sent it.
-        headers: Names in lower case; without Host.
-        timeout: Seconds until the answer must have begun.
-        body: Its chunks as they come; None where there is none.
-        subprotocols: What a WebSocket handshake offers.
+        path: The path as the client sent it.
+        headers: Header fields with names in lower case, without Host.
+        timeout: Seconds until the response must have begun.
+        body: The body; None if the request has none.
+        subprotocols: The subprotocols that a WebSocket handshake offers.
     """
 
     method: str
@@ -35,53 +35,53 @@ class Sending:
     query: bytes
     headers: list[Header]
     timeout: float
-    body: Body | None = None
+    body: RequestChunks | None = None
     subprotocols: list[str] = field(default_factory=list)
 
 
-class Answer(Protocol):
-    """An answer that has begun. Whoever has it closes it."""
+class UpstreamResponse(Protocol):
+    """A response that has begun. The caller must close it."""
 
     status: int
     headers: list[Header]
 
     def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes. Raises ConnectionLost where it breaks off."""
+        """Stream the body. Raises ConnectionLost if it ends early."""
 
     async def aclose(self) -> None:
-        """Let go: of the rest of the body too, where it was not read to its end."""
+        """Release the response, including an unread rest of the body."""
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
-    """The other side of a WebSocket said goodbye."""
+class CloseFrame:
+    """The other side closed the WebSocket."""
 
     code: int = 1005
     reason: str = ""
 
 
-class Tunnel(Protocol):
+class UpstreamWebSocket(Protocol):
     """An open WebSocket to a service."""
 
     subprotocol: str | None
 
     async def send(self, message: str | bytes) -> None:
-        """Pass one message on. Raises ConnectionLost."""
+        """Send one message. Raises ConnectionLost."""
 
-    async def receive(self) -> str | bytes | Closed:
-        """The service's next message, or how it ended."""
+    async def receive(self) -> str | bytes | CloseFrame:
+        """Return the service's next message, or how it closed the WebSocket."""
 
     async def aclose(self, code: int, reason: str) -> None:
-        """Say goodbye and let go."""
+        """Close the WebSocket."""
 
 
 class HandshakeRefused(Exception):
-    """The service answered a WebSocket handshake with an ordinary answer.
+    """The service refused a WebSocket handshake with an HTTP response.
 
     Args:
-        status: Its status.
-        headers: Its header fields.
-        body: Its body, cut off where it is larger than any refusal needs.
+        status: The status of the response.
+        headers: The header fields of the response.
+        body: The body, truncated to a maximum size.
     """
 
     def __init__(self, status: int, headers: list[Header], body: bytes) -> None:
@@ -91,31 +91,31 @@ class HandshakeRefused(Exception):
         self.body = body
 
 
-class UploadBroken(Exception):
-    """The request's body can't go on: its client is gone, or it is too large. The plane knows which."""
+class RequestBodyBroken(Exception):
+    """The request body cannot be completed: the client disconnected, or the body is too large."""
 
 
 class Upstream(Protocol):
-    """One service, in however many instances.
+    """One service with one or several instances.
 
-    Failures are those of `portico.kit.calls.errors`: Unreachable where nothing was sent, ConnectionLost and
-    CallTimedOut where nobody knows what was done, AnswerInvalid where the answer can't be read.
+    Raises the errors of `portico.kit.calls.errors`: Unreachable if nothing was sent; ConnectionLost and CallTimedOut if
+    the outcome is unknown; an error for an invalid response.
     """
 
-    async def send(self, request: Sending, tried: set[str]) -> Answer:
-        """Send a request and wait until its answer begins.
+    async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
+        """Send a request and wait until its response begins.
 
         Args:
-            request: What to send.
-            tried: The instances to avoid; the one that is asked is added.
+            request: The request.
+            tried: Instances to avoid; the instance that is used is added.
         """
 
-    async def connect(self, request: Sending) -> Tunnel:
-        """Open a WebSocket. Raises HandshakeRefused where the service says no."""
+    async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
+        """Open a WebSocket. Raises HandshakeRefused if the service refuses it."""
 
     @property
-    def several(self) -> bool:
-        """Whether there is another instance to ask when one fails."""
+    def has_alternatives(self) -> bool:
+        """Whether the service has other instances to try if one fails."""
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""

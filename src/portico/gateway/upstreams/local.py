@@ -1,70 +1,86 @@
-"""A service in this process: its app is called directly, and all else is as if a socket were between.
+"""A service in this process: the gateway calls its ASGI application directly.
 
-The app runs in a task and a context of its own, so that no context variable of the gateway reaches it; it is not
-cancelled when the client goes away, but sees a disconnect; an exception of its is a 500, or an answer that breaks off;
-and it gets no more than a buffer ahead of who reads.
+The behaviour is the same as over a socket. The application runs in its own task and context, so that it sees no context
+variables of the gateway. If the client disconnects, the application is not cancelled but receives a disconnect. An
+exception becomes a 500, or an incomplete response. A fast writer waits when its buffer is full.
 """
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp
 
-from portico.gateway.upstreams.base import Answer, Sending, Tunnel
-from portico.gateway.upstreams.local_exchange import LocalExchange
-from portico.gateway.upstreams.local_tunnel import LocalTunnel
-from portico.gateway.upstreams.scopes import http_scope, websocket_scope
-from portico.kit.calls.errors import CallTimedOut
+from portico.gateway.request_head import Header
+from portico.gateway.upstreams.base import RequestBodyBroken, UpstreamRequest, UpstreamResponse, UpstreamWebSocket
+from portico.gateway.upstreams.local_websocket import LocalWebSocket
+from portico.kit.calls.errors import CallTimedOut, ConnectionLost
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+Message = MutableMapping[str, Any]
+
+HIGH_WATER = 65536
+BODILESS = frozenset((204, 304))
+FAILED = b"Internal Server Error"
+FAILED_HEADERS: list[Header] = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-length", str(len(FAILED)).encode()),
+]
+# The peer that a service sees: the gateway on this machine.
+CLIENT = ("127.0.0.1", 0)
 
 
 class LocalUpstream:
-    """Calls the ASGI app of a service.
+    """Calls the ASGI application of a service.
 
     Args:
-        service: Its name in the system.
-        app: Its app, whose lifespan its host runs.
+        service: The service's name in the system.
+        app: The application; its host runs its lifespan.
     """
 
-    several = False
+    has_alternatives = False
 
     def __init__(self, service: str, app: ASGIApp) -> None:
         self._service = service
         self._app = app
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def send(self, request: Sending, tried: set[str]) -> Answer:
+    async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
         tried.add(self._service)
-        exchange = LocalExchange(self._service, request)
-        self._start(exchange.run(self._app, http_scope(request, self._service)))
+        response = LocalResponse(self._service, request)
+        self._start(response.run(self._app, http_scope(request, self._service)))
         try:
             async with asyncio.timeout(request.timeout):
-                await exchange.begun()
+                await response.wait_begun()
         except TimeoutError:
-            exchange.leave()
-            raise CallTimedOut(self._service, "no answer in time") from None
+            response.disconnect()
+            raise CallTimedOut(self._service, "no response in time") from None
         except BaseException:
-            exchange.leave()
+            response.disconnect()
             raise
-        return exchange
+        return response
 
-    async def connect(self, request: Sending) -> Tunnel:
-        tunnel = LocalTunnel(self._service)
-        self._start(tunnel.run(self._app, websocket_scope(request, self._service)))
+    async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
+        websocket = LocalWebSocket(self._service)
+        self._start(websocket.run(self._app, websocket_scope(request, self._service)))
         try:
             async with asyncio.timeout(request.timeout):
-                await tunnel.opened()
+                await websocket.wait_opened()
         except TimeoutError:
-            tunnel.leave()
-            raise CallTimedOut(self._service, "no answer in time") from None
+            websocket.disconnect()
+            raise CallTimedOut(self._service, "no response in time") from None
         except BaseException:
-            tunnel.leave()
+            websocket.disconnect()
             raise
-        return tunnel
+        return websocket
 
     async def aclose(self) -> None:
-        """End what still runs: its callers are gone by now."""
+        """Cancel all running calls. Their clients have disconnected already."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -73,3 +89,144 @@ class LocalUpstream:
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class LocalResponse:
+    """A response of a local application: the application writes it while the proxy reads it."""
+
+    def __init__(self, service: str, request: UpstreamRequest) -> None:
+        self.status = 0
+        self.headers: list[Header] = []
+        self._service = service
+        self._body = request.body
+        self._bodiless = request.method == "HEAD"
+        self._body_received = False
+        self._loop = asyncio.get_running_loop()
+        self._begun: asyncio.Future[None] = self._loop.create_future()
+        self._disconnected: asyncio.Future[None] = self._loop.create_future()
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._complete = False
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    # Proxy side
+
+    async def wait_begun(self) -> None:
+        """Wait until the response begins."""
+        await self._begun
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._buffered -= len(chunk)
+                if self._buffered < HIGH_WATER:
+                    _wake(self._writer)
+                yield chunk
+            if self._complete:
+                return
+            if self._ended:
+                raise ConnectionLost(self._service, "the response ended early")
+            self._reader = self._loop.create_future()
+            await self._reader
+
+    async def aclose(self) -> None:
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Send the application a disconnect and discard what it still writes."""
+        _wake(self._disconnected)
+        _wake(self._writer)
+
+    # Application side
+
+    async def run(self, app: ASGIApp, scope: Message) -> None:
+        """Call the application."""
+        try:
+            await app(scope, self._receive, self._send)
+        except Exception as error:
+            logger.exception("service_failed", service=self._service, error=type(error).__name__)
+        if not self._begun.done():
+            self._begin(500, FAILED_HEADERS)
+            self._add(FAILED)
+            self._complete = True
+        self._ended = True
+        _wake(self._reader)
+
+    async def _receive(self) -> Message:
+        if self._body_received:
+            await asyncio.wait([self._disconnected])
+            return {"type": "http.disconnect"}
+        try:
+            chunk = None if self._body is None else await anext(self._body, None)
+        except RequestBodyBroken:
+            chunk, self._body_received = b"", True
+            return {"type": "http.disconnect"}
+        if chunk is None:
+            self._body_received = True
+        return {"type": "http.request", "body": chunk or b"", "more_body": not self._body_received}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._begin(message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body" and not self._complete:
+            self._add(message.get("body", b""))
+            if not message.get("more_body", False):
+                self._complete = True
+                _wake(self._disconnected)
+            _wake(self._reader)
+            await self._wait_for_reader()
+
+    def _begin(self, status: int, headers: Any) -> None:
+        self.status = status
+        self.headers = [(bytes(name).lower(), bytes(value)) for name, value in headers]
+        self._bodiless = self._bodiless or status in BODILESS
+        _wake(self._begun)
+
+    def _add(self, chunk: bytes) -> None:
+        if chunk and not self._bodiless and not (self._disconnected.done() and not self._complete):
+            self._chunks.append(chunk)
+            self._buffered += len(chunk)
+
+    async def _wait_for_reader(self) -> None:
+        while self._buffered >= HIGH_WATER and not self._disconnected.done():
+            self._writer = self._loop.create_future()
+            await self._writer
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def http_scope(request: UpstreamRequest, service: str) -> MutableMapping[str, Any]:
+    """Return the ASGI scope of this request to `service`."""
+    return {"type": "http", "method": request.method, **_scope(request, service, "http")}
+
+
+def websocket_scope(request: UpstreamRequest, service: str) -> MutableMapping[str, Any]:
+    """Return the ASGI scope of this handshake with `service`."""
+    return {
+        "type": "websocket",
+        "subprotocols": list(request.subprotocols),
+        "extensions": {"websocket.http.response": {}},
+        **_scope(request, service, "ws"),
+    }
+
+
+def _scope(request: UpstreamRequest, service: str, scheme: str) -> dict[str, Any]:
+    return {
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "scheme": scheme,
+        "path": unquote(request.path.decode("ascii")),
+        "raw_path": request.path,
+        "root_path": "",
+        "query_string": request.query,
+        "headers": [(b"host", service.encode()), *request.headers],
+        "client": CLIENT,
+        "server": (service, 80),
+        "state": {},
+    }

@@ -1,0 +1,148 @@
+"""Rate limits: their definition, the sliding window, and a limiter that counts in this process."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from portico.kit.foundation.clock import Clock
+
+RateScope = Literal["caller", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A rate limit: at most `requests` in `seconds`.
+
+    Args:
+        name: The name that routes and the `RateLimit` header use.
+        requests: Maximum number of requests in a window.
+        seconds: Length of the window.
+        scope: What is counted: the signed-in caller (the address if anonymous), or always the address.
+    """
+
+    name: str
+    requests: int
+    seconds: int
+    scope: RateScope = "caller"
+
+    @property
+    def policy_field(self) -> bytes:
+        """Return the `RateLimit-Policy` value (draft-ietf-httpapi-ratelimit-headers-10, section 3)."""
+        return f'"{self.name}";q={self.requests};w={self.seconds}'.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The result of a rate limit check.
+
+    Args:
+        rate: The rate that was checked.
+        allowed: Whether the request is within the rate.
+        remaining: How many more requests are allowed now.
+        reset: Seconds until the current window ends.
+        retry_after: Seconds until another request is allowed; 0 if it is allowed now.
+    """
+
+    rate: Rate
+    allowed: bool
+    remaining: int
+    reset: float
+    retry_after: float = 0.0
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Return the `RateLimit` and `RateLimit-Policy` headers (draft-ietf-httpapi-ratelimit-headers-10)."""
+        state = f'"{self.rate.name}";r={self.remaining};t={math.ceil(self.reset)}'.encode()
+        return [(b"ratelimit", state), (b"ratelimit-policy", self.rate.policy_field)]
+
+
+def check_rate(rate: Rate, now: float, previous: int, current: int) -> Verdict:
+    """Check one request against a sliding window.
+
+    The previous window counts in proportion to its overlap with the sliding window. This needs two counters per caller
+    instead of a time stamp per request. It is exact for a steady caller and never allows more than `requests` in an
+    aligned window.
+
+    Args:
+        rate: The rate to check.
+        now: Seconds since the epoch.
+        previous: Requests counted in the previous window.
+        current: Requests counted in the current window, without this one.
+    """
+    elapsed = now % rate.seconds
+    left = rate.seconds - elapsed
+    used = previous * left / rate.seconds + current
+    if used + 1 <= rate.requests:
+        return Verdict(rate, True, int(rate.requests - used - 1), left)
+    return Verdict(rate, False, 0, left, _wait(rate, elapsed, previous, current))
+
+
+def _wait(rate: Rate, elapsed: float, previous: int, current: int) -> float:
+    """Return the seconds until another request fits: in this window if the overlap shrinks enough, else in the next."""
+    room = rate.requests - 1 - current
+    if room >= 0:
+        return (1 - room / previous) * rate.seconds - elapsed
+    return rate.seconds - elapsed + (1 - (rate.requests - 1) / current) * rate.seconds
+
+
+class Limiter(Protocol):
+    """Counts requests against rates, separately for each key."""
+
+    async def take(self, rate: Rate, key: str) -> Verdict:
+        """Count one request of `key` if it is within the rate. Refused requests are not counted."""
+
+    async def aclose(self) -> None:
+        """Release connections and memory."""
+
+
+MAX_KEYS = 100_000
+
+
+class MemoryLimiter:
+    """Limiter that counts in this process, with two dictionaries per rate: the current and the previous window.
+
+    Args:
+        clock: Source of the time.
+        max_keys: Maximum number of keys per rate and window. Beyond it the oldest key is dropped, so that many
+            different addresses cannot exhaust the memory.
+    """
+
+    def __init__(self, clock: Clock, *, max_keys: int = MAX_KEYS) -> None:
+        self._clock = clock
+        self._max_keys = max_keys
+        self._windows: dict[Rate, _Windows] = {}
+
+    async def take(self, rate: Rate, key: str) -> Verdict:
+        return self.take_now(rate, key)
+
+    def take_now(self, rate: Rate, key: str) -> Verdict:
+        """Do the same as `take`, without awaiting."""
+        now = self._clock.now().timestamp()
+        windows = self._windows.get(rate)
+        if windows is None:
+            windows = self._windows[rate] = _Windows()
+        windows.advance_to(int(now // rate.seconds))
+        current = windows.current.get(key, 0)
+        verdict = check_rate(rate, now, windows.previous.get(key, 0), current)
+        if verdict.allowed:
+            if not current and len(windows.current) >= self._max_keys:
+                del windows.current[next(iter(windows.current))]
+            windows.current[key] = current + 1
+        return verdict
+
+    async def aclose(self) -> None:
+        self._windows.clear()
+
+
+class _Windows:
+    __slots__ = ("current", "index", "previous")
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.current: dict[str, int] = {}
+        self.previous: dict[str, int] = {}
+
+    def advance_to(self, index: int) -> None:
+        if index > self.index:
+            self.previous = self.current if index == self.index + 1 else {}
+            self.current = {}
+            self.index = index

@@ -1,0 +1,125 @@
+"""OpenAPI document of the system: fetched from the services on demand, merged and cached."""
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from portico.gateway.openapi.merge import merge_documents
+from portico.gateway.routes import Route, RouteTable
+from portico.gateway.upstreams.base import Upstream, UpstreamRequest
+from portico.kit.calls.errors import CallFailed
+from portico.kit.foundation.clock import Clock
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+TIMEOUT = 5.0
+CACHE_SECONDS = 60.0
+INCOMPLETE_CACHE_SECONDS = 1.0
+MAX_BYTES = 8 << 20
+OK = 200
+
+
+class SystemDocument:
+    """The document of the whole system, as JSON. It leaves out unreachable services and lists them in its description.
+
+    Args:
+        title: The system's name.
+        summary: One line that describes the system.
+        version: The version of Portico.
+        upstreams: The services by name.
+        table: The routes of the gateway; operations that it does not route are left out.
+        clock: Determines the age of the cached document.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        summary: str,
+        version: str,
+        upstreams: Mapping[str, Upstream],
+        table: RouteTable,
+        clock: Clock,
+    ) -> None:
+        self._title = title
+        self._summary = summary
+        self._version = version
+        self._upstreams = upstreams
+        self._routed = {(route.service, route.method, _plain(route)) for route in table.routes}
+        self._clock = clock
+        self._body = b""
+        self._until = float("-inf")
+        self._rendering: asyncio.Task[bytes] | None = None
+
+    async def render(self) -> bytes:
+        """Return the document. Concurrent callers share one rendering."""
+        if self._clock.monotonic() < self._until:
+            return self._body
+        if self._rendering is None:
+            # In its own context, because the result is shared by several requests.
+            self._rendering = asyncio.create_task(
+                self._fetch_all(), name="openapi-document", context=contextvars.Context()
+            )
+        return await asyncio.shield(self._rendering)
+
+    async def aclose(self) -> None:
+        """Cancel a running rendering."""
+        if self._rendering is not None:
+            self._rendering.cancel()
+            await asyncio.wait([self._rendering])
+
+    async def _fetch_all(self) -> bytes:
+        try:
+            fetched = await asyncio.gather(*(self._fetch(service) for service in self._upstreams))
+            documents = dict(zip(self._upstreams, fetched, strict=True))
+            missing = [service for service, document in documents.items() if document is None]
+            present = {service: document for service, document in documents.items() if document is not None}
+            # Merging and serializing the document takes tens of milliseconds and would block the event loop.
+            self._body = await asyncio.to_thread(self._merge, present, missing)
+            self._until = self._clock.monotonic() + (INCOMPLETE_CACHE_SECONDS if missing else CACHE_SECONDS)
+            return self._body
+        finally:
+            self._rendering = None
+
+    def _merge(self, documents: Mapping[str, Any], missing: list[str]) -> bytes:
+        description = self._summary
+        if missing:
+            description += f"\n\nNot described here, because the service is unreachable: {', '.join(missing)}."
+        info = {"title": self._title, "version": self._version, "description": description}
+        return orjson.dumps(merge_documents(info, documents, lambda *operation: operation in self._routed))
+
+    async def _fetch(self, service: str) -> dict[str, Any] | None:
+        request = UpstreamRequest("GET", b"/openapi.json", b"", [(b"accept", b"application/json")], TIMEOUT)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                body = await _read(self._upstreams[service], request)
+            document: dict[str, Any] = orjson.loads(body)
+        except (CallFailed, TimeoutError, ValueError) as error:
+            logger.warning("openapi_document_unavailable", source=service, reason=type(error).__name__)
+            return None
+        return document
+
+
+async def _read(upstream: Upstream, request: UpstreamRequest) -> bytes:
+    """Return the response body. Raises ValueError if the status is not 200 or the body is too large."""
+    response = await upstream.send(request, set())
+    body = bytearray()
+    try:
+        if response.status != OK:
+            raise ValueError(response.status)
+        async for chunk in response.chunks():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise ValueError(len(body))
+    finally:
+        await response.aclose()
+    return bytes(body)
+
+
+def _plain(route: Route) -> str:
+    """Return the template as OpenAPI writes it, without converters."""
+    return route.path.replace(":path}", "}")

@@ -1,0 +1,220 @@
+"""A service reached over HTTP, in one or several instances."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import aiohttp
+from aiohttp import WSMsgType
+from multidict import CIMultiDict
+from yarl import URL
+
+from portico.gateway.request_head import Header
+from portico.gateway.upstreams.base import (
+    CloseFrame,
+    HandshakeRefused,
+    UpstreamRequest,
+    UpstreamResponse,
+    UpstreamWebSocket,
+)
+from portico.gateway.upstreams.http_connection import CONNECT_TIMEOUT, ConnectionPool, HttpConnection
+from portico.kit.calls.addresses import Address
+from portico.kit.calls.breaker import is_proxy_error
+from portico.kit.calls.directory import Directory, Lease
+from portico.kit.calls.errors import CallFailed, CallTimedOut, ConnectionLost, Unreachable
+
+EVENT_STREAM = b"text/event-stream"
+BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
+ABNORMAL = 1006  # RFC 6455 section 7.4.1
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return the session that opens WebSockets. It has no limit of its own: the proxy limits concurrency."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+    )
+
+
+class HttpUpstream:
+    """Sends requests to the instances of a service.
+
+    Args:
+        service: The service's name in the system.
+        directory: Tracks the instances and their breakers.
+        connections: Connection pool, shared by all services; the owner closes it.
+        session: Opens WebSockets, shared by all services; the owner closes it.
+        max_message: Maximum size of a WebSocket message in bytes.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        directory: Directory,
+        connections: ConnectionPool,
+        session: aiohttp.ClientSession,
+        *,
+        max_message: int = 1 << 20,
+    ) -> None:
+        self._service = service
+        self._directory = directory
+        self._connections = connections
+        self._session = session
+        self._max_message = max_message
+
+    @property
+    def has_alternatives(self) -> bool:
+        pool = self._directory.known(self._service)
+        return pool is not None and len(pool.instances) > 1
+
+    async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
+        lease = await self._directory.lease(self._service, avoiding=tried)
+        address = lease.instance.address
+        tried.add(address.origin)
+        try:
+            async with asyncio.timeout(request.timeout):
+                connection = await self._send(address, request)
+        except TimeoutError:
+            lease.failed()
+            raise CallTimedOut(self._service, "no response in time") from None
+        except CallFailed:
+            if request.body is not None and request.body.broken:
+                lease.abandoned()
+            lease.failed()
+            raise
+        except BaseException:
+            lease.abandoned()
+            raise
+        return HttpResponse(connection, lease, self._connections)
+
+    async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
+        lease = await self._directory.lease(self._service)
+        try:
+            async with asyncio.timeout(request.timeout):
+                socket = await self._open(lease.instance.address, request)
+        except aiohttp.WSServerHandshakeError as error:
+            lease.succeeded()
+            raise _refusal(error) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            lease.failed()
+            raise Unreachable(self._service, type(error).__name__) from error
+        except TimeoutError:
+            lease.failed()
+            raise CallTimedOut(self._service, "no response in time") from None
+        except (aiohttp.ClientError, OSError) as error:
+            lease.failed()
+            raise ConnectionLost(self._service, type(error).__name__) from error
+        except BaseException:
+            lease.abandoned()
+            raise
+        lease.succeeded()
+        return HttpWebSocket(self._service, socket)
+
+    async def aclose(self) -> None:
+        """Do nothing: the owner closes the pool, the session and the directory."""
+
+    async def _send(self, address: Address, request: UpstreamRequest) -> HttpConnection:
+        connection = await self._connections.take(self._service, address)
+        try:
+            head, chunked = _head(address, request)
+            await connection.send(head, request.body, chunked=chunked, bodiless=request.method == "HEAD")
+        except BaseException:
+            connection.finish()
+            raise
+        return connection
+
+    async def _open(self, address: Address, request: UpstreamRequest) -> "aiohttp.ClientWebSocketResponse[bool]":
+        headers = CIMultiDict({"Host": address.authority})
+        for name, value in request.headers:
+            headers.add(name.decode("ascii"), value.decode())
+        return await self._session.ws_connect(
+            # Already percent-encoded: the path must reach the service exactly as the policy checked it.
+            URL(address.origin.replace("http", "ws", 1) + _target(request).decode("ascii"), encoded=True),
+            headers=headers,
+            protocols=request.subprotocols,
+            max_msg_size=self._max_message,
+        )
+
+
+class HttpResponse:
+    """A response on a pooled connection, which returns to the pool after the response was read completely."""
+
+    def __init__(self, connection: HttpConnection, lease: Lease, connections: ConnectionPool) -> None:
+        self.status = connection.status
+        self.headers: list[Header] = connection.headers
+        self._connection = connection
+        self._lease = lease
+        self._connections = connections
+        if is_proxy_error(self.status, self.headers):
+            lease.failed()
+        elif any(name == b"content-type" and value.startswith(EVENT_STREAM) for name, value in self.headers):
+            lease.succeeded()  # an event stream may last for hours; that it began counts as success
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        try:
+            async for chunk in self._connection.chunks():
+                yield chunk
+        except CallFailed:
+            self._lease.failed()
+            raise
+        self._lease.succeeded()
+
+    async def aclose(self) -> None:
+        self._lease.abandoned()
+        self._connections.release(self._lease.instance.address, self._connection)
+
+
+def _target(request: UpstreamRequest) -> bytes:
+    return request.path + b"?" + request.query if request.query else request.path
+
+
+def _head(address: Address, request: UpstreamRequest) -> tuple[bytes, bool]:
+    """Return the request head in bytes, and whether the body must be sent chunked."""
+    has_length = any(name == b"content-length" for name, _ in request.headers)
+    chunked = request.body is not None and not has_length
+    lines = [b"%b %b HTTP/1.1\r\nhost: %b" % (request.method.encode(), _target(request), address.authority.encode())]
+    lines.extend([b"%b: %b" % field for field in request.headers])
+    if chunked:
+        lines.append(b"transfer-encoding: chunked")
+    elif not has_length and request.method in BODY_METHODS:
+        lines.append(b"content-length: 0")
+    return b"\r\n".join(lines) + b"\r\n\r\n", chunked
+
+
+def _refusal(error: aiohttp.WSServerHandshakeError) -> HandshakeRefused:
+    headers = [(name.lower().encode(), value.encode()) for name, value in (error.headers or {}).items()]
+    # aiohttp has discarded the body, so the headers that describe it are dropped too.
+    return HandshakeRefused(error.status, [field for field in headers if not field[0].startswith(b"content-")], b"")
+
+
+class HttpWebSocket:
+    """A WebSocket to an instance of a service. aiohttp responds to pings."""
+
+    def __init__(self, service: str, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        self.subprotocol = socket.protocol
+        self._service = service
+        self._socket = socket
+
+    async def send(self, message: str | bytes) -> None:
+        try:
+            if isinstance(message, str):
+                await self._socket.send_str(message)
+            else:
+                await self._socket.send_bytes(message)
+        except (aiohttp.ClientError, OSError) as error:
+            raise ConnectionLost(self._service, "the WebSocket is closed") from error
+
+    async def receive(self) -> str | bytes | CloseFrame:
+        message = await self._socket.receive()
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                data: str | bytes = message.data
+                return data
+            case WSMsgType.CLOSE:
+                return CloseFrame(message.data or 1005, message.extra or "")
+            case _:
+                return CloseFrame(self._socket.close_code or ABNORMAL)
+
+    async def aclose(self, code: int, reason: str) -> None:
+        await self._socket.close(code=code, message=reason.encode())

@@ -1,0 +1,264 @@
+"""HTTP/1.1 connections to service instances, and their pool."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator
+from functools import lru_cache
+from typing import Any
+
+import httptools
+
+from portico.gateway.request_head import Header
+from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks
+from portico.kit.calls.addresses import Address
+from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost, Unreachable
+
+HIGH_WATER = 65536
+INFORMATIONAL = range(100, 200)
+BODILESS = frozenset((204, 304))
+FRAMING = frozenset((b"content-length", b"transfer-encoding"))
+MAX_FIELD_BYTES = 65536
+
+CONNECT_TIMEOUT = 2.0
+# Shorter than the 5 s after which uvicorn closes an idle connection, so that no request is sent on a closing one.
+KEEP_ALIVE = 3.0
+MAX_IDLE = 256
+
+
+class HttpConnection(asyncio.Protocol):
+    """An HTTP/1.1 connection to an instance, with one request at a time.
+
+    Args:
+        service: The service's name, for errors.
+    """
+
+    def __init__(self, service: str) -> None:
+        self.idle_since = 0.0
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+        self._transport: Any = None
+        self._writable: asyncio.Future[None] | None = None
+        self._open = False
+        self._active = False
+        self._body_task: asyncio.Task[None] | None = None
+
+    # Upstream side
+
+    async def send(self, head: bytes, body: RequestChunks | None, *, chunked: bool, bodiless: bool) -> None:
+        """Send a request and wait until its response begins. Raises ConnectionLost, AnswerInvalid.
+
+        Args:
+            head: Request line and header fields, including the empty line.
+            body: The request body.
+            chunked: Whether the body is sent chunked, because its length is unknown.
+            bodiless: Whether the response has no body, whatever its headers say (HEAD).
+        """
+        self.status = 0
+        self.headers: list[Header] = []
+        self._bodiless = bodiless
+        self._field_bytes = 0
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._complete = self._keep_alive = self._surplus = False
+        self._failure: CallFailed | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._begun: asyncio.Future[None] = self._loop.create_future()
+        self._active = True
+        if not self._open:
+            raise ConnectionLost(self._service, "the connection closed")
+        self._transport.write(head)
+        if body is not None:
+            self._body_task = self._loop.create_task(self._send_body(body, chunked=chunked))
+        await self._begun
+        if self._failure is not None:
+            raise self._failure
+
+    async def chunks(self) -> AsyncGenerator[bytes]:
+        """Stream the response body. Raises ConnectionLost, AnswerInvalid."""
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._drop(len(chunk))
+                yield chunk
+            if self._complete:
+                return
+            if self._failure is not None:
+                raise self._failure
+            self._reader = self._loop.create_future()
+            await self._reader
+
+    def finish(self) -> bool:
+        """Finish this response. Return whether the connection can be reused; close it if not."""
+        self._active = False
+        body_task, self._body_task = self._body_task, None
+        is_sent = body_task is None or body_task.done()
+        if not is_sent and body_task is not None:
+            body_task.cancel()
+        if self._open and is_sent and self._complete and self._keep_alive and not self._surplus and not self._chunks:
+            return True
+        self.close()
+        return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def is_open(self) -> bool:
+        return self._open
+
+    def _drop(self, size: int) -> None:
+        if self._buffered >= HIGH_WATER > self._buffered - size and self._open:
+            self._transport.resume_reading()
+        self._buffered -= size
+
+    async def _send_body(self, body: RequestChunks, *, chunked: bool) -> None:
+        try:
+            async for chunk in body:
+                self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunked else chunk)
+                if self._writable is not None:
+                    await self._writable
+        except RequestBodyBroken:
+            self.close()
+            return
+        if chunked:
+            self._transport.write(b"0\r\n\r\n")
+
+    # Transport callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        self.resume_writing()
+        if not self._active or self._complete:
+            return
+        if self.status and exc is None and not any(name in FRAMING for name, _ in self.headers):
+            self._complete = True  # the end of the connection ends the body (RFC 9112 section 6.3)
+            _wake(self._reader)
+        else:
+            self._fail(ConnectionLost(self._service, "the connection closed"))
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        waiting, self._writable = self._writable, None
+        _wake(waiting)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._active:
+            self.close()  # data without a request
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(AnswerInvalid(self._service, type(error).__name__))
+            self.close()
+
+    def _fail(self, failure: CallFailed) -> None:
+        if not self._complete:
+            self._failure = self._failure or failure
+            _wake(self._begun)
+            _wake(self._reader)
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        self._surplus = self._complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value)
+        if self._field_bytes > MAX_FIELD_BYTES:
+            raise ValueError("the response headers are too large")
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self._surplus or status in INFORMATIONAL:
+            return
+        self.status = status
+        self._bodiless = self._bodiless or status in BODILESS
+        if self._bodiless:
+            # The parser would wait for the declared body, so the connection cannot be reused.
+            self._complete = True
+        _wake(self._begun)
+
+    def on_body(self, body: bytes) -> None:
+        if self._complete:
+            self._surplus = True
+            return
+        self._chunks.append(body)
+        if self._buffered < HIGH_WATER <= self._buffered + len(body):
+            self._transport.pause_reading()
+        self._buffered += len(body)
+        _wake(self._reader)
+
+    def on_message_complete(self) -> None:
+        if not self.status:
+            self.headers = []  # informational response (RFC 9110 section 15.2); the final one follows
+            return
+        self._keep_alive = self._parser.should_keep_alive()
+        self._complete = True
+        _wake(self._reader)
+
+
+def _wake(waiter: "asyncio.Future[None] | None") -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+class ConnectionPool:
+    """Idle connections of each instance. The proxy limits the number of connections in use."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._idle: dict[str, deque[HttpConnection]] = {}
+
+    async def take(self, service: str, address: Address) -> HttpConnection:
+        """Return the most recently used idle connection, or a new one. Raises Unreachable."""
+        idle = self._idle.get(address.origin)
+        while idle:
+            connection = idle.pop()  # most recently used first, so that unneeded connections expire
+            if connection.is_open and self._loop.time() - connection.idle_since < KEEP_ALIVE:
+                return connection
+            connection.close()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, connection = await self._loop.create_connection(
+                    lambda: HttpConnection(service),
+                    address.host,
+                    address.port,
+                    ssl=_tls() if address.scheme == "https" else None,
+                    server_hostname=address.authority.partition(":")[0] if address.scheme == "https" else None,
+                )
+        except OSError as error:  # includes time-outs and failed TLS handshakes
+            raise Unreachable(service, type(error).__name__) from error
+        return connection
+
+    def release(self, address: Address, connection: HttpConnection) -> None:
+        """Return a connection to the pool if it can be reused."""
+        if not connection.finish():
+            return
+        idle = self._idle.setdefault(address.origin, deque())
+        connection.idle_since = self._loop.time()
+        idle.append(connection)
+        if len(idle) > MAX_IDLE:
+            idle.popleft().close()
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -1,0 +1,196 @@
+import re
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as example_settings
+from hypothesis import strategies as st
+from tests.gateway.export.proxies import OPTIONS, SYSTEMS, Nginx, Traefik, every_route, example, sent, settings
+
+from portico.gateway import policy_of
+from portico.gateway.export import PublicRoutes, nginx, traefik
+from portico.gateway.policy import Policy
+from portico.gateway.routes import WEBSOCKET, Route, RouteTable
+from portico.kit.auth.access import Access
+from portico.kit.runtime.system import System
+
+SERVICES_ONLY, PUBLIC = Access("service"), Access("public")
+METHODS = ("GET", "HEAD", "POST", "PUT", WEBSOCKET)
+PAGE, INTERNAL = "/a", "/b"
+HEALTH = {"/health": "/health"}
+
+slow_examples = example_settings(deadline=None, max_examples=60)
+segments = st.lists(st.sampled_from(("a", "b", "a.csv", "{x}", "{x}.csv")), min_size=1, max_size=3)
+templates = st.builds(lambda names, rest: "/" + "/".join(names) + rest, segments, st.sampled_from(("", "/{rest:path}")))
+routes = st.builds(
+    Route,
+    service=st.just("s"),
+    method=st.sampled_from(METHODS),
+    path=templates,
+    access=st.sampled_from((PUBLIC, PUBLIC, SERVICES_ONLY)),
+    timeout=st.sampled_from((None, None, 0.5, 600.0)),
+    body_limit=st.sampled_from((None, None, 10, 1 << 30)),
+    streams=st.booleans(),
+)
+tables = st.lists(routes, max_size=8, unique_by=lambda route: (route.method, route.path)).map(RouteTable)
+paths = st.lists(st.sampled_from(("a", "b", "a.csv", "c")), min_size=1, max_size=4).map(
+    lambda all_: "/" + "/".join(all_)
+)
+
+
+class Proxies(NamedTuple):
+    """Both proxies with what is exported for them."""
+
+    nginx: Nginx
+    traefik: Traefik
+
+    def pass_on(self, method: str, path: str) -> bool:
+        """Whether they do; they have to agree."""
+        by_nginx = self.nginx.passes(sent(method), path)
+        assert (self.traefik.router(sent(method), path) is not None) == by_nginx
+        return by_nginx
+
+
+def proxies_of(policy: Policy, internal: tuple[str, ...] = (INTERNAL,)) -> Proxies:
+    public_routes = PublicRoutes.of(policy, internal)
+    system = System("shop", summary="A shop", gateway=8080, services={})
+    return Proxies(Nginx(nginx(system, public_routes, OPTIONS)), Traefik(traefik(system, public_routes, OPTIONS)))
+
+
+def proxies_over(*lines: str, services: tuple[str, ...] = ()) -> Proxies:
+    """Before routes such as "GET /a", and others for services only."""
+    ones = [Route("s", *line.split(" ", 1)) for line in lines]
+    ones += [Route("s", *line.split(" ", 1), access=SERVICES_ONLY) for line in services]
+    return proxies_of(Policy(RouteTable(ones), own=HEALTH))
+
+
+class TestSurface:
+    @slow_examples
+    @given(tables, st.sampled_from(METHODS), paths)
+    def test_what_is_routed_is_passed_on_and_what_is_for_services_is_not(
+        self, table: RouteTable, method: str, path: str
+    ) -> None:
+        proxies = proxies_of(Policy(table, own=HEALTH))
+        route = table._best_match(method, path)
+
+        if route is not None and route.is_routed:
+            assert proxies.pass_on(method, path)
+        elif _service_only(table, route, method) or not list(table._candidates(path, table._literal.get(path))):
+            assert not proxies.pass_on(method, path)
+
+    @slow_examples
+    @given(tables, st.sampled_from(METHODS), paths)
+    def test_what_is_passed_on_has_the_room_and_the_time_that_its_route_gives(
+        self, table: RouteTable, method: str, path: str
+    ) -> None:
+        policy = Policy(table, own=HEALTH)
+        proxies = proxies_of(policy)
+        route = table._best_match(method, path)
+        if route is None or not route.is_routed:
+            return
+
+        body_limit, timeout = route.body_limit or policy.defaults.body_limit, route.timeout or policy.defaults.timeout
+        location, router = proxies.nginx.settings_of(path), proxies.traefik.reached(sent(method), path)
+        assert int(location["client_max_body_size"]) >= body_limit
+        assert float(location["proxy_read_timeout"].rstrip("s")) > timeout
+        assert location["proxy_buffering"] == "off" or not route.streams
+        assert router.body_limit is None or router.body_limit >= body_limit
+        assert router.timeout > timeout
+        assert router.flushes or not route.streams
+
+    @slow_examples
+    @given(tables, st.sampled_from(METHODS))
+    def test_the_gateways_pages_come_before_any_route(self, table: RouteTable, method: str) -> None:
+        proxies = proxies_of(Policy(table, own={PAGE: PAGE, INTERNAL: INTERNAL}))
+
+        assert proxies.pass_on(method, PAGE)
+        assert not proxies.pass_on(method, INTERNAL)
+
+    def test_a_literal_for_services_is_no_value_of_a_parameter(self) -> None:
+        proxies = proxies_over("GET /orders/{order_id}", services=("GET /orders/totals",))
+
+        assert proxies.pass_on("GET", "/orders/7")
+        assert not proxies.pass_on("GET", "/orders/totals")
+        assert not proxies.pass_on("HEAD", "/orders/totals")
+
+    def test_a_literal_for_all_is_no_value_of_a_parameter_for_services(self) -> None:
+        proxies = proxies_over("POST /orders/quote", services=("POST /orders/{order_id}",))
+
+        assert proxies.pass_on("POST", "/orders/quote")
+        assert not proxies.pass_on("POST", "/orders/7")
+
+    def test_a_handshake_is_a_get_that_only_the_gateway_can_tell(self) -> None:
+        proxies = proxies_over(f"{WEBSOCKET} /rooms/{{room_id}}", services=("GET /{kind}/{thing_id}",))
+
+        assert proxies.pass_on(WEBSOCKET, "/rooms/7")
+        assert not proxies.pass_on("GET", "/halls/7")
+        assert not proxies.pass_on("HEAD", "/rooms/7")
+
+    def test_a_method_that_a_path_lacks_is_left_to_the_gateway(self) -> None:
+        assert proxies_over("GET /products").pass_on("DELETE", "/products")  # which says 405 and what there is
+
+    def test_a_path_is_matched_whole_and_as_it_is_written(self) -> None:
+        proxies = proxies_over("GET /products/{product_id}")
+
+        refused = ("/products", "/products/", "/products/1/x", "/Products/1", "/x/products/1", "/productsX1")
+        assert [path for path in refused if proxies.pass_on("GET", path)] == []
+
+
+def _service_only(table: RouteTable, route: Route | None, method: str) -> bool:
+    """Whether only services may. A handshake is a GET, and only the gateway tells it from another."""
+    sockets = any(route.method == WEBSOCKET for route in table.routes)
+    return route is not None and method != WEBSOCKET and not (method == "GET" and sockets)
+
+
+@pytest.fixture(params=SYSTEMS, ids=lambda system: system.name)
+def system(request: pytest.FixtureRequest) -> System:
+    found: System = request.param
+    return found
+
+
+class TestAShippedSystem:
+    @pytest.fixture
+    def proxies(self, system: System) -> Proxies:
+        public_routes = PublicRoutes.of(policy_of(system, settings()))
+        return Proxies(Nginx(nginx(system, public_routes, OPTIONS)), Traefik(traefik(system, public_routes, OPTIONS)))
+
+    def test_each_route_is_passed_on_and_none_that_is_for_services(self, system: System, proxies: Proxies) -> None:
+        known = [(route.method, example(route.path), route.is_routed) for route in every_route(system)]
+
+        assert known == [(method, path, proxies.pass_on(method, path)) for method, path, _ in known]
+        assert {routed for _, _, routed in known} == {True, False}
+
+    def test_the_pages_for_everybody_are_reachable_and_the_others_are_not(self, proxies: Proxies) -> None:
+        open_ = ("/health", "/openapi.json", "/docs", "/redoc", "/docs/start.js", "/redoc/redoc.js")
+        closed = ("/metrics", "/health/detailed", "/health/ready", "/", "/admin", "/docs/x")
+
+        assert [path for path in (*open_, *closed) if proxies.pass_on("GET", path)] == list(open_)
+
+    def test_what_is_exported_is_the_same_each_time(self, system: System) -> None:
+        exported = [
+            write(system, PublicRoutes.of(policy_of(system, settings())), OPTIONS)
+            for write in (nginx, traefik)
+            for _ in "12"
+        ]
+
+        assert exported[0] == exported[1]
+        assert exported[2] == exported[3]
+
+    def test_settings_are_those_in_force(self, system: System) -> None:
+        public_routes = PublicRoutes.of(policy_of(system, settings(BODY_LIMIT="3MiB", REQUEST_TIMEOUT="7")))
+        location = Nginx(nginx(system, public_routes, OPTIONS)).settings_of("/products")
+        router = Traefik(traefik(system, public_routes, OPTIONS)).reached("POST", "/products")
+
+        assert (location["client_max_body_size"], location["proxy_read_timeout"]) == (str(3 << 20), "12s")
+        assert (router.body_limit, router.timeout) == (3 << 20, 12)
+
+
+class TestPatterns:
+    def test_are_of_the_expressions_that_all_proxies_have(self) -> None:
+        public_routes = PublicRoutes.of(
+            Policy(RouteTable([Route("s", "GET", "/.well-known/a+b(c)/{x}.csv/{rest:path}")]))
+        )
+
+        (route_class,) = public_routes.classes
+        assert route_class.pattern == r"^/\.well-known/a\+b\(c\)/[^/]+\.csv/(?s:.*)$"
+        assert re.search(route_class.pattern, "/.well-known/a+b(c)/all.csv/")

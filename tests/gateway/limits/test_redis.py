@@ -1,0 +1,86 @@
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from tests.gateway.limits.contract import FIVE, LimiterContract
+
+from portico.gateway.redis_limits import RedisLimiter
+from portico.servers import RedisServer
+from portico.testing.clock import HeldClock
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+class TestRedisLimiter(LimiterContract):
+    @pytest.fixture
+    async def limiter(self, clock: HeldClock, redis_url: str) -> AsyncIterator[RedisLimiter]:
+        limiter = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", timeout=10.0)
+        yield limiter
+        await limiter.aclose()
+
+    async def test_two_gateways_count_together(self, limiter: RedisLimiter, clock: HeldClock, redis_url: str) -> None:
+        other = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", timeout=10.0)
+        verdicts = [await one.take(FIVE, "ann") for one in (limiter, other) * 3]
+        await other.aclose()
+
+        assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+
+    async def test_two_systems_on_one_server_do_not(
+        self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
+    ) -> None:
+        other = RedisLimiter.to(redis_url, clock, prefix="shop:gateway", timeout=10.0)
+        for _ in range(6):
+            await limiter.take(FIVE, "ann")
+        verdict = await other.take(FIVE, "ann")
+        await other.aclose()
+
+        assert verdict.allowed
+
+    async def test_what_is_counted_expires(self, limiter: RedisLimiter) -> None:
+        await limiter.take(FIVE, "ann")
+
+        (key,) = await limiter._redis.keys("*")
+        assert 0 < await limiter._redis.pttl(key) <= 120_000
+
+
+class TestWithoutRedis:
+    async def test_each_process_counts_for_itself_and_says_so(self, clock: HeldClock) -> None:
+        told: list[int] = []
+        limiter = RedisLimiter.to(
+            "redis://127.0.0.1:1", clock, prefix="x", timeout=10.0, on_fallback=lambda: told.append(1)
+        )
+
+        verdicts = [await limiter.take(FIVE, "ann") for _ in range(6)]
+        await limiter.aclose()
+
+        assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+        assert len(told) == 6
+
+    async def test_a_connection_that_ends_as_it_is_used_is_no_failure_of_the_request(self, clock: HeldClock) -> None:
+        class Ending(Redis):
+            async def evalsha(self, *_: Any) -> Any:  # type: ignore[override]  # whatever it is given
+                raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
+
+        limiter = RedisLimiter(Ending(), clock, prefix="x")
+
+        assert (await limiter.take(FIVE, "ann")).allowed
+
+    async def test_it_is_asked_again_after_a_while(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
+        server = start_server(RedisServer)
+        told: list[int] = []
+        limiter = RedisLimiter.to(server.url(), clock, prefix="x", timeout=10.0, on_fallback=lambda: told.append(1))
+        await limiter.take(FIVE, "ann")
+        server.kill()
+        await limiter.take(FIVE, "ann")
+        server.restart()
+        still_away = await limiter.take(FIVE, "ann")
+        clock.advance(1)
+        back = await limiter.take(FIVE, "ann")
+        await limiter.aclose()
+
+        assert len(told) == 2
+        assert (still_away.remaining, back.remaining) == (3, 4)

@@ -1,0 +1,149 @@
+"""A gateway in front of services, each kind of upstream in turn."""
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import aiohttp
+from starlette.types import ASGIApp
+from tests.gateway.proxy.scripted_service import ROUTES
+from tests.gateway.proxy.servers import served
+
+from portico.gateway.access_log import AccessRecord
+from portico.gateway.client_address import TrustedProxies
+from portico.gateway.cors import Cors
+from portico.gateway.limits import MemoryLimiter, Rate
+from portico.gateway.policy import Policy, RouteDefaults
+from portico.gateway.policy_inputs import InputResolver
+from portico.gateway.proxy import Capacity, ProxyApp
+from portico.gateway.routes import Route, RouteTable
+from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
+from portico.gateway.upstreams.http import open_session
+from portico.gateway.upstreams.http_connection import ConnectionPool
+from portico.kit.auth.principal import Principal
+from portico.kit.auth.tokens import InvalidToken
+from portico.kit.auth.verification import VerificationUnavailable
+from portico.kit.calls.breaker import BreakerConfig
+from portico.kit.calls.directory import Directory
+from portico.kit.foundation.clock import Clock
+from portico.kit.telemetry.traces import Tracing
+
+Kind = Literal["local", "socket"]
+ORIGIN = "http://localhost:3000"
+
+
+class KnownTokens:
+    """A verifier that knows these tokens; `down` makes it unavailable."""
+
+    def __init__(self, tokens: Mapping[str, Principal] | None = None) -> None:
+        self.tokens = dict(tokens or {})
+        self.down = False
+
+    async def verify(self, token: str) -> Principal:
+        if self.down:
+            raise VerificationUnavailable(retry_after=2.0)
+        if token not in self.tokens:
+            raise InvalidToken("bad_signature", "not one of the test's")
+        return self.tokens[token]
+
+    async def run(self) -> None:
+        """There is nothing to keep fresh."""
+
+
+class RecordedRequests:
+    def __init__(self) -> None:
+        self.all: list[AccessRecord] = []
+
+    def record(self, access: AccessRecord) -> None:
+        self.all.append(access)
+
+
+@dataclass
+class GatewaySetup:
+    """What a test may want otherwise."""
+
+    routes: Sequence[Route] = ROUTES
+    rates: Mapping[str, Rate] = field(
+        default_factory=lambda: {"default": Rate("default", 1000, 60), "sign_in": Rate("sign_in", 2, 60, "address")}
+    )
+    timeout: float = 5.0
+    body_limit: int = 1 << 20
+    max_requests: int = 100
+    max_streams: int = 100
+    proxies: Sequence[str] = ()
+    verifier: KnownTokens = field(default_factory=KnownTokens)
+    config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
+
+
+@dataclass
+class Gateway:
+    """A gateway that is being served."""
+
+    proxy_app: ProxyApp
+    address: str
+    records: list[AccessRecord]
+    client: aiohttp.ClientSession
+    directory: Directory | None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+
+@contextlib.asynccontextmanager
+async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: GatewaySetup) -> AsyncIterator[Gateway]:
+    """Serve a gateway before these upstreams."""
+    clock, records = Clock(), RecordedRequests()
+    policy = Policy(
+        RouteTable(setup.routes),
+        defaults=RouteDefaults(rates=setup.rates, timeout=setup.timeout, body_limit=setup.body_limit),
+        cors=Cors([ORIGIN]),
+        proxies=TrustedProxies(setup.proxies),
+    )
+    proxy_app = ProxyApp(
+        policy,
+        upstreams,
+        InputResolver(setup.verifier, MemoryLimiter(clock)),
+        pages={},
+        clock=clock,
+        observer=records,
+        tracing=Tracing.off(),
+        capacity=Capacity(setup.max_requests, setup.max_streams),
+    )
+    connector = aiohttp.TCPConnector(force_close=False)
+    async with (
+        served(proxy_app) as address,
+        aiohttp.ClientSession(f"http://{address}", connector=connector, auto_decompress=False) as client,
+    ):
+        yield Gateway(proxy_app, address, records.all, client, None)
+        proxy_app.stop()
+
+
+@contextlib.asynccontextmanager
+async def gateway_for_app(kind: Kind, app: ASGIApp, setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
+    """A gateway before one service, reached in the given way."""
+    setup = setup or GatewaySetup()
+    if kind == "local":
+        upstream = LocalUpstream("echo", app)
+        async with gateway_for_upstreams({"echo": upstream}, setup) as gateway:
+            yield gateway
+        await upstream.aclose()
+        return
+    async with served(app) as address, gateway_for_addresses([address], setup) as gateway:
+        yield gateway
+
+
+@contextlib.asynccontextmanager
+async def gateway_for_addresses(addresses: Sequence[str], setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
+    """A gateway before a service in several instances."""
+    setup = setup or GatewaySetup()
+    directory = Directory({"echo": ",".join(f"http://{one}" for one in addresses)}, config=setup.config)
+    async with open_session() as session:
+        connections = ConnectionPool()
+        upstreams = {"echo": HttpUpstream("echo", directory, connections, session)}
+        async with gateway_for_upstreams(upstreams, setup) as gateway:
+            gateway.directory = directory
+            yield gateway
+        connections.close()
+    await directory.aclose()

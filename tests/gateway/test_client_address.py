@@ -1,0 +1,38 @@
+import pytest
+
+from portico.gateway.client_address import TrustedProxies, rate_limit_address
+
+
+class TestClient:
+    PROXIES = TrustedProxies(["10.0.0.0/8", "::1"])
+
+    @pytest.mark.parametrize(
+        ("peer", "said", "client"),
+        [
+            ("203.0.113.7", b"1.2.3.4", "203.0.113.7"),
+            ("10.0.0.1", None, "10.0.0.1"),
+            ("10.0.0.1", b"1.2.3.4", "1.2.3.4"),
+            ("10.0.0.1", b"6.6.6.6, 1.2.3.4", "1.2.3.4"),
+            ("10.0.0.1", b"6.6.6.6, 1.2.3.4, 10.0.0.9", "1.2.3.4"),
+            ("10.0.0.1", b"unknown", "10.0.0.1"),
+            ("10.0.0.1", b"1.2.3.4:5555", "1.2.3.4"),
+            ("::1", b"[2001:db8::1]:443", "2001:db8::1"),
+            ("::ffff:10.0.0.1", b"1.2.3.4", "1.2.3.4"),
+            ("", b"1.2.3.4", ""),
+        ],
+    )
+    def test_the_nearest_that_no_proxy_vouches_for(self, peer: str, said: bytes | None, client: str) -> None:
+        assert self.PROXIES.client(peer, said) == client
+
+    def test_nobody_is_trusted_unless_named(self) -> None:
+        assert TrustedProxies().client("127.0.0.1", b"1.2.3.4") == "127.0.0.1"
+
+    def test_what_is_no_network_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="proxy"):
+            TrustedProxies(["the proxy"])
+
+
+class TestCounted:
+    def test_an_ipv6_client_is_counted_by_its_64(self) -> None:
+        assert rate_limit_address("2001:db8::1:2:3:4") == rate_limit_address("2001:db8::ffff:0:0:9")
+        assert rate_limit_address("198.51.100.1") == "198.51.100.1"

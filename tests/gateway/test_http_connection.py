@@ -1,0 +1,197 @@
+"""What a connection makes of answers that a server of one's own would not give."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from portico.gateway.upstreams import HttpUpstream, UpstreamRequest
+from portico.gateway.upstreams.http import open_session
+from portico.gateway.upstreams.http_connection import ConnectionPool
+from portico.kit.calls.directory import Directory
+from portico.kit.calls.errors import AnswerInvalid, CallFailed, CallTimedOut, ConnectionLost, Unreachable
+
+OK = b"HTTP/1.1 200 OK\r\n"
+WHOLE = OK + b"content-length: 5\r\n\r\nhello"
+
+
+class Raw(asyncio.Protocol):
+    """Answers each request with the next of the given bytes; None closes."""
+
+    def __init__(self, server: "RawServer") -> None:
+        self.server = server
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.server.connections.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.server.heard.append(data)
+        for part in self.server.answers.pop(0):
+            if part is None:
+                self.transport.close()
+            else:
+                self.transport.write(part)
+
+
+class RawServer:
+    def __init__(self) -> None:
+        self.answers: list[list[bytes | None]] = []
+        self.heard: list[bytes] = []
+        self.connections: list[Raw] = []
+
+
+@pytest.fixture
+def server() -> RawServer:
+    return RawServer()
+
+
+@pytest.fixture
+async def upstream(server: RawServer) -> AsyncIterator[HttpUpstream]:
+    listener = await asyncio.get_running_loop().create_server(lambda: Raw(server), "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    connections = ConnectionPool()
+    directory = Directory({"raw": f"http://127.0.0.1:{port}"})
+    async with open_session() as session:
+        yield HttpUpstream("raw", directory, connections, session)
+    connections.close()
+    await directory.aclose()
+    listener.close()
+    for one in server.connections:
+        one.transport.abort()
+
+
+async def fetch(upstream: HttpUpstream, method: str = "GET", limit: float = 2.0) -> tuple[int, bytes]:
+    answer = await upstream.send(UpstreamRequest(method, b"/x", b"a=1", [(b"x-note", b"1")], limit), set())
+    try:
+        return answer.status, b"".join([chunk async for chunk in answer.chunks()])
+    finally:
+        await answer.aclose()
+
+
+class TestRequests:
+    async def test_it_is_written_as_it_is(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[WHOLE]]
+        await fetch(upstream)
+
+        head, _, rest = server.heard[0].partition(b"\r\n")
+        assert head == b"GET /x?a=1 HTTP/1.1"
+        assert rest.startswith(b"host: 127.0.0.1:")
+        assert rest.endswith(b"\r\nx-note: 1\r\n\r\n")
+
+    async def test_one_without_a_body_says_so_where_one_is_expected(
+        self, upstream: HttpUpstream, server: RawServer
+    ) -> None:
+        server.answers = [[WHOLE]]
+        await fetch(upstream, "POST")
+
+        assert b"content-length: 0\r\n" in server.heard[0]
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            [WHOLE],
+            [bytes([byte]) for byte in WHOLE],
+            [b"HTTP/1.1 100 Continue\r\n\r\n" + WHOLE],
+            [b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", WHOLE],
+            [OK + b"transfer-encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=1\r\nllo\r\n0\r\n\r\n"],
+            [OK + b"\r\nhello", None],
+            [b"HTTP/1.0 200 OK\r\n\r\nhello", None],
+        ],
+    )
+    async def test_a_body_is_read_however_it_ends(
+        self, upstream: HttpUpstream, server: RawServer, parts: list[bytes | None]
+    ) -> None:
+        server.answers = [parts]
+
+        assert await fetch(upstream) == (200, b"hello")
+
+    @pytest.mark.parametrize(
+        ("parts", "failure"),
+        [
+            ([None], ConnectionLost),
+            ([b"HTTP/1.1 200", None], ConnectionLost),
+            ([OK + b"content-length: 9\r\n\r\nhello", None], ConnectionLost),
+            ([OK + b"transfer-encoding: chunked\r\n\r\n9\r\nhello", None], ConnectionLost),
+            ([b"SSH-2.0-OpenSSH\r\n"], AnswerInvalid),
+            ([OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\nhello"], AnswerInvalid),
+            ([OK + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"], AnswerInvalid),
+            ([b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"], AnswerInvalid),
+            ([OK + b"x: " + b"y" * 70_000 + b"\r\n\r\n"], AnswerInvalid),
+        ],
+    )
+    async def test_what_is_no_whole_answer_is_a_failure(
+        self, upstream: HttpUpstream, server: RawServer, parts: list[bytes | None], failure: type[CallFailed]
+    ) -> None:
+        server.answers = [parts]
+
+        with pytest.raises(failure):
+            await fetch(upstream)
+
+    async def test_no_answer_in_time(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[]]
+
+        with pytest.raises(CallTimedOut):
+            await fetch(upstream, limit=0.02)
+
+
+class TestReuse:
+    async def test_a_connection_serves_the_next_request(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[WHOLE], [WHOLE], [WHOLE]]
+        for _ in range(3):
+            await fetch(upstream)
+
+        assert len(server.connections) == 1
+
+    @pytest.mark.parametrize(
+        ("method", "parts"),
+        [
+            ("GET", [OK + b"content-length: 5\r\nconnection: close\r\n\r\nhello"]),
+            ("GET", [b"HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello"]),
+            ("GET", [WHOLE + WHOLE]),
+            ("GET", [WHOLE + b"garbage"]),
+            ("HEAD", [OK + b"content-length: 5\r\n\r\n"]),
+        ],
+    )
+    async def test_one_that_is_not_clean_does_not(
+        self, upstream: HttpUpstream, server: RawServer, method: str, parts: list[bytes | None]
+    ) -> None:
+        server.answers = [parts, [WHOLE]]
+        await fetch(upstream, method)
+        second = await fetch(upstream)
+
+        assert second == (200, b"hello")
+        assert len(server.connections) == 2
+
+    async def test_an_answer_that_nobody_asked_for_is_nobodys(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[WHOLE], [OK + b"content-length: 6\r\n\r\nsecond"]]
+        await fetch(upstream)
+        server.connections[0].transport.write(WHOLE)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        second = await fetch(upstream)
+
+        assert second == (200, b"second")
+
+    async def test_an_answer_left_half_read_takes_its_connection_with_it(
+        self, upstream: HttpUpstream, server: RawServer
+    ) -> None:
+        server.answers = [[OK + b"content-length: 10\r\n\r\nhello"], [WHOLE]]
+        answer = await upstream.send(UpstreamRequest("GET", b"/x", b"", [], 2.0), set())
+        await answer.aclose()
+
+        assert await fetch(upstream) == (200, b"hello")
+        assert len(server.connections) == 2
+
+
+class TestConnecting:
+    async def test_nobody_there_is_unreachable(self) -> None:
+        directory = Directory({"raw": "http://127.0.0.1:1"})
+        async with open_session() as session:
+            upstream = HttpUpstream("raw", directory, ConnectionPool(), session)
+            with pytest.raises(Unreachable):
+                await fetch(upstream)
+        await directory.aclose()
