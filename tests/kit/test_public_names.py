@@ -20,7 +20,7 @@ CurrencyCode Event EventId Forbidden FromService Identifier InvalidCursor Keyset
 OnBehalf Page PreconditionFailed Principal Problem Reader Reads Repository RequestClient Router Saga SagaState Schema
 Seconds Secret Service ServiceContext ServiceSettings SignedIn Slice Socket Step StepPending Summary System TableRules
 Text TooManyRequests Unauthorized Unavailable UndoReason UnitOfWork Unprocessable UserId Window Work consumes
-get_logger hours identifier job minutes permitted provided revision seconds
+get_logger hours identifier job minutes newest_first permitted provided revision seconds
 """
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.kit.auth.principal import Principal, UserId
     from portico.kit.calls.client import Calls, Client
     from portico.kit.calls.summary import Summary
-    from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
+    from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window, newest_first
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.table import TableRules, identifier, revision
@@ -62,7 +62,7 @@ else:
             "auth.principal": "Principal UserId",
             "calls.client": "Calls Client",
             "calls.summary": "Summary",
-            "data.paging": "InvalidCursor Keyset Slice Window",
+            "data.paging": "InvalidCursor Keyset Slice Window newest_first",
             "data.reader": "Reader",
             "data.repository": "Repository",
             "data.table": "TableRules identifier revision",
@@ -162,6 +162,7 @@ __all__ = [
     "identifier",
     "job",
     "minutes",
+    "newest_first",
     "permitted",
     "provided",
     "revision",

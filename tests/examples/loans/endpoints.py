@@ -5,7 +5,7 @@ from tests.examples.loans import commands
 from tests.examples.loans.errors import BookAlreadyLent, BookNotFound, LoanNotFound, TitleTaken, TooManyLoans
 from tests.examples.loans.ids import BookId, LoanId
 from tests.examples.loans.models import Book, Loan
-from tests.examples.loans.repository import BY_TITLE, NEWEST, Books, Loans
+from tests.examples.loans.repository import BY_TITLE, Books, Loans
 from tests.examples.loans.schemas import BookCreate, BookRead, LoanCreate, LoanRead
 from tests.examples.loans.settings import LoansSettings
 
@@ -58,7 +58,7 @@ async def add_book(body: BookCreate, caller: Librarian, work: Work) -> Book:
 @books.get("", response_model=list[BookRead])
 async def list_books(page: Page, reads: Reads, sort_by: Literal["newest", "title"] = "newest") -> Slice[Book]:
     """List the books."""
-    return await Books(reads).page(BY_TITLE if sort_by == "title" else NEWEST, page)
+    return await Books(reads).page(page, order=BY_TITLE if sort_by == "title" else None)
 
 
 @books.get("/greeting")

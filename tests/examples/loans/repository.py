@@ -1,33 +1,29 @@
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from tests.examples.loans.errors import BookNotFound, LendingNotFound, LoanNotFound
 from tests.examples.loans.models import Book, Lending, Loan, Shelf
 
-from portico.kit import Keyset, Repository, Slice, UnitOfWork, UserId, Window
+from portico.kit import Keyset, Principal, Repository, UnitOfWork, UserId, newest_first
 from portico.kit.data import insert_if_absent
 
 BY_TITLE = Keyset.by("title", Book.title, Book.book_id)
-NEWEST = Keyset.by("newest", Book.book_id, descending=True)
 
 
 class Books(Repository[Book]):
-    table = Book
-    missing = BookNotFound
-
-    async def page(self, order: Keyset, window: Window) -> Slice[Book]:
-        return await order.page(self.source, select(Book), window)
+    model, not_found, order = Book, BookNotFound, newest_first(Book.book_id)
 
 
 class Loans(Repository[Loan]):
-    table = Loan
-    missing = LoanNotFound
+    model, not_found, order = Loan, LoanNotFound, newest_first(Loan.loan_id)
+
+    def visible_to(self, caller: Principal) -> ColumnElement[bool]:
+        return Loan.reader_id == caller.user_id
 
     async def of_reader(self, reader_id: UserId) -> int:
         return (await self.source.execute(select(func.count()).where(Loan.reader_id == reader_id))).scalar_one()
 
 
 class Lendings(Repository[Lending]):
-    table = Lending
-    missing = LendingNotFound
+    model, not_found, order = Lending, LendingNotFound, newest_first(Lending.lending_id)
 
 
 async def lock_shelf(work: UnitOfWork, reader_id: UserId) -> None:

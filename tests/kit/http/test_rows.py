@@ -4,7 +4,7 @@ import pytest
 from fastapi import Query, Request, Response
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book
-from tests.examples.loans.repository import NEWEST, Books
+from tests.examples.loans.repository import Books
 from tests.examples.loans.schemas import BookRead
 from tests.kit.http.conftest import Extended
 
@@ -97,7 +97,7 @@ class TestEndpointThatReturnsRows:
     @staticmethod
     @router.get("/unpaged", response_model=list[BookRead])
     async def list_without_page(reads: Reads) -> Slice[Book]:
-        return await Books(reads).page(NEWEST, Window())
+        return await Books(reads).page(Window())
 
     async def test_may_choose_the_etag(self, embedded_extended: Extended) -> None:
         async with embedded_extended(self.router) as loans:

@@ -207,6 +207,11 @@ class Shape:
     values: Mapping[str, Any]
 
 
+def newest_first(key: OrderColumn) -> Keyset:
+    """Return the order by an identifier, which starts with the time of its creation, newest first."""
+    return Keyset.by("newest", key, descending=True)
+
+
 async def count_rows(reader: Reader, statement: Select[Any]) -> int:
     """How many rows `statement` has."""
     return int(

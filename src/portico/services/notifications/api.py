@@ -30,6 +30,7 @@ from portico.services.notifications.errors import (
 )
 from portico.services.notifications.mail import Mailer, MailId
 from portico.services.notifications.mail.mailbox import Mailbox
+from portico.services.notifications.models import Notification
 from portico.services.notifications.repository import READ, Notifications
 from portico.services.notifications.schemas import (
     MailDetail,
@@ -58,8 +59,11 @@ async def list_notifications(
     caller: KnownCaller, page: Page, reads: Reads, status: Status | None = None, order_id: OrderId | None = None
 ) -> list[NotificationRead]:
     """List the caller's notifications, or those of all users with `notifications:read`; newest first."""
-    found = await Notifications(reads).page(page.window, caller=caller, status=status, order_id=order_id)
-    return page.of(NotificationRead, found)
+    filters = (
+        None if status is None else Notification.status == status,
+        None if order_id is None else Notification.order_id == order_id,
+    )
+    return page.of(NotificationRead, await Notifications(reads).page_visible(page, caller, *filters))
 
 
 @notifications_router.get("/{notification_id}", errors=[NotificationNotFound])

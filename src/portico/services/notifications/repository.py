@@ -4,19 +4,17 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, delete, exists, select, update
+from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, select, true, update
 
 from portico.contracts.notifications import NotificationId
-from portico.contracts.orders import OrderId
-from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, UserId, Window
-from portico.kit.data import Statement, insert_if_absent
-from portico.services.notifications.domain import Result, Status
+from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
+from portico.kit.data import Statement, insert_if_absent, newest_first
+from portico.services.notifications.domain import Result
 from portico.services.notifications.errors import NotificationNotFound
 from portico.services.notifications.mail.base import LONGEST_ANSWER
 from portico.services.notifications.models import Attempt, Notification, Recipient
 
 READ = "notifications:read"
-NEWEST = Keyset.by("newest", Notification.notification_id, descending=True)
 
 _RECIPIENTS: Any = Recipient.__table__
 _NOTIFICATIONS: Any = Notification.__table__
@@ -90,30 +88,11 @@ async def lock_recipient(work: UnitOfWork, user_id: UserId) -> Recipient:
 class Notifications(Repository[Notification]):
     """Notifications and their attempts."""
 
-    table = Notification
-    missing = NotificationNotFound
+    model, not_found, order = Notification, NotificationNotFound, newest_first(Notification.notification_id)
 
-    async def page(
-        self, window: Window, *, caller: Principal, status: Status | None, order_id: OrderId | None
-    ) -> Slice[Notification]:
-        """Return the notifications that `caller` may see, newest first, filtered by status and order if given."""
-        statement: Select[Any] = select(Notification)
-        for column, value in (
-            (Notification.user_id, _owner_filter(caller)),
-            (Notification.status, status),
-            (Notification.order_id, order_id),
-        ):
-            if value is not None:
-                statement = statement.where(column == value)
-        return await NEWEST.page(self.source, statement, window)
-
-    async def get_visible(self, notification_id: NotificationId, caller: Principal) -> Notification:
-        """Return a notification that `caller` may see. Raises NotificationNotFound."""
-        found = await self.get(notification_id)
-        owner = _owner_filter(caller)
-        if owner is not None and found.user_id != owner:
-            raise NotificationNotFound(notification_id=notification_id)
-        return found
+    def visible_to(self, caller: Principal) -> ColumnElement[bool]:
+        """Return the condition for the notifications that `caller` may see: all, or its own. Raises PersonRequired."""
+        return true() if caller.may(READ) else Notification.user_id == caller.user_id
 
     async def due(self, now: datetime, limit: int) -> Sequence[tuple[NotificationId, UserId]]:
         """Return the notifications that are due, longest due first, each with its recipient.
@@ -178,8 +157,3 @@ async def delete_ended(work: UnitOfWork, *, created_before: datetime, limit: int
         await work.execute(delete(_ATTEMPTS).where(_A.notification_id.in_(ids)))
         await work.execute(delete(_NOTIFICATIONS).where(_N.notification_id.in_(ids)))
     return len(ids)
-
-
-def _owner_filter(caller: Principal) -> UserId | None:
-    """Return the only user whose notifications `caller` may see, or None for all. Raises PersonRequired."""
-    return None if caller.may(READ) else caller.user_id

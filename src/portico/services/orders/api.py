@@ -99,7 +99,8 @@ async def list_orders(
     page: Page, caller: SignedIn, reads: Reads, status: Annotated[OrderStatus | None, Query()] = None
 ) -> list[OrderRead]:
     """List the caller's orders, or all orders with `orders:read`, newest first."""
-    return page.of(OrderRead, await Orders(reads).page(caller, status, page.window))
+    of_status = None if status is None else Order.status == status
+    return page.of(OrderRead, await Orders(reads).page_visible(page, caller, of_status))
 
 
 @router.get("/totals")

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.kit import Keyset, Principal, Repository, Slice, UnitOfWork, Window
-from portico.kit.data import Statement
+from portico.kit import Principal, Repository, UnitOfWork
+from portico.kit.data import Statement, newest_first
 from portico.kit.foundation import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
@@ -19,7 +19,6 @@ _INSERT = Statement(insert(_ORDERS))
 
 READ_ALL = "orders:read"
 WRITE_ALL = "orders:write"
-NEWEST = Keyset.by("newest", Order.order_id, descending=True)
 
 
 def visible_to(caller: Principal) -> ColumnElement[bool]:
@@ -28,16 +27,11 @@ def visible_to(caller: Principal) -> ColumnElement[bool]:
 
 
 class Orders(Repository[Order]):
-    table = Order
-    missing = OrderNotFound
+    model, not_found, order = Order, OrderNotFound, newest_first(Order.order_id)
 
-    async def get_visible(self, order_id: OrderId, caller: Principal, *, lock: bool = False) -> Order:
-        """Return an order that `caller` may see. Raises OrderNotFound."""
-        statement = select(Order).where(Order.order_id == order_id, visible_to(caller))
-        order = await self.source.one(statement.with_for_update() if lock else statement)
-        if order is None:
-            raise OrderNotFound(order_id=order_id)
-        return order
+    def visible_to(self, caller: Principal) -> ColumnElement[bool]:
+        """Return the condition for the orders that `caller` may see: all, or its own."""
+        return visible_to(caller)
 
     async def get_changeable(self, order_id: OrderId, caller: Principal) -> Order:
         """Return an order that `caller` may change, locked: its own, or any order with `orders:write`.
@@ -50,13 +44,6 @@ class Orders(Repository[Order]):
         if order.user_id != caller.subject:
             raise PermissionMissing(permission=WRITE_ALL)
         return order
-
-    async def page(self, caller: Principal, status: OrderStatus | None, window: Window) -> Slice[Order]:
-        """Return the orders that `caller` may see, newest first. Raises InvalidCursor."""
-        statement = select(Order).where(visible_to(caller))
-        if status is not None:
-            statement = statement.where(Order.status == status)
-        return await NEWEST.page(self.source, statement, window)
 
     async def insert(self, work: UnitOfWork, order: Order) -> None:
         """Insert a new order with one prepared statement instead of the ORM session."""

@@ -99,7 +99,8 @@ async def list_payments(
     caller: KnownCaller, page: Page, reads: Reads, order_id: OrderId | None = None
 ) -> Slice[Payment]:
     """List the caller's payments, or all with `payments:read`; newest first."""
-    return await Payments(reads).page(page, caller=caller, order_id=order_id)
+    of_order = None if order_id is None else Payment.order_id == order_id
+    return await Payments(reads).page_visible(page, caller, of_order)
 
 
 @payments.get("/{payment_id}", response_model=PaymentRead, errors=[PaymentNotFound])

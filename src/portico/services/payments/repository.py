@@ -2,12 +2,11 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, insert, select, true, update
 
-from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
-from portico.kit import Keyset, Principal, Reader, Repository, Slice, UnitOfWork, Window
-from portico.kit.data import Statement, insert_if_absent
+from portico.kit import Principal, Reader, Repository, Slice, UnitOfWork, Window
+from portico.kit.data import Statement, insert_if_absent, newest_first
 from portico.services.payments.errors import PaymentNotFound
 from portico.services.payments.models import Payment, PaymentKey, Refund, WebhookEvent
 
@@ -16,8 +15,7 @@ READ_PERMISSION: Final = "payments:read"
 _KEYS: Any = PaymentKey.__table__
 _PAYMENTS: Any = Payment.__table__
 _WEBHOOK_EVENTS: Any = WebhookEvent.__table__
-_NEWEST_PAYMENT = Keyset.by("newest", Payment.payment_id, descending=True)
-_NEWEST_REFUND = Keyset.by("newest", Refund.refund_id, descending=True)
+_NEWEST_REFUND = newest_first(Refund.refund_id)
 _INSERT_PAYMENT = Statement(insert(_PAYMENTS))
 _RECORD_SUCCESS = Statement(
     update(_PAYMENTS)
@@ -34,22 +32,13 @@ _RECORD_SUCCESS = Statement(
 
 
 class Payments(Repository[Payment]):
-    table = Payment
-    missing = PaymentNotFound
+    model, not_found, order = Payment, PaymentNotFound, newest_first(Payment.payment_id)
 
-    async def get_visible(self, payment_id: PaymentId, caller: Principal) -> Payment:
-        """Return the payment if `caller` may read it. Raises PaymentNotFound."""
-        found = await self.source.one(select(Payment).where(Payment.payment_id == payment_id, *_visible_to(caller)))
-        if found is None:
-            raise PaymentNotFound(payment_id=payment_id)
-        return found
-
-    async def page(self, window: Window, *, caller: Principal, order_id: OrderId | None = None) -> Slice[Payment]:
-        """Return payments that `caller` may read, newest first; those of one order with `order_id`."""
-        statement = select(Payment).where(*_visible_to(caller))
-        if order_id is not None:
-            statement = statement.where(Payment.order_id == order_id)
-        return await _NEWEST_PAYMENT.page(self.source, statement, window)
+    def visible_to(self, caller: Principal) -> ColumnElement[bool]:
+        """Return the condition for the payments that `caller` may read."""
+        if caller.kind == "service" or caller.may(READ_PERMISSION):
+            return true()
+        return Payment.user_id == caller.user_id
 
     async def exists(self, payment_id: str) -> bool:
         """Whether there is such a payment. The row is not loaded, so that it can be read later under its lock."""
@@ -149,9 +138,3 @@ async def record_webhook_event(work: UnitOfWork, provider: str, event_id: str, e
 async def delete_webhook_events(work: UnitOfWork, *, before: datetime) -> None:
     """Delete the webhook events received before this time."""
     await work.execute(delete(WebhookEvent).where(WebhookEvent.received_at < before))
-
-
-def _visible_to(caller: Principal) -> list[ColumnElement[bool]]:
-    if caller.kind == "service" or caller.may(READ_PERMISSION):
-        return []
-    return [Payment.user_id == caller.user_id]

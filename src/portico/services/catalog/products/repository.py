@@ -6,14 +6,13 @@ from typing import Any
 from sqlalchemy import delete, inspect, select
 
 from portico.kit import Repository, UnitOfWork
-from portico.kit.data import insert_or_ignore
+from portico.kit.data import insert_or_ignore, newest_first
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.products.models import Product, ProductWord
 
 
 class Products(Repository[Product]):
-    table = Product
-    missing = ProductNotFound
+    model, not_found, order = Product, ProductNotFound, newest_first(Product.product_id)
 
 
 async def insert_new(work: UnitOfWork, products: Sequence[Product]) -> set[str]:

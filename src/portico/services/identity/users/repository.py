@@ -1,17 +1,13 @@
-from typing import Any, ClassVar
-
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
 from portico.contracts.identity import UserId
-from portico.kit import Keyset, Repository, Slice, Window
+from portico.kit import Keyset, Repository
 from portico.services.identity.users.errors import UserNotFound
 from portico.services.identity.users.models import User
 
 
 class Users(Repository[User]):
-    table: ClassVar[type[Any]] = User
-    missing: ClassVar[type[UserNotFound]] = UserNotFound
-    by_age: ClassVar[Keyset] = Keyset.by("age", User.user_id)
+    model, not_found, order = User, UserNotFound, Keyset.by("age", User.user_id)
 
     async def find_by_key(self, email_key: str | None) -> User | None:
         """The user whose email has this key."""
@@ -25,8 +21,3 @@ class Users(Repository[User]):
         if user.deleted_at is not None:
             raise UserNotFound(user_id=user_id)
         return user
-
-    async def page(self, window: Window) -> Slice[User]:
-        """All users, oldest first."""
-        statement: Select[Any] = select(User)
-        return await self.by_age.page(self.source, statement, window)
