@@ -37,6 +37,7 @@ from portico.kit.runtime.databases import migration_sets, open_database, transla
 from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.system import Placement, System
+from portico.kit.runtime.undeclared import check_declarations
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.settings import (
     Environment,
@@ -118,6 +119,8 @@ class Host:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        for each in self.placements:
+            check_declarations(each.service)
         self._check_settings()
         try:
             self.channel = self._given_channel or self._open_channel()
