@@ -10,7 +10,7 @@ from tests.kit.messaging.leaving import left
 
 from portico.cli.errors import CommandError
 from portico.cli.letters import Letters, choice_of, discard_letters, list_letters, replay_letters, show_letter
-from portico.kit.data.kit_tables import parked_events
+from portico.kit.data.kit_tables import failed_events
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.dead_letters import Choice
 
@@ -52,7 +52,8 @@ def names(letters: Sequence[Any]) -> list[str]:
 
 def _letter(number: int, now: datetime) -> dict[str, Any]:
     texts = dict.fromkeys(("consumer", "type", "aggregate", "body", "cause", "error"), "x")
-    return {**texts, "event_id": f"evt_{number}", "state": "dead", "attempts": 1, "next_at": now, "parked_at": now}
+    texts["kind"] = "handler_failed"
+    return {**texts, "event_id": f"evt_{number}", "state": "dead", "attempts": 1, "next_at": now, "failed_at": now}
 
 
 class TestList:
@@ -91,7 +92,7 @@ class TestList:
 
     async def test_the_largest_page_tells_of_more_too(self, library: Leaving, printed: Printed) -> None:
         async with library.shelves.context.transaction() as work:
-            await work.execute(insert(parked_events), [_letter(number, work.now) for number in range(1001)])
+            await work.execute(insert(failed_events), [_letter(number, work.now) for number in range(1001)])
 
         said = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))
 

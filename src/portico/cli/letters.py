@@ -101,8 +101,15 @@ def _table(found: Sequence[tuple[str, DeadLetter]]) -> "Table":
     for column in ("About", "Consumer"):
         table.add_column(column, overflow="fold")
     for name, letter in found:
-        numbers = (str(letter.attempts), age(letter.parked_at))
-        cells = (f"{name}/{letter.number}", letter.type, letter.cause, *numbers, letter.aggregate, letter.consumer)
+        numbers = (str(letter.attempts), age(letter.failed_at))
+        cells = (
+            f"{name}/{letter.number}",
+            letter.type,
+            letter.cause,
+            *numbers,
+            letter.aggregate,
+            letter.consumer or letter.kind,
+        )
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
@@ -204,7 +211,7 @@ def _plain(service: str, letter: DeadLetter) -> dict[str, Any]:
         "attempts": letter.attempts,
         "cause": letter.cause,
         "error": letter.error,
-        "parked_at": letter.parked_at.isoformat(),
+        "failed_at": letter.failed_at.isoformat(),
     }
     return told | ({"next_at": letter.next_at.isoformat()} if letter.state == "waiting" else {})
 

@@ -10,7 +10,7 @@ from portico.contracts.notifications import MAILS_OF_AN_ORDER
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderFailed, OrderUpdated
 from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
 from portico.drill.shop import MAILS, PAYMENTS, Shop
-from portico.kit.data.kit_tables import event_log, inbox, parked_events
+from portico.kit.data.kit_tables import event_log, failed_events, inbox
 from portico.kit.messaging.consumer import consumers_of, event_types
 from portico.kit.messaging.event import Event
 from portico.services.payments.ledger.models import LedgerTransaction
@@ -39,7 +39,7 @@ async def check_events(shop: Shop, orders: Mapping[str, Any]) -> None:
     await _check_handled(shop)
     rule = "no event is a dead letter"
     for name in shop.databases:
-        dead = await shop.rows(name, select(parked_events).where(parked_events.c.state == "dead"))
+        dead = await shop.rows(name, select(failed_events).where(failed_events.c.state == "dead"))
         shop.rule(rule, 1)
         for letter in dead:
             shop.breach(rule, f"{letter.type} at {name}'s {letter.consumer}: {letter.error}", letter.aggregate)

@@ -9,7 +9,7 @@ from sqlalchemy import Select, and_, func, select
 from portico.drill.report import Breach
 from portico.kit.data import Reader
 from portico.kit.data.engine import Database
-from portico.kit.data.kit_tables import event_log, outbox, parked_events, saga_steps, sagas
+from portico.kit.data.kit_tables import event_log, failed_events, outbox, saga_steps, sagas
 from portico.kit.foundation.clock import Clock
 from portico.kit.runtime.system import System
 from portico.services.catalog.stock.models import StockReservation
@@ -54,8 +54,8 @@ class Shop:
         found: Counter[str] = Counter()
         for name in self.databases:
             found[f"events in the outbox of {name}"] = await self.count(name, outbox)
-            waiting = parked_events.c.state == "waiting"
-            found[f"parked events of {name}"] = await self.count(name, parked_events, waiting)
+            waiting = failed_events.c.state == "waiting"
+            found[f"parked events of {name}"] = await self.count(name, failed_events, waiting)
         found["sagas"] = await self.count("orders", sagas, sagas.c.ended_at.is_(None))
         found["orders"] = await self.count("orders", ORDERS, ORDERS.c.status.in_(UNSETTLED))
         found["payments"] = await self.count("payments", PAYMENTS, PAYMENTS.c.status == "processing")

@@ -21,7 +21,7 @@ from portico.kit.auth.verification import KeyVerifier
 from portico.kit.calls.errors import CallError
 from portico.kit.data import UnitOfWork
 from portico.kit.data.failures import is_unavailable
-from portico.kit.data.kit_tables import event_log, inbox, outbox, parked_events
+from portico.kit.data.kit_tables import event_log, failed_events, inbox, outbox
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.runtime.system import System
@@ -102,7 +102,7 @@ async def quiet(lives: Lives) -> None:
         while (
             await count(lives, "loans", outbox)
             or await lives.broker.waiting("twins")
-            or await count(lives, "twins", parked_events, parked_events.c.state == "waiting")
+            or await count(lives, "twins", failed_events, failed_events.c.state == "waiting")
         ):
             await lives.settle()
 
@@ -118,7 +118,7 @@ class TestLives:
 
             assert await count(lives, "loans", event_log) == LOANS
             assert await count(lives, "twins", Loan.__table__) == LOANS
-            assert await count(lives, "twins", parked_events) == 0
+            assert await count(lives, "twins", failed_events) == 0
             assert await count(lives, "twins", Book.__table__) == 0
             assert plan.injected.total() > 0
 

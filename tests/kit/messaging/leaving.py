@@ -8,7 +8,7 @@ from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
 from portico.kit.data import UnitOfWork
-from portico.kit.data.kit_tables import event_log, inbox, outbox, parked_events
+from portico.kit.data.kit_tables import event_log, failed_events, inbox, outbox
 from portico.kit.foundation.problems import Conflict
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.event import Event
@@ -75,7 +75,7 @@ async def die(loans: RunningService, *events: Event) -> None:
 
 async def parked(loans: RunningService) -> list[Any]:
     async with loans.context.reader() as reader:
-        return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
+        return list(await reader.rows(select(failed_events).order_by(failed_events.c.id)))
 
 
 async def handled(loans: RunningService) -> set[str]:

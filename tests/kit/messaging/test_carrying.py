@@ -122,7 +122,7 @@ class TestOneProcess:
 
             async def dead() -> bool:
                 letters = DeadLetters("loans", running.database, running.clock)
-                return await letters.count(Choice(consumer="the-broker")) == 1
+                return await letters.count(Choice(kind="not_publishable")) == 1
 
             await until(dead)
         async with library(tmp_path) as host:

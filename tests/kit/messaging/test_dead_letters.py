@@ -35,7 +35,7 @@ class TestReading:
             "r1",
         )
         assert (letter.state, letter.attempts, letter.cause) == ("dead", 2, "shelf_full")
-        assert (letter.error, letter.parked_at) == ("The shelf is full.", began)
+        assert (letter.error, letter.failed_at) == ("The shelf is full.", began)
         assert await letters.get(letter.number) == letter
 
     async def test_what_nobody_could_read_is_kept_as_it_came(
@@ -45,7 +45,7 @@ class TestReading:
 
         [letter] = await letters.page(ALL)
 
-        assert (letter.consumer, letter.body, letter.cause) == ("-", "not json", "NotAnEvent")
+        assert (letter.kind, letter.body, letter.cause) == ("unreadable", "not json", "NotAnEvent")
 
     async def test_those_that_are_asked_for(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving

@@ -13,7 +13,7 @@ from tests.examples.loans.models import Book
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data import UnitOfWork
-from portico.kit.data.kit_tables import parked_events
+from portico.kit.data.kit_tables import failed_events
 from portico.kit.foundation.problems import Conflict
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import check_unique_names, consumes
@@ -102,7 +102,7 @@ async def titles(loans: RunningService) -> list[str]:
 
 async def parked(loans: RunningService) -> list[Any]:
     async with loans.context.reader() as reader:
-        return list(await reader.rows(select(parked_events).order_by(parked_events.c.id)))
+        return list(await reader.rows(select(failed_events).order_by(failed_events.c.id)))
 
 
 class TestDeliver:

@@ -58,7 +58,7 @@ class TestConsumersOfAnotherVersion:
     async def test_it_is_counted_and_told_of_once(self, library: RunningService, shelving: Shelving) -> None:
         shelving.failing = {"Dune", "Emma"}
         await library.receives(left("Dune"), left("Emma", "r2"))
-        parking = with_consumers(library, [greet_new_reader]).parking
+        parking = with_consumers(library, [greet_new_reader]).retry_queue
 
         with capture_logs() as lines:
             await parking.count()
@@ -67,12 +67,12 @@ class TestConsumersOfAnotherVersion:
         assert (parking.waiting, parking.unroutable) == (2, 2)
         [line] = lines
         assert (line["event"], line["consumer"], line["number"]) == (
-            "parked_events_stranded",
+            "unroutable_events",
             "shelve-book-of-former-reader",
             2,
         )
-        await library.inbox.parking.count()
-        assert library.inbox.parking.unroutable == 0
+        await library.inbox.retry_queue.count()
+        assert library.inbox.retry_queue.unroutable == 0
 
 
 class TestWhatIsReadableAtLast:
@@ -124,7 +124,7 @@ class TestWhatIsReadableAtLast:
 
         await self._replayed(library, with_consumers(library, [greet_new_reader]))
 
-        assert [(row.consumer, row.state) for row in await parked(library)] == [("-", "dead")]
+        assert [(row.kind, row.state) for row in await parked(library)] == [("unreadable", "dead")]
 
     async def _is_unreadable(self, library: RunningService, event: ReaderLeft) -> None:
         """Have it delivered to a version of the service that does not know such events."""

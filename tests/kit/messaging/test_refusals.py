@@ -9,7 +9,7 @@ from portico.kit.messaging.relay import Relay
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.running_service import RunningService
 
-BROKERS = Choice(consumer="the-broker")
+BROKERS = Choice(kind="not_publishable")
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ class TestRefused:
             await relay.drain()
 
         [letter] = await letters.page(Choice())
-        assert (letter.consumer, letter.event_id, letter.type, letter.aggregate) == (
-            "the-broker",
+        assert (letter.kind, letter.event_id, letter.type, letter.aggregate) == (
+            "not_publishable",
             bad.event_id,
             "reader.left",
             "r1",

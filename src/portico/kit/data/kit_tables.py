@@ -43,8 +43,8 @@ outbox = Table(
 )
 """Events that are committed and not published yet."""
 
-held_aggregates = Table(
-    "held_aggregates",
+blocked_aggregates = Table(
+    "blocked_aggregates",
     metadata,
     Column("aggregate", ExactText(AGGREGATE_LENGTH), primary_key=True),
     Column("event_id", ExactText(48), nullable=False),  # which was refused
@@ -78,11 +78,12 @@ inbox = Table(
 )
 """Which consumer handled which event."""
 
-parked_events = Table(
-    "parked_events",
+failed_events = Table(
+    "failed_events",
     metadata,
     Column("id", Sequence, primary_key=True, autoincrement=True),
-    Column("consumer", ExactText(NAME_LENGTH), nullable=False),
+    Column("kind", ExactText(16), nullable=False),  # handler_failed, unreadable, not_publishable
+    Column("consumer", ExactText(NAME_LENGTH), nullable=False),  # empty unless kind is handler_failed
     Column("event_id", ExactText(255), nullable=False),
     Column("type", ExactText(NAME_LENGTH), nullable=False),
     Column("aggregate", ExactText(255), nullable=False),
@@ -90,16 +91,17 @@ parked_events = Table(
     Column("state", ExactText(10), nullable=False),  # waiting, dead
     Column("attempts", Integer, nullable=False),
     Column("next_at", Instant(), nullable=False),
-    Column("cause", ExactText(NAME_LENGTH), nullable=False),  # a word: the type of the error
+    Column("cause", ExactText(NAME_LENGTH), nullable=False),  # a problem's code or an exception's name
     Column("error", LongText, nullable=False),
-    Column("parked_at", Instant(), nullable=False),
-    UniqueConstraint("consumer", "event_id"),
+    Column("failed_at", Instant(), nullable=False),
+    UniqueConstraint("kind", "consumer", "event_id"),
     Index(None, "consumer", "state", "aggregate", "id"),
     Index(None, "state", "next_at"),
     sqlite_autoincrement=True,
 )
-"""Events that a consumer could not handle: waiting for another try, or for an earlier one of their aggregate, or dead.
-And dead ones of this service's own, which the broker would not take."""
+"""Events that failed: a handler raised, the message was unreadable, or the broker rejected the event.
+
+They wait for a retry or for an earlier event of their aggregate, or are dead letters."""
 
 sagas = Table(
     "sagas",

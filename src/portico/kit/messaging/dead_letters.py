@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, func, select, update
 
 from portico.kit.data.engine import Database
-from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.kit_tables import failed_events, inbox
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, in_batches
-from portico.kit.messaging.publish_failures import THE_BROKER, publish_anew
-from portico.kit.messaging.retry_queue import State
+from portico.kit.messaging.publish_failures import publish_again
+from portico.kit.messaging.retry_queue import Kind, State
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -38,7 +38,8 @@ class DeadLetter:
 
     Args:
         number: its own, within its service.
-        consumer: who could not; `-` where nobody could read it, `the-broker` where it could not be published.
+        kind: whether its consumer failed, it was unreadable, or the broker rejected it.
+        consumer: the consumer that failed; empty for the other kinds.
         event_id: the event.
         type: its type.
         aggregate: what it is about.
@@ -48,10 +49,11 @@ class DeadLetter:
         next_at: when it is tried again, where it waits.
         cause: the kind of what went wrong: a problem's code or an exception's name.
         error: what went wrong.
-        parked_at: when it failed first.
+        failed_at: when it failed first.
     """
 
     number: int
+    kind: Kind
     consumer: str
     event_id: str
     type: str
@@ -62,11 +64,11 @@ class DeadLetter:
     next_at: datetime
     cause: str
     error: str
-    parked_at: datetime
+    failed_at: datetime
 
 
 _COLUMNS = [
-    parked_events.c.id if name == "number" else parked_events.c[name] for name in DeadLetter.__dataclass_fields__
+    failed_events.c.id if name == "number" else failed_events.c[name] for name in DeadLetter.__dataclass_fields__
 ]
 
 
@@ -76,7 +78,8 @@ class Choice:
 
     Args:
         numbers: their own, within their service.
-        consumer: who could not handle them.
+        kind: why they failed.
+        consumer: the consumer that failed.
         type: of the event.
         cause: the kind of what went wrong.
         aggregate: what the event is about.
@@ -85,6 +88,7 @@ class Choice:
     """
 
     numbers: tuple[int, ...] = ()
+    kind: Kind | None = None
     consumer: str | None = None
     type: str | None = None
     cause: str | None = None
@@ -93,13 +97,19 @@ class Choice:
     state: State = "dead"
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        given = {"consumer": self.consumer, "type": self.type, "cause": self.cause, "aggregate": self.aggregate}
-        found = [parked_events.c[name] == value for name, value in given.items() if value is not None]
+        given = {
+            "kind": self.kind,
+            "consumer": self.consumer,
+            "type": self.type,
+            "cause": self.cause,
+            "aggregate": self.aggregate,
+        }
+        found = [failed_events.c[name] == value for name, value in given.items() if value is not None]
         if self.numbers:
-            found.append(parked_events.c.id.in_(self.numbers))
+            found.append(failed_events.c.id.in_(self.numbers))
         if self.since is not None:
-            found.append(parked_events.c.parked_at >= self.since)
-        return [parked_events.c.state == self.state, *found]
+            found.append(failed_events.c.failed_at >= self.since)
+        return [failed_events.c.state == self.state, *found]
 
 
 class DeadLetters:
@@ -124,14 +134,14 @@ class DeadLetters:
 
     async def count(self, choice: Choice) -> int:
         """How many there are."""
-        counted = select(func.count()).select_from(parked_events).where(*choice.conditions())
+        counted = select(func.count()).select_from(failed_events).where(*choice.conditions())
         async with Reader(self._database, self._clock) as reader:
             return await reader.one(counted) or 0
 
     async def get(self, number: int) -> DeadLetter:
         """The dead letter, or the event that still waits. Raises NoSuchDeadLetter."""
         async with Reader(self._database, self._clock) as reader:
-            rows = await reader.rows(select(*_COLUMNS).where(parked_events.c.id == number))
+            rows = await reader.rows(select(*_COLUMNS).where(failed_events.c.id == number))
         if not rows:
             raise NoSuchDeadLetter(f"{self._service} has no dead letter {number}")
         return DeadLetter(*rows[0])
@@ -151,11 +161,11 @@ class DeadLetters:
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
             rows = await _locked(work, choice, after)
-            refused = [row for row in rows if row.consumer == THE_BROKER]
-            await publish_anew(work, refused)
-            failed = [row.id for row in rows if row.consumer != THE_BROKER]
-            anew = {"state": "waiting", "attempts": 0, "next_at": work.now}
-            await work.execute(update(parked_events).where(parked_events.c.id.in_(failed)).values(anew))
+            rejected = [row for row in rows if row.kind == "not_publishable"]
+            await publish_again(work, rejected)
+            failed = [row.id for row in rows if row.kind != "not_publishable"]
+            restarted = {"state": "waiting", "attempts": 0, "next_at": work.now}
+            await work.execute(update(failed_events).where(failed_events.c.id.in_(failed)).values(restarted))
             return [row.id for row in rows]
 
         total = await in_batches(self._database, self._clock, batch)
@@ -177,9 +187,14 @@ class DeadLetters:
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
             rows = await _locked(work, choice, after)
             if rows:
-                handled = [{"consumer": row.consumer, "event_id": row.event_id, "handled_at": work.now} for row in rows]
-                await work.execute(insert_or_ignore(inbox, work.database.dialect), handled)
-                await work.execute(delete(parked_events).where(parked_events.c.id.in_([row.id for row in rows])))
+                handled = [
+                    {"consumer": row.consumer, "event_id": row.event_id, "handled_at": work.now}
+                    for row in rows
+                    if row.kind != "not_publishable"
+                ]
+                if handled:
+                    await work.execute(insert_or_ignore(inbox, work.database.dialect), handled)
+                await work.execute(delete(failed_events).where(failed_events.c.id.in_([row.id for row in rows])))
                 work.after_commit(partial(self._tell, rows, by))
             return [row.id for row in rows]
 
@@ -190,6 +205,7 @@ class DeadLetters:
             logger.warning(
                 "dead_letter_discarded",
                 service=self._service,
+                kind=row.kind,
                 consumer=row.consumer,
                 event_id=row.event_id,
                 type=row.type,
@@ -200,7 +216,7 @@ class DeadLetters:
 
 
 def _behind(after: int, choice: Choice) -> Select[Any]:
-    return select(parked_events).where(parked_events.c.id > after, *choice.conditions()).order_by(parked_events.c.id)
+    return select(failed_events).where(failed_events.c.id > after, *choice.conditions()).order_by(failed_events.c.id)
 
 
 async def _locked(work: UnitOfWork, choice: Choice, after: int) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The inbox: what a service is delivered takes effect once, and what concerns one thing in order."""
+"""Inbox (idempotent consumer): each event is handled once per consumer, in order per aggregate."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from portico.kit.data.failures import is_unavailable
-from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.kit_tables import failed_events, inbox
 from portico.kit.data.retry import RetryPolicy, retry_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
@@ -19,7 +19,7 @@ from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, check_unique_names, consumers_of, event_types
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
-from portico.kit.messaging.retry_queue import UNREADABLE, FailedEvent, RetryQueue
+from portico.kit.messaging.retry_queue import BlockedByEarlierEvent, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.trace_context import TraceContext
@@ -33,21 +33,17 @@ _UNTIL_AVAILABLE = RetryPolicy(tries=None, is_retryable=is_unavailable, backoff=
 
 
 class UnknownEvent(NotAnEvent):
-    """An event of a type, or of a version of it, that this service has no class for."""
+    """The service has no class for this type or version of event."""
 
 
 class InvalidEvent(NotAnEvent):
-    """An event whose fields are not those of its type."""
-
-
-class BlockedByEarlierEvent(Exception):
-    """An earlier event about the same thing waits to be tried again."""
+    """The fields of the event do not match its type."""
 
 
 class Inbox:
     """Handles the events that a service is delivered, by each of its consumers in a transaction of its own.
 
-    A consumer that fails has the event parked in the service's own database, to be tried again later; later events
+    An event whose consumer fails goes to the retry queue in the service's own database; later events
     about the same thing queue behind it, others go on.
     """
 
@@ -56,7 +52,7 @@ class Inbox:
         self._consumers = context.service.consumers
         check_unique_names(self._consumers)
         self._kinds = event_types(self._consumers)
-        self.parking = RetryQueue(context)
+        self.retry_queue = RetryQueue(context)
         self.handled: dict[str, int] = {}
 
     @property
@@ -73,37 +69,37 @@ class Inbox:
             envelope, event = self._read(message.body)
         except NotAnEvent as error:
             dead = FailedEvent.unreadable(message, error)
-            await self._while_away(lambda: self.parking.park(dead))
+            await self._while_away(lambda: self.retry_queue.add(dead))
             return
         for consumer in consumers_of(self._consumers, type(event)):
             await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message.body))  # type: ignore[misc]  # mypy knows no defaults of lambdas
 
-    async def retry(self, parked: FailedEvent) -> None:
-        """Try a parked event again; it is parked anew, or dead, where it fails."""
+    async def retry(self, failed: FailedEvent) -> None:
+        """Retry a failed event. If it fails again, it is rescheduled or becomes a dead letter."""
         try:
-            envelope, event = self._read(parked.body.encode())
-            if parked.consumer == UNREADABLE:
-                await self._deliver_again(parked, envelope, event)
+            envelope, event = self._read(failed.body.encode())
+            if failed.kind == "unreadable":
+                await self._deliver_again(failed, envelope, event)
             else:
-                consumer = self._consumer_of(parked, type(event))
-                await retry_transaction(lambda: self._handle(consumer, envelope, event, parked))
+                consumer = self._consumer_of(failed, type(event))
+                await retry_transaction(lambda: self._handle(consumer, envelope, event, failed))
         except Exception as error:
             if _is_away(error):
                 raise
-            await self.parking.failed(parked, error)
+            await self.retry_queue.record_failure(failed, error)
 
-    async def _deliver_again(self, parked: FailedEvent, envelope: Envelope, event: Event) -> None:
-        """What nobody could read before is delivered as if it came now, and is its consumers' own affair from then on."""
+    async def _deliver_again(self, failed: FailedEvent, envelope: Envelope, event: Event) -> None:
+        """Deliver a formerly unreadable message to each consumer as if it had just arrived."""
         for consumer in consumers_of(self._consumers, type(event)):
-            await self._deliver_to(consumer, envelope, event, parked.body.encode())
-        await self.parking.leave(parked)
+            await self._deliver_to(consumer, envelope, event, failed.body.encode())
+        await self.retry_queue.remove_now(failed)
 
-    def _consumer_of(self, parked: FailedEvent, kind: type[Event]) -> Consumer:
-        """Who is to handle it. Raises UnknownEvent where that is no consumer of this version of the event."""
+    def _consumer_of(self, failed: FailedEvent, kind: type[Event]) -> Consumer:
+        """Return the consumer of a failed event. Raises UnknownEvent if it does not handle this version of the event."""
         for consumer in consumers_of(self._consumers, kind):
-            if consumer.name == parked.consumer:
+            if consumer.name == failed.consumer:
                 return consumer
-        raise UnknownEvent(f"{parked.consumer} handles no version {kind.version} of {kind.event_type}")
+        raise UnknownEvent(f"{failed.consumer} handles no version {kind.version} of {kind.event_type}")
 
     def _read(self, body: bytes) -> tuple[Envelope, Event]:
         envelope = Envelope.loaded(body)
@@ -130,10 +126,13 @@ class Inbox:
             if _is_away(error):
                 raise
             attempts = 0 if isinstance(error, BlockedByEarlierEvent) else 1
-            await self.parking.park(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
+            await self.retry_queue.add(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
 
-    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, parked: FailedEvent | None) -> None:
-        """One transaction: the event's identity, its effect, and that it is parked no longer. Raises Behind."""
+    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, failed: FailedEvent | None) -> None:
+        """Handle an event in one transaction: its identity, its effect, and its removal from the retry queue.
+
+        Raises BlockedByEarlierEvent.
+        """
         context = self._context
         span = context.tracing.begin(
             consumer.name,
@@ -145,11 +144,11 @@ class Inbox:
         failure: str | None = None
         try:
             async with asyncio.timeout(context.settings.event_timeout), context.transaction() as work:
-                new = await self._claim(work, consumer.name, envelope, parked)
+                new = await self._claim(work, consumer.name, envelope, failed)
                 if new:
                     await consumer.handle(event, work, context)
-                if parked is not None:
-                    await self.parking.remove(work, parked)
+                if failed is not None:
+                    await self.retry_queue.remove(work, failed)
             self.handled[consumer.name] = self.handled.get(consumer.name, 0) + new
         except BaseException as error:
             failure = type(error).__name__
@@ -158,25 +157,25 @@ class Inbox:
             request_context.reset(token)
             span.end(error=failure)
 
-    async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, parked: FailedEvent | None) -> bool:
-        """Write the event's identity; whether it is new. One statement where all is well. Raises Behind."""
+    async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, failed: FailedEvent | None) -> bool:
+        """Insert the event's identity and return whether it is new, usually in one statement. Raises BlockedByEarlierEvent."""
         values = {
             "new_consumer": consumer,
             "new_event_id": envelope.event_id,
             "new_handled_at": work.now,
             "aggregate": envelope.subject,
         }
-        if parked is not None:
-            values["number"] = parked.number
-        if await work.write(_claiming(work.database.dialect, again=parked is not None), values):
+        if failed is not None:
+            values["number"] = failed.number
+        if await work.write(_claiming(work.database.dialect, again=failed is not None), values):
             return True
         same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
         if await work.one(select(literal(1)).where(exists().where(*same))) is not None:
             return False
-        of_this = (parked_events.c.consumer == consumer, parked_events.c.event_id == envelope.event_id)
-        if parked is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
+        of_this = (failed_events.c.consumer == consumer, failed_events.c.event_id == envelope.event_id)
+        if failed is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
             return False  # delivered again while it waits, or after it died
-        raise BlockedByEarlierEvent(f"an earlier event about {envelope.subject} waits")
+        raise BlockedByEarlierEvent(f"an earlier event of {envelope.subject} is waiting for a retry")
 
 
 @cache
@@ -193,13 +192,13 @@ def _claiming(dialect: str, *, again: bool) -> Statement:
 
 
 def _blocked(*, again: bool) -> ColumnElement[bool]:
-    """Whether an earlier event about the same thing waits, or one that is not tried `again` is parked itself."""
-    parked = parked_events.c
-    consumer = parked.consumer == bindparam("new_consumer")
-    waiting = exists().where(consumer, parked.aggregate == bindparam("aggregate"), parked.state == "waiting")
+    """Return the condition that an earlier event of the aggregate waits, or that this event is in the retry queue itself."""
+    failed = failed_events.c
+    consumer = failed.consumer == bindparam("new_consumer")
+    waiting = exists().where(consumer, failed.aggregate == bindparam("aggregate"), failed.state == "waiting")
     if again:
-        return waiting.where(parked.id < bindparam("number"))
-    return waiting | exists().where(consumer, parked.event_id == bindparam("new_event_id"))
+        return waiting.where(failed.id < bindparam("number"))
+    return waiting | exists().where(consumer, failed.event_id == bindparam("new_event_id"))
 
 
 def _is_away(error: Exception) -> bool:

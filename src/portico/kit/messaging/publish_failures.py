@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select
 
-from portico.kit.data.kit_tables import held_aggregates, outbox, parked_events
+from portico.kit.data.kit_tables import blocked_aggregates, failed_events, outbox
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.backoff import Backoff
@@ -18,16 +18,13 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-THE_BROKER = "the-broker"
-"""Stands for the consumer of what could not be published; no function has such a name."""
-
 _CAUSE = "Refused"
 _HOLD_BACKOFF = Backoff(base=2.0, limit=300.0, jitter=0.0)
 _LONGEST_REASON = 1_000  # characters
 
 IS_HELD = exists().where(
-    held_aggregates.c.aggregate == outbox.c.aggregate,
-    held_aggregates.c.until > bindparam("now", type_=held_aggregates.c.until.type),
+    blocked_aggregates.c.aggregate == outbox.c.aggregate,
+    blocked_aggregates.c.until > bindparam("now", type_=blocked_aggregates.c.until.type),
 )
 """Whether an event of the outbox waits behind one that the broker refused."""
 
@@ -49,8 +46,8 @@ class PublishFailures:
 
     async def remember(self, work: UnitOfWork) -> None:
         """See what another process has held."""
-        await work.execute(delete(held_aggregates).where(held_aggregates.c.until < work.now - timedelta(days=1)))
-        self._until = await work.one(select(func.max(held_aggregates.c.until)))
+        await work.execute(delete(blocked_aggregates).where(blocked_aggregates.c.until < work.now - timedelta(days=1)))
+        self._until = await work.one(select(func.max(blocked_aggregates.c.until)))
 
     async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
         """Have what was refused wait, longer each time, or die; those of `rows` that were published for good.
@@ -72,25 +69,26 @@ class PublishFailures:
 
     async def _hold(self, work: UnitOfWork, row: Any, reason: str) -> None:
         """Have it tried again later, or make it a dead letter after its last try."""
-        same = held_aggregates.c.aggregate == row.aggregate
-        this = held_aggregates.c.event_id == row.event_id  # an earlier one's tries are not its own
-        attempts = 1 + (await work.one(select(held_aggregates.c.attempts).where(same, this)) or 0)
-        await work.execute(delete(held_aggregates).where(same))
+        same = blocked_aggregates.c.aggregate == row.aggregate
+        this = blocked_aggregates.c.event_id == row.event_id  # an earlier one's tries are not its own
+        attempts = 1 + (await work.one(select(blocked_aggregates.c.attempts).where(same, this)) or 0)
+        await work.execute(delete(blocked_aggregates).where(same))
         about = {"service": self._context.name, "event_id": row.event_id, "type": row.type, "attempts": attempts}
         if attempts >= self._context.settings.event_attempts:
             await _bury(work, row, reason, attempts)
-            logger.error("event_dead", **about, consumer=THE_BROKER, cause=_CAUSE, reason=reason)
+            logger.error("event_dead", **about, kind="not_publishable", cause=_CAUSE, reason=reason)
             return
         until = work.now + timedelta(seconds=_HOLD_BACKOFF.delay(attempts))
         held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
-        await work.execute(insert(held_aggregates).values(held | {"error": reason}))
+        await work.execute(insert(blocked_aggregates).values(held | {"error": reason}))
         self._until = until if self._until is None else max(until, self._until)
         logger.error("event_refused", **about, reason=reason)
 
 
 async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
     letter = {
-        "consumer": THE_BROKER,
+        "kind": "not_publishable",
+        "consumer": "",
         "event_id": row.event_id,
         "type": row.type,
         "aggregate": row.aggregate,
@@ -100,13 +98,13 @@ async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
         "next_at": work.now,
         "cause": _CAUSE,
         "error": reason,
-        "parked_at": work.now,
+        "failed_at": work.now,
     }
-    await work.execute(insert_or_ignore(parked_events, work.database.dialect).values(letter))
+    await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(letter))
     await work.execute(delete(outbox).where(outbox.c.id == row.id))
 
 
-async def publish_anew(work: UnitOfWork, letters: Sequence[Any]) -> None:
+async def publish_again(work: UnitOfWork, letters: Sequence[Any]) -> None:
     """Put dead letters of the broker's back into the outbox, in their order, to be tried from the first try on."""
     rows = [
         {
@@ -120,4 +118,4 @@ async def publish_anew(work: UnitOfWork, letters: Sequence[Any]) -> None:
     ]
     if rows:
         await work.execute(insert(outbox), rows)
-        await work.execute(delete(parked_events).where(parked_events.c.id.in_([letter.id for letter in letters])))
+        await work.execute(delete(failed_events).where(failed_events.c.id.in_([letter.id for letter in letters])))

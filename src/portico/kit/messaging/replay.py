@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, select, update
 
 from portico.kit.data.engine import Database
-from portico.kit.data.kit_tables import inbox, parked_events
+from portico.kit.data.kit_tables import failed_events, inbox
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.clock import Clock
@@ -19,7 +19,7 @@ _CAUSE = "replayed"
 
 
 class Replay:
-    """Hands events to the consumers of one service, as if each had been parked: in order, durably, and once.
+    """Hands events to the consumers of one service, as if each had failed before: in order, durably, and once.
 
     Args:
         consumers: of the service.
@@ -75,14 +75,14 @@ class Replay:
                 del chosen[event_id]
         if not chosen:
             return set()
-        parked = (parked_events.c.consumer == consumer.name, parked_events.c.event_id.in_(chosen))
-        anew = {"state": "waiting", "attempts": 0, "next_at": work.now}
-        await work.execute(update(parked_events).where(*parked, parked_events.c.state == "dead").values(anew))
-        rows = [_row(consumer, event) | anew | {"parked_at": work.now} for event in chosen.values()]
-        await work.execute(insert_or_ignore(parked_events, work.database.dialect), rows)
+        queued = (failed_events.c.consumer == consumer.name, failed_events.c.event_id.in_(chosen))
+        restarted = {"state": "waiting", "attempts": 0, "next_at": work.now}
+        await work.execute(update(failed_events).where(*queued, failed_events.c.state == "dead").values(restarted))
+        rows = [_row(consumer, event) | restarted | {"failed_at": work.now} for event in chosen.values()]
+        await work.execute(insert_or_ignore(failed_events, work.database.dialect), rows)
         return set(chosen)
 
 
 def _row(consumer: Consumer, event: LoggedEvent) -> dict[str, Any]:
     kept = {name: getattr(event, name) for name in ("event_id", "type", "aggregate", "body")}
-    return {**kept, "consumer": consumer.name, "cause": _CAUSE, "error": ""}
+    return {**kept, "kind": "handler_failed", "consumer": consumer.name, "cause": _CAUSE, "error": ""}

@@ -1,4 +1,4 @@
-"""Parked events: what a consumer could not handle waits in its own database, and dies after its last try."""
+"""Retry queue: events that failed wait in the consumer's own database, and become dead letters after the last attempt."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, or_, select, update
 
-from portico.kit.data.kit_tables import NAME_LENGTH, inbox, parked_events
+from portico.kit.data.kit_tables import NAME_LENGTH, failed_events, inbox
 from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
@@ -26,35 +26,43 @@ logger = get_logger(__name__)
 
 State = Literal["waiting", "dead"]
 
-UNREADABLE = "-"
-"""Stands for the consumer of what nobody could read."""
+Kind = Literal["handler_failed", "unreadable", "not_publishable"]
+"""Why an event failed: its consumer raised, the message is not a known event, or the broker rejected it."""
 
 _BATCH = 100
 _LONGEST_DELAY = 300.0  # seconds
-_BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)  # of an event behind another one, should nothing wake it
+_BLOCKED_BACKOFF = Backoff(
+    base=15.0, limit=15.0, jitter=0.2
+)  # of an event behind an earlier one, in case nothing wakes it
 _LONGEST_ERROR = 4_000  # characters
 _LONGEST_BODY = 1 << 20
 _LONGEST_KEY = 255
 
 
+class BlockedByEarlierEvent(Exception):
+    """An earlier event of the same aggregate is waiting for a retry, so this one has to wait too."""
+
+
 @dataclass(frozen=True, slots=True)
 class FailedEvent:
-    """An event that a consumer could not handle.
+    """An event that failed.
 
     Args:
-        number: its place in the order in which events were parked; 0 until it is.
-        consumer: who could not handle it.
+        number: its position in the queue; 0 until it is stored.
+        kind: why it failed.
+        consumer: the stored name of the consumer that failed; empty unless `kind` is `handler_failed`.
         event_id: the event.
         type: its type.
-        aggregate: what it is about.
-        body: the message, as it came.
-        state: waiting for another try, or dead.
-        attempts: how often it was tried.
-        cause: the kind of what went wrong.
-        error: what went wrong.
+        aggregate: the aggregate that it concerns.
+        body: the message as received.
+        state: waiting for a retry, or dead.
+        attempts: how many attempts were made.
+        cause: a problem's code, or the name of an exception.
+        error: the error message.
     """
 
     number: int
+    kind: Kind
     consumer: str
     event_id: str
     type: str
@@ -67,9 +75,10 @@ class FailedEvent:
 
     @classmethod
     def of(cls, consumer: str, envelope: Envelope, body: bytes, error: BaseException, *, attempts: int) -> Self:
-        """An event that failed, or has to wait behind one."""
+        """Return an event whose consumer failed, or that has to wait behind an earlier one."""
         return cls(
             number=0,
+            kind="handler_failed",
             consumer=consumer,
             event_id=envelope.event_id,
             type=envelope.type,
@@ -83,10 +92,11 @@ class FailedEvent:
 
     @classmethod
     def unreadable(cls, message: Message, error: NotAnEvent) -> Self:
-        """A message that is no event which the service knows: dead at once, as no time mends it."""
+        """Return a message that is not a known event. It is dead at once, because a retry cannot succeed."""
         return cls(
             number=0,
-            consumer=UNREADABLE,
+            kind="unreadable",
+            consumer="",
             event_id=_identity(message),
             type=_storable(message.type, NAME_LENGTH),
             aggregate=_storable(message.key, _LONGEST_KEY),
@@ -99,15 +109,15 @@ class FailedEvent:
 
 
 class RetryQueue:
-    """The parked events of one service.
+    """The failed events of one service.
 
-    What is parked for a consumer that this process does not have is left alone: another version of the service may
-    have it, as while one is rolled out. It is counted, and told of in the log.
+    Failed events of consumers unknown to this process are not retried here: during a rollout another version may own
+    them. They are counted and logged.
     """
 
     def __init__(self, context: "ServiceRuntime") -> None:
         self._context = context
-        self._is_ours = _is_of(context.service.consumers)
+        self._is_ours = _is_routable(context.service.consumers)
         self._due = _due(self._is_ours)
         self._unroutable: Mapping[str, int] = {}
         self.waiting = 0
@@ -115,123 +125,124 @@ class RetryQueue:
 
     @property
     def unroutable(self) -> int:
-        """How many wait for a consumer that is not here, as last counted."""
+        """How many events wait for a consumer that this process does not have, at the last count."""
         return sum(self._unroutable.values())
 
-    async def park(self, parked: FailedEvent) -> None:
-        """Have it tried again later, unless it took effect meanwhile or is parked already."""
-        parked = self._judged(parked)
+    async def add(self, failed: FailedEvent) -> None:
+        """Queue a failed event for a retry, unless it was handled meanwhile or is queued already."""
+        failed = self._with_state(failed)
         async with self._context.transaction() as work:
-            same = (inbox.c.consumer == parked.consumer, inbox.c.event_id == parked.event_id)
+            same = (inbox.c.consumer == failed.consumer, inbox.c.event_id == failed.event_id)
             if await work.one(select(literal(1)).where(exists().where(*same))) is None:
-                parking = insert_or_ignore(parked_events, work.database.dialect).values(self._row(parked, work))
-                await work.execute(parking)
-        self._tell(parked)
+                row = self._row(failed, work, is_blocked=failed.attempts == 0)
+                await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(row))
+        self._log(failed)
 
     async def due(self) -> Sequence[FailedEvent]:
-        """Events whose time to be tried has come, by a consumer that is here, in the order in which they were parked."""
+        """Return the events that are due for a retry by a consumer of this process, in the order in which they failed."""
         async with self._context.reader() as reader:
             rows = await reader.rows(self._due, {"now": reader.now})
         return [FailedEvent(*row) for row in rows]
 
-    async def remove(self, work: UnitOfWork, parked: FailedEvent) -> None:
-        """It took effect, in this unit of work; the one behind it is next."""
-        await work.execute(delete(parked_events).where(parked_events.c.id == parked.number))
-        await self._wake_next(work, parked)
+    async def remove(self, work: UnitOfWork, failed: FailedEvent) -> None:
+        """Remove an event that was handled in this unit of work, and wake the next event of its aggregate."""
+        await work.execute(delete(failed_events).where(failed_events.c.id == failed.number))
+        await self._wake_next(work, failed)
 
-    async def leave(self, parked: FailedEvent) -> None:
-        """It is parked no longer."""
+    async def remove_now(self, failed: FailedEvent) -> None:
+        """Remove an event in a transaction of its own."""
         async with self._context.transaction() as work:
-            await self.remove(work, parked)
+            await self.remove(work, failed)
 
-    async def failed(self, parked: FailedEvent, error: Exception) -> None:
-        """It failed again: later, or dead after its last try. One that is behind another only waits."""
-        behind = _cause(error) == "BlockedByEarlierEvent"
-        judged = self._judged(
-            replace(parked, attempts=parked.attempts + (not behind), cause=_cause(error), error=_text(error))
+    async def record_failure(self, failed: FailedEvent, error: Exception) -> None:
+        """Record a failed retry: schedule the next one, or make the event a dead letter. A blocked event only waits."""
+        is_blocked = isinstance(error, BlockedByEarlierEvent)
+        updated = self._with_state(
+            replace(failed, attempts=failed.attempts + (not is_blocked), cause=_cause(error), error=_text(error))
         )
         if isinstance(error, NotAnEvent):
-            judged = replace(judged, state="dead")
+            updated = replace(updated, state="dead")
         async with self._context.transaction() as work:
-            row = self._row(judged, work)
-            kept = {name: row[name] for name in ("state", "attempts", "next_at", "cause", "error")}
-            await work.execute(update(parked_events).where(parked_events.c.id == parked.number).values(kept))
-            if judged.state == "dead":
-                await self._wake_next(work, parked)
-        self._tell(judged)
+            row = self._row(updated, work, is_blocked=is_blocked)
+            values = {name: row[name] for name in ("state", "attempts", "next_at", "cause", "error")}
+            await work.execute(update(failed_events).where(failed_events.c.id == failed.number).values(values))
+            if updated.state == "dead":
+                await self._wake_next(work, failed)
+        self._log(updated)
 
     async def count(self) -> None:
-        """See how many wait, and for whom, and how many are dead, for whoever measures."""
+        """Count waiting, unroutable and dead events for the metrics."""
         number = func.count().label("number")
-        of_others = (parked_events.c.state == "waiting", ~self._is_ours)
+        unroutable = (failed_events.c.state == "waiting", ~self._is_ours)
         async with self._context.reader() as reader:
-            rows = await reader.rows(select(parked_events.c.state, number).group_by(parked_events.c.state))
-            strange = await reader.rows(
-                select(parked_events.c.consumer, number).where(*of_others).group_by(parked_events.c.consumer)
+            rows = await reader.rows(select(failed_events.c.state, number).group_by(failed_events.c.state))
+            unknown = await reader.rows(
+                select(failed_events.c.consumer, number).where(*unroutable).group_by(failed_events.c.consumer)
             )
         found = {row.state: row.number for row in rows}
         self.waiting, self.dead = found.get("waiting", 0), found.get("dead", 0)
-        self._tell_of_strangers({row.consumer: row.number for row in strange})
+        self._log_unroutable({row.consumer: row.number for row in unknown})
 
-    async def _wake_next(self, work: UnitOfWork, parked: FailedEvent) -> None:
+    async def _wake_next(self, work: UnitOfWork, failed: FailedEvent) -> None:
         following = await work.one(
-            select(func.min(parked_events.c.id)).where(
-                parked_events.c.consumer == parked.consumer,
-                parked_events.c.aggregate == parked.aggregate,
-                parked_events.c.state == "waiting",
-                parked_events.c.id > parked.number,
+            select(func.min(failed_events.c.id)).where(
+                failed_events.c.kind == failed.kind,
+                failed_events.c.consumer == failed.consumer,
+                failed_events.c.aggregate == failed.aggregate,
+                failed_events.c.state == "waiting",
+                failed_events.c.id > failed.number,
             )
         )
         if following is not None:
-            await work.execute(update(parked_events).where(parked_events.c.id == following).values(next_at=work.now))
+            await work.execute(update(failed_events).where(failed_events.c.id == following).values(next_at=work.now))
 
-    def _judged(self, parked: FailedEvent) -> FailedEvent:
-        last = parked.attempts >= self._context.settings.event_attempts
-        return replace(parked, state="dead") if last else parked
+    def _with_state(self, failed: FailedEvent) -> FailedEvent:
+        is_last = failed.attempts >= self._context.settings.event_attempts
+        return replace(failed, state="dead") if is_last else failed
 
-    def _row(self, parked: FailedEvent, work: UnitOfWork) -> dict[str, Any]:
+    def _row(self, failed: FailedEvent, work: UnitOfWork, *, is_blocked: bool) -> dict[str, Any]:
         settings = self._context.settings
         backoff = Backoff(base=settings.event_retry_delay, limit=_LONGEST_DELAY, jitter=0.2)
-        if parked.attempts == 0 or parked.cause == "BlockedByEarlierEvent":
+        if is_blocked:
             backoff = _BLOCKED_BACKOFF
-        row = {name: getattr(parked, name) for name in _COLUMNS if name != "id"}
-        delay = timedelta(seconds=backoff.delay(parked.attempts))
-        return row | {"next_at": work.now + delay, "parked_at": work.now}
+        row = {name: getattr(failed, name) for name in _COLUMNS if name != "id"}
+        delay = timedelta(seconds=backoff.delay(failed.attempts))
+        return row | {"next_at": work.now + delay, "failed_at": work.now}
 
-    def _tell(self, parked: FailedEvent) -> None:
-        about = {"service": self._context.name, "consumer": parked.consumer, "event_id": parked.event_id}
-        if parked.state == "dead":
-            logger.error("event_dead", **about, type=parked.type, cause=parked.cause, attempts=parked.attempts)
+    def _log(self, failed: FailedEvent) -> None:
+        fields = {"service": self._context.name, "kind": failed.kind, "consumer": failed.consumer}
+        fields |= {"event_id": failed.event_id, "type": failed.type, "cause": failed.cause}
+        if failed.state == "dead":
+            logger.error("event_dead", **fields, attempts=failed.attempts)
         else:
-            logger.warning("event_parked", **about, type=parked.type, cause=parked.cause, attempts=parked.attempts)
+            logger.warning("event_retry_scheduled", **fields, attempts=failed.attempts)
 
-    def _tell_of_strangers(self, found: Mapping[str, int]) -> None:
+    def _log_unroutable(self, found: Mapping[str, int]) -> None:
         for consumer in found.keys() - self._unroutable.keys():
-            about = {"service": self._context.name, "consumer": consumer, "number": found[consumer]}
-            logger.warning("parked_events_stranded", **about)
+            logger.warning("unroutable_events", service=self._context.name, consumer=consumer, number=found[consumer])
         self._unroutable = found
 
 
-_COLUMNS = ("id", "consumer", "event_id", "type", "aggregate", "body", "state", "attempts", "cause", "error")
+_COLUMNS = ("id", "kind", "consumer", "event_id", "type", "aggregate", "body", "state", "attempts", "cause", "error")
 
 
-def _is_of(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
-    """Whether a parked event is for one of these consumers to handle, or for whoever can read it."""
+def _is_routable(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
+    """Return the condition for events that these consumers can retry, and for unreadable messages."""
     mine = [
         and_(
-            parked_events.c.consumer == each.name,
-            or_(*(parked_events.c.type == kind.event_type for kind in each.events)),
+            failed_events.c.consumer == each.name,
+            or_(*(failed_events.c.type == kind.event_type for kind in each.events)),
         )
         for each in consumers
     ]
-    return or_(parked_events.c.consumer == UNREADABLE, *mine)
+    return or_(failed_events.c.kind == "unreadable", *mine)
 
 
 def _due(is_ours: ColumnElement[bool]) -> Statement:
     return Statement(
-        select(*(parked_events.c[name] for name in _COLUMNS))
-        .where(parked_events.c.state == "waiting", parked_events.c.next_at <= bindparam("now"), is_ours)
-        .order_by(parked_events.c.id)
+        select(*(failed_events.c[name] for name in _COLUMNS))
+        .where(failed_events.c.state == "waiting", failed_events.c.next_at <= bindparam("now"), is_ours)
+        .order_by(failed_events.c.id)
         .limit(_BATCH)
     )
 
@@ -241,13 +252,13 @@ def _cause(error: BaseException) -> str:
 
 
 def _text(error: BaseException) -> str:
-    """What the error says; of a database's own only its kind, as its text repeats what was written."""
+    """Return the error message, without the SQL of database errors, which repeats the data."""
     said = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
     return _storable(said, _LONGEST_ERROR)
 
 
 def _identity(message: Message) -> str:
-    """What tells a message from others when it comes again: a digest of it, where it has no id or one too long to keep."""
+    """Return the id of a message that identifies it when it is delivered again: a digest if it has no usable id."""
     if 0 < len(message.id) <= _LONGEST_KEY:
         return _storable(message.id, _LONGEST_KEY)
     digest = hashlib.sha256(f"{message.id}\0{message.key}\0".encode(errors="replace"))
@@ -256,5 +267,5 @@ def _identity(message: Message) -> str:
 
 
 def _storable(text: str, longest: int) -> str:
-    """As much of `text` as is kept, in a form that every database takes: neither NUL nor half of a surrogate pair."""
+    """Return `text` cut to `longest` characters, without NUL and lone surrogates, which some databases reject."""
     return text[:longest].encode(errors="replace").decode().replace("\0", "�")

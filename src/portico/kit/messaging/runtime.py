@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
-_LOOK = 0.25  # seconds between two looks at what is parked
+_LOOK = 0.25  # seconds between checks for due retries
 _COUNTED = 40  # looks between two counts
 
 
@@ -53,11 +53,11 @@ class MessagingRuntime:
                 found[f"consumers of {context.name}"] = self._once_declared(
                     functools.partial(self._consume, context, inbox)
                 )
-                found[f"parked events of {context.name}"] = retry_parked(context, inbox)
+                found[f"retry queue of {context.name}"] = run_retries(context, inbox)
             elif context.service.publishes:
-                parking = RetryQueue(context)
-                measure_parking(context, parking)
-                found[f"dead letters of {context.name}"] = count_dead(context, parking)
+                retry_queue = RetryQueue(context)
+                measure_retry_queue(context, retry_queue)
+                found[f"dead letters of {context.name}"] = count_dead(context, retry_queue)
         return found
 
     async def _once_declared(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -83,28 +83,28 @@ class MessagingRuntime:
         await self._broker.consume(context.name, inbox.deliver, concurrency=context.settings.event_concurrency)
 
 
-async def retry_parked(context: "ServiceRuntime", inbox: Inbox) -> None:
-    """Try what is parked as its time comes, until cancelled."""
+async def run_retries(context: "ServiceRuntime", inbox: Inbox) -> None:
+    """Retry failed events as they become due, until cancelled."""
     looks = 0
     while True:
         try:
             tried = await retry_due(inbox)
             if looks % _COUNTED == 0:
-                await inbox.parking.count()
+                await inbox.retry_queue.count()
             looks += 1
         except Exception as error:
             if not is_unavailable(error):
-                logger.exception("parked_events_failed", service=context.name)
+                logger.exception("retry_queue_failed", service=context.name)
             tried = 0
         if not tried:
             await asyncio.sleep(_LOOK * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
 
 
-async def count_dead(context: "ServiceRuntime", parking: RetryQueue) -> None:
+async def count_dead(context: "ServiceRuntime", retry_queue: RetryQueue) -> None:
     """Count what the broker refused of a service that consumes nothing, until cancelled."""
     while True:
         try:
-            await parking.count()
+            await retry_queue.count()
         except Exception as error:
             if not is_unavailable(error):
                 logger.exception("dead_letters_not_counted", service=context.name)
@@ -112,10 +112,10 @@ async def count_dead(context: "ServiceRuntime", parking: RetryQueue) -> None:
 
 
 async def retry_due(inbox: Inbox) -> int:
-    """Try each parked event whose time has come, once; how many there were."""
-    due = await inbox.parking.due()
-    for parked in due:
-        await inbox.retry(parked)
+    """Retry each due event once. Return how many there were."""
+    due = await inbox.retry_queue.due()
+    for failed in due:
+        await inbox.retry(failed)
     return len(due)
 
 
@@ -129,14 +129,16 @@ def measure_inbox(context: "ServiceRuntime", inbox: Inbox) -> None:
     """Have the metrics of a service tell of its consumers."""
     counted = context.metrics.counter
     counted("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
-    measure_parking(context, inbox.parking)
+    measure_retry_queue(context, inbox.retry_queue)
 
 
-def measure_parking(context: "ServiceRuntime", parking: RetryQueue) -> None:
-    """Have the metrics of a service tell of the events that are parked with it."""
+def measure_retry_queue(context: "ServiceRuntime", retry_queue: RetryQueue) -> None:
+    """Register the metrics of a service's retry queue."""
     metrics = context.metrics
-    metrics.gauge("portico_events_parked", "Events that wait to be tried again", lambda: parking.waiting)
+    metrics.gauge("portico_events_parked", "Events waiting for a retry", lambda: retry_queue.waiting)
     metrics.gauge(
-        "portico_events_stranded", "Of those, for a consumer that this process lacks", lambda: parking.unroutable
+        "portico_events_stranded",
+        "Events waiting for a consumer that this process does not have",
+        lambda: retry_queue.unroutable,
     )
-    metrics.gauge("portico_dead_letters", "Events that were given up", lambda: parking.dead)
+    metrics.gauge("portico_dead_letters", "Dead letters", lambda: retry_queue.dead)

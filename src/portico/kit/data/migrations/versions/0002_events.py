@@ -22,13 +22,13 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_table(
-        "held_aggregates",
+        "blocked_aggregates",
         sa.Column("aggregate", ExactText(100), nullable=False),
         sa.Column("event_id", ExactText(48), nullable=False),
         sa.Column("until", Instant(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("error", LongText, nullable=False),
-        sa.PrimaryKeyConstraint("aggregate", name="pk_held_aggregates"),
+        sa.PrimaryKeyConstraint("aggregate", name="pk_blocked_aggregates"),
     )
     _create_event_log()
     _create_inbox()
@@ -59,8 +59,9 @@ def _create_inbox() -> None:
     )
     op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
     op.create_table(
-        "parked_events",
+        "failed_events",
         sa.Column("id", Sequence, autoincrement=True, nullable=False),
+        sa.Column("kind", ExactText(16), nullable=False),
         sa.Column("consumer", ExactText(100), nullable=False),
         sa.Column("event_id", ExactText(255), nullable=False),
         sa.Column("type", ExactText(100), nullable=False),
@@ -71,17 +72,17 @@ def _create_inbox() -> None:
         sa.Column("next_at", Instant(), nullable=False),
         sa.Column("cause", ExactText(100), nullable=False),
         sa.Column("error", LongText, nullable=False),
-        sa.Column("parked_at", Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_parked_events"),
-        sa.UniqueConstraint("consumer", "event_id", name="uq_parked_events_consumer_event_id"),
+        sa.Column("failed_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_failed_events"),
+        sa.UniqueConstraint("kind", "consumer", "event_id", name="uq_failed_events_kind_consumer_event_id"),
         sqlite_autoincrement=True,
     )
     op.create_index(
-        "ix_parked_events_consumer_state_aggregate_id", "parked_events", ["consumer", "state", "aggregate", "id"]
+        "ix_failed_events_consumer_state_aggregate_id", "failed_events", ["consumer", "state", "aggregate", "id"]
     )
-    op.create_index("ix_parked_events_state_next_at", "parked_events", ["state", "next_at"])
+    op.create_index("ix_failed_events_state_next_at", "failed_events", ["state", "next_at"])
 
 
 def downgrade() -> None:
-    for table in ("parked_events", "inbox", "event_log", "held_aggregates", "outbox"):
+    for table in ("failed_events", "inbox", "event_log", "blocked_aggregates", "outbox"):
         op.drop_table(table)

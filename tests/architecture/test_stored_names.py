@@ -1,0 +1,55 @@
+"""Names that are stored in databases.
+
+Changing one orphans stored rows: inbox entries, failed events, sagas and leases. Add names; never change one.
+"""
+
+from portico.kit.jobs.runner import KIT_JOBS
+from portico.kit.runtime.service import Service
+from portico.services.catalog import service as catalog
+from portico.services.identity import service as identity
+from portico.services.notifications import service as notifications
+from portico.services.orders import service as orders
+from portico.services.payments import service as payments
+
+SERVICES: tuple[Service, ...] = (catalog, identity, notifications, orders, payments)
+
+CONSUMERS = {"notifications": ["save-recipient", "forget-recipient", "queue-order-mail"]}
+
+JOBS = {
+    "catalog": ["expire-reservations"],
+    "identity": ["rotate-signing-keys", "delete-expired-credentials"],
+    "notifications": ["delete-old-notifications"],
+    "payments": ["settle-open-payments", "delete-old-webhooks", "run-simulated-provider"],
+}
+
+KIT_JOB_NAMES = ["delete-old-idempotency-keys", "delete-old-events", "delete-handled-events", "delete-ended-sagas"]
+
+SAGAS = {
+    "orders": {
+        "place-order": ["reserve-stock", "take-payment", "confirm-stock"],
+        "cancel-order": ["refund-payment", "release-stock"],
+        "ship-order": ["ship-stock"],
+        "return-order": ["refund-payment", "return-stock"],
+    }
+}
+
+
+class TestStoredNames:
+    def test_of_consumers_are_frozen(self) -> None:
+        names = {service.name: [each.name for each in service.consumers] for service in SERVICES}
+
+        assert {service: found for service, found in names.items() if found} == CONSUMERS
+
+    def test_of_jobs_are_frozen(self) -> None:
+        names = {service.name: [each.name for each in service.jobs] for service in SERVICES}
+
+        assert {service: found for service, found in names.items() if found} == JOBS
+        assert [each.name for each in KIT_JOBS] == KIT_JOB_NAMES
+
+    def test_of_sagas_and_their_steps_are_frozen(self) -> None:
+        names = {
+            service.name: {saga.name: [step.name for step in saga.steps] for saga in service.sagas}
+            for service in SERVICES
+        }
+
+        assert {service: found for service, found in names.items() if found} == SAGAS
