@@ -3,7 +3,7 @@
 Changing one orphans stored rows: inbox entries, failed events, sagas and leases. Add names; never change one.
 """
 
-from portico.kit.jobs.runner import KIT_JOBS
+from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.kit.runtime.service import Service
 from portico.services.catalog import service as catalog
 from portico.services.identity import service as identity
