@@ -49,7 +49,7 @@ class TestMain:
         printed = portico("config", folder=tmp_path, LOG_LEVEL="chatty")
 
         assert printed.returncode == 2
-        assert "LOG_LEVEL=chatty (environment) can't be used" in printed.stderr
+        assert "LOG_LEVEL=chatty (environment) cannot be used" in printed.stderr
         assert "Traceback" not in printed.stderr
         assert printed.stdout == ""
 
