@@ -7,7 +7,7 @@ import pytest
 import redis
 from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
 
-from portico.kit.cache.base import Cache
+from portico.kit.cache.base import Cache, Entry
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.redis import RedisCache
 from portico.servers import RedisServer
@@ -73,6 +73,28 @@ class TestSeveralProcesses:
         maker.may_end.set()
 
         assert await making == await waiting == b"made 1"
+
+    async def test_a_value_stored_after_the_lookup_is_not_made_again(
+        self, caches: Callable[..., RedisCache], maker: Maker
+    ) -> None:
+        one, other = caches(), caches()
+        looked, may_continue = asyncio.Event(), asyncio.Event()
+        look = other._look
+
+        async def slow_look(key: str) -> Entry | None:
+            entry = await look(key)
+            looked.set()
+            await may_continue.wait()
+            return entry
+
+        other._look = slow_look  # type: ignore[method-assign] - its answer is overtaken by the other's value
+        waiting = asyncio.create_task(other.get_or_make("key", at_once, 60))
+        await looked.wait()
+        maker.may_end.set()
+        made = await one.get_or_make("key", maker, 60)
+        may_continue.set()
+
+        assert await waiting == made == b"made 1"
 
     async def test_a_deletion_elsewhere_reaches_what_is_being_made(
         self, caches: Callable[..., RedisCache], maker: Maker

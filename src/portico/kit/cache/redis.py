@@ -35,6 +35,13 @@ _COUNT_UP = """
 if redis.call('exists', KEYS[1]) == 0 then redis.call('set', KEYS[1], ARGV[1]) end
 return redis.call('incr', KEYS[1])
 """
+# Looks at the value and claims the making of it in one step: a value that was stored after this process had looked is
+# found here and not made again. A value of ARGV[3] ms or less to live is the one that is to be replaced.
+_FIND_OR_CLAIM = """
+if redis.call('pttl', KEYS[1]) > tonumber(ARGV[3]) then return {0, redis.call('get', KEYS[1])} end
+if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end
+return {0}
+"""
 _STORE_IF_CLAIMED = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
@@ -163,23 +170,24 @@ class RedisCache(Cache):
         return value
 
     async def _claim_or_find(self, key: str, token: bytes, old: Entry | None) -> bytes | None:
-        """The value where another process has or makes it; None where it is to be made here."""
+        """Return the value that another process made; None if this process has claimed the making."""
+        keys = self._value(key), self._claim(key)
+        outdated = -1 if old is None else int(old.remaining * 1000)
         loop = asyncio.get_running_loop()
         give_up = loop.time() + _PATIENCE
         while loop.time() < give_up:
-            claimed = await self._ask(lambda: self._claimed(key, token), otherwise=True)
+            claimed, *found = await self._ask(
+                lambda: self._redis.eval(_FIND_OR_CLAIM, 2, *keys, token, _milliseconds(_CLAIM), outdated),
+                otherwise=[1],
+            ) or [1]
             if claimed:
                 return None
+            if found and found[0] is not None:
+                return bytes(found[0])
             if old is not None:
                 return old.value
             await asyncio.sleep(_POLLED_EVERY)
-            entry = await self._look(key)
-            if entry is not None:
-                return entry.value
         return None
-
-    async def _claimed(self, key: str, token: bytes) -> bool:
-        return bool(await self._redis.set(self._claim(key), token, nx=True, px=_milliseconds(_CLAIM)))
 
     async def _ask(self, command: Callable[[], Awaitable[T]], otherwise: T | None = None) -> T | None:
         """What Redis answers, `otherwise` while it is away."""
