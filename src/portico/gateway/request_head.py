@@ -77,7 +77,6 @@ QUERY = re.compile(rb"[\x21\x22\x24-\x7e]*")
 
 class TargetTooLong(Problem):
     status = 414
-    code = "target_too_long"
     detail = "The path and query are longer than {limit} bytes."
 
     limit: int
@@ -85,7 +84,6 @@ class TargetTooLong(Problem):
 
 class HeadersTooLarge(Problem):
     status = 431
-    code = "headers_too_large"
     detail = "The request has more than {fields} header fields or {limit} bytes of them."
 
     fields: int

@@ -14,7 +14,7 @@ from portico.kit.foundation.problems import (
 
 
 class TestProblem:
-    def test_says_its_sentence_with_its_data(self) -> None:
+    def test_fills_its_fields_into_the_detail(self) -> None:
         book_id = BookId.new()
         problem = BookNotFound(book_id=book_id)
 
@@ -23,24 +23,33 @@ class TestProblem:
         assert problem.data() == {"book_id": book_id}
         assert isinstance(problem, NotFound)
 
-    def test_keeps_the_members_that_every_document_has(self) -> None:
+    def test_takes_its_code_from_the_class_name(self) -> None:
+        class OAuthTokenMissing2Times(Conflict):
+            pass
+
+        class Renamed(Conflict):
+            code = "old_name"
+
+        assert (OAuthTokenMissing2Times.code, Renamed.code) == ("o_auth_token_missing2_times", "old_name")
+
+    def test_a_field_cannot_have_the_name_of_a_standard_member(self) -> None:
         with pytest.raises(TypeError, match="status"):
 
             class Clashing(Conflict):
                 status: int  # type: ignore[misc]
 
-    def test_wants_all_its_data(self) -> None:
+    def test_requires_all_fields(self) -> None:
         with pytest.raises(TypeError):
             BookNotFound()  # type: ignore[call-arg]
 
-    def test_tells_nothing_by_default(self) -> None:
+    def test_has_no_fields_by_default(self) -> None:
         assert Problem().data() == {}
 
-    @pytest.mark.parametrize(("seconds", "told"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (59.01, "60")])
-    def test_to_come_again_later_is_told_in_whole_seconds(self, seconds: float, told: str) -> None:
-        assert TooManyRequests(retry_after=seconds).headers["retry-after"] == told
-        assert Unavailable(retry_after=seconds).headers["retry-after"] == told
+    @pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (59.01, "60")])
+    def test_retry_after_is_rounded_up_to_whole_seconds(self, seconds: float, header: str) -> None:
+        assert TooManyRequests(retry_after=seconds).headers["retry-after"] == header
+        assert Unavailable(retry_after=seconds).headers["retry-after"] == header
 
-    def test_who_calls_is_asked_for_by_the_book(self) -> None:
+    def test_authentication_errors_have_the_challenge_of_rfc_6750(self) -> None:
         assert Unauthorized().headers == {"www-authenticate": "Bearer"}
         assert 'scope="books:write"' in PermissionMissing(permission="books:write").headers["www-authenticate"]

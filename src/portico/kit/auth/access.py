@@ -23,12 +23,10 @@ _STRICTNESS: dict[AccessKind, int] = {
 
 
 class ServicesOnly(Forbidden):
-    code = "services_only"
     detail = "This is for services, not for users."
 
 
 class UsersOnly(Forbidden):
-    code = "users_only"
     detail = "This is for users; a service's own token does not do."
 
 

@@ -20,7 +20,6 @@ class UserId(Identifier, prefix="user"):
 class PersonRequired(Forbidden):
     """A service called where only a person can be meant."""
 
-    code = "person_required"
     detail = "This is for a person who signed in; a service called."
 
 

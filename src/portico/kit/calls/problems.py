@@ -9,21 +9,18 @@ _LATER = frozenset({429, 503})
 
 
 class ServiceUnavailable(Unavailable):
-    code = "service_unavailable"
     detail = "The service '{service}' can't be reached right now. Come again in {retry_after:.0f} s."
 
     service: str
 
 
 class ServiceFailed(BadGateway):
-    code = "service_failed"
     detail = "The service '{service}' broke off or gave no usable answer. Whether it did what was asked is not known."
 
     service: str
 
 
 class ServiceTimeout(GatewayTimeout):
-    code = "service_timeout"
     detail = "The service '{service}' did not answer in time. Whether it did what was asked is not known."
 
     service: str

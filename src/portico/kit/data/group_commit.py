@@ -37,12 +37,10 @@ _RETRIES: Final = RetryPolicy(is_retryable=_is_retryable)
 
 
 class TooManyWaiting(Unavailable):
-    code = "too_many_waiting"
     detail = "Too many changes are waiting to be written. Come again in {retry_after:.0f} s."
 
 
 class Stopping(Unavailable):
-    code = "stopping"
     detail = "This process is stopping. Come again in {retry_after:.0f} s."
 
 

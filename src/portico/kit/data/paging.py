@@ -22,7 +22,6 @@ OrderColumn = InstrumentedAttribute[Any] | Column[Any]
 
 
 class InvalidCursor(Unprocessable):
-    code = "invalid_cursor"
     detail = "The cursor is not one that this list gave out for this order. Start again without it."
     location = ("query", "cursor")
 

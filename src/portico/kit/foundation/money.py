@@ -50,7 +50,6 @@ _SCALES: dict[str, int] = {currency: 10**exponent for currency, exponent in EXPO
 
 
 class UnknownCurrency(Unprocessable):
-    code = "unknown_currency"
     detail = "'{currency}' is not the code of a currency in use (ISO 4217)."
     location = ("body", "currency")
 
@@ -58,7 +57,6 @@ class UnknownCurrency(Unprocessable):
 
 
 class TooPrecise(Unprocessable):
-    code = "too_precise"
     detail = "An amount in {currency} has at most {decimals} decimals."
     location = ("body",)
 

@@ -1,4 +1,4 @@
-"""Typed errors that a caller is told about, rendered as RFC 9457 problem details by the HTTP face.
+"""Typed errors for the caller. `portico.kit.http` renders them as problem details (RFC 9457).
 
 Problem
 ├── BadRequest 400            ├── Conflict 409               ├── TooManyRequests 429
@@ -11,48 +11,54 @@ Problem
 
 import dataclasses
 import math
+import re
 from typing import Any, ClassVar, dataclass_transform
 
 RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "headers"})
-"""The members that every problem document has; a field can't be called so."""
+"""Members that every problem document has. A field cannot have such a name."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @dataclass_transform(kw_only_default=True)
 class Problem(Exception):
-    """An answer that is not a success, with its status, a stable code and the data that explains it.
+    """Error response with a status, a stable code and the data that explains it.
 
-    A subclass states `status`, `code` and `detail` (a format string over its fields); its annotated fields are keyword
-    arguments and become members of the problem document. Data that names a secret has no place in them.
+    A subclass sets `status` and `detail`, a format string over its fields. Its code comes from the class name
+    (`BookAlreadyLent`: `book_already_lent`) unless it sets `code`. Its annotated fields are keyword arguments and become
+    members of the problem document, so they must not contain secrets.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    detail: ClassVar[str] = "Something went wrong here. The request id finds it in the logs."
+    detail: ClassVar[str] = "An internal error occurred. The logs contain it under the request id."
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            cls.code = _WORD_START.sub("_", cls.__name__.lstrip("_")).lower()
         doc = cls.__doc__
         dataclasses.dataclass(kw_only=True, eq=False, repr=False)(cls)
         cls.__doc__ = doc
         if taken := RESERVED.intersection(cls.field_names()):
             raise TypeError(
-                f"{cls.__name__}: every problem has the member {min(taken)!r} already; name the field otherwise"
+                f"{cls.__name__}: every problem document already has the member {min(taken)!r}; choose another field name"
             )
 
     def __post_init__(self) -> None:
         super().__init__(self.sentence())
 
     def data(self) -> dict[str, Any]:
-        """The fields by name: the extension members of the problem document."""
+        """Return the fields by name: the extension members of the problem document."""
         return {name: getattr(self, name) for name in self.field_names()}
 
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
-        """The names of the extension members."""
+        """Return the names of the extension members."""
         return tuple(getattr(cls, "__dataclass_fields__", ()))
 
     def sentence(self) -> str:
-        """The detail with the fields filled in."""
+        """Return the detail with the values of the fields."""
         return self.detail.format(**self.data())
 
     @property
@@ -61,7 +67,7 @@ class Problem(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers that belong to this answer, by lower-case name."""
+        """Headers of the response, by lower-case name."""
         return {}
 
 
@@ -74,10 +80,9 @@ class BadRequest(Problem):
 
 
 class Unauthorized(Problem):
-    """Who calls is not known (RFC 6750 section 3)."""
+    """The request has no valid credentials (RFC 6750 section 3)."""
 
     status = 401
-    code = "unauthorized"
     detail = "Sign in and send the access token as 'Authorization: Bearer <token>'."
 
     @property
@@ -86,10 +91,10 @@ class Unauthorized(Problem):
 
 
 class InvalidCredentials(Unauthorized):
-    """A token was sent and is of no use; `reason` says why."""
+    """The access token is not valid, for the reason given (RFC 6750 section 3.1, invalid_token)."""
 
     code = "invalid_token"
-    detail = "The access token is of no use: {reason}. Sign in again or refresh it."
+    detail = "The access token is not valid: {reason}. Refresh it or sign in again."
 
     reason: str
 
@@ -100,14 +105,12 @@ class InvalidCredentials(Unauthorized):
 
 class Forbidden(Problem):
     status = 403
-    code = "forbidden"
     detail = "The caller may not do this."
 
 
 class PermissionMissing(Forbidden):
-    """The caller is known and lacks a permission (RFC 6750 section 3.1, insufficient_scope)."""
+    """The caller does not have the required permission (RFC 6750 section 3.1, insufficient_scope)."""
 
-    code = "permission_missing"
     detail = "This needs the permission '{permission}', which the caller does not have."
 
     permission: str
@@ -119,14 +122,12 @@ class PermissionMissing(Forbidden):
 
 class NotFound(Problem):
     status = 404
-    code = "not_found"
-    detail = "There is nothing here."
+    detail = "The resource does not exist."
 
 
 class MethodNotAllowed(Problem):
     status = 405
-    code = "method_not_allowed"
-    detail = "This resource answers {allowed}."
+    detail = "This resource supports only {allowed}."
 
     allowed: str
 
@@ -137,21 +138,18 @@ class MethodNotAllowed(Problem):
 
 class Conflict(Problem):
     status = 409
-    code = "conflict"
     detail = "The state of the resource does not allow this."
 
 
 class PreconditionFailed(Problem):
-    """The resource is no longer what the caller saw (RFC 9110 section 13.1)."""
+    """The resource has changed since the caller read it (RFC 9110 section 13.1)."""
 
     status = 412
-    code = "precondition_failed"
     detail = "The resource has changed since it was read. Read it again and repeat the change."
 
 
 class ContentTooLarge(Problem):
     status = 413
-    code = "content_too_large"
     detail = "The body is larger than {limit} bytes."
 
     limit: int
@@ -159,16 +157,16 @@ class ContentTooLarge(Problem):
 
 class UnsupportedMediaType(Problem):
     status = 415
-    code = "unsupported_media_type"
     detail = "Send the body as {expected}."
 
     expected: str
 
 
 class Unprocessable(Problem):
-    """What was asked for can't be. `location` says where in the request that lies, as the member `errors` does.
+    """The request is well formed, but its values are not valid.
 
-    `("query", "cursor")`, `("body", "items")`; nowhere in particular if a subclass leaves it out.
+    `location` is the path of the invalid value, as in the member `errors`: `("query", "cursor")`, `("body", "items")`.
+    It is empty if no single value is invalid.
     """
 
     status = 422
@@ -178,8 +176,8 @@ class Unprocessable(Problem):
 
 
 @dataclasses.dataclass(kw_only=True, eq=False, repr=False)
-class _Later(Problem):
-    """An answer that says when to come again. `retry_after` is in seconds."""
+class _Retryable(Problem):
+    """Error that says when to retry, in seconds."""
 
     retry_after: float = 1.0
 
@@ -188,25 +186,22 @@ class _Later(Problem):
         return {"retry-after": str(max(1, math.ceil(self.retry_after)))}
 
 
-class TooManyRequests(_Later):
+class TooManyRequests(_Retryable):
     status = 429
-    code = "too_many_requests"
-    detail = "Too many requests. Come again in {retry_after:.0f} s."
+    detail = "Too many requests. Retry in {retry_after:.0f} seconds."
 
 
 class BadGateway(Problem):
     status = 502
-    code = "bad_gateway"
-    detail = "The service behind gave no usable answer."
+    detail = "The upstream service did not return a valid response."
 
 
-class Unavailable(_Later):
+class Unavailable(_Retryable):
     status = 503
-    code = "unavailable"
-    detail = "This can't be answered right now. Come again in {retry_after:.0f} s."
+    detail = "The service is temporarily unavailable. Retry in {retry_after:.0f} seconds."
 
 
 class GatewayTimeout(Problem):
     status = 504
     code = "timeout"
-    detail = "The answer took longer than allowed."
+    detail = "The response took longer than allowed."

@@ -14,7 +14,6 @@ TICKET = "ticket"
 
 
 class CallerUnknown(Unavailable):
-    code = "caller_unknown"
     detail = "Who calls can't be verified right now. Come again in {retry_after:.0f} s."
 
 

@@ -22,22 +22,18 @@ _CALLER_LEFT = 499  # nobody reads it but the log and the metrics
 
 
 class OutcomeUnknown(Unavailable):
-    code = "outcome_unknown"
     detail = "The connection was lost while the change was being committed. Look whether it happened, or repeat it with the same Idempotency-Key."
 
 
 class DatabaseUnavailable(Unavailable):
-    code = "database_unavailable"
     detail = "The database can't be reached right now. Come again in {retry_after:.0f} s."
 
 
 class EditedMeanwhile(Conflict):
-    code = "edited_meanwhile"
     detail = "Somebody else changed this at the same moment. Read it again and repeat the change."
 
 
 class AlreadyThere(Conflict):
-    code = "already_there"
     detail = "There is one with the same value already, and there can be one only."
 
 

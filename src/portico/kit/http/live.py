@@ -29,7 +29,6 @@ _LONGEST_REASON = 123  # bytes that fit into a close frame (RFC 6455 section 5.5
 
 
 class TooManyStreams(Unavailable):
-    code = "too_many_streams"
     detail = "As many streams are open as may be. Close one, or come again in {retry_after:.0f} s."
 
 

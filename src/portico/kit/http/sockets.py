@@ -32,7 +32,6 @@ _UNFORESEEN = 500
 class OriginRefused(Forbidden):
     """A page of a site that is not ours would listen with the rights of whoever looks at it."""
 
-    code = "origin_refused"
     detail = "Pages of {origin} may not open this. CORS_ORIGINS says which sites may."
 
     origin: str

@@ -22,7 +22,6 @@ HEAD_SECONDS: Final = 10.0
 
 class HeadTooLong(Problem):
     status = 431
-    code = "head_too_long"
     detail = "The request's head, or what stands between its chunks, is longer than {limit} bytes."
 
     limit: int
@@ -30,7 +29,6 @@ class HeadTooLong(Problem):
 
 class HeadTooSlow(Problem):
     status = 408
-    code = "head_too_slow"
     detail = "The request's head was not whole within {seconds:.0f} s."
 
     seconds: float

@@ -4,7 +4,6 @@ from portico.kit.foundation.problems import Conflict, NotFound, Unavailable
 
 
 class SagaNotFound(NotFound):
-    code = "saga_not_found"
     detail = "There is no saga for {subject}."
 
     subject: str
@@ -13,7 +12,6 @@ class SagaNotFound(NotFound):
 class SagaEnded(Conflict):
     """The saga has ended. Nothing is left to do or to undo."""
 
-    code = "saga_ended"
     detail = "The saga {saga_id} has already ended with status '{ended_as}'."
 
     saga_id: str
@@ -33,7 +31,6 @@ class PastNoReturn(Conflict):
 class SagaOfAnotherVersion(Unavailable):
     """During a rollout: the saga is at a step that this version of the service does not have."""
 
-    code = "saga_of_another_version"
     detail = (
         "The saga for {subject} is at a step of another version of the service. Only that version knows whether it can be "
         "undone. Retry in {retry_after:.0f} seconds."
@@ -45,7 +42,6 @@ class SagaOfAnotherVersion(Unavailable):
 class StepUnderWay(Conflict):
     """An attempt of the step is running, and its outcome is not known yet."""
 
-    code = "step_under_way"
     detail = "The step '{step}' of the saga {saga_id} is running. Wait for its outcome, then retry."
 
     saga_id: str

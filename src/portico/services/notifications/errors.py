@@ -4,7 +4,6 @@ from portico.services.notifications.mail import MailId
 
 
 class NotificationNotFound(NotFound):
-    code = "notification_not_found"
     detail = "Notification {notification_id} not found."
 
     notification_id: NotificationId
@@ -19,7 +18,6 @@ class NotificationNotFailed(Conflict):
 
 
 class TemplateNotFound(NotFound):
-    code = "template_not_found"
     detail = "Template '{name}' not found. Available templates: {known}."
 
     name: str
@@ -27,7 +25,6 @@ class TemplateNotFound(NotFound):
 
 
 class TemplateVersionNotFound(NotFound):
-    code = "template_version_not_found"
     detail = "Template '{name}' has no version {version}. Its newest version is {newest}."
 
     name: str
@@ -36,7 +33,6 @@ class TemplateVersionNotFound(NotFound):
 
 
 class TemplateDataInvalid(Unprocessable):
-    code = "template_data_invalid"
     detail = "Template '{name}' cannot be rendered with this data: {reason}."
     location = ("body", "data")
 
@@ -45,14 +41,12 @@ class TemplateDataInvalid(Unprocessable):
 
 
 class MailboxElsewhere(Conflict):
-    code = "mailbox_elsewhere"
     detail = (
         "Mail is sent by SMTP here, so there is no mailbox to read. GET /notifications shows the state of each mail."
     )
 
 
 class MailNotFound(NotFound):
-    code = "mail_not_found"
     detail = "Mail {mail_id} is not in the mailbox."
 
     mail_id: MailId

@@ -6,7 +6,6 @@ from portico.kit import Conflict, NotFound, Unprocessable
 
 
 class OrderNotFound(NotFound):
-    code = "order_not_found"
     detail = "Order {order_id} not found."
 
     order_id: OrderId
@@ -15,7 +14,6 @@ class OrderNotFound(NotFound):
 class IllegalTransition(Conflict):
     """The order's status does not allow this change."""
 
-    code = "illegal_transition"
     detail = "An order in status '{current}' cannot change to '{wanted}'. Allowed next statuses: {allowed}."
 
     order_id: OrderId
@@ -28,7 +26,6 @@ class IllegalTransition(Conflict):
 
 
 class ProductsUnknown(Unprocessable):
-    code = "products_unknown"
     detail = "Unknown products: {listed}."
     location = ("body", "items")
 
@@ -41,7 +38,6 @@ class ProductsUnknown(Unprocessable):
 class PriceChanged(Conflict):
     """The catalog's price differs from the price in the request."""
 
-    code = "price_changed"
     detail = "The price of '{name}' is now {price} {currency}. Retry with the new price, or omit the price."
 
     product_id: ProductId
@@ -51,7 +47,6 @@ class PriceChanged(Conflict):
 
 
 class MixedCurrencies(Unprocessable):
-    code = "mixed_currencies"
     detail = "An order has one currency, but these products use several: {listed}. Order them separately."
     location = ("body", "items")
 
@@ -62,7 +57,6 @@ class MixedCurrencies(Unprocessable):
 
 
 class OrderTooLarge(Unprocessable):
-    code = "order_too_large"
     detail = "The total of an order may not exceed {most} {currency}."
     location = ("body", "items")
 
@@ -71,6 +65,5 @@ class OrderTooLarge(Unprocessable):
 
 
 class PaymentMethodMissing(Unprocessable):
-    code = "payment_method_missing"
     detail = "`payment_method` is required."
     location = ("body", "payment_method")

@@ -3,7 +3,6 @@ from portico.kit import BadRequest, Conflict, NotFound, Unauthorized, Unprocessa
 
 
 class PaymentNotFound(NotFound):
-    code = "payment_not_found"
     detail = "Payment '{payment_id}' does not exist."
 
     payment_id: PaymentId
@@ -12,20 +11,17 @@ class PaymentNotFound(NotFound):
 class Voided(Conflict):
     """The idempotency key was voided, so no charge is possible with it."""
 
-    code = "voided"
     detail = "The key '{key}' was voided and cannot be used for a charge. Use a new key for a new charge."
 
     key: str
 
 
 class PaymentKeyMissing(Unprocessable):
-    code = "payment_key_missing"
     detail = "The charge has no idempotency key. Send it as 'key' or in the header Idempotency-Key."
     location = ("body", "key")
 
 
 class PaymentKeyReused(Unprocessable):
-    code = "payment_key_reused"
     detail = "The key '{key}' belongs to another charge, payment '{payment_id}'. Use a new key for a new charge."
     location = ("body", "key")
 
@@ -36,7 +32,6 @@ class PaymentKeyReused(Unprocessable):
 class ChargeInFlight(Conflict):
     """The outcome of the charge is unknown."""
 
-    code = "charge_in_flight"
     detail = "The outcome of the charge is not known yet. Retry in 1 second."
 
     payment_id: PaymentId
@@ -49,7 +44,6 @@ class ChargeInFlight(Conflict):
 class VoidUnfinished(Conflict):
     """The provider refused to refund the charge of a voided payment."""
 
-    code = "void_unfinished"
     detail = "The charge of payment '{payment_id}' could not be refunded: {reason}. Retry later, or refund it at the provider."
 
     payment_id: PaymentId
@@ -61,7 +55,6 @@ class VoidUnfinished(Conflict):
 
 
 class NotRefundable(Conflict):
-    code = "not_refundable"
     detail = "A payment in status '{state}' cannot be refunded."
 
     payment_id: PaymentId
@@ -71,7 +64,6 @@ class NotRefundable(Conflict):
 class RefundExceedsCharge(Conflict):
     """The refunds of a payment add up to at most its charge."""
 
-    code = "refund_exceeds_charge"
     detail = "At most {left} {currency} of this payment can still be refunded."
 
     payment_id: PaymentId
@@ -80,7 +72,6 @@ class RefundExceedsCharge(Conflict):
 
 
 class RefundKeyReused(Unprocessable):
-    code = "refund_key_reused"
     detail = (
         "This key belongs to another refund of this payment, '{refund_id}', with a different amount or reason. "
         "Use a new key for a new refund."
@@ -91,7 +82,6 @@ class RefundKeyReused(Unprocessable):
 
 
 class OtherCurrency(Unprocessable):
-    code = "other_currency"
     detail = "The payment is in {currency} and can only be refunded in {currency}."
     location = ("body", "currency")
 
@@ -99,7 +89,6 @@ class OtherCurrency(Unprocessable):
 
 
 class ProviderUnknown(NotFound):
-    code = "provider_unknown"
     detail = "Unknown payment provider '{provider}'."
 
     provider: str
@@ -108,7 +97,6 @@ class ProviderUnknown(NotFound):
 class SignatureInvalid(Unauthorized):
     """The webhook was not signed by the provider, or was changed after it was signed."""
 
-    code = "signature_invalid"
     detail = "The webhook's signature is missing or does not match its body: {reason}."
 
     reason: str
@@ -121,5 +109,4 @@ class SignatureInvalid(Unauthorized):
 class SignatureOld(BadRequest):
     """The signature is valid but its time is too far from now: the request may be a replay."""
 
-    code = "signature_old"
     detail = "The webhook was signed {reason}. Send it again with a current signature."

@@ -11,14 +11,12 @@ class Shortage(Schema):
 
 
 class InsufficientStock(Conflict):
-    code = "insufficient_stock"
     detail = "Insufficient stock. `items` lists each product with the requested and the available quantity."
 
     items: list[Shortage]
 
 
 class TooMuchStock(Conflict):
-    code = "too_much_stock"
     detail = "The stock of product {product_id} would exceed the limit of {limit}."
 
     product_id: ProductId
@@ -26,28 +24,24 @@ class TooMuchStock(Conflict):
 
 
 class ReservationNotFound(NotFound):
-    code = "reservation_not_found"
     detail = "Reservation {reservation_id} not found."
 
     reservation_id: ReservationId
 
 
 class ReservationDiffers(Conflict):
-    code = "reservation_differs"
     detail = "Reservation {reservation_id} holds other items. Use another id."
 
     reservation_id: ReservationId
 
 
 class ReservationReleased(Conflict):
-    code = "reservation_released"
     detail = "Reservation {reservation_id} was released and cannot be used again. Use a new id."
 
     reservation_id: ReservationId
 
 
 class ReservationExpired(Conflict):
-    code = "reservation_expired"
     detail = "Reservation {reservation_id} expired, and the stock is insufficient to renew it. `items` lists what is missing."
 
     reservation_id: ReservationId
@@ -55,27 +49,23 @@ class ReservationExpired(Conflict):
 
 
 class ReservationNotConfirmed(Conflict):
-    code = "reservation_not_confirmed"
     detail = "Reservation {reservation_id} is not confirmed. Confirm it before shipping."
 
     reservation_id: ReservationId
 
 
 class ReservationNotShipped(Conflict):
-    code = "reservation_not_shipped"
     detail = "Reservation {reservation_id} was not shipped and cannot be returned. Release it instead."
 
     reservation_id: ReservationId
 
 
 class ReservationShipped(Conflict):
-    code = "reservation_shipped"
     detail = "Reservation {reservation_id} was shipped and cannot be released. Return it instead."
 
     reservation_id: ReservationId
 
 
 class MomentNotPast(Unprocessable):
-    code = "moment_not_past"
     detail = "`at` must be in the past. Omit it for the current stock."
     location = ("query", "at")

@@ -3,12 +3,10 @@ from portico.kit import NotFound, Unauthorized
 
 
 class RefreshRefused(Unauthorized):
-    code = "refresh_refused"
     detail = "This refresh token is of no use any more. Sign in again."
 
 
 class SessionNotFound(NotFound):
-    code = "session_not_found"
     detail = "The caller has no session {session_id}."
 
     session_id: SessionId

@@ -2,7 +2,6 @@ from portico.kit import Conflict, Forbidden, NotFound, Unprocessable, UserId
 
 
 class EmailInvalid(Unprocessable):
-    code = "email_invalid"
     detail = "This is not a usable email address: {reason}."
     location = ("body", "email")
 
@@ -10,36 +9,30 @@ class EmailInvalid(Unprocessable):
 
 
 class EmailTaken(Conflict):
-    code = "email_taken"
     detail = "There is an account with this email address already. Sign in, or use another address."
 
 
 class UserNotFound(NotFound):
-    code = "user_not_found"
     detail = "There is no user {user_id}."
 
     user_id: UserId
 
 
 class UserDeleted(Conflict):
-    code = "user_deleted"
     detail = "This account was deleted and can't be brought back."
 
 
 class LastAdministrator(Conflict):
-    code = "last_administrator"
     detail = "This is the last administrator. Make somebody else one first."
 
 
 class BeyondOwnRights(Forbidden):
     """Somebody would hand out, or act on who holds, more than they hold themselves."""
 
-    code = "beyond_own_rights"
     detail = "This concerns the permission '{permission}', which the caller does not have."
 
     permission: str
 
 
 class WrongPassword(Forbidden):
-    code = "wrong_password"
     detail = "The current password is not right."

@@ -1,0 +1,46 @@
+"""Error codes are part of the API. A class that is renamed keeps its code; a new code is added to the list here."""
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+
+import portico
+from portico.kit.foundation.problems import Problem
+
+CODES = """
+already_there bad_gateway beyond_own_rights caller_unknown charge_in_flight conflict content_too_large
+database_unavailable edited_meanwhile email_invalid email_taken forbidden head_too_long head_too_slow
+headers_too_large idempotency_key_in_flight idempotency_key_reused illegal_transition insufficient_stock
+invalid_cursor invalid_request invalid_token last_administrator mail_not_found mailbox_elsewhere malformed_request
+method_not_allowed mixed_currencies moment_not_past not_failed not_found not_refundable notification_not_found
+order_not_found order_too_large origin_refused other_currency outcome_unknown overloaded past_the_point_of_no_return
+payment_key_missing payment_key_reused payment_method_missing payment_not_found permission_missing person_required
+precondition_failed price_changed product_not_found products_unknown provider_unknown refresh_refused
+refund_exceeds_charge refund_key_reused reservation_differs reservation_expired reservation_not_confirmed
+reservation_not_found reservation_not_shipped reservation_released reservation_shipped role_taken role_unknown
+saga_ended saga_not_found saga_of_another_version service_failed service_timeout service_unavailable services_only
+session_not_found sign_in_busy sign_in_locked sign_in_refused signature_invalid signature_old sku_taken step_under_way
+stopping target_too_long template_data_invalid template_not_found template_version_not_found ticket_not_found timeout
+too_many_requests too_many_streams too_many_waiting too_many_words too_much_stock too_precise unauthorized unavailable
+unknown_currency unsupported_media_type user_deleted user_not_found users_only void_unfinished voided
+websocket_expected wrong_password
+"""
+
+
+def subclasses(kind: type[Problem]) -> Iterator[type[Problem]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def import_all() -> None:
+    for module in pkgutil.walk_packages(portico.__path__, "portico."):
+        if not module.name.endswith("__main__") and ".migrations." not in module.name:
+            import_module(module.name)
+
+
+def test_the_error_codes_of_the_api_are_exactly_these() -> None:
+    import_all()
+    shipped = [each for each in subclasses(Problem) if each.__module__.startswith("portico.")]
+
+    assert {each.code for each in shipped if not each.__name__.startswith("_")} == set(CODES.split())
