@@ -105,9 +105,9 @@ class TestUpOnServers:
 
             killed.kill()
 
-            eventually(lambda: "server is back" in system.out, "Redis", LONG)
+            eventually(lambda: "server_restarted" in system.out, "Redis", LONG)
             lines = [json.loads(line) for line in system.out.splitlines()]
-            died = next(line for line in lines if line["event"] == "server died")
+            died = next(line for line in lines if line["event"] == "server_exited")
             assert (died["server"], died["status"]) == ("Redis", -9)
             assert process_of(tmp_path, "redis").is_running()
             assert fetch(at["gateway"] + "/books") == (200, [])

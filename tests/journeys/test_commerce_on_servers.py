@@ -179,9 +179,9 @@ async def _insists(customer: Person, product_id: str, method: str) -> str:
 
 def _server_killed(system: Command, folder: Path, server: str) -> None:
     """Kill a server, and wait until it serves again."""
-    before = system.out.count("server is back")
+    before = system.out.count("server_restarted")
     _server(folder, server).kill()
-    eventually(lambda: system.out.count("server is back") > before, f"{server} again", LONG)
+    eventually(lambda: system.out.count("server_restarted") > before, f"{server} again", LONG)
 
 
 def _server(folder: Path, server: str) -> psutil.Process:

@@ -79,7 +79,7 @@ class Keeper:
                 raise Unmendable(self.program.name)
             deaths = 0 if loop.time() - began > STEADY else deaths + 1
             wait = RESTART_BACKOFF.delay(deaths)
-            logger.error("process died", process=self.program.name, status=status, restart_in_seconds=wait)
+            logger.error("process_exited", process=self.program.name, status=status, restart_in_seconds=wait)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
@@ -97,7 +97,7 @@ class Keeper:
         try:
             await asyncio.wait_for(self._process.wait(), grace + _MARGIN)
         except TimeoutError:
-            logger.error("process killed: it did not end", process=self.program.name)  # noqa: TRY400 no trace helps
+            logger.error("process_killed", process=self.program.name)  # noqa: TRY400 no trace helps
             self.kill()
 
     def kill(self) -> None:

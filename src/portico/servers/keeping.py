@@ -71,7 +71,7 @@ class KeptServers:
                 return
             deaths = 0 if time.monotonic() - began > STEADY else deaths + 1
             wait = RESTART_BACKOFF.delay(deaths)
-            logger.error("server died", server=server.name, status=status, restart_in_seconds=wait)
+            logger.error("server_exited", server=server.name, status=status, restart_in_seconds=wait)
             if not self._stopping.wait(wait):
                 self._restart(server)
 
@@ -91,6 +91,6 @@ class KeptServers:
                 server.restart()
             except ServerFailed as error:
                 problem = mask_url(str(error))
-                logger.error("server did not start", server=server.name, problem=problem)  # noqa: TRY400 no trace helps
+                logger.error("server_not_started", server=server.name, problem=problem)  # noqa: TRY400 no trace helps
             else:
-                logger.warning("server is back", server=server.name)
+                logger.warning("server_restarted", server=server.name)

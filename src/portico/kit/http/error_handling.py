@@ -82,7 +82,7 @@ class ErrorResponder:
             self._warn(request, error)
             return DatabaseUnavailable() if isinstance(error, SQLAlchemyError) else Unavailable()
         request_id = request.scope["portico.request_id"]
-        logger.error("endpoint failed", service=self._name, request_id=request_id, exc_info=error)
+        logger.error("endpoint_failed", service=self._name, request_id=request_id, exc_info=error)
         return Problem()
 
     def _warn(self, request: HTTPConnection, error: BaseException) -> None:

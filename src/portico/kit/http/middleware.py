@@ -93,7 +93,7 @@ class ServiceMiddleware:
                 if self._context.stopping.is_set():
                     await answer.end_stream()
         except Exception:
-            logger.exception("request failed", method=scope["method"], path=scope["path"])
+            logger.exception("request_failed", method=scope["method"], path=scope["path"])
             if answer.status:
                 raise  # half an answer is out: the server must cut the connection, not finish it
             await self._refuse(scope, answer, Problem())

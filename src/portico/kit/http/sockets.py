@@ -135,7 +135,7 @@ class SocketRoute(APIWebSocketRoute):
             try:
                 await authentication.look_again(self._declared.access)
             except VerificationUnavailable:
-                logger.info("stream goes on unverified", service=self._context.name)
+                logger.info("stream_recheck_failed", service=self._context.name)
             except (InvalidToken, Problem):
                 await socket.close(REFUSED, "the token is of no use any more")
                 return

@@ -57,4 +57,4 @@ class Broadcasts:
                 for hear in self._hearers[kind]:
                     hear(event)
         except Exception:
-            logger.exception("event_not_heard", message_id=message.id, type=message.type)
+            logger.exception("broadcast_failed", message_id=message.id, type=message.type)

@@ -117,7 +117,7 @@ class Inbox:
         await retry_transaction(act, _UNTIL_AVAILABLE, on_retry=self._log_wait)
 
     def _log_wait(self, error: Exception) -> None:
-        logger.warning("events_wait_for_database", service=self._context.name, error=type(error).__name__)
+        logger.warning("consumer_waits_for_database", service=self._context.name, error=type(error).__name__)
 
     async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, body: bytes) -> None:
         try:

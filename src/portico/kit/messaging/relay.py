@@ -176,7 +176,7 @@ class Relay:
             async with self._context.transaction() as work:
                 await work.execute(update(leases).where(*mine).values(until=work.now))
         except Exception as error:  # noqa: BLE001  # whatever it is: the lease runs out by itself
-            logger.warning("lease_not_handed_back", service=self._context.name, error=type(error).__name__)
+            logger.warning("relay_lease_not_released", service=self._context.name, error=type(error).__name__)
 
     async def _rest(self, failures: int) -> None:
         """Wait for the next commit of this process or the next poll; after failures, wait for the backoff."""

@@ -315,9 +315,9 @@ async def _end(task: asyncio.Task[None]) -> None:
             await asyncio.wait([task], timeout=_PATIENCE / _TIMES_CANCELLED)
             if task.done():
                 return
-        logger.error("background work does not end", work=task.get_name())
+        logger.error("background_work_not_ended", work=task.get_name())
 
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("background work ended", work=task.get_name(), exc_info=error)
+        logger.error("background_work_failed", work=task.get_name(), exc_info=error)

@@ -150,7 +150,7 @@ class TestStoredKeys:
             async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM):
                 pass
         assert "set the former one" in next(
-            line["error"] for line in lines if line["event"] == "signing_key_does_not_open"
+            line["error"] for line in lines if line["event"] == "signing_key_unreadable"
         )
         async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
             with pytest.raises(SealBroken):

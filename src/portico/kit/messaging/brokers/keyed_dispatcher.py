@@ -81,10 +81,10 @@ class KeyedDispatcher:
                     return await self._deliver(message)
                 except Exception as error:
                     if not attempt:
-                        logger.exception("message_not_taken", group=self._group, message_id=message.id)
+                        logger.exception("message_not_acknowledged", group=self._group, message_id=message.id)
                     else:
                         logger.warning(
-                            "message_not_taken", group=self._group, message_id=message.id, error=type(error).__name__
+                            "message_not_acknowledged", group=self._group, message_id=message.id, error=type(error).__name__
                         )
             attempt += 1
             await asyncio.sleep(_DELIVERY_BACKOFF.delay(attempt))

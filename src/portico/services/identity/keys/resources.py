@@ -99,6 +99,6 @@ async def open_ring(context: ServiceContext) -> AsyncIterator[KeyRing]:
     try:
         await ring.check()
     except SealBroken as error:  # it is not ready, but starts: to replace the keys takes a service that runs
-        logger.error("signing_key_does_not_open", service=context.name, error=str(error))  # noqa: TRY400  # it says all
+        logger.error("signing_key_unreadable", service=context.name, error=str(error))  # noqa: TRY400  # it says all
     context.health.add("signing keys", ring.check, critical=True)
     yield ring
