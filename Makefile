@@ -50,12 +50,13 @@ coverage: $(DEVELOPMENT) ## run the tests and show which lines they never reach
 	@$(PY) -m coverage report --skip-covered --show-missing
 	@$(PY) -m coverage html --quiet
 
-check: $(DEVELOPMENT) ## lint, format, types, the floors, and that generated files are up to date
+check: $(DEVELOPMENT) ## lint, format, types, layers, language, and that generated files are up to date
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py tests/service_contracts/test_event_schemas.py
+	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py \
+		tests/architecture/test_language.py tests/service_contracts/test_event_schemas.py
 
 generate: $(DEVELOPMENT) ## make the generated parts of the documents and deploy/ anew, and freeze the schemas of events
 	@$(PY) -m portico.cli.reference docs/configuration.md

@@ -16,7 +16,7 @@ def asyncapi(
     import orjson
 
     from portico.cli.documents import meant
-    from portico.kit.messaging.asyncapi import asyncapi as document
+    from portico.kit.runtime.asyncapi import asyncapi as document
 
     found, service = meant(name, system)
     print(orjson.dumps(document(found, None if service is None else [service]), option=orjson.OPT_INDENT_2).decode())

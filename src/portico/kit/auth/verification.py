@@ -11,8 +11,8 @@ from portico.kit.auth.principal import Principal
 from portico.kit.auth.recent import Recent
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
-from portico.kit.calls.probe_limiter import ProbeLimiter
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.probe_limiter import ProbeLimiter
 from portico.kit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

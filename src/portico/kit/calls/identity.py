@@ -10,8 +10,8 @@ from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import PLAIN, Calls, Layout, Options
 from portico.kit.calls.encoding import decode, refusal
 from portico.kit.calls.errors import CallError
-from portico.kit.calls.probe_limiter import ProbeLimiter
 from portico.kit.calls.summary import Summary
+from portico.kit.foundation.probe_limiter import ProbeLimiter
 
 log = logging.getLogger(__name__)
 

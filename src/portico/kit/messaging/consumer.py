@@ -5,14 +5,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.stored_names import checked_name
 from portico.kit.messaging.event import Event
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
+from portico.kit.service_context import ServiceContext
 
 ConsumerFunction = Callable[..., Awaitable[None]]
 _FEWEST_PARAMETERS = 2  # the event and its unit of work; the third is the service's context
@@ -39,7 +36,7 @@ class Consumer:
     def _takes_context(self) -> bool:
         return len(inspect.signature(self.function).parameters) > _FEWEST_PARAMETERS
 
-    async def handle(self, event: Event, work: UnitOfWork, context: "ServiceRuntime") -> None:
+    async def handle(self, event: Event, work: UnitOfWork, context: ServiceContext) -> None:
         """Call the function."""
         await (self.function(event, work, context) if self._takes_context else self.function(event, work))
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
@@ -17,15 +16,13 @@ from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, check_unique_names, consumers_of, event_types
+from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.retry_queue import BlockedByEarlierEvent, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.trace_context import TraceContext
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -47,9 +44,9 @@ class Inbox:
     about the same thing queue behind it, others go on.
     """
 
-    def __init__(self, context: "ServiceRuntime") -> None:
+    def __init__(self, context: MessagingContext) -> None:
         self._context = context
-        self._consumers = context.service.consumers
+        self._consumers = context.consumers
         check_unique_names(self._consumers)
         self._kinds = event_types(self._consumers)
         self.retry_queue = RetryQueue(context)

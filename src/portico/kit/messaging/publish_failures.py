@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, func, insert, select
 
@@ -10,11 +10,9 @@ from portico.kit.data.kit_tables import blocked_aggregates, failed_events, outbo
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.backoff import Backoff
+from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.envelope import Envelope
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -36,7 +34,7 @@ class PublishFailures:
     a consumer can't handle: no promise is kept by events that wait for ever behind it.
     """
 
-    def __init__(self, context: "ServiceRuntime") -> None:
+    def __init__(self, context: MessagingContext) -> None:
         self._context = context
         self._until: datetime | None = None
 

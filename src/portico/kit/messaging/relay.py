@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -17,11 +17,9 @@ from portico.kit.data.statements import Statement
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
+from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.publish_failures import IS_HELD, PublishFailures
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -50,7 +48,7 @@ class Relay:
     between the broker's confirmation and the move; an inbox sees to it that it matters to nobody.
     """
 
-    def __init__(self, context: "ServiceRuntime", broker: Broker) -> None:
+    def __init__(self, context: MessagingContext, broker: Broker) -> None:
         self._context = context
         self._broker = broker
         self._owner = secrets.token_hex(8)

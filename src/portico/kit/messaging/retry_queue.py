@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, or_, select, update
 
@@ -16,11 +16,9 @@ from portico.kit.foundation.backoff import Backoff
 from portico.kit.foundation.problems import Problem
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer
+from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
 
 logger = get_logger(__name__)
 
@@ -115,9 +113,9 @@ class RetryQueue:
     them. They are counted and logged.
     """
 
-    def __init__(self, context: "ServiceRuntime") -> None:
+    def __init__(self, context: MessagingContext) -> None:
         self._context = context
-        self._is_ours = _is_routable(context.service.consumers)
+        self._is_ours = _is_routable(context.consumers)
         self._due = _due(self._is_ours)
         self._unroutable: Mapping[str, int] = {}
         self.waiting = 0

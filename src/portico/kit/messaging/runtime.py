@@ -3,21 +3,17 @@
 import asyncio
 import functools
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from typing import Any
 
 from portico.kit.data.failures import is_unavailable
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable
-from portico.kit.messaging.consumer import event_types
+from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.relay import Relay
 from portico.kit.messaging.retry_queue import RetryQueue
 from portico.kit.telemetry.logs import get_logger
-
-if TYPE_CHECKING:
-    from portico.kit.runtime.context import ServiceRuntime
-    from portico.kit.runtime.system import System
 
 logger = get_logger(__name__)
 
@@ -27,34 +23,41 @@ _COUNTED = 40  # looks between two counts
 
 
 class MessagingRuntime:
-    """Carries the events of the services that run in this process.
+    """Runs the relays and consumers of the services in this process.
 
-    Nothing is published before the queues of every service of the system are there: what is published to nobody is
-    gone, and a service that starts later would never hear of it.
+    Nothing is published before the queues of every service of the system are declared: the broker would drop an event
+    without a queue, and a service that starts later would miss it.
+
+    Args:
+        queues: the event types that each consuming service of the system handles, by service.
+        broker: carries the events.
+        services: the services in this process.
     """
 
-    def __init__(self, system: "System", broker: Broker, services: Iterable["ServiceRuntime"]) -> None:
-        self._system = system
+    def __init__(
+        self, queues: Mapping[str, Collection[str]], broker: Broker, services: Iterable[MessagingContext]
+    ) -> None:
+        self._queues = queues
         self._broker = broker
         self._services = list(services)
         self._declared = asyncio.Event()
 
     def work(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """What has to run, by name, until the process ends; and have it measured."""
+        """Return the background work by name, and register its metrics."""
         found: dict[str, Coroutine[Any, Any, None]] = {"queues": self._declare()}
         for context in self._services:
-            if context.service.publishes:
+            if context.publishes:
                 relay = Relay(context, self._broker)
                 measure_relay(context, relay)
                 found[f"relay of {context.name}"] = self._once_declared(relay.run)
-            if context.service.consumers:
+            if context.consumers:
                 inbox = Inbox(context)
                 measure_inbox(context, inbox)
                 found[f"consumers of {context.name}"] = self._once_declared(
                     functools.partial(self._consume, context, inbox)
                 )
                 found[f"retry queue of {context.name}"] = run_retries(context, inbox)
-            elif context.service.publishes:
+            elif context.publishes:
                 retry_queue = RetryQueue(context)
                 measure_retry_queue(context, retry_queue)
                 found[f"dead letters of {context.name}"] = count_dead(context, retry_queue)
@@ -68,10 +71,8 @@ class MessagingRuntime:
         failures = 0
         while not self._declared.is_set():
             try:
-                for placement in self._system.placements:
-                    types = {name for name, _ in event_types(placement.service.consumers)}
-                    if types:
-                        await self._broker.declare(placement.name, types)
+                for service, types in self._queues.items():
+                    await self._broker.declare(service, types)
                 self._declared.set()
             except BrokerUnavailable as error:
                 if not failures:
@@ -79,11 +80,11 @@ class MessagingRuntime:
                 failures += 1
                 await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
 
-    async def _consume(self, context: "ServiceRuntime", inbox: Inbox) -> None:
+    async def _consume(self, context: MessagingContext, inbox: Inbox) -> None:
         await self._broker.consume(context.name, inbox.deliver, concurrency=context.settings.event_concurrency)
 
 
-async def run_retries(context: "ServiceRuntime", inbox: Inbox) -> None:
+async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
     """Retry failed events as they become due, until cancelled."""
     looks = 0
     while True:
@@ -100,7 +101,7 @@ async def run_retries(context: "ServiceRuntime", inbox: Inbox) -> None:
             await asyncio.sleep(_LOOK * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
 
 
-async def count_dead(context: "ServiceRuntime", retry_queue: RetryQueue) -> None:
+async def count_dead(context: MessagingContext, retry_queue: RetryQueue) -> None:
     """Count what the broker refused of a service that consumes nothing, until cancelled."""
     while True:
         try:
@@ -119,20 +120,20 @@ async def retry_due(inbox: Inbox) -> int:
     return len(due)
 
 
-def measure_relay(context: "ServiceRuntime", relay: Relay) -> None:
+def measure_relay(context: MessagingContext, relay: Relay) -> None:
     """Have the metrics of a service tell of its relay."""
     context.metrics.counter("portico_events_published", "Events published", lambda: relay.published)
     context.metrics.gauge("portico_outbox_lag_seconds", "Age of the oldest event that waits", lambda: relay.lag)
 
 
-def measure_inbox(context: "ServiceRuntime", inbox: Inbox) -> None:
+def measure_inbox(context: MessagingContext, inbox: Inbox) -> None:
     """Have the metrics of a service tell of its consumers."""
     counted = context.metrics.counter
     counted("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
     measure_retry_queue(context, inbox.retry_queue)
 
 
-def measure_retry_queue(context: "ServiceRuntime", retry_queue: RetryQueue) -> None:
+def measure_retry_queue(context: MessagingContext, retry_queue: RetryQueue) -> None:
     """Register the metrics of a service's retry queue."""
     metrics = context.metrics
     metrics.gauge("portico_events_parked", "Events waiting for a retry", lambda: retry_queue.waiting)

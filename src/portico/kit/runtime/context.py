@@ -1,7 +1,7 @@
 """A service as it runs in this process: what was declared, and the resources that the host gave it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -21,6 +21,8 @@ from portico.kit.data.unit_of_work import UnitOfWork, committed
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.live import OpenSockets
 from portico.kit.messaging.broadcast import Broadcasts
+from portico.kit.messaging.consumer import Consumer
+from portico.kit.messaging.event import Event
 from portico.kit.messaging.outbox import Outbox
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
@@ -103,6 +105,16 @@ class ServiceRuntime:
     @verifier.setter
     def verifier(self, verifier: TokenVerifier) -> None:
         self._verifier = verifier
+
+    @property
+    def consumers(self) -> Sequence[Consumer]:
+        """The consumers that the service declares."""
+        return self.service.consumers
+
+    @property
+    def publishes(self) -> Sequence[type[Event]]:
+        """The events that the service declares."""
+        return self.service.publishes
 
     def unit_of_work(self) -> UnitOfWork:
         """A unit of work, for who commits it."""

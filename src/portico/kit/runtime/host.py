@@ -31,6 +31,7 @@ from portico.kit.jobs.runner import JobRunner
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.opening import names_broker, open_broker
+from portico.kit.messaging.consumer import event_types
 from portico.kit.messaging.runtime import MessagingRuntime
 from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
@@ -179,9 +180,16 @@ class Host:
         self._keep(self.broadcasts.run(broker), "listening")
         for context in self.contexts.values():
             context.health.add("broker", broker.check, critical=False)
-        carrier = MessagingRuntime(self.system, broker, self.contexts.values())
+        carrier = MessagingRuntime(self._queues(), broker, self.contexts.values())
         for name, work in carrier.work().items():
             self._keep(work, name)
+
+    def _queues(self) -> dict[str, set[str]]:
+        """Return the event types that each consuming service of the system handles."""
+        types = {
+            each.name: {name for name, _ in event_types(each.service.consumers)} for each in self.system.placements
+        }
+        return {name: handled for name, handled in types.items() if handled}
 
     async def _listen(self, opening: AbstractAsyncContextManager[Broker]) -> None:
         """Open a broker for nothing but to listen, once anyone does."""

@@ -84,7 +84,10 @@ class KeyedDispatcher:
                         logger.exception("message_not_acknowledged", group=self._group, message_id=message.id)
                     else:
                         logger.warning(
-                            "message_not_acknowledged", group=self._group, message_id=message.id, error=type(error).__name__
+                            "message_not_acknowledged",
+                            group=self._group,
+                            message_id=message.id,
+                            error=type(error).__name__,
                         )
             attempt += 1
             await asyncio.sleep(_DELIVERY_BACKOFF.delay(attempt))

@@ -8,10 +8,10 @@ from jsonschema_rs import Draft202012Validator, meta
 from tests.cli.leaving import leaving
 from tests.kit.messaging.leaving import ReaderLeft, left
 
-from portico.kit.messaging.asyncapi import asyncapi
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import DIALECT
+from portico.kit.runtime.asyncapi import asyncapi
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import NoSuchService, System
 from portico.kit.runtime.system_loader import find_system, shipped_systems

@@ -1,25 +1,27 @@
-"""How often a call may go to an instance that failed too often lately."""
+"""Limits probes of an instance whose circuit breaker is open."""
 
 from collections.abc import Callable
 from typing import Final
 
 
 class ProbeLimiter:
-    """Lets one call in a second knock (see `Outgoing`): a breaker that opened again and again stays so for a minute.
+    """Allows one probe per second.
+
+    A call marked as a probe reaches an instance although its breaker is open, and closes the breaker if it succeeds.
 
     Args:
         monotonic: the time, in seconds.
     """
 
     EVERY: Final = 1.0
-    """Seconds."""
+    """Seconds between two probes."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._next = float("-inf")
 
     def may_probe(self) -> bool:
-        """Whether this call may; the others of this second may not then."""
+        """Return whether this call may be a probe; further ones within the same second may not."""
         now = self._monotonic()
         if now < self._next:
             return False
