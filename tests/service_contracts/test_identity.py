@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.identity import IdentityClient
 from portico.kit.auth.tokens import InvalidToken, TokenFormat

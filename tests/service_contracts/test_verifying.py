@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.verifying import TokenSettings, verifier_for
 from portico.kit.auth.tokens import InvalidToken

@@ -4,20 +4,22 @@ from portico.cli.errors import CommandError
 from portico.cli.identities import open_identity
 from portico.contracts.identity import UserId
 from portico.kit.foundation.problems import Problem
-from portico.services.identity.commands import NewUser, create_account, rotate_signing_key
-from portico.services.identity.keys.errors import SharedSecretInUse
-from portico.services.identity.keys.models import StoredKey
-from portico.services.identity.passwords.domain import LONGEST, SHORTEST
-from portico.services.identity.resources import FirstAdministrator
-from portico.services.identity.roles.models import ADMINISTRATOR
+from portico.services.identity.errors import SharedSecretInUse
+from portico.services.identity.tokens.key_ring import KeyRing
+from portico.services.identity.tokens.models import StoredKey
+from portico.services.identity.users.domain import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from portico.services.identity.users.first_administrator import FirstAdministrator, NewUser, create_account
+from portico.services.identity.users.models import ADMINISTRATOR
 
 
 async def create_user(
     system: str | None, email: str, password: str, *, name: str | None, roles: tuple[str, ...], admin: bool
 ) -> UserId | None:
     """Open an account; its user, or None where it became the first administrator. Raises CommandError, and see `open_identity`."""
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise CommandError(f"A password has {SHORTEST} to {LONGEST} characters, and this one {len(password)}.")
+    if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
+        raise CommandError(
+            f"A password has {MIN_PASSWORD_LENGTH} to {MAX_PASSWORD_LENGTH} characters, and this one {len(password)}."
+        )
     # Where there is no administrator yet, identity makes one as it opens: then it is this one.
     first = {"ADMIN_EMAIL": email, "ADMIN_PASSWORD": password} if admin else {}
     async with open_identity(system, first) as running:
@@ -39,7 +41,7 @@ async def rotate(system: str | None, *, at_once: bool, withdraw: bool) -> Stored
     """Publish a new signing key. Raises CommandError, and see `open_identity`."""
     async with open_identity(system) as running:
         try:
-            return await rotate_signing_key(running, at_once=at_once, withdraw=withdraw)
+            return await running.resource(KeyRing).rotate(at_once=at_once, withdraw=withdraw)
         except SharedSecretInUse as error:
             raise CommandError(
                 "With JWT_ALGORITHM=HS256 tokens are signed with JWT_SECRET, which does not rotate.",

@@ -24,7 +24,7 @@ class NewAdministrator:
 
 def administrator_made(whole: "Composition") -> NewAdministrator | None:
     """The first administrator, where starting `whole` made one."""
-    from portico.services.identity.resources import FirstAdministrator
+    from portico.services.identity.users.first_administrator import FirstAdministrator
 
     for context in whole.contexts.values():
         first = context.provided.get(FirstAdministrator)

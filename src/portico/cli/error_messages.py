@@ -21,7 +21,7 @@ def mendable(error: Exception) -> Told | None:
     from portico.kit.runtime.system import NoSuchService
     from portico.kit.runtime.system_loader import NoSuchSystem
     from portico.kit.runtime.undeclared import Undeclared
-    from portico.services.identity.keys.errors import SealBroken
+    from portico.services.identity.errors import KeyDecryptionFailed
 
     match error:
         case PortTaken():
@@ -34,7 +34,7 @@ def mendable(error: Exception) -> Told | None:
             told = (_sentence(error),), "Run `portico migrate upgrade`, or start the service with --migrate."
         case AddressRefused():
             told = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
-        case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | SealBroken():
+        case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | KeyDecryptionFailed():
             told = (_sentence(error),), None
         case _:
             return None

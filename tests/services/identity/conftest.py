@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.services.identity import service
 from portico.testing.databases import Databases

@@ -1,13 +1,11 @@
 from sqlalchemy import func, select
-from tests.services.identity.people import Identity
+from tests.services.identity.accounts import Identity
 
-from portico.services.identity.jobs import forget_what_is_over
-from portico.services.identity.lockout.models import Throttle
-from portico.services.identity.revocations.models import RevocationEntry
-from portico.services.identity.sessions.models import RefreshToken, Session
-from portico.services.identity.tickets.models import Ticket
+from portico.services.identity.jobs import delete_expired_rows
+from portico.services.identity.sessions.models import RefreshToken, Revocation, Session
+from portico.services.identity.tokens.models import SignInThrottle, Ticket
 
-TABLES = (Throttle, RevocationEntry, RefreshToken, Session, Ticket)
+TABLES = (SignInThrottle, Revocation, RefreshToken, Session, Ticket)
 
 
 async def left(identity: Identity) -> list[int]:
@@ -22,7 +20,7 @@ class TestForgettingWhatIsOver:
         await identity.try_to_sign_in(password="wrong")
         before = await left(identity)
 
-        await forget_what_is_over.function(identity.run.context)
+        await delete_expired_rows.function(identity.run.context)
 
         assert await left(identity) == before
 
@@ -33,6 +31,6 @@ class TestForgettingWhatIsOver:
         await bob.post("/auth/logout")
 
         identity.advance(40 * 86_400)
-        await forget_what_is_over.function(identity.run.context)
+        await delete_expired_rows.function(identity.run.context)
 
         assert await left(identity) == [0] * len(TABLES)

@@ -1,4 +1,4 @@
-from tests.services.identity.people import Identity
+from tests.services.identity.accounts import Identity
 
 from portico.testing.migrations import differences, left_when_undone
 

@@ -1,46 +1,26 @@
 from datetime import timedelta
-from typing import Any, Final
-
-from sqlalchemy import ColumnElement, delete, select
 
 from portico.kit import ServiceContext, job
-from portico.services.identity.lockout.domain import LOCKED_FOR, WINDOW
-from portico.services.identity.lockout.models import Throttle
-from portico.services.identity.revocations.models import LEEWAY, RevocationEntry
-from portico.services.identity.sessions.models import RefreshToken, Session
-from portico.services.identity.tickets.models import Ticket
+from portico.services.identity.sessions.repository import expired_session_rows
+from portico.services.identity.tokens.key_ring import KeyRing
+from portico.services.identity.tokens.repository import expired_token_rows
 
-_AT_ONCE: Final = 1000
-_KEPT: Final = timedelta(days=1)
+
+@job(name="rotate-signing-keys", every=timedelta(hours=1))
+async def rotate_signing_keys(context: ServiceContext) -> None:
+    """Replace the signing key when it is old enough, and delete keys that verify no token any more."""
+    await context.resource(KeyRing).rotate_if_due()
 
 
 @job(name="delete-expired-credentials", every=timedelta(minutes=10))
-async def forget_what_is_over(context: ServiceContext) -> None:
-    """Delete tickets, throttles, revocations, refresh tokens and sessions that can't matter any more."""
+async def delete_expired_rows(context: ServiceContext) -> None:
+    """Delete tickets, throttles, revocations, refresh tokens and sessions that have expired.
+
+    Each batch is a transaction of its own, so that no lock is held for long.
+    """
     now = context.clock.now()
-    over: list[tuple[Any, ColumnElement[bool]]] = [
-        (Ticket.digest, Ticket.expires_at < now),
-        (Throttle.key, Throttle.changed_at < now - WINDOW - LOCKED_FOR),
-        (RevocationEntry.number, RevocationEntry.expires_at < now - LEEWAY - _KEPT),
-        (RefreshToken.digest, RefreshToken.expires_at < now - _KEPT),
-    ]
-    for key, condition in over:
-        await _delete(context, key, condition)
-    # A session that ended is asked for as long as one of its access tokens lives; its refresh tokens go before it.
-    ended = (Session.ended_at < now - _KEPT) | (Session.expires_at < now - _KEPT)
-    finished = select(Session.session_id).where(ended, Session.tokens_expire_at < now - _KEPT)
-    for key, owner in ((RefreshToken.digest, RefreshToken.session_id), (Ticket.digest, Ticket.session_id)):
-        await _delete(context, key, owner.in_(finished))
-    free = ~select(RefreshToken.digest).where(RefreshToken.session_id == Session.session_id).exists()
-    await _delete(context, Session.session_id, Session.session_id.in_(finished) & free)
-
-
-async def _delete(context: ServiceContext, key: Any, condition: ColumnElement[bool]) -> None:
-    """Delete the rows for which `condition` holds, some at a time, so that nobody waits long for a lock."""
-    while True:
-        async with context.transaction() as work:
-            keys = await work.all(select(key).where(condition).limit(_AT_ONCE))
-            if keys:
-                await work.execute(delete(key.class_).where(key.in_(keys)).execution_options(synchronize_session=False))
-        if len(keys) < _AT_ONCE:
-            return
+    for expired in (*expired_token_rows(now), *expired_session_rows(now)):
+        more = True
+        while more:
+            async with context.transaction() as work:
+                more = await expired.delete_batch(work)

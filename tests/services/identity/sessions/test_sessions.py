@@ -1,4 +1,4 @@
-from tests.services.identity.people import SYSTEM, VARIABLES, Identity
+from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.identity import SessionId
 from portico.services.identity import service

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.services.identity.users.domain import LONGEST_KEY, Email, key_of, scripts
-from portico.services.identity.users.errors import EmailInvalid
+from portico.services.identity.errors import EmailInvalid
+from portico.services.identity.users.domain import MAX_KEY_LENGTH, Email, key_of, scripts
 
 ADDRESSES = st.emails() | st.builds(
     "{}@{}".format, st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20), st.just("example.com")
@@ -49,7 +49,7 @@ class TestTheKeyOfAnEmail:
         if key is not None:
             assert key_of(address.upper().lower()) in {key, key_of(address.casefold())}
             assert key_of(Email.parse(address).address) == key
-            assert len(key) <= LONGEST_KEY
+            assert len(key) <= MAX_KEY_LENGTH
 
     @given(ADDRESSES)
     def test_is_its_own_key(self, address: str) -> None:

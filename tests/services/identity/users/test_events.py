@@ -1,4 +1,4 @@
-from tests.services.identity.people import Identity
+from tests.services.identity.accounts import Identity
 
 from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
 from portico.kit.auth.tokens import UnverifiedToken

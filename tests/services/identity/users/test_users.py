@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import select
-from tests.services.identity.people import ADMIN, PASSWORD, Identity
+from tests.services.identity.accounts import ADMIN, PASSWORD, Identity
 
 from portico.contracts.identity import UserId
 from portico.services.identity.sessions.models import Session

@@ -1,1 +1,1 @@
-"""Sessions: signing in, staying signed in, signing out."""
+"""Sessions of users, their refresh tokens, and the feed of revocations."""

@@ -1,48 +1,13 @@
-from typing import Annotated, Literal, Self
-
-from pydantic import StringConstraints
+from typing import Self
 
 from portico.contracts.identity import SessionId
 from portico.kit import Moment, Schema
-from portico.services.identity.sessions.commands import Grant
+from portico.kit.auth import RevocationKind
 from portico.services.identity.sessions.models import Session
-from portico.services.identity.users.schemas import UserRead
-
-OpaqueToken = Annotated[str, StringConstraints(min_length=1, max_length=512)]
-
-
-class Refresh(Schema):
-    refresh_token: OpaqueToken
-
-
-class TokensRead(Schema):
-    access_token: str
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105  the name of the scheme (RFC 6750)
-    expires_in: int
-    refresh_token: str
-
-    @classmethod
-    def of_grant(cls, grant: Grant) -> Self:
-        return cls(
-            access_token=grant.access.text, expires_in=grant.access.expires_in, refresh_token=grant.refresh_token
-        )
-
-
-class SignedInRead(TokensRead):
-    user: UserRead
-
-    @classmethod
-    def of_grant(cls, grant: Grant) -> Self:
-        return cls(
-            access_token=grant.access.text,
-            expires_in=grant.access.expires_in,
-            refresh_token=grant.refresh_token,
-            user=UserRead.with_roles(grant.user, grant.roles),
-        )
 
 
 class SessionRead(Schema):
-    """A sign-in: on which program, from which address, and whether the caller is using it."""
+    """A session: its device, its address, and whether it is the caller's current one."""
 
     session_id: SessionId
     device: str
@@ -53,8 +18,8 @@ class SessionRead(Schema):
     current: bool
 
     @classmethod
-    def seen_from(cls, session: Session, current: str | None) -> Self:
-        """The session as the one called `current` sees it."""
+    def from_session(cls, session: Session, *, current: str | None) -> Self:
+        """Return the session as seen by a caller whose own session is `current`."""
         return cls(
             session_id=session.session_id,
             device=session.device,
@@ -64,3 +29,20 @@ class SessionRead(Schema):
             expires_at=session.expires_at,
             current=session.session_id == current,
         )
+
+
+class RevocationRead(Schema):
+    """A revocation. `issued_before` is set for kind `user`: only tokens issued before it are revoked."""
+
+    kind: RevocationKind
+    subject: str
+    expires_at: Moment
+    issued_before: Moment | None
+
+
+class RevocationsRead(Schema):
+    """A page of the feed. Pass `cursor` as `since` in the next request; send it at once if `more` is true."""
+
+    revocations: list[RevocationRead]
+    cursor: str
+    more: bool

@@ -1,1 +1,1 @@
-"""Tokens: issued, validated, introspected and revoked."""
+"""Tokens: sign-in, refresh, tickets, OAuth (RFC 6749), validation and signing keys."""

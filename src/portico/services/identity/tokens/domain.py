@@ -1,31 +1,128 @@
+"""Secrets and their digests, the order of signing keys, and the encryption of private keys at rest."""
+
 import hashlib
 import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
-from portico.kit.auth import AccessClaims
+import orjson
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_BYTES: Final = 32
+from portico.kit.auth import AccessClaims, SigningKey
+from portico.services.identity.errors import KeyDecryptionFailed
+
+LOCKOUT_WINDOW: Final = timedelta(minutes=15)
+LOCKOUT_DURATION: Final = timedelta(minutes=15)
+TICKET_LIFETIME: Final = timedelta(seconds=30)
+
+_SECRET_BYTES: Final = 32
+_NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A signed token and what it says."""
+    """A signed access token and its claims."""
 
     text: str
     claims: AccessClaims
 
     @property
     def expires_in(self) -> int:
-        """Seconds that it lives."""
+        """Lifetime in seconds."""
         return int((self.claims.expires_at - self.claims.issued_at).total_seconds())
 
 
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """The id and the secret that an OAuth client sent."""
+
+    client_id: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoginKey:
+    """What failed sign-ins are counted by: the account name that was entered, and the client's address."""
+
+    account: str
+    address: str
+
+    @property
+    def account_key(self) -> str:
+        return digest_of(f"account:{self.account}")
+
+    @property
+    def address_key(self) -> str:
+        return digest_of(f"address:{self.address}")
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Both keys in the order in which their rows are locked, the same in every transaction."""
+        first, second = sorted((self.account_key, self.address_key))
+        return first, second
+
+
 def new_secret() -> str:
-    """256 bits of chance, for a URL."""
-    return secrets.token_urlsafe(_BYTES)
+    """Return 256 random bits as URL-safe text."""
+    return secrets.token_urlsafe(_SECRET_BYTES)
 
 
-def digest_of(secret: str) -> str:
-    """What stands for `secret` at rest. So much chance needs no salt."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+def digest_of(text: str) -> str:
+    """Return the SHA-256 digest under which a secret is stored. Random secrets of 256 bits need no salt."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def failures_in_window(failures: Sequence[float], now: datetime) -> list[float]:
+    """Return the failures (Unix times in seconds) that still count at `now`."""
+    return [moment for moment in failures if moment > (now - LOCKOUT_WINDOW).timestamp()]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledKey:
+    """A key of the key ring and the moment from which it signs."""
+
+    key: SigningKey
+    signs_from: datetime
+
+
+def keys_in_force(keys: Sequence[ScheduledKey], now: datetime, *, lifetime: timedelta) -> list[ScheduledKey]:
+    """Return those of `keys`, oldest first, that verify tokens: a key does until `lifetime` after its successor signs."""
+    verifying = [key for key, successor in pairwise(keys) if now < successor.signs_from + lifetime]
+    return [*verifying, *keys[-1:]]
+
+
+def signing_key_at(keys: Sequence[ScheduledKey], now: datetime) -> SigningKey:
+    """Return that of `keys`, oldest first, that signs at `now`."""
+    return next((each.key for each in reversed(keys) if each.signs_from <= now), keys[0].key)
+
+
+class KeyCipher:
+    """Encryption of signing keys at rest: AES-256-GCM with a key derived from SECRET_KEY."""
+
+    def __init__(self, secret_key: str) -> None:
+        derived = HKDF(SHA256(), length=32, salt=None, info=b"portico identity signing keys").derive(
+            secret_key.encode()
+        )
+        self._cipher = AESGCM(derived)
+
+    def encrypt(self, key: SigningKey) -> str:
+        """Return the private key encrypted and bound to its kid, so that rows cannot be exchanged."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        encrypted = self._cipher.encrypt(nonce, orjson.dumps(key.private_jwk()), key.kid.encode())
+        return b64encode(nonce + encrypted).decode()
+
+    def decrypt(self, kid: str, encrypted: str) -> SigningKey:
+        """Return the decrypted key. Raises KeyDecryptionFailed."""
+        raw = b64decode(encrypted)
+        try:
+            plain = self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], kid.encode())
+        except InvalidTag as error:
+            raise KeyDecryptionFailed(kid) from error
+        return SigningKey.from_jwk(orjson.loads(plain))

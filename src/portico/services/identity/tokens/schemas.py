@@ -1,7 +1,68 @@
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from portico.kit import Moment, Schema
 from portico.kit.auth import Reason
+from portico.services.identity.errors import OAuthErrorCode
+from portico.services.identity.tokens.service import Grant
+from portico.services.identity.users.schemas import NewPassword, UserRead
+
+AnyEmail = Annotated[str, StringConstraints(max_length=320)]
+AnyPassword = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class SignIn(Schema):
+    """An email address, also accepted as `username`, and a password."""
+
+    email: AnyEmail | None = None
+    username: AnyEmail | None = None
+    password: AnyPassword
+
+    @model_validator(mode="after")
+    def _require_one_name(self) -> Self:
+        if (self.email is None) == (self.username is None):
+            raise ValueError("give either email or username")
+        return self
+
+    @property
+    def account(self) -> str:
+        return self.email or self.username or ""
+
+
+class PasswordChange(Schema):
+    current_password: AnyPassword
+    new_password: NewPassword
+
+
+class Refresh(Schema):
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+class TokensRead(Schema):
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  the name of the scheme (RFC 6750)
+    expires_in: int
+    refresh_token: str
+
+    @classmethod
+    def from_grant(cls, grant: Grant) -> Self:
+        return cls(
+            access_token=grant.access.text, expires_in=grant.access.expires_in, refresh_token=grant.refresh_token
+        )
+
+
+class SignedInRead(TokensRead):
+    user: UserRead
+
+    @classmethod
+    def from_grant(cls, grant: Grant) -> Self:
+        return cls(
+            access_token=grant.access.text,
+            expires_in=grant.access.expires_in,
+            refresh_token=grant.refresh_token,
+            user=UserRead.of(grant.user),
+        )
 
 
 class TokenToValidate(Schema):
@@ -9,7 +70,7 @@ class TokenToValidate(Schema):
 
 
 class ValidTokenRead(Schema):
-    """What a token that holds says. `user_id` is `service:<name>` for a service's own token."""
+    """The claims of a valid token. `user_id` is `service:<name>` for a service's own token."""
 
     valid: Literal[True] = True
     user_id: str
@@ -22,3 +83,52 @@ class ValidTokenRead(Schema):
 class InvalidTokenRead(Schema):
     valid: Literal[False] = False
     reason: Reason
+
+
+class TicketRead(Schema):
+    ticket: str
+    expires_in: int
+
+
+class TicketToRedeem(Schema):
+    ticket: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class RedeemedRead(Schema):
+    """The access token that the ticket was exchanged for."""
+
+    access_token: str
+    expires_in: int
+
+
+class OAuthErrorRead(BaseModel):
+    """An error response (RFC 6749 section 5.2)."""
+
+    error: OAuthErrorCode
+    error_description: str
+
+
+class OAuthTokens(BaseModel):
+    """A token response (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: str = Field(examples=["Bearer"])
+    expires_in: int
+    refresh_token: str | None = None
+    scope: str
+
+
+class Introspection(BaseModel):
+    """The claims of a token (RFC 7662 section 2.2). For an inactive token only `active` is sent."""
+
+    active: bool
+    scope: str | None = None
+    client_id: str | None = None
+    username: str | None = None
+    token_type: str | None = None
+    exp: int | None = None
+    iat: int | None = None
+    sub: str | None = None
+    aud: str | None = None
+    iss: str | None = None
+    jti: str | None = None

@@ -1,1 +1,1 @@
-"""Accounts: who may sign in, and what a person is called."""
+"""Accounts, their roles and their passwords."""

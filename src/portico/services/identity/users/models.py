@@ -1,25 +1,53 @@
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, String
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from portico.kit import UserId, identifier, revision
-from portico.kit.data import ExactText
+from portico.kit.auth import EVERYTHING
+from portico.kit.data import ExactText, Payload
+from portico.services.identity.errors import UserDeleted
 from portico.services.identity.models import Table
-from portico.services.identity.users.domain import LONGEST_KEY, Email, Names
-from portico.services.identity.users.errors import UserDeleted
+from portico.services.identity.users.domain import MAX_KEY_LENGTH, Email, Names
+
+ADMINISTRATOR = "administrator"
+"""The role that grants every permission, in every system."""
+
+
+class Role(Table):
+    """A named set of permissions. Roles with `declared` come from the system and are updated at each start."""
+
+    __tablename__ = "roles"
+
+    name: Mapped[str] = mapped_column(ExactText(64), primary_key=True)
+    permissions: Mapped[list[str]] = mapped_column(Payload)
+    declared: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    @property
+    def grants_everything(self) -> bool:
+        return EVERYTHING in self.permissions
+
+
+class Membership(Table):
+    """Assignment of a role to a user."""
+
+    __tablename__ = "memberships"
+
+    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
+    role: Mapped[str] = mapped_column(ExactText(64), ForeignKey("roles.name"), primary_key=True, index=True)
 
 
 class User(Table):
-    """An account. `email_key` is unique; a deleted account has none, nor anything else that tells a person."""
+    """An account. `email_key` is unique. A deleted account keeps no personal data."""
 
     __tablename__ = "users"
 
     user_id: Mapped[UserId] = identifier()
-    email: Mapped[str | None] = mapped_column(String(LONGEST_KEY))
-    email_key: Mapped[str | None] = mapped_column(ExactText(LONGEST_KEY), unique=True)
+    email: Mapped[str | None] = mapped_column(String(MAX_KEY_LENGTH))
+    email_key: Mapped[str | None] = mapped_column(ExactText(MAX_KEY_LENGTH), unique=True)
     password_hash: Mapped[str | None]
-    name: Mapped[str | None] = mapped_column(String(2 * 255 + 1))  # joined of two
+    name: Mapped[str | None] = mapped_column(String(2 * 255 + 1))  # first and last name joined
     first_name: Mapped[str | None]
     last_name: Mapped[str | None]
     phone: Mapped[str | None] = mapped_column(String(40))
@@ -29,10 +57,11 @@ class User(Table):
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
     revision: Mapped[int] = revision()
+    assigned_roles: Mapped[list[Role]] = relationship(secondary="memberships", order_by=Role.name, lazy="raise")
 
     @classmethod
-    def opened(cls, email: Email, names: Names, *, password_hash: str, now: datetime) -> "User":
-        """A new account."""
+    def create(cls, email: Email, names: Names, *, password_hash: str, roles: list[Role], now: datetime) -> "User":
+        """Return a new active account."""
         user = cls(
             email=email.address,
             email_key=email.key,
@@ -41,6 +70,7 @@ class User(Table):
             tokens_valid_from=now.replace(microsecond=0),
             created_at=now,
             updated_at=now,
+            assigned_roles=roles,
         )
         user.names = names
         return user
@@ -59,38 +89,59 @@ class User(Table):
         )
 
     @property
-    def called(self) -> str:
-        """What to call this person in a letter; empty where nothing is known."""
+    def display_name(self) -> str:
+        """The name to use in messages, or an empty string if none is known."""
         return self.name or self.names.joined or ""
+
+    @property
+    def roles(self) -> list[str]:
+        """The names of the user's roles, in order."""
+        return [role.name for role in self.assigned_roles]
+
+    @property
+    def permissions(self) -> list[str]:
+        """The permissions that the user's roles grant, in order."""
+        return permissions_of(self.assigned_roles)
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether the user is active and holds every permission."""
+        return self.is_active and any(role.grants_everything for role in self.assigned_roles)
 
     @property
     def may_sign_in(self) -> bool:
         return self.is_active and self.deleted_at is None
 
     def change(self, names: Names, *, is_active: bool, now: datetime) -> None:
-        """Change what a person is called and whether it may sign in. Raises UserDeleted."""
+        """Change the user's names and whether the account is active. Raises UserDeleted."""
         if self.deleted_at is not None:
             raise UserDeleted
         self.names = names
         self.is_active = is_active
         self.updated_at = now
 
-    def end_tokens_before(self, moment: datetime) -> None:
-        """Access tokens issued before `moment`, a whole second, are worth nothing from now on."""
+    def change_password(self, password_hash: str, *, now: datetime) -> None:
+        self.password_hash = password_hash
+        self.updated_at = now
+
+    def assign_roles(self, roles: list[Role], *, now: datetime) -> None:
+        """Replace the user's roles."""
+        self.assigned_roles = roles
+        self.updated_at = now
+
+    def revoke_tokens_before(self, moment: datetime) -> None:
+        """Invalidate access tokens that were issued before `moment`, a whole second."""
         self.tokens_valid_from = max(self.tokens_valid_from, moment)
 
-    def delete(self, *, now: datetime) -> None:
-        """Deactivate the account and forget who it was; that it was stays."""
+    def anonymize(self, *, now: datetime) -> None:
+        """Delete the account: erase personal data and roles. The row stays."""
         self.email = self.email_key = self.password_hash = None
         self.names = Names()
         self.is_active = False
+        self.assigned_roles = []
         self.deleted_at = self.updated_at = now
 
 
-class Membership(Table):
-    """That a user has a role."""
-
-    __tablename__ = "memberships"
-
-    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id"), primary_key=True)
-    role: Mapped[str] = mapped_column(ExactText(64), ForeignKey("roles.name"), primary_key=True, index=True)
+def permissions_of(roles: list[Role]) -> list[str]:
+    """Return all permissions that `roles` grant, in order."""
+    return sorted({permission for role in roles for permission in role.permissions})

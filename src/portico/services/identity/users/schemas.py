@@ -1,25 +1,24 @@
-from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from portico.contracts.identity import UserId
 from portico.kit import Moment, Schema, Text
-from portico.services.identity.passwords.domain import LONGEST, SHORTEST
-from portico.services.identity.users.domain import LONGEST_EMAIL, Names
-from portico.services.identity.users.models import User
+from portico.services.identity.users.domain import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Names
 
 EmailText = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=LONGEST_EMAIL, pattern=r"^[^@\s]+@[^@\s]+$"),
+    StringConstraints(min_length=3, max_length=MAX_EMAIL_LENGTH, pattern=r"^[^@\s]+@[^@\s]+$"),
     Field(json_schema_extra={"format": "email"}),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{3,40}$")]
-NewPassword = Annotated[str, StringConstraints(min_length=SHORTEST, max_length=LONGEST)]
+NewPassword = Annotated[str, StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+Permission = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,63}:[a-z][a-z0-9_-]{0,63})$")]
 
 
 class PersonNames(Schema):
-    """What a person is called; each may be left out."""
+    """A person's names and phone number, all optional."""
 
     name: Text | None = None
     first_name: Text | None = None
@@ -27,7 +26,7 @@ class PersonNames(Schema):
     phone: Phone | None = None
 
     def given_names(self) -> dict[str, Any]:
-        """The names that were sent, null where one is to be cleared."""
+        """Return the fields that were sent. Null clears a field."""
         return self.model_dump(include={"name", "first_name", "last_name", "phone"}, exclude_unset=True)
 
 
@@ -48,11 +47,6 @@ class UserUpdate(PersonNames):
     is_active: bool | None = Field(None, description="Whether the user may sign in; for administrators")
 
 
-class PasswordChange(Schema):
-    current_password: Annotated[str, StringConstraints(max_length=1024)]
-    new_password: NewPassword
-
-
 class UserRead(Schema):
     user_id: UserId
     email: str | None
@@ -64,21 +58,16 @@ class UserRead(Schema):
     is_active: bool
     created_at: Moment
 
-    @classmethod
-    def with_roles(cls, user: User, roles: Sequence[str]) -> Self:
-        """The user with the names of its roles."""
-        return cls(
-            user_id=user.user_id,
-            email=user.email,
-            name=user.name,
-            first_name=user.first_name,
-            last_name=user.last_name,
-            phone=user.phone,
-            roles=list(roles),
-            is_active=user.is_active,
-            created_at=user.created_at,
-        )
-
 
 class RoleAssignment(Schema):
     roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
+
+
+class RoleCreate(Schema):
+    name: RoleName
+    permissions: Annotated[list[Permission], Field(max_length=50)]
+
+
+class RoleRead(Schema):
+    name: str
+    permissions: list[str]

@@ -24,10 +24,10 @@ def upgrade() -> None:
     op.create_index("ix_audit_log_action", "audit_log", ["action"])
     op.create_index("ix_audit_log_user_id", "audit_log", ["user_id"])
     op.create_table(
-        "latches",
+        "singletons",
         sa.Column("name", ExactText(40), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_latches"),
+        sa.PrimaryKeyConstraint("name", name="pk_singletons"),
     )
     op.create_table(
         "revocations",
@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("kid", ExactText(64), nullable=False),
         sa.Column("algorithm", ExactText(16), nullable=False),
         sa.Column("public", Payload, nullable=False),
-        sa.Column("sealed", LongText, nullable=False),
+        sa.Column("encrypted", LongText, nullable=False),
         sa.Column("signs_from", Instant(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.PrimaryKeyConstraint("kid", name="pk_signing_keys"),
@@ -136,8 +136,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_tickets_expires_at", "tickets", ["expires_at"])
 
-    latches = sa.table("latches", sa.column("name"), sa.column("number"))
-    op.bulk_insert(latches, [{"name": name, "number": 0} for name in ("administrators", "feed", "keys")])
+    singletons = sa.table("singletons", sa.column("name"), sa.column("number"))
+    op.bulk_insert(
+        singletons, [{"name": name, "number": 0} for name in ("administrators", "revocation-feed", "signing-keys")]
+    )
 
 
 def downgrade() -> None:
@@ -150,5 +152,5 @@ def downgrade() -> None:
     op.drop_table("sign_in_throttles")
     op.drop_table("roles")
     op.drop_table("revocations")
-    op.drop_table("latches")
+    op.drop_table("singletons")
     op.drop_table("audit_log")

@@ -1,1 +1,0 @@
-"""What callers do with their own accounts."""

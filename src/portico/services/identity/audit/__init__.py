@@ -1,1 +1,0 @@
-"""The audit log: what happened that matters to security. Rows are added, never changed or removed."""

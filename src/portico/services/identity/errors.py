@@ -1,0 +1,132 @@
+"""Errors that identity's endpoints return."""
+
+from typing import Final, Literal
+
+from portico.contracts.identity import SessionId, UserId
+from portico.kit import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable, Unprocessable
+
+
+class EmailInvalid(Unprocessable):
+    detail = "This is not a valid email address: {reason}."
+    location = ("body", "email")
+
+    reason: str
+
+
+class EmailTaken(Conflict):
+    detail = "An account with this email address already exists. Sign in, or use another address."
+
+
+class UserNotFound(NotFound):
+    detail = "User {user_id} does not exist."
+
+    user_id: UserId
+
+
+class UserDeleted(Conflict):
+    detail = "This account was deleted and cannot be restored."
+
+
+class LastAdministrator(Conflict):
+    detail = "This is the last administrator. Give another user the role first."
+
+
+class BeyondOwnRights(Forbidden):
+    """The caller grants a permission that the caller does not have, or acts on a user who has one."""
+
+    detail = "This requires the permission '{permission}', which the caller does not have."
+
+    permission: str
+
+
+class WrongPassword(Forbidden):
+    detail = "The current password is wrong."
+
+
+class RoleTaken(Conflict):
+    detail = "The role '{name}' already exists."
+
+    name: str
+
+
+class RoleUnknown(Unprocessable):
+    detail = "The role '{name}' does not exist."
+    location = ("body", "roles")
+
+    name: str
+
+
+class HashingBusy(Unavailable):
+    """The queue for password hashing is full."""
+
+    code = "sign_in_busy"
+    detail = "Too many sign-ins are in progress. Retry in {retry_after:.0f} seconds."
+
+
+class SignInRefused(Unauthorized):
+    """Wrong credentials. The response is the same for an unknown email address and a wrong password."""
+
+    detail = "The email address or the password is wrong."
+
+
+class SignInLocked(TooManyRequests):
+    detail = "Too many failed sign-ins. Retry in {retry_after:.0f} seconds."
+
+
+class RefreshRefused(Unauthorized):
+    detail = "The refresh token is not valid. Sign in again."
+
+
+class SessionNotFound(NotFound):
+    detail = "The caller has no session {session_id}."
+
+    session_id: SessionId
+
+
+class TicketNotFound(NotFound):
+    detail = "The ticket was used, has expired or never existed. Request a new one."
+
+
+OAuthErrorCode = Literal[
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "slow_down",
+    "temporarily_unavailable",
+]
+
+_OAUTH_STATUS: Final[dict[str, int]] = {"invalid_client": 401, "slow_down": 429, "temporarily_unavailable": 503}
+
+
+class OAuthError(Exception):
+    """An error response of the OAuth endpoints (RFC 6749 section 5.2). `retry_after` is in seconds."""
+
+    def __init__(self, code: OAuthErrorCode, description: str, *, retry_after: float | None = None) -> None:
+        super().__init__(description)
+        self.code: OAuthErrorCode = code
+        self.description = description
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        return _OAUTH_STATUS.get(self.code, 400)
+
+
+class KeyDecryptionFailed(RuntimeError):
+    """A stored signing key cannot be decrypted: SECRET_KEY differs from the one it was encrypted with."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(
+            f"the signing key {kid} cannot be decrypted with this SECRET_KEY: restore the former SECRET_KEY, "
+            "or replace all keys with `portico keys rotate --withdraw`, which signs all users out"
+        )
+
+
+class SharedSecretInUse(RuntimeError):
+    """Keys cannot be rotated because tokens are signed with a shared secret."""
+
+    def __init__(self) -> None:
+        super().__init__("JWT_ALGORITHM=HS256 signs with JWT_SECRET: change JWT_SECRET and restart to replace it")

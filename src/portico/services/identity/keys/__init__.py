@@ -1,1 +1,0 @@
-"""Signing keys: made, published, used and retired."""

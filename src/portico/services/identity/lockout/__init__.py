@@ -1,1 +1,0 @@
-"""Lockout: who has guessed too often waits."""

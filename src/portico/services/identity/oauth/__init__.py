@@ -1,1 +1,0 @@
-"""OAuth 2 for standard clients and for services: grants, introspection, revocation."""

@@ -1,1 +1,0 @@
-"""Roles: named sets of permissions."""

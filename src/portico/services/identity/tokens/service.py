@@ -1,0 +1,132 @@
+from dataclasses import dataclass
+from datetime import timedelta
+
+from portico.contracts.identity import SessionId, UserId
+from portico.kit import ClientInfo, Principal, UnitOfWork
+from portico.kit.auth import InvalidToken
+from portico.services.identity.errors import TicketNotFound
+from portico.services.identity.repository import audit
+from portico.services.identity.sessions.models import RefreshToken, Session
+from portico.services.identity.sessions.repository import Sessions, find_refresh_token_owner
+from portico.services.identity.sessions.service import end_session, revoke
+from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.domain import TICKET_LIFETIME, AccessToken, digest_of, new_secret
+from portico.services.identity.tokens.models import Ticket
+from portico.services.identity.tokens.repository import take_ticket
+from portico.services.identity.tokens.token_issuer import TokenIssuer
+from portico.services.identity.tokens.token_verifier import OwnVerifier
+from portico.services.identity.users.models import User
+from portico.services.identity.users.repository import Users
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A pair of tokens and their user, as a sign-in or a refresh returns them."""
+
+    access: AccessToken
+    refresh_token: str
+    user: User
+
+
+async def open_session(
+    work: UnitOfWork, user: User, issuer: TokenIssuer, settings: IdentitySettings, *, client: ClientInfo
+) -> Grant:
+    """Open a session for a locked user. Beyond `sessions_per_user`, the least recently used one ends."""
+    for session in (await Sessions(work).lock_all(user.user_id))[settings.sessions_per_user - 1 :]:
+        end_session(work, session, actor=user.user_id, client=client, reason="too_many")
+    session = Session.start(user.user_id, client, lifetime=_session_lifetime(settings), now=work.now)
+    work.add(session)
+    await work.flush()
+    return await _issue_pair(work, session, user, issuer)
+
+
+async def refresh_session(
+    work: UnitOfWork, refresh_token: str, issuer: TokenIssuer, settings: IdentitySettings, *, client: ClientInfo
+) -> Grant | None:
+    """Return a new pair of tokens, or None if the refresh token is not valid.
+
+    A token that was used before, longer ago than the leeway, is held by two parties: its session ends (RFC 9700
+    section 4.14.2). The caller must commit also when the result is None.
+    """
+    digest = digest_of(refresh_token)
+    owner = await find_refresh_token_owner(work, digest)
+    if owner is None:
+        return None
+    # The user is locked before the session, as in every transaction that ends sessions.
+    user = await Users(work).find(owner.user_id, lock=True)
+    session = await work.get(Session, owner.session_id, lock=True)
+    token = await work.get(RefreshToken, digest, lock=True)
+    if user is None or session is None or token is None or not session.is_open(work.now) or not user.may_sign_in:
+        return None
+    if token.is_reused(work.now, leeway=timedelta(seconds=settings.refresh_token_leeway)):
+        end_session(work, session, actor=user.user_id, client=client, reason="refresh_token_reused")
+        audit(work, "refresh_token.reused", user_id=user.user_id, client=client, session_id=session.session_id)
+        return None
+    token.use(work.now)
+    session.extend(lifetime=_session_lifetime(settings), now=work.now)
+    return await _issue_pair(work, session, user, issuer)
+
+
+async def revoke_token(work: UnitOfWork, token: str, verifier: OwnVerifier, *, client: ClientInfo) -> None:
+    """Revoke an access token, or with a refresh token its session. An invalid token is ignored (RFC 7009 section 2.2)."""
+    try:
+        claims = (await verifier.validate(token)).claims
+    except InvalidToken:
+        await _revoke_refresh_token(work, token, client)
+        return
+    revoke(work, "token", claims.token_id, expires_at=claims.expires_at)
+    user_id = claims.subject if claims.session_id else None
+    audit(work, "token.revoked", actor=claims.subject, user_id=user_id, client=client, token_id=claims.token_id)
+
+
+def issue_ticket(work: UnitOfWork, caller: Principal) -> str:
+    """Return a one-time ticket for the caller's session."""
+    secret = new_secret()
+    work.add(
+        Ticket(
+            digest=digest_of(secret),
+            session_id=SessionId(caller.session_id or ""),
+            token_expires_at=caller.expires_at,
+            expires_at=work.now + TICKET_LIFETIME,
+        )
+    )
+    return secret
+
+
+async def redeem_ticket(work: UnitOfWork, secret: str, issuer: TokenIssuer) -> AccessToken:
+    """Return an access token for a ticket, once. Raises TicketNotFound."""
+    ticket = await work.get(Ticket, digest_of(secret))
+    if ticket is None or ticket.expires_at <= work.now:
+        raise TicketNotFound
+    session = await work.get(Session, ticket.session_id)
+    if session is None:
+        raise TicketNotFound
+    user = await Users(work).find(session.user_id, lock=True)
+    taken = await take_ticket(work, ticket)
+    if not taken or user is None or not user.may_sign_in or not session.is_open(work.now):
+        raise TicketNotFound
+    return await issuer.issue_for_session(session, user, until=ticket.token_expires_at)
+
+
+async def _revoke_refresh_token(work: UnitOfWork, token: str, client: ClientInfo) -> None:
+    owner = await find_refresh_token_owner(work, digest_of(token))
+    if owner is None:
+        return
+    session = await work.get(Session, owner.session_id, lock=True)
+    if session is not None and session.is_open(work.now):
+        end_session(work, session, actor=UserId(owner.user_id), client=client, reason="token_revoked")
+
+
+async def _issue_pair(work: UnitOfWork, session: Session, user: User, issuer: TokenIssuer) -> Grant:
+    access = await issuer.issue_for_session(session, user)
+    secret = new_secret()
+    work.add(
+        RefreshToken(
+            digest=digest_of(secret), session_id=session.session_id, issued_at=work.now, expires_at=session.expires_at
+        )
+    )
+    return Grant(access, secret, user)
+
+
+def _session_lifetime(settings: IdentitySettings) -> timedelta:
+    return timedelta(days=settings.refresh_token_expire_days)

@@ -1,0 +1,144 @@
+"""Sign-in with a password, and the lockout after failed attempts."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NoReturn
+
+from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
+from portico.services.identity.errors import SignInLocked, SignInRefused
+from portico.services.identity.repository import audit
+from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.domain import LoginKey
+from portico.services.identity.tokens.models import SignInThrottle
+from portico.services.identity.tokens.repository import (
+    Throttles,
+    clear_account_failures,
+    insert_throttles,
+    lock_throttles,
+)
+from portico.services.identity.tokens.service import Grant, open_session
+from portico.services.identity.tokens.token_issuer import TokenIssuer
+from portico.services.identity.users.domain import key_of
+from portico.services.identity.users.models import User
+from portico.services.identity.users.passwords import PasswordHasher
+from portico.services.identity.users.repository import Users
+
+
+@dataclass(frozen=True, slots=True)
+class SignInAttempt:
+    """An email address and a password, and the client that sent them."""
+
+    email: str
+    password: str
+    client: ClientInfo
+
+    @property
+    def login_key(self) -> LoginKey:
+        return LoginKey(key_of(self.email) or self.email, self.client.rate_limit_key)
+
+
+class SignIns:
+    """Check passwords and open sessions."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+        self._hasher = context.resource(PasswordHasher)
+        self._issuer = context.resource(TokenIssuer)
+        self._settings = context.settings_of(IdentitySettings)
+
+    async def sign_in(self, reads: Reader, work: UnitOfWork, attempt: SignInAttempt) -> Grant:
+        """Open a session. The transaction begins after the password was hashed.
+
+        Raises:
+            SignInRefused: the email address or the password is wrong, or the account is not active.
+            SignInLocked: too many failures.
+            HashingBusy: too many passwords wait to be hashed.
+        """
+        await ensure_not_locked(reads, attempt.login_key)
+        found = await Users(reads).find_by_email(key_of(attempt.email))
+        known_hash = found.password_hash if found is not None and found.may_sign_in else None
+        check = await self._hasher.verify(attempt.password, known_hash)
+        if found is None or known_hash is None or not check.matches:
+            await self._refuse(attempt, found)
+        # Checked again under lock: concurrent guesses beyond the limit must not reveal which password was right.
+        await ensure_not_locked(work, attempt.login_key, lock=True)
+        user = await Users(work).get(found.user_id, lock=True)
+        if not user.may_sign_in or user.password_hash != known_hash:
+            raise SignInRefused
+        if check.new_hash is not None:
+            user.password_hash = check.new_hash
+        await clear_account_failures(work, attempt.login_key)
+        grant = await open_session(work, user, self._issuer, self._settings, client=attempt.client)
+        audit(
+            work,
+            "sign_in.succeeded",
+            actor=user.user_id,
+            user_id=user.user_id,
+            client=attempt.client,
+            session_id=grant.access.claims.session_id,
+        )
+        return grant
+
+    async def check_password(self, reads: Reader, user: User, attempt: SignInAttempt) -> str:
+        """Return the password hash of a signed-in user that the password matches. Raises as `sign_in` does."""
+        await ensure_not_locked(reads, attempt.login_key)
+        known_hash = user.password_hash
+        check = await self._hasher.verify(attempt.password, known_hash)
+        if known_hash is None or not check.matches:
+            await self._refuse(attempt, user)
+        return known_hash
+
+    async def _refuse(self, attempt: SignInAttempt, user: User | None) -> NoReturn:
+        """Count the failure in a transaction of its own, since the request's is rolled back with the 401."""
+        user_id = user.user_id if user is not None else None
+        await prepare_counting(self._context, attempt.login_key)
+        async with self._context.transaction() as work:
+            audit(work, "sign_in.failed", user_id=user_id, client=attempt.client)
+            if await count_failure(work, attempt.login_key, self._settings):
+                audit(work, "sign_in.locked", user_id=user_id, client=attempt.client)
+        raise SignInRefused
+
+
+@asynccontextmanager
+async def open_sign_ins(context: ServiceContext) -> AsyncIterator[SignIns]:
+    """Provide sign-in. The password hasher and the token issuer are opened before it."""
+    yield SignIns(context)
+
+
+async def ensure_not_locked(source: Reader, login_key: LoginKey, *, lock: bool = False) -> None:
+    """Raise SignInLocked if the account or the address is locked. `lock` holds the rows until the transaction ends."""
+    _raise_if_locked(await Throttles(source).find(login_key, lock=lock), source.clock.now())
+
+
+async def prepare_counting(context: ServiceContext, login_key: LoginKey) -> None:
+    """Insert the throttles that `count_failure` locks, in a transaction of its own.
+
+    In MariaDB, an insert that finds its row takes a shared lock on it. Two transactions that then lock the row
+    exclusively would deadlock.
+    """
+    async with context.transaction() as work:
+        await insert_throttles(work, login_key)
+
+
+async def count_failure(work: UnitOfWork, login_key: LoginKey, settings: IdentitySettings) -> bool:
+    """Count a failed sign-in for the account and the address. Return whether it locked either.
+
+    Raises:
+        SignInLocked: concurrent failures have locked one of them.
+    """
+    limits = {
+        login_key.account_key: settings.lockout_failures,
+        login_key.address_key: settings.lockout_failures_per_address,
+    }
+    throttles = await lock_throttles(work, login_key)
+    _raise_if_locked(throttles, work.now)
+    locked = [throttle.record_failure(work.now, limit=limits[throttle.key]) for throttle in throttles]
+    return any(locked)
+
+
+def _raise_if_locked(throttles: Sequence[SignInThrottle], now: datetime) -> None:
+    remaining = [lock for throttle in throttles if (lock := throttle.remaining_lock(now))]
+    if remaining:
+        raise SignInLocked(retry_after=max(remaining).total_seconds())

@@ -1,0 +1,122 @@
+"""Password hashing with argon2id (RFC 9106), on threads of its own so that many sign-ins slow nothing else."""
+
+import asyncio
+import os
+import secrets
+import sys
+import threading
+import unicodedata
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import bcrypt
+from argon2 import PasswordHasher as Argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from portico.kit import ServiceContext
+from portico.services.identity.errors import HashingBusy
+from portico.services.identity.settings import IdentitySettings
+
+T = TypeVar("T")
+_BCRYPT_LIMIT: Final = 72  # bytes; bcrypt ignores the rest
+_BCRYPT_PREFIXES: Final = ("$2a$", "$2b$", "$2y$")
+_NICENESS: Final = 10
+_SECONDS_PER_HASH: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordCheck:
+    """Result of a password check. `new_hash` replaces a matching hash with outdated parameters."""
+
+    matches: bool
+    new_hash: str | None = None
+
+
+class PasswordHasher:
+    """Hash and verify passwords on `password_threads` threads. At most `password_queue` callers wait."""
+
+    def __init__(self, settings: IdentitySettings) -> None:
+        self._argon2 = Argon2(
+            time_cost=settings.password_passes, memory_cost=settings.password_memory_kib, parallelism=1
+        )
+        self._threads = ThreadPoolExecutor(settings.password_threads, "passwords", initializer=_lower_priority)
+        self._thread_count = settings.password_threads
+        self._capacity = settings.password_threads + settings.password_queue
+        self._pending = 0
+        self._decoy = _decoy_hash(settings.password_passes, settings.password_memory_kib)
+
+    async def hash(self, password: str) -> str:
+        """Return the hash to store. Raises HashingBusy."""
+        text = _normalize(password)
+        return await self._run(lambda: self._argon2.hash(text))
+
+    async def verify(self, password: str, known_hash: str | None) -> PasswordCheck:
+        """Check `password` against `known_hash`. With None the result is negative and takes the same time.
+
+        An unknown account therefore takes as long to reject as a wrong password. Raises HashingBusy.
+        """
+        text = _normalize(password)
+        return await self._run(lambda: self._check(text, known_hash or self._decoy))
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self, password: str, known_hash: str) -> PasswordCheck:
+        if known_hash.startswith(_BCRYPT_PREFIXES):
+            matches = bcrypt.checkpw(password.encode()[:_BCRYPT_LIMIT], known_hash.encode())
+            return PasswordCheck(matches, self._argon2.hash(password) if matches else None)
+        try:
+            self._argon2.verify(known_hash, password)
+        except (VerificationError, InvalidHashError):
+            return PasswordCheck(matches=False)
+        outdated = self._argon2.check_needs_rehash(known_hash)
+        return PasswordCheck(matches=True, new_hash=self._argon2.hash(password) if outdated else None)
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._pending >= self._capacity:
+            raise HashingBusy(retry_after=max(1.0, self._capacity * _SECONDS_PER_HASH / self._thread_count))
+        self._pending += 1
+        future = self._threads.submit(work)
+        # Counted until the thread has finished: cancelling the caller does not stop the hash.
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: _call_in_loop(loop, self._finished))
+        return await asyncio.wrap_future(future)
+
+    def _finished(self) -> None:
+        self._pending -= 1
+
+
+@asynccontextmanager
+async def open_password_hasher(context: ServiceContext) -> AsyncIterator[PasswordHasher]:
+    """Provide the service's password hasher."""
+    hasher = PasswordHasher(context.settings_of(IdentitySettings))
+    try:
+        yield hasher
+    finally:
+        hasher.close()
+
+
+def _normalize(password: str) -> str:
+    """Return the password in Unicode's composed form, so that an é from any keyboard gives the same hash (RFC 8265)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def _call_in_loop(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop was closed while a thread was still hashing
+        loop.call_soon_threadsafe(act)
+
+
+def _lower_priority() -> None:
+    """Give the threads that serve requests priority over this one. Only Linux has a priority per thread."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+def _decoy_hash(passes: int, memory_kib: int) -> str:
+    """Return a hash that no password matches and that takes as long to check as a real one."""
+    salt, digest = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"

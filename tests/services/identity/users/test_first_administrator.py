@@ -1,0 +1,64 @@
+import pytest
+from tests.services.identity.accounts import ADMIN, CHEAP_HASHING, PASSWORD, SYSTEM, VARIABLES, Identity
+
+from portico.kit.settings import SettingsError
+from portico.services.identity import service
+from portico.services.identity.errors import EmailTaken
+from portico.services.identity.users.first_administrator import (
+    EMBEDDED_ADMINISTRATOR,
+    FirstAdministrator,
+    NewUser,
+    create_account,
+)
+from portico.testing.databases import Databases
+from portico.testing.running_service import running
+
+SECRET = {"SECRET_KEY": "a secret key of more than enough letters"}
+
+
+class TestTheFirstStart:
+    async def test_makes_the_administrator_that_was_named(self, identity: Identity) -> None:
+        admin = await identity.administrator()
+
+        assert (await admin.get("/auth/me")).json()["roles"] == ["administrator"]
+        made = identity.run.context.resource(FirstAdministrator)
+        assert made == FirstAdministrator(ADMIN, None)
+
+    async def test_makes_one_up_in_the_embedded_default(self, sqlite_databases: Databases) -> None:
+        variables = CHEAP_HASHING | SECRET
+        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+            made = run.context.resource(FirstAdministrator)
+            assert made.email == EMBEDDED_ADMINISTRATOR
+            assert (await Identity(run).try_to_sign_in(made.email, made.password or "")).status_code == 200
+
+        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+            assert run.context.resource(FirstAdministrator) == FirstAdministrator()
+
+    async def test_makes_none_up_on_a_server(self, server_databases: Databases) -> None:
+        async with running(service, server_databases, variables=CHEAP_HASHING, system=SYSTEM) as run:
+            assert run.context.resource(FirstAdministrator) == FirstAdministrator()
+
+    @pytest.mark.parametrize(
+        "wrong", [{"ADMIN_PASSWORD": "short"}, {"ADMIN_EMAIL": "nobody"}], ids=["password", "email"]
+    )
+    async def test_says_what_is_wrong_with_the_administrator(
+        self, sqlite_databases: Databases, wrong: dict[str, str]
+    ) -> None:
+        with pytest.raises(SettingsError, match=next(iter(wrong))):
+            async with running(service, sqlite_databases, variables=VARIABLES | wrong, system=SYSTEM):
+                pass
+
+
+class TestAnAccountFromTheCommandLine:
+    async def test_has_the_roles_that_were_given(self, identity: Identity) -> None:
+        new = NewUser("grace@example.com", PASSWORD, "Grace", ("administrator",))
+
+        user_id = await create_account(identity.run.context, new)
+
+        grace = await identity.sign_in("grace@example.com")
+        assert grace.user_id == user_id
+        assert (await grace.get("/users")).status_code == 200
+
+    async def test_has_an_address_of_its_own(self, embedded: Identity) -> None:
+        with pytest.raises(EmailTaken):
+            await create_account(embedded.run.context, NewUser(ADMIN, PASSWORD))
