@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp
 
-from portico.contracts.verifying import verifier_of
+from portico.contracts.token_verification import verifier_of
 from portico.kit.runtime.standalone import StandaloneService
 
 

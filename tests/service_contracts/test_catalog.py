@@ -33,14 +33,14 @@ class TestCatalogClient:
             ids[2]: made[2]["sku"],
         }
 
-    async def test_asks_for_many_in_parts(self, sqlite_databases: Databases) -> None:
+    async def test_splits_many_ids_into_several_requests(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
             product = await add(catalog)
             wanted = [ProductId.new() for _ in range(150)] + [ProductId(product["product_id"])]
 
             assert list(await Calls(catalog.channel)(CatalogClient).products(wanted)) == [product["product_id"]]
 
-    async def test_says_what_there_is_not(self, sqlite_databases: Databases) -> None:
+    async def test_leaves_out_unknown_products(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
             with pytest.raises(Refused) as refused:
                 await Calls(catalog.channel)(CatalogClient).product(ProductId.new())
@@ -49,7 +49,7 @@ class TestCatalogClient:
 
 
 class TestReservations:
-    async def test_go_their_way(self, sqlite_databases: Databases) -> None:
+    async def test_are_confirmed_shipped_and_returned(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
             product_id = ProductId((await add(catalog, stock_quantity=5))["product_id"])
             client = _orders(catalog)
@@ -62,7 +62,7 @@ class TestReservations:
         assert reserved.expires_at == catalog.clock.now() + timedelta(seconds=60)
         assert [step.status for step in steps] == ["confirmed", "shipped", "returned"]
 
-    async def test_are_refused_with_what_is_short(self, sqlite_databases: Databases) -> None:
+    async def test_are_refused_with_the_missing_items(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
             product_id = ProductId((await add(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)
@@ -72,7 +72,7 @@ class TestReservations:
         assert (short.value.status, short.value.code) == (409, "insufficient_stock")
         assert short.value.problem["items"] == [{"product_id": product_id, "requested": 2, "available": 1}]
 
-    async def test_are_void_where_they_were_released_before(self, sqlite_databases: Databases) -> None:
+    async def test_are_refused_after_an_earlier_release(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
             product_id = ProductId((await add(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)

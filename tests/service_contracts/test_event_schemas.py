@@ -11,12 +11,12 @@ PACKAGE = "portico.contracts"
 
 
 class TestEventSchemas:
-    def test_no_change_breaks_a_reader(self) -> None:
+    def test_changes_are_backward_compatible(self) -> None:
         drift = FrozenSchemas.of(PACKAGE).drift(event_classes(PACKAGE))
 
         assert drift.broken == [], "declare another version beside the one that there is"
 
-    def test_every_event_is_frozen_as_it_is(self) -> None:
+    def test_every_event_matches_its_frozen_schema(self) -> None:
         drift = FrozenSchemas.of(PACKAGE).drift(event_classes(PACKAGE))
 
         assert (drift.missing, drift.grown) == ([], []), "run `make generate`"
@@ -24,7 +24,7 @@ class TestEventSchemas:
 
 @pytest.mark.parametrize("system", [find_system(name) for name in shipped_systems()], ids=lambda system: system.name)
 class TestServices:
-    def test_tell_of_and_handle_events_of_the_contracts_only(self, system: System) -> None:
+    def test_publish_and_consume_contract_events_only(self, system: System) -> None:
         known = set(event_classes(PACKAGE))
         used: set[type[Event]] = set()
         for service in system.services:
@@ -32,8 +32,8 @@ class TestServices:
 
         assert used - known == set()
 
-    def test_what_a_service_handles_another_one_tells_of(self, system: System) -> None:
-        told = {kind for service in system.services for kind in service.publishes}
+    def test_each_consumed_event_is_published_by_another_service(self, system: System) -> None:
+        published = {kind for service in system.services for kind in service.publishes}
         handled = {kind for service in system.services for each in service.consumers for kind in each.events}
 
-        assert handled - told == set()
+        assert handled - published == set()

@@ -1,4 +1,4 @@
-"""Identity as other services meet it: the true service behind the true client."""
+"""Identity as other services use it: the real service behind the real client."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FORM = TokenFormat("portico", "catalog")
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A service beside identity."""
+    """A service that uses identity."""
 
     identity: Identity
     client: IdentityClient
@@ -48,9 +48,9 @@ async def reason_of(verifier: TokenVerifier, token: str) -> str:
     return caught.value.reason
 
 
-class TestAVerifierBesideIdentity:
+class TestVerifierOfAnotherProcess:
     @pytest.mark.parametrize("way", ["by_keys", "by_asking"])
-    async def test_knows_who_signed_in(self, neighbour: Neighbour, way: str) -> None:
+    async def test_accepts_a_new_token(self, neighbour: Neighbour, way: str) -> None:
         ada = await neighbour.identity.new_person()
         verifier: TokenVerifier = getattr(neighbour, way)()
 
@@ -59,7 +59,7 @@ class TestAVerifierBesideIdentity:
         assert (principal.subject, principal.permissions) == (ada.user_id, {"products:write"})
         assert (principal.roles, principal.kind) == (("customer",), "user")
 
-    async def test_by_keys_hears_of_a_sign_out_by_the_feed(self, neighbour: Neighbour) -> None:
+    async def test_with_keys_rejects_a_signed_out_session(self, neighbour: Neighbour) -> None:
         ada, verifier = await neighbour.identity.new_person(), neighbour.by_keys()
         await verifier.verify(ada.access_token)
 
@@ -68,7 +68,7 @@ class TestAVerifierBesideIdentity:
 
         assert await reason_of(verifier, ada.access_token) == "revoked"
 
-    async def test_by_keys_hears_of_a_change_of_roles(self, neighbour: Neighbour) -> None:
+    async def test_with_keys_rejects_tokens_from_before_a_role_change(self, neighbour: Neighbour) -> None:
         ada, verifier = await neighbour.identity.new_person(), neighbour.by_keys()
         admin = await neighbour.identity.administrator()
 
@@ -79,7 +79,7 @@ class TestAVerifierBesideIdentity:
         fresh = await neighbour.identity.sign_in()
         assert (await verifier.verify(fresh.access_token)).permissions == frozenset()
 
-    async def test_by_asking_hears_of_a_sign_out_within_a_second(self, neighbour: Neighbour) -> None:
+    async def test_by_asking_rejects_a_signed_out_session_within_a_second(self, neighbour: Neighbour) -> None:
         ada, verifier = await neighbour.identity.new_person(), neighbour.by_asking()
         await verifier.verify(ada.access_token)
         await ada.post("/auth/logout")
@@ -88,7 +88,7 @@ class TestAVerifierBesideIdentity:
 
         assert await reason_of(verifier, ada.access_token) == "revoked"
 
-    async def test_that_starts_late_knows_what_was_ended_before(self, neighbour: Neighbour) -> None:
+    async def test_that_starts_late_knows_earlier_revocations(self, neighbour: Neighbour) -> None:
         ada = await neighbour.identity.new_person()
         await ada.post("/auth/logout")
         verifier = neighbour.by_keys()
@@ -99,7 +99,7 @@ class TestAVerifierBesideIdentity:
 
 
 class TestATicket:
-    async def test_is_redeemed_for_its_callers_token_once(self, neighbour: Neighbour) -> None:
+    async def test_is_redeemed_once_for_the_callers_token(self, neighbour: Neighbour) -> None:
         ada = await neighbour.identity.new_person()
         ticket = (await ada.post("/auth/tickets")).json()["ticket"]
 
@@ -111,7 +111,7 @@ class TestATicket:
 
 
 class TestWithoutIdentity:
-    async def test_what_is_polled_knocks_at_an_open_breaker(self) -> None:
+    async def test_polling_calls_probe_an_open_breaker(self) -> None:
         """Else what ends after identity is back is good for as long as the breaker stays open: a minute."""
         channel = ScriptedChannel(Unreachable("identity", "refused"))
         client = IdentityClient(Calls(channel))
@@ -122,7 +122,7 @@ class TestWithoutIdentity:
 
         assert [out.probe for out in channel.sent] == [True, True, False]
 
-    async def test_nobody_can_be_verified(self) -> None:
+    async def test_verification_is_unavailable(self) -> None:
         client = IdentityClient(Calls(LocalChannel({})))
 
         for asking in (

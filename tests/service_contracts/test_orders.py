@@ -30,7 +30,7 @@ class TestOrderEvents:
 
 
 class TestOrdersClient:
-    async def test_asks_for_a_page_of_totals(self) -> None:
+    async def test_reads_a_page_of_totals(self) -> None:
         order_id = OrderId.new()
         found = {
             "order_id": order_id,

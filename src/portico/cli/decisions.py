@@ -9,7 +9,7 @@ from portico.cli.environment import current_settings, read_environment
 from portico.cli.errors import CommandError
 from portico.cli.ports import chosen_system
 from portico.cli.times import printable
-from portico.contracts.verifying import ISSUER, TokenSettings, has_identity, verifier_for
+from portico.contracts.token_verification import ISSUER, TokenSettings, has_identity, verifier_for
 from portico.gateway import policy_of
 from portico.gateway.decisions import Caller, Decision, Explanation, Forward, Matched, PolicyInputs, Refuse
 from portico.gateway.policy_inputs import resolve_caller

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from portico.cli.banner import administrator_made, show_administrator
 from portico.cli.errors import CommandError
 from portico.cli.ports import chosen_system
-from portico.contracts.verifying import ISSUER, has_identity
+from portico.contracts.token_verification import ISSUER, has_identity
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Environment, Settings, check_server_passwords
 from portico.systems.composition import Composition

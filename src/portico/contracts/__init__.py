@@ -1,1 +1,1 @@
-"""What services may know of each other: their events and their typed clients."""
+"""Contracts: the events and typed clients by which services know each other, one module per service."""

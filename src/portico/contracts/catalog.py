@@ -1,4 +1,4 @@
-"""What other services may know of catalog: its products, their stock, and what happens to both."""
+"""The client and the events of catalog: products, stock, reservations."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -7,25 +7,25 @@ from typing import Literal
 
 from portico.kit import Amount, Client, Event, Identifier, Summary
 
-_MOST_AT_ONCE = 100  # what one request may ask for by id
+_MAX_IDS = 100  # ids in one request
 
 
 class ProductId(Identifier, prefix="prod"):
-    """A product."""
+    """Id of a product."""
 
 
 class ReservationId(Identifier, prefix="rsv"):
-    """Items that are held for somebody; the one who holds them makes the id."""
+    """Id of a stock reservation, chosen by the service that reserves."""
 
 
 StockKind = Literal["receipt", "adjustment", "reservation", "release", "shipment", "return"]
-"""Why stock changed."""
+"""The reason of a stock change."""
 
 ReservationStatus = Literal["reserved", "confirmed", "released", "expired", "shipped", "returned"]
 
 
 class ProductCreated(Event, type="product.created", version=1, aggregate="product_id"):
-    """A product is for sale. `price` is a number of `currency`."""
+    """A product was created. `price` is a decimal amount in `currency`."""
 
     product_id: ProductId
     sku: str
@@ -36,7 +36,7 @@ class ProductCreated(Event, type="product.created", version=1, aggregate="produc
 
 
 class ProductUpdated(Event, type="product.updated", version=1, aggregate="product_id"):
-    """A product is another one now; what it says is how it is, whatever changed. Stock is none of it."""
+    """A product was changed. The event has the product's complete new state, without stock."""
 
     product_id: ProductId
     sku: str
@@ -47,17 +47,17 @@ class ProductUpdated(Event, type="product.updated", version=1, aggregate="produc
 
 
 class ProductDeleted(Event, type="product.deleted", version=1, aggregate="product_id"):
-    """A product is no longer for sale. What was reserved of it still ships."""
+    """A product was deleted. Existing reservations of it are still shipped."""
 
     product_id: ProductId
     sku: str
 
 
 class InventoryUpdated(Event, type="inventory.updated", version=1, aggregate="product_id"):
-    """There is more or less of a product, or more or less of it is reserved.
+    """The stock of a product changed, or the reserved part of it.
 
-    One event may stand for several changes that were committed together: `kinds` names what they were, and `number` is
-    that of the ledger's last entry; an event with a smaller one is out of date.
+    One event may cover several changes that were committed together: `kinds` lists their reasons. `number` is the number
+    of the last ledger entry; an event with a smaller number is outdated.
     """
 
     product_id: ProductId
@@ -69,7 +69,7 @@ class InventoryUpdated(Event, type="inventory.updated", version=1, aggregate="pr
 
 
 class InventoryLow(Event, type="inventory.low", version=1, aggregate="product_id"):
-    """What is available of a product fell to `threshold` or below."""
+    """The available stock of a product fell to `threshold` or below."""
 
     product_id: ProductId
     available: int
@@ -77,7 +77,7 @@ class InventoryLow(Event, type="inventory.low", version=1, aggregate="product_id
 
 
 class ProductSummary(Summary):
-    """A product as other services see it. `price` is a number of `currency`."""
+    """A product as other services see it. `price` is a decimal amount in `currency`."""
 
     product_id: ProductId
     sku: str
@@ -89,14 +89,14 @@ class ProductSummary(Summary):
 
 
 class ReservedItem(Summary):
-    """So many of a product."""
+    """A quantity of a product."""
 
     product_id: ProductId
     quantity: int
 
 
 class ReservationSummary(Summary):
-    """A reservation as other services see it. `expires_at` is None once it is confirmed or over."""
+    """A reservation as other services see it. `expires_at` is None unless its status is `reserved`."""
 
     reservation_id: ReservationId
     status: ReservationStatus
@@ -105,24 +105,24 @@ class ReservationSummary(Summary):
 
 
 class CatalogClient(Client, service="catalog"):
-    """Asks catalog. Prices are those of the moment of asking.
+    """Read products and manage reservations. Prices are the current prices.
 
-    What changes a reservation may be called again with the same effect. A refusal (Refused with status 404 or 409, and the
-    problem's `code`) means that nothing changed.
+    Calls that change a reservation are idempotent. If a call raises Refused (status 404 or 409, with the problem's
+    `code`), nothing changed.
     """
 
     async def product(self, product_id: ProductId) -> ProductSummary:
-        """The product. Raises Refused with status 404 where there is none."""
+        """Return the product. Raises Refused with status 404 if it does not exist."""
         return await self.get(f"/products/{product_id}", answer=ProductSummary)
 
     async def products(self, product_ids: Iterable[ProductId]) -> dict[ProductId, ProductSummary]:
-        """The products with these ids, by id; those that there are not are left out."""
+        """Return the products with these ids, by id. Unknown ids are left out."""
         wanted = list(dict.fromkeys(product_ids))
         found: dict[ProductId, ProductSummary] = {}
-        for start in range(0, len(wanted), _MOST_AT_ONCE):
-            some = wanted[start : start + _MOST_AT_ONCE]
+        for start in range(0, len(wanted), _MAX_IDS):
+            ids = wanted[start : start + _MAX_IDS]
             answer = await self.get(
-                "/products", params={"product_id": some, "limit": _MOST_AT_ONCE}, answer=list[ProductSummary]
+                "/products", params={"product_id": ids, "limit": _MAX_IDS}, answer=list[ProductSummary]
             )
             found.update((product.product_id, product) for product in answer)
         return found
@@ -130,29 +130,51 @@ class CatalogClient(Client, service="catalog"):
     async def reserve(
         self, reservation_id: ReservationId, items: Mapping[ProductId, int], *, expires_in: int | None = None
     ) -> ReservationSummary:
-        """Hold `items` (how many of which product) for `expires_in` seconds, for catalog's own time with None.
+        """Reserve `items` (quantity by product), all or none.
 
-        All of them or none. Refused with 409: `insufficient_stock`, whose `items` name what is short;
-        `reservation_released` where it was released, be it before this call.
+        Args:
+            reservation_id: the id of the new reservation.
+            items: the quantity of each product.
+            expires_in: seconds until the reservation expires; None for catalog's default.
+
+        Raises:
+            Refused: 409 `insufficient_stock`, with the missing `items`; 409 `reservation_released`, the reservation was
+                released, possibly before this call.
         """
         lines = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items.items()]
         body = {"items": lines} if expires_in is None else {"items": lines, "expires_in": expires_in}
         return await self.put(_path(reservation_id), json=body, answer=ReservationSummary)
 
     async def confirm(self, reservation_id: ReservationId) -> ReservationSummary:
-        """Hold the items for good. Refused with 409: `reservation_expired` where too little is left, `reservation_released`."""
+        """Make the reservation permanent.
+
+        Raises:
+            Refused: 409 `reservation_expired`, too little stock is left; 409 `reservation_released`.
+        """
         return await self.post(f"{_path(reservation_id)}/confirm", answer=ReservationSummary)
 
     async def release(self, reservation_id: ReservationId) -> None:
-        """Hold the items no longer, nor ever: a reserve of this id that comes late is refused. Refused: `reservation_shipped`."""
+        """Release the reservation. A later `reserve` with this id is refused.
+
+        Raises:
+            Refused: 409 `reservation_shipped`.
+        """
         await self.delete(_path(reservation_id))
 
     async def ship(self, reservation_id: ReservationId) -> ReservationSummary:
-        """Take the items of a confirmed reservation out of stock. Refused with 409: `reservation_not_confirmed`."""
+        """Remove the items of a confirmed reservation from stock.
+
+        Raises:
+            Refused: 409 `reservation_not_confirmed`.
+        """
         return await self.post(f"{_path(reservation_id)}/ship", answer=ReservationSummary)
 
     async def return_(self, reservation_id: ReservationId) -> ReservationSummary:
-        """Put the items of a shipped reservation back into stock. Refused with 409: `reservation_not_shipped`."""
+        """Return the items of a shipped reservation to stock.
+
+        Raises:
+            Refused: 409 `reservation_not_shipped`.
+        """
         return await self.post(f"{_path(reservation_id)}/return", answer=ReservationSummary)
 
 

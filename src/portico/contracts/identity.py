@@ -1,4 +1,4 @@
-"""Identity: all that other services may know of it."""
+"""The client and the events of identity: users, sessions, tokens."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,19 +29,19 @@ __all__ = [
 ]
 
 _NOT_FOUND = 404
-_SOON = 1.0  # seconds
+_DEFAULT_RETRY_AFTER = 1.0  # seconds
 
 
 class SessionId(Identifier, prefix="session"):
-    """A sign-in on one device, from its start to its end."""
+    """Id of a session: one sign-in on one device."""
 
 
 class TokenId(Identifier, prefix="token"):
-    """An access token."""
+    """Id of an access token."""
 
 
 class UserCreated(Event, type="user.created", version=1, aggregate="user_id"):
-    """An account was opened."""
+    """A user account was created."""
 
     user_id: UserId
     email: str
@@ -49,7 +49,7 @@ class UserCreated(Event, type="user.created", version=1, aggregate="user_id"):
 
 
 class UserUpdated(Event, type="user.updated", version=1, aggregate="user_id"):
-    """An account is called otherwise, has other roles, or may or may not sign in from now on."""
+    """The name, email, roles or active state of a user account changed."""
 
     user_id: UserId
     email: str
@@ -58,15 +58,15 @@ class UserUpdated(Event, type="user.updated", version=1, aggregate="user_id"):
 
 
 class UserDeleted(Event, type="user.deleted", version=1, aggregate="user_id"):
-    """An account was deleted: who it was is to be forgotten."""
+    """A user account was deleted. Services must delete the personal data of the user."""
 
     user_id: UserId
 
 
 class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_id"):
-    """A sign-in ended before its time: its access tokens are worth nothing from now on.
+    """A session was revoked: its access tokens are no longer valid.
 
-    The last of them expires at `tokens_expire_at`; whoever verifies tokens may forget it then.
+    The last of its tokens expires at `tokens_expire_at`. Verifiers may forget the revocation after that.
     """
 
     session_id: SessionId
@@ -75,37 +75,38 @@ class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_i
 
 
 class IdentityClient(Client, service="identity"):
-    """What services ask of identity. Raises VerificationUnavailable where identity can't answer.
+    """Fetch keys and revocations, validate tokens, redeem tickets. Raises VerificationUnavailable if identity is down.
 
-    Verifiers ask about once a second also while the breaker is open: it may stay so for a minute, and
-    what ended since identity is back has to be refused within two seconds.
+    Polling calls are sent about once a second even while the breaker is open. The breaker may stay open for a minute, but
+    tokens revoked since identity recovered must be refused within two seconds.
     """
 
     async def fetch_keys(self) -> object:
-        """The public keys by which access tokens are verified, as a JWK set."""
-        async with _answering():
+        """Return the public keys that verify access tokens, as a JWK set."""
+        async with _unavailable_on_failure():
             return await self.get("/.well-known/jwks.json", probe=True, answer=dict[str, Any])
 
     async def fetch_revocations(self, since: str | None) -> RevocationPage:
-        """What ended after the cursor `since`; all ends that still matter with None. For services only."""
-        async with _answering():
+        """Return the revocations after the cursor `since`; all unexpired ones if None. For services only."""
+        async with _unavailable_on_failure():
             page = await self.get("/auth/revocations", params={"since": since}, probe=True, answer=_Revocations)
         return RevocationPage(tuple(each.as_revocation() for each in page.revocations), page.cursor, page.more)
 
     async def validate(self, token: str, *, probe: bool = False) -> Validation:
-        """Whether an access token holds at this moment. `probe`: see `Outgoing`."""
-        asked = {"token": token}
-        async with _answering():
-            found = await self.post("/validate-token", json=asked, only_reads=True, probe=probe, answer=_Validation)
+        """Return whether an access token is valid now. `probe` sends the call through an open breaker."""
+        async with _unavailable_on_failure():
+            found = await self.post(
+                "/validate-token", json={"token": token}, only_reads=True, probe=probe, answer=_Validation
+            )
         return Validation(found.valid, found.reason, found.email, found.roles, found.permissions)
 
     async def redeem_ticket(self, ticket: str) -> str:
-        """The access token that a one-time ticket stands for. For services only. Raises InvalidToken."""
+        """Return the access token of a one-time ticket. For services only. Raises InvalidToken."""
         try:
-            async with _answering():
+            async with _unavailable_on_failure():
                 return (await self.post("/auth/tickets/redeem", json={"ticket": ticket}, answer=_Redeemed)).access_token
         except Refused as refused:
-            raise InvalidToken("malformed", "the ticket was used, has expired or never was") from refused
+            raise InvalidToken("malformed", "the ticket was used, has expired or never existed") from refused
 
 
 class _Revocation(Summary):
@@ -137,13 +138,13 @@ class _Redeemed(Summary):
 
 
 @asynccontextmanager
-async def _answering() -> AsyncIterator[None]:
-    """Whatever keeps identity from answering means that nobody can be verified; that something is not there is an answer."""
+async def _unavailable_on_failure() -> AsyncIterator[None]:
+    """Convert failed calls to VerificationUnavailable. A 404 is a valid response and is raised as it is."""
     try:
         yield
     except Refused as refused:
         if refused.status == _NOT_FOUND:
             raise
-        raise VerificationUnavailable(refused.retry_after or _SOON) from refused
+        raise VerificationUnavailable(refused.retry_after or _DEFAULT_RETRY_AFTER) from refused
     except CallFailed as failed:
-        raise VerificationUnavailable(failed.retry_after or _SOON) from failed
+        raise VerificationUnavailable(failed.retry_after or _DEFAULT_RETRY_AFTER) from failed

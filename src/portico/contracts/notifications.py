@@ -1,4 +1,4 @@
-"""What other services may know of notifications."""
+"""Ids of notifications, and the mails that each order status requires."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,12 +7,12 @@ from portico.kit import Identifier
 
 
 class NotificationId(Identifier, prefix="ntf"):
-    """A notification to one person."""
+    """Id of a notification to one recipient."""
 
 
-MAILS_OF_AN_ORDER: Mapping[str, Collection[OrderStatus]] = {
+ORDER_MAILS: Mapping[str, Collection[OrderStatus]] = {
     "order-confirmed": {"confirmed", "shipped", "delivered", "returned"},
     "order-shipped": {"shipped", "delivered", "returned"},
     "order-cancelled": {"cancelled"},
 }
-"""Which mails, by their templates, an order must have brought that stands so."""
+"""The order statuses by mail template: an order in one of them must have sent that mail."""

@@ -1,4 +1,4 @@
-"""What other services may know of orders: what became of each, and the totals of many."""
+"""The client and the events of orders: status changes and totals."""
 
 from collections.abc import Collection
 from decimal import Decimal
@@ -12,18 +12,18 @@ from portico.kit import Amount, Client, Event, Identifier, Summary, UserId
 OrderStatus = Literal[
     "pending", "reserved", "paid", "confirmed", "shipped", "delivered", "returned", "cancelled", "failed"
 ]
-"""From `confirmed` on an order stands; `cancelled` and `failed` are ends before anything was shipped."""
+"""The status of an order. `cancelled` and `failed` are final and precede any shipment."""
 
 SOLD: tuple[OrderStatus, ...] = ("confirmed", "shipped", "delivered")
-"""the states in which the money of an order is kept"""
+"""The statuses in which the payment of an order is kept."""
 
 
 class OrderId(Identifier, prefix="ord"):
-    """An order."""
+    """Id of an order."""
 
 
 class OrderedItem(BaseModel):
-    """One line of an order. `price` is that of one piece, `subtotal` that of all, in the order's currency."""
+    """One line of an order. `price` is per unit, `subtotal` for the whole line, in the order's currency."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -35,7 +35,7 @@ class OrderedItem(BaseModel):
 
 
 class OrderEvent(Event):
-    """What every event about an order says: how it stands from now on."""
+    """Base of all order events: the complete state of the order after the change."""
 
     order_id: OrderId
     user_id: UserId
@@ -46,25 +46,25 @@ class OrderEvent(Event):
 
 
 class OrderCreated(OrderEvent, type="order.created", version=1, aggregate="order_id"):
-    """An order was placed: its stock and its money are asked for next."""
+    """An order was placed. Stock reservation and payment follow."""
 
 
 class OrderUpdated(OrderEvent, type="order.updated", version=1, aggregate="order_id"):
-    """An order is confirmed, shipped, delivered or returned; `status` says which."""
+    """An order was confirmed, shipped, delivered or returned, as `status` says."""
 
 
 class OrderCancelled(OrderEvent, type="order.cancelled", version=1, aggregate="order_id"):
-    """An order was called off before it was shipped."""
+    """An order was cancelled before it was shipped."""
 
 
 class OrderFailed(OrderEvent, type="order.failed", version=1, aggregate="order_id"):
-    """An order could not be had. `failure_reason` is a word such as `payment_declined` or `insufficient_stock`."""
+    """An order failed. `failure_reason` is a code such as `payment_declined` or `insufficient_stock`."""
 
     failure_reason: str
 
 
 class OrderTotal(Summary):
-    """What an order costs, and how it stands."""
+    """The total and status of an order."""
 
     order_id: OrderId
     user_id: UserId
@@ -74,7 +74,7 @@ class OrderTotal(Summary):
 
 
 class OrdersClient(Client, service="orders"):
-    """Asks orders, as a service."""
+    """Read order totals. For services only."""
 
     async def totals(
         self,
@@ -84,13 +84,13 @@ class OrdersClient(Client, service="orders"):
         after: OrderId | None = None,
         limit: int = 1000,
     ) -> list[OrderTotal]:
-        """Orders by age, the oldest first: those after `after`, at most `limit` (1000).
+        """Return one page of order totals, oldest first.
 
         Args:
-            status: only orders that stand so; all by default.
-            order_id: only these, at most 100.
-            after: where the page before ended.
-            limit: how many.
+            status: only orders in these statuses; all if empty.
+            order_id: only these orders, at most 100; all if empty.
+            after: the last order of the previous page.
+            limit: page size, at most 1000.
         """
         params = {"status": list(status), "order_id": list(order_id), "after": after, "limit": limit}
         return await self.get("/orders/totals", params=params, answer=list[OrderTotal])

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.contracts.notifications import MAILS_OF_AN_ORDER
+from portico.contracts.notifications import ORDER_MAILS
 from portico.contracts.orders import SOLD
 from portico.demo.one_order import kept_of
 
@@ -139,6 +139,6 @@ class Books:
             if each["status"] != "sent":
                 yield f"the mail {each['template']} about {each['order_id']} is {each['status']}"
         for order in self.orders:
-            for template, statuses in MAILS_OF_AN_ORDER.items():
+            for template, statuses in ORDER_MAILS.items():
                 if order["status"] in statuses and not sent[order["order_id"], template]:
                     yield f"order {order['order_id']} is {order['status']}, and brought no mail {template}"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from portico.contracts.verifying import TokenSettings, verifier_for, verifier_of
+from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
 from portico.drill.faults import FaultPlan, Lives
 from portico.drill.quiescence import check, until_quiet
 from portico.drill.report import Report

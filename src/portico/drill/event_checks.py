@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from portico.contracts.notifications import MAILS_OF_AN_ORDER
+from portico.contracts.notifications import ORDER_MAILS
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderFailed, OrderUpdated
 from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
 from portico.drill.shop import MAILS, PAYMENTS, Shop
@@ -58,7 +58,7 @@ async def check_mails(shop: Shop, orders: Mapping[str, Any]) -> None:
         if number > 1:
             shop.breach(rule, f"the mail {template} was queued {number} times", order_id)
     for order_id, order in orders.items():
-        for template, statuses in MAILS_OF_AN_ORDER.items():
+        for template, statuses in ORDER_MAILS.items():
             if order.status in statuses and not queued[template, order_id]:
                 shop.breach(rule, f"it is {order.status}, and brought no mail {template}", order_id)
 

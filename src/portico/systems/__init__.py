@@ -1,4 +1,4 @@
-"""The systems: which services, where, behind which routes."""
+"""The shipped systems: their services, ports and roles."""
 
 NAMES = ("commerce", "catalog")
-"""the systems that Portico brings, each in a module of its name"""
+"""The shipped systems. Each is in the module of the same name."""

@@ -1,4 +1,4 @@
-"""Catalog: users and products, the smallest system and the one to read first."""
+"""Catalog: users and products. The smallest system; read it first."""
 
 from portico.kit import System
 from portico.services.catalog import service as products

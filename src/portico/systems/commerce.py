@@ -1,4 +1,4 @@
-"""Commerce: a shop that never sells what it does not have."""
+"""Commerce: a shop with users, products, orders, payments and mails. It never oversells."""
 
 from portico.kit import System
 from portico.services.catalog import service as products

@@ -1,4 +1,4 @@
-"""What one process runs of a system: services with all that they need, its gateway, or the whole."""
+"""Composition: the parts of a system that run in one process (some services, the gateway, or everything)."""
 
 from collections.abc import Collection
 from contextlib import AsyncExitStack
@@ -7,7 +7,7 @@ from typing import Self
 
 from starlette.types import ASGIApp
 
-from portico.contracts.verifying import TokenSettings, verifier_for, verifier_of
+from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
 from portico.gateway import Gateway
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
@@ -19,18 +19,18 @@ GATEWAY = "gateway"
 
 
 class Composition:
-    """`parts` of `system` in this process: `async with Composition(system, environment) as whole: whole.apps["gateway"]`.
+    """Parts of a system in this process: `async with Composition(system, environment) as running: running.apps["gateway"]`.
 
-    The gateway calls the services that run here directly, and the others where they are.
+    The gateway calls services of this process directly and the others over HTTP.
 
     Args:
         system: the system.
-        environment: where settings are read from.
-        parts: names of services, and `gateway`; all of them if None.
-        background: whether jobs and what keeps verifiers fresh run; not for a command that is done in a moment.
-        migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any on a server.
-        clock: the time.
-        logs: where the line of each request goes; none are written without.
+        environment: the source of settings.
+        parts: names of services, and `gateway`; None runs everything.
+        background: whether background tasks run (jobs, refresh of verification keys); False for short commands.
+        migrating: "upgrade" runs pending migrations, "require" refuses to start if a database server has pending ones.
+        clock: source of the time.
+        logs: destination of the access log; None writes no access log.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Composition:
         try:
             await self._stack.enter_async_context(self.host)
             if self._has_gateway:
-                self.gateway = await self._stack.enter_async_context(self._make_gateway())
+                self.gateway = await self._stack.enter_async_context(self._new_gateway())
                 self.apps[GATEWAY] = self.gateway
             self.apps |= self.host.apps
         except BaseException:
@@ -81,27 +81,27 @@ class Composition:
 
     @property
     def contexts(self) -> dict[str, ServiceRuntime]:
-        """The services in this process, by name."""
+        """The services in this process by name."""
         return self.host.contexts
 
     def stop(self) -> None:
-        """Begin to stop, before the servers do: nothing is ready for more, and event streams end."""
+        """Begin to shut down, before the HTTP servers do: become unready and end event streams."""
         if self.gateway is not None:
             self.gateway.stop()
         self.host.stop()
 
-    def _make_gateway(self) -> Gateway:
+    def _new_gateway(self) -> Gateway:
         return Gateway(
             self.system,
             self.host.settings,
-            verifier=self._verifier(),
+            verifier=self._new_verifier(),
             apps=self.host.apps,
             addresses=self.host.addresses,
             clock=self._clock,
             logs=self._logs,
         )
 
-    def _verifier(self) -> TokenVerifier:
+    def _new_verifier(self) -> TokenVerifier:
         layout = layout_of(self.system)
         return verifier_for(
             self.system,

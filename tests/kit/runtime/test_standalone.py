@@ -7,7 +7,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message
 
 from portico import asgi
-from portico.contracts.verifying import verifier_of
+from portico.contracts.token_verification import verifier_of
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.runtime.standalone import StandaloneService

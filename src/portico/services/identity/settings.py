@@ -2,7 +2,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
-from portico.contracts.verifying import TokenSettings
+from portico.contracts.token_verification import TokenSettings
 from portico.kit.settings import Converted, Generated, Secret, parse_duration
 
 

@@ -1,4 +1,4 @@
-"""How the services of a system verify tokens: by identity's public keys, or by asking identity."""
+"""Token verification in a system: with identity's public keys, or by asking identity for each token."""
 
 from typing import Annotated, Any, Literal
 
@@ -54,7 +54,7 @@ class TokenSettings(ServiceSettings):
 
 
 def verifier_of(context: ServiceRuntime) -> TokenVerifier:
-    """The verifier of a service that issues no tokens itself."""
+    """Return the verifier of a service that issues no tokens itself."""
     return verifier_for(
         context.declaration,
         context.settings_of(TokenSettings),
@@ -68,35 +68,35 @@ def verifier_of(context: ServiceRuntime) -> TokenVerifier:
 def verifier_for(
     system: System, settings: TokenSettings, *, public: Calls, own: Calls, broadcasts: Broadcasts, clock: Clock
 ) -> TokenVerifier:
-    """How a process of `system` verifies: as TOKEN_VERIFICATION says, else as the system does.
+    """Return the verifier of a process of `system`: as TOKEN_VERIFICATION says, or else the system's default.
 
-    With HS256 there are no public keys, and everybody asks. In a system without identity no token is worth anything.
+    With HS256 there are no public keys, so every verifier asks identity. Without identity, no token is valid.
 
     Args:
-        system: whose tokens they are.
+        system: the system whose tokens are verified.
         settings: the issuer and how tokens are verified.
-        public: calls that say nothing of who calls.
-        own: calls by the caller's own token, for what is for services only.
-        broadcasts: where the process hears of events; who asks about each token needs none.
-        clock: tells the time.
+        public: calls without a token, for public endpoints.
+        own: calls with the process's own service token, for endpoints that are for services only.
+        broadcasts: delivers revocations to a verifier with public keys; the other kind does not use it.
+        clock: source of the time.
     """
     if not has_identity(system):
-        return NobodyVerifier()
+        return RejectingVerifier()
     source = _Identity(public(IdentityClient), own(IdentityClient))
     form = TokenFormat(issuer=settings.issuer, audience=system.name)
     if (settings.token_verification or system.verification) == "ask" or settings.jwt_algorithm == "HS256":
         return AskingVerifier(source, form, clock)
     verifier = KeyVerifier(source, form, clock)
 
-    def hear(ended: SessionRevoked) -> None:
-        verifier.hear(Revocation("session", ended.session_id, ended.tokens_expire_at))
+    def revoke(event: SessionRevoked) -> None:
+        verifier.hear(Revocation("session", event.session_id, event.tokens_expire_at))
 
-    broadcasts.to(SessionRevoked, hear)
+    broadcasts.to(SessionRevoked, revoke)
     return verifier
 
 
 def has_identity(system: System) -> bool:
-    """Whether `system` has a service that issues tokens."""
+    """Return whether `system` has a service that issues tokens."""
     try:
         system.placement(ISSUER)
     except NoSuchService:
@@ -104,23 +104,23 @@ def has_identity(system: System) -> bool:
     return True
 
 
-class NobodyVerifier:
-    """Of a system in which nobody issues tokens."""
+class RejectingVerifier:
+    """Verifier of a system without identity: it rejects every token."""
 
     async def verify(self, token: str) -> Principal:  # noqa: ARG002 whatever it says
-        """Raises InvalidToken."""
-        raise InvalidToken("bad_signature", "nobody issues tokens in this system")
+        """Raise InvalidToken."""
+        raise InvalidToken("bad_signature", "no service of this system issues tokens")
 
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 whatever it says
-        """Raises InvalidToken."""
-        raise InvalidToken("malformed", "nobody gives out tickets in this system")
+        """Raise InvalidToken."""
+        raise InvalidToken("malformed", "no service of this system issues tickets")
 
     async def run(self) -> None:
-        """Nothing needs to be kept fresh."""
+        """Do nothing: there are no keys to refresh."""
 
 
 class _Identity:
-    """Identity as verifiers see it: what is public is asked without a token, so that it does not wait for one."""
+    """Identity for verifiers. Public endpoints are called without a token, so that they do not wait for one."""
 
     def __init__(self, public: IdentityClient, own: IdentityClient) -> None:
         self._public = public

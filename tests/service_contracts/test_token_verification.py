@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
-from portico.contracts.verifying import TokenSettings, verifier_for
+from portico.contracts.token_verification import TokenSettings, verifier_for
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls
@@ -43,8 +43,8 @@ async def heard(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
     task.cancel()
 
 
-class TestAVerifierByKeys:
-    async def test_refuses_a_session_s_tokens_by_the_event_that_identity_publishes(self, identity: Identity) -> None:
+class TestKeyVerifier:
+    async def test_rejects_the_tokens_of_a_session_after_its_revocation_event(self, identity: Identity) -> None:
         broadcasts = Broadcasts()
         verifier = verifier_beside(identity, broadcasts, verification="keys")
         ada, bob = await identity.new_person(), await identity.new_person("bob@example.com")
@@ -61,8 +61,8 @@ class TestAVerifierByKeys:
         await verifier.verify(bob.access_token)
 
 
-class TestAVerifierByAsking:
-    async def test_listens_to_nothing(self, identity: Identity) -> None:
+class TestAskingVerifier:
+    async def test_subscribes_to_no_events(self, identity: Identity) -> None:
         broadcasts = Broadcasts()
         verifier_beside(identity, broadcasts, verification="ask")
 
