@@ -1,4 +1,4 @@
-"""compose.yaml as tests read it."""
+"""The content of compose.yaml for tests."""
 
 import re
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[?-])(?P<rest>[^}]*))?\}"
 
 @cache
 def services() -> dict[str, dict[str, Any]]:
-    """Every container that the file describes."""
+    """Return all containers by name."""
     found: dict[str, dict[str, Any]] = YAML(typ="safe").load(FILE.read_text())["services"]
     return found
 
 
 def parts() -> dict[str, dict[str, Any]]:
-    """Those that are a part of the system: the gateway, and each service."""
+    """Return the containers of the gateway and of the services."""
     return {name: each for name, each in services().items() if each.get("command", [None])[0] == "run"}
 
 
 def interpolations() -> list[tuple[str, str | None]]:
-    """Each variable that the file takes from outside, and what it is without: required (`?`) or a default (`-`)."""
+    """Return the variables that the file reads from the environment: required (`?`) or with a default (`-`)."""
     return [(found["name"], found["kind"]) for found in _VARIABLE.finditer(FILE.read_text())]
 
 
 def filled_in(text: str, values: Mapping[str, str]) -> str:
-    """`text` as compose would pass it on. Raises KeyError for what is required and not there."""
+    """Return `text` with variables interpolated as compose does. Raises KeyError if a required one is missing."""
 
     def value(found: "re.Match[str]") -> str:
         return values[found["name"]] if found["kind"] == "?" else values.get(found["name"], found["rest"] or "")

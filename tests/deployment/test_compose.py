@@ -1,4 +1,4 @@
-"""Whether compose.yaml is right, as far as can be told without a container engine."""
+"""Checks of compose.yaml that need no container engine."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def port_of(text: str) -> int:
 
 
 def known_to(part: str) -> set[str]:
-    """The variables that a process of `part` reads."""
+    """Return the variables that a process of `part` reads."""
     names = {name.upper() for name in Settings.model_fields}
     names |= {f"{each.name.upper()}_SERVICE_URL" for each in commerce.placements}
     if part != GATEWAY and (own := commerce.placement(part).service.settings) is not None:
@@ -50,7 +50,7 @@ class TestTheFile:
         assert parts().keys() == PORTS.keys()
         assert services().keys() == PORTS.keys() | SERVERS | {"migrate"}
 
-    def test_gives_no_secret_a_default(self) -> None:
+    def test_secrets_have_no_default(self) -> None:
         secret = re.compile("PASSWORD|SECRET|ADMIN|SMTP")
         kinds = {name: kind for name, kind in interpolations() if secret.search(name)}
 
@@ -60,7 +60,7 @@ class TestTheFile:
     def test_keeps_all_data_on_volumes(self) -> None:
         assert {name for name, each in services().items() if each.get("volumes")} == SERVERS
 
-    def test_waits_for_every_server_until_it_is_well(self) -> None:
+    def test_waits_until_each_server_is_healthy(self) -> None:
         for name in SERVERS:
             assert services()[name]["healthcheck"]["test"]
         assert services()["migrate"]["depends_on"] == {"postgresql": {"condition": "service_healthy"}}
@@ -70,17 +70,17 @@ class TestAPart:
     def test_runs_itself(self, part: str) -> None:
         assert parts()[part]["command"] == ["run", part]
 
-    def test_is_told_only_what_it_reads(self, part: str) -> None:
+    def test_gets_only_variables_that_it_reads(self, part: str) -> None:
         assert parts()[part]["environment"].keys() <= known_to(part)
 
-    def test_is_told_where_those_are_whom_it_calls(self, part: str) -> None:
-        told = parts()[part]["environment"]
+    def test_gets_the_addresses_of_the_services_that_it_calls(self, part: str) -> None:
+        variables = parts()[part]["environment"]
         called = list(PORTS) if part == GATEWAY else commerce.placement(part).service.calls
 
         for name in set(called) - {GATEWAY}:
-            assert told[f"{name.upper()}_SERVICE_URL"] == f"http://{name}:{PORTS[name]}"
+            assert variables[f"{name.upper()}_SERVICE_URL"] == f"http://{name}:{PORTS[name]}"
 
-    def test_has_the_secrets_that_it_needs_and_no_other(self, part: str) -> None:
+    def test_gets_only_the_secrets_that_it_needs(self, part: str) -> None:
         needed = {"service_secret"} if part == GATEWAY else set(commerce.placement(part).service.secrets)
         secrets = {"service_secret", "secret_key", "payments_webhook_secret"}
         if part == "payments":
@@ -88,29 +88,29 @@ class TestAPart:
 
         assert {name.lower() for name in parts()[part]["environment"]} & secrets == needed
 
-    def test_is_asked_for_its_health_on_its_port(self, part: str) -> None:
+    def test_health_check_uses_its_port(self, part: str) -> None:
         test = parts()[part]["healthcheck"]["test"]
 
         assert test[:-1] == ["CMD", "python", "-m", "portico.kit.runtime.probe"]
         assert test[-1] == f"http://127.0.0.1:{PORTS[part]}/health/ready"
 
-    def test_may_do_nothing_that_it_need_not(self, part: str) -> None:
+    def test_runs_with_minimal_privileges(self, part: str) -> None:
         container = parts()[part]
 
         assert container["read_only"] is True
         assert container["cap_drop"] == ["ALL"]
         assert container["security_opt"] == ["no-new-privileges:true"]
-        assert "user" not in container  # the image's own, who is not root
+        assert "user" not in container  # the image sets a user that is not root
 
-    def test_starts_once_the_tables_are_there(self, part: str) -> None:
+    def test_starts_after_the_migrations(self, part: str) -> None:
         needs: dict[str, Any] = parts()[part]["depends_on"]
 
         assert part == GATEWAY or needs["migrate"] == {"condition": "service_completed_successfully"}
         assert needs["redis"] == {"condition": "service_healthy"}
 
-    def test_can_be_reached_from_outside_only_if_it_is_the_gateway(self, part: str) -> None:
+    def test_only_the_gateway_publishes_a_port(self, part: str) -> None:
         published = parts()[part].get("ports", [])
 
         assert [port_of(each) for each in published] == ([PORTS[GATEWAY]] if part == GATEWAY else [])
-        if part not in {GATEWAY, "notifications"}:  # which hands mails to a server elsewhere
+        if part not in {GATEWAY, "notifications"}:  # notifications sends mail to an external server
             assert "outside" not in parts()[part]["networks"]

@@ -1,4 +1,4 @@
-"""Whether the Dockerfile is right, as far as can be told without building it."""
+"""Checks of the Dockerfile that need no build."""
 
 import re
 import subprocess
@@ -18,23 +18,23 @@ def instructions(name: str) -> list[str]:
 
 
 class TestTheDockerfile:
-    def test_has_nothing_that_hadolint_objects_to(self) -> None:
+    def test_passes_hadolint(self) -> None:
         checked = subprocess.run(
             [Path(sys.executable).with_name("hadolint"), FILE], capture_output=True, text=True, check=False
         )
 
         assert checked.returncode == 0, checked.stdout
 
-    def test_installs_what_the_lock_says_and_nothing_else(self) -> None:
+    def test_installs_only_locked_dependencies(self) -> None:
         (install, wheel) = (each for each in instructions("RUN") if "pip" in each)
 
         assert "--require-hashes --requirement requirements.lock" in install
         assert all("--no-index" in each for each in re.findall(r"install [^&]*\.whl", install + wheel))
 
-    def test_runs_as_somebody_who_is_not_root(self) -> None:
+    def test_does_not_run_as_root(self) -> None:
         assert instructions("USER")[-1] == "10001:10001"
 
-    def test_leaves_the_build_behind(self) -> None:
+    def test_copies_only_the_installed_package_from_the_build_stage(self) -> None:
         assert len(instructions("FROM")) == 2
         assert [each for each in instructions("COPY") if "--from" in each] == ["--from=build /opt/portico /opt/portico"]
 
@@ -48,15 +48,15 @@ class TestTheDockerfile:
         assert versions == {(3, 12)}
 
     @pytest.mark.parametrize("source", ["requirements.lock", "pyproject.toml", "README.md", "LICENSE", "src"])
-    def test_is_given_what_it_copies(self, source: str) -> None:
+    def test_the_build_context_contains_what_it_copies(self, source: str) -> None:
         copied = {word for each in instructions("COPY") for word in each.split()[:-1]}
-        kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+        included = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
 
         assert source in copied
         assert (ROOT / source).exists()
-        assert any(fnmatch(source, each) for each in kept)
+        assert any(fnmatch(source, each) for each in included)
 
-    def test_is_given_nothing_more(self) -> None:
+    def test_the_build_context_contains_nothing_else(self) -> None:
         lines = (ROOT / ".dockerignore").read_text().splitlines()
 
         assert "*" in lines

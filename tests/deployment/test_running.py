@@ -1,4 +1,4 @@
-"""Every process of compose.yaml, started as the file says, on servers of the test's own."""
+"""All processes of compose.yaml, started with its commands and environment, on servers of the test."""
 
 import secrets
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from portico.servers import RabbitMQServer
 from portico.testing.commands import Command, eventually, fetch, run_portico
 from portico.testing.databases import Databases
 
-LONG = 120.0  # seconds; six processes at once
+START_TIMEOUT = 120.0  # seconds, for six concurrent processes
 ADMIN = {"email": "admin@shop.example", "password": secrets.token_urlsafe(24)}
 OUTSIDE = {
     "ADMIN_EMAIL": ADMIN["email"],
@@ -32,7 +32,7 @@ OUTSIDE = {
 
 @pytest.fixture
 def servers(postgresql_databases: Databases, redis_url: str, rabbitmq_server: RabbitMQServer) -> dict[str, str]:
-    """Where the servers are that the file has containers for."""
+    """The addresses of the servers that the file runs as containers."""
     return {
         "DATABASE_URL": postgresql_databases.fresh(),
         "REDIS_URL": redis_url,
@@ -41,16 +41,18 @@ def servers(postgresql_databases: Databases, redis_url: str, rabbitmq_server: Ra
 
 
 def environment(container: str, servers: dict[str, str], at: Addresses) -> dict[str, str]:
-    """What a container's process is told, with the servers and the others where they are here."""
-    told = {name: filled_in(value, OUTSIDE) for name, value in services()[container]["environment"].items()}
+    """Return the environment of a container, with the addresses of the test's servers and processes."""
+    variables = {name: filled_in(value, OUTSIDE) for name, value in services()[container]["environment"].items()}
     here = servers | {f"{name.upper()}_SERVICE_URL": at[name] for name in PORTS}
-    # As in the image, but for the folder: nothing may be written to it.
-    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {name: here.get(name, told[name]) for name in told}  # noqa: S104  # as the image says
+    # As in the image, except for DATA_DIR: nothing may be written there.
+    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {
+        name: here.get(name, variables[name]) for name in variables
+    }  # noqa: S104  # as in the image
 
 
 @pytest.mark.slow
 class TestTheWhole:
-    def test_serves_as_the_file_has_it(self, servers: dict[str, str], tmp_path: Path) -> None:
+    def test_serves_with_the_environment_of_the_file(self, servers: dict[str, str], tmp_path: Path) -> None:
         at = Addresses.of(*PORTS)
         (command, *arguments) = services()["migrate"]["command"]
         migrated = run_portico(tmp_path, command, *arguments, variables=environment("migrate", servers, at))
@@ -66,7 +68,7 @@ class TestTheWhole:
                 address = part["healthcheck"]["test"][-1].replace(
                     f"127.0.0.1:{PORTS[name]}", f"127.0.0.1:{at.ports[name]}"
                 )
-                eventually(lambda: well(address), f"{name}: {processes[name].err}", LONG)  # noqa: B023  # called at once
+                eventually(lambda: well(address), f"{name}: {processes[name].err}", START_TIMEOUT)  # noqa: B023  # called at once
 
             status, signed_in = fetch(at[GATEWAY] + "/login", method="POST", body=ADMIN)
             health = fetch(at[GATEWAY] + "/health")

@@ -1,4 +1,4 @@
-"""Heads, callers and routes as the tests of the gateway want them."""
+"""Builders of request heads, callers and policies for the gateway's tests."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Upstreams whose answers the test decides."""
+"""Upstreams with prepared responses."""
 
 from collections.abc import AsyncGenerator
 
@@ -8,7 +8,7 @@ from portico.kit.calls.errors import Unreachable
 
 
 class StubResponse:
-    """An answer that is there already."""
+    """A complete response."""
 
     def __init__(self, status: int, body: bytes = b"", headers: list[Header] | None = None) -> None:
         self.status = status
@@ -19,13 +19,13 @@ class StubResponse:
         yield self._body
 
     async def aclose(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing."""
 
 
 class StubUpstream:
-    """Answers the same each time, and counts; None is unreachable."""
+    """Returns the same response to each request and records the requests. None is unreachable."""
 
-    several = False
+    has_alternatives = False
 
     def __init__(self, answer: StubResponse | None) -> None:
         self.answer = answer
@@ -34,11 +34,11 @@ class StubUpstream:
     async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
         self.requests.append(request)
         if self.answer is None:
-            raise Unreachable("standing", "the test says so")
+            raise Unreachable("stub", "prepared failure")
         return self.answer
 
     async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
-        raise Unreachable("standing", "no sockets here")
+        raise Unreachable("stub", "no WebSockets")
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""

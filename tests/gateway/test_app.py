@@ -1,4 +1,4 @@
-"""The whole gateway of a small system, its services in this process or behind sockets."""
+"""The gateway of a small system, with its service in this process or over HTTP."""
 
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -17,7 +17,7 @@ from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
 
 router = Router(prefix="/loans", tags=["loans"])
-standing = Router(prefixed=False)
+unprefixed = Router(prefixed=False)
 
 
 @router.get("/{loan_id}")
@@ -30,12 +30,12 @@ async def sign_in() -> None:
     return None
 
 
-@standing.get("/.well-known/keys")
+@unprefixed.get("/.well-known/keys")
 async def keys() -> dict[str, str]:
     return {}
 
 
-LOANS = Service(name="loans", summary="Who has which book", module=__name__, routers=[router, standing])
+LOANS = Service(name="loans", summary="Who has which book", module=__name__, routers=[router, unprefixed])
 
 
 def a_system(case: Literal["snake", "camel"] = "snake", prefix: str = "") -> System:
@@ -67,7 +67,7 @@ async def client(request: pytest.FixtureRequest, app: App) -> AsyncIterator[aioh
 
 
 class TestGateway:
-    async def test_the_services_declarations_are_its_routes(self, client: aiohttp.ClientSession) -> None:
+    async def test_routes_come_from_the_declarations_of_services(self, client: aiohttp.ClientSession) -> None:
         found = await client.get("/loans/loan_1")
         known = await client.get("/.well-known/keys")
         lost = await client.get("/loans")
@@ -105,13 +105,13 @@ class TestGateway:
         assert detailed["dependencies"]["loans"]["status"] == "up"
         assert 'route="/loans/{loan_id}",status="200"} 1.0' in metrics
 
-    async def test_the_rates_of_the_settings_hold(self, client: aiohttp.ClientSession) -> None:
+    async def test_rates_from_the_settings_apply(self, client: aiohttp.ClientSession) -> None:
         answers = [await client.post("/loans/sign-in") for _ in range(11)]
 
         assert [answer.status for answer in answers] == [200] * 10 + [429]
         assert answers[0].headers["RateLimit-Policy"] == '"sign_in";q=10;w=60'
 
-    async def test_the_documentation_is_all_there(self, client: aiohttp.ClientSession) -> None:
+    async def test_the_documentation_pages_are_served(self, client: aiohttp.ClientSession) -> None:
         page = await client.get("/docs")
         script = await client.get("/docs/swagger-ui-bundle.js")
         document = await client.get("/openapi.json")
@@ -123,7 +123,7 @@ class TestGateway:
 
 
 class TestPolicyOf:
-    def test_a_prefix_is_for_resources_only(self) -> None:
+    def test_a_prefix_applies_to_resources_only(self) -> None:
         table = policy_of(a_system(prefix="/api"), Settings()).table
 
         assert {route.path for route in table.routes} == {
@@ -134,7 +134,7 @@ class TestPolicyOf:
 
 
 class TestStopping:
-    async def test_it_is_no_longer_ready(self, app: App) -> None:
+    async def test_a_stopping_gateway_is_not_ready(self, app: App) -> None:
         async with (
             Gateway(a_system(), Settings(), verifier=KnownTokens(), apps={"loans": app}, addresses={}) as gateway,
             served(gateway) as at,

@@ -21,18 +21,18 @@ class TestClient:
             ("", b"1.2.3.4", ""),
         ],
     )
-    def test_the_nearest_that_no_proxy_vouches_for(self, peer: str, said: bytes | None, client: str) -> None:
+    def test_the_client_is_the_rightmost_untrusted_address(self, peer: str, said: bytes | None, client: str) -> None:
         assert self.PROXIES.client(peer, said) == client
 
-    def test_nobody_is_trusted_unless_named(self) -> None:
+    def test_no_proxy_is_trusted_by_default(self) -> None:
         assert TrustedProxies().client("127.0.0.1", b"1.2.3.4") == "127.0.0.1"
 
-    def test_what_is_no_network_is_refused(self) -> None:
+    def test_an_invalid_network_is_refused(self) -> None:
         with pytest.raises(ValueError, match="proxy"):
             TrustedProxies(["the proxy"])
 
 
 class TestCounted:
-    def test_an_ipv6_client_is_counted_by_its_64(self) -> None:
+    def test_ipv6_clients_are_counted_by_their_64_network(self) -> None:
         assert rate_limit_address("2001:db8::1:2:3:4") == rate_limit_address("2001:db8::ffff:0:0:9")
         assert rate_limit_address("198.51.100.1") == "198.51.100.1"

@@ -4,11 +4,11 @@ from portico.gateway.cors import Cors
 
 
 class TestCors:
-    def test_everybody_is_refused_where_credentials_are_allowed(self) -> None:
+    def test_a_wildcard_origin_is_refused_with_credentials(self) -> None:
         with pytest.raises(ValueError, match="credentials"):
             Cors(["*"])
 
-    def test_an_allowed_origin_may_read(self) -> None:
+    def test_an_allowed_origin_gets_cors_headers(self) -> None:
         answer = Cors(["http://localhost:3000/"]).response_headers([(b"origin", b"http://localhost:3000")])
 
         assert (b"access-control-allow-origin", b"http://localhost:3000") in answer
@@ -16,9 +16,9 @@ class TestCors:
         assert (b"vary", b"Origin") in answer
 
     @pytest.mark.parametrize("origin", [b"http://localhost:3001", b"http://localhost:3000.evil.example", b"null", b""])
-    def test_another_may_not(self, origin: bytes) -> None:
+    def test_another_origin_gets_no_cors_headers(self, origin: bytes) -> None:
         assert Cors(["http://localhost:3000"]).response_headers([(b"origin", origin)]) == [(b"vary", b"Origin")]
 
-    def test_every_answer_varies_by_origin(self) -> None:
+    def test_every_response_varies_by_origin(self) -> None:
         assert Cors(["http://localhost:3000"]).response_headers([]) == [(b"vary", b"Origin")]
         assert Cors([]).response_headers([]) == []

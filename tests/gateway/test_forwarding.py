@@ -26,7 +26,7 @@ def forwarded_headers(
 
 
 class TestRequestHeaders:
-    def test_a_service_learns_who_asked_and_for_what(self) -> None:
+    def test_a_service_gets_the_client_and_the_request_ids(self) -> None:
         assert forwarded_headers((b"accept", b"application/json")) == {
             b"accept": b"application/json",
             b"x-request-id": b"req-1",
@@ -38,7 +38,7 @@ class TestRequestHeaders:
             b"forwarded": b'for=203.0.113.7;host="gateway.example";proto=http',
         }
 
-    def test_what_a_client_makes_up_is_gone(self) -> None:
+    def test_forged_forwarding_headers_are_dropped(self) -> None:
         forged = [
             (b"x-forwarded-for", b"1.1.1.1"),
             (b"x-forwarded-proto", b"https"),
@@ -51,7 +51,7 @@ class TestRequestHeaders:
 
         assert forwarded_headers(*forged) == forwarded_headers()
 
-    def test_what_a_trusted_proxy_says_is_kept_and_continued(self) -> None:
+    def test_forwarding_headers_of_a_trusted_proxy_are_extended(self) -> None:
         said = [
             (b"x-forwarded-for", b"198.51.100.9"),
             (b"x-forwarded-proto", b"https"),
@@ -70,7 +70,7 @@ class TestRequestHeaders:
 
 
 class TestResponseHeaders:
-    def test_what_belongs_to_the_connection_stops_here(self) -> None:
+    def test_hop_by_hop_headers_are_dropped(self) -> None:
         answer = client_headers(
             [
                 (b"content-type", b"text/plain"),
@@ -95,7 +95,7 @@ class TestResponseHeaders:
             (b"x-request-id", b"req-1"),
         ]
 
-    def test_a_services_own_cors_is_dropped_and_its_security_is_kept(self) -> None:
+    def test_cors_of_a_service_is_dropped_and_its_security_headers_are_kept(self) -> None:
         answer = client_headers(
             [(b"access-control-allow-origin", b"*"), (b"x-frame-options", b"SAMEORIGIN"), (b"vary", b"Accept")], []
         )
@@ -105,7 +105,7 @@ class TestResponseHeaders:
         assert (b"x-frame-options", b"DENY") not in answer
         assert (b"vary", b"Accept") in answer
 
-    def test_what_a_service_said_already_is_not_said_again(self) -> None:
+    def test_headers_of_the_service_are_not_duplicated(self) -> None:
         answer = client_headers([(b"vary", b"Origin"), (b"vary", b"Accept")], [(b"vary", b"Origin")])
 
         assert [value for name, value in answer if name == b"vary"] == [b"Origin", b"Accept"]
@@ -116,17 +116,17 @@ def given_ids(*headers: Header) -> RequestIds:
 
 
 class TestRequestIds:
-    def test_a_well_formed_id_and_trace_are_taken_up(self) -> None:
+    def test_a_well_formed_id_and_trace_are_used(self) -> None:
         trail = given_ids((b"x-request-id", b"abc-1"), (b"traceparent", TRACEPARENT.encode()), (b"tracestate", b"a=b"))
 
         assert (trail.request_id, str(trail.span.context), trail.tracestate) == ("abc-1", TRACEPARENT, b"a=b")
 
     @pytest.mark.parametrize("value", [b"", b"a b", b"x" * 129, b"a\xffb", b"<script>"])
-    def test_an_odd_id_is_made_anew(self, value: bytes) -> None:
+    def test_a_malformed_id_is_replaced(self, value: bytes) -> None:
         assert given_ids((b"x-request-id", value)).request_id != value.decode("latin-1")
 
     @pytest.mark.parametrize("value", [b"", b"00-0-0-00", b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01", b"\xff"])
-    def test_an_odd_trace_is_begun_anew(self, value: bytes) -> None:
+    def test_a_malformed_trace_is_replaced(self, value: bytes) -> None:
         trail = given_ids((b"traceparent", value), (b"tracestate", b"a=b"))
 
         assert trail.tracestate is None

@@ -14,7 +14,7 @@ def clock() -> HeldClock:
 
 
 class BlockedUpstream(StubUpstream):
-    """Answers only once all that share the barrier are asked."""
+    """Responds only after every upstream of the barrier got a request."""
 
     def __init__(self, barrier: asyncio.Barrier) -> None:
         super().__init__(StubResponse(200))
@@ -36,7 +36,7 @@ class TestStates:
         assert await ServiceHealth(upstreams, clock).states() == {"up": True, "unready": False, "gone": False}
         assert upstreams["up"].requests[0].path == b"/health/ready"
 
-    async def test_an_answer_is_kept_for_a_second(self, clock: HeldClock) -> None:
+    async def test_a_result_is_cached_for_one_second(self, clock: HeldClock) -> None:
         service = StubUpstream(StubResponse(200))
         services = ServiceHealth({"one": service}, clock)
         for wait in (0, 0.9, 0.2):
@@ -45,21 +45,21 @@ class TestStates:
 
         assert len(service.requests) == 2
 
-    async def test_they_are_asked_side_by_side(self, clock: HeldClock) -> None:
+    async def test_services_are_checked_concurrently(self, clock: HeldClock) -> None:
         barrier = asyncio.Barrier(3)
         services = ServiceHealth({name: BlockedUpstream(barrier) for name in "abc"}, clock)
 
         async with asyncio.timeout(1):
             assert await services.states() == {"a": True, "b": True, "c": True}
 
-    async def test_many_that_ask_share_one_answer(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_check(self, clock: HeldClock) -> None:
         service = StubUpstream(StubResponse(200))
         services = ServiceHealth({"one": service}, clock)
         await asyncio.gather(*(services.states() for _ in range(10)))
 
         assert len(service.requests) == 1
 
-    async def test_one_that_gives_up_does_not_take_it_from_others(self, clock: HeldClock) -> None:
+    async def test_a_cancelled_caller_does_not_cancel_the_check_for_others(self, clock: HeldClock) -> None:
         barrier = asyncio.Barrier(2)
         services = ServiceHealth({"one": BlockedUpstream(barrier)}, clock)
         first, second = (asyncio.create_task(services.states()) for _ in range(2))
@@ -71,7 +71,7 @@ class TestStates:
 
 
 class TestProbe:
-    async def test_it_raises_for_one_that_is_down(self, clock: HeldClock) -> None:
+    async def test_a_probe_of_an_unready_service_raises(self, clock: HeldClock) -> None:
         services = ServiceHealth({"up": StubUpstream(StubResponse(200)), "gone": StubUpstream(None)}, clock)
 
         await services.probe("up")

@@ -1,4 +1,4 @@
-"""What a connection makes of answers that a server of one's own would not give."""
+"""Connections to instances that send unusual or invalid responses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ WHOLE = OK + b"content-length: 5\r\n\r\nhello"
 
 
 class Raw(asyncio.Protocol):
-    """Answers each request with the next of the given bytes; None closes."""
+    """Responds to each request with the next prepared bytes; None closes the connection."""
 
     def __init__(self, server: "RawServer") -> None:
         self.server = server
@@ -71,7 +71,7 @@ async def fetch(upstream: HttpUpstream, method: str = "GET", limit: float = 2.0)
 
 
 class TestRequests:
-    async def test_it_is_written_as_it_is(self, upstream: HttpUpstream, server: RawServer) -> None:
+    async def test_a_request_is_sent_unchanged(self, upstream: HttpUpstream, server: RawServer) -> None:
         server.answers = [[WHOLE]]
         await fetch(upstream)
 
@@ -80,9 +80,7 @@ class TestRequests:
         assert rest.startswith(b"host: 127.0.0.1:")
         assert rest.endswith(b"\r\nx-note: 1\r\n\r\n")
 
-    async def test_one_without_a_body_says_so_where_one_is_expected(
-        self, upstream: HttpUpstream, server: RawServer
-    ) -> None:
+    async def test_a_post_without_body_declares_length_zero(self, upstream: HttpUpstream, server: RawServer) -> None:
         server.answers = [[WHOLE]]
         await fetch(upstream, "POST")
 
@@ -102,7 +100,7 @@ class TestAnswers:
             [b"HTTP/1.0 200 OK\r\n\r\nhello", None],
         ],
     )
-    async def test_a_body_is_read_however_it_ends(
+    async def test_a_body_is_read_with_every_kind_of_framing(
         self, upstream: HttpUpstream, server: RawServer, parts: list[bytes | None]
     ) -> None:
         server.answers = [parts]
@@ -123,7 +121,7 @@ class TestAnswers:
             ([OK + b"x: " + b"y" * 70_000 + b"\r\n\r\n"], AnswerInvalid),
         ],
     )
-    async def test_what_is_no_whole_answer_is_a_failure(
+    async def test_an_incomplete_or_invalid_response_is_a_failure(
         self, upstream: HttpUpstream, server: RawServer, parts: list[bytes | None], failure: type[CallFailed]
     ) -> None:
         server.answers = [parts]
@@ -131,7 +129,7 @@ class TestAnswers:
         with pytest.raises(failure):
             await fetch(upstream)
 
-    async def test_no_answer_in_time(self, upstream: HttpUpstream, server: RawServer) -> None:
+    async def test_a_late_response_is_a_timeout(self, upstream: HttpUpstream, server: RawServer) -> None:
         server.answers = [[]]
 
         with pytest.raises(CallTimedOut):
@@ -156,7 +154,7 @@ class TestReuse:
             ("HEAD", [OK + b"content-length: 5\r\n\r\n"]),
         ],
     )
-    async def test_one_that_is_not_clean_does_not(
+    async def test_a_connection_with_leftover_data_is_not_reused(
         self, upstream: HttpUpstream, server: RawServer, method: str, parts: list[bytes | None]
     ) -> None:
         server.answers = [parts, [WHOLE]]
@@ -166,7 +164,7 @@ class TestReuse:
         assert second == (200, b"hello")
         assert len(server.connections) == 2
 
-    async def test_an_answer_that_nobody_asked_for_is_nobodys(self, upstream: HttpUpstream, server: RawServer) -> None:
+    async def test_an_unsolicited_response_is_discarded(self, upstream: HttpUpstream, server: RawServer) -> None:
         server.answers = [[WHOLE], [OK + b"content-length: 6\r\n\r\nsecond"]]
         await fetch(upstream)
         server.connections[0].transport.write(WHOLE)
@@ -176,7 +174,7 @@ class TestReuse:
 
         assert second == (200, b"second")
 
-    async def test_an_answer_left_half_read_takes_its_connection_with_it(
+    async def test_a_partly_read_response_closes_its_connection(
         self, upstream: HttpUpstream, server: RawServer
     ) -> None:
         server.answers = [[OK + b"content-length: 10\r\n\r\nhello"], [WHOLE]]
@@ -188,7 +186,7 @@ class TestReuse:
 
 
 class TestConnecting:
-    async def test_nobody_there_is_unreachable(self) -> None:
+    async def test_a_refused_connection_is_unreachable(self) -> None:
         directory = Directory({"raw": "http://127.0.0.1:1"})
         async with open_session() as session:
             upstream = HttpUpstream("raw", directory, ConnectionPool(), session)

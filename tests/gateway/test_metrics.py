@@ -35,7 +35,7 @@ class TestGatewayMetrics:
         assert 'route="unmatched",status="404"} 1.0' in text
         assert "prod_1" not in text
 
-    def test_services_are_timed_and_what_went_wrong_is_counted(self, metrics: Metrics) -> None:
+    def test_upstream_times_retries_and_failures_are_counted(self, metrics: Metrics) -> None:
         gateway_metrics = GatewayMetrics(metrics, None)
         gateway_metrics.record(a_record(attempts=3))
         gateway_metrics.record(a_record(rate_limited=True, status=429, service=None))
@@ -50,7 +50,7 @@ class TestGatewayMetrics:
         assert 'portico_gateway_incomplete_total{outcome="client_gone"} 1.0' in text
         assert "portico_gateway_rate_limit_fallbacks_total 1.0" in text
 
-    def test_each_request_leaves_a_line_but_those_of_machines(self, metrics: Metrics) -> None:
+    def test_each_request_is_logged_except_health_and_metrics(self, metrics: Metrics) -> None:
         out = BytesIO()
         logs = Logs(stream=out, style="json")
         gateway_metrics = GatewayMetrics(metrics, RequestLog(logs, "gateway"))
@@ -63,7 +63,7 @@ class TestGatewayMetrics:
         assert (seen["path"], seen["status"], seen["request_id"]) == ("/products/prod_1", 200, "req-1")
         assert (seen["subject"], seen["client"]) == ("user_1", "203.0.113.7")
 
-    def test_breakers_show_their_state(self, metrics: Metrics) -> None:
+    def test_breaker_states_are_exported(self, metrics: Metrics) -> None:
         directory = Directory({"catalog": "http://127.0.0.1:1"})
         watch_instances(metrics, directory)
 

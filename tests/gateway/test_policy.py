@@ -45,15 +45,15 @@ class TestRouting:
 
         assert isinstance(decision, Upgrade)
 
-    def test_the_gateways_own_paths_are_its_own(self) -> None:
+    def test_the_gateways_own_pages_take_precedence(self) -> None:
         assert a_policy().decide(a_head(path=b"/health/ready"), NOW) == Own("ready")
         assert refused(a_policy().decide(a_head("POST", b"/health"), NOW)) == (405, "method_not_allowed")
 
-    def test_a_route_without_a_defined_rate_is_found_at_the_start(self) -> None:
+    def test_an_undefined_rate_is_refused_at_the_start(self) -> None:
         with pytest.raises(ValueError, match="sign_on"):
             Policy(RouteTable([Route("catalog", "GET", "/x", rate="sign_on")]))
 
-    def test_a_routes_own_limits_win(self) -> None:
+    def test_limits_of_a_route_override_the_defaults(self) -> None:
         policy = a_policy()
         deleting = policy.decide(a_head("DELETE", b"/products/prod_1"), NOW, PolicyInputs(known("products:write")))
         batch = policy.decide(a_head("POST", b"/products/batch"), NOW, PolicyInputs(known("products:write")))
@@ -64,14 +64,14 @@ class TestRouting:
         assert (batch.timeout, batch.body_limit) == (30.0, 8 << 20)
 
 
-class TestRepeating:
-    def test_what_changes_something_goes_once(self) -> None:
+class TestRetries:
+    def test_an_unsafe_request_is_not_repeatable(self) -> None:
         decision = a_policy().decide(a_head("POST", b"/products"), NOW, PolicyInputs(known("products:write")))
 
         assert isinstance(decision, Forward)
         assert not decision.is_repeatable
 
-    def test_a_get_with_a_body_goes_once(self) -> None:
+    def test_a_get_with_a_body_is_not_repeatable(self) -> None:
         decision = a_policy().decide(a_head("GET", b"/products", (b"content-length", b"2")), NOW)
 
         assert isinstance(decision, Forward)
@@ -79,13 +79,13 @@ class TestRepeating:
 
 
 class TestCallers:
-    def test_nobody_is_asked_to_sign_in(self) -> None:
+    def test_an_anonymous_caller_gets_401(self) -> None:
         decision = a_policy().decide(a_head(path=b"/auth/me"), NOW)
 
         assert refused(decision) == (401, "unauthorized")
         assert decision.problem.headers == {"www-authenticate": "Bearer"}
 
-    def test_a_worthless_token_is_refused_with_the_reason(self) -> None:
+    def test_an_invalid_token_is_refused_with_the_reason(self) -> None:
         decision = a_policy().decide(
             a_head("GET", b"/auth/me", TOKEN), NOW, PolicyInputs(Caller("invalid", reason="revoked"))
         )
@@ -99,7 +99,7 @@ class TestCallers:
         assert refused(decision) == (403, "permission_missing")
         assert decision.problem.data() == {"permission": "products:write"}
 
-    def test_who_may_do_everything_may_do_this(self) -> None:
+    def test_the_wildcard_permission_includes_all(self) -> None:
         assert isinstance(
             a_policy().decide(a_head("POST", b"/products", TOKEN), NOW, PolicyInputs(known("*"))), Forward
         )
@@ -109,20 +109,20 @@ class TestCallers:
 
         assert refused(a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)) == (401, "invalid_token")
 
-    def test_what_needs_the_caller_waits_while_nobody_can_be_verified(self) -> None:
+    def test_a_protected_route_gets_503_while_tokens_cannot_be_verified(self) -> None:
         found = PolicyInputs(Caller("unverifiable", retry_after=3.2))
         decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
 
         assert refused(decision) == (503, "caller_unknown")
         assert decision.problem.headers == {"retry-after": "4"}
 
-    def test_a_public_read_is_served_all_the_same(self) -> None:
+    def test_a_public_route_is_served_while_tokens_cannot_be_verified(self) -> None:
         found = PolicyInputs(Caller("unverifiable", retry_after=3.2))
 
         assert isinstance(a_policy().decide(a_head("GET", b"/products", TOKEN), NOW, found), Forward)
         assert isinstance(a_policy().decide(a_head("GET", b"/feed", TOKEN), NOW, found), Forward)
 
-    def test_a_ticket_is_only_for_streams(self) -> None:
+    def test_tickets_are_accepted_for_streams_only(self) -> None:
         policy = a_policy()
 
         stream = policy.match(a_head(WEBSOCKET, b"/ws", query=b"a=1&ticket=xyz"))
@@ -135,7 +135,7 @@ class TestCallers:
 
 
 class TestRates:
-    def test_beyond_the_rate_is_refused_before_the_token_is_looked_at(self) -> None:
+    def test_the_rate_limit_is_checked_before_the_token(self) -> None:
         found = PolicyInputs(Caller("invalid", reason="expired"), Verdict(DEFAULT, False, 0, 41.5, 40.2))
         decision = a_policy().decide(a_head("GET", b"/auth/me", TOKEN), NOW, found)
 
@@ -143,21 +143,21 @@ class TestRates:
         assert decision.problem.headers == {"retry-after": "41"}
         assert decision.problem.data() == {"retry_after": 41}
 
-    def test_a_caller_is_counted_wherever_it_calls_from(self) -> None:
+    def test_a_known_caller_is_counted_by_its_subject(self) -> None:
         matched = a_policy().match(a_head("GET", b"/auth/me", TOKEN))
 
         assert isinstance(matched, Matched)
         assert matched.rate_limit_key(known(subject="user_7")) == "default:user_7"
         assert matched.rate_limit_key(Caller("anonymous")) == "default:@203.0.113.7"
 
-    def test_signing_in_counts_the_address_even_of_somebody_known(self) -> None:
+    def test_sign_in_is_counted_by_address_even_for_a_known_caller(self) -> None:
         matched = a_policy().match(a_head("POST", b"/login", TOKEN))
 
         assert isinstance(matched, Matched)
         assert matched.rate == SIGN_IN
         assert matched.rate_limit_key(known()) == "sign_in:@203.0.113.7"
 
-    def test_behind_a_trusted_proxy_the_client_is_counted(self) -> None:
+    def test_behind_a_trusted_proxy_the_client_address_is_counted(self) -> None:
         policy = a_policy(proxies=TrustedProxies(["10.0.0.0/8"]))
         forwarded = (b"x-forwarded-for", b"198.51.100.9, 10.1.1.1")
 
@@ -168,7 +168,7 @@ class TestRates:
         assert isinstance(forged, Matched)
         assert (through.client, forged.client) == ("198.51.100.9", "203.0.113.7")
 
-    def test_an_ipv6_client_is_its_64(self) -> None:
+    def test_an_ipv6_client_is_counted_by_its_64_network(self) -> None:
         matched = a_policy().match(a_head(peer="2001:db8:1:2:3:4:5:6"))
 
         assert isinstance(matched, Matched)
@@ -176,21 +176,21 @@ class TestRates:
 
 
 class TestBodies:
-    def test_an_announced_body_beyond_the_limit_is_refused_at_once(self) -> None:
+    def test_a_declared_body_above_the_limit_is_refused(self) -> None:
         head = a_head("POST", b"/login", (b"content-length", b"1048577"))
 
         assert refused(a_policy().decide(head, NOW)) == (413, "content_too_large")
 
-    def test_a_body_of_the_limit_passes(self) -> None:
+    def test_a_body_at_the_limit_is_forwarded(self) -> None:
         assert isinstance(a_policy().decide(a_head("POST", b"/login", (b"content-length", b"1048576")), NOW), Forward)
 
 
 class TestPreflight:
     ASKING = ((b"origin", ORIGIN.encode()), (b"access-control-request-method", b"POST"))
 
-    def test_an_allowed_origin_learns_the_methods(self) -> None:
-        asked = (*self.ASKING, (b"access-control-request-headers", b"authorization, if-match"))
-        decision = a_policy(cors=Cors([ORIGIN])).decide(a_head("OPTIONS", b"/products", *asked), NOW)
+    def test_a_preflight_of_an_allowed_origin_lists_the_methods(self) -> None:
+        requested = (*self.ASKING, (b"access-control-request-headers", b"authorization, if-match"))
+        decision = a_policy(cors=Cors([ORIGIN])).decide(a_head("OPTIONS", b"/products", *requested), NOW)
 
         assert isinstance(decision, Preflight)
         answer = dict(decision.headers)
@@ -199,7 +199,7 @@ class TestPreflight:
         assert answer[b"access-control-allow-methods"] == b"GET, HEAD, POST"
         assert answer[b"access-control-allow-headers"] == b"authorization, if-match"
 
-    def test_another_origin_learns_nothing(self) -> None:
+    def test_a_preflight_of_another_origin_lists_nothing(self) -> None:
         decision = a_policy(cors=Cors(["https://shop.example"])).decide(
             a_head("OPTIONS", b"/products", *self.ASKING), NOW
         )
@@ -207,7 +207,7 @@ class TestPreflight:
         assert isinstance(decision, Preflight)
         assert [name for name, _ in decision.headers] == [b"vary"]
 
-    def test_options_without_a_question_is_no_preflight(self) -> None:
+    def test_options_without_preflight_headers_is_405(self) -> None:
         assert refused(a_policy().decide(a_head("OPTIONS", b"/products"), NOW)) == (405, "method_not_allowed")
 
 
@@ -238,7 +238,9 @@ heads = st.builds(
 
 class TestLaws:
     @given(heads, callers, verdicts)
-    def test_explaining_is_deciding(self, head: object, caller: Caller, verdict: Verdict | None) -> None:
+    def test_explain_returns_the_same_decision_as_decide(
+        self, head: object, caller: Caller, verdict: Verdict | None
+    ) -> None:
         policy = a_policy()
         found = PolicyInputs(caller, verdict)
 
@@ -253,21 +255,21 @@ class TestLaws:
             assert str(decision.problem.status) in explanation.reasons[-1]
 
     @given(heads, callers)
-    def test_nobody_gets_to_a_route_that_needs_a_caller(self, head: object, caller: Caller) -> None:
+    def test_anonymous_requests_never_reach_a_protected_route(self, head: object, caller: Caller) -> None:
         decision = a_policy().decide(head, NOW, PolicyInputs(caller))
 
         if isinstance(decision, Forward) and decision.route.access.needs_caller:
             assert caller.principal is not None or caller.state == "ticket"
 
     @given(heads)
-    def test_services_only_is_never_routed(self, head: object) -> None:
+    def test_routes_for_services_only_are_never_forwarded(self, head: object) -> None:
         decision = a_policy([Route("identity", "GET", "/products", Access("service"))]).decide(head, NOW)
 
         assert not isinstance(decision, Forward)
 
 
 class TestExplaining:
-    def test_every_step_has_a_sentence(self) -> None:
+    def test_each_check_has_a_sentence(self) -> None:
         explanation = a_policy().explain(
             a_head("POST", b"/products", TOKEN),
             NOW,
@@ -283,13 +285,13 @@ class TestExplaining:
             "Refused with 403 permission_missing: This needs the permission 'products:write', which the caller does not have.",
         ]
 
-    def test_what_is_for_services_only_is_told_of(self) -> None:
+    def test_routes_for_services_only_are_explained(self) -> None:
         policy = a_policy(
             [Route("orders", "GET", "/orders/totals", Access("service")), Route("orders", "GET", "/orders/{id}")]
         )
 
-        told = "GET /orders/totals of orders is for services only. The gateway does not route it."
-        assert policy.explain(a_head("GET", b"/orders/totals"), NOW).reasons[0] == told
-        assert policy.explain(a_head("HEAD", b"/orders/totals"), NOW).reasons[0] == told
-        assert policy.explain(a_head("PUT", b"/orders/totals"), NOW).reasons[0] != told
+        reason = "GET /orders/totals of orders is for services only. The gateway does not route it."
+        assert policy.explain(a_head("GET", b"/orders/totals"), NOW).reasons[0] == reason
+        assert policy.explain(a_head("HEAD", b"/orders/totals"), NOW).reasons[0] == reason
+        assert policy.explain(a_head("PUT", b"/orders/totals"), NOW).reasons[0] != reason
         assert len(policy.explain(a_head("GET", b"/nothing"), NOW).reasons) == 1

@@ -15,27 +15,27 @@ def found(table: RouteTable, method: str, path: str) -> object:
 
 
 class TestFind:
-    def test_a_literal_wins_whatever_the_order(self) -> None:
+    def test_a_literal_segment_takes_precedence(self) -> None:
         table = a_table("GET /users/{user_id}", "GET /users/me", "GET /users/{user_id}/roles", "GET /users/me/teams")
 
         assert found(table, "GET", "/users/me") == "/users/me"
         assert found(table, "GET", "/users/7") == "/users/{user_id}"
         assert found(table, "GET", "/users/me/roles") == "/users/{user_id}/roles"
 
-    def test_a_method_that_the_literal_lacks_is_the_templates(self) -> None:
+    def test_a_template_serves_methods_that_the_literal_lacks(self) -> None:
         table = a_table("GET /users/me", "DELETE /users/{user_id}")
 
         assert found(table, "DELETE", "/users/me") == "/users/{user_id}"
         assert found(table, "PUT", "/users/me") == ("DELETE", "GET", "HEAD")
 
-    def test_a_parameter_is_one_segment_and_not_empty(self) -> None:
+    def test_a_parameter_matches_one_nonempty_segment(self) -> None:
         table = a_table("GET /users/{user_id}")
 
         assert found(table, "GET", "/users/") == ()
         assert found(table, "GET", "/users/a/b") == ()
         assert found(table, "GET", "/users") == ()
 
-    def test_the_rest_of_a_path(self) -> None:
+    def test_a_path_parameter_matches_the_rest(self) -> None:
         table = a_table("GET /files/{path:path}", "GET /files/about")
 
         assert found(table, "GET", "/files/a/b/c") == "/files/{path:path}"
@@ -50,16 +50,16 @@ class TestFind:
     def test_a_trailing_slash_is_another_path(self) -> None:
         assert found(a_table("GET /products"), "GET", "/products/") == ()
 
-    def test_a_websocket_is_no_method(self) -> None:
+    def test_a_websocket_route_does_not_match_get(self) -> None:
         assert found(a_table(f"{WEBSOCKET} /ws"), "GET", "/ws") == ()
 
-    def test_two_services_can_not_have_one_route(self) -> None:
+    def test_conflicting_routes_are_refused(self) -> None:
         routes = [Route("a", "GET", "/x/{one}"), Route("b", "GET", "/x/{two}")]
 
         with pytest.raises(ValueError, match="conflicts with"):
             RouteTable(routes)
 
-    def test_what_is_for_services_only_claims_nothing(self) -> None:
+    def test_routes_for_services_only_do_not_conflict(self) -> None:
         hidden = [Route(service, "GET", "/totals", Access("service")) for service in "ab"]
         shown = Route("c", "GET", "/totals")
 
@@ -67,7 +67,7 @@ class TestFind:
         assert RouteTable([*hidden, shown]).find("GET", "/totals") == shown
         assert RouteTable([shown, *hidden]).find("GET", "/totals") == shown
 
-    def test_what_is_for_services_only_is_not_found_and_hides_what_would_take_its_place(self) -> None:
+    def test_a_route_for_services_only_is_not_found_and_hides_overlapping_routes(self) -> None:
         hidden = Route("orders", "GET", "/orders/totals", Access("service"))
         table = RouteTable([hidden, *(Route("orders", method, "/orders/{order_id}") for method in ("GET", "DELETE"))])
 
@@ -79,7 +79,7 @@ class TestFind:
 
 
 class TestDeclarations:
-    def test_each_becomes_a_route_of_its_service(self) -> None:
+    def test_each_declaration_becomes_a_route(self) -> None:
         declared = {
             "auth": [
                 RouteDeclaration("GET", "/auth/me", Access("signed_in"), None, None, None),

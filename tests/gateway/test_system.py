@@ -1,4 +1,4 @@
-"""Real services of the kit behind the gateway: what a client sees is the same in one process and by sockets."""
+"""Services of the kit behind the gateway: clients see the same behaviour in one process and over HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ books = Router(prefix="/books", tags=["books"])
 
 class AlreadyLent(Conflict):
     code = "already_lent"
-    detail = "Somebody else has {book_id}."
+    detail = "Book {book_id} is on loan."
 
     book_id: str
 
@@ -60,7 +60,7 @@ async def lend(draft: LoanCreate, caller: Annotated[Principal, permitted("loans:
 
 @loans.get("/mine")
 async def mine(caller: SignedIn) -> Summary:
-    """What the caller has."""
+    """Return the loan of the caller."""
     return Summary(book_id="book_1", lent_to=caller.subject)
 
 
@@ -72,13 +72,13 @@ async def audit(caller: FromService) -> Summary:
 
 @loans.get("/{book_id}")
 async def who_has(book_id: str) -> Summary:
-    """Who has the book."""
+    """Return the loan of a book."""
     return Summary(book_id=book_id, lent_to="user_1")
 
 
 @loans.websocket("/{book_id}/live", errors=[AlreadyLent])
 async def follow(book_id: str, caller: SignedIn, socket: Socket) -> None:
-    """Who has the book, until the service stops."""
+    """Send the loan of a book, and keep the WebSocket open."""
     if book_id == "book_lent":
         raise AlreadyLent(book_id=book_id)
     await socket.accept()
@@ -88,7 +88,7 @@ async def follow(book_id: str, caller: SignedIn, socket: Socket) -> None:
 
 @books.get("/{book_id}")
 async def read(book_id: str) -> BookSummary:
-    """A book."""
+    """Return a book."""
     return BookSummary(book_id=book_id)
 
 
@@ -97,7 +97,7 @@ BOOKS = Service(name="books", summary="The books", module=__name__, routers=[boo
 
 
 class Library:
-    """The system as a client sees it."""
+    """A client of the system, with its issuer of tokens."""
 
     def __init__(self, client: aiohttp.ClientSession, issuer: Issuer, host: Host) -> None:
         self.client = client
@@ -143,7 +143,7 @@ async def library(
 
 
 class TestThroughTheGateway:
-    async def test_a_command_arrives_and_its_answer_comes_back(self, library: Library, case: str) -> None:
+    async def test_a_command_and_its_response_are_forwarded(self, library: Library, case: str) -> None:
         answer = await library.client.post(
             "/api/loans", json={"book_id": "book_1"}, headers=library.bearing("loans:write")
         )
@@ -154,7 +154,7 @@ class TestThroughTheGateway:
             {"book_id": "book_1", "lent_to": "user_1"} if case == "snake" else {"bookId": "book_1", "lentTo": "user_1"}
         )
 
-    async def test_a_services_refusal_is_passed_on_whole(self, library: Library, case: str) -> None:
+    async def test_a_problem_of_a_service_is_forwarded(self, library: Library, case: str) -> None:
         answer = await library.client.post(
             "/api/loans",
             json={"book_id": "book_lent"},
@@ -168,7 +168,7 @@ class TestThroughTheGateway:
         assert problem["request_id" if case == "snake" else "requestId"] == "r-1"
         assert answer.headers.getall("X-Request-ID") == ["r-1"]
 
-    async def test_the_gateways_refusals_look_like_the_services(self, library: Library, case: str) -> None:
+    async def test_problems_of_the_gateway_look_like_those_of_services(self, library: Library, case: str) -> None:
         edge = await (await library.client.get("/api/loans/mine")).json(content_type="application/problem+json")
         missing = await library.client.post("/api/loans", json={"book_id": "b"}, headers=library.bearing("other:write"))
 
@@ -176,10 +176,10 @@ class TestThroughTheGateway:
         assert set(edge) == common | {"request_id" if case == "snake" else "requestId"}
         assert (await missing.json(content_type=None))["permission"] == "loans:write"
 
-    async def test_what_is_for_services_only_is_not_there(self, library: Library) -> None:
+    async def test_routes_for_services_only_are_404(self, library: Library) -> None:
         assert (await library.client.get("/api/loans/audit", headers=library.bearing("*"))).status == 404
 
-    async def test_the_services_own_pages_are_not_routed(self, library: Library) -> None:
+    async def test_health_pages_of_services_are_not_routed(self, library: Library) -> None:
         health = await (await library.client.get("/health")).json()
 
         assert health["service"] == "gateway"
@@ -202,7 +202,7 @@ class TestThroughTheGateway:
         assert document["paths"]["/api/loans"]["post"]["security"] == [{"bearer": []}]
         assert "security" not in document["paths"]["/api/books/{book_id}"]["get"]
 
-    async def test_headers_that_belong_to_one_answer_come_once(self, library: Library) -> None:
+    async def test_response_headers_are_not_duplicated(self, library: Library) -> None:
         for sent in ({}, {"Origin": "http://localhost:3000"}):
             answer = await library.client.get("/api/books/book_1", headers=sent)
             names = [name.lower() for name in answer.headers]
@@ -216,26 +216,26 @@ class TestAWebSocketThroughTheGateway:
         ticket = library.issuer.ticket(library.issuer.token("user_1"))
 
         async with library.client.ws_connect(f"/api/loans/book_1/live?ticket={ticket}") as socket:
-            told = await socket.receive_json(timeout=10)
+            received = await socket.receive_json(timeout=10)
 
-        assert told == (
+        assert received == (
             {"book_id": "book_1", "lent_to": "user_1"} if case == "snake" else {"bookId": "book_1", "lentTo": "user_1"}
         )
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await library.client.ws_connect(f"/api/loans/book_1/live?ticket={ticket}")
         assert refused.value.status == 401
 
-    async def test_so_does_a_token(self, library: Library) -> None:
+    async def test_a_token_opens_it(self, library: Library) -> None:
         async with library.client.ws_connect("/api/loans/book_1/live", headers=library.bearing()) as socket:
             assert (await socket.receive_json(timeout=10)) is not None
 
-    async def test_a_services_refusal_is_one_of_the_handshake(self, library: Library) -> None:
+    async def test_a_problem_of_a_service_refuses_the_handshake(self, library: Library) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await library.client.ws_connect("/api/loans/book_lent/live", headers=library.bearing())
 
         assert refused.value.status == 409
 
-    async def test_a_page_of_ours_may_open_it_and_one_of_others_not(self, library: Library) -> None:
+    async def test_an_allowed_origin_may_open_it_and_another_not(self, library: Library) -> None:
         ours = {**library.bearing(), "Origin": "http://localhost:3000"}
         async with library.client.ws_connect("/api/loans/book_1/live", headers=ours) as socket:
             assert (await socket.receive_json(timeout=10)) is not None

@@ -1,4 +1,4 @@
-"""The exported files, read as their proxies read them."""
+"""Interpreters of the exported files, which read them as the proxies do."""
 
 import re
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ def settings(**variables: str) -> Settings:
 
 
 def every_route(system: System) -> list[Route]:
-    """All that the services declare, services-only routes among it."""
+    """Return all declared routes, including those for services only."""
     return routes_of({each.name: declared_routes(each.service.routers, system.prefix) for each in system.placements})
 
 
 def example(template: str) -> str:
-    """A path of the template."""
+    """Return a path that matches the template."""
     return re.sub(r"\{[^}]+\}", "x1", template)
 
 
 def sent(method: str) -> str:
-    """The method by which a request of the route comes."""
+    """Return the HTTP method of a request to the route."""
     return "GET" if method == WEBSOCKET else method
 
 
 @dataclass
 class Nginx:
-    """The maps and locations of a file for NGINX."""
+    """An NGINX file: its maps and locations."""
 
     text: str
 
@@ -47,12 +47,12 @@ class Nginx:
         return self._first_match("public", path) == "1" and self._first_match("blocked", f"{method} {path}") != "1"
 
     def settings_of(self, path: str) -> dict[str, str]:
-        """The directives in force where `path` goes: the server's, and over them its location's."""
+        """Return the directives for `path`: the server's, overridden by its location's."""
         server = {"proxy_buffering": "on", **_directives(self.text, 4)}
         return {**server, **_directives(self._location(path), 8)}
 
     def _location(self, path: str) -> str:
-        """Exact ones first, then regular expressions in order."""
+        """Return the location of a path: exact ones first, then regular expressions in order."""
         found = re.findall(
             r"^    location (?:(=|~) )?\"?(\S+?)\"? \{\n(.*?)^    \}", self.text, re.MULTILINE | re.DOTALL
         )
@@ -73,7 +73,7 @@ def _directives(text: str, indent: int) -> dict[str, str]:
 
 
 class Reached(NamedTuple):
-    """How a router of Traefik's carries what it takes."""
+    """The limits that a Traefik router applies."""
 
     body_limit: int | None
     timeout: int
@@ -82,7 +82,7 @@ class Reached(NamedTuple):
 
 @dataclass
 class Traefik:
-    """The routers of a file for Traefik, and what they lead to."""
+    """A Traefik file: its routers, middlewares and services."""
 
     text: str
 
@@ -92,7 +92,7 @@ class Traefik:
         return found
 
     def router(self, method: str, path: str, host: str = "shop.example") -> dict[str, Any] | None:
-        """The one that takes it: of those whose rule fits, that of the highest priority."""
+        """Return the matching router of the highest priority."""
         fitting = [router for router in self.http["routers"].values() if _fits(router["rule"], method, path, host)]
         return max(fitting, key=lambda router: router["priority"], default=None)
 
@@ -108,7 +108,7 @@ class Traefik:
 
 
 def _fits(rule: str, method: str, path: str, host: str) -> bool:
-    """Whether a rule holds; its language is Go's, of which Python's differs in the operators."""
+    """Evaluate a rule. Its syntax is Go's, which differs from Python's in the operators."""
     python = re.sub(r"`([^`]*)`", lambda literal: repr(literal[1]), rule)
     python = python.replace("&&", " and ").replace("||", " or ").replace("!", " not ")
     matchers = {
@@ -117,4 +117,4 @@ def _fits(rule: str, method: str, path: str, host: str) -> bool:
         "PathRegexp": lambda pattern: re.search(pattern, path) is not None,
         "Host": lambda wanted: host == wanted,
     }
-    return bool(eval(python, {"__builtins__": {}}, matchers))  # noqa: S307 of our own making
+    return bool(eval(python, {"__builtins__": {}}, matchers))  # noqa: S307 the rule comes from this repository

@@ -51,7 +51,7 @@ def server(nginx_server: NginxServer) -> NginxServer:
 
 @asynccontextmanager
 async def in_front_of(server: NginxServer, *gateways: str) -> AsyncIterator[aiohttp.ClientSession]:
-    """NGINX before these, and a client of it."""
+    """Run NGINX in front of these gateways and yield a client."""
     server.serve(site(ExportOptions(gateways, listen=f"{HOST}:{server.port}")))
     async with aiohttp.ClientSession(server.url()) as client:
         yield client
@@ -70,7 +70,7 @@ async def client(server: NginxServer, gateway: Service) -> AsyncIterator[aiohttp
 
 @asynccontextmanager
 async def hanging_up() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """An instance that reads a request and is gone, and what was asked of it."""
+    """Yield an instance that reads a request and closes the connection, and the request lines that it read."""
     request_lines: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,17 +92,17 @@ async def problem(client: aiohttp.ClientSession, method: str, path: str, **optio
 
 class TestTheFile:
     @pytest.mark.parametrize("name", [f"nginx/{system.name}.conf" for system in SYSTEMS])
-    def test_is_taken_by_nginx(self, server: NginxServer, name: str) -> None:
-        # An ordinary account may not listen on port 80.
+    def test_is_accepted_by_nginx(self, server: NginxServer, name: str) -> None:
+        # An unprivileged account cannot listen on port 80.
         server.check(deployed()[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
 
-    def test_two_systems_are_taken_side_by_side(self, server: NginxServer) -> None:
+    def test_two_systems_fit_in_one_configuration(self, server: NginxServer) -> None:
         ports = iter(free_ports(len(SYSTEMS)))
         texts = [deployed()[f"nginx/{system.name}.conf"] for system in SYSTEMS]
 
         server.check("".join(text.replace("listen 80;", f"listen {HOST}:{next(ports)};") for text in texts))
 
-    def test_two_systems_of_long_names_are_taken_side_by_side(self, server: NginxServer) -> None:
+    def test_two_systems_with_long_names_fit_in_one_configuration(self, server: NginxServer) -> None:
         public_routes = PublicRoutes.of(Policy(RouteTable(ROUTES), own={"/health": "/health"}))
         names = ["the_shop_at_the_corner_of_the_street", "the_shop_at_the_corner_of_the_market"]
         all_options = [ExportOptions(OPTIONS.gateways, listen=f"{HOST}:{port}") for port in free_ports(2)]
@@ -114,18 +114,18 @@ class TestTheFile:
 
         server.check("".join(texts))
 
-    def test_names_the_hosts_and_each_instance(self) -> None:
+    def test_lists_the_hosts_and_each_instance(self) -> None:
         text = site(ExportOptions(OPTIONS.gateways, hosts=("shop.example", "www.shop.example"), listen="8443"))
 
         assert re.findall(r"^    server (\S+) ", text, re.MULTILINE) == list(OPTIONS.gateways)
         assert "    listen 8443;\n    server_name shop.example www.shop.example;\n" in text
 
-    def test_says_what_the_gateway_has_to_be_told(self) -> None:
+    def test_explains_trusted_proxies(self) -> None:
         assert "TRUSTED_PROXIES" in site(OPTIONS).partition("upstream")[0]
 
 
-class TestWhatIsPassedOn:
-    async def test_is_told_of_the_client_by_nginx_alone(
+class TestForwardedRequests:
+    async def test_have_forwarding_headers_of_nginx_only(
         self, server: NginxServer, client: aiohttp.ClientSession
     ) -> None:
         lies = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "Forwarded": "for=6.6.6.6"}
@@ -138,15 +138,15 @@ class TestWhatIsPassedOn:
         assert headers["host"] == headers["x-forwarded-host"] == f"{HOST}:{server.port}"
         assert "forwarded" not in headers
 
-    async def test_is_answered_without_the_version_of_nginx(self, client: aiohttp.ClientSession) -> None:
+    async def test_get_no_nginx_version(self, client: aiohttp.ClientSession) -> None:
         async with client.get("/echo") as answer:
             assert answer.headers["server"] == "nginx"
 
-    async def test_keeps_its_path_as_it_was_sent(self, client: aiohttp.ClientSession) -> None:
+    async def test_keep_their_path(self, client: aiohttp.ClientSession) -> None:
         async with client.get("/uploads/a%20b") as answer:
             assert (await answer.json())["raw_path"] == "/uploads/a%20b"
 
-    async def test_goes_on_over_kept_connections(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+    async def test_use_keepalive_connections(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         for _ in range(3):
             async with client.get("/echo") as answer:
                 assert answer.status == 200
@@ -154,7 +154,7 @@ class TestWhatIsPassedOn:
         assert {request.scope["http_version"] for request in gateway.requests} == {"1.1"}
         assert len({request.scope["client"] for request in gateway.requests}) == 1
 
-    async def test_is_nothing_but_what_there_is(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+    async def test_are_only_those_to_public_routes(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         for path in ("/", "/admin", "/echo/1", "/metrics", "/uploads//1", "/Echo"):
             assert await problem(client, "GET", path) == (404, "not_found")
         assert await problem(client, "DELETE", "/uploads/1") == (404, "not_found")
@@ -162,7 +162,7 @@ class TestWhatIsPassedOn:
 
 
 class TestBodies:
-    async def test_are_measured_by_what_the_path_allows(self, client: aiohttp.ClientSession) -> None:
+    async def test_are_limited_by_path(self, client: aiohttp.ClientSession) -> None:
         async with client.post("/echo", data=b"x" * 1024) as answer:
             assert answer.status == 200
         async with client.post("/uploads", data=b"x" * 4096) as answer:
@@ -171,16 +171,14 @@ class TestBodies:
         assert await problem(client, "POST", "/echo", data=b"x" * 1025) == (413, "content_too_large")
         assert await problem(client, "POST", "/uploads", data=b"x" * 4097) == (413, "content_too_large")
 
-    async def test_are_measured_too_where_no_length_is_announced(self, client: aiohttp.ClientSession) -> None:
+    async def test_are_limited_without_declared_length(self, client: aiohttp.ClientSession) -> None:
         async def chunks() -> AsyncIterator[bytes]:
             for _ in range(3):
                 yield b"x" * 512
 
         assert await problem(client, "POST", "/echo", data=chunks()) == (413, "content_too_large")
 
-    async def test_that_may_be_long_are_passed_on_as_they_come(
-        self, client: aiohttp.ClientSession, gateway: Service
-    ) -> None:
+    async def test_that_may_be_large_are_streamed(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         begun = asyncio.Event()
 
         async def receive(request: ServiceRequest) -> None:
@@ -200,7 +198,7 @@ class TestBodies:
 
 
 class TestStreams:
-    async def test_are_not_held_back(self, client: aiohttp.ClientSession, gateway: Service) -> None:
+    async def test_are_not_buffered(self, client: aiohttp.ClientSession, gateway: Service) -> None:
         read = asyncio.Event()
 
         async def tell(request: ServiceRequest) -> None:
@@ -216,7 +214,7 @@ class TestStreams:
             read.set()
             assert await answer.content.readuntil(b"\n\n") == b"data: again\n\n"
 
-    async def test_a_websocket_is_passed_on_where_there_is_one(
+    async def test_a_websocket_is_forwarded_on_websocket_routes_only(
         self, client: aiohttp.ClientSession, gateway: Service
     ) -> None:
         async def talk(request: ServiceRequest) -> None:
@@ -233,18 +231,18 @@ class TestStreams:
 
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await client.ws_connect("/echo")
-        assert gateway.requests[-1].scope["type"] == "http"  # the wish for another protocol ended at NGINX
+        assert gateway.requests[-1].scope["type"] == "http"  # NGINX dropped the Upgrade header
 
 
 class TestInstances:
-    async def test_one_that_is_gone_costs_no_answer(self, server: NginxServer, gateway: Service) -> None:
-        (nobody,) = free_ports(1)
-        async with served(gateway) as at, in_front_of(server, f"{HOST}:{nobody}", at) as client:
+    async def test_an_unreachable_instance_causes_no_errors(self, server: NginxServer, gateway: Service) -> None:
+        (unused,) = free_ports(1)
+        async with served(gateway) as at, in_front_of(server, f"{HOST}:{unused}", at) as client:
             for method in ("GET", "POST") * 3:
                 async with client.request(method, "/echo") as answer:
                     assert answer.status == 200
 
-    async def test_what_may_be_repeated_is_asked_of_another(self, server: NginxServer, gateway: Service) -> None:
+    async def test_a_get_is_retried_on_another_instance(self, server: NginxServer, gateway: Service) -> None:
         async with (
             hanging_up() as (broken, request_lines),
             served(gateway) as at,
@@ -256,7 +254,7 @@ class TestInstances:
 
         assert request_lines == [b"GET /echo HTTP/1.1\r\n"]
 
-    async def test_a_post_that_may_have_arrived_is_never_repeated(self, server: NginxServer, gateway: Service) -> None:
+    async def test_a_post_with_unknown_outcome_is_not_retried(self, server: NginxServer, gateway: Service) -> None:
         async with (
             hanging_up() as (broken, request_lines),
             served(gateway) as at,
@@ -270,7 +268,7 @@ class TestInstances:
 
 @pytest.fixture
 def certified(server: NginxServer, tmp_path: Path) -> Tls:
-    """A certificate for the loopback address, where NGINX's account can read it."""
+    """A certificate for localhost, readable by NGINX's account."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
     now = datetime.now(UTC)
@@ -289,7 +287,7 @@ def certified(server: NginxServer, tmp_path: Path) -> Tls:
 
 
 class TestTls:
-    async def test_ends_at_nginx_and_plain_callers_are_sent_there(
+    async def test_ends_at_nginx_and_plain_http_is_redirected(
         self, server: NginxServer, gateway: Service, certified: Tls
     ) -> None:
         trusting = ssl.create_default_context(cafile=certified.certificate)

@@ -39,13 +39,13 @@ paths = st.lists(st.sampled_from(("a", "b", "a.csv", "c")), min_size=1, max_size
 
 
 class Proxies(NamedTuple):
-    """Both proxies with what is exported for them."""
+    """Both proxies with their exported files."""
 
     nginx: Nginx
     traefik: Traefik
 
-    def pass_on(self, method: str, path: str) -> bool:
-        """Whether they do; they have to agree."""
+    def forward(self, method: str, path: str) -> bool:
+        """Return whether both proxies forward the request; they must agree."""
         by_nginx = self.nginx.passes(sent(method), path)
         assert (self.traefik.router(sent(method), path) is not None) == by_nginx
         return by_nginx
@@ -58,7 +58,7 @@ def proxies_of(policy: Policy, internal: tuple[str, ...] = (INTERNAL,)) -> Proxi
 
 
 def proxies_over(*lines: str, services: tuple[str, ...] = ()) -> Proxies:
-    """Before routes such as "GET /a", and others for services only."""
+    """Return proxies in front of public routes such as "GET /a" and routes for services only."""
     ones = [Route("s", *line.split(" ", 1)) for line in lines]
     ones += [Route("s", *line.split(" ", 1), access=SERVICES_ONLY) for line in services]
     return proxies_of(Policy(RouteTable(ones), own=HEALTH))
@@ -67,22 +67,20 @@ def proxies_over(*lines: str, services: tuple[str, ...] = ()) -> Proxies:
 class TestSurface:
     @slow_examples
     @given(tables, st.sampled_from(METHODS), paths)
-    def test_what_is_routed_is_passed_on_and_what_is_for_services_is_not(
+    def test_public_routes_are_forwarded_and_routes_for_services_are_not(
         self, table: RouteTable, method: str, path: str
     ) -> None:
         proxies = proxies_of(Policy(table, own=HEALTH))
         route = table._best_match(method, path)
 
         if route is not None and route.is_routed:
-            assert proxies.pass_on(method, path)
+            assert proxies.forward(method, path)
         elif _service_only(table, route, method) or not list(table._candidates(path, table._literal.get(path))):
-            assert not proxies.pass_on(method, path)
+            assert not proxies.forward(method, path)
 
     @slow_examples
     @given(tables, st.sampled_from(METHODS), paths)
-    def test_what_is_passed_on_has_the_room_and_the_time_that_its_route_gives(
-        self, table: RouteTable, method: str, path: str
-    ) -> None:
+    def test_proxies_allow_at_least_the_limits_of_a_route(self, table: RouteTable, method: str, path: str) -> None:
         policy = Policy(table, own=HEALTH)
         proxies = proxies_of(policy)
         route = table._best_match(method, path)
@@ -100,44 +98,46 @@ class TestSurface:
 
     @slow_examples
     @given(tables, st.sampled_from(METHODS))
-    def test_the_gateways_pages_come_before_any_route(self, table: RouteTable, method: str) -> None:
+    def test_the_gateways_pages_take_precedence_over_routes(self, table: RouteTable, method: str) -> None:
         proxies = proxies_of(Policy(table, own={PAGE: PAGE, INTERNAL: INTERNAL}))
 
-        assert proxies.pass_on(method, PAGE)
-        assert not proxies.pass_on(method, INTERNAL)
+        assert proxies.forward(method, PAGE)
+        assert not proxies.forward(method, INTERNAL)
 
-    def test_a_literal_for_services_is_no_value_of_a_parameter(self) -> None:
+    def test_a_literal_for_services_does_not_match_a_public_parameter(self) -> None:
         proxies = proxies_over("GET /orders/{order_id}", services=("GET /orders/totals",))
 
-        assert proxies.pass_on("GET", "/orders/7")
-        assert not proxies.pass_on("GET", "/orders/totals")
-        assert not proxies.pass_on("HEAD", "/orders/totals")
+        assert proxies.forward("GET", "/orders/7")
+        assert not proxies.forward("GET", "/orders/totals")
+        assert not proxies.forward("HEAD", "/orders/totals")
 
-    def test_a_literal_for_all_is_no_value_of_a_parameter_for_services(self) -> None:
+    def test_a_public_literal_does_not_match_a_parameter_for_services(self) -> None:
         proxies = proxies_over("POST /orders/quote", services=("POST /orders/{order_id}",))
 
-        assert proxies.pass_on("POST", "/orders/quote")
-        assert not proxies.pass_on("POST", "/orders/7")
+        assert proxies.forward("POST", "/orders/quote")
+        assert not proxies.forward("POST", "/orders/7")
 
-    def test_a_handshake_is_a_get_that_only_the_gateway_can_tell(self) -> None:
+    def test_a_get_that_may_be_a_handshake_is_left_to_the_gateway(self) -> None:
         proxies = proxies_over(f"{WEBSOCKET} /rooms/{{room_id}}", services=("GET /{kind}/{thing_id}",))
 
-        assert proxies.pass_on(WEBSOCKET, "/rooms/7")
-        assert not proxies.pass_on("GET", "/halls/7")
-        assert not proxies.pass_on("HEAD", "/rooms/7")
+        assert proxies.forward(WEBSOCKET, "/rooms/7")
+        assert not proxies.forward("GET", "/halls/7")
+        assert not proxies.forward("HEAD", "/rooms/7")
 
-    def test_a_method_that_a_path_lacks_is_left_to_the_gateway(self) -> None:
-        assert proxies_over("GET /products").pass_on("DELETE", "/products")  # which says 405 and what there is
+    def test_unsupported_methods_are_left_to_the_gateway(self) -> None:
+        assert proxies_over("GET /products").forward(
+            "DELETE", "/products"
+        )  # which responds with 405 and the allowed methods
 
-    def test_a_path_is_matched_whole_and_as_it_is_written(self) -> None:
+    def test_paths_are_matched_completely_and_case_sensitively(self) -> None:
         proxies = proxies_over("GET /products/{product_id}")
 
         refused = ("/products", "/products/", "/products/1/x", "/Products/1", "/x/products/1", "/productsX1")
-        assert [path for path in refused if proxies.pass_on("GET", path)] == []
+        assert [path for path in refused if proxies.forward("GET", path)] == []
 
 
 def _service_only(table: RouteTable, route: Route | None, method: str) -> bool:
-    """Whether only services may. A handshake is a GET, and only the gateway tells it from another."""
+    """Return whether proxies block the route. They cannot distinguish a handshake from another GET."""
     sockets = any(route.method == WEBSOCKET for route in table.routes)
     return route is not None and method != WEBSOCKET and not (method == "GET" and sockets)
 
@@ -154,19 +154,19 @@ class TestAShippedSystem:
         public_routes = PublicRoutes.of(policy_of(system, settings()))
         return Proxies(Nginx(nginx(system, public_routes, OPTIONS)), Traefik(traefik(system, public_routes, OPTIONS)))
 
-    def test_each_route_is_passed_on_and_none_that_is_for_services(self, system: System, proxies: Proxies) -> None:
+    def test_each_public_route_is_forwarded_and_no_route_for_services(self, system: System, proxies: Proxies) -> None:
         known = [(route.method, example(route.path), route.is_routed) for route in every_route(system)]
 
-        assert known == [(method, path, proxies.pass_on(method, path)) for method, path, _ in known]
+        assert known == [(method, path, proxies.forward(method, path)) for method, path, _ in known]
         assert {routed for _, _, routed in known} == {True, False}
 
-    def test_the_pages_for_everybody_are_reachable_and_the_others_are_not(self, proxies: Proxies) -> None:
+    def test_public_pages_are_reachable_and_internal_ones_are_not(self, proxies: Proxies) -> None:
         open_ = ("/health", "/openapi.json", "/docs", "/redoc", "/docs/start.js", "/redoc/redoc.js")
         closed = ("/metrics", "/health/detailed", "/health/ready", "/", "/admin", "/docs/x")
 
-        assert [path for path in (*open_, *closed) if proxies.pass_on("GET", path)] == list(open_)
+        assert [path for path in (*open_, *closed) if proxies.forward("GET", path)] == list(open_)
 
-    def test_what_is_exported_is_the_same_each_time(self, system: System) -> None:
+    def test_the_export_is_deterministic(self, system: System) -> None:
         exported = [
             write(system, PublicRoutes.of(policy_of(system, settings())), OPTIONS)
             for write in (nginx, traefik)
@@ -176,7 +176,7 @@ class TestAShippedSystem:
         assert exported[0] == exported[1]
         assert exported[2] == exported[3]
 
-    def test_settings_are_those_in_force(self, system: System) -> None:
+    def test_limits_come_from_the_settings(self, system: System) -> None:
         public_routes = PublicRoutes.of(policy_of(system, settings(BODY_LIMIT="3MiB", REQUEST_TIMEOUT="7")))
         location = Nginx(nginx(system, public_routes, OPTIONS)).settings_of("/products")
         router = Traefik(traefik(system, public_routes, OPTIONS)).reached("POST", "/products")
@@ -186,7 +186,7 @@ class TestAShippedSystem:
 
 
 class TestPatterns:
-    def test_are_of_the_expressions_that_all_proxies_have(self) -> None:
+    def test_use_the_syntax_that_all_proxies_share(self) -> None:
         public_routes = PublicRoutes.of(
             Policy(RouteTable([Route("s", "GET", "/.well-known/a+b(c)/{x}.csv/{rest:path}")]))
         )

@@ -1,4 +1,4 @@
-"""Traefik itself is not run here: its file is held against what Traefik documents of it."""
+"""Traefik is not run here: its file is checked against Traefik's documentation."""
 
 import re
 from typing import Any
@@ -11,12 +11,12 @@ from portico.gateway import policy_of
 from portico.gateway.export import ExportOptions, PublicRoutes, traefik
 from portico.kit.runtime.system import System
 
-NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}  # an @ would name a provider
+NAME = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}  # an @ would refer to a provider
 DURATION = {"type": "string", "pattern": r"^-?\d+(ms|s|m|h)$"}
 
 
 def closed(required: list[str], **properties: Any) -> dict[str, Any]:
-    """An object of these members and no others: Traefik refuses a file with a member that it does not know."""
+    """Return the schema of an object with these members only: Traefik refuses unknown members."""
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
@@ -24,7 +24,7 @@ def named(each: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "propertyNames": NAME, "additionalProperties": each, "minProperties": 1}
 
 
-# Of the reference of Traefik 3's dynamic configuration (file provider), the part that is made use of.
+# The part of Traefik 3's dynamic configuration (file provider) that the export uses.
 ROUTER = closed(
     ["rule", "service"],
     rule={"type": "string"},
@@ -76,10 +76,10 @@ def exported(system: System) -> Traefik:
 
 
 class TestTheFile:
-    def test_has_the_members_that_traefik_documents_and_no_others(self, exported: Traefik) -> None:
+    def test_has_only_documented_members(self, exported: Traefik) -> None:
         assert [str(error) for error in jsonschema_rs.iter_errors(DYNAMIC, {"http": exported.http})] == []
 
-    def test_names_nothing_that_is_not_there_and_has_nothing_that_nobody_names(self, exported: Traefik) -> None:
+    def test_references_and_definitions_match(self, exported: Traefik) -> None:
         routers, http = exported.http["routers"].values(), exported.http
         transports = {each["loadBalancer"]["serversTransport"] for each in http["services"].values()}
 
@@ -87,18 +87,18 @@ class TestTheFile:
         assert {name for router in routers for name in router["middlewares"]} == http["middlewares"].keys()
         assert transports == http["serversTransports"].keys()
 
-    def test_has_rules_of_the_matchers_and_operators_that_there_are(self, exported: Traefik) -> None:
+    def test_rules_use_documented_matchers_and_operators(self, exported: Traefik) -> None:
         for router in exported.http["routers"].values():
             rest = re.sub(MATCHER, "", router["rule"])
             assert re.sub(r"&&|\|\||[!() ]", "", rest) == "", router["rule"]
             assert "\n" not in router["rule"]  # Go ends a statement at the end of a line
 
-    def test_says_what_the_gateway_has_to_be_told(self, exported: Traefik) -> None:
+    def test_explains_trusted_proxies(self, exported: Traefik) -> None:
         assert "TRUSTED_PROXIES" in exported.text.partition("\nhttp:")[0]
 
 
 class TestRouters:
-    def test_repeat_what_is_safe_and_nothing_else(self, exported: Traefik) -> None:
+    def test_retry_safe_methods_only(self, exported: Traefik) -> None:
         repeated = {
             method: any("retry" in name for name in (exported.router(method, "/products") or {})["middlewares"])
             for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -106,7 +106,7 @@ class TestRouters:
 
         assert [method for method, again in repeated.items() if again] == ["GET", "HEAD"]
 
-    def test_take_only_what_is_for_the_hosts_that_were_named(self, system: System) -> None:
+    def test_match_the_configured_hosts_only(self, system: System) -> None:
         options = ExportOptions(OPTIONS.gateways, hosts=("shop.example", "www.shop.example"))
         exported = Traefik(traefik(system, PublicRoutes.of(policy_of(system, settings())), options))
 
@@ -114,14 +114,17 @@ class TestRouters:
         taken = [host for host in hosts if exported.router("GET", "/products", host)]
         assert taken == list(options.hosts)
 
-    def test_lead_to_each_instance(self, exported: Traefik) -> None:
+    def test_use_each_instance(self, exported: Traefik) -> None:
         for service in exported.http["services"].values():
             urls = [server["url"] for server in service["loadBalancer"]["servers"]]
             assert urls == [f"http://{gateway}" for gateway in OPTIONS.gateways]
 
-    def test_hold_no_stream_back(self) -> None:
+    def test_do_not_buffer_streams(self) -> None:
         commerce = next(system for system in SYSTEMS if system.name == "commerce")
         exported = Traefik(traefik(commerce, PublicRoutes.of(policy_of(commerce, settings())), OPTIONS))
 
         reached = exported.reached("GET", "/orders/ord_1/live")
-        assert (reached.flushes, reached.body_limit) == (True, None)  # what measures bodies buffers them
+        assert (reached.flushes, reached.body_limit) == (
+            True,
+            None,
+        )  # the body limit middleware would buffer the stream

@@ -15,7 +15,7 @@ class TestMemoryLimiter(LimiterContract):
     def limiter(self, clock: HeldClock) -> MemoryLimiter:
         return MemoryLimiter(clock)
 
-    async def test_a_flood_of_callers_does_not_fill_the_memory(self, clock: HeldClock) -> None:
+    async def test_the_number_of_keys_is_bounded(self, clock: HeldClock) -> None:
         limiter = MemoryLimiter(clock, max_keys=100)
         for number in range(1000):
             await limiter.take(FIVE, f"caller {number}")
@@ -24,7 +24,7 @@ class TestMemoryLimiter(LimiterContract):
         assert len(windows.current) == 100
         assert "caller 999" in windows.current
 
-    async def test_what_is_two_windows_old_is_let_go(self, limiter: MemoryLimiter, clock: HeldClock) -> None:
+    async def test_counts_older_than_two_windows_are_dropped(self, limiter: MemoryLimiter, clock: HeldClock) -> None:
         await limiter.take(FIVE, "ann")
         clock.advance(60)
         await limiter.take(FIVE, "bob")

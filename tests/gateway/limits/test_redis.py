@@ -22,14 +22,16 @@ class TestRedisLimiter(LimiterContract):
         yield limiter
         await limiter.aclose()
 
-    async def test_two_gateways_count_together(self, limiter: RedisLimiter, clock: HeldClock, redis_url: str) -> None:
+    async def test_two_gateways_share_their_counts(
+        self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
+    ) -> None:
         other = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", timeout=10.0)
         verdicts = [await one.take(FIVE, "ann") for one in (limiter, other) * 3]
         await other.aclose()
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
 
-    async def test_two_systems_on_one_server_do_not(
+    async def test_two_systems_on_one_server_are_counted_separately(
         self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
     ) -> None:
         other = RedisLimiter.to(redis_url, clock, prefix="shop:gateway", timeout=10.0)
@@ -40,7 +42,7 @@ class TestRedisLimiter(LimiterContract):
 
         assert verdict.allowed
 
-    async def test_what_is_counted_expires(self, limiter: RedisLimiter) -> None:
+    async def test_counts_expire(self, limiter: RedisLimiter) -> None:
         await limiter.take(FIVE, "ann")
 
         (key,) = await limiter._redis.keys("*")
@@ -48,19 +50,19 @@ class TestRedisLimiter(LimiterContract):
 
 
 class TestWithoutRedis:
-    async def test_each_process_counts_for_itself_and_says_so(self, clock: HeldClock) -> None:
-        told: list[int] = []
+    async def test_each_process_counts_for_itself_while_redis_is_down(self, clock: HeldClock) -> None:
+        fallbacks: list[int] = []
         limiter = RedisLimiter.to(
-            "redis://127.0.0.1:1", clock, prefix="x", timeout=10.0, on_fallback=lambda: told.append(1)
+            "redis://127.0.0.1:1", clock, prefix="x", timeout=10.0, on_fallback=lambda: fallbacks.append(1)
         )
 
         verdicts = [await limiter.take(FIVE, "ann") for _ in range(6)]
         await limiter.aclose()
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
-        assert len(told) == 6
+        assert len(fallbacks) == 6
 
-    async def test_a_connection_that_ends_as_it_is_used_is_no_failure_of_the_request(self, clock: HeldClock) -> None:
+    async def test_a_connection_that_closes_during_use_falls_back(self, clock: HeldClock) -> None:
         class Ending(Redis):
             async def evalsha(self, *_: Any) -> Any:  # type: ignore[override]  # whatever it is given
                 raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
@@ -69,10 +71,14 @@ class TestWithoutRedis:
 
         assert (await limiter.take(FIVE, "ann")).allowed
 
-    async def test_it_is_asked_again_after_a_while(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
+    async def test_redis_is_tried_again_after_a_second(
+        self, clock: HeldClock, start_server: Callable[..., Any]
+    ) -> None:
         server = start_server(RedisServer)
-        told: list[int] = []
-        limiter = RedisLimiter.to(server.url(), clock, prefix="x", timeout=10.0, on_fallback=lambda: told.append(1))
+        fallbacks: list[int] = []
+        limiter = RedisLimiter.to(
+            server.url(), clock, prefix="x", timeout=10.0, on_fallback=lambda: fallbacks.append(1)
+        )
         await limiter.take(FIVE, "ann")
         server.kill()
         await limiter.take(FIVE, "ann")
@@ -82,5 +88,5 @@ class TestWithoutRedis:
         back = await limiter.take(FIVE, "ann")
         await limiter.aclose()
 
-        assert len(told) == 2
+        assert len(fallbacks) == 2
         assert (still_away.remaining, back.remaining) == (3, 4)

@@ -7,7 +7,7 @@ RATE = Rate("default", 10, 60)
 
 
 class TestFields:
-    def test_they_speak_the_drafts_language(self) -> None:
+    def test_headers_follow_the_draft(self) -> None:
         assert Verdict(RATE, True, 7, 12.3).fields() == [
             (b"ratelimit", b'"default";r=7;t=13'),
             (b"ratelimit-policy", b'"default";q=10;w=60'),
@@ -15,21 +15,21 @@ class TestFields:
 
 
 class TestJudge:
-    def test_the_first_is_allowed_and_leaves_the_rest(self) -> None:
+    def test_the_first_request_is_allowed(self) -> None:
         assert check_rate(RATE, 600.0, 0, 0) == Verdict(RATE, True, 9, 60.0)
 
-    def test_the_one_too_many_is_not(self) -> None:
+    def test_a_request_beyond_the_rate_is_refused(self) -> None:
         verdict = check_rate(RATE, 630.0, 0, 10)
 
         assert not verdict.allowed
         assert verdict.remaining == 0
 
-    def test_the_last_window_counts_by_its_share_in_sight(self) -> None:
+    def test_the_previous_window_counts_by_its_overlap(self) -> None:
         assert check_rate(RATE, 660.0 + 30, 10, 4).allowed
         assert not check_rate(RATE, 660.0 + 30, 10, 5).allowed
 
     @given(st.floats(0, 600), st.integers(0, 10), st.integers(0, 12))
-    def test_waiting_as_told_is_long_enough_and_not_longer(self, now: float, previous: int, current: int) -> None:
+    def test_retry_after_is_sufficient_and_minimal(self, now: float, previous: int, current: int) -> None:
         verdict = check_rate(RATE, now, previous, current)
         if verdict.allowed:
             assert verdict.retry_after == 0

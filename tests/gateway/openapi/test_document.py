@@ -24,7 +24,7 @@ def document_of(clock: HeldClock, **upstreams: StubUpstream) -> SystemDocument:
 
 
 class TestDocuments:
-    async def test_what_is_routed_is_described(self, clock: HeldClock) -> None:
+    async def test_routed_operations_are_described(self, clock: HeldClock) -> None:
         system_document = document_of(
             clock, catalog=StubUpstream(described("/products")), files=StubUpstream(described("/files/{path}"))
         )
@@ -34,14 +34,14 @@ class TestDocuments:
         assert document["info"] == {"title": "shop", "version": "1", "description": "A shop"}
 
     @pytest.mark.parametrize("answer", [None, StubResponse(503), StubResponse(200, b"not json")])
-    async def test_a_service_that_is_away_is_named(self, clock: HeldClock, answer: StubResponse | None) -> None:
+    async def test_an_unreachable_service_is_listed(self, clock: HeldClock, answer: StubResponse | None) -> None:
         system_document = document_of(clock, catalog=StubUpstream(described("/products")), files=StubUpstream(answer))
         document = orjson.loads(await system_document.render())
 
         assert list(document["paths"]) == ["/products"]
         assert "files" in document["info"]["description"]
 
-    async def test_it_is_kept_for_a_while(self, clock: HeldClock) -> None:
+    async def test_the_document_is_cached(self, clock: HeldClock) -> None:
         catalog = StubUpstream(described("/products"))
         system_document = document_of(clock, catalog=catalog)
         for wait in (0, CACHE_SECONDS - 1, 2):

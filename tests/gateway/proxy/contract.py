@@ -14,7 +14,7 @@ Start = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 
 class ForwardingContract:
-    """Run by a subclass with the fixture `start`: serves a gateway before `service`."""
+    """Run by a subclass with the fixture `start`, which serves a gateway in front of `service`."""
 
     @pytest.fixture
     def service(self) -> Service:
@@ -25,7 +25,7 @@ class ForwardingContract:
         async with start(service) as gateway:
             yield gateway
 
-    async def test_a_request_arrives_as_it_was_sent(self, gateway: Gateway) -> None:
+    async def test_a_request_is_forwarded_unchanged(self, gateway: Gateway) -> None:
         answer = await gateway.client.post(
             "/echo?a=1&b=%20x&c", data=b"hello", headers={"X-Note": "é", "Accept": "a/b"}
         )
@@ -52,7 +52,7 @@ class ForwardingContract:
         assert int(answer.headers["content-length"]) > 0
         assert await answer.read() == b""
 
-    async def test_an_empty_answer_is_empty(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_204_has_no_body(self, gateway: Gateway, service: Service) -> None:
         async def nothing(request: ServiceRequest) -> None:
             await request.begin(204)
             await request.write(b"", more=False)
@@ -62,7 +62,7 @@ class ForwardingContract:
 
         assert (answer.status, await answer.read()) == (204, b"")
 
-    async def test_a_body_of_no_length_is_whole(self, gateway: Gateway, service: Service) -> None:
+    async def test_an_empty_body_is_complete(self, gateway: Gateway, service: Service) -> None:
         async def empty(request: ServiceRequest) -> None:
             await request.answer(200, b"")
 
@@ -70,7 +70,7 @@ class ForwardingContract:
 
         assert await (await gateway.client.get("/echo")).read() == b""
 
-    async def test_the_id_is_taken_or_made_and_given_back(self, gateway: Gateway, service: Service) -> None:
+    async def test_the_request_id_is_used_or_generated_and_returned(self, gateway: Gateway, service: Service) -> None:
         taken = await gateway.client.get("/echo", headers={"X-Request-ID": "abc-1"})
         made = await gateway.client.get("/echo")
 
@@ -78,7 +78,7 @@ class ForwardingContract:
         assert service.requests[0].headers[b"x-request-id"] == b"abc-1"
         assert made.headers["X-Request-ID"] == service.requests[1].headers[b"x-request-id"].decode()
 
-    async def test_what_only_the_gateway_says_can_not_be_forged(self, gateway: Gateway, service: Service) -> None:
+    async def test_guarded_headers_cannot_be_forged(self, gateway: Gateway, service: Service) -> None:
         forged = {
             "X-Forwarded-For": "1.1.1.1",
             "X_Forwarded_For": "1.1.1.1",
@@ -97,7 +97,7 @@ class ForwardingContract:
         assert seen[b"x-request-deadline-ms"] != b"1"
         assert not {b"x_forwarded_for", b"x-secret", b"te"} & set(seen)
 
-    async def test_an_answers_own_headers_come_back(self, gateway: Gateway, service: Service) -> None:
+    async def test_response_headers_are_returned(self, gateway: Gateway, service: Service) -> None:
         async def cookies(request: ServiceRequest) -> None:
             fields = [
                 (b"set-cookie", b"a=1"),
@@ -117,7 +117,7 @@ class ForwardingContract:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert len(answer.headers.getall("Date")) == 1
 
-    async def test_compressed_bytes_are_not_touched(self, gateway: Gateway, service: Service) -> None:
+    async def test_compressed_bodies_are_unchanged(self, gateway: Gateway, service: Service) -> None:
         async def packed(request: ServiceRequest) -> None:
             await request.answer(200, b"\x1f\x8bnot really", (b"content-encoding", b"gzip"))
 
@@ -128,7 +128,7 @@ class ForwardingContract:
 
 
 class StreamingContract(ForwardingContract):
-    async def test_an_answer_comes_while_it_is_being_written(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_response_is_streamed(self, gateway: Gateway, service: Service) -> None:
         go_on = asyncio.Event()
 
         async def slowly(request: ServiceRequest) -> None:
@@ -144,7 +144,7 @@ class StreamingContract(ForwardingContract):
 
         assert (first, await answer.read()) == (b"first", b"second")
 
-    async def test_a_body_arrives_while_it_is_being_sent(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_request_body_is_streamed(self, gateway: Gateway, service: Service) -> None:
         arrived: list[bytes] = []
         seen = asyncio.Event()
 
@@ -156,7 +156,7 @@ class StreamingContract(ForwardingContract):
 
         async def speak() -> AsyncIterator[bytes]:
             yield b"first"
-            await seen.wait()  # the second is only written once the first was read at the far end
+            await seen.wait()  # the second chunk is sent only after the service read the first
             yield b"second"
 
         service.on("/echo", listen)
@@ -165,7 +165,7 @@ class StreamingContract(ForwardingContract):
         assert answer.status == 200
         assert arrived == [b"first", b"second"]
 
-    async def test_an_answer_can_come_before_the_body_is_whole(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_response_can_precede_the_end_of_the_request_body(self, gateway: Gateway, service: Service) -> None:
         answered = asyncio.Event()
 
         async def early(request: ServiceRequest) -> None:
@@ -183,7 +183,7 @@ class StreamingContract(ForwardingContract):
 
         assert answer.status == 422
 
-    async def test_a_writer_does_not_run_far_ahead_of_a_slow_reader(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_slow_reader_limits_the_writer(self, gateway: Gateway, service: Service) -> None:
         written = 0
 
         async def much(request: ServiceRequest) -> None:
@@ -207,7 +207,7 @@ class StreamingContract(ForwardingContract):
         assert size == 4096 * 16384
         assert ahead < size / 2
 
-    async def test_events_are_passed_on_one_by_one(self, gateway: Gateway, service: Service) -> None:
+    async def test_server_sent_events_are_forwarded_immediately(self, gateway: Gateway, service: Service) -> None:
         ticks: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def events(request: ServiceRequest) -> None:
@@ -247,7 +247,7 @@ class StreamingContract(ForwardingContract):
 
             assert await answer.read() == b"data: 2\n\n"
 
-    async def test_a_client_that_leaves_ends_the_request_behind(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_client_disconnect_ends_the_upstream_request(self, gateway: Gateway, service: Service) -> None:
         left = asyncio.Event()
 
         async def endless(request: ServiceRequest) -> None:
@@ -266,7 +266,9 @@ class StreamingContract(ForwardingContract):
         await until(lambda: gateway.records)
         assert gateway.records[0].outcome == "client_gone"
 
-    async def test_a_client_that_leaves_before_the_answer_too(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_client_disconnect_before_the_response_ends_the_upstream_request(
+        self, gateway: Gateway, service: Service
+    ) -> None:
         left, came = asyncio.Event(), asyncio.Event()
 
         async def thinking(request: ServiceRequest) -> None:
@@ -284,7 +286,7 @@ class StreamingContract(ForwardingContract):
         await until(lambda: gateway.records)
         assert gateway.records[0].status == 499
 
-    async def test_stopping_ends_streams_and_nothing_else(self, gateway: Gateway, service: Service) -> None:
+    async def test_stop_ends_streams_and_lets_other_requests_finish(self, gateway: Gateway, service: Service) -> None:
         go_on = asyncio.Event()
 
         async def events(request: ServiceRequest) -> None:
@@ -311,21 +313,21 @@ class StreamingContract(ForwardingContract):
 
 
 class FailingContract(StreamingContract):
-    async def test_an_app_that_raises_is_a_500(self, gateway: Gateway, service: Service) -> None:
+    async def test_an_exception_in_the_service_is_a_500(self, gateway: Gateway, service: Service) -> None:
         async def broken(request: ServiceRequest) -> None:
-            raise RuntimeError("its own business")
+            raise RuntimeError("internal detail")
 
         service.on("/echo", broken)
         answer = await gateway.client.get("/echo")
 
         assert answer.status == 500
-        assert b"its own business" not in await answer.read()
+        assert b"internal detail" not in await answer.read()
 
-    async def test_an_answer_that_breaks_off_does_not_look_whole(self, gateway: Gateway, service: Service) -> None:
+    async def test_an_interrupted_response_is_visibly_incomplete(self, gateway: Gateway, service: Service) -> None:
         async def broken(request: ServiceRequest) -> None:
             await request.begin(200)
             await request.write(b"half")
-            raise RuntimeError("its own business")
+            raise RuntimeError("internal detail")
 
         service.on("/echo", broken)
         answer = await gateway.client.get("/echo")
@@ -334,11 +336,13 @@ class FailingContract(StreamingContract):
             await answer.read()
         assert gateway.records[0].outcome == "broken"
 
-    async def test_one_that_is_shorter_than_it_said_neither(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_response_shorter_than_its_length_is_visibly_incomplete(
+        self, gateway: Gateway, service: Service
+    ) -> None:
         async def short(request: ServiceRequest) -> None:
             await request.begin(200, (b"content-length", b"10"))
             await request.write(b"half")
-            raise RuntimeError("its own business")
+            raise RuntimeError("internal detail")
 
         service.on("/echo", short)
         answer = await gateway.client.get("/echo")
@@ -346,7 +350,7 @@ class FailingContract(StreamingContract):
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
 
-    async def test_no_answer_in_time_is_a_504(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_late_response_is_a_504(self, gateway: Gateway, service: Service) -> None:
         async def thinking(request: ServiceRequest) -> None:
             await request.disconnected()
 
@@ -359,7 +363,7 @@ class FailingContract(StreamingContract):
         assert problem["request_id"] == answer.headers["X-Request-ID"]
         assert len(service.requests) == 1
 
-    async def test_an_answer_that_stalls_is_cut(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_stalled_response_is_aborted(self, gateway: Gateway, service: Service) -> None:
         async def stalls(request: ServiceRequest) -> None:
             await request.begin(200)
             await request.write(b"half")
@@ -371,15 +375,13 @@ class FailingContract(StreamingContract):
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
 
-    async def test_a_body_beyond_the_limit_is_refused_unread(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_declared_body_above_the_limit_is_refused_unread(self, gateway: Gateway, service: Service) -> None:
         answer = await gateway.client.post("/small", data=b"x" * 11)
 
         assert answer.status == 413
         assert service.requests == []
 
-    async def test_a_body_whose_length_nobody_said_is_refused_as_it_grows(
-        self, gateway: Gateway, service: Service
-    ) -> None:
+    async def test_a_chunked_body_above_the_limit_is_refused(self, gateway: Gateway, service: Service) -> None:
         async def swallow(request: ServiceRequest) -> None:
             await request.disconnected()
 
@@ -393,7 +395,9 @@ class FailingContract(StreamingContract):
 
         assert (answer.status, problem["limit"]) == (413, 10)
 
-    async def test_a_service_sees_that_the_body_will_not_be_whole(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_service_gets_a_disconnect_if_the_body_is_too_large(
+        self, gateway: Gateway, service: Service
+    ) -> None:
         came, saw = asyncio.Event(), asyncio.Event()
 
         async def swallow(request: ServiceRequest) -> None:
@@ -415,7 +419,7 @@ class FailingContract(StreamingContract):
         async with asyncio.timeout(5):
             await saw.wait()
 
-    async def test_more_than_can_be_served_is_refused_early(self, start: Start, service: Service) -> None:
+    async def test_requests_above_the_capacity_are_refused(self, start: Start, service: Service) -> None:
         go_on = asyncio.Event()
 
         async def wait(request: ServiceRequest) -> None:
@@ -433,7 +437,7 @@ class FailingContract(StreamingContract):
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert [answer.status for answer in served] == [200, 200]
 
-    async def test_streams_do_not_crowd_out_what_is_short(self, start: Start, service: Service) -> None:
+    async def test_streams_have_their_own_capacity(self, start: Start, service: Service) -> None:
         async def accept(request: ServiceRequest) -> None:
             await request.receive()
             await request.send({"type": "websocket.accept"})
@@ -452,7 +456,7 @@ class FailingContract(StreamingContract):
 
 
 class DecidingContract(FailingContract):
-    async def test_who_calls_is_known_at_the_edge(self, start: Start, service: Service) -> None:
+    async def test_callers_are_verified_at_the_gateway(self, start: Start, service: Service) -> None:
         tokens = KnownTokens({"ann": a_principal(expires_at=4e9), "bob": a_principal("products:write", expires_at=4e9)})
         async with start(service, GatewaySetup(verifier=tokens)) as gateway:
             statuses = {}
@@ -468,7 +472,7 @@ class DecidingContract(FailingContract):
         assert statuses == {"": (401, 401), "forged": (401, 401), "ann": (200, 403), "bob": (200, 200)}
         assert (away.status, away.headers["Retry-After"], public.status) == (503, "2", 200)
 
-    async def test_a_rate_is_kept_and_told(self, start: Start, service: Service) -> None:
+    async def test_rates_are_enforced_and_reported(self, start: Start, service: Service) -> None:
         async with start(service) as gateway:
             answers = [await gateway.client.post("/login", headers={"Origin": ORIGIN}) for _ in range(3)]
 
@@ -480,7 +484,7 @@ class DecidingContract(FailingContract):
         assert len(service.requests) == 2
         assert [record.rate_limited for record in gateway.records] == [False, False, True]
 
-    async def test_a_services_own_rate_headers_are_dropped(self, gateway: Gateway, service: Service) -> None:
+    async def test_rate_headers_of_a_service_are_dropped(self, gateway: Gateway, service: Service) -> None:
         async def claims(request: ServiceRequest) -> None:
             await request.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))
 
@@ -490,7 +494,7 @@ class DecidingContract(FailingContract):
         assert len(answer.headers.getall("RateLimit")) == 1
         assert answer.headers["RateLimit"].startswith('"default"')
 
-    async def test_each_request_leaves_a_record(self, gateway: Gateway) -> None:
+    async def test_each_request_is_recorded(self, gateway: Gateway) -> None:
         await gateway.client.get("/echo/ann?ticket=secret")
         await gateway.client.get("/nowhere")
         found, lost = gateway.records
@@ -500,7 +504,7 @@ class DecidingContract(FailingContract):
         assert 0 < found.upstream_seconds <= found.seconds
         assert (lost.status, lost.route, lost.service) == (404, "unmatched", None)
 
-    async def test_a_preflight_is_answered_here(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_preflight_is_not_forwarded(self, gateway: Gateway, service: Service) -> None:
         preflight = {
             "Origin": ORIGIN,
             "Access-Control-Request-Method": "POST",
@@ -536,7 +540,7 @@ class SocketContract(DecidingContract):
         assert service.requests[0].scope["subprotocols"] == ["chat.1", "chat.2"]
         assert service.requests[0].scope["query_string"] == b"room=1"
 
-    async def test_the_services_goodbye_reaches_the_client(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_close_by_the_service_reaches_the_client(self, gateway: Gateway, service: Service) -> None:
         async def close(request: ServiceRequest) -> None:
             await request.receive()
             await request.send({"type": "websocket.accept"})
@@ -551,7 +555,7 @@ class SocketContract(DecidingContract):
         assert words == "last words"
         assert (closing.type, closing.data, closing.extra) == (aiohttp.WSMsgType.CLOSE, 4001, "enough")
 
-    async def test_the_clients_goodbye_reaches_the_service(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_close_by_the_client_reaches_the_service(self, gateway: Gateway, service: Service) -> None:
         heard: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
         async def listen(request: ServiceRequest) -> None:
@@ -567,7 +571,7 @@ class SocketContract(DecidingContract):
         async with asyncio.timeout(5):
             assert await heard == (4002, "bye")
 
-    async def test_stopping_says_goodbye_to_both(self, gateway: Gateway, service: Service) -> None:
+    async def test_stop_closes_both_sides(self, gateway: Gateway, service: Service) -> None:
         heard: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
         async def listen(request: ServiceRequest) -> None:
@@ -584,7 +588,7 @@ class SocketContract(DecidingContract):
             async with asyncio.timeout(5):
                 assert await heard == 1001
 
-    async def test_a_refused_handshake_is_an_answer(self, gateway: Gateway, service: Service) -> None:
+    async def test_a_refused_handshake_is_an_http_response(self, gateway: Gateway, service: Service) -> None:
         async def refuse(request: ServiceRequest) -> None:
             await request.receive()
             await request.send({"type": "websocket.close"})
@@ -595,17 +599,17 @@ class SocketContract(DecidingContract):
 
         assert refused.value.status == 403
 
-    async def test_a_handshake_to_nowhere_is_not_found(self, gateway: Gateway) -> None:
+    async def test_a_handshake_to_an_unknown_path_is_404(self, gateway: Gateway) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await gateway.client.ws_connect("/nowhere")
 
         assert refused.value.status == 404
 
-    async def test_an_app_that_raises_ends_its_socket(self, gateway: Gateway, service: Service) -> None:
+    async def test_an_exception_in_the_service_closes_the_websocket(self, gateway: Gateway, service: Service) -> None:
         async def broken(request: ServiceRequest) -> None:
             await request.receive()
             await request.send({"type": "websocket.accept"})
-            raise RuntimeError("its own business")
+            raise RuntimeError("internal detail")
 
         service.on("/ws", broken)
         async with gateway.client.ws_connect("/ws") as socket:
@@ -615,4 +619,4 @@ class SocketContract(DecidingContract):
 
 
 class ProxyContract(SocketContract):
-    """All of it."""
+    """The complete contract."""

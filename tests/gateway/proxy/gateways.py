@@ -1,4 +1,4 @@
-"""A gateway in front of services, each kind of upstream in turn."""
+"""Gateways in front of scripted services, for each kind of upstream."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -34,7 +34,7 @@ ORIGIN = "http://localhost:3000"
 
 
 class KnownTokens:
-    """A verifier that knows these tokens; `down` makes it unavailable."""
+    """Verifier with fixed tokens. `down` makes it unavailable."""
 
     def __init__(self, tokens: Mapping[str, Principal] | None = None) -> None:
         self.tokens = dict(tokens or {})
@@ -44,11 +44,11 @@ class KnownTokens:
         if self.down:
             raise VerificationUnavailable(retry_after=2.0)
         if token not in self.tokens:
-            raise InvalidToken("bad_signature", "not one of the test's")
+            raise InvalidToken("bad_signature", "unknown token")
         return self.tokens[token]
 
     async def run(self) -> None:
-        """There is nothing to keep fresh."""
+        """Do nothing."""
 
 
 class RecordedRequests:
@@ -61,7 +61,7 @@ class RecordedRequests:
 
 @dataclass
 class GatewaySetup:
-    """What a test may want otherwise."""
+    """Options of a gateway under test."""
 
     routes: Sequence[Route] = ROUTES
     rates: Mapping[str, Rate] = field(
@@ -78,7 +78,7 @@ class GatewaySetup:
 
 @dataclass
 class Gateway:
-    """A gateway that is being served."""
+    """A running gateway."""
 
     proxy_app: ProxyApp
     address: str
@@ -93,7 +93,7 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: GatewaySetup) -> AsyncIterator[Gateway]:
-    """Serve a gateway before these upstreams."""
+    """Serve a gateway in front of these upstreams."""
     clock, records = Clock(), RecordedRequests()
     policy = Policy(
         RouteTable(setup.routes),
@@ -122,7 +122,7 @@ async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: Gatewa
 
 @contextlib.asynccontextmanager
 async def gateway_for_app(kind: Kind, app: ASGIApp, setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
-    """A gateway before one service, reached in the given way."""
+    """Serve a gateway in front of one application, reached by a direct call or over HTTP."""
     setup = setup or GatewaySetup()
     if kind == "local":
         upstream = LocalUpstream("echo", app)
@@ -136,7 +136,7 @@ async def gateway_for_app(kind: Kind, app: ASGIApp, setup: GatewaySetup | None =
 
 @contextlib.asynccontextmanager
 async def gateway_for_addresses(addresses: Sequence[str], setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
-    """A gateway before a service in several instances."""
+    """Serve a gateway in front of several instances of a service."""
     setup = setup or GatewaySetup()
     directory = Directory({"echo": ",".join(f"http://{one}" for one in addresses)}, config=setup.config)
     async with open_session() as session:

@@ -1,4 +1,4 @@
-"""A service behind the gateway that does whatever a test wants, and remembers what it saw."""
+"""A service whose behaviour a test scripts, and which records its requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ ROUTES = (
 
 
 class ServiceRequest:
-    """One request as the service sees it."""
+    """One request as the service receives it."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -48,7 +48,7 @@ class ServiceRequest:
         await self.write(body, more=False)
 
     async def chunk(self) -> bytes | None:
-        """The next piece of the body; None at its end."""
+        """Return the next chunk of the body; None at its end."""
         while not self._whole:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -65,7 +65,7 @@ class ServiceRequest:
 
 
 class Service:
-    """An ASGI app. `on(path)` sets what a path does; without, it echoes."""
+    """ASGI application. `on(path, handler)` sets the handler of a path. Other paths echo the request."""
 
     def __init__(self, name: str = "echo") -> None:
         self.name = name
@@ -98,9 +98,9 @@ class Service:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the loop run until `condition` holds; a test that waits for ever is ended by its own limit."""
+    """Run the event loop until `condition` is true, for at most 5 seconds."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what it waits for is anybody's
+        while not condition():  # noqa: ASYNC110 - the condition is arbitrary, so there is no event to wait for
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Several instances of a service, some of them unwell."""
+"""Behaviour with several instances of a service, some of them failing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,19 +15,19 @@ QUICK = BreakerConfig(consecutive=3, open_for=60.0)
 
 
 async def hang_up(request: ServiceRequest) -> None:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     transport = request.receive.__self__.transport
     transport.abort()
     await request.disconnected()
 
 
 async def refuse(request: ServiceRequest) -> None:
-    """Answer as a proxy does whose service is away."""
+    """Respond like a proxy whose service is down."""
     await request.answer(503, b"<h1>503</h1>", (b"content-type", b"text/html"))
 
 
 async def not_now(request: ServiceRequest) -> None:
-    """Answer as a service does that can't do this one thing right now."""
+    """Respond like a service that cannot handle this request at the moment."""
     await request.answer(503, b"{}", (b"content-type", b"application/problem+json"))
 
 
@@ -49,20 +49,24 @@ def failing() -> Service:
 
 @pytest.fixture
 async def gateway(healthy: Service, failing: Service) -> AsyncIterator[Gateway]:
-    """Before one instance that is healthy and one that the test makes unwell."""
+    """A gateway in front of a healthy instance and one that the test makes fail."""
     async with AsyncExitStack() as stack:
         addresses = [await stack.enter_async_context(served(app)) for app in (healthy, failing)]
         yield await stack.enter_async_context(gateway_for_addresses(addresses, GatewaySetup(config=QUICK)))
 
 
 class TestBalancing:
-    async def test_every_instance_gets_its_share(self, gateway: Gateway, healthy: Service, failing: Service) -> None:
+    async def test_requests_are_balanced_over_instances(
+        self, gateway: Gateway, healthy: Service, failing: Service
+    ) -> None:
         for _ in range(10):
             await gateway.client.get("/echo")
 
         assert (len(healthy.requests), len(failing.requests)) == (5, 5)
 
-    async def test_a_busy_instance_gets_less(self, gateway: Gateway, healthy: Service, failing: Service) -> None:
+    async def test_a_busy_instance_gets_fewer_requests(
+        self, gateway: Gateway, healthy: Service, failing: Service
+    ) -> None:
         go_on = asyncio.Event()
 
         async def busy(request: ServiceRequest) -> None:
@@ -80,8 +84,8 @@ class TestBalancing:
         assert len(failing.requests) == 1
 
 
-class TestRepeating:
-    async def test_a_read_is_sent_to_another_instance(self, gateway: Gateway, failing: Service) -> None:
+class TestRetries:
+    async def test_a_safe_request_is_retried_on_another_instance(self, gateway: Gateway, failing: Service) -> None:
         failing.on("/echo", hang_up)
 
         answers = [await (await gateway.client.get("/echo")).json() for _ in range(4)]
@@ -89,14 +93,14 @@ class TestRepeating:
         assert {answer["service"] for answer in answers} == {"healthy"}
         assert max(record.attempts for record in gateway.records) == 2
 
-    async def test_also_when_a_proxy_before_it_says_no(self, gateway: Gateway, failing: Service) -> None:
+    async def test_an_error_of_a_proxy_is_retried(self, gateway: Gateway, failing: Service) -> None:
         failing.on("/echo", refuse)
 
         answers = [await gateway.client.get("/echo") for _ in range(4)]
 
         assert [answer.status for answer in answers] == [200] * 4
 
-    async def test_a_services_own_refusal_is_its_answer(self, gateway: Gateway, failing: Service) -> None:
+    async def test_a_503_of_the_service_itself_is_not_retried(self, gateway: Gateway, failing: Service) -> None:
         failing.on("/echo", not_now)
 
         answers = [await gateway.client.get("/echo") for _ in range(8)]
@@ -104,7 +108,7 @@ class TestRepeating:
         assert sorted(answer.status for answer in answers) == [200] * 4 + [503] * 4
         assert all(record.attempts == 1 for record in gateway.records)
 
-    async def test_a_write_that_may_have_been_done_is_not_repeated(
+    async def test_a_write_with_unknown_outcome_is_not_retried(
         self, gateway: Gateway, healthy: Service, failing: Service
     ) -> None:
         failing.on("/echo", hang_up)
@@ -116,14 +120,14 @@ class TestRepeating:
         assert problems[0]["code"] == "service_failed"
         assert (len(healthy.requests), len(failing.requests)) == (1, 1)
 
-    async def test_a_write_that_was_never_sent_is(self, healthy: Service) -> None:
+    async def test_a_write_that_was_not_sent_is_retried(self, healthy: Service) -> None:
         async with served(healthy) as address, gateway_for_addresses([address, closed_port()]) as gateway:
             answers = [await gateway.client.post("/echo", data=b"once") for _ in range(4)]
 
         assert [answer.status for answer in answers] == [200] * 4
         assert len(healthy.requests) == 4
 
-    async def test_nothing_is_repeated_once_bytes_were_sent_on(self, gateway: Gateway, failing: Service) -> None:
+    async def test_a_response_that_has_begun_is_not_retried(self, gateway: Gateway, failing: Service) -> None:
         async def half(request: ServiceRequest) -> None:
             await request.begin(200)
             await request.write(b"half")
@@ -137,7 +141,7 @@ class TestRepeating:
         assert sorted(record.outcome for record in gateway.records) == ["broken", "complete"]
         assert all(record.attempts == 1 for record in gateway.records)
 
-    async def test_repeats_are_a_fraction_of_the_load(self, failing: Service) -> None:
+    async def test_retries_stay_within_the_budget(self, failing: Service) -> None:
         failing.on("/echo", refuse)
         async with AsyncExitStack() as stack:
             addresses = [await stack.enter_async_context(served(failing)) for _ in range(2)]
@@ -150,7 +154,7 @@ class TestRepeating:
 
 
 class TestEjection:
-    async def test_an_instance_that_fails_is_left_alone(self, gateway: Gateway, failing: Service) -> None:
+    async def test_a_failing_instance_is_ejected(self, gateway: Gateway, failing: Service) -> None:
         failing.on("/echo", hang_up)
         for _ in range(20):
             await gateway.client.get("/echo")
@@ -159,7 +163,7 @@ class TestEjection:
         assert gateway.directory is not None
         assert sorted(state.breaker for state in gateway.directory.states("echo")) == ["closed", "open"]
 
-    async def test_with_none_left_the_answer_is_immediate_and_says_when(self) -> None:
+    async def test_without_instances_the_response_is_an_immediate_503_with_retry_after(self) -> None:
         async with gateway_for_addresses([closed_port()], GatewaySetup(config=QUICK)) as gateway:
             answers = [await gateway.client.get("/echo") for _ in range(4)]
             problem = await answers[-1].json(content_type="application/problem+json")
@@ -169,7 +173,7 @@ class TestEjection:
         assert 50 <= int(answers[-1].headers["Retry-After"]) <= 60
         assert (problem["code"], problem["service"]) == ("service_unavailable", "echo")
 
-    async def test_a_client_that_leaves_says_nothing_of_the_instance(
+    async def test_a_client_disconnect_does_not_count_against_the_instance(
         self, gateway: Gateway, healthy: Service, failing: Service
     ) -> None:
         async def thinking(request: ServiceRequest) -> None:
@@ -186,7 +190,7 @@ class TestEjection:
         assert gateway.directory is not None
         assert {state.breaker for state in gateway.directory.states("echo")} == {"closed"}
 
-    async def test_one_that_hangs_is_ejected(self, gateway: Gateway, failing: Service) -> None:
+    async def test_an_instance_that_times_out_is_ejected(self, gateway: Gateway, failing: Service) -> None:
         async def thinking(request: ServiceRequest) -> None:
             await request.disconnected()
 

@@ -1,4 +1,4 @@
-"""The same behaviour for a service in this process and for one behind a socket."""
+"""The proxy contract for services in this process and for services over HTTP."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -9,13 +9,13 @@ from tests.gateway.proxy.contract import ProxyContract
 from tests.gateway.proxy.gateways import Gateway, gateway_for_app
 
 
-class TestInOneProcess(ProxyContract):
+class TestLocalUpstream(ProxyContract):
     @pytest.fixture
     def start(self) -> Callable[..., AbstractAsyncContextManager[Gateway]]:
         return partial(gateway_for_app, "local")
 
 
-class TestBySocket(ProxyContract):
+class TestHttpUpstream(ProxyContract):
     @pytest.fixture
     def start(self) -> Callable[..., AbstractAsyncContextManager[Gateway]]:
         return partial(gateway_for_app, "socket")

@@ -1,4 +1,4 @@
-"""Bytes that two readers would read differently, sent as they are."""
+"""Request smuggling: ambiguous requests, sent as raw bytes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,8 +23,8 @@ async def gateway(service: Service) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def said(gateway: Gateway, sent: bytes) -> bytes:
-    """All that comes back until the connection closes: what is sent asks for that."""
+async def exchange(gateway: Gateway, sent: bytes) -> bytes:
+    """Send raw bytes and return everything received until the connection closes."""
     host, port = gateway.address.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
@@ -60,27 +60,29 @@ class TestFraming:
             b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
         ],
     )
-    async def test_a_body_with_two_ends_is_refused(self, gateway: Gateway, service: Service, headers: bytes) -> None:
-        answers = await said(gateway, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)
+    async def test_ambiguous_framing_is_refused(self, gateway: Gateway, service: Service, headers: bytes) -> None:
+        answers = await exchange(gateway, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)
 
         assert statuses(answers)[0] == 400
         assert service.requests == []
 
     async def test_a_bare_line_feed_does_not_end_a_header(self, gateway: Gateway, service: Service) -> None:
-        await said(gateway, GET + b"X: 1\nX-Request-Deadline-Ms: 7\r\n\r\n")
+        await exchange(gateway, GET + b"X: 1\nX-Request-Deadline-Ms: 7\r\n\r\n")
 
         assert all(request.headers.get(b"x-request-deadline-ms") != b"7" for request in service.requests)
 
     @pytest.mark.parametrize("value", [b"a\x00b", b"a\rb", b"a\x7fb", b"\xff\xfe"])
-    async def test_odd_bytes_in_a_header_are_refused(self, gateway: Gateway, service: Service, value: bytes) -> None:
-        answers = await said(gateway, GET + b"X-Note: " + value + b"\r\n\r\n")
+    async def test_invalid_bytes_in_a_header_are_refused(
+        self, gateway: Gateway, service: Service, value: bytes
+    ) -> None:
+        answers = await exchange(gateway, GET + b"X-Note: " + value + b"\r\n\r\n")
 
         assert statuses(answers) == [400]
         assert service.requests == []
 
-    async def test_chunks_are_chunked_anew(self, gateway: Gateway, service: Service) -> None:
+    async def test_chunk_extensions_and_trailers_are_dropped(self, gateway: Gateway, service: Service) -> None:
         body = b"4;ext=1\r\nabcd\r\n3\r\nefg\r\n0\r\nX-Request-Deadline-Ms: 7\r\n\r\n"
-        answers = await said(gateway, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        answers = await exchange(gateway, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
 
         assert statuses(answers) == [200]
         assert b'"body":"abcdefg"' in answers
@@ -105,14 +107,14 @@ class TestTargets:
             b"/echo/a\\..\\me",
         ],
     )
-    async def test_a_path_with_tricks_is_refused(self, gateway: Gateway, service: Service, target: bytes) -> None:
-        answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+    async def test_an_ambiguous_path_is_refused(self, gateway: Gateway, service: Service, target: bytes) -> None:
+        answers = await exchange(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
 
         assert statuses(answers) == [400]
         assert service.requests == []
 
-    async def test_an_absolute_target_is_its_path(self, gateway: Gateway, service: Service) -> None:
-        answers = await said(
+    async def test_only_the_path_of_an_absolute_target_counts(self, gateway: Gateway, service: Service) -> None:
+        answers = await exchange(
             gateway, b"GET http://evil.example/echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
         )
 
@@ -121,7 +123,7 @@ class TestTargets:
 
     @pytest.mark.parametrize("target", [b"*", b"echo", b"evil.example:443"])
     async def test_other_forms_are_refused(self, gateway: Gateway, service: Service, target: bytes) -> None:
-        answers = await said(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
+        answers = await exchange(gateway, b"GET " + target + b" HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")
 
         assert [status // 100 for status in statuses(answers)] == [4]
         assert service.requests == []
@@ -131,8 +133,10 @@ class TestHosts:
     @pytest.mark.parametrize(
         "hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a/b\r\n", b"Host: x@a\r\n", b"Host: a b\r\n", b"Host: \r\n"]
     )
-    async def test_one_host_that_is_one(self, gateway: Gateway, service: Service, hosts: bytes) -> None:
-        answers = await said(gateway, b"GET /echo HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
+    async def test_a_missing_repeated_or_invalid_host_is_refused(
+        self, gateway: Gateway, service: Service, hosts: bytes
+    ) -> None:
+        answers = await exchange(gateway, b"GET /echo HTTP/1.1\r\n" + hosts + b"Connection: close\r\n\r\n")
 
         assert statuses(answers) == [400]
         assert service.requests == []
@@ -152,8 +156,10 @@ class TestGuarded:
             b"Upgrade: h2c\r\nConnection: upgrade, http2-settings\r\nHTTP2-Settings: 7",
         ],
     )
-    async def test_a_service_does_not_see_it(self, gateway: Gateway, service: Service, header: bytes) -> None:
-        await said(gateway, GET + header + b"\r\n\r\n")
+    async def test_guarded_headers_do_not_reach_the_service(
+        self, gateway: Gateway, service: Service, header: bytes
+    ) -> None:
+        await exchange(gateway, GET + header + b"\r\n\r\n")
 
         assert service.requests
         for request in service.requests:
@@ -163,7 +169,7 @@ class TestGuarded:
 
 
 class TestPipelines:
-    async def test_two_requests_in_one_packet_are_two(self, gateway: Gateway) -> None:
-        answers = await said(gateway, b"GET /echo HTTP/1.1\r\nHost: gateway\r\n\r\n" + GET + b"\r\n")
+    async def test_pipelined_requests_get_one_response_each(self, gateway: Gateway) -> None:
+        answers = await exchange(gateway, b"GET /echo HTTP/1.1\r\nHost: gateway\r\n\r\n" + GET + b"\r\n")
 
         assert statuses(answers) == [200, 200]

@@ -8,7 +8,7 @@ from portico.gateway.upstreams.base import CloseFrame
 
 
 class SilentService:
-    """A service's side on which nothing comes, and which remembers how it was closed."""
+    """An upstream WebSocket with prepared messages that records how it was closed."""
 
     subprotocol = None
 
@@ -34,18 +34,18 @@ async def nothing() -> Any:
 
 
 async def gone(_message: Message) -> None:
-    raise OSError  # as ASGI says of a client that left
+    raise OSError  # how ASGI reports a disconnected client
 
 
-class TestAClientThatLeftWithoutAWord:
-    async def test_is_no_error_when_a_message_was_for_it(self) -> None:
+class TestClientDisconnect:
+    async def test_is_no_error_while_a_message_is_sent(self) -> None:
         service = SilentService("news")
 
         await WebSocketBridge(service, nothing, gone).run()
 
         assert service.closed == [(1001, "the gateway is shutting down")]
 
-    async def test_is_no_error_when_the_service_says_goodbye(self) -> None:
+    async def test_is_no_error_when_the_service_closes(self) -> None:
         service = SilentService(CloseFrame(1000, "over"))
 
         await WebSocketBridge(service, nothing, gone).run()
