@@ -45,7 +45,7 @@ class TestExplain:
             "body_limit": 1 << 20,
             "repeatable": True,
         }
-        assert reasons[-1].startswith("Forwarded to catalog, which has 7 s")
+        assert reasons[-1].startswith("Forwarded to catalog, with 7 s")
 
     def test_what_is_for_services_only_is_told_of(self, tmp_path: Path) -> None:
         found = explained(tmp_path, "GET", "/orders/totals")
@@ -67,7 +67,7 @@ class TestExplain:
         )
 
         assert (found["status"], found["code"]) == (503, "caller_unknown")
-        assert "The token could not be verified just now." in found["reasons"]
+        assert "The token cannot be verified at the moment." in found["reasons"]
 
 
 @dataclass(frozen=True)

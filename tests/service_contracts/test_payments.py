@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -20,7 +19,7 @@ USD25 = Money(2500, "USD")
 
 @pytest.fixture
 async def payments(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    async with running(replace(service, jobs=()), sqlite_databases) as payments:
+    async with running(service, sqlite_databases, background=False) as payments:
         yield payments
 
 
