@@ -106,7 +106,7 @@ class TestATokenThatIdentityKnows:
         assert (refused["status"], refused["code"]) == (403, "permission_missing")
         assert passed["decision"] == "forward"
         assert (ended["status"], ended["code"]) == (401, "invalid_token")
-        assert "The token is of no use: revoked." in ended["reasons"]
+        assert "The token is not valid: revoked." in ended["reasons"]
 
 
 class TestHeadOf:

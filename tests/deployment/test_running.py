@@ -45,9 +45,8 @@ def environment(container: str, servers: dict[str, str], at: Addresses) -> dict[
     variables = {name: filled_in(value, OUTSIDE) for name, value in services()[container]["environment"].items()}
     here = servers | {f"{name.upper()}_SERVICE_URL": at[name] for name in PORTS}
     # As in the image, except for DATA_DIR: nothing may be written there.
-    return {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"} | {
-        name: here.get(name, variables[name]) for name in variables
-    }  # noqa: S104  # as in the image
+    image = {"HOST": "0.0.0.0", "DATA_DIR": "/proc/nowhere"}  # noqa: S104  # as in the image
+    return image | {name: here.get(name, variables[name]) for name in variables}
 
 
 @pytest.mark.slow
