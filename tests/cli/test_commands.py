@@ -42,7 +42,7 @@ class TestUsersCreate:
         again = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=PASSWORD)
 
         assert again.returncode == 2
-        assert "There is an account with this email address already" in again.stderr
+        assert "An account with this email address already exists" in again.stderr
 
     @pytest.mark.parametrize(("password", "told"), [("short", "8 to 128 characters"), ("", "holds no password")])
     def test_a_password_that_will_not_do_is_refused(self, password: str, told: str, tmp_path: Path) -> None:

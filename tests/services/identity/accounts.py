@@ -1,4 +1,4 @@
-"""Identity as tests use it: people who register, sign in and call."""
+"""Test support for identity: accounts that register, sign in and send requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ SYSTEM = System(
 
 @dataclass(frozen=True)
 class Person(Caller):
-    """Somebody who has signed in."""
+    """A signed-in user."""
 
     user_id: UserId = field(default=UserId(""))
     access_token: str = ""
@@ -49,7 +49,7 @@ class Identity:
         self.run.clock.advance(seconds)
 
     async def register(self, email: str = "ada@example.com", **names: Any) -> UserId:
-        """Open an account with the usual password."""
+        """Register an account with the default password."""
         answer = await self.anonymous.post("/register", json={"email": email, "password": PASSWORD, **names})
         assert answer.status_code == 201, answer.content
         return UserId(answer.json()["user_id"])
@@ -60,13 +60,13 @@ class Identity:
         return await self.anonymous.post("/login", json={"email": email, "password": password}, headers=headers)
 
     async def sign_in(self, email: str = "ada@example.com", password: str = PASSWORD) -> Person:
-        """Sign somebody in who has an account."""
+        """Sign in with an existing account."""
         answer = await self.try_to_sign_in(email, password)
         assert answer.status_code == 200, answer.content
         return self.person(answer.json())
 
     async def new_person(self, email: str = "ada@example.com") -> Person:
-        """Somebody who has just registered and signed in."""
+        """Register an account and sign in with it."""
         await self.register(email)
         return await self.sign_in(email)
 
@@ -74,7 +74,7 @@ class Identity:
         return await self.sign_in(ADMIN)
 
     def person(self, tokens: Mapping[str, Any], user_id: str = "") -> Person:
-        """Who holds these tokens."""
+        """Return the user with these tokens."""
         token = tokens["access_token"]
         anonymous = self.anonymous
         return Person(
@@ -87,7 +87,7 @@ class Identity:
         )
 
     async def as_service(self, name: str = "identity") -> Caller:
-        """A service, by the token that it gets for its own credentials."""
+        """Return a service, authenticated with its client credentials."""
         secret = self.run.context.secrets.service_secret.get_secret_value()
         answer = await self.form("/oauth/token", grant_type="client_credentials", client_id=name, client_secret=secret)
         assert answer.status_code == 200, answer.content
@@ -99,14 +99,14 @@ class Identity:
         return await self.anonymous.post(path, content=encoded(fields), headers=sent)
 
     async def reason(self, token: str) -> str | None:
-        """Why identity calls `token` invalid; None where it is valid."""
+        """Return why `token` is invalid, or None if it is valid."""
         answer = await self.anonymous.post("/validate-token", json={"token": token})
         assert answer.status_code == 200, answer.content
         reason: str | None = answer.json().get("reason")
         return reason
 
     async def audited(self, *actions: str) -> list[dict[str, Any]]:
-        """The entries of the audit log with these actions, oldest first."""
+        """Return the audit log entries with these actions, oldest first."""
         answer = await (await self.administrator()).get("/audit?limit=1000")
         assert answer.status_code == 200, answer.content
         return [entry for entry in reversed(answer.json()) if entry["action"] in actions]

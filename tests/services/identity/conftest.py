@@ -10,13 +10,13 @@ from portico.testing.running_service import running
 
 @pytest.fixture
 async def identity(databases: Databases) -> AsyncIterator[Identity]:
-    """Identity, on each database in turn."""
+    """Identity, on each database."""
     async with running(service, databases, variables=VARIABLES, system=SYSTEM) as run:
         yield Identity(run)
 
 
 @pytest.fixture
 async def embedded(sqlite_databases: Databases) -> AsyncIterator[Identity]:
-    """Identity on SQLite alone, for what does not concern the database."""
+    """Identity on SQLite only, for tests that do not depend on the database."""
     async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM) as run:
         yield Identity(run)

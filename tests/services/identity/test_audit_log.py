@@ -1,8 +1,8 @@
 from tests.services.identity.accounts import PASSWORD, Identity
 
 
-class TestTheAuditLog:
-    async def test_tells_who_did_what_from_where(self, identity: Identity) -> None:
+class TestAuditLog:
+    async def test_entry_names_the_actor_the_user_and_the_address(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         origin = {"x-forwarded-for": "203.0.113.9"}
 
@@ -12,7 +12,7 @@ class TestTheAuditLog:
         assert (entry["actor"], entry["user_id"], entry["address"]) == (admin.user_id, ada.user_id, "203.0.113.9")
         assert entry["details"] == {"before": ["customer"], "after": ["auditor"]}
 
-    async def test_holds_everything_that_matters(self, identity: Identity) -> None:
+    async def test_contains_every_security_relevant_action(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         change = {"current_password": PASSWORD, "new_password": PASSWORD + "!"}
         await ada.post("/auth/me/password", json=change)
@@ -34,7 +34,7 @@ class TestTheAuditLog:
             "user.registered",
         }
 
-    async def test_holds_no_secret_and_no_address_of_a_person(self, identity: Identity) -> None:
+    async def test_contains_no_secrets_and_no_email_addresses(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await identity.try_to_sign_in(password="a wrong password")
 
@@ -43,7 +43,7 @@ class TestTheAuditLog:
         for secret in (PASSWORD, "a wrong password", "ada@example.com", ada.refresh_token, ada.access_token):
             assert secret not in answer.content.decode()
 
-    async def test_can_be_narrowed_and_paged(self, identity: Identity) -> None:
+    async def test_can_be_filtered_and_paged(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await identity.register("bob@example.com")
         admin = await identity.administrator()
@@ -55,5 +55,5 @@ class TestTheAuditLog:
         assert one.headers["x-total-count"] == "2"
         assert 'rel="next"' in one.headers["link"]
 
-    async def test_is_for_administrators(self, embedded: Identity) -> None:
+    async def test_requires_the_permission(self, embedded: Identity) -> None:
         assert (await (await embedded.new_person()).get("/audit")).status_code == 403

@@ -4,7 +4,7 @@ from portico.testing.fuzzing import Fuzzing
 
 
 class TestIdentity:
-    async def test_answers_whatever_it_is_asked_as_its_document_says(self, embedded: Identity) -> None:
+    async def test_responses_match_the_openapi_document(self, embedded: Identity) -> None:
         administrator, person = await embedded.administrator(), await embedded.new_person()
         service = await embedded.as_service()
         bearers = [

@@ -13,8 +13,8 @@ async def left(identity: Identity) -> list[int]:
         return [(await reader.execute(select(func.count()).select_from(table))).scalar_one() for table in TABLES]
 
 
-class TestForgettingWhatIsOver:
-    async def test_leaves_what_still_matters(self, identity: Identity) -> None:
+class TestDeleteExpiredRows:
+    async def test_keeps_rows_that_have_not_expired(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.post("/auth/tickets")
         await identity.try_to_sign_in(password="wrong")
@@ -24,7 +24,7 @@ class TestForgettingWhatIsOver:
 
         assert await left(identity) == before
 
-    async def test_leaves_nothing_in_the_end(self, identity: Identity) -> None:
+    async def test_deletes_all_rows_after_their_expiry(self, identity: Identity) -> None:
         ada, bob = await identity.new_person(), await identity.new_person("bob@example.com")
         await ada.post("/auth/tickets")
         await identity.try_to_sign_in(password="wrong")

@@ -4,8 +4,8 @@ from portico.testing.migrations import differences, left_when_undone
 
 
 class TestMigrations:
-    async def test_make_the_tables_of_the_models(self, identity: Identity) -> None:
+    async def test_create_the_tables_of_the_models(self, identity: Identity) -> None:
         assert await differences(identity.run) == []
 
-    async def test_can_be_undone(self, identity: Identity) -> None:
+    async def test_can_be_reverted(self, identity: Identity) -> None:
         assert await left_when_undone(identity.run) == set()

@@ -19,8 +19,8 @@ async def feed(service: Caller, since: str | None = None) -> Answer:
     return await service.get("/auth/revocations" + (f"?since={since}" if since else ""))
 
 
-class TestTheFeed:
-    async def test_tells_of_an_ended_session(self, identity: Identity) -> None:
+class TestRevocationFeed:
+    async def test_contains_an_ended_session(self, identity: Identity) -> None:
         service, ada = await identity.as_service(), await identity.new_person()
         before = (await feed(service)).json()["cursor"]
         session_id = (await ada.get("/auth/sessions")).json()[0]["session_id"]
@@ -33,7 +33,7 @@ class TestTheFeed:
         ]
         assert await subjects(await feed(service, answer.json()["cursor"])) == []
 
-    async def test_tells_of_a_change_of_roles(self, identity: Identity) -> None:
+    async def test_contains_a_change_of_roles(self, identity: Identity) -> None:
         service, ada, admin = await identity.as_service(), await identity.new_person(), await identity.administrator()
 
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": []})
@@ -42,7 +42,7 @@ class TestTheFeed:
         assert (entry["kind"], entry["subject"]) == ("user", ada.user_id)
         assert entry["issued_before"] == "2026-01-05T09:00:01Z"
 
-    async def test_tells_a_newcomer_all_that_still_matters(self, identity: Identity) -> None:
+    async def test_first_read_returns_all_unexpired_revocations(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.post("/auth/logout")
         identity.advance(3700)
@@ -51,11 +51,11 @@ class TestTheFeed:
 
         assert len(await subjects(await feed(await identity.as_service()))) == 1
 
-    async def test_loses_no_late_commit(self, identity: Identity) -> None:
-        """What was entered first and committed last must not stand before the cursor of those who read meanwhile."""
+    async def test_late_commit_is_not_lost(self, identity: Identity) -> None:
+        """An entry that commits late gets a position after the cursor of readers that came before."""
         run, service = identity.run.context, await identity.as_service()
         if run.database.dialect == "sqlite":
-            return  # one writer: there is no late commit
+            return  # SQLite has one writer, so there is no late commit
         later = run.clock.now() + timedelta(hours=1)
         async with UnitOfWork(run.database, run.clock) as slow:
             revoke(slow, "token", "slow", expires_at=later)
@@ -69,13 +69,13 @@ class TestTheFeed:
 
         assert (await subjects(first), await subjects(second)) == (["quick"], ["slow"])
 
-    async def test_comes_in_pages(self, embedded: Identity) -> None:
+    async def test_is_paged(self, embedded: Identity) -> None:
         run, service = embedded.run.context, await embedded.as_service()
         later = run.clock.now() + timedelta(hours=1)
         async with run.transaction() as work:
             for number in range(1001):
                 revoke(work, "token", f"t{number}", expires_at=later)
-        await feed(service, "999999")  # places are given a thousand at a time
+        await feed(service, "999999")  # assigns positions to 1,000 entries
 
         first = (await feed(service)).json()
         second = (await feed(service, first["cursor"])).json()
@@ -83,7 +83,7 @@ class TestTheFeed:
         assert (len(first["revocations"]), first["more"]) == (1000, True)
         assert (len(second["revocations"]), second["more"]) == (1, False)
 
-    async def test_is_asked_every_second_and_does_not_fill_the_log(self, embedded: Identity) -> None:
+    async def test_successful_polls_are_not_logged(self, embedded: Identity) -> None:
         service, stream = await embedded.as_service(), io.BytesIO()
         logs = Logs(stream=stream)
         embedded.run.context.request_log = RequestLog(logs, "identity")
@@ -94,7 +94,7 @@ class TestTheFeed:
         logs.close()
         assert [orjson.loads(line)["status"] for line in stream.getvalue().splitlines()] == [401]
 
-    async def test_is_for_services(self, embedded: Identity) -> None:
+    async def test_is_available_to_services_only(self, embedded: Identity) -> None:
         admin = await embedded.administrator()
 
         assert (await feed(admin)).json()["code"] == "services_only"

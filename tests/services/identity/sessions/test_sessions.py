@@ -7,7 +7,7 @@ from portico.testing.running_service import running
 
 
 class TestSessions:
-    async def test_are_listed_newest_first_and_tell_the_callers_own(self, identity: Identity) -> None:
+    async def test_are_listed_newest_first_and_mark_the_current_one(self, identity: Identity) -> None:
         ada = await identity.new_person()
         identity.advance(1)
         tablet = {"user-agent": "tablet/1.0", "x-forwarded-for": "203.0.113.9"}
@@ -33,7 +33,7 @@ class TestSessions:
         assert (await ada.get("/auth/me")).status_code == 200
         assert len((await ada.get("/auth/sessions")).json()) == 1
 
-    async def test_of_others_are_not_there(self, embedded: Identity) -> None:
+    async def test_sessions_of_others_are_not_found(self, embedded: Identity) -> None:
         ada, bob = await embedded.new_person(), await embedded.new_person("bob@example.com")
         session_id = (await bob.get("/auth/sessions")).json()[0]["session_id"]
 
@@ -42,7 +42,7 @@ class TestSessions:
         assert (await ada.delete("/auth/sessions/nonsense")).status_code == 422
         assert (await bob.get("/auth/me")).status_code == 200
 
-    async def test_end_at_sign_out(self, identity: Identity) -> None:
+    async def test_sign_out_ends_the_session(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         assert (await ada.post("/auth/logout")).status_code == 204
@@ -51,7 +51,7 @@ class TestSessions:
         refreshed = await identity.anonymous.post("/auth/refresh", json={"refresh_token": ada.refresh_token})
         assert refreshed.status_code == 401
 
-    async def test_are_bounded_and_the_longest_unused_ends(self, sqlite_databases: Databases) -> None:
+    async def test_least_recently_used_session_ends_beyond_the_limit(self, sqlite_databases: Databases) -> None:
         variables = {**VARIABLES, "IDENTITY_SESSIONS_PER_USER": "2"}
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)

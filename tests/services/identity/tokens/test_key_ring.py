@@ -34,8 +34,8 @@ async def rotate(identity: Identity, **options: bool) -> str:
     return stored.kid
 
 
-class TestTheKeySet:
-    async def test_shows_public_keys_only(self, identity: Identity) -> None:
+class TestKeySet:
+    async def test_contains_public_keys_only(self, identity: Identity) -> None:
         answer = await identity.anonymous.get("/.well-known/jwks.json")
 
         (key,) = answer.json()["keys"]
@@ -43,9 +43,7 @@ class TestTheKeySet:
         assert "max-age" in answer.headers["cache-control"]
 
     @pytest.mark.parametrize(("algorithm", "kind"), [("ES256", "EC"), ("RS256", "RSA")])
-    async def test_is_of_the_algorithm_that_was_set(
-        self, sqlite_databases: Databases, algorithm: str, kind: str
-    ) -> None:
+    async def test_uses_the_configured_algorithm(self, sqlite_databases: Databases, algorithm: str, kind: str) -> None:
         variables = {**VARIABLES, "JWT_ALGORITHM": algorithm}
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)
@@ -56,7 +54,7 @@ class TestTheKeySet:
             assert (key["kty"], key["alg"]) == (kind, algorithm)
             assert (await ada.get("/auth/me")).status_code == 200
 
-    async def test_never_shows_a_shared_secret(self, sqlite_databases: Databases) -> None:
+    async def test_never_contains_a_shared_secret(self, sqlite_databases: Databases) -> None:
         variables = {**VARIABLES, "JWT_ALGORITHM": "HS256", "JWT_SECRET": "f0r-this-test-0nly-and-long-enough-7632"}
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             ada = await Identity(run).new_person()
@@ -68,7 +66,7 @@ class TestTheKeySet:
 
 
 class TestRotation:
-    async def test_publishes_a_key_before_it_signs(self, identity: Identity) -> None:
+    async def test_new_key_is_published_before_it_signs(self, identity: Identity) -> None:
         (old,) = await kids(identity)
 
         new = await rotate(identity)
@@ -78,7 +76,7 @@ class TestRotation:
         identity.advance(LEAD)
         assert kid_of((await identity.sign_in()).access_token) == new
 
-    async def test_keeps_the_old_key_until_its_last_token_has_expired(self, identity: Identity) -> None:
+    async def test_old_key_is_published_until_its_last_token_expires(self, identity: Identity) -> None:
         (old,) = await kids(identity)
         new = await rotate(identity)
         identity.advance(LEAD - 2 * KeyRing.CACHE_SECONDS)
@@ -97,7 +95,7 @@ class TestRotation:
         assert kid_of((await identity.sign_in()).access_token) == new
         assert await identity.reason(ada.access_token) is None
 
-    async def test_at_once_does_not_wait_for_a_key_that_is_to_come(self, identity: Identity) -> None:
+    async def test_at_once_takes_precedence_over_scheduled_keys(self, identity: Identity) -> None:
         (old,) = await kids(identity)
         ada = await identity.new_person()
         to_come = [await rotate(identity), await rotate(identity)]
@@ -108,7 +106,7 @@ class TestRotation:
         assert set(await kids(identity)) == {old, *to_come, new}
         assert await identity.reason(ada.access_token) is None
 
-    async def test_with_withdrawal_ends_all_tokens(self, identity: Identity) -> None:
+    async def test_withdrawal_invalidates_all_tokens(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         new = await rotate(identity, withdraw=True)
@@ -116,7 +114,7 @@ class TestRotation:
         assert await kids(identity) == [new]
         assert await identity.reason(ada.access_token) == "bad_signature"
 
-    async def test_happens_by_itself_in_time(self, identity: Identity) -> None:
+    async def test_job_rotates_old_keys_and_deletes_expired_ones(self, identity: Identity) -> None:
         run = identity.run.context
         await rotate_signing_keys.function(run)
         assert len(await kids(identity)) == 1
@@ -132,7 +130,7 @@ class TestRotation:
 
 
 class TestStoredKeys:
-    async def test_serve_the_next_start(self, sqlite_databases: Databases) -> None:
+    async def test_are_used_after_a_restart(self, sqlite_databases: Databases) -> None:
         variables, clock = VARIABLES | SECRET, HeldClock()
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
             token = (await Identity(run).new_person()).access_token
@@ -140,7 +138,7 @@ class TestStoredKeys:
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
             assert await Identity(run).reason(token) is None
 
-    async def test_do_not_open_with_another_secret(self, sqlite_databases: Databases) -> None:
+    async def test_another_secret_key_makes_the_service_not_ready(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
             pass
 
@@ -161,7 +159,7 @@ class TestStoredKeys:
             await run.context.resource(KeyRing).check()
             await Identity(run).administrator()
 
-    async def test_give_way_where_the_algorithm_was_changed(self, sqlite_databases: Databases) -> None:
+    async def test_changed_algorithm_publishes_a_new_key(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
             pass
 
@@ -174,8 +172,8 @@ class TestStoredKeys:
             assert UnverifiedToken.parse(ada.access_token).algorithm == "ES256"
 
 
-class TestTheMetadata:
-    async def test_says_what_identity_offers(self, embedded: Identity) -> None:
+class TestMetadata:
+    async def test_lists_the_endpoints_and_grants(self, embedded: Identity) -> None:
         headers = {"x-forwarded-proto": "https", "x-forwarded-host": "id.example"}  # as the gateway sends them
         answer = await embedded.anonymous.get("/.well-known/oauth-authorization-server", headers=headers)
 

@@ -9,8 +9,8 @@ def basic(identity: Identity, name: str = "identity", secret: str | None = None)
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{secret or known}".encode()).decode()}
 
 
-class TestThePasswordGrant:
-    async def test_gives_a_pair_and_its_scope(self, identity: Identity) -> None:
+class TestPasswordGrant:
+    async def test_returns_a_pair_with_its_scope(self, identity: Identity) -> None:
         user_id = await identity.register()
 
         answer = await identity.form(
@@ -23,14 +23,14 @@ class TestThePasswordGrant:
         assert (given["token_type"], given["expires_in"], given["scope"]) == ("Bearer", 3600, "products:write")
         assert (await identity.person(given).get("/auth/me")).json()["user_id"] == user_id
 
-    async def test_refuses_in_the_shape_of_the_standard(self, embedded: Identity) -> None:
+    async def test_wrong_password_is_invalid_grant(self, embedded: Identity) -> None:
         answer = await embedded.form("/oauth/token", grant_type="password", username="ada@example.com", password="x")
 
         assert answer.status_code == 400
         assert answer.json().keys() == {"error", "error_description"}
         assert answer.json()["error"] == "invalid_grant"
 
-    async def test_is_under_the_same_lock(self, embedded: Identity) -> None:
+    async def test_shares_the_lockout_with_sign_in(self, embedded: Identity) -> None:
         for _ in range(10):
             await embedded.try_to_sign_in("ada@example.com", "x")
 
@@ -39,7 +39,7 @@ class TestThePasswordGrant:
         assert (answer.status_code, answer.json()["error"]) == (429, "slow_down")
         assert answer.headers["retry-after"] == "900"
 
-    async def test_gives_no_scope_that_the_user_lacks(self, embedded: Identity) -> None:
+    async def test_scope_beyond_the_users_permissions_is_rejected(self, embedded: Identity) -> None:
         await embedded.register()
         fields = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
 
@@ -47,15 +47,15 @@ class TestThePasswordGrant:
         assert (await embedded.form("/oauth/token", **fields, scope="*")).json()["error"] == "invalid_scope"
 
 
-class TestTheRefreshGrant:
-    async def test_gives_a_new_pair(self, identity: Identity) -> None:
+class TestRefreshGrant:
+    async def test_returns_a_new_pair(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await identity.form("/oauth/token", grant_type="refresh_token", refresh_token=ada.refresh_token)
 
         assert (await identity.person(answer.json()).get("/auth/me")).status_code == 200
 
-    async def test_ends_a_family_that_was_stolen(self, identity: Identity) -> None:
+    async def test_reuse_of_a_rotated_refresh_token_revokes_the_family(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await identity.form("/oauth/token", grant_type="refresh_token", refresh_token=ada.refresh_token)
         identity.advance(11)
@@ -67,7 +67,7 @@ class TestTheRefreshGrant:
 
 
 class TestClientCredentials:
-    async def test_give_a_service_its_own_token(self, identity: Identity) -> None:
+    async def test_return_a_service_token(self, identity: Identity) -> None:
         answer = await identity.form("/oauth/token", basic(identity), grant_type="client_credentials")
 
         assert answer.status_code == 200
@@ -76,17 +76,17 @@ class TestClientCredentials:
         validated = await identity.anonymous.post("/validate-token", json={"token": given["access_token"]})
         assert (validated.json()["user_id"], validated.json()["email"]) == ("service:identity", None)
 
-    async def test_in_the_form_do_too(self, embedded: Identity) -> None:
+    async def test_are_accepted_in_the_form(self, embedded: Identity) -> None:
         assert (await (await embedded.as_service()).get("/auth/revocations")).status_code == 200
 
-    @pytest.mark.parametrize(("name", "secret"), [("identity", "guess"), ("nobody", None), ("identity", "é")])
-    async def test_that_are_wrong_are_refused(self, embedded: Identity, name: str, secret: str | None) -> None:
+    @pytest.mark.parametrize(("name", "secret"), [("identity", "guess"), ("unknown", None), ("identity", "é")])
+    async def test_wrong_credentials_are_rejected(self, embedded: Identity, name: str, secret: str | None) -> None:
         answer = await embedded.form("/oauth/token", basic(embedded, name, secret), grant_type="client_credentials")
 
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
         assert answer.headers["www-authenticate"].startswith("Basic")
 
-    async def test_can_t_be_guessed_without_end_nor_lock_the_true_service_out(self, embedded: Identity) -> None:
+    async def test_failures_lock_the_address_but_not_the_real_service(self, embedded: Identity) -> None:
         elsewhere = {"x-forwarded-for": "203.0.113.9"}
         for _ in range(10):
             headers = basic(embedded, secret="guess") | elsewhere
@@ -98,7 +98,7 @@ class TestClientCredentials:
         assert (locked.status_code, home.status_code) == (429, 200)
 
 
-class TestABadRequest:
+class TestInvalidRequest:
     @pytest.mark.parametrize(
         ("content", "error"),
         [
@@ -113,29 +113,27 @@ class TestABadRequest:
             (b"grant_type=refresh_token&refresh_token=nonsense", "invalid_grant"),
         ],
     )
-    async def test_is_refused_in_the_shape_of_the_standard(
-        self, embedded: Identity, content: bytes, error: str
-    ) -> None:
+    async def test_returns_the_error_code_of_the_standard(self, embedded: Identity, content: bytes, error: str) -> None:
         headers = {"content-type": "application/x-www-form-urlencoded"}
 
         answer = await embedded.anonymous.post("/oauth/token", content=content, headers=headers)
 
         assert (answer.status_code, answer.json()["error"]) == (400, error)
 
-    async def test_of_another_type_is_refused(self, embedded: Identity) -> None:
+    async def test_json_body_is_rejected(self, embedded: Identity) -> None:
         answer = await embedded.anonymous.post("/oauth/token", json={"grant_type": "password"})
 
         assert answer.json()["error"] == "invalid_request"
 
     @pytest.mark.parametrize("header", ["Basic ", "Basic !", "Basic bm9jb2xvbg=="])
-    async def test_with_unreadable_credentials_is_refused(self, embedded: Identity, header: str) -> None:
+    async def test_malformed_basic_credentials_are_rejected(self, embedded: Identity, header: str) -> None:
         answer = await embedded.form("/oauth/token", {"authorization": header}, grant_type="client_credentials")
 
         assert answer.json()["error"] == "invalid_client"
 
 
 class TestIntrospection:
-    async def test_tells_of_an_access_token(self, identity: Identity) -> None:
+    async def test_describes_an_access_token(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await identity.form("/oauth/introspect", basic(identity), token=ada.access_token)
@@ -145,14 +143,14 @@ class TestIntrospection:
         assert (known["sub"], known["username"], known["scope"]) == (ada.user_id, "ada@example.com", "products:write")
         assert known["exp"] - known["iat"] == 3600
 
-    async def test_tells_of_a_refresh_token(self, identity: Identity) -> None:
+    async def test_describes_a_refresh_token(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await identity.form("/oauth/introspect", basic(identity), token=ada.refresh_token)
 
         assert (answer.json()["active"], answer.json()["sub"]) == (True, ada.user_id)
 
-    async def test_tells_nothing_of_one_that_is_of_no_use(self, identity: Identity) -> None:
+    async def test_invalid_token_is_only_inactive(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.post("/auth/logout")
 
@@ -160,18 +158,18 @@ class TestIntrospection:
             answer = await identity.form("/oauth/introspect", basic(identity), token=token)
             assert answer.json() == {"active": False}
 
-    async def test_is_for_services(self, embedded: Identity) -> None:
+    async def test_requires_service_credentials(self, embedded: Identity) -> None:
         ada, catalog = await embedded.new_person(), await embedded.as_service("gateway")
         by_user = await embedded.form("/oauth/introspect", dict(ada.headers), token=ada.access_token)
-        by_nobody = await embedded.form("/oauth/introspect", token=ada.access_token)
+        anonymous = await embedded.form("/oauth/introspect", token=ada.access_token)
         by_service = await embedded.form("/oauth/introspect", dict(catalog.headers), token=ada.access_token)
 
-        assert (by_user.status_code, by_nobody.status_code) == (401, 401)
+        assert (by_user.status_code, anonymous.status_code) == (401, 401)
         assert by_service.json()["active"]
 
 
 class TestRevocation:
-    async def test_of_an_access_token_ends_that_token_alone(self, identity: Identity) -> None:
+    async def test_of_an_access_token_keeps_the_session(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         assert (await identity.form("/oauth/revoke", token=ada.access_token)).status_code == 200
@@ -187,5 +185,5 @@ class TestRevocation:
 
         assert await identity.reason(ada.access_token) == "revoked"
 
-    async def test_of_what_is_no_token_is_no_error(self, embedded: Identity) -> None:
+    async def test_of_an_unknown_token_succeeds(self, embedded: Identity) -> None:
         assert (await embedded.form("/oauth/revoke", token="nonsense")).status_code == 200

@@ -18,8 +18,8 @@ async def refresh(identity: Identity, token: str) -> Answer:
     return await identity.anonymous.post("/auth/refresh", json={"refresh_token": token})
 
 
-class TestRefreshing:
-    async def test_gives_a_new_pair(self, identity: Identity) -> None:
+class TestRefresh:
+    async def test_returns_a_new_pair(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await refresh(identity, ada.refresh_token)
@@ -29,7 +29,7 @@ class TestRefreshing:
         assert given["refresh_token"] != ada.refresh_token
         assert (await identity.person(given).get("/auth/me")).status_code == 200
 
-    async def test_works_again_within_the_leeway(self, identity: Identity) -> None:
+    async def test_used_token_is_accepted_within_the_leeway(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await refresh(identity, ada.refresh_token)
 
@@ -39,7 +39,7 @@ class TestRefreshing:
         assert again.status_code == 200
         assert (await identity.person(again.json()).get("/auth/me")).status_code == 200
 
-    async def test_with_a_used_token_later_ends_the_whole_family(self, identity: Identity) -> None:
+    async def test_reuse_of_a_rotated_refresh_token_revokes_the_family(self, identity: Identity) -> None:
         ada = await identity.new_person()
         newest = (await refresh(identity, ada.refresh_token)).json()
         identity.advance(LEEWAY + 1)
@@ -51,7 +51,7 @@ class TestRefreshing:
         assert await identity.reason(newest["access_token"]) == "revoked"
         assert len(await identity.audited("refresh_token.reused")) == 1
 
-    async def test_leaves_other_sessions_alone(self, identity: Identity) -> None:
+    async def test_reuse_does_not_affect_other_sessions(self, identity: Identity) -> None:
         ada = await identity.new_person()
         other = await identity.sign_in()
         await refresh(identity, ada.refresh_token)
@@ -60,17 +60,17 @@ class TestRefreshing:
 
         assert (await other.get("/auth/me")).status_code == 200
 
-    async def test_with_what_is_no_token_is_refused(self, embedded: Identity) -> None:
+    async def test_unknown_token_is_rejected(self, embedded: Identity) -> None:
         assert (await refresh(embedded, "nonsense")).status_code == 401
 
-    async def test_after_a_month_of_silence_is_refused(self, embedded: Identity) -> None:
+    async def test_token_expires_after_thirty_unused_days(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         embedded.advance(30 * 86_400)
 
         assert (await refresh(embedded, ada.refresh_token)).status_code == 401
 
-    async def test_goes_on_as_long_as_it_is_used(self, embedded: Identity) -> None:
+    async def test_each_refresh_extends_the_session(self, embedded: Identity) -> None:
         token = (await embedded.new_person()).refresh_token
         for _ in range(4):
             embedded.advance(20 * 86_400)
@@ -78,7 +78,7 @@ class TestRefreshing:
 
         assert (await refresh(embedded, token)).status_code == 200
 
-    async def test_several_times_at_once_ends_nothing(self, identity: Identity) -> None:
+    async def test_concurrent_refreshes_all_succeed(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answers = await asyncio.gather(*(refresh(identity, ada.refresh_token) for _ in range(5)))
@@ -86,7 +86,7 @@ class TestRefreshing:
         assert [answer.status_code for answer in answers] == [200] * 5
         assert (await refresh(identity, answers[0].json()["refresh_token"])).status_code == 200
 
-    async def test_stops_with_the_account(self, embedded: Identity) -> None:
+    async def test_deactivated_user_cannot_refresh(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
         await admin.patch(f"/users/{ada.user_id}", json={"is_active": False})
 
@@ -96,13 +96,13 @@ class TestRefreshing:
 STEPS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 4, LEEWAY + 1])), min_size=1, max_size=8)
 
 
-class TestAFamily:
+class TestTokenFamily:
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(STEPS)
-    def test_ends_exactly_when_a_used_token_comes_late(
+    def test_ends_exactly_when_a_used_token_is_presented_after_the_leeway(
         self, sqlite_databases: Databases, steps: list[tuple[int, int]]
     ) -> None:
-        """Present any token of the family, at any time: the family lives until one comes after its leeway."""
+        """Present any token of the family at any time. The family ends when a used token comes after the leeway."""
         asyncio.run(self.play(sqlite_databases, steps))
 
     async def play(self, databases: Databases, steps: list[tuple[int, int]]) -> None:

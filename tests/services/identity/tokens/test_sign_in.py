@@ -9,8 +9,8 @@ from portico.services.identity.users.models import User
 WRONG = "wrong horse battery"
 
 
-class TestSigningIn:
-    async def test_gives_tokens_and_says_who_it_is(self, identity: Identity) -> None:
+class TestSignIn:
+    async def test_returns_tokens_and_the_user(self, identity: Identity) -> None:
         user_id = await identity.register(name="Ada")
 
         answer = await identity.try_to_sign_in()
@@ -24,7 +24,7 @@ class TestSigningIn:
         assert given["user"]["roles"] == ["customer"]
         assert (await identity.person(given).get("/auth/me")).json() == given["user"]
 
-    async def test_takes_a_form_and_a_username(self, embedded: Identity) -> None:
+    async def test_accepts_a_form_and_a_username(self, embedded: Identity) -> None:
         await embedded.register()
 
         for path in ("/login", "/auth/login"):
@@ -32,16 +32,16 @@ class TestSigningIn:
                 answer = await embedded.form(path, **{name: "ada@example.com", "password": PASSWORD})
                 assert answer.status_code == 200
 
-    async def test_finds_the_account_by_any_spelling(self, embedded: Identity) -> None:
+    async def test_accepts_any_spelling_of_the_email_address(self, embedded: Identity) -> None:
         await embedded.register()
 
         assert (await embedded.try_to_sign_in("ADA@EXAMPLE.com ")).status_code == 200
 
-    async def test_needs_one_name_and_a_password(self, embedded: Identity) -> None:
+    async def test_requires_one_name_and_a_password(self, embedded: Identity) -> None:
         for body in ({"password": "x"}, {"email": "a@b.c"}, {"email": "a@b.c", "username": "a@b.c", "password": "x"}):
             assert (await embedded.anonymous.post("/login", json=body)).status_code == 422
 
-    async def test_never_keeps_the_answer_for_a_key(self, embedded: Identity) -> None:
+    async def test_response_is_not_stored_for_an_idempotency_key(self, embedded: Identity) -> None:
         await embedded.register()
         body = {"email": "ada@example.com", "password": PASSWORD}
 
@@ -52,7 +52,7 @@ class TestSigningIn:
         assert answers[0].json()["refresh_token"] != answers[1].json()["refresh_token"]
 
 
-class TestARefusal:
+class TestFailedSignIn:
     async def test_is_the_same_for_an_unknown_address_and_a_wrong_password(self, identity: Identity) -> None:
         await identity.register()
         same_id = {"x-request-id": "same"}
@@ -65,13 +65,13 @@ class TestARefusal:
         assert unknown.content == wrong.content == no_address.content
         assert dict(unknown.headers) == dict(wrong.headers) == dict(no_address.headers)
 
-    async def test_meets_a_deactivated_account_in_the_same_way(self, identity: Identity) -> None:
+    async def test_is_the_same_for_a_deactivated_account(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         await admin.patch(f"/users/{ada.user_id}", json={"is_active": False})
 
         assert (await identity.try_to_sign_in()).json()["code"] == "sign_in_refused"
 
-    async def test_is_in_the_audit_log(self, identity: Identity) -> None:
+    async def test_is_written_to_the_audit_log(self, identity: Identity) -> None:
         user_id = await identity.register()
         await identity.try_to_sign_in(password=WRONG)
         await identity.try_to_sign_in("bob@example.com")
@@ -82,8 +82,8 @@ class TestARefusal:
         assert all(entry["address"] == "127.0.0.1" for entry in entries)
 
 
-class TestTenFailures:
-    async def test_lock_the_account_for_a_quarter_of_an_hour(self, identity: Identity) -> None:
+class TestLockout:
+    async def test_ten_failures_lock_the_account_for_15_minutes(self, identity: Identity) -> None:
         await identity.register()
 
         statuses = [(await identity.try_to_sign_in(password=WRONG)).status_code for _ in range(10)]
@@ -98,20 +98,20 @@ class TestTenFailures:
         assert (await identity.try_to_sign_in()).status_code == 200
         assert len(await identity.audited("sign_in.locked")) == 1
 
-    async def test_lock_an_address_that_nobody_has_in_the_same_way(self, embedded: Identity) -> None:
+    async def test_unknown_account_is_locked_in_the_same_way(self, embedded: Identity) -> None:
         for _ in range(10):
             await embedded.try_to_sign_in("bob@example.com")
 
         assert (await embedded.try_to_sign_in("bob@example.com")).status_code == 429
 
-    async def test_count_however_the_address_is_spelled(self, embedded: Identity) -> None:
+    async def test_all_spellings_of_an_address_count_together(self, embedded: Identity) -> None:
         await embedded.register()
         for number in range(10):
             await embedded.try_to_sign_in("ADA@example.com" if number % 2 else "ada@example.com", WRONG)
 
         assert (await embedded.try_to_sign_in()).status_code == 429
 
-    async def test_are_forgotten_after_a_success(self, identity: Identity) -> None:
+    async def test_successful_sign_in_resets_the_count(self, identity: Identity) -> None:
         await identity.register()
         for _ in range(9):
             await identity.try_to_sign_in(password=WRONG)
@@ -120,7 +120,7 @@ class TestTenFailures:
         assert (await identity.try_to_sign_in(password=WRONG)).status_code == 401
         assert (await identity.try_to_sign_in()).status_code == 200
 
-    async def test_at_once_let_no_more_guesses_through(self, identity: Identity) -> None:
+    async def test_concurrent_guesses_cannot_exceed_the_limit(self, identity: Identity) -> None:
         await identity.register()
 
         answers = await asyncio.gather(*(identity.try_to_sign_in(password=WRONG) for _ in range(18)))
@@ -129,7 +129,7 @@ class TestTenFailures:
         assert (statuses.count(401), statuses.count(429)) == (10, 8)
         assert (await identity.try_to_sign_in()).status_code == 429
 
-    async def test_do_not_lock_others(self, embedded: Identity) -> None:
+    async def test_other_accounts_are_not_locked(self, embedded: Identity) -> None:
         await embedded.register()
         for _ in range(10):
             await embedded.try_to_sign_in(password=WRONG)
@@ -137,8 +137,8 @@ class TestTenFailures:
         assert (await embedded.try_to_sign_in(ADMIN)).status_code == 200
 
 
-class TestAGuessingAddress:
-    async def test_is_locked_out_of_all_accounts(self, embedded: Identity) -> None:
+class TestAddressLockout:
+    async def test_fifty_failures_lock_the_address_for_all_accounts(self, embedded: Identity) -> None:
         await embedded.register()
         origin = {"x-forwarded-for": "203.0.113.9"}
         for number in range(50):
@@ -148,7 +148,7 @@ class TestAGuessingAddress:
         assert (await embedded.try_to_sign_in(headers={"x-forwarded-for": "203.0.113.10"})).status_code == 200
 
 
-class TestAnOutdatedHash:
+class TestOutdatedHash:
     async def test_is_replaced_at_sign_in(self, identity: Identity) -> None:
         user_id = await identity.register()
         old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

@@ -12,27 +12,27 @@ def fresh() -> SignInThrottle:
     return SignInThrottle(key="k", failures=[], locked_until=None, changed_at=START)
 
 
-class TestAThrottle:
-    def test_locks_at_the_tenth_failure(self) -> None:
+class TestSignInThrottle:
+    def test_locks_at_the_limit(self) -> None:
         throttle = fresh()
 
         assert [throttle.record_failure(START, limit=10) for _ in range(10)] == [False] * 9 + [True]
         assert throttle.remaining_lock(START) == LOCKOUT_DURATION
 
-    def test_opens_again_by_itself(self) -> None:
+    def test_lock_expires(self) -> None:
         throttle = fresh()
         throttle.record_failure(START, limit=1)
 
         assert throttle.remaining_lock(START + LOCKOUT_DURATION) is None
 
-    def test_begins_anew_after_a_lock(self) -> None:
+    def test_counts_from_zero_after_a_lock(self) -> None:
         throttle = fresh()
         for _ in range(10):
             throttle.record_failure(START, limit=10)
 
         assert not throttle.record_failure(START + LOCKOUT_DURATION, limit=10)
 
-    def test_counts_nothing_while_locked(self) -> None:
+    def test_ignores_failures_while_locked(self) -> None:
         throttle = fresh()
         throttle.record_failure(START, limit=1)
 
@@ -41,7 +41,7 @@ class TestAThrottle:
         assert throttle.remaining_lock(START + LOCKOUT_DURATION) is None
 
     @given(st.lists(st.integers(0, 3600), max_size=60).map(sorted), st.integers(2, 12))
-    def test_locks_exactly_when_so_many_fall_within_the_window(self, moments: list[int], most: int) -> None:
+    def test_locks_exactly_when_the_window_contains_the_limit(self, moments: list[int], most: int) -> None:
         throttle = fresh()
         rate_limit_key: list[int] = []
         locked_until = -1

@@ -16,14 +16,14 @@ async def redeem(identity: Identity, ticket: str) -> Answer:
     return await (await identity.as_service()).post("/auth/tickets/redeem", json={"ticket": ticket})
 
 
-class TestATicket:
-    async def test_stands_for_a_token_of_whoever_asked(self, identity: Identity) -> None:
+class TestTicket:
+    async def test_is_exchanged_for_a_token_of_the_caller(self, identity: Identity) -> None:
         ada = await identity.new_person()
         identity.advance(600)
 
         given = (await redeem(identity, await ticket_of(ada))).json()
 
-        assert given["expires_in"] == 3000  # no longer than the token it was asked with
+        assert given["expires_in"] == 3000  # not longer than the token that the ticket was requested with
         assert (await identity.person(given).get("/auth/me")).json()["user_id"] == ada.user_id
 
     async def test_works_once(self, identity: Identity) -> None:
@@ -40,7 +40,7 @@ class TestATicket:
 
         assert (await redeem(embedded, ticket)).json()["code"] == "ticket_not_found"
 
-    async def test_dies_with_its_session(self, embedded: Identity) -> None:
+    async def test_is_invalid_after_its_session_ended(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
         ticket = await ticket_of(ada)
 
@@ -55,5 +55,5 @@ class TestATicket:
         assert (await ada.post("/auth/tickets/redeem", json={"ticket": ticket})).status_code == 403
         assert (await redeem(embedded, ticket)).status_code == 200
 
-    async def test_is_for_who_is_signed_in(self, embedded: Identity) -> None:
+    async def test_requires_a_token(self, embedded: Identity) -> None:
         assert (await embedded.anonymous.post("/auth/tickets")).status_code == 401

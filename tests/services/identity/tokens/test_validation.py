@@ -6,8 +6,8 @@ from portico.kit.auth.tokens import TokenFormat, UnverifiedToken
 from portico.services.identity.tokens.key_ring import KeyRing
 
 
-class TestValidatingAToken:
-    async def test_says_whose_it_is(self, identity: Identity) -> None:
+class TestValidateToken:
+    async def test_returns_the_claims(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await identity.anonymous.post("/validate-token", json={"token": ada.access_token})
@@ -21,12 +21,12 @@ class TestValidatingAToken:
             "expires_at": "2026-01-05T10:00:00Z",
         }
 
-    async def test_takes_it_from_the_header(self, embedded: Identity) -> None:
+    async def test_reads_the_token_from_the_header(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         assert (await ada.post("/validate-token")).json()["valid"]
 
-    async def test_prefers_the_body(self, embedded: Identity) -> None:
+    async def test_body_takes_precedence_over_the_header(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         assert (await ada.post("/validate-token", json={"token": "x"})).json() == {
@@ -35,7 +35,7 @@ class TestValidatingAToken:
         }
 
     @pytest.mark.parametrize("header", [None, "Basic abc", "Bearer ", "nonsense"])
-    async def test_of_none_is_malformed(self, embedded: Identity, header: str | None) -> None:
+    async def test_missing_token_is_malformed(self, embedded: Identity, header: str | None) -> None:
         headers = {"authorization": header} if header else {}
 
         answer = await embedded.anonymous.post("/validate-token", headers=headers)
@@ -43,19 +43,19 @@ class TestValidatingAToken:
         assert answer.json() == {"valid": False, "reason": "malformed"}
 
 
-class TestAnInvalidToken:
-    async def test_has_expired(self, embedded: Identity) -> None:
+class TestInvalidToken:
+    async def test_expired_token(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         embedded.advance(3605)
 
         assert await embedded.reason(ada.access_token) == "expired"
 
-    async def test_is_malformed(self, embedded: Identity) -> None:
+    async def test_malformed_token(self, embedded: Identity) -> None:
         for token in ("", "nonsense", "a.b.c", "x" * 10_000):
             assert await embedded.reason(token) == "malformed"
 
-    async def test_is_badly_signed(self, embedded: Identity) -> None:
+    async def test_bad_signature(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
         kid = UnverifiedToken.parse(ada.access_token).kid
         form = TokenFormat("portico", "catalog")
@@ -70,14 +70,14 @@ class TestAnInvalidToken:
         assert await embedded.reason(form.sign(claims, other)) == "bad_signature"
         assert await embedded.reason(form.sign(claims, SigningKey(kid, "EdDSA", other.key))) == "bad_signature"
 
-    async def test_is_of_a_user_who_is_not_active(self, identity: Identity) -> None:
+    async def test_inactive_user(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
 
         await admin.patch(f"/users/{ada.user_id}", json={"is_active": False})
 
         assert await identity.reason(ada.access_token) == "user_inactive"
 
-    async def test_was_revoked(self, identity: Identity) -> None:
+    async def test_revoked_token(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         await ada.post("/auth/logout")

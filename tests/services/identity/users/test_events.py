@@ -5,29 +5,29 @@ from portico.kit.auth.tokens import UnverifiedToken
 from portico.testing.issuer import FORM
 
 
-async def told_of_sessions(identity: Identity) -> list[str]:
-    """Of which ended sessions identity told."""
+async def revoked_sessions(identity: Identity) -> list[str]:
+    """Return the sessions for which `session.revoked` was published."""
     return [event.session_id for event in await identity.run.published() if isinstance(event, SessionRevoked)]
 
 
-class TestWhatIdentityTellsOf:
-    async def test_an_account_is_told_of_from_its_opening_to_its_deletion(self, identity: Identity) -> None:
+class TestPublishedEvents:
+    async def test_account_events_from_creation_to_deletion(self, identity: Identity) -> None:
         before = len(await identity.run.published())
         jane = await identity.new_person("jane@example.com")
         await jane.patch("/auth/me", json={"name": "Jane Doe"})
         admin = await identity.administrator()
         await admin.delete(f"/users/{jane.user_id}")
 
-        told = (await identity.run.published())[before:]
-        assert [type(event) for event in told] == [UserCreated, UserUpdated, SessionRevoked, UserDeleted]
+        published = (await identity.run.published())[before:]
+        assert [type(event) for event in published] == [UserCreated, UserUpdated, SessionRevoked, UserDeleted]
         jane_is = {"user_id": jane.user_id, "email": "jane@example.com"}
-        assert [event.model_dump() for event in told if not isinstance(event, SessionRevoked)] == [
+        assert [event.model_dump() for event in published if not isinstance(event, SessionRevoked)] == [
             {**jane_is, "name": ""},
             {**jane_is, "name": "Jane Doe", "is_active": True},
             {"user_id": jane.user_id},
         ]
 
-    async def test_a_refused_registration_tells_nothing(self, identity: Identity) -> None:
+    async def test_rejected_registration_publishes_nothing(self, identity: Identity) -> None:
         await identity.new_person("jane@example.com")
         before = len(await identity.run.published())
 
@@ -38,7 +38,7 @@ class TestWhatIdentityTellsOf:
         assert answer.status_code == 409
         assert len(await identity.run.published()) == before
 
-    async def test_other_roles_are_a_change_of_the_account(self, identity: Identity) -> None:
+    async def test_new_roles_publish_user_updated(self, identity: Identity) -> None:
         jane = await identity.new_person("jane@example.com")
         admin = await identity.administrator()
         before = len(await identity.run.published())
@@ -46,20 +46,20 @@ class TestWhatIdentityTellsOf:
         await admin.put(f"/users/{jane.user_id}/roles", json={"roles": ["auditor"]})
         await admin.put(f"/users/{jane.user_id}/roles", json={"roles": ["auditor"]})
 
-        told = (await identity.run.published())[before:]
+        published = (await identity.run.published())[before:]
         jane_is = {"user_id": jane.user_id, "email": "jane@example.com", "name": "", "is_active": True}
-        assert [(type(event), event.model_dump()) for event in told] == [(UserUpdated, jane_is)]
+        assert [(type(event), event.model_dump()) for event in published] == [(UserUpdated, jane_is)]
 
-    async def test_deactivation_and_its_end_are_changes_of_the_account(self, identity: Identity) -> None:
+    async def test_deactivation_and_reactivation_publish_user_updated(self, identity: Identity) -> None:
         jane = await identity.new_person("jane@example.com")
         admin = await identity.administrator()
         for is_active in (False, True):
             await admin.patch(f"/users/{jane.user_id}", json={"is_active": is_active})
 
-        told = [event for event in await identity.run.published() if isinstance(event, UserUpdated)]
-        assert [event.is_active for event in told] == [False, True]
+        published = [event for event in await identity.run.published() if isinstance(event, UserUpdated)]
+        assert [event.is_active for event in published] == [False, True]
 
-    async def test_a_session_is_told_of_however_it_ends(self, embedded: Identity) -> None:
+    async def test_every_end_of_a_session_publishes_session_revoked(self, embedded: Identity) -> None:
         jane = await embedded.new_person("jane@example.com")
         await embedded.sign_in("jane@example.com")
         third = await embedded.sign_in("jane@example.com")
@@ -70,9 +70,9 @@ class TestWhatIdentityTellsOf:
         await embedded.form("/oauth/revoke", token=jane.refresh_token, client_id="x")
         await (await embedded.administrator()).patch(f"/users/{jane.user_id}", json={"is_active": False})
 
-        assert await told_of_sessions(embedded) == sessions
+        assert await revoked_sessions(embedded) == sessions
 
-    async def test_a_session_s_end_says_until_when_its_tokens_are_to_be_refused(self, embedded: Identity) -> None:
+    async def test_session_revoked_contains_the_last_token_expiry(self, embedded: Identity) -> None:
         jane = await embedded.new_person("jane@example.com")
         embedded.advance(60)
         later = (await embedded.anonymous.post("/auth/refresh", json={"refresh_token": jane.refresh_token})).json()

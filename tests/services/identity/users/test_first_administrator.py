@@ -16,15 +16,15 @@ from portico.testing.running_service import running
 SECRET = {"SECRET_KEY": "a secret key of more than enough letters"}
 
 
-class TestTheFirstStart:
-    async def test_makes_the_administrator_that_was_named(self, identity: Identity) -> None:
+class TestFirstStart:
+    async def test_creates_the_configured_administrator(self, identity: Identity) -> None:
         admin = await identity.administrator()
 
         assert (await admin.get("/auth/me")).json()["roles"] == ["administrator"]
         made = identity.run.context.resource(FirstAdministrator)
         assert made == FirstAdministrator(ADMIN, None)
 
-    async def test_makes_one_up_in_the_embedded_default(self, sqlite_databases: Databases) -> None:
+    async def test_embedded_default_generates_a_password_once(self, sqlite_databases: Databases) -> None:
         variables = CHEAP_HASHING | SECRET
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             made = run.context.resource(FirstAdministrator)
@@ -34,14 +34,14 @@ class TestTheFirstStart:
         async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             assert run.context.resource(FirstAdministrator) == FirstAdministrator()
 
-    async def test_makes_none_up_on_a_server(self, server_databases: Databases) -> None:
+    async def test_server_database_gets_no_generated_administrator(self, server_databases: Databases) -> None:
         async with running(service, server_databases, variables=CHEAP_HASHING, system=SYSTEM) as run:
             assert run.context.resource(FirstAdministrator) == FirstAdministrator()
 
     @pytest.mark.parametrize(
-        "wrong", [{"ADMIN_PASSWORD": "short"}, {"ADMIN_EMAIL": "nobody"}], ids=["password", "email"]
+        "wrong", [{"ADMIN_PASSWORD": "short"}, {"ADMIN_EMAIL": "not-an-address"}], ids=["password", "email"]
     )
-    async def test_says_what_is_wrong_with_the_administrator(
+    async def test_invalid_administrator_settings_name_the_variable(
         self, sqlite_databases: Databases, wrong: dict[str, str]
     ) -> None:
         with pytest.raises(SettingsError, match=next(iter(wrong))):
@@ -49,8 +49,8 @@ class TestTheFirstStart:
                 pass
 
 
-class TestAnAccountFromTheCommandLine:
-    async def test_has_the_roles_that_were_given(self, identity: Identity) -> None:
+class TestCreateAccount:
+    async def test_assigns_the_given_roles(self, identity: Identity) -> None:
         new = NewUser("grace@example.com", PASSWORD, "Grace", ("administrator",))
 
         user_id = await create_account(identity.run.context, new)
@@ -59,6 +59,6 @@ class TestAnAccountFromTheCommandLine:
         assert grace.user_id == user_id
         assert (await grace.get("/users")).status_code == 200
 
-    async def test_has_an_address_of_its_own(self, embedded: Identity) -> None:
+    async def test_taken_email_is_rejected(self, embedded: Identity) -> None:
         with pytest.raises(EmailTaken):
             await create_account(embedded.run.context, NewUser(ADMIN, PASSWORD))

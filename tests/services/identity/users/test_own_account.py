@@ -4,8 +4,8 @@ from tests.services.identity.accounts import PASSWORD, Identity
 NEW = "a whole new password"
 
 
-class TestMyAccount:
-    async def test_needs_a_token(self, embedded: Identity) -> None:
+class TestOwnAccount:
+    async def test_requires_a_token(self, embedded: Identity) -> None:
         answer = await embedded.anonymous.get("/auth/me")
 
         assert answer.status_code == 401
@@ -20,7 +20,7 @@ class TestMyAccount:
         assert (answer.json()["name"], answer.json()["phone"]) == ("Ada Lovelace", "+44 1")
         assert (await ada.get("/auth/me")).json() == answer.json()
 
-    async def test_is_guarded_against_an_edit_in_between(self, identity: Identity) -> None:
+    async def test_stale_if_match_is_rejected(self, identity: Identity) -> None:
         ada = await identity.new_person()
         seen = (await ada.get("/auth/me")).headers["etag"]
 
@@ -31,14 +31,14 @@ class TestMyAccount:
         assert (await ada.get("/auth/me", headers={"if-none-match": first.headers["etag"]})).status_code == 304
 
     @pytest.mark.parametrize("change", [{"is_active": False}, {"roles": ["administrator"]}, {"email": "b@example.com"}])
-    async def test_does_not_take_what_is_not_mine_to_change(
+    async def test_caller_cannot_change_activity_roles_or_email(
         self, embedded: Identity, change: dict[str, object]
     ) -> None:
         assert (await (await embedded.new_person()).patch("/auth/me", json=change)).status_code == 422
 
 
-class TestANewPassword:
-    async def test_replaces_the_old_and_ends_the_other_sessions(self, identity: Identity) -> None:
+class TestChangePassword:
+    async def test_replaces_the_password_and_ends_other_sessions(self, identity: Identity) -> None:
         ada = await identity.new_person()
         other = await identity.sign_in()
 
@@ -50,7 +50,7 @@ class TestANewPassword:
         assert (await identity.try_to_sign_in()).status_code == 401
         assert (await identity.try_to_sign_in(password=NEW)).status_code == 200
 
-    async def test_takes_the_current_one(self, identity: Identity) -> None:
+    async def test_requires_the_current_password(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answer = await ada.post("/auth/me/password", json={"current_password": "guess", "new_password": NEW})
@@ -58,7 +58,7 @@ class TestANewPassword:
         assert (answer.status_code, answer.json()["code"]) == (403, "wrong_password")
         assert (await identity.try_to_sign_in()).status_code == 200
 
-    async def test_is_no_way_to_guess_without_end(self, identity: Identity) -> None:
+    async def test_wrong_passwords_lock_the_account(self, identity: Identity) -> None:
         ada = await identity.new_person()
         for _ in range(10):
             await ada.post("/auth/me/password", json={"current_password": "guess", "new_password": NEW})
@@ -67,7 +67,7 @@ class TestANewPassword:
 
         assert answer.status_code == 429
 
-    async def test_must_be_long_enough(self, embedded: Identity) -> None:
+    async def test_short_password_is_rejected(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         answer = await ada.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": "short"})

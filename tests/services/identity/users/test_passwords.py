@@ -23,28 +23,28 @@ async def hasher() -> AsyncIterator[PasswordHasher]:
     made.close()
 
 
-class TestAPassword:
-    async def test_is_right_or_wrong(self, hasher: PasswordHasher) -> None:
+class TestVerifyPassword:
+    async def test_accepts_the_right_password_only(self, hasher: PasswordHasher) -> None:
         known = await hasher.hash("correct horse")
 
         assert known.startswith("$argon2id$")
         assert await hasher.verify("correct horse", known) == PasswordCheck(matches=True)
         assert await hasher.verify("battery staple", known) == PasswordCheck(matches=False)
 
-    async def test_is_the_same_from_every_keyboard(self, hasher: PasswordHasher) -> None:
+    async def test_accepts_any_unicode_form_of_the_password(self, hasher: PasswordHasher) -> None:
         known = await hasher.hash("caf\u00e9 au lait")
 
         assert (await hasher.verify("cafe\u0301 au lait", known)).matches
 
-    async def test_of_an_account_that_is_not_there_is_wrong(self, hasher: PasswordHasher) -> None:
+    async def test_rejects_any_password_of_an_unknown_account(self, hasher: PasswordHasher) -> None:
         assert await hasher.verify("anything", None) == PasswordCheck(matches=False)
 
-    async def test_against_a_hash_that_is_none_is_wrong(self, hasher: PasswordHasher) -> None:
+    async def test_rejects_a_malformed_hash(self, hasher: PasswordHasher) -> None:
         assert await hasher.verify("anything", "plain") == PasswordCheck(matches=False)
 
 
-class TestAnOutdatedHash:
-    async def test_by_bcrypt_is_replaced(self, hasher: PasswordHasher) -> None:
+class TestOutdatedHash:
+    async def test_bcrypt_hash_is_replaced(self, hasher: PasswordHasher) -> None:
         known = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(4)).decode()
 
         check = await hasher.verify("correct horse", known)
@@ -53,14 +53,14 @@ class TestAnOutdatedHash:
         assert check.new_hash is not None
         assert (await hasher.verify("correct horse", check.new_hash)).matches
 
-    async def test_by_bcrypt_of_a_long_password_holds(self, hasher: PasswordHasher) -> None:
+    async def test_bcrypt_hash_verifies_a_long_password(self, hasher: PasswordHasher) -> None:
         long = "x" * 100
         known = bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode()
 
         assert (await hasher.verify(long, known)).matches
         assert not (await hasher.verify("y" * 100, known)).matches
 
-    async def test_of_weaker_parameters_is_replaced(self, hasher: PasswordHasher) -> None:
+    async def test_hash_with_weaker_parameters_is_replaced(self, hasher: PasswordHasher) -> None:
         known = await hasher.hash("correct horse")
         stronger = PasswordHasher(settings(password_passes=2))
 
@@ -68,25 +68,25 @@ class TestAnOutdatedHash:
         stronger.close()
 
 
-class HeldHasher(PasswordHasher):
-    """A hasher whose threads wait until the test lets them go on."""
+class BlockedHasher(PasswordHasher):
+    """A hasher whose threads wait for the test."""
 
     def __init__(self, settings: IdentitySettings) -> None:
         super().__init__(settings)
-        self.go_on = threading.Event()
+        self.released = threading.Event()
 
     def _check(self, password: str, known: str) -> PasswordCheck:
-        self.go_on.wait(10)
+        self.released.wait(10)
         return super()._check(password, known)
 
 
 @contextmanager
-def held(**changes: int) -> Iterator[HeldHasher]:
-    hasher = HeldHasher(settings(**changes))
+def held(**changes: int) -> Iterator[BlockedHasher]:
+    hasher = BlockedHasher(settings(**changes))
     try:
         yield hasher
     finally:
-        hasher.go_on.set()
+        hasher.released.set()
         hasher.close()
 
 
@@ -95,8 +95,8 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-class TestAStormOfSignIns:
-    async def test_is_told_to_come_again_beyond_the_queue(self) -> None:
+class TestManyPasswords:
+    async def test_full_queue_rejects_with_retry_after(self) -> None:
         with held(password_threads=1, password_queue=2) as hasher:
             waiting = [asyncio.create_task(hasher.verify("x", None)) for _ in range(3)]
             await until(lambda: hasher._pending == 3)
@@ -105,11 +105,11 @@ class TestAStormOfSignIns:
                 await hasher.verify("x", None)
 
             assert busy.value.headers["retry-after"] == "1"
-            hasher.go_on.set()
+            hasher.released.set()
             assert await asyncio.gather(*waiting) == [PasswordCheck(matches=False)] * 3
             await asyncio.wait_for(until(lambda: hasher._pending == 0), 5)
 
-    async def test_counts_the_work_of_callers_that_went_away(self) -> None:
+    async def test_cancelled_callers_occupy_the_queue_until_their_hash_ends(self) -> None:
         with held(password_threads=1, password_queue=0) as hasher:
             gone = asyncio.create_task(hasher.verify("x", None))
             await until(lambda: hasher._pending == 1)
@@ -119,5 +119,5 @@ class TestAStormOfSignIns:
             with pytest.raises(HashingBusy):
                 await hasher.verify("x", None)
 
-            hasher.go_on.set()
+            hasher.released.set()
             await asyncio.wait_for(until(lambda: hasher._pending == 0), 5)

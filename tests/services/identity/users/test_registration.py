@@ -5,8 +5,8 @@ import pytest
 from tests.services.identity.accounts import PASSWORD, Identity
 
 
-class TestRegistering:
-    async def test_opens_an_account(self, identity: Identity) -> None:
+class TestRegister:
+    async def test_creates_an_account(self, identity: Identity) -> None:
         answer = await identity.anonymous.post(
             "/register", json={"email": "Ada@Example.com", "password": PASSWORD, "name": "Ada"}
         )
@@ -26,32 +26,32 @@ class TestRegistering:
             "created_at": "2026-01-05T09:00:00Z",
         }
 
-    async def test_has_a_second_path(self, embedded: Identity) -> None:
+    async def test_is_also_available_below_auth(self, embedded: Identity) -> None:
         answer = await embedded.anonymous.post("/auth/register", json={"email": "a@example.com", "password": PASSWORD})
 
         assert answer.status_code == 201
 
-    async def test_joins_a_name_of_its_parts(self, embedded: Identity) -> None:
+    async def test_joins_the_name_from_its_parts(self, embedded: Identity) -> None:
         draft = {"email": "a@example.com", "password": PASSWORD, "first_name": "Ada", "last_name": "Lovelace"}
 
         assert (await embedded.anonymous.post("/register", json=draft)).json()["name"] == "Ada Lovelace"
 
     @pytest.mark.parametrize("email", ["ada@example.com", "ADA@EXAMPLE.COM", "ａda@example.com"])
-    async def test_refuses_an_address_that_is_taken(self, identity: Identity, email: str) -> None:
+    async def test_taken_email_is_rejected(self, identity: Identity, email: str) -> None:
         await identity.register("ada@example.com")
 
         answer = await identity.anonymous.post("/register", json={"email": email, "password": PASSWORD})
 
         assert (answer.status_code, answer.json()["code"]) == (409, "email_taken")
 
-    async def test_of_one_address_twice_at_once_gives_one_account(self, identity: Identity) -> None:
+    async def test_concurrent_registrations_of_one_address_create_one_account(self, identity: Identity) -> None:
         draft = {"email": "ada@example.com", "password": PASSWORD}
 
         answers = await asyncio.gather(*(identity.anonymous.post("/register", json=draft) for _ in range(5)))
 
         assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
 
-    async def test_twice_with_one_key_gives_one_answer(self, identity: Identity) -> None:
+    async def test_repeated_idempotency_key_returns_the_first_response(self, identity: Identity) -> None:
         draft, key = {"email": "ada@example.com", "password": PASSWORD}, {"idempotency-key": "k"}
 
         first = await identity.anonymous.post("/register", json=draft, headers=key)
@@ -74,10 +74,10 @@ class TestRegistering:
             {"email": "ada@example.com", "password": PASSWORD, "phone": "call me"},
         ],
     )
-    async def test_refuses_what_is_no_draft(self, embedded: Identity, draft: dict[str, object]) -> None:
+    async def test_invalid_body_is_rejected(self, embedded: Identity, draft: dict[str, object]) -> None:
         assert (await embedded.anonymous.post("/register", json=draft)).status_code == 422
 
-    async def test_never_shows_the_password(self, embedded: Identity) -> None:
+    async def test_error_does_not_contain_the_password(self, embedded: Identity) -> None:
         answer = await embedded.anonymous.post("/register", json={"email": "ada", "password": "my-secret-words"})
 
         assert b"my-secret-words" not in answer.content

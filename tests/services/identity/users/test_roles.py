@@ -3,7 +3,7 @@ from tests.services.identity.accounts import Identity
 
 
 class TestRoles:
-    async def test_are_the_systems_at_first(self, identity: Identity) -> None:
+    async def test_initial_roles_are_those_of_the_system(self, identity: Identity) -> None:
         answer = await (await identity.administrator()).get("/roles")
 
         assert answer.json() == [
@@ -13,7 +13,7 @@ class TestRoles:
             {"name": "customer", "permissions": ["products:write"]},
         ]
 
-    async def test_can_be_added_and_given(self, identity: Identity) -> None:
+    async def test_role_can_be_created_and_assigned(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         draft = {"name": "buyer", "permissions": ["stock:write", "products:write", "stock:write"]}
 
@@ -25,7 +25,7 @@ class TestRoles:
         validated = (await identity.anonymous.post("/validate-token", json={"token": token})).json()
         assert (validated["roles"], validated["permissions"]) == (["buyer"], ["products:write", "stock:write"])
 
-    async def test_have_names_of_their_own(self, identity: Identity) -> None:
+    async def test_taken_name_is_rejected(self, identity: Identity) -> None:
         answer = await (await identity.administrator()).post("/roles", json={"name": "customer", "permissions": []})
 
         assert (answer.status_code, answer.json()["code"]) == (409, "role_taken")
@@ -42,16 +42,16 @@ class TestRoles:
             {"name": "buyer"},
         ],
     )
-    async def test_have_proper_names_and_permissions(self, embedded: Identity, draft: dict[str, object]) -> None:
+    async def test_invalid_role_is_rejected(self, embedded: Identity, draft: dict[str, object]) -> None:
         assert (await (await embedded.administrator()).post("/roles", json=draft)).status_code == 422
 
-    async def test_are_for_administrators(self, embedded: Identity) -> None:
+    async def test_requires_the_permission(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         assert (await ada.get("/roles")).status_code == 403
         assert (await ada.post("/roles", json={"name": "buyer", "permissions": []})).status_code == 403
 
-    async def test_grant_no_more_than_their_maker_holds(self, embedded: Identity) -> None:
+    async def test_caller_cannot_create_a_role_with_a_permission_it_does_not_have(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["clerk"]})
 

@@ -9,8 +9,8 @@ from portico.services.identity.sessions.models import Session
 from portico.services.identity.users.models import User
 
 
-class TestReadingUsers:
-    async def test_is_for_administrators(self, identity: Identity) -> None:
+class TestReadUsers:
+    async def test_requires_the_permission(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
 
         refused = await ada.get("/users")
@@ -20,7 +20,7 @@ class TestReadingUsers:
         assert [user["email"] for user in listed.json()] == [ADMIN, "ada@example.com"]
         assert listed.headers["x-total-count"] == "2"
 
-    async def test_goes_page_by_page(self, identity: Identity) -> None:
+    async def test_lists_users_in_pages(self, identity: Identity) -> None:
         for number in range(4):
             await identity.register(f"user{number}@example.com")
         admin, seen, path = await identity.administrator(), [], "/users?limit=2"
@@ -32,21 +32,21 @@ class TestReadingUsers:
 
         assert seen == [ADMIN, *(f"user{number}@example.com" for number in range(4))]
 
-    async def test_lets_a_user_see_itself_only(self, embedded: Identity) -> None:
+    async def test_user_reads_only_the_own_account(self, embedded: Identity) -> None:
         ada, bob = await embedded.new_person(), await embedded.register("bob@example.com")
 
         assert (await ada.get(f"/users/{ada.user_id}")).json()["email"] == "ada@example.com"
         assert (await ada.get(f"/users/{bob}")).status_code == 403
         assert (await ada.get(f"/users/{UserId.new()}")).status_code == 403
 
-    async def test_that_are_not_there_is_404(self, embedded: Identity) -> None:
+    async def test_unknown_user_is_404(self, embedded: Identity) -> None:
         admin = await embedded.administrator()
 
         assert (await admin.get(f"/users/{UserId.new()}")).json()["code"] == "user_not_found"
 
 
-class TestChangingAUser:
-    async def test_is_for_the_user_and_for_administrators(self, identity: Identity) -> None:
+class TestChangeUser:
+    async def test_user_and_administrators_may_change_the_names(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         bob = await identity.new_person("bob@example.com")
         path = f"/users/{ada.user_id}"
@@ -55,14 +55,14 @@ class TestChangingAUser:
         assert (await admin.patch(path, json={"name": "Eda"})).json()["name"] == "Eda"
         assert (await bob.patch(path, json={"name": "Bob"})).status_code == 403
 
-    async def test_that_is_deactivated_is_for_administrators(self, embedded: Identity) -> None:
+    async def test_only_administrators_may_deactivate(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         answer = await ada.patch(f"/users/{ada.user_id}", json={"is_active": True})
 
         assert (answer.status_code, answer.json()["permission"]) == (403, "users:write")
 
-    async def test_deactivated_and_back_again_asks_for_a_new_sign_in(self, identity: Identity) -> None:
+    async def test_reactivated_user_must_sign_in_again(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         path = f"/users/{ada.user_id}"
 
@@ -72,7 +72,7 @@ class TestChangingAUser:
         assert await identity.reason(ada.access_token) == "revoked"
         assert (await identity.try_to_sign_in()).status_code == 200
 
-    async def test_at_once_with_one_tag_lets_one_win(self, identity: Identity) -> None:
+    async def test_one_of_several_concurrent_changes_with_the_same_etag_succeeds(self, identity: Identity) -> None:
         ada = await identity.new_person()
         path = f"/users/{ada.user_id}"
         tag = (await ada.get(path)).headers["etag"]
@@ -84,8 +84,8 @@ class TestChangingAUser:
         assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412]
 
 
-class TestDeletingAUser:
-    async def test_leaves_nothing_that_tells_a_person(self, identity: Identity) -> None:
+class TestDeleteUser:
+    async def test_erases_personal_data(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         await ada.patch("/auth/me", json={"first_name": "Ada", "phone": "12345"})
 
@@ -99,7 +99,7 @@ class TestDeletingAUser:
         assert kept is not None
         assert (kept.email_key, kept.password_hash) == (None, None)
 
-    async def test_ends_its_tokens(self, identity: Identity) -> None:
+    async def test_revokes_the_tokens(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
 
         await admin.delete(f"/users/{ada.user_id}")
@@ -107,13 +107,13 @@ class TestDeletingAUser:
         assert await identity.reason(ada.access_token) == "user_inactive"
         assert (await identity.try_to_sign_in()).status_code == 401
 
-    async def test_frees_the_address(self, identity: Identity) -> None:
+    async def test_email_address_can_be_registered_again(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.delete(f"/users/{ada.user_id}")
 
         assert await identity.register() != ada.user_id
 
-    async def test_can_t_be_undone_or_repeated(self, embedded: Identity) -> None:
+    async def test_deleted_account_cannot_be_changed_or_deleted_again(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
         path = f"/users/{ada.user_id}"
         await admin.delete(path)
@@ -121,12 +121,12 @@ class TestDeletingAUser:
         assert (await admin.delete(path)).status_code == 404
         assert (await admin.patch(path, json={"is_active": True})).json()["code"] == "user_deleted"
 
-    async def test_of_another_is_refused(self, embedded: Identity) -> None:
+    async def test_user_cannot_delete_another_user(self, embedded: Identity) -> None:
         ada, bob = await embedded.new_person(), await embedded.register("bob@example.com")
 
         assert (await ada.delete(f"/users/{bob}")).status_code == 403
 
-    async def test_forgets_where_it_signed_in_from(self, identity: Identity) -> None:
+    async def test_erases_devices_and_addresses_of_sessions(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await ada.delete(f"/users/{ada.user_id}")
         async with identity.run.context.reader() as reader:
@@ -135,15 +135,15 @@ class TestDeletingAUser:
         assert (session.device, session.address) == ("", "")
 
 
-class TestAssigningRoles:
-    async def test_gives_exactly_these(self, identity: Identity) -> None:
+class TestAssignRoles:
+    async def test_replaces_the_roles(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
 
         answer = await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["auditor", "customer", "auditor"]})
 
         assert answer.json()["roles"] == ["auditor", "customer"]
 
-    async def test_ends_the_tokens_issued_before_but_no_session(self, identity: Identity) -> None:
+    async def test_revokes_access_tokens_and_keeps_sessions(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
 
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["auditor"]})
@@ -154,7 +154,7 @@ class TestAssigningRoles:
         assert (await fresh.get("/users")).status_code == 200
         assert await identity.reason(fresh.access_token) is None
 
-    async def test_in_the_same_second_leaves_the_next_token_good(self, identity: Identity) -> None:
+    async def test_token_issued_in_the_same_second_is_valid(self, identity: Identity) -> None:
         ada, admin = await identity.new_person(), await identity.administrator()
         identity.advance(0.7)
 
@@ -162,21 +162,21 @@ class TestAssigningRoles:
 
         assert await identity.reason((await identity.sign_in()).access_token) is None
 
-    async def test_that_stay_the_same_ends_nothing(self, embedded: Identity) -> None:
+    async def test_unchanged_roles_revoke_nothing(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
 
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["customer"]})
 
         assert await embedded.reason(ada.access_token) is None
 
-    async def test_needs_roles_that_exist(self, embedded: Identity) -> None:
+    async def test_unknown_role_is_rejected(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
 
         answer = await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["king"]})
 
         assert (answer.status_code, answer.json()["code"]) == (422, "role_unknown")
 
-    async def test_is_for_administrators(self, embedded: Identity) -> None:
+    async def test_requires_the_permission(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 
         answer = await ada.put(f"/users/{ada.user_id}/roles", json={"roles": ["administrator"]})
@@ -184,7 +184,7 @@ class TestAssigningRoles:
         assert (answer.status_code, answer.json()["permission"]) == (403, "roles:write")
 
     @pytest.mark.parametrize("role", ["administrator", "auditor"])
-    async def test_can_t_hand_out_more_than_one_has(self, embedded: Identity, role: str) -> None:
+    async def test_caller_cannot_grant_a_permission_it_does_not_have(self, embedded: Identity, role: str) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["clerk"]})
         clerk = await embedded.sign_in()
@@ -193,7 +193,7 @@ class TestAssigningRoles:
 
         assert (answer.status_code, answer.json()["code"]) == (403, "beyond_own_rights")
 
-    async def test_can_t_take_from_an_administrator_what_one_has_not(self, embedded: Identity) -> None:
+    async def test_caller_cannot_remove_a_permission_it_does_not_have(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["clerk"]})
 
@@ -202,8 +202,8 @@ class TestAssigningRoles:
         assert answer.json()["code"] == "beyond_own_rights"
 
 
-class TestTheLastAdministrator:
-    async def test_can_t_leave(self, identity: Identity) -> None:
+class TestLastAdministrator:
+    async def test_cannot_be_removed(self, identity: Identity) -> None:
         admin = await identity.administrator()
         path = f"/users/{admin.user_id}"
 
@@ -217,7 +217,7 @@ class TestTheLastAdministrator:
         assert {answer.json()["code"] for answer in refusals} == {"last_administrator"}
         assert (await admin.get(path)).json()["is_active"]
 
-    async def test_stays_though_two_remove_each_other_at_once(self, identity: Identity) -> None:
+    async def test_one_remains_when_two_remove_each_other_concurrently(self, identity: Identity) -> None:
         admin = await identity.administrator()
         ada = await identity.new_person()
         await admin.put(f"/users/{ada.user_id}/roles", json={"roles": ["administrator"]})
