@@ -20,6 +20,9 @@ DEVELOPMENT := $(VENV)/.installed-dev
 SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server nginx:nginx \
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
+# what a system needs at run time; `testing` comes with the tests
+EXTRAS := mysql rabbitmq nats kafka dns otlp
+
 KAFKA_JARS := /usr/local/share/kafka/libs
 
 .DEFAULT_GOAL := help
@@ -55,6 +58,7 @@ check: $(DEVELOPMENT) ## lint, format, types, layers, language, and that generat
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(VENV)/bin/deptry --no-ansi src
 	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py \
 		tests/architecture/test_language.py tests/service_contracts/test_event_schemas.py
 
@@ -104,13 +108,13 @@ kafka: ## install Kafka for its tests, which no package brings; needs Java and M
 
 lock: ## resolve the requirements anew: needs uv and the network
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or UV=<where it is>" >&2; exit 1; }
-	@$(call compile,--group build,requirements.lock)
-	@$(call compile,--group dev --constraint requirements.lock,requirements-dev.lock)
+	@$(call compile,$(patsubst %,--extra %,$(EXTRAS)) --group build,requirements.lock)
+	@$(call compile,--all-extras --group dev --constraint requirements.lock,requirements-dev.lock)
 
 # Nothing of the machine that compiles goes into a lock: neither its index nor its folders.
 define compile
 env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
-	--all-extras $(1) --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(1) --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --output-file $(2) $(ARGS)
 endef
 

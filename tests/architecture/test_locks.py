@@ -24,7 +24,10 @@ def _pins(lock: str) -> dict[str, set[Version]]:
 
 def _wanted(lock: str) -> list[Requirement]:
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
-    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    extras = dict(project["optional-dependencies"])
+    if lock == "requirements.lock":
+        del extras["testing"]
+    texts = [*project["dependencies"], *(text for extra in extras.values() for text in extra)]
     texts += groups["build"] + (groups["dev"] if lock == "requirements-dev.lock" else [])
     return [Requirement(text) for text in texts if isinstance(text, str)]
 

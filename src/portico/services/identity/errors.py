@@ -56,6 +56,15 @@ class RoleUnknown(Unprocessable):
     name: str
 
 
+class PasswordTooLong(Unprocessable):
+    """bcrypt ignores what is beyond its limit, so a longer password would be weaker than it looks."""
+
+    detail = "A password may have at most {limit} bytes. Choose a shorter one."
+    location = ("body", "password")
+
+    limit: int
+
+
 class HashingBusy(Unavailable):
     """The queue for password hashing is full."""
 

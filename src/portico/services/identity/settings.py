@@ -1,4 +1,4 @@
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
@@ -61,6 +61,11 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
     key_rotation_days: float = Field(90.0, gt=0, le=3650, description="How often (days) the signing key is rotated")
     key_lead_minutes: float = Field(
         15.0, ge=6, le=1440, description="How long (minutes) a new signing key is published before it signs"
+    )
+    password_hash: Literal["argon2id", "bcrypt"] = Field(
+        "argon2id",
+        validation_alias="PASSWORD_HASH",
+        description="Algorithm of new password hashes; hashes by the other one are replaced at the next sign-in",
     )
     password_threads: int = Field(1, ge=1, le=64, description="Passwords hashed concurrently")
     password_queue: int = Field(

@@ -2,16 +2,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import bcrypt
 import pytest
 
-from portico.services.identity.errors import HashingBusy
+from portico.services.identity.errors import HashingBusy, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.users.passwords import PasswordCheck, PasswordHasher
 
 
-def settings(**changes: int) -> IdentitySettings:
+def settings(**changes: Any) -> IdentitySettings:
     values = {"password_passes": 1, "password_memory_kib": 64, "password_queue": 2} | changes
     return IdentitySettings.model_validate(values)
 
@@ -66,6 +67,37 @@ class TestOutdatedHash:
 
         assert (await stronger.verify("correct horse", known)).new_hash is not None
         stronger.close()
+
+
+class TestBcrypt:
+    @pytest.fixture
+    async def bcrypt_hasher(self) -> AsyncIterator[PasswordHasher]:
+        hasher = PasswordHasher(settings(password_hash="bcrypt"))
+        yield hasher
+        hasher.close()
+
+    async def test_hashes_and_verifies(self, bcrypt_hasher: PasswordHasher) -> None:
+        known = await bcrypt_hasher.hash("correct horse")
+
+        assert known.startswith("$2b$12$")
+        assert await bcrypt_hasher.verify("correct horse", known) == PasswordCheck(matches=True)
+        assert await bcrypt_hasher.verify("battery staple", known) == PasswordCheck(matches=False)
+        assert await bcrypt_hasher.verify("anything", None) == PasswordCheck(matches=False)
+
+    async def test_rejects_a_password_that_it_would_cut(self, bcrypt_hasher: PasswordHasher) -> None:
+        assert await bcrypt_hasher.hash("x" * 72)
+        with pytest.raises(PasswordTooLong):
+            await bcrypt_hasher.hash("é" * 37)
+
+    async def test_replaces_a_hash_by_argon2id(self, hasher: PasswordHasher, bcrypt_hasher: PasswordHasher) -> None:
+        known, long = await hasher.hash("correct horse"), await hasher.hash("x" * 73)
+
+        check = await bcrypt_hasher.verify("correct horse", known)
+
+        assert check.matches
+        assert check.new_hash is not None
+        assert check.new_hash.startswith("$2b$")
+        assert await bcrypt_hasher.verify("x" * 73, long) == PasswordCheck(matches=True)
 
 
 class BlockedHasher(PasswordHasher):

@@ -10,6 +10,7 @@ from portico.kit.http import bearer_token
 from portico.services.identity.errors import (
     HashingBusy,
     OAuthError,
+    PasswordTooLong,
     RefreshRefused,
     SignInLocked,
     SignInRefused,
@@ -81,7 +82,7 @@ _ONE_TOKEN = form_schema("token", token="The token", token_type_hint="access_tok
     status_code=204,
     rate="sign_in",
     stores_answer=False,
-    errors=[WrongPassword, SignInLocked, HashingBusy],
+    errors=[WrongPassword, PasswordTooLong, SignInLocked, HashingBusy],
 )
 async def change_own_password(
     body: PasswordChange,

@@ -24,6 +24,7 @@ from portico.services.identity.errors import (
     EmailTaken,
     HashingBusy,
     LastAdministrator,
+    PasswordTooLong,
     RoleTaken,
     RoleUnknown,
     UserDeleted,
@@ -51,7 +52,7 @@ roles = Router(prefix="/roles", tags=["roles"])
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 RoleEditor = Annotated[Principal, permitted("roles:write")]
 
-_REGISTER_ERRORS = (EmailInvalid, EmailTaken, HashingBusy)
+_REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, HashingBusy)
 
 
 @accounts.post("/register", status_code=201, response_model=UserRead, rate="sign_in", errors=_REGISTER_ERRORS)

@@ -1,4 +1,4 @@
-"""Password hashing with argon2id (RFC 9106), on threads of its own so that many sign-ins slow nothing else."""
+"""Password hashing with argon2id (RFC 9106) or bcrypt, on threads of its own so that sign-ins do not slow other calls."""
 
 import asyncio
 import os
@@ -13,17 +13,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import bcrypt
-from argon2 import PasswordHasher as Argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+from pwdlib import PasswordHash
+from pwdlib.exceptions import UnknownHashError
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
 
 from portico.kit import ServiceContext
-from portico.services.identity.errors import HashingBusy
+from portico.services.identity.errors import HashingBusy, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
 
 T = TypeVar("T")
-_BCRYPT_LIMIT: Final = 72  # bytes; bcrypt ignores the rest
-_BCRYPT_PREFIXES: Final = ("$2a$", "$2b$", "$2y$")
+_BCRYPT_LIMIT: Final = 72  # bytes
 _NICENESS: Final = 10
 _SECONDS_PER_HASH: Final = 0.25
 
@@ -40,19 +40,28 @@ class PasswordHasher:
     """Hash and verify passwords on `password_threads` threads. At most `password_queue` callers wait."""
 
     def __init__(self, settings: IdentitySettings) -> None:
-        self._argon2 = Argon2(
+        argon2 = Argon2Hasher(
             time_cost=settings.password_passes, memory_cost=settings.password_memory_kib, parallelism=1
         )
+        bcrypt = _Bcrypt()
+        self._uses_bcrypt = settings.password_hash == "bcrypt"  # noqa: S105  it names the algorithm
+        self._hashes = PasswordHash((bcrypt, argon2) if self._uses_bcrypt else (argon2, bcrypt))  # the first one hashes
         self._threads = ThreadPoolExecutor(settings.password_threads, "passwords", initializer=_lower_priority)
         self._thread_count = settings.password_threads
         self._capacity = settings.password_threads + settings.password_queue
         self._pending = 0
-        self._decoy = _decoy_hash(settings.password_passes, settings.password_memory_kib)
+        self._decoy = (
+            bcrypt.hash(secrets.token_hex(16))
+            if self._uses_bcrypt
+            else _decoy_argon2_hash(settings.password_passes, settings.password_memory_kib)
+        )
 
     async def hash(self, password: str) -> str:
-        """Return the hash to store. Raises HashingBusy."""
+        """Return the hash to store. Raises HashingBusy, and PasswordTooLong for more than 72 bytes with bcrypt."""
         text = _normalize(password)
-        return await self._run(lambda: self._argon2.hash(text))
+        if not self._can_hash(text):
+            raise PasswordTooLong(limit=_BCRYPT_LIMIT)
+        return await self._run(lambda: self._hashes.hash(text))
 
     async def verify(self, password: str, known_hash: str | None) -> PasswordCheck:
         """Check `password` against `known_hash`. With None the result is negative and takes the same time.
@@ -66,15 +75,15 @@ class PasswordHasher:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check(self, password: str, known_hash: str) -> PasswordCheck:
-        if known_hash.startswith(_BCRYPT_PREFIXES):
-            matches = bcrypt.checkpw(password.encode()[:_BCRYPT_LIMIT], known_hash.encode())
-            return PasswordCheck(matches, self._argon2.hash(password) if matches else None)
         try:
-            self._argon2.verify(known_hash, password)
-        except (VerificationError, InvalidHashError):
+            if self._can_hash(password):
+                return PasswordCheck(*self._hashes.verify_and_update(password, known_hash))
+            return PasswordCheck(self._hashes.verify(password, known_hash))
+        except UnknownHashError:
             return PasswordCheck(matches=False)
-        outdated = self._argon2.check_needs_rehash(known_hash)
-        return PasswordCheck(matches=True, new_hash=self._argon2.hash(password) if outdated else None)
+
+    def _can_hash(self, password: str) -> bool:
+        return not self._uses_bcrypt or len(password.encode()) <= _BCRYPT_LIMIT
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._pending >= self._capacity:
@@ -100,6 +109,14 @@ async def open_password_hasher(context: ServiceContext) -> AsyncIterator[Passwor
         hasher.close()
 
 
+class _Bcrypt(BcryptHasher):
+    """Verifies hashes of older programs too, which ignored all but the first 72 bytes of a password."""
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002  the name is the library's
+        text = password.encode() if isinstance(password, str) else password
+        return super().verify(text[:_BCRYPT_LIMIT], hash)
+
+
 def _normalize(password: str) -> str:
     """Return the password in Unicode's composed form, so that an é from any keyboard gives the same hash (RFC 8265)."""
     return unicodedata.normalize("NFC", password)
@@ -116,7 +133,7 @@ def _lower_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-def _decoy_hash(passes: int, memory_kib: int) -> str:
+def _decoy_argon2_hash(passes: int, memory_kib: int) -> str:
     """Return a hash that no password matches and that takes as long to check as a real one."""
     salt, digest = (b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
     return f"$argon2id$v=19$m={memory_kib},t={passes},p=1${salt}${digest}"
