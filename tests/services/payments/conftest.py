@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
@@ -7,19 +6,16 @@ from portico.services.payments import service
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running
 
-without_jobs = replace(service, jobs=())
-"""The service without scheduled jobs; tests run them explicitly."""
-
 
 @pytest.fixture
 async def payments(databases: Databases) -> AsyncIterator[RunningService]:
-    """Payments with an empty database, on SQLite, PostgreSQL and MariaDB."""
-    async with running(without_jobs, databases) as payments:
+    """Payments without background work and with an empty database, on SQLite, PostgreSQL and MariaDB."""
+    async with running(service, databases, background=False) as payments:
         yield payments
 
 
 @pytest.fixture
 async def embedded(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    """Payments with an empty SQLite database, for tests that do not depend on the database."""
-    async with running(without_jobs, sqlite_databases) as payments:
+    """Payments without background work and with an empty SQLite database, for tests that do not depend on the database."""
+    async with running(service, sqlite_databases, background=False) as payments:
         yield payments

@@ -1,5 +1,4 @@
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -87,7 +86,7 @@ class TestAnySequence:
             asyncio.run(self._run(scenarios, Path(folder)))
 
     async def _run(self, scenarios: list[tuple[str, int, list[str]]], folder: Path) -> None:
-        async with running(replace(service, jobs=()), SQLiteDatabases(folder / "databases")) as payments:
+        async with running(service, SQLiteDatabases(folder / "databases"), background=False) as payments:
             await asyncio.gather(*(self._go(payments, *way) for way in scenarios))
             for _ in range(3):
                 payments.clock.advance(400)

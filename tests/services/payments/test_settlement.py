@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -239,7 +238,7 @@ class TestUnresponsiveProvider:
                 raise AssertionError
 
         async with running(
-            replace(service, jobs=()), sqlite_databases, variables={"PAYMENTS_PROVIDER_TIMEOUT": "500ms"}
+            service, sqlite_databases, background=False, variables={"PAYMENTS_PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             working = provider(impatient)
             impatient.context.provided[PaymentProvider] = Hangs(working, charges=False)

@@ -1,5 +1,4 @@
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -181,9 +180,9 @@ class TestRejections:
 
     async def test_signature_with_another_secret_is_unauthorized(self, sqlite_databases: Databases) -> None:
         clock = HeldClock()
-        async with running(replace(service, jobs=()), sqlite_databases, clock=clock) as one:
+        async with running(service, sqlite_databases, background=False, clock=clock) as one:
             foreign = provider(one).signature(event_body({"payment_id": PaymentId.new()}), now=clock.now())
-        async with running(replace(service, jobs=()), sqlite_databases, clock=clock) as other:
+        async with running(service, sqlite_databases, background=False, clock=clock) as other:
             body = event_body({"payment_id": PaymentId.new()})
             assert (await send(other, body, signature=foreign)).status_code == 401
 
