@@ -41,6 +41,9 @@ class TestCheckDeclarations:
 
         check_declarations(Service(name="patience", summary="Waits", module="tests.cli.systems"))
 
+    def test_ignores_a_service_derived_under_another_name(self) -> None:
+        check_declarations(replace(service, name="twins", routers=[]))
+
 
 class TestHost:
     async def test_does_not_start_with_an_undeclared_router(self, sqlite_databases: Databases) -> None:

@@ -26,13 +26,15 @@ class Undeclared(RuntimeError):
 def check_declarations(service: Service) -> None:
     """Import the modules of the service's package that may define such objects, and compare with what the service declares.
 
-    A service whose module is not a package is not checked: other services may be defined in the same module.
+    A service whose module is not a package is not checked: other services may be defined in the same module. Nor is a
+    service with another name than the one that its package defines: it was derived from that one.
 
     Raises:
         Undeclared: the service does not declare something that its package defines.
     """
     package = import_module(service.module)
-    if not hasattr(package, "__path__"):
+    own = [value for value in vars(package).values() if isinstance(value, Service)]
+    if not hasattr(package, "__path__") or (own and all(each.name != service.name for each in own)):
         return
     declared = {_identity(each) for argument in _ARGUMENTS.values() for each in getattr(service, argument)}
     missing: dict[object, str] = {}
