@@ -64,7 +64,7 @@ class Process:
 
 
 def _spare_the_collector() -> None:
-    """Have the collector of cycles pass over all that is there by now, which stays, and come less often.
+    """Exclude the objects created so far from garbage collection, and collect less often.
 
     It would look through the whole of it now and then, for a sixth of a second in which nobody is answered.
     """

@@ -168,7 +168,7 @@ async def _without_identity(walk: Walk, ada: Person, own: Stoppable, mark: str) 
     walk.tell("products can still be read, with a token and without")
     draft = {"name": "Rope", "price": 20, "category": "sport", "sku": f"LATER-{mark}"}
     late = (await walk.call("POST", "/products", json=draft, token=ada.token)).expect(503)
-    walk.check("retry-after" in late.headers, "writing is refused for now (503), and says when to come again")
+    walk.check("retry-after" in late.headers, "writing fails with 503 and says when to retry")
     (await walk.call("GET", "/health")).expect(503, status="degraded")
     await own.start_identity()
 

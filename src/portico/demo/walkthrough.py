@@ -120,7 +120,7 @@ class Walk:
         headers: Mapping[str, str] | None = None,
         quiet: bool = False,
     ) -> Answer:
-        """Make a call, come again where the system says so (429), and print it unless `quiet`."""
+        """Make a call, retry it after 429, and print it unless `quiet`."""
         while True:
             answer = await self._once(method, path, json, {**(headers or {}), **_bearer(token)})
             if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -147,7 +147,7 @@ class Walk:
     ) -> Answer:
         """Make a call again and again until its answer is final; only that some wait is printed.
 
-        No answer at all, a 5xx, and whoever says by Retry-After to come again, are not final.
+        A missing response, a 5xx and a response with Retry-After are not final.
 
         Args:
             method: of the request.

@@ -60,7 +60,7 @@ class PostgreSQLServer(Server):
         secret.unlink()
 
     def configure(self) -> None:
-        """Clear away a lock whose process id another program has by now; PostgreSQL clears one that nobody has."""
+        """Remove a lock file whose process id now belongs to another program. PostgreSQL itself removes those of ended processes."""
         lock = self._data / "postmaster.pid"
         try:
             holder = psutil.Process(int(lock.read_text().split(maxsplit=1)[0]))

@@ -188,7 +188,7 @@ class TestWhoMayListen:
             loans.clock.advance(100)
 
             closed = await socket.receive()
-        assert closed == CloseFrame(1008, "the token is of no use any more")
+        assert closed == CloseFrame(1008, "the token is no longer valid")
 
     async def test_a_page_of_another_site_may_not(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/0/live", origin="https://evil.example", **bearing(loans))

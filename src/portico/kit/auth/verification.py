@@ -231,7 +231,7 @@ class AskingVerifier:
         parts = UnverifiedToken.parse(token)
         answer = await self._answer(token)
         if not answer.valid:
-            raise InvalidToken(answer.reason or "malformed", "identity says that the token is of no use")
+            raise InvalidToken(answer.reason or "malformed", "identity rejected the token")
         # Identity has checked the signature; what the token is for and until when is each verifier's own to check.
         claims = self._form.claims_of(parts.believed(), self._clock.now())
         return dataclasses.replace(

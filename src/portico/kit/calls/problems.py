@@ -9,7 +9,7 @@ _LATER = frozenset({429, 503})
 
 
 class ServiceUnavailable(Unavailable):
-    detail = "The service '{service}' can't be reached right now. Come again in {retry_after:.0f} s."
+    detail = "The service '{service}' is temporarily unavailable. Retry in {retry_after:.0f} seconds."
 
     service: str
 

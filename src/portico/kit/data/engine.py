@@ -21,7 +21,7 @@ _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_aut
 
 @dataclass(frozen=True, slots=True)
 class PoolSizes:
-    """How many connections at most, and how long (seconds) a caller waits for one before it is told to come again."""
+    """The largest number of connections, and how long (seconds) a caller waits for one before it fails with 503."""
 
     size: int = 10
     wait: float = 5.0

@@ -37,11 +37,11 @@ _RETRIES: Final = RetryPolicy(is_retryable=_is_retryable)
 
 
 class TooManyWaiting(Unavailable):
-    detail = "Too many changes are waiting to be written. Come again in {retry_after:.0f} s."
+    detail = "Too many changes are waiting to be written. Retry in {retry_after:.0f} seconds."
 
 
 class Stopping(Unavailable):
-    detail = "This process is stopping. Come again in {retry_after:.0f} s."
+    detail = "This process is stopping. Retry in {retry_after:.0f} seconds."
 
 
 @dataclass(eq=False, slots=True)

@@ -14,7 +14,7 @@ TICKET = "ticket"
 
 
 class CallerUnknown(Unavailable):
-    detail = "Who calls can't be verified right now. Come again in {retry_after:.0f} s."
+    detail = "The access token cannot be verified at the moment. Retry in {retry_after:.0f} seconds."
 
 
 class Authentication:
@@ -69,7 +69,7 @@ class Authentication:
             self._problem = problem
 
     async def look_again(self, access: Access) -> None:
-        """Hold the caller against `access` as it stands by now.
+        """Check the caller against the current `access`.
 
         Raises InvalidToken, Forbidden, or VerificationUnavailable where that can't be known.
         """

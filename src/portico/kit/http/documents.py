@@ -55,7 +55,7 @@ _PAGED = {
     "X-Total-Count": _says("How many there are in all", "integer"),
     "Link": _says("Where `first`, `next` and `prev` lead (RFC 8288)"),
 }
-_RETRY_AFTER = _says("Seconds until it is worth while to come again", "integer")
+_RETRY_AFTER = _says("Seconds after which a retry may succeed", "integer")
 _CHALLENGE = _says("What kind of token is wanted, or what is wrong with this one (RFC 6750)")
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": _CHALLENGE},
@@ -129,7 +129,9 @@ def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[di
     if tagged and route.method == "GET":
         yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still", _TAG)
     elif conditional and route.method != "POST":
-        yield _header("If-Match", "The entity tag that the caller has seen: 412 where it is another by now", _TAG)
+        yield _header(
+            "If-Match", "The entity tag that the caller has read; 412 if the resource has changed since", _TAG
+        )
     if route.streams:
         yield dict(_TICKET)
     if route.keeps_answers:

@@ -26,15 +26,15 @@ class OutcomeUnknown(Unavailable):
 
 
 class DatabaseUnavailable(Unavailable):
-    detail = "The database can't be reached right now. Come again in {retry_after:.0f} s."
+    detail = "The database is temporarily unavailable. Retry in {retry_after:.0f} seconds."
 
 
 class EditedMeanwhile(Conflict):
-    detail = "Somebody else changed this at the same moment. Read it again and repeat the change."
+    detail = "Another request changed this resource at the same time. Read it again and repeat the change."
 
 
 class AlreadyThere(Conflict):
-    detail = "There is one with the same value already, and there can be one only."
+    detail = "A resource with this value already exists."
 
 
 class ErrorResponder:

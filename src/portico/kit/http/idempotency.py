@@ -26,7 +26,7 @@ _KEPT_HEADERS = {"content-type", "location", "etag", "link"}
 
 class KeyInFlight(Conflict):
     code = "idempotency_key_in_flight"
-    detail = "A request with this Idempotency-Key is being answered. Come again in a second."
+    detail = "A request with this Idempotency-Key is still being processed. Retry in a second."
 
     @property
     def headers(self) -> dict[str, str]:

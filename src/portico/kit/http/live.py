@@ -29,7 +29,7 @@ _LONGEST_REASON = 123  # bytes that fit into a close frame (RFC 6455 section 5.5
 
 
 class TooManyStreams(Unavailable):
-    detail = "As many streams are open as may be. Close one, or come again in {retry_after:.0f} s."
+    detail = "The limit of open streams is reached. Close one, or retry in {retry_after:.0f} seconds."
 
 
 class OpenSockets:

@@ -137,7 +137,7 @@ class SocketRoute(APIWebSocketRoute):
             except VerificationUnavailable:
                 logger.info("stream_recheck_failed", service=self._context.name)
             except (InvalidToken, Problem):
-                await socket.close(REFUSED, "the token is of no use any more")
+                await socket.close(REFUSED, "the token is no longer valid")
                 return
 
     def _check_origin(self, connection: WebSocket) -> None:
