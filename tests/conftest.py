@@ -6,9 +6,11 @@ time: once the run is older than that, slow tests that have not begun are skippe
 
 import os
 import time
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
+import structlog
 
 pytest_plugins = ["portico.testing.fixtures"]
 
@@ -36,6 +38,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     minutes = float(os.environ.get("SLOW_TESTS_DEADLINE", "inf"))
     if _is_slow(item) and time.time() - float(os.environ[STARTED]) > minutes * 60:
         pytest.skip(f"slow, and the run is older than SLOW_TESTS_DEADLINE={minutes:g} minutes")
+
+
+@pytest.fixture(autouse=True)
+def _restore_log_configuration() -> Iterator[None]:
+    """Restore the configuration of logs after a test that configures them as a process of Portico does."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def _is_slow(item: pytest.Item) -> bool:

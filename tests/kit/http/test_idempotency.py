@@ -10,7 +10,9 @@ from tests.kit.http.conftest import Extended
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import idempotency_keys
+from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.http.boundary import Work
+from portico.kit.http.idempotency import Claim
 from portico.kit.http.router import Router
 from portico.kit.runtime.kit_jobs import delete_old_idempotency_keys
 from portico.testing.running_service import Answer, Caller, RunningService
@@ -119,6 +121,20 @@ class TestRepeats:
         assert within.headers["idempotency-replayed"] == "true"
         assert after.status_code == 201
         assert await rows(loans, Book) == 2
+
+    async def test_whose_expired_key_is_deleted_at_the_same_moment_are_new_requests(
+        self, loans: RunningService, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        claim, calls = Claim._claimed, 0
+
+        async def meets_a_key_that_is_then_deleted(self: Claim, work: UnitOfWork) -> bool:
+            nonlocal calls
+            calls += 1
+            return calls > 1 and await claim(self, work)
+
+        monkeypatch.setattr(Claim, "_claimed", meets_a_key_that_is_then_deleted)
+
+        assert (await add(loans.as_user("books:write"), "Dune")).status_code == 201
 
     async def test_are_forgotten_by_a_job(self, loans: RunningService) -> None:
         await add(loans.as_user("books:write"), "Dune")

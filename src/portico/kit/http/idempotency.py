@@ -76,8 +76,8 @@ class Claim:
         await self._read()
         if await self._claimed(work):
             return None
-        row = (await work.execute(self._known())).one()
-        if row.claimed_at < work.now - self._ttl:
+        row = (await work.execute(self._known())).one_or_none()  # None if the job has just deleted an expired key
+        if row is None or row.claimed_at < work.now - self._ttl:
             await work.execute(delete(idempotency_keys).where(idempotency_keys.c.key == self._key))
             await self._claimed(work)
             return None
