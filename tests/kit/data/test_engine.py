@@ -37,13 +37,15 @@ class TestACommitThatFails:
 
 class TestClosing:
     async def test_ends_what_a_task_still_holds_too(self, tmp_path: Path) -> None:
+        before = set(threading.enumerate())
         database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"))
         holding = await database.writer.connect()
         await holding.exec_driver_sql("SELECT 1")
 
         await database.aclose()
 
-        assert not [each.name for each in threading.enumerate() if "_connection_worker_thread" in each.name]
+        new = set(threading.enumerate()) - before
+        assert not [each.name for each in new if "_connection_worker_thread" in each.name]
         with pytest.raises(OperationalError, match="Connection closed"):
             await holding.exec_driver_sql("SELECT 1")
         await holding.close()
