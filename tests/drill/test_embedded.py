@@ -111,7 +111,7 @@ class TestAPlantedBug:
             PlacingState,
             Step(
                 "reserve-stock", reserve_stock, record=mark_reserved, within=seconds(10), retry=9
-            ),  # nobody releases the stock
+            ),  # the stock is never released
             Step("take-payment", take_payment, record=mark_paid, undo=void_payment, within=seconds(30), retry=9),
             Step("confirm-stock", confirm_stock, record=mark_confirmed, within=seconds(10), retry=12),
             deadline=minutes(15),

@@ -64,7 +64,7 @@ class ServiceContext(Protocol):
         tracing: spans of work that no request began.
         channel: requests to other services, for what the typed clients do not cover.
         system: the system that it runs in.
-        stopping: set when the process is told to stop; whatever runs without end ends then.
+        stopping: set when the process has to stop; work without an end, such as an event stream, ends then.
     """
 
     clock: Clock

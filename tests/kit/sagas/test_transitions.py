@@ -13,7 +13,7 @@ from portico.kit.sagas import FOREVER, Saga, SagaState, Step, UndoReason
 from portico.kit.sagas.outcomes import DONE, SKIPPED, Outcome
 from portico.kit.sagas.transitions import Position, needs_undo_before_skip, next_position, start_compensation
 
-ASKED = UndoReason(True, "Somebody thought better of it", "cancelled")
+ASKED = UndoReason(True, "The customer cancelled the order", "cancelled")
 BACKOFF = Backoff(base=0.2, limit=60)
 MAX_ATTEMPTS = 400
 

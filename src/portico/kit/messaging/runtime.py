@@ -121,13 +121,15 @@ async def retry_due(inbox: Inbox) -> int:
 
 
 def measure_relay(context: MessagingContext, relay: Relay) -> None:
-    """Have the metrics of a service tell of its relay."""
+    """Register the metrics of a service's relay."""
     context.metrics.counter("portico_events_published", "Events published", lambda: relay.published)
-    context.metrics.gauge("portico_outbox_lag_seconds", "Age of the oldest event that waits", lambda: relay.lag)
+    context.metrics.gauge(
+        "portico_outbox_lag_seconds", "Age (seconds) of the oldest event in the outbox", lambda: relay.lag
+    )
 
 
 def measure_inbox(context: MessagingContext, inbox: Inbox) -> None:
-    """Have the metrics of a service tell of its consumers."""
+    """Register the metrics of a service's consumers."""
     counted = context.metrics.counter
     counted("portico_events_handled", "Events handled", lambda: dict(inbox.handled), label="consumer")
     measure_retry_queue(context, inbox.retry_queue)

@@ -45,9 +45,9 @@ class NotDeclared(LookupError):
 class ServiceRuntime:
     """One service in this process. `name` is what its system calls it.
 
-    `stopping` is set when the process is told to stop: what would go on for ever ends then. `broadcasts` hears of events,
-    whichever service of the process is meant by them. `committed_events` is set
-    whenever this process has committed events, which wakes the relay.
+    `stopping` is set when the process has to stop; work without an end, such as an event stream, ends then. `broadcasts`
+    are the event subscriptions of the whole process. `committed_events` is set whenever this process has committed
+    events; it wakes the relay.
     """
 
     service: Service

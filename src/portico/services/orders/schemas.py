@@ -131,7 +131,7 @@ class LiveStatusRead(Schema):
 
 
 class SkipCreate(Schema):
-    """Why a step may be skipped: what was done manually, and by whom."""
+    """Why a step is skipped: what was done manually, and who did it."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 

@@ -25,7 +25,7 @@ class OAuthClients:
         """Return the name of the service with these credentials. Raises OAuthError, and counts the failure."""
         if credentials is None:
             raise OAuthError("invalid_client", "send client credentials with HTTP Basic")
-        # Counted by name and address together, so that nobody can lock the real service out from another address.
+        # Counted by name and address together, so that failures from another address do not lock out the real service.
         account = f"client {credentials.client_id} at {client.rate_limit_key}"
         login_key = LoginKey(account, client.rate_limit_key)
         try:
