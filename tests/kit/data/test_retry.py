@@ -78,7 +78,7 @@ class TestRetryTransaction:
         async def hang() -> None:
             nonlocal runs
             runs += 1
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
         task = asyncio.create_task(retry_transaction(hang))
         await asyncio.sleep(0)
