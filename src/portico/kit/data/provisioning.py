@@ -30,10 +30,10 @@ class DatabaseMissing(RuntimeError):
 
 
 async def ensure_database(address: URL, schema: str | None) -> None:
-    """Make the database that `address` names, and the schema in it, unless they are there.
+    """Make the database that `address` names, and the schema in it, where they are missing.
 
     Raises:
-        PlaceMissing: they are not, and the account may not.
+        DatabaseMissing: they are missing, and the account may not make them.
     """
     if address.get_backend_name() == "sqlite":
         await asyncio.to_thread(_make_file, Path(str(address.database)))
@@ -97,25 +97,28 @@ async def _make_database(address: URL) -> None:
 
 
 async def _make_schema(address: URL, schema: str) -> None:
-    statement = f'CREATE SCHEMA IF NOT EXISTS "{schema}"'
     engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=in_time(address))
     try:
         async with engine.connect() as connection:
-            known = await connection.execute(
-                text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"), {"name": schema}
-            )
-            if known.scalar() is None:
-                await _create(connection, statement, schema, address.username or "the_account")
+            if await _schema_exists(connection, schema):
+                return
+            try:
+                await connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+            except DBAPIError as error:
+                # IF NOT EXISTS does not see a schema that another session has made and not yet committed.
+                if await _schema_exists(connection, schema):
+                    return
+                by_hand = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{address.username or "the_account"}";']
+                raise DatabaseMissing(f"schema {schema}", by_hand) from error
     finally:
         await engine.dispose()
 
 
-async def _create(connection: AsyncConnection, statement: str, schema: str, user: str) -> None:
-    try:
-        await connection.execute(text(statement))
-    except DBAPIError as error:
-        statements = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{user}";']
-        raise DatabaseMissing(f"schema {schema}", statements) from error
+async def _schema_exists(connection: AsyncConnection, schema: str) -> bool:
+    known = await connection.execute(
+        text("SELECT 1 FROM information_schema.schemata WHERE schema_name = :name"), {"name": schema}
+    )
+    return known.scalar() is not None
 
 
 async def _run(address: URL, *statements: str) -> None:

@@ -44,7 +44,7 @@ async def open_database(placement: Placement, settings: Settings) -> AsyncIterat
 
     Raises:
         DatabaseUnusable: it can't be reached, does not let this account in, is damaged, or its driver is missing.
-        PlaceMissing: it is not there, and the account may not make it.
+        DatabaseMissing: the database is missing, and the account may not make it.
         SettingsError: DATABASE_URL names none that it could have.
     """
     place = database_for(settings, placement.name)

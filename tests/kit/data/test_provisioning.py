@@ -1,8 +1,11 @@
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, make_url, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
 from tests.kit.statements import run
 
 from portico.cli.error_messages import mendable
@@ -29,7 +32,16 @@ async def limited(server_databases: Databases) -> AsyncIterator[URL]:
     await run(administrator, f"DROP {'ROLE' if server_databases.dialect == 'postgresql' else 'USER'} {name}")
 
 
-class TestEnsurePlace:
+async def waits_for_a_lock(connection: AsyncConnection) -> None:
+    """Return when a session of this database waits for another's transaction."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    while not (await connection.execute(waiting)).scalar():
+        await connection.commit()  # the view shows one moment in each transaction
+
+
+class TestEnsureDatabase:
     async def test_makes_a_database_once(self, databases: Databases) -> None:
         address = address_of(databases, "shop")
         assert not await place_exists(address)
@@ -38,6 +50,19 @@ class TestEnsurePlace:
         await ensure_database(address, None)
 
         assert await place_exists(address)
+
+    async def test_a_schema_that_another_process_makes_at_the_same_time_is_used(
+        self, postgresql_databases: Databases
+    ) -> None:
+        address = make_url(postgresql_databases.fresh("shop")).set(drivername="postgresql+asyncpg")
+        engine = create_async_engine(address, poolclass=NullPool)
+        async with engine.connect() as other, engine.connect() as observer:
+            await other.execute(text("CREATE SCHEMA orders"))
+            making = asyncio.create_task(ensure_database(address, "orders"))
+            await waits_for_a_lock(observer)
+            await other.commit()
+
+            await making
 
     async def test_an_account_that_may_not_is_given_the_statements(self, limited: URL) -> None:
         with pytest.raises(DatabaseMissing) as caught:
