@@ -3,15 +3,11 @@
 Changing one orphans stored rows: inbox entries, failed events, sagas and leases. Add names; never change one.
 """
 
-from portico.kit.runtime.kit_jobs import KIT_JOBS
-from portico.kit.runtime.service import Service
-from portico.services.catalog import service as catalog
-from portico.services.identity import service as identity
-from portico.services.notifications import service as notifications
-from portico.services.orders import service as orders
-from portico.services.payments import service as payments
+from tests.services.shipped import shipped_services
 
-SERVICES: tuple[Service, ...] = (catalog, identity, notifications, orders, payments)
+from portico.kit.runtime.kit_jobs import KIT_JOBS
+
+SERVICES = shipped_services().values()
 
 CONSUMERS = {"notifications": ["save-recipient", "forget-recipient", "queue-order-mail"]}
 

@@ -1,0 +1,29 @@
+"""Products and reservations for the generated requests to catalog."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.services.catalog.stock.shelves import changed, held, stocked
+
+from portico.services.catalog import service
+from portico.testing.databases import Databases
+from portico.testing.fuzzing import Fuzzing
+from portico.testing.running_service import running
+
+
+@asynccontextmanager
+async def open_for_fuzzing(databases: Databases, _folder: Path) -> AsyncIterator[Fuzzing]:
+    """Run catalog with products, and with reservations in several states."""
+    async with running(service, databases) as catalog:
+        products = [await stocked(catalog, 3) for _ in range(3)]
+        reservations = [await held(catalog, {products[0]: 1}) for _ in range(3)]
+        await changed(catalog, reservations[1], "confirm")
+        await changed(catalog, reservations[2], "confirm", "ship")
+        token = catalog.issuer.token
+        bearers = [
+            token(permissions=["*"], lasting=10_000_000),
+            token("service:orders", permissions=["*"], lasting=10_000_000),
+            None,
+        ]
+        yield Fuzzing(catalog, bearers, known={"product_id": products, "reservation_id": reservations})
