@@ -20,7 +20,7 @@ import orjson
 import uvloop
 from told import SYSTEM, Told, fill, host
 
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.relay import Relay
 from portico.kit.settings import Settings
 from portico.servers import PostgreSQLServer, RabbitMQServer

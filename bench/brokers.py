@@ -19,8 +19,8 @@ import uvloop
 from aiokafka import AIOKafkaProducer
 
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.brokers.kafka_connection import arguments
-from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.settings import Settings
 from portico.servers import KafkaServer, NatsServer, ProgramMissing, RabbitMQServer
 

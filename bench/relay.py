@@ -21,7 +21,7 @@ from told import SYSTEM, Told, fill, host
 
 from portico.kit.data.kit_tables import outbox
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.relay import Relay
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Settings

@@ -15,7 +15,7 @@ from portico.kit.auth.tokens import TokenFormat
 from portico.kit.auth.verification import KeyVerifier
 from portico.kit.data import UnitOfWork
 from portico.kit.foundation.clock import Clock
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.envelope import dumped
 from portico.kit.messaging.event import Event

@@ -18,7 +18,7 @@ CREATED, UPDATED, DELETED = "order.created", "order.updated", "order.deleted"
 # A consumer of its own process: it takes the first message of each key and is still at the second when it is killed.
 TAKE_ONE_OF_EACH = """
 import asyncio, os, sys
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.settings import Settings, read_settings
 
 async def main(system, group):
@@ -39,7 +39,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 async def _until_waiting(broker: Broker, number: int) -> None:
     async with asyncio.timeout(LIMIT):
-        while await broker.waiting(GROUP) != number:
+        while await broker.backlog(GROUP) != number:
             pass
 
 
@@ -85,7 +85,7 @@ class BrokerContract(BrokerOfASystem):
             await other.declare(GROUP, [CREATED])
             await other.publish([Message("theirs", CREATED, "a", b"")])
 
-            assert (await broker.waiting(GROUP), await other.waiting(GROUP)) == (0, 1)
+            assert (await broker.backlog(GROUP), await other.backlog(GROUP)) == (0, 1)
 
     async def test_a_late_group_hears_what_comes_after_it(self, broker: Broker) -> None:
         await broker.declare("early", [CREATED])
@@ -116,7 +116,7 @@ class BrokerContract(BrokerOfASystem):
         await broker.declare(GROUP, [CREATED, UPDATED])
         await broker.declare(GROUP, [CREATED, UPDATED])
 
-        assert await broker.waiting(GROUP) == 20
+        assert await broker.backlog(GROUP) == 20
 
     async def test_who_consumes_before_the_group_is_declared_waits_for_it(self, broker: Broker) -> None:
         async with RecordingConsumer(broker, GROUP) as taker:
@@ -132,7 +132,7 @@ class BrokerContract(BrokerOfASystem):
 
         await broker.declare(GROUP, [CREATED])
         await broker.publish(messages(24, keys=12))
-        before = await broker.waiting(GROUP)
+        before = await broker.backlog(GROUP)
         async with RecordingConsumer(broker, GROUP, concurrency=2, act=wait) as taker:
             await taker.until(lambda: taker.under_way == 2)
             await _until_waiting(broker, 24)  # what is on its way from the server may be counted there and here
@@ -292,7 +292,7 @@ class BrokerContract(BrokerOfASystem):
         async with another() as slow, RecordingConsumer(slow, GROUP, concurrency=2, act=never) as taker:
             await taker.until(lambda: taker.under_way == 2)
             for _ in range(50):  # while more could come
-                await slow.waiting(GROUP)
+                await slow.backlog(GROUP)
             grown = process.memory_info().rss - before
 
         assert grown < 100 * 8 * len(body) / 2

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.settings import Settings, read_settings
 
 Open = Callable[[], AbstractAsyncContextManager[Broker]]

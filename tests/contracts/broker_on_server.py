@@ -32,7 +32,7 @@ class BrokerOnServerContract(BrokerOfASystem):
             broker.check,
             lambda: broker.declare(GROUP, [CREATED]),
             lambda: broker.publish(messages(1)),
-            lambda: broker.waiting(GROUP),
+            lambda: broker.backlog(GROUP),
         ]
         for act in acts:
             with pytest.raises(BrokerUnavailable):

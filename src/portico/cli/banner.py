@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from portico.kit.messaging.brokers.opening import named_broker
+from portico.kit.messaging.brokers.factory import named_broker
 from portico.kit.runtime.serving import local_address
 from portico.kit.runtime.system import System
 from portico.kit.settings import Settings, mask_url

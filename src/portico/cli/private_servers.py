@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from portico.cli.errors import CommandError
-from portico.kit.messaging.brokers.opening import names_broker
+from portico.kit.messaging.brokers.factory import names_broker
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url, servers_in
 from portico.servers import (

@@ -13,7 +13,7 @@ from portico.cli.errors import MENDABLE, CommandError
 from portico.cli.ports import GATEWAY, moved_to, ports_of
 from portico.cli.process import run
 from portico.cli.supervising import Keeper, Program, keep_all
-from portico.kit.messaging.brokers.opening import names_broker
+from portico.kit.messaging.brokers.factory import names_broker
 from portico.kit.runtime.signals import stop_requested
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, check_server_passwords, database_for

@@ -20,7 +20,7 @@ from portico.kit.calls.local import LocalChannel
 from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
-from portico.kit.messaging.brokers.opening import EMBEDDED_FILE
+from portico.kit.messaging.brokers.factory import EMBEDDED_FILE
 from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings

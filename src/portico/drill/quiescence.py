@@ -34,7 +34,7 @@ async def until_quiet(
         await alive()
         left = await shop.unsettled()
         for placement in shop.system.placements:
-            if placement.service.consumers and (waiting := await broker.waiting(placement.name)):
+            if placement.service.consumers and (waiting := await broker.backlog(placement.name)):
                 left[f"messages to {placement.name}"] = waiting
         if not left:
             return

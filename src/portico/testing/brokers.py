@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Hear, Message
-from portico.kit.messaging.brokers.batches import to_be_sent
+from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message, OnMessage
+from portico.kit.messaging.brokers.batches import messages_to_send
 
 _PATIENCE = 10.0  # seconds
 
@@ -26,7 +26,7 @@ class ScriptedBroker:
         self.absent = False
         self.losing = False
         self.refusing: set[str] = set()
-        self.listeners: list[tuple[Collection[str], Hear]] = []
+        self.listeners: list[tuple[Collection[str], OnMessage]] = []
         self._begun = asyncio.Condition()
 
     @property
@@ -40,11 +40,11 @@ class ScriptedBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         await self.check()
-        self.batches.append(list(to_be_sent(messages, self.refusing)))
-        for types, hear in self.listeners:
+        self.batches.append(list(messages_to_send(messages, self.refusing)))
+        for types, handler in self.listeners:
             for message in messages:
                 if message.type in types:
-                    hear(message)
+                    handler(message)
         if self.losing:
             raise BrokerUnavailable("it went away before it confirmed")
         return {message.id: "refused" for message in messages if message.id in self.refusing}
@@ -54,14 +54,14 @@ class ScriptedBroker:
             if message.type in self.groups[group]:
                 await deliver(message)
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         async with self._begun:
-            self.listeners.append((types, hear))
+            self.listeners.append((types, handler))
             self._begun.notify_all()
         try:
             await asyncio.Event().wait()
         finally:
-            self.listeners.remove((types, hear))
+            self.listeners.remove((types, handler))
 
     async def until_listened_to(self, types: Collection[str]) -> None:
         """Wait until one listens, to exactly these types. Raises TimeoutError."""
@@ -72,7 +72,7 @@ class ScriptedBroker:
         if self.absent:
             raise BrokerUnavailable("it is not there")
 
-    async def waiting(self, group: str) -> int:
+    async def backlog(self, group: str) -> int:
         return sum(message.type in self.groups[group] for message in self.stored)
 
     async def aclose(self) -> None:

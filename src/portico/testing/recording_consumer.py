@@ -108,7 +108,7 @@ class Listener:
         self._probes = count()
         self._heard_probe = asyncio.Event()
         self._changed = asyncio.Event()
-        self._listen = partial(broker.listen, types, self._hear)
+        self._listen = partial(broker.subscribe, types, self._hear)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:

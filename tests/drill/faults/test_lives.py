@@ -101,7 +101,7 @@ async def quiet(lives: Lives) -> None:
     async with asyncio.timeout(60):
         while (
             await count(lives, "loans", outbox)
-            or await lives.broker.waiting("twins")
+            or await lives.broker.backlog("twins")
             or await count(lives, "twins", failed_events, failed_events.c.state == "waiting")
         ):
             await lives.settle()

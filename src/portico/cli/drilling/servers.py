@@ -21,7 +21,7 @@ from portico.drill.shopping import Customers
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.opening import open_broker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.runtime.databases import open_database
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url

@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 from portico.drill.faults.plan import Fault, FaultPlan
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
 from portico.kit.calls.errors import CallTimedOut, ConnectionLost, Unreachable
-from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Deliver, Hear, Message
+from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Deliver, Message, OnMessage
 
 
 class FaultPoint(Protocol):
@@ -147,8 +147,8 @@ class FaultyBroker:
 
         await self._broker.consume(group, struck, concurrency=concurrency)
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        await self._broker.listen(types, hear)
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        await self._broker.subscribe(types, handler)
 
     async def _deliver(self, deliver: Deliver, message: Message) -> None:
         self._go_on()
@@ -177,8 +177,8 @@ class FaultyBroker:
     async def check(self) -> None:
         await self._broker.check()
 
-    async def waiting(self, group: str) -> int:
-        return await self._broker.waiting(group)
+    async def backlog(self, group: str) -> int:
+        return await self._broker.backlog(group)
 
     async def aclose(self) -> None:
         """The broker is not this life's to close."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from portico.kit.messaging.brokers.base import Broker, Message
-from portico.kit.messaging.brokers.keyed_dispatcher import first_to_end
+from portico.kit.messaging.brokers.keyed_dispatcher import run_until_first_ends
 from portico.kit.messaging.envelope import Envelope
 from portico.kit.messaging.event import Event
 from portico.kit.telemetry.logs import get_logger
@@ -46,7 +46,7 @@ class Broadcasts:
         while True:
             self._changed.clear()
             types = {name for name, _ in self._kinds}
-            await first_to_end(broker.listen(types, self._tell), self._changed.wait())
+            await run_until_first_ends(broker.subscribe(types, self._tell), self._changed.wait())
 
     def _tell(self, message: Message) -> None:
         try:

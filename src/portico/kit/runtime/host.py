@@ -30,7 +30,7 @@ from portico.kit.http.app import build_app
 from portico.kit.jobs.runner import JobRunner
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.opening import names_broker, open_broker
+from portico.kit.messaging.brokers.factory import names_broker, open_broker
 from portico.kit.messaging.consumer import event_types
 from portico.kit.messaging.runtime import MessagingRuntime
 from portico.kit.runtime.context import ServiceRuntime, layout_of

@@ -6,7 +6,7 @@ from tests.contracts.broker_listening import BrokerListeningContract
 from tests.contracts.broker_of_a_system import Open
 
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS
+from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS
 from portico.testing.recording_consumer import Listener, messages
 
 
@@ -23,7 +23,7 @@ class TestListeningToTheEmbeddedBroker(BrokerListeningContract):
     async def test_what_is_there_for_listeners_is_bounded(self, broker: Broker, another: Open) -> None:
         async with another() as second, Listener(second, [CREATED], through=broker):
             """From now on such messages are kept."""
-        await broker.publish(messages(KEPT))
-        await broker.publish(messages(KEPT))
+        await broker.publish(messages(SUBSCRIBER_BACKLOG))
+        await broker.publish(messages(SUBSCRIBER_BACKLOG))
 
-        assert await broker.waiting(LISTENERS) == KEPT
+        assert await broker.backlog(SUBSCRIBERS) == SUBSCRIBER_BACKLOG

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from portico.kit.messaging.brokers.kafka_connection import closed
+from portico.kit.messaging.brokers.kafka_connection import close_client
 
 
 class TestClosed:
@@ -15,7 +15,7 @@ class TestClosed:
             await may_end.wait()
             ends.append("closed")
 
-        closing = asyncio.create_task(closed(stop()))
+        closing = asyncio.create_task(close_client(stop()))
         await begun.wait()
         for _ in range(2):
             closing.cancel()
@@ -30,4 +30,4 @@ class TestClosed:
         async def stop() -> None:
             raise ConnectionResetError
 
-        await closed(stop())
+        await close_client(stop())

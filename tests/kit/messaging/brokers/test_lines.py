@@ -2,7 +2,7 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from portico.kit.messaging.brokers.keyed_dispatcher import first_to_end, keep_consuming
+from portico.kit.messaging.brokers.keyed_dispatcher import consume_until_cancelled, run_until_first_ends
 
 
 class TestKeepConsuming:
@@ -18,6 +18,6 @@ class TestKeepConsuming:
 
         with capture_logs() as lines:
             async with asyncio.timeout(20):
-                await first_to_end(keep_consuming("shipping", once), again.wait())
+                await run_until_first_ends(consume_until_cancelled("shipping", once), again.wait())
 
         assert [(line["event"], line["group"]) for line in lines] == [("consuming_failed", "shipping")]

@@ -1,1 +1,1 @@
-"""What carries events from one service to others: a file on this machine, RabbitMQ, or NATS JetStream."""
+"""Message brokers that carry events between services: a local file, RabbitMQ, NATS JetStream or Kafka."""

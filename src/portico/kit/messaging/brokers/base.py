@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PARTITIONS = 8
-"""Queues that a group's messages are spread over; what one key has to say stays in one of them, in order."""
+"""Partitions of a group's messages. All messages with one key go to the same partition, in order."""
 
 MAX_MESSAGE = 1 << 20
-"""Bytes of a body beyond which a message is refused, where no other limit is set."""
+"""Default limit (bytes) of a message body. Larger messages are rejected."""
 
 
 class BrokerUnavailable(Exception):
-    """The broker can't be reached, or what became of a request is not known."""
+    """The broker cannot be reached, or the outcome of a request is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +19,10 @@ class Message:
     """One message as a broker carries it.
 
     Args:
-        id: of what is told; a message that is delivered twice has the same.
-        type: what groups choose by, such as `order.created`.
-        key: messages with the same key are delivered in the order of publishing.
-        body: what is told. A broker does not look into it.
+            id: identifies the event. A redelivered message has the same id.
+            type: event type that groups select by, such as `order.created`.
+            key: messages with the same key are delivered in the order of publishing.
+            body: serialized event. The broker does not read it.
     """
 
     id: str
@@ -32,74 +32,76 @@ class Message:
 
 
 Deliver = Callable[[Message], Awaitable[None]]
-"""Takes a message: returning acknowledges it; where it raises, the message comes again, later, and whatever else its
-key has to say waits behind it."""
+"""Handle a message. Returning acknowledges it. If it raises, the message is delivered again later, and later messages
+with the same key wait behind it."""
 
-Hear = Callable[[Message], None]
-"""Is told of a message that everyone who listens is told of. It neither waits nor raises."""
+OnMessage = Callable[[Message], None]
+"""Handle a broadcast message. It must not block or raise."""
 
 
 class Broker(Protocol):
-    """Messages to groups of consumers: durable, at least once, in order per key.
+    """Deliver messages to groups of consumers: durable, at least once, in order per key.
 
-    Each group gets each message of the types that it declared; of the consumers of one group, one gets it. Whoever
-    listens hears each message as well, and nothing is kept for it. Every broker passes
-    `tests.contracts.broker` and `broker_listening`.
+    Each group receives every message of the types that it declared; one consumer of the group handles it. Subscribers
+    receive messages as well, but none are stored for them. Every broker passes `tests.contracts.broker` and
+    `broker_listening`.
     """
 
     async def declare(self, group: str, types: Collection[str]) -> None:
-        """Make the group's queues, which from now on take messages of `types`, also while nobody consumes.
+        """Create the group's queues. From now on they receive messages of `types`, even while no consumer runs.
 
-        Types that were declared before and are no longer named come no more; what lies in the queues is delivered.
+        Types that an earlier declaration named and this one does not are no longer queued. Messages already queued are
+        still delivered.
 
         Raises:
-            BrokerUnavailable: it is not known whether the group is declared: declare it again.
+            BrokerUnavailable: the outcome is unknown. Declare the group again.
         """
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
-        """Store messages durably, in this order, in the queues of all groups that want them.
+        """Store messages durably, in this order, in the queues of all groups that declared their type.
 
         Returns:
-            The ids that are refused for good, each with the reason (too large). What is behind one of them and has its
+            The ids of rejected messages (too large), each with the reason. A message after a rejected one with the same
             key may not be stored: publish it again. All others are stored.
 
         Raises:
-            BrokerUnavailable: it is not known of all whether they are stored: publish all of them again.
+            BrokerUnavailable: some messages may not be stored. Publish all of them again.
         """
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        """Deliver the group's messages until cancelled, also over the broker's absence.
+        """Deliver the group's messages until cancelled. Reconnects when the broker is unavailable.
 
-        Messages of one key are delivered in order and one at a time, of different keys up to `concurrency` side by
-        side. What is not acknowledged when this ends is delivered again, to whoever consumes then.
+        Messages with one key are delivered in order, one at a time. Up to `concurrency` messages with different keys
+        are delivered at the same time. Messages not acknowledged when this ends are delivered again, to another
+        consumer.
         """
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        """Hear messages of `types` as they are published, until cancelled, also over the broker's absence.
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        """Pass messages of `types` to the handler as they are published, until cancelled. Reconnects when necessary.
 
-        Everyone who listens hears each of them, those of one type and key in order, and maybe again when it is
-        published again. What is published before that, while the broker is away, or faster than it is heard, may never
-        be: listen only for what can be learnt in another way.
+        Every subscriber receives every message, in order per type and key. A message that is published twice can arrive
+        twice. Delivery is best effort: messages published before the subscription, while the broker is unavailable, or
+        faster than the handler processes them can be lost.
         """
 
     async def check(self) -> None:
-        """Ask the broker for an answer.
+        """Check that the broker responds.
 
         Raises:
-            BrokerUnavailable: there was none.
+            BrokerUnavailable: it did not respond.
         """
 
-    async def waiting(self, group: str) -> int:
-        """How many messages the group has not acknowledged yet.
+    async def backlog(self, group: str) -> int:
+        """Return the number of messages that the group has not acknowledged yet.
 
         Raises:
-            BrokerUnavailable: there was no answer.
+            BrokerUnavailable: the broker did not respond.
         """
 
     async def aclose(self) -> None:
-        """Give back what is held; consuming has ended before."""
+        """Close connections. Call it after consuming has ended."""
 
 
 def partition_of(key: str) -> int:
-    """The partition of a key, from 0 to PARTITIONS - 1, the same in every process and version."""
+    """Return the partition of a key, from 0 to PARTITIONS - 1. It is the same in every process and version."""
     return zlib.crc32(key.encode()) % PARTITIONS

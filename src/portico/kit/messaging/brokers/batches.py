@@ -4,7 +4,10 @@ from portico.kit.messaging.brokers.base import Message
 
 
 def in_batches(messages: Iterable[Message], *, most: int, most_bytes: int) -> Iterator[list[Message]]:
-    """Lists of at most so many messages and bytes of bodies, in order; a larger message is alone in its list."""
+    """Yield lists of at most `most` messages and `most_bytes` bytes of bodies, in order.
+
+    A larger message gets a list of its own.
+    """
     some: list[Message] = []
     size = 0
     for message in messages:
@@ -18,12 +21,15 @@ def in_batches(messages: Iterable[Message], *, most: int, most_bytes: int) -> It
 
 
 def too_large(messages: Iterable[Message], limit: int) -> dict[str, str]:
-    """The ids of those with more than `limit` bytes of body, each with the reason for which it is refused."""
+    """Return the ids of messages whose body exceeds `limit` bytes, each with the reason for the rejection."""
     return {each.id: f"larger than {limit} bytes" for each in messages if len(each.body) > limit}
 
 
-def to_be_sent(messages: Iterable[Message], refused: Container[str]) -> Iterator[Message]:
-    """Those that are neither refused nor behind one with the same key that is: it is published again, and they after it."""
+def messages_to_send(messages: Iterable[Message], refused: Container[str]) -> Iterator[Message]:
+    """Yield messages that are not rejected and do not follow a rejected message with the same key.
+
+    The caller publishes a rejected message again, and the messages after it with the same key.
+    """
     stopped: set[str] = set()
     for each in messages:
         if each.id in refused:

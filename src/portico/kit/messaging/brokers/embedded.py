@@ -1,4 +1,4 @@
-"""The embedded broker: a bus in a file, as durable as a server's and in the same order, for one machine."""
+"""Embedded broker: durable, ordered messages in a SQLite file, for the processes of one machine."""
 
 import asyncio
 import secrets
@@ -11,22 +11,22 @@ from pathlib import Path
 from time import monotonic
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
-from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Hear, Message
-from portico.kit.messaging.brokers.batches import to_be_sent, too_large
-from portico.kit.messaging.brokers.embedded_file import KEPT, LISTENERS, BrokerFile, Numbered
-from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
+from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message, OnMessage
+from portico.kit.messaging.brokers.batches import messages_to_send, too_large
+from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile, Numbered
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, consume_until_cancelled
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POLL = 0.1  # seconds between two looks at whether another process has written
-_LEASE = 5.0  # seconds that a group stays with a consumer that was killed
-_PREFETCH = 256  # messages in memory that are not acknowledged
-_PREFETCH_BYTES = 8 << 20  # and of their bodies; the last one may go beyond it
+_POLL = 0.1  # how often (seconds) to check whether another process has written
+_LEASE = 5.0  # seconds after which another process takes over the group of a killed consumer
+_PREFETCH = 256  # maximum number of unacknowledged messages in memory
+_PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may exceed it
 
 
 class EmbeddedBroker:
-    """Messages in a SQLite file, one row for each group that wants one, gone once it is acknowledged.
+    """Messages in a SQLite file, one row per group that declared the type. Acknowledging a message deletes its row.
 
     Several processes of one machine may share the file. One process consumes for a group at a time.
     """
@@ -36,12 +36,12 @@ class EmbeddedBroker:
         self._size_limit = size_limit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="broker")
         self._file: BrokerFile | None = None
-        self._woken: dict[str, set[asyncio.Event]] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._wakeups: dict[str, set[asyncio.Event]] = {}
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._file = await self._in_thread(BrokerFile, self._path)
-        self._watching = asyncio.create_task(self._watch(), name="embedded broker")
+        self._watcher = asyncio.create_task(self._watch(), name="embedded broker")
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -52,70 +52,76 @@ class EmbeddedBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         refused = too_large(messages, self._size_limit)
-        await self.run(BrokerFile.add, list(to_be_sent(messages, refused)))
+        await self.run(BrokerFile.add, list(messages_to_send(messages, refused)))
         self._wake()
         return refused
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        woken = asyncio.Event()
-        self._woken.setdefault(group, set()).add(woken)
+        wakeup = asyncio.Event()
+        self._wakeups.setdefault(group, set()).add(wakeup)
         owner = secrets.token_hex(8)
         try:
             while True:
                 with suppress(BrokerUnavailable):
                     if await self.run(BrokerFile.lead, group, owner, _LEASE):
                         await self._lead(
-                            _Consuming(self, group, owner, woken), KeyedDispatcher(group, deliver, concurrency)
+                            _GroupConsumer(self, group, owner, wakeup), KeyedDispatcher(group, deliver, concurrency)
                         )
-                await asyncio.sleep(_LEASE / 5)  # somebody else consumes, or the file can't be written now
+                await asyncio.sleep(_LEASE / 5)  # another process consumes, or the file is not writable
         finally:
-            self._woken[group].discard(woken)
+            self._wakeups[group].discard(wakeup)
             with suppress(BrokerUnavailable):
-                await asyncio.shield(self.run(BrokerFile.hand_back, group, owner))
+                await asyncio.shield(self.run(BrokerFile.release, group, owner))
 
-    async def _lead(self, consuming: "_Consuming", lines: KeyedDispatcher) -> None:
+    async def _lead(self, consumer: "_GroupConsumer", dispatcher: KeyedDispatcher) -> None:
         try:
-            async with lines:
-                await consuming.run(lines)
+            async with dispatcher:
+                await consumer.run(dispatcher)
         finally:
-            await asyncio.shield(consuming.acknowledge())
+            await asyncio.shield(consumer.acknowledge())
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        await keep_consuming("listeners", partial(self._listen, frozenset(types), hear))
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        await consume_until_cancelled("broadcasts", partial(self._subscribe, frozenset(types), handler))
 
-    async def _listen(self, types: Collection[str], hear: Hear) -> None:
-        woken = asyncio.Event()
-        self._woken.setdefault(LISTENERS, set()).add(woken)
+    async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        wakeup = asyncio.Event()
+        self._wakeups.setdefault(SUBSCRIBERS, set()).add(wakeup)
         try:
-            after = await self.run(BrokerFile.listen, types)
+            after = await self.run(BrokerFile.subscribe, types)
             while True:
-                woken.clear()
-                while told := await self.run(BrokerFile.after, LISTENERS, after, KEPT, _PREFETCH_BYTES):
-                    for _, message in told:
-                        if message.type in types:  # it may be for others who listen
-                            hear(message)
-                    after = told[-1][0]
-                await woken.wait()
+                wakeup.clear()
+                while batch := await self.run(
+                    BrokerFile.after, SUBSCRIBERS, after, SUBSCRIBER_BACKLOG, _PREFETCH_BYTES
+                ):
+                    for _, message in batch:
+                        if message.type in types:  # other subscribers may want it
+                            handler(message)
+                    after = batch[-1][0]
+                await wakeup.wait()
         finally:
-            self._woken[LISTENERS].discard(woken)
+            self._wakeups[SUBSCRIBERS].discard(wakeup)
 
     async def check(self) -> None:
         await self.run(BrokerFile.version)
 
-    async def waiting(self, group: str) -> int:
+    async def backlog(self, group: str) -> int:
         return await self.run(BrokerFile.count, group)
 
     async def aclose(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
         if self._file is not None:
             file, self._file = self._file, None
             await asyncio.get_running_loop().run_in_executor(self._thread, file.close)
         self._thread.shutdown(wait=False)
 
     async def run(self, act: Callable[Concatenate[BrokerFile, P], T], *arguments: P.args, **_: P.kwargs) -> T:
-        """Do `act` with the file, in its thread. Raises BrokerUnavailable where the file can't be used."""
+        """Run `act` with the file in the file's thread.
+
+        Raises:
+            BrokerUnavailable: the file cannot be used, or the broker is closed.
+        """
         if self._file is None:
             raise BrokerUnavailable("the embedded broker is closed")
         return await self._in_thread(act, self._file, *arguments)
@@ -127,12 +133,12 @@ class EmbeddedBroker:
             raise BrokerUnavailable(f"{self._path.name}: {error}") from error
 
     def _wake(self) -> None:
-        for events in self._woken.values():
-            for woken in events:
-                woken.set()
+        for events in self._wakeups.values():
+            for wakeup in events:
+                wakeup.set()
 
     async def _watch(self) -> None:
-        """Wake whoever consumes when another process has written."""
+        """Wake the consumers when another process has written."""
         seen = -1
         while True:
             with suppress(BrokerUnavailable):
@@ -143,38 +149,38 @@ class EmbeddedBroker:
             await asyncio.sleep(_POLL)
 
 
-class _Consuming:
-    """One group's messages on their way to `deliver`, while this process holds the group's lease."""
+class _GroupConsumer:
+    """Consumer of one group's messages while this process holds the group's lease."""
 
-    def __init__(self, broker: EmbeddedBroker, group: str, owner: str, woken: asyncio.Event) -> None:
+    def __init__(self, broker: EmbeddedBroker, group: str, owner: str, wakeup: asyncio.Event) -> None:
         self._broker = broker
         self._group = group
         self._owner = owner
-        self._woken = woken
+        self._wakeup = wakeup
         self._unacknowledged = 0
         self._bytes = 0
         self._handled: list[int] = []
         self._after = 0
-        self._leading_until = monotonic() + _LEASE
+        self._lease_expires = monotonic() + _LEASE
 
-    async def run(self, lines: KeyedDispatcher) -> None:
-        """Deliver until cancelled, or until the lease is lost."""
-        while await self._leads():
-            self._woken.clear()
+    async def run(self, dispatcher: KeyedDispatcher) -> None:
+        """Deliver messages until cancelled or until the lease is lost."""
+        while await self._holds_lease():
+            self._wakeup.clear()
             await self.acknowledge()
             fetched = await self._fetch()
             for number, message in fetched:
-                lines.add(message, partial(self._taken, number, len(message.body)))
+                dispatcher.add(message, partial(self._on_handled, number, len(message.body)))
             if not fetched and not self._handled:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LEASE / 5):
-                        await self._woken.wait()
+                        await self._wakeup.wait()
 
-    async def _leads(self) -> bool:
+    async def _holds_lease(self) -> bool:
         now = monotonic()
-        if now < self._leading_until - _LEASE / 2:
+        if now < self._lease_expires - _LEASE / 2:
             return True
-        self._leading_until = now + _LEASE
+        self._lease_expires = now + _LEASE
         return await self._broker.run(BrokerFile.lead, self._group, self._owner, _LEASE)
 
     async def _fetch(self) -> list[Numbered]:
@@ -188,11 +194,11 @@ class _Consuming:
             self._bytes += sum(len(message.body) for _, message in found)
         return found
 
-    async def _taken(self, number: int, size: int) -> None:
+    async def _on_handled(self, number: int, size: int) -> None:
         self._unacknowledged -= 1
         self._bytes -= size
         self._handled.append(number)
-        self._woken.set()
+        self._wakeup.set()
 
     async def acknowledge(self) -> None:
         if self._handled:

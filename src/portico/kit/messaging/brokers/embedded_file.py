@@ -1,4 +1,4 @@
-"""The file of the embedded broker: queues of messages in SQLite, for all processes of one machine."""
+"""SQLite file of the embedded broker: message queues shared by all processes of one machine."""
 
 import sqlite3
 import time
@@ -11,21 +11,16 @@ _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000")
 _TABLES = """
     CREATE TABLE IF NOT EXISTS wanted (consumers TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (type, consumers));
     CREATE TABLE IF NOT EXISTS messages (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        consumers TEXT NOT NULL,
-        id TEXT NOT NULL,
-        type TEXT NOT NULL,
-        key TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS messages_of_consumers ON messages (consumers, number);
-    CREATE TABLE IF NOT EXISTS leases (consumers TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
+        number INTEGER PRIMARY KEY AUTOINCREMENT, consumers TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, key
+        TEXT NOT NULL, body BLOB NOT NULL
+    ); CREATE INDEX IF NOT EXISTS messages_of_consumers ON messages (consumers, number); CREATE TABLE IF NOT EXISTS
+    leases (consumers TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
 """
 
-LISTENERS = ""
-"""The consumers of what everyone who listens is to hear: the last KEPT messages are there for all of them to read."""
+SUBSCRIBERS = ""
+"""Group whose messages every subscriber reads. The newest BROADCAST_LIMIT messages are kept."""
 
-KEPT = 256
+SUBSCRIBER_BACKLOG = 256
 _TRIM = """
     DELETE FROM messages WHERE consumers = ?1 AND number <= (
         SELECT number FROM messages WHERE consumers = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2
@@ -36,10 +31,10 @@ Numbered = tuple[int, Message]
 
 
 class BrokerFile:
-    """What one process does with the file, all of it in one thread.
+    """Operations of one process on the file. All of them run in one thread.
 
-    A process that is killed loses nothing that was committed. When the machine loses its power the last moments may
-    be gone (`synchronous=NORMAL`, as in the services' own files); the senders' event logs still have them.
+    A killed process loses no committed message. A power failure can lose the last moments (`synchronous=NORMAL`, as in
+    the services' own files); the senders' event logs still have those events.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,19 +52,19 @@ class BrokerFile:
                 "INSERT INTO wanted (consumers, type) VALUES (?, ?)", [(group, each) for each in sorted(types)]
             )
 
-    def listen(self, types: Collection[str]) -> int:
-        """Have messages of `types` kept for listeners from now on; the number after which they are new."""
+    def subscribe(self, types: Collection[str]) -> int:
+        """Keep messages of `types` for subscribers from now on. Return the highest existing message number."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
-                "INSERT OR IGNORE INTO wanted (consumers, type) VALUES (?, ?)", [(LISTENERS, each) for each in types]
+                "INSERT OR IGNORE INTO wanted (consumers, type) VALUES (?, ?)", [(SUBSCRIBERS, each) for each in types]
             )
             newest = "SELECT coalesce(max(number), 0) FROM messages WHERE consumers = ?"
-            [found] = self._connection.execute(newest, (LISTENERS,)).fetchone()
+            [found] = self._connection.execute(newest, (SUBSCRIBERS,)).fetchone()
             return int(found)
 
     def add(self, messages: Sequence[Message]) -> None:
-        """A row for each message and group that wants it, all or none."""
+        """Insert a row for each message and each group that declared its type, in one transaction."""
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
@@ -77,12 +72,13 @@ class BrokerFile:
                 " SELECT consumers, ?, ?, ?, ? FROM wanted WHERE type = ?",
                 [(each.id, each.type, each.key, each.body, each.type) for each in messages],
             )
-            self._connection.execute(_TRIM, (LISTENERS, KEPT))
+            self._connection.execute(_TRIM, (SUBSCRIBERS, SUBSCRIBER_BACKLOG))
 
     def after(self, group: str, number: int, limit: int, limit_bytes: int) -> list[Numbered]:
-        """The group's messages with higher numbers, in order: numbers go up in the order of commits, as one writes at a time.
+        """Return the group's messages with higher numbers, in order.
 
-        At most `limit`, and no more once their bodies have come to `limit_bytes`.
+        Numbers increase in commit order because there is one writer at a time. The result has at most `limit` messages
+        and ends once their bodies reach `limit_bytes`.
         """
         rows = self._connection.execute(
             "SELECT number, id, type, key, body FROM messages WHERE consumers = ? AND number > ? ORDER BY number LIMIT ?",
@@ -107,22 +103,25 @@ class BrokerFile:
         return int(found)
 
     def version(self) -> int:
-        """A number that changes when another process has written."""
+        """Return a number that changes when another process has written."""
         [found] = self._connection.execute("PRAGMA data_version").fetchone()
         return int(found)
 
     def lead(self, group: str, owner: str, seconds: float) -> bool:
-        """Whether `owner` may consume for the group from now on, for `seconds`: one at a time, or order would be lost."""
+        """Acquire or renew the group's lease for `seconds`. Return whether `owner` holds it.
+
+        One consumer at a time keeps messages in order.
+        """
         now = time.time()
         with self._connection:
-            taken = self._connection.execute(
+            changed = self._connection.execute(
                 "INSERT INTO leases VALUES (?1, ?2, ?3) ON CONFLICT (consumers) DO UPDATE SET owner = ?2, until = ?3"
                 " WHERE owner = ?2 OR until < ?4",
                 (group, owner, now + seconds, now),
             )
-            return bool(taken.rowcount)
+            return bool(changed.rowcount)
 
-    def hand_back(self, group: str, owner: str) -> None:
+    def release(self, group: str, owner: str) -> None:
         with self._connection:
             self._connection.execute("DELETE FROM leases WHERE consumers = ? AND owner = ?", (group, owner))
 

@@ -1,4 +1,4 @@
-"""Messages in Kafka: one topic of as many partitions as a group has queues."""
+"""Broker on Apache Kafka: one topic with a fixed number of partitions, and a consumer group per service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,36 +16,36 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
-    Hear,
     Message,
+    OnMessage,
     partition_of,
 )
-from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
-from portico.kit.messaging.brokers.kafka_connection import PATIENCE, arguments, closed, understood
-from portico.kit.messaging.brokers.kafka_consuming import KafkaConsuming, loaded
-from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
+from portico.kit.messaging.brokers.batches import in_batches, messages_to_send, too_large
+from portico.kit.messaging.brokers.kafka_connection import REQUEST_TIMEOUT, arguments, close_client, translate_errors
+from portico.kit.messaging.brokers.kafka_consumer import PartitionConsumer, to_message
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, consume_until_cancelled
 
-_IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
-_BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
-_UNHEARD = 256  # messages that a listener is given at once
-_HEAD = 64 << 10  # bytes that a message may have besides its body
-_COPIES = 3  # of each topic, where there are as many servers
-_TOPIC_EXISTS = 36  # Kafka's code: another process was first
-_SESSION = 6000  # milliseconds until a consumer that was killed is replaced
+_IN_FLIGHT = 1000  # messages sent before waiting for confirmation
+_BYTES_IN_FLIGHT = 4 << 20  # maximum size of their bodies, unless one message is larger
+_MAX_BUFFERED = 256  # maximum number of messages passed to a subscriber in one poll
+_HEADER_SIZE = 64 << 10  # bytes reserved for the headers of a message
+_REPLICAS = 3  # replicas of each topic, if there are as many brokers
+_TOPIC_EXISTS = 36  # Kafka error code: another process created the topic first
+_SESSION = 6000  # milliseconds after which a killed consumer is replaced
 
 
 class KafkaBroker:
-    """The events of one system in Kafka.
+    """Events of one system in Kafka.
 
-    A topic `{system}.events` of eight partitions, and consumer groups `{system}.{group}`, so that one process at a time
-    has what one key has to say. The types that each group wants lie in the compacted topic `{system}.groups`; what it
-    does not want is passed over. Who listens reads the topic from its end, in no group. Topics that are there already are used as they are, so that they can be given replicas
-    and a retention beforehand.
+    The topic `{system}.events` has eight partitions. With the consumer groups `{system}.{group}`, one process at a time
+    handles the messages of one key. The compacted topic `{system}.groups` stores the types that each group declared; a
+    consumer skips other types. Subscribers read the topic from its end without a group. Existing topics are used as
+    they are, so you can create them beforehand with the replicas and retention you need.
 
     Args:
-        url: `kafka://` or `kafkas://`, several hosts with commas between.
-        system: whose events they are.
-        size_limit: bytes of a body, refused beyond it.
+        url: `kafka://` or `kafkas://`, several hosts separated by commas.
+        system: name of the system, the prefix of the topics.
+        size_limit: maximum size (bytes) of a message body.
     """
 
     def __init__(self, url: str, system: str, *, size_limit: int = MAX_MESSAGE) -> None:
@@ -59,7 +59,7 @@ class KafkaBroker:
 
     async def declare(self, group: str, types: Collection[str]) -> None:
         producer = await self._ready()
-        async with self._consumer(f"{self._system}.{group}") as consumer, understood():
+        async with self._consumer(f"{self._system}.{group}") as consumer, translate_errors():
             consumer.assign(self._partitions)
             ends = await consumer.end_offsets(self._partitions)
             new = {each: ends[each] for each in self._partitions if await consumer.committed(each) is None}
@@ -69,24 +69,26 @@ class KafkaBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         refused = too_large(messages, self._size_limit)
-        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        for some in in_batches(messages_to_send(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        await keep_consuming(group, partial(self._consume, group, lambda: KeyedDispatcher(group, deliver, concurrency)))
+        await consume_until_cancelled(
+            group, partial(self._consume, group, lambda: KeyedDispatcher(group, deliver, concurrency))
+        )
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        await keep_consuming("listeners", partial(self._listen, types, hear))
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        await consume_until_cancelled("broadcasts", partial(self._subscribe, types, handler))
 
     async def check(self) -> None:
-        async with self._administration() as administration, understood():
+        async with self._administration() as administration, translate_errors():
             await administration.describe_cluster()
 
-    async def waiting(self, group: str) -> int:
-        """As the protocol says, with what the group does not want and has not passed yet."""
+    async def backlog(self, group: str) -> int:
+        """Return the number of unacknowledged messages, including those of undeclared types not skipped yet."""
         await self._ready()
-        async with self._consumer(f"{self._system}.{group}") as consumer, understood():
+        async with self._consumer(f"{self._system}.{group}") as consumer, translate_errors():
             consumer.assign(self._partitions)
             ends = await consumer.end_offsets(self._partitions)
             passed = {each: await consumer.committed(each) for each in self._partitions}
@@ -95,17 +97,17 @@ class KafkaBroker:
     async def aclose(self) -> None:
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            await closed(producer.stop())
+            await close_client(producer.stop())
 
     async def _publish(self, messages: Sequence[Message]) -> None:
-        """Hand all to the producer, then see all stored.
+        """Send all messages, then wait until all are stored.
 
-        The producer tries again what fails, with all of its partition behind it, for half of the time that is waited here:
-        then none of them is under way any more, and all can be published again.
+        The producer retries for half of the time waited here, and keeps the order within a partition. After that, none
+        is in flight any more and all can be published again.
         """
         producer = await self._ready()
         sent: list[asyncio.Future[Any]] = []
-        async with understood():
+        async with translate_errors():
             for each in messages:
                 stored = await producer.send(
                     self._topic,
@@ -114,36 +116,40 @@ class KafkaBroker:
                     partition=partition_of(each.key),
                     headers=[("id", each.id.encode()), ("type", each.type.encode())],
                 )
-                stored.add_done_callback(_look_at)
+                stored.add_done_callback(_retrieve_exception)
                 sent.append(stored)
         if sent:
-            done, late = await asyncio.wait(sent, timeout=PATIENCE)
+            done, late = await asyncio.wait(sent, timeout=REQUEST_TIMEOUT)
             failures = [error for each in done if (error := each.exception()) is not None]
             if failures or late:
                 raise BrokerUnavailable(f"Kafka: {failures[0] if failures else 'no answer in time'}")
 
-    async def _consume(self, group: str, lines: Any) -> None:
+    async def _consume(self, group: str, dispatcher: Any) -> None:
         await self._ready()
         wanted = await self._wanted(group)
         async with self._consumer(f"{self._system}.{group}", start=False) as consumer:
-            await KafkaConsuming(consumer, self._topic, wanted, lines).run()
+            await PartitionConsumer(consumer, self._topic, wanted, dispatcher).run()
 
-    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+    async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         await self._ready()
-        async with self._consumer(None, start_at="latest") as consumer, understood(None):
+        async with self._consumer(None, start_at="latest") as consumer, translate_errors(None):
             consumer.assign(self._partitions)
             await consumer.seek_to_end(*self._partitions)
             while True:
-                for records in (await consumer.getmany(timeout_ms=1000, max_records=_UNHEARD)).values():
-                    for message in map(loaded, records):
+                for records in (await consumer.getmany(timeout_ms=1000, max_records=_MAX_BUFFERED)).values():
+                    for message in map(to_message, records):
                         if message.type in types:
-                            hear(message)
+                            handler(message)
 
     async def _wanted(self, group: str) -> frozenset[str]:
-        """The types that the group declared last. Raises BrokerUnavailable where it has not declared any yet."""
+        """Return the types that the group declared last.
+
+        Raises:
+            BrokerUnavailable: the group is not declared yet.
+        """
         partition = TopicPartition(self._groups, 0)
         found: list[str] | None = None
-        async with self._consumer(None) as consumer, understood():
+        async with self._consumer(None) as consumer, translate_errors():
             consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
             end = (await consumer.end_offsets([partition]))[partition]
@@ -156,26 +162,29 @@ class KafkaBroker:
         return frozenset(found)
 
     async def _ready(self) -> AIOKafkaProducer:
-        """The producer, which comes back by itself once it was there, and the topics with it."""
+        """Return the producer, which reconnects by itself. The first call creates the topics and connects."""
         async with self._connecting:
             if self._producer is None:
-                async with self._administration() as administration, understood():
+                async with self._administration() as administration, translate_errors():
                     await self._make_topics(administration)
                 producer = AIOKafkaProducer(
-                    **self._arguments, acks="all", max_batch_size=1 << 20, max_request_size=self._size_limit + _HEAD
+                    **self._arguments,
+                    acks="all",
+                    max_batch_size=1 << 20,
+                    max_request_size=self._size_limit + _HEADER_SIZE,
                 )
                 try:
-                    async with understood():
+                    async with translate_errors():
                         await producer.start()
                 except BaseException:
-                    await closed(producer.stop())
+                    await close_client(producer.stop())
                     raise
                 self._producer = producer
             return self._producer
 
     async def _make_topics(self, administration: AIOKafkaAdminClient) -> None:
-        limit = {"max.message.bytes": str(max(self._size_limit, 1 << 20) + _HEAD)}
-        copies = min(_COPIES, len((await administration.describe_cluster())["brokers"]))
+        limit = {"max.message.bytes": str(max(self._size_limit, 1 << 20) + _HEADER_SIZE)}
+        copies = min(_REPLICAS, len((await administration.describe_cluster())["brokers"]))
         events = NewTopic(self._topic, PARTITIONS, copies, topic_configs=limit)
         groups = NewTopic(self._groups, 1, copies, topic_configs={"cleanup.policy": "compact"})
         answer = await administration.create_topics([events, groups])
@@ -194,13 +203,13 @@ class KafkaBroker:
             auto_offset_reset=start_at,
             session_timeout_ms=_SESSION,
             heartbeat_interval_ms=_SESSION // 3,
-            max_poll_interval_ms=2**31 - 1,  # what is slow is slow, and no reason to give its partitions to others
+            max_poll_interval_ms=2**31 - 1,  # a slow consumer keeps its partitions
             fetch_max_wait_ms=100,
         )
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(lambda: closed(consumer.stop()))
+            stack.push_async_callback(lambda: close_client(consumer.stop()))
             if start:
-                async with understood():
+                async with translate_errors():
                     await consumer.start()
             yield consumer
 
@@ -208,15 +217,15 @@ class KafkaBroker:
     async def _administration(self) -> AsyncIterator[AIOKafkaAdminClient]:
         administration = AIOKafkaAdminClient(**self._arguments)
         try:
-            async with understood():
+            async with translate_errors():
                 await administration.start()
             yield administration
         finally:
             with suppress(Exception):
-                await closed(administration.close())
+                await close_client(administration.close())
 
 
-def _look_at(stored: asyncio.Future[Any]) -> None:
-    """Have a failure known that nobody waits for any more."""
+def _retrieve_exception(stored: asyncio.Future[Any]) -> None:
+    """Retrieve the exception so that asyncio does not log it as never retrieved."""
     if not stored.cancelled():
         stored.exception()

@@ -1,4 +1,4 @@
-"""How Kafka is reached, and its failures told as one kind of error."""
+"""Connection options and error translation for Kafka."""
 
 import asyncio
 import ssl
@@ -12,17 +12,17 @@ from aiokafka.errors import KafkaError
 from portico.kit.foundation.aio import run_to_completion
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
-PATIENCE = 10.0  # seconds for an answer
-_CLOSE = 4.0  # seconds: two heartbeats
+REQUEST_TIMEOUT = 10.0  # seconds to wait for a response
+_CLOSE = 4.0  # seconds to wait for a client to close: two heartbeats
 
 
 def arguments(url: str) -> dict[str, Any]:
-    """What aiokafka's clients want to know of `kafka://user:password@host:9092,host:9092`; `kafkas://` is TLS."""
+    """Return aiokafka's client options for `kafka://user:password@host:9092,host:9092`. `kafkas://` uses TLS."""
     parts = urlsplit(url)
     secure = parts.scheme == "kafkas"
     found: dict[str, Any] = {
         "bootstrap_servers": parts.netloc.rpartition("@")[2].split(","),
-        "request_timeout_ms": int(PATIENCE / 2 * 1000),
+        "request_timeout_ms": int(REQUEST_TIMEOUT / 2 * 1000),
         "security_protocol": "SSL" if secure else "PLAINTEXT",
     }
     if secure:
@@ -37,27 +37,31 @@ def arguments(url: str) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def understood(patience: float | None = PATIENCE) -> AsyncIterator[None]:
-    """Tell every failure of the broker or its driver as BrokerUnavailable, also silence for longer than `patience` (seconds)."""
+async def translate_errors(within: float | None = REQUEST_TIMEOUT) -> AsyncIterator[None]:
+    """Raise driver errors and time-outs as BrokerUnavailable.
+
+    Args:
+        within: time-out in seconds; None for no limit.
+    """
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(within):
             yield
     except TimeoutError as error:
-        raise BrokerUnavailable("Kafka gave no answer in time") from error
+        raise BrokerUnavailable("Kafka did not respond in time") from error
     except (KafkaError, OSError) as error:
         raise BrokerUnavailable(f"Kafka: {type(error).__name__}: {error}") from error
 
 
-async def closed(closing: Coroutine[Any, Any, Any]) -> None:
-    """Wait a little for a client to close: one whose server is away has nobody to say goodbye to.
+async def close_client(closing: Coroutine[Any, Any, Any]) -> None:
+    """Close a client, waiting at most `_CLOSE` seconds, even when this task is cancelled.
 
-    Also when cancelled meanwhile, and cancelled again: cut short, it would leave its connections open. One that leaves a
-    group while others join takes until they have heard of that, with their next heartbeat.
+    An interrupted close would leave connections open. A client that leaves a group while others join takes until their
+    next heartbeat.
     """
-    await run_to_completion(_ended_in_time(closing))
+    await run_to_completion(_close_in_time(closing))
 
 
-async def _ended_in_time(closing: Coroutine[Any, Any, Any]) -> None:
+async def _close_in_time(closing: Coroutine[Any, Any, Any]) -> None:
     with suppress(Exception):
         async with asyncio.timeout(_CLOSE):
             await closing

@@ -1,4 +1,4 @@
-"""Messages on their way from a broker to whoever takes them: a line for each key."""
+"""Ordered dispatch of messages per key."""
 
 import asyncio
 from collections import deque
@@ -14,30 +14,30 @@ logger = get_logger(__name__)
 
 _DELIVERY_BACKOFF = Backoff(base=0.05, limit=5.0)
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
-_STABLE = 10.0  # seconds after which a connection that is lost counts as one that was good
+_STABLE = 10.0  # seconds after which a connection counts as stable and resets the backoff
 
-Taken = Callable[[], Awaitable[None]]
-"""What is to be done once a message was taken: acknowledge it."""
+Acknowledge = Callable[[], Awaitable[None]]
+"""Acknowledges a message after it was delivered."""
 
 
 class KeyedDispatcher:
-    """Delivers messages in order and one at a time per key, those of different keys side by side.
+    """Delivers messages in order and one at a time per key, and messages with different keys concurrently.
 
-    How many are in a line is for the broker to bound. Used in `async with`, at whose end what is under way is cancelled:
-    it was not acknowledged, and comes again.
+    The broker limits how many messages are queued. Leaving `async with` cancels deliveries in progress: their messages
+    are not acknowledged and are delivered again.
 
     Args:
-        group: whose messages they are, for the log.
-        deliver: takes them.
-        concurrency: how many at once.
+        group: name of the consumer group, for the log.
+        deliver: handles a message.
+        concurrency: maximum number of concurrent deliveries.
     """
 
     def __init__(self, group: str, deliver: Deliver, concurrency: int) -> None:
         self._group = group
         self._deliver = deliver
-        self._room = asyncio.Semaphore(concurrency)
-        self._lines: dict[str, deque[tuple[Message, Taken]]] = {}
-        self._serving: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(concurrency)
+        self._queues: dict[str, deque[tuple[Message, Acknowledge]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._ended = False
 
     async def __aenter__(self) -> Self:
@@ -45,38 +45,38 @@ class KeyedDispatcher:
 
     async def __aexit__(self, *_: object) -> None:
         self._ended = True
-        for task in list(self._serving):
+        for task in list(self._tasks):
             task.cancel()
-        if self._serving:
-            await asyncio.wait(self._serving)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
-    def add(self, message: Message, taken: Taken) -> None:
-        """Behind what is under way about the same key, else at once."""
+    def add(self, message: Message, acknowledge: Acknowledge) -> None:
+        """Deliver the message, after earlier messages with the same key."""
         if self._ended:
-            return  # it comes again, as all that was not acknowledged does
-        line = self._lines.get(message.key)
-        if line is not None:
-            line.append((message, taken))
+            return  # not acknowledged, so it is delivered again
+        queue = self._queues.get(message.key)
+        if queue is not None:
+            queue.append((message, acknowledge))
             return
-        self._lines[message.key] = deque([(message, taken)])
-        task = asyncio.create_task(self._serve(message.key))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._queues[message.key] = deque([(message, acknowledge)])
+        task = asyncio.create_task(self._drain(message.key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, key: str) -> None:
-        line = self._lines[key]
-        while line:
-            message, taken = line[0]
-            await self.until_taken(message)
-            await taken()
-            line.popleft()
-        del self._lines[key]
+    async def _drain(self, key: str) -> None:
+        queue = self._queues[key]
+        while queue:
+            message, acknowledge = queue[0]
+            await self.deliver_until_handled(message)
+            await acknowledge()
+            queue.popleft()
+        del self._queues[key]
 
-    async def until_taken(self, message: Message) -> None:
-        """Deliver one message, as often as it takes; between the tries others have its place."""
+    async def deliver_until_handled(self, message: Message) -> None:
+        """Deliver one message, retrying until it succeeds. The slot is free for others between attempts."""
         attempt = 0
         while True:
-            async with self._room:
+            async with self._slots:
                 try:
                     return await self._deliver(message)
                 except Exception as error:
@@ -93,11 +93,11 @@ class KeyedDispatcher:
             await asyncio.sleep(_DELIVERY_BACKOFF.delay(attempt))
 
 
-async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> None:
-    """Call `once`, which consumes until the broker is lost, again and again until cancelled.
+async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]]) -> None:
+    """Call `once`, which consumes until the connection is lost, again and again until cancelled.
 
-    Also after an error that nobody foresaw: a group that has stopped is worse than one that stumbles and says so. The
-    pauses between grow while the broker stays away.
+    Unexpected errors are logged and retried as well, because a stopped consumer is worse than a failing one. The delay
+    between attempts grows while the broker is unavailable.
     """
     failures = 0
     while True:
@@ -115,8 +115,8 @@ async def keep_consuming(group: str, once: Callable[[], Awaitable[None]]) -> Non
         await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
 
 
-async def first_to_end(*works: Coroutine[Any, Any, Any]) -> None:
-    """Run all until the first ends, however it does, and cancel the others. Raises what the first raised."""
+async def run_until_first_ends(*works: Coroutine[Any, Any, Any]) -> None:
+    """Run all coroutines until the first ends, then cancel the others. Raises the exception of the first, if any."""
     tasks = {asyncio.create_task(work) for work in works}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Messages in NATS JetStream: one stream, and for each group a durable consumer a partition."""
+"""Broker on NATS JetStream: one stream, and one durable consumer per group and partition."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -16,37 +16,41 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
-    Hear,
     Message,
+    OnMessage,
 )
-from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
-from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, first_to_end, keep_consuming
-from portico.kit.messaging.brokers.nats_connection import NatsConnection, understood
-from portico.kit.messaging.brokers.nats_pulling import ACK_WAIT, Pull, loaded
+from portico.kit.messaging.brokers.batches import in_batches, messages_to_send, too_large
+from portico.kit.messaging.brokers.keyed_dispatcher import (
+    KeyedDispatcher,
+    consume_until_cancelled,
+    run_until_first_ends,
+)
+from portico.kit.messaging.brokers.nats_connection import NatsConnection, translate_errors
+from portico.kit.messaging.brokers.nats_consumer import ACK_WAIT, PullConsumer, to_message
 
-_IN_FLIGHT = 1000  # messages that are sent together, and then seen stored
-_BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
-_UNHEARD = 10_000  # messages in memory that a listener has not heard yet; beyond it the newest are dropped
-_BYTES_UNHEARD = 8 << 20  # and their bodies
-_HEAD = 512  # bytes that a message's own head takes of what the server lets through, besides its id and key
-_TOO_LARGE = 10054  # JetStream's code for a message beyond the stream's limit
+_IN_FLIGHT = 1000  # messages sent before waiting for confirmation
+_BYTES_IN_FLIGHT = 4 << 20  # maximum size of their bodies, unless one message is larger
+_MAX_BUFFERED = 10_000  # maximum number of buffered messages of a subscriber; the newest are dropped beyond it
+_MAX_BUFFERED_BYTES = 8 << 20  # maximum size of their bodies
+_HEADER_SIZE = 512  # bytes of the server's payload limit reserved for the headers of a message
+_TOO_LARGE = 10054  # JetStream error code: the message exceeds the stream's limit
 
 
 class NatsBroker:
-    """The events of one system in JetStream.
+    """Events of one system in JetStream.
 
-    A stream `{system}-events` of the subjects `{system}.events.{partition}.{type}`, which keeps a message until every
-    group has it; consumers `{group}-{partition}`, each with at most one message that is not acknowledged: in order,
-    however many processes pull. The types that a group wants stand in its consumers' descriptions, since servers before
-    2.10 filter by one subject only; what it does not want is acknowledged unseen. Who listens subscribes to the
-    subjects themselves, past the stream.
+    The stream `{system}-events` has the subjects `{system}.events.{partition}.{type}` and keeps a message until every
+    group has acknowledged it. Each consumer `{group}-{partition}` has at most one unacknowledged message, which keeps
+    the order with any number of processes. The consumer's description stores the types that a group declared, because
+    servers before 2.10 filter by one subject only; other types are acknowledged without delivery. Subscribers subscribe
+    to the subjects directly, without the stream.
 
-    A stream that is there already is used as it is, so that it can be given replicas and limits beforehand.
+    An existing stream is used as it is, so you can create it beforehand with the replicas and limits you need.
 
     Args:
-        url: `nats://` or `tls://`, several with commas between.
-        system: whose events they are.
-        size_limit: bytes of a body, refused beyond it; the server's `max_payload` holds too.
+        url: `nats://` or `tls://`, several separated by commas.
+        system: name of the system, the prefix of the subjects.
+        size_limit: maximum size (bytes) of a message body. The server's `max_payload` applies as well.
     """
 
     def __init__(self, url: str, system: str, *, size_limit: int = MAX_MESSAGE) -> None:
@@ -58,7 +62,7 @@ class NatsBroker:
         self._connecting = asyncio.Lock()
 
     async def declare(self, group: str, types: Collection[str]) -> None:
-        async with self._asking() as stream:
+        async with self._request() as stream:
             for partition in range(PARTITIONS):
                 await stream.add_consumer(
                     self._stream,
@@ -75,25 +79,25 @@ class NatsBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         connection = await self._ready()
-        limit = min(self._size_limit, connection.client.max_payload - _HEAD)
+        limit = min(self._size_limit, connection.client.max_payload - _HEADER_SIZE)
         refused = too_large(messages, limit)
-        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        for some in in_batches(messages_to_send(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             refused |= await self._publish(some)
         return refused
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        await keep_consuming(group, partial(self._consume, group, deliver, concurrency))
+        await consume_until_cancelled(group, partial(self._consume, group, deliver, concurrency))
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        await keep_consuming("listeners", partial(self._listen, types, hear))
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        await consume_until_cancelled("broadcasts", partial(self._subscribe, types, handler))
 
     async def check(self) -> None:
-        async with self._asking() as stream:
+        async with self._request() as stream:
             await stream.stream_info(self._stream)
 
-    async def waiting(self, group: str) -> int:
-        """As the protocol says, with what the group does not want and has not passed yet."""
-        async with self._asking() as stream:
+    async def backlog(self, group: str) -> int:
+        """Return the number of unacknowledged messages, including those of undeclared types not skipped yet."""
+        async with self._request() as stream:
             found = [await stream.consumer_info(self._stream, f"{group}-{number}") for number in range(PARTITIONS)]
         return sum((each.num_pending or 0) + (each.num_ack_pending or 0) for each in found)
 
@@ -101,49 +105,49 @@ class NatsBroker:
         await self._drop(self._connection)
 
     async def _publish(self, messages: Sequence[Message]) -> dict[str, str]:
-        """Send all, then see all stored.
+        """Send all messages, then wait until all are stored.
 
-        What was sent and has no answer may be lost, but nothing behind the first that is lost is stored: the connection
-        is given up. So the first copies of all messages are in order, however often they are published.
+        A message without a response may be lost. The connection is closed at the first loss, so no later message is
+        stored. The first copies of all messages are therefore in order, however often they are published.
         """
         connection = await self._ready()
         try:
             errors = await connection.stored(self._subjects, messages)
-            return {messages[place].id: _refusal(error) for place, error in errors.items()}
+            return {messages[place].id: _rejection_reason(error) for place, error in errors.items()}
         except BaseException:
             await self._drop(connection)
             raise
 
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
-        async with NatsConnection(self._url) as connection, understood(None):
+        async with NatsConnection(self._url) as connection, translate_errors(None):
             found = await connection.client.jetstream().consumer_info(self._stream, f"{group}-0")
             wanted = frozenset((found.config.description or "").split())
-            lines = KeyedDispatcher(group, deliver, concurrency)
+            dispatcher = KeyedDispatcher(group, deliver, concurrency)
             consumers = [f"{group}-{partition}" for partition in range(PARTITIONS)]
-            pulls = [Pull(connection.client, self._stream, each, wanted, lines) for each in consumers]
-            await first_to_end(*(pull.run() for pull in pulls), connection.lost.wait())
+            pulls = [PullConsumer(connection.client, self._stream, each, wanted, dispatcher) for each in consumers]
+            await run_until_first_ends(*(pull.run() for pull in pulls), connection.lost.wait())
             raise BrokerUnavailable("the connection to NATS ended")
 
-    async def _listen(self, types: Collection[str], hear: Hear) -> None:
-        async def take(came: Msg) -> None:
-            hear(loaded(came))
+    async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        async def take(received: Msg) -> None:
+            handler(to_message(received))
 
-        async with NatsConnection(self._url) as connection, understood(None):
+        async with NatsConnection(self._url) as connection, translate_errors(None):
             for each in sorted(types):
                 await connection.client.subscribe(
                     f"{self._subjects}.*.{each}",
                     cb=take,
-                    pending_msgs_limit=_UNHEARD,
-                    pending_bytes_limit=_BYTES_UNHEARD,
+                    pending_msgs_limit=_MAX_BUFFERED,
+                    pending_bytes_limit=_MAX_BUFFERED_BYTES,
                 )
             await connection.lost.wait()
             raise BrokerUnavailable("the connection to NATS ended")
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[JetStreamContext]:
+    async def _request(self) -> AsyncIterator[JetStreamContext]:
         connection = await self._ready()
         try:
-            async with understood():
+            async with translate_errors():
                 yield connection.client.jetstream()
         except BrokerUnavailable:
             if not connection.is_usable:
@@ -151,14 +155,14 @@ class NatsBroker:
             raise
 
     async def _ready(self) -> NatsConnection:
-        """The connection that publishes, made anew where it was lost, and the stream with it."""
+        """Return the publishing connection. Reconnects and creates the stream when necessary."""
         async with self._connecting:
             if self._connection is not None and self._connection.is_usable:
                 return self._connection
             await self._drop(self._connection)
             connection = await NatsConnection(self._url).__aenter__()
             try:
-                async with understood():
+                async with translate_errors():
                     await self._make_stream(connection.client.jetstream())
             except BaseException:
                 await connection.aclose()
@@ -175,7 +179,7 @@ class NatsBroker:
             )
             try:
                 await streams.add_stream(config)
-            except BadRequestError:  # another process was first
+            except BadRequestError:  # another process created it first
                 await streams.stream_info(self._stream)
 
     async def _drop(self, connection: NatsConnection | None) -> None:
@@ -185,8 +189,12 @@ class NatsBroker:
             await connection.aclose()
 
 
-def _refusal(error: Mapping[str, Any]) -> str:
-    """Why JetStream refuses one message for good. Raises BrokerUnavailable where it may take it another time."""
+def _rejection_reason(error: Mapping[str, Any]) -> str:
+    """Return why JetStream permanently rejects a message.
+
+    Raises:
+        BrokerUnavailable: JetStream may accept it later.
+    """
     if error.get("err_code") != _TOO_LARGE:
         raise BrokerUnavailable(f"NATS: {error.get('description')}")
     return "larger than the stream's limit"

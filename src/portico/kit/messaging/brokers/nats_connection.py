@@ -1,4 +1,4 @@
-"""One connection to NATS, whose end is always told as one kind of error."""
+"""Connection to NATS, with error translation."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,22 +10,21 @@ import orjson
 from nats.aio.msg import Msg
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
-from portico.kit.messaging.brokers.keyed_dispatcher import first_to_end
-from portico.kit.messaging.brokers.nats_sending import SendingClient, frame
+from portico.kit.messaging.brokers.keyed_dispatcher import run_until_first_ends
+from portico.kit.messaging.brokers.nats_client import BatchingClient, encode
 
-_SENT_TOGETHER = 250  # messages
-PATIENCE = 10.0  # seconds for an answer
-_CONNECT = 10.0  # seconds, of which each server has
-_CONNECT_EACH = 2
-_CLOSE = 1.0  # seconds
-_PING = 5  # seconds between two pings; the second that is not answered ends the connection
+_WRITE_SIZE = 250  # messages per write
+REQUEST_TIMEOUT = 10.0  # seconds to wait for a response
+_CONNECT = 10.0  # seconds to connect to any server
+_CONNECT_EACH = 2  # seconds to connect to one server
+_CLOSE = 1.0  # seconds to wait for the connection to close
+_PING = 5  # seconds between pings; the second unanswered ping ends the connection
 
 
 class NatsConnection:
-    """A connection, used in `async with`. Raises BrokerUnavailable where there is none to be had.
+    """A connection, used in `async with`. Raises BrokerUnavailable if it cannot be opened.
 
-    It does not come back by itself, as the driver would have it: what the driver had not sent would come behind what
-    was lost, and out of order.
+    It does not reconnect: the driver would send its buffered messages after a loss, out of order.
     """
 
     def __init__(self, url: str) -> None:
@@ -33,11 +32,11 @@ class NatsConnection:
         self.lost = asyncio.Event()
         self._batches: dict[str, _Batch] = {}
         self._made = 0
-        self.client = SendingClient(self._on_stored)
+        self.client = BatchingClient(self._on_stored)
 
     async def __aenter__(self) -> Self:
         try:
-            async with understood(_CONNECT):
+            async with translate_errors(_CONNECT):
                 await self._connect()
         except BaseException:
             await self.aclose()
@@ -48,14 +47,14 @@ class NatsConnection:
         await self.client.connect(
             self._servers,
             allow_reconnect=False,
-            max_reconnect_attempts=1,  # 0 would be without end
+            max_reconnect_attempts=1,  # 0 means unlimited
             reconnect_time_wait=0,
             connect_timeout=_CONNECT_EACH,
             ping_interval=_PING,
             closed_cb=self._on_closed,
-            error_cb=_ignored,
+            error_cb=_ignore_error,
         )
-        await self.client.subscribe(f"{self.client.inbox}.*.*", cb=self._on_answer)
+        await self.client.subscribe(f"{self.client.inbox}.*.*", cb=self._on_response)
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -65,35 +64,39 @@ class NatsConnection:
         return self.client.is_connected and not self.lost.is_set()
 
     async def stored(self, subjects: str, messages: Sequence[Message]) -> dict[int, dict[str, Any]]:
-        """Send all in order, wait until JetStream has answered all, and give the errors by the messages' places.
+        """Send all messages in order and wait until JetStream has confirmed or rejected each.
 
-        Their subjects are `{subjects}.{partition}.{type}`.
+        The subjects are `{subjects}.{partition}.{type}`.
+
+        Returns:
+            The errors, by the index of the message.
 
         Raises:
-            BrokerUnavailable: some have no answer.
+            BrokerUnavailable: some messages have no response.
         """
         self._made += 1
         name = str(self._made)
         batch = self._batches[name] = _Batch(len(messages))
         try:
-            async with understood():
-                for first in range(0, len(messages), _SENT_TOGETHER):
-                    some = enumerate(messages[first : first + _SENT_TOGETHER], first)
+            async with translate_errors():
+                for first in range(0, len(messages), _WRITE_SIZE):
+                    some = enumerate(messages[first : first + _WRITE_SIZE], first)
                     replies = f"{self.client.inbox}.{name}"
                     await self.client.send(
-                        b"".join(frame(subjects, f"{replies}.{place}", each) for place, each in some)
+                        b"".join(encode(subjects, f"{replies}.{place}", each) for place, each in some)
                     )
-                    await asyncio.sleep(0)  # the driver's task writes it: the server begins while the rest is made
-                await first_to_end(batch.answered.wait(), self.lost.wait())
+                    # Let the driver's task write: the server starts while the rest is built.
+                    await asyncio.sleep(0)
+                await run_until_first_ends(batch.complete.wait(), self.lost.wait())
         finally:
             del self._batches[name]
-        if not batch.answered.is_set():
+        if not batch.complete.is_set():
             raise BrokerUnavailable("the connection to NATS ended")
         return batch.errors
 
     async def aclose(self) -> None:
         self.lost.set()
-        with suppress(Exception):  # it may be lost already: then there is nothing to close
+        with suppress(Exception):  # the connection may be lost already
             async with asyncio.timeout(_CLOSE):
                 await self.client.close()
 
@@ -105,7 +108,7 @@ class NatsConnection:
         if batch is not None:
             batch.count(count)
 
-    async def _on_answer(self, answer: Msg) -> None:
+    async def _on_response(self, answer: Msg) -> None:
         _, name, place = answer.subject.rsplit(".", 2)
         batch = self._batches.get(name)
         if batch is not None:
@@ -113,15 +116,15 @@ class NatsConnection:
 
 
 class _Batch:
-    """What is known of messages sent together."""
+    """Confirmations of messages that were sent together."""
 
     def __init__(self, left: int) -> None:
         self._left = left
         self.errors: dict[int, dict[str, Any]] = {}
-        self.answered = asyncio.Event()
+        self.complete = asyncio.Event()
 
     def take(self, place: int, answer: Msg) -> None:
-        if not answer.data:  # nobody listens on the subject: there is no stream
+        if not answer.data:  # the subject has no subscriber: the stream does not exist
             self.errors[place] = {"code": 503, "description": "no stream stores it"}
         elif b'"error"' in answer.data:
             self.errors[place] = orjson.loads(answer.data)["error"]
@@ -130,20 +133,24 @@ class _Batch:
     def count(self, answers: int) -> None:
         self._left -= answers
         if not self._left:
-            self.answered.set()
+            self.complete.set()
 
 
 @asynccontextmanager
-async def understood(patience: float | None = PATIENCE) -> AsyncIterator[None]:
-    """Tell every failure of the broker or its driver as BrokerUnavailable, also silence for longer than `patience` (seconds)."""
+async def translate_errors(within: float | None = REQUEST_TIMEOUT) -> AsyncIterator[None]:
+    """Raise driver errors and time-outs as BrokerUnavailable.
+
+    Args:
+        within: time-out in seconds; None for no limit.
+    """
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(within):
             yield
     except TimeoutError as error:
-        raise BrokerUnavailable("NATS gave no answer in time") from error
+        raise BrokerUnavailable("NATS did not respond in time") from error
     except (nats.errors.Error, OSError, EOFError) as error:
         raise BrokerUnavailable(f"NATS: {type(error).__name__}: {error}") from error
 
 
-async def _ignored(_: Exception) -> None:
-    """Whoever uses the connection is told: nothing of it is worth a line of its own."""
+async def _ignore_error(_: Exception) -> None:
+    """Ignore driver errors: the caller of each operation receives its own error."""

@@ -1,4 +1,4 @@
-"""Messages in RabbitMQ: quorum queues, a partition each, with one consumer at a time."""
+"""Broker on RabbitMQ: one quorum queue per group and partition, with a single active consumer."""
 
 import asyncio
 import secrets
@@ -20,45 +20,45 @@ from portico.kit.messaging.brokers.base import (
     PARTITIONS,
     BrokerUnavailable,
     Deliver,
-    Hear,
     Message,
+    OnMessage,
 )
-from portico.kit.messaging.brokers.batches import in_batches, to_be_sent, too_large
-from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, keep_consuming
-from portico.kit.messaging.brokers.rabbitmq_connection import PATIENCE, RabbitMQConnection, understood
-from portico.kit.messaging.brokers.rabbitmq_sending import send
+from portico.kit.messaging.brokers.batches import in_batches, messages_to_send, too_large
+from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, consume_until_cancelled
+from portico.kit.messaging.brokers.rabbitmq_connection import REQUEST_TIMEOUT, RabbitMQConnection, translate_errors
+from portico.kit.messaging.brokers.rabbitmq_publish import send
 
-_DECLARING = 30.0  # seconds: a quorum queue is some work to make
-_COUNTINGS = 3
-_IN_FLIGHT = 1000  # messages that are sent together, and then seen confirmed
-_BYTES_IN_FLIGHT = 4 << 20  # likewise, unless one is larger
+_DECLARE_TIMEOUT = 30.0  # seconds; creating a quorum queue takes time
+_COUNT_ATTEMPTS = 3  # attempts to count messages while none moves from a queue to a consumer
+_IN_FLIGHT = 1000  # messages sent before waiting for confirmation
+_BYTES_IN_FLIGHT = 4 << 20  # maximum size of their bodies, unless one message is larger
 
-# Unacknowledged messages of one queue. The same in every process and version: a queue gives returned messages out
-# first, and in order only where its next consumer can hold as many as the last one did.
+# Unacknowledged messages per queue. It must not differ between processes or versions: a queue redelivers returned
+# messages first, and in order only if the next consumer can hold as many as the last one did.
 _PREFETCH = 16
 
 _QUEUE: FieldTable = {
     "x-queue-type": "quorum",
     "x-single-active-consumer": True,
-    # RabbitMQ 4 drops a message that came back twenty times, be it that its consumer was killed.
+    # By default RabbitMQ 4 drops a message after twenty deliveries, even if its consumers were killed.
     "x-delivery-limit": 1_000_000_000,
 }
-_RECORD: FieldTable = {"x-queue-type": "quorum"}
-_FOR_LISTENER: FieldTable = {"x-max-length": 10_000}  # beyond it the oldest go
+_TYPES_QUEUE: FieldTable = {"x-queue-type": "quorum"}
+_SUBSCRIBER_QUEUE: FieldTable = {"x-max-length": 10_000}  # beyond it the oldest messages are dropped
 
 
 class RabbitMQBroker:
-    """The events of one system in RabbitMQ.
+    """Events of one system in RabbitMQ.
 
-    A direct exchange `{system}.events`, routed by type and partition; queues `{system}.{group}.{partition}` with a
-    single active consumer, so that one process at a time has what one key has to say. What a group wants is kept in
-    `{system}.{group}.types`, since AMQP can't be asked for bindings. Who listens has a queue of its own,
-    `{system}.broadcasts.{random}`, gone with its connection.
+    A direct exchange `{system}.events` routes by type and partition. The queues `{system}.{group}.{partition}` have a
+    single active consumer, so one process at a time handles the messages of one key. The queue `{system}.{group}.types`
+    stores the types that a group declared, because AMQP cannot list bindings. A subscriber has a queue of its own,
+    `{system}.listening.{random}`, which is deleted with its connection.
 
     Args:
         url: `amqp://` or `amqps://`.
-        system: whose events they are.
-        size_limit: bytes of a body, refused beyond it.
+        system: name of the system, the prefix of the queues.
+        size_limit: maximum size (bytes) of a message body.
     """
 
     def __init__(self, url: str, system: str, *, size_limit: int = MAX_MESSAGE) -> None:
@@ -69,17 +69,17 @@ class RabbitMQBroker:
         self._connection: RabbitMQConnection | None = None
         self._publisher: Channel | None = None
         self._connecting = asyncio.Lock()
-        self._held: Counter[str] = Counter()
+        self._unacknowledged: Counter[str] = Counter()
 
     async def declare(self, group: str, types: Collection[str]) -> None:
-        async with self._asking(_DECLARING) as channel:
+        async with self._request(_DECLARE_TIMEOUT) as channel:
             queues = [self._queue(group, partition) for partition in range(PARTITIONS)]
             for queue in queues:
                 await channel.queue_declare(queue, durable=True, arguments=_QUEUE)
             record = f"{self._system}.{group}.types"
-            await channel.queue_declare(record, durable=True, arguments=_RECORD)
-            # The new record lies there before the old ones go: what is bound is always in one of them.
-            before = await self._recorded(channel, record)
+            await channel.queue_declare(record, durable=True, arguments=_TYPES_QUEUE)
+            # Write the new record before deleting the old ones: every binding is always in one of them.
+            before = await self._recorded_types(channel, record)
             await channel.basic_publish(
                 orjson.dumps(sorted(types)), routing_key=record, properties=Basic.Properties(delivery_mode=2)
             )
@@ -94,32 +94,32 @@ class RabbitMQBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         refused = too_large(messages, self._size_limit)
-        for some in in_batches(to_be_sent(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        for some in in_batches(messages_to_send(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        await keep_consuming(group, partial(self._consume, group, deliver, concurrency))
+        await consume_until_cancelled(group, partial(self._consume, group, deliver, concurrency))
 
-    async def listen(self, types: Collection[str], hear: Hear) -> None:
-        await keep_consuming("listeners", partial(self._listen, types, hear))
+    async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
+        await consume_until_cancelled("broadcasts", partial(self._subscribe, types, handler))
 
     async def check(self) -> None:
-        async with self._asking() as channel:
+        async with self._request() as channel:
             await channel.exchange_declare(self._exchange, exchange_type="direct", durable=True)
 
-    async def waiting(self, group: str) -> int:
-        """As the protocol says, without the few that consumers of other processes have in their hands."""
+    async def backlog(self, group: str) -> int:
+        """Return the number of unacknowledged messages, except those delivered to consumers of other processes."""
         ready = 0
-        for _ in range(_COUNTINGS):
-            held = self._held[group]
+        for _ in range(_COUNT_ATTEMPTS):
+            unacknowledged = self._unacknowledged[group]
             ready = await self._count_ready(group)
-            if held == self._held[group]:
-                break  # none went from there to here meanwhile
-        return ready + self._held[group]
+            if unacknowledged == self._unacknowledged[group]:
+                break  # no message was delivered while counting
+        return ready + self._unacknowledged[group]
 
     async def _count_ready(self, group: str) -> int:
-        async with self._asking() as channel:
+        async with self._request() as channel:
             queues = [self._queue(group, partition) for partition in range(PARTITIONS)]
             found = [await channel.queue_declare(each, passive=True) for each in queues]
         return sum(each.message_count or 0 for each in found)
@@ -128,14 +128,14 @@ class RabbitMQBroker:
         await self._drop(self._connection)
 
     async def _publish(self, messages: Sequence[Message]) -> None:
-        """Send all, then see all confirmed.
+        """Send all messages, then wait until all are confirmed.
 
-        What was sent and is not confirmed may be lost, but nothing behind the first that is lost is stored: the
-        connection is given up. So the first copies of all messages are in order, however often they are published.
+        A message without a confirmation may be lost. The connection is closed at the first loss, so no later message is
+        stored. The first copies of all messages are therefore in order, however often they are published.
         """
         connection, channel = await self._ready()
         try:
-            async with understood():
+            async with translate_errors():
                 await asyncio.gather(*await send(channel, self._exchange, messages))
         except BaseException:
             await self._drop(connection)
@@ -143,35 +143,35 @@ class RabbitMQBroker:
 
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
         async with RabbitMQConnection(self._url) as connection:
-            with _Held(self._held, group) as held:
-                async with KeyedDispatcher(group, deliver, concurrency) as lines:
-                    async with understood():
+            with _UnacknowledgedCount(self._unacknowledged, group) as unacknowledged:
+                async with KeyedDispatcher(group, deliver, concurrency) as dispatcher:
+                    async with translate_errors():
                         channel = await connection.channel(publisher_confirms=False)
                         await channel.basic_qos(prefetch_count=_PREFETCH)
-                        take = partial(_take, channel, lines, held)
+                        take = partial(_enqueue, channel, dispatcher, unacknowledged)
                         for partition in range(PARTITIONS):
                             await channel.basic_consume(self._queue(group, partition), take)
                     await connection.lost(channel)
 
-    async def _listen(self, types: Collection[str], hear: Hear) -> None:
+    async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         queue = f"{self._system}.listening.{secrets.token_hex(8)}"
 
         async def take(delivered: DeliveredMessage) -> None:
-            hear(_loaded(delivered))
+            handler(_to_message(delivered))
 
         async with RabbitMQConnection(self._url) as connection:
-            async with understood():
+            async with translate_errors():
                 channel = await connection.channel(publisher_confirms=False)
-                # The exchange is for those to make who publish; until then binding fails, and is tried again.
-                await channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=_FOR_LISTENER)
+                # Publishers create the exchange. Until then binding fails and is retried.
+                await channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=_SUBSCRIBER_QUEUE)
                 for each in sorted(types):
                     for partition in range(PARTITIONS):
                         await channel.queue_bind(queue, self._exchange, f"{each}.{partition}")
                 await channel.basic_consume(queue, take, no_ack=True)
             await connection.lost(channel)
 
-    async def _recorded(self, channel: Channel, record: str) -> dict[int, set[str]]:
-        """What the group wanted, by the tags of the messages that say so."""
+    async def _recorded_types(self, channel: Channel, record: str) -> dict[int, set[str]]:
+        """Return the types that the group declared, by delivery tag of the records."""
         found: dict[int, set[str]] = {}
         while True:
             message = await channel.basic_get(record)
@@ -183,11 +183,11 @@ class RabbitMQBroker:
         return f"{self._system}.{group}.{partition}"
 
     @asynccontextmanager
-    async def _asking(self, patience: float = PATIENCE) -> AsyncIterator[Channel]:
-        """A channel for one request: one that is refused closes its channel."""
+    async def _request(self, within: float = REQUEST_TIMEOUT) -> AsyncIterator[Channel]:
+        """Open a channel for one request, because an error closes the channel."""
         connection, _ = await self._ready()
         try:
-            async with understood(patience):
+            async with translate_errors(within):
                 channel = await connection.channel(publisher_confirms=True)
                 yield channel
                 await channel.close()
@@ -197,7 +197,7 @@ class RabbitMQBroker:
             raise
 
     async def _ready(self) -> tuple[RabbitMQConnection, Channel]:
-        """The connection and the channel that publishes, made anew where they were lost."""
+        """Return the connection and the publishing channel. Reconnects when necessary."""
         async with self._connecting:
             connection, publisher = self._connection, self._publisher
             if connection is not None and publisher is not None and connection.is_usable and not publisher.is_closed:
@@ -205,7 +205,7 @@ class RabbitMQBroker:
             await self._drop(connection)
             connection = await RabbitMQConnection(self._url).__aenter__()
             self._connection = connection
-            async with understood():
+            async with translate_errors():
                 publisher = await connection.channel(publisher_confirms=True)
                 await publisher.exchange_declare(self._exchange, exchange_type="direct", durable=True)
             self._publisher = publisher
@@ -218,17 +218,17 @@ class RabbitMQBroker:
             await connection.aclose()
 
 
-class _Held:
-    """How many messages one consumer has in its hands."""
+class _UnacknowledgedCount:
+    """Number of messages that one consumer has received and not acknowledged."""
 
-    def __init__(self, held: Counter[str], group: str) -> None:
-        self._held = held
+    def __init__(self, unacknowledged: Counter[str], group: str) -> None:
+        self._unacknowledged = unacknowledged
         self._group = group
         self._mine = 0
 
     def change(self, by: int) -> None:
         self._mine += by
-        self._held[self._group] += by
+        self._unacknowledged[self._group] += by
 
     def __enter__(self) -> Self:
         return self
@@ -237,21 +237,23 @@ class _Held:
         self.change(-self._mine)
 
 
-async def _take(channel: Channel, lines: KeyedDispatcher, held: _Held, delivered: DeliveredMessage) -> None:
-    """Line a message up before anything is awaited: this is called in the queue's order."""
+async def _enqueue(
+    channel: Channel, dispatcher: KeyedDispatcher, unacknowledged: _UnacknowledgedCount, delivered: DeliveredMessage
+) -> None:
+    """Queue a message for delivery. It must not await before that: calls arrive in the queue's order."""
     tag = delivered.delivery_tag
-    held.change(+1)
+    unacknowledged.change(+1)
 
-    async def taken() -> None:
+    async def acknowledge() -> None:
         if tag is not None:
-            with suppress(AMQPError, OSError, RuntimeError):  # the channel has ended, and all of this with it
+            with suppress(AMQPError, OSError, RuntimeError):  # the channel is closed; the message is delivered again
                 await channel.basic_ack(tag, wait=False)
-        held.change(-1)
+        unacknowledged.change(-1)
 
-    lines.add(_loaded(delivered), taken)
+    dispatcher.add(_to_message(delivered), acknowledge)
 
 
-def _loaded(delivered: DeliveredMessage) -> Message:
+def _to_message(delivered: DeliveredMessage) -> Message:
     properties = delivered.header.properties
     return Message(
         id=properties.message_id or "",

@@ -1,4 +1,4 @@
-"""One connection to RabbitMQ, whose end is always told as one kind of error."""
+"""Connection to RabbitMQ, with error translation."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,15 +14,15 @@ from yarl import URL
 from portico.kit.foundation.aio import is_cancelled
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 
-PATIENCE = 10.0  # seconds for an answer
-_CONNECT = 5.0  # seconds
-_CLOSE = 1.0  # seconds
+REQUEST_TIMEOUT = 10.0  # seconds to wait for a response
+_CONNECT = 5.0  # seconds to connect
+_CLOSE = 1.0  # seconds to wait for the connection to close
 _PORT = 5672
-_HEARTBEAT = 10  # seconds until a connection on which nothing comes is looked at
+_HEARTBEAT = 10  # seconds without data after which the connection is checked
 
 
 class RabbitMQConnection:
-    """A connection, used in `async with`. Raises BrokerUnavailable where there is none to be had."""
+    """A connection, used in `async with`. Raises BrokerUnavailable if it cannot be opened."""
 
     def __init__(self, url: str) -> None:
         address = URL(url)
@@ -30,7 +30,7 @@ class RabbitMQConnection:
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        async with understood(_CONNECT, f"RabbitMQ at {self._url.host}:{self._url.port or _PORT}"):
+        async with translate_errors(_CONNECT, f"RabbitMQ at {self._url.host}:{self._url.port or _PORT}"):
             self._connection = await aiormq.connect(self._url)
         return self
 
@@ -47,12 +47,12 @@ class RabbitMQConnection:
         return cast("Channel", await self._connection.channel(publisher_confirms=publisher_confirms))
 
     async def lost(self, channel: Channel) -> None:
-        """Wait until the connection, the channel or one of its consumers has ended. Raises BrokerUnavailable."""
+        """Wait until the connection, the channel or one of its consumers ends, then raise BrokerUnavailable."""
         if self._connection is None:
             raise BrokerUnavailable("the connection is closed")
         cancelled = asyncio.get_running_loop().create_future()
 
-        def on_cancel(_: object) -> None:  # its queue is gone, or has moved
+        def on_cancel(_: object) -> None:  # the queue was deleted or moved
             if not cancelled.done():
                 cancelled.set_result(None)
 
@@ -61,31 +61,36 @@ class RabbitMQConnection:
         raise BrokerUnavailable("the connection to RabbitMQ ended")
 
     async def aclose(self) -> None:
-        """Close it. Who waits for an answer on it is told that it is lost."""
+        """Close the connection. Pending requests fail."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(Exception):  # it may be lost already: then there is nothing to close
+            with suppress(Exception):  # the connection may be lost already
                 async with asyncio.timeout(_CLOSE):
                     await connection.close(ConnectionError("closed"))
 
 
 @asynccontextmanager
-async def understood(patience: float = PATIENCE, server: str = "RabbitMQ") -> AsyncIterator[None]:
-    """Tell every failure of the broker or its driver as BrokerUnavailable, also silence for longer than `patience` (seconds)."""
+async def translate_errors(within: float = REQUEST_TIMEOUT, server: str = "RabbitMQ") -> AsyncIterator[None]:
+    """Raise driver errors and time-outs as BrokerUnavailable.
+
+    Args:
+        within: time-out in seconds.
+        server: name of the server in the error message.
+    """
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(within):
             yield
     except TimeoutError as error:
-        raise BrokerUnavailable(f"{server} gave no answer for {patience:.0f} s") from error
+        raise BrokerUnavailable(f"{server} did not respond within {within:.0f} s") from error
     except (
         AMQPError,
         OSError,
         RuntimeError,
         EOFError,
-    ) as error:  # aiormq's word for a closed channel is a RuntimeError
+    ) as error:  # aiormq raises RuntimeError for a closed channel
         raise BrokerUnavailable(f"{server}: {type(error).__name__}: {error}") from error
     except asyncio.CancelledError as error:
         if is_cancelled():
             raise
-        # The driver cancels who waits on a connection that ends; nobody has cancelled this task.
+        # The driver cancels tasks that wait on a closed connection. This task was not cancelled from outside.
         raise BrokerUnavailable(f"the connection to {server} ended") from error

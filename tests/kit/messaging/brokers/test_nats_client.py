@@ -4,7 +4,7 @@ import pytest
 from nats.errors import BadSubjectError
 
 from portico.kit.messaging.brokers.base import Message, partition_of
-from portico.kit.messaging.brokers.nats_sending import SendingClient, frame
+from portico.kit.messaging.brokers.nats_client import BatchingClient, encode
 
 
 class TestFrame:
@@ -13,7 +13,7 @@ class TestFrame:
         head = b"NATS/1.0\r\nId: evt_1\r\nKey: bo%C3%B6k%201\r\n\r\n"
         subject = f"shop.events.{partition_of(message.key)}.book.lent".encode()
 
-        sent = frame("shop.events", "_INBOX.a.1.0", message)
+        sent = encode("shop.events", "_INBOX.a.1.0", message)
 
         line = b"HPUB %b _INBOX.a.1.0 %d %d\r\n" % (subject, len(head), len(head) + 2)
         assert sent == line + head + message.body + b"\r\n"
@@ -21,14 +21,14 @@ class TestFrame:
     @pytest.mark.parametrize("event_type", ["", "book lent", "book.lent\r\nPING"])
     def test_a_type_that_would_end_the_subject_is_refused(self, event_type: str) -> None:
         with pytest.raises(BadSubjectError):
-            frame("shop.events", "_INBOX.a.1.0", Message("evt_1", event_type, "book_1", b""))
+            encode("shop.events", "_INBOX.a.1.0", Message("evt_1", event_type, "book_1", b""))
 
 
 class TestSendingClient:
     @pytest.mark.parametrize("piece", [1, 7, 60, 61, 300, 10_000])
     async def test_counts_what_is_stored_by_batch_however_the_answers_are_cut(self, piece: int) -> None:
         stored: Counter[str] = Counter()
-        client = SendingClient(lambda name, count: stored.update({name: count}))
+        client = BatchingClient(lambda name, count: stored.update({name: count}))
         answers = b"".join(_stored(client, batch, place) for batch in ("1", "2") for place in range(20))
 
         await _feed(client, answers, piece)
@@ -39,7 +39,7 @@ class TestSendingClient:
 
     async def test_counts_whole_answers_without_the_driver(self) -> None:
         stored: Counter[str] = Counter()
-        client = SendingClient(lambda name, count: stored.update({name: count}))
+        client = BatchingClient(lambda name, count: stored.update({name: count}))
 
         await _feed(client, b"".join(_stored(client, "1", place) for place in range(20)), 300)
 
@@ -48,7 +48,7 @@ class TestSendingClient:
 
     async def test_leaves_an_error_and_what_is_not_for_it_to_the_driver(self) -> None:
         stored: Counter[str] = Counter()
-        client = SendingClient(lambda name, count: stored.update({name: count}))
+        client = BatchingClient(lambda name, count: stored.update({name: count}))
         error = b'{"error":{"code":400,"err_code":10054,"description":"too large"},"stream":"shop-events","seq":0}'
         refused = b"MSG %b.1.1 1  %d\r\n%b\r\n" % (client.inbox.encode(), len(error), error)
 
@@ -58,11 +58,11 @@ class TestSendingClient:
         assert client.stats["in_msgs"] == 2
 
 
-def _stored(client: SendingClient, batch: str, place: int) -> bytes:
+def _stored(client: BatchingClient, batch: str, place: int) -> bytes:
     answer = b'{"stream":"shop-events", "seq":%d}' % (place + 1)
     return b"MSG %b.%b.%d 1  %d\r\n%b\r\n" % (client.inbox.encode(), batch.encode(), place, len(answer), answer)
 
 
-async def _feed(client: SendingClient, data: bytes, piece: int) -> None:
+async def _feed(client: BatchingClient, data: bytes, piece: int) -> None:
     for first in range(0, len(data), piece):
         await client._ps.parse(data[first : first + piece])

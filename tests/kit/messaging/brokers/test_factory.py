@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
+from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.brokers.nats import NatsBroker
-from portico.kit.messaging.brokers.opening import open_broker
 from portico.kit.messaging.brokers.rabbitmq import RabbitMQBroker
 from portico.kit.settings import Settings
 

@@ -1,4 +1,4 @@
-"""Which broker a system has: the one that the settings name, else the embedded one."""
+"""Choose the broker of a system: the server named in the settings, or the embedded broker."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -12,14 +12,14 @@ EMBEDDED_FILE = "broker.db"
 
 @asynccontextmanager
 async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
-    """The broker of a system. A server is connected to when it is needed, so that it may come later.
+    """Open the broker of a system. A server is connected to at first use, so it may start later.
 
     Args:
-        settings: what names it.
-        system: whose events it carries; a server may carry those of several.
+        settings: name the server.
+        system: name of the system; one server can carry the events of several systems.
 
     Raises:
-        SettingsError: the server's driver is not installed.
+        SettingsError: the driver of the named server is not installed.
     """
     variable = named_broker(settings)
     if variable is not None:
@@ -32,12 +32,12 @@ async def open_broker(settings: Settings, system: str) -> AsyncIterator[Broker]:
 
 
 def names_broker(settings: Settings) -> bool:
-    """Whether events go to a server, which several processes can share."""
+    """Return whether the settings name a broker server, which several processes can share."""
     return named_broker(settings) is not None
 
 
 def named_broker(settings: Settings) -> str | None:
-    """The setting that names a server, of which there is at most one."""
+    """Return the name of the setting that names a broker server, or None. At most one is set."""
     return next((name for name in BROKERS if getattr(settings, name) is not None), None)
 
 
@@ -57,7 +57,7 @@ def _on_server(name: str, settings: Settings, system: str) -> Broker:
         return KafkaBroker(url, system, size_limit=limit)
     except ModuleNotFoundError as error:
         raise SettingsError(
-            f"{name.upper()} is set and its driver is not installed: "
+            f"{name.upper()} is set, but its driver is not installed. Install it with "
             f"python3 -m pip install 'portico[{name.removesuffix('_url')}]', "
-            "or leave it out to keep events in a file on this machine."
+            f"or remove {name.upper()} to keep events in a file on this machine."
         ) from error

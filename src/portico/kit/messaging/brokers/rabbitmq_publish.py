@@ -1,7 +1,7 @@
-"""Sending many messages to RabbitMQ in one go.
+"""Publish many messages to RabbitMQ in one write.
 
-aiormq's `basic_publish` takes a task, two locks and a write for each message: 110 µs, against 20 µs for what is here, by
-the same channel's numbers and confirmations (docs/decisions/0019).
+aiormq's `basic_publish` takes a task, two locks and a write for each message: 110 µs, compared with 20 µs here.
+Delivery tags and confirmations are those of the same channel (docs/decisions/0019).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from portico.kit.messaging.brokers.base import Message, partition_of
 
 
 async def send(channel: Channel, exchange: str, messages: Sequence[Message]) -> list[asyncio.Future[Any]]:
-    """Write all messages, in order, and give what is done when each is confirmed, or fails when the channel ends."""
+    """Write all messages in order. Return a future per message, which fails if the channel closes."""
     confirmations: list[asyncio.Future[Any]] = []
     frames: list[Any] = []
     async with channel.lock:
@@ -32,7 +32,7 @@ async def send(channel: Channel, exchange: str, messages: Sequence[Message]) -> 
 
 
 def _frames(channel: Channel, exchange: str, message: Message) -> list[Any]:
-    """A method, a header, and the body in pieces of what a frame may hold (AMQP 0-9-1, section 4.2.6)."""
+    """Return method, header and body frames of a message, the body split by encode size (AMQP 0-9-1, section 4.2.6)."""
     properties = Basic.Properties(
         content_type="application/cloudevents+json",
         delivery_mode=2,
