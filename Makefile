@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything lands in .venv; nothing is written outside this folder but by `servers`.
+# `make help` lists the targets. Only `servers` and `kafka` write outside this directory.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +8,7 @@ ARGS ?=
 JOBS ?= 2
 SLOW ?=
 
-# who requires servers requires every test
+# REQUIRE_SERVERS implies the slow tests
 WHOLE := $(SLOW)$(REQUIRE_SERVERS)
 
 PY := $(VENV)/bin/python
@@ -16,11 +16,11 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 RUN_TIME := $(VENV)/.installed
 DEVELOPMENT := $(VENV)/.installed-dev
 
-# program:package, as Debian and Ubuntu name them
+# program:package, with the package names of Debian and Ubuntu
 SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server nginx:nginx \
 	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
 
-# what a system needs at run time; `testing` comes with the tests
+# extras of the run-time lock; `testing` is in the development lock
 EXTRAS := mysql rabbitmq nats kafka dns otlp
 
 KAFKA_JARS := /usr/local/share/kafka/libs
@@ -31,29 +31,29 @@ KAFKA_JARS := /usr/local/share/kafka/libs
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: $(RUN_TIME) ## make .venv with .venv/bin/portico in it, from the lock
+install: $(RUN_TIME) ## create .venv with .venv/bin/portico, from the lock file
 
-up: $(RUN_TIME) ## run the commerce system; another with SYSTEM=catalog
+up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
-test: $(DEVELOPMENT) ## run the tests, two files at a time; the slow ones too with SLOW=1; some with ARGS="-k gateway"
-	@$(if $(WHOLE),,echo "The slow tests, of whole systems in processes that are killed, are left out: make test SLOW=1 runs them too.")
+test: $(DEVELOPMENT) ## run the tests, two files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
+	@$(if $(WHOLE),,echo "Slow tests (whole systems whose processes are killed) are left out. Run them with: make test SLOW=1")
 	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(if $(WHOLE),,-m "not slow") $(ARGS)
 
-drill: $(DEVELOPMENT) ## drill the shop with twenty seeds; others with ARGS="--seed 100 --seeds 50"; takes minutes
+drill: $(DEVELOPMENT) ## run the drill with twenty seeds; choose others with ARGS="--seed 100 --seeds 50"; takes minutes
 	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)
 
-fuzz: $(DEVELOPMENT) ## ask every operation a thousand times what its document allows and what it does not; takes minutes
+fuzz: $(DEVELOPMENT) ## send a thousand valid and invalid generated requests to every operation; takes minutes
 	@FUZZ_CASES=$(or $(CASES),1000) $(PY) -m pytest -q -k fuzz $(ARGS)
 
-coverage: $(DEVELOPMENT) ## run the tests and show which lines they never reach
+coverage: $(DEVELOPMENT) ## run the tests and show the lines that no test executes
 	@$(PY) -m coverage erase
 	@$(PY) -m coverage run -m pytest -q $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report --skip-covered --show-missing
 	@$(PY) -m coverage html --quiet
 
-check: $(DEVELOPMENT) ## lint, format, types, layers, language, and that generated files are up to date
+check: $(DEVELOPMENT) ## check lint, format, types, layers, language and generated files
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
@@ -62,15 +62,15 @@ check: $(DEVELOPMENT) ## lint, format, types, layers, language, and that generat
 	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py \
 		tests/architecture/test_language.py tests/service_contracts/test_event_schemas.py
 
-generate: $(DEVELOPMENT) ## make the generated parts of the documents and deploy/ anew, and freeze the schemas of events
+generate: $(DEVELOPMENT) ## regenerate docs/configuration.md and deploy/, and freeze new event schemas
 	@$(PY) -m portico.cli.reference docs/configuration.md
 	@$(PY) -m portico.cli.deployed deploy
 	@$(PY) -m portico.cli.event_schemas portico.contracts
 
-bench: $(DEVELOPMENT) ## measure side by side with the peers; takes minutes
+bench: $(DEVELOPMENT) ## run the benchmarks beside those of peers; takes minutes
 	@$(PY) -m bench $(ARGS)
 
-servers: ## install the real servers that the tests use, and Chromium; starts none of them
+servers: ## install the servers that the tests use, and Chromium; starts none
 	@set -eu; \
 	missing=; \
 	for entry in $(SERVERS); do \
@@ -80,9 +80,9 @@ servers: ## install the real servers that the tests use, and Chromium; starts no
 	done; \
 	[ -n "$$missing" ] || { echo "The servers are installed."; exit 0; }; \
 	command -v apt-get >/dev/null || { \
-		echo "These are missing and there is no apt-get here:$$missing" >&2; \
-		echo "Install them with your system's packages (Homebrew: brew install postgresql@17 mariadb redis nginx" >&2; \
-		echo "rabbitmq nats-server mosquitto). Tests that need a missing one are left out, and say so." >&2; \
+		echo "Missing packages, and apt-get is not available:$$missing" >&2; \
+		echo "Install them with your package manager (Homebrew: brew install postgresql@17 mariadb redis nginx" >&2; \
+		echo "rabbitmq nats-server mosquitto). Tests that need a missing server are skipped and reported." >&2; \
 		exit 1; }; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	policy=/usr/sbin/policy-rc.d; \
@@ -94,9 +94,9 @@ servers: ## install the real servers that the tests use, and Chromium; starts no
 	$$sudo apt-get update -qq; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null
 
-kafka: ## install Kafka for its tests, which no package brings; needs Java and Maven
+kafka: ## install Kafka for its tests (there is no package); needs Java and Maven
 	@command -v java >/dev/null && command -v mvn >/dev/null || { \
-		echo "make kafka needs Java and Maven: apt-get install default-jre-headless maven, or brew install kafka instead of all this" >&2; \
+		echo "make kafka needs Java and Maven: apt-get install default-jre-headless maven. On macOS run brew install kafka instead" >&2; \
 		exit 1; }
 	@set -eu; \
 	sudo=; [ -w /usr/local/share ] || sudo=sudo; \
@@ -106,19 +106,19 @@ kafka: ## install Kafka for its tests, which no package brings; needs Java and M
 	$$sudo mkdir -p $(KAFKA_JARS); \
 	$$sudo install -m 644 "$$jars"/*.jar $(KAFKA_JARS)
 
-lock: ## resolve the requirements anew: needs uv and the network
-	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or UV=<where it is>" >&2; exit 1; }
+lock: ## update the lock files; needs uv and network access
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or set UV=<path of uv>" >&2; exit 1; }
 	@$(call compile,$(patsubst %,--extra %,$(EXTRAS)) --group build,requirements.lock)
 	@$(call compile,--all-extras --group dev --constraint requirements.lock,requirements-dev.lock)
 
-# Nothing of the machine that compiles goes into a lock: neither its index nor its folders.
+# Lock files contain no package index and no paths of this machine.
 define compile
 env -u PIP_FIND_LINKS -u UV_FIND_LINKS $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	$(1) --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock" --output-file $(2) $(ARGS)
 endef
 
-clean: ## remove what the other targets made, and the embedded data with it
+clean: ## remove everything that the other targets created, including embedded data
 	rm -rf $(VENV) .portico build dist htmlcov .coverage .coverage.* .hypothesis \
 		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -130,15 +130,15 @@ $(RUN_TIME): requirements.lock pyproject.toml | $(PY)
 	@touch $@
 
 $(DEVELOPMENT): requirements-dev.lock $(RUN_TIME)
-	@echo "Installing what the tests and checks need"
+	@echo "Installing the development requirements"
 	@$(PIP) install --no-deps --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Portico needs Python 3.11 or newer and $(PYTHON) is $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+		echo "Portico needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
 		exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); \
-		echo "$(PYTHON) could not make $(VENV). On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; \
+		echo "$(PYTHON) could not create $(VENV). On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; \
 		exit 1; }
