@@ -64,7 +64,7 @@ check: $(DEVELOPMENT) ## check lint, format, types, layers, language and generat
 
 generate: $(DEVELOPMENT) ## regenerate docs/configuration.md and deploy/, and freeze new event schemas
 	@$(PY) -m portico.cli.reference docs/configuration.md
-	@$(PY) -m portico.cli.deployed deploy
+	@$(PY) -m portico.cli.deploy_files deploy
 	@$(PY) -m portico.cli.event_schemas portico.contracts
 
 bench: $(DEVELOPMENT) ## run the benchmarks beside those of peers; takes minutes

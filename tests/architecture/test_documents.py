@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from portico.cli.deployed import deployed
+from portico.cli.deploy_files import deploy_files
 from portico.cli.reference import with_tables
 
 ROOT = Path(__file__).parents[2]
@@ -59,4 +59,4 @@ class TestDeploy:
         folder = ROOT / "deploy"
         found = {str(path.relative_to(folder)): path.read_text("utf-8") for path in folder.rglob("*.*")}
 
-        assert found == deployed(), "run `make generate`"
+        assert found == deploy_files(), "run `make generate`"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from portico.cli.decisions import head_of
 from portico.cli.errors import CommandError
+from portico.cli.explain import read_request_head
 from portico.kit.foundation.clock import Clock
 from portico.testing.commands import Command, fetch, free_ports, run_portico
 from portico.testing.issuer import Issuer
@@ -111,7 +111,7 @@ class TestATokenThatIdentityKnows:
 
 class TestHeadOf:
     def test_is_what_a_client_would_send(self) -> None:
-        head = head_of("get", "/products/a b?q=ö&x=%20", "t", ["X-Request-ID: 7"])
+        head = read_request_head("get", "/products/a b?q=ö&x=%20", "t", ["X-Request-ID: 7"])
 
         assert (head.method, head.path, head.query) == ("GET", b"/products/a%20b", b"q=%C3%B6&x=%20")
         assert list(head.headers) == [
@@ -121,10 +121,10 @@ class TestHeadOf:
         ]
 
     def test_a_path_begins_with_a_slash(self) -> None:
-        with pytest.raises(CommandError, match="no path"):
-            head_of("GET", "http://shop.example/products", None, [])
+        with pytest.raises(CommandError, match="not a path"):
+            read_request_head("GET", "http://shop.example/products", None, [])
 
     def test_a_header_has_a_name_and_a_value(self) -> None:
         for text in ("accept", ": text/html"):
-            with pytest.raises(CommandError, match="no header"):
-                head_of("GET", "/", None, [text])
+            with pytest.raises(CommandError, match="not a header"):
+                read_request_head("GET", "/", None, [text])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portico.cli import COMMANDS, app
-from portico.cli.errors import CommandError, present
+from portico.cli.errors import CommandError, print_error
 from portico.kit.settings import SettingsError
 
 
@@ -66,25 +66,25 @@ class TestMain:
         assert app.info.name == "portico"
 
 
-class TestPresent:
+class TestPrintError:
     @pytest.fixture(autouse=True)
     def _quiet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DEBUG", raising=False)
         monkeypatch.setenv("COLUMNS", "200")
 
     def test_what_the_user_can_mend(self, capsys: pytest.CaptureFixture[str]) -> None:
-        status = present(CommandError("Port 8000 is taken.", "Stop what listens there."))
+        status = print_error(CommandError("Port 8000 is taken.", "Stop what listens there."))
 
         assert status == 2
         assert capsys.readouterr().err == "✗ Port 8000 is taken.\n  Stop what listens there.\n"
 
     def test_each_mistake_in_the_settings_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert present(SettingsError("One.", "[Two].")) == 2
+        assert print_error(SettingsError("One.", "[Two].")) == 2
 
         assert capsys.readouterr().err.splitlines()[:2] == ["✗ One.", "✗ [Two]."]
 
     def test_what_is_our_fault_tells_no_password(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert present(RuntimeError("lost redis://:hunter2@cache")) == 1
+        assert print_error(RuntimeError("lost redis://:hunter2@cache")) == 1
 
         told = capsys.readouterr().err
         assert told.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")

@@ -8,10 +8,10 @@ import typer
 from typer.core import TyperGroup
 
 from portico import __version__
-from portico.cli.errors import present
+from portico.cli.errors import print_error
 
-# A command is a module of this package whose `app` is a typer.Typer: its name here is all that it takes to add it.
-# What is slow to import, a module imports in its functions, so that `portico --help` answers at once.
+# A command is a module of this package whose `app` is a typer.Typer; to add one, add its name here.
+# Modules import slow libraries inside functions, so that `portico --help` is fast.
 COMMANDS = (
     "up",
     "run",
@@ -32,7 +32,7 @@ COMMANDS = (
 
 
 class _Commands(TyperGroup):
-    """Imports a command's module when it is asked for."""
+    """A group that imports a command's module on first use."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 the group's signature
         return list(COMMANDS)
@@ -65,14 +65,14 @@ def _version(wanted: bool) -> None:
 def portico(
     _show_version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Working services behind one gateway, and the kit that they are made of."""
+    """Working services behind one gateway, and the kit that they are built from."""
 
 
 def main() -> None:
-    """Run the command line. Ends the process: 0, 2 where the user can mend what is wrong, 1 where Portico is at fault."""
+    """Run the command line. Ends the process: 0, 2 for an error that the user can fix, 1 if Portico is at fault."""
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001 the last one to see it; `present` tells all of it
-        sys.exit(present(error))
+    except Exception as error:  # noqa: BLE001 the last handler; `print_error` prints the error
+        sys.exit(print_error(error))

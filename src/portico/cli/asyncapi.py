@@ -1,4 +1,4 @@
-"""`portico asyncapi`: which events a system or a service tells of and handles."""
+"""`portico asyncapi`: the events that a system or a service publishes and handles."""
 
 from typing import Annotated
 
@@ -9,14 +9,14 @@ app = typer.Typer()
 
 @app.command()
 def asyncapi(
-    name: Annotated[str | None, typer.Argument(help="A system, or a service of the system in force.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A system, or a service of the current system.")] = None,
     system: Annotated[str | None, typer.Option(help="The system that the service belongs to.")] = None,
 ) -> None:
     """Print the AsyncAPI 3.0 document. Nothing needs to run."""
     import orjson
 
-    from portico.cli.documents import meant
+    from portico.cli.environment import find_system_or_service
     from portico.kit.runtime.asyncapi import asyncapi as document
 
-    found, service = meant(name, system)
+    found, service = find_system_or_service(name, system)
     print(orjson.dumps(document(found, None if service is None else [service]), option=orjson.OPT_INDENT_2).decode())

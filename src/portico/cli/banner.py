@@ -1,4 +1,4 @@
-"""What a person reads when a system has come up."""
+"""What a command prints when a system is ready."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NewAdministrator:
-    """The administrator that this start made; `password` where it was made up."""
+    """The administrator that this start created; `password` is set if it was generated."""
 
     email: str
     password: str | None
 
 
-def administrator_made(whole: "Composition") -> NewAdministrator | None:
-    """The first administrator, where starting `whole` made one."""
+def new_administrator(composition: "Composition") -> NewAdministrator | None:
+    """Return the first administrator if starting `composition` created one."""
     from portico.services.identity.users.first_administrator import FirstAdministrator
 
-    for context in whole.contexts.values():
+    for context in composition.contexts.values():
         first = context.provided.get(FirstAdministrator)
         if isinstance(first, FirstAdministrator) and first.email is not None:
             return NewAdministrator(first.email, first.password)
     return None
 
 
-def show_system(system: System, settings: Settings, administrator: NewAdministrator | None) -> None:
-    """Print where everything is, and how to stop it."""
+def print_system(system: System, settings: Settings, administrator: NewAdministrator | None) -> None:
+    """Print the address of each part, the servers in use, and how to stop the system."""
     from rich.console import Console
     from rich.text import Text
 
@@ -46,17 +46,17 @@ def show_system(system: System, settings: Settings, administrator: NewAdministra
         Text.assemble(("Portico", "bold"), f" {__version__} · ", (system.name, "bold"), f": {system.summary}")
     )
     console.print()
-    console.print(_addresses(system, settings))
+    console.print(_address_table(system, settings))
     console.print()
-    console.print(f"Documentation of the whole: {local_address(settings.host, system.gateway)}/docs", soft_wrap=True)
+    console.print(f"API documentation: {local_address(settings.host, system.gateway)}/docs", soft_wrap=True)
     for what, where in _servers(settings):
         console.print(f"{what}: {where}", soft_wrap=True)
-    show_administrator(administrator)
+    print_administrator(administrator)
     console.print("Ctrl-C stops it.\n", style="dim")
 
 
-def show_administrator(administrator: NewAdministrator | None) -> None:
-    """Print who the first administrator is; a password that was made up is shown this once."""
+def print_administrator(administrator: NewAdministrator | None) -> None:
+    """Print the first administrator's email, and a generated password this one time."""
     from rich.console import Console
     from rich.text import Text
 
@@ -69,21 +69,21 @@ def show_administrator(administrator: NewAdministrator | None) -> None:
     console.print(line, soft_wrap=True)
 
 
-def _addresses(system: System, settings: Settings) -> "Table":
+def _address_table(system: System, settings: Settings) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 2))
     table.add_column(style="bold")
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(style="dim")
-    table.add_row("gateway", local_address(settings.host, system.gateway), "the one way in")
+    table.add_row("gateway", local_address(settings.host, system.gateway), "The entrance to all services")
     for each in system.placements:
         table.add_row(each.name, local_address(settings.host, each.port), each.service.summary)
     return table
 
 
 def _servers(settings: Settings) -> list[tuple[str, str]]:
-    """What is kept where; of caches and events nothing where they are embedded."""
+    """Return the stores in use; embedded caches and brokers are left out."""
     found = [("Data", mask_url(settings.database_url or "") or f"SQLite files in {settings.data_dir.absolute()}")]
     if settings.redis_url is not None:
         found.append(("Caches and limits", mask_url(settings.redis_url)))

@@ -1,4 +1,4 @@
-"""`portico config`: what is in force, and where it came from."""
+"""`portico config`: the settings in effect, and their origins."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ app = typer.Typer()
 @app.command()
 def config(
     as_json: bool = typer.Option(False, "--json", help="Print JSON, for programs."),
-    changed: bool = typer.Option(False, "--changed", help="Only what is not the default."),
+    changed: bool = typer.Option(False, "--changed", help="Only settings that are not the default."),
 ) -> None:
-    """Print every setting in force and where it came from, secrets masked."""
-    settings = [each for each in _everything() if not changed or each.origin != "default"]
+    """Print every setting, its value and its origin. Secrets are masked."""
+    settings = [each for each in _all_settings() if not changed or each.origin != "default"]
     if as_json:
         import orjson
 
@@ -33,14 +33,13 @@ def config(
         Console(highlight=False).print(_table(settings))
 
 
-def _everything() -> "list[Setting]":
-    """What every process may be told, and what each service of the system in force may be told besides."""
-    from portico.cli.environment import read_environment
-    from portico.cli.ports import chosen_system
+def _all_settings() -> "list[Setting]":
+    """Return the settings of every process, and those of each service of the current system."""
+    from portico.cli.environment import find_chosen_system, read_environment
     from portico.kit.settings import Settings
 
     read = read_environment(Settings)
-    kinds = [each.service.settings for each in chosen_system(None, read.value).placements]
+    kinds = [each.service.settings for each in find_chosen_system(None, read.value).placements]
     return [*read.entries(), *(each for kind in kinds if kind for each in read_environment(kind).entries())]
 
 

@@ -1,4 +1,4 @@
-"""Asking before what can't be undone."""
+"""Confirmation before a command does something that cannot be undone."""
 
 import sys
 
@@ -7,8 +7,8 @@ import typer
 from portico.cli.errors import CommandError
 
 
-def ask(question: str) -> None:
-    """Go on only where the user says yes. Raises CommandError where nobody can be asked."""
+def confirm(question: str) -> None:
+    """Ask the user; abort unless the answer is yes. Raises CommandError if standard input is not a terminal."""
     if not sys.stdin.isatty():
-        raise CommandError(question, "There is nobody to ask: say --yes.")
+        raise CommandError(question, "Standard input is not a terminal. Confirm with --yes.")
     typer.confirm(question, abort=True, err=True)

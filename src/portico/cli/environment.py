@@ -1,27 +1,62 @@
-"""The settings that a command runs with."""
+"""The settings and the system that a command runs with."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TypeVar
 
-from portico.kit.settings import LoadedSettings, ServiceSettings, Settings, read_settings
+from portico.kit.runtime.system import System
+from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.settings import Environment, LoadedSettings, ServiceSettings, Settings, read_settings
 
 S = TypeVar("S", bound=ServiceSettings)
 
+DEFAULT_SYSTEM = "commerce"
+
 
 def read_environment(kind: type[S]) -> LoadedSettings[S]:
-    """Settings of `kind` from this process's environment and the `.env` of the working folder.
-
-    Raises:
-        SettingsError: they can't be used.
-    """
+    """Read settings of `kind` from the environment and from `.env` in the working directory. Raises SettingsError."""
     return read_settings(kind, environ=os.environ, dotenv_file=Path(".env"))
 
 
 def current_settings() -> Settings:
-    """What every command goes by.
+    """Return the settings that every process has. Raises SettingsError."""
+    return read_environment(Settings).value
+
+
+def environment_with(host: str | None) -> Environment:
+    """Return this process's environment, with HOST set to `host` unless that is None."""
+    environment = Environment.of_process()
+    if host is None:
+        return environment
+    return Environment({**environment.variables, "HOST": host}, environment.dotenv_file)
+
+
+def find_chosen_system(name: str | None, settings: Settings) -> System:
+    """Return the system called `name`, else the one in PORTICO_SYSTEM, else commerce. Raises NoSuchSystem.
+
+    A team's own system may be imported from the working directory.
+    """
+    folder = os.getcwd()  # noqa: PTH109 sys.path holds strings
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return find_system(system_name(name, settings))
+
+
+def system_name(name: str | None, settings: Settings) -> str:
+    """Return `name`, else the value of PORTICO_SYSTEM, else commerce."""
+    return name or settings.portico_system or DEFAULT_SYSTEM
+
+
+def find_system_or_service(name: str | None, system: str | None) -> tuple[System, str | None]:
+    """Find what `name` refers to: a system, or a service of `system`.
+
+    Returns:
+        the system, and the service's name there; None for a whole system.
 
     Raises:
-        SettingsError: the settings can't be used.
+        NoSuchSystem, NoSuchService: nothing has that name.
     """
-    return read_environment(Settings).value
+    is_system = name is None or ":" in name or (name in shipped_systems() and system is None)
+    found = find_chosen_system(name if is_system and name is not None else system, current_settings())
+    return found, None if is_system or name is None else found.placement(name).name

@@ -1,17 +1,17 @@
-"""Which of the errors that the floors below raise a user can mend, and how."""
+"""Messages for errors of lower layers that the user can fix."""
 
 from collections.abc import Sequence
 
 from portico.kit.settings import SettingsError
 
-Told = tuple[tuple[str, ...], str | None]
+Message = tuple[tuple[str, ...], str | None]
 
 
-def mendable(error: Exception) -> Told | None:
-    """What is wrong, in sentences, and what to do about it; None where the user can do nothing."""
+def user_message(error: Exception) -> Message | None:
+    """Return what is wrong, in sentences, and what to do about it; None if the user cannot fix the error."""
     if isinstance(error, SettingsError):
         return error.messages, None
-    # Imported late: settings that can't be read are told of without waiting for the rest.
+    # Imported here, so that an error in the settings is printed without the delay of these imports.
     from portico.demo.errors import DemoFailed
     from portico.kit.calls.addresses import AddressError
     from portico.kit.data.migrations import NotMigrated
@@ -23,22 +23,21 @@ def mendable(error: Exception) -> Told | None:
     from portico.kit.runtime.undeclared import Undeclared
     from portico.services.identity.errors import KeyDecryptionFailed
 
+    message: Message | None = None
     match error:
         case PortTaken():
-            told = _port_taken(error.host, error.port)
+            message = _port_taken(error.host, error.port)
         case DatabaseUnusable() | DemoFailed():
-            told = (error.problem,), error.advice
+            message = (error.problem,), error.advice
         case DatabaseMissing():
-            told = _place_missing(error.name, error.statements)
+            message = _database_missing(error.name, error.statements)
         case NotMigrated():
-            told = (_sentence(error),), "Run `portico migrate upgrade`, or start the service with --migrate."
+            message = (_sentence(error),), "Run `portico migrate upgrade`, or start the service with --migrate."
         case AddressRefused():
-            told = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
+            message = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
         case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | KeyDecryptionFailed():
-            told = (_sentence(error),), None
-        case _:
-            return None
-    return told
+            message = (_sentence(error),), None
+    return message
 
 
 def _sentence(error: Exception) -> str:
@@ -46,23 +45,22 @@ def _sentence(error: Exception) -> str:
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
 
 
-def _port_taken(host: str, port: int) -> Told:
-    listener = _listener(port)
-    by = "another process" if listener is None else listener
+def _port_taken(host: str, port: int) -> Message:
+    process = _listening_process(port) or "another process"
     advice = (
         "Stop it, or choose other ports: --port (portico run), --port identity=9001 and --gateway-port (portico up), "
         "or --free-ports."
     )
-    return (f"Port {port} on {host} is taken by {by}.",), advice
+    return (f"Port {port} on {host} is taken by {process}.",), advice
 
 
-def _place_missing(name: str, statements: Sequence[str]) -> Told:
+def _database_missing(name: str, statements: Sequence[str]) -> Message:
     advice = "\n  ".join(["Have an administrator run:", *statements])
-    return (f"The {name} does not exist, and this account may not make it.",), advice
+    return (f"The {name} does not exist, and this account may not create it.",), advice
 
 
-def _listener(port: int) -> str | None:
-    """Who listens on `port`, as far as this account may know."""
+def _listening_process(port: int) -> str | None:
+    """Return the process that listens on `port`; None if this account may not see it."""
     import psutil
 
     try:
@@ -74,5 +72,5 @@ def _listener(port: int) -> str | None:
             ):
                 return f"{psutil.Process(connection.pid).name()}, process {connection.pid}"
     except psutil.Error:
-        return None  # not ours to look at
+        return None
     return None

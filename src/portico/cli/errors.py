@@ -1,17 +1,17 @@
-"""What a person is told when a command can't do what was asked."""
+"""Errors of commands, and how the command line prints them."""
 
 import os
 import sys
 import traceback
 
-MENDABLE = 2
-"""the exit status where the user can mend what is wrong"""
-BROKEN = 1
-"""the exit status where Portico is at fault"""
+from portico.kit.runtime.signals import USER_ERROR
+
+INTERNAL_ERROR = 1
+"""Exit status if Portico is at fault."""
 
 
 class CommandError(Exception):
-    """Something that the user can mend.
+    """An error that the user can fix.
 
     Args:
         problem: what is wrong, a sentence.
@@ -24,38 +24,38 @@ class CommandError(Exception):
         self.advice = advice
 
 
-def present(error: Exception) -> int:
-    """Tell the user of `error` on standard error, with a traceback only where DEBUG is set.
+def print_error(error: Exception) -> int:
+    """Print `error` to standard error, with a traceback only if DEBUG is set.
 
     Returns:
-        the exit status: 2 where the user can mend it, 1 where it should not have happened.
+        the exit status: 2 if the user can fix the error, 1 if Portico is at fault.
     """
     from rich.console import Console
     from rich.text import Text
 
-    problems, advice, status = _told(error)
+    problems, advice, status = _describe(error)
     console = Console(stderr=True, highlight=False)
     for problem in problems:
         console.print(Text("✗ ", style="bold red"), Text(problem), sep="", soft_wrap=True)
     if advice is not None:
         console.print(Text(f"  {advice}", style="dim"), soft_wrap=True)
-    if debugging():
+    if is_debug():
         sys.stderr.write("".join(traceback.format_exception(error)))
     return status
 
 
-def debugging() -> bool:
-    """Whether DEBUG is set in the environment: asked also where the settings can't be read."""
+def is_debug() -> bool:
+    """Return whether DEBUG is set in the environment. It works when the settings cannot be read."""
     return os.environ.get("DEBUG", "").strip().lower() in {"1", "true", "yes", "on"}
 
 
-def _told(error: Exception) -> tuple[tuple[str, ...], str | None, int]:
-    from portico.cli.error_messages import mendable
+def _describe(error: Exception) -> tuple[tuple[str, ...], str | None, int]:
+    from portico.cli.error_messages import user_message
     from portico.kit.settings.masking import mask_url
 
     if isinstance(error, CommandError):
-        return (error.problem,), error.advice, MENDABLE
-    if (told := mendable(error)) is not None:
-        return *told, MENDABLE
-    again = None if debugging() else "Run it again with DEBUG=1 to see where, and tell us."
-    return (f"Portico failed: {type(error).__name__}: {mask_url(str(error))}",), again, BROKEN
+        return (error.problem,), error.advice, USER_ERROR
+    if (message := user_message(error)) is not None:
+        return *message, USER_ERROR
+    advice = None if is_debug() else "Run the command again with DEBUG=1 for a traceback, and report the error."
+    return (f"Portico failed: {type(error).__name__}: {mask_url(str(error))}",), advice, INTERNAL_ERROR

@@ -1,23 +1,36 @@
-"""`portico export`: configuration for a proxy that is there already."""
+"""`portico export`: configuration for a proxy in front of the gateway."""
 
-from typing import Annotated
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-app = typer.Typer(
-    no_args_is_help=True, help="Print the configuration of a proxy that stands in front of a system's gateway."
-)
+from portico.cli.errors import CommandError
 
-System = Annotated[str | None, typer.Argument(help="The system; the one in force if none is named.")]
+if TYPE_CHECKING:
+    from portico.gateway.export import ExportOptions, Tls
+    from portico.kit.runtime.system import System as SystemDeclaration
+    from portico.kit.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Print the configuration of a proxy in front of a system's gateway.")
+
+System = Annotated[str | None, typer.Argument(help="The system. Default: PORTICO_SYSTEM.")]
 Gateways = Annotated[
     list[str] | None,
-    typer.Option("--gateway", help="Where the gateway is, host:port; its port on 127.0.0.1 if none. May be repeated."),
+    typer.Option("--gateway", help="A gateway's host:port. Default: its port on 127.0.0.1. May be repeated."),
 ]
 Hosts = Annotated[
-    list[str] | None,
-    typer.Option("--host", help="A name by which it is called: shop.example; any if none. May be repeated."),
+    list[str] | None, typer.Option("--host", help="A host name to serve: shop.example. Default: any. May be repeated.")
 ]
 Out = Annotated[str | None, typer.Option(help="The folder to write the file to, instead of printing it.")]
+
+Proxy = Literal["nginx", "traefik"]
+EXTENSIONS: dict[Proxy, str] = {"nginx": "conf", "traefik": "yaml"}
+
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+_MAX_PORT = 65_535
 
 
 @app.command()
@@ -27,15 +40,15 @@ def nginx(
     gateway: Gateways = None,
     host: Hosts = None,
     listen: Annotated[
-        str | None, typer.Option(help="The port to listen on, or address:port; 80, or 443 with TLS, if none.")
+        str | None, typer.Option(help="The port or address:port to listen on. Default: 80, or 443 with TLS.")
     ] = None,
-    tls_certificate: Annotated[str | None, typer.Option(help="The certificate's file, where NGINX runs.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its key's file. With both, port 80 leads to TLS.")] = None,
+    tls_certificate: Annotated[str | None, typer.Option(help="The certificate's file on NGINX's machine.")] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(help="The key's file. With both files, port 80 redirects to TLS.")
+    ] = None,
     out: Out = None,
 ) -> None:
     """Print what NGINX includes in its http block. Nothing needs to run."""
-    from portico.cli.fronts import export, read_tls
-
     tls = read_tls(tls_certificate, tls_key)
     export("nginx", system, gateway, host, listen=listen, tls=tls, folder=out)
 
@@ -43,6 +56,105 @@ def nginx(
 @app.command()
 def traefik(system: System = None, *, gateway: Gateways = None, host: Hosts = None, out: Out = None) -> None:
     """Print the dynamic configuration for Traefik's file provider. Nothing needs to run."""
-    from portico.cli.fronts import export
-
     export("traefik", system, gateway, host, folder=out)
+
+
+def export(
+    proxy: Proxy,
+    system: str | None,
+    gateways: Sequence[str] | None,
+    hosts: Sequence[str] | None,
+    *,
+    listen: str | None = None,
+    tls: "Tls | None" = None,
+    folder: str | None,
+) -> None:
+    """Print the configuration of `proxy`, or write it to `folder`. Raises CommandError, NoSuchSystem."""
+    from portico.cli.environment import current_settings, find_chosen_system
+    from portico.gateway.export import ExportOptions
+
+    settings = current_settings()
+    found = find_chosen_system(system, settings)
+    options = ExportOptions(
+        gateways=tuple(map(_check_gateway, gateways or [f"127.0.0.1:{found.gateway}"])),
+        hosts=tuple(map(_check_host, hosts or [])),
+        listen=_check_listen(listen) if listen else ("80" if tls is None else "443"),
+        tls=tls,
+    )
+    text = configuration(proxy, found, settings, options)
+    if folder is None:
+        print(text, end="")
+    else:
+        print(f"Wrote {_write(Path(folder) / file_name(proxy, found), text)}")
+
+
+def configuration(proxy: Proxy, system: "SystemDeclaration", settings: "Settings", options: "ExportOptions") -> str:
+    """Return the configuration of `system` for `proxy`."""
+    from portico.gateway import policy_of
+    from portico.gateway.export import PublicRoutes
+    from portico.gateway.export import nginx as nginx_configuration
+    from portico.gateway.export import traefik as traefik_configuration
+
+    routes = PublicRoutes.of(policy_of(system, settings))
+    write = nginx_configuration if proxy == "nginx" else traefik_configuration
+    return write(system, routes, options)
+
+
+def file_name(proxy: Proxy, system: "SystemDeclaration") -> str:
+    """Return the name of the file for `system`."""
+    return f"{system.name}.{EXTENSIONS[proxy]}"
+
+
+def read_tls(certificate: str | None, key: str | None) -> "Tls | None":
+    """Return both files, or None. Raises CommandError if only one is given."""
+    from portico.gateway.export import Tls
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise CommandError("TLS needs a certificate and its key.", "Name both: --tls-certificate and --tls-key.")
+    for file in (certificate, key):
+        if not re.fullmatch(r"[^\"'\\$;{}\x00-\x1f]+", file):
+            raise CommandError(
+                f"The file name {file!r} cannot be used in an NGINX configuration.", "Use letters, digits, /, . and -."
+            )
+    return Tls(certificate, key)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write `text` to `path`, and create its folder. Raises CommandError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise CommandError(
+            f"{path} cannot be written: {error.strerror}.", "Name a writable folder with --out."
+        ) from error
+    return path
+
+
+def _check_gateway(text: str) -> str:
+    if not _is_address(text):
+        raise CommandError(f"--gateway {text} is not a host and a port.", "Write both, as in --gateway 10.0.0.5:8080.")
+    return text
+
+
+def _check_listen(text: str) -> str:
+    if not _is_address(text) and not _is_port(text):
+        raise CommandError(f"NGINX cannot listen on {text}.", "Write a port, or an address and a port: --listen 8000.")
+    return text
+
+
+def _check_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", text):
+        raise CommandError(f"--host {text} is not a host name.", "Write it without port or path: --host shop.example.")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return re.fullmatch(_HOST, host) is not None and _is_port(port)
+
+
+def _is_port(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) <= _MAX_PORT

@@ -1,4 +1,4 @@
-"""`portico openapi`: what a system or a service says of its API."""
+"""`portico openapi`: the OpenAPI document of a system or a service."""
 
 from typing import Annotated
 
@@ -6,16 +6,42 @@ import typer
 
 app = typer.Typer()
 
+_TIMEOUT = 30.0  # seconds
+
 
 @app.command()
 def openapi(
-    name: Annotated[str | None, typer.Argument(help="A system, or a service of the system in force.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A system, or a service of the current system.")] = None,
     system: Annotated[str | None, typer.Option(help="The system that the service belongs to.")] = None,
 ) -> None:
-    """Print the OpenAPI document, as it is served at /openapi.json. Nothing needs to run."""
+    """Print the OpenAPI document that is served at /openapi.json. Nothing needs to run."""
     import asyncio
     import sys
 
-    from portico.cli.documents import document
+    sys.stdout.buffer.write(asyncio.run(_fetch_document(name, system)) + b"\n")
 
-    sys.stdout.buffer.write(asyncio.run(document(name, system)) + b"\n")
+
+async def _fetch_document(name: str | None, system: str | None) -> bytes:
+    """Open the service in a temporary folder, and ask it for its document. Raises NoSuchSystem, NoSuchService."""
+    from tempfile import TemporaryDirectory
+
+    import orjson
+
+    from portico.cli.environment import find_system_or_service
+    from portico.kit.calls.channel import Outgoing
+    from portico.kit.calls.local import LocalChannel
+    from portico.kit.runtime.system import GATEWAY
+    from portico.kit.settings import Environment
+    from portico.systems.composition import Composition
+
+    found, service = find_system_or_service(name, system)
+    part = service or GATEWAY
+    with TemporaryDirectory() as folder:
+        environment = Environment({"DATA_DIR": folder})
+        parts = None if part == GATEWAY else [part]
+        async with Composition(found, environment, parts=parts, background=False) as composition:
+            channel = LocalChannel(composition.apps)
+            request = Outgoing(service=part, method="GET", path="/openapi.json", timeout=_TIMEOUT)
+            response = await channel.send(request)
+            await channel.aclose()
+    return orjson.dumps(orjson.loads(response.body), option=orjson.OPT_INDENT_2)

@@ -1,4 +1,4 @@
-"""The servers of `portico up --servers`: of this system alone, started from the programs on PATH, kept under DATA_DIR."""
+"""The private servers of `portico up --servers`: started from installed programs, with data under DATA_DIR."""
 
 import fcntl
 import os
@@ -26,47 +26,47 @@ from portico.servers import (
 FOLDER: Final = "servers"
 ENVIRONMENT: Final = "environment"
 DATABASE: Final = "portico"
-_FEWEST_CONNECTIONS = 200
-_FOR_OTHERS = 50  # connections for whoever looks in from outside
+_MIN_CONNECTIONS = 200
+_EXTRA_CONNECTIONS = 50  # for other commands
 
 
 @contextmanager
 def private_servers(environment: Environment, system: System, workers: int) -> Iterator[Environment]:
-    """`environment` with the addresses of servers that run while the block does.
+    """Start servers for the duration of the block; the value is `environment` with their addresses.
 
-    A server that it names already is used as it is. One of ours that dies is started again.
+    A server that `environment` names is not started. A started server that exits is restarted.
 
     Args:
-        environment: what settings are read from.
-        system: what is to use them.
+        environment: the settings.
+        system: the system that uses the servers.
         workers: processes for each part of it.
 
     Raises:
-        CommandError: a program is not installed, a server does not start, or another process runs the same ones.
+        CommandError: a program is not installed, a server does not start, or another process runs these servers.
     """
     settings = environment.read(Settings)
     folder = (settings.data_dir / FOLDER).absolute()
     with ExitStack() as stack:
-        stack.enter_context(_alone_in(folder))
+        stack.enter_context(_lock(folder))
         try:
-            servers = _wanted(folder, settings, connections=_connections(system, settings, workers))
+            servers = _missing_servers(folder, settings, connections=_connections(system, settings, workers))
             if servers:
-                _tell(f"Starting {_listed([each.name for each in servers.values()])} of its own in {folder} …")
+                _print(f"Starting private {_join([each.name for each in servers.values()])} in {folder} …")
             stack.enter_context(KeptServers(list(servers.values())))
         except ProgramMissing as missing:
-            raise CommandError(f"--servers starts what is installed, and there is {missing}.") from missing
+            raise CommandError(f"--servers needs a program that is not installed: {missing}.") from missing
         except (HomeUnusable, ServerFailed) as error:
             raise CommandError(mask_url(str(error))) from error
         variables = {variable: server.url() for variable, server in servers.items()}
         if not servers_in(settings):
             variables["PRIVATE_SERVERS"] = "true"
-        file = stack.enter_context(_written(folder / ENVIRONMENT, variables))
-        _tell(f"Other commands reach them after: set -a; . {shlex.quote(str(file))}; set +a")
+        file = stack.enter_context(_environment_file(folder / ENVIRONMENT, variables))
+        _print(f"Other commands use them after: set -a; . {shlex.quote(str(file))}; set +a")
         yield Environment({**environment.variables, **variables}, environment.dotenv_file)
 
 
-def _wanted(folder: Path, settings: Settings, *, connections: int) -> dict[str, Server]:
-    """The servers that the environment does not name, by the variable that is to name them."""
+def _missing_servers(folder: Path, settings: Settings, *, connections: int) -> dict[str, Server]:
+    """Return the servers that the settings do not name, by their variables."""
     servers: dict[str, Server] = {}
     if settings.database_url is None:
         servers["DATABASE_URL"] = PostgreSQLServer(
@@ -80,21 +80,21 @@ def _wanted(folder: Path, settings: Settings, *, connections: int) -> dict[str, 
 
 
 def _connections(system: System, settings: Settings, workers: int) -> int:
-    """Two pools for each service in each process, and a few more."""
+    """Return the number of connections to allow: two pools for each service in each process, and some more."""
     pools = 2 * settings.database_pool_size * len(system.placements) * workers
-    return max(_FEWEST_CONNECTIONS, pools + _FOR_OTHERS)
+    return max(_MIN_CONNECTIONS, pools + _EXTRA_CONNECTIONS)
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with this process however that goes. Raises CommandError."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which the system releases when this process exits. Raises CommandError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(exist_ok=True, mode=0o700)
         lock = (folder / "lock").open("a+", encoding="utf-8")
     except OSError as error:
         raise CommandError(
-            f"The servers' data can't be kept in {folder} ({error.strerror}).",
+            f"The servers' data cannot be stored in {folder} ({error.strerror}).",
             "Make the folder writable, or set DATA_DIR to one that is.",
         ) from error
     with lock:
@@ -103,7 +103,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             lock.seek(0)
             raise CommandError(
-                f"The servers in {folder} are run by process {lock.read().strip()} already.",
+                f"Process {lock.read().strip()} already runs the servers in {folder}.",
                 "Stop it, or set DATA_DIR to another folder.",
             ) from error
         lock.truncate(0)
@@ -113,10 +113,10 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _written(path: Path, variables: Mapping[str, str]) -> Iterator[Path]:
-    """A file of `variables` for shells and for its owner's eyes only, gone at the end."""
+def _environment_file(path: Path, variables: Mapping[str, str]) -> Iterator[Path]:
+    """Write `variables` to a file for shells that only its owner may read; delete it at the end."""
     lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in variables.items())
-    path.unlink(missing_ok=True)  # of a process that was killed
+    path.unlink(missing_ok=True)  # left by a process that was killed
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(lines)
     try:
@@ -125,12 +125,12 @@ def _written(path: Path, variables: Mapping[str, str]) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, highlight=False).print(line, style="dim", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""A process that serves parts of a system until it is told to stop."""
+"""A process that serves parts of a system."""
 
 import asyncio
 import gc
@@ -17,14 +17,18 @@ from portico.systems.composition import Composition
 
 logger = get_logger(__name__)
 
-_NEW_OBJECTS = 10_000  # after which cycles are looked for; by Python's own 700 an order costs 7 % more
+_GC_THRESHOLD = 10_000  # new objects between collections; with Python's default of 700 an order costs 7 % more
 
 
 @dataclass(frozen=True)
 class Process:
-    """What one process serves: the parts of `system` that `sockets` names, each on its socket.
+    """What one process serves.
 
-    `migrating` is what is done about pending migrations on a server: run them, or refuse to start.
+    Args:
+        system: the system.
+        environment: its settings.
+        sockets: a listening socket for each part that this process serves.
+        migrating: what to do about pending migrations on a database server: run them, or refuse to start.
     """
 
     system: System
@@ -33,9 +37,11 @@ class Process:
     migrating: Migrating = "upgrade"
 
     async def serve(self, stop: asyncio.Event, *, ready: Callable[[Composition], object]) -> None:
-        """Serve until `stop` is set; `ready` is called when all ports answer.
+        """Serve until `stop` is set, then finish requests in flight within GRACE_PERIOD.
 
-        What is in flight then finishes within GRACE_PERIOD.
+        Args:
+            stop: ends the process when set.
+            ready: called when all ports answer.
         """
         settings = self.environment.read(Settings)
         logs = Logs.configure(level=settings.log_level, style=settings.log_format)
@@ -47,34 +53,34 @@ class Process:
     async def _serve(
         self, stop: asyncio.Event, ready: Callable[[Composition], object], grace: float, logs: Logs
     ) -> None:
-        whole = Composition(
+        composition = Composition(
             self.system, self.environment, parts=self.sockets.keys(), migrating=self.migrating, logs=logs
         )
-        async with whole:
-            for warning in whole.host.warnings:
+        async with composition:
+            for warning in composition.host.warnings:
                 logger.warning("well_known_password", advice=warning)
-            faces = [Face(name, whole.apps[name], bound) for name, bound in self.sockets.items()]
+            faces = [Face(name, composition.apps[name], bound) for name, bound in self.sockets.items()]
             async with Servers(faces, grace=grace):
-                _spare_the_collector()
-                ready(whole)
+                _tune_garbage_collection()
+                ready(composition)
                 await stop.wait()
                 logger.info("stopping", grace_seconds=grace)
-                whole.stop()
+                composition.stop()
         logger.info("stopped")
 
 
-def _spare_the_collector() -> None:
+def _tune_garbage_collection() -> None:
     """Exclude the objects created so far from garbage collection, and collect less often.
 
-    It would look through the whole of it now and then, for a sixth of a second in which nobody is answered.
+    A full collection of them would block the event loop for a sixth of a second.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
-    """Run `work` in an event loop of its own, uvloop's where there is one; what it gives is the exit status."""
+    """Run `work` in a new event loop, uvloop if it is available; return its result, the exit status."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)
 

@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md, made from the settings themselves: `python -m portico.cli.reference FILE`."""
+"""The tables of docs/configuration.md: `python -m portico.cli.reference FILE` generates them from the settings."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ BEGIN = "<!-- made by `make generate` from here on -->"
 
 
 def with_tables(page: str) -> str:
-    """`page`, with the tables as they should be behind the mark."""
+    """Return `page` with current tables after the mark."""
     return f"{page.partition(BEGIN)[0]}{BEGIN}\n\n{_tables()}"
 
 
@@ -27,11 +27,11 @@ def _table(kind: type[ServiceSettings]) -> str:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for setting in read_settings(kind, environ={}).entries():
         meaning = setting.description.replace("|", "\\|")
-        rows.append(f"| `{setting.variable}` | {_shown(setting.value)} | {meaning} |")
+        rows.append(f"| `{setting.variable}` | {_format(setting.value)} | {meaning} |")
     return "\n".join(rows)
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if value is None or value in ([], {}, ()):
         return ""
     if isinstance(value, bool):
@@ -42,7 +42,7 @@ def _shown(value: object) -> str:
 
 
 def main() -> None:
-    """Rewrite the file that the command line names."""
+    """Rewrite the file that the first argument names."""
     path = Path(sys.argv[1])
     path.write_text(with_tables(path.read_text("utf-8")), "utf-8")
 

@@ -1,15 +1,23 @@
-"""`portico run`: one service alone."""
+"""`portico run`: one part of a system in this process."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from portico.kit.runtime.system import System
+    from portico.kit.settings import Environment
+    from portico.systems.composition import Composition
 
 app = typer.Typer()
 
 
 @app.command()
 def run(
-    service: Annotated[str, typer.Argument(help="The service, as its system calls it; or `gateway`.")],
+    service: Annotated[str, typer.Argument(help="The service's name in its system; or `gateway`.")],
     system: Annotated[str | None, typer.Option(help="The system that it belongs to.")] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="The port to listen on.", min=1, max=65_535)] = None,
@@ -17,17 +25,50 @@ def run(
         bool, typer.Option("--migrate", help="Run pending migrations, also on a database server.")
     ] = False,
 ) -> None:
-    """Run one service alone; where the others are, {NAME}_SERVICE_URL says.
+    """Run one service alone. {NAME}_SERVICE_URL says where each other service is.
 
-    An embedded database is migrated by itself; on a server, a database with pending migrations is refused.
+    An embedded database is migrated automatically. A database server with pending migrations is rejected.
     """
-    from portico.cli.alone import serve_alone
-    from portico.cli.ports import GATEWAY, bind_all, chosen_system, environment_with, ports_of
+    from portico.cli.environment import environment_with, find_chosen_system
+    from portico.kit.runtime.serving import bind_all
+    from portico.kit.runtime.system import GATEWAY
     from portico.kit.settings import Settings
 
     environment = environment_with(host)
     settings = environment.read(Settings)
-    found = chosen_system(system, settings)
+    found = find_chosen_system(system, settings)
     name = GATEWAY if service == GATEWAY else found.placement(service).name
-    sockets = bind_all(settings.host, {name: port or ports_of(found)[name]})
-    raise typer.Exit(serve_alone(found, environment, sockets, migrate=migrate))
+    sockets = bind_all(settings.host, {name: port or found.ports[name]})
+    raise typer.Exit(serve(found, environment, sockets, migrate=migrate))
+
+
+def serve(
+    system: "System", environment: "Environment", sockets: "Mapping[str, socket.socket]", *, migrate: bool
+) -> int:
+    """Serve the parts that `sockets` names until SIGTERM or Ctrl-C; return the exit status."""
+    from portico.cli.banner import new_administrator, print_administrator
+    from portico.cli.process import Process
+    from portico.cli.process import run as run_loop
+    from portico.kit.runtime.serving import local_address, ports_of
+    from portico.kit.runtime.signals import stop_requested
+
+    moved = system.moved(ports_of(sockets))
+    process = Process(moved, environment, sockets, migrating="upgrade" if migrate else "require")
+
+    def ready(composition: "Composition") -> None:
+        from rich.console import Console
+
+        console = Console(stderr=True, highlight=False)
+        for name, bound in sockets.items():
+            address = local_address(composition.host.settings.host, bound.getsockname()[1])
+            console.print(
+                f"{name} of {system.name} answers at [cyan]{address}[/]; its documentation is at /docs", soft_wrap=True
+            )
+        print_administrator(new_administrator(composition))
+
+    async def serve_until_stopped() -> int:
+        with stop_requested() as stop:
+            await process.serve(stop, ready=ready)
+        return 0
+
+    return run_loop(serve_until_stopped())

@@ -1,4 +1,4 @@
-"""The databases of a system's services, opened for one command; the services may run meanwhile, or not at all."""
+"""The databases of a system's services, opened for one command. The services may run at the same time."""
 
 import getpass
 import os
@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from portico.cli.environment import current_settings
+from portico.cli.environment import current_settings, find_chosen_system, system_name
 from portico.cli.errors import CommandError
-from portico.cli.ports import chosen_system, system_name
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, status
 from portico.kit.data.provisioning import place_exists
@@ -29,21 +28,21 @@ class ServiceDatabase:
 
     @property
     def name(self) -> str:
-        """What the system calls the service."""
+        """The service's name in its system."""
         return self.placement.name
 
 
 @asynccontextmanager
 async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIterator[list[ServiceDatabase]]:
-    """The databases of `services`, in the system's order; of all where none is named, but for those that are not made yet.
+    """Open the databases of `services`, by default of all, in the system's order. Databases that do not exist are left out.
 
     Raises:
-        CommandError: none of them is made yet.
-        NoSuchSystem, NoSuchService: there is none of that name.
-        NotMigrated, DatabaseUnusable, SettingsError: one can't be opened.
+        CommandError: none of them exists.
+        NoSuchSystem, NoSuchService: nothing has that name.
+        NotMigrated, DatabaseUnusable, SettingsError: one cannot be opened.
     """
     settings = current_settings()
-    found = chosen_system(system, settings)
+    found = find_chosen_system(system, settings)
     check_server_passwords(settings)
     named = {found.placement(name).name for name in services}
     async with AsyncExitStack() as stack:
@@ -55,42 +54,42 @@ async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIt
         if not opened:
             raise CommandError(
                 f"There is no database of {' or '.join(sorted(named)) or found.name} yet.",
-                f"Start it once with `portico up {system_name(system, settings)}`, or set DATABASE_URL to where its databases are.",
+                f"Run `portico up {system_name(system, settings)}` once, or set DATABASE_URL to where its databases are.",
             )
         yield opened
 
 
 @asynccontextmanager
 async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Database | None]:
-    """The service's database; None where it never ran: there is no database, or nothing in it."""
+    """Open the service's database; None if the service has never run, so that there is no database or it is empty."""
     place = database_for(settings, placement.name)
     with translate_errors(placement.name, place):
-        is_made = await place_exists(place.url)
-    if not is_made:
+        exists = await place_exists(place.url)
+    if not exists:
         yield None
         return
     async with open_database(placement, settings) as database:
         with translate_errors(placement.name, place):
-            kits, *_ = await status(database, migration_sets(placement))
-            if kits.current is not None:
+            kit_status, *_ = await status(database, migration_sets(placement))
+            if kit_status.current is not None:
                 await require_current(database, migration_sets(placement))
-        yield None if kits.current is None else database
+        yield None if kit_status.current is None else database
 
 
 @contextmanager
-def audited() -> Iterator[str]:
-    """Who does it; while the block runs, log lines go to standard error, whatever LOG_LEVEL is."""
+def audit() -> Iterator[str]:
+    """Log to standard error, whatever LOG_LEVEL is; the value is the name of the operator."""
     import sys
 
     logs = Logs.configure(level="info", style=current_settings().log_format, stream=sys.stderr.buffer)
     try:
-        yield _who()
+        yield _operator()
     finally:
         logs.close()
 
 
-def _who() -> str:
+def _operator() -> str:
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # an account without a name, as in a container
-        return str(os.getuid()) if hasattr(os, "getuid") else "nobody known"
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"

@@ -1,4 +1,4 @@
-"""`portico systems`: which systems there are, and what is in them."""
+"""`portico systems`: the systems, and their services."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,21 +14,18 @@ app = typer.Typer()
 
 @app.command()
 def systems(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Systems; all that Portico brings if none is named.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Systems. Default: all that Portico ships.")] = None,
 ) -> None:
-    """Show the services of each system, what it calls them, and their ports."""
+    """Show the services of each system, their names in it, and their ports."""
     from rich.console import Console
 
-    from portico.cli.environment import current_settings
-    from portico.cli.ports import chosen_system
+    from portico.cli.environment import current_settings, find_chosen_system
     from portico.kit.runtime.system_loader import shipped_systems
 
     settings = current_settings()
     console = Console(highlight=False)
     for name in names or shipped_systems():
-        console.print(_table(chosen_system(name, settings)))
+        console.print(_table(find_chosen_system(name, settings)))
         console.print()
 
 
@@ -44,11 +41,11 @@ def _table(system: "System") -> "Table":
         pad_edge=False,
         header_style="bold",
     )
-    table.add_column("Called")
+    table.add_column("Name")
     table.add_column("Service")
     table.add_column("Port", justify="right")
-    table.add_column("What it is", style="dim")
-    table.add_row("gateway", "", str(system.gateway), "the one way in")
+    table.add_column("Summary", style="dim")
+    table.add_row("gateway", "", str(system.gateway), "The entrance to all services")
     for each in system.placements:
         own = each.service.name if each.service.name != each.name else ""
         table.add_row(each.name, own, str(each.port), each.service.summary)

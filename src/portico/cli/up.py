@@ -1,81 +1,100 @@
-"""`portico up`: a whole system, in one process or in one for each part."""
+"""`portico up`: a whole system, in one process or in several processes for each part."""
 
+import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from portico.cli.errors import CommandError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import socket
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
+    from portico.cli.banner import NewAdministrator
+    from portico.kit.runtime.supervisor import SupervisedProcess
     from portico.kit.runtime.system import System
-    from portico.kit.settings import Environment
+    from portico.kit.settings import Environment, Settings
+    from portico.systems.composition import Composition
 
 app = typer.Typer()
+
+_MAX_PORT = 65_535
 
 
 @app.command()
 def up(
     system: Annotated[
-        str | None, typer.Argument(help="A system that Portico brings, or an import path: shop.systems:shop.")
+        str | None, typer.Argument(help="A system that Portico ships, or an import path: shop.systems:shop.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
-    gateway_port: Annotated[int | None, typer.Option(help="The gateway's port.", min=1, max=65_535)] = None,
+    gateway_port: Annotated[int | None, typer.Option(help="The gateway's port.", min=1, max=_MAX_PORT)] = None,
     port: Annotated[list[str] | None, typer.Option(help="A service's port: identity=9001. May be repeated.")] = None,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Take any free port for each part.")] = False,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Use any free port for each part.")] = False,
     split: Annotated[
-        bool, typer.Option("--split", help="A process for each part; one that dies is restarted.")
+        bool, typer.Option("--split", help="Run each part in its own process, which is restarted when it exits.")
     ] = False,
     workers: Annotated[
         int, typer.Option(help="Processes for each part; implies --split.", min=1, max=64, metavar="N")
     ] = 1,
     servers: Annotated[
         bool,
-        typer.Option(
-            "--servers", help="Start PostgreSQL, Redis and RabbitMQ of its own, from the programs installed here."
-        ),
+        typer.Option("--servers", help="Start private PostgreSQL, Redis and RabbitMQ servers from installed programs."),
     ] = False,
 ) -> None:
-    """Run a system: its gateway and each service, every one on a port of its own.
+    """Run a system: its gateway and its services, each on its own port.
 
-    Without a server configured all is embedded, in files under DATA_DIR. Ctrl-C stops it.
+    If no server is configured, everything is embedded, in files under DATA_DIR. Ctrl-C stops the system.
     """
     from contextlib import nullcontext
 
-    from portico.cli.ports import bind_all, chosen_system, environment_with, system_name
-    from portico.cli.split import check_can_split, up_split
-    from portico.cli.together import up_together
+    from portico.cli.environment import environment_with, find_chosen_system, system_name
+    from portico.kit.runtime.serving import bind_all
     from portico.kit.settings import Settings
 
     environment = environment_with(host)
     settings = environment.read(Settings)
-    found = chosen_system(system, settings)
-    parallel = split or workers > 1
-    if parallel and not servers:
+    found = find_chosen_system(system, settings)
+    is_split = split or workers > 1
+    if is_split and not servers:
         check_can_split(found, settings, workers)
-    sockets = bind_all(settings.host, _ports(found, port or (), gateway_port, free=free_ports))
-    with _own_servers(environment, found, workers) if servers else nullcontext(environment) as told:
-        if parallel:
-            check_can_split(found, told.read(Settings), workers)
-            raise typer.Exit(up_split(found, system_name(system, settings), told, sockets, workers))
-        raise typer.Exit(up_together(found, told, sockets))
+    sockets = bind_all(settings.host, _choose_ports(found, port or (), gateway_port, free=free_ports))
+    with _start_servers(environment, found, workers) if servers else nullcontext(environment) as complete:
+        if is_split:
+            check_can_split(found, complete.read(Settings), workers)
+            raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers))
+        raise typer.Exit(run_together(found, complete, sockets))
 
 
-def _ports(system: "System", wanted: "Iterable[str]", gateway: int | None, *, free: bool) -> dict[str, int]:
-    """The port of each part; 0 for any that is free. Raises CommandError."""
-    from portico.cli.ports import GATEWAY, ports_of, read_ports
+def _choose_ports(system: "System", wanted: "Iterable[str]", gateway: int | None, *, free: bool) -> dict[str, int]:
+    """Return the port of each part; 0 means any free port. Raises CommandError."""
+    from portico.kit.runtime.system import GATEWAY
 
-    ports = dict.fromkeys(ports_of(system), 0) if free else ports_of(system)
+    ports = dict.fromkeys(system.ports, 0) if free else system.ports
     chosen = {} if gateway is None else {GATEWAY: gateway}
-    return ports | read_ports(system, wanted) | chosen
+    return ports | _read_ports(system, wanted) | chosen
 
 
-def _own_servers(environment: "Environment", system: "System", workers: int) -> "AbstractContextManager[Environment]":
-    """Raises CommandError."""
+def _read_ports(system: "System", pairs: "Iterable[str]") -> dict[str, int]:
+    """Parse `["identity=9001"]` into ports by name. Raises CommandError."""
+    from portico.kit.runtime.system import GATEWAY
+
+    ports = {}
+    for pair in pairs:
+        name, _, text = pair.partition("=")
+        if not text.isdigit() or not 0 < int(text) <= _MAX_PORT:
+            raise CommandError(
+                f"--port {pair} is not a name and a port.", "Write a name and a number: --port identity=9001."
+            )
+        ports[GATEWAY if name == GATEWAY else system.placement(name).name] = int(text)
+    return ports
+
+
+def _start_servers(environment: "Environment", system: "System", workers: int) -> "AbstractContextManager[Environment]":
+    """Start private servers. Raises CommandError."""
     if sys.platform == "win32":
-        from portico.cli.errors import CommandError
-
         raise CommandError(
             "Portico starts servers on Linux and macOS only.",
             "Start them yourself, and set DATABASE_URL, REDIS_URL and RABBITMQ_URL.",
@@ -83,3 +102,136 @@ def _own_servers(environment: "Environment", system: "System", workers: int) -> 
     from portico.cli.private_servers import private_servers
 
     return private_servers(environment, system, workers)
+
+
+def run_together(system: "System", environment: "Environment", sockets: "Mapping[str, socket.socket]") -> int:
+    """Serve every part of `system` in this process until SIGTERM or Ctrl-C; return the exit status."""
+    from portico.cli.banner import new_administrator, print_system
+    from portico.cli.process import Process, run
+    from portico.kit.runtime.serving import ports_of
+    from portico.kit.runtime.signals import stop_requested
+
+    moved = system.moved(ports_of(sockets))
+    process = Process(moved, environment, sockets)
+
+    def ready(composition: "Composition") -> None:
+        print_system(moved, composition.host.settings, new_administrator(composition))
+
+    async def serve() -> int:
+        with stop_requested() as stop:
+            await process.serve(stop, ready=ready)
+        return 0
+
+    return run(serve())
+
+
+def check_can_split(system: "System", settings: "Settings", workers: int) -> None:
+    """Raise CommandError if this platform, or an embedded backend, does not allow that many processes."""
+    from portico.kit.messaging.brokers.factory import names_broker
+    from portico.kit.settings import database_for
+
+    if sys.platform == "win32":
+        raise CommandError(
+            "Windows cannot pass a listening socket to another process, which --split needs.",
+            "Run each part by itself: portico run identity, and so on.",
+        )
+    consumers = [each.name for each in system.placements if each.service.consumers]
+    if consumers and not names_broker(settings):
+        raise CommandError(
+            f"{system.name} in several processes needs a broker to deliver events to {', '.join(consumers)}.",
+            "Add --servers, which starts one (and PostgreSQL and Redis), or set RABBITMQ_URL, NATS_URL or KAFKA_URL.",
+        )
+    if workers == 1:
+        return
+    embedded = [each.name for each in system.placements if database_for(settings, each.name).embedded]
+    missing = []
+    if embedded:
+        missing.append(f"DATABASE_URL (the SQLite files of {', '.join(embedded)} allow one writing process each)")
+    if settings.redis_url is None:
+        missing.append("REDIS_URL (caches and rate limits in memory would differ between processes)")
+    if missing:
+        raise CommandError(
+            f"--workers {workers} needs servers that all processes share.",
+            f"Add --servers, or set {' and '.join(missing)}.",
+        )
+
+
+def run_split(
+    system: "System", name: str, environment: "Environment", sockets: "Mapping[str, socket.socket]", workers: int
+) -> int:
+    """Serve every part of `system` in `workers` processes until SIGTERM or Ctrl-C; return the exit status."""
+    from portico.cli.process import run
+    from portico.kit.runtime.serving import ports_of
+    from portico.kit.settings import Settings, check_server_passwords
+
+    settings = environment.read(Settings)
+    check_server_passwords(settings)
+    os.environ.update(environment.variables)  # workers inherit it, with the command line's changes
+    return run(_SplitSystem(system.moved(ports_of(sockets)), name, settings, sockets, workers).serve())
+
+
+class _SplitSystem:
+    """A system whose parts run in worker processes that this process supervises."""
+
+    def __init__(
+        self, system: "System", name: str, settings: "Settings", sockets: "Mapping[str, socket.socket]", workers: int
+    ) -> None:
+        self._system = system
+        self._settings = settings
+        self._sockets = sockets
+        self._not_ready = {f"{part} {number}" for part in sockets for number in range(1, workers + 1)}
+        self._administrator: NewAdministrator | None = None
+        self._processes = {
+            part: [self._process(name, part, number) for number in range(1, workers + 1)] for part in sockets
+        }
+
+    async def serve(self) -> int:
+        from portico.kit.runtime.signals import USER_ERROR, stop_requested
+        from portico.kit.runtime.supervisor import supervise_all
+        from portico.kit.telemetry.logs import Logs
+
+        logs = Logs.configure(level=self._settings.log_level, style=self._settings.log_format)
+        everything = [each for processes in self._processes.values() for each in processes]
+
+        def kill() -> None:
+            for each in everything:
+                each.kill()
+
+        try:
+            with stop_requested(at_once=kill) as stop:
+                started = await supervise_all(everything, stop)
+                await self._stop()
+            return 0 if started else USER_ERROR
+        finally:
+            logs.close()
+
+    def _process(self, system: str, part: str, number: int) -> "SupervisedProcess":
+        from portico.kit.runtime.supervisor import Assignment, Program, SupervisedProcess
+
+        assignment = Assignment(system, part, self._sockets[part].fileno(), self._system.ports)
+        name = f"{part} {number}"
+        program = Program(name, "portico.cli.worker", assignment)
+        return SupervisedProcess(program, lambda message: self._is_ready(name, message))
+
+    def _is_ready(self, name: str, message: dict[str, Any]) -> None:
+        from portico.cli.banner import NewAdministrator, print_system
+
+        if message["administrator"] is not None:
+            self._administrator = NewAdministrator(**message["administrator"])
+        if name in self._not_ready:
+            self._not_ready.remove(name)
+            if not self._not_ready:
+                print_system(self._system, self._settings, self._administrator)
+
+    async def _stop(self) -> None:
+        """Stop the gateway first: its requests in flight still need the services."""
+        import asyncio
+
+        from portico.kit.runtime.system import GATEWAY
+
+        for bound in self._sockets.values():
+            bound.close()  # connections waiting there would never be accepted
+        grace = self._settings.grace_period
+        await asyncio.gather(*(each.stop(grace) for each in self._processes[GATEWAY]))
+        others = [each for part, processes in self._processes.items() if part != GATEWAY for each in processes]
+        await asyncio.gather(*(each.stop(grace) for each in others))

@@ -27,7 +27,7 @@ WHOLE = "the whole"
 _UP_WITHIN = 60.0  # seconds
 _UP_WITH_SERVERS_WITHIN = 180.0
 _DOWN_WITHIN = 60.0
-_CHILD = "portico.cli.child"
+_CHILD = "portico.cli.worker"
 
 
 @dataclass

@@ -17,7 +17,7 @@ from tests.gateway.export.proxies import OPTIONS, SYSTEMS
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest
 from tests.gateway.proxy.servers import served
 
-from portico.cli.deployed import deployed
+from portico.cli.deploy_files import deploy_files
 from portico.gateway.export import ExportOptions, PublicRoutes, Tls, nginx
 from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
@@ -94,11 +94,11 @@ class TestTheFile:
     @pytest.mark.parametrize("name", [f"nginx/{system.name}.conf" for system in SYSTEMS])
     def test_is_accepted_by_nginx(self, server: NginxServer, name: str) -> None:
         # An unprivileged account cannot listen on port 80.
-        server.check(deployed()[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
+        server.check(deploy_files()[name].replace("listen 80;", f"listen {HOST}:{server.port};"))
 
     def test_two_systems_fit_in_one_configuration(self, server: NginxServer) -> None:
         ports = iter(free_ports(len(SYSTEMS)))
-        texts = [deployed()[f"nginx/{system.name}.conf"] for system in SYSTEMS]
+        texts = [deploy_files()[f"nginx/{system.name}.conf"] for system in SYSTEMS]
 
         server.check("".join(text.replace("listen 80;", f"listen {HOST}:{next(ports)};") for text in texts))
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 from tests.kit.statements import run
 
-from portico.cli.error_messages import mendable
+from portico.cli.error_messages import user_message
 from portico.kit.data.provisioning import DatabaseMissing, ensure_database, place_exists
 from portico.kit.settings import Settings, database_for
 from portico.testing.databases import Databases
@@ -68,7 +68,7 @@ class TestEnsureDatabase:
         with pytest.raises(DatabaseMissing) as caught:
             await ensure_database(limited, None)
 
-        told = mendable(caught.value)
+        told = user_message(caught.value)
         assert told is not None
         assert "CREATE DATABASE " in (told[1] or "")
         assert str(limited.username) in (told[1] or "")

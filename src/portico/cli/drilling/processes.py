@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from portico.cli.child import Assignment
-from portico.cli.ports import GATEWAY, bind_all, moved_to, ports_of
-from portico.cli.supervising import Keeper, Program, Unmendable
-from portico.kit.runtime.system import System
+from portico.kit.runtime.serving import bind_all, ports_of
+from portico.kit.runtime.supervisor import Assignment, Program, StartFailed, SupervisedProcess
+from portico.kit.runtime.system import GATEWAY, System
 
 HOST = "127.0.0.1"
 _OURS = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
@@ -34,7 +33,7 @@ class Part:
 
     def __init__(self, program: Program) -> None:
         self.name = program.name
-        self._keeper = Keeper(program, lambda _: self._answers.set())
+        self._keeper = SupervisedProcess(program, lambda _: self._answers.set())
         self._log = program.log
         self._answers = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -43,7 +42,7 @@ class Part:
         """Keep it alive until cancelled. Raises PartFailed."""
         try:
             await self._keeper.run()
-        except Unmendable:
+        except StartFailed:
             raise PartFailed(f"{self.name} does not start:\n{self.said()}") from None
 
     async def alive(self) -> int:
@@ -80,7 +79,7 @@ class Part:
 
     async def buried(self) -> None:
         """Kill it for good; to be called once `keep` has ended."""
-        await self._keeper.buried()
+        await self._keeper.kill_and_wait()
 
     def said(self) -> str:
         """The end of its log."""
@@ -103,11 +102,11 @@ async def running(
     Raises:
         PartFailed: one does not start.
     """
-    sockets = bind_all(HOST, dict.fromkeys(ports_of(system), 0))
+    sockets = bind_all(HOST, dict.fromkeys(system.ports, 0))
     async with AsyncExitStack() as stack:
         for bound in sockets.values():
             stack.callback(bound.close)
-        moved = moved_to(system, sockets)
+        moved = system.moved(ports_of(sockets))
         parts = {part: Part(_program(name, moved, part, bound, variables, folder)) for part, bound in sockets.items()}
         async with asyncio.TaskGroup() as group:
             keeping = [group.create_task(part.keep(), name=part.name) for part in parts.values()]
@@ -125,14 +124,13 @@ async def running(
 def _program(
     name: str, system: System, part: str, bound: socket.socket, variables: Mapping[str, str], folder: Path
 ) -> Program:
-    assignment = Assignment(name, part, bound.fileno(), ports_of(system))
+    assignment = Assignment(name, part, bound.fileno(), system.ports)
     environ = {name: os.environ[name] for name in _OURS if name in os.environ}
     environ["PYTHONPATH"] = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
     return Program(
         part,
-        "portico.cli.child",
-        assignment.dumped(),
-        assignment.descriptor,
+        "portico.cli.worker",
+        assignment,
         environ={**environ, **variables},
         folder=folder,  # no .env of where the drill was started
         log=folder / f"{part}.log",
@@ -141,4 +139,4 @@ def _program(
 
 def gateway_of(system: System) -> str:
     """Where the gateway of a running system listens."""
-    return f"http://{HOST}:{ports_of(system)[GATEWAY]}"
+    return f"http://{HOST}:{system.ports[GATEWAY]}"

@@ -71,6 +71,24 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def bind_all(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
+    """Bind a listening socket for each name: all of them or none.
+
+    Raises:
+        PortTaken: another process listens on one of the ports.
+        AddressRefused: this machine has no such address, or the account may not listen there.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(bind(host, port)) for name, port in ports.items()}
+        stack.pop_all()
+    return sockets
+
+
+def ports_of(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
+    """Return the port of each socket."""
+    return {name: int(bound.getsockname()[1]) for name, bound in sockets.items()}
+
+
 def local_address(host: str, port: int) -> str:
     """The URL by which this machine reaches what listens on `host`, which may stand for every interface."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 nothing is bound here

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
-"""the exit status of a process that was ended by Ctrl-C"""
+"""Exit status of a process that Ctrl-C ended."""
+USER_ERROR = 2
+"""Exit status of a process that ended because of an error that the user can fix."""
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from portico.kit.runtime.service import Service
 from portico.kit.service_context import Case, SystemInfo
+
+GATEWAY: Final = "gateway"
+"""The name of the gateway among the parts of a system."""
 
 
 class NoSuchService(LookupError):
@@ -71,10 +74,15 @@ class System:
         """What this system calls `service`."""
         return self.names.get(service, service.name)
 
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of each part, by name."""
+        return {GATEWAY: self.gateway} | {each.name: each.port for each in self.placements}
+
     def moved(self, ports: Mapping[str, int]) -> Self:
         """The same system with other ports, by the names that it has for its services; the gateway's is `gateway`."""
         services = {each.service: ports.get(each.name, each.port) for each in self.placements}
-        return replace(self, gateway=ports.get("gateway", self.gateway), services=services)
+        return replace(self, gateway=ports.get(GATEWAY, self.gateway), services=services)
 
     def placement(self, name: str) -> Placement:
         """The service called `name` here, or whose own name it is. Raises NoSuchService."""

@@ -5,7 +5,7 @@ from tests.cli.leaving import Leaving, shelving
 from tests.kit.messaging.leaving import ReaderCame, left, parked, tell, waiting
 
 from portico.cli.errors import CommandError
-from portico.cli.logged_events import replay_events, replay_events_to, selection_of, tail_events
+from portico.cli.events import read_selection, replay_events, replay_events_to, tail_events
 from portico.kit.messaging.log import Selection
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.system import NoSuchService
@@ -33,7 +33,7 @@ class TestTail:
         came = ReaderCame(reader_id="r1")
         await tell(library.readers, left("one"), came)
 
-        selection = selection_of((), ["reader.came"], None, "1h", None)
+        selection = read_selection((), ["reader.came"], None, "1h", None)
         await tail_events(None, ["readers"], selection, limit=20, follow=False, as_json=True)
 
         (event,) = map(json.loads, capsys.readouterr().out.splitlines())
@@ -47,7 +47,7 @@ class TestReplay:
 
         await replay_events(None, (), Selection(aggregate="r1"))
 
-        assert capsys.readouterr().out == "readers: 1 event to be published again as soon as readers runs.\n"
+        assert capsys.readouterr().out == "readers: 1 event will be published again as soon as readers runs.\n"
         assert await waiting(library.readers) == [event.event_id]
 
     async def test_to_one_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ class TestReplay:
         await replay_events_to("shelves", None, (), ALL, again=False, yes=False)
         await retried(library)
 
-        assert capsys.readouterr().out == "shelves: 1 event to be handled as soon as shelves runs.\n"
+        assert capsys.readouterr().out == "shelves: 1 event will be handled as soon as shelves runs.\n"
         assert shelving.seen == ["one", "two"]
         assert await waiting(library.readers) == []
 
@@ -71,8 +71,8 @@ class TestReplay:
         selection = Selection(event_ids=(event.event_id,))
 
         await replay_events_to("shelves", None, (), selection, again=False, yes=False)
-        assert "No event is to be delivered" in capsys.readouterr().out
-        with pytest.raises(CommandError, match="Have shelves handle 1 event again"):
+        assert "No event to deliver" in capsys.readouterr().out
+        with pytest.raises(CommandError, match="Deliver 1 event to shelves again"):
             await replay_events_to("shelves", None, (), selection, again=True, yes=False)
         await replay_events_to("shelves", None, (), selection, again=True, yes=True)
         await retried(library)
@@ -82,14 +82,14 @@ class TestReplay:
 
     async def test_to_a_service_that_handles_none_of_them(self, library: Leaving) -> None:
         for service, selection in (("readers", ALL), ("shelves", Selection(types=("reader.came",)))):
-            with pytest.raises(CommandError, match=f"{service} handles no such events"):
+            with pytest.raises(CommandError, match=f"{service} does not handle these events"):
                 await replay_events_to(service, None, (), selection, again=False, yes=False)
         with pytest.raises(NoSuchService, match="Did you mean shelves"):
             await replay_events_to("shelf", None, (), ALL, again=False, yes=False)
 
     def test_which_has_to_be_said(self) -> None:
         with pytest.raises(CommandError, match="Which events"):
-            selection_of((), (), None, None, None, everything=False)
+            read_selection((), (), None, None, None, everything=False)
         with pytest.raises(CommandError, match="Which events"):
-            selection_of((), ["reader.left"], None, None, None, everything=True)
-        assert selection_of((), (), None, None, None, everything=True) == ALL
+            read_selection((), ["reader.left"], None, None, None, everything=True)
+        assert read_selection((), (), None, None, None, everything=True) == ALL

@@ -3,17 +3,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from portico.cli.errors import CommandError
-from portico.cli.times import age, printable, read_moment, shown
+from portico.cli.times import format_age, format_time, printable, read_time
 
 
-class TestReadMoment:
+class TestReadTime:
     def test_a_time(self) -> None:
-        assert read_moment("2026-01-31T12:00:00+02:00", "--since") == datetime(2026, 1, 31, 10, tzinfo=UTC)
-        assert read_moment("2026-01-31T12:00:00Z", "--since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
-        assert read_moment(None, "--since") is None
+        assert read_time("2026-01-31T12:00:00+02:00", "--since") == datetime(2026, 1, 31, 10, tzinfo=UTC)
+        assert read_time("2026-01-31T12:00:00Z", "--since") == datetime(2026, 1, 31, 12, tzinfo=UTC)
+        assert read_time(None, "--since") is None
 
     def test_how_long_ago(self) -> None:
-        moment = read_moment("90m", "--since")
+        moment = read_time("90m", "--since")
 
         assert moment is not None
         assert abs(datetime.now(UTC) - timedelta(minutes=90) - moment) < timedelta(minutes=1)
@@ -21,12 +21,12 @@ class TestReadMoment:
     @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-31T12:00:00", "9" * 30 + "d", "-1h"])
     def test_what_is_none(self, text: str) -> None:
         with pytest.raises(CommandError, match="--until"):
-            read_moment(text, "--until")
+            read_time(text, "--until")
 
 
 class TestShowing:
     def test_a_moment_is_shown_to_the_second(self) -> None:
-        assert shown(datetime(2026, 1, 31, 12, 0, 0, 999, tzinfo=UTC)) == "2026-01-31 12:00:00Z"
+        assert format_time(datetime(2026, 1, 31, 12, 0, 0, 999, tzinfo=UTC)) == "2026-01-31 12:00:00Z"
 
     @pytest.mark.parametrize(
         ("ago", "told"),
@@ -39,7 +39,7 @@ class TestShowing:
         ],
     )
     def test_an_age_has_one_unit(self, ago: timedelta, told: str) -> None:
-        assert age(datetime.now(UTC) - ago) == told
+        assert format_age(datetime.now(UTC) - ago) == told
 
     def test_what_steers_a_terminal_is_spelled_out(self) -> None:
         assert printable("a\x1b[2J\r\nb\x9bä") == "a\\x1b[2J\\x0d\nb\\x9bä"

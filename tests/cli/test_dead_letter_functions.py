@@ -8,20 +8,20 @@ from sqlalchemy import insert
 from tests.cli.leaving import Leaving, dead, shelving
 from tests.kit.messaging.leaving import left
 
+from portico.cli.dead_letters import Scope, discard_letters, list_letters, read_choice, replay_letters, show_letter
 from portico.cli.errors import CommandError
-from portico.cli.letters import Letters, choice_of, discard_letters, list_letters, replay_letters, show_letter
 from portico.kit.data.kit_tables import failed_events
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.dead_letters import Choice
 
 ALL = Choice()
-EVERYWHERE = Letters(None, ())
+EVERYWHERE = Scope(None, ())
 
 
 def chosen(**options: Any) -> Choice:
     names = ("consumer", "kind", "cause", "aggregate", "since")
     given = {name: options.pop(name, None) for name in names}
-    return choice_of(options.pop("letters", ()), *given.values(), **options)
+    return read_choice(options.pop("letters", ()), *given.values(), **options)
 
 
 class Printed:
@@ -35,9 +35,9 @@ class Printed:
         await command
         return self._capsys.readouterr().out
 
-    async def list(self, choice: Choice = ALL, where: Letters = EVERYWHERE, **options: Any) -> list[Any]:
+    async def list(self, choice: Choice = ALL, scope: Scope = EVERYWHERE, **options: Any) -> list[Any]:
         options = {"limit": 50, "after": None, **options}
-        found: list[Any] = json.loads(await self.by(list_letters(where, choice, as_json=True, **options)))
+        found: list[Any] = json.loads(await self.by(list_letters(scope, choice, as_json=True, **options)))
         return found
 
 
@@ -79,7 +79,7 @@ class TestList:
         assert [letter["event_id"] for letter in await printed.list()] == [event.event_id for event in events]
         assert names(await printed.list(chosen(aggregate="r-Emma", cause="shelf_full"))) == ["shelves/2"]
         assert names(await printed.list(chosen(since="1h", kind="reader.left"))) == ["shelves/1", "shelves/2"]
-        assert await printed.list(where=Letters(None, ("readers",))) == []
+        assert await printed.list(scope=Scope(None, ("readers",))) == []
         assert await printed.list(chosen(consumer="another")) == []
 
     async def test_in_pages(self, library: Leaving, printed: Printed) -> None:
@@ -87,7 +87,7 @@ class TestList:
 
         said = await printed.by(list_letters(EVERYWHERE, ALL, limit=2, after=None, as_json=False))
 
-        assert "go on with --after shelves/2" in said
+        assert "Continue with --after shelves/2" in said
         assert names(await printed.list(limit=2, after="shelves/2")) == ["shelves/3"]
 
     async def test_the_largest_page_tells_of_more_too(self, library: Leaving, printed: Printed) -> None:
@@ -96,7 +96,7 @@ class TestList:
 
         said = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))
 
-        assert "go on with --after shelves/1000" in said
+        assert "Continue with --after shelves/1000" in said
 
     async def test_those_that_are_still_tried(self, library: Leaving, printed: Printed) -> None:
         shelving.failing = {"Dune"}
@@ -106,7 +106,7 @@ class TestList:
         (letter,) = await printed.list(chosen(waiting=True))
         assert (letter["state"], "next_at" in letter) == ("waiting", True)
 
-    @pytest.mark.parametrize(("time", "told"), [("now", "is no time"), ("2026-01-31T12:00:00", "names no time zone")])
+    @pytest.mark.parametrize(("time", "told"), [("now", "is not a time"), ("2026-01-31T12:00:00", "has no time zone")])
     def test_a_time_that_is_none(self, time: str, told: str) -> None:
         with pytest.raises(CommandError, match=told):
             chosen(since=time)
@@ -131,7 +131,7 @@ class TestShow:
 
     @pytest.mark.parametrize("name", ["shelves/7", "readers/1", "shelves", "shelves/x", "/1", "shelves/" + "9" * 30])
     async def test_one_that_is_not_there(self, library: Leaving, name: str) -> None:
-        with pytest.raises(CommandError, match="no dead letter"):
+        with pytest.raises(CommandError, match=r"not found|not the name of a dead letter"):
             await show_letter(EVERYWHERE, name, as_json=False)
 
 
@@ -152,7 +152,7 @@ class TestChoosing:
     async def test_one_of_the_named_that_is_none_has_none_replayed(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune")
 
-        with pytest.raises(CommandError, match="shelves/2 is no dead letter"):
+        with pytest.raises(CommandError, match="Dead letter shelves/2 not found"):
             await replay_letters(EVERYWHERE, ["shelves/1", "shelves/2"], ALL)
 
         assert names(await printed.list()) == ["shelves/1"]
@@ -160,7 +160,7 @@ class TestChoosing:
     async def test_discarding_asks_first(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune")
 
-        with pytest.raises(CommandError, match="Give up 1 dead letter for good"):
+        with pytest.raises(CommandError, match="Discard 1 dead letter permanently"):
             await discard_letters(EVERYWHERE, ["shelves/1"], ALL, yes=False)
 
         assert names(await printed.list()) == ["shelves/1"]
@@ -169,10 +169,10 @@ class TestChoosing:
         shelving.failing = {"Dune"}
         await library.shelves.receives(left("Dune"))
 
-        with pytest.raises(CommandError, match="shelves/1 is no dead letter"):
+        with pytest.raises(CommandError, match="Dead letter shelves/1 not found"):
             await discard_letters(EVERYWHERE, ["shelves/1"], chosen(letters=["shelves/1"]), yes=True)
         waiting = chosen(letters=["shelves/1"], waiting=True)
-        with pytest.raises(CommandError, match="Give up 1 waiting event for good"):
+        with pytest.raises(CommandError, match="Discard 1 waiting event permanently"):
             await discard_letters(EVERYWHERE, ["shelves/1"], waiting, yes=False)
 
         assert (

@@ -1,0 +1,69 @@
+"""A worker process of `portico up --split` and of the drill: it serves one part of a system.
+
+The parent passes an `Assignment` as the argument, and the listening socket. Standard input is a socket to the parent.
+Its end means that the parent has exited. The worker writes one line to it when it is ready.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from portico.kit.runtime.supervisor import Assignment
+
+_CONTROL = 0  # standard input
+
+
+def main() -> None:
+    """Serve what the first argument says. Ends the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches every process; the parent decides
+    from portico.cli.errors import print_error
+    from portico.kit.runtime.supervisor import Assignment
+
+    try:
+        status = _serve(Assignment.from_json(sys.argv[1]))
+    except Exception as error:  # noqa: BLE001 the last handler; `print_error` prints the error
+        status = print_error(error)
+    sys.exit(status)
+
+
+def _serve(assignment: "Assignment") -> int:
+    from portico.cli.environment import find_chosen_system
+    from portico.cli.process import Process, run
+    from portico.kit.settings import Environment, Settings
+
+    environment = Environment.of_process()
+    system = find_chosen_system(assignment.system, environment.read(Settings)).moved(assignment.ports)
+    bound = socket.socket(fileno=assignment.descriptor)
+    return run(_serve_until_stopped(Process(system, environment, {assignment.part: bound})))
+
+
+async def _serve_until_stopped(process: Any) -> int:
+    from portico.cli.banner import new_administrator
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+
+    def read_control() -> None:
+        if not os.read(_CONTROL, 1):
+            loop.remove_reader(_CONTROL)
+            stop.set()
+
+    def ready(composition: Any) -> None:
+        administrator = new_administrator(composition)
+        message = {"administrator": None if administrator is None else asdict(administrator)}
+        os.write(_CONTROL, json.dumps(message).encode() + b"\n")
+
+    loop.add_reader(_CONTROL, read_control)
+    await process.serve(stop, ready=ready)
+    return 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Supervise worker processes: restart each one that exits, and end all of them with their parent."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from portico.kit.foundation.backoff import Backoff
+from portico.kit.runtime.signals import USER_ERROR
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
+"""Seconds before a process that exited is restarted. The delay doubles until a process has run for `STEADY` seconds."""
+STEADY: Final = 5.0
+_MARGIN = 5.0  # seconds after the grace period before a process that does not exit is killed
+_LONGEST_LINE = 4096
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker process serves: `part` of `system`, on the listening socket with number `descriptor`.
+
+    Args:
+        system: name or import path of the system.
+        part: the gateway, or one of the services.
+        descriptor: file descriptor of the inherited socket.
+        ports: the port of each part of the system.
+    """
+
+    system: str
+    part: str
+    descriptor: int
+    ports: dict[str, int]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to start a worker process.
+
+    Args:
+        name: of the process, in logs.
+        module: the Python module to run.
+        assignment: passed to the module as its only argument.
+        environ: environment of the process; None inherits this process's.
+        folder: working directory; None inherits this process's.
+        log: file for standard output and standard error; None inherits this process's.
+    """
+
+    name: str
+    module: str
+    assignment: Assignment
+    environ: Mapping[str, str] | None = None
+    folder: Path | None = None
+    log: Path | None = None
+
+
+class StartFailed(Exception):
+    """A process exited before it was ready, for a reason that it has printed and that a restart does not change."""
+
+
+class SupervisedProcess:
+    """One worker process, which is restarted with growing delays when it exits.
+
+    Args:
+        program: what to run.
+        ready: called with the worker's message each time that a worker is ready.
+    """
+
+    def __init__(self, program: Program, ready: Callable[[dict[str, Any]], None]) -> None:
+        self.program = program
+        self._ready = ready
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = asyncio.Event()
+        self._was_ready = False
+
+    async def run(self) -> None:
+        """Run the process, and restart it, until `stop` is called. Raises StartFailed."""
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            started_at = loop.time()
+            status = await self._run_once()
+            if self._stopping.is_set():
+                return
+            if status == USER_ERROR and not self._was_ready:
+                raise StartFailed(self.program.name)
+            failures = 0 if loop.time() - started_at > STEADY else failures + 1
+            delay = RESTART_BACKOFF.delay(failures)
+            logger.error("process_exited", process=self.program.name, status=status, restart_in_seconds=delay)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None while no process runs."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
+
+    async def stop(self, grace: float) -> None:
+        """Ask the process to exit within `grace` seconds; kill it a few seconds later."""
+        self._stopping.set()
+        if self._process is None:
+            return
+        self._send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), grace + _MARGIN)
+        except TimeoutError:
+            logger.error("process_killed", process=self.program.name)  # noqa: TRY400 the traceback does not help
+            self.kill()
+
+    def kill(self) -> None:
+        """Send SIGKILL to the process, if one runs."""
+        self._send_signal(signal.SIGKILL)
+
+    async def kill_and_wait(self) -> None:
+        """Kill the process, if one runs, and wait for its exit. Call this once `run` has ended."""
+        self.kill()
+        if self._process is not None:
+            await self._process.wait()
+
+    def _send_signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(number)
+
+    async def _run_once(self) -> int:
+        parent_socket, child_socket = socket.socketpair()
+        with parent_socket:
+            with child_socket:
+                self._process = await self._spawn(child_socket)
+            reader, writer = await asyncio.open_connection(sock=parent_socket, limit=_LONGEST_LINE)
+            messages = asyncio.create_task(self._read_messages(reader))
+            try:
+                return await self._process.wait()
+            finally:
+                messages.cancel()
+                writer.close()
+
+    async def _spawn(self, control: socket.socket) -> asyncio.subprocess.Process:
+        program = self.program
+        with contextlib.nullcontext() if program.log is None else program.log.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                program.module,
+                program.assignment.to_json(),
+                stdin=control.fileno(),
+                stdout=log,
+                stderr=log,
+                pass_fds=[program.assignment.descriptor],
+                env=program.environ,
+                cwd=program.folder,
+                start_new_session=True,  # Ctrl-C in a terminal reaches only the parent
+            )
+
+    async def _read_messages(self, reader: asyncio.StreamReader) -> None:
+        while line := await reader.readline():
+            self._was_ready = True
+            self._ready(json.loads(line))
+
+
+async def supervise_all(processes: Sequence[SupervisedProcess], stop: asyncio.Event) -> bool:
+    """Run all processes until `stop` is set or one of them cannot start.
+
+    Returns:
+        True if `stop` was set, False if a process could not start.
+    """
+    tasks = [asyncio.create_task(each.run(), name=each.program.name) for each in processes]
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({*tasks, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    failed = [error for task in done if task is not stopped and (error := task.exception()) is not None]
+    for error in failed:
+        if not isinstance(error, StartFailed):
+            raise error
+    return not failed
