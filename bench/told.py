@@ -17,7 +17,7 @@ from portico.kit.data import UnitOfWork
 from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.consumer import consumes
-from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.runtime.host import Host
@@ -85,6 +85,6 @@ def host(
 async def fill(database: asyncpg.Connection, count: int) -> None:
     """Have so many events wait, by one statement."""
     event = Told.numbered(1)
-    body = dumped(event, source=f"/{SYSTEM}/teller", time=datetime.now(UTC), trace=None)
+    body = serialize(event, source=f"/{SYSTEM}/teller", time=datetime.now(UTC), trace=None)
     await database.execute(FILL, str(next(fills)), Told.event_type, body, count)
     await database.execute("ANALYZE outbox")

@@ -68,4 +68,4 @@ class TestAskingVerifier:
 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
-                await broadcasts.begun()
+                await broadcasts.wait_for_subscription()

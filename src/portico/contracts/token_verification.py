@@ -91,7 +91,7 @@ def verifier_for(
     def revoke(event: SessionRevoked) -> None:
         verifier.hear(Revocation("session", event.session_id, event.tokens_expire_at))
 
-    broadcasts.to(SessionRevoked, revoke)
+    broadcasts.subscribe(SessionRevoked, revoke)
     return verifier
 
 

@@ -22,7 +22,7 @@ from portico.kit.calls.channel import Channel, Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.envelope import Envelope, dumped
+from portico.kit.messaging.envelope import Envelope, serialize
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.runtime.context import ServiceRuntime
@@ -139,13 +139,13 @@ class RunningService:
                 for table in (event_log, outbox)
                 for row in await moment.rows(select(table.c.body).order_by(table.c.id))
             ]
-        envelopes = [Envelope.loaded(row.body) for row in rows]
+        envelopes = [Envelope.parse(row.body) for row in rows]
         return [kinds[each.type, each.version].model_validate(each.data).known_as(each.event_id) for each in envelopes]
 
     async def receives(self, *events: Event, source: str = "/catalog/another") -> None:
         """Deliver `events` to the service's consumers, as its broker would."""
         for event in events:
-            body = dumped(event, source=source, time=self.clock.now(), trace=None)
+            body = serialize(event, source=source, time=self.clock.now(), trace=None)
             await self.inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
 
     @cached_property

@@ -10,7 +10,7 @@ from portico.testing.running_service import RunningService, running
 
 @pytest.fixture
 async def loans(databases: Databases) -> AsyncIterator[RunningService]:
-    """The example service, on each database in turn."""
+    """Run the example service, on each database in turn."""
     async with running(service, databases) as loans:
         yield loans
 
@@ -22,6 +22,6 @@ def shelving() -> Shelving:
 
 @pytest.fixture
 async def library(databases: Databases, shelving: Shelving) -> AsyncIterator[RunningService]:
-    """A service that consumes, on each database in turn; an event is dead after its second failure."""
+    """Run a service with a consumer, on each database in turn. An event is dead after its second failure."""
     async with running(shelving.service(), databases, variables={"EVENT_ATTEMPTS": "2"}) as library:
         yield library

@@ -35,7 +35,7 @@ class ShelfFull(Conflict):
 
 @dataclass
 class Shelving:
-    """What the consumer does with a title, and what it was given."""
+    """Controls what the consumer does with a title, and records the titles it received."""
 
     failing: set[str] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
@@ -56,17 +56,17 @@ def left(title: str, reader: str = "r1") -> ReaderLeft:
 
 
 async def tell(loans: RunningService, *events: Event) -> None:
-    """Publish events, to nobody: they are in the log then."""
+    """Publish events without consumers, so that they are in the log."""
     async with loans.context.transaction() as work:
         for event in events:
             work.publish(event)
     relay = Relay(loans.context, ScriptedBroker())
     await relay.drain()
-    await relay._hand_back()
+    await relay._release_lease()
 
 
 async def die(loans: RunningService, *events: Event) -> None:
-    """Have events delivered that fail until they are dead."""
+    """Deliver events that fail until they are dead."""
     await loans.receives(*events)
     for _ in range(loans.context.settings.event_attempts * len(events)):
         loans.clock.advance(600)
@@ -79,13 +79,13 @@ async def parked(loans: RunningService) -> list[Any]:
 
 
 async def handled(loans: RunningService) -> set[str]:
-    """The ids of the events that the inbox knows."""
+    """Return the ids of the events in the inbox."""
     async with loans.context.reader() as reader:
         return {row.event_id for row in await reader.rows(select(inbox.c.event_id))}
 
 
 async def waiting(loans: RunningService) -> list[str]:
-    """The ids of events in the outbox."""
+    """Return the ids of the events in the outbox."""
     async with loans.context.reader() as reader:
         return [row.event_id for row in await reader.rows(select(outbox.c.event_id).order_by(outbox.c.id))]
 

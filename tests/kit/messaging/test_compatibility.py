@@ -1,4 +1,4 @@
-"""What may change of an event, and what may not."""
+"""Compatible and breaking changes of event schemas."""
 
 import itertools
 from decimal import Decimal
@@ -57,7 +57,7 @@ class LeafyBranch(BaseModel):
 
 
 def event(**fields: Any) -> type[Event]:
-    """An event with these fields: a type, or a type and its default."""
+    """Return an event class with these fields: a type, or a type and its default."""
     declared = {name: given if isinstance(given, tuple) else (given, ...) for name, given in fields.items()}
     return create_model(
         "TeaServed",
@@ -73,7 +73,7 @@ def changes(old: type[Event], new: type[Event]) -> list[str]:
 
 
 def one_called_cup(model: type[BaseModel]) -> type[BaseModel]:
-    """`model` under the name that it had: a class that grew keeps its name."""
+    """Return `model` renamed to its old name, because a class keeps its name when it grows."""
     return type("Cup", (model,), {"__module__": __name__})
 
 
@@ -98,28 +98,38 @@ BREAKS = [
     ("a default is gone", {"cups": (int, 1)}, {"cups": int}, "cups has lost its default"),
     ("another type", {"cups": int}, {"cups": str}, "cups: type was"),
     ("a wider type", {"cups": int}, {"cups": float}, "cups: type was"),
-    ("a text becomes a number", {"price": str}, {"price": Decimal}, "price also takes"),
-    ("null", {"cups": int}, {"cups": int | None}, 'cups also takes {"type": "null"}: readers of before'),
-    ("no null any more", {"cups": int | None}, {"cups": int}, "cups no longer takes"),
+    ("a text becomes a number", {"price": str}, {"price": Decimal}, "price also accepts"),
+    ("null", {"cups": int}, {"cups": int | None}, 'cups also accepts {"type": "null"}, but existing readers'),
+    ("no null any more", {"cups": int | None}, {"cups": int}, "cups no longer accepts"),
     ("a value more", {"kind": Literal["a"]}, {"kind": Literal["a", "b"]}, 'kind can also be "b"'),
     ("a value less", {"kind": Literal["a", "b"]}, {"kind": Literal["a"]}, 'kind can no longer be "b"'),
     ("only some values", {"kind": str}, {"kind": Literal["a", "b"]}, 'kind is limited to "a", "b"'),
     ("any value", {"kind": Literal["a", "b"]}, {"kind": str}, "kind is no longer limited"),
-    ("a bound", {"cups": int}, {"cups": Annotated[int, Field(ge=1)]}, "cups: minimum 1 is added: events in the log"),
-    ("no bound", {"cups": Annotated[int, Field(ge=1)]}, {"cups": int}, "cups: minimum 1 is removed: readers"),
+    ("a bound", {"cups": int}, {"cups": Annotated[int, Field(ge=1)]}, "cups: minimum 1 is added, but stored events"),
+    (
+        "no bound",
+        {"cups": Annotated[int, Field(ge=1)]},
+        {"cups": int},
+        "cups: minimum 1 is removed, but existing readers",
+    ),
     (
         "another bound",
         {"cups": Annotated[int, Field(ge=1)]},
         {"cups": Annotated[int, Field(ge=2)]},
-        "cups: minimum was 1, is 2",
+        "cups: minimum was 1 and is now 2",
     ),
     ("an identifier", {"at": str}, {"at": TableId}, "at: pattern"),
     ("another type of items", {"cups": list[int]}, {"cups": list[str]}, "cups[]: type was"),
     ("another type of values", {"cups": dict[str, int]}, {"cups": dict[str, str]}, "cups.*: type was"),
     ("a field of an item", {"cups": list[Cup]}, {"cups": list[one_called_cup(NamedCup)]}, "cups[].name is added"),
     ("a field of an optional", {"cup": Cup | None}, {"cup": one_called_cup(NamedCup) | None}, "cup.name is added"),
-    ("another member", {"cup": Cup | None}, {"cup": Saucer | None}, "cup no longer takes"),
-    ("a field where none may be", {"cup": StrictCup}, {"cup": StrictMarkedCup}, "cup.mark is added: readers of before"),
+    ("another member", {"cup": Cup | None}, {"cup": Saucer | None}, "cup no longer accepts"),
+    (
+        "a field where none may be",
+        {"cup": StrictCup},
+        {"cup": StrictMarkedCup},
+        "cup.mark is added, but existing readers",
+    ),
     ("a field of what refers to itself", {"tree": Branch}, {"tree": LeafyBranch}, "tree.leaves is added"),
     ("anything becomes a number", {"cups": Any}, {"cups": int}, "cups: type"),
 ]
@@ -127,14 +137,14 @@ BREAKS = [
 
 class TestBreakingChanges:
     @pytest.mark.parametrize(("old", "new"), [case[1:] for case in GROWTH], ids=[case[0] for case in GROWTH])
-    def test_growth_breaks_nobody(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def test_growth_is_compatible(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         assert changes(event(**old), event(**new)) == []
 
     @pytest.mark.parametrize(("old", "new", "told"), [case[1:] for case in BREAKS], ids=[case[0] for case in BREAKS])
-    def test_what_somebody_could_not_follow_is_told(self, old: dict[str, Any], new: dict[str, Any], told: str) -> None:
+    def test_a_breaking_change_is_reported(self, old: dict[str, Any], new: dict[str, Any], told: str) -> None:
         assert [change for change in changes(event(**old), event(**new)) if told in change]
 
-    def test_what_an_event_is_about_stays(self) -> None:
+    def test_the_aggregate_field_must_not_change(self) -> None:
         class Before(Event, type="tea.served", version=1, aggregate="table"):
             table: str
             guest: str
@@ -183,7 +193,7 @@ def read(kind: type[Event], data: Any) -> Event | None:
 
 
 def taken(field: FieldInfo) -> list[Any]:
-    """Those of VALUES that a field takes."""
+    """Return those of VALUES that a field accepts."""
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])
     return [value for value in VALUES if _is_taken(adapter, value)]
 
@@ -197,15 +207,15 @@ def _is_taken(adapter: TypeAdapter[Any], value: Any) -> bool:
 
 
 def written(kind: type[Event], data: st.DataObject) -> Any:
-    """An event of `kind` as it is written."""
+    """Return a serialized event of `kind`."""
     values = {name: data.draw(st.sampled_from(taken(field))) for name, field in kind.model_fields.items()}
     return kind(**{**values, "table": "7"}).model_dump(mode="json")
 
 
 class TestBothSides:
-    """Wherever no change is told of, each side does read what the other one writes."""
+    """If no breaking change is reported, old and new code read each other's events."""
 
-    def test_a_field_of_any_type_that_becomes_any_other(self) -> None:
+    def test_any_field_type_may_change_only_to_a_compatible_one(self) -> None:
         kinds = [event(one=each) for each in TYPES]
         all_written = [
             [kind(table="7", one=value).model_dump(mode="json") for value in taken(kind.model_fields["one"])]
@@ -223,12 +233,12 @@ class TestBothSides:
 
     @settings(deadline=None)
     @given(fields)
-    def test_what_stays_as_it_is_breaks_nobody(self, same: dict[str, Any]) -> None:
+    def test_an_unchanged_event_is_compatible(self, same: dict[str, Any]) -> None:
         assert changes(event(**same), event(**same)) == []
 
     @settings(deadline=None)  # classes are made for each example
     @given(fields, fields, st.data())
-    def test_each_reads_what_the_other_writes(self, old: Any, new: Any, data: st.DataObject) -> None:
+    def test_old_and_new_code_read_each_others_events(self, old: Any, new: Any, data: st.DataObject) -> None:
         before, after = event(**old), event(**new)
 
         if not changes(before, after):
@@ -237,7 +247,9 @@ class TestBothSides:
 
     @settings(deadline=None)  # classes are made for each example
     @given(fields, fields, st.data())
-    def test_events_that_grew_by_fields_with_defaults(self, old: Any, more: Any, data: st.DataObject) -> None:
+    def test_old_and_new_code_read_events_that_gained_fields_with_defaults(
+        self, old: Any, more: Any, data: st.DataObject
+    ) -> None:
         grown = {f"more_{name}": each for name, each in more.items() if isinstance(each, tuple)}
         before, after = event(**old), event(**old, **grown)
 

@@ -18,7 +18,7 @@ def letters(library: RunningService) -> DeadLetters:
 
 
 class TestReading:
-    async def test_tells_what_failed_and_why(
+    async def test_returns_what_failed_and_why(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         began = library.clock.now()
@@ -38,7 +38,7 @@ class TestReading:
         assert (letter.error, letter.failed_at) == ("The shelf is full.", began)
         assert await letters.get(letter.number) == letter
 
-    async def test_what_nobody_could_read_is_kept_as_it_came(
+    async def test_an_unreadable_message_is_kept_as_received(
         self, library: RunningService, letters: DeadLetters
     ) -> None:
         await library.inbox.deliver(Message("evt_1", "reader.left", "r1", b"not json"))
@@ -47,7 +47,7 @@ class TestReading:
 
         assert (letter.kind, letter.body, letter.cause) == ("unreadable", "not json", "NotAnEvent")
 
-    async def test_those_that_are_asked_for(
+    async def test_filters_dead_letters(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune", "Emma"}
@@ -71,7 +71,7 @@ class TestReading:
         assert await found(Choice(type="reader.came")) == []
         assert await found(Choice(state="waiting")) == []
 
-    async def test_in_pages(self, library: RunningService, letters: DeadLetters) -> None:
+    async def test_pages(self, library: RunningService, letters: DeadLetters) -> None:
         for number in range(5):
             await library.inbox.deliver(Message(f"evt_{number}", "reader.left", "r1", b"not json"))
 
@@ -80,13 +80,13 @@ class TestReading:
 
         assert [letter.event_id for letter in first + rest] == [f"evt_{number}" for number in range(5)]
 
-    async def test_one_that_is_not_there(self, letters: DeadLetters) -> None:
-        with pytest.raises(NoSuchDeadLetter, match="loans has no dead letter 7"):
+    async def test_an_unknown_number_is_not_found(self, letters: DeadLetters) -> None:
+        with pytest.raises(NoSuchDeadLetter, match="Dead letter 7 of loans not found"):
             await letters.get(7)
 
 
 class TestReplay:
-    async def test_it_is_tried_again_from_the_first_try_on(
+    async def test_a_replayed_dead_letter_starts_with_its_first_attempt(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -101,7 +101,7 @@ class TestReplay:
         await retry_due(library.inbox)
         assert await parked(library) == []
 
-    async def test_what_comes_meanwhile_waits_behind_it(
+    async def test_later_events_wait_behind_a_replayed_dead_letter(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"one", "two"}
@@ -116,7 +116,7 @@ class TestReplay:
         assert shelving.seen == ["one", "two", "three"]
         assert await parked(library) == []
 
-    async def test_only_what_was_chosen(
+    async def test_only_matching_dead_letters_are_replayed(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune", "Emma"}
@@ -129,7 +129,7 @@ class TestReplay:
 
 
 class TestDiscard:
-    async def test_it_is_gone_and_no_redelivery_brings_it_back(
+    async def test_a_redelivery_of_a_discarded_dead_letter_has_no_effect(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -143,7 +143,7 @@ class TestDiscard:
         assert (shelving.seen, await parked(library)) == ([], [])
         assert await handled(library) == {event.event_id}
 
-    async def test_it_is_told_in_the_log_by_whom(
+    async def test_discarding_logs_the_operator(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -156,7 +156,7 @@ class TestDiscard:
         [line] = [line for line in lines if line["event"] == "dead_letter_discarded"]
         assert (line["event_id"], line["cause"], line["by"]) == (event.event_id, "shelf_full", "ann")
 
-    async def test_what_is_still_tried_is_left_alone(
+    async def test_waiting_events_are_not_discarded(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -165,7 +165,7 @@ class TestDiscard:
         assert await letters.discard(ALL, by="ann") == 0
         assert [row.state for row in await parked(library)] == ["waiting"]
 
-    async def test_more_than_a_batch(self, library: RunningService, letters: DeadLetters) -> None:
+    async def test_more_dead_letters_than_a_batch(self, library: RunningService, letters: DeadLetters) -> None:
         for number in range(7):
             await library.inbox.deliver(Message(f"evt_{number}", "reader.left", "r1", b"not json"))
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
-from portico.kit.messaging.envelope import Envelope, NotAnEvent, dumped
+from portico.kit.messaging.envelope import Envelope, NotAnEvent, serialize
 from portico.kit.messaging.event import Event
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -18,7 +18,7 @@ class TestEnvelope:
     def test_is_a_cloud_event(self) -> None:
         event = TeaServed(table="7", cups=3)
 
-        said = orjson.loads(dumped(event, source="/house/kitchen", time=NOON, trace=None))
+        said = orjson.loads(serialize(event, source="/house/kitchen", time=NOON, trace=None))
 
         assert said == {
             "specversion": "1.0",
@@ -33,10 +33,10 @@ class TestEnvelope:
             "data": {"table": "7", "cups": 3},
         }
 
-    def test_reads_what_it_wrote(self) -> None:
+    def test_reads_its_own_output(self) -> None:
         event = TeaServed(table="7", cups=3)
 
-        envelope = Envelope.loaded(dumped(event, source="/house/kitchen", time=NOON, trace="00-1-2-01"))
+        envelope = Envelope.parse(serialize(event, source="/house/kitchen", time=NOON, trace="00-1-2-01"))
 
         assert (envelope.event_id, envelope.type, envelope.version) == (event.event_id, "tea.served", 2)
         assert (envelope.subject, envelope.trace, envelope.data) == ("7", "00-1-2-01", {"table": "7", "cups": 3})
@@ -56,17 +56,17 @@ class TestEnvelope:
             b'{"specversion": "1.0", "id": "1", "type": "t", "source": "s", "subject": "x", "data": {}, "eventversion": "1"}',
         ],
     )
-    def test_refuses_what_is_none(self, body: bytes) -> None:
+    def test_other_messages_are_rejected(self, body: bytes) -> None:
         with pytest.raises(NotAnEvent):
-            Envelope.loaded(body)
+            Envelope.parse(body)
 
 
 class TestEvent:
-    def test_is_about_one_of_its_fields(self) -> None:
+    def test_the_aggregate_must_be_a_field(self) -> None:
         with pytest.raises(TypeError, match="chair"):
 
             class TeaSpilt(Event, type="tea.spilt", version=1, aggregate="chair"):
                 table: str
 
-    def test_fields_that_are_not_known_yet_are_passed_over(self) -> None:
+    def test_unknown_fields_are_ignored(self) -> None:
         assert TeaServed.model_validate({"table": "7", "cups": 1, "sugar": True}).cups == 1

@@ -35,7 +35,7 @@ class StepPending(Conflict):
 
 
 class Script:
-    """What the consumers below do, and what they were given."""
+    """Controls what the consumers below do, and records the events they received."""
 
     def __init__(self) -> None:
         self.failing: set[str] = set()
@@ -86,7 +86,7 @@ async def loans(databases: Databases) -> AsyncIterator[RunningService]:
 
 @pytest.fixture
 async def impatient_loans(databases: Databases) -> AsyncIterator[RunningService]:
-    """It gives an event little time."""
+    """Run the service with a short event time-out."""
     async with lending(databases, EVENT_TIMEOUT="2") as loans:
         yield loans
 
@@ -106,27 +106,27 @@ async def parked(loans: RunningService) -> list[Any]:
 
 
 class TestDeliver:
-    async def test_each_consumer_handles_it_in_a_transaction_of_its_own(self, loans: RunningService) -> None:
+    async def test_each_consumer_handles_an_event_in_its_own_transaction(self, loans: RunningService) -> None:
         await loans.receives(left("Dune"))
 
         assert await titles(loans) == ["Dune"]
         assert [event.event_type for event in await loans.published()] == ["book.lent"]
 
-    async def test_a_repeated_event_does_nothing(self, loans: RunningService) -> None:
+    async def test_a_redelivered_event_has_no_effect(self, loans: RunningService) -> None:
         event = left("Dune")
 
         await loans.receives(event, event)
 
         assert (await titles(loans), len(await loans.published())) == (["Dune"], 1)
 
-    async def test_two_at_once_take_effect_once(self, loans: RunningService) -> None:
+    async def test_two_concurrent_deliveries_have_one_effect(self, loans: RunningService) -> None:
         event = left("Dune")
 
         await asyncio.gather(*(loans.receives(event) for _ in range(5)))
 
         assert (await titles(loans), await parked(loans)) == (["Dune"], [])
 
-    async def test_one_that_fails_is_parked_and_leaves_nothing_half_done(
+    async def test_a_failed_event_is_queued_and_its_transaction_rolled_back(
         self, loans: RunningService, script: Script
     ) -> None:
         script.failing = {"Dune"}
@@ -143,7 +143,7 @@ class TestDeliver:
         assert await titles(loans) == []
         assert len(await loans.published()) == 1  # by the other consumer
 
-    async def test_what_takes_too_long_is_given_up_and_parked(
+    async def test_an_event_that_exceeds_the_timeout_is_queued_for_a_retry(
         self, impatient_loans: RunningService, script: Script
     ) -> None:
         script.hanging = True
@@ -155,7 +155,7 @@ class TestDeliver:
 
 
 class TestOrder:
-    async def test_later_events_about_the_same_thing_wait_behind_it_and_others_go_on(
+    async def test_later_events_of_the_aggregate_wait_and_others_continue(
         self, loans: RunningService, script: Script
     ) -> None:
         script.failing = {"Dune"}
@@ -170,9 +170,7 @@ class TestOrder:
         assert script.seen[-2:] == ["Dune", "Solaris"]
         assert await parked(loans) == []
 
-    async def test_one_that_waits_is_not_handled_when_it_is_delivered_again(
-        self, loans: RunningService, script: Script
-    ) -> None:
+    async def test_a_redelivery_of_a_waiting_event_is_not_handled(self, loans: RunningService, script: Script) -> None:
         script.failing = {"Dune"}
         event = left("Dune")
         await loans.receives(event)
@@ -184,7 +182,7 @@ class TestOrder:
 
 
 class TestDeadLetters:
-    async def test_after_its_last_try_it_is_dead_and_its_line_goes_on(
+    async def test_an_event_is_dead_after_its_last_attempt_and_its_aggregate_continues(
         self, loans: RunningService, script: Script
     ) -> None:
         script.failing = {"Dune"}
@@ -197,7 +195,7 @@ class TestDeadLetters:
         assert (row.state, row.attempts, row.aggregate) == ("dead", 3, "r1")
         assert await titles(loans) == ["Solaris"]
 
-    async def test_a_dead_one_stays_so_when_it_is_delivered_again(self, loans: RunningService, script: Script) -> None:
+    async def test_a_redelivery_of_a_dead_event_is_not_handled(self, loans: RunningService, script: Script) -> None:
         script.failing = {"Dune"}
         event = left("Dune")
         await loans.receives(event)
@@ -250,7 +248,7 @@ class TestDeadLetters:
             "5 MB",
         ],
     )
-    async def test_what_nobody_can_read_is_dead_at_once_and_the_stream_goes_on(
+    async def test_an_unreadable_message_is_dead_at_once_and_others_continue(
         self, loans: RunningService, body: bytes, cause: str
     ) -> None:
         await loans.inbox.deliver(Message("m1", "reader.left", "r1", body))
@@ -260,7 +258,7 @@ class TestDeadLetters:
         assert (row.state, row.cause, row.event_id) == ("dead", cause, "m1")
         assert await titles(loans) == ["Dune"]
 
-    async def test_of_messages_without_an_id_none_is_taken_for_another(self, loans: RunningService) -> None:
+    async def test_messages_without_an_id_are_distinguished(self, loans: RunningService) -> None:
         messages = [
             Message("", "greeting", key, body) for key, body in [("r1", b"hello"), ("r1", b"ciao"), ("r2", b"ciao")]
         ]
@@ -271,19 +269,21 @@ class TestDeadLetters:
         assert [(row.aggregate, row.body) for row in rows] == [("r1", "hello"), ("r1", "ciao"), ("r2", "ciao")]
         assert all(row.event_id for row in rows)
 
-    async def test_nor_is_one_with_a_long_id_for_another_that_begins_alike(self, loans: RunningService) -> None:
+    async def test_long_ids_with_a_common_prefix_are_distinguished(self, loans: RunningService) -> None:
         for end in "ab":
             await loans.inbox.deliver(Message("m" * 300 + end, "greeting", "r1", b"hello"))
 
         assert len({row.event_id for row in await parked(loans)}) == 2
 
-    async def test_what_no_database_could_store_of_a_message_is_replaced(self, loans: RunningService) -> None:
+    async def test_characters_that_databases_reject_are_replaced_in_messages(self, loans: RunningService) -> None:
         await loans.inbox.deliver(Message("m\0", "reader\0left", "r\0", b"\0"))
 
         [row] = await parked(loans)
         assert (row.event_id, row.type, row.aggregate, row.body) == ("m�", "reader�left", "r�", "�")
 
-    async def test_and_so_it_is_of_an_error(self, loans: RunningService, script: Script) -> None:
+    async def test_characters_that_databases_reject_are_replaced_in_errors(
+        self, loans: RunningService, script: Script
+    ) -> None:
         script.broken = ValueError("half a pair: \ud83d, and \0")
 
         await loans.receives(left("Dune"))

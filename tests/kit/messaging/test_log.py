@@ -27,7 +27,7 @@ def ids(events: list[LoggedEvent]) -> list[str]:
 
 
 class TestReading:
-    async def test_tells_all_that_was_said(self, library: RunningService, log: EventLog) -> None:
+    async def test_returns_every_field_of_an_event(self, library: RunningService, log: EventLog) -> None:
         event = left("Dune")
         await tell(library, event)
 
@@ -37,7 +37,7 @@ class TestReading:
         assert found.occurred_at == library.clock.now()
         assert (found.envelope.data, found.envelope.source) == (event.model_dump(), "/catalog/loans")
 
-    async def test_those_that_are_asked_for(self, library: RunningService, log: EventLog) -> None:
+    async def test_filters_events(self, library: RunningService, log: EventLog) -> None:
         began = library.clock.now()
         one, two, three = left("one", "r1"), left("two", "r2"), ReaderCame(reader_id="r2")
         for event in (one, two, three):
@@ -56,7 +56,7 @@ class TestReading:
         assert await found(Selection(since=began + timedelta(seconds=10))) == ids_of(two, three)
         assert await found(Selection(until=began + timedelta(seconds=10))) == [one.event_id]
 
-    async def test_in_pages_and_from_the_end(self, library: RunningService, log: EventLog) -> None:
+    async def test_pages_from_both_ends(self, library: RunningService, log: EventLog) -> None:
         events = [left(str(number)) for number in range(5)]
         await tell(library, *events)
 
@@ -72,7 +72,7 @@ def ids_of(*events: object) -> list[str]:
 
 
 class TestFollow:
-    async def test_tells_what_is_new_once(self, library: RunningService, log: EventLog) -> None:
+    async def test_returns_each_new_event_once(self, library: RunningService, log: EventLog) -> None:
         await tell(library, left("before"))
         follower = await log.follow(ALL)
         events = [left("one"), left("two")]
@@ -82,7 +82,7 @@ class TestFollow:
         assert ids(await follower.news()) == ids_of(*events)
         assert await follower.news() == []
 
-    async def test_only_what_is_asked_for(self, library: RunningService, log: EventLog) -> None:
+    async def test_only_matching_events(self, library: RunningService, log: EventLog) -> None:
         follower = await log.follow(Selection(types=("reader.came",)))
         came = ReaderCame(reader_id="r1")
 
@@ -90,7 +90,7 @@ class TestFollow:
 
         assert ids(await follower.news()) == [came.event_id]
 
-    async def test_one_that_commits_late_is_not_missed(self, library: RunningService, log: EventLog) -> None:
+    async def test_an_event_that_commits_late_is_not_missed(self, library: RunningService, log: EventLog) -> None:
         await _logged_as(library, 50)
         follower = await log.follow(ALL)
         await _logged_as(library, 49)
@@ -98,7 +98,7 @@ class TestFollow:
         assert [event.number for event in await follower.news()] == [49]
         assert await follower.news() == []
 
-    async def test_one_that_the_broker_refused_for_long_is_not_missed(
+    async def test_an_event_that_the_broker_rejected_for_long_is_not_missed(
         self, library: RunningService, log: EventLog
     ) -> None:
         async with library.context.transaction() as work:
@@ -113,7 +113,7 @@ class TestFollow:
         assert [event.number for event in await follower.news()] == [1]
         assert await follower.news() == []
 
-    async def test_however_many_came_at_once(self, library: RunningService, log: EventLog) -> None:
+    async def test_any_number_of_new_events_is_returned(self, library: RunningService, log: EventLog) -> None:
         follower = await log.follow(ALL)
         async with library.context.transaction() as work:
             await work.execute(insert(event_log), [_row(library, number) for number in range(1, 7001)])
@@ -140,7 +140,7 @@ async def _logged_as(library: RunningService, number: int) -> None:
 
 
 class TestPublishAgain:
-    async def test_events_go_out_again_in_their_order(self, library: RunningService, log: EventLog) -> None:
+    async def test_events_are_published_again_in_order(self, library: RunningService, log: EventLog) -> None:
         events = [left("one"), left("two", "r2"), left("three")]
         await tell(library, *events)
 
@@ -153,9 +153,7 @@ class TestPublishAgain:
         assert [message.id for message in broker.stored] == ids_of(events[0], events[2])
         assert await log.count(ALL) == 3
 
-    async def test_while_the_relay_publishes_them_it_comes_to_an_end(
-        self, library: RunningService, log: EventLog
-    ) -> None:
+    async def test_ends_while_the_relay_publishes_the_same_events(self, library: RunningService, log: EventLog) -> None:
         await tell(library, *(left(str(number)) for number in range(1200)))
         relay = Relay(library.context, ScriptedBroker())
 

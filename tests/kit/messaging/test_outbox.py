@@ -27,7 +27,7 @@ async def waiting(loans: RunningService) -> int:
 
 
 class TestPublish:
-    async def test_an_event_is_committed_with_the_state_that_it_tells_of(self, loans: RunningService) -> None:
+    async def test_an_event_is_committed_with_the_state_change(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
 
         answer = await loans.as_user("borrower").post("/loans", json={"book_id": book.book_id})
@@ -37,7 +37,7 @@ class TestPublish:
         assert isinstance(event, BookLent)
         assert (event.book_id, event.loan_id) == (book.book_id, answer.json()["loan_id"])
 
-    async def test_what_is_rolled_back_was_never_told(self, loans: RunningService) -> None:
+    async def test_a_rollback_discards_its_events(self, loans: RunningService) -> None:
         with suppress(LookupError):
             async with loans.context.transaction() as work:
                 work.publish(lent(loans))
@@ -45,7 +45,7 @@ class TestPublish:
 
         assert await waiting(loans) == 0
 
-    async def test_a_savepoint_that_is_undone_takes_its_events_with_it(self, loans: RunningService) -> None:
+    async def test_rolling_back_a_savepoint_discards_its_events(self, loans: RunningService) -> None:
         kept = lent(loans)
 
         async with loans.context.transaction() as work:
@@ -57,7 +57,7 @@ class TestPublish:
 
         assert [event.event_id for event in await loans.published()] == [kept.event_id]
 
-    async def test_the_relay_is_woken_once_it_is_committed(self, loans: RunningService) -> None:
+    async def test_a_commit_wakes_the_relay(self, loans: RunningService) -> None:
         woken: asyncio.Event = loans.context.committed_events
         woken.clear()
 
@@ -68,7 +68,7 @@ class TestPublish:
 
         assert woken.is_set()
 
-    async def test_what_the_service_does_not_declare_is_refused(self, loans: RunningService) -> None:
+    async def test_an_undeclared_event_is_rejected(self, loans: RunningService) -> None:
         class BookBurnt(Event, type="book.burnt", version=1, aggregate="book_id"):
             book_id: BookId
 
@@ -76,7 +76,7 @@ class TestPublish:
             with pytest.raises(NotPublished):
                 work.publish(BookBurnt(book_id=BookId.new()))
 
-    async def test_the_trace_goes_with_it(self, loans: RunningService) -> None:
+    async def test_an_event_carries_the_trace(self, loans: RunningService) -> None:
         trace = TraceContext.new()
         token = request_context.set(RequestContext("loans", "r-1", trace))
         async with loans.context.transaction() as work:
@@ -85,7 +85,7 @@ class TestPublish:
 
         async with loans.context.reader() as reader:
             [row] = await reader.rows(select(outbox.c.body, outbox.c.aggregate))
-        envelope = Envelope.loaded(row.body)
+        envelope = Envelope.parse(row.body)
 
         assert envelope.trace == str(trace)
         assert (envelope.source, envelope.subject) == ("/catalog/loans", row.aggregate)

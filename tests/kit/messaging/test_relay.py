@@ -11,7 +11,7 @@ from tests.examples.loans.ids import BookId, LoanId
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
-from portico.kit.messaging.relay import Relay, room
+from portico.kit.messaging.relay import Relay, pause_after
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.running_service import RunningService
 
@@ -24,7 +24,7 @@ async def told(loans: RunningService, *, of: BookId | None = None) -> BookLent:
 
 
 async def left(loans: RunningService) -> tuple[int, int]:
-    """How many wait, and how many are in the log."""
+    """Return the numbers of events in the outbox and in the log."""
     async with loans.context.reader() as reader:
         waiting = await reader.one(select(func.count()).select_from(outbox))
         logged = await reader.one(select(func.count()).select_from(event_log))
@@ -41,13 +41,13 @@ def relay(loans: RunningService, broker: ScriptedBroker) -> Relay:
     return Relay(loans.context, broker)
 
 
-class TestRoom:
-    def test_who_writes_meanwhile_is_given_a_share_of_the_time(self) -> None:
-        assert 0.25 <= room(200, 0.5) <= 0.5
+class TestPauseAfter:
+    def test_writers_get_a_share_of_the_time(self) -> None:
+        assert 0.25 <= pause_after(200, 0.5) <= 0.5
 
     @pytest.mark.parametrize("grown", [0, 1000, 100_000], ids=["nobody writes", "as much as goes", "more than goes"])
-    def test_without_writers_or_with_too_many_there_is_no_rest(self, grown: int) -> None:
-        assert room(grown, 0.5) == 0.0
+    def test_no_pause_without_writers_or_with_more_than_a_batch(self, grown: int) -> None:
+        assert pause_after(grown, 0.5) == 0.0
 
 
 class TestDrain:
@@ -63,7 +63,7 @@ class TestDrain:
         assert await left(loans) == (0, 5)
         assert [event.event_id for event in await loans.published()] == [event.event_id for event in events]
 
-    async def test_a_late_commit_with_a_lower_number_is_not_passed_over(
+    async def test_a_late_commit_with_a_lower_number_is_published(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         async with loans.context.transaction() as work:
@@ -76,7 +76,7 @@ class TestDrain:
 
         assert [message.id for message in broker.stored] == ["evt_10", "evt_7"]
 
-    async def test_while_the_broker_is_away_events_wait(
+    async def test_events_wait_while_the_broker_is_unavailable(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         await told(loans)
@@ -89,7 +89,7 @@ class TestDrain:
         assert await relay.drain() == 1
         assert await left(loans) == (0, 1)
 
-    async def test_what_was_not_confirmed_is_published_again(
+    async def test_unconfirmed_events_are_published_again(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         event = await told(loans)
@@ -101,7 +101,7 @@ class TestDrain:
 
         assert [message.id for message in broker.stored] == [event.event_id] * 2
 
-    async def test_what_is_refused_waits_with_all_about_the_same_thing_and_others_go_on(
+    async def test_a_rejected_event_blocks_its_aggregate_and_others_continue(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         bad, other = await told(loans), await told(loans)
@@ -120,8 +120,8 @@ class TestDrain:
         assert await relay.drain() == 2
         assert [message.id for message in broker.stored] == [bad.event_id, behind.event_id]
 
-    @pytest.mark.slow  # it writes what became of each
-    async def test_a_drain_tries_once_what_is_refused_of_many_things(self, loans: RunningService) -> None:
+    @pytest.mark.slow  # each rejection is one transaction
+    async def test_a_drain_attempts_each_rejected_event_once(self, loans: RunningService) -> None:
         tries: Counter[str] = Counter()
 
         class Refusing(ScriptedBroker):
@@ -136,7 +136,7 @@ class TestDrain:
         assert (len(tries), set(tries.values())) == (1100, {1})
         assert await left(loans) == (1100, 0)
 
-    async def test_many_go_in_order_and_none_is_published_twice(
+    async def test_many_events_are_published_once_and_in_order(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         await _leave(loans, 2500)
@@ -146,7 +146,7 @@ class TestDrain:
         assert [message.id for message in broker.stored] == [f"evt_{number}" for number in range(1, 2501)]
         assert await left(loans) == (0, 2500)
 
-    async def test_what_is_told_while_others_are_published_follows_and_none_is_published_twice(
+    async def test_events_committed_during_publishing_follow_and_none_is_published_twice(
         self, loans: RunningService
     ) -> None:
         class Hearsay(ScriptedBroker):
@@ -164,7 +164,7 @@ class TestDrain:
         assert [message.id for message in broker.stored] == [event.event_id for event in events]
         assert await left(loans) == (0, 6)
 
-    async def test_what_was_read_ahead_waits_too_behind_a_refused_one(
+    async def test_events_read_ahead_wait_behind_a_rejected_one(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         rows = [_row(loans, number) for number in range(1, 1501)]
@@ -178,7 +178,7 @@ class TestDrain:
         assert await left(loans) == (2, 1498)
         assert "evt_1200" not in {message.id for message in broker.stored}
 
-    async def test_and_it_waits_on_where_the_refused_one_is_tried_again_in_the_same_drain(
+    async def test_events_keep_waiting_if_the_rejected_one_is_retried_in_the_same_drain(
         self, loans: RunningService
     ) -> None:
         class Slow(ScriptedBroker):
@@ -199,9 +199,7 @@ class TestDrain:
         assert await left(loans) == (2, 3498)
         assert "evt_2500" not in {message.id for message in broker.stored}
 
-    async def test_what_is_committed_late_in_a_backlog_is_before_what_was_committed_after_it(
-        self, loans: RunningService
-    ) -> None:
+    async def test_a_late_commit_in_a_backlog_precedes_later_commits(self, loans: RunningService) -> None:
         class Meanwhile(ScriptedBroker):
             async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
                 if not self.batches:
@@ -222,7 +220,7 @@ class TestDrain:
         assert stored.index("evt_5") < stored.index("evt_9999")
 
     @pytest.mark.parametrize("seed", range(3))
-    async def test_what_is_about_one_thing_stays_in_order_whatever_is_committed_or_refused_meanwhile(
+    async def test_events_of_an_aggregate_stay_in_order_with_concurrent_commits_and_rejections(
         self, loans: RunningService, seed: int
     ) -> None:
         chance = random.Random(seed)  # noqa: S311  # not for secrets
@@ -261,9 +259,7 @@ class TestDrain:
         assert [line for line in lines.values() if line != sorted(line)] == []
         assert await left(loans) == (0, len(about))
 
-    async def test_a_batch_that_was_confirmed_is_moved_though_the_broker_is_lost_with_the_next(
-        self, loans: RunningService
-    ) -> None:
+    async def test_a_confirmed_batch_is_moved_when_the_next_one_loses_the_broker(self, loans: RunningService) -> None:
         class LostAfterOne(ScriptedBroker):
             async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
                 self.absent = bool(self.batches)
@@ -287,7 +283,7 @@ class TestLease:
         assert await second.drain() == 0
         assert await first.drain() == 1
 
-    async def test_who_is_gone_is_followed_once_its_lease_is_over(
+    async def test_another_relay_takes_over_when_the_lease_expires(
         self, loans: RunningService, broker: ScriptedBroker
     ) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
@@ -298,7 +294,7 @@ class TestLease:
         assert await second.drain() == 1
         assert await first.drain() == 0
 
-    async def test_who_ends_hands_it_back(self, loans: RunningService, broker: ScriptedBroker) -> None:
+    async def test_a_relay_that_ends_releases_its_lease(self, loans: RunningService, broker: ScriptedBroker) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await told(loans)
         running = asyncio.create_task(first.run())
@@ -313,7 +309,7 @@ class TestLease:
 
 
 class TestRun:
-    async def test_is_woken_by_a_commit_and_outlives_the_broker(
+    async def test_a_commit_wakes_the_relay_and_it_survives_a_broker_outage(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         broker.absent = True

@@ -10,8 +10,8 @@ from portico.testing.running_service import RunningService
 WEEK = 604_800.0
 
 
-class TestForgetting:
-    async def test_events_are_kept_as_long_as_is_set(self, library: RunningService) -> None:
+class TestRetention:
+    async def test_events_are_kept_for_the_configured_time(self, library: RunningService) -> None:
         old, young = left("old"), left("young")
         await tell(library, old)
         library.clock.advance(WEEK - 10)
@@ -24,7 +24,7 @@ class TestForgetting:
         await delete_old_events(library.context)
         assert await logged(library) == [young.event_id]
 
-    async def test_what_was_handled_is_known_longer_than_it_can_be_replayed(self, library: RunningService) -> None:
+    async def test_handled_ids_outlive_the_events_that_can_be_replayed(self, library: RunningService) -> None:
         event = left("old")
         await library.receives(event)
         library.clock.advance(WEEK + 1)
@@ -35,7 +35,7 @@ class TestForgetting:
         await delete_handled_events(library.context)
         assert await handled(library) == set()
 
-    async def test_however_many_there_are(self, library: RunningService) -> None:
+    async def test_any_number_of_events_is_deleted(self, library: RunningService) -> None:
         async with library.context.transaction() as work:
             rows = [
                 {"consumer": "shelve", "event_id": f"evt_{number}", "handled_at": work.now}
@@ -48,5 +48,5 @@ class TestForgetting:
 
         assert await handled(library) == set()
 
-    def test_every_service_does_it(self) -> None:
+    def test_every_service_has_the_retention_jobs(self) -> None:
         assert {delete_old_events, delete_handled_events} <= {job.function for job in KIT_JOBS}

@@ -33,7 +33,7 @@ class TeaServedByPot(Event, type="tea.served", version=1, aggregate="table"):
 
 
 class TestSchemaOf:
-    def test_says_what_is_written(self) -> None:
+    def test_describes_the_serialized_event(self) -> None:
         schema = schema_of(TeaServed)
 
         assert schema["x-event"] == {"type": "tea.served", "version": 1, "aggregate": "table"}
@@ -42,14 +42,14 @@ class TestSchemaOf:
 
 
 class TestFreezing:
-    def test_what_is_new_is_written(self, tmp_path: Path) -> None:
+    def test_a_new_schema_is_written(self, tmp_path: Path) -> None:
         frozen = FrozenSchemas(tmp_path / "schemas")
 
         assert frozen.freeze([TeaServed]) == ["tea.served.1.json"]
         assert orjson.loads((tmp_path / "schemas" / "tea.served.1.json").read_bytes()) == schema_of(TeaServed)
         assert not frozen.drift([TeaServed])
 
-    def test_what_grew_is_written_anew(self, tmp_path: Path) -> None:
+    def test_a_grown_schema_is_rewritten(self, tmp_path: Path) -> None:
         frozen = FrozenSchemas(tmp_path)
         frozen.freeze([TeaServed])
 
@@ -57,7 +57,7 @@ class TestFreezing:
         assert frozen.freeze([TeaServedWithSugar]) == ["tea.served.1.json"]
         assert frozen.freeze([TeaServedWithSugar]) == []
 
-    def test_what_would_break_a_reader_is_refused_and_nothing_written(self, tmp_path: Path) -> None:
+    def test_a_breaking_change_is_rejected_and_nothing_is_written(self, tmp_path: Path) -> None:
         class CakeServed(Event, type="cake.served", version=1, aggregate="table"):
             table: str
 
@@ -68,16 +68,16 @@ class TestFreezing:
             frozen.freeze([CakeServed, TeaServedByPot])
 
         assert sorted(refused.value.changes) == [
-            "tea.served.1.json: cups is removed: readers of before use it",
-            "tea.served.1.json: pots is added without a default: events in the log have none",
+            "tea.served.1.json: cups is removed, but existing readers use it",
+            "tea.served.1.json: pots is added without a default, but stored events do not have it",
         ]
         assert [path.name for path in tmp_path.iterdir()] == ["tea.served.1.json"]
 
-    def test_a_schema_whose_class_is_gone_is_told_of(self, tmp_path: Path) -> None:
+    def test_a_schema_without_a_class_is_reported(self, tmp_path: Path) -> None:
         frozen = FrozenSchemas(tmp_path)
         frozen.freeze([TeaServed])
 
-        assert frozen.drift([]).broken == ["tea.served.1.json: no class is left that reads it"]
+        assert frozen.drift([]).broken == ["tea.served.1.json: no class reads it any more"]
 
 
 DECLARATION = """
@@ -103,13 +103,13 @@ class TestEventClasses:
         for name in [name for name in sys.modules if name.startswith(folder.name)]:
             del sys.modules[name]
 
-    def test_are_found_where_they_are_declared(self, package: Path) -> None:
+    def test_are_found_in_their_module(self, package: Path) -> None:
         (package / "other.py").write_text("from teahouse_contracts.tea import TeaServed\n")
         (package / "kitchen" / "tea.py").write_text(DECLARATION.format(name="TeaServedToo", version=2))
 
         assert [kind.__name__ for kind in event_classes(package.name)] == ["TeaServed", "TeaServedToo"]
 
-    def test_two_of_one_type_and_version_are_refused(self, package: Path) -> None:
+    def test_two_classes_of_one_type_and_version_are_rejected(self, package: Path) -> None:
         (package / "kitchen" / "tea.py").write_text(DECLARATION.format(name="OtherTea", version=1))
 
         with pytest.raises(TypeError, match="both version 1"):

@@ -8,7 +8,7 @@ from jsonschema_rs import Draft202012Validator, meta
 from tests.cli.leaving import leaving
 from tests.kit.messaging.leaving import ReaderLeft, left
 
-from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import DIALECT
 from portico.kit.runtime.asyncapi import asyncapi
@@ -83,7 +83,7 @@ class TestWhatItSays:
 
     def test_what_is_published_is_as_it_says(self) -> None:
         validator = Draft202012Validator(payload_of(asyncapi(leaving), "reader.left.1"))
-        said = orjson.loads(dumped(left("Dune"), source="/leaving/readers", time=datetime.now(UTC), trace=None))
+        said = orjson.loads(serialize(left("Dune"), source="/leaving/readers", time=datetime.now(UTC), trace=None))
 
         validator.validate(said)
         for name in ("id", "type", "source", "subject", "data"):

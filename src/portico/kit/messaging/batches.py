@@ -1,4 +1,4 @@
-"""Many rows, a bounded batch a transaction, so that nobody else waits long."""
+"""Process many rows in batches, one transaction per batch, so that locks are short."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -12,14 +12,14 @@ from portico.kit.foundation.clock import Clock
 T = TypeVar("T")
 
 BATCH = 500
-"""rows"""
+"""Rows per transaction."""
 
 Batch = Callable[[int, UnitOfWork], Awaitable[Sequence[int]]]
-"""Does what is to be done with the next rows behind a number, at most BATCH of them, and gives their numbers."""
+"""Processes at most BATCH rows with a number above the given one and returns their numbers."""
 
 
 async def in_batches(database: Database, clock: Clock, batch: Batch) -> int:
-    """Do `batch` until nothing is left; how many rows it was done with."""
+    """Call `batch` until it returns no rows. Return the number of rows processed."""
     total, after = 0, 0
     while numbers := await run_in_transaction(database, clock, partial(batch, after)):
         total, after = total + len(numbers), numbers[-1]

@@ -1,4 +1,4 @@
-"""Hearing events as they are published, in every process that listens."""
+"""Broadcast subscriptions: every subscribed process receives an event as it is published."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,45 +16,45 @@ E = TypeVar("E", bound=Event)
 
 
 class Broadcasts:
-    """What one process hears of events: `broadcasts.to(SessionRevoked, refuse_its_tokens)`.
+    """Subscriptions of one process: `broadcasts.subscribe(SessionRevoked, reject_its_tokens)`.
 
-    A consumer handles an event once, in one process of its service, and misses none. Who listens is one of many: every
-    process hears the event, nothing is stored for any of them, and each may miss some. So it is for what a process
-    knows in memory, and can learn in another way too.
+    A consumer handles each event once, in one process of its service, and misses none. A broadcast reaches every
+    subscribed process, but nothing is stored for it: events published while the process starts or the broker is down
+    are lost. Use it for state in memory that the process can also obtain in another way.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[tuple[str, int], type[Event]] = {}
-        self._hearers: dict[type[Event], list[Callable[[Any], None]]] = {}
+        self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._changed = asyncio.Event()
 
-    def to(self, kind: type[E], hear: Callable[[E], None]) -> None:
-        """Have `hear` called with each event of `kind` from now on. It neither waits nor raises."""
-        if kind not in self._hearers:
+    def subscribe(self, kind: type[E], handler: Callable[[E], None]) -> None:
+        """Call `handler` with each event of this type from now on. The handler must not block or raise."""
+        if kind not in self._handlers:
             self._kinds[kind.event_type, kind.version] = kind
             self._changed.set()
-        self._hearers.setdefault(kind, []).append(hear)
+        self._handlers.setdefault(kind, []).append(handler)
 
-    async def begun(self) -> None:
-        """Wait until anybody listens."""
-        if not self._hearers:
+    async def wait_for_subscription(self) -> None:
+        """Wait until there is a subscription."""
+        if not self._handlers:
             await self._changed.wait()
 
     async def run(self, broker: Broker) -> None:
-        """Hear of what anybody listens to, until cancelled."""
-        await self.begun()
+        """Receive the subscribed events until cancelled."""
+        await self.wait_for_subscription()
         while True:
             self._changed.clear()
             types = {name for name, _ in self._kinds}
-            await run_until_first_ends(broker.subscribe(types, self._tell), self._changed.wait())
+            await run_until_first_ends(broker.subscribe(types, self._receive), self._changed.wait())
 
-    def _tell(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         try:
-            envelope = Envelope.loaded(message.body)
+            envelope = Envelope.parse(message.body)
             kind = self._kinds.get((envelope.type, envelope.version))
             if kind is not None:
                 event = kind.model_validate(envelope.data).known_as(envelope.event_id)
-                for hear in self._hearers[kind]:
-                    hear(event)
+                for handler in self._handlers[kind]:
+                    handler(event)
         except Exception:
             logger.exception("broadcast_failed", message_id=message.id, type=message.type)

@@ -1,8 +1,8 @@
-"""Whether an event's schema may become another one: contracts only grow.
+"""Compatibility of event schemas: contracts only grow.
 
-Two sides read: code of before reads events of today, since not all services are replaced at once; and code of today
-reads events of before, since they wait in queues and in event logs. So an existing field may neither take values that
-it did not take, nor refuse values that it took, and a new field needs a default.
+Old code reads new events, because services are not all replaced at once. New code reads old events, because they wait
+in queues and stay in event logs. So an existing field may neither take values that it did not take before nor reject
+values that it took, and a new field needs a default.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 READ = "x-read"
-"""The keyword under which a schema holds what readers accept, where that is not what is written."""
+"""Schema keyword for the schema that readers accept, if it differs from what is written."""
 _OF_EVENT = "x-event"
 
 _ANNOTATIONS = {"$schema", "$defs", "title", "description", "default", "examples", "deprecated", READ, _OF_EVENT}
@@ -27,16 +27,16 @@ _COMPARED_ELSEWHERE = {
     "enum",
     "const",
 }
-_LOGGED = "events in the log"
-_BEFORE = "readers of before"
+_LOGGED = "stored events"
+_BEFORE = "existing readers"
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
-    """What of `new` breaks those who know `old`, a sentence each; none where it only grew.
+    """Return the changes of `new` that break readers or stored events of `old`, a sentence each.
 
     Args:
-        old: the JSON schema of an event, as it was.
-        new: as it is to be.
+        old: the frozen JSON schema of an event.
+        new: its new JSON schema.
     """
     found = [] if old.get(_OF_EVENT) == new.get(_OF_EVENT) else [_identity(old, new)]
     found += _Comparison(old, new).found()
@@ -45,7 +45,7 @@ def breaking_changes(old: Schema, new: Schema) -> list[str]:
 
 
 def _identity(old: Schema, new: Schema) -> str:
-    return f"the event was {_shown(old.get(_OF_EVENT))}, is {_shown(new.get(_OF_EVENT))}"
+    return f"the event was {_as_json(old.get(_OF_EVENT))} and is now {_as_json(new.get(_OF_EVENT))}"
 
 
 class _Comparison:
@@ -60,7 +60,7 @@ class _Comparison:
         if "$ref" in old and "$ref" in new:
             pair = (old["$ref"], new["$ref"])
             if pair in self._compared:
-                return  # what refers to itself
+                return  # a recursive schema
             self._compared.add(pair)
         old, new = self._old.resolved(old), self._new.resolved(new)
         if _is_union(old) or _is_union(new):
@@ -88,15 +88,15 @@ class _Comparison:
         for name in before.keys() | now.keys():
             where = f"{path}.{name}" if path else name
             if name not in now:
-                yield f"{where} is removed: {_BEFORE} use it"
+                yield f"{where} is removed, but {_BEFORE} use it"
             elif name not in before:
                 if name in needed:
-                    yield f"{where} is added without a default: {_LOGGED} have none"
+                    yield f"{where} is added without a default, but {_LOGGED} do not have it"
                 elif old.get("additionalProperties") is False:
-                    yield f"{where} is added: {_BEFORE} refuse fields that they do not know"
+                    yield f"{where} is added, but {_BEFORE} reject unknown fields"
             else:
                 if name in needed - needed_before:
-                    yield f"{where} has lost its default: {_LOGGED} may have none"
+                    yield f"{where} has lost its default, but {_LOGGED} may not have it"
                 yield from self._compare(where, before[name], now[name])
 
     def _other_fields(self, path: str, old: Any, new: Any) -> Iterator[str]:
@@ -112,18 +112,20 @@ class _Comparison:
         come = {key: now[key] for key in now.keys() - before.keys()}
         for key, member in list(gone.items()):
             same = [
-                other for other, each in come.items() if _called(each) is not None and _called(each) == _called(member)
+                other
+                for other, each in come.items()
+                if _reference_name(each) is not None and _reference_name(each) == _reference_name(member)
             ]
             if same:
                 yield from self._compare(path, gone.pop(key), come.pop(same[0]))
         for key in sorted(gone):
-            yield f"{path} no longer takes {key}: {_LOGGED} may have it"
+            yield f"{path} no longer accepts {key}, but {_LOGGED} may have it"
         for key in sorted(come):
-            yield f"{path} also takes {key}: {_BEFORE} do not"
+            yield f"{path} also accepts {key}, but {_BEFORE} do not"
 
 
 class _Resolver:
-    """A schema whose references are followed."""
+    """A schema with its references resolved."""
 
     def __init__(self, schema: Schema) -> None:
         self.whole = schema
@@ -137,7 +139,7 @@ class _Resolver:
         return {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
 
     def plain(self, value: Any, within: frozenset[str] = frozenset()) -> Any:
-        """`value` without what only explains it, its references followed as far as they do not lead back to it."""
+        """Return `value` without annotations. Its references are resolved, except recursive ones."""
         if isinstance(value, list | tuple):
             return [self.plain(each, within) for each in value]
         if not isinstance(value, Mapping):
@@ -150,12 +152,12 @@ class _Resolver:
         return {key: self._plain_keyword(key, each, within) for key, each in value.items() if key not in _ANNOTATIONS}
 
     def _plain_keyword(self, keyword: str, value: Any, within: frozenset[str]) -> Any:
-        if keyword == "properties":  # its keys are names of fields, and no keywords
+        if keyword == "properties":  # its keys are field names, not keywords
             return {name: self.plain(each, within) for name, each in value.items()}
         return self.plain(value, within)
 
     def text(self, schema: Schema) -> str:
-        return _shown(self.plain(schema))
+        return _as_json(self.plain(schema))
 
 
 def _is_union(schema: Schema) -> bool:
@@ -167,8 +169,8 @@ def _members(schema: Schema) -> Sequence[Schema]:
     return members
 
 
-def _called(schema: Schema) -> str | None:
-    """By what a member of a union is found again."""
+def _reference_name(schema: Schema) -> str | None:
+    """Return the name that identifies a member of a union, or None."""
     name = schema.get("$ref")
     return None if name is None else _name(name)
 
@@ -180,30 +182,30 @@ def _name(reference: str) -> str:
 def _values(path: str, old: Schema, new: Schema) -> Iterator[str]:
     before, now = _allowed(old), _allowed(new)
     if before is None and now is not None:
-        yield f"{path} is limited to {', '.join(sorted(now))}: {_LOGGED} may have others"
+        yield f"{path} is limited to {', '.join(sorted(now))}, but {_LOGGED} may have other values"
     elif before is not None and now is None:
-        yield f"{path} is no longer limited to {', '.join(sorted(before))}: {_BEFORE} refuse others"
+        yield f"{path} is no longer limited to {', '.join(sorted(before))}, but {_BEFORE} reject other values"
     elif before is not None and now is not None:
         for value in sorted(before - now):
-            yield f"{path} can no longer be {value}: {_LOGGED} may be"
+            yield f"{path} can no longer be {value}, but {_LOGGED} may have it"
         for value in sorted(now - before):
-            yield f"{path} can also be {value}: {_BEFORE} do not know it"
+            yield f"{path} can also be {value}, but {_BEFORE} do not know it"
 
 
 def _allowed(schema: Schema) -> set[str] | None:
     if "const" in schema:
-        return {_shown(schema["const"])}
-    return {_shown(value) for value in schema["enum"]} if "enum" in schema else None
+        return {_as_json(schema["const"])}
+    return {_as_json(value) for value in schema["enum"]} if "enum" in schema else None
 
 
 def _changed(path: str, keyword: str, old: Any, new: Any) -> str:
     where = f"{path}: {keyword}" if path else keyword
     if old is None:
-        return f"{where} {_shown(new)} is added: {_LOGGED} may not meet it"
+        return f"{where} {_as_json(new)} is added, but {_LOGGED} may not satisfy it"
     if new is None:
-        return f"{where} {_shown(old)} is removed: {_BEFORE} refuse what does not meet it"
-    return f"{where} was {_shown(old)}, is {_shown(new)}: {_BEFORE} and {_LOGGED} go by what it was"
+        return f"{where} {_as_json(old)} is removed, but {_BEFORE} reject values that do not satisfy it"
+    return f"{where} was {_as_json(old)} and is now {_as_json(new)}, but {_BEFORE} and {_LOGGED} follow the old one"
 
 
-def _shown(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -19,8 +19,6 @@ _FEWEST_PARAMETERS = 2  # the event and its unit of work; the third is the servi
 class Consumer:
     """A function that handles each event of some types once.
 
-    Its effect and the event's identity are one transaction: handling a redelivered event has no effect.
-
     Attributes:
         name: identifies the consumer in the inbox, the retry queue, metrics and traces. It is stored: a consumer with a
             new name handles replayed events again.

@@ -1,4 +1,4 @@
-"""What messaging needs of a running service."""
+"""The part of a service's context that messaging needs."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""Dead letters: events that a consumer could not handle, or the broker would not take.
+"""Dead letters: events that a consumer could not handle or that the broker rejected.
 
-To be looked at, tried again or given up for good.
+An operator inspects, replays or discards them.
 """
 
 from collections.abc import Sequence
@@ -25,31 +25,31 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 LARGEST_PAGE = 1001
-"""One more than are shown at once: whoever asks for that one learns whether there are more."""
+"""One more than the largest page shown, so that a caller can tell whether there are more."""
 
 
 class NoSuchDeadLetter(LookupError):
-    """There is no dead letter of that number: it never was one, was discarded, or is being tried again."""
+    """There is no dead letter with this number: it was replayed or discarded, or never existed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that a consumer could not handle, or that the broker would not take.
+    """An event that a consumer could not handle or that the broker rejected.
 
     Args:
-        number: its own, within its service.
+        number: identifies it within its service.
         kind: whether its consumer failed, it was unreadable, or the broker rejected it.
         consumer: the consumer that failed; empty for the other kinds.
-        event_id: the event.
-        type: its type.
-        aggregate: what it is about.
-        body: the message as it came, a CloudEvent unless nobody could read it.
-        state: `dead`, or `waiting` where it is still being tried.
-        attempts: how often it was tried.
-        next_at: when it is tried again, where it waits.
-        cause: the kind of what went wrong: a problem's code or an exception's name.
-        error: what went wrong.
-        failed_at: when it failed first.
+        event_id: id of the event.
+        type: type of the event.
+        aggregate: id of the aggregate that the event concerns.
+        body: the message as received: a CloudEvent, unless it is unreadable.
+        state: `dead`, or `waiting` while retries are left.
+        attempts: number of attempts so far.
+        next_at: time of the next attempt, if it waits.
+        cause: a problem's code or an exception's name.
+        error: the error message.
+        failed_at: time of the first failure.
     """
 
     number: int
@@ -74,17 +74,17 @@ _COLUMNS = [
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which dead letters: those that meet all that is given; all of them by default.
+    """A filter for dead letters: those that match all given fields. The default matches all.
 
     Args:
-        numbers: their own, within their service.
+        numbers: their numbers within the service.
         kind: why they failed.
         consumer: the consumer that failed.
-        type: of the event.
-        cause: the kind of what went wrong.
-        aggregate: what the event is about.
-        since: parked then or later.
-        state: `waiting` for those that are not dead yet.
+        type: type of the event.
+        cause: a problem's code or an exception's name.
+        aggregate: id of the aggregate that the event concerns.
+        since: failed at this time or later.
+        state: `waiting` selects events that are not dead yet.
     """
 
     numbers: tuple[int, ...] = ()
@@ -113,12 +113,12 @@ class Choice:
 
 
 class DeadLetters:
-    """Those of one service, in its database.
+    """Dead letters of one service, in its database.
 
     Args:
-        service: what it is called, for the log.
+        service: name of the service, for the log.
         database: its database.
-        clock: the time.
+        clock: the current time.
     """
 
     def __init__(self, service: str, database: Database, clock: Clock) -> None:
@@ -127,36 +127,36 @@ class DeadLetters:
         self._clock = clock
 
     async def page(self, choice: Choice, *, limit: int = 100, after: int = 0) -> list[DeadLetter]:
-        """At most `limit` (LARGEST_PAGE), the oldest first, those with a number beyond `after`."""
-        chosen = _behind(after, choice).limit(min(limit, LARGEST_PAGE))
+        """Return at most `limit` (LARGEST_PAGE) dead letters with a number above `after`, oldest first."""
+        chosen = _after(after, choice).limit(min(limit, LARGEST_PAGE))
         async with Reader(self._database, self._clock) as reader:
             return [DeadLetter(*row) for row in await reader.rows(chosen.with_only_columns(*_COLUMNS))]
 
     async def count(self, choice: Choice) -> int:
-        """How many there are."""
+        """Return the number of matching dead letters."""
         counted = select(func.count()).select_from(failed_events).where(*choice.conditions())
         async with Reader(self._database, self._clock) as reader:
             return await reader.one(counted) or 0
 
     async def get(self, number: int) -> DeadLetter:
-        """The dead letter, or the event that still waits. Raises NoSuchDeadLetter."""
+        """Return a dead letter, or an event that still waits for a retry. Raises NoSuchDeadLetter."""
         async with Reader(self._database, self._clock) as reader:
             rows = await reader.rows(select(*_COLUMNS).where(failed_events.c.id == number))
         if not rows:
-            raise NoSuchDeadLetter(f"{self._service} has no dead letter {number}")
+            raise NoSuchDeadLetter(f"Dead letter {number} of {self._service} not found")
         return DeadLetter(*rows[0])
 
     async def replay(self, choice: Choice, *, by: str) -> int:
-        """Have them tried again, from the first try on; those behind them keep their order.
+        """Retry dead letters from their first attempt. Later events of their aggregates keep their order.
 
-        What the broker refused goes back into the outbox, behind what is there.
+        Events that the broker rejected return to the end of the outbox.
 
         Args:
-            choice: which.
-            by: who wants it, for the log.
+            choice: which dead letters.
+            by: name of the operator, for the log.
 
         Returns:
-            how many.
+            The number of dead letters.
         """
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
@@ -174,14 +174,14 @@ class DeadLetters:
         return total
 
     async def discard(self, choice: Choice, *, by: str) -> int:
-        """Give them up for good: they count as handled, so that no redelivery brings them back.
+        """Discard dead letters permanently. They count as handled, so a redelivery has no effect.
 
         Args:
-            choice: which; also events that wait, where it says so, as for a consumer that is no more.
-            by: who answers for it: there is a line in the log for each.
+            choice: which dead letters. With state `waiting` also events whose consumer no longer exists.
+            by: name of the operator. Each discarded dead letter is logged with it.
 
         Returns:
-            how many.
+            The number of dead letters.
         """
 
         async def batch(after: int, work: UnitOfWork) -> Sequence[int]:
@@ -195,12 +195,12 @@ class DeadLetters:
                 if handled:
                     await work.execute(insert_or_ignore(inbox, work.database.dialect), handled)
                 await work.execute(delete(failed_events).where(failed_events.c.id.in_([row.id for row in rows])))
-                work.after_commit(partial(self._tell, rows, by))
+                work.after_commit(partial(self._log_discarded, rows, by))
             return [row.id for row in rows]
 
         return await in_batches(self._database, self._clock, batch)
 
-    def _tell(self, rows: Sequence[Any], by: str) -> None:
+    def _log_discarded(self, rows: Sequence[Any], by: str) -> None:
         for row in rows:
             logger.warning(
                 "dead_letter_discarded",
@@ -215,10 +215,10 @@ class DeadLetters:
             )
 
 
-def _behind(after: int, choice: Choice) -> Select[Any]:
+def _after(after: int, choice: Choice) -> Select[Any]:
     return select(failed_events).where(failed_events.c.id > after, *choice.conditions()).order_by(failed_events.c.id)
 
 
 async def _locked(work: UnitOfWork, choice: Choice, after: int) -> list[Any]:
-    """The next batch, which nobody else replays or discards meanwhile."""
-    return list((await work.execute(_behind(after, choice).limit(BATCH).with_for_update())).all())
+    """Return the next batch, locked against concurrent replays and discards."""
+    return list((await work.execute(_after(after, choice).limit(BATCH).with_for_update())).all())

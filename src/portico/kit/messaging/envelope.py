@@ -1,4 +1,4 @@
-"""The form in which events travel and rest: CloudEvents 1.0, JSON format."""
+"""Envelope of events: CloudEvents 1.0 in the JSON format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ from portico.kit.messaging.event import Event
 
 CONTENT_TYPE = "application/cloudevents+json"
 _REQUIRED = ("id", "type", "source", "subject")
-_LONGEST = 255  # characters of an attribute that becomes part of a key
+_LONGEST = 255  # maximum number of characters of an attribute that is part of a key
 
 
 class NotAnEvent(ValueError):
-    """A message is no CloudEvent that Portico can read."""
+    """The message is not a CloudEvent that Portico can read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """An event with all that is said of it (CloudEvents 1.0, and its extensions for tracing and partitioning).
+    """An event with its metadata (CloudEvents 1.0, with the extensions for tracing and partitioning).
 
     Args:
-        event_id: its identity.
-        type: what happened.
-        version: of the type's schema; the extension attribute `eventversion`.
-        source: who says so: `/{system}/{service}`.
-        subject: what it is about; also its `partitionkey`.
+        event_id: id of the event.
+        type: event type.
+        version: version of the type's schema; the extension attribute `eventversion`.
+        source: publishing service: `/{system}/{service}`.
+        subject: id of the aggregate that the event concerns; also its `partitionkey`.
         time: when it happened, RFC 3339.
         data: its fields.
-        trace: W3C `traceparent` of what led to it.
+        trace: W3C `traceparent` of the request or event that caused it.
     """
 
     event_id: str
@@ -43,46 +43,48 @@ class Envelope:
     trace: str | None = None
 
     @classmethod
-    def loaded(cls, body: bytes | str) -> "Envelope":
-        """What a message says. Raises NotAnEvent."""
+    def parse(cls, body: bytes | str) -> "Envelope":
+        """Parse a message. Raises NotAnEvent."""
         try:
-            said = orjson.loads(body)
+            fields = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise NotAnEvent(f"the message is not JSON: {error}") from error
-        if not isinstance(said, dict) or said.get("specversion") != "1.0":
-            raise NotAnEvent("the message is no CloudEvent 1.0")
+        if not isinstance(fields, dict) or fields.get("specversion") != "1.0":
+            raise NotAnEvent("the message is not a CloudEvent 1.0")
         for name in _REQUIRED:
-            if not _is_short_text(said.get(name)):
-                raise NotAnEvent(f"the CloudEvent's attribute {name!r} is missing or not a short text")
-        version, data = said.get("eventversion", 1), said.get("data")
+            if not _is_short_text(fields.get(name)):
+                raise NotAnEvent(
+                    f"the CloudEvent's attribute {name!r} is missing, not a text or longer than {_LONGEST} characters"
+                )
+        version, data = fields.get("eventversion", 1), fields.get("data")
         if not isinstance(version, int) or not isinstance(data, dict):
             raise NotAnEvent("the CloudEvent's eventversion must be a whole number and its data an object")
-        trace = said.get("traceparent")
+        trace = fields.get("traceparent")
         return cls(
-            event_id=said["id"],
-            type=said["type"],
+            event_id=fields["id"],
+            type=fields["type"],
             version=version,
-            source=said["source"],
-            subject=said["subject"],
-            time=str(said.get("time", "")),
+            source=fields["source"],
+            subject=fields["subject"],
+            time=str(fields.get("time", "")),
             data=data,
             trace=trace if isinstance(trace, str) else None,
         )
 
 
 def _is_short_text(value: Any) -> bool:
-    """Whether it can be stored as part of a key; PostgreSQL takes no NUL."""
+    """Return whether the value can be part of a key. PostgreSQL rejects NUL."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST and "\0" not in value
 
 
-def dumped(event: Event, *, source: str, time: datetime, trace: str | None) -> str:
-    """The CloudEvent of `event`, as JSON.
+def serialize(event: Event, *, source: str, time: datetime, trace: str | None) -> str:
+    """Return the CloudEvent of `event` as JSON.
 
     Args:
-        event: what happened.
-        source: who says so.
-        time: when it did, in UTC.
-        trace: the `traceparent` of what led to it.
+        event: the event.
+        source: publishing service: `/{system}/{service}`.
+        time: when it happened, in UTC.
+        trace: the `traceparent` of the request or event that caused it.
     """
     attributes = {
         "specversion": "1.0",
@@ -98,4 +100,4 @@ def dumped(event: Event, *, source: str, time: datetime, trace: str | None) -> s
     if trace is not None:
         attributes["traceparent"] = trace
     head = orjson.dumps(attributes, option=orjson.OPT_UTC_Z).decode()
-    return f'{head[:-1]},"data":{event.model_dump_json()}}}'  # pydantic writes the fields once; no dict between
+    return f'{head[:-1]},"data":{event.model_dump_json()}}}'  # serializes the fields once, without a dict

@@ -1,4 +1,4 @@
-"""Events: what a service tells of that happened, for whoever it concerns."""
+"""Events: facts that a service publishes for other services."""
 
 from typing import Any, ClassVar, Self
 
@@ -8,18 +8,18 @@ from portico.kit.foundation.ids import Identifier
 
 
 class EventId(Identifier, prefix="evt"):
-    """An event: the same however often it is delivered."""
+    """Id of an event. It is the same for every delivery."""
 
 
 class Event(BaseModel):
-    """What happened: `class BookLent(Event, type="book.lent", version=1, aggregate="book_id")`.
+    """Base class of events: `class BookLent(Event, type="book.lent", version=1, aggregate="book_id")`.
 
-    Fields that a reader does not know are ignored, so that events may grow.
+    Readers ignore unknown fields, so that events can grow.
 
     Args of the class:
         type: `noun.verb_in_past`.
-        version: goes up where a change would break those who read the one before.
-        aggregate: the field that names what the event is about; events about one thing are handled in order.
+        version: increased by a change that would break readers of the previous version.
+        aggregate: the field with the id of the aggregate; events of one aggregate are handled in order.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,19 +38,21 @@ class Event(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         if cls.event_type and cls.aggregate_field not in cls.model_fields:
-            raise TypeError(f"{cls.__name__} is about {cls.aggregate_field!r}, which is none of its fields")
+            raise TypeError(
+                f"{cls.__name__} has no field {cls.aggregate_field!r}. Set aggregate= to one of its fields."
+            )
 
     @property
     def event_id(self) -> EventId:
-        """Its identity, given when it is made."""
+        """Id of the event, generated when it is created."""
         return self._event_id
 
     @property
     def aggregate_id(self) -> str:
-        """What it is about."""
+        """Id of the aggregate that the event concerns."""
         return str(getattr(self, self.aggregate_field))
 
     def known_as(self, event_id: str) -> Self:
-        """The same event under the identity that it was published with."""
+        """Set the id that the event was published with, and return the event."""
         self._event_id = EventId(event_id)
         return self

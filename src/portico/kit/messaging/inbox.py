@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
@@ -38,10 +38,10 @@ class InvalidEvent(NotAnEvent):
 
 
 class Inbox:
-    """Handles the events that a service is delivered, by each of its consumers in a transaction of its own.
+    """Handles the events delivered to a service, each consumer in its own transaction.
 
-    An event whose consumer fails goes to the retry queue in the service's own database; later events
-    about the same thing queue behind it, others go on.
+    An event whose consumer fails goes to the retry queue in the service's own database. Later events of the same
+    aggregate wait behind it; other events continue.
     """
 
     def __init__(self, context: MessagingContext) -> None:
@@ -54,22 +54,22 @@ class Inbox:
 
     @property
     def types(self) -> frozenset[str]:
-        """The types of the events that the service wants."""
+        """Types of the events that the service handles."""
         return frozenset(name for name, _ in self._kinds)
 
     async def deliver(self, message: Message) -> None:
-        """Handle a message. Once this returns it has taken effect, or waits in the service's database: acknowledge it.
+        """Handle a message. When this returns, it is handled or in the retry queue, and can be acknowledged.
 
-        A database that is away is waited for.
+        If the database is unavailable, this waits for it.
         """
         try:
             envelope, event = self._read(message.body)
         except NotAnEvent as error:
             dead = FailedEvent.unreadable(message, error)
-            await self._while_away(lambda: self.retry_queue.add(dead))
+            await self._retry_until_available(lambda: self.retry_queue.add(dead))
             return
         for consumer in consumers_of(self._consumers, type(event)):
-            await self._while_away(lambda each=consumer: self._deliver_to(each, envelope, event, message.body))  # type: ignore[misc]  # mypy knows no defaults of lambdas
+            await self._retry_until_available(partial(self._deliver_to, consumer, envelope, event, message.body))
 
     async def retry(self, failed: FailedEvent) -> None:
         """Retry a failed event. If it fails again, it is rescheduled or becomes a dead letter."""
@@ -81,7 +81,7 @@ class Inbox:
                 consumer = self._consumer_of(failed, type(event))
                 await retry_transaction(lambda: self._handle(consumer, envelope, event, failed))
         except Exception as error:
-            if _is_away(error):
+            if _is_unavailable(error):
                 raise
             await self.retry_queue.record_failure(failed, error)
 
@@ -99,17 +99,17 @@ class Inbox:
         raise UnknownEvent(f"{failed.consumer} handles no version {kind.version} of {kind.event_type}")
 
     def _read(self, body: bytes) -> tuple[Envelope, Event]:
-        envelope = Envelope.loaded(body)
+        envelope = Envelope.parse(body)
         kind = self._kinds.get((envelope.type, envelope.version))
         if kind is None:
-            raise UnknownEvent(f"no consumer knows version {envelope.version} of {envelope.type}")
+            raise UnknownEvent(f"no consumer handles version {envelope.version} of {envelope.type}")
         try:
             event = kind.model_validate(envelope.data)
         except ValidationError as error:
-            raise InvalidEvent(_told(error)) from error
+            raise InvalidEvent(_error_text(error)) from error
         return envelope, event.known_as(envelope.event_id)
 
-    async def _while_away(self, act: Callable[[], Awaitable[None]]) -> None:
+    async def _retry_until_available(self, act: Callable[[], Awaitable[None]]) -> None:
         """Run `act`, and again until the database is available."""
         await retry_transaction(act, _UNTIL_AVAILABLE, on_retry=self._log_wait)
 
@@ -120,7 +120,7 @@ class Inbox:
         try:
             await retry_transaction(lambda: self._handle(consumer, envelope, event, None))
         except Exception as error:
-            if _is_away(error):
+            if _is_unavailable(error):
                 raise
             attempts = 0 if isinstance(error, BlockedByEarlierEvent) else 1
             await self.retry_queue.add(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
@@ -128,7 +128,8 @@ class Inbox:
     async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, failed: FailedEvent | None) -> None:
         """Handle an event in one transaction: its identity, its effect, and its removal from the retry queue.
 
-        Raises BlockedByEarlierEvent.
+        Raises:
+            BlockedByEarlierEvent: an earlier event of the aggregate waits for a retry.
         """
         context = self._context
         span = context.tracing.begin(
@@ -155,7 +156,11 @@ class Inbox:
             span.end(error=failure)
 
     async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, failed: FailedEvent | None) -> bool:
-        """Insert the event's identity and return whether it is new, usually in one statement. Raises BlockedByEarlierEvent."""
+        """Insert the event's identity, usually in one statement, and return whether it is new.
+
+        Raises:
+            BlockedByEarlierEvent: an earlier event of the aggregate waits for a retry.
+        """
         values = {
             "new_consumer": consumer,
             "new_event_id": envelope.event_id,
@@ -164,20 +169,20 @@ class Inbox:
         }
         if failed is not None:
             values["number"] = failed.number
-        if await work.write(_claiming(work.database.dialect, again=failed is not None), values):
+        if await work.write(_claim_statement(work.database.dialect, again=failed is not None), values):
             return True
         same = (inbox.c.consumer == consumer, inbox.c.event_id == envelope.event_id)
         if await work.one(select(literal(1)).where(exists().where(*same))) is not None:
             return False
         of_this = (failed_events.c.consumer == consumer, failed_events.c.event_id == envelope.event_id)
         if failed is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
-            return False  # delivered again while it waits, or after it died
+            return False  # a redelivery while the event waits for a retry or is a dead letter
         raise BlockedByEarlierEvent(f"an earlier event of {envelope.subject} is waiting for a retry")
 
 
 @cache
-def _claiming(dialect: str, *, again: bool) -> Statement:
-    """Writes an event's identity unless it is known or blocked."""
+def _claim_statement(dialect: str, *, again: bool) -> Statement:
+    """Return the statement that inserts an event's identity unless it is known or blocked."""
     names = ["consumer", "event_id", "handled_at"]
     values = [bindparam(f"new_{name}", type_=inbox.c[name].type) for name in names]
     row = select(*values).where(~_blocked(again=again))
@@ -189,7 +194,7 @@ def _claiming(dialect: str, *, again: bool) -> Statement:
 
 
 def _blocked(*, again: bool) -> ColumnElement[bool]:
-    """Return the condition that an earlier event of the aggregate waits, or that this event is in the retry queue itself."""
+    """Return the condition that an earlier event of the aggregate waits, or that this event is in the retry queue."""
     failed = failed_events.c
     consumer = failed.consumer == bindparam("new_consumer")
     waiting = exists().where(consumer, failed.aggregate == bindparam("aggregate"), failed.state == "waiting")
@@ -198,11 +203,11 @@ def _blocked(*, again: bool) -> ColumnElement[bool]:
     return waiting | exists().where(consumer, failed.event_id == bindparam("new_event_id"))
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether the database is; a handler that took too long says TimeoutError too."""
+def _is_unavailable(error: Exception) -> bool:
+    """Return whether the database is unavailable. A TimeoutError means that a handler took too long."""
     return is_unavailable(error) and not isinstance(error, TimeoutError)
 
 
-def _told(error: ValidationError) -> str:
-    """What is wrong with an event's fields, without their values."""
+def _error_text(error: ValidationError) -> str:
+    """Return the validation errors of an event's fields, without their values."""
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()[:10])

@@ -1,4 +1,4 @@
-"""The outbox: events are written in the transaction that makes them true, and published after it."""
+"""Transactional outbox: events are stored with the change that they report, and published after the commit."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from portico.kit.data.kit_tables import outbox
 from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import NotPublished, UnitOfWork
-from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
 from portico.kit.telemetry.context import current_trace
 
@@ -17,13 +17,13 @@ _INSERT = Statement(insert(outbox).inline())
 
 
 class Outbox:
-    """Where a service's units of work leave their events.
+    """Stores the events of a service's units of work.
 
     Args:
-        source: who the events are from, `/{system}/{service}`.
-        publishes: what the service declares; anything else is refused.
-        size_limit: bytes of an event as JSON.
-        wake: called once events are committed.
+        source: publishing service, `/{system}/{service}`.
+        publishes: the events that the service declares; others are rejected.
+        size_limit: maximum size (characters) of an event as JSON.
+        wake: called after a commit with events.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Outbox:
         self._wake = wake
 
     def check(self, event: Event) -> None:
-        """Raises NotPublished where the service does not declare such events."""
+        """Raise NotPublished if the service does not declare this event class."""
         if type(event) not in self._publishes:
-            raise NotPublished(f"{self._source} does not declare {type(event).__name__}: Service(publishes=[…])")
+            raise NotPublished(
+                f"{self._source} does not declare {type(event).__name__}. Add it to Service(publishes=[…])."
+            )
 
     async def write(self, work: UnitOfWork, events: Sequence[Event]) -> None:
-        """Write the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
+        """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
         trace = current_trace()
         await work.write_each(_INSERT, [self._row(event, work.now, trace) for event in events])
 
@@ -49,9 +51,11 @@ class Outbox:
         self._wake()
 
     def _row(self, event: Event, now: datetime, trace: str | None) -> dict[str, Any]:
-        body = dumped(event, source=self._source, time=now, trace=trace)
+        body = serialize(event, source=self._source, time=now, trace=trace)
         if len(body) > self._size_limit:
-            raise NotPublished(f"{event.event_type} is larger than EVENT_SIZE_LIMIT: {len(body)} characters")
+            raise NotPublished(
+                f"{event.event_type} has {len(body)} characters, more than EVENT_SIZE_LIMIT. Shorten it or raise the limit."
+            )
         return {
             "event_id": event.event_id,
             "type": event.event_type,

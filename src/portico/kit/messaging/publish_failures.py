@@ -1,4 +1,4 @@
-"""What a broker refuses for good: it waits, with all else about the same thing, and is a dead letter after its last try."""
+"""Events that the broker permanently rejects: retried with backoff, then dead letters."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,18 +20,18 @@ _CAUSE = "Refused"
 _HOLD_BACKOFF = Backoff(base=2.0, limit=300.0, jitter=0.0)
 _LONGEST_REASON = 1_000  # characters
 
-IS_HELD = exists().where(
+IS_BLOCKED = exists().where(
     blocked_aggregates.c.aggregate == outbox.c.aggregate,
     blocked_aggregates.c.until > bindparam("now", type_=blocked_aggregates.c.until.type),
 )
-"""Whether an event of the outbox waits behind one that the broker refused."""
+"""Condition that an event of the outbox waits behind one that the broker rejected."""
 
 
 class PublishFailures:
-    """What the broker refused of one service's events, and about which things events wait for that.
+    """Rejected events of one service, and the aggregates that wait for them.
 
-    Somebody may raise the limit while it waits, and all is in order then. After EVENT_ATTEMPTS it is given up, as what
-    a consumer can't handle: no promise is kept by events that wait for ever behind it.
+    They are retried, because an operator may raise the broker's limit. After EVENT_ATTEMPTS an event becomes a dead
+    dead_letter, so that later events of its aggregate are published.
     """
 
     def __init__(self, context: MessagingContext) -> None:
@@ -39,18 +39,19 @@ class PublishFailures:
         self._until: datetime | None = None
 
     def hold(self, now: datetime) -> bool:
-        """Whether anything is held; until then nobody need look whether an event is."""
+        """Return whether any aggregate may be blocked. If not, the outbox is read without checking."""
         return self._until is not None and self._until > now
 
     async def remember(self, work: UnitOfWork) -> None:
-        """See what another process has held."""
+        """Load the blocked aggregates that another process has recorded."""
         await work.execute(delete(blocked_aggregates).where(blocked_aggregates.c.until < work.now - timedelta(days=1)))
         self._until = await work.one(select(func.max(blocked_aggregates.c.until)))
 
     async def settle(self, rows: Sequence[Any], refused: Mapping[str, str]) -> list[Any]:
-        """Have what was refused wait, longer each time, or die; those of `rows` that were published for good.
+        """Schedule rejected events for a retry, or make them dead letters. Return the rows that are published.
 
-        What is behind one that was refused is not among them: its turn comes when that has been taken, or has died.
+        Rows after a rejected one of the same aggregate are not included: they are published after it, or after it is
+        dead.
         """
         published: list[Any] = []
         behind: set[str] = set()
@@ -66,14 +67,14 @@ class PublishFailures:
         return published
 
     async def _hold(self, work: UnitOfWork, row: Any, reason: str) -> None:
-        """Have it tried again later, or make it a dead letter after its last try."""
+        """Schedule the next attempt, or make the event a dead letter after its last attempt."""
         same = blocked_aggregates.c.aggregate == row.aggregate
-        this = blocked_aggregates.c.event_id == row.event_id  # an earlier one's tries are not its own
+        this = blocked_aggregates.c.event_id == row.event_id  # attempts of another event do not count
         attempts = 1 + (await work.one(select(blocked_aggregates.c.attempts).where(same, this)) or 0)
         await work.execute(delete(blocked_aggregates).where(same))
         about = {"service": self._context.name, "event_id": row.event_id, "type": row.type, "attempts": attempts}
         if attempts >= self._context.settings.event_attempts:
-            await _bury(work, row, reason, attempts)
+            await _add_dead_letter(work, row, reason, attempts)
             logger.error("event_dead", **about, kind="not_publishable", cause=_CAUSE, reason=reason)
             return
         until = work.now + timedelta(seconds=_HOLD_BACKOFF.delay(attempts))
@@ -83,8 +84,8 @@ class PublishFailures:
         logger.error("event_refused", **about, reason=reason)
 
 
-async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
-    letter = {
+async def _add_dead_letter(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
+    dead_letter = {
         "kind": "not_publishable",
         "consumer": "",
         "event_id": row.event_id,
@@ -98,22 +99,22 @@ async def _bury(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:
         "error": reason,
         "failed_at": work.now,
     }
-    await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(letter))
+    await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(dead_letter))
     await work.execute(delete(outbox).where(outbox.c.id == row.id))
 
 
-async def publish_again(work: UnitOfWork, letters: Sequence[Any]) -> None:
-    """Put dead letters of the broker's back into the outbox, in their order, to be tried from the first try on."""
+async def publish_again(work: UnitOfWork, dead_letters: Sequence[Any]) -> None:
+    """Move dead letters that the broker rejected back to the outbox, in order, to retry them from the first attempt."""
     rows = [
         {
-            "event_id": letter.event_id,
-            "type": letter.type,
-            "aggregate": letter.aggregate,
-            "body": letter.body,
-            "occurred_at": datetime.fromisoformat(Envelope.loaded(letter.body).time),
+            "event_id": each.event_id,
+            "type": each.type,
+            "aggregate": each.aggregate,
+            "body": each.body,
+            "occurred_at": datetime.fromisoformat(Envelope.parse(each.body).time),
         }
-        for letter in letters
+        for each in dead_letters
     ]
     if rows:
         await work.execute(insert(outbox), rows)
-        await work.execute(delete(failed_events).where(failed_events.c.id.in_([letter.id for letter in letters])))
+        await work.execute(delete(failed_events).where(failed_events.c.id.in_([each.id for each in dead_letters])))

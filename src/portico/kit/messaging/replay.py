@@ -1,4 +1,4 @@
-"""Replaying events to one service: they are handed to its consumers in its own database, and need no broker."""
+"""Replay of events to one service, directly into its database, without a broker."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,13 +19,13 @@ _CAUSE = "replayed"
 
 
 class Replay:
-    """Hands events to the consumers of one service, as if each had failed before: in order, durably, and once.
+    """Adds events to the retry queue of one service's consumers, so that they are handled in order, durably and once.
 
     Args:
-        consumers: of the service.
-        database: the service's.
-        clock: the time.
-        again: whether what they have handled before is handled again.
+        consumers: consumers of the service.
+        database: database of the service.
+        clock: the current time.
+        again: whether consumers handle events again that they have already handled.
     """
 
     def __init__(self, consumers: Sequence[Consumer], database: Database, clock: Clock, *, again: bool = False) -> None:
@@ -36,35 +36,35 @@ class Replay:
 
     @property
     def types(self) -> frozenset[str]:
-        """The types of the events that the service handles."""
+        """Types of the events that the service handles."""
         return frozenset(kind.event_type for consumer in self._consumers for kind in consumer.events)
 
     async def of(self, logs: Sequence[EventLog], selection: Selection) -> int:
-        """Hand over the events of `logs` that `selection` names; how many of them somebody is to handle.
+        """Replay the matching events of `logs`. Return how many were added for at least one consumer.
 
-        Of those that are there now: what is handled again may have more published, which would be handled again too.
+        Events published during the replay are not included, because handling events again may publish more of them.
         """
         lasts = [await log.last() for log in logs]
-        return sum([await self._up_to(last, log, selection) for last, log in zip(lasts, logs, strict=True)])
+        return sum([await self._replay_log(last, log, selection) for last, log in zip(lasts, logs, strict=True)])
 
-    async def _up_to(self, last: int, log: EventLog, selection: Selection) -> int:
+    async def _replay_log(self, last: int, log: EventLog, selection: Selection) -> int:
         total, after = 0, 0
         while page := await log.page(selection, limit=BATCH, after=after, last=last):
-            total += await self._hand_over(page)
+            total += await self._replay(page)
             after = page[-1].number
         return total
 
-    async def _hand_over(self, events: Sequence[LoggedEvent]) -> int:
-        handed: set[str] = await run_in_transaction(self._database, self._clock, partial(self._hand_to_all, events))
-        return len(handed)
+    async def _replay(self, events: Sequence[LoggedEvent]) -> int:
+        replayed: set[str] = await run_in_transaction(self._database, self._clock, partial(self._replay_to_all, events))
+        return len(replayed)
 
-    async def _hand_to_all(self, events: Sequence[LoggedEvent], work: UnitOfWork) -> set[str]:
-        handed: set[str] = set()
+    async def _replay_to_all(self, events: Sequence[LoggedEvent], work: UnitOfWork) -> set[str]:
+        replayed: set[str] = set()
         for consumer in self._consumers:
-            handed |= await self._hand_to(consumer, events, work)
-        return handed
+            replayed |= await self._replay_to(consumer, events, work)
+        return replayed
 
-    async def _hand_to(self, consumer: Consumer, events: Sequence[LoggedEvent], work: UnitOfWork) -> set[str]:
+    async def _replay_to(self, consumer: Consumer, events: Sequence[LoggedEvent], work: UnitOfWork) -> set[str]:
         wanted = {kind.event_type for kind in consumer.events}
         chosen = {event.event_id: event for event in events if event.type in wanted}
         handled = (inbox.c.consumer == consumer.name, inbox.c.event_id.in_(chosen))
@@ -84,5 +84,5 @@ class Replay:
 
 
 def _row(consumer: Consumer, event: LoggedEvent) -> dict[str, Any]:
-    kept = {name: getattr(event, name) for name in ("event_id", "type", "aggregate", "body")}
-    return {**kept, "kind": "handler_failed", "consumer": consumer.name, "cause": _CAUSE, "error": ""}
+    values = {name: getattr(event, name) for name in ("event_id", "type", "aggregate", "body")}
+    return {**values, "kind": "handler_failed", "consumer": consumer.name, "cause": _CAUSE, "error": ""}

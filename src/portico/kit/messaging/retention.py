@@ -1,4 +1,4 @@
-"""Events are kept for EVENT_RETENTION, and that they were handled a little longer."""
+"""Retention: how long published events and the ids of handled events are kept."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from portico.kit.messaging.batches import BATCH
 from portico.kit.service_context import ServiceContext
 
 MARGIN = timedelta(days=1)
-"""What was replayed at the last moment is still known as handled when it is delivered, which may take this long."""
+"""Handled ids are kept longer than events by this time, so that an event replayed at the last moment is still known."""
 
 
 async def delete_old_events(context: ServiceContext) -> None:
@@ -20,13 +20,16 @@ async def delete_old_events(context: ServiceContext) -> None:
 
 
 async def delete_handled_events(context: ServiceContext) -> None:
-    """Delete from the inbox what was handled so long ago that it is in no log and no queue any more."""
+    """Delete ids from the inbox whose events are in no log and no queue any more."""
     oldest = context.clock.now() - timedelta(seconds=context.settings.event_retention) - MARGIN
     await _delete_older(context, inbox, inbox.c.handled_at, oldest)
 
 
 async def _delete_older(context: ServiceContext, table: Table, moment: Column[Any], oldest: datetime) -> None:
-    """A batch a transaction, found by the moment at which it ends: MySQL has no DELETE of rows chosen with a LIMIT."""
+    """Delete rows in batches, one per transaction.
+
+    The upper bound of each batch is read first, because MySQL cannot delete rows selected with a LIMIT.
+    """
     end = select(moment).where(moment < oldest).order_by(moment).offset(BATCH - 1).limit(1)
     while True:
         async with context.reader() as reader:

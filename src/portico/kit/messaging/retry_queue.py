@@ -29,9 +29,8 @@ Kind = Literal["handler_failed", "unreadable", "not_publishable"]
 
 _BATCH = 100
 _LONGEST_DELAY = 300.0  # seconds
-_BLOCKED_BACKOFF = Backoff(
-    base=15.0, limit=15.0, jitter=0.2
-)  # of an event behind an earlier one, in case nothing wakes it
+# Delay of an event behind an earlier one, in case it is not woken.
+_BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)
 _LONGEST_ERROR = 4_000  # characters
 _LONGEST_BODY = 1 << 20
 _LONGEST_KEY = 255
@@ -251,8 +250,8 @@ def _cause(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     """Return the error message, without the SQL of database errors, which repeats the data."""
-    said = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
-    return _storable(said, _LONGEST_ERROR)
+    fields = error.sentence() if isinstance(error, Problem) else str(error).partition("\n[SQL")[0]
+    return _storable(fields, _LONGEST_ERROR)
 
 
 def _identity(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""What carries events in one process: a broker, a relay for each service that publishes, consumers for those that consume."""
+"""Messaging of one process: declares queues and runs the relays and consumers of its services."""
 
 import asyncio
 import functools
@@ -18,8 +18,8 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
-_LOOK = 0.25  # seconds between checks for due retries
-_COUNTED = 40  # looks between two counts
+_POLL = 0.25  # seconds between checks for due retries
+_POLLS_PER_COUNT = 40  # number of checks between two counts
 
 
 class MessagingRuntime:
@@ -49,11 +49,11 @@ class MessagingRuntime:
             if context.publishes:
                 relay = Relay(context, self._broker)
                 measure_relay(context, relay)
-                found[f"relay of {context.name}"] = self._once_declared(relay.run)
+                found[f"relay of {context.name}"] = self._after_declaration(relay.run)
             if context.consumers:
                 inbox = Inbox(context)
                 measure_inbox(context, inbox)
-                found[f"consumers of {context.name}"] = self._once_declared(
+                found[f"consumers of {context.name}"] = self._after_declaration(
                     functools.partial(self._consume, context, inbox)
                 )
                 found[f"retry queue of {context.name}"] = run_retries(context, inbox)
@@ -63,7 +63,7 @@ class MessagingRuntime:
                 found[f"dead letters of {context.name}"] = count_dead(context, retry_queue)
         return found
 
-    async def _once_declared(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _after_declaration(self, work: Callable[[], Awaitable[None]]) -> None:
         await self._declared.wait()
         await work()
 
@@ -86,30 +86,30 @@ class MessagingRuntime:
 
 async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
     """Retry failed events as they become due, until cancelled."""
-    looks = 0
+    polls = 0
     while True:
         try:
             tried = await retry_due(inbox)
-            if looks % _COUNTED == 0:
+            if polls % _POLLS_PER_COUNT == 0:
                 await inbox.retry_queue.count()
-            looks += 1
+            polls += 1
         except Exception as error:
             if not is_unavailable(error):
                 logger.exception("retry_queue_failed", service=context.name)
             tried = 0
         if not tried:
-            await asyncio.sleep(_LOOK * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
+            await asyncio.sleep(_POLL * random.uniform(0.8, 1.2))  # noqa: S311  # spreads the load of several processes
 
 
 async def count_dead(context: MessagingContext, retry_queue: RetryQueue) -> None:
-    """Count what the broker refused of a service that consumes nothing, until cancelled."""
+    """Count the dead letters of a service that publishes but consumes nothing, until cancelled."""
     while True:
         try:
             await retry_queue.count()
         except Exception as error:
             if not is_unavailable(error):
                 logger.exception("dead_letters_not_counted", service=context.name)
-        await asyncio.sleep(_LOOK * _COUNTED * random.uniform(0.8, 1.2))  # noqa: S311  # so that processes do not look at once
+        await asyncio.sleep(_POLL * _POLLS_PER_COUNT * random.uniform(0.8, 1.2))  # noqa: S311  # spreads the load
 
 
 async def retry_due(inbox: Inbox) -> int:

@@ -1,4 +1,4 @@
-"""The JSON schemas of events, frozen in files beside the contracts: what others rely on changes only where they can follow."""
+"""Frozen JSON schemas of events, in files beside the contracts. Tests reject breaking changes."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _FOLDER = "schemas"
 
 
 class ContractBroken(Exception):
-    """Events changed so that those who know them as they were can't follow. `changes` are sentences."""
+    """Events changed in a way that breaks existing readers or stored events. `changes` are sentences."""
 
     def __init__(self, changes: list[str]) -> None:
         super().__init__("; ".join(changes))
@@ -25,7 +25,7 @@ class ContractBroken(Exception):
 
 
 def schema_of(kind: type[Event]) -> dict[str, Any]:
-    """The JSON schema of an event's data, as it is written; under `x-read` what readers take, where that differs."""
+    """Return the JSON schema of an event as written. `x-read` holds what readers accept, if it differs."""
     written = kind.model_json_schema(mode="serialization")
     read = kind.model_json_schema(mode="validation")
     event = {"type": kind.event_type, "version": kind.version, "aggregate": kind.aggregate_field}
@@ -33,10 +33,10 @@ def schema_of(kind: type[Event]) -> dict[str, Any]:
 
 
 def event_classes(package: str) -> list[type[Event]]:
-    """The classes of events that the modules of `package` declare, by type and version.
+    """Return the event classes declared in the modules of `package`, ordered by type and version.
 
     Raises:
-        TypeError: two of them are of one type and version.
+        TypeError: two classes have the same type and version.
     """
     names = [package, *(each.name for each in walk_packages(import_module(package).__path__, f"{package}."))]
     found: dict[tuple[str, int], type[Event]] = {}
@@ -56,7 +56,7 @@ def _is_declared_in(module: str, kind: Any) -> bool:
 
 @dataclass(frozen=True)
 class Drift:
-    """How the frozen schemas differ from the classes: names of files, and sentences on what may not be."""
+    """Differences between the frozen schemas and the classes: file names, and sentences for forbidden changes."""
 
     missing: list[str] = field(default_factory=list)
     grown: list[str] = field(default_factory=list)
@@ -67,18 +67,18 @@ class Drift:
 
 
 class FrozenSchemas:
-    """A folder of schemas, a file each: `order.created.1.json`."""
+    """A folder with a schema file per event: `order.created.1.json`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @classmethod
     def of(cls, package: str) -> "FrozenSchemas":
-        """Those that lie in `package`, beside the classes that they are of."""
+        """Return the schemas of `package`, in the folder beside its modules."""
         return cls(Path(str(import_module(package).__file__)).parent / _FOLDER)
 
     def drift(self, kinds: Iterable[type[Event]]) -> Drift:
-        """How the files differ from `kinds`."""
+        """Return how the files differ from `kinds`."""
         drift, frozen = Drift(), self._frozen()
         for kind in kinds:
             name, now = _file_of(kind), schema_of(kind)
@@ -87,13 +87,17 @@ class FrozenSchemas:
                 drift.missing.append(name)
             elif changes := breaking_changes(before, now):
                 drift.broken.extend(f"{name}: {change}" for change in changes)
-            elif _dumped(before) != _dumped(now):
+            elif _serialized(before) != _serialized(now):
                 drift.grown.append(name)
-        drift.broken.extend(f"{name}: no class is left that reads it" for name in frozen)
+        drift.broken.extend(f"{name}: no class reads it any more" for name in frozen)
         return drift
 
     def freeze(self, kinds: Iterable[type[Event]]) -> list[str]:
-        """Write what is new or grew; the names of the files. Writes nothing and raises ContractBroken where one broke."""
+        """Write new and grown schemas and return their file names.
+
+        Raises:
+            ContractBroken: a change breaks readers or stored events. Nothing is written.
+        """
         by_name = {_file_of(kind): kind for kind in kinds}
         drift = self.drift(by_name.values())
         if drift.broken:
@@ -101,7 +105,7 @@ class FrozenSchemas:
         changed = [*drift.missing, *drift.grown]
         for name in changed:
             self._folder.mkdir(exist_ok=True)
-            (self._folder / name).write_bytes(_dumped(schema_of(by_name[name])))
+            (self._folder / name).write_bytes(_serialized(schema_of(by_name[name])))
         return changed
 
     def _frozen(self) -> dict[str, Mapping[str, Any]]:
@@ -112,5 +116,5 @@ def _file_of(kind: type[Event]) -> str:
     return f"{kind.event_type}.{kind.version}.json"
 
 
-def _dumped(schema: Mapping[str, Any]) -> bytes:
+def _serialized(schema: Mapping[str, Any]) -> bytes:
     return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)

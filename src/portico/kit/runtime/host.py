@@ -193,7 +193,7 @@ class Host:
 
     async def _listen(self, opening: AbstractAsyncContextManager[Broker]) -> None:
         """Open a broker for nothing but to listen, once anyone does."""
-        await self.broadcasts.begun()
+        await self.broadcasts.wait_for_subscription()
         async with opening as broker:
             await self.broadcasts.run(broker)
 

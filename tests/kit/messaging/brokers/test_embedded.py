@@ -19,10 +19,10 @@ class TestEmbeddedBroker(BrokerContract):
     pass
 
 
-class TestListeningToTheEmbeddedBroker(BrokerListeningContract):
-    async def test_what_is_there_for_listeners_is_bounded(self, broker: Broker, another: Open) -> None:
+class TestEmbeddedBrokerSubscriptions(BrokerListeningContract):
+    async def test_the_backlog_of_subscribers_is_bounded(self, broker: Broker, another: Open) -> None:
         async with another() as second, Listener(second, [CREATED], through=broker):
-            """From now on such messages are kept."""
+            """The subscription makes the broker keep such messages."""
         await broker.publish(messages(SUBSCRIBER_BACKLOG))
         await broker.publish(messages(SUBSCRIBER_BACKLOG))
 

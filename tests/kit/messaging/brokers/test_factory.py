@@ -10,7 +10,7 @@ from portico.kit.settings import Settings
 
 
 class TestOpenBroker:
-    async def test_it_is_a_file_in_the_data_folder_by_default(self, tmp_path: Path) -> None:
+    async def test_the_default_is_a_file_in_the_data_folder(self, tmp_path: Path) -> None:
         async with open_broker(Settings(data_dir=tmp_path / "data"), "shop") as broker:
             await broker.check()
 
@@ -24,6 +24,6 @@ class TestOpenBroker:
             (Settings(nats_url="nats://me:pw@127.0.0.1:1"), NatsBroker),
         ],
     )
-    async def test_a_server_need_not_be_there(self, settings: Settings, kind: type) -> None:
+    async def test_opening_does_not_need_a_running_server(self, settings: Settings, kind: type) -> None:
         async with open_broker(settings, "shop") as broker:
             assert isinstance(broker, kind)

@@ -18,7 +18,7 @@ def environ(kafka_server: KafkaServer) -> dict[str, str]:
 
 
 class TestKafkaBroker(BrokerContract):
-    async def test_what_others_wrote_that_is_no_text_stops_no_group(
+    async def test_messages_with_invalid_text_do_not_stop_a_group(
         self, broker: Broker, system: str, kafka_server: KafkaServer
     ) -> None:
         await broker.declare(GROUP, [CREATED])
@@ -35,7 +35,7 @@ class TestKafkaBroker(BrokerContract):
         assert {(each.id, each.key, each.body) for each in taker.taken} == {("�", "�", b"hi"), ("evt_1", "ord_1", b"")}
 
 
-class TestListeningToKafka(BrokerListeningContract):
+class TestKafkaSubscriptions(BrokerListeningContract):
     pass
 
 

@@ -5,8 +5,8 @@ import pytest
 from portico.kit.messaging.brokers.kafka_connection import close_client
 
 
-class TestClosed:
-    async def test_a_client_closes_to_its_end_however_often_the_wait_for_it_is_cancelled(self) -> None:
+class TestCloseClient:
+    async def test_repeated_cancellation_does_not_interrupt_closing(self) -> None:
         begun, may_end = asyncio.Event(), asyncio.Event()
         ends: list[str] = []
 
@@ -26,7 +26,7 @@ class TestClosed:
 
         assert ends == ["closed"]
 
-    async def test_a_client_that_fails_to_close_is_let_go(self) -> None:
+    async def test_a_failure_to_close_is_ignored(self) -> None:
         async def stop() -> None:
             raise ConnectionResetError
 

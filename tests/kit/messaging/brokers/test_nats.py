@@ -15,7 +15,7 @@ class TestNatsBroker(BrokerContract):
     pass
 
 
-class TestListeningToNats(BrokerListeningContract):
+class TestNatsSubscriptions(BrokerListeningContract):
     pass
 
 

@@ -7,8 +7,8 @@ from portico.kit.messaging.brokers.base import Message, partition_of
 from portico.kit.messaging.brokers.nats_client import BatchingClient, encode
 
 
-class TestFrame:
-    def test_says_the_subject_the_reply_and_both_sizes_in_bytes(self) -> None:
+class TestEncode:
+    def test_writes_subject_reply_and_both_sizes_in_bytes(self) -> None:
         message = Message("evt_1", "book.lent", "boök 1", "ö".encode())
         head = b"NATS/1.0\r\nId: evt_1\r\nKey: bo%C3%B6k%201\r\n\r\n"
         subject = f"shop.events.{partition_of(message.key)}.book.lent".encode()
@@ -19,25 +19,25 @@ class TestFrame:
         assert sent == line + head + message.body + b"\r\n"
 
     @pytest.mark.parametrize("event_type", ["", "book lent", "book.lent\r\nPING"])
-    def test_a_type_that_would_end_the_subject_is_refused(self, event_type: str) -> None:
+    def test_a_type_that_would_end_the_subject_is_rejected(self, event_type: str) -> None:
         with pytest.raises(BadSubjectError):
             encode("shop.events", "_INBOX.a.1.0", Message("evt_1", event_type, "book_1", b""))
 
 
-class TestSendingClient:
+class TestBatchingClient:
     @pytest.mark.parametrize("piece", [1, 7, 60, 61, 300, 10_000])
-    async def test_counts_what_is_stored_by_batch_however_the_answers_are_cut(self, piece: int) -> None:
+    async def test_counts_confirmations_per_batch_for_any_split_of_the_stream(self, piece: int) -> None:
         stored: Counter[str] = Counter()
         client = BatchingClient(lambda name, count: stored.update({name: count}))
         answers = b"".join(_stored(client, batch, place) for batch in ("1", "2") for place in range(20))
 
         await _feed(client, answers, piece)
 
-        # What is cut in the middle of its first word goes the driver's way, which counts too: together, none is lost.
+        # A chunk that ends within the first word goes to the driver, which counts it: no confirmation is lost.
         assert sum(stored.values()) + client.stats["in_msgs"] == 40
         assert set(stored) <= {"1", "2"}
 
-    async def test_counts_whole_answers_without_the_driver(self) -> None:
+    async def test_counts_whole_confirmations_without_the_driver(self) -> None:
         stored: Counter[str] = Counter()
         client = BatchingClient(lambda name, count: stored.update({name: count}))
 
@@ -46,7 +46,7 @@ class TestSendingClient:
         assert stored == {"1": 20}
         assert client.stats["in_msgs"] == 0
 
-    async def test_leaves_an_error_and_what_is_not_for_it_to_the_driver(self) -> None:
+    async def test_passes_errors_and_other_messages_to_the_driver(self) -> None:
         stored: Counter[str] = Counter()
         client = BatchingClient(lambda name, count: stored.update({name: count}))
         error = b'{"error":{"code":400,"err_code":10054,"description":"too large"},"stream":"shop-events","seq":0}'

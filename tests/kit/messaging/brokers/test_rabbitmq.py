@@ -17,7 +17,7 @@ class TestRabbitMQBroker(BrokerContract):
     pass
 
 
-class TestListeningToRabbitMQ(BrokerListeningContract):
+class TestRabbitMQSubscriptions(BrokerListeningContract):
     pass
 
 
@@ -27,9 +27,9 @@ class TestRabbitMQBrokerWithoutItsServer(BrokerOnServerContract):
         return rabbitmq_server
 
 
-class TestAWrongAddress:
-    async def test_is_named_without_the_password(self) -> None:
-        broker = RabbitMQBroker("amqp://me:secret@127.0.0.1:1", "shop")  # a port that nobody may have
+class TestUnreachableServer:
+    async def test_the_error_names_the_server_without_the_password(self) -> None:
+        broker = RabbitMQBroker("amqp://me:secret@127.0.0.1:1", "shop")  # a privileged port without a server
 
         with pytest.raises(BrokerUnavailable, match=r"^RabbitMQ at 127\.0\.0\.1:1: ") as raised:
             await broker.check()

@@ -19,7 +19,7 @@ def broker() -> ScriptedBroker:
 
 @pytest.fixture
 def relay(library: RunningService, broker: ScriptedBroker) -> Relay:
-    """Of a service whose events are dead after the second try."""
+    """Return the relay of a service whose events are dead after the second attempt."""
     return Relay(library.context, broker)
 
 
@@ -44,8 +44,8 @@ def ids(*events: ReaderLeft) -> list[str]:
     return [event.event_id for event in events]
 
 
-class TestRefused:
-    async def test_it_is_a_dead_letter_after_its_last_try(
+class TestRejectedEvents:
+    async def test_a_rejected_event_is_dead_after_its_last_attempt(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
     ) -> None:
         bad = left("Dune")
@@ -70,7 +70,9 @@ class TestRefused:
         assert (await waiting(library), await logged(library)) == ([], [])
         assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.event_id]
 
-    async def test_its_line_goes_on(self, library: RunningService, relay: Relay, broker: ScriptedBroker) -> None:
+    async def test_later_events_of_the_aggregate_are_published_then(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
         before, bad, behind = left("Dune"), left("Emma"), left("Kim")
         await tell(library, before, bad, behind)
         broker.refusing = {bad.event_id}
@@ -88,7 +90,7 @@ class TestRefused:
         assert await logged(library) == ids(before, behind, later, other)
         assert {message.id for message in broker.stored} == set(ids(before, behind, later, other))
 
-    async def test_each_has_tries_of_its_own(
+    async def test_attempts_are_counted_per_event(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
     ) -> None:
         one, between, two = left("Dune"), left("Emma"), left("Kim")
@@ -107,7 +109,7 @@ class TestRefused:
         ]
         assert await logged(library) == ids(between)
 
-    async def test_one_that_was_taken_at_last_leaves_no_tries_to_the_next(
+    async def test_attempts_of_a_published_event_do_not_count_for_the_next(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters
     ) -> None:
         one, two = left("Dune"), left("Emma")
@@ -131,7 +133,7 @@ class TestDeadLetters:
         await try_twice(library, relay)
         return dead
 
-    async def test_replayed_it_is_published_as_it_was(
+    async def test_a_replayed_dead_letter_is_published_unchanged(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker, letters: DeadLetters, dead: ReaderLeft
     ) -> None:
         broker.refusing = set()
@@ -143,7 +145,7 @@ class TestDeadLetters:
         assert (message.id, message.key) == (dead.event_id, "r1")
         assert await _rows(library) == ([], ids(dead))
 
-    async def test_replayed_and_refused_again_it_is_tried_from_the_first_try_on(
+    async def test_a_replayed_dead_letter_that_is_rejected_again_starts_with_its_first_attempt(
         self, library: RunningService, relay: Relay, letters: DeadLetters, dead: ReaderLeft
     ) -> None:
         await letters.replay(Choice(), by="ann")
@@ -154,12 +156,14 @@ class TestDeadLetters:
 
         assert [(row.event_id, row.attempts) for row in await parked(library)] == [(dead.event_id, 2)]
 
-    async def test_discarded_it_is_gone(self, library: RunningService, letters: DeadLetters, dead: ReaderLeft) -> None:
+    async def test_a_discarded_dead_letter_is_deleted(
+        self, library: RunningService, letters: DeadLetters, dead: ReaderLeft
+    ) -> None:
         assert await letters.discard(Choice(numbers=(1,)), by="ann") == 1
         assert await _rows(library) == ([], [])
         assert dead.event_id not in await waiting(library)
 
-    async def test_is_replayed_among_others(
+    async def test_rejected_and_failed_events_are_replayed_together(
         self, library: RunningService, letters: DeadLetters, shelving: Shelving, dead: ReaderLeft
     ) -> None:
         shelving.failing = {"Emma"}

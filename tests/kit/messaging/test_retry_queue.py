@@ -8,7 +8,7 @@ from portico.kit.data import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, consumes
 from portico.kit.messaging.dead_letters import Choice, DeadLetters
-from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.runtime import retry_due
 from portico.testing.running_service import RunningService
@@ -23,12 +23,12 @@ async def shelve_book_of_former_reader(event: ReaderCame, work: UnitOfWork) -> N
 
 
 def with_consumers(library: RunningService, consumers: Sequence[Consumer]) -> Inbox:
-    """The inbox of another version of the service, on the same database."""
+    """Return the inbox of another version of the service, on the same database."""
     return Inbox(replace(library.context, service=replace(library.context.service, consumers=consumers)))
 
 
 class TestConsumersOfAnotherVersion:
-    async def test_what_is_parked_for_one_stays_until_a_version_that_has_it_tries_it(
+    async def test_a_failed_event_of_an_unknown_consumer_waits_for_a_version_that_has_it(
         self, library: RunningService, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -41,7 +41,7 @@ class TestConsumersOfAnotherVersion:
 
         assert (shelving.seen, await parked(library)) == (["Dune"], [])
 
-    async def test_and_so_does_what_a_consumer_handles_in_another_version_only(
+    async def test_a_failed_event_of_an_unhandled_type_waits_for_a_version_that_handles_it(
         self, library: RunningService, shelving: Shelving
     ) -> None:
         shelving.failing = {"Dune"}
@@ -55,7 +55,9 @@ class TestConsumersOfAnotherVersion:
 
         assert [(row.state, row.attempts) for row in await parked(library)] == [("waiting", 1)]
 
-    async def test_it_is_counted_and_told_of_once(self, library: RunningService, shelving: Shelving) -> None:
+    async def test_unroutable_events_are_counted_and_logged_once(
+        self, library: RunningService, shelving: Shelving
+    ) -> None:
         shelving.failing = {"Dune", "Emma"}
         await library.receives(left("Dune"), left("Emma", "r2"))
         parking = with_consumers(library, [greet_new_reader]).retry_queue
@@ -75,10 +77,8 @@ class TestConsumersOfAnotherVersion:
         assert library.inbox.retry_queue.unroutable == 0
 
 
-class TestWhatIsReadableAtLast:
-    async def test_each_of_its_consumers_has_it_with_tries_of_its_own(
-        self, library: RunningService, shelving: Shelving
-    ) -> None:
+class TestReplayOfUnreadableMessages:
+    async def test_each_consumer_has_attempts_of_its_own(self, library: RunningService, shelving: Shelving) -> None:
         noted: list[str] = []
 
         @consumes(ReaderLeft, name="note-former-reader")
@@ -97,7 +97,7 @@ class TestWhatIsReadableAtLast:
         await retry_due(upgraded)
         assert (noted, shelving.seen, await parked(library)) == (["Dune"], ["Dune"], [])
 
-    async def test_it_is_behind_what_waits_for_them(self, library: RunningService, shelving: Shelving) -> None:
+    async def test_the_message_waits_behind_earlier_events(self, library: RunningService, shelving: Shelving) -> None:
         await self._is_unreadable(library, left("Dune"))
         shelving.failing = {"Emma"}
         await library.receives(left("Emma"))
@@ -108,7 +108,7 @@ class TestWhatIsReadableAtLast:
 
         assert (shelving.seen, await parked(library)) == (["Emma", "Dune"], [])
 
-    async def test_who_has_handled_it_meanwhile_is_not_given_it_again(
+    async def test_a_consumer_that_has_handled_the_event_does_not_receive_it_again(
         self, library: RunningService, shelving: Shelving
     ) -> None:
         event = left("Dune")
@@ -119,7 +119,7 @@ class TestWhatIsReadableAtLast:
 
         assert (shelving.seen, await parked(library)) == (["Dune"], [])
 
-    async def test_what_still_is_not_is_dead_again(self, library: RunningService) -> None:
+    async def test_a_message_that_is_still_unreadable_is_dead_again(self, library: RunningService) -> None:
         await self._is_unreadable(library, left("Dune"))
 
         await self._replayed(library, with_consumers(library, [greet_new_reader]))
@@ -127,8 +127,8 @@ class TestWhatIsReadableAtLast:
         assert [(row.kind, row.state) for row in await parked(library)] == [("unreadable", "dead")]
 
     async def _is_unreadable(self, library: RunningService, event: ReaderLeft) -> None:
-        """Have it delivered to a version of the service that does not know such events."""
-        body = dumped(event, source="/catalog/another", time=library.clock.now(), trace=None)
+        """Deliver the event to a version of the service that does not know it."""
+        body = serialize(event, source="/catalog/another", time=library.clock.now(), trace=None)
         message = Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
         await with_consumers(library, [greet_new_reader]).deliver(message)
 

@@ -63,11 +63,11 @@ async def twins(host: Host) -> int:
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(20):
         while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - what it waits for is anybody's
-            await asyncio.sleep(0)  # a condition that awaits nothing would keep the loop from all else
+            await asyncio.sleep(0)  # a condition that never suspends would block the loop
 
 
 def _too_large(now: datetime) -> dict[str, object]:
-    """What was written while the limit was a higher one."""
+    """Return an outbox row written while the size limit was higher."""
     body = "x" * 2048
     return {"event_id": "evt_1", "type": "book.lent", "aggregate": "b1", "body": body, "occurred_at": now}
 
@@ -84,7 +84,7 @@ class TestOneProcess:
             async with host.contexts["twins"].reader() as reader:
                 assert await reader.one(select(func.count()).select_from(inbox)) == 20
 
-    async def test_what_was_on_its_way_when_the_process_ended_arrives_in_the_next(self, tmp_path: Path) -> None:
+    async def test_undelivered_events_arrive_after_a_restart(self, tmp_path: Path) -> None:
         async with library(tmp_path) as host:
             await lend(host, 50)
         async with library(tmp_path) as host:
@@ -100,7 +100,7 @@ class TestOneProcess:
 
         assert detailed["dependencies"]["broker"]["status"] == "up"
 
-    async def test_metrics_count_what_was_published_and_handled(self, tmp_path: Path) -> None:
+    async def test_metrics_count_published_and_handled_events(self, tmp_path: Path) -> None:
         async with library(tmp_path) as host:
             await lend(host, 3)
 

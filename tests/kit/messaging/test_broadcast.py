@@ -6,7 +6,7 @@ import pytest
 
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.envelope import dumped
+from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
 from portico.testing.brokers import ScriptedBroker
 
@@ -24,7 +24,7 @@ class BookFound(Event, type="book.found", version=1, aggregate="book_id"):
 
 
 def told(event: Event) -> Message:
-    body = dumped(event, source="/library/loans", time=datetime(2026, 11, 1, tzinfo=UTC), trace=None)
+    body = serialize(event, source="/library/loans", time=datetime(2026, 11, 1, tzinfo=UTC), trace=None)
     return Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
 
 
@@ -35,7 +35,7 @@ def broadcasts() -> Broadcasts:
 
 @pytest.fixture
 async def broker(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
-    """One that is listened to."""
+    """Run the broadcasts with a scripted broker."""
     broker = ScriptedBroker()
     running = asyncio.create_task(broadcasts.run(broker))
     yield broker
@@ -44,13 +44,13 @@ async def broker(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
         await running
 
 
-class TestListening:
-    async def test_tells_all_who_listen_of_an_event_under_its_identity(
+class TestBroadcasts:
+    async def test_every_subscriber_receives_the_event_with_its_id(
         self, broadcasts: Broadcasts, broker: ScriptedBroker
     ) -> None:
         heard: list[BookLost] = []
-        broadcasts.to(BookLost, heard.append)
-        broadcasts.to(BookLost, heard.append)
+        broadcasts.subscribe(BookLost, heard.append)
+        broadcasts.subscribe(BookLost, heard.append)
         await broker.until_listened_to(["book.lost"])
 
         lost = BookLost(book_id="book_1")
@@ -59,42 +59,40 @@ class TestListening:
         assert heard == [lost, lost]
         assert {each.event_id for each in heard} == {lost.event_id}
 
-    async def test_asks_the_broker_for_nothing_while_nobody_listens(
+    async def test_does_not_subscribe_to_the_broker_without_subscribers(
         self, broadcasts: Broadcasts, broker: ScriptedBroker
     ) -> None:
         await asyncio.sleep(0)
 
         assert broker.listeners == []
 
-        broadcasts.to(BookLost, print)
+        broadcasts.subscribe(BookLost, print)
         await broker.until_listened_to(["book.lost"])
 
-    async def test_hears_of_what_somebody_listens_to_later(
-        self, broadcasts: Broadcasts, broker: ScriptedBroker
-    ) -> None:
+    async def test_a_later_subscription_receives_events(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
         lost: list[BookLost] = []
         found: list[BookFound] = []
-        broadcasts.to(BookLost, lost.append)
+        broadcasts.subscribe(BookLost, lost.append)
         await broker.until_listened_to(["book.lost"])
 
-        broadcasts.to(BookFound, found.append)
+        broadcasts.subscribe(BookFound, found.append)
         await broker.until_listened_to(["book.lost", "book.found"])
         await broker.publish([told(BookLost(book_id="book_1")), told(BookFound(book_id="book_1"))])
 
         assert (len(lost), len(found)) == (1, 1)
 
-    async def test_passes_over_another_version(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
+    async def test_ignores_another_version_of_an_event(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
         heard: list[BookLost] = []
-        broadcasts.to(BookLost, heard.append)
+        broadcasts.subscribe(BookLost, heard.append)
         await broker.until_listened_to(["book.lost"])
 
         await broker.publish([told(BookLostAtSea(book_id="book_1"))])
 
         assert heard == []
 
-    async def test_goes_on_after_what_nobody_can_read(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
+    async def test_continues_after_an_unreadable_message(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
         heard: list[BookLost] = []
-        broadcasts.to(BookLost, heard.append)
+        broadcasts.subscribe(BookLost, heard.append)
         await broker.until_listened_to(["book.lost"])
 
         await broker.publish([Message("m1", "book.lost", "book_1", b"no JSON"), told(BookLost(book_id="book_2"))])

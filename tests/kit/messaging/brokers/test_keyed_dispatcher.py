@@ -5,8 +5,8 @@ from structlog.testing import capture_logs
 from portico.kit.messaging.brokers.keyed_dispatcher import consume_until_cancelled, run_until_first_ends
 
 
-class TestKeepConsuming:
-    async def test_goes_on_after_an_error_that_nobody_foresaw(self) -> None:
+class TestConsumeUntilCancelled:
+    async def test_continues_after_an_unexpected_error(self) -> None:
         errors = [ValueError("a header that nobody can read")]
         again = asyncio.Event()
 

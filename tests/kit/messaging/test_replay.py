@@ -15,7 +15,7 @@ ALL = Selection()
 
 @pytest.fixture
 async def other(databases: Databases, shelving: Shelving) -> AsyncIterator[RunningService]:
-    """Another service, with a database of its own, that consumes what `library` tells of."""
+    """Run another service, with its own database, that consumes the events of `library`."""
     service = replace(shelving.service(), name="shelves")
     async with running(service, databases, variables={"EVENT_ATTEMPTS": "2"}) as other:
         yield other
@@ -36,7 +36,7 @@ async def retried(service: RunningService) -> None:
 
 
 class TestReplay:
-    async def test_events_are_handled_in_their_order(
+    async def test_replayed_events_are_handled_in_order(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         await tell(library, left("one"), ReaderCame(reader_id="r1"), left("two"), left("three"))
@@ -47,7 +47,7 @@ class TestReplay:
         assert shelving.seen == ["one", "two", "three"]
         assert await parked(other) == []
 
-    async def test_what_was_handled_is_not_handled_again(
+    async def test_handled_events_are_not_handled_again(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         one, two = left("one"), left("two")
@@ -59,7 +59,7 @@ class TestReplay:
 
         assert shelving.seen == ["one", "two"]
 
-    async def test_unless_it_is_to_be(
+    async def test_handled_events_are_handled_again_on_request(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         events = [left("one"), left("two")]
@@ -71,7 +71,7 @@ class TestReplay:
 
         assert shelving.seen == ["one", "two", "one", "two"]
 
-    async def test_a_dead_one_is_tried_again_in_its_place(
+    async def test_a_dead_event_is_retried_in_its_place(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         event = left("one")
@@ -85,7 +85,7 @@ class TestReplay:
 
         assert (shelving.seen, await parked(other)) == (["one"], [])
 
-    async def test_what_is_delivered_meanwhile_waits_behind(
+    async def test_events_delivered_during_a_replay_wait_behind_it(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         await tell(library, left("one"), left("two"))
@@ -96,7 +96,7 @@ class TestReplay:
 
         assert shelving.seen == ["one", "two", "three"]
 
-    async def test_what_is_published_meanwhile_is_not_handled_again(
+    async def test_events_published_during_a_replay_are_not_replayed(
         self, library: RunningService, other: RunningService, shelving: Shelving
     ) -> None:
         meanwhile = [left(f"{number}") for number in range(4)]
@@ -117,7 +117,7 @@ class TestReplay:
 
         assert shelving.seen == ["one", "two"]
 
-    async def test_twice_is_once(
+    async def test_replaying_twice_has_one_effect(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         await tell(library, left("one"))
@@ -128,5 +128,5 @@ class TestReplay:
 
         assert shelving.seen == ["one"]
 
-    async def test_knows_what_its_service_handles(self, other: RunningService) -> None:
+    async def test_knows_the_event_types_that_its_service_handles(self, other: RunningService) -> None:
         assert replay(other).types == {"reader.left"}
