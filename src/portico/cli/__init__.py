@@ -18,6 +18,7 @@ COMMANDS = (
     "demo",
     "drill",
     "systems",
+    "new",
     "migrate",
     "users",
     "keys",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
+from portico.cli.project import Project
 from portico.kit.runtime.system import System
 from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Environment, LoadedSettings, ServiceSettings, Settings, read_settings
@@ -33,19 +34,24 @@ def environment_with(host: str | None) -> Environment:
 
 
 def find_chosen_system(name: str | None, settings: Settings) -> System:
-    """Return the system called `name`, else the one in PORTICO_SYSTEM, else commerce. Raises NoSuchSystem.
+    """Return the system called `name`, or the one that `system_name` finds. Raises NoSuchSystem, CommandError.
 
-    A team's own system may be imported from the working directory.
+    A team's own system may be imported from the working directory, or from the source folder of the project there.
     """
-    folder = os.getcwd()  # noqa: PTH109 sys.path holds strings
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    folder = Path.cwd()
+    project = Project.at(folder)
+    for each in dict.fromkeys([folder, project.source] if project else [folder]):
+        if str(each) not in sys.path:
+            sys.path.insert(0, str(each))
     return find_system(system_name(name, settings))
 
 
 def system_name(name: str | None, settings: Settings) -> str:
-    """Return `name`, else the value of PORTICO_SYSTEM, else commerce."""
-    return name or settings.portico_system or DEFAULT_SYSTEM
+    """Return `name`, else the value of PORTICO_SYSTEM, else the system of the project in the working directory, else commerce."""
+    if found := name or settings.portico_system:
+        return found
+    project = Project.at(Path.cwd())
+    return project.system if project else DEFAULT_SYSTEM
 
 
 def find_system_or_service(name: str | None, system: str | None) -> tuple[System, str | None]:

@@ -27,7 +27,8 @@ _MAX_PORT = 65_535
 @app.command()
 def up(
     system: Annotated[
-        str | None, typer.Argument(help="A system that Portico ships, or an import path: shop.systems:shop.")
+        str | None,
+        typer.Argument(help="A shipped system, or an import path (shop.systems:shop); this project's if omitted."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     gateway_port: Annotated[int | None, typer.Option(help="The gateway's port.", min=1, max=_MAX_PORT)] = None,

@@ -36,7 +36,7 @@ class Settings(ServiceSettings):
         None,
         min_length=1,
         description="The system: a shipped one by name, or an import path (shop.systems:shop); the portico command uses "
-        "commerce if unset",
+        "the one in the pyproject.toml of the working directory if unset, else commerce",
     )
 
     portico_service: str | None = Field(

@@ -1,0 +1,1 @@
+"""What `portico new` writes: projects, services and resources, from templates."""
