@@ -19,8 +19,8 @@ class TestDeadLetters:
         shown = json.loads(await library.told("dead-letters", "show", "shelves/1", "--json"))
         assert shown["payload"]["data"]["title"] == "Dune"
 
-        assert "shelves: 1 is tried again" in await library.told("dead-letters", "replay", "shelves/2")
-        assert "shelves: 1 is tried again" in await library.told("dead-letters", "replay", "--aggregate", "r-Dune")
+        assert "shelves: 1 is retried" in await library.told("dead-letters", "replay", "shelves/2")
+        assert "shelves: 1 is retried" in await library.told("dead-letters", "replay", "--aggregate", "r-Dune")
         library.shelves.clock.advance(600)
         await retry_due(library.shelves.inbox)
         assert shelving.seen == ["Dune", "Emma"]

@@ -34,4 +34,4 @@ class TestEvents:
         refused = await library.run("events", "replay", "--all", "--again")
 
         assert refused.returncode == 2
-        assert "--again is for one service" in refused.stderr
+        assert "--again needs one service" in refused.stderr

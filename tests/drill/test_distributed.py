@@ -1,4 +1,4 @@
-"""The drill on servers: nothing is found in the shop, and nothing of the drill stays."""
+"""The drill on servers finds no breach, finds a planted bug, and leaves no process behind."""
 
 import signal
 from collections.abc import Iterator
@@ -8,31 +8,34 @@ import psutil
 import pytest
 from tests.kit.telemetry.restoring import silence
 
-from portico.cli.drilling.servers import DATABASE, own_servers, run_on_servers
-from portico.cli.drilling.strikes import possible
 from portico.drill import DrillSettings
+from portico.drill.distributed import run_on_servers
+from portico.drill.fault_schedule import feasible_kinds
 from portico.drill.faults import ALL_FAULTS
+from portico.drill.part_processes import Worker
+from portico.drill.private_servers import DATABASE, start_private_servers
 from portico.kit.runtime.signals import INTERRUPTED
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.systems.commerce import commerce
 from portico.testing.commands import Command, eventually
 
 ORDERS = 30
-SEED = 26  # kills each of the servers and the catalogue, and cuts connections to PostgreSQL
+SEED = 26  # kills each server and catalog, and terminates the connections to PostgreSQL
 FORGET = """
     CREATE FUNCTION notifications.forget() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN DELETE FROM notifications.inbox WHERE event_id = new.event_id; RETURN NULL; END $$;
     CREATE TRIGGER forget AFTER INSERT ON notifications.inbox FOR EACH ROW
     WHEN (new.consumer = 'queue-order-mail') EXECUTE FUNCTION notifications.forget();
 """
-LONG = 150.0  # seconds; six processes and three servers on a machine that does much else
+LONG = 150.0  # seconds; six processes and three servers on a busy machine
+WORKER = Worker("portico.cli.worker", "commerce")
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
 def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
-    """Leave out what follows, or fail, where the servers are not installed."""
+    """Skip the tests, or fail, if the servers are not installed."""
 
 
 @pytest.fixture(autouse=True)
@@ -41,20 +44,20 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class TestTheShop:
-    async def test_keeps_its_promises_whoever_is_killed(self, tmp_path: Path) -> None:
-        drill = DrillSettings(orders=ORDERS, seed=SEED, faults=possible(ALL_FAULTS), rate=0.15)
+class TestCommerce:
+    async def test_keeps_its_invariants_when_processes_and_servers_are_killed(self, tmp_path: Path) -> None:
+        drill = DrillSettings(orders=ORDERS, seed=SEED, faults=feasible_kinds(ALL_FAULTS), rate=0.15)
 
-        with own_servers() as servers:
-            report = await run_on_servers(commerce, "commerce", drill, servers, tmp_path)
+        with start_private_servers() as servers:
+            report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path)
 
         assert [*report.breaches, *report.story] == []
         assert report.orders.total() == ORDERS
         assert report.injected == {
-            "PostgreSQL: all connections cut": 1,
-            "PostgreSQL: killed and started again": 1,
-            "RabbitMQ: killed and started again": 1,
-            "Redis: killed and started again": 1,
+            "PostgreSQL: all connections terminated": 1,
+            "PostgreSQL: killed and restarted": 1,
+            "RabbitMQ: killed and restarted": 1,
+            "Redis: killed and restarted": 1,
             "catalog: killed": 1,
         }
         assert report.crashes == 1
@@ -62,14 +65,14 @@ class TestTheShop:
 
 
 class TestAPlantedBug:
-    async def test_an_inbox_that_forgets_is_found_out(self, tmp_path: Path) -> None:
-        def forget(said: str) -> None:
-            if "faults to come" in said:  # the shop is open, and nobody has ordered yet
+    async def test_an_inbox_that_forgets_is_found(self, tmp_path: Path) -> None:
+        def forget(message: str) -> None:
+            if "faults scheduled" in message:  # the system runs, and no order is placed
                 servers.postgresql.execute(FORGET, DATABASE)
 
         drill = DrillSettings(orders=8, seed=1, faults=("crash",), rate=0)
-        with own_servers() as servers:
-            report = await run_on_servers(commerce, "commerce", drill, servers, tmp_path, progress=forget)
+        with start_private_servers() as servers:
+            report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path, progress=forget)
 
         assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
         assert any("queue-order-mail" in breach.said for breach in report.breaches)
@@ -78,10 +81,10 @@ class TestAPlantedBug:
 
 class TestInterrupted:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-    def test_nothing_that_it_started_goes_on(self, tmp_path: Path, number: signal.Signals) -> None:
+    def test_every_process_that_it_started_ends(self, tmp_path: Path, number: signal.Signals) -> None:
         options = ("commerce", "--on", "servers", "--orders", "100000", "--faults", "slow", "--rate", "0.5")
         with Command(tmp_path, "drill", *options) as drill:
-            eventually(lambda: "stopped for a second" in drill.out, "the first fault", LONG)
+            eventually(lambda: "paused for one second" in drill.out, "the first fault", LONG)
             children = drill.children
 
             drill.process.send_signal(number)

@@ -1,1 +1,0 @@
-"""The drill on servers: real processes and real servers, which are killed."""
