@@ -1,4 +1,4 @@
-"""Importing does nothing: engines, clients, threads and tasks are born in the host's lifespan."""
+"""Importing has no side effects: engines, clients, threads and tasks are created in the host's lifespan."""
 
 import ast
 import json
@@ -12,18 +12,18 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "src" / "portico"
 PACKAGE_DEPTH = 2  # dots in `portico.kit.auth`
 
-# Imports each module named on standard input, and prints what any of them did meanwhile. What a library does as it is
-# imported is its own affair: between its frame and ours lies the import system's.
-WATCH = """
+# Import each module named on standard input and print its side effects. Side effects of a library's own import are
+# ignored: there is a frame of the import system between its frame and ours.
+AUDIT = """
 import importlib, json, sys, threading
 
 from pydantic import create_model
 
 package, modules = json.load(sys.stdin)
 watched = ("open", "socket.", "subprocess.", "thread", "sqlite3.connect", "os.mkdir", "os.listdir")
-deeds = []
+side_effects = []
 
-def blame():
+def importing_module():
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -35,21 +35,21 @@ def blame():
 
 def hook(event, arguments):
     if event.startswith(watched) and not (event == "open" and str(arguments[0]).startswith(package)):
-        if place := blame():
-            deeds.append(f"{place} {event} {arguments!r:.100}")
+        if place := importing_module():
+            side_effects.append(f"{place} {event} {arguments!r:.100}")
 
-create_model("First")  # pydantic looks for its plugins when the first model of a process is made
+create_model("First")  # pydantic loads its plugins when a process creates its first model
 start = threading.Thread.start
-threading.Thread.start = lambda self: (sys.audit("thread", self.name), start(self))[1]  # Python tells the hook from 3.12
+threading.Thread.start = lambda self: (sys.audit("thread", self.name), start(self))[1]  # Python raises this audit event since 3.12
 sys.addaudithook(hook)
 for module in modules:
     importlib.import_module(module)
-json.dump(deeds, sys.stdout)
+json.dump(side_effects, sys.stdout)
 """
 
 
 def _modules() -> list[str]:
-    """Every module but those that are programs: Alembic's, and what `python -m` runs."""
+    """Return every module except migrations and `__main__` modules."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -58,9 +58,9 @@ def _modules() -> list[str]:
     return found
 
 
-def _deeds(package: Path, modules: list[str]) -> list[str]:
+def _side_effects(package: Path, modules: list[str]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", WATCH],
+        [sys.executable, "-c", AUDIT],
         input=json.dumps([str(package), modules]),
         env={**os.environ, "PYTHONPATH": str(package.parent)},
         capture_output=True,
@@ -68,20 +68,20 @@ def _deeds(package: Path, modules: list[str]) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    deeds: list[str] = json.loads(done.stdout)
-    return deeds
+    side_effects: list[str] = json.loads(done.stdout)
+    return side_effects
 
 
-class TestImportingPortico:
-    def test_does_nothing(self) -> None:
-        assert _deeds(PACKAGE, _modules()) == []
+class TestImports:
+    def test_have_no_side_effects(self) -> None:
+        assert _side_effects(PACKAGE, _modules()) == []
 
 
-class TestTheWatch:
-    """The test above would pass for ever if the watch saw nothing."""
+class TestAuditHook:
+    """The test above would always pass if the audit hook detected nothing."""
 
     @pytest.mark.parametrize(
-        "deed",
+        "side_effect",
         [
             "import socket; socket.socket().close()",
             "import threading; threading.Thread(target=print).start()",
@@ -90,12 +90,12 @@ class TestTheWatch:
             "import sqlite3; sqlite3.connect(':memory:').close()",
         ],
     )
-    def test_sees(self, deed: str, tmp_path: Path) -> None:
+    def test_detects(self, side_effect: str, tmp_path: Path) -> None:
         package = tmp_path / "busy"
         package.mkdir()
-        (package / "__init__.py").write_text(deed)
+        (package / "__init__.py").write_text(side_effect)
 
-        assert _deeds(package, ["busy"]) != []
+        assert _side_effects(package, ["busy"]) != []
 
 
 class TestServicesAndContracts:

@@ -14,7 +14,7 @@ PIN = re.compile(r"^(?P<name>[a-z0-9._-]+)==(?P<version>\S+)(?: ; (?P<marker>.+?
 
 
 def _pins(lock: str) -> dict[str, set[Version]]:
-    """The versions of each package: more than one where they differ by Python."""
+    """Return the versions of each package. There are several if they depend on the Python version."""
     pins: dict[str, set[Version]] = {}
     for line in (ROOT / lock).read_text().splitlines():
         if pin := PIN.match(line):
@@ -22,7 +22,7 @@ def _pins(lock: str) -> dict[str, set[Version]]:
     return pins
 
 
-def _wanted(lock: str) -> list[Requirement]:
+def _requirements(lock: str) -> list[Requirement]:
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
     extras = dict(project["optional-dependencies"])
     if lock == "requirements.lock":
@@ -33,41 +33,41 @@ def _wanted(lock: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-class TestALock:
-    def test_holds_every_requirement_within_its_bounds(self, lock: str) -> None:
+class TestLockFile:
+    def test_contains_every_requirement_within_its_bounds(self, lock: str) -> None:
         pins = _pins(lock)
 
         outside = [
             str(requirement)
-            for requirement in _wanted(lock)
+            for requirement in _requirements(lock)
             if not (versions := pins.get(canonicalize_name(requirement.name)))
             or not all(requirement.specifier.contains(version, prereleases=True) for version in versions)
         ]
 
-        assert outside == [], "pyproject.toml and the lock disagree: make lock"
+        assert outside == [], "the lock file does not match pyproject.toml: run `make lock`"
 
-    def test_pins_by_hash_and_nothing_else(self, lock: str) -> None:
-        strange = [
+    def test_pins_every_package_by_hash(self, lock: str) -> None:
+        unexpected = [
             line
             for line in (ROOT / lock).read_text().splitlines()
             if not PIN.match(line) and not re.match(r"^    (--hash=sha256:[0-9a-f]{64}( \\)?|# .*)$|^# |^    #$", line)
         ]
 
-        assert strange == []
+        assert unexpected == []
 
-    def test_names_no_machine_and_no_index(self, lock: str) -> None:
+    def test_contains_no_paths_and_no_index(self, lock: str) -> None:
         text = (ROOT / lock).read_text()
 
         assert re.findall(r"\S*(?:://|find-links|index-url|file:)\S*| /\S+", text) == []
 
 
-class TestTheLocks:
-    def test_agree_on_what_both_hold(self) -> None:
+class TestBothLockFiles:
+    def test_pin_the_same_versions(self) -> None:
         run_time, development = (_pins(lock) for lock in LOCKS)
 
         assert {name: development.get(name) for name in run_time} == run_time
 
 
-class TestTheBuildGroup:
-    def test_holds_what_the_build_asks_for(self) -> None:
+class TestBuildGroup:
+    def test_contains_the_build_requirements(self) -> None:
         assert set(PROJECT["dependency-groups"]["build"]) >= set(PROJECT["build-system"]["requires"])

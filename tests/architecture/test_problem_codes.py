@@ -1,4 +1,4 @@
-"""Error codes are part of the API. A class that is renamed keeps its code; a new code is added to the list here."""
+"""Error codes are part of the API. A renamed class keeps its code; a new code is added to this list."""
 
 import pkgutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What design and style ask of every file of the package, where ruff, mypy and import-linter have no rule for it."""
+"""Rules of design and style for every file of the package that ruff, mypy and import-linter do not have."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "portico"
 FILE_LINES = 350
 FUNCTION_LINES = 45
 
-# They say nothing of what is inside.
+# These names do not say what a module contains.
 VAGUE = {"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc", "impl"}
 
 # A service's files by role; any other file is named after the thing that it holds.
@@ -25,7 +25,7 @@ FORBIDDEN_IMPORTS = {
 
 
 def _sources() -> list[Path]:
-    """Every module but the migrations, whose functions are as long as the tables that they make."""
+    """Return every module except migrations, whose functions are as long as their tables."""
     return [path for path in sorted(PACKAGE.rglob("*.py")) if "versions" not in path.parts]
 
 
@@ -104,7 +104,7 @@ def _imported_libraries(path: Path) -> set[str]:
     return names
 
 
-class TestExceptionsToTheRules:
+class TestRuffExceptions:
     def test_have_a_reason_in_the_configuration(self) -> None:
         lines = (ROOT / "pyproject.toml").read_text().partition("[tool.ruff.lint]")[2].splitlines()
 
@@ -125,4 +125,4 @@ class TestExceptionsToTheRules:
             if bare.search(line)
         ]
 
-        assert without == [], "say why, behind the code: `# noqa: S608  # the test's own word`"
+        assert without == [], "add a reason: `# noqa: S608  # a constant of the test`"

@@ -2,7 +2,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from tests.services.catalog.goods import add
+from tests.services.catalog.support import create_product
 
 from portico.contracts.catalog import CatalogClient, ProductId, ReservationId
 from portico.kit.calls.client import Calls
@@ -20,7 +20,7 @@ def _orders(catalog: RunningService) -> CatalogClient:
 class TestCatalogClient:
     async def test_reads_one_and_several(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
-            made = [await add(catalog, price=9.99, stock_quantity=2) for _ in range(3)]
+            made = [await create_product(catalog, price=9.99, stock_quantity=2) for _ in range(3)]
             ids = [ProductId(product["product_id"]) for product in made]
             client = Calls(catalog.channel)(CatalogClient)
 
@@ -35,7 +35,7 @@ class TestCatalogClient:
 
     async def test_splits_many_ids_into_several_requests(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
-            product = await add(catalog)
+            product = await create_product(catalog)
             wanted = [ProductId.new() for _ in range(150)] + [ProductId(product["product_id"])]
 
             assert list(await Calls(catalog.channel)(CatalogClient).products(wanted)) == [product["product_id"]]
@@ -51,7 +51,7 @@ class TestCatalogClient:
 class TestReservations:
     async def test_are_confirmed_shipped_and_returned(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
-            product_id = ProductId((await add(catalog, stock_quantity=5))["product_id"])
+            product_id = ProductId((await create_product(catalog, stock_quantity=5))["product_id"])
             client = _orders(catalog)
             reservation_id = ReservationId.new()
 
@@ -64,7 +64,7 @@ class TestReservations:
 
     async def test_are_refused_with_the_missing_items(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
-            product_id = ProductId((await add(catalog, stock_quantity=1))["product_id"])
+            product_id = ProductId((await create_product(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)
             with pytest.raises(Refused) as short:
                 await client.reserve(ReservationId.new(), {product_id: 2})
@@ -74,7 +74,7 @@ class TestReservations:
 
     async def test_are_refused_after_an_earlier_release(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as catalog:
-            product_id = ProductId((await add(catalog, stock_quantity=1))["product_id"])
+            product_id = ProductId((await create_product(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)
             reservation_id = ReservationId.new()
             await client.release(reservation_id)

@@ -9,13 +9,13 @@ from portico.testing.running_service import RunningService, running
 
 @pytest.fixture
 async def catalog(databases: Databases) -> AsyncIterator[RunningService]:
-    """Catalog with no products, on each of SQLite, PostgreSQL and MariaDB in turn."""
+    """Catalog without products, on SQLite, PostgreSQL and MariaDB."""
     async with running(service, databases) as catalog:
         yield catalog
 
 
 @pytest.fixture
 async def embedded(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    """Catalog with no products, on SQLite: for what does not depend on the database."""
+    """Catalog without products on SQLite only, for tests that do not depend on the database."""
     async with running(service, sqlite_databases) as catalog:
         yield catalog

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.services.catalog.stock.shelves import changed, held, stocked
+from tests.services.catalog.stock.support import apply_changes, create_reservation, create_stocked_product
 
 from portico.services.catalog import service
 from portico.testing.databases import Databases
@@ -16,10 +16,10 @@ from portico.testing.running_service import running
 async def open_for_fuzzing(databases: Databases, _folder: Path) -> AsyncIterator[Fuzzing]:
     """Run catalog with products, and with reservations in several states."""
     async with running(service, databases) as catalog:
-        products = [await stocked(catalog, 3) for _ in range(3)]
-        reservations = [await held(catalog, {products[0]: 1}) for _ in range(3)]
-        await changed(catalog, reservations[1], "confirm")
-        await changed(catalog, reservations[2], "confirm", "ship")
+        products = [await create_stocked_product(catalog, 3) for _ in range(3)]
+        reservations = [await create_reservation(catalog, {products[0]: 1}) for _ in range(3)]
+        await apply_changes(catalog, reservations[1], "confirm")
+        await apply_changes(catalog, reservations[2], "confirm", "ship")
         token = catalog.issuer.token
         bearers = [
             token(permissions=["*"], lasting=10_000_000),

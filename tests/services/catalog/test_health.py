@@ -2,7 +2,7 @@ from portico.testing.running_service import RunningService
 
 
 class TestHealth:
-    async def test_names_identity_with_its_address_and_state(self, embedded: RunningService) -> None:
+    async def test_reports_the_address_and_state_of_identity(self, embedded: RunningService) -> None:
         answer = await embedded.anonymous.get("/health")
 
         assert answer.status_code == 200

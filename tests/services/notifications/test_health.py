@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from tests.services.notifications.letters import Letters
+from tests.services.notifications.support import NotificationsService
 
 from portico.services.notifications import service
 from portico.testing.databases import Databases
@@ -8,12 +8,12 @@ from portico.testing.running_service import running
 
 
 class TestHealth:
-    async def test_tells_of_the_mailer(self, embedded: Letters) -> None:
+    async def test_reports_the_mailer(self, embedded: NotificationsService) -> None:
         found = (await embedded.run.anonymous.get("/health/detailed")).json()
 
         assert found["dependencies"]["mail"]["status"] == "up"
 
-    async def test_is_ready_while_the_mail_server_is_away(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+    async def test_is_ready_while_the_mail_server_is_down(self, sqlite_databases: Databases, tmp_path: Path) -> None:
         variables = {
             "SMTP_URL": "smtp://127.0.0.1:1",
             "NOTIFICATIONS_MAIL_FROM": "shop@shop.example",

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.services.notifications.letters import Letters, opened, order
+from tests.services.notifications.support import NotificationsService, open_notifications, order_event
 
 from portico.services.notifications.domain import Result
 from portico.services.notifications.mail import MailDeferred, MailRefused, MailUncertain
@@ -15,17 +15,17 @@ from portico.testing.databases import Databases
 DAY = 86_400
 
 
-def told(attempts: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
+def summary(attempts: list[dict[str, Any]]) -> list[tuple[int, str, str]]:
     return [(each["number"], each["outcome"], each["answer"]) for each in attempts]
 
 
-class TestEvidence:
-    async def test_tells_when_to_whom_and_what_was_answered(self, letters: Letters) -> None:
-        await letters.confirmed(await letters.known_user(email="ada@example.com"))
+class TestAttempts:
+    async def test_record_times_recipient_and_response(self, notifications: NotificationsService) -> None:
+        await notifications.confirm_order(await notifications.create_user(email="ada@example.com"))
 
-        await letters.send()
+        await notifications.send_due()
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert found["attempts"] == [
             {
                 "number": 1,
@@ -40,282 +40,296 @@ class TestEvidence:
 
 
 class TestOrder:
-    async def test_mails_about_one_order_go_out_in_the_order_of_its_events(self, letters: Letters) -> None:
-        letters.fail_with(MailDeferred("451 come again"))
-        user_id = await letters.known_user()
-        order_id = await letters.confirmed(user_id)
-        await letters.send()
+    async def test_mails_of_one_order_are_sent_in_the_order_of_its_events(
+        self, notifications: NotificationsService
+    ) -> None:
+        notifications.fail_with(MailDeferred("451 try again later"))
+        user_id = await notifications.create_user()
+        order_id = await notifications.confirm_order(user_id)
+        await notifications.send_due()
 
-        await letters.run.receives(order(user_id, order_id=order_id, status="cancelled"))
-        other = await letters.confirmed(user_id)
-        await letters.send()
-        assert [each["order_id"] for each in await letters.listed(status="sent")] == [other]
-        letters.run.clock.advance(5)
-        await letters.send()
+        await notifications.run.receives(order_event(user_id, order_id=order_id, status="cancelled"))
+        other = await notifications.confirm_order(user_id)
+        await notifications.send_due()
+        assert [each["order_id"] for each in await notifications.list_notifications(status="sent")] == [other]
+        notifications.run.clock.advance(5)
+        await notifications.send_due()
 
-        templates = {each["mail_id"]: each["template"] for each in await letters.listed(order_id=order_id)}
-        tried = [templates[mail.mail_id] for mail in letters.faults.tried if mail.mail_id in templates]
+        templates = {
+            each["mail_id"]: each["template"] for each in await notifications.list_notifications(order_id=order_id)
+        }
+        tried = [templates[mail.mail_id] for mail in notifications.mailer.attempted if mail.mail_id in templates]
         assert tried == ["order-confirmed", "order-confirmed", "order-cancelled"]
 
-    async def test_what_failed_for_good_holds_up_nothing(self, letters: Letters) -> None:
-        letters.fail_with(MailRefused("550 no"))
-        user_id = await letters.known_user()
-        order_id = await letters.confirmed(user_id)
-        await letters.run.receives(order(user_id, order_id=order_id, status="cancelled"))
+    async def test_a_failed_mail_does_not_block_later_ones(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailRefused("550 no"))
+        user_id = await notifications.create_user()
+        order_id = await notifications.confirm_order(user_id)
+        await notifications.run.receives(order_event(user_id, order_id=order_id, status="cancelled"))
 
-        await letters.send()
+        await notifications.send_due()
 
-        assert [each["status"] for each in await letters.listed()] == ["sent", "failed"]
+        assert [each["status"] for each in await notifications.list_notifications()] == ["sent", "failed"]
 
 
 class TestRetries:
-    async def test_what_was_not_taken_is_tried_again_later(self, letters: Letters) -> None:
-        letters.fail_with(MailDeferred("451 come again"), MailDeferred("nobody listens"))
-        await letters.confirmed(await letters.known_user())
+    async def test_deferred_mails_are_retried_later(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailDeferred("451 try again later"), MailDeferred("connection refused"))
+        await notifications.confirm_order(await notifications.create_user())
 
-        await letters.send()
-        found = await letters.only()
+        await notifications.send_due()
+        found = await notifications.single()
         assert (found["status"], found["failure_reason"]) == ("queued", None)
         assert "2026-01-05T09:00:04" <= found["due_at"] <= "2026-01-05T09:00:05Z"
-        assert await letters.send() == 0  # not yet
-        letters.run.clock.advance(5)
-        await letters.send()
-        letters.run.clock.advance(20)
-        await letters.send()
+        assert await notifications.send_due() == 0  # not yet
+        notifications.run.clock.advance(5)
+        await notifications.send_due()
+        notifications.run.clock.advance(20)
+        await notifications.send_due()
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert found["status"] == "sent"
-        assert told(found["attempts"])[:2] == [(1, "deferred", "451 come again"), (2, "deferred", "nobody listens")]
+        assert summary(found["attempts"])[:2] == [
+            (1, "deferred", "451 try again later"),
+            (2, "deferred", "connection refused"),
+        ]
 
-    async def test_the_same_mail_is_sent_each_time(self, letters: Letters) -> None:
-        letters.fail_with(MailUncertain("the connection was lost"))
-        await letters.confirmed(await letters.known_user())
-        await letters.send()
-        letters.run.clock.advance(5)
+    async def test_each_attempt_sends_the_same_mail(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailUncertain("the connection was lost"))
+        await notifications.confirm_order(await notifications.create_user())
+        await notifications.send_due()
+        notifications.run.clock.advance(5)
 
-        await letters.send()
+        await notifications.send_due()
 
-        first, second = letters.faults.tried
+        first, second = notifications.mailer.attempted
         assert first == second
-        assert told((await letters.detail())["attempts"])[0] == (1, "uncertain", "the connection was lost")
+        assert summary((await notifications.read_detail())["attempts"])[0] == (
+            1,
+            "uncertain",
+            "the connection was lost",
+        )
 
-    async def test_waits_grow_to_their_limit(self, embedded: Letters) -> None:
+    async def test_delays_grow_until_the_attempts_are_exhausted(self, embedded: NotificationsService) -> None:
         embedded.fail_with(*(MailDeferred("no") for _ in range(12)))
-        await embedded.confirmed(await embedded.known_user())
+        await embedded.confirm_order(await embedded.create_user())
         for _ in range(12):
-            await embedded.send()
+            await embedded.send_due()
             embedded.run.clock.advance(3600)
 
-        found = await embedded.detail()
+        found = await embedded.read_detail()
         assert (found["status"], found["failure_reason"], found["due_at"]) == ("failed", "out_of_attempts", None)
         assert (found["attempt_count"], len(found["attempts"])) == (12, 12)
         embedded.run.clock.advance(DAY)
-        assert await embedded.send() == 0
+        assert await embedded.send_due() == 0
 
-    async def test_a_definite_no_is_the_end(self, letters: Letters) -> None:
-        letters.fail_with(MailRefused("550 no such user"))
-        await letters.confirmed(await letters.known_user())
+    async def test_a_refused_mail_is_not_retried(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailRefused("550 no such user"))
+        await notifications.confirm_order(await notifications.create_user())
 
-        await letters.send()
+        await notifications.send_due()
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert (found["status"], found["failure_reason"]) == ("failed", "refused")
-        assert told(found["attempts"]) == [(1, "refused", "550 no such user")]
+        assert summary(found["attempts"]) == [(1, "refused", "550 no such user")]
 
-    async def test_what_can_be_no_mail_is_not_tried_again(self, embedded: Letters) -> None:
-        await embedded.confirmed(await embedded.known_user(email="no address"))
+    async def test_an_unsendable_mail_is_not_retried(self, embedded: NotificationsService) -> None:
+        await embedded.confirm_order(await embedded.create_user(email="no address"))
 
-        await embedded.send()
+        await embedded.send_due()
 
-        found = await embedded.detail()
+        found = await embedded.read_detail()
         assert (found["status"], found["failure_reason"]) == ("failed", "unsendable")
         assert "invalid email address" in found["attempts"][0]["answer"]
 
-    async def test_an_error_of_our_own_is_tried_again_and_logged(self, embedded: Letters) -> None:
+    async def test_an_unexpected_error_is_recorded_and_retried(self, embedded: NotificationsService) -> None:
         embedded.fail_with(ZeroDivisionError("a bug"))
-        await embedded.confirmed(await embedded.known_user())
+        await embedded.confirm_order(await embedded.create_user())
 
-        await embedded.send()
+        await embedded.send_due()
 
-        found = await embedded.detail()
+        found = await embedded.read_detail()
         assert found["status"] == "queued"
         assert "ZeroDivisionError" in found["attempts"][0]["answer"]
 
-    async def test_one_that_fails_holds_up_no_other(self, letters: Letters) -> None:
-        letters.fail_with(*(MailDeferred("no") for _ in range(3)))
-        ada = await letters.known_user()
+    async def test_a_deferred_mail_does_not_delay_others(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(*(MailDeferred("no") for _ in range(3)))
+        ada = await notifications.create_user()
         for _ in range(10):
-            await letters.confirmed(ada)
+            await notifications.confirm_order(ada)
 
-        await letters.send()
+        await notifications.send_due()
 
-        assert len(await letters.mails()) == 7
+        assert len(await notifications.mails()) == 7
 
 
-class TestTheAdministratorsRetry:
-    async def test_sends_what_failed(self, letters: Letters) -> None:
-        letters.fail_with(MailRefused("550 no such user"))
-        await letters.confirmed(await letters.known_user())
-        await letters.send()
-        notification_id = (await letters.only())["notification_id"]
+class TestManualRetry:
+    async def test_sends_a_failed_notification(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailRefused("550 no such user"))
+        await notifications.confirm_order(await notifications.create_user())
+        await notifications.send_due()
+        notification_id = (await notifications.single())["notification_id"]
 
-        answer = await letters.staff.post(f"/notifications/{notification_id}/retry")
+        answer = await notifications.staff.post(f"/notifications/{notification_id}/retry")
         assert answer.status_code == 200
         assert (answer.json()["status"], answer.json()["failure_reason"]) == ("queued", None)
         assert len(answer.json()["attempts"]) == 1
-        await letters.send()
+        await notifications.send_due()
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert found["status"] == "sent"
         assert [each["outcome"] for each in found["attempts"]] == ["refused", "delivered"]
 
-    async def test_gives_all_attempts_anew(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as letters:
-            letters.fail_with(*(MailDeferred("no") for _ in range(3)))
-            await letters.confirmed(await letters.known_user())
+    async def test_resets_the_number_of_attempts(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with open_notifications(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as notifications:
+            notifications.fail_with(*(MailDeferred("no") for _ in range(3)))
+            await notifications.confirm_order(await notifications.create_user())
             for _ in range(2):
-                await letters.send()
-                letters.run.clock.advance(60)
-            await letters.staff.post(f"/notifications/{(await letters.only())['notification_id']}/retry")
-            await letters.send()
-            letters.run.clock.advance(60)
+                await notifications.send_due()
+                notifications.run.clock.advance(60)
+            await notifications.staff.post(f"/notifications/{(await notifications.single())['notification_id']}/retry")
+            await notifications.send_due()
+            notifications.run.clock.advance(60)
 
-            await letters.send()
+            await notifications.send_due()
 
-            assert [each["outcome"] for each in (await letters.detail())["attempts"]] == [
+            assert [each["outcome"] for each in (await notifications.read_detail())["attempts"]] == [
                 *["deferred"] * 3,
                 "delivered",
             ]
 
-    async def test_is_for_what_failed_alone(self, letters: Letters) -> None:
-        await letters.confirmed(await letters.known_user())
-        await letters.send()
-        notification_id = (await letters.only())["notification_id"]
+    async def test_rejects_a_notification_that_has_not_failed(self, notifications: NotificationsService) -> None:
+        await notifications.confirm_order(await notifications.create_user())
+        await notifications.send_due()
+        notification_id = (await notifications.single())["notification_id"]
 
-        answer = await letters.staff.post(f"/notifications/{notification_id}/retry")
+        answer = await notifications.staff.post(f"/notifications/{notification_id}/retry")
 
         assert (answer.status_code, answer.json()["code"]) == (409, "not_failed")
         assert answer.json()["state"] == "sent"
 
 
 class TestSeveralSenders:
-    async def test_hand_each_mail_over_once(self, letters: Letters) -> None:
-        ada = await letters.known_user()
+    async def test_send_each_mail_once(self, notifications: NotificationsService) -> None:
+        ada = await notifications.create_user()
         for _ in range(12):
-            await letters.confirmed(ada)
-        others = [letters.sender, Sender(letters.run.context, letters.faults, letters.sender._templates)]  # type: ignore[arg-type]
+            await notifications.confirm_order(ada)
+        others = [
+            notifications.sender,
+            Sender(notifications.run.context, notifications.mailer, notifications.sender._templates),
+        ]  # type: ignore[arg-type]
 
         async def work(sender: Sender) -> None:
             while await sender.send_due():
                 pass
 
         await asyncio.gather(*map(work, others))
-        await letters.send()
+        await notifications.send_due()
 
-        assert len(letters.faults.tried) == 12
-        assert {each["attempt_count"] for each in await letters.listed()} == {1}
+        assert len(notifications.mailer.attempted) == 12
+        assert {each["attempt_count"] for each in await notifications.list_notifications()} == {1}
 
-    async def test_one_that_dies_is_stood_in_for(self, letters: Letters) -> None:
-        await letters.confirmed(await letters.known_user())
-        letters.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
+    async def test_take_over_after_the_lease_of_a_crashed_sender(self, notifications: NotificationsService) -> None:
+        await notifications.confirm_order(await notifications.create_user())
+        notifications.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
         with pytest.raises(asyncio.CancelledError):
-            await letters.send()
-        assert await letters.send() == 0  # it may still be at it
-        letters.run.clock.advance(41)
+            await notifications.send_due()
+        assert await notifications.send_due() == 0  # it may still be at it
+        notifications.run.clock.advance(41)
 
-        await letters.send()
+        await notifications.send_due()
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert [each["outcome"] for each in found["attempts"]] == ["uncertain", "delivered"]
         assert found["status"] == "sent"
 
-    async def test_one_that_dies_each_time_comes_to_an_end(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as letters:
-            await letters.confirmed(await letters.known_user())
+    async def test_repeated_crashes_exhaust_the_attempts(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with open_notifications(sqlite_databases, tmp_path, NOTIFICATIONS_MAIL_ATTEMPTS="2") as notifications:
+            await notifications.confirm_order(await notifications.create_user())
             for _ in range(2):
-                letters.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
+                notifications.fail_with(asyncio.CancelledError())  # type: ignore[arg-type]
                 with pytest.raises(asyncio.CancelledError):
-                    await letters.send()
-                letters.run.clock.advance(41)
+                    await notifications.send_due()
+                notifications.run.clock.advance(41)
 
-            await letters.send()
+            await notifications.send_due()
 
-            found = await letters.detail()
+            found = await notifications.read_detail()
             assert (found["status"], found["failure_reason"]) == ("failed", "out_of_attempts")
             assert [each["outcome"] for each in found["attempts"]] == ["uncertain", "uncertain"]
 
-    async def test_news_of_one_that_was_late_still_counts(self, letters: Letters) -> None:
-        await letters.confirmed(await letters.known_user())
-        rules, run = letters.sender._rules, letters.run.context
+    async def test_a_late_delivery_report_counts(self, notifications: NotificationsService) -> None:
+        await notifications.confirm_order(await notifications.create_user())
+        rules, run = notifications.sender._rules, notifications.run.context
         async with run.reader() as reader:
             due = await Notifications(reader).due(reader.now, 10)
         async with run.transaction() as work:
             _, (late,) = await claim_due(work, due, rules)
-        letters.run.clock.advance(41)
-        letters.fail_with(MailRefused("552 mailbox full"))
-        await letters.send()
+        notifications.run.clock.advance(41)
+        notifications.fail_with(MailRefused("552 mailbox full"))
+        await notifications.send_due()
 
         async with run.transaction() as work:
             await record_attempt(work, late, Result("delivered", "250 OK"), rules, jitter=1)
 
-        found = await letters.detail()
+        found = await notifications.read_detail()
         assert (found["status"], found["failure_reason"]) == ("sent", None)
         assert [each["outcome"] for each in found["attempts"]] == ["delivered", "refused"]
 
 
 class TestRunning:
-    async def test_a_mail_that_takes_long_holds_up_no_other(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path) as letters:
-            letters.faults.held = held = asyncio.Event()
-            going = asyncio.create_task(letters.sender.run())
-            ada = await letters.known_user()
-            slow = await letters.confirmed(ada)
-            await asyncio.wait_for(letters.faults.holding.wait(), 20)
+    async def test_a_slow_mail_does_not_delay_others(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with open_notifications(sqlite_databases, tmp_path) as notifications:
+            notifications.mailer.gate = gate = asyncio.Event()
+            going = asyncio.create_task(notifications.sender.run())
+            ada = await notifications.create_user()
+            slow = await notifications.confirm_order(ada)
+            await asyncio.wait_for(notifications.mailer.waiting.wait(), 20)
             for _ in range(8):
-                await letters.confirmed(ada)
+                await notifications.confirm_order(ada)
 
-            found = await asyncio.wait_for(letters.faults.arrived(8), 20)
+            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(8), 20)
             assert not any(slow in mail.subject for mail in found)
 
-            held.set()
-            await asyncio.wait_for(letters.faults.arrived(9), 20)
-            letters.run.context.stop()
+            gate.set()
+            await asyncio.wait_for(notifications.mailer.wait_for_mails(9), 20)
+            notifications.run.context.stop()
             await asyncio.wait_for(going, 20)
 
-    async def test_what_is_being_handed_over_ends_before_the_process(
+    async def test_a_running_attempt_finishes_before_shutdown(
         self, sqlite_databases: Databases, tmp_path: Path
     ) -> None:
-        async with opened(sqlite_databases, tmp_path) as letters:
-            letters.faults.held = held = asyncio.Event()
-            going = asyncio.create_task(letters.sender.run())
-            await letters.confirmed(await letters.known_user())
-            await asyncio.wait_for(letters.faults.holding.wait(), 20)
+        async with open_notifications(sqlite_databases, tmp_path) as notifications:
+            notifications.mailer.gate = gate = asyncio.Event()
+            going = asyncio.create_task(notifications.sender.run())
+            await notifications.confirm_order(await notifications.create_user())
+            await asyncio.wait_for(notifications.mailer.waiting.wait(), 20)
 
             going.cancel()
-            held.set()
+            gate.set()
             await asyncio.wait([going], timeout=20)
 
             assert going.cancelled()
-            assert (await letters.only())["status"] == "sent"
+            assert (await notifications.single())["status"] == "sent"
 
-    async def test_attempts_are_counted(self, embedded: Letters) -> None:
+    async def test_attempts_are_counted(self, embedded: NotificationsService) -> None:
         embedded.fail_with(MailDeferred("no"))
-        ada = await embedded.known_user()
+        ada = await embedded.create_user()
         for _ in range(3):
-            await embedded.confirmed(ada)
-        await embedded.send()
+            await embedded.confirm_order(ada)
+        await embedded.send_due()
 
         metrics = (await embedded.run.anonymous.get("/metrics")).content.decode()
         assert 'portico_mails_total{outcome="delivered"} 2.0' in metrics
         assert 'portico_mails_total{outcome="deferred"} 1.0' in metrics
 
-    async def test_what_is_queued_leaves_by_itself(self, sqlite_databases: Databases, tmp_path: Path) -> None:
-        async with opened(sqlite_databases, tmp_path) as letters:
-            going = asyncio.create_task(letters.sender.run())
-            await letters.confirmed(await letters.known_user())
+    async def test_sends_queued_mails_without_a_request(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with open_notifications(sqlite_databases, tmp_path) as notifications:
+            going = asyncio.create_task(notifications.sender.run())
+            await notifications.confirm_order(await notifications.create_user())
 
-            found = await asyncio.wait_for(letters.faults.arrived(1), 20)
+            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(1), 20)
 
-            letters.run.context.stop()
+            notifications.run.context.stop()
             await asyncio.wait_for(going, 20)
             assert len(found) == 1

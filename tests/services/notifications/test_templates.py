@@ -2,18 +2,18 @@ from typing import Any
 
 import pytest
 from jinja2.exceptions import SecurityError
-from tests.services.notifications.letters import Letters
+from tests.services.notifications.support import NotificationsService
 
 from portico.services.notifications.domain import RULES
 from portico.services.notifications.templates import FILES, PARTS, SAMPLE, TEMPLATES, Templates, read_files
 
 
-async def preview(letters: Letters, name: str = "order-confirmed", **body: Any) -> Any:
-    return await letters.run.as_user("notifications:read").post(f"/templates/{name}/preview", json=body)
+async def preview(notifications: NotificationsService, name: str = "order-confirmed", **body: Any) -> Any:
+    return await notifications.run.as_user("notifications:read").post(f"/templates/{name}/preview", json=body)
 
 
 class TestTemplates:
-    def test_are_there_for_every_rule(self) -> None:
+    def test_exist_for_every_rule(self) -> None:
         assert {rule.template for rule in RULES} <= {each.name for each in TEMPLATES}
 
     def test_are_all_declared(self) -> None:
@@ -22,22 +22,22 @@ class TestTemplates:
         assert files == {f"{each.name}/{each.version}/{part}" for each in TEMPLATES for part in PARTS}
 
     @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: f"{each.name}-{each.version}")
-    async def test_say_the_same_in_both_bodies(self, template: Any) -> None:
+    async def test_have_the_same_content_in_text_and_html(self, template: Any) -> None:
         written = await Templates(read_files(), signature="Shop").render(template, SAMPLE, name="Ada")
 
-        for said in ("Hello Ada,", "1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD", "Shop"):
-            assert said in written.text
-            assert said in written.html
+        for fragment in ("Hello Ada,", "1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD", "Shop"):
+            assert fragment in written.text
+            assert fragment in written.html
         assert "{{" not in written.text + written.html + written.subject
         assert "\n\n\n" not in written.text
 
-    async def test_reach_nothing_but_what_they_are_given(self) -> None:
+    async def test_cannot_access_python_internals(self) -> None:
         sources = read_files() | {"order-confirmed/1/subject.txt": "{{ name.__class__.__mro__ }}"}
 
         with pytest.raises(SecurityError, match="unsafe"):
             await Templates(sources, signature="Shop").render(TEMPLATES[0], SAMPLE, name="Ada")
 
-    async def test_are_listed(self, embedded: Letters) -> None:
+    async def test_are_listed(self, embedded: NotificationsService) -> None:
         answer = await embedded.staff.get("/templates")
 
         assert answer.json() == [
@@ -46,7 +46,7 @@ class TestTemplates:
 
 
 class TestPreview:
-    async def test_shows_an_example(self, embedded: Letters) -> None:
+    async def test_shows_an_example(self, embedded: NotificationsService) -> None:
         answer = await preview(embedded)
 
         assert answer.status_code == 200
@@ -54,7 +54,7 @@ class TestPreview:
         assert answer.json()["subject"] == f"Your order {SAMPLE['order_id']} is confirmed"
         assert "Hello Ada Lovelace," in answer.json()["text"]
 
-    async def test_takes_data(self, embedded: Letters) -> None:
+    async def test_takes_data(self, embedded: NotificationsService) -> None:
         answer = await preview(
             embedded, recipient_name="Bob", data={**SAMPLE, "currency": "JPY", "total": 5}, version=1
         )
@@ -66,22 +66,22 @@ class TestPreview:
         "data",
         [{}, SAMPLE | {"total": "much"}, SAMPLE | {"items": 7}, SAMPLE | {"total": -1}, SAMPLE | {"currency": "gold"}],
     )
-    async def test_says_what_the_data_lack(self, embedded: Letters, data: dict[str, Any]) -> None:
+    async def test_rejects_invalid_data(self, embedded: NotificationsService, data: dict[str, Any]) -> None:
         answer = await preview(embedded, data=data)
 
         assert (answer.status_code, answer.json()["code"]) == (422, "template_data_invalid")
 
-    async def test_of_what_there_is_not_is_a_404(self, embedded: Letters) -> None:
+    async def test_of_an_unknown_template_or_version_is_404(self, embedded: NotificationsService) -> None:
         name = await preview(embedded, "order-lost")
         version = await preview(embedded, version=2)
 
         assert (name.status_code, name.json()["code"]) == (404, "template_not_found")
         assert (version.status_code, version.json()["newest"]) == (404, 1)
 
-    async def test_sends_nothing(self, embedded: Letters) -> None:
+    async def test_sends_nothing(self, embedded: NotificationsService) -> None:
         await preview(embedded)
 
-        assert await embedded.send() == 0
+        assert await embedded.send_due() == 0
 
-    async def test_is_for_staff(self, embedded: Letters) -> None:
+    async def test_requires_the_permission(self, embedded: NotificationsService) -> None:
         assert (await embedded.run.as_user().post("/templates/order-confirmed/preview", json={})).status_code == 403

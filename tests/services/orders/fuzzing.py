@@ -14,8 +14,8 @@ from portico.testing.fuzzing import Fuzzing
 async def open_for_fuzzing(databases: Databases, _folder: Path) -> AsyncIterator[Fuzzing]:
     """Run orders with three orders that are being placed and one that is confirmed."""
     async with open_orders(databases) as orders:
-        placed = [(await orders.placed())["order_id"] for _ in range(3)]
-        placed.append((await orders.confirmed())["order_id"])
+        placed = [(await orders.place())["order_id"] for _ in range(3)]
+        placed.append((await orders.place_and_confirm())["order_id"])
         token = orders.run.issuer.token
         bearers = [
             token(permissions=["*"], lasting=10_000_000),

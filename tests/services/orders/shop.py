@@ -1,4 +1,4 @@
-"""The services around orders, in the hands of a test: they keep their promises, and fail where they are told to."""
+"""The orders service under test, and a simulation of the services that it calls."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ from portico.services.orders.models import reservation_id_of
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, RunningService, running
 
-Trouble = Literal["unavailable", "lost_before", "lost_after", "late"]
+Failure = Literal["unavailable", "lost_before", "lost_after", "delayed"]
 
 ADDRESS = {"street": "1 Main St", "city": "Springfield", "state": "IL", "zip": "62701", "country": "US"}
 MADE_AT = "2026-01-05T09:00:00Z"
@@ -48,7 +48,7 @@ class Charge:
     refunded: float = 0.0
 
 
-class Refusal(Exception):
+class ErrorResponse(Exception):
     def __init__(self, status: int, code: str, **more: Any) -> None:
         super().__init__(code)
         self.answer = Incoming(
@@ -60,10 +60,10 @@ class Refusal(Exception):
 
 @dataclass
 class Shop:
-    """Identity, catalog and payments as orders sees them.
+    """Simulated identity, catalog and payments.
 
-    `troubles` of a call are met by its next tries, one each; a call whose `gates` event is there waits for it. One that
-    is `late` is lost to who makes it, and is carried out when `arrive` is called.
+    Each attempt of a call takes the next of its `failures`. A call with an event in `gates` waits for it. A `delayed`
+    call fails for its caller and is executed by `deliver_delayed_calls`.
     """
 
     products: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -71,14 +71,16 @@ class Shop:
     reservations: dict[str, Reservation] = field(default_factory=dict)
     charges: dict[str, Charge] = field(default_factory=dict)
     voided: set[str] = field(default_factory=set)
-    troubles: dict[str, deque[Trouble]] = field(default_factory=lambda: defaultdict(deque))
+    failures: dict[str, deque[Failure]] = field(default_factory=lambda: defaultdict(deque))
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     arrived: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
-    asked: list[str] = field(default_factory=list)
-    on_their_way: list[Callable[[], Awaitable[Incoming]]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    delayed_calls: list[Callable[[], Awaitable[Incoming]]] = field(default_factory=list)
 
-    def sells(self, price: float = 10.0, *, currency: str = "USD", stock: int = 100, name: str = "A lamp") -> ProductId:
-        """One more product."""
+    def add_product(
+        self, price: float = 10.0, *, currency: str = "USD", stock: int = 100, name: str = "A lamp"
+    ) -> ProductId:
+        """Add a product and return its id."""
         product_id = ProductId.new()
         self.products[product_id] = {
             "product_id": product_id,
@@ -100,47 +102,47 @@ class Shop:
         )
         return self.stock[product_id] - held
 
-    def reserved_for(self, order_id: str) -> str | None:
-        """How the order's reservation stands; None where there is none."""
+    def reservation_status(self, order_id: str) -> str | None:
+        """Return the status of the order's reservation, or None if there is none."""
         found = self.reservations.get(reservation_id_of(OrderId(order_id)))
         return None if found is None else found.status
 
-    def kept_of(self, order_id: str) -> float:
-        """The money that is kept of an order."""
+    def net_paid(self, order_id: str) -> float:
+        """Return the amount charged for an order, less refunds."""
         return sum(
             charge.amount - charge.refunded
             for charge in self.charges.values()
             if charge.order_id == order_id and charge.status == "succeeded"
         )
 
-    async def arrive(self) -> None:
-        """The calls that were held up on their way arrive."""
-        for act in self.on_their_way:
-            with suppress(Refusal):
+    async def deliver_delayed_calls(self) -> None:
+        """Execute the calls that were delayed."""
+        for act in self.delayed_calls:
+            with suppress(ErrorResponse):
                 await act()
 
     async def send(self, out: Outgoing) -> Incoming:
-        """Answer a call, as a channel."""
+        """Respond to a call, as a channel does."""
         if out.path == "/oauth/token":
             return _answer({"access_token": "orders", "expires_in": 600})
         name, act = self._called(out)
-        self.asked.append(name)
+        self.calls.append(name)
         self.arrived[name].set()
         if (gate := self.gates.get(name)) is not None:
             await gate.wait()
-        trouble = self.troubles[name].popleft() if self.troubles[name] else None
-        if trouble == "unavailable":
+        failure = self.failures[name].popleft() if self.failures[name] else None
+        if failure == "unavailable":
             return Incoming(503, [(b"content-type", b"application/problem+json")], b'{"code": "unavailable"}')
-        if trouble == "late":
-            self.on_their_way.append(act)
-        if trouble in {"lost_before", "late"}:
-            raise ConnectionLost(out.service, "told to")
+        if failure == "delayed":
+            self.delayed_calls.append(act)
+        if failure in {"lost_before", "delayed"}:
+            raise ConnectionLost(out.service, "simulated")
         try:
             answer = await act()
-        except Refusal as refusal:
-            answer = refusal.answer
-        if trouble == "lost_after":
-            raise ConnectionLost(out.service, "told to")
+        except ErrorResponse as error:
+            answer = error.answer
+        if failure == "lost_after":
+            raise ConnectionLost(out.service, "simulated")
         return answer
 
     def _called(self, out: Outgoing) -> tuple[str, Callable[[], Awaitable[Incoming]]]:
@@ -171,28 +173,28 @@ class Shop:
                 if many > self.available(each)
             ]
             if short:
-                raise Refusal(409, "insufficient_stock", items=short)
+                raise ErrorResponse(409, "insufficient_stock", items=short)
             known = self.reservations[reservation_id] = Reservation(items)
         elif known.status == "released":
-            raise Refusal(409, "reservation_released")
+            raise ErrorResponse(409, "reservation_released")
         return self._reservation(reservation_id, known)
 
     async def _confirm(self, reservation_id: str, _body: Any) -> Incoming:
-        return self._moved(reservation_id, {"reserved", "confirmed"}, "confirmed", "reservation_released")
+        return self._set_status(reservation_id, {"reserved", "confirmed"}, "confirmed", "reservation_released")
 
     async def _ship(self, reservation_id: str, _body: Any) -> Incoming:
         reservation = self._known(reservation_id)
         if reservation.status == "confirmed":
             for product_id, quantity in reservation.items.items():
                 self.stock[product_id] -= quantity
-        return self._moved(reservation_id, {"confirmed", "shipped"}, "shipped", "reservation_not_confirmed")
+        return self._set_status(reservation_id, {"confirmed", "shipped"}, "shipped", "reservation_not_confirmed")
 
     async def _return(self, reservation_id: str, _body: Any) -> Incoming:
         reservation = self._known(reservation_id)
         if reservation.status == "shipped":
             for product_id, quantity in reservation.items.items():
                 self.stock[product_id] += quantity
-        return self._moved(reservation_id, {"shipped", "returned"}, "returned", "reservation_not_shipped")
+        return self._set_status(reservation_id, {"shipped", "returned"}, "returned", "reservation_not_shipped")
 
     async def _release(self, reservation_id: str, _body: Any) -> Incoming:
         self.reservations.setdefault(reservation_id, Reservation({})).status = "released"
@@ -201,7 +203,7 @@ class Shop:
     async def _charge(self, body: dict[str, Any]) -> Incoming:
         key, method = body["key"], body["method"]
         if key in self.voided:
-            raise Refusal(409, "voided")
+            raise ErrorResponse(409, "voided")
         charge = self.charges.get(key)
         if charge is None:
             first = {"pm_ok": "succeeded", "pm_slow": "processing"}.get(method, "failed")
@@ -224,7 +226,7 @@ class Shop:
         charge = self.charges.get(key)
         if charge is not None and charge.status == "processing":
             charge.status = "succeeded"
-            raise Refusal(409, "charge_in_flight")
+            raise ErrorResponse(409, "charge_in_flight")
         self.voided.add(key)
         if charge is not None and charge.status == "succeeded":
             charge.refunded = charge.amount
@@ -236,13 +238,13 @@ class Shop:
     def _known(self, reservation_id: str) -> Reservation:
         known = self.reservations.get(reservation_id)
         if known is None:
-            raise Refusal(404, "reservation_not_found")
+            raise ErrorResponse(404, "reservation_not_found")
         return known
 
-    def _moved(self, reservation_id: str, since: set[str], to: str, refusal: str) -> Incoming:
+    def _set_status(self, reservation_id: str, allowed: set[str], to: str, error: str) -> Incoming:
         reservation = self._known(reservation_id)
-        if reservation.status not in since:
-            raise Refusal(409, refusal)
+        if reservation.status not in allowed:
+            raise ErrorResponse(409, error)
         reservation.status = to
         return self._reservation(reservation_id, reservation)
 
@@ -263,7 +265,7 @@ def _answer(document: Any) -> Incoming:
 
 @dataclass
 class Orders:
-    """Orders under test, with its shop."""
+    """The orders service under test, with the simulated services."""
 
     run: RunningService
     shop: Shop
@@ -286,8 +288,8 @@ class Orders:
         return self.run.as_user("orders:read", "orders:write")
 
     async def try_to_place(self, *items: Mapping[str, Any], by: Caller | None = None, **more: Any) -> Answer:
-        """Place an order; of one lamp where nothing is said."""
-        wanted = list(items) or [{"product_id": self.shop.sells(), "quantity": 1}]
+        """Send a request for an order; of one lamp by default."""
+        wanted = list(items) or [{"product_id": self.shop.add_product(), "quantity": 1}]
         body = {
             "items": wanted,
             "shipping_address": ADDRESS,
@@ -297,16 +299,16 @@ class Orders:
         }
         return await (by or self.run.as_user()).post("/orders", json=body)
 
-    async def placed(self, *items: Mapping[str, Any], by: Caller | None = None, **more: Any) -> dict[str, Any]:
-        """An order that was just placed."""
+    async def place(self, *items: Mapping[str, Any], by: Caller | None = None, **more: Any) -> dict[str, Any]:
+        """Place an order and return it."""
         answer = await self.try_to_place(*items, by=by, **more)
         assert answer.status_code == 201, answer.content
         order: dict[str, Any] = answer.json()
         return order
 
-    async def confirmed(self, **more: Any) -> dict[str, Any]:
-        """An order that stands."""
-        order = await self.placed(**more)
+    async def place_and_confirm(self, **more: Any) -> dict[str, Any]:
+        """Place an order, run its saga and return the confirmed order."""
+        order = await self.place(**more)
         await self.runner.run_due()
         order = await self.read(order["order_id"])
         assert order["status"] == "confirmed", order
@@ -318,24 +320,24 @@ class Orders:
         order: dict[str, Any] = answer.json()
         return order
 
-    async def does(self, action: str, order_id: str) -> Answer:
-        """Have staff do something with an order."""
+    async def request(self, action: str, order_id: str) -> Answer:
+        """Send a request about an order as staff."""
         return await self.staff.post(f"/orders/{order_id}/{action}")
 
-    async def skips(self, order_id: str, reason: str) -> Answer:
-        """Have staff say that somebody did by hand what the order's saga waits for."""
+    async def skip_step(self, order_id: str, reason: str) -> Answer:
+        """Skip the step that the order's saga is waiting for, as staff."""
         return await self.staff.post(f"/orders/{order_id}/saga/skip", json={"reason": reason})
 
-    async def after(self, seconds: float, *, times: int = 1) -> None:
-        """Let time pass and run what is due then, so many times."""
+    async def advance(self, seconds: float, *, times: int = 1) -> None:
+        """Advance the clock and run due sagas, repeatedly."""
         for _ in range(times):
             self.run.clock.advance(seconds)
             await self.runner.run_due()
 
-    async def events_of(self, order_id: str) -> list[tuple[str, str]]:
-        """The types and states of what was told of an order."""
-        told: list[Any] = await self.run.published()
-        return [(event.event_type, event.status) for event in told if event.order_id == order_id]
+    async def published_for(self, order_id: str) -> list[tuple[str, str]]:
+        """Return the types and statuses of the published events of an order."""
+        events: list[Any] = await self.run.published()
+        return [(event.event_type, event.status) for event in events if event.order_id == order_id]
 
 
 @asynccontextmanager
@@ -346,12 +348,12 @@ async def open_orders(
     variables: Mapping[str, str] | None = None,
     retries: bool = False,
 ) -> AsyncIterator[Orders]:
-    """Orders with none placed yet; with `retries` a call is made several times, as it is outside of tests."""
+    """Run orders without any order. With `retries`, failed calls are retried as in production."""
     shop = Shop()
     channel: Channel = RetryingChannel(shop, draw=lambda: 0.0) if retries else shop
     async with running(service, databases, channel=channel, background=background, variables=variables) as run:
         yield Orders(run, shop)
 
 
-def somebody() -> str:
+def new_user_id() -> str:
     return UserId.new()

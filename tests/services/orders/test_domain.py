@@ -14,7 +14,7 @@ from portico.services.orders.errors import IllegalTransition, PriceChanged
 from portico.services.orders.models import Order, reservation_id_of
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
-WHAT_LEADS_TO: dict[str, OrderStatus] = {
+TARGET_STATUSES: dict[str, OrderStatus] = {
     "ship": "shipped",
     "deliver": "delivered",
     "mark_returned": "returned",
@@ -34,12 +34,12 @@ def act(order: Order, action: str) -> None:
         getattr(order, action)(now=NOW)
 
 
-class TestAnOrdersLife:
-    @given(st.sampled_from(sorted(LEGAL)), st.lists(st.sampled_from(sorted(WHAT_LEADS_TO)), max_size=12))
-    def test_goes_only_where_it_may_and_says_where_it_might(self, start: OrderStatus, actions: list[str]) -> None:
+class TestTransitions:
+    @given(st.sampled_from(sorted(LEGAL)), st.lists(st.sampled_from(sorted(TARGET_STATUSES)), max_size=12))
+    def test_follow_the_table_and_errors_list_the_legal_ones(self, start: OrderStatus, actions: list[str]) -> None:
         one = order(start)
         for action in actions:
-            before, wanted = one.order_status, WHAT_LEADS_TO[action]
+            before, wanted = one.order_status, TARGET_STATUSES[action]
             if wanted in LEGAL[before]:
                 act(one, action)
                 assert one.status == wanted
@@ -51,11 +51,11 @@ class TestAnOrdersLife:
                 assert one.status == before
 
     @given(st.sampled_from(sorted(LEGAL)))
-    def test_ends_where_nothing_follows(self, status: OrderStatus) -> None:
+    def test_final_statuses_have_no_successor(self, status: OrderStatus) -> None:
         assert is_final(status) == (status in {"returned", "cancelled", "failed"})
         assert ("cancelled" in LEGAL[status]) == (status in UNSETTLED | {"confirmed"})
 
-    def test_its_reservation_is_made_of_its_own_id(self) -> None:
+    def test_the_reservation_id_is_derived_from_the_order_id(self) -> None:
         order_id = OrderId.new()
 
         assert reservation_id_of(order_id) == reservation_id_of(order_id)
@@ -65,7 +65,7 @@ class TestAnOrdersLife:
 prices = st.integers(0, 10**9).map(lambda minor: Decimal(minor).scaleb(-2))
 
 
-class TestPriced:
+class TestPricing:
     @given(st.lists(st.tuples(prices, st.integers(1, 10_000)), min_size=1, max_size=20))
     def test_the_total_is_exact(self, lines: list[tuple[Decimal, int]]) -> None:
         products = [product(price) for price, _ in lines]
@@ -80,11 +80,11 @@ class TestPriced:
         assert [line.quantity for line in basket.lines] == [quantity for _, quantity in lines]
 
     @given(prices, prices)
-    def test_the_price_that_was_seen_has_to_be_the_price(self, seen: Decimal, there_is: Decimal) -> None:
-        lamp = product(there_is)
+    def test_rejects_an_outdated_price(self, seen: Decimal, current: Decimal) -> None:
+        lamp = product(current)
         wanted = [RequestedItem(lamp.product_id, 1, seen)]
-        if seen == there_is:
-            assert price_items(wanted, {lamp.product_id: lamp}).total.amount == there_is
+        if seen == current:
+            assert price_items(wanted, {lamp.product_id: lamp}).total.amount == current
         else:
             with pytest.raises(PriceChanged):
                 price_items(wanted, {lamp.product_id: lamp})

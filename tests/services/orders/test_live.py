@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 import pytest
 from sqlalchemy import update
-from tests.services.orders.shop import Orders, open_orders, somebody
+from tests.services.orders.shop import Orders, new_user_id, open_orders
 
 from portico.gateway.upstreams.base import CloseFrame, HandshakeRefused, UpstreamRequest, UpstreamWebSocket
 from portico.gateway.upstreams.local import LocalUpstream
@@ -18,7 +18,7 @@ PATIENCE = 10.0
 
 @asynccontextmanager
 async def following(orders: Orders, order_id: str, subject: str, *permissions: str) -> AsyncIterator[UpstreamWebSocket]:
-    """Somebody who follows an order."""
+    """Open a WebSocket that follows an order."""
     upstream = LocalUpstream("orders", orders.run.channel._apps["orders"])
     token = orders.run.issuer.token(subject, permissions=permissions)
     asking = UpstreamRequest(
@@ -31,7 +31,7 @@ async def following(orders: Orders, order_id: str, subject: str, *permissions: s
         await upstream.aclose()
 
 
-async def told(socket: UpstreamWebSocket) -> dict[str, Any]:
+async def received(socket: UpstreamWebSocket) -> dict[str, Any]:
     message = await socket.receive()
     assert isinstance(message, str), message
     document: dict[str, Any] = orjson.loads(message)
@@ -39,11 +39,11 @@ async def told(socket: UpstreamWebSocket) -> dict[str, Any]:
 
 
 class TestLive:
-    async def test_tells_how_it_stands_and_each_change_until_its_end(self, orders: Orders) -> None:
-        jane = somebody()
-        order_id = (await orders.placed(by=orders.as_user(subject=jane)))["order_id"]
+    async def test_sends_the_status_and_each_change_until_the_order_is_final(self, orders: Orders) -> None:
+        jane = new_user_id()
+        order_id = (await orders.place(by=orders.as_user(subject=jane)))["order_id"]
         async with following(orders, order_id, jane) as socket:
-            first = await told(socket)
+            first = await received(socket)
             assert first == {
                 "order_id": order_id,
                 "status": "pending",
@@ -51,39 +51,39 @@ class TestLive:
                 "updated_at": "2026-01-05T09:00:00Z",
             }
             await orders.runner.run_due()
-            seen = [(await told(socket))["status"]]
+            seen = [(await received(socket))["status"]]
             while seen[-1] != "confirmed":
-                seen.append((await told(socket))["status"])
+                seen.append((await received(socket))["status"])
             assert set(seen) <= {"reserved", "paid", "confirmed"}
-            await orders.does("cancel", order_id)
+            await orders.request("cancel", order_id)
 
-            assert (await told(socket))["status"] == "cancelled"
+            assert (await received(socket))["status"] == "cancelled"
             assert await socket.receive() == CloseFrame(1000, "")
 
-    async def test_notices_what_another_process_changed(self, sqlite_databases: Databases) -> None:
+    async def test_sends_changes_made_by_another_process(self, sqlite_databases: Databases) -> None:
         async with open_orders(sqlite_databases, variables={"ORDERS_LIVE_POLL": "0.05"}) as orders:
-            jane = somebody()
-            order_id = (await orders.placed(by=orders.as_user(subject=jane)))["order_id"]
+            jane = new_user_id()
+            order_id = (await orders.place(by=orders.as_user(subject=jane)))["order_id"]
             async with following(orders, order_id, jane) as socket:
-                await told(socket)
-                async with orders.run.context.transaction() as work:  # which tells nobody in this process
+                await received(socket)
+                async with orders.run.context.transaction() as work:  # notifies no follower in this process
                     await work.execute(
                         update(Order)
                         .where(Order.order_id == order_id)
                         .values(status="failed", failure_reason="payment_declined", revision=7)
                     )
 
-                assert (await told(socket))["failure_reason"] == "payment_declined"
+                assert (await received(socket))["failure_reason"] == "payment_declined"
                 assert await socket.receive() == CloseFrame(1000, "")
 
-    async def test_is_for_who_may_see_the_order(self, embedded: Orders) -> None:
-        order_id = (await embedded.placed())["order_id"]
+    async def test_requires_access_to_the_order(self, embedded: Orders) -> None:
+        order_id = (await embedded.place())["order_id"]
 
         with pytest.raises(HandshakeRefused) as refused:
-            async with following(embedded, order_id, somebody()):
+            async with following(embedded, order_id, new_user_id()):
                 pass
-        async with following(embedded, order_id, somebody(), "orders:read") as socket:
-            assert (await told(socket))["status"] == "pending"
+        async with following(embedded, order_id, new_user_id(), "orders:read") as socket:
+            assert (await received(socket))["status"] == "pending"
 
         assert refused.value.status == 404
         assert orjson.loads(refused.value.body)["code"] == "order_not_found"

@@ -1,16 +1,16 @@
 from typing import Any
 
 import pytest
-from tests.services.orders.shop import ADDRESS, Orders, open_orders, somebody
+from tests.services.orders.shop import ADDRESS, Orders, new_user_id, open_orders
 
 from portico.contracts.catalog import ProductId
 from portico.testing.databases import Databases
 
 
 class TestPlaceOrder:
-    async def test_is_at_the_catalogues_prices(self, orders: Orders) -> None:
-        lamp, bulb = orders.shop.sells(19.99), orders.shop.sells(0.1, name="A bulb")
-        jane = somebody()
+    async def test_uses_the_prices_of_catalog(self, orders: Orders) -> None:
+        lamp, bulb = orders.shop.add_product(19.99), orders.shop.add_product(0.1, name="A bulb")
+        jane = new_user_id()
 
         answer = await orders.try_to_place(
             {"product_id": lamp, "quantity": 2, "price": 19.99},
@@ -39,12 +39,12 @@ class TestPlaceOrder:
             "created_at": "2026-01-05T09:00:00Z",
             "updated_at": "2026-01-05T09:00:00Z",
         }
-        assert await orders.events_of(order["order_id"]) == [("order.created", "pending")]
-        assert orders.shop.asked == ["products"]
+        assert await orders.published_for(order["order_id"]) == [("order.created", "pending")]
+        assert orders.shop.calls == ["products"]
 
-    async def test_a_repeat_with_the_same_key_places_one(self, orders: Orders) -> None:
+    async def test_a_repeat_with_the_same_idempotency_key_places_one_order(self, orders: Orders) -> None:
         jane = orders.as_user()
-        item = {"product_id": orders.shop.sells(), "quantity": 1}
+        item = {"product_id": orders.shop.add_product(), "quantity": 1}
         body = {"items": [item], "shipping_address": ADDRESS, "billing_address": ADDRESS, "payment_method": "pm_ok"}
 
         first = await jane.post("/orders", json=body, headers={"idempotency-key": "k"})
@@ -54,8 +54,8 @@ class TestPlaceOrder:
         assert first.content == again.content
         assert len((await jane.get("/orders")).json()) == 1
 
-    async def test_another_price_than_the_catalogues_is_told(self, embedded: Orders) -> None:
-        lamp = embedded.shop.sells(19.99)
+    async def test_rejects_an_outdated_price(self, embedded: Orders) -> None:
+        lamp = embedded.shop.add_product(19.99)
 
         answer = await embedded.try_to_place({"product_id": lamp, "quantity": 1, "price": 18})
 
@@ -66,39 +66,39 @@ class TestPlaceOrder:
             "USD",
         )
 
-    async def test_products_that_there_are_not_are_named(self, embedded: Orders) -> None:
+    async def test_rejects_and_names_unknown_products(self, embedded: Orders) -> None:
         missing = ProductId.new()
 
         answer = await embedded.try_to_place(
-            {"product_id": embedded.shop.sells(), "quantity": 1}, {"product_id": missing, "quantity": 1}
+            {"product_id": embedded.shop.add_product(), "quantity": 1}, {"product_id": missing, "quantity": 1}
         )
 
         assert (answer.status_code, answer.json()["code"]) == (422, "products_unknown")
         assert answer.json()["product_ids"] == [missing]
 
-    async def test_currencies_are_not_mixed(self, embedded: Orders) -> None:
+    async def test_rejects_several_currencies(self, embedded: Orders) -> None:
         answer = await embedded.try_to_place(
-            {"product_id": embedded.shop.sells(currency="USD"), "quantity": 1},
-            {"product_id": embedded.shop.sells(currency="EUR"), "quantity": 1},
+            {"product_id": embedded.shop.add_product(currency="USD"), "quantity": 1},
+            {"product_id": embedded.shop.add_product(currency="EUR"), "quantity": 1},
         )
 
         assert (answer.status_code, answer.json()["code"]) == (422, "mixed_currencies")
         assert answer.json()["currencies"] == ["EUR", "USD"]
 
     async def test_the_total_has_a_limit(self, embedded: Orders) -> None:
-        answer = await embedded.try_to_place({"product_id": embedded.shop.sells(9_999_999_999.0), "quantity": 2})
+        answer = await embedded.try_to_place({"product_id": embedded.shop.add_product(9_999_999_999.0), "quantity": 2})
 
         assert (answer.status_code, answer.json()["code"]) == (422, "order_too_large")
 
     @pytest.mark.parametrize("quantity", [0, -1, 10_001, 1.5, "2", None, True])
-    async def test_a_quantity_is_a_whole_number_in_bounds(self, embedded: Orders, quantity: Any) -> None:
-        answer = await embedded.try_to_place({"product_id": embedded.shop.sells(), "quantity": quantity})
+    async def test_rejects_invalid_quantities(self, embedded: Orders, quantity: Any) -> None:
+        answer = await embedded.try_to_place({"product_id": embedded.shop.add_product(), "quantity": quantity})
 
         assert answer.status_code == 422
-        assert embedded.shop.asked == []
+        assert embedded.shop.calls == []
 
-    async def test_has_items_each_product_once_and_not_too_many(self, embedded: Orders) -> None:
-        lamp = embedded.shop.sells()
+    async def test_rejects_empty_repeated_and_too_many_items(self, embedded: Orders) -> None:
+        lamp = embedded.shop.add_product()
         none = {"items": [], "shipping_address": ADDRESS, "billing_address": ADDRESS}
         many = [{"product_id": ProductId.new(), "quantity": 1} for _ in range(101)]
 
@@ -106,8 +106,8 @@ class TestPlaceOrder:
         assert (await embedded.try_to_place(*[{"product_id": lamp, "quantity": 1}] * 2)).status_code == 422
         assert (await embedded.try_to_place(*many)).status_code == 422
 
-    async def test_for_somebody_else_it_takes_a_permission(self, embedded: Orders) -> None:
-        jane = somebody()
+    async def test_for_another_user_requires_the_permission(self, embedded: Orders) -> None:
+        jane = new_user_id()
         refused = await embedded.try_to_place(user_id=jane)
         placed = await embedded.try_to_place(by=embedded.staff, user_id=jane)
         own = await embedded.try_to_place(by=embedded.as_user(subject=jane), user_id=jane)
@@ -116,18 +116,18 @@ class TestPlaceOrder:
         assert (placed.status_code, placed.json()["user_id"]) == (201, jane)
         assert own.status_code == 201
 
-    async def test_is_for_those_who_signed_in(self, embedded: Orders) -> None:
+    async def test_requires_a_signed_in_caller(self, embedded: Orders) -> None:
         assert (await embedded.try_to_place(by=embedded.run.anonymous)).status_code == 401
         assert (await embedded.try_to_place(by=embedded.run.as_service("payments"))).status_code == 403
 
-    async def test_without_the_catalogue_nothing_is_ordered(self, embedded: Orders) -> None:
-        embedded.shop.troubles["products"].append("unavailable")
+    async def test_is_unavailable_without_catalog(self, embedded: Orders) -> None:
+        embedded.shop.failures["products"].append("unavailable")
 
         answer = await embedded.try_to_place()
 
         assert (answer.status_code, answer.json()["service"]) == (503, "catalog")
 
-    async def test_how_it_is_paid_is_said_where_not_all_is_embedded(self, orders: Orders) -> None:
+    async def test_requires_a_payment_method_unless_the_system_is_embedded(self, orders: Orders) -> None:
         answer = await orders.try_to_place(payment_method=None)
 
         if orders.run.context.database.dialect == "sqlite":
@@ -135,10 +135,10 @@ class TestPlaceOrder:
         else:
             assert (answer.status_code, answer.json()["code"]) == (422, "payment_method_missing")
 
-    async def test_in_one_process_or_another_a_key_is_one_order(self, sqlite_databases: Databases) -> None:
+    async def test_an_idempotency_key_with_another_body_is_rejected(self, sqlite_databases: Databases) -> None:
         async with open_orders(sqlite_databases) as orders:
             jane = orders.as_user()
-            item = {"product_id": orders.shop.sells(), "quantity": 1}
+            item = {"product_id": orders.shop.add_product(), "quantity": 1}
             body = {"items": [item], "shipping_address": ADDRESS, "billing_address": ADDRESS}
             await jane.post("/orders", json=body, headers={"idempotency-key": "k"})
 
@@ -150,10 +150,10 @@ class TestPlaceOrder:
 
 
 class TestReading:
-    async def test_lists_ones_own_and_for_staff_all(self, orders: Orders) -> None:
+    async def test_lists_own_orders_and_all_orders_for_staff(self, orders: Orders) -> None:
         jane, joe = orders.as_user(), orders.as_user()
-        first, second = await orders.placed(by=jane), await orders.placed(by=jane)
-        third = await orders.placed(by=joe)
+        first, second = await orders.place(by=jane), await orders.place(by=jane)
+        third = await orders.place(by=joe)
 
         mine = await jane.get("/orders")
         all_of_them = await orders.staff.get("/orders")
@@ -169,8 +169,8 @@ class TestReading:
         assert 'rel="next"' in page.headers["link"]
 
     async def test_filters_by_status(self, orders: Orders) -> None:
-        read = await orders.confirmed()
-        pending = await orders.placed()
+        read = await orders.place_and_confirm()
+        pending = await orders.place()
 
         confirmed = await orders.staff.get("/orders?status=confirmed")
         waiting = await orders.staff.get("/orders?status=pending")
@@ -179,8 +179,8 @@ class TestReading:
         assert [each["order_id"] for each in waiting.json()] == [pending["order_id"]]
         assert (await orders.staff.get("/orders?status=lost")).status_code == 422
 
-    async def test_anothers_order_is_not_there(self, embedded: Orders) -> None:
-        order = await embedded.placed()
+    async def test_the_order_of_another_user_is_404(self, embedded: Orders) -> None:
+        order = await embedded.place()
         stranger = embedded.as_user()
 
         for path in ("", "/timeline", "/payments"):
@@ -188,8 +188,8 @@ class TestReading:
             assert (answer.status_code, answer.json()["code"]) == (404, "order_not_found")
         assert (await stranger.post(f"/orders/{order['order_id']}/cancel")).status_code == 404
 
-    async def test_carries_its_revision(self, embedded: Orders) -> None:
-        order = await embedded.placed()
+    async def test_uses_the_revision_as_etag(self, embedded: Orders) -> None:
+        order = await embedded.place()
         path = f"/orders/{order['order_id']}"
 
         seen = await embedded.staff.get(path, headers={"if-none-match": '"1"'})
@@ -198,8 +198,8 @@ class TestReading:
 
         assert (seen.status_code, changed.status_code) == (304, 200)
 
-    async def test_lists_what_was_paid(self, embedded: Orders) -> None:
-        order = await embedded.confirmed()
+    async def test_lists_payments(self, embedded: Orders) -> None:
+        order = await embedded.place_and_confirm()
 
         (payment,) = (await embedded.staff.get(f"/orders/{order['order_id']}/payments")).json()
 
@@ -207,8 +207,8 @@ class TestReading:
 
 
 class TestTotals:
-    async def test_are_for_services_by_age_in_pages(self, orders: Orders) -> None:
-        first, second = await orders.confirmed(), await orders.placed()
+    async def test_are_paged_by_age_and_require_a_service(self, orders: Orders) -> None:
+        first, second = await orders.place_and_confirm(), await orders.place()
         payments = orders.run.as_service("payments")
 
         everything = (await payments.get("/orders/totals")).json()

@@ -2,15 +2,15 @@ import asyncio
 
 import pytest
 from dirty_equals import IsDatetime, IsStr
-from tests.services.catalog.goods import add, draft, editor
+from tests.services.catalog.support import create_product, editor, product_body
 
 from portico.kit.auth.verification import AskingVerifier
 from portico.testing.running_service import RunningService
 
 
 class TestCreate:
-    async def test_answers_the_product_where_it_is_and_its_tag(self, catalog: RunningService) -> None:
-        body = draft(sku="BX-1", stock_quantity=3, attributes={"fooBar": [1, {"deep_key": None}]})
+    async def test_returns_the_product_with_location_and_etag(self, catalog: RunningService) -> None:
+        body = product_body(sku="BX-1", stock_quantity=3, attributes={"fooBar": [1, {"deep_key": None}]})
 
         answer = await editor(catalog).post("/products", json=body)
 
@@ -33,25 +33,27 @@ class TestCreate:
         assert answer.headers["etag"] == '"1.1"'
         assert (await catalog.anonymous.get(answer.headers["location"])).json() == product
 
-    async def test_refuses_a_sku_that_is_taken(self, catalog: RunningService) -> None:
-        await add(catalog, sku="BX-1")
+    async def test_rejects_an_existing_sku(self, catalog: RunningService) -> None:
+        await create_product(catalog, sku="BX-1")
 
-        answer = await editor(catalog).post("/products", json=draft(sku="BX-1"))
+        answer = await editor(catalog).post("/products", json=product_body(sku="BX-1"))
 
         assert (answer.status_code, answer.json()["code"], answer.json()["sku"]) == (409, "sku_taken", "BX-1")
 
-    async def test_takes_skus_that_differ_in_case_for_different(self, catalog: RunningService) -> None:
-        await add(catalog, sku="bx-1")
+    async def test_skus_are_case_sensitive(self, catalog: RunningService) -> None:
+        await create_product(catalog, sku="bx-1")
 
-        assert (await editor(catalog).post("/products", json=draft(sku="BX-1"))).status_code == 201
+        assert (await editor(catalog).post("/products", json=product_body(sku="BX-1"))).status_code == 201
 
-    async def test_gives_one_sku_to_one_of_two_at_once(self, catalog: RunningService) -> None:
-        answers = await asyncio.gather(*(editor(catalog).post("/products", json=draft(sku="BX-1")) for _ in range(4)))
+    async def test_of_two_concurrent_requests_with_one_sku_one_succeeds(self, catalog: RunningService) -> None:
+        answers = await asyncio.gather(
+            *(editor(catalog).post("/products", json=product_body(sku="BX-1")) for _ in range(4))
+        )
 
         assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
 
-    async def test_repeats_its_answer_for_an_idempotency_key(self, catalog: RunningService) -> None:
-        caller, body, key = editor(catalog), draft(), {"idempotency-key": "once"}
+    async def test_replays_the_response_for_an_idempotency_key(self, catalog: RunningService) -> None:
+        caller, body, key = editor(catalog), product_body(), {"idempotency-key": "once"}
 
         first = await caller.post("/products", json=body, headers=key)
         again = await caller.post("/products", json=body, headers=key)
@@ -59,34 +61,34 @@ class TestCreate:
         assert (again.status_code, again.json()) == (201, first.json())
         assert again.headers["location"] == first.headers["location"]
 
-    async def test_takes_whoever_is_permitted(self, embedded: RunningService) -> None:
+    async def test_requires_the_permission(self, embedded: RunningService) -> None:
         answers = [
-            await embedded.anonymous.post("/products", json=draft()),
-            await embedded.as_user().post("/products", json=draft()),
-            await embedded.as_service("orders", "products:write").post("/products", json=draft()),
+            await embedded.anonymous.post("/products", json=product_body()),
+            await embedded.as_user().post("/products", json=product_body()),
+            await embedded.as_service("orders", "products:write").post("/products", json=product_body()),
         ]
 
         assert [answer.status_code for answer in answers] == [401, 403, 201]
         assert answers[1].json()["permission"] == "products:write"
 
-    async def test_waits_for_identity_while_reads_go_on(self, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded))['product_id']}"
+    async def test_is_unavailable_without_identity_while_reads_continue(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded))['product_id']}"
         embedded.context.verifier = AskingVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
         caller = editor(embedded)
         embedded.issuer.down = True
 
-        writes = [await caller.post("/products", json=draft()), await caller.delete(path)]
+        writes = [await caller.post("/products", json=product_body()), await caller.delete(path)]
         reads = [await caller.get("/products"), await caller.get(path)]
         embedded.issuer.down = False
         embedded.clock.advance(2)
-        later = await caller.post("/products", json=draft())
+        later = await caller.post("/products", json=product_body())
 
         assert [(answer.status_code, "retry-after" in answer.headers) for answer in writes] == [(503, True)] * 2
         assert [answer.status_code for answer in reads] == [200, 200]
         assert later.status_code == 201
 
 
-class TestDraft:
+class TestValidation:
     @pytest.mark.parametrize(
         "fault",
         [
@@ -116,8 +118,8 @@ class TestDraft:
         ],
         ids=repr,
     )
-    async def test_with_a_fault_is_refused(self, fault: dict[str, object], embedded: RunningService) -> None:
-        answer = await editor(embedded).post("/products", json=draft(**fault))
+    async def test_rejects_an_invalid_body(self, fault: dict[str, object], embedded: RunningService) -> None:
+        answer = await editor(embedded).post("/products", json=product_body(**fault))
 
         assert answer.status_code == 422, answer.content
         assert (await embedded.anonymous.get("/products")).json() == []
@@ -126,10 +128,8 @@ class TestDraft:
         ("price", "currency"),
         [(0, "USD"), (0.1, "USD"), (999.99, "EUR"), (12, "JPY"), (1.234, "KWD"), (9999999.99, "USD")],
     )
-    async def test_keeps_its_price_to_the_last_digit(
-        self, price: float, currency: str, catalog: RunningService
-    ) -> None:
-        product = await add(catalog, price=price, currency=currency)
+    async def test_stores_prices_exactly(self, price: float, currency: str, catalog: RunningService) -> None:
+        product = await create_product(catalog, price=price, currency=currency)
 
         assert (product["price"], product["currency"]) == (price, currency)
         assert (await catalog.anonymous.get("/products")).json() == [product]

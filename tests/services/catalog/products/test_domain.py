@@ -17,12 +17,12 @@ class TestFold:
             ("한국", "한국"),
         ],
     )
-    def test_passes_over_what_readers_pass_over(self, text: str, folded: str) -> None:
+    def test_ignores_case_accents_and_width(self, text: str, folded: str) -> None:
         assert fold(text) == folded
 
     @given(st.text())
     @example("\u0345")
-    def test_takes_cases_for_the_same(self, text: str) -> None:
+    def test_upper_and_lower_case_have_the_same_words(self, text: str) -> None:
         assert words_of(text.lower()) == words_of(text.lower().casefold())
 
 
@@ -40,12 +40,12 @@ class TestWords:
     def test_are_runs_of_letters_and_digits(self, text: str, words: list[str]) -> None:
         assert words_of(text) == words
 
-    def test_are_cut_and_counted(self) -> None:
+    def test_are_limited_in_length_and_number(self) -> None:
         found = words_of(" ".join(str(number) for number in range(1000)))
 
         assert words_of("x" * 100) == ["x" * LONGEST_WORD]
         assert (len(found), found[0]) == (MOST_WORDS, "0")
 
     @given(st.text())
-    def test_are_what_a_statement_may_hold(self, text: str) -> None:
+    def test_contain_no_special_characters_of_sql(self, text: str) -> None:
         assert not any(set(word) & set("'\"\\%_:; \0") for word in words_of(text))

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from tests.services.catalog.goods import add, draft, editor, names
+from tests.services.catalog.support import create_product, editor, list_names, product_body
 
 from portico.testing.running_service import RunningService
 
@@ -9,14 +9,14 @@ UNKNOWN = "/products/prod_00000000000000000000000000"
 
 
 class TestRead:
-    async def test_says_what_there_is_not(self, embedded: RunningService) -> None:
+    async def test_of_an_unknown_product_is_404(self, embedded: RunningService) -> None:
         answers = [await embedded.anonymous.get(UNKNOWN), await embedded.anonymous.get("/products/lamp")]
 
         assert [answer.status_code for answer in answers] == [404, 422]
         assert answers[0].json()["code"] == "product_not_found"
 
-    async def test_sends_nothing_to_who_has_it_already(self, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded))['product_id']}"
+    async def test_is_304_if_the_client_has_the_current_etag(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded))['product_id']}"
         known = {"if-none-match": (await embedded.anonymous.get(path)).headers["etag"]}
 
         before = await embedded.anonymous.get(path, headers=known)
@@ -26,8 +26,8 @@ class TestRead:
         assert (before.status_code, before.content, before.headers["etag"]) == (304, b"", '"1"')
         assert (after.status_code, after.json()["name"], after.headers["etag"]) == (200, "Box", '"2"')
 
-    async def test_keeps_no_refusal(self, embedded: RunningService) -> None:
-        product = await add(embedded)
+    async def test_does_not_cache_errors(self, embedded: RunningService) -> None:
+        product = await create_product(embedded)
         path = f"/products/{product['product_id']}"
         assert (await embedded.anonymous.get(f"{path}?nope=1")).status_code == 422
 
@@ -35,8 +35,10 @@ class TestRead:
 
 
 class TestReplace:
-    async def test_sets_what_is_left_out_to_its_default(self, catalog: RunningService) -> None:
-        product = await add(catalog, description="Bright", attributes={"a": 1}, stock_quantity=4, currency="EUR")
+    async def test_resets_omitted_fields_to_their_defaults(self, catalog: RunningService) -> None:
+        product = await create_product(
+            catalog, description="Bright", attributes={"a": 1}, stock_quantity=4, currency="EUR"
+        )
         catalog.clock.advance(60)
         path = f"/products/{product['product_id']}"
 
@@ -56,11 +58,11 @@ class TestReplace:
         }
         assert (await catalog.anonymous.get(path)).json() == answer.json()
 
-    async def test_leaves_stock_to_the_inventory(self, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded))['product_id']}"
+    async def test_does_not_change_stock(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded))['product_id']}"
 
         answers = [
-            await editor(embedded).put(path, json=draft(stock_quantity=1)),
+            await editor(embedded).put(path, json=product_body(stock_quantity=1)),
             await editor(embedded).patch(path, json={"stock_quantity": 1}),
         ]
 
@@ -69,21 +71,21 @@ class TestReplace:
             assert answer.json()["errors"][0]["location"] == ["body", "stock_quantity"]
             assert "/inventory" in answer.json()["errors"][0]["message"]
 
-    async def test_refuses_the_sku_of_another(self, catalog: RunningService) -> None:
-        await add(catalog, sku="BX-1")
-        other = await add(catalog)
+    async def test_rejects_the_sku_of_another_product(self, catalog: RunningService) -> None:
+        await create_product(catalog, sku="BX-1")
+        other = await create_product(catalog)
 
-        answer = await editor(catalog).put(f"/products/{other['product_id']}", json=draft(sku="BX-1"))
+        answer = await editor(catalog).put(f"/products/{other['product_id']}", json=product_body(sku="BX-1"))
 
         assert (answer.status_code, answer.json()["code"]) == (409, "sku_taken")
 
-    async def test_lets_one_of_several_with_the_same_tag_win(self, catalog: RunningService) -> None:
-        path = f"/products/{(await add(catalog))['product_id']}"
+    async def test_of_concurrent_requests_with_one_etag_one_succeeds(self, catalog: RunningService) -> None:
+        path = f"/products/{(await create_product(catalog))['product_id']}"
         tag = {"if-match": (await catalog.anonymous.get(path)).headers["etag"]}
         caller = editor(catalog)
 
         answers = await asyncio.gather(
-            *(caller.put(path, json=draft(name=f"By {number}"), headers=tag) for number in range(6))
+            *(caller.put(path, json=product_body(name=f"By {number}"), headers=tag) for number in range(6))
         )
 
         assert sorted(answer.status_code for answer in answers) == [200, *[412] * 5]
@@ -92,8 +94,8 @@ class TestReplace:
 
 
 class TestUpdate:
-    async def test_changes_what_it_names(self, catalog: RunningService) -> None:
-        product = await add(catalog, description="Bright", attributes={"a": 1, "b": 2})
+    async def test_changes_only_the_given_fields(self, catalog: RunningService) -> None:
+        product = await create_product(catalog, description="Bright", attributes={"a": 1, "b": 2})
         path = f"/products/{product['product_id']}"
         catalog.clock.advance(60)
 
@@ -105,8 +107,8 @@ class TestUpdate:
         assert read == answer.json()
         assert read["attributes"]["a"] is True
 
-    async def test_that_changes_nothing_leaves_no_trace(self, embedded: RunningService) -> None:
-        product = await add(embedded)
+    async def test_without_a_change_keeps_revision_and_time(self, embedded: RunningService) -> None:
+        product = await create_product(embedded)
         path = f"/products/{product['product_id']}"
         embedded.clock.advance(60)
 
@@ -120,13 +122,13 @@ class TestUpdate:
     @pytest.mark.parametrize(
         "body", [{"name": None}, {"sku": None}, {"price": None}, {"colour": "red"}, [], "x"], ids=repr
     )
-    async def test_refuses_null_and_the_unknown(self, body: object, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded))['product_id']}"
+    async def test_rejects_null_and_unknown_fields(self, body: object, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded))['product_id']}"
 
         assert (await editor(embedded).patch(path, json=body)).status_code == 422
 
-    async def test_holds_the_price_against_the_currency_it_has(self, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded, price=10.5))['product_id']}"
+    async def test_rejects_a_currency_with_fewer_decimals_than_the_price(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded, price=10.5))['product_id']}"
 
         refused = await editor(embedded).patch(path, json={"currency": "JPY"})
         both = await editor(embedded).patch(path, json={"currency": "JPY", "price": 1500})
@@ -134,8 +136,8 @@ class TestUpdate:
         assert (refused.status_code, refused.json()["code"]) == (422, "too_precise")
         assert (both.json()["price"], both.json()["currency"]) == (1500.0, "JPY")
 
-    async def test_heeds_if_match(self, embedded: RunningService) -> None:
-        path = f"/products/{(await add(embedded))['product_id']}"
+    async def test_honours_if_match(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded))['product_id']}"
         caller = editor(embedded)
 
         statuses = [
@@ -145,29 +147,31 @@ class TestUpdate:
 
         assert statuses == [200, 412, 200, 200, 412]
 
-    async def test_is_found_by_its_new_words_only(self, catalog: RunningService) -> None:
-        product = await add(catalog, name="Old lamp")
+    async def test_replaces_the_search_words(self, catalog: RunningService) -> None:
+        product = await create_product(catalog, name="Old lamp")
 
         await editor(catalog).patch(f"/products/{product['product_id']}", json={"name": "New lamp"})
 
-        assert await names(catalog, search="lamp new") == ["New lamp"]
-        assert await names(catalog, search="old") == []
+        assert await list_names(catalog, search="lamp new") == ["New lamp"]
+        assert await list_names(catalog, search="old") == []
 
 
 class TestDelete:
-    async def test_removes_it_and_frees_its_sku(self, catalog: RunningService) -> None:
-        product = await add(catalog, sku="BX-1", name="Box")
+    async def test_removes_the_product_and_frees_its_sku(self, catalog: RunningService) -> None:
+        product = await create_product(catalog, sku="BX-1", name="Box")
         path = f"/products/{product['product_id']}"
 
         answer = await editor(catalog).delete(path, headers={"if-match": '"1"'})
 
         assert (answer.status_code, answer.content) == (204, b"")
         assert (await catalog.anonymous.get(path)).status_code == 404
-        assert await names(catalog, search="box") == []
-        await add(catalog, sku="BX-1")
+        assert await list_names(catalog, search="box") == []
+        await create_product(catalog, sku="BX-1")
 
-    async def test_refuses_what_changed_or_is_not_there(self, catalog: RunningService) -> None:
-        path = f"/products/{(await add(catalog))['product_id']}"
+    async def test_rejects_an_outdated_etag_an_unknown_product_and_an_anonymous_caller(
+        self, catalog: RunningService
+    ) -> None:
+        path = f"/products/{(await create_product(catalog))['product_id']}"
 
         answers = [
             await editor(catalog).delete(path, headers={"if-match": '"2"'}),

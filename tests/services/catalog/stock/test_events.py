@@ -3,8 +3,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tests.services.catalog.goods import draft, editor
-from tests.services.catalog.stock.shelves import adjust, changed, held, reserve, stocked
+from tests.services.catalog.stock.support import (
+    adjust,
+    apply_changes,
+    create_reservation,
+    create_stocked_product,
+    reserve,
+)
+from tests.services.catalog.support import editor, product_body
 
 from portico.contracts.catalog import (
     InventoryLow,
@@ -19,18 +25,18 @@ from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running
 
 
-def said(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:
-    """Type and fields of each; their identities are their own."""
+def contents(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the type and fields of each event, without its id."""
     return [(event.event_type, event.model_dump()) for event in events]
 
 
-async def told(catalog: RunningService, *kinds: type[Event]) -> list[Event]:
+async def published(catalog: RunningService, *kinds: type[Event]) -> list[Event]:
     return [event for event in await catalog.published() if isinstance(event, kinds)]
 
 
-class TestProducts:
-    async def test_are_told_of_from_beginning_to_end(self, catalog: RunningService) -> None:
-        product_id = await stocked(catalog, 0, sku="BX-1", name="Lamp", price=9.5, category="home")
+class TestProductEvents:
+    async def test_are_published_for_creation_change_and_deletion(self, catalog: RunningService) -> None:
+        product_id = await create_stocked_product(catalog, 0, sku="BX-1", name="Lamp", price=9.5, category="home")
         path = f"/products/{product_id}"
         await editor(catalog).patch(path, json={"name": "Torch"})
         await editor(catalog).patch(path, json={"name": "Torch"})
@@ -39,7 +45,7 @@ class TestProducts:
         events = await catalog.published()
 
         same = {"product_id": product_id, "sku": "BX-1", "category": "home", "price": 9.5, "currency": "USD"}
-        assert said(events) == said(
+        assert contents(events) == contents(
             [
                 ProductCreated.model_validate({**same, "name": "Lamp"}),
                 ProductUpdated.model_validate({**same, "name": "Torch"}),
@@ -47,8 +53,8 @@ class TestProducts:
             ]
         )
 
-    async def test_of_a_batch_are_told_of_where_they_were_kept(self, embedded: RunningService) -> None:
-        items = [draft(sku="A", stock_quantity=1), draft(sku="B"), draft(sku="A"), {"name": ""}]
+    async def test_are_published_for_the_stored_items_of_a_batch(self, embedded: RunningService) -> None:
+        items = [product_body(sku="A", stock_quantity=1), product_body(sku="B"), product_body(sku="A"), {"name": ""}]
         await editor(embedded).post("/products/batch", json=items)
 
         events = await embedded.published()
@@ -57,13 +63,13 @@ class TestProducts:
 
 
 class TestInventoryUpdated:
-    async def test_says_how_it_is_and_why(self, catalog: RunningService) -> None:
-        product_id = await stocked(catalog, 50)
-        reservation_id = await held(catalog, {product_id: 2})
-        await changed(catalog, reservation_id, "confirm", "ship", "return")
+    async def test_has_the_levels_and_the_kinds_of_change(self, catalog: RunningService) -> None:
+        product_id = await create_stocked_product(catalog, 50)
+        reservation_id = await create_reservation(catalog, {product_id: 2})
+        await apply_changes(catalog, reservation_id, "confirm", "ship", "return")
         await adjust(catalog, product_id, -1)
 
-        events = await told(catalog, InventoryUpdated)
+        events = await published(catalog, InventoryUpdated)
 
         expected = [
             (50, 0, 50, ["receipt"]),
@@ -72,7 +78,7 @@ class TestInventoryUpdated:
             (50, 0, 50, ["return"]),
             (49, 0, 49, ["adjustment"]),
         ]
-        assert said(events) == said(
+        assert contents(events) == contents(
             InventoryUpdated.model_validate(
                 {
                     "product_id": product_id,
@@ -86,47 +92,47 @@ class TestInventoryUpdated:
             for number, (on_hand, reserved, available, kinds) in enumerate(expected, 1)
         )
 
-    async def test_is_one_for_all_that_is_committed_together(self, embedded: RunningService) -> None:
-        product_id = await stocked(embedded, 100)
+    async def test_is_published_once_per_commit(self, embedded: RunningService) -> None:
+        product_id = await create_stocked_product(embedded, 100)
 
         await asyncio.gather(*(reserve(embedded, {product_id: 1}) for _ in range(100)))
 
-        events = [event for event in await told(embedded, InventoryUpdated) if isinstance(event, InventoryUpdated)]
+        events = [event for event in await published(embedded, InventoryUpdated) if isinstance(event, InventoryUpdated)]
         assert len(events) < 50
         assert (events[-1].reserved, events[-1].number) == (100, 101)
         assert [event.number for event in events] == sorted(event.number for event in events)
 
-    async def test_is_not_for_what_changed_nothing(self, embedded: RunningService) -> None:
-        product_id = await stocked(embedded, 1)
+    async def test_is_not_published_without_a_change(self, embedded: RunningService) -> None:
+        product_id = await create_stocked_product(embedded, 1)
         await reserve(embedded, {product_id: 2})
         await adjust(embedded, product_id, -2)
 
-        assert len(await told(embedded, InventoryUpdated)) == 1
+        assert len(await published(embedded, InventoryUpdated)) == 1
 
 
 class TestInventoryLow:
-    async def test_is_told_once_each_time_it_falls(self, catalog: RunningService) -> None:
-        product_id = await stocked(catalog, 12)
-        first = await held(catalog, {product_id: 1})
-        await held(catalog, {product_id: 1})
-        await held(catalog, {product_id: 1})
-        await changed(catalog, first, "release")
+    async def test_is_published_once_each_time_stock_falls_to_the_threshold(self, catalog: RunningService) -> None:
+        product_id = await create_stocked_product(catalog, 12)
+        first = await create_reservation(catalog, {product_id: 1})
+        await create_reservation(catalog, {product_id: 1})
+        await create_reservation(catalog, {product_id: 1})
+        await apply_changes(catalog, first, "release")
         await adjust(catalog, product_id, 5)
         await adjust(catalog, product_id, -15)
 
-        assert said(await told(catalog, InventoryLow)) == said(
+        assert contents(await published(catalog, InventoryLow)) == contents(
             [
                 InventoryLow(product_id=product_id, available=10, threshold=10),
                 InventoryLow(product_id=product_id, available=0, threshold=10),
             ]
         )
 
-    async def test_is_told_by_the_threshold_that_is_set(self, sqlite_databases: Databases) -> None:
+    async def test_uses_the_configured_threshold(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases, variables={"CATALOG_LOW_STOCK_THRESHOLD": "2"}) as catalog:
-            product_id = await stocked(catalog, 5)
-            await held(catalog, {product_id: 2})
-            await held(catalog, {product_id: 1})
+            product_id = await create_stocked_product(catalog, 5)
+            await create_reservation(catalog, {product_id: 2})
+            await create_reservation(catalog, {product_id: 1})
 
-            low = said(await told(catalog, InventoryLow))
+            low = contents(await published(catalog, InventoryLow))
 
-        assert low == said([InventoryLow(product_id=product_id, available=2, threshold=2)])
+        assert low == contents([InventoryLow(product_id=product_id, available=2, threshold=2)])

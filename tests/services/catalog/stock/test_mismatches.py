@@ -1,9 +1,9 @@
-"""What must be true of stock is looked at, and the database itself refuses some of what must not be."""
+"""Mismatches of stock are detected, and constraints of the database reject some of them."""
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from tests.services.catalog.stock.shelves import changed, held, stocked
+from tests.services.catalog.stock.support import apply_changes, create_reservation, create_stocked_product
 
 from portico.services.catalog.stock.invariants import mismatches
 from portico.testing.running_service import RunningService
@@ -43,9 +43,9 @@ async def tamper(catalog: RunningService, statement: str) -> None:
 
 class TestMismatches:
     @pytest.mark.parametrize("statement", TAMPERING)
-    async def test_are_found(self, statement: str, catalog: RunningService) -> None:
-        product_id = await stocked(catalog, 5)
-        await held(catalog, {product_id: 2})
+    async def test_are_detected(self, statement: str, catalog: RunningService) -> None:
+        product_id = await create_stocked_product(catalog, 5)
+        await create_reservation(catalog, {product_id: 2})
         await tamper(catalog, statement)
 
         async with catalog.context.reader() as reader:
@@ -54,9 +54,9 @@ class TestMismatches:
         assert {each.what for each in found} == TAMPERING[statement]
         assert {each.product_id for each in found} == {product_id}
 
-    async def test_say_what_was_found_and_expected(self, embedded: RunningService) -> None:
-        reservation_id = await held(embedded, {await stocked(embedded, 5): 2})
-        await changed(embedded, reservation_id, "confirm")
+    async def test_report_actual_and_expected_values(self, embedded: RunningService) -> None:
+        reservation_id = await create_reservation(embedded, {await create_stocked_product(embedded, 5): 2})
+        await apply_changes(embedded, reservation_id, "confirm")
         await tamper(embedded, "UPDATE products SET stock_quantity = 9")
 
         async with embedded.context.reader() as reader:
@@ -65,7 +65,7 @@ class TestMismatches:
         assert [(each.found, each.expected) for each in found] == [(9, 3)]
 
 
-class TestDatabase:
+class TestConstraints:
     @pytest.mark.parametrize(
         "statement",
         [
@@ -75,8 +75,8 @@ class TestDatabase:
             "UPDATE stock_transactions SET on_hand_after = -1",
         ],
     )
-    async def test_refuses_what_must_never_be(self, statement: str, catalog: RunningService) -> None:
-        await stocked(catalog, 5)
+    async def test_reject_invalid_rows(self, statement: str, catalog: RunningService) -> None:
+        await create_stocked_product(catalog, 5)
 
         with pytest.raises(DBAPIError):
             await tamper(catalog, statement)

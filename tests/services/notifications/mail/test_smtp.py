@@ -49,25 +49,27 @@ class TestSmtpMailer(MailerContract):
             ("shop@shop.example", ("ada@example.com",))
         ]
 
-    async def test_the_servers_answer_is_evidence(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_the_response_of_the_server_is_returned(self, mailer: SmtpMailer, server: MailServer) -> None:
         server.replies["DATA"] = "250 2.0.0 queued as 4F1"
 
         assert await mailer.send(mail()) == "250 2.0.0 queued as 4F1"
 
 
 class TestConnections:
-    async def test_are_used_again(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_are_reused(self, mailer: SmtpMailer, server: MailServer) -> None:
         for _ in range(5):
             await mailer.send(mail())
 
         assert server.connections == 1
 
-    async def test_are_as_many_as_allowed(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_are_limited(self, mailer: SmtpMailer, server: MailServer) -> None:
         await asyncio.gather(*(mailer.send(mail()) for _ in range(20)))
 
         assert server.connections <= 4
 
-    async def test_one_that_the_server_ended_costs_no_mail(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_a_connection_closed_by_the_server_loses_no_mail(
+        self, mailer: SmtpMailer, server: MailServer
+    ) -> None:
         await mailer.send(mail())
         (client, _), *_ = mailer._idle
         client.close()
@@ -76,8 +78,8 @@ class TestConnections:
 
         assert len(server.received) == 2
 
-    async def test_one_on_which_a_mail_failed_is_not_used_again(self, mailer: SmtpMailer, server: MailServer) -> None:
-        server.replies["RCPT"] = "550 nobody here"
+    async def test_a_connection_is_not_reused_after_a_failure(self, mailer: SmtpMailer, server: MailServer) -> None:
+        server.replies["RCPT"] = "550 no such user"
         with pytest.raises(MailRefused):
             await mailer.send(mail())
         server.replies.clear()
@@ -89,7 +91,7 @@ class TestConnections:
 
 class TestFailures:
     @pytest.mark.parametrize("stage", ["RCPT", "DATA"])
-    async def test_a_definite_no_is_for_good(self, mailer: SmtpMailer, server: MailServer, stage: Any) -> None:
+    async def test_a_permanent_error_refuses_the_mail(self, mailer: SmtpMailer, server: MailServer, stage: Any) -> None:
         server.replies[stage] = "550 5.1.1 no such user"
 
         with pytest.raises(MailRefused) as caught:
@@ -98,19 +100,19 @@ class TestFailures:
         assert caught.value.answer == "550 5.1.1 no such user"
 
     @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
-    async def test_not_now_is_not_for_good(self, mailer: SmtpMailer, server: MailServer, stage: Any) -> None:
-        server.replies[stage] = "451 4.7.1 greylisted, come again"
+    async def test_a_temporary_error_defers_the_mail(self, mailer: SmtpMailer, server: MailServer, stage: Any) -> None:
+        server.replies[stage] = "451 4.7.1 greylisted, try again later"
 
         with pytest.raises(MailDeferred, match="greylisted"):
             await mailer.send(mail())
 
-    async def test_a_refused_sender_is_not_the_mails_fault(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_a_refused_sender_defers_the_mail(self, mailer: SmtpMailer, server: MailServer) -> None:
         server.replies["MAIL"] = "550 5.7.1 this account may not send as shop"
 
         with pytest.raises(MailDeferred, match="may not send"):
             await mailer.send(mail())
 
-    async def test_a_server_that_is_away_defers(self, server: MailServer) -> None:
+    async def test_an_unreachable_server_defers_the_mail(self, server: MailServer) -> None:
         mailer = mailer_to(server, port=1)
 
         with pytest.raises(MailDeferred):
@@ -118,7 +120,7 @@ class TestFailures:
         with pytest.raises(MailDeferred):
             await mailer.check()
 
-    async def test_a_server_that_hangs_up_in_the_middle_leaves_it_open(
+    async def test_a_connection_lost_after_the_content_is_uncertain(
         self, mailer: SmtpMailer, server: MailServer
     ) -> None:
         server.vanish.add("DATA")
@@ -128,27 +130,29 @@ class TestFailures:
 
         assert len(server.received) == 1  # it was taken: that is why nothing else may be said
 
-    async def test_a_server_that_hangs_up_before_took_nothing(self, mailer: SmtpMailer, server: MailServer) -> None:
+    async def test_a_connection_lost_before_the_content_defers_the_mail(
+        self, mailer: SmtpMailer, server: MailServer
+    ) -> None:
         server.vanish.add("RCPT")
 
         with pytest.raises(MailDeferred):
             await mailer.send(mail())
 
-    async def test_a_server_that_never_answers_is_given_up(self, server: MailServer) -> None:
+    async def test_a_server_that_does_not_respond_times_out(self, server: MailServer) -> None:
         server.hang.add("RCPT")
         mailer = mailer_to(server, limit=0.2)
 
         with pytest.raises(MailDeferred, match="the server did not answer in time"):
             await mailer.send(mail())
 
-    async def test_one_that_never_answers_to_the_content_leaves_it_open(self, server: MailServer) -> None:
+    async def test_a_time_out_after_the_content_is_uncertain(self, server: MailServer) -> None:
         server.hang.add("DATA")
         mailer = mailer_to(server, limit=0.2)
 
         with pytest.raises(MailUncertain):
             await mailer.send(mail())
 
-    async def test_a_server_for_ascii_alone_refuses_other_addresses(
+    async def test_a_server_without_smtputf8_refuses_other_addresses(
         self, mailer: SmtpMailer, server: MailServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         client = await mailer._connected()
@@ -159,9 +163,9 @@ class TestFailures:
             await mailer.send(mail(to=Address("größe@example.com")))
 
 
-class TestPrivacy:
+class TestTls:
     @pytest.mark.parametrize("security", ["starttls", "tls"])
-    async def test_mail_goes_through_tls(self, certificate: Certificate, security: Any) -> None:
+    async def test_encrypts_the_mail(self, certificate: Certificate, security: Any) -> None:
         with serving_mail(tls=security, certificate=certificate) as server:
             mailer = mailer_to(server, security=security, tls=certificate.for_client())
             await mailer.send(mail())
@@ -171,9 +175,7 @@ class TestPrivacy:
             assert len(server.received) == 2
 
     @pytest.mark.parametrize("security", ["starttls", "tls"])
-    async def test_a_certificate_that_nobody_vouches_for_is_refused(
-        self, certificate: Certificate, security: Any
-    ) -> None:
+    async def test_rejects_an_untrusted_certificate(self, certificate: Certificate, security: Any) -> None:
         with serving_mail(tls=security, certificate=certificate) as server:
             mailer = mailer_to(server, security=security)
 
@@ -181,7 +183,7 @@ class TestPrivacy:
                 await mailer.send(mail())
             assert server.received == []
 
-    async def test_nothing_is_said_where_starttls_is_wanted_and_not_offered(
+    async def test_sends_nothing_if_required_starttls_is_not_offered(
         self, server: MailServer, certificate: Certificate
     ) -> None:
         mailer = mailer_to(server, security="starttls", tls=certificate.for_client())
@@ -191,8 +193,8 @@ class TestPrivacy:
         assert server.received == []
 
 
-class TestAccounts:
-    async def test_who_has_the_password_is_let_in(self, certificate: Certificate) -> None:
+class TestAuthentication:
+    async def test_accepts_the_password(self, certificate: Certificate) -> None:
         with serving_mail(tls="starttls", account=("shop", "p:@/ß w"), certificate=certificate) as server:
             mailer = mailer_to(
                 server, security="starttls", tls=certificate.for_client(), username="shop", password="p:@/ß w"
@@ -203,7 +205,7 @@ class TestAccounts:
 
             assert len(server.received) == 1
 
-    async def test_a_wrong_password_lets_mails_wait_and_is_told_to_nobody(self, certificate: Certificate) -> None:
+    async def test_a_wrong_password_defers_the_mail_and_is_not_logged(self, certificate: Certificate) -> None:
         with serving_mail(tls="starttls", account=("shop", "right"), certificate=certificate) as server:
             mailer = mailer_to(
                 server, security="starttls", tls=certificate.for_client(), username="shop", password="wr0ng-one"

@@ -1,4 +1,4 @@
-"""Notifications as tests use them: users that are known, orders that come along, and the mailbox."""
+"""The notifications service under test, with users, orders and a mailbox that can fail."""
 
 import asyncio
 import itertools
@@ -25,44 +25,44 @@ from portico.testing.running_service import Caller, RunningService, running
 _numbers = itertools.count(1)
 
 
-class Faults:
-    """A mailbox that fails as it is told to, first told first; then it works. The first mail waits for `held`."""
+class FaultyMailer:
+    """A mailbox that raises `failures` in order and then works. The first mail waits for `gate` if it is set."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
         self.limit = mailbox.limit
-        self.ahead: list[Exception] = []
-        self.tried: list[Mail] = []
-        self.held: asyncio.Event | None = None
-        self.holding = asyncio.Event()
-        self._arrived = asyncio.Condition()
+        self.failures: list[Exception] = []
+        self.attempted: list[Mail] = []
+        self.gate: asyncio.Event | None = None
+        self.waiting = asyncio.Event()
+        self._stored = asyncio.Condition()
 
     async def send(self, mail: Mail) -> str:
-        self.tried.append(mail)
-        if self.held is not None and not self.holding.is_set():
-            self.holding.set()
-            await self.held.wait()
-        if self.ahead:
-            raise self.ahead.pop(0)
+        self.attempted.append(mail)
+        if self.gate is not None and not self.waiting.is_set():
+            self.waiting.set()
+            await self.gate.wait()
+        if self.failures:
+            raise self.failures.pop(0)
         answer = await self.mailbox.send(mail)
-        async with self._arrived:
-            self._arrived.notify_all()
+        async with self._stored:
+            self._stored.notify_all()
         return answer
 
-    async def arrived(self, count: int) -> list[StoredMail]:
-        """The mails, oldest first, once there are `count` of them."""
-        async with self._arrived:
+    async def wait_for_mails(self, count: int) -> list[StoredMail]:
+        """Wait until there are `count` mails, and return them, oldest first."""
+        async with self._stored:
             while len(found := (await self.mailbox.page(Window(limit=1000))).rows) < count:
-                await self._arrived.wait()
+                await self._stored.wait()
         return list(reversed(found))
 
 
 @dataclass(frozen=True)
-class Letters:
-    """Notifications under test. Nothing is sent before `send`."""
+class NotificationsService:
+    """The notifications service under test. `send_due` sends mails; nothing else does."""
 
     run: RunningService
-    faults: Faults
+    mailer: FaultyMailer
 
     @property
     def staff(self) -> Caller:
@@ -73,11 +73,11 @@ class Letters:
         return self.run.context.resource(Sender)
 
     def fail_with(self, *failures: MailFailed | Exception) -> None:
-        """Have the next mails fail so."""
-        self.faults.ahead.extend(failures)
+        """Make the next attempts to send a mail fail."""
+        self.mailer.failures.extend(failures)
 
-    async def known_user(self, name: str = "Ada Lovelace", email: str | None = None) -> UserId:
-        """A user whose address is known."""
+    async def create_user(self, name: str = "Ada Lovelace", email: str | None = None) -> UserId:
+        """Create a user whose address notifications knows."""
         user_id = UserId.new()
         address = email or f"user{next(_numbers)}@example.com"
         await self.run.receives(UserCreated(user_id=user_id, email=address, name=name))
@@ -89,45 +89,45 @@ class Letters:
     async def delete(self, user_id: UserId) -> None:
         await self.run.receives(UserDeleted(user_id=user_id))
 
-    async def confirmed(self, user_id: UserId, **members: Any) -> OrderId:
-        """An order of the user that has just been confirmed."""
-        event = order(user_id, **{"status": "confirmed"} | members)
+    async def confirm_order(self, user_id: UserId, **members: Any) -> OrderId:
+        """Deliver the event that an order of the user was confirmed, and return the order's id."""
+        event = order_event(user_id, **{"status": "confirmed"} | members)
         await self.run.receives(event)
         return event.order_id
 
-    async def send(self) -> int:
-        """Send all that is due; how many looks it took."""
+    async def send_due(self) -> int:
+        """Send all due mails and return the number of rounds."""
         rounds = 0
         while await self.sender.send_due():
             rounds += 1
         return rounds
 
     async def mails(self) -> list[StoredMail]:
-        """The mails that arrived, oldest first."""
-        return await self.faults.arrived(0)
+        """Return the stored mails, oldest first."""
+        return await self.mailer.wait_for_mails(0)
 
-    async def listed(self, **filters: Any) -> list[dict[str, Any]]:
-        """The notifications as staff sees them, newest first."""
+    async def list_notifications(self, **filters: Any) -> list[dict[str, Any]]:
+        """List notifications as staff, newest first."""
         answer = await self.staff.get("/notifications", params=filters)
         assert answer.status_code == 200, answer.content
         found: list[dict[str, Any]] = answer.json()
         return found
 
-    async def detail(self, notification_id: str | None = None) -> dict[str, Any]:
-        """A notification with its attempts; the only one there is by default."""
-        chosen = notification_id or (await self.only())["notification_id"]
+    async def read_detail(self, notification_id: str | None = None) -> dict[str, Any]:
+        """Return a notification with its attempts; by default the only one."""
+        chosen = notification_id or (await self.single())["notification_id"]
         answer = await self.staff.get(f"/notifications/{chosen}")
         assert answer.status_code == 200, answer.content
         found: dict[str, Any] = answer.json()
         return found
 
-    async def only(self) -> dict[str, Any]:
-        """The only notification that there is."""
-        (found,) = await self.listed()
+    async def single(self) -> dict[str, Any]:
+        """Return the only notification."""
+        (found,) = await self.list_notifications()
         return found
 
 
-def item(name: str = "Lamp", quantity: int = 2, price: str = "19.99") -> OrderedItem:
+def ordered_item(name: str = "Lamp", quantity: int = 2, price: str = "19.99") -> OrderedItem:
     return OrderedItem(
         product_id=ProductId.new(),
         name=name,
@@ -137,9 +137,9 @@ def item(name: str = "Lamp", quantity: int = 2, price: str = "19.99") -> Ordered
     )
 
 
-def order(user_id: UserId, **members: Any) -> Any:
-    """The event that an order stands otherwise: an OrderCancelled where it is cancelled, else an OrderUpdated."""
-    items = members.pop("items", (item(),))
+def order_event(user_id: UserId, **members: Any) -> Any:
+    """Return the event of a changed order: OrderCancelled if it is cancelled, otherwise OrderUpdated."""
+    items = members.pop("items", (ordered_item(),))
     usual: dict[str, Any] = {
         "order_id": OrderId.new(),
         "user_id": user_id,
@@ -153,14 +153,14 @@ def order(user_id: UserId, **members: Any) -> Any:
 
 
 @asynccontextmanager
-async def opened(
+async def open_notifications(
     databases: Databases, folder: Path, *, clock: HeldClock | None = None, **variables: str
-) -> AsyncIterator[Letters]:
-    """Notifications on a database and a mailbox of its own; it sends when the test says so."""
+) -> AsyncIterator[NotificationsService]:
+    """Run notifications without background work, with an empty database and a mailbox."""
     settings = {"DATA_DIR": str(folder), "NOTIFICATIONS_MAIL_FROM": "Shop <shop@shop.example>", **variables}
     async with running(service, databases, variables=settings, clock=clock, background=False) as run:
         mailbox = run.context.resource(Mailer)  # type: ignore[type-abstract]
         assert isinstance(mailbox, Mailbox)
-        faults = Faults(mailbox)
-        run.context.resource(Sender)._mailer = faults  # type: ignore[assignment]
-        yield Letters(run, faults)
+        mailer = FaultyMailer(mailbox)
+        run.context.resource(Sender)._mailer = mailer  # type: ignore[assignment]
+        yield NotificationsService(run, mailer)

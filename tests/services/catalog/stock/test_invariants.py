@@ -1,4 +1,4 @@
-"""What holds whatever is done to stock, in whatever order."""
+"""Invariants of stock hold for any sequence of changes."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,10 +19,10 @@ RESERVATIONS = [ReservationId(f"rsv_{number:026d}") for number in range(4)]
 Step = tuple[str, Callable[[StockBatch], Any]]
 
 _items = st.dictionaries(st.sampled_from(PRODUCTS), st.integers(1, 6), min_size=1)
-_lasting = st.integers(1, 3).map(lambda hours: timedelta(hours=hours))
+_durations = st.integers(1, 3).map(lambda hours: timedelta(hours=hours))
 
 
-def _adjusted(product_id: ProductId, quantity: int) -> Callable[[StockBatch], None]:
+def _adjust(product_id: ProductId, quantity: int) -> Callable[[StockBatch], None]:
     def adjust(batch: StockBatch) -> None:
         entry = batch.levels[product_id].record("adjustment", quantity, now=batch.now, actor="keeper")
         batch.entries.append(entry)
@@ -30,14 +30,14 @@ def _adjusted(product_id: ProductId, quantity: int) -> Callable[[StockBatch], No
     return adjust
 
 
-def _passed(hours: int) -> Callable[[StockBatch], None]:
-    def let_pass(batch: StockBatch) -> None:
+def _advance(hours: int) -> Callable[[StockBatch], None]:
+    def advance(batch: StockBatch) -> None:
         batch.now += timedelta(hours=hours)
 
-    return let_pass
+    return advance
 
 
-def _deleted(product_id: ProductId) -> Callable[[StockBatch], None]:
+def _delete(product_id: ProductId) -> Callable[[StockBatch], None]:
     def delete(batch: StockBatch) -> None:
         batch.levels[product_id].closed_at = batch.now
 
@@ -52,18 +52,18 @@ _steps = st.one_of(
         lambda key, items, lasting: lambda batch: batch.reserve(key, items, lasting=lasting, actor="orders"),
         st.sampled_from(RESERVATIONS),
         _items,
-        _lasting,
+        _durations,
     ),
     st.builds(
         lambda method, key: lambda batch: method(batch, key, actor="orders"), _of_one, st.sampled_from(RESERVATIONS)
     ),
-    st.builds(_adjusted, st.sampled_from(PRODUCTS), st.integers(-8, 8).filter(bool)),
-    st.builds(_passed, st.integers(0, 3)),
-    st.builds(_deleted, st.sampled_from(PRODUCTS[:1])),
+    st.builds(_adjust, st.sampled_from(PRODUCTS), st.integers(-8, 8).filter(bool)),
+    st.builds(_advance, st.integers(0, 3)),
+    st.builds(_delete, st.sampled_from(PRODUCTS[:1])),
 )
 
 
-def _opened() -> StockBatch:
+def _new_batch() -> StockBatch:
     levels = {product_id: Level(product_id) for product_id in PRODUCTS}
     receipts = [level.record("receipt", 10, now=NOW, actor="keeper") for level in levels.values()]
     return StockBatch(levels, {}, NOW, receipts)
@@ -75,7 +75,7 @@ def _state(batch: StockBatch) -> object:
     return levels, held, len(batch.entries)
 
 
-def _assert_lawful(batch: StockBatch) -> None:
+def _assert_invariants(batch: StockBatch) -> None:
     for product_id, level in batch.levels.items():
         entries = [entry for entry in batch.entries if entry.product_id == product_id]
         assert 0 <= level.reserved <= level.on_hand
@@ -97,27 +97,27 @@ def _assert_running_sums(entries: list[Entry]) -> None:
         assert (entry.on_hand_after, entry.reserved_after) == (on_hand, reserved)
 
 
-class TestAnySequence:
+class TestAnySequenceOfChanges:
     @settings(deadline=None)
     @given(st.lists(_steps, max_size=40))
-    def test_keeps_levels_the_sums_of_the_ledger_and_of_what_is_held(
+    def test_keeps_levels_equal_to_the_sums_of_ledger_and_reservations(
         self, steps: list[Callable[[StockBatch], Any]]
     ) -> None:
-        batch = _opened()
+        batch = _new_batch()
         for step in steps:
             before = _state(batch)
             try:
                 step(batch)
             except Problem:
-                assert _state(batch) == before, "a refusal changes nothing"
-            _assert_lawful(batch)
+                assert _state(batch) == before, "a rejected change has no effect"
+            _assert_invariants(batch)
 
     @settings(deadline=None)
     @given(st.lists(_steps, max_size=30), _of_one, st.sampled_from(RESERVATIONS))
-    def test_leaves_a_change_that_is_repeated_without_effect(
+    def test_repeated_changes_have_no_effect(
         self, steps: list[Callable[[StockBatch], Any]], method: Callable[..., Any], key: ReservationId
     ) -> None:
-        batch = _opened()
+        batch = _new_batch()
         for step in [*steps, lambda batch: method(batch, key, actor="orders")]:
             with suppress(Problem):
                 step(batch)
