@@ -15,19 +15,19 @@ Extended = Callable[..., AbstractAsyncContextManager[RunningService]]
 
 @pytest.fixture
 def extended(databases: Databases) -> Extended:
-    """The example service with routers of the test's own, on each database in turn."""
+    """Run the example service with routers of the test, on each database in turn."""
     return _extending(databases)
 
 
 @pytest.fixture
 def embedded_extended(sqlite_databases: Databases) -> Extended:
-    """As `extended`, on SQLite alone."""
+    """As `extended`, on SQLite only."""
     return _extending(sqlite_databases)
 
 
 @pytest.fixture
 async def camel_loans(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    """The example service in a system that speaks camelCase under /api."""
+    """Run the example service in a system with camelCase JSON under /api."""
     async with running(service, sqlite_databases, system=_camel()) as loans:
         yield loans
 

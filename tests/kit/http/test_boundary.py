@@ -22,7 +22,7 @@ from portico.servers import MariaDBServer, PostgreSQLServer
 from portico.testing.databases import Databases, ServerDatabases
 from portico.testing.running_service import RunningService, running
 
-# A constraint that the database looks at in the commit, as it does at a deferred foreign key.
+# A constraint that the database checks at the commit, like a deferred foreign key.
 BROKEN_COMMIT = {
     "sqlite": [
         "CREATE TABLE parents (id INTEGER PRIMARY KEY)",
@@ -56,14 +56,14 @@ async def break_commits(context: ServiceRuntime) -> None:
         await prepare(context, BROKEN_COMMIT[context.database.dialect])
         return
 
-    def refuse(_connection: Any) -> None:  # MariaDB has nothing that it looks at in the commit
+    def refuse(_connection: Any) -> None:  # MariaDB checks no constraint at the commit
         raise RuntimeError("the secret wish")
 
     event.listen(context.database.writer.sync_engine, "commit", refuse)
 
 
 class Gate:
-    """Holds an endpoint between its write and its answer until the test lets it go on."""
+    """Blocks an endpoint between its write and its response until the test opens it."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
@@ -85,7 +85,7 @@ class Gate:
 
 
 class TestCommit:
-    async def test_it_lies_before_the_answer(self, loans: RunningService) -> None:
+    async def test_comes_before_the_response(self, loans: RunningService) -> None:
         await break_commits(loans.context)
 
         answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
@@ -94,7 +94,7 @@ class TestCommit:
         assert answer.json()["code"] == "internal_error"
         assert await titles(loans) == []
 
-    async def test_its_failure_says_nothing_of_the_inside(self, loans: RunningService) -> None:
+    async def test_failure_reveals_no_internals(self, loans: RunningService) -> None:
         await break_commits(loans.context)
 
         answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
@@ -102,7 +102,7 @@ class TestCommit:
         for word in (b"secret", b"INSERT", b"FOREIGN", b"trigger", b".py", b"sqlalchemy"):
             assert word not in answer.content
 
-    async def test_one_whose_connection_is_lost_has_an_unknown_outcome(self, postgresql_databases: Databases) -> None:
+    async def test_losing_the_connection_has_an_unknown_outcome(self, postgresql_databases: Databases) -> None:
         async with running(service, postgresql_databases) as loans:
             await prepare(loans.context, LOST_COMMIT)
 
@@ -111,7 +111,7 @@ class TestCommit:
             assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
             assert "retry-after" in answer.headers
 
-    async def test_a_returned_refusal_rolls_back(self, extended: Extended) -> None:
+    async def test_a_returned_error_rolls_back(self, extended: Extended) -> None:
         router = Router(prefix="/odd")
 
         @router.post("")
@@ -124,7 +124,7 @@ class TestCommit:
             assert (await loans.anonymous.post("/odd")).status_code == 409
             assert await titles(loans) == []
 
-    async def test_a_raised_refusal_rolls_back(self, extended: Extended) -> None:
+    async def test_a_raised_problem_rolls_back(self, extended: Extended) -> None:
         router = Router(prefix="/odd")
 
         @router.post("")
@@ -137,7 +137,7 @@ class TestCommit:
             assert (await loans.anonymous.post("/odd")).status_code == 409
             assert await titles(loans) == []
 
-    async def test_a_fault_of_the_endpoint_is_a_500_that_rolls_back(self, extended: Extended) -> None:
+    async def test_an_unexpected_exception_is_a_500_and_rolls_back(self, extended: Extended) -> None:
         router = Router(prefix="/odd")
 
         @router.post("")
@@ -152,7 +152,7 @@ class TestCommit:
             assert b"passwd" not in answer.content
             assert await titles(loans) == []
 
-    async def test_an_answer_of_another_shape_than_declared_is_a_500_that_rolls_back(self, extended: Extended) -> None:
+    async def test_a_response_that_violates_its_model_is_a_500_and_rolls_back(self, extended: Extended) -> None:
         router = Router(prefix="/odd")
 
         @router.post("")
@@ -165,14 +165,14 @@ class TestCommit:
             assert (await loans.anonymous.post("/odd")).status_code == 500
             assert await titles(loans) == []
 
-    async def test_what_one_request_wrote_the_next_one_reads(self, loans: RunningService) -> None:
+    async def test_the_next_request_reads_what_was_written(self, loans: RunningService) -> None:
         made = (await loans.as_user("books:write").post("/books", json={"title": "Dune"})).json()
 
         assert (await loans.anonymous.get(f"/books/{made['book_id']}")).json() == made
 
 
 class TestRaces:
-    async def test_who_lost_a_deadlock_is_run_again(self, server_databases: Databases) -> None:
+    async def test_a_deadlock_victim_is_retried(self, server_databases: Databases) -> None:
         router, barrier, met = Router(prefix="/swaps"), asyncio.Barrier(2), [0]
 
         @router.post("/{first}/{second}")
@@ -195,7 +195,7 @@ class TestRaces:
             assert [answer.status_code for answer in answers] == [200, 200]
             assert sorted(await titles(loans)) == ["one''", "other''"]
 
-    async def test_of_two_who_change_one_unlocked_row_the_later_is_told(self, server_databases: Databases) -> None:
+    async def test_the_later_change_of_an_unlocked_row_is_a_conflict(self, server_databases: Databases) -> None:
         router, read, go_on = Router(prefix="/unlocked"), asyncio.Event(), asyncio.Event()
 
         @router.post("/{book_id}")
@@ -215,9 +215,7 @@ class TestRaces:
             assert ((await late).status_code, (await late).json()["code"]) == (409, "edited_meanwhile")
             assert await titles(loans) == ["early"]
 
-    async def test_a_unique_value_that_is_taken_is_a_conflict_even_where_nobody_foresaw_it(
-        self, loans: RunningService
-    ) -> None:
+    async def test_an_unhandled_unique_violation_is_a_conflict(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"), Book(title="Solaris"))
 
         answer = await loans.as_user("books:write").put(f"/books/{book.book_id}", json={"title": "Solaris"})
@@ -229,10 +227,10 @@ def _with(router: Router, databases: Databases) -> Any:
     return running(replace(service, routers=[*service.routers, router]), databases)
 
 
-class TestDatabaseThatGoesAway:
+class TestDatabaseOutage:
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", [PostgreSQLServer, MariaDBServer])
-    async def test_is_a_503_without_half_a_write_and_comes_back_by_itself(
+    async def test_is_a_503_without_partial_writes_and_recovers(
         self, kind: type[PostgreSQLServer | MariaDBServer], start_server: Callable[..., Any]
     ) -> None:
         gate, server = Gate(), await asyncio.to_thread(start_server, kind)
@@ -254,7 +252,7 @@ class TestDatabaseThatGoesAway:
 
 
 class TestDeadline:
-    async def test_passed_is_a_504_and_no_row(self, extended: Extended) -> None:
+    async def test_exceeding_it_is_a_504_and_writes_nothing(self, extended: Extended) -> None:
         gate = Gate()
         async with extended(gate.router()) as loans:
             headers = [("content-type", "application/json"), ("x-request-deadline-ms", "100")]
@@ -263,26 +261,26 @@ class TestDeadline:
             assert (answer.status_code, answer.json()["code"]) == (504, "timeout")
             assert await titles(loans) == []
 
-    async def test_of_the_route_holds(self, embedded_extended: Extended) -> None:
+    async def test_of_the_route_is_enforced(self, embedded_extended: Extended) -> None:
         async with embedded_extended(Gate().router(timeout=0.1)) as loans:
             assert (await loans.anonymous.post("/gated", json={"title": "Dune"})).status_code == 504
 
-    async def test_of_the_settings_holds(self, embedded_extended: Extended) -> None:
+    async def test_of_the_settings_is_enforced(self, embedded_extended: Extended) -> None:
         async with embedded_extended(Gate().router(), REQUEST_TIMEOUT="0.1") as loans:
             assert (await loans.anonymous.post("/gated", json={"title": "Dune"})).status_code == 504
 
     @pytest.mark.parametrize("header", ["-5", "soon", "1e3", "99999999999999999999999"])
-    async def test_that_can_not_be_read_does_not_count(self, header: str, embedded_loans: RunningService) -> None:
+    async def test_in_an_invalid_header_is_ignored(self, header: str, embedded_loans: RunningService) -> None:
         answer = await send(embedded_loans, "GET", "/books", headers=[("x-request-deadline-ms", header)])
 
         assert answer.status_code == 200
 
-    async def test_none_left_is_a_504_at_once(self, embedded_loans: RunningService) -> None:
+    async def test_that_has_passed_is_a_504_at_once(self, embedded_loans: RunningService) -> None:
         answer = await send(embedded_loans, "GET", "/books", headers=[("x-request-deadline-ms", "0")])
 
         assert answer.status_code == 504
 
-    async def test_a_time_out_of_the_endpoints_own_is_not_the_deadlines(self, embedded_extended: Extended) -> None:
+    async def test_a_timeout_raised_by_the_endpoint_is_not_a_504(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/odd")
 
         @router.get("")
@@ -299,25 +297,25 @@ def _bearer(loans: RunningService) -> str:
 
 
 class TestBody:
-    async def test_beyond_the_limit_is_refused(self, embedded_loans: RunningService) -> None:
+    async def test_beyond_the_limit_is_rejected(self, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.as_user("books:write").post("/books", json={"title": "x" * 10_000_000})
 
         assert (answer.status_code, answer.json()["limit"]) == (413, 1_048_576)
 
-    async def test_limit_is_the_settings(self, embedded_extended: Extended) -> None:
+    async def test_limit_comes_from_the_settings(self, embedded_extended: Extended) -> None:
         async with embedded_extended(BODY_LIMIT="1024") as loans:
             answer = await loans.as_user("books:write").post("/books", json={"title": "x" * 1024})
 
             assert (answer.status_code, answer.json()["limit"]) == (413, 1024)
 
-    async def test_limit_is_the_routes(self, embedded_extended: Extended) -> None:
+    async def test_limit_can_be_set_by_the_route(self, embedded_extended: Extended) -> None:
         gate = Gate()
         gate.opened.set()
         async with embedded_extended(gate.router(body_limit=64)) as loans:
             assert (await loans.anonymous.post("/gated", json={"title": "x" * 64})).status_code == 413
             assert (await loans.anonymous.post("/gated", json={"title": "x"})).status_code == 201
 
-    async def test_beyond_the_limit_is_refused_while_it_comes_in(self, embedded_loans: RunningService) -> None:
+    async def test_beyond_the_limit_is_rejected_while_it_is_received(self, embedded_loans: RunningService) -> None:
         headers = [("authorization", _bearer(embedded_loans)), ("content-type", "application/json")]
         chunks = (b"x" * 100_000 for _ in range(20))
 
@@ -325,7 +323,7 @@ class TestBody:
 
         assert answer.status_code == 413
 
-    async def test_that_breaks_off_is_nobodys_fault(self, embedded_loans: RunningService) -> None:
+    async def test_that_breaks_off_is_not_logged_as_an_error(self, embedded_loans: RunningService) -> None:
         headers = [("authorization", _bearer(embedded_loans)), ("content-type", "application/json")]
 
         answer = await send(embedded_loans, "POST", "/books", headers=headers, chunks=[b'{"title":'], cut=True)
@@ -334,7 +332,7 @@ class TestBody:
         assert await titles(embedded_loans) == []
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data", "text/x+json", "json"])
-    async def test_of_another_type_is_refused(self, kind: str, embedded_loans: RunningService) -> None:
+    async def test_of_another_type_is_rejected(self, kind: str, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.as_user("books:write").post(
             "/books", content=b'{"title": "Dune"}', headers={"content-type": kind}
         )
@@ -342,7 +340,7 @@ class TestBody:
         assert (answer.status_code, answer.json()["expected"]) == (415, "application/json")
 
     @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/merge+json"])
-    async def test_of_json_is_taken_however_it_is_written(self, kind: str, embedded_loans: RunningService) -> None:
+    async def test_of_any_json_media_type_is_accepted(self, kind: str, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.as_user("books:write").post(
             "/books", content=b'{"title": "Dune"}', headers={"content-type": kind}
         )

@@ -23,7 +23,7 @@ class TestEntityTags:
         assert changed.headers["etag"] != read.headers["etag"]
         assert reread.headers["etag"] == changed.headers["etag"]
 
-    async def test_stay_where_nothing_changed(self, loans: RunningService) -> None:
+    async def test_stay_if_nothing_changed(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
         path = f"/books/{book.book_id}"
         before = await loans.anonymous.get(path)
@@ -32,36 +32,36 @@ class TestEntityTags:
 
         assert again.headers["etag"] == before.headers["etag"]
 
-    async def test_are_not_on_refusals(self, embedded_loans: RunningService) -> None:
+    async def test_are_not_on_error_responses(self, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.anonymous.get("/books/book_00000000000000000000000000")
 
         assert answer.status_code == 404
         assert "etag" not in answer.headers
 
 
-class TestTagsOfWhatShowsMore:
-    def test_change_with_what_it_shows(self) -> None:
+class TestTagsWithRelatedData:
+    def test_change_with_the_related_data(self) -> None:
         book = Book(title="Dune", revision=3)
         conditional = Conditional(None)
 
-        conditional.tag(book, shows=17)
+        conditional.tag(book, related=17)
 
         assert conditional.etag == '"3.17"'
         assert entity_tag(book) == entity_tag(book, 0) == '"3"'
 
     @pytest.mark.parametrize("sent", ['"3.17"', '"3.99"', '"3"', '"1", "3.2"'])
-    def test_ask_for_the_revision_alone(self, sent: str) -> None:
+    def test_require_only_the_revision(self, sent: str) -> None:
         Conditional(sent).require(Book(title="Dune", revision=3))
 
     @pytest.mark.parametrize("sent", ['"2.17"', 'W/"3.17"', '"3.x"', '"3."', "3.17", '"33.17"'])
-    def test_refuse_another_one(self, sent: str) -> None:
+    def test_reject_another_revision(self, sent: str) -> None:
         with pytest.raises(PreconditionFailed):
             Conditional(sent).require(Book(title="Dune", revision=3))
 
 
 class TestIfNoneMatch:
     @pytest.mark.parametrize("sent", ["{tag}", "W/{tag}", '"other", {tag}', '"other",{tag}', "*"])
-    async def test_of_what_the_caller_has_is_a_304(self, sent: str, embedded_loans: RunningService) -> None:
+    async def test_with_the_current_tag_is_a_304(self, sent: str, embedded_loans: RunningService) -> None:
         book = await embedded_loans.given(Book(title="Dune"))
         path = f"/books/{book.book_id}"
         tag = (await embedded_loans.anonymous.get(path)).headers["etag"]
@@ -73,7 +73,7 @@ class TestIfNoneMatch:
         assert "x-request-id" in answer.headers
 
     @pytest.mark.parametrize("sent", ['"0"', "", "1", '"1', ", ,"])
-    async def test_of_anything_else_is_the_resource(self, sent: str, embedded_loans: RunningService) -> None:
+    async def test_with_another_value_returns_the_resource(self, sent: str, embedded_loans: RunningService) -> None:
         book = await embedded_loans.given(Book(title="Dune"))
 
         answer = await embedded_loans.anonymous.get(f"/books/{book.book_id}", headers={"if-none-match": sent})
@@ -82,7 +82,7 @@ class TestIfNoneMatch:
 
 
 class TestIfMatch:
-    async def test_of_the_revision_that_is_lets_through(self, loans: RunningService) -> None:
+    async def test_with_the_current_revision_is_accepted(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
         path = f"/books/{book.book_id}"
         tag = (await loans.anonymous.get(path)).headers["etag"]
@@ -92,7 +92,7 @@ class TestIfMatch:
         assert answer.status_code == 200
 
     @pytest.mark.parametrize("sent", ['"99"', "1", 'W/"1"', ""])
-    async def test_of_another_is_refused(self, sent: str, embedded_loans: RunningService) -> None:
+    async def test_with_another_revision_is_rejected(self, sent: str, embedded_loans: RunningService) -> None:
         book = await embedded_loans.given(Book(title="Dune"))
         path = f"/books/{book.book_id}"
 
@@ -103,7 +103,7 @@ class TestIfMatch:
         assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
         assert (await embedded_loans.anonymous.get(path)).json()["title"] == "Dune"
 
-    async def test_star_is_any(self, embedded_loans: RunningService) -> None:
+    async def test_with_a_star_accepts_any_revision(self, embedded_loans: RunningService) -> None:
         book = await embedded_loans.given(Book(title="Dune"))
 
         answer = await embedded_loans.as_user("books:write").put(
@@ -112,7 +112,7 @@ class TestIfMatch:
 
         assert answer.status_code == 200
 
-    async def test_of_two_editors_at_once_one_wins(self, loans: RunningService) -> None:
+    async def test_lets_one_of_two_concurrent_editors_win(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
         path, librarian = f"/books/{book.book_id}", loans.as_user("books:write")
         tag = (await loans.anonymous.get(path)).headers["etag"]
@@ -133,7 +133,7 @@ class TestConditional:
         with pytest.raises(PreconditionFailed):
             Conditional(f"W/{entity_tag(row)}").require(row)
 
-    def test_without_conditions_everything_goes(self) -> None:
+    def test_without_conditions_everything_is_accepted(self) -> None:
         conditional = Conditional(None)
         conditional.require(Book(title="Dune", revision=3))
 
@@ -141,7 +141,7 @@ class TestConditional:
 
 
 class TestHead:
-    async def test_is_answered_as_get_is_without_the_body(self, embedded_extended: Extended) -> None:
+    async def test_has_the_headers_of_get_and_no_body(self, embedded_extended: Extended) -> None:
         async with embedded_extended() as loans:
             book = await loans.given(Book(title="Dune"))
             got = await loans.anonymous.get(f"/books/{book.book_id}")
@@ -152,5 +152,5 @@ class TestHead:
             assert head.headers["etag"] == got.headers["etag"]
             assert head.headers["content-length"] == got.headers["content-length"]
 
-    async def test_of_what_only_changes_is_a_405(self, embedded_loans: RunningService) -> None:
+    async def test_without_a_get_route_is_a_405(self, embedded_loans: RunningService) -> None:
         assert (await embedded_loans.anonymous.request("HEAD", "/loans")).status_code == 405

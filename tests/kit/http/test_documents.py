@@ -10,7 +10,9 @@ async def document(loans: RunningService) -> Any:
 
 
 class TestDocument:
-    async def test_spells_as_the_system_does(self, embedded_loans: RunningService, camel_loans: RunningService) -> None:
+    async def test_uses_the_case_of_the_system(
+        self, embedded_loans: RunningService, camel_loans: RunningService
+    ) -> None:
         snake, camel = await document(embedded_loans), await document(camel_loans)
 
         assert set(snake["components"]["schemas"]["BookRead"]["properties"]) == {"book_id", "title", "lent_until"}
@@ -19,14 +21,14 @@ class TestDocument:
         assert "requestId" in camel["components"]["schemas"]["ProblemRead"]["properties"]
         assert "/api/books/{book_id}" in camel["paths"]
 
-    async def test_says_who_may_call(self, embedded_loans: RunningService) -> None:
+    async def test_documents_who_may_call(self, embedded_loans: RunningService) -> None:
         paths = (await document(embedded_loans))["paths"]
 
         assert paths["/books"]["post"]["security"] == [{"bearer": []}]
         assert paths["/books/greeting"]["get"]["security"] == [{"bearer": []}, {}]
         assert "security" not in paths["/books"]["get"]
 
-    async def test_names_refusals_with_their_shape(self, embedded_loans: RunningService) -> None:
+    async def test_documents_problems_with_their_model(self, embedded_loans: RunningService) -> None:
         responses = (await document(embedded_loans))["paths"]["/loans"]["post"]["responses"]
 
         assert "book_already_lent" in responses["409"]["description"]
@@ -35,7 +37,7 @@ class TestDocument:
         assert "Retry-After" in responses["503"]["headers"]
         assert "WWW-Authenticate" in responses["401"]["headers"]
 
-    async def test_names_conditions(self, embedded_loans: RunningService) -> None:
+    async def test_documents_conditional_headers(self, embedded_loans: RunningService) -> None:
         path = (await document(embedded_loans))["paths"]["/books/{book_id}"]
 
         assert [each["name"] for each in path["get"]["parameters"]] == ["book_id", "If-None-Match"]
@@ -44,22 +46,22 @@ class TestDocument:
         assert "412" in path["put"]["responses"]
         assert "ETag" in path["get"]["responses"]["200"]["headers"]
 
-    async def test_names_no_condition_that_is_not_looked_at(self, embedded_loans: RunningService) -> None:
+    async def test_omits_conditional_headers_that_are_not_checked(self, embedded_loans: RunningService) -> None:
         post = (await document(embedded_loans))["paths"]["/books"]["post"]
 
         assert "ETag" in post["responses"]["201"]["headers"]
         assert "412" not in post["responses"]
 
-    async def test_names_pages_and_keys(self, embedded_loans: RunningService) -> None:
+    async def test_documents_paging_and_idempotency_keys(self, embedded_loans: RunningService) -> None:
         path = (await document(embedded_loans))["paths"]["/books"]
 
         assert {"X-Total-Count", "Link", "X-Request-ID"} == set(path["get"]["responses"]["200"]["headers"])
         assert [each["name"] for each in path["post"]["parameters"]] == ["Idempotency-Key"]
 
-    async def test_heads_each_operation_with_a_sentence(self, embedded_loans: RunningService) -> None:
+    async def test_every_operation_has_a_summary(self, embedded_loans: RunningService) -> None:
         paths = (await document(embedded_loans))["paths"]
 
         assert paths["/loans"]["post"]["summary"] == "Lend a book to the caller for two weeks"
 
-    async def test_leaves_out_what_is_for_machines(self, embedded_loans: RunningService) -> None:
+    async def test_omits_metrics(self, embedded_loans: RunningService) -> None:
         assert "/metrics" not in (await document(embedded_loans))["paths"]

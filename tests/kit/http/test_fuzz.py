@@ -5,10 +5,10 @@ from portico.testing.running_service import RunningService
 
 
 class TestLoans:
-    async def test_answers_whatever_it_is_asked_as_its_document_says(self, embedded_loans: RunningService) -> None:
+    async def test_every_response_matches_the_openapi_document(self, embedded_loans: RunningService) -> None:
         await _fuzz(embedded_loans)
 
-    async def test_does_so_in_camel_case(self, camel_loans: RunningService) -> None:
+    async def test_every_response_matches_the_openapi_document_in_camel_case(self, camel_loans: RunningService) -> None:
         await _fuzz(camel_loans)
 
 

@@ -30,7 +30,7 @@ async def add(caller: Caller, title: str, key: str = "k1") -> Answer:
 
 
 class TestRepeats:
-    async def test_get_the_same_answer_and_have_one_effect(self, loans: RunningService) -> None:
+    async def test_get_the_same_response_and_have_one_effect(self, loans: RunningService) -> None:
         librarian = loans.as_user("books:write")
 
         first = await add(librarian, "Dune")
@@ -43,7 +43,7 @@ class TestRepeats:
         assert "idempotency-replayed" not in first.headers
         assert await rows(loans, Book) == 1
 
-    async def test_carry_the_same_entity_tag(self, loans: RunningService) -> None:
+    async def test_have_the_same_etag(self, loans: RunningService) -> None:
         librarian = loans.as_user("books:write")
 
         first = await add(librarian, "Dune")
@@ -52,7 +52,7 @@ class TestRepeats:
         assert first.headers["etag"]
         assert again.headers["etag"] == first.headers["etag"]
 
-    async def test_with_another_body_are_refused(self, loans: RunningService) -> None:
+    async def test_with_another_body_are_rejected(self, loans: RunningService) -> None:
         librarian = loans.as_user("books:write")
         await add(librarian, "Dune")
 
@@ -74,7 +74,7 @@ class TestRepeats:
                 assert (answer.json()["code"], answer.headers["retry-after"]) == ("idempotency_key_in_flight", "1")
         assert await rows(loans, Book) == 1
 
-    async def test_of_another_caller_are_requests_of_their_own(self, loans: RunningService) -> None:
+    async def test_of_another_caller_are_new_requests(self, loans: RunningService) -> None:
         first = await add(loans.as_user("books:write"), "Dune")
         other = await add(loans.as_user("books:write"), "Solaris")
 
@@ -88,7 +88,7 @@ class TestRepeats:
 
         assert again.content == first.content
 
-    async def test_while_the_first_is_in_flight_are_told_to_come_again(self, embedded_extended: Extended) -> None:
+    async def test_while_the_first_is_in_flight_get_retry_after(self, embedded_extended: Extended) -> None:
         reached, opened = asyncio.Event(), asyncio.Event()
         router = Router(prefix="/slow")
 
@@ -122,21 +122,21 @@ class TestRepeats:
         assert after.status_code == 201
         assert await rows(loans, Book) == 2
 
-    async def test_whose_expired_key_is_deleted_at_the_same_moment_are_new_requests(
+    async def test_whose_expired_key_is_deleted_concurrently_are_new_requests(
         self, loans: RunningService, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        claim, calls = Claim._claimed, 0
+        claim, calls = Claim._try_claim, 0
 
         async def meets_a_key_that_is_then_deleted(self: Claim, work: UnitOfWork) -> bool:
             nonlocal calls
             calls += 1
             return calls > 1 and await claim(self, work)
 
-        monkeypatch.setattr(Claim, "_claimed", meets_a_key_that_is_then_deleted)
+        monkeypatch.setattr(Claim, "_try_claim", meets_a_key_that_is_then_deleted)
 
         assert (await add(loans.as_user("books:write"), "Dune")).status_code == 201
 
-    async def test_are_forgotten_by_a_job(self, loans: RunningService) -> None:
+    async def test_expired_keys_are_deleted_by_a_job(self, loans: RunningService) -> None:
         await add(loans.as_user("books:write"), "Dune")
         await delete_old_idempotency_keys(loans.context)
         assert await rows(loans, idempotency_keys) == 1
@@ -147,8 +147,8 @@ class TestRepeats:
         assert await rows(loans, idempotency_keys) == 0
 
 
-class TestWhatIsStored:
-    async def test_a_refusal_is_not(self, loans: RunningService) -> None:
+class TestStoredResponses:
+    async def test_an_error_response_is_not_stored(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
         librarian = loans.as_user("books:write")
 
@@ -157,7 +157,7 @@ class TestWhatIsStored:
         assert refused.status_code == 409
         assert await rows(loans, idempotency_keys) == 0
 
-    async def test_nothing_of_a_route_whose_answers_are_secret(self, embedded_extended: Extended) -> None:
+    async def test_a_secret_response_is_not_stored(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/tokens")
 
         @router.post("", stores_answer=False)
@@ -170,7 +170,7 @@ class TestWhatIsStored:
                 assert "idempotency-replayed" not in answer.headers
             assert await rows(loans, idempotency_keys) == 0
 
-    async def test_an_answer_that_is_no_json(self, embedded_extended: Extended) -> None:
+    async def test_a_response_that_is_not_json_is_stored(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/texts")
 
         @router.post("")
@@ -185,7 +185,7 @@ class TestWhatIsStored:
             assert again.content.decode() == "Dünen"
             assert again.headers["content-type"] == first.headers["content-type"]
 
-    async def test_a_streamed_answer_can_not_be_and_the_key_is_refused(self, embedded_extended: Extended) -> None:
+    async def test_a_streamed_response_cannot_be_stored(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/streams")
 
         @router.post("")
@@ -199,7 +199,7 @@ class TestWhatIsStored:
             assert answer.status_code == 500
             assert await rows(loans, Book) == 0
 
-    async def test_an_answer_without_a_body(self, embedded_extended: Extended) -> None:
+    async def test_a_response_without_a_body_is_stored(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/empties")
 
         @router.post("", status_code=204)
@@ -215,15 +215,15 @@ class TestWhatIsStored:
 
 class TestKeys:
     @pytest.mark.parametrize("key", ["", "x" * 256, "tab\tin it", "caf\x00"])
-    async def test_that_are_none_are_refused(self, key: str, embedded_loans: RunningService) -> None:
+    async def test_that_are_invalid_are_rejected(self, key: str, embedded_loans: RunningService) -> None:
         answer = await add(embedded_loans.as_user("books:write"), "Dune", key)
 
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
-    async def test_of_255_characters_are_taken(self, embedded_loans: RunningService) -> None:
+    async def test_of_255_characters_are_accepted(self, embedded_loans: RunningService) -> None:
         assert (await add(embedded_loans.as_user("books:write"), "Dune", "x" * 255)).status_code == 201
 
-    async def test_mean_nothing_to_other_routes(self, embedded_extended: Extended) -> None:
+    async def test_are_ignored_by_other_routes(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/others")
 
         @router.post("", status_code=201)
@@ -239,7 +239,7 @@ class TestKeys:
 
             assert (other.status_code, other.json()["title"]) == (201, "Dune!")
 
-    async def test_of_who_may_not_are_refused_before(self, embedded_loans: RunningService) -> None:
+    async def test_of_unauthorized_callers_are_not_claimed(self, embedded_loans: RunningService) -> None:
         librarian = embedded_loans.as_user("books:write")
         await add(librarian, "Dune")
 
@@ -247,9 +247,9 @@ class TestKeys:
         assert (await add(embedded_loans.as_user(), "Dune")).status_code == 403
 
 
-class TestARouteThatAsksOthers:
-    async def test_is_asked_before_a_transaction_begins_and_has_one_effect(self, extended: Extended) -> None:
-        """Two processes, for all that the keys in flight tell: both find the key free, and one is rolled back."""
+class TestRouteThatCallsOtherServices:
+    async def test_runs_before_its_transaction_and_has_one_effect(self, extended: Extended) -> None:
+        """As in two processes, both requests find the key free; one is rolled back."""
         router = Router(prefix="/slow", tags=["slow"])
         waiting = asyncio.Semaphore(0)
         begun, asked = asyncio.Event(), asyncio.Event()

@@ -25,7 +25,7 @@ def links(answer: Answer) -> dict[str, str]:
 
 
 async def shelve(loans: RunningService, count: int) -> list[str]:
-    """Have `count` books; their titles in order."""
+    """Create `count` books and return their titles in order."""
     books = [Book(title=f"title {number:03}") for number in range(count)]
     async with loans.context.transaction() as work:
         work.add_all(books)
@@ -36,8 +36,8 @@ def cursor(*parts: Any) -> str:
     return urlsafe_b64encode(orjson.dumps(list(parts))).rstrip(b"=").decode()
 
 
-class TestWalking:
-    async def test_by_next_visits_every_row_once_in_order(self, loans: RunningService) -> None:
+class TestLinks:
+    async def test_following_next_visits_every_row_once_in_order(self, loans: RunningService) -> None:
         titles, path, seen, pages = await shelve(loans, 25), "/books?sort_by=title&limit=7", [], 0
         while path:
             answer = await loans.anonymous.get(path)
@@ -48,7 +48,7 @@ class TestWalking:
         assert seen == titles
         assert pages == 4
 
-    async def test_back_by_prev_shows_the_same_pages(self, loans: RunningService) -> None:
+    async def test_following_prev_shows_the_same_pages(self, loans: RunningService) -> None:
         await shelve(loans, 25)
         path, forth, back = "/books?sort_by=title&limit=7", [], []
         while path:
@@ -69,7 +69,7 @@ class TestWalking:
         limits=st.lists(st.integers(1, 9), min_size=1),
         order=st.sampled_from(["title", "newest"]),
     )
-    async def test_finds_every_row_once_whatever_the_limits(
+    async def test_visit_every_row_once_with_any_limits(
         self, embedded_extended: Extended, count: int, limits: list[int], order: str
     ) -> None:
         async with embedded_extended() as loans:
@@ -90,7 +90,7 @@ class TestWalking:
 
         assert seen == titles
 
-    async def test_goes_on_where_rows_came_and_went(self, loans: RunningService) -> None:
+    async def test_continue_after_rows_were_added_and_deleted(self, loans: RunningService) -> None:
         await shelve(loans, 10)
         first = await loans.anonymous.get("/books?sort_by=title&limit=5")
         async with loans.context.transaction() as work:
@@ -101,7 +101,7 @@ class TestWalking:
 
         assert [book["title"] for book in second.json()] == ["title 006", "title 007", "title 008", "title 009"]
 
-    async def test_beyond_the_end_is_empty(self, loans: RunningService) -> None:
+    async def test_a_page_beyond_the_end_is_empty(self, loans: RunningService) -> None:
         await shelve(loans, 3)
 
         answer = await loans.anonymous.get("/books?skip=100")
@@ -124,7 +124,7 @@ class TestBounds:
             "skip=",
         ],
     )
-    async def test_are_kept(self, query: str, embedded_loans: RunningService) -> None:
+    async def test_are_enforced(self, query: str, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.anonymous.get(f"/books?{query}")
 
         assert answer.status_code == 422
@@ -164,12 +164,12 @@ class TestForeignCursors:
             urlsafe_b64encode(b"[" * 700).decode(),
         ],
     )
-    async def test_are_refused(self, sent: str, loans: RunningService) -> None:
+    async def test_are_rejected(self, sent: str, loans: RunningService) -> None:
         answer = await loans.anonymous.get("/books", params={"sort_by": "title", "cursor": sent})
 
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
 
-    async def test_of_another_order_are_refused(self, loans: RunningService) -> None:
+    async def test_of_another_order_are_rejected(self, loans: RunningService) -> None:
         await shelve(loans, 3)
         newest = await loans.anonymous.get("/books?limit=1")
 
@@ -177,12 +177,14 @@ class TestForeignCursors:
 
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
 
-    async def test_longer_than_any_of_ours_are_refused(self, embedded_loans: RunningService) -> None:
+    async def test_that_are_too_long_are_rejected(self, embedded_loans: RunningService) -> None:
         assert (await embedded_loans.anonymous.get("/books?cursor=" + "a" * 1025)).status_code == 422
 
 
 class TestColumns:
-    """A cursor's values come from the caller: each must be of its column's kind, or the database would choke on it."""
+    """A cursor's values come from the caller. Each must have its column's type, or the database would raise an
+    error.
+    """
 
     BY_TIME = Keyset.by("due", Loan.due_at, Loan.loan_id)
     BY_REVISION = Keyset.by("revision", Book.revision, Book.book_id)
@@ -191,7 +193,7 @@ class TestColumns:
         async with loans.context.reader() as reader:
             return await order.page(reader, select(table), Window(limit=2, cursor=sent))
 
-    async def test_of_times_can_be_walked(self, loans: RunningService) -> None:
+    async def test_of_times_can_be_paged(self, loans: RunningService) -> None:
         start = loans.clock.now()
         rows = [
             Loan(book_id=BookId.new(), reader_id=UserId.new(), due_at=start + timedelta(microseconds=n))
@@ -209,7 +211,7 @@ class TestColumns:
 
         assert seen == [loan.loan_id for loan in rows]
 
-    async def test_of_numbers_can_be_walked(self, loans: RunningService) -> None:
+    async def test_of_numbers_can_be_paged(self, loans: RunningService) -> None:
         await shelve(loans, 3)
         first = await self._page(loans, self.BY_REVISION, Book, None)
 
@@ -218,12 +220,12 @@ class TestColumns:
     @pytest.mark.parametrize(
         "value", ["yesterday", 5, None, [], {}, "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-23:00", "1", True]
     )
-    async def test_of_times_refuse_what_is_none(self, value: Any, loans: RunningService) -> None:
+    async def test_of_times_reject_other_values(self, value: Any, loans: RunningService) -> None:
         with pytest.raises(InvalidCursor):
             await self._page(loans, self.BY_TIME, Loan, cursor("due", 0, value, "loan_0"))
 
     @pytest.mark.parametrize("value", ["1", 1.5, None, [], True, 2**31, -(2**31), 2**63, 10**30])
-    async def test_of_numbers_refuse_what_is_none(self, value: Any, loans: RunningService) -> None:
+    async def test_of_numbers_reject_other_values(self, value: Any, loans: RunningService) -> None:
         sent = urlsafe_b64encode(json.dumps(["revision", 0, value, "book_0"]).encode()).decode()
 
         with pytest.raises(InvalidCursor):
@@ -231,7 +233,7 @@ class TestColumns:
 
 
 class TestPageHeaders:
-    def test_keep_the_filters_and_drop_the_place(self) -> None:
+    def test_keep_the_filters_and_drop_the_position(self) -> None:
         found = Slice([1], 9, next="n", previous="p")
 
         headers = page_headers(found, Window(cursor="c"), "/books", "sort_by=title&limit=1&cursor=c&skip=5")

@@ -8,7 +8,7 @@ from portico.kit.http.router import Router, access_of_endpoint, declared_routes
 
 
 class TestDeclaredRoutes:
-    def test_say_what_the_gateway_may_know(self) -> None:
+    def test_contain_what_the_gateway_needs(self) -> None:
         routes = {(route.method, route.path): route for route in declared_routes(service.routers, "/api")}
 
         assert routes["POST", "/api/loans"].access == Access("signed_in")
@@ -18,7 +18,7 @@ class TestDeclaredRoutes:
         assert routes["GET", "/api/books"].access == Access("public")
         assert [key for key, route in routes.items() if route.safe] == [key for key in routes if key[0] == "GET"]
 
-    def test_keep_the_prefix_away_where_they_are_told_to(self) -> None:
+    def test_unprefixed_routes_have_no_prefix(self) -> None:
         router = Router(prefix="/.well-known", prefixed=False)
 
         @router.get("/keys", rate="sign_in", timeout=2.0, body_limit=10)
@@ -30,21 +30,21 @@ class TestDeclaredRoutes:
 
 
 class TestAccessOfEndpoint:
-    def test_is_the_strictest_that_is_asked_for(self) -> None:
+    def test_is_the_strictest_of_its_parameters(self) -> None:
         async def ask(
             any_caller: AnyCaller, user: SignedIn, writer: Annotated[Principal, permitted("a:b")]
         ) -> None: ...
 
         assert access_of_endpoint(ask) == Access("permission", "a:b")
 
-    def test_is_public_where_nobody_is_asked_for(self) -> None:
+    def test_is_public_without_a_caller(self) -> None:
         async def ask(number: int) -> None: ...
 
         assert access_of_endpoint(ask) == Access("public")
 
 
-class TestRouteThatKeepsAnswers:
-    def test_is_a_post_that_neither_streams_nor_hands_out_secrets(self) -> None:
+class TestIdempotencySupport:
+    def test_is_for_posts_that_neither_stream_nor_return_secrets(self) -> None:
         router = Router()
 
         async def act() -> None: ...

@@ -78,7 +78,7 @@ class TestEndpointThatReturnsRows:
     @router.get("/chosen-etag/{book_id}", response_model=BookRead)
     async def choose_etag(book_id: BookId, reads: Reads, conditions: Conditions) -> Book:
         book = await Books(reads).get(book_id)
-        conditions.tag(book, shows=7)
+        conditions.tag(book, related=7)
         return book
 
     @staticmethod

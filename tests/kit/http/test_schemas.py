@@ -30,7 +30,7 @@ class TestStrictBodies:
             (b'{"title": "Dune", "shelf_marks": []}', ["body", "shelf_marks"], "dict_type"),
         ],
     )
-    async def test_say_where_and_what(
+    async def test_errors_have_location_and_message(
         self, content: bytes, location: list[str], kind: str, embedded_loans: RunningService
     ) -> None:
         answer = await add(embedded_loans, content)
@@ -60,24 +60,24 @@ class TestStrictBodies:
             b'{"shelf_marks":' * 5_000 + b"{}" + b"}" * 5_000,
         ],
     )
-    async def test_are_json_that_everybody_reads(self, content: bytes, loans: RunningService) -> None:
+    async def test_are_strict_json(self, content: bytes, loans: RunningService) -> None:
         answer = await add(loans, content)
 
         assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
 
     @pytest.mark.parametrize("title", ["Ü", "🐉" * 255, "\\", "'; DROP TABLE books; --", "\u202e", "a\u0301", "1e9"])
-    async def test_keep_text_as_it_came(self, title: str, loans: RunningService) -> None:
+    async def test_keep_text_unchanged(self, title: str, loans: RunningService) -> None:
         answer = await loans.as_user("books:write").post("/books", json={"title": title})
 
         assert answer.json()["title"] == title
         assert (await loans.anonymous.get(f"/books/{answer.json()['book_id']}")).json()["title"] == title
 
-    async def test_never_say_what_was_sent(self, embedded_loans: RunningService) -> None:
+    async def test_errors_do_not_repeat_the_value(self, embedded_loans: RunningService) -> None:
         answer = await add(embedded_loans, b'{"title": {"password": "hunter2"}}')
 
         assert b"hunter2" not in answer.content
 
-    async def test_name_at_most_a_hundred_faults(self, embedded_loans: RunningService) -> None:
+    async def test_report_at_most_a_hundred_errors(self, embedded_loans: RunningService) -> None:
         members = ",".join(f'"m{number}": 1' for number in range(5000))
 
         answer = await add(embedded_loans, b'{"title": "Dune", ' + members.encode() + b"}")
@@ -95,17 +95,17 @@ class TestQueries:
             ("sort_by=", "literal_error"),
         ],
     )
-    async def test_are_known_and_come_once(self, query: str, kind: str, embedded_loans: RunningService) -> None:
+    async def test_must_be_known_and_unique(self, query: str, kind: str, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.anonymous.get(f"/books?{query}")
 
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["type"] == kind
         assert answer.json()["errors"][0]["location"] == ["query", query.partition("=")[0]]
 
-    async def test_hold_no_nul(self, embedded_loans: RunningService) -> None:
+    async def test_contain_no_nul(self, embedded_loans: RunningService) -> None:
         assert (await embedded_loans.anonymous.get("/books?cursor=a%00b")).status_code == 400
 
-    async def test_that_a_rule_refuses_are_named_as_well(self, embedded_loans: RunningService) -> None:
+    async def test_violating_a_rule_are_located(self, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.anonymous.get("/books?cursor=nonsense")
 
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
@@ -113,22 +113,22 @@ class TestQueries:
             {"location": ["query", "cursor"], "message": answer.json()["detail"], "type": "invalid_cursor"}
         ]
 
-    async def test_in_any_encoding_do_no_harm(self, embedded_loans: RunningService) -> None:
+    async def test_in_invalid_encodings_do_no_harm(self, embedded_loans: RunningService) -> None:
         answer = await send(embedded_loans, "GET", "/books", query="cursor=%ff%fe&%ff=1")
 
         assert answer.status_code == 422
 
-    async def test_of_a_path_hold_no_nul(self, embedded_loans: RunningService) -> None:
+    async def test_in_the_path_contain_no_nul(self, embedded_loans: RunningService) -> None:
         assert (await embedded_loans.anonymous.get("/books/%00")).status_code == 400
 
-    async def test_ids_of_another_kind_are_no_ids(self, embedded_loans: RunningService) -> None:
+    async def test_ids_of_another_kind_are_rejected(self, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.anonymous.get("/books/loan_00000000000000000000000000")
 
         assert answer.json()["errors"][0]["location"] == ["path", "book_id"]
 
 
-class TestSpelling:
-    async def test_goes_out_as_the_system_spells(self, camel_loans: RunningService) -> None:
+class TestCase:
+    async def test_of_output_is_the_systems(self, camel_loans: RunningService) -> None:
         book = await camel_loans.given(Book(title="Dune"))
 
         assert (await camel_loans.anonymous.get(f"/api/books/{book.book_id}")).json() == {
@@ -138,7 +138,7 @@ class TestSpelling:
         }
 
     @pytest.mark.parametrize("name", ["shelf_marks", "shelfMarks"])
-    async def test_comes_in_both_ways(
+    async def test_of_input_can_be_either(
         self, name: str, camel_loans: RunningService, embedded_loans: RunningService
     ) -> None:
         marks = {"free_form": 1, "freeForm": 2}
@@ -149,21 +149,21 @@ class TestSpelling:
         assert (await embedded_loans.as_user("books:write").post("/books", json=snake)).status_code == 201
 
     @pytest.mark.parametrize("name", ["page_size", "pageSize"])
-    async def test_of_queries_comes_in_both_ways(self, name: str, camel_loans: RunningService) -> None:
+    async def test_of_query_parameters_can_be_either(self, name: str, camel_loans: RunningService) -> None:
         assert (await camel_loans.anonymous.get(f"/api/books/greeting?{name}=7")).json()["page_size"] == 7
 
-    async def test_twice_in_two_spellings_is_twice(self, camel_loans: RunningService) -> None:
+    async def test_a_parameter_in_both_cases_is_repeated(self, camel_loans: RunningService) -> None:
         answer = await camel_loans.anonymous.get("/api/books/greeting?page_size=7&pageSize=8")
 
         assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "repeated")
 
     @pytest.mark.parametrize("name", ["shelf_marks", "shelfMarks"])
-    async def test_of_a_fault_is_the_callers(self, name: str, camel_loans: RunningService) -> None:
+    async def test_of_an_error_location_is_the_callers(self, name: str, camel_loans: RunningService) -> None:
         answer = await camel_loans.as_user("books:write").post("/api/books", json={"title": "Dune", name: 5})
 
         assert answer.json()["errors"][0]["location"] == ["body", name]
 
-    async def test_of_what_is_missing_is_the_systems(
+    async def test_of_a_missing_field_is_the_systems(
         self, camel_loans: RunningService, embedded_loans: RunningService
     ) -> None:
         camel = await camel_loans.as_user().post("/api/loans", json={})
@@ -187,7 +187,7 @@ class TestSpelling:
         }
 
     @pytest.mark.parametrize(("case", "name"), [("camel", "bookIds"), ("snake", "book_ids")])
-    def test_of_what_a_rule_refuses_is_the_systems(self, case: Case, name: str) -> None:
+    def test_of_a_rule_violation_is_the_systems(self, case: Case, name: str) -> None:
         class ShelfFull(Unprocessable):
             code = "shelf_full"
             detail = "The shelf holds {most}."
@@ -201,7 +201,7 @@ class TestSpelling:
             {"location": ["body", name], "message": "The shelf holds 3.", "type": "shelf_full"}
         ]
 
-    def test_a_model_speaks_snake_case_within(self) -> None:
+    def test_of_attributes_is_snake(self) -> None:
         class Shelf(Schema):
             book_count: int
 

@@ -10,15 +10,15 @@ from portico.kit._compat.fastapi_handlers import SparseHandlers
 
 
 async def filters(colour: str | None = None, tags: Annotated[list[str], Query()] = [], sort: str = "name") -> None:  # noqa: B006  what must not be left to one shared list
-    """Some filters."""
+    """Query parameters for filtering."""
 
 
 async def endpoint(found: Annotated[None, Depends(filters)], needed: int, min_price: int = 0) -> None:
-    """Needs a parameter."""
+    """An endpoint with a required parameter."""
 
 
 def looked_for(query: str) -> list[str]:
-    """The parameters that the handler of a request with this query looks for."""
+    """Return the parameters that the handler of a request with this query reads."""
     made: list[Dependant] = []
 
     def make(dependant: Dependant) -> Any:
@@ -41,10 +41,10 @@ class TestSparseHandlers:
             ("min_price=1&sort=price&other=1", ["needed", "min_price", "tags", "sort"]),
         ],
     )
-    def test_look_for_what_is_sent_and_what_has_no_default_of_its_own(self, query: str, names: list[str]) -> None:
+    def test_read_parameters_that_are_sent_or_have_no_simple_default(self, query: str, names: list[str]) -> None:
         assert looked_for(query) == names
 
-    def test_are_made_once_for_each_set(self) -> None:
+    def test_are_built_once_per_set_of_parameters(self) -> None:
         made: list[Dependant] = []
 
         def make(dependant: Dependant) -> Any:

@@ -3,7 +3,7 @@ from portico.testing.running_service import RunningService
 
 
 class TestTwoCredentials:
-    async def test_neither_is_believed(self, embedded_loans: RunningService) -> None:
+    async def test_are_both_rejected(self, embedded_loans: RunningService) -> None:
         headers = [
             (b"authorization", f"Bearer {embedded_loans.issuer.token()}".encode()),
             (b"authorization", f"Bearer {embedded_loans.issuer.token(permissions=['books:write'])}".encode()),

@@ -1,4 +1,4 @@
-"""Requests as the server hands them over, for what no well-behaved client sends."""
+"""Raw ASGI requests, for requests that HTTP clients cannot send."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from portico.testing.running_service import RunningService
 
 @dataclass
 class Received:
-    """What the app sent: the status, every header in order, the body."""
+    """What the app sent: the status, every header in order, and the body."""
 
     status_code: int
     raw_headers: list[tuple[str, str]]
@@ -35,7 +35,7 @@ async def send(
     chunks: Iterable[bytes] = (b"",),
     cut: bool = False,
 ) -> Received:
-    """Send a request in `chunks`, and with `cut` leave after them."""
+    """Send a request in `chunks`. With `cut`, disconnect after them."""
     waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
     if cut:
         waiting.append({"type": "http.disconnect"})

@@ -1,4 +1,4 @@
-"""HTTP: routes as data, JSON models, the transaction of a request, problem documents, paging, conditional requests."""
+"""HTTP: declared routes, JSON models, the transaction of a request, problem documents, paging, conditional requests."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A service's app as one system serves it: flat FastAPI routes, built from the declared ones."""
+"""The ASGI app of a service in one system: flat FastAPI routes built from the declared ones."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -14,9 +14,9 @@ from portico import __version__
 from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.context import HttpContext
-from portico.kit.http.documents import Documented, describe
+from portico.kit.http.documents import ServiceApp, describe
 from portico.kit.http.error_handling import ErrorResponder
-from portico.kit.http.health_routes import router as standing_router
+from portico.kit.http.health_routes import router as health_router
 from portico.kit.http.middleware import ServiceMiddleware
 from portico.kit.http.pages import page_routes
 from portico.kit.http.router import WEBSOCKET, Route, Router
@@ -35,34 +35,38 @@ EXPOSED_HEADERS = (
 
 
 def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) -> ASGIApp:
-    """Return the ASGI app of a service: its routes, the health routes, CORS for a service without gateway, the middleware."""
-    app = Documented(
+    """Return the ASGI app of a service.
+
+    It has the service's routes, the health routes and documentation pages, CORS for browsers that call without a
+    gateway, and the middleware.
+    """
+    app = ServiceApp(
         title=context.name,
         description=summary,
         version=__version__,
         case=context.system.case,
-        docs_url=None,  # the framework's own pages load their scripts from elsewhere
+        docs_url=None,  # FastAPI's own pages load scripts from other hosts
         redoc_url=None,
-        redirect_slashes=False,  # a redirect names the host that the caller said this is, not the gateway
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # the frame does it, for a tenth of the cost
+        redirect_slashes=False,  # a redirect would name the host of the Host header, not the gateway
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the middleware does it for a tenth of the cost
     )
-    for router in (standing_router, *routers):
+    for router in (health_router, *routers):
         for route in router.routes:
             app.router.routes.append(build_route(app, route, context))
-            app.remember(route)
+            app.add_problem_schemas(route)
     app.router.routes.extend(page_routes(context.name))
 
-    refusals = ErrorResponder(context.name, context.system.case)
+    responder = ErrorResponder(context.name, context.system.case)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return refusals.answer(request, _problem(request, error))
+        return responder.answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
     return ServiceMiddleware(app, _with_cors(app, context), context)
 
 
 def build_route(app: FastAPI, route: Route, context: HttpContext) -> BoundaryRoute | SocketRoute:
-    """One declared route as this system serves it."""
+    """Return the FastAPI route of a declared route in this system."""
     path = (context.system.prefix if route.prefixed else "") + route.path
     if route.method == WEBSOCKET:
         return SocketRoute(route, context, path, dependency_overrides_provider=app)
@@ -94,7 +98,7 @@ def _with_cors(app: ASGIApp, context: HttpContext) -> ASGIApp:
 
 
 def _problem(request: Request, error: Exception) -> Problem:
-    """What the framework itself refuses: no such path, no such method, a body that can't be read."""
+    """Return the problem of an error raised by the framework: unknown path or method, or an unreadable body."""
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
         return WebSocketExpected() if _is_a_websocket(request) else NotFound()
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -108,7 +112,7 @@ def _is_a_websocket(request: Request) -> bool:
 
 
 def _allowed(request: Request) -> str:
-    """Every method that a route at this path answers; the framework names those of the first one only."""
+    """Return the methods of all routes at this path. The framework names only those of the first route."""
     methods: set[str] = set()
     for route in request.app.router.routes:
         if isinstance(route, BoundaryRoute) and route.path_regex.match(request.url.path):

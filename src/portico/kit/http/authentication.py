@@ -1,4 +1,4 @@
-"""Finding out who calls, at most once a request and only where it matters."""
+"""Authentication of a request's caller, at most once and only if it is needed."""
 
 from portico.kit.auth.access import Access
 from portico.kit.auth.principal import Principal
@@ -10,7 +10,7 @@ _SCHEME = "bearer "
 _LONGEST = 8192
 _LONGEST_TICKET = 128
 TICKET = "ticket"
-"""the query parameter"""
+"""Name of the query parameter."""
 
 
 class CallerUnknown(Unavailable):
@@ -18,7 +18,7 @@ class CallerUnknown(Unavailable):
 
 
 class Authentication:
-    """The caller of one request, by the token in its Authorization header, or by a ticket where one may be offered."""
+    """The caller of one request, authenticated by its Authorization header or, where allowed, by a one-time ticket."""
 
     __slots__ = ("_header", "_problem", "_resolved", "_ticket", "_verifier", "principal", "token")
 
@@ -31,8 +31,8 @@ class Authentication:
         self.principal: Principal | None = None
         self.token: str | None = None
 
-    def offer_ticket(self, ticket: str) -> None:
-        """Let a one-time ticket stand for the token that a browser can't send here. Of two credentials neither is believed."""
+    def use_ticket(self, ticket: str) -> None:
+        """Use a one-time ticket where a browser cannot send a token. A request with both credentials is rejected."""
         if self._header is None:
             self._ticket = ticket
         else:
@@ -40,9 +40,12 @@ class Authentication:
         self._resolved = False
 
     async def admit(self, access: Access) -> None:
-        """Find the caller and hold it against `access`.
+        """Authenticate the caller and check that `access` allows it.
 
-        Raises Unauthorized, Forbidden, or CallerUnknown where identity can't be asked.
+        Raises:
+            Unauthorized: a caller is required, or the credentials are not valid.
+            Forbidden: the caller lacks a permission.
+            CallerUnknown: the token cannot be verified at the moment.
         """
         await self.resolve()
         if self._problem is not None:
@@ -54,12 +57,12 @@ class Authentication:
         access.admit(self.principal)
 
     async def resolve(self) -> None:
-        """Verify the token, where there is one; what is wrong with it is kept for who needs the caller."""
+        """Verify the token, if there is one. A failure is stored and raised once a caller is needed."""
         if self._resolved:
             return
         self._resolved = True
         try:
-            self.token = await self._given_token()
+            self.token = await self._find_token()
             self.principal = await self._verifier.verify(self.token)
         except InvalidToken as error:
             self._problem = InvalidCredentials(reason=error.reason)
@@ -68,15 +71,18 @@ class Authentication:
         except Problem as problem:
             self._problem = problem
 
-    async def look_again(self, access: Access) -> None:
-        """Check the caller against the current `access`.
+    async def recheck(self, access: Access) -> None:
+        """Check the caller against `access` again, for a connection that stays open.
 
-        Raises InvalidToken, Forbidden, or VerificationUnavailable where that can't be known.
+        Raises:
+            InvalidToken: the token has expired or was revoked.
+            Forbidden: the caller lacks a permission.
+            VerificationUnavailable: the token cannot be verified at the moment.
         """
         if self.token is not None:
             access.admit(await self._verifier.verify(self.token))
 
-    async def _given_token(self) -> str:
+    async def _find_token(self) -> str:
         if self._ticket is None:
             return bearer_token(self._header or b"")
         if not 0 < len(self._ticket) <= _LONGEST_TICKET:
@@ -85,7 +91,7 @@ class Authentication:
 
 
 def bearer_token(header: bytes) -> str:
-    """The token of an Authorization header (RFC 6750 section 2.1). Raises Unauthorized."""
+    """Return the token of an Authorization header (RFC 6750 section 2.1). Raises Unauthorized."""
     text = header.decode("latin-1")
     if not text.lower().startswith(_SCHEME):
         raise Unauthorized

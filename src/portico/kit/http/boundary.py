@@ -1,7 +1,7 @@
-"""The boundary: the route class in which a request's transaction begins, commits and is tried again.
+"""Boundary: the route class that runs an endpoint in a transaction, commits it and retries it.
 
-FastAPI has built the answer when its handler returns, and sends it after us: the commit lies between. A `yield`
-dependency would commit answers of 409 too, and costs 180 µs where it is not used.
+When FastAPI's handler returns, it has built the response but not sent it, and the commit comes in between. A `yield`
+dependency would also commit 409 responses, and costs 180 µs even for endpoints without a database.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import is_known
 from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import DatabaseUnavailable, EditedMeanwhile, ErrorResponder, OutcomeUnknown
-from portico.kit.http.idempotency import AnsweredMeanwhile, Claim
+from portico.kit.http.idempotency import AnsweredConcurrently, Claim
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.request import FORM, BoundedRequest
 from portico.kit.http.response_cache import cached_response
@@ -48,9 +48,9 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 _RETRIES = RetryPolicy(is_retryable=is_conflict_or_disconnect)
-_REFUSALS = 400
+_ERRORS = 400
 _NOT_MODIFIED = 304
-_CALLER_LEFT = 499  # nobody reads it but the log and the metrics
+_CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
 _MOST_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
 _EXIT_STACKS = ("fastapi_middleware_astack", "fastapi_inner_astack", "fastapi_function_astack")
@@ -59,7 +59,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class BoundaryRoute(APIRoute):
-    """A FastAPI route between whose handler and whose answer the commit lies."""
+    """A FastAPI route that commits between its handler and its response."""
 
     def __init__(self, declared: Route, context: HttpContext, path: str, **options: Any) -> None:
         self._declared = declared
@@ -80,10 +80,10 @@ class BoundaryRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         self._handlers = SparseHandlers(self.dependant, self._handler_of)
-        return super().get_route_handler()  # for the framework, which asks; `handle` goes by the others
+        return super().get_route_handler()  # FastAPI calls this; `handle` uses the handlers built above
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; without FastAPI's own three exit stacks and two catchers of exceptions (13 µs)."""
+        """Respond to a request, without FastAPI's three exit stacks and two exception handlers (13 µs)."""
         if scope["method"] != self._declared.method:
             await super().handle(scope, receive, send)
             return
@@ -91,19 +91,19 @@ class BoundaryRoute(APIRoute):
         async with AsyncExitStack() as stack:
             for name in _EXIT_STACKS:
                 scope[name] = stack
-            response = await self._told(request)
+            response = await self._respond(request)
             await response(scope, receive, send)
 
-    async def _told(self, request: BoundedRequest) -> Response:
+    async def _respond(self, request: BoundedRequest) -> Response:
         scope = request.scope
         scope["portico.deadline"] = deadline = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
         within = asyncio.timeout_at(deadline)
         try:
             async with within:
                 return await self._answer(request, self._handlers.for_request(request), within)
-        except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
-            unforeseen = within.expired() and not isinstance(error, Problem)
-            return self._errors.response_for(request, GatewayTimeout() if unforeseen else error)
+        except Exception as error:  # noqa: BLE001  # every error becomes a response; unexpected ones are logged
+            unexpected = within.expired() and not isinstance(error, Problem)
+            return self._errors.response_for(request, GatewayTimeout() if unexpected else error)
 
     def _handler_of(self, dependant: Dependant) -> Handler:
         whole, self.dependant = self.dependant, asked_directly(dependant)
@@ -116,7 +116,7 @@ class BoundaryRoute(APIRoute):
         if self._declared.access.kind != "public":
             authentication: Authentication = request.scope["portico.authentication"]
             if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:
-                authentication.offer_ticket(ticket)
+                authentication.use_ticket(ticket)
             await authentication.admit(self._declared.access)
         if self._cache_tag is None:
             response = await self._checked(request, handle, within)
@@ -141,7 +141,7 @@ class BoundaryRoute(APIRoute):
     async def _transact(
         self, request: BoundedRequest, handle: Handler, key: str | None, within: asyncio.Timeout
     ) -> Response:
-        """Run the handler in a transaction. Retry after a conflict, or a connection found dead before the commit."""
+        """Run the handler in a transaction. Retry it after a conflict or a connection lost before the commit."""
 
         async def attempt() -> Response:
             work = self._context.unit_of_work()
@@ -172,12 +172,12 @@ class BoundaryRoute(APIRoute):
             scope["portico.work"], scope["portico.reader"] = work, reader
             try:
                 response = await (handle(request) if key is None else self._with_key(request, handle, work, key))
-            except AnsweredMeanwhile as other:
+            except AnsweredConcurrently as other:
                 return other.answer
-            if response.status_code < _REFUSALS:
+            if response.status_code < _ERRORS:
                 if within.expired():
-                    await asyncio.sleep(0)  # the deadline has passed in this very turn: its cancellation is under way
-                within.reschedule(None)  # whoever comes this far is not cut off in the commit
+                    await asyncio.sleep(0)  # the deadline has just passed: let its cancellation arrive
+                within.reschedule(None)  # the deadline must not interrupt the commit
                 await work.commit()
         return _tagged(request, response)
 
@@ -188,29 +188,29 @@ class BoundaryRoute(APIRoute):
         ttl = timedelta(seconds=self._context.settings.idempotency_ttl)
         with Claim(request, key, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
             if self._declared.asks_others:
-                return await self._claimed_last(request, handle, work, claim)
+                return await self._claim_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:
                 return earlier
             response = await handle(request)
-            if response.status_code < _REFUSALS:
-                await work.flush()  # the entity tag to keep is that of the row as it will be
+            if response.status_code < _ERRORS:
+                await work.flush()  # the stored ETag must be that of the committed row
                 await claim.keep(work, _tagged(request, response))
             return response
 
-    async def _claimed_last(self, request: BoundedRequest, handle: Handler, work: UnitOfWork, claim: Claim) -> Response:
+    async def _claim_last(self, request: BoundedRequest, handle: Handler, work: UnitOfWork, claim: Claim) -> Response:
         reader: Reader = request.scope["portico.reader"]
         if (earlier := await claim.stored_answer(reader)) is not None:
             return earlier
         try:
             response = await handle(request)
-            if response.status_code < _REFUSALS:
+            if response.status_code < _ERRORS:
                 await claim.claim_last(work)
                 await work.flush()
                 await claim.keep(work, _tagged(request, response))
         except (Problem, IntegrityError):
-            # A rule may have refused it because the same request was answered meanwhile.
+            # A rule may have rejected it because the same request has been answered concurrently.
             if (earlier := await claim.stored_answer(reader)) is not None:
-                raise AnsweredMeanwhile(earlier) from None
+                raise AnsweredConcurrently(earlier) from None
             raise
         return response
 
@@ -224,7 +224,7 @@ class BoundaryRoute(APIRoute):
 
 
 def _tagged(request: Request, response: Response) -> Response:
-    if response.status_code < _REFUSALS:
+    if response.status_code < _ERRORS:
         set_etag(request, response)
     return response
 
@@ -248,7 +248,9 @@ async def _reads(connection: HTTPConnection) -> Reader:
 
 
 Work = Annotated[UnitOfWork, Depends(_work)]
-"""The request's unit of work: begun by its first statement, committed by the boundary where the answer is below 400."""
+"""The request's unit of work. Its first statement begins the transaction; the boundary commits it if the status is
+below 400.
+"""
 
 Reads = Annotated[Reader, Depends(_reads)]
-"""What queries read with."""
+"""The request's reader, for queries."""

@@ -1,4 +1,4 @@
-"""Where a request comes from and where it was sent to, as far as the headers that say so can be believed."""
+"""Client address and public URL of a request, from the headers that trusted proxies set."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """Where a request comes from. `address` is what failed sign-ins are counted by: of IPv6 the /64."""
+    """Client of a request. `rate_limit_key` identifies it for failed sign-ins: its address, or its /64 in IPv6."""
 
     address: str
     name: str
@@ -31,9 +31,9 @@ class ClientInfo:
 
 
 def client_address(request: Request, context: ServiceContext) -> str:
-    """The nearest address that no proxy we trust vouches for.
+    """Return the nearest address that does not belong to a trusted proxy.
 
-    Trusted are TRUSTED_PROXIES and this machine: behind its own gateway a service sees only the gateway.
+    Trusted are TRUSTED_PROXIES and this machine, because a service behind its own gateway sees only the gateway.
     """
     address = request.client.host if request.client else UNKNOWN
     hops = request.headers.get("x-forwarded-for", "").split(",")[-MOST_HOPS:]
@@ -45,7 +45,7 @@ def client_address(request: Request, context: ServiceContext) -> str:
 
 
 def public_root(request: Request, context: ServiceContext) -> str:
-    """The scheme and host that the client called, which a proxy that we trust has told: `https://api.example`."""
+    """Return the scheme and host that the client called, as told by a trusted proxy: `https://api.example`."""
     if _is_trusted(request.client.host if request.client else UNKNOWN, context):
         scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
         host = request.headers.get("x-forwarded-host", request.url.netloc)
@@ -62,7 +62,7 @@ def _is_trusted(address: str, context: ServiceContext) -> bool:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """The address in `text`; of an IPv4 client on a socket for both kinds, the IPv4 one; None with a zone, which names none."""
+    """Parse an address. An IPv4-mapped IPv6 address becomes IPv4. Return None if it is not valid or has a zone."""
     try:
         found = ip_address(text)
     except ValueError:
@@ -79,4 +79,4 @@ async def _client_info(request: Request) -> ClientInfo:
 
 
 RequestClient = Annotated[ClientInfo, Depends(_client_info)]
-"""Where the request comes from."""
+"""Client of the request."""

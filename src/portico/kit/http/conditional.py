@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110 section 13): two editors can't overwrite one another, and what is known is not sent."""
+"""Conditional requests (RFC 9110 section 13): prevent lost updates, and answer 304 if the caller's copy is current."""
 
 import re
 from typing import Annotated, Any, Protocol, TypeGuard
@@ -8,60 +8,63 @@ from fastapi import Depends, Request, Response
 from portico.kit._compat.fastapi import lookup
 from portico.kit.foundation.problems import PreconditionFailed
 
-_BESIDES = re.compile(r'\.[0-9]{1,10}"$')
+_RELATED_NUMBER = re.compile(r'\.[0-9]{1,10}"$')
 
 
 class Revised(Protocol):
-    """A row that counts its changes."""
+    """A row that counts its changes in `revision`."""
 
     @property
     def revision(self) -> Any: ...
 
 
 def is_revised(value: object) -> "TypeGuard[Revised]":
-    """Whether `value` is a row with a revision."""
+    """Return whether `value` is a row with a revision."""
     return hasattr(value, "revision")
 
 
 class Conditional:
-    """What the caller says it has seen (`If-Match`), and the tag of what it gets."""
+    """The caller's `If-Match` precondition, and the ETag of the response."""
 
     def __init__(self, if_match: str | None) -> None:
         self._if_match = if_match
         self._tagged: Revised | None = None
-        self._shows = 0
+        self._related = 0
 
     def require(self, row: Revised) -> None:
-        """Raises PreconditionFailed where `If-Match` names another revision of `row` than this one.
+        """Raise PreconditionFailed if `If-Match` names another revision of `row`.
 
-        What an answer shows besides, which is not edited with the row, does not count: there is nothing to overwrite.
-        Ask with the row locked, or the answer is old when it comes.
+        The number of related rows in an ETag is ignored, because they are not edited with the row. Call it with the row
+        locked, so that the revision cannot change afterwards.
         """
         if self._if_match is None or self._if_match.strip() == "*":
             return
-        if entity_tag(row) not in {_BESIDES.sub('"', tag) for tag in _tags(self._if_match)}:
+        if entity_tag(row) not in {_RELATED_NUMBER.sub('"', tag) for tag in _tags(self._if_match)}:
             raise PreconditionFailed
 
-    def tag(self, row: Revised, *, shows: int = 0) -> None:
-        """Send `row`'s revision, as it is after the commit, as the answer's ETag.
+    def tag(self, row: Revised, *, related: int = 0) -> None:
+        """Send the revision of `row` after the commit as the response's ETag.
 
-        `shows` is a number that goes up with whatever else the answer tells of and the row's revision does not count.
+        Args:
+            row: the row that the response shows.
+            related: a number that increases when other data in the response changes that the row's revision does not
+                count.
         """
         self._tagged = row
-        self._shows = shows
+        self._related = related
 
     @property
     def etag(self) -> str | None:
-        return None if self._tagged is None else entity_tag(self._tagged, self._shows)
+        return None if self._tagged is None else entity_tag(self._tagged, self._related)
 
 
-def entity_tag(row: Revised, shows: int = 0) -> str:
-    """The strong entity tag of a row: "7", or "7.42" of one whose answer shows more than the row."""
-    return f'"{row.revision}.{shows}"' if shows else f'"{row.revision}"'
+def entity_tag(row: Revised, related: int = 0) -> str:
+    """Return the strong ETag of a row: "7", or "7.42" if the response also shows related data."""
+    return f'"{row.revision}.{related}"' if related else f'"{row.revision}"'
 
 
 def is_known(if_none_match: str | None, response: Response) -> bool:
-    """Whether the caller, by its `If-None-Match`, has this very answer (304)."""
+    """Return whether `If-None-Match` names this response, so that 304 suffices."""
     if if_none_match is None or "etag" not in response.headers:
         return False
     tags = {tag.removeprefix("W/") for tag in _tags(if_none_match)}
@@ -80,4 +83,4 @@ async def conditions(request: Request) -> Conditional:
 
 
 Conditions = Annotated[Conditional, Depends(conditions)]
-"""The caller's conditions on the resource that the endpoint reads or changes."""
+"""Preconditions of the request on the resource that the endpoint reads or changes."""

@@ -1,4 +1,4 @@
-"""The running service as HTTP uses it, and what endpoints take of it."""
+"""Service context and dependencies for endpoints."""
 
 from typing import Annotated, Any, Protocol
 
@@ -15,10 +15,10 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 
 class HttpContext(ServiceContext, Protocol):
-    """What the middleware and the routes of a service need of it.
+    """The part of a service's context that the middleware and the routes need.
 
     Attributes:
-        keys_in_flight: idempotency keys of the requests that this process is serving.
+        keys_in_flight: idempotency keys of requests in progress in this process.
         request_log: writes one line for each request; None writes nothing.
         verifier: verifies access tokens.
         sockets: the open WebSockets of this process.
@@ -47,7 +47,7 @@ async def _context(connection: HTTPConnection) -> HttpContext:
 
 
 Context = Annotated[ServiceContext, Depends(_context)]
-"""The running service, in an endpoint: its settings, its resources, transactions and calls of its own."""
+"""Context of the running service in an endpoint: settings, resources, transactions and calls in its own name."""
 
 
 @lookup
@@ -68,7 +68,7 @@ OnBehalf = Annotated[Calls, Depends(_calls)]
 
 
 def provided(kind: type[Any]) -> Any:
-    """Return the dependency that gives an endpoint a resource of its service.
+    """Return the dependency that passes a resource of the service to an endpoint.
 
     Used as `hasher: Annotated[PasswordHasher, provided(PasswordHasher)]`.
     """

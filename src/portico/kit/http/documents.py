@@ -1,4 +1,4 @@
-"""The OpenAPI document: every refusal in it, spelled as the system spells."""
+"""OpenAPI document of a service, with every problem of its routes, in the system's case."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +27,7 @@ from portico.kit.foundation.problems import (
 from portico.kit.http.authentication import TICKET
 from portico.kit.http.conditional import conditions
 from portico.kit.http.paging import page
-from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_shape
+from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_model
 from portico.kit.http.router import Route
 from portico.kit.http.rows import returns_revised_row
 from portico.kit.http.schema import Case, Schema, openapi_case
@@ -36,27 +36,27 @@ _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 
 
-def _says(description: str, kind: str = "string") -> dict[str, Any]:
+def _described(description: str, kind: str = "string") -> dict[str, Any]:
     return {"description": description, "schema": {"type": kind}}
 
 
 _TAG = r'^(\*|"[0-9]{1,9}(\.[0-9]{1,10})?")$'
 _KEY = "^[!-~]{1,255}$"
-_REQUEST_ID = _says("Finds this request in the logs; the caller's own where it sent a good one")
-_ETAG = _says("The revision of the resource, for `If-Match` and `If-None-Match`")
+_REQUEST_ID = _described("Identifies this request in the logs; the caller's own id if it is valid")
+_ETAG = _described("Revision of the resource, for `If-Match` and `If-None-Match`")
 _TICKET = {
     "name": TICKET,
     "in": "query",
     "required": False,
-    "description": "A one-time ticket of `POST /auth/tickets`, where a header can't be set",
+    "description": "One-time ticket from `POST /auth/tickets`, for clients that cannot set a header",
     "schema": {"type": "string", "maxLength": 128},
 }
 _PAGED = {
-    "X-Total-Count": _says("How many there are in all", "integer"),
-    "Link": _says("Where `first`, `next` and `prev` lead (RFC 8288)"),
+    "X-Total-Count": _described("Total number of items", "integer"),
+    "Link": _described("Links to the `first`, `next` and `prev` page (RFC 8288)"),
 }
-_RETRY_AFTER = _says("Seconds after which a retry may succeed", "integer")
-_CHALLENGE = _says("What kind of token is wanted, or what is wrong with this one (RFC 6750)")
+_RETRY_AFTER = _described("Seconds after which a retry may succeed", "integer")
+_CHALLENGE = _described("Required kind of token, or the error in this one (RFC 6750)")
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": _CHALLENGE},
     403: {"WWW-Authenticate": _CHALLENGE},
@@ -65,22 +65,22 @@ _HEADERS: dict[int, dict[str, Any]] = {
 }
 
 
-class Documented(FastAPI):
-    """FastAPI with the document of one system's spelling and of every problem that the routes declare."""
+class ServiceApp(FastAPI):
+    """FastAPI app whose document uses the system's case and contains every problem that the routes declare."""
 
     def __init__(self, *, case: Case, **options: Any) -> None:
         super().__init__(**options)
         self._case = case
-        self._shapes: set[type[Schema]] = {ProblemRead, InvalidRead}
+        self._problem_models: set[type[Schema]] = {ProblemRead, InvalidRead}
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The router alone: the frame catches what is raised, and the routes bring their own exit stacks."""
+        """Return the router alone: the middleware handles exceptions, and the routes have their own exit stacks."""
         return ExceptionMiddleware(self.router, handlers=self.exception_handlers)
 
-    def remember(self, route: Route) -> None:
-        """Have the shapes of what this route may refuse with in the document."""
-        self._shapes.update(
-            problem_shape(error) for error in (*_standing_errors(route, conditional=True), *route.errors)
+    def add_problem_schemas(self, route: Route) -> None:
+        """Add the problem schemas of this route to the document."""
+        self._problem_models.update(
+            problem_model(error) for error in (*_common_errors(route, conditional=True), *route.errors)
         )
 
     def openapi(self) -> dict[str, Any]:
@@ -96,16 +96,16 @@ class Documented(FastAPI):
         return self.openapi_schema or {}
 
     def _problem_schemas(self) -> dict[str, Any]:
-        shapes = sorted(self._shapes, key=lambda shape: shape.__name__)
-        _, document = models_json_schema([(shape, "serialization") for shape in shapes], ref_template=_REFERENCE)
+        models = sorted(self._problem_models, key=lambda model: model.__name__)
+        _, document = models_json_schema([(model, "serialization") for model in models], ref_template=_REFERENCE)
         schemas: dict[str, Any] = document["$defs"]
         return schemas
 
 
 def describe(built: APIRoute, route: Route) -> None:
-    """Say of an operation what FastAPI can't know: its refusals, conditions, headers, and who may call."""
-    asked = set(_functions(built.dependant))
-    conditional, paged = conditions in asked, page in asked
+    """Add to an operation what FastAPI does not know: problems, preconditions, headers and required permissions."""
+    requested = set(_functions(built.dependant))
+    conditional, paged = conditions in requested, page in requested
     tagged = conditional or (route.response_model is not None and returns_revised_row(route.endpoint))
     parameters = list(_parameters(route, conditional=conditional, tagged=tagged))
     summary, _, rest = built.description.partition("\n")
@@ -127,15 +127,13 @@ def _functions(dependant: Dependant) -> Iterable[Any]:
 
 def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[dict[str, Any]]:
     if tagged and route.method == "GET":
-        yield _header("If-None-Match", "The entity tag that the caller has: 304 where it is this one still", _TAG)
+        yield _header("If-None-Match", "ETag that the caller has; 304 if it is still current", _TAG)
     elif conditional and route.method != "POST":
-        yield _header(
-            "If-Match", "The entity tag that the caller has read; 412 if the resource has changed since", _TAG
-        )
+        yield _header("If-Match", "ETag that the caller has read; 412 if the resource has changed since", _TAG)
     if route.streams:
         yield dict(_TICKET)
     if route.keeps_answers:
-        yield _header("Idempotency-Key", "Repeats with the same key and body have one effect and one answer", _KEY)
+        yield _header("Idempotency-Key", "Repeats with the same key and body have one effect and one response", _KEY)
 
 
 def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
@@ -144,13 +142,13 @@ def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
 
 
 def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
-    """What the route answers besides its own shape, by status."""
-    refusals: dict[int, list[type[Problem]]] = {}
-    for error in (*_standing_errors(route, conditional=conditional), *route.errors):
-        refusals.setdefault(error.status, []).append(error)
+    """Return the documented responses besides the response model, by status."""
+    responder: dict[int, list[type[Problem]]] = {}
+    for error in (*_common_errors(route, conditional=conditional), *route.errors):
+        responder.setdefault(error.status, []).append(error)
     documented: dict[int | str, dict[str, Any]] = {
         status: _response(" or ".join(dict.fromkeys(error.code for error in errors)), errors)
-        for status, errors in sorted(refusals.items())
+        for status, errors in sorted(responder.items())
     }
     success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
     if tagged:
@@ -158,31 +156,31 @@ def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) ->
     if paged:
         success |= _PAGED
     if tagged and route.method == "GET":
-        documented[304] = {"description": "What the caller has is what there is", "headers": dict(success)}
+        documented[304] = {"description": "The caller's copy is current", "headers": dict(success)}
     return {route.status_code: {"headers": success}} | documented
 
 
 def security_of(access: Access) -> dict[str, Any]:
-    """What the document says of who may call; nothing where everybody may."""
+    """Return the security requirement of an operation; empty for public operations."""
     if access.kind == "public":
         return {}
     return {"security": [{"bearer": []}] if access.needs_caller else [{"bearer": []}, {}]}
 
 
-def _standing_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]]:
+def _common_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]]:
     yield from (BadRequest, Unprocessable, Problem, Unavailable, GatewayTimeout)
     if route.access.needs_caller:
         yield from (Unauthorized, Forbidden)
     if route.method != "GET":
         yield Conflict
-        if conditional and route.method != "POST":  # a POST's answer has a tag, and asks for none
+        if conditional and route.method != "POST":  # the response to a POST has an ETag, but takes no If-Match
             yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
         yield from (ContentTooLarge, UnsupportedMediaType)
 
 
 def _response(description: str, errors: list[type[Problem]]) -> dict[str, Any]:
-    names = sorted({problem_shape(error).__name__ for error in errors})
+    names = sorted({problem_model(error).__name__ for error in errors})
     references = [{"$ref": _REFERENCE.format(model=name)} for name in names]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     headers = {"X-Request-ID": _REQUEST_ID} | _HEADERS.get(errors[0].status, {})

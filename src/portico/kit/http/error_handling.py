@@ -1,4 +1,4 @@
-"""What a caller is told when something goes wrong, whatever it is."""
+"""Mapping of exceptions to problem responses."""
 
 from typing import Any
 
@@ -18,11 +18,14 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_CALLER_LEFT = 499  # nobody reads it but the log and the metrics
+_CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
 
 
 class OutcomeUnknown(Unavailable):
-    detail = "The connection was lost while the change was being committed. Look whether it happened, or repeat it with the same Idempotency-Key."
+    detail = (
+        "The connection was lost while the change was being committed. "
+        "Check whether it was made, or repeat the request with the same Idempotency-Key."
+    )
 
 
 class DatabaseUnavailable(Unavailable):
@@ -38,14 +41,14 @@ class AlreadyThere(Conflict):
 
 
 class ErrorResponder:
-    """The refusals of the service called `name`, in the system's spelling."""
+    """Builds the problem responses of one service, in the system's case."""
 
     def __init__(self, name: str, case: Case) -> None:
         self._name = name
         self._case = case
 
     def answer(self, request: Request, problem: Problem, errors: list[dict[str, Any]] | None = None) -> Response:
-        """The answer that says `problem`, with what is wrong with each field in `errors`."""
+        """Return the response for `problem`, with the field errors in `errors`."""
         return problem_response(
             problem,
             instance=request.url.path,
@@ -55,13 +58,13 @@ class ErrorResponder:
         )
 
     def response_for(self, request: Request, error: Exception) -> Response:
-        """The answer to a request that ended in `error`."""
+        """Return the response for a request that ended with `error`."""
         if isinstance(error, ClientDisconnect):
-            return Response(status_code=_CALLER_LEFT)
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
         return self.answer(request, *self.problem_of(request, error))
 
     def problem_of(self, connection: HTTPConnection, error: Exception) -> tuple[Problem, list[dict[str, Any]] | None]:
-        """The problem that `error` is to the caller, and what is wrong with each field where it is about fields."""
+        """Return the problem for `error`, and the field errors if it has any."""
         if isinstance(error, RequestValidationError):
             sent = {"body": error.body, "query": dict(connection.query_params), "path": connection.path_params}
             return Unprocessable(), field_errors(error.errors(), sent, self._case)

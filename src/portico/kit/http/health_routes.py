@@ -1,4 +1,4 @@
-"""The routes that every service has: health in three depths, and metrics."""
+"""Health and metrics routes of every service."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ router = Router(tags=["standing"], prefixed=False)
 
 @router.get("/health", quiet=True)
 async def alive(context: Context) -> dict[str, Any]:
-    """Say that this process lives, and how the services that it calls look from here."""
+    """Report that this process is alive, and the state of the services that it calls as seen from here."""
     return spelled(await context.health.alive(), context.system.case)
 
 
 @router.get("/health/ready", quiet=True)
 async def ready(context: Context, response: Response) -> dict[str, Any]:
-    """Say whether traffic may come: whether this service's own database answers. A neighbour's trouble does not count."""
+    """Report whether this service can take traffic: whether its own database responds. Other services do not count."""
     is_ready, answer = await context.health.ready()
     response.status_code = 200 if is_ready else 503
     return spelled(answer, context.system.case)
@@ -28,11 +28,11 @@ async def ready(context: Context, response: Response) -> dict[str, Any]:
 
 @router.get("/health/detailed")
 async def detailed(context: Context) -> dict[str, Any]:
-    """Each dependency with its state and latency, and the process's own figures."""
+    """Report each dependency with its state and latency, and statistics of the process."""
     return spelled(await context.health.detailed(), context.system.case)
 
 
 @router.get("/metrics", quiet=True, framework={"response_class": Response, "include_in_schema": False})
 async def metrics(context: Context) -> Response:
-    """What Prometheus scrapes."""
+    """Return the metrics in Prometheus text format."""
     return Response(context.metrics.render(), media_type=CONTENT_TYPE)

@@ -1,8 +1,9 @@
-"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): the same request twice has one effect and one answer.
+"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header): a repeated request has one effect and one response.
 
-The key is claimed by the first statement of the transaction that has the effect, so that a repeat waits or replays
-before any rule can refuse it; the answer is written by the last one. An endpoint that calls other services can't have a
-transaction open meanwhile: there the key is looked up first and claimed last, and who comes second is rolled back.
+The first statement of the transaction claims the key, so that a repeat waits or replays the response before any rule
+can reject it. The last statement stores the response. An endpoint that calls other services cannot have an open
+transaction
+meanwhile: there the key is looked up first and claimed last, and the second of two concurrent requests is rolled back.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.problems import BadRequest, Conflict, Unprocessable
 
 _LONGEST_KEY = 255
-_KEPT_HEADERS = {"content-type", "location", "etag", "link"}
+_STORED_HEADERS = {"content-type", "location", "etag", "link"}
 
 
 class KeyInFlight(Conflict):
@@ -35,12 +36,12 @@ class KeyInFlight(Conflict):
 
 class KeyReused(Unprocessable):
     code = "idempotency_key_reused"
-    detail = "This Idempotency-Key came with another body before. Use a new key for a new request."
+    detail = "This Idempotency-Key was used with a different body. Use a new key for a new request."
     location = ("header", "idempotency-key")
 
 
-class AnsweredMeanwhile(Exception):
-    """Another request with the same key was answered while this one ran; what this one did is not to be committed."""
+class AnsweredConcurrently(Exception):
+    """A concurrent request with the same key was answered first. This one must not be committed."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
@@ -48,7 +49,15 @@ class AnsweredMeanwhile(Exception):
 
 
 class Claim:
-    """One request's claim on its key, scoped by caller and route. `in_flight` holds the keys of this process."""
+    """The claim of one request on its key, scoped by caller and route.
+
+    Args:
+        request: the request.
+        key: value of its Idempotency-Key header.
+        caller: subject of the caller, or `-`.
+        in_flight: keys of requests in progress in this process.
+        ttl: how long a key is valid.
+    """
 
     def __init__(self, request: Request, key: str, *, caller: str, in_flight: set[str], ttl: timedelta) -> None:
         if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
@@ -72,29 +81,29 @@ class Claim:
         self._in_flight.discard(self._key)
 
     async def earlier_answer(self, work: UnitOfWork) -> Response | None:
-        """Claim the key; the stored answer where it was claimed before. Raises KeyReused, KeyInFlight."""
+        """Claim the key, or return the stored response if it was claimed before. Raises KeyReused, KeyInFlight."""
         await self._read()
-        if await self._claimed(work):
+        if await self._try_claim(work):
             return None
-        row = (await work.execute(self._known())).one_or_none()  # None if the job has just deleted an expired key
+        row = (await work.execute(self._known())).one_or_none()  # None if the job has just deleted the expired key
         if row is None or row.claimed_at < work.now - self._ttl:
             await work.execute(delete(idempotency_keys).where(idempotency_keys.c.key == self._key))
-            await self._claimed(work)
+            await self._try_claim(work)
             return None
-        return self._answer_in(row)
+        return self._stored_response(row)
 
     async def stored_answer(self, reader: Reader) -> Response | None:
-        """The stored answer where the key was claimed before, without a claim. Raises KeyReused, KeyInFlight."""
+        """Return the stored response if the key was claimed before. Do not claim it. Raises KeyReused, KeyInFlight."""
         await self._read()
         found = await reader.rows(self._known())
         if not found or found[0].claimed_at < reader.now - self._ttl:
             return None
-        return self._answer_in(found[0])
+        return self._stored_response(found[0])
 
     async def claim_last(self, work: UnitOfWork) -> None:
-        """Claim the key once all else is done. Raises AnsweredMeanwhile, KeyReused, KeyInFlight."""
+        """Claim the key at the end of the request. Raises AnsweredConcurrently, KeyReused, KeyInFlight."""
         if (earlier := await self.earlier_answer(work)) is not None:
-            raise AnsweredMeanwhile(earlier)
+            raise AnsweredConcurrently(earlier)
 
     async def _read(self) -> None:
         body = await self._request.body()
@@ -103,22 +112,22 @@ class Claim:
     def _known(self) -> Select[Any]:
         return select(idempotency_keys).where(idempotency_keys.c.key == self._key)
 
-    def _answer_in(self, row: Any) -> Response:
+    def _stored_response(self, row: Any) -> Response:
         if row.fingerprint != self._fingerprint:
             raise KeyReused
         if row.status is None:
             raise KeyInFlight
         return Response(row.body, row.status, headers={**row.headers, "idempotency-replayed": "true"})
 
-    async def _claimed(self, work: UnitOfWork) -> bool:
+    async def _try_claim(self, work: UnitOfWork) -> bool:
         values: dict[str, Any] = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now}
         return await insert_if_absent(work, idempotency_keys, values)
 
     async def keep(self, work: UnitOfWork, response: Response) -> None:
-        """Store the answer beside its effect."""
+        """Store the response in the transaction of its effect."""
         if isinstance(response, StreamingResponse):
-            raise TypeError("a streamed answer can't be stored: declare the route with streams=True")
-        headers = {name: value for name, value in response.headers.items() if name in _KEPT_HEADERS}
+            raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
+        headers = {name: value for name, value in response.headers.items() if name in _STORED_HEADERS}
         await work.execute(
             update(idempotency_keys)
             .where(idempotency_keys.c.key == self._key)

@@ -1,4 +1,4 @@
-"""One WebSocket as an endpoint sees it: it is accepted, told things, and ended."""
+"""Server side of one WebSocket: accept, send, limit and close."""
 
 import asyncio
 from collections import Counter, deque
@@ -19,25 +19,25 @@ NORMAL = 1000
 REFUSED = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
-RESTARTING = 1012  # of IANA's registry of close codes: the service restarts
+RESTARTING = 1012  # IANA registry of close codes: service restart
 
 SWITCHED = 101  # RFC 9110 section 15.2.2
-_CALLER_LEFT = 499
+_CLIENT_CLOSED_REQUEST = 499
 _FORBIDDEN = 403
-_SEND_WITHIN = 20.0  # seconds that a client may take to read what it was sent
-_LONGEST_REASON = 123  # bytes that fit into a close frame (RFC 6455 section 5.5)
+_SEND_WITHIN = 20.0  # seconds that a client may take to read a message
+_LONGEST_REASON = 123  # maximum number of bytes in a close frame (RFC 6455 section 5.5)
 
 
 class TooManyStreams(Unavailable):
-    detail = "The limit of open streams is reached. Close one, or retry in {retry_after:.0f} seconds."
+    detail = "The limit of open streams is reached. Close one or retry in {retry_after:.0f} seconds."
 
 
 class OpenSockets:
-    """How many WebSockets a service has open, in all and of each caller.
+    """Counts a service's open WebSockets, in total and per caller.
 
     Args:
-        most: of all callers.
-        most_each: of one caller.
+        most: limit for all callers together.
+        most_each: limit per caller.
     """
 
     def __init__(self, most: int, most_each: int) -> None:
@@ -47,12 +47,12 @@ class OpenSockets:
 
     @property
     def open(self) -> int:
-        """How many there are."""
+        """Number of open WebSockets."""
         return self._open.total()
 
     @contextmanager
-    def one_of(self, caller: str) -> Iterator[None]:
-        """A place for one more. Raises TooManyStreams."""
+    def slot(self, caller: str) -> Iterator[None]:
+        """Count one more while the context is open. Raises TooManyStreams."""
         if self.open >= self._most or self._open[caller] >= self._most_each:
             raise TooManyStreams
         self._open[caller] += 1
@@ -65,13 +65,13 @@ class OpenSockets:
 
 
 class Handshake:
-    """Remembers how a handshake was answered: `status` is 499 until it was."""
+    """Records the response to a handshake. `status` is 499 until then."""
 
     __slots__ = ("_send", "status")
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self.status = _CALLER_LEFT
+        self.status = _CLIENT_CLOSED_REQUEST
 
     async def send(self, message: Message) -> None:
         match message["type"]:
@@ -79,26 +79,27 @@ class Handshake:
                 self.status = SWITCHED
             case "websocket.http.response.start":
                 self.status = message["status"]
-            case "websocket.close" if self.status == _CALLER_LEFT:
-                self.status = _FORBIDDEN  # what a server makes of it (ASGI, WebSocket close)
+            case "websocket.close" if self.status == _CLIENT_CLOSED_REQUEST:
+                self.status = _FORBIDDEN  # servers answer a close before accept with 403 (ASGI, WebSocket close)
         await self._send(message)
 
 
-class Unheard(Exception):
-    """The client is gone, or reads so slowly that it is given up."""
+class ClientGone(Exception):
+    """The client is gone, or reads too slowly."""
 
 
 class LiveSocket:
-    """The server's side of one WebSocket.
+    """Server side of one WebSocket.
 
-    What the client says is counted, measured and dropped: these streams tell. Pings are the server's own.
+    Messages of the client are counted, limited in size and dropped: these streams only send. The ASGI server sends
+    pings.
 
     Args:
-        receive: of ASGI.
-        send: of ASGI.
-        case: how the system spells.
-        within: the limit of the time until it is accepted.
-        longest: bytes that a message of the client may have.
+        receive: ASGI receive.
+        send: ASGI send.
+        case: case of the system's JSON.
+        within: time-out of the handshake.
+        longest: maximum size (bytes) of a client's message.
         rate: how many messages the client may send.
     """
 
@@ -111,40 +112,40 @@ class LiveSocket:
         self._within = within
         self._longest = longest
         self._rate = rate
-        self._heard: deque[float] = deque(maxlen=rate.limit)
+        self._received_at: deque[float] = deque(maxlen=rate.limit)
         self.accepted = False
         self._closed = False
 
     async def begin(self) -> None:
-        """Wait for the handshake. Raises Unheard where the client is gone already."""
+        """Wait for the handshake. Raises ClientGone if the client is gone."""
         if (await self._receive())["type"] != "websocket.connect":
-            raise Unheard
+            raise ClientGone
 
     async def accept(self) -> None:
-        """Answer the handshake; until then a problem that is raised is an ordinary HTTP answer."""
+        """Accept the connection. Problems raised before become ordinary HTTP responses."""
         self._within.reschedule(None)
         self.accepted = True
-        await self._sent({"type": "websocket.accept"})
+        await self._send_in_time({"type": "websocket.accept"})
 
     async def send(self, message: BaseModel | dict[str, Any]) -> None:
-        """Tell the client `message`, as JSON in the system's spelling. Raises Unheard."""
+        """Send `message` as JSON in the system's case. Raises ClientGone."""
         document = (
             message.model_dump(mode="json", by_alias=self._case == "camel")
             if isinstance(message, BaseModel)
             else message
         )
-        await self._sent({"type": "websocket.send", "text": orjson.dumps(document).decode()})
+        await self._send_in_time({"type": "websocket.send", "text": orjson.dumps(document).decode()})
 
     async def close(self, code: int, reason: str = "") -> None:
-        """End the connection, once; before it was accepted there is nothing to end."""
+        """Close the connection once. Does nothing before it is accepted."""
         if self._closed or not self.accepted:
             return
         self._closed = True
         cut = reason.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
-        await self._sent({"type": "websocket.close", "code": code, "reason": cut})
+        await self._send_in_time({"type": "websocket.close", "code": code, "reason": cut})
 
     async def drain(self) -> None:
-        """Read what the client says until it leaves, says too much or too often."""
+        """Read messages until the client leaves or exceeds a limit."""
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
@@ -153,23 +154,23 @@ class LiveSocket:
             if _size_of(message) > self._longest:
                 await self.close(TOO_BIG, f"a message has at most {self._longest} bytes")
                 return
-            if self._is_too_often():
+            if self._exceeds_rate():
                 await self.close(REFUSED, f"at most {self._rate.limit} messages in {self._rate.window} s")
                 return
 
-    def _is_too_often(self) -> bool:
+    def _exceeds_rate(self) -> bool:
         now = asyncio.get_running_loop().time()
-        full = len(self._heard) == self._rate.limit and now - self._heard[0] < self._rate.window
-        self._heard.append(now)
+        full = len(self._received_at) == self._rate.limit and now - self._received_at[0] < self._rate.window
+        self._received_at.append(now)
         return full
 
-    async def _sent(self, message: Message) -> None:
+    async def _send_in_time(self, message: Message) -> None:
         try:
             async with asyncio.timeout(_SEND_WITHIN):
                 await self._send(message)
         except (TimeoutError, OSError) as error:
             self._closed = True
-            raise Unheard from error
+            raise ClientGone from error
 
 
 def _size_of(message: Message) -> int:

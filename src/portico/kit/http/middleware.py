@@ -1,7 +1,7 @@
-"""The frame around a service's app: one ASGI callable, one wrapped `send`.
+"""Outer middleware of a service: one ASGI callable with one wrapped `send`.
 
-Request id, trace, deadline, who calls, safe headers, the access log and the metrics in one frame cost 12 µs; one
-`BaseHTTPMiddleware` alone would cost 120.
+Request id, trace, deadline, authentication, security headers, access log and metrics together cost 12 µs here; a single
+`BaseHTTPMiddleware` would cost 120.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ logger = get_logger(__name__)
 DEADLINE_HEADER = b"x-request-deadline-ms"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _DIGITS = 12
-_CALLER_LEFT = 499
-_WRONGLY_ASKED = 400  # RFC 9110 section 15.5; from 500 on the fault is the server's
+_CLIENT_CLOSED_REQUEST = 499
+_CLIENT_ERROR = 400  # RFC 9110 section 15.5
 _SERVER_ERROR = 500
 _VARY = (b"vary", b"Origin")
 _SAFE = [
@@ -39,7 +39,7 @@ _SAFE = [
 
 
 class ServiceMiddleware:
-    """What happens around every request of a service."""
+    """Handles what every request of a service has in common."""
 
     def __init__(self, app: ASGIApp, cors: ASGIApp, context: HttpContext) -> None:
         self._app = app
@@ -56,22 +56,22 @@ class ServiceMiddleware:
             await self._connect(scope, receive, send, traceparent)
             return
         if scope["method"] == "HEAD":
-            # the same answer (RFC 9110 section 9.3.2); the server leaves out the body
+            # A HEAD has the response of a GET (RFC 9110 section 9.3.2). The server leaves out the body.
             scope = {**scope, "method": "GET"}
         span = self._context.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
         request_context.set(RequestContext(self._context.name, scope["portico.request_id"], span.context))
         scope["portico.span"] = span
-        answer = _Answer(scope, send, private=private)
+        answer = _Response(scope, send, private=private)
         began = perf_counter()
         self._requests.in_flight += 1
         try:
             await self._serve(scope, receive, answer)
         finally:
             self._requests.in_flight -= 1
-            self._record(scope, answer.status or _CALLER_LEFT, perf_counter() - began, span)
+            self._record(scope, answer.status or _CLIENT_CLOSED_REQUEST, perf_counter() - began, span)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:
-        """A WebSocket: its route tells problems itself; its line is written, and it is counted, when it ends."""
+        """Serve a WebSocket. Its route sends problems itself; it is logged and counted when it ends."""
         scope["method"] = WEBSOCKET
         span = self._context.tracing.serve(method=WEBSOCKET, path=scope["path"], traceparent=traceparent)
         request_context.set(RequestContext(self._context.name, scope["portico.request_id"], span.context))
@@ -83,29 +83,29 @@ class ServiceMiddleware:
         finally:
             self._record(scope, handshake.status, perf_counter() - began, span)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+    async def _serve(self, scope: Scope, receive: Receive, answer: "_Response") -> None:
         try:
             if b"%00" in scope.get("raw_path", b"") or "\0" in scope["path"]:
-                await self._refuse(scope, answer, BadRequest(reason="the path must not hold the character U+0000"))
+                await self._reject(scope, answer, BadRequest(reason="the path must not contain the character U+0000"))
             else:
                 app = self._cors if scope["portico.from_page"] else self._app
-                await app(scope, _Receiving(receive, answer, self._context.stopping), answer.send)
+                await app(scope, _StoppableReceive(receive, answer, self._context.stopping), answer.send)
                 if self._context.stopping.is_set():
                     await answer.end_stream()
         except Exception:
             logger.exception("request_failed", method=scope["method"], path=scope["path"])
             if answer.status:
-                raise  # half an answer is out: the server must cut the connection, not finish it
-            await self._refuse(scope, answer, Problem())
+                raise  # part of the response is sent: the server must abort the connection
+            await self._reject(scope, answer, Problem())
 
     def _prepare(self, scope: Scope) -> tuple[bool, str | None]:
-        """Put into the scope what the rest will ask for; whether a token came, and the caller's trace."""
+        """Add request data to the scope. Return whether a token was sent, and the caller's trace."""
         request_id = authorization = deadline = traceparent = origin = None
         for name, value in scope["headers"]:
             if name == b"x-request-id":
                 request_id = value
             elif name == b"authorization":
-                authorization = value if authorization is None else b""  # two say two things: neither is believed
+                authorization = value if authorization is None else b""  # two headers contradict: both are ignored
             elif name == b"origin":
                 origin = value
             elif name == b"traceparent":
@@ -113,7 +113,7 @@ class ServiceMiddleware:
             elif name == DEADLINE_HEADER:
                 deadline = value
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
-            request_id = b"%016x" % random.getrandbits(64)  # to be found in the logs, not to be secret
+            request_id = b"%016x" % random.getrandbits(64)  # unique, not secret
         scope["portico.request_id"] = request_id.decode()
         scope["portico.from_page"] = origin is not None
         scope["portico.context"] = self._context
@@ -122,7 +122,7 @@ class ServiceMiddleware:
         scope["portico.patience"] = _seconds_left(deadline)
         return authorization is not None, traceparent
 
-    async def _refuse(self, scope: Scope, answer: "_Answer", problem: Problem) -> None:
+    async def _reject(self, scope: Scope, answer: "_Response", problem: Problem) -> None:
         request_id = scope["portico.request_id"]
         body = problem_bytes(problem, instance=scope["path"], request_id=request_id, case=self._context.system.case)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
@@ -132,11 +132,11 @@ class ServiceMiddleware:
     def _record(self, scope: Scope, status: int, seconds: float, span: Span) -> None:
         route = scope.get("route")
         path = None if route is None else route.path
-        if status != SWITCHED:  # how long somebody listened is not how long an answer took
+        if status != SWITCHED:  # the duration of a stream is not a response time
             self._requests.observe(scope["method"], path, status, seconds)
         span.end(route=path, status=status)
         log = self._context.request_log
-        if log is None or (getattr(route, "quiet", False) and not _WRONGLY_ASKED <= status < _SERVER_ERROR):
+        if log is None or (getattr(route, "quiet", False) and not _CLIENT_ERROR <= status < _SERVER_ERROR):
             return
         principal = scope["portico.authentication"].principal
         log(
@@ -152,18 +152,18 @@ class ServiceMiddleware:
 
 
 def _seconds_left(header: bytes | None) -> float:
-    """How long the caller waits."""
+    """Return the caller's remaining time (seconds), or infinity."""
     if header is None or not header.isdigit() or len(header) > _DIGITS:
         return math.inf
     return int(header) / 1000
 
 
-class _Receiving:
-    """Tells an event stream that its reader is gone once the service stops: it would go on for ever."""
+class _StoppableReceive:
+    """Receive callable that reports a disconnect to event streams when the service stops. They would never end."""
 
     __slots__ = ("_answer", "_body_is_read", "_receive", "_stopping")
 
-    def __init__(self, receive: Receive, answer: "_Answer", stopping: asyncio.Event) -> None:
+    def __init__(self, receive: Receive, answer: "_Response", stopping: asyncio.Event) -> None:
         self._receive = receive
         self._answer = answer
         self._stopping = stopping
@@ -171,13 +171,13 @@ class _Receiving:
 
     async def __call__(self) -> Message:
         if self._body_is_read:
-            return await self._gone()
+            return await self._after_body()
         message = await self._receive()
         self._body_is_read = not message.get("more_body", False)
         return message
 
-    async def _gone(self) -> Message:
-        """What comes behind the body: that the reader went away, or that an event stream has to end."""
+    async def _after_body(self) -> Message:
+        """Wait for the message after the body: a disconnect by the client, or one because the service stops."""
         message = asyncio.ensure_future(self._receive())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -190,15 +190,15 @@ class _Receiving:
             stopping.cancel()
 
 
-class _Answer:
-    """Adds headers to the answer and remembers its status."""
+class _Response:
+    """Adds headers to the response and records its status."""
 
     __slots__ = ("_headers", "_private", "_send", "_unfinished", "status", "streams_events")
 
     def __init__(self, scope: Scope, send: Send, *, private: bool) -> None:
         self._headers = [(b"x-request-id", scope["portico.request_id"].encode()), *_SAFE]
         if not scope["portico.from_page"]:
-            self._headers.append(_VARY)  # a page's own request gets it, and all else, from the CORS middleware
+            self._headers.append(_VARY)  # with an Origin header, the CORS middleware sets it
         self._private = private
         self._send = send
         self._unfinished = False
@@ -210,7 +210,7 @@ class _Answer:
             self.status = message["status"]
             headers = [*message.get("headers", ()), *self._headers]
             if self._private and all(name != b"cache-control" for name, _ in headers):
-                headers.append((b"cache-control", b"no-store"))  # what one caller may see is not for a shared cache
+                headers.append((b"cache-control", b"no-store"))  # a shared cache must not store a caller's data
             message["headers"] = headers
             self.streams_events = any(
                 name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
@@ -221,6 +221,6 @@ class _Answer:
         await self._send(message)
 
     async def end_stream(self) -> None:
-        """Finish an event stream that was ended from here: its reader sees an end, not a broken connection."""
+        """End an event stream regularly, so that its reader does not see a broken connection."""
         if self._unfinished:
             await self.send({"type": "http.response.body", "body": b"", "more_body": False})

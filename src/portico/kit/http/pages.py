@@ -1,4 +1,4 @@
-"""The documentation pages at a service's own port."""
+"""Documentation pages on a service's own port."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,10 +8,10 @@ from portico.kit.http.docs import PATHS, doc_page
 
 
 def page_routes(title: str) -> list[Route]:
-    """`/docs`, `/redoc` and all that they load.
+    """Return the routes of `/docs`, `/redoc` and their files.
 
     Args:
-        title: What the pages are headed with.
+        title: heading of the pages.
     """
 
     async def page(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Lists: parameters `skip`, `limit` and `cursor`; a JSON array with the headers `X-Total-Count` and `Link` (RFC 8288)."""
+"""Lists: query parameters `skip`, `limit` and `cursor`, and the headers `X-Total-Count` and `Link` (RFC 8288)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 LARGEST_SKIP = 2**31 - 1
 PAGE = "portico.page"
-"""key of the request's page in the ASGI scope"""
+"""Key of the request's page in the ASGI scope."""
 
 Model = TypeVar("Model", bound=Schema)
 
@@ -46,33 +46,35 @@ class PageRequest(Window):
 
 def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> dict[str, str]:
     """Return `x-total-count` and `link` for a slice of the list at `path`. The links keep the filters in `query`."""
-    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in {"skip", "cursor"}]
-    links = [_link(path, kept, [], "first")]
+    filters = [
+        (name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in {"skip", "cursor"}
+    ]
+    links = [_link(path, filters, [], "first")]
     if found.next is not None:
-        links.append(_link(path, kept, [("cursor", found.next)], "next"))
+        links.append(_link(path, filters, [("cursor", found.next)], "next"))
     if found.previous is not None:
-        links.append(_link(path, kept, [("cursor", found.previous)], "prev"))
+        links.append(_link(path, filters, [("cursor", found.previous)], "prev"))
     elif window.cursor is None and window.skip > 0:
-        links.append(_link(path, kept, [("skip", str(max(0, window.skip - window.limit)))], "prev"))
+        links.append(_link(path, filters, [("skip", str(max(0, window.skip - window.limit)))], "prev"))
     return {"x-total-count": str(found.total), "link": ", ".join(links)}
 
 
-def _link(path: str, kept: Sequence[tuple[str, str]], place: list[tuple[str, str]], relation: str) -> str:
-    query = urlencode([*kept, *place])
+def _link(path: str, filters: Sequence[tuple[str, str]], place: list[tuple[str, str]], relation: str) -> str:
+    query = urlencode([*filters, *place])
     return f'<{path}{"?" if query else ""}{query}>; rel="{relation}"'
 
 
 async def page(
     request: Request,
     response: Response,
-    skip: Annotated[int, Query(ge=0, le=LARGEST_SKIP, description="How many to pass over")] = 0,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT, description="How many at most")] = DEFAULT_LIMIT,
-    cursor: Annotated[str | None, Query(max_length=1024, description="Where a `Link` of this list leads")] = None,
+    skip: Annotated[int, Query(ge=0, le=LARGEST_SKIP, description="Number of items to skip")] = 0,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT, description="Maximum number of items")] = DEFAULT_LIMIT,
+    cursor: Annotated[str | None, Query(max_length=1024, description="Position from a `Link` of this list")] = None,
 ) -> PageRequest:
-    asked = PageRequest(skip=skip, limit=limit, cursor=cursor, request=request, response=response)
-    request.scope[PAGE] = asked
-    return asked
+    requested = PageRequest(skip=skip, limit=limit, cursor=cursor, request=request, response=response)
+    request.scope[PAGE] = requested
+    return requested
 
 
 Page = Annotated[PageRequest, Depends(page)]
-"""The part of a list that the caller asks for."""
+"""The page of a list that the caller requests."""

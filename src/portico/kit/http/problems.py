@@ -18,7 +18,7 @@ _MOST_ERRORS = 100
 
 
 class FieldError(Schema):
-    """One thing wrong with a request: where, what, and its type as a word."""
+    """One error in a request: location, message and type."""
 
     location: list[int | str]
     message: str
@@ -26,7 +26,7 @@ class FieldError(Schema):
 
 
 class ProblemRead(Schema):
-    """What every refusal looks like; each kind may add members of its own (RFC 9457 section 3.2)."""
+    """Common members of all problems. Each kind may add members of its own (RFC 9457 section 3.2)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -40,7 +40,7 @@ class ProblemRead(Schema):
 
 
 class InvalidRead(ProblemRead):
-    """A refusal that names what is wrong where in the request."""
+    """A problem with field errors."""
 
     errors: list[FieldError]
 
@@ -53,7 +53,7 @@ def problem_document(
     case: Case = "snake",
     errors: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """The members of the problem document, in the system's spelling."""
+    """Return the members of the problem document, in the system's case."""
     document: dict[str, Any] = {
         "type": f"urn:portico:problem:{problem.code}",
         "title": problem.title,
@@ -73,7 +73,7 @@ def problem_document(
 
 
 def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> list[dict[str, Any]]:
-    """Pydantic's faults in what was `sent` as the member `errors`, the first hundred; never the value that was sent."""
+    """Return the first hundred of Pydantic's errors as the member `errors`, without the values that were sent."""
     return [
         {"location": caller_spelling(tuple(fault["loc"]), sent, case), "message": fault["msg"], "type": fault["type"]}
         for fault in faults[:_MOST_ERRORS]
@@ -81,7 +81,7 @@ def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> 
 
 
 def _error_of(problem: Unprocessable, case: Case) -> dict[str, Any]:
-    """What a rule refused, told as what a field's type refuses: a caller reads one list, whoever found the fault."""
+    """Return the field error of a problem that a rule raised, in the form of a validation error."""
     spelled = [to_camel(part) if case == "camel" and "_" in part else part for part in problem.location]
     return {"location": spelled, "message": problem.sentence(), "type": problem.code}
 
@@ -94,7 +94,7 @@ def problem_bytes(
     case: Case = "snake",
     errors: list[dict[str, Any]] | None = None,
 ) -> bytes:
-    """The problem document as JSON."""
+    """Return the problem document as JSON."""
     return orjson.dumps(problem_document(problem, instance=instance, request_id=request_id, case=case, errors=errors))
 
 
@@ -106,20 +106,20 @@ def problem_response(
     case: Case = "snake",
     errors: list[dict[str, Any]] | None = None,
 ) -> Response:
-    """The problem as an answer, with its headers."""
+    """Return the problem as a response, with its headers."""
     body = problem_bytes(problem, instance=instance, request_id=request_id, case=case, errors=errors)
     return Response(body, problem.status, media_type=MEDIA_TYPE, headers=problem.headers)
 
 
-def problem_shape(kind: type[Problem]) -> type[Schema]:
-    """The shape of this kind of problem for the OpenAPI document: the common members and its own."""
-    if (known := _SHAPES.get(kind)) is not None:
+def problem_model(kind: type[Problem]) -> type[Schema]:
+    """Return the model of this kind of problem for the OpenAPI document: the common members and its own."""
+    if (known := _MODELS.get(kind)) is not None:
         return known
     base: type[Schema] = InvalidRead if kind.status == HTTPStatus.UNPROCESSABLE_ENTITY else ProblemRead
     hints = get_type_hints(kind)
     fields: dict[str, Any] = {name: (hints[name], ...) for name in kind.field_names()}
-    shape = create_model(kind.__name__, __base__=base, __doc__=kind.detail, **fields) if fields else base
-    return _SHAPES.setdefault(kind, shape)
+    model = create_model(kind.__name__, __base__=base, __doc__=kind.detail, **fields) if fields else base
+    return _MODELS.setdefault(kind, model)
 
 
-_SHAPES: dict[type[Problem], type[Schema]] = {}
+_MODELS: dict[type[Problem], type[Schema]] = {}

@@ -1,6 +1,6 @@
-"""Query parameters: both spellings in, none unknown, none twice.
+"""Query parameters: accept both cases, reject unknown and repeated ones.
 
-FastAPI passes over what it does not know and takes the last of several: a filter misspelt would not filter.
+FastAPI ignores unknown parameters and takes the last of repeated ones, so a misspelt filter would have no effect.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ _SEQUENCES = (list, set, tuple, frozenset)
 
 
 class Queries:
-    """The query parameters that a route takes.
+    """The query parameters that a route accepts.
 
     Args:
-        dependant: what FastAPI made of the route; in a camel-case system it takes both spellings from now on.
-        case: how the system spells.
-        also: one that the kit itself reads.
+        dependant: FastAPI's description of the route. In a camel-case system it accepts both cases from now on.
+        case: case of the system's JSON.
+        also: a parameter that the kit itself reads.
     """
 
     def __init__(self, dependant: Dependant, case: Case, *, also: str | None = None) -> None:
@@ -43,14 +43,19 @@ class Queries:
                 self._repeatable.add(name)
 
     def check(self, raw: bytes, sent: QueryParams) -> None:
-        """Raises BadRequest at a NUL, RequestValidationError at a parameter that is unknown or was sent twice."""
+        """Check the parameters.
+
+        Raises:
+            BadRequest: the query contains NUL.
+            RequestValidationError: a parameter is unknown or repeated.
+        """
         if b"%00" in raw or b"\0" in raw:
-            raise BadRequest(reason="the query must not hold the character U+0000")
+            raise BadRequest(reason="the query must not contain the character U+0000")
         seen: set[str] = set()
         for spelled, _ in sent.multi_items():
             name = self._known.get(spelled)
             if name is None:
-                raise _fault(spelled, "There is no such query parameter", "extra_forbidden")
+                raise _fault(spelled, "Unknown query parameter", "extra_forbidden")
             if name in seen and name not in self._repeatable:
                 raise _fault(spelled, "This query parameter was sent twice", "repeated")
             seen.add(name)
@@ -69,7 +74,7 @@ def _fields(dependant: Dependant) -> Iterable[tuple[str, FieldInfo]]:
 
 
 def _kinds(field: FieldInfo) -> Iterable[object]:
-    """The types that the parameter may have: of `list[str] | None`, list and None."""
+    """Return the possible types of a parameter: list and None for `list[str] | None`."""
     annotation = field.annotation
     members = get_args(annotation) if get_origin(annotation) in {Union, UnionType} else (annotation,)
     for member in members:

@@ -1,4 +1,4 @@
-"""A request whose body is bounded and whose JSON is what RFC 8259 calls JSON."""
+"""Request with a limited body and strict JSON (RFC 8259)."""
 
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -15,9 +15,9 @@ _MOST_FIELDS = 64
 
 
 class BoundedRequest(Request):
-    """Reads at most `limit` bytes of body; its JSON has no NUL, no lone surrogate, no NaN and no endless depth.
+    """A request that reads at most `limit` bytes of body. Its JSON has no NUL, lone surrogate, NaN or excessive depth.
 
-    Databases refuse what Python's own parser lets through, and their refusal would be a 500.
+    Databases reject values that Python's own parser accepts, which would result in a 500.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, limit: int) -> None:
@@ -40,15 +40,15 @@ class BoundedRequest(Request):
         return self._parsed
 
     async def read_json(self) -> None:
-        """Read and parse the body, where there is one. Raises BadRequest, ContentTooLarge.
+        """Read and parse the body, if there is one. Raises BadRequest, ContentTooLarge.
 
-        Done before FastAPI asks for it, since FastAPI makes a plain 400 of whatever goes wrong while it reads.
+        Call it before FastAPI reads the body, because FastAPI turns every error while reading into a plain 400.
         """
         if body := await self.body():
             self._parsed = parse_json(body)
 
     async def read_form_as_json(self) -> None:
-        """Take a body of form fields for the JSON object of the same members; a member sent twice is refused."""
+        """Convert a form body to a JSON object with the same members. A repeated field is rejected."""
         try:
             pairs = parse_qsl(
                 (await self.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"
@@ -59,7 +59,7 @@ class BoundedRequest(Request):
         if len(fields) != len(pairs):
             raise BadRequest(reason="a form field was sent twice")
         self._body = orjson.dumps(fields)
-        refuse_nul(fields)
+        reject_nul(fields)
         self.scope["headers"] = [
             (name, b"application/json" if name == b"content-type" else value) for name, value in self.scope["headers"]
         ]
@@ -67,24 +67,24 @@ class BoundedRequest(Request):
 
 
 def parse_json(body: bytes) -> Any:
-    """The JSON in `body`. Raises BadRequest where it is none, or where it holds what no text column can."""
+    """Parse the JSON in `body`. Raises BadRequest if it is not valid or contains NUL."""
     try:
         value = orjson.loads(body)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise BadRequest(reason="the body is not valid JSON") from error
     if b"\\u0000" in body:
-        refuse_nul(value)
+        reject_nul(value)
     return value
 
 
-def refuse_nul(value: Any) -> None:
-    """Raise BadRequest where a text anywhere in `value` holds a NUL."""
+def reject_nul(value: Any) -> None:
+    """Raise BadRequest if any text in `value` contains NUL."""
     waiting = [value]
     while waiting:
         item = waiting.pop()
         if isinstance(item, str):
             if "\0" in item:
-                raise BadRequest(reason="text must not hold the character U+0000")
+                raise BadRequest(reason="text must not contain the character U+0000")
         elif isinstance(item, dict):
             waiting.extend(item)
             waiting.extend(item.values())

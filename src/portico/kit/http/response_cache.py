@@ -1,4 +1,4 @@
-"""Answers to public GETs, kept as they went out: a hit costs no parsing, no database and no JSON."""
+"""Response cache for public GETs. It stores complete responses: a hit needs no parsing, database or JSON."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -11,11 +11,11 @@ from portico.kit.cache.group import CacheGroup
 
 _LONGEST_KEY = 200
 _OK = 200
-_MADE_ANEW = "content-length"  # by whoever sends the body
+_RECOMPUTED_HEADER = "content-length"  # set again when the response is sent
 
 
-class _NotForKeeping(Exception):
-    """The endpoint gave an answer that is not to be kept."""
+class _NotCacheable(Exception):
+    """The response cannot be cached."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.status_code)
@@ -25,10 +25,12 @@ class _NotForKeeping(Exception):
 async def cached_response(
     group: CacheGroup, request: Request, make: Callable[[], Awaitable[Response]], seconds: float
 ) -> Response:
-    """The answer to `request` that `group` keeps, or the one that `make` gives, kept for `seconds` if it is a 200.
+    """Return the cached response to `request`, or else the one that `make` returns.
 
-    Of requests for the same at once one makes it. What it is refused is its own affair, such as a short deadline: the
-    others then ask for themselves.
+    A response with status 200 is cached for `seconds`.
+    One of several concurrent requests calls `make`. If it fails (for example at a short deadline), the others call
+    `make`
+    themselves.
     """
     mine = False
 
@@ -37,15 +39,15 @@ async def cached_response(
         mine = True
         response = await make()
         if response.status_code != _OK:
-            raise _NotForKeeping(response)
-        return _packed(response)
+            raise _NotCacheable(response)
+        return _serialize(response)
 
     try:
-        return _unpacked(await group.get_or_make(_key(request), make_bytes, seconds))
+        return _deserialize(await group.get_or_make(_key(request), make_bytes, seconds))
     except Exception as error:
         if not mine:
             return await make()
-        if isinstance(error, _NotForKeeping):
+        if isinstance(error, _NotCacheable):
             return error.response
         raise
 
@@ -56,11 +58,11 @@ def _key(request: Request) -> str:
     return key if len(key) <= _LONGEST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
 
-def _packed(response: Response) -> bytes:
-    headers = [(name, value) for name, value in response.headers.items() if name != _MADE_ANEW]
+def _serialize(response: Response) -> bytes:
+    headers = [(name, value) for name, value in response.headers.items() if name != _RECOMPUTED_HEADER]
     return orjson.dumps(headers) + b"\n" + bytes(response.body)
 
 
-def _unpacked(packed: bytes) -> Response:
+def _deserialize(packed: bytes) -> Response:
     headers, _, body = packed.partition(b"\n")
     return Response(body, headers=dict(orjson.loads(headers)))

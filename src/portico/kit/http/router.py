@@ -1,4 +1,4 @@
-"""Routes as data. The host builds each system's routes from them; nothing of FastAPI is made at import."""
+"""Declared routes as data. The host builds each system's routes from them; importing creates no FastAPI objects."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,30 +14,30 @@ from portico.kit.foundation.problems import Problem
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 WEBSOCKET = "WEBSOCKET"
-"""What stands for a method where a connection is opened instead of a request answered (RFC 6455)."""
+"""Stands for the method of a route that opens a WebSocket (RFC 6455)."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class RouteOptions(TypedDict, total=False):
-    """What a route may say of itself.
+    """Options of a route.
 
     Attributes:
-        status_code: Of the answer when all goes well.
-        response_model: The model that renders the returned row, by its attributes. For a `Slice` of rows, `list[Model]`.
-        errors: The problems that it may raise; they are documented.
-        rate: The name of a tighter rate limit at the gateway ("sign_in").
-        timeout: Seconds it may take, where the service's own limit does not fit.
-        body_limit: Bytes of body, likewise.
-        stores_answer: Whether an Idempotency-Key keeps its answer; never for answers that hold tokens.
-        asks_others: Whether it calls other services before its transaction begins. Its key is then claimed last, where
-            others are claimed first.
-        accepts_forms: Whether the same members may come as a form.
-        streams: Whether its answer goes on for as long as both sides like (server-sent events): no time limit, and a
-            one-time ticket in the query serves as well as a token.
-        quiet: Whether programs ask it every few seconds: only what they get wrong (4xx) leaves a line in the log.
-        cache: Tag of the cached response to a public GET; the response is cached until the tag is invalidated.
-        framework: What FastAPI's APIRoute takes besides (`response_class`, `openapi_extra`, …).
+        status_code: status of a successful response.
+        response_model: model that renders the returned row by its attributes. For a `Slice` of rows, `list[Model]`.
+        errors: problems that the endpoint raises, for the documentation.
+        rate: name of a stricter rate limit at the gateway ("sign_in").
+        timeout: time limit (seconds), if it differs from the service's own.
+        body_limit: maximum size (bytes) of a body, if it differs from the service's own.
+        stores_answer: whether the response is stored for an Idempotency-Key; never for responses with tokens.
+        asks_others: whether the endpoint calls other services before its transaction begins. Its key is then claimed
+            last instead of first.
+        accepts_forms: whether a form with the same members is accepted.
+        streams: whether the response is a stream (server-sent events): no time limit, and a one-time ticket in the
+            query is accepted like a token.
+        quiet: whether programs call it every few seconds; only responses with 4xx are logged.
+        cache: tag of the cached response to a public GET. The response is cached until the tag is invalidated.
+        framework: other options of FastAPI's APIRoute (`response_class`, `openapi_extra`, …).
     """
 
     status_code: int
@@ -57,7 +57,7 @@ class RouteOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One endpoint as it was declared; see RouteOptions."""
+    """One declared endpoint; see RouteOptions."""
 
     method: str
     path: str
@@ -81,18 +81,18 @@ class Route:
 
     def __post_init__(self) -> None:
         if self.cache is not None and (self.method != "GET" or self.access.kind != "public"):
-            raise TypeError(f"{self.method} {self.path}: only the response to a public GET can be cached")
+            raise TypeError(f"{self.method} {self.path}: only responses to a public GET can be cached. Remove cache=.")
 
     @property
     def keeps_answers(self) -> bool:
-        """Whether an Idempotency-Key means something here."""
+        """Whether the route supports an Idempotency-Key."""
         return self.method == "POST" and self.stores_answer and not self.streams
 
 
 class Router:
-    """A set of routes under one prefix: `Router(prefix="/loans", tags=["loans"])`.
+    """Routes with a common prefix: `Router(prefix="/loans", tags=["loans"])`.
 
-    `prefixed=False` keeps a system's own prefix (`/api`) away: for `/.well-known/…` and the like.
+    `prefixed=False` leaves out the system's prefix (`/api`), for example for `/.well-known/…`.
     """
 
     def __init__(self, prefix: str = "", tags: Sequence[str] = (), *, prefixed: bool = True) -> None:
@@ -124,9 +124,10 @@ class Router:
     def websocket(
         self, path: str, *, errors: Sequence[type[Problem]] = (), rate: str | None = None
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare a WebSocket, by whose endpoint the client is told things: it takes a `Socket` and accepts it.
+        """Declare a WebSocket. Its endpoint takes a `Socket`, accepts it and sends messages.
 
-        What it raises before is an ordinary answer to the handshake. A ticket in the query serves as well as a token.
+        Problems raised before it is accepted are ordinary HTTP responses. A ticket in the query is accepted like a
+        token.
         """
         return self._route(WEBSOCKET, path, {"errors": errors, "rate": rate, "streams": True})
 
@@ -150,7 +151,7 @@ class Router:
 
 @dataclass(frozen=True, slots=True)
 class RouteDeclaration:
-    """What the gateway may know of a route. `path` has its prefix; `timeout` is in seconds."""
+    """The part of a route that the gateway knows. `path` includes the prefix; `timeout` is in seconds."""
 
     method: str
     path: str
@@ -162,12 +163,12 @@ class RouteDeclaration:
 
     @property
     def safe(self) -> bool:
-        """Whether asking twice changes nothing (RFC 9110 section 9.2.1)."""
+        """Whether the method is safe, so that repeating it changes nothing (RFC 9110 section 9.2.1)."""
         return self.method in SAFE_METHODS
 
 
 def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDeclaration]:
-    """The routes of a service as `prefix` of its system places them."""
+    """Return the routes of a service under the `prefix` of its system."""
     return [
         RouteDeclaration(
             method=route.method,
@@ -184,7 +185,7 @@ def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDe
 
 
 def access_of_endpoint(endpoint: Callable[..., Any]) -> Access:
-    """Who may call `endpoint`, read from its signature; public where it asks for no caller."""
+    """Return who may call `endpoint`, read from its signature; public if it takes no caller."""
     found = Access("public")
     for hint in _hints(endpoint).values():
         for mark in getattr(hint, "__metadata__", ()):

@@ -1,7 +1,7 @@
-"""JSON shapes. Python and events speak snake_case; a system's face may speak camelCase.
+"""JSON models. Python and events use snake_case; the JSON of a system may use camelCase.
 
-A shape knows both spellings of each field and takes either; which one goes out is the route's choice
-(`response_model_by_alias`), since one service may serve two systems in one process.
+A model accepts both cases of each field. The route chooses the case of the output (`response_model_by_alias`), because
+one service can serve two systems in one process.
 """
 
 from contextvars import ContextVar
@@ -26,11 +26,11 @@ from pydantic_core import CoreSchema
 Case = Literal["snake", "camel"]
 
 openapi_case: ContextVar[Case] = ContextVar("openapi_case", default="snake")
-"""How the OpenAPI document that is being made spells its fields."""
+"""Case of the fields in the OpenAPI document being built."""
 
 
 class Schema(BaseModel):
-    """A body in or out: strict types, no unknown fields, snake_case or camelCase alike."""
+    """Base class of request and response bodies: strict types, no unknown fields, snake_case and camelCase accepted."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -44,7 +44,7 @@ class Schema(BaseModel):
 
     @classmethod
     def of(cls, source: Any) -> Self:
-        """The shape of a row or another object, by its attributes."""
+        """Return the model of a row or another object, by its attributes."""
         return cls.model_validate(source)
 
     @classmethod
@@ -66,7 +66,7 @@ def _respell(document: JsonSchemaValue, model: type[BaseModel]) -> None:
 
 def _in_utc(value: datetime) -> datetime:
     if value.tzinfo is None:
-        raise ValueError("a time needs a zone: 2026-01-31T12:00:00Z")
+        raise ValueError("the time has no time zone; write it as 2026-01-31T12:00:00Z")
     try:
         return value.astimezone(UTC)
     except OverflowError as error:
@@ -74,13 +74,13 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def rfc3339(value: datetime) -> str:
-    """`value` as RFC 3339 in UTC: 2026-01-31T12:00:00.000001Z."""
+    """Return `value` as RFC 3339 in UTC: 2026-01-31T12:00:00.000001Z."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _text_only(value: Any) -> Any:
     if (isinstance(value, str) and "T" in value.upper()) or isinstance(value, datetime):
-        return value  # pydantic alone would take 5 and "5" for seconds since 1970
+        return value  # pydantic alone would read 5 and "5" as seconds since 1970
     raise ValueError("Input should be a time such as 2026-01-31T12:00:00Z")
 
 
@@ -92,19 +92,19 @@ Moment = Annotated[
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-"""A time as RFC 3339. Naive ones are refused; what goes out ends in Z."""
+"""A time as RFC 3339. Input without a time zone is rejected; output ends in Z."""
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 """One line of text: a name, a title."""
 
 
 def spelled(document: dict[str, Any], case: Case) -> dict[str, Any]:
-    """A document made without a schema, its own keys in the system's spelling; what is below them stays as it is."""
+    """Return a document with its top-level keys in the system's case."""
     return {to_camel(key): value for key, value in document.items()} if case == "camel" else document
 
 
 def caller_spelling(location: tuple[int | str, ...], sent: Any, case: Case) -> list[int | str]:
-    """Where an error is, in the spelling that the caller used; in the system's where the field is missing."""
+    """Return the location of an error in the case that the caller used, or in the system's if the field is missing."""
     spelled: list[int | str] = []
     node = sent
     for part in location:

@@ -1,4 +1,4 @@
-"""WebSockets: the same declarations of who may call, the same problems, and an end for whoever should no longer listen."""
+"""WebSocket routes: authorization and problems as for other routes, and closing when the caller loses access."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ from portico.kit.foundation.problems import BadRequest, Forbidden, GatewayTimeou
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import ErrorResponder
-from portico.kit.http.live import INTERNAL_ERROR, NORMAL, REFUSED, RESTARTING, LiveSocket, Unheard
+from portico.kit.http.live import INTERNAL_ERROR, NORMAL, REFUSED, RESTARTING, ClientGone, LiveSocket
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.router import Route
@@ -26,27 +26,27 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_UNFORESEEN = 500
+_SERVER_ERROR = 500
 
 
 class OriginRefused(Forbidden):
-    """A page of a site that is not ours would listen with the rights of whoever looks at it."""
+    """A page of another site would otherwise receive the stream with the rights of its visitor."""
 
-    detail = "Pages of {origin} may not open this. CORS_ORIGINS says which sites may."
+    detail = "Pages of {origin} may not open this WebSocket. Add the origin to CORS_ORIGINS to allow it."
 
     origin: str
 
 
 class WebSocketExpected(Problem):
-    """An ordinary request came to where a WebSocket is."""
+    """An ordinary request was sent to a WebSocket route."""
 
     status = 400
     code = "websocket_expected"
-    detail = "This is a WebSocket: open it by ws:// or wss:// with a client that speaks it."
+    detail = "This is a WebSocket. Connect with ws:// or wss:// and a WebSocket client."
 
 
 class SocketRoute(APIWebSocketRoute):
-    """A declared WebSocket as one system serves it."""
+    """A declared WebSocket route in one system."""
 
     def __init__(self, declared: Route, context: HttpContext, path: str, **options: Any) -> None:
         super().__init__(path, declared.endpoint, **options)
@@ -57,12 +57,12 @@ class SocketRoute(APIWebSocketRoute):
         self._origins = frozenset(context.settings.cors_origins)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection from its handshake to its end."""
+        """Serve one connection from its handshake until it ends."""
         settings = self._context.settings
         scope["portico.deadline"] = deadline = scope["portico.began"] + min(
             scope["portico.patience"], self._declared.timeout or settings.request_timeout
         )
-        within = asyncio.timeout_at(deadline)  # until it is accepted
+        within = asyncio.timeout_at(deadline)  # until the connection is accepted
         socket = LiveSocket(
             receive,
             send,
@@ -76,30 +76,30 @@ class SocketRoute(APIWebSocketRoute):
             async with within, AsyncExitStack() as stack:
                 scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = stack
                 await self._serve(WebSocket(scope, receive, send), socket, stack)
-        except Exception as error:  # noqa: BLE001  whatever goes wrong is told here, and logged where nobody foresaw it
-            unforeseen = within.expired() and not isinstance(error, Problem)
-            await self._tell(scope, socket, GatewayTimeout() if unforeseen else error, send)
+        except Exception as error:  # noqa: BLE001  # every error is sent to the client; unexpected ones are logged
+            unexpected = within.expired() and not isinstance(error, Problem)
+            await self._end_with_error(scope, socket, GatewayTimeout() if unexpected else error, send)
 
     async def _serve(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
         scope = connection.scope
         await socket.begin()
         if "\0" in scope["path"]:
-            raise BadRequest(reason="the path must not hold the character U+0000")
+            raise BadRequest(reason="the path must not contain the character U+0000")
         self._check_origin(connection)
         authentication: Authentication = scope["portico.authentication"]
         if (ticket := connection.query_params.get(TICKET)) is not None:
-            authentication.offer_ticket(ticket)
+            authentication.use_ticket(ticket)
         await authentication.admit(self._declared.access)
         if raw := scope["query_string"]:
             self._queries.check(raw, connection.query_params)
         caller = authentication.principal.subject if authentication.principal else "-"
-        with self._context.sockets.one_of(caller):
+        with self._context.sockets.slot(caller):
             async with self._context.reader() as reader:
                 scope["portico.reader"] = reader
-                await self._listen(connection, socket, stack)
+                await self._run_endpoint(connection, socket, stack)
 
-    async def _listen(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
-        """Run the endpoint until it, the client, the service or the caller's token ends."""
+    async def _run_endpoint(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
+        """Run the endpoint until it returns, the client leaves, the service stops or the caller loses access."""
         found = await solve_dependencies(
             request=connection, dependant=self.dependant, async_exit_stack=stack, embed_body_fields=False
         )
@@ -108,8 +108,8 @@ class SocketRoute(APIWebSocketRoute):
         ends = [
             asyncio.ensure_future(self._endpoint(found.values, socket)),
             asyncio.ensure_future(socket.drain()),
-            asyncio.ensure_future(self._stopping(socket)),
-            asyncio.ensure_future(self._standing(connection.scope["portico.authentication"], socket)),
+            asyncio.ensure_future(self._wait_for_stop(socket)),
+            asyncio.ensure_future(self._recheck_access(connection.scope["portico.authentication"], socket)),
         ]
         try:
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -124,16 +124,16 @@ class SocketRoute(APIWebSocketRoute):
         await self._declared.endpoint(**values)
         await socket.close(NORMAL)
 
-    async def _stopping(self, socket: LiveSocket) -> None:
+    async def _wait_for_stop(self, socket: LiveSocket) -> None:
         await self._context.stopping.wait()
         await socket.close(RESTARTING, "the service stops")
 
-    async def _standing(self, authentication: Authentication, socket: LiveSocket) -> None:
-        """Look from time to time whether the caller may still listen: a token ends, and sessions do."""
+    async def _recheck_access(self, authentication: Authentication, socket: LiveSocket) -> None:
+        """Re-check the caller's access at intervals, because tokens expire and sessions are revoked."""
         while True:
             await asyncio.sleep(self._context.settings.stream_recheck)
             try:
-                await authentication.look_again(self._declared.access)
+                await authentication.recheck(self._declared.access)
             except VerificationUnavailable:
                 logger.info("stream_recheck_failed", service=self._context.name)
             except (InvalidToken, Problem):
@@ -141,7 +141,7 @@ class SocketRoute(APIWebSocketRoute):
                 return
 
     def _check_origin(self, connection: WebSocket) -> None:
-        """Raises OriginRefused for a page of a site that may not call: WebSockets know no CORS (RFC 6455 section 10.2)."""
+        """Raise OriginRefused for a page of another site, because WebSockets have no CORS (RFC 6455 section 10.2)."""
         origin = connection.headers.get("origin")
         if origin is None or origin in self._origins:
             return
@@ -150,13 +150,13 @@ class SocketRoute(APIWebSocketRoute):
             return
         raise OriginRefused(origin=origin[:255])
 
-    async def _tell(self, scope: Scope, socket: LiveSocket, error: Exception, send: Send) -> None:
-        """End a connection that `error` ended: with an ordinary answer where it was not accepted yet."""
-        if isinstance(error, Unheard):
+    async def _end_with_error(self, scope: Scope, socket: LiveSocket, error: Exception, send: Send) -> None:
+        """End a connection after `error`, with an ordinary response if it was not accepted yet."""
+        if isinstance(error, ClientGone):
             return
         problem, errors = self._errors.problem_of(HTTPConnection(scope), error)
         if socket.accepted:
-            expected = problem.status < _UNFORESEEN
+            expected = problem.status < _SERVER_ERROR
             await socket.close(REFUSED if expected else INTERNAL_ERROR, problem.code)
             return
         await refuse_handshake(scope, send, problem, case=self._context.system.case, errors=errors)
@@ -165,7 +165,7 @@ class SocketRoute(APIWebSocketRoute):
 async def refuse_handshake(
     scope: Scope, send: Send, problem: Problem, *, case: Any = "snake", errors: list[dict[str, Any]] | None = None
 ) -> None:
-    """Answer a handshake with a problem, where the server can; else it is refused without a word (403)."""
+    """Answer a handshake with a problem if the server supports it, otherwise with a plain 403."""
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         await send({"type": "websocket.close", "code": REFUSED, "reason": problem.code})
         return
@@ -188,4 +188,4 @@ async def _socket(connection: HTTPConnection) -> LiveSocket:
 
 
 Socket = Annotated[LiveSocket, Depends(_socket)]
-"""The connection, in an endpoint that `Router.websocket` declares."""
+"""The WebSocket, in an endpoint declared with `Router.websocket`."""

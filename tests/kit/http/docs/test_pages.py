@@ -8,7 +8,7 @@ from portico.kit.http.docs import PATHS, doc_page
 
 class TestPages:
     @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-    def test_all_that_a_page_loads_is_there_too(self, page: str) -> None:
+    def test_every_file_that_a_page_loads_exists(self, page: str) -> None:
         html = doc_page(page, "shop").body.decode()
         loaded = re.findall(r'(?:src|href)="([^"]+)"', html)
 
@@ -16,7 +16,7 @@ class TestPages:
         assert set(loaded) <= set(PATHS)
 
     @pytest.mark.parametrize("page", ["/docs", "/redoc"])
-    def test_no_script_runs_but_its_own_files(self, page: str) -> None:
+    def test_the_policy_allows_only_its_own_scripts(self, page: str) -> None:
         found = doc_page(page, "shop")
         policy = dict(found.headers)[b"content-security-policy"]
 
@@ -24,11 +24,11 @@ class TestPages:
         assert b"http" not in policy
         assert not re.search(rb"<script(?! src=)", found.body)
 
-    def test_a_title_is_text(self) -> None:
+    def test_the_title_is_escaped(self) -> None:
         assert b"&lt;b&gt;" in doc_page("/docs", "<b>").body
 
     @pytest.mark.parametrize("path", [path for path in PATHS if path.endswith((".js", ".css"))])
-    def test_who_does_not_unpack_gets_it_unpacked(self, path: str) -> None:
+    def test_clients_without_gzip_get_uncompressed_files(self, path: str) -> None:
         packed, plain = (doc_page(path, "shop", accepts_gzip=accepts) for accepts in (True, False))
 
         if dict(packed.headers).get(b"content-encoding") == b"gzip":

@@ -7,8 +7,8 @@ from portico.testing.running_service import running
 BOOKS = Service(name="books", summary="The books", module=__name__)
 
 
-class TestPagesOfAService:
-    async def test_they_load_nothing_from_elsewhere(self, sqlite_databases: Databases) -> None:
+class TestServicePages:
+    async def test_pages_load_nothing_from_other_hosts(self, sqlite_databases: Databases) -> None:
         async with running(BOOKS, sqlite_databases) as books:
             for page in ("/docs", "/redoc"):
                 answer = await books.anonymous.get(page)
@@ -20,7 +20,7 @@ class TestPagesOfAService:
                 assert loaded
                 assert set(statuses) == {200}
 
-    async def test_they_are_not_in_the_document(self, sqlite_databases: Databases) -> None:
+    async def test_pages_are_not_in_the_openapi_document(self, sqlite_databases: Databases) -> None:
         async with running(BOOKS, sqlite_databases) as books:
             document = (await books.anonymous.get("/openapi.json")).json()
 

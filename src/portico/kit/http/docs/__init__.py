@@ -1,4 +1,4 @@
-"""The documentation pages that stand at every port, with all that they load: nothing comes from elsewhere."""
+"""Documentation pages of each service, with all their files. They load nothing from other hosts."""
 
 from portico.kit.http.docs.pages import PATHS, DocPage, doc_page
 

@@ -9,7 +9,7 @@ from typing import Final
 
 Header = tuple[bytes, bytes]
 
-# Both set styles as they run; ReDoc searches in a worker that it makes itself. No script of the page's own runs.
+# Both pages set inline styles. ReDoc searches in a worker created from a blob. Inline scripts are not allowed.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; "
     "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,7 +48,7 @@ REDOC: Final = """<!doctype html>
 """
 
 HTML: Final = {"/docs": SWAGGER, "/redoc": REDOC}
-# Path, file, media type. Scripts and styles are kept packed: they are served so to whoever takes gzip.
+# Path, file, media type. Scripts and styles are stored compressed and sent so to clients that accept gzip.
 ASSETS: Final = {
     "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
@@ -57,12 +57,12 @@ ASSETS: Final = {
     "/redoc/redoc.js": ("redoc.js.gz", "text/javascript; charset=utf-8"),
 }
 PATHS: Final = (*HTML, *ASSETS)
-"""Every path that belongs to the pages."""
+"""All paths of the pages."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocPage:
-    """A page or one of its files, ready to be sent with 200."""
+    """A page or one of its files, to be sent with status 200."""
 
     headers: tuple[Header, ...]
     body: bytes
@@ -70,12 +70,12 @@ class DocPage:
 
 @lru_cache(maxsize=32)
 def doc_page(path: str, title: str, *, accepts_gzip: bool = True) -> DocPage:
-    """What is at `path`, one of `PATHS`.
+    """Return the page or file at `path`, one of `PATHS`.
 
     Args:
-        path: Without a query.
-        title: What the pages are headed with.
-        accepts_gzip: Whether the caller's `Accept-Encoding` names gzip.
+        path: without a query.
+        title: heading of the pages.
+        accepts_gzip: whether the caller's `Accept-Encoding` names gzip.
     """
     if path in HTML:
         headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY.encode())]

@@ -80,7 +80,7 @@ async def list_products(
 async def read_product(product_id: ProductId, reads: Reads, seen: Conditions) -> ProductRead:
     """Return one product."""
     product = await Products(reads).get(product_id)
-    seen.tag(product, shows=product.stock_entries)
+    seen.tag(product, related=product.stock_entries)
     return ProductRead.of(product)
 
 
@@ -90,7 +90,7 @@ async def create_product(
 ) -> ProductRead:
     """Create a product. `stock_quantity` is its initial stock."""
     product = await service.create_product(work, draft, actor=caller.subject)
-    seen.tag(product, shows=product.stock_entries)
+    seen.tag(product, related=product.stock_entries)
     response.headers["location"] = f"{request.url.path}/{product.product_id}"
     return ProductRead.of(product)
 
@@ -115,7 +115,7 @@ async def replace_product(
 ) -> ProductRead:
     """Replace the editable fields of a product. Stock is changed through `/inventory`."""
     product = await service.update_product(work, product_id, draft.model_dump(), check=seen.require)
-    seen.tag(product, shows=product.stock_entries)
+    seen.tag(product, related=product.stock_entries)
     return ProductRead.of(product)
 
 
@@ -126,7 +126,7 @@ async def update_product(
     """Change some fields of a product (JSON Merge Patch, RFC 7396). Stock is changed through `/inventory`."""
     changes = draft.model_dump(exclude_unset=True)
     product = await service.update_product(work, product_id, changes, check=seen.require)
-    seen.tag(product, shows=product.stock_entries)
+    seen.tag(product, related=product.stock_entries)
     return ProductRead.of(product)
 
 

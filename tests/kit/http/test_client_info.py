@@ -23,7 +23,7 @@ def request_from(peer: str | None, **headers: str) -> Request:
     )
 
 
-class TestTheClientsAddress:
+class TestClientAddress:
     @pytest.mark.parametrize(
         ("peer", "forwarded", "client"),
         [
@@ -37,12 +37,10 @@ class TestTheClientsAddress:
             (None, "198.51.100.7", "198.51.100.7"),
         ],
     )
-    def test_is_the_nearest_that_nobody_trusted_vouches_for(
-        self, peer: str | None, forwarded: str, client: str
-    ) -> None:
+    def test_is_the_nearest_untrusted_address(self, peer: str | None, forwarded: str, client: str) -> None:
         assert client_address(request_from(peer, x_forwarded_for=forwarded), TRUSTING) == client
 
-    def test_counts_by_network_where_a_client_has_one_to_itself(self) -> None:
+    def test_ipv6_clients_are_counted_by_network(self) -> None:
         assert (
             ClientInfo("2001:db8::1", "").rate_limit_key
             == ClientInfo("2001:db8::ffff", "").rate_limit_key
@@ -50,15 +48,15 @@ class TestTheClientsAddress:
         )
         assert ClientInfo("203.0.113.1", "").rate_limit_key == "203.0.113.1"
 
-    def test_an_ipv4_client_of_a_socket_for_both_kinds_is_itself(self) -> None:
+    def test_an_ipv4_mapped_address_becomes_ipv4(self) -> None:
         assert ClientInfo("::ffff:203.0.113.1", "").rate_limit_key == "203.0.113.1"
 
-    def test_a_zone_is_no_reason_to_fail(self) -> None:
+    def test_an_address_with_a_zone_is_accepted(self) -> None:
         assert ClientInfo("fe80::1%eth0", "").rate_limit_key == "fe80::1%eth0"
 
 
-class TestThePublicRoot:
-    def test_is_what_the_gateway_tells(self) -> None:
+class TestPublicRoot:
+    def test_comes_from_the_gateways_headers(self) -> None:
         request = request_from("127.0.0.1", x_forwarded_proto="https", x_forwarded_host="api.example")
 
         assert public_root(request, TRUSTING) == "https://api.example"
@@ -71,7 +69,7 @@ class TestThePublicRoot:
             ("127.0.0.1", "https", "evil.example/<script>"),
         ],
     )
-    def test_is_not_what_just_anybody_tells(self, peer: str, scheme: str, host: str) -> None:
+    def test_ignores_headers_from_untrusted_peers(self, peer: str, scheme: str, host: str) -> None:
         request = request_from(peer, x_forwarded_proto=scheme, x_forwarded_host=host)
 
         assert public_root(request, TRUSTING) == "http://service:8001"

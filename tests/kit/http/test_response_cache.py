@@ -18,7 +18,7 @@ def asked(path: str = "/books", query: str = "") -> Request:
 
 
 class Endpoint:
-    """Answers, and counts how often it was asked."""
+    """An endpoint that counts its calls."""
 
     def __init__(self, status: int = 200) -> None:
         self.status = status
@@ -40,8 +40,8 @@ def group() -> CacheGroup:
     return CacheGroup(MemoryCache(), "books")
 
 
-class TestKeptAnswer:
-    async def test_is_the_one_that_went_out(self, group: CacheGroup) -> None:
+class TestCachedResponse:
+    async def test_equals_the_first_response(self, group: CacheGroup) -> None:
         endpoint = Endpoint()
 
         first, second = [await cached_response(group, asked(), endpoint, 30) for _ in range(2)]
@@ -57,7 +57,7 @@ class TestKeptAnswer:
 
         assert len(bodies) == len(requests)
 
-    async def test_is_forgotten_with_its_group_while_it_is_made_too(self, group: CacheGroup) -> None:
+    async def test_is_invalidated_with_its_group_even_while_being_made(self, group: CacheGroup) -> None:
         endpoint = Endpoint()
         endpoint.gate.clear()
         slow = asyncio.create_task(cached_response(group, asked(), endpoint, 30))
@@ -68,14 +68,14 @@ class TestKeptAnswer:
         assert (await slow).body == b"answer 1"
         assert (await cached_response(group, asked(), endpoint, 30)).body == b"answer 2"
 
-    async def test_is_a_200_only(self, group: CacheGroup) -> None:
+    async def test_has_status_200(self, group: CacheGroup) -> None:
         endpoint = Endpoint(404)
 
         bodies = [(await cached_response(group, asked(), endpoint, 30)).body for _ in range(2)]
 
         assert bodies == [b"answer 1", b"answer 2"]
 
-    async def test_refused_to_one_is_asked_for_by_the_others(self, group: CacheGroup) -> None:
+    async def test_a_failure_of_one_request_is_not_shared_with_others(self, group: CacheGroup) -> None:
         endpoint, started, gate = Endpoint(), asyncio.Event(), asyncio.Event()
 
         async def too_slow() -> Response:
@@ -95,6 +95,6 @@ class TestKeptAnswer:
 
 
 class TestRoute:
-    def test_keeps_what_is_the_same_for_all_only(self) -> None:
-        with pytest.raises(TypeError, match="only the response to a public GET"):
+    def test_only_public_gets_can_be_cached(self) -> None:
+        with pytest.raises(TypeError, match="only responses to a public GET"):
             Router("/books").post("", cache=CacheTag("books"))(Endpoint.__call__)

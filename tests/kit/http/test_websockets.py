@@ -42,7 +42,7 @@ class BookPut(Schema):
 
 @router.websocket("/{number}/live", errors=[NoSuchShelf])
 async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, context: Context) -> None:
-    """Shelf 0 ends at once, 1 is told one book and goes on, 2 ends in a problem, 3 in a bug; others are not there."""
+    """Shelf 0 ends at once, 1 sends a book and stays open, 2 raises a problem, 3 has a bug; others do not exist."""
     if number > 3:
         raise NoSuchShelf(number=number)
     await reads.rows(_ANY_BOOK)
@@ -59,17 +59,17 @@ async def follow(number: int, caller: SignedIn, socket: Socket, reads: Reads, co
 
 @router.get("/events", streams=True)
 async def events(caller: SignedIn) -> StreamingResponse:
-    """Who listens."""
+    """Stream events."""
 
-    async def response_for() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncIterator[bytes]:
         yield f"data: {caller.subject}\n\n".encode()
 
-    return StreamingResponse(response_for(), media_type="text/event-stream")
+    return StreamingResponse(stream(), media_type="text/event-stream")
 
 
 @asynccontextmanager
 async def opened(loans: RunningService, path: str, query: str = "", **headers: str) -> AsyncIterator[UpstreamWebSocket]:
-    """A WebSocket to the service."""
+    """Open a WebSocket to the service."""
     name = loans.context.name
     upstream = LocalUpstream(name, loans.channel._apps[name])
     said = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
@@ -82,7 +82,7 @@ async def opened(loans: RunningService, path: str, query: str = "", **headers: s
 
 
 async def refused(loans: RunningService, path: str, query: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
-    """The status and the problem with which a handshake is refused."""
+    """Return the status and the problem of a rejected handshake."""
     with pytest.raises(HandshakeRefused) as refusal:
         async with opened(loans, path, query, **headers):
             pass
@@ -100,15 +100,13 @@ async def loans(embedded_extended: Extended) -> AsyncIterator[RunningService]:
         yield loans
 
 
-class TestAWebSocket:
-    async def test_its_client_is_told_in_json_and_the_endpoints_end_is_a_normal_one(
-        self, loans: RunningService
-    ) -> None:
+class TestWebSocket:
+    async def test_sends_json_and_closes_normally(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/0/live", **bearing(loans, subject="user_1")) as socket:
             assert await socket.receive() == '{"book_title":"user_1"}'
             assert await socket.receive() == CloseFrame(1000, "")
 
-    async def test_a_system_spells_what_it_tells(self, sqlite_databases: Databases) -> None:
+    async def test_uses_the_case_of_the_system(self, sqlite_databases: Databases) -> None:
         whole = replace(service, routers=[*service.routers, router])
         async with (
             running(whole, sqlite_databases, system=system_of(whole, case="camel", prefix="/api")) as loans,
@@ -116,50 +114,50 @@ class TestAWebSocket:
         ):
             assert await socket.receive() == '{"bookTitle":"user_1"}'
 
-    async def test_what_an_endpoint_raises_before_it_accepts_is_an_answer(self, loans: RunningService) -> None:
+    async def test_a_problem_before_accepting_is_an_http_response(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/9/live", **bearing(loans))
 
         assert (status, problem["code"], problem["number"]) == (404, "no_such_shelf", 9)
 
-    async def test_what_it_raises_after_is_a_reason(self, loans: RunningService) -> None:
+    async def test_a_problem_after_accepting_is_the_close_reason(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/2/live", **bearing(loans)) as socket:
             await socket.receive()
             assert await socket.receive() == CloseFrame(1008, "no_such_shelf")
 
-    async def test_a_bug_is_told_as_an_error_and_no_more(self, loans: RunningService) -> None:
+    async def test_a_bug_reveals_no_details(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/3/live", **bearing(loans)) as socket:
             await socket.receive()
             assert await socket.receive() == CloseFrame(1011, "internal_error")
 
-    async def test_a_path_that_does_not_fit_is_invalid(self, loans: RunningService) -> None:
+    async def test_an_invalid_path_parameter_is_rejected(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/none/live", **bearing(loans))
 
         assert (status, problem["errors"][0]["location"]) == (422, ["path", "number"])
 
-    async def test_a_character_that_no_database_takes_is_refused(self, loans: RunningService) -> None:
+    async def test_nul_in_the_path_is_rejected(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/%00/live", **bearing(loans)))[0] == 400
 
-    async def test_an_unknown_query_parameter_is_refused(self, loans: RunningService) -> None:
+    async def test_an_unknown_query_parameter_is_rejected(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/0/live", "since=1", **bearing(loans)))[0] == 422
 
-    async def test_an_ordinary_request_is_told_what_is_here(self, loans: RunningService) -> None:
+    async def test_an_ordinary_request_is_rejected_with_a_hint(self, loans: RunningService) -> None:
         answer = await loans.as_user().get("/shelves/0/live")
 
         assert (answer.status_code, answer.json()["code"]) == (400, "websocket_expected")
 
-    async def test_it_is_not_in_the_document(self, loans: RunningService) -> None:
+    async def test_is_not_in_the_openapi_document(self, loans: RunningService) -> None:
         document = (await loans.anonymous.get("/openapi.json")).json()
 
         assert "/shelves/{number}/live" not in document["paths"]
 
 
-class TestWhoMayListen:
-    async def test_nobody_may_not(self, loans: RunningService) -> None:
+class TestAuthorization:
+    async def test_requires_a_caller(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/0/live")
 
         assert (status, problem["code"]) == (401, "unauthorized")
 
-    async def test_a_ticket_serves_once(self, loans: RunningService) -> None:
+    async def test_a_ticket_is_valid_once(self, loans: RunningService) -> None:
         ticket = loans.issuer.ticket(loans.issuer.token("user_1"))
 
         async with opened(loans, "/shelves/0/live", f"ticket={ticket}") as socket:
@@ -167,22 +165,22 @@ class TestWhoMayListen:
         status, problem = await refused(loans, "/shelves/0/live", f"ticket={ticket}")
         assert (status, problem["code"]) == (401, "invalid_token")
 
-    async def test_of_a_ticket_and_a_token_neither_is_believed(self, loans: RunningService) -> None:
+    async def test_a_ticket_with_a_token_is_rejected(self, loans: RunningService) -> None:
         ticket = loans.issuer.ticket(loans.issuer.token())
 
         assert (await refused(loans, "/shelves/0/live", f"ticket={ticket}", **bearing(loans)))[0] == 401
 
-    async def test_a_ticket_that_is_none_is_not_passed_on(self, loans: RunningService) -> None:
+    async def test_a_malformed_ticket_is_not_sent_to_identity(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/0/live", "ticket=" + "x" * 129))[0] == 401
         assert loans.issuer.asked["tickets"] == 0
 
-    async def test_without_identity_a_ticket_can_not_be_redeemed_now(self, loans: RunningService) -> None:
+    async def test_a_ticket_cannot_be_redeemed_while_identity_is_unavailable(self, loans: RunningService) -> None:
         loans.issuer.down = True
 
         status, problem = await refused(loans, "/shelves/0/live", "ticket=x")
         assert (status, problem["code"]) == (503, "caller_unknown")
 
-    async def test_a_token_that_ends_ends_it(self, loans: RunningService) -> None:
+    async def test_an_expired_token_closes_the_connection(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans, lasting=60)) as socket:
             await socket.receive()
             loans.clock.advance(100)
@@ -190,7 +188,7 @@ class TestWhoMayListen:
             closed = await socket.receive()
         assert closed == CloseFrame(1008, "the token is no longer valid")
 
-    async def test_a_page_of_another_site_may_not(self, loans: RunningService) -> None:
+    async def test_a_page_of_another_origin_is_rejected(self, loans: RunningService) -> None:
         status, problem = await refused(loans, "/shelves/0/live", origin="https://evil.example", **bearing(loans))
 
         assert (status, problem["code"]) == (403, "origin_refused")
@@ -199,11 +197,13 @@ class TestWhoMayListen:
         "headers",
         [{"origin": "http://localhost:3000"}, {"origin": "https://shop.example", "x_forwarded_host": "shop.example"}],
     )
-    async def test_a_page_of_ours_may(self, loans: RunningService, headers: dict[str, str]) -> None:
+    async def test_a_page_of_an_allowed_origin_is_accepted(
+        self, loans: RunningService, headers: dict[str, str]
+    ) -> None:
         async with opened(loans, "/shelves/0/live", **headers, **bearing(loans)) as socket:
             assert isinstance(await socket.receive(), str)
 
-    async def test_so_many_and_no_more(self, loans: RunningService) -> None:
+    async def test_the_number_of_connections_is_limited(self, loans: RunningService) -> None:
         mine = bearing(loans, subject="user_1")
         async with opened(loans, "/shelves/1/live", **mine), opened(loans, "/shelves/1/live", **mine):
             status, problem = await refused(loans, "/shelves/1/live", **mine)
@@ -213,21 +213,21 @@ class TestWhoMayListen:
         assert (status, problem["code"]) == (503, "too_many_streams")
 
 
-class TestWhatItHears:
-    async def test_a_message_that_is_too_long_ends_it(self, loans: RunningService) -> None:
+class TestClientMessages:
+    async def test_a_message_that_is_too_long_closes_the_connection(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
             await socket.send("x" * 201)
             assert await socket.receive() == CloseFrame(1009, "a message has at most 200 bytes")
 
-    async def test_too_many_messages_end_it(self, loans: RunningService) -> None:
+    async def test_too_many_messages_close_the_connection(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
             for _ in range(4):
                 await socket.send("?")
             assert await socket.receive() == CloseFrame(1008, "at most 3 messages in 60 s")
 
-    async def test_a_client_that_leaves_makes_room(self, loans: RunningService) -> None:
+    async def test_a_client_that_leaves_frees_its_slot(self, loans: RunningService) -> None:
         mine = bearing(loans, subject="user_1")
         for _ in range(4):
             async with opened(loans, "/shelves/1/live", **mine) as socket:
@@ -237,7 +237,7 @@ class TestWhatItHears:
 
 
 class TestStopping:
-    async def test_the_client_is_told_to_come_again(self, loans: RunningService) -> None:
+    async def test_closes_with_service_restart(self, loans: RunningService) -> None:
         async with opened(loans, "/shelves/1/live", **bearing(loans)) as socket:
             await socket.receive()
             loans.context.stop()
@@ -246,7 +246,7 @@ class TestStopping:
 
 
 class TestEventStreams:
-    async def test_a_ticket_serves_there_too(self, loans: RunningService) -> None:
+    async def test_accept_a_ticket(self, loans: RunningService) -> None:
         ticket = loans.issuer.ticket(loans.issuer.token("user_1"))
 
         first = await loans.anonymous.get(f"/shelves/events?ticket={ticket}")
@@ -255,7 +255,7 @@ class TestEventStreams:
         assert (first.status_code, first.content) == (200, b"data: user_1\n\n")
         assert second.status_code == 401
 
-    async def test_and_nowhere_else(self, loans: RunningService) -> None:
+    async def test_other_routes_accept_no_ticket(self, loans: RunningService) -> None:
         ticket = loans.issuer.ticket(loans.issuer.token())
 
         assert (await loans.anonymous.get(f"/books?ticket={ticket}")).status_code in {401, 422}
