@@ -11,21 +11,26 @@ from portico.kit.telemetry.logs import get_logger
 from portico.servers import RedisServer
 from portico.testing.databases import Databases
 
-ASKS_FOR_POSTGRESQL = "def test_it(postgresql_server): ..."
-FREE_OF_SERVERS = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+POSTGRESQL_TEST = "def test_it(postgresql_server): ..."
+MARIADB_TEST = """
+import sys
+sys.modules["asyncmy"] = None
+def test_it(mariadb_server): ...
+"""
+NO_PROGRAMS = {"PATH": "", "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 class TestDatabases:
-    def test_are_empty_and_apart(self, server_databases: Databases) -> None:
+    def test_are_empty_and_separate(self, server_databases: Databases) -> None:
         first, second = server_databases.fresh("first"), server_databases.fresh("second")
 
         assert first != second
         assert first.rpartition("/")[2].endswith("_first")
 
-    def test_have_an_address_for_a_database_each(self, databases: Databases) -> None:
+    def test_have_an_address_template_for_services(self, databases: Databases) -> None:
         assert "{service}" in databases.per_service()
 
-    async def test_serve_a_client(self, postgresql_databases: Databases) -> None:
+    async def test_accept_a_client(self, postgresql_databases: Databases) -> None:
         connection = await asyncpg.connect(postgresql_databases.fresh())
         try:
             assert await connection.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
@@ -34,7 +39,7 @@ class TestDatabases:
 
 
 class TestRedisUrl:
-    def test_is_of_an_empty_redis(self, redis_server: RedisServer, request: pytest.FixtureRequest) -> None:
+    def test_is_the_address_of_an_empty_redis(self, redis_server: RedisServer, request: pytest.FixtureRequest) -> None:
         with redis_server.client() as client:
             client.set("left", "over")
 
@@ -51,7 +56,7 @@ class TestAsyncTests:
 
 
 class TestLogs:
-    def test_tell_an_error_without_the_values_of_its_variables(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_errors_are_logged_without_the_values_of_variables(self, capsys: pytest.CaptureFixture[str]) -> None:
         kept = "a value"
         try:
             raise LookupError("gone")  # noqa: TRY301  what is logged has been raised
@@ -64,20 +69,26 @@ class TestLogs:
 
 
 class TestAMissingServer:
-    def test_is_left_out_and_said_so_before_the_closing_line(self, tmp_path: Path) -> None:
-        lines = _run(tmp_path, ASKS_FOR_POSTGRESQL)
+    def test_skips_its_tests_and_is_listed_at_the_end(self, tmp_path: Path) -> None:
+        lines = _run(tmp_path, POSTGRESQL_TEST)
 
         assert any("1 test: PostgreSQL: no postgres on this machine; `make servers`" in line for line in lines)
         assert lines[-1].strip("= ").startswith("1 skipped")
 
-    def test_fails_where_it_is_required(self, tmp_path: Path) -> None:
-        lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="redis,postgresql")
+    def test_fails_if_it_is_required(self, tmp_path: Path) -> None:
+        lines = _run(tmp_path, POSTGRESQL_TEST, REQUIRE_SERVERS="redis,postgresql")
 
         assert any("PostgreSQL is required by REQUIRE_SERVERS" in line for line in lines)
         assert lines[-1].strip("= ").startswith("1 error")
 
-    def test_must_be_one_that_exists(self, tmp_path: Path) -> None:
-        lines = _run(tmp_path, ASKS_FOR_POSTGRESQL, REQUIRE_SERVERS="postgres")
+    def test_skips_its_tests_if_its_driver_is_missing(self, tmp_path: Path) -> None:
+        lines = _run(tmp_path, MARIADB_TEST)
+
+        assert any("1 test: MariaDB: its driver asyncmy is not installed; `pip install" in line for line in lines)
+        assert lines[-1].strip("= ").startswith("1 skipped")
+
+    def test_must_have_a_known_name(self, tmp_path: Path) -> None:
+        lines = _run(tmp_path, POSTGRESQL_TEST, REQUIRE_SERVERS="postgres")
 
         assert (
             "ERROR: REQUIRE_SERVERS names postgres; known are all, postgresql, mariadb, redis, rabbitmq, nats, nginx, kafka"
@@ -86,7 +97,7 @@ class TestAMissingServer:
 
 
 def _run(folder: Path, test: str, **environ: str) -> list[str]:
-    """Run one test in a pytest of its own, on a machine without servers, and give what it printed."""
+    """Run a test in another pytest process, which finds no server programs; return the lines that it printed."""
     (folder / "conftest.py").write_text(
         'from portico.servers import programs\nprograms.FOLDERS = ()\npytest_plugins = ["portico.testing.fixtures"]\n'
     )
@@ -94,7 +105,7 @@ def _run(folder: Path, test: str, **environ: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", f"--rootdir={folder}", "-p", "no:cacheprovider", str(folder)],
         cwd=folder,
-        env={**FREE_OF_SERVERS, **environ},
+        env={**NO_PROGRAMS, **environ},
         capture_output=True,
         text=True,
         check=False,

@@ -1,8 +1,8 @@
-"""Fixtures of every test that needs a server: `pytest_plugins = ["portico.testing.fixtures"]`.
+"""Pytest fixtures for tests that need servers: `pytest_plugins = ["portico.testing.fixtures"]`.
 
-The servers are started once a run, when the first test asks. One whose program is not installed skips its tests, and
-the run says at its end what it left out. `REQUIRE_SERVERS=all`, or a list such as `postgresql,redis`, makes that an
-error instead. Kafka, of which no system has a package, has to be named: `all,kafka`.
+A server is started once per run, when the first test requests it. If its program or its driver is not installed, its
+tests are skipped, and the end of the run lists them. `REQUIRE_SERVERS=all`, or a list such as `postgresql,redis`,
+makes that an error. Kafka, which distributions do not package, must be named: `all,kafka`.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 import structlog
@@ -40,6 +40,13 @@ PACKAGED: tuple[type[Server], ...] = (
     NginxServer,
 )
 SERVERS: tuple[type[Server], ...] = (*PACKAGED, KafkaServer)
+DRIVERS: dict[type[Server], tuple[str, str]] = {
+    MariaDBServer: ("asyncmy", "mysql"),
+    RabbitMQServer: ("aiormq", "rabbitmq"),
+    NatsServer: ("nats", "nats"),
+    KafkaServer: ("aiokafka", "kafka"),
+}
+"""The module of a server's driver that `portico[testing]` does not install, and the extra that does."""
 DIALECTS = ("sqlite", "postgresql", "mariadb")
 
 S = TypeVar("S", bound=Server)
@@ -51,11 +58,11 @@ def pytest_configure() -> None:
     if unknown:
         known = ", ".join(kind.key for kind in SERVERS)
         raise pytest.UsageError(f"REQUIRE_SERVERS names {', '.join(sorted(unknown))}; known are all, {known}")
-    _log_plainly()
+    _configure_plain_tracebacks()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what the run left out and why: a skipped test must not pass for a passed one."""
+    """List the skipped tests with their reasons, so that they are not mistaken for passed ones."""
     skipped = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
     if skipped:
         terminalreporter.section("left out")
@@ -65,52 +72,52 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Async tests run as the product does: asyncio, on uvloop where that is installed."""
+    """Run async tests as Portico runs: on asyncio, with uvloop if it is installed."""
     return "asyncio", {"use_uvloop": importlib.util.find_spec("uvloop") is not None}
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[PostgreSQLServer]:
-    yield from _serving(PostgreSQLServer)
+    yield from _start(PostgreSQLServer)
 
 
 @pytest.fixture(scope="session")
 def mariadb_server() -> Iterator[MariaDBServer]:
-    yield from _serving(MariaDBServer)
+    yield from _start(MariaDBServer)
 
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
-    yield from _serving(RedisServer)
+    yield from _start(RedisServer)
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_server() -> Iterator[RabbitMQServer]:
-    yield from _serving(RabbitMQServer)
+    yield from _start(RabbitMQServer)
 
 
 @pytest.fixture(scope="session")
 def nats_server() -> Iterator[NatsServer]:
-    yield from _serving(NatsServer)
+    yield from _start(NatsServer)
 
 
 @pytest.fixture(scope="session")
 def nginx_server() -> Iterator[NginxServer]:
-    yield from _serving(NginxServer)
+    yield from _start(NginxServer)
 
 
 @pytest.fixture(scope="session")
 def kafka_server() -> Iterator[KafkaServer]:
-    yield from _serving(KafkaServer)
+    yield from _start(KafkaServer)
 
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., Any]]:
-    """Start a server for one test alone, which may pause or kill it: `start_server(PostgreSQLServer, durable=True)`."""
+    """Start a server for one test, which may pause or kill it: `start_server(PostgreSQLServer, durable=True)`."""
     started: list[Server] = []
 
     def start(kind: type[S], *, durable: bool = False) -> S:
-        server = _made(kind, durable=durable)
+        server = _create(kind, durable=durable)
         started.append(server)
         return server.start()
 
@@ -136,49 +143,57 @@ def mariadb_databases(mariadb_server: MariaDBServer) -> Iterator[Databases]:
 
 @pytest.fixture(params=DIALECTS)
 def databases(request: pytest.FixtureRequest) -> Databases:
-    """Empty databases for one test: the test runs once on each of SQLite, PostgreSQL and MariaDB."""
+    """Return empty databases for one test, which runs on each of SQLite, PostgreSQL and MariaDB."""
     found: Databases = request.getfixturevalue(f"{request.param}_databases")
     return found
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def server_databases(request: pytest.FixtureRequest) -> Databases:
-    """As `databases`, for what only a real server shows: write skew, deadlock, collation, a lost connection."""
+    """Return empty databases on each real server, for write skew, deadlocks, collations and lost connections."""
     found: Databases = request.getfixturevalue(f"{request.param}_databases")
     return found
 
 
 @pytest.fixture
 def database_url(databases: Databases) -> str:
-    """The address of one empty database, on each of SQLite, PostgreSQL and MariaDB in turn."""
+    """Return the address of an empty database, on each of SQLite, PostgreSQL and MariaDB."""
     return databases.fresh()
 
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
-    """The address of an empty Redis."""
+    """Return the address of an empty Redis."""
     redis_server.flush()
     return redis_server.url()
 
 
-def _log_plainly() -> None:
-    """Write errors with plain tracebacks: structlog's own, with every variable, hold the event loop for a second."""
+def _configure_plain_tracebacks() -> None:
+    """Log errors with plain tracebacks: structlog's default lists every variable, which blocks the event loop for a second."""
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
 
 
-def _serving(kind: type[S]) -> Iterator[S]:
-    with _made(kind) as server:
+def _start(kind: type[S]) -> Iterator[S]:
+    with _create(kind) as server:
         yield server
 
 
-def _made(kind: type[S], *, durable: bool = False) -> S:
+def _create(kind: type[S], *, durable: bool = False) -> S:
+    """Return a server that is not started. Skips or fails the test if its program or its driver is missing."""
+    module, extra = DRIVERS.get(kind, ("", ""))
+    if module and importlib.util.find_spec(module) is None:
+        _leave_out(kind, f"its driver {module} is not installed; `pip install 'portico[{extra}]'` installs it")
     try:
         return kind(durable=durable)
     except ProgramMissing as missing:
-        if kind.key in _required() or ("all" in _required() and kind in PACKAGED):
-            pytest.fail(f"{kind.name} is required by REQUIRE_SERVERS: {missing}", pytrace=False)
-        pytest.skip(f"{kind.name}: {missing}")
+        _leave_out(kind, str(missing))
+
+
+def _leave_out(kind: type[Server], reason: str) -> NoReturn:
+    if kind.key in _required() or ("all" in _required() and kind in PACKAGED):
+        pytest.fail(f"{kind.name} is required by REQUIRE_SERVERS: {reason}", pytrace=False)
+    pytest.skip(f"{kind.name}: {reason}")
 
 
 def _databases_of(server: PostgreSQLServer | MariaDBServer) -> Iterator[Databases]:
