@@ -34,16 +34,18 @@ def environment_with(host: str | None) -> Environment:
 
 
 def find_chosen_system(name: str | None, settings: Settings) -> System:
-    """Return the system called `name`, or the one that `system_name` finds. Raises NoSuchSystem, CommandError.
+    """Return the system called `name`, or the one that `system_name` finds. Raises NoSuchSystem, CommandError."""
+    add_import_paths()
+    return find_system(system_name(name, settings))
 
-    A team's own system may be imported from the working directory, or from the source folder of the project there.
-    """
+
+def add_import_paths() -> None:
+    """Let a team's own system be imported from the working directory, or from the source folder of the project there."""
     folder = Path.cwd()
     project = Project.at(folder)
     for each in dict.fromkeys([folder, project.source] if project else [folder]):
         if str(each) not in sys.path:
             sys.path.insert(0, str(each))
-    return find_system(system_name(name, settings))
 
 
 def system_name(name: str | None, settings: Settings) -> str:

@@ -1,8 +1,12 @@
 """Messages for errors of lower layers that the user can fix."""
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from portico.kit.settings import SettingsError
+
+_PORTICO = Path(__file__).parents[1]
 
 Message = tuple[tuple[str, ...], str | None]
 
@@ -38,7 +42,31 @@ def user_message(error: Exception) -> Message | None:
             message = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
         case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | KeyDecryptionFailed():
             message = (_sentence(error),), None
+        case _:
+            message = _error_in_project(error)
     return message
+
+
+def _error_in_project(error: Exception) -> Message | None:
+    """Return where code in the working directory failed; None if no such code is involved."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(frame.filename, frame.lineno) for frame in frames]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        places.append((error.filename, error.lineno))
+    own = [(path, line) for file, line in places if (path := _path_in_project(file)) is not None]
+    if not own:
+        return None
+    path, line = own[-1]
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    return (f"{path}, line {line}: {type(error).__name__}: {reason}",), "DEBUG=1 prints the traceback."
+
+
+def _path_in_project(file: str) -> Path | None:
+    """Return the path relative to the working directory; None for code of Portico, of libraries or from elsewhere."""
+    path, here = Path(file), Path.cwd()
+    if not path.is_relative_to(here) or path.is_relative_to(_PORTICO) or "site-packages" in path.parts:
+        return None
+    return path.relative_to(here)
 
 
 def _sentence(error: Exception) -> str:

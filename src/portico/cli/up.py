@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from portico.cli.errors import CommandError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from portico.cli.banner import NewAdministrator
@@ -24,26 +25,36 @@ app = typer.Typer()
 _MAX_PORT = 65_535
 
 
+SystemName = Annotated[
+    str | None,
+    typer.Argument(help="A shipped system, or an import path (shop.systems:shop); this project's if omitted."),
+]
+Port = Annotated[list[str] | None, typer.Option(help="A service's port: identity=9001. May be repeated.")]
+FreePorts = Annotated[bool, typer.Option("--free-ports", help="Use any free port for each part.")]
+Split = Annotated[
+    bool, typer.Option("--split", help="Run each part in its own process, which is restarted when it exits.")
+]
+Workers = Annotated[int, typer.Option(help="Processes for each part; implies --split.", min=1, max=64, metavar="N")]
+OwnServers = Annotated[
+    bool,
+    typer.Option("--servers", help="Start private PostgreSQL, Redis and RabbitMQ servers from installed programs."),
+]
+Reload = Annotated[
+    bool, typer.Option("--reload", help="Restart what changed when a source file changes, for development.")
+]
+
+
 @app.command()
 def up(
-    system: Annotated[
-        str | None,
-        typer.Argument(help="A shipped system, or an import path (shop.systems:shop); this project's if omitted."),
-    ] = None,
+    system: SystemName = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     gateway_port: Annotated[int | None, typer.Option(help="The gateway's port.", min=1, max=_MAX_PORT)] = None,
-    port: Annotated[list[str] | None, typer.Option(help="A service's port: identity=9001. May be repeated.")] = None,
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Use any free port for each part.")] = False,
-    split: Annotated[
-        bool, typer.Option("--split", help="Run each part in its own process, which is restarted when it exits.")
-    ] = False,
-    workers: Annotated[
-        int, typer.Option(help="Processes for each part; implies --split.", min=1, max=64, metavar="N")
-    ] = 1,
-    servers: Annotated[
-        bool,
-        typer.Option("--servers", help="Start private PostgreSQL, Redis and RabbitMQ servers from installed programs."),
-    ] = False,
+    port: Port = None,
+    free_ports: FreePorts = False,
+    split: Split = False,
+    workers: Workers = 1,
+    servers: OwnServers = False,
+    reload: Reload = False,
 ) -> None:
     """Run a system: its gateway and its services, each on its own port.
 
@@ -57,6 +68,10 @@ def up(
 
     environment = environment_with(host)
     settings = environment.read(Settings)
+    if reload:
+        choose = partial(_choose_ports, wanted=port or (), gateway=gateway_port, free=free_ports)
+        check_can_reload(workers=workers, servers=servers)
+        raise typer.Exit(run_reloading(system_name(system, settings), environment, choose, split=split))
     found = find_chosen_system(system, settings)
     is_split = split or workers > 1
     if is_split and not servers:
@@ -124,6 +139,32 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
         return 0
 
     return run(serve())
+
+
+def check_can_reload(*, workers: int, servers: bool) -> None:
+    """Raise CommandError if --reload cannot be combined with the other options, or this platform cannot fork."""
+    if not hasattr(os, "fork"):
+        raise CommandError("--reload needs Linux or macOS.", "Run `portico up` again after a change.")
+    if workers > 1 or servers:
+        raise CommandError(
+            "--reload cannot be combined with --workers or --servers.",
+            "Leave them out. To use servers, start them yourself and set DATABASE_URL, REDIS_URL and RABBITMQ_URL.",
+        )
+
+
+def run_reloading(
+    name: str, environment: "Environment", choose_ports: "Callable[[System], dict[str, int]]", *, split: bool
+) -> int:
+    """Serve a system until SIGTERM or Ctrl-C, and restart what changed; return the exit status."""
+    from portico.cli.reload import Reloader
+    from portico.kit.settings import Settings
+
+    def check_and_choose(system: "System") -> dict[str, int]:
+        if split:
+            check_can_split(system, environment.read(Settings), 1)
+        return choose_ports(system)
+
+    return Reloader(name, environment, check_and_choose, split=split).run()
 
 
 def check_can_split(system: "System", settings: "Settings", workers: int) -> None:

@@ -40,10 +40,11 @@ def _serve(assignment: "Assignment") -> int:
     environment = Environment.of_process()
     system = find_chosen_system(assignment.system, environment.read(Settings)).moved(assignment.ports)
     bound = socket.socket(fileno=assignment.descriptor)
-    return run(_serve_until_stopped(Process(system, environment, {assignment.part: bound})))
+    return run(serve_until_stopped(Process(system, environment, {assignment.part: bound})))
 
 
-async def _serve_until_stopped(process: Any) -> int:
+async def serve_until_stopped(process: Any) -> int:
+    """Serve until SIGTERM, or until the parent has exited. Tell the parent when the ports answer."""
     from portico.cli.banner import new_administrator
 
     stop = asyncio.Event()
