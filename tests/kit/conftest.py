@@ -9,13 +9,13 @@ from portico.testing.running_service import RunningService, running
 
 @pytest.fixture
 async def loans(databases: Databases) -> AsyncIterator[RunningService]:
-    """The example service, on each database in turn."""
+    """Run the example service, on each database in turn."""
     async with running(service, databases) as loans:
         yield loans
 
 
 @pytest.fixture
 async def embedded_loans(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    """The example service on SQLite alone, for what does not concern the database."""
+    """Run the example service on SQLite only, for tests that do not depend on the database."""
     async with running(service, sqlite_databases) as loans:
         yield loans

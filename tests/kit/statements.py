@@ -3,7 +3,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 
 async def run(address: URL, *statements: str) -> None:
-    """Run statements one after the other, each committed by itself."""
+    """Run statements in order, each in its own transaction."""
     engine = create_async_engine(address, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         for statement in statements:

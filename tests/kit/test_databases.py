@@ -23,7 +23,7 @@ async def trouble(**settings: object) -> DatabaseUnusable:
 
 
 async def refusal(place: DatabaseAddress) -> DatabaseUnusable:
-    """What keeps the tables of loans from being made there."""
+    """Return the error of creating the tables of loans there."""
     database = Database.connect(place.url)
     try:
         with pytest.raises(DatabaseUnusable) as caught, translate_errors("loans", place):
@@ -34,7 +34,7 @@ async def refusal(place: DatabaseAddress) -> DatabaseUnusable:
 
 
 class TestOpenDatabase:
-    async def test_is_made_and_answers(self, databases: Databases) -> None:
+    async def test_is_created_and_responds(self, databases: Databases) -> None:
         settings = Settings(database_url=databases.per_service())
 
         async with open_database(library.placement("loans"), settings) as database:
@@ -51,15 +51,13 @@ class TestOpenDatabase:
 
         assert "can't be opened" in (await trouble(data_dir=tmp_path / "data")).problem
 
-    async def test_a_server_that_does_not_answer_is_named(self, server_databases: Databases) -> None:
+    async def test_a_server_that_does_not_respond_is_named(self, server_databases: Databases) -> None:
         address = make_url(server_databases.fresh()).set(port=1, database="x_{service}")
         text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
 
         assert "127.0.0.1:1 can't be reached: nobody listens there" in (await trouble(database_url=text)).problem
 
-    async def test_an_account_that_is_not_let_in_is_named_without_its_password(
-        self, server_databases: Databases
-    ) -> None:
+    async def test_a_rejected_account_is_named_without_its_password(self, server_databases: Databases) -> None:
         address = make_url(server_databases.fresh()).set(password="hunter2hunter2", database="x_{service}")
         text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
 
@@ -69,8 +67,8 @@ class TestOpenDatabase:
         assert "hunter2" not in str(told)
 
 
-class TestExplaining:
-    async def test_tables_that_others_made_are_told_of(self, databases: Databases) -> None:
+class TestErrorTranslation:
+    async def test_tables_owned_by_another_account_are_reported(self, databases: Databases) -> None:
         place = database_for(Settings(database_url=databases.per_service()), "loans")
         await ensure_database(place.url, None)
         await run(place.url, "CREATE TABLE loans (theirs INTEGER)")
@@ -81,7 +79,9 @@ class TestExplaining:
         assert str(place.url.database) in told.problem
         assert "a database of its own" in told.advice
 
-    async def test_an_account_that_may_make_no_tables_is_given_the_statement(self, server_databases: Databases) -> None:
+    async def test_an_account_that_may_not_create_tables_is_given_the_statement(
+        self, server_databases: Databases
+    ) -> None:
         place = database_for(Settings(database_url=server_databases.per_service()), "loans")
         await ensure_database(place.url, None)
         name = f"limited_{uuid4().hex[:8]}"
@@ -106,7 +106,7 @@ class TestExplaining:
         with pytest.raises(DatabaseUnusable, match=r"asyncmy is not installed.*pip install 'portico\[mysql\]'"):
             _import_missing(place)
 
-    def test_what_nobody_knows_the_meaning_of_is_left_as_it_is(self) -> None:
+    def test_unknown_errors_are_not_translated(self) -> None:
         place = database_for(Settings(), "loans")
 
         with pytest.raises(ZeroDivisionError), translate_errors("loans", place):

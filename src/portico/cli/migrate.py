@@ -130,13 +130,13 @@ class Migrations:
 
     async def _status(self, placement: "Placement") -> "list[Status] | None":
         from portico.kit.data.migrations import status
-        from portico.kit.data.provisioning import place_exists
+        from portico.kit.data.provisioning import database_exists
         from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
         from portico.kit.settings import database_for
 
         place = database_for(self.settings, placement.name)
         with translate_errors(placement.name, place):
-            if not await place_exists(place.url):
+            if not await database_exists(place.url):
                 return None
         async with open_database(placement, self.settings) as database:
             with translate_errors(placement.name, place):

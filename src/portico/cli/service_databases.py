@@ -10,7 +10,7 @@ from portico.cli.environment import current_settings, find_chosen_system, system
 from portico.cli.errors import CommandError
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, status
-from portico.kit.data.provisioning import place_exists
+from portico.kit.data.provisioning import database_exists
 from portico.kit.foundation.clock import Clock
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
 from portico.kit.runtime.system import Placement
@@ -64,7 +64,7 @@ async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Datab
     """Open the service's database; None if the service has never run, so that there is no database or it is empty."""
     place = database_for(settings, placement.name)
     with translate_errors(placement.name, place):
-        exists = await place_exists(place.url)
+        exists = await database_exists(place.url)
     if not exists:
         yield None
         return

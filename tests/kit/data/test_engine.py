@@ -14,10 +14,8 @@ from portico.testing.databases import Databases
 from portico.testing.running_service import running
 
 
-class TestACommitThatFails:
-    async def test_leaves_nothing_open_that_keeps_the_next_transaction_from_beginning(
-        self, sqlite_databases: Databases
-    ) -> None:
+class TestFailedCommit:
+    async def test_does_not_block_the_next_transaction(self, sqlite_databases: Databases) -> None:
         def full(_connection: Any) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
@@ -36,7 +34,7 @@ class TestACommitThatFails:
 
 
 class TestClosing:
-    async def test_ends_what_a_task_still_holds_too(self, tmp_path: Path) -> None:
+    async def test_closes_connections_still_in_use(self, tmp_path: Path) -> None:
         before = set(threading.enumerate())
         database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"))
         holding = await database.writer.connect()

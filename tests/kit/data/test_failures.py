@@ -17,26 +17,26 @@ DROPPED = [
 
 class TestIsUnavailable:
     @pytest.mark.parametrize("error", [*DROPPED, TimeoutError(), socket.gaierror()], ids=repr)
-    def test_is_so_of_a_database_that_went_away(self, error: Exception) -> None:
+    def test_true_for_a_lost_database(self, error: Exception) -> None:
         assert is_unavailable(error)
 
     @pytest.mark.parametrize(
         "error", [ValueError(), DBAPIError("SELECT", None, asyncpg.DataError("too long"))], ids=repr
     )
-    def test_is_not_so_of_a_fault_of_ours(self, error: Exception) -> None:
+    def test_false_for_other_errors(self, error: Exception) -> None:
         assert not is_unavailable(error)
 
 
 class TestIsDisconnected:
     @pytest.mark.parametrize("error", DROPPED, ids=repr)
-    def test_is_so_where_another_connection_may_live(self, error: Exception) -> None:
+    def test_true_if_another_connection_may_work(self, error: Exception) -> None:
         assert is_disconnected(error)
 
 
-class TestLostARace:
+class TestIsRetryableConflict:
     @pytest.mark.parametrize("cause", [asyncpg.DeadlockDetectedError(""), asyncpg.SerializationError("")], ids=repr)
-    def test_is_so_of_who_was_chosen_to_begin_again(self, cause: Exception) -> None:
+    def test_true_for_deadlocks_and_serialization_failures(self, cause: Exception) -> None:
         assert is_retryable_conflict(DBAPIError("UPDATE", None, cause))
 
-    def test_is_not_so_of_a_lost_connection(self) -> None:
+    def test_false_for_a_lost_connection(self) -> None:
         assert not is_retryable_conflict(asyncpg.InternalClientError("not connected"))

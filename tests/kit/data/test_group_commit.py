@@ -19,7 +19,7 @@ Shelving = GroupCommit[str, str]
 
 
 async def shelve(work: UnitOfWork, titles: Sequence[str]) -> Sequence[str | Problem]:
-    """A book for each title but "forbidden"; the longest that there is room for has 200 characters."""
+    """Add a book for each title except "forbidden". Titles have at most 200 characters."""
     rows = [Book(title=title) for title in titles if title != "forbidden"]
     work.add_all(rows)
     await work.flush()
@@ -27,7 +27,7 @@ async def shelve(work: UnitOfWork, titles: Sequence[str]) -> Sequence[str | Prob
 
 
 class Gate:
-    """Lets batches through one by one, and remembers them."""
+    """Lets batches through one at a time and records them."""
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -41,7 +41,7 @@ class Gate:
         return await shelve(work, titles)
 
     async def entered(self) -> None:
-        """Wait until the first batch stands before the gate."""
+        """Wait until the first batch has reached the gate."""
         await asyncio.wait_for(self._entered.wait(), 10)
 
 
@@ -58,7 +58,7 @@ async def shelving(
 
 
 async def submitted(group: Shelving, titles: Iterable[str]) -> list[asyncio.Task[str]]:
-    """Tasks that wait for their answers."""
+    """Submit requests and return the tasks that wait for their results."""
     tasks = [asyncio.create_task(group.submit(title)) for title in titles]
     await asyncio.sleep(0)
     return tasks
@@ -69,8 +69,8 @@ async def titles(loans: RunningService) -> list[str]:
         return sorted(await reader.all(select(Book.title)))
 
 
-class TestAnswers:
-    async def test_are_each_callers_own_and_come_after_the_commit(self, loans: RunningService) -> None:
+class TestResults:
+    async def test_each_caller_gets_its_result_after_the_commit(self, loans: RunningService) -> None:
         async def one(number: int) -> str:
             answer = await group.submit(f"book {number}")
             assert f"book {number}" in await titles(loans)
@@ -81,7 +81,7 @@ class TestAnswers:
 
         assert answers == [f"BOOK {number}" for number in range(20)]
 
-    async def test_that_are_refusals_leave_the_others_alone(self, loans: RunningService) -> None:
+    async def test_a_problem_of_one_request_does_not_affect_others(self, loans: RunningService) -> None:
         async with shelving(loans) as group:
             answers = await asyncio.gather(*map(group.submit, ["a", "forbidden", "b"]), return_exceptions=True)
 
@@ -90,7 +90,9 @@ class TestAnswers:
 
 
 class TestBatches:
-    async def test_hold_what_came_while_the_last_one_committed(self, embedded_loans: RunningService) -> None:
+    async def test_contain_the_requests_that_arrived_during_the_last_commit(
+        self, embedded_loans: RunningService
+    ) -> None:
         gate = Gate()
         async with shelving(embedded_loans, gate, largest=3) as group:
             tasks = await submitted(group, ["a"])
@@ -102,7 +104,9 @@ class TestBatches:
         assert gate.batches == [["a"], ["b", "c", "d"], ["e", "f"]]
 
     @pytest.mark.parametrize("bad", [0, 4, 8])
-    async def test_that_fail_are_split_until_the_bad_one_is_alone(self, bad: int, loans: RunningService) -> None:
+    async def test_that_fail_are_split_until_the_failing_request_is_alone(
+        self, bad: int, loans: RunningService
+    ) -> None:
         async def apply(work: UnitOfWork, some: Sequence[str]) -> Sequence[str | Problem]:
             if "bad" in some:
                 await work.execute(insert(BOOKS), {"title": None})
@@ -116,7 +120,7 @@ class TestBatches:
         assert [isinstance(answer, Exception) for answer in answers] == [name == "bad" for name in names]
         assert await titles(loans) == sorted(name for name in names if name != "bad")
 
-    async def test_are_tried_again_where_the_moment_was_to_blame(self, loans: RunningService) -> None:
+    async def test_are_retried_after_a_conflict(self, loans: RunningService) -> None:
         tries = 0
 
         async def apply(work: UnitOfWork, some: Sequence[str]) -> Sequence[str | Problem]:
@@ -133,7 +137,7 @@ class TestBatches:
         assert tries == 3
         assert await titles(loans) == ["a", "b"]
 
-    async def test_are_given_up_together_where_the_database_is_gone(self, embedded_loans: RunningService) -> None:
+    async def test_fail_together_if_the_database_is_unavailable(self, embedded_loans: RunningService) -> None:
         tries = 0
 
         async def apply(work: UnitOfWork, some: Sequence[str]) -> Sequence[str | Problem]:
@@ -149,7 +153,7 @@ class TestBatches:
 
 
 class TestQueue:
-    async def test_that_is_full_refuses_with_when_to_come_again(self, embedded_loans: RunningService) -> None:
+    async def test_a_full_queue_rejects_with_retry_after(self, embedded_loans: RunningService) -> None:
         gate = Gate()
         async with shelving(embedded_loans, gate, waiting=2) as group:
             first = await submitted(group, ["a"])
@@ -163,7 +167,7 @@ class TestQueue:
             assert await asyncio.gather(*first, *waiting) == ["A", "B", "C"]
         assert (refused.value.status, refused.value.headers) == (503, {"retry-after": "1"})
 
-    async def test_forgets_those_who_left(self, embedded_loans: RunningService) -> None:
+    async def test_cancelled_requests_are_dropped(self, embedded_loans: RunningService) -> None:
         gate = Gate()
         async with shelving(embedded_loans, gate) as group:
             first = await submitted(group, ["a"])
@@ -178,7 +182,7 @@ class TestQueue:
         assert gate.batches == [["a"], ["stayed"]]
         assert await titles(embedded_loans) == ["a", "stayed"]
 
-    async def test_is_written_out_when_the_group_is_closed(self, loans: RunningService) -> None:
+    async def test_is_executed_when_the_group_is_closed(self, loans: RunningService) -> None:
         async with shelving(loans, largest=2) as group:
             tasks = await submitted(group, "abcde")
 
@@ -187,7 +191,7 @@ class TestQueue:
         with pytest.raises(Stopping):
             await group.submit("f")
 
-    async def test_is_refused_where_closing_takes_too_long(self, embedded_loans: RunningService) -> None:
+    async def test_is_rejected_if_closing_takes_too_long(self, embedded_loans: RunningService) -> None:
         gate = Gate()
         group = GroupCommit[str, str](embedded_loans.context.transaction, gate, largest=1, waiting=9, patience=0)
         async with group:

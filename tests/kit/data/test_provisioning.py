@@ -9,7 +9,7 @@ from sqlalchemy.pool import NullPool
 from tests.kit.statements import run
 
 from portico.cli.error_messages import user_message
-from portico.kit.data.provisioning import DatabaseMissing, ensure_database, place_exists
+from portico.kit.data.provisioning import DatabaseMissing, database_exists, ensure_database
 from portico.kit.settings import Settings, database_for
 from portico.testing.databases import Databases
 
@@ -20,7 +20,7 @@ def address_of(databases: Databases, name: str) -> URL:
 
 @pytest.fixture
 async def limited(server_databases: Databases) -> AsyncIterator[URL]:
-    """Where an account that may make no database would have one."""
+    """Return the address of a database that the account may not create."""
     administrator = make_url(server_databases.fresh("elsewhere"))
     administrator = administrator.set(drivername=address_of(server_databases, "x").drivername)
     name = f"limited_{uuid4().hex[:8]}"
@@ -38,20 +38,20 @@ async def waits_for_a_lock(connection: AsyncConnection) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
     while not (await connection.execute(waiting)).scalar():
-        await connection.commit()  # the view shows one moment in each transaction
+        await connection.commit()  # the view shows the same snapshot throughout a transaction
 
 
 class TestEnsureDatabase:
-    async def test_makes_a_database_once(self, databases: Databases) -> None:
+    async def test_creates_a_database_once(self, databases: Databases) -> None:
         address = address_of(databases, "shop")
-        assert not await place_exists(address)
+        assert not await database_exists(address)
 
         await ensure_database(address, None)
         await ensure_database(address, None)
 
-        assert await place_exists(address)
+        assert await database_exists(address)
 
-    async def test_a_schema_that_another_process_makes_at_the_same_time_is_used(
+    async def test_a_schema_that_another_process_creates_concurrently_is_used(
         self, postgresql_databases: Databases
     ) -> None:
         address = make_url(postgresql_databases.fresh("shop")).set(drivername="postgresql+asyncpg")
@@ -64,7 +64,7 @@ class TestEnsureDatabase:
 
             await making
 
-    async def test_an_account_that_may_not_is_given_the_statements(self, limited: URL) -> None:
+    async def test_an_account_without_the_right_is_given_the_statements(self, limited: URL) -> None:
         with pytest.raises(DatabaseMissing) as caught:
             await ensure_database(limited, None)
 

@@ -41,7 +41,7 @@ async def add(connection: SqliteConnection, title: str) -> None:
 
 
 class TestCursor:
-    async def test_has_the_rows_that_a_change_gives_back(self, connection: SqliteConnection) -> None:
+    async def test_returns_the_rows_of_a_returning_clause(self, connection: SqliteConnection) -> None:
         cursor = connection.cursor()
 
         await cursor.execute("INSERT INTO books (title) VALUES ('Dune'), ('Emma') RETURNING number, title")
@@ -50,13 +50,13 @@ class TestCursor:
         assert await cursor.fetchall() == [(1, "Dune"), (2, "Emma")]
         assert await cursor.fetchall() == []
 
-    async def test_counts_what_many_changes_changed(self, connection: SqliteConnection) -> None:
+    async def test_counts_the_rows_changed_by_executemany(self, connection: SqliteConnection) -> None:
         cursor = await connection.cursor().executemany("INSERT INTO books (title) VALUES (?)", [("Dune",), ("Emma",)])
 
         assert (cursor.rowcount, cursor.description) == (2, None)
         assert (await connection.cursor().execute("DELETE FROM books")).rowcount == 2
 
-    async def test_tells_the_number_of_a_new_row(self, connection: SqliteConnection) -> None:
+    async def test_returns_the_id_of_a_new_row(self, connection: SqliteConnection) -> None:
         cursor = await connection.cursor().execute("INSERT INTO books (number, title) VALUES (7, 'Kim')")
 
         assert cursor.lastrowid == 7
@@ -75,7 +75,7 @@ class TestTransaction:
         await connection.commit()
         assert await titles(another) == ["Dune", "Emma"]
 
-    async def test_without_a_statement_is_none(self, connection: SqliteConnection) -> None:
+    async def test_without_a_statement_does_not_begin(self, connection: SqliteConnection) -> None:
         connection.begin(IMMEDIATE)
         await connection.commit()
         connection.begin(IMMEDIATE)
@@ -85,7 +85,7 @@ class TestTransaction:
 
         assert not connection.in_transaction
 
-    async def test_is_rolled_back_after_a_statement_that_failed(self, connection: SqliteConnection) -> None:
+    async def test_is_rolled_back_after_a_failed_statement(self, connection: SqliteConnection) -> None:
         await add(connection, "Dune")
         connection.begin(IMMEDIATE)
         await add(connection, "Emma")
@@ -96,7 +96,7 @@ class TestTransaction:
 
         assert (connection.in_transaction, await titles(connection)) == (False, ["Dune"])
 
-    async def test_of_who_was_cancelled_on_the_way_is_rolled_back(self, connection: SqliteConnection) -> None:
+    async def test_is_rolled_back_after_a_cancelled_statement(self, connection: SqliteConnection) -> None:
         gate, reached = threading.Event(), threading.Event()
 
         def hold(_: sqlite3.Connection) -> None:
@@ -119,7 +119,7 @@ class TestTransaction:
         assert await titles(connection) == []
         assert not connection.in_transaction
 
-    async def test_that_an_unfinished_one_was_left_to_begins_anew(self, connection: SqliteConnection) -> None:
+    async def test_begins_again_after_an_unfinished_one(self, connection: SqliteConnection) -> None:
         connection.begin(IMMEDIATE)
         await add(connection, "Dune")
 

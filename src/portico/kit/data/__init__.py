@@ -1,4 +1,4 @@
-"""Tables, repositories, the unit of work and the reader: what a service needs of a relational database."""
+"""Data access: tables, repositories, the unit of work and the reader."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Following a row: whoever waits in this process for a change of something is woken by the commit of one."""
+"""In-process notification of changes: a commit wakes the tasks that follow the changed object."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 
 class ChangeNotifier:
-    """Those who follow something in a database, by its identifier.
+    """Tasks of this process that follow objects in a database, by the objects' ids.
 
-    They are woken by commits of this process only, and look again from time to time for what another one changed.
+    Only commits of this process wake them. They must also look at intervals for changes made by other processes.
     """
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class ChangeNotifier:
 
     @contextmanager
     def follow(self, subject: str) -> Iterator[asyncio.Event]:
-        """An event that is set at each change; who waits for it clears it before looking."""
+        """Return an event that is set at each change. Clear it before reading the object."""
         changed = asyncio.Event()
         self._waiting.setdefault(subject, set()).add(changed)
         try:
@@ -27,7 +27,7 @@ class ChangeNotifier:
             if not waiting:
                 del self._waiting[subject]
 
-    def tell(self, subject: str) -> None:
-        """Wake those who follow `subject`."""
+    def notify(self, subject: str) -> None:
+        """Wake the tasks that follow `subject`."""
         for changed in self._waiting.get(subject, ()):
             changed.set()

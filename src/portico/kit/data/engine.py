@@ -1,4 +1,4 @@
-"""The engines of one service's database: one for what writes, one for what reads."""
+"""The engines of one service's database: one for writing and one for reading."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
 from portico.kit.data.statements import Statement
-from portico.kit.data.timeouts import in_time
+from portico.kit.data.timeouts import connect_options
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
-"""What an engine whose connections autocommit need not do."""
+"""Engine options for connections that autocommit."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSizes:
-    """The largest number of connections, and how long (seconds) a caller waits for one before it fails with 503."""
+    """Limits of a connection pool: its size, and how long (seconds) a caller waits for a connection before a 503."""
 
     size: int = 10
     wait: float = 5.0
@@ -30,8 +30,8 @@ class PoolSizes:
 class Database:
     """The engines of one service's database.
 
-    `writer` begins a transaction at READ COMMITTED (SQLite: BEGIN IMMEDIATE on the one writing connection); `reader`
-    autocommits each statement, since BEGIN and COMMIT around a single read are half of its cost.
+    `writer` begins transactions at READ COMMITTED (SQLite: BEGIN IMMEDIATE on the only writing connection). `reader`
+    autocommits each statement, because BEGIN and COMMIT around a single read are half of its cost.
     """
 
     def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, files: Sequence[SqliteConnections] = ()) -> None:
@@ -41,10 +41,10 @@ class Database:
         self.dialect = writer.dialect.name
         self.change_notifier = ChangeNotifier()
         self.bells: dict[str, Callable[[], None]] = {}
-        """What wakes whoever in this process waits for a commit, by its name."""
+        """Callbacks that wake a background task of this process after a commit, by name."""
 
     def ring(self, bell: str) -> None:
-        """Wake who waits for a commit of this kind, where somebody in this process does."""
+        """Call the callback of this name, if this process has one."""
         if (wake := self.bells.get(bell)) is not None:
             wake()
 
@@ -52,9 +52,13 @@ class Database:
     def connect(
         cls, address: URL, *, replica: URL | None = None, schema: str | None = None, pools: PoolSizes | None = None
     ) -> Self:
-        """Engines for `address`, which names an async driver. Nothing is opened yet.
+        """Create the engines for `address`, which names an async driver. No connection is opened yet.
 
-        `replica` is read from in its place; `schema` is where PostgreSQL looks up and makes tables.
+        Args:
+            address: the database.
+            replica: a database to read from instead, if any.
+            schema: the PostgreSQL schema of the tables.
+            pools: sizes of the connection pools.
         """
         sizes = pools or PoolSizes()
         if address.get_backend_name() == "sqlite":
@@ -84,12 +88,12 @@ class Database:
 
     @cached_property
     def lone(self) -> AsyncEngine:
-        """`writer` on a server, for a statement that is a transaction by itself."""
+        """`writer` of a server database in autocommit mode, for transactions of one statement."""
         return self.writer.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def has_row_locks(self) -> bool:
-        """Whether SELECT … FOR UPDATE means something; SQLite's single writer needs none."""
+        """Whether the database has SELECT … FOR UPDATE. SQLite needs none, because it has one writer."""
         return self.dialect != "sqlite"
 
     async def write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
@@ -102,12 +106,12 @@ class Database:
         """
         compiled = statement.compiled_for(self.writer.dialect, values)
         if compiled is None:
-            raise TypeError("this statement has no compiled form: execute it with UnitOfWork.write")
+            raise TypeError("This statement has no compiled form. Execute it with UnitOfWork.write.")
         async with self.lone.connect() as connection:
             return (await connection.exec_driver_sql(compiled.text, compiled.parameters(values))).rowcount
 
     async def check(self) -> None:
-        """Ask the database for an answer. Raises what the driver raises."""
+        """Check that the database responds. Raises the driver's error."""
         async with self.reader.connect() as connection:
             await connection.execute(text("SELECT 1"))
 
@@ -125,20 +129,20 @@ def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
 
 def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
     if address.get_backend_name() != "postgresql":
-        return {"init_command": "SET SESSION time_zone = '+00:00'", **in_time(address)}
+        return {"init_command": "SET SESSION time_zone = '+00:00'", **connect_options(address)}
     settings = {"timezone": "UTC", "application_name": "portico"}
     if schema is not None:
         settings["search_path"] = f'"{schema}"'
-    return {"server_settings": settings, **in_time(address)}
+    return {"server_settings": settings, **connect_options(address)}
 
 
 def _sqlite(
     address: URL, connections: SqliteConnections, begin: str | None, size: int, sizes: PoolSizes
 ) -> AsyncEngine:
-    """An engine that says itself when a transaction begins.
+    """Create an engine that begins transactions explicitly.
 
-    Left to its defaults the driver begins at the first write, after the reads that the write rests on: of a hundred
-    concurrent read-modify-writes ninety-eight are lost without an error.
+    By default the driver begins at the first write, after the reads that the write depends on: of a hundred concurrent
+    read-modify-writes, ninety-eight are lost without an error.
     """
     engine = create_async_engine(
         address,

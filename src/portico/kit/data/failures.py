@@ -1,4 +1,4 @@
-"""What a database error means to the one who asked."""
+"""Classification of database errors."""
 
 import socket
 
@@ -6,8 +6,8 @@ from asyncpg import InternalClientError
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-_POSTGRESQL_RACES = {"40001", "40P01"}  # serialization_failure, deadlock_detected
-_MYSQL_RACES = {1213, 1020}  # ER_LOCK_DEADLOCK, ER_CHECKREAD
+_POSTGRESQL_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_MYSQL_CONFLICTS = {1213, 1020}  # ER_LOCK_DEADLOCK, ER_CHECKREAD
 _UNIQUE_SQLSTATES = {"23505"}
 _MYSQL_DUPLICATE = 1062
 _MYSQL_LOST = {
@@ -30,8 +30,7 @@ _MYSQL_LOST = {
     2055,
     4031,
 }
-# InternalClientError is asyncpg's word for a connection that ends in the very moment in which a statement is sent;
-# SQLAlchemy passes it on as it is.
+# asyncpg raises InternalClientError if a connection ends while a statement is being sent. SQLAlchemy does not wrap it.
 _POSTGRESQL_LOST = ("08", "57P", "53", "25006", "55P03", "57014")  # connection, shutdown, resources, read-only, lock
 
 
@@ -45,38 +44,38 @@ def _number(error: DBAPIError) -> int:
 
 
 def is_retryable_conflict(error: BaseException) -> bool:
-    """A deadlock or a serialisation failure: nothing happened, and the same again may succeed."""
+    """Return whether the error is a deadlock or serialization failure: nothing was written, and a retry may succeed."""
     if not isinstance(error, DBAPIError):
         return False
-    return _sqlstate(error) in _POSTGRESQL_RACES or _number(error) in _MYSQL_RACES
+    return _sqlstate(error) in _POSTGRESQL_CONFLICTS or _number(error) in _MYSQL_CONFLICTS
 
 
 def is_duplicate(error: IntegrityError) -> bool:
-    """A unique index refused the row."""
+    """Return whether a unique index rejected the row."""
     if _sqlstate(error) in _UNIQUE_SQLSTATES or _number(error) == _MYSQL_DUPLICATE:
         return True
     return "UNIQUE constraint failed" in str(error.orig)
 
 
 def is_unavailable(error: BaseException) -> bool:
-    """The database can't be reached, is shutting down, is full or has no connection to spare."""
+    """Return whether the database is unreachable, shutting down, full or has no free connection."""
     if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError | InternalClientError):
         return True
     if not isinstance(error, DBAPIError):
         return False
     if error.connection_invalidated or _number(error) in _MYSQL_LOST or _sqlstate(error).startswith(_POSTGRESQL_LOST):
         return True
-    return isinstance(error, InterfaceError | OperationalError) and _sqlite_is_out(error)
+    return isinstance(error, InterfaceError | OperationalError) and _is_sqlite_unavailable(error)
 
 
 def is_disconnected(error: BaseException) -> bool:
-    """The connection was found dead, and another one may live; unlike a database that is full or has none to spare."""
+    """Return whether the connection was dead and another one may work. A full or overloaded database does not count."""
     if isinstance(error, ConnectionError | InternalClientError):
         return True
     return isinstance(error, DBAPIError) and (error.connection_invalidated or is_unavailable(error))
 
 
-def _sqlite_is_out(error: DBAPIError) -> bool:
+def _is_sqlite_unavailable(error: DBAPIError) -> bool:
     words = str(error.orig)
     return any(
         sign in words

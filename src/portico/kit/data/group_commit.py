@@ -1,7 +1,7 @@
-"""Group commit: one writer takes what has gathered while the last transaction committed, and commits it as one.
+"""Group commit: while a transaction commits, one writer collects the next requests for a single transaction.
 
-A commit costs the same for one change and for two hundred, and of two hundred transactions that want the same row each
-waits for the one before. Here they are one transaction, and each caller still gets an answer of its own.
+A commit costs the same for one change and for two hundred, and two hundred transactions that need the same row would
+wait for each other. Here they are one transaction, and each caller still gets its own result.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Apply = Callable[[UnitOfWork, Sequence[R]], Awaitable[Sequence[A | Problem]]]
 
 
 def _is_retryable(error: Exception) -> bool:
-    """Whether the batch itself may be fine: a conflict, a dead connection, or a row that another process inserted first."""
+    """Return whether the batch may succeed again: after a conflict, a lost connection or a concurrent insert."""
     return is_conflict_or_disconnect(error) or (isinstance(error, IntegrityError) and is_duplicate(error))
 
 
@@ -45,28 +45,28 @@ class Stopping(Unavailable):
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting(Generic[R, A]):
+class _Request(Generic[R, A]):
     request: R
     answer: asyncio.Future[A]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
 class GroupCommit(Generic[R, A]):
-    """Carries out requests of many callers in few transactions: `async with GroupCommit(…) as group: await group.submit(r)`.
+    """Executes requests of many callers in few transactions: `async with GroupCommit(…) as g: await g.submit(request)`.
 
-    One process runs one of these for each kind of request; several processes on one database do no harm to one another
-    where `apply` locks the rows that it rests on, always in the same order.
+    A process runs one group per kind of request. Several processes can share a database if `apply` locks the rows that
+    it depends on, always in the same order.
 
-    A request may be carried out more than once, and has to bear it: after a deadlock, after a connection was lost in
-    the commit, and when a batch that fails is split to find the one request that makes it fail.
+    A request may be executed more than once: after a deadlock, after a connection was lost during the commit, and when
+    a failing batch is split to find the request that fails. `apply` must allow for that.
 
     Args:
         begin: opens a unit of work that is committed at the end of its block.
-        apply: carries out a batch: for each request, in order, the answer or the problem. What it raises is taken for the
-            fault of a single request of the batch.
-        largest: requests of one transaction.
-        waiting: requests that may wait; a further one is refused with 503.
-        patience: seconds that what still waits gets when the group is closed.
+        apply: executes a batch. It returns the result or the problem of each request, in order. An exception is assumed
+            to be caused by a single request of the batch.
+        largest: maximum number of requests in one transaction.
+        waiting: maximum number of waiting requests; further ones are rejected with 503.
+        patience: how long (seconds) waiting requests get when the group is closed.
     """
 
     def __init__(self, begin: Open, apply: Apply[R, A], *, largest: int, waiting: int, patience: float = 10.0) -> None:
@@ -74,9 +74,9 @@ class GroupCommit(Generic[R, A]):
         self._apply = apply
         self._largest = largest
         self._limit = waiting
-        self._patience = patience
-        self._queue: deque[_Waiting[R, A]] = deque()
-        self._arrived = asyncio.Event()
+        self._close_timeout = patience
+        self._queue: deque[_Request[R, A]] = deque()
+        self._wakeup = asyncio.Event()
         self._closing = False
         self._writer: asyncio.Task[None] | None = None
 
@@ -87,11 +87,11 @@ class GroupCommit(Generic[R, A]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Carry out what waits, refuse what comes, end."""
+        """Execute the waiting requests, reject new ones, and stop."""
         self._closing = True
-        self._arrived.set()
+        self._wakeup.set()
         if self._writer is not None:
-            await asyncio.wait([self._writer], timeout=self._patience)
+            await asyncio.wait([self._writer], timeout=self._close_timeout)
             self._writer.cancel()
             await asyncio.wait([self._writer])
         while self._queue:
@@ -99,58 +99,58 @@ class GroupCommit(Generic[R, A]):
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for their transaction."""
+        """Number of requests that wait for their transaction."""
         return len(self._queue)
 
     async def submit(self, request: R) -> A:
-        """Carry out `request` and give its answer once it is committed.
+        """Execute `request` and return its result after the commit.
 
-        A caller that is cancelled while its request waits takes it back; later, only the answer is lost.
+        Cancelling a caller whose request still waits withdraws the request. Later, only the result is lost.
 
         Raises:
             TooManyWaiting: the queue is full.
-            Stopping: the group is closed, or is being closed.
-            Problem: what `apply` gave for this request.
-            Exception: what the database raised, where all tries failed.
+            Stopping: the group is closed or closing.
+            Problem: the problem that `apply` returned for this request.
+            Exception: the database error of the last attempt.
         """
         if self._closing or self._writer is None:
             raise Stopping
         if len(self._queue) >= self._limit:
             raise TooManyWaiting
-        waiting = _Waiting[R, A](request, asyncio.get_running_loop().create_future())
+        waiting = _Request[R, A](request, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
-        self._arrived.set()
+        self._wakeup.set()
         return await waiting.answer
 
     async def _write(self) -> None:
         while True:
-            await self._arrived.wait()
+            await self._wakeup.wait()
             if batch := self._next_batch():
-                # In the context of the first that waits: what the batch tells of belongs to a trace.
-                await asyncio.create_task(self._carry_out(batch), context=batch[0].context)
+                # Use the context of the first request, so that the batch's events and logs belong to a trace.
+                await asyncio.create_task(self._execute(batch), context=batch[0].context)
             elif self._closing:
                 return
             else:
-                self._arrived.clear()
+                self._wakeup.clear()
 
-    def _next_batch(self) -> list[_Waiting[R, A]]:
-        batch: list[_Waiting[R, A]] = []
+    def _next_batch(self) -> list[_Request[R, A]]:
+        batch: list[_Request[R, A]] = []
         while self._queue and len(batch) < self._largest:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 batch.append(waiting)
         return batch
 
-    async def _carry_out(self, batch: list[_Waiting[R, A]]) -> None:
+    async def _execute(self, batch: list[_Request[R, A]]) -> None:
         try:
             requests = [each.request for each in batch]
-            outcomes = await run_transaction(self._begin, partial(self._apply_to, requests), _RETRIES)
+            outcomes = await run_transaction(self._begin, partial(self._apply_batch, requests), _RETRIES)
         except asyncio.CancelledError:
             for each in batch:
                 _fail(each, Stopping())
             raise
-        except Exception as error:  # noqa: BLE001  told to each caller, or narrowed down to the one it is about
-            await self._narrow_down(batch, error)
+        except Exception as error:  # noqa: BLE001  # passed to each caller, or to the one whose request fails
+            await self._split(batch, error)
         else:
             for each, outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, Problem):
@@ -158,20 +158,20 @@ class GroupCommit(Generic[R, A]):
                 elif not each.answer.done():
                     each.answer.set_result(outcome)
 
-    async def _apply_to(self, requests: Sequence[R], work: UnitOfWork) -> Sequence[A | Problem]:
+    async def _apply_batch(self, requests: Sequence[R], work: UnitOfWork) -> Sequence[A | Problem]:
         return await self._apply(work, requests)
 
-    async def _narrow_down(self, batch: list[_Waiting[R, A]], error: Exception) -> None:
-        """Halve a batch that failed until the one that makes it fail is alone; its neighbours go through."""
+    async def _split(self, batch: list[_Request[R, A]], error: Exception) -> None:
+        """Halve a failing batch until the failing request is alone, so that the others succeed."""
         if len(batch) == 1 or is_transient(error):
             for each in batch:
                 _fail(each, error)
             return
         middle = len(batch) // 2
-        await self._carry_out(batch[:middle])
-        await self._carry_out(batch[middle:])
+        await self._execute(batch[:middle])
+        await self._execute(batch[middle:])
 
 
-def _fail(waiting: _Waiting[R, A], error: Exception) -> None:
+def _fail(waiting: _Request[R, A], error: Exception) -> None:
     if not waiting.answer.done():
         waiting.answer.set_exception(error)

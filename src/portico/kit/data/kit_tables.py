@@ -1,4 +1,4 @@
-"""The kit's own tables, in every service's database."""
+"""Tables of the kit, in every service's database."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, UniqueConstraint
 
@@ -39,25 +39,25 @@ outbox = Table(
     Column("aggregate", ExactText(AGGREGATE_LENGTH), nullable=False),
     Column("body", LongText, nullable=False),
     Column("occurred_at", Instant(), nullable=False),
-    sqlite_autoincrement=True,  # an id never comes again: the event log goes on with the same ones
+    sqlite_autoincrement=True,  # ids are never reused: the event log continues with the same ids
 )
-"""Events that are committed and not published yet."""
+"""Events that are committed but not published yet."""
 
 blocked_aggregates = Table(
     "blocked_aggregates",
     metadata,
     Column("aggregate", ExactText(AGGREGATE_LENGTH), primary_key=True),
-    Column("event_id", ExactText(48), nullable=False),  # which was refused
+    Column("event_id", ExactText(48), nullable=False),  # the rejected event
     Column("until", Instant(), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("error", LongText, nullable=False),
 )
-"""What the broker refused an event about: its events wait, those about other things go on."""
+"""Aggregates with an event that the broker rejected: their events wait, those of others are published."""
 
 event_log = Table(
     "event_log",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),  # as it was in the outbox
+    Column("id", BigInteger, primary_key=True, autoincrement=False),  # the id it had in the outbox
     Column("event_id", ExactText(48), nullable=False),
     Column("type", ExactText(NAME_LENGTH), nullable=False),
     Column("aggregate", ExactText(AGGREGATE_LENGTH), nullable=False),
@@ -66,7 +66,7 @@ event_log = Table(
     Index(None, "occurred_at"),
     Index(None, "aggregate", "id"),
 )
-"""Events that were published, kept for EVENT_RETENTION so that they can be replayed."""
+"""Published events, kept for EVENT_RETENTION so that they can be replayed."""
 
 inbox = Table(
     "inbox",
@@ -76,7 +76,7 @@ inbox = Table(
     Column("handled_at", Instant(), nullable=False),
     Index(None, "handled_at"),
 )
-"""Which consumer handled which event."""
+"""Which consumer has handled which event."""
 
 failed_events = Table(
     "failed_events",

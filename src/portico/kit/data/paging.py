@@ -1,4 +1,4 @@
-"""Keyset paging: a page is found by the last row of the one before, so that page 10,000 costs what page 1 costs."""
+"""Keyset paging: a page starts after the last row of the previous one, so page 10,000 costs as much as page 1."""
 
 import base64
 import binascii
@@ -22,13 +22,13 @@ OrderColumn = InstrumentedAttribute[Any] | Column[Any]
 
 
 class InvalidCursor(Unprocessable):
-    detail = "The cursor is not one that this list gave out for this order. Start again without it."
+    detail = "The cursor does not belong to this list and order. Start again without it."
     location = ("query", "cursor")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The part of a list that is asked for: after `cursor`, or after `skip` rows, `limit` at most."""
+    """The requested part of a list: up to `limit` rows after `cursor`, or after `skip` rows."""
 
     skip: int = 0
     limit: int = 100
@@ -37,7 +37,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """Some rows of a list, how many there are in `total`, and the cursors of what follows and what goes before."""
+    """Some rows of a list, the number of all rows in `total`, and the cursors of the next and the previous page."""
 
     rows: Sequence[T]
     total: int
@@ -47,9 +47,9 @@ class Slice(Generic[T]):
 
 @dataclass(frozen=True)
 class Keyset:
-    """An order that can be paged by key: columns with their direction, the last one unique, none of them null.
+    """An order that can be paged by key: columns with their direction, the last one unique, none nullable.
 
-    `name` stands in the cursor, so that one made for another order is refused.
+    The cursor contains `name`, so that a cursor of another order is rejected.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Keyset:
 
     @classmethod
     def by(cls, name: str, *columns: OrderColumn, descending: bool = False) -> "Keyset":
-        """All `columns` in one direction."""
+        """Return an order of `columns` in the same direction."""
         return cls(name, tuple((column, descending) for column in columns))
 
     async def page(
@@ -68,13 +68,20 @@ class Keyset:
         *,
         count: Callable[[], Awaitable[int]] | None = None,
     ) -> Slice[Any]:
-        """The mapped rows of `statement` in `window`.
+        """Return the mapped rows of `statement` in `window`.
 
-        `count` says how many there are in all, where the caller knows it for less than counting them; a list that
-        ends on its first page is not counted at all. Raises InvalidCursor.
+        Args:
+            reader: executes the statements.
+            statement: selects mapped objects.
+            window: the requested part.
+            count: returns the number of all rows, if that is cheaper than counting them. It is not called for a list
+                that ends on its first page.
+
+        Raises:
+            InvalidCursor: the cursor belongs to another order or is malformed.
         """
 
-        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.all(chosen))
 
@@ -88,9 +95,9 @@ class Keyset:
         *,
         count: Callable[[], Awaitable[int]] | None = None,
     ) -> Slice[Any]:
-        """As `page`, for a statement over columns of tables: rows that have those of this order by their names."""
+        """As `page`, for a statement over table columns. Its rows have the order's columns by name."""
 
-        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.rows(chosen))
 
@@ -99,16 +106,16 @@ class Keyset:
     async def page_of_statement(
         self, reader: Reader, chosen: "Shape", window: Window, *, count: Callable[[], Awaitable[int]]
     ) -> Slice[Any]:
-        """As `page_of_columns`, for a list that is asked for often: its statements are made once for each shape."""
+        """As `page_of_columns`, for a hot list: its statements are compiled once per shape."""
 
-        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # as the cursor says
+        async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             key = (chosen.key, self.name, after is not None, backward)
-            prepared = chosen.kept.get(key)
+            prepared = chosen.statements.get(key)
             if prepared is None:
-                prepared = chosen.kept[key] = Statement(
+                prepared = chosen.statements[key] = Statement(
                     self._windowed(
                         chosen.build(),
-                        None if after is None else self._named(),
+                        None if after is None else self._parameters(),
                         bindparam("window_limit", type_=Integer),
                         bindparam("window_skip", type_=Integer),
                         backward=backward,
@@ -150,29 +157,29 @@ class Keyset:
             return self.ordered(statement).offset(skip).limit(limit)
         return self.ordered(self._from(statement, after, backward=backward), backward=backward).limit(limit)
 
-    def _named(self) -> list[Any]:
+    def _parameters(self) -> list[Any]:
         return [bindparam(f"after_{place}", type_=column.type) for place, (column, _) in enumerate(self.columns)]
 
     def ordered(self, statement: Select[Any], *, backward: bool = False) -> Select[Any]:
-        """`statement` in this order, or in its reverse."""
+        """Return `statement` in this order, or in reverse."""
         return statement.order_by(
             *(column.desc() if down is not backward else column.asc() for column, down in self.columns)
         )
 
     def cursor(self, row: Any, *, before: bool = False) -> str:
-        """The cursor of what follows `row`, or of what goes `before` it."""
-        values = [_plain(getattr(row, column.key)) for column, _ in self.columns]
+        """Return the cursor for the rows after `row`, or `before` it."""
+        values = [_to_json(getattr(row, column.key)) for column, _ in self.columns]
         return base64.urlsafe_b64encode(orjson.dumps([self.name, int(before), *values])).rstrip(b"=").decode()
 
     def _from(self, statement: Select[Any], after: list[Any], *, backward: bool) -> Select[Any]:
         first, down = self.columns[0]
         return statement.where(
-            # implied by what follows, and what an index can seek to
+            # Implied by the next condition, but an index can seek to it.
             first <= after[0] if down is not backward else first >= after[0],
-            or_(*(self._beyond(after, place, backward=backward) for place in range(len(self.columns)))),
+            or_(*(self._after(after, place, backward=backward) for place in range(len(self.columns)))),
         )
 
-    def _beyond(self, values: list[Any], place: int, *, backward: bool) -> Any:
+    def _after(self, values: list[Any], place: int, *, backward: bool) -> Any:
         column, down = self.columns[place]
         same = [self.columns[before][0] == values[before] for before in range(place)]
         return and_(*same, column < values[place] if down is not backward else column > values[place])
@@ -186,21 +193,23 @@ class Keyset:
             raise InvalidCursor from error
         if name != self.name or before not in (0, 1) or len(values) != len(self.columns):
             raise InvalidCursor
-        return [_typed(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(before)
+        return [_parse_value(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(
+            before
+        )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One way of asking for a list: which conditions there are, and with what values.
+    """One combination of a list's filters, with their values.
 
     Args:
-        kept: the statements made so far; shared by all shapes of a list, and as many as there are ways of asking.
-        key: tells this way from the others.
-        build: makes the statement, its values named.
-        values: by their names.
+        statements: compiled statements, shared by all combinations of a list.
+        key: identifies the combination.
+        build: builds its statement with named values.
+        values: the values by name.
     """
 
-    kept: dict[Hashable, Statement]
+    statements: dict[Hashable, Statement]
     key: Hashable
     build: Callable[[], Select[Any]]
     values: Mapping[str, Any]
@@ -212,20 +221,20 @@ def newest_first(key: OrderColumn) -> Keyset:
 
 
 async def count_rows(reader: Reader, statement: Select[Any]) -> int:
-    """How many rows `statement` has."""
+    """Return the number of rows of `statement`."""
     return int(
         (await reader.execute(select(func.count()).select_from(statement.order_by(None).subquery()))).scalar_one()
     )
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     return str(value) if isinstance(value, str) else value
 
 
-def _typed(value: Any, column: OrderColumn) -> Any:
-    """`value` of a cursor as the column compares it. Raises InvalidCursor: what a caller sends need not be ours."""
+def _parse_value(value: Any, column: OrderColumn) -> Any:
+    """Return a cursor's value in the type of its column. Raises InvalidCursor, because callers can send anything."""
     stored = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
     kind: type = stored.python_type
     try:

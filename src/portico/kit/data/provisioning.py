@@ -1,4 +1,4 @@
-"""Making the database or schema that a service lives in, where the account may."""
+"""Creation of a service's database or schema, if the account is allowed to."""
 
 import asyncio
 import os
@@ -11,44 +11,44 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from portico.kit.data.timeouts import in_time
+from portico.kit.data.timeouts import connect_options
 
 _NO_CATALOG = "3D000"  # PostgreSQL: invalid_catalog_name
-# MySQL: ER_BAD_DB_ERROR; ER_DBACCESS_DENIED_ERROR, by which it tells an account nothing of what it may not see.
+# MySQL: ER_BAD_DB_ERROR, and ER_DBACCESS_DENIED_ERROR if the account may not see the database.
 _NO_DATABASE = {1049, 1044}
 
 
 class DatabaseMissing(RuntimeError):
-    """The database or schema is not there, and the account may not make it. `statements` are what to run."""
+    """The database or schema does not exist and the account may not create it. `statements` create it."""
 
     def __init__(self, name: str, statements: list[str]) -> None:
         super().__init__(
-            f"{name} does not exist and this account may not make it. Have an administrator run: {' '.join(statements)}"
+            f"{name} does not exist and this account may not create it. Ask an administrator to run: {' '.join(statements)}"
         )
         self.name = name
         self.statements = statements
 
 
 async def ensure_database(address: URL, schema: str | None) -> None:
-    """Make the database that `address` names, and the schema in it, where they are missing.
+    """Create the database that `address` names, and its schema, if they do not exist.
 
     Raises:
-        DatabaseMissing: they are missing, and the account may not make them.
+        DatabaseMissing: they do not exist, and the account may not create them.
     """
     if address.get_backend_name() == "sqlite":
-        await asyncio.to_thread(_make_file, Path(str(address.database)))
+        await asyncio.to_thread(_create_file, Path(str(address.database)))
         return
-    if not await place_exists(address):
-        await _make_database(address)
+    if not await database_exists(address):
+        await _create_database(address)
     if schema is not None:
-        await _make_schema(address, schema)
+        await _create_schema(address, schema)
 
 
-def _make_file(path: Path) -> None:
-    """Make an empty database file in WAL mode, whole at once.
+def _create_file(path: Path) -> None:
+    """Create an empty database file in WAL mode, atomically.
 
-    Processes that open a new file together would each switch it to WAL, which takes a lock that SQLite does not wait
-    for: all but one would be told that the database is locked.
+    If several processes opened a new file at once, each would switch it to WAL. SQLite does not wait for that lock, so
+    all but one would fail with "database is locked".
     """
     if path.exists():
         return
@@ -58,46 +58,46 @@ def _make_file(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA user_version=0")
     try:
-        with suppress(FileExistsError):  # another process was quicker
+        with suppress(FileExistsError):  # another process created it first
             os.link(draft, path)
     finally:
         draft.unlink()
 
 
-async def place_exists(address: URL) -> bool:
-    """Whether the database that `address` names is there."""
+async def database_exists(address: URL) -> bool:
+    """Return whether the database that `address` names exists."""
     if address.get_backend_name() == "sqlite":
         return await asyncio.to_thread(Path(str(address.database)).exists)
     try:
         await _run(address, "SELECT 1")
     except DBAPIError as error:
-        if _names_no_database(error):
+        if _is_missing(error):
             return False
         raise
     return True
 
 
-async def _make_database(address: URL) -> None:
+async def _create_database(address: URL) -> None:
     name, user = address.database or "", address.username or "the_account"
     if address.get_backend_name() == "postgresql":
         elsewhere, statement = address.set(database="postgres"), f'CREATE DATABASE "{name}"'
-        by_hand = [f'CREATE DATABASE "{name}" OWNER "{user}";']
+        manual = [f'CREATE DATABASE "{name}" OWNER "{user}";']
     else:
         elsewhere, statement = address.set(database=""), f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4"
-        by_hand = [
+        manual = [
             f"CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4;",
             f"GRANT ALL ON `{name}`.* TO '{user}'@'%';",
         ]
     try:
         await _run(elsewhere, statement)
     except DBAPIError as error:
-        if await place_exists(address):
-            return  # another process was quicker
-        raise DatabaseMissing(f"database {name}", by_hand) from error
+        if await database_exists(address):
+            return  # another process created it first
+        raise DatabaseMissing(f"database {name}", manual) from error
 
 
-async def _make_schema(address: URL, schema: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=in_time(address))
+async def _create_schema(address: URL, schema: str) -> None:
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=connect_options(address))
     try:
         async with engine.connect() as connection:
             if await _schema_exists(connection, schema):
@@ -105,11 +105,11 @@ async def _make_schema(address: URL, schema: str) -> None:
             try:
                 await connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
             except DBAPIError as error:
-                # IF NOT EXISTS does not see a schema that another session has made and not yet committed.
+                # IF NOT EXISTS does not see a schema that another session has created but not committed.
                 if await _schema_exists(connection, schema):
                     return
-                by_hand = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{address.username or "the_account"}";']
-                raise DatabaseMissing(f"schema {schema}", by_hand) from error
+                manual = [f'CREATE SCHEMA "{schema}" AUTHORIZATION "{address.username or "the_account"}";']
+                raise DatabaseMissing(f"schema {schema}", manual) from error
     finally:
         await engine.dispose()
 
@@ -122,7 +122,7 @@ async def _schema_exists(connection: AsyncConnection, schema: str) -> bool:
 
 
 async def _run(address: URL, *statements: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=in_time(address))
+    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=connect_options(address))
     try:
         async with engine.connect() as connection:
             for statement in statements:
@@ -131,6 +131,6 @@ async def _run(address: URL, *statements: str) -> None:
         await engine.dispose()
 
 
-def _names_no_database(error: DBAPIError) -> bool:
+def _is_missing(error: DBAPIError) -> bool:
     arguments = getattr(error.orig, "args", ())
     return getattr(error.orig, "sqlstate", None) == _NO_CATALOG or not _NO_DATABASE.isdisjoint(arguments[:1])

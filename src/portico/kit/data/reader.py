@@ -1,4 +1,4 @@
-"""The reader that queries are given."""
+"""The reader, which queries receive."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 class SessionClosed(RuntimeError):
-    """The request was answered; a stream reads before it starts or opens a reader of its own."""
+    """The request has been answered. A stream must read before it starts, or open its own reader."""
 
 
 class Reader:
-    """Reads a service's database. Each statement is its own snapshot, and holds a connection only while it runs.
+    """Reads a service's database. Each statement has its own snapshot, and holds a connection only while it runs.
 
-    What a request does between two statements (a password is hashed, another service is asked) may take long; a handful
-    of such requests would otherwise hold every connection there is. Rows are detached: read once, they stay as they are.
+    Work between two statements (hashing a password, calling another service) may take long. If it held a connection, a
+    few such requests would exhaust the pool. Rows are detached: once read, they do not change.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -38,20 +38,22 @@ class Reader:
 
     @property
     def now(self) -> datetime:
-        """The time, in UTC."""
+        """The current time, in UTC."""
         return self.clock.now()
 
     @property
     def session(self) -> AsyncSession:
-        """SQLAlchemy's session, for what the methods here do not cover."""
+        """SQLAlchemy's session, for operations without a method here."""
         if self._session is None:
-            self._refuse_closed()
+            self._check_open()
             self._session = self._new_session()
         return self._session
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
-            raise SessionClosed("the request is answered: read before streaming, or open a reader of the stream's own")
+            raise SessionClosed(
+                "The request has been answered. Read before streaming, or open a reader for the stream."
+            )
 
     def _new_session(self) -> AsyncSession:
         return AsyncSession(self._engine(), expire_on_commit=False)
@@ -65,31 +67,31 @@ class Reader:
         return result
 
     async def _release(self) -> None:
-        """Give the connection back until the next statement."""
+        """Return the connection to the pool until the next statement."""
         if self._session is not None:
             await self._session.close()
 
     async def one(self, statement: Select[T]) -> T | None:
-        """The first column of the only row, or None. Raises MultipleResultsFound."""
+        """Return the first column of the only row, or None. Raises MultipleResultsFound."""
         return (await self.execute(statement)).scalars().one_or_none()
 
     async def all(self, statement: Select[T]) -> Sequence[T]:
-        """The first column of every row."""
+        """Return the first column of every row."""
         return (await self.execute(statement)).scalars().all()
 
     @property
     def is_lone(self) -> bool:
-        """Whether a statement may go past the session: nothing it does concerns another one of this reader."""
+        """Whether a statement can bypass the session, because this reader has not used it."""
         return self._session is None and not self._closed
 
     async def rows(self, statement: Select[Any] | Statement, values: Mapping[str, Any] | None = None) -> Sequence[Any]:
         """Return all rows of a statement over columns of tables (`Book.__table__.c.title`), as named tuples.
 
-        A single statement, as in most answers to a GET, does not use the session and costs half of what it costs there.
+        A single statement, as in most GET requests, bypasses the session and costs half as much.
 
         Args:
-            statement: A select, or a compiled one.
-            values: The values of its named parameters.
+                statement: a select, or a compiled statement.
+                values: values of its named parameters.
         """
         if isinstance(statement, Statement):
             return await self._rows_of_compiled(statement, values or {})
@@ -97,12 +99,13 @@ class Reader:
             return await self._rows_in_session(statement, values)
         engine = self._engine().sync_engine
         try:
-            found: Sequence[Any] = await greenlet_spawn(_fetched, engine, statement, values)
+            found: Sequence[Any] = await greenlet_spawn(_fetch_all, engine, statement, values)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            # The server had ended the connection while it waited in the pool; SQLAlchemy now takes all of them for dead.
-            found = await greenlet_spawn(_fetched, engine, statement, values)
+                # The server ended the connection while it was in the pool. SQLAlchemy has now discarded the
+                # whole pool.
+            found = await greenlet_spawn(_fetch_all, engine, statement, values)
         return found
 
     async def _rows_of_compiled(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -122,17 +125,17 @@ class Reader:
         return found
 
     async def get(self, table: type[T], key: Any, *, lock: bool = False) -> T | None:
-        """The row of `table` with this primary key, or None; locked until the transaction ends with `lock`."""
+        """Return the row of `table` with this primary key, or None. `lock` locks it until the transaction ends."""
         row = await self.session.get(table, key, with_for_update=True if lock else None)
         await self._release()
         return row
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator["Reader"]:
-        """A reader all of whose statements see one moment. Costs a transaction."""
+        """Open a reader whose statements all see the same snapshot. It costs a transaction."""
         async with self._engine().connect() as connection:
             if self.database.dialect == "sqlite":
-                await connection.exec_driver_sql("BEGIN")  # the driver itself would begin at the first write only
+                await connection.exec_driver_sql("BEGIN")  # the driver would begin only at the first write
             else:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             reader = _Snapshot(self.database, self.clock, connection)
@@ -152,7 +155,7 @@ class Reader:
         await self.close()
 
     async def close(self) -> None:
-        """Give the connection back; from now on the session is refused."""
+        """Return the connection. From now on the session cannot be used."""
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
@@ -160,7 +163,7 @@ class Reader:
 
 
 class _Snapshot(Reader):
-    """A reader on one connection, which it holds to its end."""
+    """A reader on one connection, which it keeps until it ends."""
 
     def __init__(self, database: Database, clock: Clock, connection: AsyncConnection) -> None:
         super().__init__(database, clock)
@@ -171,9 +174,9 @@ class _Snapshot(Reader):
         return False
 
     async def _release(self) -> None:
-        """What is seen is one moment, so the connection stays."""
+        """Keep the connection, because it holds the snapshot."""
 
 
-def _fetched(engine: Engine, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
+def _fetch_all(engine: Engine, statement: Select[Any], values: Mapping[str, Any] | None) -> Sequence[Any]:
     with engine.connect() as connection:
         return connection.execute(statement, values).all()

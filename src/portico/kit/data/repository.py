@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class OpenedForReading(TypeError):
-    """A repository that was given a Reader is asked to write or to lock."""
+    """A repository that was created with a Reader was asked to write or lock."""
 
 
 class Repository(Generic[T]):
-    """All SQL of one table: given a Reader it reads, given a UnitOfWork it also locks and writes.
+    """All SQL of one table. With a Reader it reads; with a UnitOfWork it also locks and writes.
 
     A subclass declares the model, the error for a missing row and the default order::
 
@@ -42,7 +42,7 @@ class Repository(Generic[T]):
         """The unit of work of a repository that writes. Raises OpenedForReading."""
         if not isinstance(self.source, UnitOfWork):
             raise OpenedForReading(
-                f"{type(self).__name__} was given a Reader. Give it a unit of work to write or lock."
+                f"{type(self).__name__} was created with a Reader. Create it with a unit of work to write or lock."
             )
         return self.source
 
@@ -68,9 +68,10 @@ class Repository(Generic[T]):
         """Return a page of the rows that meet all conditions.
 
         Args:
-            window: Which page.
-            conditions: What the rows have to meet. None stands for no condition, as for a filter that is not given.
-            order: Order of the list instead of the default one.
+                        window: the requested part of the list.
+                        conditions: conditions for the rows. None stands for no condition, as for a filter that is not
+                            given.
+                        order: order of the list, if not the default one.
 
         Raises:
             InvalidCursor: the cursor belongs to another order, or is not one of this list.

@@ -1,4 +1,4 @@
-"""Retry policy for transactions. Every transaction that is retried, by requests, consumers, sagas and jobs, uses it."""
+"""Retry policy of transactions: requests, consumers, sagas and jobs use it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,18 +13,17 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 CONFLICT_BACKOFF: Final = Backoff(base=0.02, limit=0.1, jitter=1.0)
-"""Two transactions that conflicted wait a few milliseconds, each a different time."""
+"""Two conflicting transactions each wait a few random milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When a failed transaction is run again.
 
-    Args:
-        tries: How often the transaction is run at most; None for no limit.
-        within: No attempt starts later than this after the first one (seconds); None for no limit.
-        is_retryable: Whether the error allows another attempt.
-        backoff: The pauses between attempts.
+    tries: maximum number of attempts; None for no limit.
+    within: maximum time (seconds) from the first attempt to the start of the last; None for no limit.
+    is_retryable: whether the error allows another attempt.
+    backoff: delays between attempts.
     """
 
     tries: int | None = 5
@@ -56,9 +55,9 @@ async def retry_transaction(
     """Run `act`, which opens and commits a transaction of its own, until it succeeds or the policy ends the retries.
 
     Args:
-        act: Runs the whole transaction. It is called again after a retryable error.
-        policy: Which errors are retried, how often and after which pauses.
-        on_retry: Called with the error before each pause.
+            act: runs the whole transaction. It is called again after a retryable error.
+            policy: which errors are retried, how often and with which delays.
+            on_retry: called with the error before each delay.
 
     Raises:
         Exception: what the last attempt raised.
@@ -87,9 +86,9 @@ async def run_transaction(
     """Run `act` in a transaction and return its result, with the retries of `policy`.
 
     Args:
-        begin: Opens a unit of work that is committed at the end of its block.
-        act: What to do in the transaction. It is called again, with a new unit of work, after a retryable error.
-        policy: Which errors are retried, how often and after which pauses.
+            begin: opens a unit of work that is committed at the end of its block.
+            act: runs in the transaction. It is called again, with a new unit of work, after a retryable error.
+            policy: which errors are retried, how often and with which delays.
 
     Raises:
         Exception: what the last attempt raised.

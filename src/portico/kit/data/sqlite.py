@@ -1,4 +1,4 @@
-"""SQLite's driver, with one journey to the connection's thread for each statement."""
+"""SQLite driver that switches to the connection's thread once per statement."""
 
 import asyncio
 import sqlite3
@@ -9,14 +9,14 @@ import aiosqlite
 from sqlalchemy import URL
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
-_PATIENCE = 5.0  # seconds that a thread gets for what it is at
+_JOIN_TIMEOUT = 5.0  # seconds to wait for a connection's thread to end
 
 
 class Cursor:
-    """A cursor as SQLAlchemy's adapter for asyncio uses it: rows come with the statement that finds them.
+    """A cursor as SQLAlchemy's asyncio adapter uses it. It fetches the rows together with the statement.
 
-    aiosqlite goes to its thread to make a cursor, to execute, to fetch and to close: of a small statement nine tenths
-    of the time are those journeys.
+    aiosqlite switches to its thread to create a cursor, to execute, to fetch and to close. Nine tenths of the time of a
+    small statement are these switches.
     """
 
     def __init__(self, connection: "SqliteConnection") -> None:
@@ -31,15 +31,15 @@ class Cursor:
         return self
 
     async def execute(self, statement: str, values: Any = ()) -> Self:
-        await self._connection.run(lambda driver: self._keep(driver.execute(statement, values)))
+        await self._connection.run(lambda driver: self._fetch(driver.execute(statement, values)))
         return self
 
     async def executemany(self, statement: str, values: Iterable[Any]) -> Self:
-        await self._connection.run(lambda driver: self._keep(driver.executemany(statement, values)))
+        await self._connection.run(lambda driver: self._fetch(driver.executemany(statement, values)))
         return self
 
-    def _keep(self, found: sqlite3.Cursor) -> None:
-        """Take all that `found` has, in its thread."""
+    def _fetch(self, found: sqlite3.Cursor) -> None:
+        """Fetch the whole result in the connection's thread."""
         try:
             self.description = found.description
             self._rows = found.fetchall() if found.description else []
@@ -56,64 +56,64 @@ class Cursor:
 
 
 class SqliteConnection(aiosqlite.Connection):
-    """aiosqlite's connection and thread, with cursors of one journey, of which the first begins the transaction."""
+    """aiosqlite's connection and thread. A statement needs one thread switch, even if it begins the transaction."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connect, iter_chunk_size=1)
-        self._thread.daemon = True  # a process that ends waits for no connection
+        self._thread.daemon = True  # does not keep the process alive
         self._begin: str | None = None
-        # False from when a statement sets out until it is back: whoever is cancelled hears no more of it.
-        self._known = True
+        # False while a statement is in the thread: a cancelled caller does not learn its outcome.
+        self._is_settled = True
 
-    def cursor(self) -> Cursor:  # type: ignore[override]  # without the journey that makes aiosqlite's awaitable
+    def cursor(self) -> Cursor:  # type: ignore[override]  # aiosqlite's needs a thread switch
         return Cursor(self)
 
     def begin(self, how: str) -> None:
-        """Begin a transaction by the statement `how`, together with the next statement."""
+        """Begin a transaction with the statement `how`, together with the next statement."""
         self._begin = how
 
     async def run(self, act: Callable[[sqlite3.Connection], None]) -> None:
-        """Do `act` in the connection's thread. Raises what it raises, and ValueError where the connection is closed."""
-        self._known = False
+        """Run `act` in the connection's thread. Raises its exception, or ValueError if the connection is closed."""
+        self._is_settled = False
         await self._execute(self._run, act)  # type: ignore[no-untyped-call]
-        self._known = True
+        self._is_settled = True
 
     def _run(self, act: Callable[[sqlite3.Connection], None]) -> None:
         if self._begin is not None:
             if self._conn.in_transaction:
-                self._conn.rollback()  # a COMMIT that failed (disk full) leaves its transaction open
+                self._conn.rollback()  # a failed COMMIT (disk full) leaves its transaction open
             self._conn.execute(self._begin).close()
             self._begin = None
         act(self._conn)
 
     async def commit(self) -> None:
-        if self._known and not self.in_transaction:
+        if self._is_settled and not self.in_transaction:
             self._begin = None
         else:
             await super().commit()
 
     async def rollback(self) -> None:
-        if not self._known or self.in_transaction:
-            await super().rollback()  # behind whatever is still on its way
-        self._begin, self._known = None, True
+        if not self._is_settled or self.in_transaction:
+            await super().rollback()  # after statements still in the thread
+        self._begin, self._is_settled = None, True
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether its thread runs."""
         return self._thread.is_alive()
 
-    async def end(self) -> None:
-        """Close it, whoever uses it; whatever is on its way to its thread is done first. Returns when that has ended."""
-        if self.lives:
+    async def close_now(self) -> None:
+        """Close the connection even if it is in use, after the statements already sent to its thread."""
+        if self.is_alive:
             self.stop()
-            await asyncio.to_thread(self._thread.join, _PATIENCE)
+            await asyncio.to_thread(self._thread.join, _JOIN_TIMEOUT)
 
 
 class SqliteConnections:
-    """The connections of one engine to the file of `address`. They wait for locks, and begin no transaction themselves.
+    """Connections of one engine to the file of `address`. They wait for locks and begin no transactions implicitly.
 
-    A pool that is disposed of closes those which it has. What a cancelled task has not given back yet would be left to
-    the collector, and its thread to the end of the process: `aclose` ends them all.
+    Disposing of a pool closes its own connections. A connection that a cancelled task has not returned would remain
+    open until garbage collection, and its thread until the process ends. `aclose` closes all of them.
     """
 
     def __init__(self, address: URL) -> None:
@@ -122,17 +122,17 @@ class SqliteConnections:
         self._opened: set[SqliteConnection] = set()
 
     async def open(self) -> SqliteConnection:
-        """A connection of its own. Raises sqlite3.Error."""
-        self._opened = {each for each in self._opened if each.lives}
+        """Open a new connection. Raises sqlite3.Error."""
+        self._opened = {each for each in self._opened if each.is_alive}
         connection = SqliteConnection(self._connect)
         self._opened.add(connection)
         await connection
         return connection
 
     async def aclose(self) -> None:
-        """End every connection that is still open."""
+        """Close all open connections."""
         for each in self._opened:
-            await each.end()
+            await each.close_now()
 
     def _connect(self) -> sqlite3.Connection:
         connection: sqlite3.Connection = sqlite3.connect(self._path, **self._options)

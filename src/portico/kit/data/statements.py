@@ -43,12 +43,12 @@ class CompiledStatement:
     """A statement in the form that a driver takes.
 
     Args:
-        text: The SQL with the driver's placeholders.
-        driver: The driver's name in SQLAlchemy.
-        binds: Name and type conversion of each value, in the order of the placeholders.
-        constants: Values that are part of the statement itself.
-        conversions: Position and type conversion of result columns that need one.
-        row: Named tuple of a result row.
+                    text: the SQL with the driver's placeholders.
+                    driver: the driver's name in SQLAlchemy.
+                    binds: name and type conversion of each value, in the order of the placeholders.
+                    constants: values that are part of the statement itself.
+                    conversions: position and type conversion of result columns that need one.
+                    row: named tuple class of a result row.
     """
 
     text: str

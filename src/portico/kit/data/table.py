@@ -1,4 +1,4 @@
-"""What holds for every table of a service."""
+"""Base class and column helpers for the tables of a service."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -18,21 +18,21 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
-"""Names for what a migration may have to drop; without them each database invents its own."""
+"""Names of indexes and constraints, so that a migration can drop them. Each database would generate its own."""
 
 
 def identifier(**kwargs: Any) -> MappedColumn[Any]:
-    """The primary key of a table, given at construction: events and other rows may use it before the flush."""
+    """Declare the primary key. It is assigned at construction, so events and other rows can use it before a flush."""
     return mapped_column(primary_key=True, info={"identifier": True}, **kwargs)
 
 
 def revision() -> MappedColumn[Any]:
-    """A number that goes up with every change of the row: optimistic locking, and the row's entity tag."""
+    """Declare a number that increases with every change of the row, for optimistic locking and the ETag."""
     return mapped_column(Integer, nullable=False, info={"revision": True})
 
 
 class TableRules:
-    """Stands before DeclarativeBase in a service's own base: `class Table(TableRules, DeclarativeBase)`."""
+    """Mixin for the base class of a service's tables: `class Table(TableRules, DeclarativeBase)`."""
 
     metadata: ClassVar[MetaData]
     type_annotation_map: ClassVar[dict[Any, Any]] = {datetime: Instant(), str: String(255)}
@@ -54,7 +54,7 @@ class TableRules:
             return
         _declare_revision(cls)
         super().__init_subclass__(**kwargs)
-        _remember_identifiers(cls)
+        _record_identifiers(cls)
 
 
 def _identifier_type(resolving: TypeResolve) -> TypeEngine[Any] | None:
@@ -69,7 +69,7 @@ def _declare_revision(table: type) -> None:
             table.__mapper_args__ = {"version_id_col": column}  # type: ignore[attr-defined]
 
 
-def _remember_identifiers(table: type) -> None:
+def _record_identifiers(table: type) -> None:
     columns = getattr(table, "__table__", None)
     if columns is None:
         return

@@ -1,24 +1,24 @@
-"""How long a database server gets to let a connection in."""
+"""Connection time-outs of database servers."""
 
 import asyncio
 from typing import Any, Final
 
 from sqlalchemy import URL
 
-PATIENCE: Final = 5.0  # seconds
+CONNECT_TIMEOUT: Final = 5.0  # seconds to connect
 
 
-def in_time(address: URL, seconds: float = PATIENCE) -> dict[str, Any]:
-    """What to say to the driver, so that it connects within so many seconds, or raises TimeoutError.
+def connect_options(address: URL, seconds: float = CONNECT_TIMEOUT) -> dict[str, Any]:
+    """Return driver options that limit the time to connect. On expiry the driver raises TimeoutError.
 
-    asyncmy's own limit ends where the socket is open: a server that accepts and says nothing, which is frozen or speaks
-    another protocol, would be waited for without end.
+    asyncmy's own limit ends when the socket is open. It would wait forever for a server that accepts the connection and
+    sends nothing, because it is frozen or speaks another protocol.
     """
     if address.get_backend_name() == "postgresql":
         return {"timeout": seconds}
 
     async def connect(**arguments: Any) -> Any:
-        import asyncmy  # only who uses MySQL has it
+        import asyncmy  # installed only with the MySQL extra
 
         async with asyncio.timeout(seconds):
             return await asyncmy.connect(**arguments)

@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite, PostgreSQL and MySQL/MariaDB."""
+"""Column types with the same meaning on SQLite, PostgreSQL and MySQL/MariaDB."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,21 +13,21 @@ _MYSQL = ("mysql", "mariadb")
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment in UTC, to the microsecond. A naive time is refused with ValueError."""
+    """A moment in UTC with microseconds. A value without a time zone raises ValueError."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name in _MYSQL:
-            return dialect.type_descriptor(mysql.DATETIME(fsp=6))  # plain DATETIME cuts microseconds off
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))  # plain DATETIME has no microseconds
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
+            raise ValueError("the time has no time zone")
         moment = value.astimezone(UTC)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
@@ -40,7 +40,7 @@ class Instant(TypeDecorator[datetime]):
 class ExactText(TypeDecorator[str]):
     """Short text compared byte by byte on every database: identifiers, codes, keys.
 
-    MariaDB's default collation takes 'A' and 'a' for the same; a unique index on such a column would too.
+    With MariaDB's default collation 'A' and 'a' are equal, also in unique indexes.
     """
 
     impl = String
@@ -59,7 +59,7 @@ class ExactText(TypeDecorator[str]):
 
 
 class IdentifierText(TypeDecorator[Identifier]):
-    """An identifier of one kind. What is read is of that kind again."""
+    """An identifier of one kind. Values that are read have this kind again."""
 
     impl = String
     cache_ok = True
@@ -76,17 +76,17 @@ class IdentifierText(TypeDecorator[Identifier]):
         return dialect.type_descriptor(String(MAX_LENGTH))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
-        return None if value is None else str(value)  # a driver in C wants str itself
+        return None if value is None else str(value)  # C drivers require exactly str
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Identifier | None:  # noqa: ARG002  # SQLAlchemy's signature
         return None if value is None else self.kind(value)
 
 
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), *_MYSQL)
-"""Text of any length; MySQL's own TEXT ends at 64 KiB."""
+"""Text of any length. MySQL's TEXT is limited to 64 KiB."""
 
 Payload = JSON().with_variant(postgresql.JSONB(), "postgresql")
 """A JSON document."""
 
 Sequence = BigInteger().with_variant(Integer, "sqlite")
-"""A number that counts up by itself as a primary key; SQLite counts INTEGER only."""
+"""Autoincrementing primary key. SQLite requires INTEGER."""

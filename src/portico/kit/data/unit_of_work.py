@@ -1,4 +1,4 @@
-"""The unit of work that commands are given."""
+"""The unit of work, which use cases receive."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -29,11 +29,11 @@ Invalidate = Callable[[str], Awaitable[None]]
 """Removes all cached responses with the tag of this name."""
 
 current_unit_of_work: ContextVar["UnitOfWork | None"] = ContextVar("current_unit_of_work", default=None)
-"""The unit of work of this task; calls to other services are refused while its transaction is open."""
+"""Unit of work of the current task. Calls to other services are rejected while its transaction is open."""
 
 
 class PublishableEvent(Protocol):
-    """What a unit of work knows of an event: its identity and the aggregate that it is about."""
+    """The part of an event that a unit of work uses: its id and its aggregate's id."""
 
     @property
     def event_id(self) -> str: ...
@@ -67,10 +67,10 @@ class CacheTagged(Protocol):
 
 
 class UnitOfWork(Reader):
-    """One transaction, begun by its first statement: validation and refusals before it hold no lock.
+    """One transaction. Its first statement begins it, so validation before that holds no lock.
 
-    Commands add, change and publish; whoever opened the unit (the HTTP boundary, a consumer, a job) commits it.
-    Statements over tables go past the session, which costs more than most of them; both share one connection.
+    Use cases add, change and publish. The opener (the HTTP boundary, a consumer, a job) commits. Statements over tables
+    bypass the session, which costs more than most of them; both share one connection.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class UnitOfWork(Reader):
 
     @property
     def now(self) -> datetime:
-        """The time at which this unit began, in UTC: the same for all that it writes."""
+        """The time at which this unit began, in UTC: the same for everything it writes."""
         return self._now
 
     @property
@@ -97,7 +97,7 @@ class UnitOfWork(Reader):
         return False
 
     async def _release(self) -> None:
-        """A transaction holds its connection to its end."""
+        """Keep the connection until the transaction ends."""
 
     @property
     def began(self) -> bool:
@@ -110,12 +110,12 @@ class UnitOfWork(Reader):
         return self.database.writer
 
     def _new_session(self) -> AsyncSession:
-        return AsyncSession(sync_session_class=_Session, connected=self._connected, expire_on_commit=False)
+        return AsyncSession(sync_session_class=_Session, connected=self._connect, expire_on_commit=False)
 
-    def _connected(self) -> Connection:
-        """The connection of this unit; in a greenlet only, as whatever waits within SQLAlchemy."""
+    def _connect(self) -> Connection:
+        """Return the connection of this unit. Call it only within a greenlet, like other blocking SQLAlchemy calls."""
         if self._connection is None:
-            self._refuse_closed()
+            self._check_open()
             self._connection = self._engine().sync_engine.connect()
         return self._connection
 
@@ -125,8 +125,8 @@ class UnitOfWork(Reader):
         return await self.on_connection(Connection.execute, statement, parameters)
 
     async def on_connection(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """What `act` gives, called with SQLAlchemy's connection of this unit, which the session shares."""
-        return await greenlet_spawn(lambda: act(self._connected(), *args, **named))
+        """Call `act` with SQLAlchemy's connection of this unit, which the session shares, and return its result."""
+        return await greenlet_spawn(lambda: act(self._connect(), *args, **named))
 
     async def write(self, statement: Statement, values: Mapping[str, Any]) -> int:
         """Execute a compiled statement and return how many rows it changed. Raises what `execute` raises."""
@@ -154,7 +154,7 @@ class UnitOfWork(Reader):
         await self.session.delete(row)
 
     async def flush(self, *, taken: Problem | None = None) -> None:
-        """Write what is pending. Raises `taken`, where one is given and a unique index refuses a row."""
+        """Write pending changes. Raises `taken`, if given, when a unique index rejects a row."""
         if self._session is None:
             return
         try:
@@ -165,24 +165,24 @@ class UnitOfWork(Reader):
             raise
 
     async def insert(self, row: object, *, taken: Problem) -> None:
-        """Add `row` and write it now. Raises `taken` where a unique index refuses it.
+        """Add `row` and write it immediately. Raises `taken` when a unique index rejects it.
 
-        The index decides, not a look beforehand: of two callers at once both would find the place free.
+        The index decides, because two concurrent callers would both see the value as free.
         """
-        await self.flush()  # what waited before has its own errors
+        await self.flush()  # pending changes raise their own errors
         self.session.add(row)
         await self.flush(taken=taken)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What is done inside is undone alone when it raises; the unit goes on."""
-        told = len(self._events)
+        """Open a savepoint. An exception rolls back only the block; the unit continues."""
+        published = len(self._events)
         try:
             async with self.session.begin_nested():
-                await self.session.connection()  # sets it now, not at the session's own next statement
+                await self.session.connection()  # creates the savepoint now instead of at the session's next statement
                 yield
         except BaseException:
-            del self._events[told:]
+            del self._events[published:]
             raise
 
     def publish(self, event: PublishableEvent) -> None:
@@ -202,9 +202,9 @@ class UnitOfWork(Reader):
         return self._events
 
     def after_commit(self, act: Callable[[], Any]) -> None:
-        """Call `act` (awaited where it is awaitable) once the transaction is committed, before the caller is answered.
+        """Call `act` after the commit and before the response. An awaitable result is awaited.
 
-        For what may be lost with the process, such as forgetting a cached answer; what may not is an event.
+        Use it for work that may be lost with the process, such as invalidating a cache. Otherwise publish an event.
         """
         self._after_commit.append(act)
 
@@ -213,24 +213,24 @@ class UnitOfWork(Reader):
         self._invalidated.add(tag.name)
 
     def changes(self, subject: str) -> None:
-        """Wake those who follow `subject` in this process, once the transaction is committed."""
-        self._after_commit.append(partial(self.database.change_notifier.tell, subject))
+        """Wake the tasks of this process that follow `subject`, after the commit."""
+        self._after_commit.append(partial(self.database.change_notifier.notify, subject))
 
     async def commit(self) -> None:
-        """Write what is pending and commit. A caller that is cancelled meanwhile is so after all of it has ended."""
+        """Write pending changes and commit. A caller that is cancelled during the commit is cancelled after it."""
         if self._events and self._sink is not None:
-            # After the flush: the row of the aggregate is locked first, so ids of its events increase in commit order.
+            # After the flush, which locks the aggregate's row: ids of its events increase in commit order.
             await self.flush()
             await self._sink.write(self, self._events)
             self._after_commit.append(self._sink.committed)
         await self.flush()
         self.committing = self.began
         if self.committing or self._invalidated or self._after_commit:
-            await run_to_completion(self._commit())  # or the session would be closed under it
+            await run_to_completion(self._commit())  # cancellation would close the session during the commit
 
     async def _commit(self) -> None:
         if self.committing:
-            await greenlet_spawn(self._end)
+            await greenlet_spawn(self._commit_connection)
         if self._invalidate is not None:
             for name in self._invalidated:
                 await self._invalidate(name)
@@ -239,7 +239,7 @@ class UnitOfWork(Reader):
             if result is not None:
                 await result
 
-    def _end(self) -> None:
+    def _commit_connection(self) -> None:
         if self._session is not None:
             self._session.sync_session.commit()
         connection, self._connection = self._connection, None
@@ -268,24 +268,24 @@ class UnitOfWork(Reader):
 
 
 class _Session(Session):
-    """A session on the connection of its unit of work, which is opened once a statement wants it."""
+    """A session on the connection of its unit of work, opened by the first statement."""
 
     def __init__(self, *, connected: Callable[[], Connection], **options: Any) -> None:
         super().__init__(**options)
-        self._connected = connected
+        self._connect = connected
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
-        return self._connected()
+        return self._connect()
 
 
 def _is_mapped(statement: Executable) -> bool:
-    """Whether a statement is about mapped objects."""
-    return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # its session asks the same, and no public name tells it
+    """Return whether a statement is about mapped objects."""
+    return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # the session uses it too; there is no public name
 
 
 @asynccontextmanager
 async def committed(work: UnitOfWork) -> AsyncIterator[UnitOfWork]:
-    """`work`, committed at the block's end, rolled back when the block raises."""
+    """Commit `work` at the end of the block, or roll it back if the block raises."""
     async with work:
         yield work
         await work.commit()

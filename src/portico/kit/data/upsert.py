@@ -1,4 +1,4 @@
-"""INSERT that says whether the row is new, on every database."""
+"""INSERT statements that do nothing for existing rows, on every database."""
 
 from functools import cache
 from typing import Any
@@ -13,16 +13,17 @@ _MYSQL = {"mysql", "mariadb"}
 
 
 async def insert_if_absent(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless one with its key is there. Waits for another transaction that is inserting the same."""
-    if work.database.dialect in _MYSQL and await _is_there(work, table, values):
+    """Insert a row unless its key exists. Return whether it was inserted. Waits for a concurrent insert of the key."""
+    if work.database.dialect in _MYSQL and await _exists_locked(work, table, values):
         return False
     return bool(await work.write(_insert_statement(table, work.database.dialect), values))
 
 
-async def _is_there(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
-    """Look, and lock what is there: an INSERT that finds its key taken holds a shared lock on it.
+async def _exists_locked(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:
+    """Return whether the row exists, and lock it.
 
-    Of two who hold one and go on to lock the row for themselves, each waits for the other.
+    An INSERT with an existing key would take a shared lock on it. Two transactions that hold one and then lock the row
+    exclusively would deadlock.
     """
     same = (column == values[column.key] for column in table.primary_key)
     found = await work.execute(select(literal(1)).select_from(table).where(*same).with_for_update())
@@ -36,10 +37,11 @@ def _insert_statement(table: Table, dialect: str) -> Statement:
 
 @cache
 def insert_or_ignore(table: Table, dialect: str) -> Insert:
-    """An INSERT that passes over rows whose key, or another unique column, is there already."""
+    """Return an INSERT that ignores rows whose key or another unique column exists already."""
     if dialect == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
-    # MySQL's ON DUPLICATE KEY reports one row for both; IGNORE also cuts values that are too long: callers bound theirs
+        # MySQL's ON DUPLICATE KEY reports one row in both cases. IGNORE also truncates long values; callers limit
+        # theirs.
     return mysql.insert(table).prefix_with("IGNORE") if dialect in _MYSQL else insert(table)

@@ -1,4 +1,4 @@
-"""Alembic for each service: the kit's own tables first, then the service's, each with a version table of its own."""
+"""Alembic migrations of each service: first the kit's tables, then the service's. Each has its own version table."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -18,18 +18,18 @@ from portico.kit.data import kit_tables
 from portico.kit.data.engine import Database
 
 KIT_MIGRATIONS = Path(__file__).parent
-_LOCK = 0x706F7274  # "port": the number of the advisory lock under which one process migrates
+_LOCK = 0x706F7274  # "port": number of the advisory lock that a migrating process holds
 _LOCK_WAIT = 60  # seconds
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_migration_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 class NotMigrated(RuntimeError):
-    """The database is not at the version that this code needs."""
+    """The database is not at the version that this code requires."""
 
 
 @dataclass(frozen=True)
 class MigrationSet:
-    """One line of migrations: where its scripts are, the tables that they make, where it keeps its version."""
+    """A history of migrations: the folder of its scripts, the tables they create, and its version table."""
 
     name: str
     folder: Path
@@ -49,7 +49,7 @@ KIT_HISTORY = MigrationSet("portico", KIT_MIGRATIONS, kit_tables.metadata)
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where a history stands in a database: `current` is None before its first migration."""
+    """State of a history in a database. `current` is None before its first migration."""
 
     name: str
     current: str | None
@@ -62,97 +62,99 @@ class Status:
 
 
 def migration_sets_of(name: str, folder: Path | None, tables: MetaData) -> list[MigrationSet]:
-    """The histories of the database of service `name`."""
+    """Return the histories in the database of service `name`."""
     return [KIT_HISTORY] if folder is None else [KIT_HISTORY, MigrationSet(name, folder, tables)]
 
 
-async def upgrade(database: Database, lines: Sequence[MigrationSet], target: str = "head") -> list[str]:
-    """Run what is pending, one process at a time; the revisions that were run."""
-    async with _turn(), _locked(database) as connection:
-        return await connection.run_sync(lambda sync: [step for line in lines for step in _migrate(sync, line, target)])
+async def upgrade(database: Database, histories: Sequence[MigrationSet], target: str = "head") -> list[str]:
+    """Run pending migrations, one process at a time. Return the revisions that were run."""
+    async with _migration_lock(), _locked(database) as connection:
+        return await connection.run_sync(
+            lambda sync: [step for history in histories for step in _migrate(sync, history, target)]
+        )
 
 
-async def downgrade(database: Database, line: MigrationSet, target: str) -> list[str]:
-    """Undo migrations of one history down to `target` ("base", "-1", a revision); the revisions that were undone."""
-    async with _turn(), _locked(database) as connection:
-        return await connection.run_sync(_migrate, line, target, down=True)
+async def downgrade(database: Database, history: MigrationSet, target: str) -> list[str]:
+    """Undo migrations of one history down to `target` ("base", "-1" or a revision). Return the revisions undone."""
+    async with _migration_lock(), _locked(database) as connection:
+        return await connection.run_sync(_migrate, history, target, down=True)
 
 
-async def status(database: Database, lines: Sequence[MigrationSet]) -> list[Status]:
-    """Where each history stands."""
+async def status(database: Database, histories: Sequence[MigrationSet]) -> list[Status]:
+    """Return the state of each history."""
     async with database.writer.connect() as connection:
-        return await connection.run_sync(lambda sync: [_status(sync, line) for line in lines])
+        return await connection.run_sync(lambda sync: [_status(sync, history) for history in histories])
 
 
-async def require_current(database: Database, lines: Sequence[MigrationSet]) -> None:
-    """Raises NotMigrated where a migration is pending."""
-    for line in await status(database, lines):
-        if not line.is_current:
-            at, whose = line.current or "nothing", lines[-1].name
+async def require_current(database: Database, histories: Sequence[MigrationSet]) -> None:
+    """Raise NotMigrated if a migration is pending."""
+    for history in await status(database, histories):
+        if not history.is_current:
+            at, whose = history.current or "nothing", histories[-1].name
             raise NotMigrated(
-                f"the tables of '{line.name}' in the database of {whose} are at {at}, and this version needs {line.head}"
+                f"The tables of '{history.name}' in the database of {whose} are at {at}, but this version needs {history.head}."
             )
 
 
-def _status(connection: Connection, line: MigrationSet) -> Status:
-    current = script_context(connection, line).get_current_revision()
-    scripts = line.scripts
+def _status(connection: Connection, history: MigrationSet) -> Status:
+    current = script_context(connection, history).get_current_revision()
+    scripts = history.scripts
     pending = [script.revision for script in scripts.iterate_revisions("heads", current or "base")]
-    return Status(line.name, current, scripts.get_current_head(), tuple(reversed(pending)))
+    return Status(history.name, current, scripts.get_current_head(), tuple(reversed(pending)))
 
 
-def script_context(connection: Connection, line: MigrationSet, **options: Any) -> MigrationContext:
-    """Alembic's context for a history, with its own version table."""
+def script_context(connection: Connection, history: MigrationSet, **options: Any) -> MigrationContext:
+    """Return Alembic's context for a history, with its own version table."""
     return MigrationContext.configure(
-        connection, opts={"version_table": line.version_table, "target_metadata": line.tables, **options}
+        connection, opts={"version_table": history.version_table, "target_metadata": history.tables, **options}
     )
 
 
-def _migrate(connection: Connection, line: MigrationSet, target: str, *, down: bool = False) -> list[str]:
-    scripts = line.scripts
+def _migrate(connection: Connection, history: MigrationSet, target: str, *, down: bool = False) -> list[str]:
+    scripts = history.scripts
     done: list[str] = []
 
     def steps(current: Any, _context: MigrationContext) -> Any:
-        plan = scripts._downgrade_revs(target, current) if down else scripts._upgrade_revs(target, current)  # noqa: SLF001  what Alembic's own commands call
+        plan = scripts._downgrade_revs(target, current) if down else scripts._upgrade_revs(target, current)  # noqa: SLF001  # Alembic's commands call them
         done.extend(step.revision.revision for step in plan)
         return plan
 
-    context = script_context(connection, line, fn=steps, transactional_ddl=None)
+    context = script_context(connection, history, fn=steps, transactional_ddl=None)
     with Operations.context(context):
         context.run_migrations()
     return done
 
 
-def revisions(line: MigrationSet) -> list[Script]:
-    """The migrations of a history, oldest first."""
-    return list(reversed(list(line.scripts.walk_revisions())))
+def revisions(history: MigrationSet) -> list[Script]:
+    """Return the migrations of a history, oldest first."""
+    return list(reversed(list(history.scripts.walk_revisions())))
 
 
-def _turn() -> asyncio.Lock:
-    """Held while migrations run: Alembic's `op`, by which they write, is one for the whole process.
+def _migration_lock() -> asyncio.Lock:
+    """Return the lock held while migrations run, because Alembic's `op` is global in the process.
 
-    Of two services that migrate at once, one would write its tables into the other's database, or find no `op` at all.
+    If two services migrated at once, one would write its tables into the other's database, or find no `op`.
     """
-    return _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    return _migration_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 @asynccontextmanager
 async def _locked(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A connection beside which no other process migrates, in one transaction where the database can."""
+    """Open a connection that excludes other migrating processes, in one transaction if the database supports it."""
     async with database.writer.connect() as connection:
         async with connection.begin():
             if database.dialect == "sqlite":
-                await connection.execute(text("SELECT 1"))  # begins, and holds the file from here on
+                await connection.execute(text("SELECT 1"))  # begins the transaction and locks the file
             elif database.dialect == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
             elif database.dialect in {"mysql", "mariadb"}:
-                await _take_named_lock(connection)
+                await _acquire_named_lock(connection)
             yield connection
         if database.dialect in {"mysql", "mariadb"}:
             await connection.execute(text("SELECT RELEASE_LOCK('portico.migrate')"))
 
 
-async def _take_named_lock(connection: AsyncConnection) -> None:
+async def _acquire_named_lock(connection: AsyncConnection) -> None:
     got = await connection.execute(text("SELECT GET_LOCK('portico.migrate', :wait)"), {"wait": _LOCK_WAIT})
     if got.scalar() != 1:
-        raise NotMigrated(f"another process has been migrating for {_LOCK_WAIT} s; look at it, then try again")
+        raise NotMigrated(f"Another process has been migrating for {_LOCK_WAIT} s. Check it, then try again.")

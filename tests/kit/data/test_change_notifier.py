@@ -3,8 +3,8 @@ from tests.examples.loans.models import Book
 from portico.testing.running_service import RunningService
 
 
-class TestFollowing:
-    async def test_a_commit_wakes_those_who_follow_what_it_changed(self, loans: RunningService) -> None:
+class TestChangeNotifier:
+    async def test_a_commit_wakes_the_followers_of_the_changed_object(self, loans: RunningService) -> None:
         change_notifier = loans.context.database.change_notifier
         with (
             change_notifier.follow("book_1") as one,
@@ -18,7 +18,7 @@ class TestFollowing:
 
             assert (one.is_set(), two.is_set(), other.is_set()) == (True, True, False)
 
-    async def test_nobody_is_woken_by_what_is_rolled_back(self, loans: RunningService) -> None:
+    async def test_a_rollback_wakes_no_follower(self, loans: RunningService) -> None:
         change_notifier = loans.context.database.change_notifier
         with change_notifier.follow("book_1") as changed:
             async with loans.context.unit_of_work() as work:
@@ -27,10 +27,10 @@ class TestFollowing:
 
             assert not changed.is_set()
 
-    async def test_nothing_is_kept_of_who_went_away(self, loans: RunningService) -> None:
+    async def test_followers_that_left_are_forgotten(self, loans: RunningService) -> None:
         change_notifier = loans.context.database.change_notifier
         with change_notifier.follow("book_1"):
             pass
-        change_notifier.tell("book_1")
+        change_notifier.notify("book_1")
 
         assert change_notifier._waiting == {}

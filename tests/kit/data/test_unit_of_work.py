@@ -25,14 +25,14 @@ def a_row(title: str) -> dict[str, Any]:
 
 
 class TestUnitOfWork:
-    async def test_what_is_committed_is_there(self, loans: RunningService) -> None:
+    async def test_a_commit_stores_the_changes(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:
             work.add(Book(title="Dune"))
 
         async with loans.context.reader() as reader:
             assert [book.title for book in await reader.all(select(Book))] == ["Dune"]
 
-    async def test_what_raises_leaves_nothing(self, loans: RunningService) -> None:
+    async def test_an_exception_rolls_back(self, loans: RunningService) -> None:
         async def fail() -> None:
             async with loans.context.transaction() as work:
                 work.add(Book(title="Dune"))
@@ -45,18 +45,18 @@ class TestUnitOfWork:
         async with loans.context.reader() as reader:
             assert await reader.all(select(Book)) == []
 
-    async def test_nothing_begins_before_the_first_statement(self, loans: RunningService) -> None:
+    async def test_the_first_statement_begins_the_transaction(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:
             assert not work.began
             await work.execute(select(Book))
             assert work.began
 
-    async def test_it_is_known_to_its_task_while_it_lasts(self, loans: RunningService) -> None:
+    async def test_it_is_the_current_unit_of_work_of_its_task(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:
             assert current_unit_of_work.get() is work
         assert current_unit_of_work.get() is None
 
-    async def test_a_unique_index_decides_between_two(self, loans: RunningService) -> None:
+    async def test_a_unique_index_decides_between_two_callers(self, loans: RunningService) -> None:
         async def add() -> bool:
             try:
                 async with loans.context.transaction() as work:
@@ -67,7 +67,7 @@ class TestUnitOfWork:
 
         assert sorted(await asyncio.gather(*(add() for _ in range(8)))) == [False] * 7 + [True]
 
-    async def test_a_savepoint_is_undone_alone(self, loans: RunningService) -> None:
+    async def test_a_savepoint_is_rolled_back_alone(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
 
         async with loans.context.transaction() as work:
@@ -90,7 +90,7 @@ class TestUnitOfWork:
         async with loans.context.reader() as reader:
             assert set(await reader.all(select(Book.title))) == {"Dune!", "Solaris!"}
 
-    async def test_what_raises_leaves_nothing_of_either(self, loans: RunningService) -> None:
+    async def test_an_exception_rolls_back_both_kinds_of_statements(self, loans: RunningService) -> None:
         async def fail() -> None:
             async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row("Dune")])
@@ -104,7 +104,7 @@ class TestUnitOfWork:
         async with loans.context.reader() as reader:
             assert await reader.all(select(Book)) == []
 
-    async def test_a_savepoint_undoes_statements_over_tables_too(self, loans: RunningService) -> None:
+    async def test_a_savepoint_rolls_back_statements_over_tables(self, loans: RunningService) -> None:
         async def fail(work: UnitOfWork) -> None:
             async with work.savepoint():
                 await work.execute(insert(BOOKS), [a_row("Solaris")])
@@ -118,7 +118,7 @@ class TestUnitOfWork:
         async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == ["Dune"]
 
-    async def test_nothing_is_committed_after_a_row_that_was_refused(self, loans: RunningService) -> None:
+    async def test_nothing_is_committed_after_a_rejected_row(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))
 
         async def go_on() -> None:
@@ -133,7 +133,7 @@ class TestUnitOfWork:
         async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == ["Dune"]
 
-    async def test_its_connection_is_free_before_it_acts(self, databases: Databases) -> None:
+    async def test_its_connection_is_returned_before_after_commit_actions(self, databases: Databases) -> None:
         held: list[int] = []
         async with running(service, databases, background=False) as loans:  # which writes too
             pool: Any = loans.context.database.writer.pool
@@ -143,7 +143,7 @@ class TestUnitOfWork:
 
         assert held == [0]
 
-    async def test_it_acts_after_the_commit_only(self, loans: RunningService) -> None:
+    async def test_after_commit_actions_run_after_the_commit(self, loans: RunningService) -> None:
         seen: list[int] = []
 
         async def look() -> None:
@@ -158,7 +158,7 @@ class TestUnitOfWork:
 
         assert seen == [1]
 
-    async def test_a_cancelled_caller_does_not_tear_the_commit(self, loans: RunningService) -> None:
+    async def test_cancelling_the_caller_does_not_interrupt_the_commit(self, loans: RunningService) -> None:
         async def add(title: str) -> None:
             async with loans.context.transaction() as work:
                 work.add(Book(title=title))
@@ -174,7 +174,7 @@ class TestUnitOfWork:
         assert {type(result) for result in results} <= {asyncio.CancelledError, type(None)}
         await loans.given(Book(title="the pool still works"))
 
-    async def test_a_cancelled_statement_gives_its_connection_back(self, databases: Databases) -> None:
+    async def test_a_cancelled_statement_returns_its_connection(self, databases: Databases) -> None:
         async def add(loans: RunningService, title: str) -> None:
             async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row(title)])
@@ -207,7 +207,7 @@ class TestUnitOfWork:
 
 
 class TestReader:
-    async def test_it_refuses_after_the_answer(self, loans: RunningService) -> None:
+    async def test_it_cannot_be_used_after_the_response(self, loans: RunningService) -> None:
         reader = Reader(loans.context.database, loans.clock)
         async with reader:
             await reader.execute(select(Book))
@@ -215,7 +215,7 @@ class TestReader:
         with pytest.raises((SessionClosed, InvalidRequestError)):
             await reader.execute(select(Book))
 
-    async def test_a_snapshot_does_not_see_what_comes_later(self, loans: RunningService) -> None:
+    async def test_a_snapshot_does_not_see_later_commits(self, loans: RunningService) -> None:
         async with loans.context.reader() as reader, reader.snapshot() as snapshot:
             before = len(await snapshot.all(select(Book)))
             await loans.given(Book(title="Dune"))
@@ -225,7 +225,7 @@ class TestReader:
             after = len(await reader.all(select(Book)))
         assert (before, during, after) == (0, 0, 1)
 
-    async def test_it_sees_what_others_commit_meanwhile(self, loans: RunningService) -> None:
+    async def test_it_sees_concurrent_commits(self, loans: RunningService) -> None:
         async with loans.context.reader() as reader:
             assert await reader.all(select(Book.title)) == []
             await loans.given(Book(title="Dune"))
@@ -245,9 +245,9 @@ class TestReader:
 
 
 class TestWriteSkew:
-    """What SQLite's single writer hides, on the servers too."""
+    """Anomalies that SQLite's single writer prevents, on servers too."""
 
-    async def test_a_limit_holds_for_two_at_once(self, loans: RunningService) -> None:
+    async def test_a_limit_holds_for_concurrent_transactions(self, loans: RunningService) -> None:
         books = [Book(title=str(number)) for number in range(8)]
         await loans.given(*books)
         reader = loans.as_user()
@@ -258,7 +258,7 @@ class TestWriteSkew:
 
 
 class TestDatabase:
-    async def test_ids_tell_case_apart(self, loans: RunningService) -> None:
+    async def test_ids_are_case_sensitive(self, loans: RunningService) -> None:
         book = await loans.given(Book(title="Dune"))
 
         async with loans.context.reader() as reader:
@@ -271,7 +271,7 @@ class TestDatabase:
         async with loans.context.reader() as reader:
             assert (await Books(reader).get(book.book_id)).lent_until == moment
 
-    async def test_sqlite_keeps_foreign_keys_and_writes_ahead(self, embedded_loans: RunningService) -> None:
+    async def test_sqlite_enforces_foreign_keys_and_uses_wal(self, embedded_loans: RunningService) -> None:
         async with embedded_loans.context.database.writer.connect() as connection:
             keys = (await connection.execute(text("PRAGMA foreign_keys"))).scalar()
             mode = (await connection.execute(text("PRAGMA journal_mode"))).scalar()

@@ -33,7 +33,7 @@ async def _empty(databases: Databases, name: str = "loans") -> Database:
 
 
 class TestUpgrade:
-    async def test_it_brings_every_table_and_then_nothing(self, databases: Databases) -> None:
+    async def test_creates_every_table_once(self, databases: Databases) -> None:
         database = await _empty(databases)
         first = await upgrade(database, LINES)
         again = await upgrade(database, LINES)
@@ -44,7 +44,7 @@ class TestUpgrade:
         assert (first, again) == (EVERY_REVISION, [])
         assert {"books", "loans", "shelves", "leases", "idempotency_keys"} <= tables
 
-    async def test_processes_that_start_at_once_migrate_once(self, databases: Databases) -> None:
+    async def test_concurrent_processes_migrate_once(self, databases: Databases) -> None:
         await (await _empty(databases)).aclose()
 
         async def start() -> list[str]:
@@ -54,14 +54,12 @@ class TestUpgrade:
             finally:
                 await database.aclose()
 
-        # A loop of its own stands for a process: what holds in one loop is not what holds between several.
+        # Each loop stands for a process: locks within one loop do not apply between loops.
         done = await asyncio.gather(*(asyncio.to_thread(asyncio.run, start()) for _ in range(3)))
 
         assert sorted(map(len, done)) == [0, 0, len(EVERY_REVISION)]
 
-    async def test_services_that_start_at_once_in_one_process_each_have_their_own_tables(
-        self, databases: Databases
-    ) -> None:
+    async def test_concurrent_services_of_one_process_get_their_own_tables(self, databases: Databases) -> None:
         several = [await _empty(databases, name) for name in ("loans", "twins", "shelves")]
 
         done = await asyncio.gather(*(upgrade(database, LINES) for database in several))
@@ -94,7 +92,7 @@ class TestUpgrade:
         await database.aclose()
         assert different == []
 
-    async def test_what_is_undone_can_be_done_again(self, databases: Databases) -> None:
+    async def test_a_downgrade_can_be_upgraded_again(self, databases: Databases) -> None:
         database = await _empty(databases)
         await upgrade(database, LINES)
         undone = await downgrade(database, LINES[1], "base")
@@ -106,7 +104,7 @@ class TestUpgrade:
 
 
 class TestRequireCurrent:
-    async def test_it_refuses_what_is_not_migrated(self, databases: Databases) -> None:
+    async def test_rejects_a_database_that_is_not_migrated(self, databases: Databases) -> None:
         database = await _empty(databases)
         with pytest.raises(NotMigrated, match="'portico' in the database of loans are at nothing"):
             await require_current(database, LINES)
