@@ -13,7 +13,7 @@ from portico.kit.settings import Environment
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
 ADDRESS = {"street": "1 Main St", "city": "Springfield", "state": "IL", "zip": "62701", "country": "US"}
 SETTINGS = {

@@ -87,7 +87,7 @@ class Gateway:
     ) -> None:
         self.policy = policy_of(system, settings)
         self.metrics = Metrics(NAME, __version__)
-        self.health = Health(NAME, __version__)
+        self.health = Health(NAME, __version__, timeout=settings.health_timeout)
         self._system = system
         self._settings = settings
         self._verifier = verifier
@@ -127,7 +127,7 @@ class Gateway:
         upstreams = await self._upstreams()
         limiter = self._limiter()
         self._stack.push_async_callback(limiter.aclose)
-        services = ServiceHealth(upstreams, self._clock)
+        services = ServiceHealth(upstreams, self._clock, timeout=self._settings.health_timeout)
         self._stack.push_async_callback(services.aclose)
         document = SystemDocument(
             title=self._system.name,

@@ -8,7 +8,6 @@ from portico.gateway.upstreams.base import Upstream, UpstreamRequest
 from portico.kit.calls.errors import CallFailed
 from portico.kit.foundation.clock import Clock
 
-TIMEOUT = 2.0
 CACHE_SECONDS = 1.0
 OK = 200
 
@@ -23,10 +22,12 @@ class ServiceHealth:
     Args:
         upstreams: The services by name.
         clock: Determines the age of cached results.
+        timeout: How long (seconds) a service may take to respond.
     """
 
-    def __init__(self, upstreams: Mapping[str, Upstream], clock: Clock) -> None:
+    def __init__(self, upstreams: Mapping[str, Upstream], clock: Clock, *, timeout: float) -> None:
         self._upstreams = upstreams
+        self._timeout = timeout
         self._clock = clock
         self._states_paths: dict[str, bool] = {}
         self._checked_at = float("-inf")
@@ -65,9 +66,9 @@ class ServiceHealth:
             self._check = None
 
     async def _is_ready(self, service: str) -> bool:
-        request = UpstreamRequest("GET", b"/health/ready", b"", [(b"accept", b"application/json")], TIMEOUT)
+        request = UpstreamRequest("GET", b"/health/ready", b"", [(b"accept", b"application/json")], self._timeout)
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 response = await self._upstreams[service].send(request, set())
                 try:
                     async for _ in response.chunks():

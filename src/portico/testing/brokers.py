@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message, OnMessage
 from portico.kit.messaging.brokers.batches import messages_to_send
 
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 60.0  # seconds
 
 
 class ScriptedBroker:

@@ -35,7 +35,7 @@ from portico.testing.clock import HeldClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
 
-PATIENCE = 20.0  # seconds that a test waits for an answer before it fails
+PATIENCE = 60.0  # seconds that a test waits for an answer before it fails
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,10 @@ def _settings(databases: Databases) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "SERVICE_SECRET": secrets.token_urlsafe(48),
         "PAYMENTS_WEBHOOK_SECRET": secrets.token_urlsafe(48),
+        # Longer than the defaults, so that tests pass on a busy machine.
+        "DATABASE_POOL_TIMEOUT": "60",
+        "HEALTH_TIMEOUT": "60",
+        "REQUEST_TIMEOUT": "60",
     }
 
 

@@ -261,7 +261,7 @@ class StreamingContract(ForwardingContract):
         await answer.content.readany()
         answer.close()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await left.wait()
         await until(lambda: gateway.records)
         assert gateway.records[0].outcome == "client_gone"
@@ -281,7 +281,7 @@ class StreamingContract(ForwardingContract):
         await came.wait()
         asking.cancel()
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await left.wait()
         await until(lambda: gateway.records)
         assert gateway.records[0].status == 499
@@ -416,7 +416,7 @@ class FailingContract(StreamingContract):
         answer = await gateway.client.post("/small", data=grow())
 
         assert answer.status == 413
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await saw.wait()
 
     async def test_requests_above_the_capacity_are_refused(self, start: Start, service: Service) -> None:
@@ -568,7 +568,7 @@ class SocketContract(DecidingContract):
         async with gateway.client.ws_connect("/ws") as socket:
             await socket.close(code=4002, message=b"bye")
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await heard == (4002, "bye")
 
     async def test_stop_closes_both_sides(self, gateway: Gateway, service: Service) -> None:
@@ -585,7 +585,7 @@ class SocketContract(DecidingContract):
             closing = await socket.receive()
 
             assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, 1001)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 assert await heard == 1001
 
     async def test_a_refused_handshake_is_an_http_response(self, gateway: Gateway, service: Service) -> None:

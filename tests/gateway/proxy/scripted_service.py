@@ -98,8 +98,8 @@ class Service:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Run the event loop until `condition` is true, for at most 5 seconds."""
-    async with asyncio.timeout(5):
+    """Run the event loop until `condition` is true, for at most a minute."""
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the condition is arbitrary, so there is no event to wait for
             await asyncio.sleep(0)
 

@@ -29,7 +29,7 @@ async def exchange(gateway: Gateway, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(60):
             return await reader.read(-1)
     finally:
         writer.close()

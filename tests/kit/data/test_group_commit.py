@@ -42,7 +42,7 @@ class Gate:
 
     async def entered(self) -> None:
         """Wait until the first batch has reached the gate."""
-        await asyncio.wait_for(self._entered.wait(), 10)
+        await asyncio.wait_for(self._entered.wait(), 60)
 
 
 @asynccontextmanager

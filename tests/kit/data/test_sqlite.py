@@ -13,7 +13,7 @@ IMMEDIATE = "BEGIN IMMEDIATE"
 
 
 async def opened(folder: Path) -> SqliteConnection:
-    return await SqliteConnections(make_url(f"sqlite+aiosqlite:///{folder}/books.db")).open()
+    return await SqliteConnections(make_url(f"sqlite+aiosqlite:///{folder}/books.db"), timeout=60).open()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from portico.kit.http.sockets import Socket
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running, system_of
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 _ANY_BOOK: Any = select(literal(1))
 
 router = Router(prefix="/shelves", tags=["shelves"])

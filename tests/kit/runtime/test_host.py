@@ -70,7 +70,7 @@ class TestHost:
                 ended.set()
 
         async with running(replace(service, background=[count]), sqlite_databases):
-            await asyncio.wait_for(began.wait(), 10)
+            await asyncio.wait_for(began.wait(), 60)
 
         assert ended.is_set()
 

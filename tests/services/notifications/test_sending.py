@@ -284,17 +284,17 @@ class TestRunning:
             going = asyncio.create_task(notifications.sender.run())
             ada = await notifications.create_user()
             slow = await notifications.confirm_order(ada)
-            await asyncio.wait_for(notifications.mailer.waiting.wait(), 20)
+            await asyncio.wait_for(notifications.mailer.waiting.wait(), 60)
             for _ in range(8):
                 await notifications.confirm_order(ada)
 
-            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(8), 20)
+            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(8), 60)
             assert not any(slow in mail.subject for mail in found)
 
             gate.set()
-            await asyncio.wait_for(notifications.mailer.wait_for_mails(9), 20)
+            await asyncio.wait_for(notifications.mailer.wait_for_mails(9), 60)
             notifications.run.context.stop()
-            await asyncio.wait_for(going, 20)
+            await asyncio.wait_for(going, 60)
 
     async def test_a_running_attempt_finishes_before_shutdown(
         self, sqlite_databases: Databases, tmp_path: Path
@@ -303,7 +303,7 @@ class TestRunning:
             notifications.mailer.gate = gate = asyncio.Event()
             going = asyncio.create_task(notifications.sender.run())
             await notifications.confirm_order(await notifications.create_user())
-            await asyncio.wait_for(notifications.mailer.waiting.wait(), 20)
+            await asyncio.wait_for(notifications.mailer.waiting.wait(), 60)
 
             going.cancel()
             gate.set()
@@ -328,8 +328,8 @@ class TestRunning:
             going = asyncio.create_task(notifications.sender.run())
             await notifications.confirm_order(await notifications.create_user())
 
-            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(1), 20)
+            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(1), 60)
 
             notifications.run.context.stop()
-            await asyncio.wait_for(going, 20)
+            await asyncio.wait_for(going, 60)
             assert len(found) == 1

@@ -13,7 +13,7 @@ from portico.gateway.upstreams.local import LocalUpstream
 from portico.services.orders.models import Order
 from portico.testing.databases import Databases
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager

@@ -14,6 +14,11 @@ from portico.services.payments.simulated_provider.models import SimulatedCharge
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
 from portico.testing.running_service import Answer, RunningService
 
+PROVIDER_TIMEOUT = 60
+"""Seconds that the provider has in these tests; more than the default, so that they pass on a busy machine."""
+ATTEMPT_LIMIT = PROVIDER_TIMEOUT + 5
+"""Seconds after which an attempt to charge is over, even if its process crashed."""
+
 
 class PendingRefunds(SimulatedProvider):
     """A provider whose refunds stay in status `processing`."""

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 from tests.services.payments.support import (
+    ATTEMPT_LIMIT,
     PendingRefunds,
     charge,
     charge_body,
@@ -42,7 +43,7 @@ class Gate(SimulatedProvider):
 
     async def charge(self, request: ChargeRequest) -> ProviderCharge:
         self.reached.set()
-        await asyncio.wait_for(self.open.wait(), 10)
+        await asyncio.wait_for(self.open.wait(), 60)
         return await super().charge(request)
 
 
@@ -241,7 +242,7 @@ class TestVoidOfAChargeInFlight:
         gate = Gate(provider(payments))
         payments.context.provided[PaymentProvider] = gate
         charging = asyncio.create_task(payments.as_service("orders").post("/payments", json=request))
-        await asyncio.wait_for(gate.reached.wait(), 10)
+        await asyncio.wait_for(gate.reached.wait(), 60)
 
         meanwhile = await void(payments, request["key"])
         gate.open.set()
@@ -258,7 +259,7 @@ class TestVoidOfAChargeInFlight:
         payment_id = await start_charge(payments, "ord_1/charge")
 
         too_early = await void(payments, "ord_1/charge")
-        payments.clock.advance(15)
+        payments.clock.advance(ATTEMPT_LIMIT)
         voided = await void(payments, "ord_1/charge")
 
         assert too_early.json()["code"] == "charge_in_flight"
@@ -269,7 +270,7 @@ class TestVoidOfAChargeInFlight:
 
     async def test_refunds_a_charge_that_arrives_after_the_payment_was_closed(self, payments: RunningService) -> None:
         payment_id = await start_charge(payments, "ord_1/charge")
-        payments.clock.advance(15)
+        payments.clock.advance(ATTEMPT_LIMIT)
         await void(payments, "ord_1/charge")
         await provider(payments).charge(ChargeRequest(payment_id, Money(2500, "USD"), "pm_ok", "ord_1"))
 
@@ -281,7 +282,7 @@ class TestVoidOfAChargeInFlight:
 
     async def test_checks_a_closed_payment_only_once_more(self, embedded: RunningService) -> None:
         payment_id = await start_charge(embedded, "ord_1/charge")
-        embedded.clock.advance(15)
+        embedded.clock.advance(ATTEMPT_LIMIT)
         await void(embedded, "ord_1/charge")
 
         embedded.clock.advance(15 * 60)
@@ -303,7 +304,7 @@ class TestConcurrentChargeAndVoid:
             await asyncio.gather(*((charging, voiding) if turn % 2 else (voiding, charging)))
 
         await asyncio.gather(*(both(turn) for turn in range(len(bodies))))
-        payments.clock.advance(20)
+        payments.clock.advance(ATTEMPT_LIMIT)
         await settle_open_payments.function(payments.context)
         responses = await asyncio.gather(*(void(payments, each["key"]) for each in bodies))
 

@@ -5,6 +5,7 @@ from datetime import datetime
 import pytest
 from sqlalchemy import text
 from tests.services.payments.support import (
+    ATTEMPT_LIMIT,
     charge,
     charge_body,
     ledger_balances,
@@ -167,7 +168,7 @@ class TestProviderFaults:
 class TestCrash:
     async def test_after_the_charge_is_settled_by_the_job(self, payments: RunningService) -> None:
         _, payment_id = await crash_while_charging(payments, charges=True)
-        payments.clock.advance(15)
+        payments.clock.advance(ATTEMPT_LIMIT)
 
         await settle_open_payments.function(payments.context)
 
@@ -180,7 +181,7 @@ class TestCrash:
 
         assert (await charge(payments, **request))["status"] == "processing"
         assert await provider_charges(payments) == []
-        payments.clock.advance(15)
+        payments.clock.advance(ATTEMPT_LIMIT)
         await settle_open_payments.function(payments.context)
 
         assert (await read(payments, payment_id))["status"] == "succeeded"

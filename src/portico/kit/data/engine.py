@@ -62,7 +62,7 @@ class Database:
         """
         sizes = pools or PoolSizes()
         if address.get_backend_name() == "sqlite":
-            writing, reading = SqliteConnections(address), SqliteConnections(address)
+            writing, reading = (SqliteConnections(address, timeout=sizes.wait) for _ in range(2))
             return cls(
                 _sqlite(address, writing, "BEGIN IMMEDIATE", 1, sizes),
                 _sqlite(address, reading, None, 4, sizes),

@@ -8,7 +8,7 @@ from typing import Any, Self
 import aiosqlite
 from sqlalchemy import URL
 
-_PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
+_PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "cache_size=-8000")
 _JOIN_TIMEOUT = 5.0  # seconds to wait for a connection's thread to end
 
 
@@ -116,9 +116,9 @@ class SqliteConnections:
     open until garbage collection, and its thread until the process ends. `aclose` closes all of them.
     """
 
-    def __init__(self, address: URL) -> None:
+    def __init__(self, address: URL, *, timeout: float) -> None:
         (self._path,), options = address.get_dialect()().create_connect_args(address)
-        self._options: dict[str, Any] = {**options, "isolation_level": None}
+        self._options: dict[str, Any] = {**options, "timeout": timeout, "isolation_level": None}
         self._opened: set[SqliteConnection] = set()
 
     async def open(self) -> SqliteConnection:

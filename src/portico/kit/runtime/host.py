@@ -50,7 +50,7 @@ from portico.kit.settings import (
     database_for,
     secrets_for,
 )
-from portico.kit.telemetry.health import PROBE_LIMIT, Health
+from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics
 from portico.kit.telemetry.traces import Tracing
@@ -213,7 +213,7 @@ class Host:
             channel=self.channel,
             identity=self.identity(placement.name),
             broadcasts=self.broadcasts,
-            health=Health(placement.name, __version__),
+            health=Health(placement.name, __version__, timeout=self.settings.health_timeout),
             metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
@@ -271,7 +271,8 @@ class Host:
         placement = self.system.placement(name)
 
         async def probe() -> None:
-            asking = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=PROBE_LIMIT)
+            timeout = self.settings.health_timeout
+            asking = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=timeout)
             if (await self.channel.send(asking)).status != HTTPStatus.OK:
                 raise NeighbourDown(f"{placement.name} is not ready")
 

@@ -106,6 +106,9 @@ class Settings(ServiceSettings):
     request_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="How long (seconds) a request may take before it fails with 504"
     )
+    health_timeout: Seconds = Field(
+        2.0, gt=0, le=60, description="How long (seconds) a dependency may take to respond to a health check"
+    )
     max_requests: int = Field(1000, ge=1, description="Concurrent requests of the gateway; further ones fail with 503")
     max_streams: int = Field(
         5000, ge=1, description="Concurrently open event streams and WebSockets; further ones fail with 503"

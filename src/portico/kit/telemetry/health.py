@@ -10,10 +10,10 @@ from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.vitals import LoopLag, process_vitals
 
 Probe = Callable[[], Awaitable[object]]
-PROBE_LIMIT = 2.0
-"""seconds that a dependency has to answer"""
+TIMEOUT = 2.0
+"""Default time (seconds) that a dependency has to respond."""
 _KEPT = 1.0  # seconds that an answer serves those who ask again: a public page must not be a way to ask a database
-_PATIENCE = 0.5  # seconds that `alive` waits for news of a neighbour
+_ALIVE_SHARE = 0.25  # of the time-out, which `alive` waits for the state of a neighbour
 
 log = get_logger(__name__)
 
@@ -41,18 +41,19 @@ class _Dependency:
     """Something that is asked how it is: by all who want to know at once, once."""
 
     def __init__(
-        self, name: str, probe: Probe, *, critical: bool, address: str | None, now: Callable[[], float]
+        self, name: str, probe: Probe, *, critical: bool, address: str | None, timeout: float, now: Callable[[], float]
     ) -> None:
         self.name = name
         self.critical = critical
         self.address = address
         self._probe = probe
+        self._timeout = timeout
         self._now = now
         self._answer = Answer("unknown")
         self._asked = float("-inf")
         self._asking: asyncio.Task[Answer] | None = None
 
-    async def state(self, patience: float = PROBE_LIMIT + 1) -> Answer:
+    async def state(self, patience: float | None = None) -> Answer:
         """Its state, at most a second old, or the last one known where it takes longer than `patience` (seconds)."""
         if self._asking is None:
             if self._now() - self._asked < _KEPT:
@@ -60,7 +61,7 @@ class _Dependency:
             self._asking = asyncio.create_task(self._ask(), name=f"health of {self.name}")
         asking = self._asking
         # Waited for, not awaited: one who gives up does not take the answer from the others.
-        await asyncio.wait({asking}, timeout=patience)
+        await asyncio.wait({asking}, timeout=patience or self._timeout + 1)
         if not asking.done() or asking.cancelled():
             return Answer("unknown", error="no answer yet")
         return asking.result()
@@ -68,7 +69,7 @@ class _Dependency:
     async def _ask(self) -> Answer:
         before = self._now()
         try:
-            async with asyncio.timeout(PROBE_LIMIT):
+            async with asyncio.timeout(self._timeout):
                 await self._probe()
             answer = Answer("up", self._now() - before)
         except Exception as error:
@@ -98,11 +99,15 @@ class Health:
     Args:
         service: its name in the system.
         version: of what runs.
+        timeout: seconds that a dependency has to respond.
         now: seconds that only go forward.
     """
 
-    def __init__(self, service: str, version: str, *, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, service: str, version: str, *, timeout: float = TIMEOUT, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._identity = {"service": service, "version": version}
+        self._timeout = timeout
         self._now = now
         self._started = now()
         self._own: list[_Dependency] = []
@@ -116,20 +121,23 @@ class Health:
 
         Args:
             name: as shown.
-            probe: raises unless all is well; it is given PROBE_LIMIT seconds.
+            probe: raises unless all is well; it has `timeout` seconds.
             critical: without it the service can't serve, so it is not ready.
         """
-        self._own.append(_Dependency(name, probe, critical=critical, address=None, now=self._now))
+        self._own.append(self._dependency(name, probe, critical=critical))
 
     def add_neighbour(self, name: str, address: str, probe: Probe) -> None:
         """Watch another service, which `alive` names with its address. Its failing never makes this one unready."""
-        self._neighbours.append(_Dependency(name, probe, critical=False, address=address, now=self._now))
+        self._neighbours.append(self._dependency(name, probe, critical=False, address=address))
+
+    def _dependency(self, name: str, probe: Probe, *, critical: bool, address: str | None = None) -> _Dependency:
+        return _Dependency(name, probe, critical=critical, address=address, timeout=self._timeout, now=self._now)
 
     async def alive(self) -> dict[str, Any]:
         """What `GET /health` says: the process runs and answers; with its neighbours, where it has any."""
         payload: dict[str, Any] = {"status": "healthy", **self._identity}
         if self._neighbours:
-            answers = await asyncio.gather(*(each.state(_PATIENCE) for each in self._neighbours))
+            answers = await asyncio.gather(*(each.state(self._timeout * _ALIVE_SHARE) for each in self._neighbours))
             payload["dependencies"] = {
                 each.name: {"address": each.address, "status": answer.status}
                 for each, answer in zip(self._neighbours, answers, strict=True)
