@@ -68,7 +68,12 @@ class TestMigrateNew:
         assert "0001_books.py" in self.new(shelf, "Books")
 
         script = (shelf / "migrations" / "versions" / "0001_books.py").read_text()
-        assert script.startswith('"""Books."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n')
+        assert script.startswith(
+            '"""Books."""\n\nimport sqlalchemy as sa\nfrom alembic import op\n'
+            "from portico.kit.auth import UserId\n"
+            "from portico.kit.data import ExactText, IdentifierText, Instant, Payload\n\n"
+            "from shelf.models import BookId\n\nrevision = "
+        )
         assert 'revision = "0001"\ndown_revision = None' in script
         assert 'sa.Column("book_id", IdentifierText(BookId), nullable=False)' in script
         assert 'sa.Column("added_at", Instant(), nullable=False)' in script
@@ -121,6 +126,7 @@ from typing import Any
 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from portico.kit.auth import UserId
 from portico.kit.data import TableRules, identifier
 from portico.kit.data.types import ExactText, Payload
 from portico.kit.foundation.ids import Identifier
@@ -141,6 +147,7 @@ class Book(Table):
     title: Mapped[str] = mapped_column(index=True)
     isbn: Mapped[str] = mapped_column(ExactText(13), unique=True)
     added_at: Mapped[datetime]
+    added_by: Mapped[UserId]
     notes: Mapped[Any] = mapped_column(Payload)
     {more}
 """

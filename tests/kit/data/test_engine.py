@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 from tests.examples.loans import service
 from tests.examples.loans.models import Book
 
@@ -47,3 +48,23 @@ class TestClosing:
         with pytest.raises(OperationalError, match="Connection closed"):
             await holding.exec_driver_sql("SELECT 1")
         await holding.close()
+
+
+class TestLogSql:
+    async def test_logs_each_statement_without_its_values(self, databases: Databases) -> None:
+        async with running(service, databases, variables={"LOG_SQL": "true"}, background=False) as loans:
+            with capture_logs() as lines:
+                book = await loans.given(Book(title="Dune"))
+                await loans.anonymous.get(f"/books/{book.book_id}")
+
+        statements = [line["statement"] for line in lines if line["event"] == "sql_executed"]
+        assert any(statement.startswith("INSERT INTO books") for statement in statements)
+        assert any(statement.startswith("SELECT books.book_id") for statement in statements)
+        assert "Dune" not in str(statements)
+
+    async def test_is_off_unless_it_is_set(self, sqlite_databases: Databases) -> None:
+        async with running(service, sqlite_databases, background=False) as loans:
+            with capture_logs() as lines:
+                await loans.given(Book(title="Dune"))
+
+        assert lines == []

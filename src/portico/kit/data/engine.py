@@ -14,6 +14,9 @@ from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import connect_options
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """Engine options for connections that autocommit."""
@@ -34,12 +37,23 @@ class Database:
     autocommits each statement, because BEGIN and COMMIT around a single read are half of its cost.
     """
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, *, files: Sequence[SqliteConnections] = ()) -> None:
+    def __init__(
+        self,
+        writer: AsyncEngine,
+        reader: AsyncEngine,
+        *,
+        files: Sequence[SqliteConnections] = (),
+        log_sql: bool = False,
+    ) -> None:
         self._files = files
+        self.log_sql = log_sql
         self.writer = writer
         self.reader = reader
         self.dialect = writer.dialect.name
         self.change_notifier = ChangeNotifier()
+        if log_sql:
+            for engine in (writer, reader):
+                event.listen(engine.sync_engine, "before_cursor_execute", _log_statement)
         self.bells: dict[str, Callable[[], None]] = {}
         """Callbacks that wake a background task of this process after a commit, by name."""
 
@@ -50,7 +64,13 @@ class Database:
 
     @classmethod
     def connect(
-        cls, address: URL, *, replica: URL | None = None, schema: str | None = None, pools: PoolSizes | None = None
+        cls,
+        address: URL,
+        *,
+        replica: URL | None = None,
+        schema: str | None = None,
+        pools: PoolSizes | None = None,
+        log_sql: bool = False,
     ) -> Self:
         """Create the engines for `address`, which names an async driver. No connection is opened yet.
 
@@ -59,6 +79,7 @@ class Database:
             replica: a database to read from instead, if any.
             schema: the PostgreSQL schema of the tables.
             pools: sizes of the connection pools.
+            log_sql: whether each statement is logged, without its values.
         """
         sizes = pools or PoolSizes()
         if address.get_backend_name() == "sqlite":
@@ -67,6 +88,7 @@ class Database:
                 _sqlite(address, writing, "BEGIN IMMEDIATE", 1, sizes),
                 _sqlite(address, reading, None, 4, sizes),
                 files=(writing, reading),
+                log_sql=log_sql,
             )
         arguments = _server_arguments(address, schema)
         writer = create_async_engine(
@@ -84,7 +106,7 @@ class Database:
             **_NOTHING_TO_ROLL_BACK,
             **_pool(sizes.size, sizes),
         )
-        return cls(writer, reader)
+        return cls(writer, reader, log_sql=log_sql)
 
     @cached_property
     def lone(self) -> AsyncEngine:
@@ -157,6 +179,10 @@ def _sqlite(
     if begin:
         event.listen(engine.sync_engine, "begin", lambda connection: _driver(connection).begin(begin))
     return engine
+
+
+def _log_statement(_connection: Connection, _cursor: Any, statement: str, *_others: Any) -> None:
+    logger.info("sql_executed", statement=" ".join(statement.split()))
 
 
 def _driver(connection: Connection) -> SqliteConnection:

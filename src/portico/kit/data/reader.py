@@ -111,7 +111,8 @@ class Reader:
     async def _rows_of_compiled(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any]:
         engine = self._engine()
         compiled = statement.compiled_for(engine.dialect, values)
-        if compiled is not None and compiled.driver == "asyncpg" and self.is_lone:
+        goes_past_sqlalchemy = self.is_lone and not self.database.log_sql  # SQLAlchemy's events log the statements
+        if compiled is not None and compiled.driver == "asyncpg" and goes_past_sqlalchemy:
             try:
                 records = await fetch_records(engine.sync_engine, compiled.text, compiled.parameters(values))
             except ASYNCPG_ERRORS:

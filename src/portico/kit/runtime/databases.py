@@ -56,6 +56,7 @@ async def open_database(placement: Placement, settings: Settings) -> AsyncIterat
             replica=replica.url if replica else None,
             schema=place.schema,
             pools=PoolSizes(settings.database_pool_size, settings.database_pool_timeout),
+            log_sql=settings.log_sql,
         )
     try:
         yield database

@@ -191,6 +191,9 @@ class Settings(ServiceSettings):
     log_format: Annotated[Literal["json", "text"] | None, LowerCase] = Field(
         None, description="Format of log lines; text on a terminal and json elsewhere if unset"
     )
+    log_sql: bool = Field(
+        False, description="Whether each SQL statement is logged, without its values; for development"
+    )
     otel_exporter_otlp_endpoint: HttpUrl | None = Field(
         None, description="Collector that traces are exported to (OTLP/HTTP, needs portico[otlp]); no tracing if unset"
     )

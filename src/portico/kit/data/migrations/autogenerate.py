@@ -1,6 +1,7 @@
 """Drafts of migrations: a script with the difference between the migrated tables and the models."""
 
 import re
+from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -15,8 +16,13 @@ from portico.kit.data.engine import Database
 from portico.kit.data.migrations import MigrationSet, revisions, script_context, upgrade
 from portico.kit.data.provisioning import ensure_database
 from portico.kit.data.types import ExactText, IdentifierText, Instant
+from portico.kit.foundation.ids import Identifier
 
-_TYPES = "portico.kit.data.types"
+Imports = dict[str, set[str]]
+"""Imported names by module."""
+
+_PACKAGE = Path(__file__).parents[3]
+_TYPES = "portico.kit.data"
 _SLUG = 40  # maximum length of a file name's description
 
 
@@ -62,12 +68,12 @@ def _draft(connection: Connection, history: MigrationSet, message: str) -> str |
     up, down = found.upgrade_ops, found.downgrade_ops
     if up is None or down is None or up.is_empty():
         return None
-    imports: set[str] = set()
+    imports: Imports = defaultdict(set)
     upgrading, downgrading = (_render(each, imports) for each in (up, down))
     last = history.scripts.get_current_head()
     return _SCRIPT.format(
         message=message.strip().rstrip("."),
-        imports="".join(f"\n{each}" for each in sorted(imports)) + ("\n" if imports else ""),
+        imports=_import_lines(imports, is_shipped=history.folder.is_relative_to(_PACKAGE)),
         revision=_next_number(history),
         last="None" if last is None else f'"{last}"',
         upgrade=upgrading,
@@ -75,7 +81,22 @@ def _draft(connection: Connection, history: MigrationSet, message: str) -> str |
     )
 
 
-def _render(operations: UpgradeOps | DowngradeOps, imports: set[str]) -> str:
+def _import_lines(imports: Imports, *, is_shipped: bool) -> str:
+    """Return the imports that follow those of Alembic, in isort's order: Portico is a library to a team's project."""
+    lines = {module: f"from {module} import {', '.join(sorted(names))}\n" for module, names in sorted(imports.items())}
+    portico = "".join(line for module, line in lines.items() if module.startswith("portico."))
+    own = "".join(line for module, line in lines.items() if not module.startswith("portico."))
+    gap = "\n" if is_shipped and portico else ""
+    return gap + portico + ("\n" + own if own else "")
+
+
+def _public_module(kind: type[Identifier]) -> str:
+    """Return the module to import an identifier from: of the kit, the package that exports it."""
+    module = kind.__module__
+    return ".".join(module.split(".")[:3]) if module.startswith("portico.kit.") else module
+
+
+def _render(operations: UpgradeOps | DowngradeOps, imports: Imports) -> str:
     def render(kind: str, item: Any, _context: AutogenContext) -> str | Literal[False]:
         return _render_type(item, imports) if kind == "type" else False
 
@@ -84,27 +105,27 @@ def _render(operations: UpgradeOps | DowngradeOps, imports: set[str]) -> str:
     return "\n".join(_double_quoted(each) for each in lines if each.strip())
 
 
-def _render_type(kind: TypeEngine[Any], imports: set[str]) -> str | Literal[False]:
+def _render_type(kind: TypeEngine[Any], imports: Imports) -> str | Literal[False]:
     """Return the source of a kit type and add its imports; return False for other types, which Alembic renders."""
     if isinstance(kind, IdentifierText):
-        imports.add(f"from {kind.kind.__module__} import {kind.kind.__name__}")
-        imports.add(f"from {_TYPES} import IdentifierText")
+        imports[_public_module(kind.kind)].add(kind.kind.__name__)
+        imports[_TYPES].add("IdentifierText")
         return f"IdentifierText({kind.kind.__name__})"
     if isinstance(kind, ExactText):
-        imports.add(f"from {_TYPES} import ExactText")
+        imports[_TYPES].add("ExactText")
         return f"ExactText({kind.length})"
     if isinstance(kind, Instant):
-        imports.add(f"from {_TYPES} import Instant")
+        imports[_TYPES].add("Instant")
         return "Instant()"
     return _render_variant(kind, imports)
 
 
-def _render_variant(kind: TypeEngine[Any], imports: set[str]) -> str | Literal[False]:
+def _render_variant(kind: TypeEngine[Any], imports: Imports) -> str | Literal[False]:
     """Return the source of LongText, Payload or Sequence, which are plain types with variants for other databases."""
     names = {Text: "LongText", JSON: "Payload", BigInteger: "Sequence"}
     if not kind._variant_mapping or type(kind) not in names:  # noqa: SLF001  # it has no public name
         return False
-    imports.add(f"from {_TYPES} import {names[type(kind)]}")
+    imports[_TYPES].add(names[type(kind)])
     return names[type(kind)]
 
 
