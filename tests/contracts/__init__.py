@@ -1,1 +1,1 @@
-"""The suites that every backend must pass."""
+"""Contract suites that every backend must pass."""

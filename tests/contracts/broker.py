@@ -1,4 +1,4 @@
-"""What every broker must do. A subclass says by which settings one is opened."""
+"""Contract of brokers. A subclass provides the settings that open one."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from portico.testing.recording_consumer import LIMIT, RecordingConsumer, by_part
 GROUP = "shipping"
 CREATED, UPDATED, DELETED = "order.created", "order.updated", "order.deleted"
 
-# A consumer of its own process: it takes the first message of each key and is still at the second when it is killed.
+# Runs in its own process: handles the first message of each key and is killed while handling the second.
 TAKE_ONE_OF_EACH = """
 import asyncio, os, sys
 from portico.kit.messaging.brokers.factory import open_broker
@@ -44,12 +44,12 @@ async def _until_waiting(broker: Broker, number: int) -> None:
 
 
 class BrokerContract(BrokerOfASystem):
-    """Subclass it as `TestMyBroker`, with a fixture `environ`: the variables that name the broker."""
+    """Subclass it as `TestMyBroker`, with a fixture `environ`: the environment variables that name the broker."""
 
-    async def test_it_is_there(self, broker: Broker) -> None:
+    async def test_it_responds(self, broker: Broker) -> None:
         await broker.check()
 
-    async def test_a_message_arrives_as_it_was(self, broker: Broker) -> None:
+    async def test_a_message_arrives_unchanged(self, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         sent = [
             Message("evt_1", CREATED, "ord_1", b'{"total": 12}'),
@@ -63,7 +63,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert sorted(taker.taken, key=lambda each: each.id) == sorted(sent, key=lambda each: each.id)
 
-    async def test_publishing_nothing_is_nothing(self, broker: Broker) -> None:
+    async def test_publishing_no_messages_is_allowed(self, broker: Broker) -> None:
         assert await broker.publish([]) == {}
 
     async def test_each_group_gets_what_it_declared(self, broker: Broker) -> None:
@@ -79,7 +79,7 @@ class BrokerContract(BrokerOfASystem):
         assert [each.id for each in shipping.taken] == ["m1", "m4"]
         assert [each.id for each in search.taken] == ["m1", "m2", "m4"]
 
-    async def test_systems_do_not_meet(self, broker: Broker, of_another_system: Open) -> None:
+    async def test_systems_are_separate(self, broker: Broker, of_another_system: Open) -> None:
         await broker.declare(GROUP, [CREATED])
         async with of_another_system() as other:
             await other.declare(GROUP, [CREATED])
@@ -87,7 +87,7 @@ class BrokerContract(BrokerOfASystem):
 
             assert (await broker.backlog(GROUP), await other.backlog(GROUP)) == (0, 1)
 
-    async def test_a_late_group_hears_what_comes_after_it(self, broker: Broker) -> None:
+    async def test_a_late_group_gets_messages_published_after_its_declaration(self, broker: Broker) -> None:
         await broker.declare("early", [CREATED])
         await broker.publish([Message("before", CREATED, "a", b"")])
         await broker.declare("late", [CREATED])
@@ -99,7 +99,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert [each.id for each in late.taken] == ["after"]
 
-    async def test_a_type_that_is_no_longer_named_comes_no_more(self, broker: Broker, another: Open) -> None:
+    async def test_a_type_that_is_no_longer_declared_is_not_delivered(self, broker: Broker, another: Open) -> None:
         await broker.declare(GROUP, [CREATED, UPDATED])
         async with another() as newer:
             await newer.declare(GROUP, [UPDATED, DELETED])
@@ -118,7 +118,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert await broker.backlog(GROUP) == 20
 
-    async def test_who_consumes_before_the_group_is_declared_waits_for_it(self, broker: Broker) -> None:
+    async def test_consuming_waits_until_the_group_is_declared(self, broker: Broker) -> None:
         async with RecordingConsumer(broker, GROUP) as taker:
             await broker.declare(GROUP, [CREATED])
             await broker.publish(messages(3))
@@ -135,14 +135,14 @@ class BrokerContract(BrokerOfASystem):
         before = await broker.backlog(GROUP)
         async with RecordingConsumer(broker, GROUP, concurrency=2, act=wait) as taker:
             await taker.until(lambda: taker.under_way == 2)
-            await _until_waiting(broker, 24)  # what is on its way from the server may be counted there and here
+            await _until_waiting(broker, 24)  # a message in transit may be counted twice
             may_end.set()
             await taker.until_taken(f"m{number}" for number in range(24))
             await _until_waiting(broker, 0)
 
         assert before == 24
 
-    async def test_what_was_not_taken_comes_again_before_what_follows_it(self, broker: Broker) -> None:
+    async def test_an_unacknowledged_message_is_redelivered_before_later_ones(self, broker: Broker) -> None:
         async def refuse_twice(message: Message) -> None:
             if message.id == "m1" and taker.tries.count("m1") < 3:
                 raise LookupError("not yet")
@@ -154,7 +154,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert taker.tries == ["m0", "m1", "m1", "m1", "m2", "m3"]
 
-    async def test_a_poisonous_message_does_not_stop_the_other_partitions(self, broker: Broker) -> None:
+    async def test_a_failing_message_does_not_block_other_partitions(self, broker: Broker) -> None:
         poisoned, *healthy = by_partition()
 
         async def refuse(message: Message) -> None:
@@ -170,9 +170,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert "behind" not in taker.tries
 
-    async def test_a_key_is_in_order_and_one_at_a_time_with_several_consumers(
-        self, broker: Broker, another: Open
-    ) -> None:
+    async def test_messages_of_a_key_are_ordered_with_several_consumers(self, broker: Broker, another: Open) -> None:
         async def take_turns(_: Message) -> None:
             await asyncio.sleep(0)
 
@@ -188,7 +186,7 @@ class BrokerContract(BrokerOfASystem):
         assert firsts_by_key(one.taken) == firsts_by_key(sent)
         assert one.most_of_a_key == 1
 
-    async def test_different_keys_go_side_by_side_up_to_the_limit(self, broker: Broker) -> None:
+    async def test_different_keys_are_delivered_concurrently_up_to_the_limit(self, broker: Broker) -> None:
         may_end = asyncio.Event()
 
         async def wait(_: Message) -> None:
@@ -205,7 +203,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert taker.most_at_once == 5
 
-    async def test_what_is_published_again_is_delivered_at_least_once(self, broker: Broker) -> None:
+    async def test_a_republished_message_is_delivered_at_least_once(self, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         sent = messages(10, keys=3)
 
@@ -216,9 +214,7 @@ class BrokerContract(BrokerOfASystem):
 
         assert firsts_by_key(taker.taken) == firsts_by_key(sent)
 
-    async def test_one_too_large_is_refused_and_only_what_is_behind_it_is_not_stored_either(
-        self, broker: Broker
-    ) -> None:
+    async def test_a_large_message_is_rejected_with_later_ones_of_its_key(self, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         before, too_large, behind, other, later = (
             Message("before", CREATED, "a", b"x" * (MAX_MESSAGE - 2048)),
@@ -237,7 +233,7 @@ class BrokerContract(BrokerOfASystem):
         assert refused["too large"].startswith("larger than ")
         assert [each for each in taker.taken if each.key == "a"] == [before, later]
 
-    async def test_ending_gives_back_what_is_not_acknowledged(self, broker: Broker, another: Open) -> None:
+    async def test_unacknowledged_messages_go_to_the_next_consumer(self, broker: Broker, another: Open) -> None:
         async def never(_: Message) -> None:
             await asyncio.Event().wait()
 
@@ -254,7 +250,7 @@ class BrokerContract(BrokerOfASystem):
         assert at_the_end == 0
         assert firsts_by_key(taker.taken) == firsts_by_key(sent)
 
-    async def test_a_killed_consumers_messages_go_to_another_in_order(
+    async def test_messages_of_a_killed_consumer_go_to_another_in_order(
         self, broker: Broker, environ: Mapping[str, str], system: str
     ) -> None:
         keys = by_partition()
@@ -279,7 +275,7 @@ class BrokerContract(BrokerOfASystem):
             ids[-5:] == [f"{turn} {key}" for turn in range(1, 6)] for key, ids in firsts_by_key(taker.taken).items()
         )
 
-    async def test_a_slow_consumer_holds_a_bounded_part(self, broker: Broker, another: Open) -> None:
+    async def test_a_slow_consumer_prefetches_a_limited_number(self, broker: Broker, another: Open) -> None:
         async def never(_: Message) -> None:
             await asyncio.Event().wait()
 
@@ -291,7 +287,7 @@ class BrokerContract(BrokerOfASystem):
         before = process.memory_info().rss
         async with another() as slow, RecordingConsumer(slow, GROUP, concurrency=2, act=never) as taker:
             await taker.until(lambda: taker.under_way == 2)
-            for _ in range(50):  # while more could come
+            for _ in range(50):  # let further deliveries arrive
                 await slow.backlog(GROUP)
             grown = process.memory_info().rss - before
 

@@ -1,4 +1,4 @@
-"""A broker for each test, of a system that nobody has used."""
+"""Fixtures: a broker for each test, with a new system."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -17,22 +17,22 @@ _systems = count(1)
 
 
 class BrokerOfASystem:
-    """What the contracts of brokers share: fixtures over `environ`, the variables that name the broker."""
+    """Fixtures of broker contracts, based on `environ`, the variables that name the broker."""
 
     @pytest.fixture
     def system(self) -> str:
-        """A system that nobody has used: its queues are not there yet."""
+        """Return the name of a new system, whose queues do not exist yet."""
         return f"shop-{os.getpid()}-{next(_systems)}"
 
     @pytest.fixture
     def another(self, environ: Mapping[str, str], system: str) -> Open:
-        """The broker as another process has it."""
+        """Return a function that opens the broker as in another process."""
         settings = read_settings(Settings, environ=environ, dotenv_file=None).value
         return lambda: open_broker(settings, system)
 
     @pytest.fixture
     def of_another_system(self, environ: Mapping[str, str], system: str) -> Open:
-        """The broker as another system has it, on the same server."""
+        """Return a function that opens the broker of another system on the same server."""
         settings = read_settings(Settings, environ=environ, dotenv_file=None).value
         settings = settings.model_copy(update={"data_dir": settings.data_dir / "other"})
         return lambda: open_broker(settings, f"{system}-other")

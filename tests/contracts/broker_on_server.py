@@ -1,4 +1,4 @@
-"""What every broker on a server must do when the server is away. A subclass says which server."""
+"""Contract of brokers whose server is unavailable. A subclass provides the server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from portico.testing.recording_consumer import LIMIT, Listener, RecordingConsume
 class BrokerOnServerContract(BrokerOfASystem):
     """Subclass it as `TestMyBrokerWithoutItsServer`, with fixtures `running`, the server, and `environ`, which names it.
 
-    The server may be one that other tests use: it has all that it had when a test ends.
+    Other tests may share the server: a test leaves it running with its data.
     """
 
     @pytest.fixture
@@ -26,7 +26,7 @@ class BrokerOnServerContract(BrokerOfASystem):
         if not running.answers():
             running.restart()
 
-    async def test_it_may_be_absent_at_first(self, server: Server, broker: Broker) -> None:
+    async def test_the_server_may_start_later(self, server: Server, broker: Broker) -> None:
         server.kill()
         acts: list[Callable[[], Any]] = [
             broker.check,
@@ -44,7 +44,7 @@ class BrokerOnServerContract(BrokerOfASystem):
             await _once_available(lambda: broker.publish(messages(3)))
             await taker.until_taken(["m0", "m1", "m2"])
 
-    async def test_nothing_that_was_confirmed_is_lost_when_it_is_killed_under_load(
+    async def test_confirmed_messages_survive_kill_9_under_load(
         self, server: Server, broker: Broker, another: Open
     ) -> None:
         async def take_turns(_: Message) -> None:
@@ -65,7 +65,7 @@ class BrokerOnServerContract(BrokerOfASystem):
 
         assert firsts_by_key(one.taken) == firsts_by_key(sent)
 
-    async def test_what_lies_in_its_queues_outlives_it(self, server: Server, broker: Broker) -> None:
+    async def test_queued_messages_survive_a_restart(self, server: Server, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         await broker.publish(messages(50, keys=5))
         server.kill()
@@ -76,7 +76,7 @@ class BrokerOnServerContract(BrokerOfASystem):
 
         assert firsts_by_key(taker.taken) == firsts_by_key(messages(50, keys=5))
 
-    async def test_who_listens_hears_again_when_it_is_back(self, server: Server, broker: Broker, another: Open) -> None:
+    async def test_subscriptions_resume_after_a_restart(self, server: Server, broker: Broker, another: Open) -> None:
         async with another() as second, Listener(second, [CREATED], through=broker) as listener:
             server.kill()
             await asyncio.to_thread(server.restart)
@@ -84,7 +84,7 @@ class BrokerOnServerContract(BrokerOfASystem):
             await broker.publish(messages(3))
             await listener.until_heard(["m0", "m1", "m2"])
 
-    async def test_one_that_does_not_answer_is_not_waited_for(self, server: Server, broker: Broker) -> None:
+    async def test_an_unresponsive_server_times_out(self, server: Server, broker: Broker) -> None:
         await broker.declare(GROUP, [CREATED])
         server.pause()
         async with asyncio.timeout(LIMIT):
@@ -98,7 +98,7 @@ class BrokerOnServerContract(BrokerOfASystem):
 
 
 async def _published(broker: Broker, sent: Sequence[Message], back: asyncio.Event) -> None:
-    """Publish all in batches as a relay does, each again until it is confirmed."""
+    """Publish all messages in batches like a relay, and repeat each batch until it is confirmed."""
     for start in range(0, len(sent), 100):
         while True:
             try:
@@ -110,7 +110,7 @@ async def _published(broker: Broker, sent: Sequence[Message], back: asyncio.Even
 
 
 async def _once_available(act: Callable[[], Awaitable[Any]]) -> None:
-    """Do it as soon as a server that comes back has found itself. Raises TimeoutError."""
+    """Run `act` again until the restarted server is available. Raises TimeoutError."""
     async with asyncio.timeout(LIMIT):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What every cache must do. A subclass says which cache, and lets time pass for it."""
+"""Contract of caches. A subclass provides the cache and advances its time."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -8,11 +8,11 @@ import pytest
 from portico.kit.cache.base import Cache
 from portico.kit.cache.group import CacheGroup
 
-LARGEST = 1000  # bytes of a value that the subclass's cache keeps at most, more or less
+LARGEST = 1000  # approximate maximum size (bytes) of a value in the subclass's cache
 
 
 class Maker:
-    """Makes "made 1", "made 2" and so on, each when the test lets it."""
+    """Computes "made 1", "made 2" and so on, each when the test allows it."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -35,41 +35,41 @@ async def at_once() -> bytes:
 
 
 async def settled() -> None:
-    """Let every task run until it waits for something."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 class CacheContract(ABC):
-    """Subclass it as `TestMyCache`, with a fixture `cache`: empty, keeping values up to `LARGEST` bytes."""
+    """Subclass it as `TestMyCache`, with a fixture `cache`: empty, for values of up to `LARGEST` bytes."""
 
     @abstractmethod
     async def pass_time(self, cache: Cache, seconds: float) -> None:
-        """Let what is in the cache grow older."""
+        """Advance the time of the cache."""
 
     @pytest.fixture
     def maker(self) -> Maker:
         return Maker()
 
-    async def test_it_is_there_to_be_used(self, cache: Cache) -> None:
+    async def test_it_is_usable(self, cache: Cache) -> None:
         await cache.check()
 
     @pytest.mark.parametrize("value", [b"value", b"", b"\x00\xff"])
-    async def test_what_was_set_is_got(self, cache: Cache, value: bytes) -> None:
+    async def test_get_returns_what_was_set(self, cache: Cache, value: bytes) -> None:
         await cache.set("key", value, 60)
 
         assert await cache.get("key") == value
 
-    async def test_what_was_not_set_is_none(self, cache: Cache) -> None:
+    async def test_get_returns_none_for_a_missing_key(self, cache: Cache) -> None:
         assert await cache.get("key") is None
 
-    async def test_setting_again_replaces(self, cache: Cache) -> None:
+    async def test_set_replaces_a_value(self, cache: Cache) -> None:
         await cache.set("key", b"old", 60)
         await cache.set("key", b"new", 60)
 
         assert await cache.get("key") == b"new"
 
-    async def test_its_time_over_it_is_gone(self, cache: Cache) -> None:
+    async def test_a_value_expires(self, cache: Cache) -> None:
         await cache.set("short", b"value", 10)
         await cache.set("long", b"value", 100)
         await self.pass_time(cache, 11)
@@ -77,14 +77,14 @@ class CacheContract(ABC):
         assert await cache.get("short") is None
         assert await cache.get("long") == b"value"
 
-    async def test_deleted_ones_are_gone_and_others_stay(self, cache: Cache) -> None:
+    async def test_delete_removes_only_the_given_keys(self, cache: Cache) -> None:
         for key in ("a", "b", "c"):
             await cache.set(key, b"value", 60)
         await cache.delete("a", "b", "never there")
 
         assert [await cache.get(key) for key in ("a", "b", "c")] == [None, None, b"value"]
 
-    async def test_a_value_too_large_is_not_kept_nor_what_it_replaces(self, cache: Cache) -> None:
+    async def test_a_large_value_is_not_stored_and_removes_the_old_one(self, cache: Cache) -> None:
         await cache.set("key", b"old", 60)
         await cache.set("key", b"x" * LARGEST * 2, 60)
 
@@ -98,14 +98,14 @@ class CacheContract(ABC):
         assert second > first
         assert await cache.count("key") == second
 
-    async def test_a_value_is_made_once_and_kept(self, cache: Cache, maker: Maker) -> None:
+    async def test_a_value_is_made_once_and_stored(self, cache: Cache, maker: Maker) -> None:
         maker.may_end.set()
 
         assert await cache.get_or_make("key", maker, 60) == b"made 1"
         assert await cache.get_or_make("key", maker, 60) == b"made 1"
         assert await cache.get("key") == b"made 1"
 
-    async def test_callers_at_once_share_one_making(self, cache: Cache, maker: Maker) -> None:
+    async def test_concurrent_callers_share_one_computation(self, cache: Cache, maker: Maker) -> None:
         callers = [asyncio.create_task(cache.get_or_make("key", maker, 60)) for _ in range(20)]
         await maker.begun.wait()
         maker.may_end.set()
@@ -120,7 +120,7 @@ class CacheContract(ABC):
         maker.may_end.set()
         await slow
 
-    async def test_what_the_maker_raises_is_raised_to_all_and_not_kept(self, cache: Cache, maker: Maker) -> None:
+    async def test_an_error_is_raised_to_all_callers_and_not_stored(self, cache: Cache, maker: Maker) -> None:
         maker.error = LookupError("gone")
         leader = asyncio.create_task(cache.get_or_make("key", maker, 60))
         await maker.begun.wait()
@@ -132,7 +132,7 @@ class CacheContract(ABC):
         assert [type(outcome) for outcome in outcomes] == [LookupError, LookupError]
         assert await cache.get_or_make("key", at_once, 60) == b"at once"
 
-    async def test_when_the_one_that_makes_it_is_cancelled_another_does(self, cache: Cache, maker: Maker) -> None:
+    async def test_another_caller_computes_if_the_first_is_cancelled(self, cache: Cache, maker: Maker) -> None:
         leader = asyncio.create_task(cache.get_or_make("key", maker, 60))
         await maker.begun.wait()
         follower = asyncio.create_task(cache.get_or_make("key", maker, 60))
@@ -142,7 +142,7 @@ class CacheContract(ABC):
 
         assert await follower == b"made 2"
 
-    async def test_one_that_waits_may_give_up_without_the_others(self, cache: Cache, maker: Maker) -> None:
+    async def test_a_cancelled_waiter_does_not_affect_others(self, cache: Cache, maker: Maker) -> None:
         callers = [asyncio.create_task(cache.get_or_make("key", maker, 60)) for _ in range(3)]
         await maker.begun.wait()
         await settled()
@@ -152,7 +152,7 @@ class CacheContract(ABC):
 
         assert [await callers[0], await callers[2]] == [b"made 1", b"made 1"]
 
-    async def test_what_was_deleted_while_it_was_made_is_not_kept(self, cache: Cache, maker: Maker) -> None:
+    async def test_a_value_deleted_during_its_computation_is_not_stored(self, cache: Cache, maker: Maker) -> None:
         early = asyncio.create_task(cache.get_or_make("key", maker, 60))
         await maker.begun.wait()
         await cache.delete("key")
@@ -163,7 +163,7 @@ class CacheContract(ABC):
         assert late == b"at once"
         assert await cache.get("key") == b"at once"
 
-    async def test_shortly_before_its_end_one_makes_it_anew_and_others_get_the_old(
+    async def test_shortly_before_expiry_one_caller_refreshes_and_others_get_the_old_value(
         self, cache: Cache, maker: Maker
     ) -> None:
         await cache.set("key", b"old", 100)
@@ -177,7 +177,7 @@ class CacheContract(ABC):
         assert await leader == b"made 1"
         assert await cache.get("key") == b"made 1"
 
-    async def test_a_group_is_forgotten_as_one(self, cache: Cache, maker: Maker) -> None:
+    async def test_a_group_is_invalidated_as_a_whole(self, cache: Cache, maker: Maker) -> None:
         maker.may_end.set()
         group, other = CacheGroup(cache, "products"), CacheGroup(cache, "users")
         await group.get_or_make("page 1", maker, 60)
@@ -189,7 +189,7 @@ class CacheContract(ABC):
         assert await group.get_or_make("page 2", at_once, 60) == b"at once"
         assert await other.get_or_make("page 1", at_once, 60) == b"made 3"
 
-    async def test_what_was_being_made_for_a_group_is_forgotten_with_it(self, cache: Cache, maker: Maker) -> None:
+    async def test_a_value_computed_during_an_invalidation_is_not_stored(self, cache: Cache, maker: Maker) -> None:
         group = CacheGroup(cache, "products")
         early = asyncio.create_task(group.get_or_make("page", maker, 60))
         await maker.begun.wait()

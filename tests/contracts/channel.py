@@ -1,4 +1,4 @@
-"""What every channel between services must do. A subclass says how a callee is reached."""
+"""Contract of channels between services. A subclass connects the channel to a callee."""
 
 import asyncio
 import contextvars
@@ -23,7 +23,7 @@ from portico.kit.calls.channel import (
     Unreachable,
 )
 
-SOON = 0.2  # seconds: the time of a call that is meant to run out, once it has reached the callee
+SOON = 0.2  # seconds; timeout of a call that is meant to expire after it has reached the callee
 whoever: contextvars.ContextVar[str] = contextvars.ContextVar("whoever", default="nobody")
 
 Receive = Callable[[], Awaitable[Any]]
@@ -31,7 +31,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 class Callee:
-    """A service that does what its path says, and can be watched."""
+    """A service whose path selects its behaviour, and that records what happens."""
 
     def __init__(self) -> None:
         self.entered = asyncio.Event()
@@ -112,11 +112,11 @@ def calling(path: str, method: str = "GET", **more: Any) -> Outgoing:
 
 
 class ChannelContract(ABC):
-    """Subclass it as `TestMyChannel` and say how a callee is reached."""
+    """Subclass it as `TestMyChannel` and implement `reach`."""
 
     @abstractmethod
     def reach(self, callee: Any, **limits: Any) -> AbstractAsyncContextManager[Channel]:
-        """A channel on which `callee` serves the service of that name, and "dead" is one that does not run.
+        """Return a channel on which `callee` is the service "callee", and the service "dead" does not run.
 
         Limits are `max_in_flight`, `answer_limit` and `config`, as the channels take them.
         """
@@ -125,7 +125,7 @@ class ChannelContract(ABC):
     def callee(self) -> Callee:
         return Callee()
 
-    async def test_the_callee_hears_what_was_sent(self, callee: Callee) -> None:
+    async def test_the_callee_receives_the_request(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             out = calling(
                 "/echo/caf%C3%A9%2Fbar", "POST", query=b"q=a%20b&q=c", headers=[(b"x-thing", b"42")], body=b'{"a": 1}'
@@ -140,7 +140,7 @@ class ChannelContract(ABC):
         assert heard["headers"]["x-thing"] == "42"
         assert heard["headers"]["content-length"] == "8"
 
-    async def test_it_hears_how_long_the_caller_waits_and_nothing_of_the_channels_own(self, callee: Callee) -> None:
+    async def test_the_callee_receives_the_deadline_and_no_headers_of_the_channel(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             headers = json.loads((await channel.send(calling("/echo", timeout=2.5))).body)["headers"]
 
@@ -148,41 +148,41 @@ class ChannelContract(ABC):
         assert set(headers) == {"host"}
 
     @pytest.mark.parametrize("status", [200, 302, 404, 500, 503])
-    async def test_any_status_is_an_answer(self, callee: Callee, status: int) -> None:
+    async def test_any_status_is_a_response(self, callee: Callee, status: int) -> None:
         async with self.reach(callee) as channel:
             incoming = await channel.send(calling(f"/status/{status}"))
 
         assert (incoming.status, incoming.body) == (status, b"{}")
 
-    async def test_header_names_are_in_lower_case_and_repeated_ones_stay(self, callee: Callee) -> None:
+    async def test_header_names_are_lower_case_and_may_repeat(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             incoming = await channel.send(calling("/status/200"))
 
         assert [value for name, value in incoming.headers if name == b"x-twice"] == [b"1", b"2"]
 
-    async def test_no_cookie_is_kept(self, callee: Callee) -> None:
+    async def test_cookies_are_not_stored(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             await channel.send(calling("/status/200"))
             heard = json.loads((await channel.send(calling("/echo"))).body)
 
         assert "cookie" not in heard["headers"]
 
-    async def test_a_compressed_body_is_given_as_it_came(self, callee: Callee) -> None:
+    async def test_a_compressed_body_is_not_decompressed(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             assert (await channel.send(calling("/zipped"))).body == b"\x1f\x8bnot really"
 
-    async def test_an_answer_to_head_has_no_body(self, callee: Callee) -> None:
+    async def test_a_response_to_head_has_no_body(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             incoming = await channel.send(calling("/status/200", "HEAD"))
 
         assert (incoming.status, incoming.body) == (200, b"")
         assert incoming.header(b"content-length") == b"2"
 
-    async def test_a_streamed_answer_is_read_whole(self, callee: Callee) -> None:
+    async def test_a_streamed_response_is_read_completely(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             assert (await channel.send(calling("/chunks"))).body == b"one two three"
 
-    async def test_an_exception_of_the_callee_is_a_500_that_tells_nothing(
+    async def test_an_exception_of_the_callee_is_a_500_without_details(
         self, callee: Callee, caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.ERROR):
@@ -193,21 +193,21 @@ class ChannelContract(ABC):
         assert b"secret" not in incoming.body
         assert "in /secret/path" in caplog.text
 
-    async def test_an_answer_that_breaks_off_is_a_lost_connection(self, callee: Callee) -> None:
+    async def test_an_incomplete_response_is_a_lost_connection(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             with pytest.raises(ConnectionLost):
                 await channel.send(calling("/half"))
 
-    async def test_when_time_is_up_the_callee_is_told_and_still_commits(self, callee: Callee) -> None:
+    async def test_a_timeout_is_a_disconnect_and_the_callee_still_commits(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
-            await channel.send(calling("/echo"))  # connects, so that the time runs out at the callee
+            await channel.send(calling("/echo"))  # connects first, so that the timeout expires at the callee
             with pytest.raises(CallTimedOut):
                 await channel.send(calling("/slow", timeout=SOON))
             await callee.disconnected.wait()
             callee.may_commit.set()
             await callee.committed.wait()
 
-    async def test_when_the_caller_goes_away_the_callee_is_told_and_still_commits(self, callee: Callee) -> None:
+    async def test_a_cancelled_caller_is_a_disconnect_and_the_callee_still_commits(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             caller = asyncio.create_task(channel.send(calling("/slow")))
             await callee.entered.wait()
@@ -220,18 +220,18 @@ class ChannelContract(ABC):
         assert caller.cancelled()
 
     @pytest.mark.parametrize("path", ["/echo", "/endless"])
-    async def test_an_answer_beyond_the_limit_is_refused(self, callee: Callee, path: str) -> None:
+    async def test_a_response_beyond_the_limit_is_rejected(self, callee: Callee, path: str) -> None:
         async with self.reach(callee, answer_limit=20) as channel:
             with pytest.raises(AnswerTooLarge):
                 await channel.send(calling(path))
 
-    async def test_a_stream_that_is_no_longer_read_ends(self, callee: Callee) -> None:
+    async def test_an_abandoned_stream_ends(self, callee: Callee) -> None:
         async with self.reach(callee, answer_limit=2000) as channel:
             with pytest.raises(AnswerTooLarge):
                 await channel.send(calling("/endless"))
             await callee.disconnected.wait()
 
-    async def test_neither_sees_the_others_context(self, callee: Callee) -> None:
+    async def test_contexts_are_separate(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             whoever.set("caller")
             await channel.send(calling("/context"))
@@ -243,7 +243,7 @@ class ChannelContract(ABC):
             with pytest.raises(Unreachable):
                 await channel.send(Outgoing("dead", "POST", "/"))
 
-    async def test_after_some_failures_it_is_no_longer_asked_and_others_still_are(self, callee: Callee) -> None:
+    async def test_failures_open_the_breaker_of_one_service_only(self, callee: Callee) -> None:
         async with self.reach(callee, config=BreakerConfig(consecutive=2)) as channel:
             for _ in range(2):
                 with pytest.raises(Unreachable):
@@ -254,7 +254,7 @@ class ChannelContract(ABC):
 
         assert 0 < refusal.value.retry_after <= BreakerConfig().open_for
 
-    async def test_time_outs_are_such_failures(self, callee: Callee) -> None:
+    async def test_timeouts_open_the_breaker(self, callee: Callee) -> None:
         callee.may_commit.set()
         async with self.reach(callee, config=BreakerConfig(consecutive=1)) as channel:
             with pytest.raises(CallTimedOut):
@@ -262,7 +262,7 @@ class ChannelContract(ABC):
             with pytest.raises(BreakerOpen):
                 await channel.send(calling("/echo"))
 
-    async def test_callers_that_go_away_and_errors_of_the_service_are_not(self, callee: Callee) -> None:
+    async def test_cancelled_callers_and_error_responses_do_not_open_the_breaker(self, callee: Callee) -> None:
         callee.may_commit.set()
         async with self.reach(callee, config=BreakerConfig(consecutive=1)) as channel:
             caller = asyncio.create_task(channel.send(calling("/slow")))
@@ -272,7 +272,7 @@ class ChannelContract(ABC):
             assert (await channel.send(calling("/status/500"))).status == 500
             assert (await channel.send(calling("/echo"))).status == 200
 
-    async def test_beyond_the_calls_in_flight_it_says_no_early(self, callee: Callee) -> None:
+    async def test_calls_beyond_the_limit_are_rejected(self, callee: Callee) -> None:
         callee.may_commit.set()
         async with self.reach(callee, max_in_flight=1) as channel:
             first = asyncio.create_task(channel.send(calling("/slow")))

@@ -1,4 +1,4 @@
-"""What every mailer must do. A subclass says which mailer, and how to see what it delivered."""
+"""Contract of mailers. A subclass provides the mailer and reads the delivered mails."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ WRITTEN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
 def mail(**members: Any) -> Mail:
-    """A mail to Ada, but for `members`."""
+    """Return a mail to Ada, changed by `members`."""
     usual: dict[str, Any] = {
         "mail_id": MailId.new(),
         "to": Address("ada@example.com", "Ada Lovelace"),
@@ -29,7 +29,7 @@ def mail(**members: Any) -> Mail:
 
 
 def body(message: EmailMessage, kind: str) -> str:
-    """The part of the message that is text/`kind`, with plain line ends."""
+    """Return the message's text/`kind` part, with \\n line ends."""
     part = message.get_body((kind,))
     assert part is not None
     text: str = part.get_content()
@@ -37,21 +37,21 @@ def body(message: EmailMessage, kind: str) -> str:
 
 
 class MailerContract(ABC):
-    """Subclass it as `TestMyMailer`, with a fixture `mailer` that sends as SENDER."""
+    """Subclass it as `TestMyMailer`, with a fixture `mailer` whose sender is SENDER."""
 
     @abstractmethod
     async def delivered(self, mailer: Mailer) -> Sequence[EmailMessage]:
-        """The mails that arrived so far, in their order."""
+        """Return the mails delivered so far, in order."""
 
     async def only(self, mailer: Mailer) -> EmailMessage:
         found = await self.delivered(mailer)
         assert len(found) == 1
         return found[0]
 
-    async def test_it_is_there_to_be_used(self, mailer: Mailer) -> None:
+    async def test_it_is_usable(self, mailer: Mailer) -> None:
         await mailer.check()
 
-    async def test_a_mail_arrives_as_it_was_written(self, mailer: Mailer) -> None:
+    async def test_a_mail_arrives_unchanged(self, mailer: Mailer) -> None:
         sent = mail()
 
         assert await mailer.send(sent)
@@ -66,7 +66,7 @@ class MailerContract(ABC):
         assert body(found, "plain") == sent.text
         assert body(found, "html") == sent.html
 
-    async def test_a_mail_may_be_plain_text_alone(self, mailer: Mailer) -> None:
+    async def test_a_mail_may_be_plain_text_only(self, mailer: Mailer) -> None:
         await mailer.send(mail(html=None))
 
         found = await self.only(mailer)
@@ -83,12 +83,12 @@ class MailerContract(ABC):
         assert (found["subject"], found["to"].addresses[0].display_name) == (words, words)
         assert (body(found, "plain"), body(found, "html")) == (words + "\n", words + "\n")
 
-    async def test_a_domain_of_other_letters_is_written_in_ascii(self, mailer: Mailer) -> None:
+    async def test_an_internationalized_domain_is_encoded_in_ascii(self, mailer: Mailer) -> None:
         await mailer.send(mail(to=Address("ada@bücher.example")))
 
         assert (await self.only(mailer))["to"] == "ada@xn--bcher-kva.example"
 
-    async def test_a_local_part_of_other_letters_arrives(self, mailer: Mailer) -> None:
+    async def test_an_internationalized_local_part_arrives(self, mailer: Mailer) -> None:
         await mailer.send(mail(to=Address("größe@example.com")))
 
         assert str((await self.only(mailer))["to"]) == "größe@example.com"
@@ -96,20 +96,20 @@ class MailerContract(ABC):
     @pytest.mark.parametrize(
         "text", [".\n", "..\nFrom here\n.\n", "x" * 5000 + "\n", "a\n\n\nb\n", "=3D = \t \nend\n", "\n"]
     )
-    async def test_no_text_is_taken_for_the_protocol(self, mailer: Mailer, text: str) -> None:
+    async def test_text_is_not_mistaken_for_the_protocol(self, mailer: Mailer, text: str) -> None:
         await mailer.send(mail(text=text, html=None))
 
         assert body(await self.only(mailer), "plain") == text
 
     @pytest.mark.parametrize("name", ['Ada "the" Countess', "Lovelace, Ada", "<root@example.com>", "a@b, c", "\\"])
-    async def test_no_name_is_taken_for_an_address(self, mailer: Mailer, name: str) -> None:
+    async def test_a_name_is_not_mistaken_for_an_address(self, mailer: Mailer, name: str) -> None:
         await mailer.send(mail(to=Address("ada@example.com", name)))
 
         found = (await self.only(mailer))["to"].addresses
         assert [(each.display_name, each.addr_spec) for each in found] == [(name, "ada@example.com")]
 
     @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\0", "\x0b", "\x85", "\u2028", "\u2029", "\ud800"])
-    async def test_no_header_can_be_slipped_in(self, mailer: Mailer, end: str) -> None:
+    async def test_headers_cannot_be_injected(self, mailer: Mailer, end: str) -> None:
         slipped = f"Hello{end}Bcc: mallory@example.com"
 
         with pytest.raises(BadMail):
@@ -129,7 +129,7 @@ class MailerContract(ABC):
         with pytest.raises(BadMail):
             mail(text="x" * LARGEST, html="x")
 
-    async def test_what_is_sent_again_tells_that_it_is_the_same(self, mailer: Mailer) -> None:
+    async def test_a_repeated_mail_has_the_same_message_id(self, mailer: Mailer) -> None:
         sent = mail()
 
         await mailer.send(sent)
@@ -137,7 +137,7 @@ class MailerContract(ABC):
 
         assert {found["message-id"] for found in await self.delivered(mailer)} == {f"<{sent.mail_id}@shop.example>"}
 
-    async def test_many_at_once_all_arrive(self, mailer: Mailer) -> None:
+    async def test_concurrent_mails_all_arrive(self, mailer: Mailer) -> None:
         sent = [mail(subject=f"Order {number}") for number in range(20)]
 
         await asyncio.gather(*map(mailer.send, sent))

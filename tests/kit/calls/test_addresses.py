@@ -6,9 +6,9 @@ from typing import cast
 import pytest
 
 from portico.kit.calls.addresses import (
-    Address,
     AddressError,
     DnsName,
+    InstanceAddress,
     LookupFailed,
     SrvName,
     SystemResolver,
@@ -19,17 +19,17 @@ from portico.kit.calls.addresses import (
 class TestParseAddresses:
     def test_several_are_separated_by_commas(self) -> None:
         assert parse_addresses(" http://user-1:8001, https://user-2 ,") == (
-            Address("http", "user-1", 8001, "user-1:8001"),
-            Address("https", "user-2", 443, "user-2"),
+            InstanceAddress("http", "user-1", 8001, "user-1:8001"),
+            InstanceAddress("https", "user-2", 443, "user-2"),
         )
 
-    def test_an_ipv6_host_keeps_its_brackets_where_they_belong(self) -> None:
+    def test_brackets_of_ipv6_hosts_are_handled(self) -> None:
         (address,) = parse_addresses("http://[::1]:8001")
 
-        assert isinstance(address, Address)
+        assert isinstance(address, InstanceAddress)
         assert (address.host, address.authority, address.origin) == ("::1", "[::1]:8001", "http://[::1]:8001")
 
-    def test_names_to_look_up(self) -> None:
+    def test_dns_and_srv_names_are_parsed(self) -> None:
         assert parse_addresses("dns://user:8001,srv://user.service.consul,srv://user?nameserver=127.0.0.1:8600") == (
             DnsName("user", 8001),
             SrvName("user.service.consul"),
@@ -39,22 +39,22 @@ class TestParseAddresses:
     @pytest.mark.parametrize(
         ("text", "says"),
         [
-            ("", "no address given"),
-            ("user:8001", "write http://host:port"),
-            ("ftp://user", "write http://host:port"),
-            ("http://", "write http://host:port"),
-            ("http://user:port", "is no address"),
+            ("", "No address given"),
+            ("user:8001", "Write http://host:port"),
+            ("ftp://user", "Write http://host:port"),
+            ("http://", "Write http://host:port"),
+            ("http://user:port", "is not a valid address"),
             ("http://user:8001/api", "host and port only"),
             ("http://user:8001?x=1", "host and port only"),
-            ("dns://user", "lacks a port"),
-            ("srv://user?nameserver=consul", "no IP address"),
+            ("dns://user", "has no port"),
+            ("srv://user?nameserver=consul", "is not an IP address"),
         ],
     )
-    def test_one_that_cannot_be_used_is_refused_with_what_would_do(self, text: str, says: str) -> None:
+    def test_an_invalid_address_is_rejected_with_advice(self, text: str, says: str) -> None:
         with pytest.raises(AddressError, match=says):
             parse_addresses(text)
 
-    def test_a_password_in_it_is_refused_and_not_repeated(self) -> None:
+    def test_a_password_is_rejected_and_not_repeated(self) -> None:
         with pytest.raises(AddressError) as refusal:
             parse_addresses("http://me:opensesame@user:8001")
 
@@ -62,7 +62,7 @@ class TestParseAddresses:
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers every SRV question with two records, each an address that needs no lookup; or that there is none."""
+    """A DNS server that answers every SRV query with two records with IP addresses, or with NXDOMAIN."""
 
     exists = True
 
@@ -93,7 +93,7 @@ async def nameserver() -> AsyncIterator[tuple[NameServer, tuple[str, int]]]:
 
 
 class TestSystemResolver:
-    async def test_hosts_are_looked_up_and_keep_the_name_they_were_asked_by(self) -> None:
+    async def test_resolved_hosts_keep_their_name_as_authority(self) -> None:
         found = await SystemResolver().hosts(DnsName("localhost", 8001))
 
         assert {address.authority for address in found.addresses} == {"localhost:8001"}
@@ -103,15 +103,15 @@ class TestSystemResolver:
         with pytest.raises(LookupFailed):
             await SystemResolver().hosts(DnsName("x" * 64, 8001))
 
-    async def test_services_are_asked_of_the_nameserver_given(
+    async def test_srv_records_come_from_the_given_nameserver(
         self, nameserver: tuple[NameServer, tuple[str, int]]
     ) -> None:
         found = await SystemResolver().services(SrvName("user.service.consul", nameserver[1]))
 
         assert found.ttl == 7
         assert found.addresses == (
-            Address("http", "127.0.0.1", 8001, "127.0.0.1:8001", 1),
-            Address("http", "127.0.0.1", 8002, "127.0.0.1:8002", 2),
+            InstanceAddress("http", "127.0.0.1", 8001, "127.0.0.1:8001", 1),
+            InstanceAddress("http", "127.0.0.1", 8002, "127.0.0.1:8002", 2),
         )
 
     async def test_a_service_that_does_not_exist(self, nameserver: tuple[NameServer, tuple[str, int]]) -> None:

@@ -32,7 +32,7 @@ def trip(breaker: Breaker) -> None:
 
 
 class TestOpening:
-    def test_failures_in_a_row_open_it(self, breaker: Breaker) -> None:
+    def test_consecutive_failures_open_it(self, breaker: Breaker) -> None:
         trip(breaker)
 
         assert breaker.state is BreakerState.OPEN
@@ -40,7 +40,7 @@ class TestOpening:
         assert breaker.retry_after == TRIPPING.open_for
         assert breaker.openings == 1
 
-    def test_a_success_between_them_starts_the_count_anew(self, breaker: Breaker) -> None:
+    def test_a_success_resets_the_count(self, breaker: Breaker) -> None:
         for outcome in (Permit.failed, Permit.failed, Permit.succeeded, Permit.failed, Permit.failed):
             outcome(entered(breaker))
 
@@ -60,7 +60,7 @@ class TestOpening:
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_what_failed_before_the_window_is_forgotten(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_failures_before_the_window_are_ignored(self, breaker: Breaker, clock: HeldClock) -> None:
         for _ in range(TRIPPING.least // 2 - 1):
             entered(breaker).succeeded()
             entered(breaker).failed()
@@ -70,7 +70,7 @@ class TestOpening:
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_a_caller_that_goes_away_says_nothing(self, breaker: Breaker) -> None:
+    def test_an_abandoned_call_does_not_count(self, breaker: Breaker) -> None:
         for _ in range(10):
             entered(breaker).abandoned()
 
@@ -78,7 +78,7 @@ class TestOpening:
 
 
 class TestTrial:
-    def test_after_its_time_one_call_is_let_through(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_one_call_is_let_through_after_the_waiting_time(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
 
@@ -86,14 +86,14 @@ class TestTrial:
         assert breaker.enter() is not None
         assert breaker.enter() is None
 
-    def test_its_success_closes(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_successful_trial_closes_it(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
         entered(breaker).succeeded()
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_its_failure_opens_for_twice_as_long_up_to_the_limit(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_failed_trial_doubles_the_waiting_time_up_to_the_limit(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         periods = []
         for _ in range(4):
@@ -103,14 +103,14 @@ class TestTrial:
 
         assert periods == [10, 20, 20, 20]
 
-    def test_an_abandoned_trial_makes_room_for_another(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_an_abandoned_trial_allows_another(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
         entered(breaker).abandoned()
 
         assert breaker.admits()
 
-    def test_a_call_from_before_the_opening_decides_nothing(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_call_that_started_before_the_opening_is_ignored(self, breaker: Breaker, clock: HeldClock) -> None:
         early = entered(breaker)
         trip(breaker)
         clock.advance(TRIPPING.open_for)
@@ -119,7 +119,7 @@ class TestTrial:
 
         assert breaker.state is BreakerState.HALF_OPEN
 
-    def test_the_first_end_of_a_call_counts(self, breaker: Breaker) -> None:
+    def test_only_the_first_end_of_a_call_counts(self, breaker: Breaker) -> None:
         for _ in range(TRIPPING.consecutive):
             passage = entered(breaker)
             passage.succeeded()
@@ -129,7 +129,7 @@ class TestTrial:
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Whatever happens, in whatever order, the promises of a breaker hold."""
+    """The invariants of a breaker hold for any sequence of events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,16 +165,16 @@ class BreakerMachine(RuleBasedStateMachine):
         self.clock.advance(seconds)
 
     @invariant()
-    def no_more_trials_than_allowed_are_under_way(self) -> None:
+    def trials_in_flight_are_limited(self) -> None:
         assert len(self.trials) <= 2
 
     @invariant()
-    def it_says_when_to_come_again(self) -> None:
+    def retry_after_is_consistent(self) -> None:
         assert (self.breaker.retry_after == 0) == self.breaker.admits()
         assert 0 <= self.breaker.retry_after <= 8
 
     @invariant()
-    def it_never_locks_for_good(self) -> None:
+    def it_can_always_close_again(self) -> None:
         if not self.under_way and self.breaker.state is BreakerState.HALF_OPEN:
             assert self.breaker.admits()
 
@@ -182,21 +182,21 @@ class BreakerMachine(RuleBasedStateMachine):
 TestBreakerMachine = BreakerMachine.TestCase
 
 
-class TestUnwell:
+class TestIsProxyError:
     @pytest.mark.parametrize("status", [502, 503, 504])
-    def test_a_bare_gateway_error_is(self, status: int) -> None:
+    def test_true_for_a_bare_gateway_error(self, status: int) -> None:
         assert is_proxy_error(status, [(b"content-type", b"text/html")])
 
-    def test_a_service_that_explains_itself_is_not(self) -> None:
+    def test_false_for_a_problem_document(self) -> None:
         assert not is_proxy_error(503, [(b"content-type", b"application/problem+json; charset=utf-8")])
 
     @pytest.mark.parametrize("status", [200, 404, 429, 500])
-    def test_other_answers_are_not(self, status: int) -> None:
+    def test_false_for_other_statuses(self, status: int) -> None:
         assert not is_proxy_error(status, [])
 
 
-class TestKnocking:
-    def test_it_is_let_through_an_open_breaker_and_closes_it(self, breaker: Breaker) -> None:
+class TestProbe:
+    def test_a_probe_passes_an_open_breaker_and_closes_it(self, breaker: Breaker) -> None:
         trip(breaker)
         probe = breaker.enter(probe=True)
         assert probe is not None
@@ -206,7 +206,7 @@ class TestKnocking:
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_in_vain_it_makes_nobody_wait_longer(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_failed_probe_does_not_extend_the_waiting_time(self, breaker: Breaker, clock: HeldClock) -> None:
         trip(breaker)
         clock.advance(2)
         probe = breaker.enter(probe=True)

@@ -5,7 +5,7 @@ from portico.kit.calls.budget import RetryBudget
 
 
 class BudgetMachine(RuleBasedStateMachine):
-    """Retries never exceed the burst and the calls' share."""
+    """Retries never exceed the burst and the share of the calls."""
 
     @initialize(ratio=st.sampled_from([1.0, 0.5, 0.2, 0.1]), burst=st.integers(0, 10))
     def begin(self, ratio: float, burst: int) -> None:
@@ -24,7 +24,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.retries += self.budget.spend()
 
     @invariant()
-    def retries_are_paid_for(self) -> None:
+    def retries_stay_within_the_budget(self) -> None:
         if hasattr(self, "budget"):
             assert self.retries <= self.burst + self.calls * self.ratio
 
@@ -33,12 +33,12 @@ TestBudgetMachine = BudgetMachine.TestCase
 
 
 class TestRetryBudget:
-    def test_the_burst_is_there_at_the_start(self) -> None:
+    def test_starts_with_the_burst(self) -> None:
         budget = RetryBudget(burst=3)
 
         assert [budget.spend() for _ in range(4)] == [True, True, True, False]
 
-    def test_five_calls_pay_for_a_retry(self) -> None:
+    def test_five_calls_add_one_retry(self) -> None:
         budget = RetryBudget(ratio=0.2, burst=1)
         budget.spend()
         for _ in range(4):
@@ -48,7 +48,7 @@ class TestRetryBudget:
 
         assert (too_early, budget.spend()) == (False, True)
 
-    def test_quiet_times_save_up_no_more_than_the_burst(self) -> None:
+    def test_saves_at_most_the_burst(self) -> None:
         budget = RetryBudget(burst=2)
         for _ in range(1000):
             budget.called()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.contracts.channel import Callee, ChannelContract, calling
 
-from portico.kit.calls.breaker import USUAL, BreakerConfig
+from portico.kit.calls.breaker import DEFAULT_CONFIG, BreakerConfig
 from portico.kit.calls.channel import AnswerTooLarge, ConnectionLost, Outgoing, Unreachable
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
@@ -22,7 +22,7 @@ class TestLocalChannel(ChannelContract):
         yield channel
         await channel.aclose()
 
-    async def test_closing_waits_for_what_is_under_way(self, callee: Callee) -> None:
+    async def test_closing_waits_for_calls_in_flight(self, callee: Callee) -> None:
         channel = LocalChannel({"callee": callee})
         caller = asyncio.create_task(channel.send(calling("/slow")))
         await callee.entered.wait()
@@ -33,7 +33,7 @@ class TestLocalChannel(ChannelContract):
 
         assert callee.committed.is_set()
 
-    async def test_what_is_not_done_in_time_is_cut_off(self, callee: Callee) -> None:
+    async def test_closing_cancels_calls_after_the_grace_period(self, callee: Callee) -> None:
         channel = LocalChannel({"callee": callee})
         caller = asyncio.create_task(channel.send(calling("/slow")))
         await callee.entered.wait()
@@ -44,7 +44,7 @@ class TestLocalChannel(ChannelContract):
             await caller
         assert not callee.committed.is_set()
 
-    async def test_a_closed_one_takes_no_calls(self, callee: Callee) -> None:
+    async def test_a_closed_channel_rejects_calls(self, callee: Callee) -> None:
         channel = LocalChannel({"callee": callee})
         await channel.aclose()
 
@@ -60,13 +60,13 @@ class TestLocalChannel(ChannelContract):
 
         assert (await channel.send(calling("/echo"))).status == 200
 
-    async def test_an_app_that_ends_without_an_answer_is_a_500(self) -> None:
+    async def test_an_app_that_ends_without_a_response_is_a_500(self) -> None:
         async def silent(scope: Any, receive: Any, send: Any) -> None:
             pass
 
         assert (await LocalChannel({"callee": silent}).send(calling("/"))).status == 500
 
-    async def test_a_stream_that_nobody_reads_lets_others_run(self) -> None:
+    async def test_an_abandoned_stream_lets_other_tasks_run(self) -> None:
         ended = False
 
         async def careless(scope: Any, receive: Any, send: Any) -> None:
@@ -83,7 +83,7 @@ class TestLocalChannel(ChannelContract):
         assert not ended
         await channel.aclose()
 
-    async def test_its_breakers_can_be_seen(self, callee: Callee) -> None:
+    async def test_reports_the_states_of_its_breakers(self, callee: Callee) -> None:
         channel = LocalChannel({"callee": callee})
         await channel.send(calling("/echo"))
 
@@ -93,8 +93,10 @@ class TestLocalChannel(ChannelContract):
 
 class TestHttpChannel(ChannelContract):
     @asynccontextmanager
-    async def reach(self, callee: Any, *, config: BreakerConfig = USUAL, **limits: Any) -> AsyncIterator[HttpChannel]:
-        with socket.socket() as nobody:  # bound and not listening: connections to it are refused
+    async def reach(
+        self, callee: Any, *, config: BreakerConfig = DEFAULT_CONFIG, **limits: Any
+    ) -> AsyncIterator[HttpChannel]:
+        with socket.socket() as nobody:  # bound but not listening, so that connections are refused
             nobody.bind(("127.0.0.1", 0))
             async with served(callee) as url:
                 dead = f"http://127.0.0.1:{nobody.getsockname()[1]}"
@@ -103,7 +105,7 @@ class TestHttpChannel(ChannelContract):
                 yield channel
                 await channel.aclose()
 
-    async def test_an_instance_that_was_tried_is_not_tried_next(self, callee: Callee) -> None:
+    async def test_an_instance_already_tried_is_avoided(self, callee: Callee) -> None:
         async with served(callee) as one, served(callee) as other:
             channel = HttpChannel(Directory({"callee": f"{one},{other}"}))
             out = calling("/echo")
@@ -114,7 +116,7 @@ class TestHttpChannel(ChannelContract):
         assert out.tried == {one, other}
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-    async def test_a_request_whose_answer_never_came_is_sent_once(self, method: str) -> None:
+    async def test_a_request_without_a_response_is_sent_once(self, method: str) -> None:
         heard = 0
 
         async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -132,13 +134,13 @@ class TestHttpChannel(ChannelContract):
 
         assert heard == 1
 
-    async def test_a_bare_503_is_a_failure_of_the_instance(self, callee: Callee) -> None:
+    async def test_a_bare_503_counts_as_a_failure_of_the_instance(self, callee: Callee) -> None:
         async with self.reach(callee, config=BreakerConfig(consecutive=1)) as channel:
             await channel.send(calling("/status/503"))
 
             assert channel.states("callee")[0].breaker == "open"
 
-    async def test_a_cookie_of_a_host_with_a_name_is_not_kept_either(self, callee: Callee) -> None:
+    async def test_cookies_of_named_hosts_are_not_stored(self, callee: Callee) -> None:
         async with served(callee) as url:
             channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
             await channel.send(calling("/status/200"))
@@ -147,7 +149,7 @@ class TestHttpChannel(ChannelContract):
 
         assert b"cookie" not in answer.body
 
-    async def test_the_host_header_is_the_name_that_was_asked_for(self, callee: Callee) -> None:
+    async def test_the_host_header_is_the_configured_name(self, callee: Callee) -> None:
         async with served(callee) as url:
             channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
             answer = await channel.send(calling("/echo"))
@@ -155,7 +157,7 @@ class TestHttpChannel(ChannelContract):
 
         assert b'"host": "localhost:' in answer.body
 
-    async def test_a_closed_one_takes_no_calls(self, callee: Callee) -> None:
+    async def test_a_closed_channel_rejects_calls(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             await channel.aclose()
             with pytest.raises(Unreachable):

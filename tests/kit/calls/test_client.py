@@ -59,7 +59,7 @@ class TestRequest:
         (out,) = channel.sent
         assert (out.service, out.method, out.path, out.query, out.body) == ("loans", "GET", "/loans", b"", b"")
 
-    async def test_parameters_are_spelled_as_services_read_them(self, channel: ScriptedChannel) -> None:
+    async def test_parameters_are_encoded(self, channel: ScriptedChannel) -> None:
         await Calls(channel)(LoansClient).of_reader(
             reader="user_1&x", active=True, since=datetime(2026, 1, 2, tzinfo=UTC), colours=[Colour.RED, "b"], none=None,
             price=Decimal("1.50"),
@@ -80,14 +80,14 @@ class TestRequest:
     @pytest.mark.parametrize(
         "path", ["loans", "/a/../b", "/..", "/a/./b", "/a b", "/a?b=c", "/a#b", "/a\r\nb", "/%zz", "/é", ""]
     )
-    async def test_a_path_that_could_lead_elsewhere_is_refused(self, channel: ScriptedChannel, path: str) -> None:
-        with pytest.raises(ValueError, match="quoted path"):
+    async def test_an_unquoted_path_is_rejected(self, channel: ScriptedChannel, path: str) -> None:
+        with pytest.raises(ValueError, match="is not quoted"):
             await LoansClient(Calls(channel)).get(path)
 
         assert channel.sent == []
 
     @pytest.mark.parametrize("path", ["/", "/a/b_c-d.e~f", "/a/%2E%2E", "/.well-known/jwks.json", "/a/...", "/x:y@z"])
-    async def test_others_are_not(self, channel: ScriptedChannel, path: str) -> None:
+    async def test_a_valid_path_is_accepted(self, channel: ScriptedChannel, path: str) -> None:
         await LoansClient(Calls(channel)).get(path)
 
         assert channel.sent[0].path == path
@@ -103,8 +103,8 @@ class TestRequest:
         ]
 
 
-class TestWhatACallCarries:
-    async def test_who_asks_and_the_trace(self, channel: ScriptedChannel) -> None:
+class TestHeaders:
+    async def test_contain_identity_and_trace(self, channel: ScriptedChannel) -> None:
         trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         await Calls(channel, identity="token", request_id="r-1", trace=TraceContext.parse(trace))(
             LoansClient
@@ -116,12 +116,12 @@ class TestWhatACallCarries:
             (b"traceparent", trace.encode()),
         ]
 
-    async def test_nothing_where_there_is_nothing(self, channel: ScriptedChannel) -> None:
+    async def test_are_empty_without_identity_and_trace(self, channel: ScriptedChannel) -> None:
         await Calls(channel)(LoansClient).of_reader()
 
         assert channel.sent[0].headers == []
 
-    async def test_each_effect_its_own_key(self, channel: ScriptedChannel) -> None:
+    async def test_each_effect_has_its_own_idempotency_key(self, channel: ScriptedChannel) -> None:
         loans = Calls(channel, key="saga-1/charge")(LoansClient)
         await loans.lend({})
         await loans.of_reader()
@@ -131,7 +131,7 @@ class TestWhatACallCarries:
         keys = [header(out, b"idempotency-key") for out in channel.sent]
         assert keys == [b"saga-1/charge/1", None, b"saga-1/charge/2", b"mine"]
 
-    async def test_what_may_be_repeated(self, channel: ScriptedChannel) -> None:
+    async def test_mark_repeatable_calls(self, channel: ScriptedChannel) -> None:
         loans = Calls(channel)(LoansClient)
         await loans.of_reader()
         await loans.lend({})
@@ -142,13 +142,13 @@ class TestWhatACallCarries:
 
 
 class TestDeadline:
-    async def test_a_call_has_the_time_that_is_left(self, channel: ScriptedChannel) -> None:
+    async def test_a_call_gets_the_remaining_time(self, channel: ScriptedChannel) -> None:
         deadline = asyncio.get_running_loop().time() + 3
         await Calls(channel, deadline=deadline)(LoansClient).of_reader()
 
         assert 2 < channel.sent[0].timeout <= 3
 
-    async def test_or_its_own_where_that_is_less(self, channel: ScriptedChannel) -> None:
+    async def test_a_shorter_timeout_of_the_call_applies(self, channel: ScriptedChannel) -> None:
         deadline = asyncio.get_running_loop().time() + 60
         calls = Calls(channel, deadline=deadline, timeout=5)
         await calls(LoansClient).of_reader()
@@ -156,13 +156,13 @@ class TestDeadline:
 
         assert [out.timeout for out in channel.sent] == [5, 1]
 
-    async def test_after_it_no_call_is_made(self, channel: ScriptedChannel) -> None:
+    async def test_no_call_is_made_after_the_deadline(self, channel: ScriptedChannel) -> None:
         with pytest.raises(CallTimedOut, match="deadline"):
             await Calls(channel, deadline=asyncio.get_running_loop().time() - 1)(LoansClient).of_reader()
 
         assert channel.sent == []
 
-    async def test_it_holds_for_getting_a_token_too(self, channel: ScriptedChannel) -> None:
+    async def test_it_limits_obtaining_a_token(self, channel: ScriptedChannel) -> None:
         async def never() -> str:
             await asyncio.Event().wait()
             return "token"
@@ -173,7 +173,7 @@ class TestDeadline:
 
 class TestAnswer:
     @pytest.mark.parametrize("names", [("loan_id", "due_at"), ("loanId", "dueAt")])
-    async def test_is_read_in_either_case_and_may_say_more(self, names: tuple[str, str]) -> None:
+    async def test_is_read_in_either_case_and_may_have_more_fields(self, names: tuple[str, str]) -> None:
         body = f'[{{"{names[0]}": "loan_1", "{names[1]}": "2026-01-02T00:00:00Z", "new": 1}}]'.encode()
 
         (loan,) = await Calls(ScriptedChannel(answering(200, body)))(LoansClient).of_reader()
@@ -181,22 +181,22 @@ class TestAnswer:
         assert loan == LoanSummary(loan_id="loan_1", due_at=datetime(2026, 1, 2, tzinfo=UTC))
 
     @pytest.mark.parametrize("body", [b"", b"{}", b'[{"loan_id": "secret"}]', b"[" * 100_000])
-    async def test_that_breaks_the_contract_is_invalid_and_not_repeated(self, body: bytes) -> None:
+    async def test_that_breaks_the_contract_is_invalid_and_not_quoted(self, body: bytes) -> None:
         with pytest.raises(AnswerInvalid) as invalid:
             await Calls(ScriptedChannel(answering(200, body)))(LoansClient).of_reader()
 
         assert "secret" not in str(invalid.value)
 
-    async def test_a_redirect_is_none(self) -> None:
+    async def test_a_redirect_is_invalid(self) -> None:
         with pytest.raises(AnswerInvalid, match="307"):
             await Calls(ScriptedChannel(answering(307)))(LoansClient).of_reader()
 
-    async def test_of_nothing_is_none(self) -> None:
+    async def test_without_a_type_is_ignored(self) -> None:
         client = Calls(ScriptedChannel(answering(204, b"")))(LoansClient)
 
         assert await client.lend({}) is None
 
-    async def test_a_problem_is_refused_with_all_it_says(self) -> None:
+    async def test_a_problem_raises_refused_with_its_members(self) -> None:
         answer = answering(409, b'{"code": "already_lent", "until": "tomorrow"}', [(b"retry-after", b"2")])
         with pytest.raises(Refused) as refused:
             await Calls(ScriptedChannel(answer))(LoansClient).of_reader()
@@ -206,19 +206,19 @@ class TestAnswer:
         assert str(refused.value) == "loans: answered 409 already_lent"
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'"x"'])
-    async def test_an_error_without_a_problem_is_refused_too(self, body: bytes) -> None:
+    async def test_an_error_without_a_problem_raises_refused(self, body: bytes) -> None:
         with pytest.raises(Refused) as refused:
             await Calls(ScriptedChannel(answering(500, body)))(LoansClient).of_reader()
 
         assert (refused.value.problem, refused.value.code) == ({}, None)
 
-    async def test_none_is_what_the_channel_raised(self) -> None:
+    async def test_an_error_of_the_channel_is_raised(self) -> None:
         with pytest.raises(Unreachable):
             await Calls(ScriptedChannel(Unreachable("loans", "refused")))(LoansClient).of_reader()
 
 
 class Renewing:
-    """An identity whose first token is no longer good."""
+    """An identity whose first token is not valid any more."""
 
     def __init__(self) -> None:
         self.token = "old"
@@ -232,13 +232,13 @@ class Renewing:
 
 
 class TestRefusedToken:
-    async def test_is_replaced_once_where_another_can_be_had(self) -> None:
+    async def test_is_replaced_once_by_a_renewable_identity(self) -> None:
         channel = ScriptedChannel(answering(401), answering(200, b"[]"))
         await Calls(channel, identity=Renewing())(LoansClient).of_reader()
 
         assert [header(out, b"authorization") for out in channel.sent] == [b"Bearer old", b"Bearer new"]
 
-    async def test_a_users_is_not(self) -> None:
+    async def test_a_users_token_is_not_replaced(self) -> None:
         channel = ScriptedChannel(answering(401))
         with pytest.raises(Refused):
             await Calls(channel, identity="token")(LoansClient).of_reader()
@@ -247,7 +247,7 @@ class TestRefusedToken:
 
 
 class Spans:
-    """A recorder that remembers what was recorded."""
+    """A recorder that keeps the recorded spans."""
 
     def __init__(self) -> None:
         self.begun: list[tuple[str, str, TraceContext | None]] = []
@@ -258,7 +258,7 @@ class Spans:
         return RememberedSpan(self, TraceContext("a" * 32, "b" * 16, sampled=True))
 
     async def aclose(self) -> None:
-        """Nothing is left to send."""
+        """Do nothing."""
 
 
 class RememberedSpan(Span):
@@ -273,7 +273,7 @@ class RememberedSpan(Span):
 class TestTracing:
     TRACE = TraceContext("c" * 32, "d" * 16, sampled=True)
 
-    async def test_a_call_is_a_span_of_the_occasion(self) -> None:
+    async def test_a_call_is_a_span_of_its_trace(self) -> None:
         channel, spans = ScriptedChannel(answering(200, b"[]")), Spans()
         await Calls(channel, trace=self.TRACE, tracing=Tracing(spans))(LoansClient).of_reader()
 
@@ -281,7 +281,7 @@ class TestTracing:
         assert spans.ended == [(200, None)]
         assert (b"traceparent", f"00-{'a' * 32}-{'b' * 16}-01".encode()) in channel.sent[0].headers
 
-    async def test_a_call_that_failed_says_how(self) -> None:
+    async def test_a_failed_call_records_its_error(self) -> None:
         channel, spans = ScriptedChannel(Unreachable("loans", "is away")), Spans()
         with pytest.raises(Unreachable):
             await Calls(channel, trace=self.TRACE, tracing=Tracing(spans))(LoansClient).of_reader()
@@ -290,7 +290,9 @@ class TestTracing:
 
 
 class TestInATransaction:
-    async def test_a_call_is_refused_while_one_is_open(self, channel: ScriptedChannel, tmp_path: Path) -> None:
+    async def test_a_call_is_rejected_while_a_transaction_is_open(
+        self, channel: ScriptedChannel, tmp_path: Path
+    ) -> None:
         database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path / 'loans.db'}"))
         async with UnitOfWork(database, Clock()) as work:
             await Calls(channel)(LoansClient).of_reader()

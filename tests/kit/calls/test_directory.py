@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from portico.kit.calls.addresses import Address, DnsName, Found, LookupFailed, SrvName
+from portico.kit.calls.addresses import DnsName, InstanceAddress, LookupFailed, Resolution, SrvName
 from portico.kit.calls.breaker import BreakerConfig, BreakerState
 from portico.kit.calls.directory import Directory, Pool
 from portico.kit.calls.errors import BreakerOpen, Unreachable
@@ -13,7 +13,7 @@ TWO = "http://user-1:8001,http://user-2:8001"
 
 
 class Registry:
-    """Answers lookups with what the test says."""
+    """A resolver with scripted results."""
 
     def __init__(self, *hosts: str) -> None:
         self.hosts_now: tuple[str, ...] = hosts
@@ -21,16 +21,16 @@ class Registry:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def hosts(self, name: DnsName) -> Found:
+    async def hosts(self, name: DnsName) -> Resolution:
         self.asked += 1
         await self.may_answer.wait()
         if not self.hosts_now:
             raise LookupFailed("down")
-        return Found(tuple(Address("http", host, name.port, name.host) for host in self.hosts_now), 5.0)
+        return Resolution(tuple(InstanceAddress("http", host, name.port, name.host) for host in self.hosts_now), 5.0)
 
-    async def services(self, name: SrvName) -> Found:
+    async def services(self, name: SrvName) -> Resolution:
         self.asked += 1
-        return Found(tuple(Address("http", host, 1, host, int(host[-1])) for host in self.hosts_now), 5.0)
+        return Resolution(tuple(InstanceAddress("http", host, 1, host, int(host[-1])) for host in self.hosts_now), 5.0)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ class TestBalancing:
 
         assert chosen == {"user-1": 5, "user-2": 5}
 
-    async def test_the_least_busy_is_chosen(self, clock: HeldClock) -> None:
+    async def test_the_least_busy_instance_is_chosen(self, clock: HeldClock) -> None:
         known = directory(clock)
         busy = await known.lease("user")
         others = [await known.lease("user") for _ in range(1)]
@@ -72,17 +72,17 @@ class TestBalancing:
 
         assert (await known.lease("user")).instance is not busy.instance
 
-    async def test_one_that_was_tried_is_avoided(self, clock: HeldClock) -> None:
+    async def test_an_instance_already_tried_is_avoided(self, clock: HeldClock) -> None:
         known = directory(clock)
         for _ in range(4):
             assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-2"
 
-    async def test_it_is_taken_again_where_nothing_else_is_left(self, clock: HeldClock) -> None:
+    async def test_an_instance_already_tried_is_used_if_there_is_no_other(self, clock: HeldClock) -> None:
         known = directory(clock, "http://user-1:8001")
 
         assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-1"
 
-    async def test_a_better_priority_goes_first_while_it_is_well(self, clock: HeldClock) -> None:
+    async def test_a_better_priority_is_preferred_while_it_works(self, clock: HeldClock) -> None:
         known = directory(clock, "srv://user", Registry("a1", "b2"))
         leases = [await known.lease("user") for _ in range(3)]
         assert {lease.instance.address.host for lease in leases} == {"a1"}
@@ -102,7 +102,7 @@ class TestEjection:
 
         assert failing.instance.address.host not in chosen
 
-    async def test_it_comes_back_by_a_trial(self, clock: HeldClock) -> None:
+    async def test_a_successful_trial_restores_it(self, clock: HeldClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
@@ -112,7 +112,7 @@ class TestEjection:
 
         assert failing.instance.address.host in chosen
 
-    async def test_with_all_failing_the_caller_is_told_when_to_come_again(self, clock: HeldClock) -> None:
+    async def test_if_all_fail_the_error_has_retry_after(self, clock: HeldClock) -> None:
         known = directory(clock)
         (await known.lease("user")).failed()
         clock.advance(2)
@@ -124,7 +124,7 @@ class TestEjection:
         assert refusal.value.retry_after == 3
         assert [state.breaker for state in known.states("user")] == [BreakerState.OPEN, BreakerState.OPEN]
 
-    async def test_who_knocks_is_let_in_where_all_are_failing_and_ends_it(self, clock: HeldClock) -> None:
+    async def test_a_probe_is_let_through_if_all_fail_and_restores_the_instance(self, clock: HeldClock) -> None:
         known = directory(clock)
         for _ in range(2):
             (await known.lease("user")).failed()
@@ -134,7 +134,7 @@ class TestEjection:
 
         assert (await known.lease("user")).instance is probe.instance
 
-    async def test_who_knocks_is_sent_to_one_that_is_well(self, clock: HeldClock) -> None:
+    async def test_a_probe_prefers_a_working_instance(self, clock: HeldClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
@@ -143,7 +143,7 @@ class TestEjection:
 
         assert failing.instance not in chosen
 
-    async def test_leaving_the_block_untold_frees_the_instance(self, clock: HeldClock) -> None:
+    async def test_leaving_the_block_without_an_outcome_frees_the_instance(self, clock: HeldClock) -> None:
         known = directory(clock)
         with await known.lease("user"):
             assert sum(state.in_flight for state in known.states()) == 1
@@ -159,7 +159,7 @@ class TestLookups:
 
         assert hosts(pool) == ["10.0.0.1", "10.0.0.2"]
 
-    async def test_callers_at_once_share_one_lookup(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_lookup(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
 
@@ -167,7 +167,7 @@ class TestLookups:
 
         assert registry.asked == 1
 
-    async def test_a_caller_that_gives_up_does_not_end_it_for_others(self, clock: HeldClock) -> None:
+    async def test_a_cancelled_caller_does_not_cancel_the_lookup(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         registry.may_answer.clear()
         known = directory(clock, "dns://user:8001", registry)
@@ -178,7 +178,7 @@ class TestLookups:
 
         assert (await second).instance.address.host == "10.0.0.1"
 
-    async def test_an_aged_answer_serves_while_it_is_looked_up_again(self, clock: HeldClock) -> None:
+    async def test_an_expired_result_is_used_during_the_next_lookup(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         await known.lease("user")
@@ -189,7 +189,7 @@ class TestLookups:
         await settled()
         assert hosts(known.known("user")) == ["10.0.0.2"]
 
-    async def test_an_instance_that_stays_keeps_its_breaker(self, clock: HeldClock) -> None:
+    async def test_a_remaining_instance_keeps_its_breaker(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         (await known.lease("user")).failed()
@@ -202,7 +202,7 @@ class TestLookups:
 
         assert pool.states()[0].breaker is BreakerState.OPEN
 
-    async def test_a_registry_that_is_down_leaves_what_was_known(self, clock: HeldClock) -> None:
+    async def test_known_instances_are_used_while_the_registry_is_down(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         await known.lease("user")
@@ -213,9 +213,7 @@ class TestLookups:
 
         assert hosts(await known.pool("user")) == ["10.0.0.1"]
 
-    async def test_with_nothing_known_the_service_is_unreachable_and_soon_asked_for_again(
-        self, clock: HeldClock
-    ) -> None:
+    async def test_without_known_instances_the_service_is_unreachable_and_retried_soon(self, clock: HeldClock) -> None:
         registry = Registry()
         known = directory(clock, "dns://user:8001", registry)
         with pytest.raises(Unreachable):
@@ -228,17 +226,17 @@ class TestLookups:
 
         assert (await known.lease("user")).instance.address.host == "10.0.0.1"
 
-    async def test_a_plain_address_beside_a_name_serves_without_it(self, clock: HeldClock) -> None:
+    async def test_a_static_address_is_used_without_the_name(self, clock: HeldClock) -> None:
         known = directory(clock, "http://user-1:8001,dns://user:8001", Registry())
 
         assert (await known.lease("user")).instance.address.host == "user-1"
         await known.aclose()
 
     async def test_a_service_without_an_address_is_unreachable(self, clock: HeldClock) -> None:
-        with pytest.raises(Unreachable, match="has no address"):
+        with pytest.raises(Unreachable, match="no address is configured"):
             await directory(clock).lease("orders")
 
-    async def test_closing_ends_a_lookup_under_way(self, clock: HeldClock) -> None:
+    async def test_closing_cancels_lookups(self, clock: HeldClock) -> None:
         registry = Registry("10.0.0.1")
         registry.may_answer.clear()
         known = directory(clock, "dns://user:8001", registry)

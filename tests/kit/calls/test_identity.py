@@ -15,7 +15,7 @@ def granted(token: str, life: int = 100) -> Incoming:
 
 
 class Waiting(ScriptedChannel):
-    """Answers once the test lets it."""
+    """A channel that responds when the test allows it."""
 
     def __init__(self, *script: Incoming | CallFailed) -> None:
         super().__init__(*script)
@@ -43,7 +43,7 @@ async def settled() -> None:
 
 
 class TestServiceIdentity:
-    async def test_it_asks_for_a_token_by_its_name_and_secret(self, clock: HeldClock) -> None:
+    async def test_requests_a_token_with_name_and_secret(self, clock: HeldClock) -> None:
         channel = ScriptedChannel(granted("one"))
         layout = Layout("/api", {"identity": "auth"})
 
@@ -57,13 +57,13 @@ class TestServiceIdentity:
             "client_secret": ["s3cret&"],
         }
 
-    async def test_it_keeps_the_token(self, clock: HeldClock) -> None:
+    async def test_reuses_the_token(self, clock: HeldClock) -> None:
         channel = ScriptedChannel(granted("one"), granted("two"))
         own = identity(channel, clock)
 
         assert [await own(), await own()] == ["one", "one"]
 
-    async def test_callers_at_once_share_one_request(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_request(self, clock: HeldClock) -> None:
         channel = Waiting(granted("one"))
         own = identity(channel, clock)
         callers = [asyncio.create_task(own()) for _ in range(5)]
@@ -74,7 +74,7 @@ class TestServiceIdentity:
         assert await asyncio.gather(*callers[1:]) == ["one"] * 4
         assert len(channel.sent) == 1
 
-    async def test_it_is_renewed_in_the_background_before_it_ends(self, clock: HeldClock) -> None:
+    async def test_renews_the_token_in_the_background_before_it_expires(self, clock: HeldClock) -> None:
         channel = ScriptedChannel(granted("one"), granted("two"))
         own = identity(channel, clock)
         await own()
@@ -84,7 +84,7 @@ class TestServiceIdentity:
         await settled()
         assert await own() == "two"
 
-    async def test_while_it_cannot_be_renewed_the_old_one_serves_to_its_end(self, clock: HeldClock) -> None:
+    async def test_uses_the_old_token_until_it_expires_if_renewal_fails(self, clock: HeldClock) -> None:
         channel = ScriptedChannel(granted("one"), Unreachable("identity", "refused"))
         own = identity(channel, clock)
         await own()
@@ -93,13 +93,13 @@ class TestServiceIdentity:
         await settled()
         await own()
         await settled()
-        assert len(channel.sent) == 2  # and is not asked for again at once
+        assert len(channel.sent) == 2  # there is no immediate retry
         clock.advance(15)
 
         with pytest.raises(Unreachable):
             await own()
 
-    async def test_it_knocks_where_the_issuer_failed_too_often_but_once_a_second(self, clock: HeldClock) -> None:
+    async def test_probes_a_failing_issuer_at_most_once_a_second(self, clock: HeldClock) -> None:
         channel = ScriptedChannel(Unreachable("identity", "refused"))
         own = identity(channel, clock)
         for seconds in (0, 0.5, 0.5):
@@ -109,7 +109,7 @@ class TestServiceIdentity:
 
         assert [out.probe for out in channel.sent] == [True, False, True]
 
-    async def test_a_refused_secret_is_told_to_the_caller_and_not_shown(self, clock: HeldClock) -> None:
+    async def test_a_rejected_secret_raises_an_error_without_the_secret(self, clock: HeldClock) -> None:
         own = identity(ScriptedChannel(answering(401, b'{"code": "invalid_client"}')), clock)
 
         with pytest.raises(Refused) as refused:
@@ -118,13 +118,13 @@ class TestServiceIdentity:
         assert refused.value.code == "invalid_client"
         assert "s3cret" not in str(refused.value)
 
-    async def test_a_token_that_was_refused_is_replaced(self, clock: HeldClock) -> None:
+    async def test_a_rejected_token_is_replaced(self, clock: HeldClock) -> None:
         own = identity(ScriptedChannel(granted("one"), granted("two")), clock)
         own.forget(await own())
 
         assert await own() == "two"
 
-    async def test_one_that_was_replaced_already_is_not_replaced_again(self, clock: HeldClock) -> None:
+    async def test_a_token_is_replaced_only_once(self, clock: HeldClock) -> None:
         own = identity(ScriptedChannel(granted("one"), granted("two"), granted("three")), clock)
         own.forget(await own())
         await own()
@@ -132,7 +132,7 @@ class TestServiceIdentity:
 
         assert await own() == "two"
 
-    async def test_closing_ends_a_request_under_way(self, clock: HeldClock) -> None:
+    async def test_closing_cancels_a_token_request(self, clock: HeldClock) -> None:
         own = identity(Waiting(granted("one")), clock)
         caller = asyncio.create_task(own())
         await settled()

@@ -31,14 +31,14 @@ class TestProblemOf:
             (Refused("user", 503, {}), 503, "service_unavailable"),
         ],
     )
-    def test_each_failure_has_one(self, error: CallFailed | Refused, status: int, code: str) -> None:
+    def test_each_failure_has_a_problem(self, error: CallFailed | Refused, status: int, code: str) -> None:
         problem = problem_of(error)
 
         assert (problem.status, problem.code) == (status, code)
         assert "user" in problem.sentence()
 
-    def test_it_says_when_to_come_again(self) -> None:
+    def test_it_has_retry_after(self) -> None:
         assert problem_of(BreakerOpen("user", retry_after=2.1)).headers == {"retry-after": "3"}
 
-    def test_it_says_nothing_of_the_inside(self) -> None:
+    def test_it_reveals_no_internals(self) -> None:
         assert "10.0.0.1" not in problem_of(Unreachable("user", "Cannot connect to host 10.0.0.1")).sentence()

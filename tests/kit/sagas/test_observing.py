@@ -142,7 +142,7 @@ class TestLog:
         (failed,) = [each for each in told if each["event"] == "saga_step_failed"]
         assert failed["error"] == "desk: the answer was lost"
         assert [each.error for each in await embedded_library.timeline(lending) if each.outcome == "failed"] == [
-            "The service 'desk' broke off or gave no usable answer. Whether it did what was asked is not known."
+            "The service 'desk' returned no usable response. Whether it did what was requested is unknown."
         ]
 
 

@@ -17,9 +17,9 @@ from portico.gateway.upstreams.base import (
     UpstreamWebSocket,
 )
 from portico.gateway.upstreams.http_connection import CONNECT_TIMEOUT, ConnectionPool, HttpConnection
-from portico.kit.calls.addresses import Address
+from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import is_proxy_error
-from portico.kit.calls.directory import Directory, Lease
+from portico.kit.calls.directory import Directory, InstanceLease
 from portico.kit.calls.errors import CallFailed, CallTimedOut, ConnectionLost, Unreachable
 
 EVENT_STREAM = b"text/event-stream"
@@ -114,7 +114,7 @@ class HttpUpstream:
     async def aclose(self) -> None:
         """Do nothing: the owner closes the pool, the session and the directory."""
 
-    async def _send(self, address: Address, request: UpstreamRequest) -> HttpConnection:
+    async def _send(self, address: InstanceAddress, request: UpstreamRequest) -> HttpConnection:
         connection = await self._connections.take(self._service, address)
         try:
             head, chunked = _head(address, request)
@@ -124,7 +124,9 @@ class HttpUpstream:
             raise
         return connection
 
-    async def _open(self, address: Address, request: UpstreamRequest) -> "aiohttp.ClientWebSocketResponse[bool]":
+    async def _open(
+        self, address: InstanceAddress, request: UpstreamRequest
+    ) -> "aiohttp.ClientWebSocketResponse[bool]":
         headers = CIMultiDict({"Host": address.authority})
         for name, value in request.headers:
             headers.add(name.decode("ascii"), value.decode())
@@ -140,7 +142,7 @@ class HttpUpstream:
 class HttpResponse:
     """A response on a pooled connection, which returns to the pool after the response was read completely."""
 
-    def __init__(self, connection: HttpConnection, lease: Lease, connections: ConnectionPool) -> None:
+    def __init__(self, connection: HttpConnection, lease: InstanceLease, connections: ConnectionPool) -> None:
         self.status = connection.status
         self.headers: list[Header] = connection.headers
         self._connection = connection
@@ -169,7 +171,7 @@ def _target(request: UpstreamRequest) -> bytes:
     return request.path + b"?" + request.query if request.query else request.path
 
 
-def _head(address: Address, request: UpstreamRequest) -> tuple[bytes, bool]:
+def _head(address: InstanceAddress, request: UpstreamRequest) -> tuple[bytes, bool]:
     """Return the request head in bytes, and whether the body must be sent chunked."""
     has_length = any(name == b"content-length" for name, _ in request.headers)
     chunked = request.body is not None and not has_length

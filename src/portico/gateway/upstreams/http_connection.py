@@ -11,7 +11,7 @@ import httptools
 
 from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks
-from portico.kit.calls.addresses import Address
+from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost, Unreachable
 
 HIGH_WATER = 65536
@@ -220,7 +220,7 @@ class ConnectionPool:
         self._loop = asyncio.get_running_loop()
         self._idle: dict[str, deque[HttpConnection]] = {}
 
-    async def take(self, service: str, address: Address) -> HttpConnection:
+    async def take(self, service: str, address: InstanceAddress) -> HttpConnection:
         """Return the most recently used idle connection, or a new one. Raises Unreachable."""
         idle = self._idle.get(address.origin)
         while idle:
@@ -241,7 +241,7 @@ class ConnectionPool:
             raise Unreachable(service, type(error).__name__) from error
         return connection
 
-    def release(self, address: Address, connection: HttpConnection) -> None:
+    def release(self, address: InstanceAddress, connection: HttpConnection) -> None:
         """Return a connection to the pool if it can be reused."""
         if not connection.finish():
             return

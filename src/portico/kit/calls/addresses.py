@@ -1,7 +1,9 @@
-"""Where a service is: addresses, and the names that stand for several.
+"""Addresses of service instances, and DNS names that resolve to several.
 
-`http://user-1:8001,http://user-2:8001` are two addresses; `dns://user:8001` is every A and AAAA record of `user`;
-`srv://user.service.consul?nameserver=127.0.0.1:8600` is every SRV record (RFC 2782) of that name, asked of that server.
+`http://user-1:8001,http://user-2:8001` are two addresses. `dns://user:8001` stands for every A and AAAA record of
+`user`.
+`srv://user.service.consul?nameserver=127.0.0.1:8600` stands for every SRV record (RFC 2782) of that name on that
+server.
 """
 
 import asyncio
@@ -13,27 +15,27 @@ from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
-DEFAULT_TTL = 5.0  # seconds; getaddrinfo does not tell, and registries change within seconds
+DEFAULT_TTL = 5.0  # seconds; getaddrinfo returns no TTL, and registries change within seconds
 
 
 class AddressError(ValueError):
-    """An address in the configuration that can't be used; the message says what would do."""
+    """A configured address cannot be used. The message says how to write it."""
 
 
 class LookupFailed(Exception):
-    """A name could not be resolved just now."""
+    """A name could not be resolved at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """One instance's address.
+class InstanceAddress:
+    """Address of one instance.
 
     Attributes:
         scheme: `http` or `https`.
-        host: Name or IP address to connect to.
+        host: name or IP address to connect to.
         port: TCP port.
-        authority: What the `Host` header says: the name that was asked for, also where `host` is what it resolved to.
-        priority: Addresses of a lower one are preferred while one of them is well (RFC 2782).
+        authority: value of the `Host` header: the configured name, even if `host` is the address it resolved to.
+        priority: addresses with a lower number are preferred while one of them works (RFC 2782).
     """
 
     scheme: str
@@ -44,8 +46,8 @@ class Address:
 
     @property
     def origin(self) -> str:
-        """`http://host:port`, IPv6 hosts in brackets."""
-        return f"{self.scheme}://{_bracketed(self.host)}:{self.port}"
+        """`http://host:port`, with IPv6 hosts in brackets."""
+        return f"{self.scheme}://{_bracket(self.host)}:{self.port}"
 
     def __str__(self) -> str:
         return self.origin
@@ -53,7 +55,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class DnsName:
-    """A host name each of whose addresses is an instance."""
+    """A host name. Each of its addresses is an instance."""
 
     host: str
     port: int
@@ -61,62 +63,62 @@ class DnsName:
 
 @dataclass(frozen=True, slots=True)
 class SrvName:
-    """A name whose SRV records are the instances; `nameserver` (host, port) where it isn't the system's own."""
+    """A name whose SRV records are the instances. `nameserver` is (host, port), or None for the system's own."""
 
     name: str
     nameserver: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What a name stands for, and for how many seconds."""
+class Resolution:
+    """The addresses of a name, and how long (seconds) they are valid."""
 
-    addresses: tuple[Address, ...]
+    addresses: tuple[InstanceAddress, ...]
     ttl: float
 
 
 class Resolver(Protocol):
-    """Looks names up. Both raise LookupFailed."""
+    """Resolves names. Both methods raise LookupFailed."""
 
-    async def hosts(self, name: DnsName) -> Found: ...
+    async def hosts(self, name: DnsName) -> Resolution: ...
 
-    async def services(self, name: SrvName) -> Found: ...
+    async def services(self, name: SrvName) -> Resolution: ...
 
 
-def parse_addresses(text: str) -> tuple[Address | DnsName | SrvName, ...]:
-    """Read what a setting such as `USER_SERVICE_URL` holds: addresses and names, comma separated.
+def parse_addresses(text: str) -> tuple[InstanceAddress | DnsName | SrvName, ...]:
+    """Parse a setting such as `USER_SERVICE_URL`: addresses and names, separated by commas.
 
     Raises:
-        AddressError: One of them can't be used, or there is none.
+        AddressError: one of them cannot be used, or there is none.
     """
     parts = tuple(_parse(part.strip()) for part in text.split(",") if part.strip())
     if not parts:
-        raise AddressError("no address given: write one such as http://localhost:8001")
+        raise AddressError("No address given. Write one such as http://localhost:8001.")
     return parts
 
 
-def _parse(text: str) -> Address | DnsName | SrvName:
+def _parse(text: str) -> InstanceAddress | DnsName | SrvName:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise AddressError(f"{text!r} is no address: {error}") from error
+        raise AddressError(f"{text!r} is not a valid address: {error}") from error
     if parts.scheme not in {"http", "https", "dns", "srv"} or not host:
-        raise AddressError(f"{text!r} is no address: write http://host:port, dns://host:port or srv://name")
+        raise AddressError(f"{text!r} is not a valid address. Write http://host:port, dns://host:port or srv://name.")
     if parts.username is not None or parts.password is not None:
-        raise AddressError(f"the address of {host} holds a user name or password: services are given tokens instead")
+        raise AddressError(f"The address of {host} contains a user name or password. Remove it: services use tokens.")
     if parts.path not in {"", "/"} or parts.fragment or (parts.query and parts.scheme != "srv"):
-        raise AddressError(f"{text!r} goes on after the port: give host and port only")
+        raise AddressError(f"{text!r} has a path, query or fragment. Give host and port only.")
     if parts.scheme == "srv":
         if importlib.util.find_spec("dns") is None:
-            raise AddressError(f"{text!r} needs SRV lookups: install portico[dns]")
+            raise AddressError(f"{text!r} needs SRV lookups. Install portico[dns].")
         return SrvName(host, _nameserver(parts.query))
     if parts.scheme == "dns":
         if port is None:
-            raise AddressError(f"{text!r} lacks a port: write dns://{host}:8001")
+            raise AddressError(f"{text!r} has no port. Write dns://{host}:8001.")
         return DnsName(host, port)
     port = port or _PORTS[parts.scheme]
-    return Address(parts.scheme, host, port, _authority(parts.scheme, host, port))
+    return InstanceAddress(parts.scheme, host, port, _authority(parts.scheme, host, port))
 
 
 def _nameserver(query: str) -> tuple[str, int] | None:
@@ -127,40 +129,40 @@ def _nameserver(query: str) -> tuple[str, int] | None:
     try:
         return str(ipaddress.ip_address(server.hostname or "")), server.port or 53
     except ValueError as error:
-        raise AddressError(f"nameserver {given!r} is no IP address and port such as 127.0.0.1:8600") from error
+        raise AddressError(f"The nameserver {given!r} is not an IP address and port such as 127.0.0.1:8600.") from error
 
 
 def _authority(scheme: str, host: str, port: int) -> str:
-    return _bracketed(host) if port == _PORTS[scheme] else f"{_bracketed(host)}:{port}"
+    return _bracket(host) if port == _PORTS[scheme] else f"{_bracket(host)}:{port}"
 
 
-def _bracketed(host: str) -> str:
+def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
 class SystemResolver:
-    """Asks the operating system for hosts, and DNS (the extra `dns`) for services.
+    """Resolves hosts with the operating system, and services with DNS (the extra `dns`).
 
     Args:
-        timeout: Seconds that one lookup may take.
-        longest_ttl: Seconds after which a name is looked up again, whatever its records say.
+        timeout: time limit (seconds) of a lookup.
+        longest_ttl: how long (seconds) a result is used at most, whatever its TTL.
     """
 
     def __init__(self, *, timeout: float = 2.0, longest_ttl: float = 30.0) -> None:
         self._timeout = timeout
         self._longest_ttl = longest_ttl
 
-    async def hosts(self, name: DnsName) -> Found:
-        """Every A and AAAA record of a host name."""
+    async def hosts(self, name: DnsName) -> Resolution:
+        """Resolve the A and AAAA records of a host name."""
         addresses = tuple(
-            Address("http", ip, name.port, _authority("http", name.host, name.port))
+            InstanceAddress("http", ip, name.port, _authority("http", name.host, name.port))
             for ip in await self._ips(name.host, name.port)
         )
-        return Found(addresses, DEFAULT_TTL)
+        return Resolution(addresses, DEFAULT_TTL)
 
-    async def services(self, name: SrvName) -> Found:
-        """Every SRV record of a name. Weights are not honoured: the least busy instance is chosen."""
-        import dns.asyncresolver  # an extra, needed by those whose addresses are srv:// only
+    async def services(self, name: SrvName) -> Resolution:
+        """Resolve the SRV records of a name. Weights are ignored, because the least busy instance is chosen."""
+        import dns.asyncresolver  # an extra, needed only for srv:// addresses
         import dns.exception
 
         resolver = dns.asyncresolver.Resolver(configure=name.nameserver is None)
@@ -176,11 +178,11 @@ class SystemResolver:
         addresses = tuple(address for each in found if not isinstance(each, BaseException) for address in each)
         if not addresses:
             raise LookupFailed(f"{name.name}: none of its {len(records)} targets has an address")
-        return Found(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), self._longest_ttl))
+        return Resolution(addresses, min(max(1.0, float(answer.rrset.ttl if answer.rrset else 0)), self._longest_ttl))
 
-    async def _target(self, priority: int, port: int, host: str) -> list[Address]:
+    async def _target(self, priority: int, port: int, host: str) -> list[InstanceAddress]:
         authority = _authority("http", host, port)
-        return [Address("http", ip, port, authority, priority) for ip in await self._ips(host, port)]
+        return [InstanceAddress("http", ip, port, authority, priority) for ip in await self._ips(host, port)]
 
     async def _ips(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a channel carries: a request to a service, and its answer. See `errors` for what may come instead."""
+"""Requests and responses of calls between services, and the channel protocol. See `errors` for failures."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -45,18 +45,18 @@ class Outgoing:
     """A request to another service.
 
     Attributes:
-        service: The service's name in this system.
-        method: In upper case.
-        path: Percent-encoded, beginning with a slash.
-        query: Encoded, without the question mark.
-        headers: Names in lower case. What belongs to the connection (host, content-length) is the channel's to add.
-        body: The whole body.
-        timeout: Seconds until the caller no longer waits; the callee is told.
-        repeatable: May be sent again though it may have taken effect: its method is idempotent, it carries an
+        service: name of the service in this system.
+        method: in upper case.
+        path: percent-encoded, with a leading slash.
+        query: encoded, without the question mark.
+        headers: names in lower case. The channel adds those of the connection (host, content-length).
+        body: the whole body.
+        timeout: time limit (seconds). It is sent to the called service.
+        repeatable: whether it may be sent again although it may have taken effect: the method is idempotent, it has an
             idempotency key, or it only reads.
-        probe: Goes to an instance whose breaker is open too, and by its success closes it. For what asks once in a
-            while and has to know at once when the other is back.
-        tried: Origins that were tried for this call; the channel adds the one it takes.
+        probe: whether it may be sent to an instance whose breaker is open. Success closes the breaker. For infrequent
+            calls that must notice immediately when the service is back.
+        tried: origins already tried for this call. The channel adds the one it uses.
     """
 
     service: str
@@ -71,19 +71,19 @@ class Outgoing:
     tried: set[str] = field(default_factory=set)
 
     def headers_with_deadline(self) -> Headers:
-        """The headers and `X-Request-Deadline-Ms`, the milliseconds left for this attempt."""
+        """Return the headers with `X-Request-Deadline-Ms`, the milliseconds left for this attempt."""
         return [*self.headers, (b"x-request-deadline-ms", b"%d" % max(1, int(self.timeout * 1000)))]
 
 
 @dataclass(slots=True)
 class Incoming:
-    """The answer, whole.
+    """A complete response.
 
     Attributes:
-        status: The HTTP status.
-        headers: Names in lower case.
-        body: The whole body.
-        in_doubt: The request was sent before, and nobody saw how that ended: it may take effect after this answer.
+        status: the HTTP status.
+        headers: names in lower case.
+        body: the whole body.
+        in_doubt: whether an earlier attempt has an unknown outcome and may still take effect.
     """
 
     status: int
@@ -92,17 +92,17 @@ class Incoming:
     in_doubt: bool = False
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a header, by its name in lower case."""
+        """Return the first value of a header, given its name in lower case."""
         return next((value for each, value in self.headers if each == name), None)
 
 
 class Channel(Protocol):
-    """A way to other services."""
+    """Sends requests to other services."""
 
     async def send(self, out: Outgoing) -> Incoming:
-        """Send a request and read its answer, any status.
+        """Send a request and return the response, whatever its status.
 
         Raises:
-            CallFailed: No usable answer came; its subclasses say whether the call may have taken effect.
+            CallFailed: there is no usable response. Its subclasses say whether the call may have taken effect.
         """
         ...

@@ -1,4 +1,4 @@
-"""Typed clients: how one service calls another."""
+"""Typed clients for calls between services."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, Unpack, overload
 from urllib.parse import urlencode
 
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
-from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refusal
+from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refused_error
 from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
 from portico.kit.data.unit_of_work import current_unit_of_work
 from portico.kit.telemetry.trace_context import TraceContext
@@ -17,13 +17,13 @@ T = TypeVar("T")
 C = TypeVar("C", bound="Client")
 
 _UNAUTHORIZED = 401
-_AT_THE_ROOT = ("/.well-known/", "/health", "/metrics")  # whatever a system's prefix
+_UNPREFIXED = ("/.well-known/", "/health", "/metrics")  # paths without the system's prefix
 _FORM = b"application/x-www-form-urlencoded"
 
 
 @runtime_checkable
 class Renewable(Protocol):
-    """An identity that can get another token in place of one that was refused."""
+    """An identity that can obtain another token if one is rejected."""
 
     async def __call__(self) -> str | None: ...
 
@@ -31,16 +31,16 @@ class Renewable(Protocol):
 
 
 Identity = str | Renewable | Callable[[], Awaitable[str | None]] | None
-"""On whose behalf a call is made: an access token, or what gets one."""
+"""On whose behalf a call is made: an access token, or a function that obtains one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a system differs from the next in the eyes of a caller.
+    """Path prefix and service names of a system.
 
     Attributes:
-        prefix: Before every path of a resource, such as `/api`.
-        names: What it calls the services that have another name of their own.
+        prefix: prefix of resource paths, such as `/api`.
+        names: names of services that are called differently in this system.
     """
 
     prefix: str = ""
@@ -50,7 +50,7 @@ class Layout:
         return self.names.get(service, service)
 
     def path(self, path: str) -> str:
-        return path if path.startswith(_AT_THE_ROOT) else self.prefix + path
+        return path if path.startswith(_UNPREFIXED) else self.prefix + path
 
 
 PLAIN = Layout()
@@ -58,16 +58,16 @@ NO_TRACING = Tracing.off()
 
 
 class Options(TypedDict, total=False):
-    """What a call may say.
+    """Options of a call.
 
     Attributes:
-        params: The query; None values are left out, lists are repeated.
-        json: The body: a model, or what is made of models and plain values.
-        form: The body, as a form.
-        key: The idempotency key: the call takes effect once, however often it is sent.
-        only_reads: A POST that changes nothing may be sent again as a GET may.
-        probe: See `Outgoing`.
-        timeout: Seconds for this call, where less than the deadline leaves.
+        params: the query. None values are left out, lists are repeated.
+        json: the body: a model, or a structure of models and plain values.
+        form: the body as a form.
+        key: the idempotency key, so that the call takes effect once however often it is sent.
+        only_reads: whether a POST changes nothing and may be sent again like a GET.
+        probe: see `Outgoing`.
+        timeout: time limit (seconds) of this call, if it is shorter than the deadline.
     """
 
     params: Mapping[str, Any]
@@ -80,23 +80,23 @@ class Options(TypedDict, total=False):
 
 
 class Calls:
-    """Calls to other services on one occasion: a request, an event, a step of a saga.
+    """Calls to other services on one occasion: a request, an event or a saga step.
 
-    `calls(ProductsClient)` is a client that carries who asks, the trace and the deadline of the occasion.
+    `calls(ProductsClient)` is a client with the occasion's identity, trace and deadline.
 
     Args:
-        channel: The way to other services.
-        identity: On whose behalf.
-        request_id: For `X-Request-ID`.
-        trace: Where in which trace the occasion is; each call is a span in it.
-        tracing: Begins the spans.
-        deadline: When the occasion ends, in the event loop's time.
-        key: What makes the occasion's effects happen once: its first POST or PATCH carries `key/1`, the next `key/2`.
-        layout: The prefix and names of the system.
-        timeout: Seconds for a call where there is no deadline or a later one.
+        channel: sends the requests.
+        identity: on whose behalf the calls are made.
+        request_id: value of `X-Request-ID`.
+        trace: trace context of the occasion. Each call is a span in it.
+        tracing: creates the spans.
+        deadline: end of the occasion, in the event loop's time.
+        key: idempotency key of the occasion. Its first POST or PATCH has the key `key/1`, the next `key/2`.
+        layout: path prefix and service names of the system.
+        timeout: time limit (seconds) of a call, if the deadline is not earlier.
 
     Attributes:
-        in_doubt: A call was answered only after an attempt that nobody saw the end of, and that may still take effect.
+        in_doubt: whether a call had an attempt with an unknown outcome that may still take effect.
     """
 
     def __init__(
@@ -130,21 +130,21 @@ class Calls:
         return client(self)
 
     async def send(self, service: str, method: str, path: str, options: Options) -> Incoming:
-        """Call a service and give its answer, any status.
+        """Call a service and return the response, whatever its status.
 
         Raises:
-            CalledInTransaction: A unit of work of this task has a transaction open.
-            CallFailed: No usable answer came.
+            CalledInTransaction: this task has an open transaction.
+            CallFailed: there is no usable response.
         """
         work = current_unit_of_work.get()
         if work is not None and work.began:
             raise CalledInTransaction(service)
         out = self._outgoing(service, method, path, options)
         token = await self._token(out)
-        answer = await self._sent(out, token)
+        answer = await self._send_with_token(out, token)
         if answer.status == _UNAUTHORIZED and token is not None and isinstance(self._identity, Renewable):
-            self._identity.forget(token)  # its signing key may be gone; nothing was done yet, so this is no retry
-            answer = await self._sent(out, await self._token(out))
+            self._identity.forget(token)  # its signing key may have been replaced; nothing was done yet
+            answer = await self._send_with_token(out, await self._token(out))
         return answer
 
     async def _token(self, out: Outgoing) -> str | None:
@@ -154,18 +154,18 @@ class Calls:
             async with asyncio.timeout(self._left(out.service, out.timeout)):
                 return await self._identity()
         except TimeoutError:
-            raise CallTimedOut(out.service, "the time was up before there was a token to call with") from None
+            raise CallTimedOut(out.service, "the time limit expired before a token was obtained") from None
 
-    async def _sent(self, out: Outgoing, token: str | None) -> Incoming:
+    async def _send_with_token(self, out: Outgoing, token: str | None) -> Incoming:
         headers = out.headers.copy()
         if token is not None:
             headers.append((b"authorization", f"Bearer {token}".encode("latin-1")))
         sent = replace(out, headers=headers, timeout=self._left(out.service, out.timeout))
-        answer = await (self._channel.send(sent) if self._trace is None else self._traced(sent, self._trace))
+        answer = await (self._channel.send(sent) if self._trace is None else self._send_traced(sent, self._trace))
         self.in_doubt |= answer.in_doubt
         return answer
 
-    async def _traced(self, out: Outgoing, trace: TraceContext) -> Incoming:
+    async def _send_traced(self, out: Outgoing, trace: TraceContext) -> Incoming:
         span = self._tracing.call(trace, service=out.service, method=out.method, path=out.path)
         out.headers.append((b"traceparent", str(span.context).encode("ascii")))
         try:
@@ -216,11 +216,11 @@ class Calls:
 
 
 class Client:
-    """Base of a service's typed client, which its contract declares: `class LoansClient(Client, service="loans")`.
+    """Base class of a service's typed client, declared in its contract: `class LoansClient(Client, service="loans")`.
 
-    Its methods call `get`, `post` and so on with a path of that service. With `answer=` the body of the answer is read
-    as that type; without, there is none to read. All of them raise the errors that `portico.kit.calls.errors` draws:
-    Refused for an answer of 4xx or 5xx, CallFailed where none came, CalledInTransaction.
+    Its methods call `get`, `post` and so on with a path of the service. `answer=` is the type of the response body;
+    without it the body is ignored. All of them raise the errors of `portico.kit.calls.errors`: Refused for a response
+    with 4xx or 5xx, CallFailed if there is no usable response, CalledInTransaction.
     """
 
     service: ClassVar[str]
@@ -233,17 +233,17 @@ class Client:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def ask(self, method: str, path: str, **options: Unpack[Options]) -> Incoming:
-        """The whole answer of a call, for one whose headers matter. Raises as the class says."""
+    async def request(self, method: str, path: str, **options: Unpack[Options]) -> Incoming:
+        """Return the whole response of a call, for callers that need its headers. Raises the errors of the class."""
         answer = await self._calls.send(self.service, method, path, options)
         if answer.status >= 400:  # noqa: PLR2004 - RFC 9110 section 15
-            raise refusal(self.service, answer)
-        if answer.status >= 300:  # noqa: PLR2004 - no channel follows redirects
+            raise refused_error(self.service, answer)
+        if answer.status >= 300:  # noqa: PLR2004 - channels do not follow redirects
             raise AnswerInvalid(self.service, f"answered {answer.status} to {method} {path}")
         return answer
 
     async def _read(self, method: str, path: str, answer: Any, options: Options) -> Any:
-        incoming = await self.ask(method, path, **options)
+        incoming = await self.request(method, path, **options)
         return None if answer is None else decode(self.service, incoming, answer)
 
     @overload
@@ -251,7 +251,7 @@ class Client:
     @overload
     async def get(self, path: str, *, answer: None = None, **options: Unpack[Options]) -> None: ...
     async def get(self, path: str, *, answer: Any = None, **options: Unpack[Options]) -> Any:
-        """Read `path`."""
+        """Send a GET."""
         return await self._read("GET", path, answer, options)
 
     @overload
@@ -259,7 +259,7 @@ class Client:
     @overload
     async def post(self, path: str, *, answer: None = None, **options: Unpack[Options]) -> None: ...
     async def post(self, path: str, *, answer: Any = None, **options: Unpack[Options]) -> Any:
-        """Post to `path`."""
+        """Send a POST."""
         return await self._read("POST", path, answer, options)
 
     @overload
@@ -267,7 +267,7 @@ class Client:
     @overload
     async def put(self, path: str, *, answer: None = None, **options: Unpack[Options]) -> None: ...
     async def put(self, path: str, *, answer: Any = None, **options: Unpack[Options]) -> Any:
-        """Put to `path`."""
+        """Send a PUT."""
         return await self._read("PUT", path, answer, options)
 
     @overload
@@ -275,7 +275,7 @@ class Client:
     @overload
     async def patch(self, path: str, *, answer: None = None, **options: Unpack[Options]) -> None: ...
     async def patch(self, path: str, *, answer: Any = None, **options: Unpack[Options]) -> Any:
-        """Change `path`."""
+        """Send a PATCH."""
         return await self._read("PATCH", path, answer, options)
 
     @overload
@@ -283,5 +283,5 @@ class Client:
     @overload
     async def delete(self, path: str, *, answer: None = None, **options: Unpack[Options]) -> None: ...
     async def delete(self, path: str, *, answer: Any = None, **options: Unpack[Options]) -> Any:
-        """Delete `path`."""
+        """Send a DELETE."""
         return await self._read("DELETE", path, answer, options)

@@ -1,6 +1,6 @@
-"""Which instance of a service gets the next call.
+"""Directory of service instances: chooses the instance for the next call.
 
-It knows neither HTTP nor channels: whatever forwards or calls takes a `Lease` on an instance and says how it went.
+It is independent of HTTP and channels. A caller takes a lease on an instance and reports the outcome.
 """
 
 import asyncio
@@ -13,22 +13,22 @@ from types import TracebackType
 from typing import Self
 
 from portico.kit.calls.addresses import (
-    Address,
     DnsName,
-    Found,
+    InstanceAddress,
     LookupFailed,
+    Resolution,
     Resolver,
     SrvName,
     SystemResolver,
     parse_addresses,
 )
-from portico.kit.calls.breaker import USUAL, Breaker, BreakerConfig, BreakerState, Permit
+from portico.kit.calls.breaker import DEFAULT_CONFIG, Breaker, BreakerConfig, BreakerState, Permit
 from portico.kit.calls.errors import BreakerOpen, Unreachable
 
 log = logging.getLogger(__name__)
 
-_MOST_INSTANCES = 128  # of one service; a registry that says more is not believed
-_AFTER_FAILURE = 1.0  # seconds until a failed lookup is tried again
+_MOST_INSTANCES = 128  # maximum number of instances of a service; further ones are ignored
+_AFTER_FAILURE = 1.0  # seconds before a failed lookup is retried
 
 
 class Instance:
@@ -36,7 +36,7 @@ class Instance:
 
     __slots__ = ("address", "breaker", "in_flight")
 
-    def __init__(self, address: Address, breaker: Breaker) -> None:
+    def __init__(self, address: InstanceAddress, breaker: Breaker) -> None:
         self.address = address
         self.breaker = breaker
         self.in_flight = 0
@@ -44,7 +44,7 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class InstanceState:
-    """What metrics and health tell of an instance."""
+    """State of an instance for metrics and health."""
 
     service: str
     address: str
@@ -53,36 +53,36 @@ class InstanceState:
     openings: int
 
 
-class Lease:
-    """One call to one instance. End it by telling how it went; leaving the block untold says nothing of the instance."""
+class InstanceLease:
+    """One call to one instance. The caller reports its outcome; leaving the block without one counts as abandoned."""
 
-    __slots__ = ("_passage", "instance")
+    __slots__ = ("_permit", "instance")
 
-    def __init__(self, instance: Instance, passage: Permit) -> None:
+    def __init__(self, instance: Instance, permit: Permit) -> None:
         self.instance = instance
-        self._passage: Permit | None = passage
+        self._permit: Permit | None = permit
         instance.in_flight += 1
 
     def succeeded(self) -> None:
-        """It answered."""
-        if (passage := self._end()) is not None:
-            passage.succeeded()
+        """Report that the instance responded."""
+        if (permit := self._end()) is not None:
+            permit.succeeded()
 
     def failed(self) -> None:
-        """It did not answer, or what stands before it said that it can't."""
-        if (passage := self._end()) is not None:
-            passage.failed()
+        """Report that the instance did not respond, or that a proxy in front of it reported an error."""
+        if (permit := self._end()) is not None:
+            permit.failed()
 
     def abandoned(self) -> None:
-        """The caller went away."""
-        if (passage := self._end()) is not None:
-            passage.abandoned()
+        """Report that the caller gave up."""
+        if (permit := self._end()) is not None:
+            permit.abandoned()
 
     def _end(self) -> Permit | None:
-        passage, self._passage = self._passage, None
-        if passage is not None:
+        permit, self._permit = self._permit, None
+        if permit is not None:
             self.instance.in_flight -= 1
-        return passage
+        return permit
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +94,7 @@ class Lease:
 
 
 class Pool:
-    """The instances of one service. An instance keeps its breaker while its address stays known."""
+    """The instances of one service. An instance keeps its breaker while its address is known."""
 
     def __init__(self, service: str, new_breaker: Callable[[], Breaker]) -> None:
         self.service = service
@@ -102,40 +102,40 @@ class Pool:
         self._new_breaker = new_breaker
         self._turn = 0
 
-    def update(self, addresses: Collection[Address]) -> None:
-        """Make these the instances."""
+    def update(self, addresses: Collection[InstanceAddress]) -> None:
+        """Replace the instances."""
         known = {instance.address: instance for instance in self.instances}
         wanted = sorted(set(addresses), key=lambda address: (address.priority, address.origin))[:_MOST_INSTANCES]
         self.instances = tuple(known.get(each) or Instance(each, self._new_breaker()) for each in wanted)
 
-    def lease(self, *, avoiding: Collection[str] = (), probe: bool = False) -> Lease:
-        """Take the instance of best priority with the fewest calls in flight whose breaker lets one through.
+    def lease(self, *, avoiding: Collection[str] = (), probe: bool = False) -> InstanceLease:
+        """Take the instance with the best priority and the fewest calls in flight whose breaker lets one through.
 
         Args:
-            avoiding: Origins tried already, taken again only where nothing else is left.
-            probe: Try one whose breaker is open where all are.
+            avoiding: origins already tried. They are used only if there is no other.
+            probe: whether to try an instance with an open breaker if all are open.
 
         Raises:
-            BreakerOpen: Every breaker is open.
-            Unreachable: There is no instance.
+            BreakerOpen: every breaker is open.
+            Unreachable: there is no instance.
         """
-        if (chosen := self._choose(avoiding)) is not None and (passage := chosen.breaker.enter()) is not None:
-            return Lease(chosen, passage)
+        if (chosen := self._choose(avoiding)) is not None and (permit := chosen.breaker.enter()) is not None:
+            return InstanceLease(chosen, permit)
         if probe:
             for each in sorted(self.instances, key=lambda instance: instance.address.origin in avoiding):
-                if (passage := each.breaker.enter(probe=True)) is not None:
-                    return Lease(each, passage)
+                if (permit := each.breaker.enter(probe=True)) is not None:
+                    return InstanceLease(each, permit)
         if not self.instances:
             raise Unreachable(self.service, "no instance is known", retry_after=_AFTER_FAILURE)
         raise BreakerOpen(self.service, retry_after=min(each.breaker.retry_after for each in self.instances))
 
     def admits(self) -> bool:
-        """Whether `lease` would find an instance."""
+        """Return whether `lease` would find an instance."""
         return any(instance.breaker.admits() for instance in self.instances)
 
     def _choose(self, avoiding: Collection[str]) -> Instance | None:
         count = len(self.instances)
-        self._turn += 1  # where all are equally busy each gets its turn
+        self._turn += 1  # equally busy instances take turns
         best: Instance | None = None
         best_rank = (True, 0, 0)
         for step in range(count):
@@ -155,26 +155,26 @@ class Pool:
 
 
 class Directory:
-    """The addresses of services, resolved as they age.
+    """Addresses of services, resolved again when their TTL expires.
 
-    Names that are known are served as they were while they are looked up again, and go on being served where that
-    fails: a registry that is down must not take the services with it.
+    While a known name is resolved again, and if that fails, the previous addresses stay in use: an unavailable registry
+    must not make services unreachable.
 
     Args:
-        services: For each service what its `{NAME}_SERVICE_URL` says, comma separated.
-        tripping: When the breaker of an instance opens.
-        resolver: Looks up `dns://` and `srv://` names.
-        monotonic: The clock, in seconds.
+        services: value of `{NAME}_SERVICE_URL` of each service.
+        config: thresholds of the instances' breakers.
+        resolver: resolves `dns://` and `srv://` names.
+        monotonic: the clock, in seconds.
 
     Raises:
-        AddressError: An address can't be used.
+        AddressError: an address cannot be used.
     """
 
     def __init__(
         self,
         services: Mapping[str, str],
         *,
-        config: BreakerConfig = USUAL,
+        config: BreakerConfig = DEFAULT_CONFIG,
         resolver: Resolver | None = None,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
@@ -188,38 +188,38 @@ class Directory:
             service: _Entry(Pool(service, new_breaker), parse_addresses(text)) for service, text in services.items()
         }
 
-    async def lease(self, service: str, *, avoiding: Collection[str] = (), probe: bool = False) -> Lease:
-        """Take an instance for one call, looking the service up first where that is due.
+    async def lease(self, service: str, *, avoiding: Collection[str] = (), probe: bool = False) -> InstanceLease:
+        """Take an instance for one call. Resolves the service first if necessary.
 
         Raises:
-            BreakerOpen: Every instance failed too often lately.
-            Unreachable: No instance is known.
+            BreakerOpen: every instance has failed too often recently.
+            Unreachable: no instance is known.
         """
         return (await self.pool(service)).lease(avoiding=avoiding, probe=probe)
 
     async def pool(self, service: str) -> Pool:
-        """The instances of a service, looked up where that is due. Raises Unreachable for an unknown service."""
+        """Return the instances of a service, resolved if necessary. Raises Unreachable for an unknown service."""
         entry = self._entries.get(service)
         if entry is None:
-            raise Unreachable(service, "has no address; set its ..._SERVICE_URL")
+            raise Unreachable(service, "no address is configured; set its ..._SERVICE_URL")
         if entry.expires <= self._monotonic():
             refresh = self._refresh(entry)
             if not entry.pool.instances:
-                await asyncio.shield(refresh)  # a caller that gives up does not end it for the others
+                await asyncio.shield(refresh)  # a caller that gives up does not cancel it for others
         return entry.pool
 
     def known(self, service: str) -> Pool | None:
-        """The instances as they are known now, without looking anything up; None for an unknown service."""
+        """Return the currently known instances without a lookup; None for an unknown service."""
         entry = self._entries.get(service)
         return entry.pool if entry is not None else None
 
     def states(self, service: str | None = None) -> tuple[InstanceState, ...]:
-        """The instances of one service, or of all."""
+        """Return the states of the instances of one service, or of all."""
         entries = self._entries.values() if service is None else filter(None, [self._entries.get(service)])
         return tuple(state for entry in entries for state in entry.pool.states())
 
     async def aclose(self) -> None:
-        """End lookups that are under way."""
+        """Cancel lookups in progress."""
         tasks = [entry.refresh for entry in self._entries.values() if entry.refresh is not None]
         for task in tasks:
             task.cancel()
@@ -227,13 +227,13 @@ class Directory:
 
     def _refresh(self, entry: "_Entry") -> "asyncio.Task[None]":
         if entry.refresh is None:
-            # A context of its own: the lookup outlives the request that happened to notice.
+            # An empty context: the lookup outlives the request that started it.
             entry.refresh = asyncio.create_task(self._look_up(entry), context=contextvars.Context())
             entry.refresh.add_done_callback(lambda _: entry.refreshed())
         return entry.refresh
 
     async def _look_up(self, entry: "_Entry") -> None:
-        addresses: list[Address] = []
+        addresses: list[InstanceAddress] = []
         ttl = float("inf")
         try:
             for source in entry.sources:
@@ -247,10 +247,10 @@ class Directory:
         entry.pool.update(addresses)
         entry.expires = self._monotonic() + ttl
 
-    async def _find(self, source: Address | DnsName | SrvName) -> Found:
+    async def _find(self, source: InstanceAddress | DnsName | SrvName) -> Resolution:
         match source:
-            case Address():
-                return Found((source,), float("inf"))
+            case InstanceAddress():
+                return Resolution((source,), float("inf"))
             case DnsName():
                 return await self._resolver.hosts(source)
             case SrvName():
@@ -258,13 +258,13 @@ class Directory:
 
 
 class _Entry:
-    def __init__(self, pool: Pool, sources: tuple[Address | DnsName | SrvName, ...]) -> None:
+    def __init__(self, pool: Pool, sources: tuple[InstanceAddress | DnsName | SrvName, ...]) -> None:
         self.pool = pool
         self.sources = sources
         self.expires = float("-inf")
         self.refresh: asyncio.Task[None] | None = None
-        static = [source for source in sources if isinstance(source, Address)]
-        pool.update(static)  # these serve also while the names beside them can't be looked up
+        static = [source for source in sources if isinstance(source, InstanceAddress)]
+        pool.update(static)  # these are used even if the names cannot be resolved
         if len(static) == len(sources):
             self.expires = float("inf")
 

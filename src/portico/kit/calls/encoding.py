@@ -1,4 +1,4 @@
-"""From Python to what is on the wire, and back."""
+"""Encoding of requests and decoding of responses."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[\w.~!$&'()*+,;=:@-]|%[0-9A-Fa-f]
 
 
 def encode_query(params: Mapping[str, Any] | None) -> bytes:
-    """Parameters as a query; those that are None are left out, lists are repeated, times are RFC 3339."""
+    """Return parameters as a query. None values are left out, lists are repeated, times are RFC 3339."""
     pairs = [(name, _text(each)) for name, value in (params or {}).items() for each in _values(value)]
     return urlencode(pairs).encode("ascii")
 
@@ -42,18 +42,18 @@ def _text(value: Any) -> str:
 
 
 def encode_json(value: Any) -> bytes:
-    """A model, or what is made of models and plain values, as JSON in snake case, which services of any case accept."""
+    """Return a model, or a structure of models and plain values, as snake_case JSON, which all services accept."""
     return to_json(value, by_alias=False)
 
 
 def checked_path(path: str) -> str:
-    """The path as it is, where it is one of RFC 3986, already quoted and without dot segments.
+    """Return the path if it is valid (RFC 3986): quoted, without dot segments.
 
     Raises:
-        ValueError: It is not; a value put into it unquoted could lead to another resource than meant.
+        ValueError: the path is not valid. An unquoted value in it could address another resource.
     """
     if _PATH.fullmatch(path) is None:
-        raise ValueError(f"{path!r} is no quoted path: put values into it with urllib.parse.quote(value, safe='')")
+        raise ValueError(f"The path {path!r} is not quoted. Insert values with urllib.parse.quote(value, safe='').")
     return path
 
 
@@ -63,20 +63,22 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def decode(service: str, answer: Incoming, kind: Any) -> Any:
-    """The body as what the contract says it is, in either case of JSON.
+    """Return the body as the contract's type, from JSON in either case.
 
     Raises:
-        AnswerInvalid: It is not. The message names the places, and no value: they may be secrets.
+        AnswerInvalid: the body does not match. The message names locations but no values, which may be secret.
     """
     try:
         return _adapter(kind).validate_json(answer.body, by_alias=True, by_name=True)
     except ValidationError as error:
         places = {".".join(map(str, each["loc"])) or "body" for each in error.errors(include_input=False)[:5]}
-        raise AnswerInvalid(service, f"the answer does not fit at {', '.join(sorted(places))}") from None
+        raise AnswerInvalid(
+            service, f"the response does not match the contract at {', '.join(sorted(places))}"
+        ) from None
 
 
-def refusal(service: str, answer: Incoming) -> Refused:
-    """The error that an answer of 4xx or 5xx is."""
+def refused_error(service: str, answer: Incoming) -> Refused:
+    """Return the error for a response with 4xx or 5xx."""
     try:
         problem = orjson.loads(answer.body)
     except orjson.JSONDecodeError:

@@ -1,18 +1,14 @@
-"""What can come of a call between services, besides its answer.
+"""Errors of calls between services.
 
 ::
 
-    CallError
-    ├── CalledInTransaction      refused before it began: a transaction is open here
-    ├── CallFailed               no answer came that can be used
-    │   ├── Unreachable          nothing was sent: any call may be tried again
-    │   │   ├── BreakerOpen      not tried: the instances failed too often lately
-    │   │   └── Saturated        not tried: too many calls are in flight
-    │   ├── CallTimedOut         the time was up; whether it took effect is unknown
-    │   ├── ConnectionLost       the connection broke; whether it took effect is unknown
-    │   ├── AnswerTooLarge       the answer exceeds the limit; it may have taken effect
-    │   └── AnswerInvalid        the answer is not what the contract says
-    └── Refused                  the service answered 4xx or 5xx
+    CallError ├── CalledInTransaction      rejected before it began: a transaction is open ├── CallFailed
+    there is no usable response │   ├── Unreachable          nothing was sent: any call may be retried │   │   ├──
+    BreakerOpen      not sent: the instances have failed too often recently │   │   └── Saturated        not sent: too
+    many calls are in flight │   ├── CallTimedOut         the time limit expired; the outcome is unknown │   ├──
+    ConnectionLost       the connection broke; the outcome is unknown │   ├── AnswerTooLarge       the response exceeds
+    the limit; the call may have taken effect │   └── AnswerInvalid        the response does not match the contract └──
+    Refused                  the service responded with 4xx or 5xx
 """
 
 from collections.abc import Mapping
@@ -20,11 +16,11 @@ from typing import Any
 
 
 class CallError(Exception):
-    """Root of all that a call may raise.
+    """Base class of all errors of a call.
 
     Args:
-        service: Name of the service that was called.
-        reason: A sentence part for logs; it holds no secret and no body.
+        service: name of the called service.
+        reason: a phrase for logs, without secrets or bodies.
     """
 
     def __init__(self, service: str, reason: str) -> None:
@@ -37,21 +33,21 @@ class CallError(Exception):
 
 
 class CalledInTransaction(CallError):
-    """The caller has a transaction open.
+    """The caller has an open transaction.
 
-    Waiting for a neighbour while holding locks (on SQLite: the only writer) deadlocks both: call before the
-    transaction begins, or after it ended.
+    Waiting for another service while holding locks (on SQLite, the only writer) can deadlock both. Call before the
+    transaction begins or after it ends.
     """
 
     def __init__(self, service: str) -> None:
-        super().__init__(service, "called while a transaction is open; call before it begins or after it ended")
+        super().__init__(service, "called while a transaction is open; call before it begins or after it ends")
 
 
 class CallFailed(CallError):
-    """No usable answer came.
+    """There is no usable response.
 
     Attributes:
-        retry_after: Seconds after which a new try makes sense, None where unknown.
+        retry_after: seconds after which a retry makes sense; None if unknown.
     """
 
     def __init__(self, service: str, reason: str, *, retry_after: float | None = None) -> None:
@@ -60,57 +56,57 @@ class CallFailed(CallError):
 
 
 class Unreachable(CallFailed):
-    """Nothing was sent, so any call may be tried again."""
+    """Nothing was sent, so any call may be retried."""
 
 
 class BreakerOpen(Unreachable):
-    """Every instance failed too often lately, so none was asked.
+    """Every instance has failed too often recently, so none was called.
 
     Attributes:
-        retry_after: Seconds until the first of them gets a trial call.
+        retry_after: seconds until the first instance gets a trial call.
     """
 
     retry_after: float
 
     def __init__(self, service: str, *, retry_after: float) -> None:
-        super().__init__(service, "failed too often lately, not asked", retry_after=retry_after)
+        super().__init__(service, "failed too often recently and was not called", retry_after=retry_after)
 
 
 class Saturated(Unreachable):
-    """As many calls as allowed are in flight: refused early rather than queued."""
+    """The maximum number of calls is in flight. Further calls are rejected instead of queued."""
 
     retry_after: float
 
     def __init__(self, service: str, *, limit: int, retry_after: float = 1.0) -> None:
-        super().__init__(service, f"{limit} calls are in flight, no more are let through", retry_after=retry_after)
+        super().__init__(service, f"{limit} calls are in flight, which is the limit", retry_after=retry_after)
 
 
 class CallTimedOut(CallFailed):
-    """The time was up before the answer came; whether the call took effect is unknown."""
+    """The time limit expired before the response; the outcome is unknown."""
 
 
 class ConnectionLost(CallFailed):
-    """The connection broke before the answer was whole; whether the call took effect is unknown."""
+    """The connection broke before the response was complete; the outcome is unknown."""
 
 
 class AnswerTooLarge(CallFailed):
-    """The answer exceeds the limit and was not read to its end."""
+    """The response exceeds the limit and was not read completely."""
 
     def __init__(self, service: str, *, limit: int) -> None:
-        super().__init__(service, f"the answer exceeds {limit} bytes")
+        super().__init__(service, f"the response exceeds {limit} bytes")
 
 
 class AnswerInvalid(CallFailed):
-    """The answer is not what the contract says."""
+    """The response does not match the contract."""
 
 
 class Refused(CallError):
-    """The service answered with an error.
+    """The service responded with an error.
 
     Attributes:
-        status: The HTTP status, 400 to 599.
-        problem: The problem document (RFC 9457); empty where the body was none.
-        retry_after: Seconds of the answer's `Retry-After`, None where it had none.
+        status: the HTTP status, 400 to 599.
+        problem: the problem document (RFC 9457); empty if the body was none.
+        retry_after: seconds of the `Retry-After` header; None without it.
     """
 
     def __init__(
@@ -124,6 +120,6 @@ class Refused(CallError):
 
     @property
     def code(self) -> str | None:
-        """The problem's stable word, such as `product_not_found`."""
+        """The problem's stable code, such as `product_not_found`."""
         code = self.problem.get("code")
         return code if isinstance(code, str) else None

@@ -1,4 +1,4 @@
-"""Calls to services elsewhere, over HTTP/1.1."""
+"""HTTP/1.1 channel to services in other processes."""
 
 import asyncio
 from typing import Final
@@ -7,30 +7,30 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from portico.kit.calls.addresses import Address
+from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
-from portico.kit.calls.directory import Directory, InstanceState, Lease
+from portico.kit.calls.directory import Directory, InstanceLease, InstanceState
 from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
 
 _NOTHING_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
-_OF_THE_CONNECTION: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
-_NOT_BY_ITSELF: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_CONNECTION_HEADERS: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding"})
+_NO_AUTO_HEADERS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _CHUNK = 64 * 1024
-_KEEP_ALIVE = 4.0  # seconds; servers close idle connections after 5, and a request sent just then would be lost
+_KEEP_ALIVE = 4.0  # seconds; servers close idle connections after 5, and a request sent at that moment would be lost
 
 
 class HttpChannel:
-    """Calls services at the addresses of a directory, over one pool of connections.
+    """Calls services at the addresses of a directory, over a pool of connections.
 
-    It follows no redirect, keeps no cookie, asks for no compression and heeds no proxy variable: a call goes where the
-    directory says and nowhere else. It goes there once: who asks again is `RetryingChannel`, which says so in the answer.
+    It follows no redirects, stores no cookies, requests no compression and ignores proxy variables. It sends a request
+    once; `RetryingChannel` retries and reports that in the response.
 
     Args:
-        directory: Where services are. It is closed with the channel.
-        max_in_flight: Calls that may be under way at once, and connections; more are refused early.
-        answer_limit: Bytes that an answer may have.
-        connect_timeout: Seconds to connect; an instance that takes longer is unreachable.
+        directory: addresses of services. It is closed with the channel.
+        max_in_flight: maximum number of concurrent calls and connections; more are rejected.
+        answer_limit: maximum size (bytes) of a response.
+        connect_timeout: time limit (seconds) to connect.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class HttpChannel:
         self._closed = False
 
     async def open(self) -> None:
-        """Make the pool of connections; `send` does so too where it was not done."""
-        self._opened()
+        """Create the connection pool. Otherwise the first `send` does."""
+        self._get_session()
 
     async def send(self, out: Outgoing) -> Incoming:
         """Call an instance of the service. Raises CallFailed, see `Channel`."""
@@ -67,15 +67,17 @@ class HttpChannel:
                     try:
                         return await self._answer(out, lease)
                     except asyncio.CancelledError:
-                        if limit.expired():  # the instance's doing; a caller that went away is not
+                        if limit.expired():  # a cancelled caller is not the instance's fault
                             lease.failed()
                         raise
         except TimeoutError:
-            raise CallTimedOut(out.service, f"no answer to {out.method} {out.path} in {out.timeout:.3f} s") from None
+            raise CallTimedOut(
+                out.service, f"no response to {out.method} {out.path} within {out.timeout:.3f} s"
+            ) from None
         finally:
             self._in_flight -= 1
 
-    async def _answer(self, out: Outgoing, lease: Lease) -> Incoming:
+    async def _answer(self, out: Outgoing, lease: InstanceLease) -> Incoming:
         try:
             answer = await self._exchange(out, lease.instance.address)
         except _NOTHING_SENT as error:
@@ -92,20 +94,20 @@ class HttpChannel:
         lease.succeeded()
         return answer
 
-    async def _exchange(self, out: Outgoing, address: Address) -> Incoming:
+    async def _exchange(self, out: Outgoing, address: InstanceAddress) -> Incoming:
         query = b"?" + out.query if out.query else b""
-        async with self._opened().request(
+        async with self._get_session().request(
             out.method,
             URL(f"{address.origin}{out.path}{query.decode('ascii')}", encoded=True),
-            headers=_encoded(out, address),
+            headers=_request_headers(out, address),
             data=out.body or None,
-            skip_auto_headers=_NOT_BY_ITSELF,
+            skip_auto_headers=_NO_AUTO_HEADERS,
             allow_redirects=False,
         ) as response:
             headers: Headers = [
                 (lowered, value)
                 for name, value in response.raw_headers
-                if (lowered := name.lower()) not in _OF_THE_CONNECTION
+                if (lowered := name.lower()) not in _CONNECTION_HEADERS
             ]
             return Incoming(response.status, headers, await self._body(out, response))
 
@@ -121,7 +123,7 @@ class HttpChannel:
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _get_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._max_in_flight, keepalive_timeout=_KEEP_ALIVE),
@@ -129,24 +131,24 @@ class HttpChannel:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
                 auto_decompress=False,
                 trust_env=False,
-                middlewares=(_once,),
+                middlewares=(_prevent_resend,),
             )
         return self._session
 
     def states(self, service: str | None = None) -> tuple[InstanceState, ...]:
-        """The instances of one service, or of all, with their breakers."""
+        """Return the instances of one service, or of all, with their breakers."""
         return self._directory.states(service)
 
     async def aclose(self) -> None:
-        """Take no more calls and close the connections, those in use too."""
+        """Reject new calls and close the connections, including those in use."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
         await self._directory.aclose()
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending an idempotent request again by itself, which it does after the errors that are renamed here."""
+async def _prevent_resend(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Prevent aiohttp from resending idempotent requests, which it does after the errors that are converted here."""
     try:
         return await handler(request)
     except _NOTHING_SENT:
@@ -155,7 +157,7 @@ async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerTy
         raise aiohttp.ClientConnectionError(_reason(error)) from error
 
 
-def _encoded(out: Outgoing, address: Address) -> CIMultiDict[str]:
+def _request_headers(out: Outgoing, address: InstanceAddress) -> CIMultiDict[str]:
     headers = CIMultiDict(
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in out.headers_with_deadline()
     )

@@ -1,4 +1,4 @@
-"""Who a service is when it calls for itself."""
+"""Identity of a service that calls in its own name."""
 
 import asyncio
 import contextvars
@@ -8,7 +8,7 @@ from time import monotonic as system_monotonic
 
 from portico.kit.calls.channel import Channel
 from portico.kit.calls.client import PLAIN, Calls, Layout, Options
-from portico.kit.calls.encoding import decode, refusal
+from portico.kit.calls.encoding import decode, refused_error
 from portico.kit.calls.errors import CallError
 from portico.kit.calls.summary import Summary
 from portico.kit.foundation.probe_limiter import ProbeLimiter
@@ -16,25 +16,25 @@ from portico.kit.foundation.probe_limiter import ProbeLimiter
 log = logging.getLogger(__name__)
 
 _OK = 200
-_RENEWED_AT = 0.8  # of a token's life
-_MARGIN = 5.0  # seconds before its end from which a token is no longer used: clocks differ, calls take time
-_AFTER_FAILURE = 1.0  # seconds
+_RENEW_AT = 0.8  # share of a token's lifetime
+_MARGIN = 5.0  # seconds before its expiry from which a token is not used, because clocks differ and calls take time
+_AFTER_FAILURE = 1.0  # seconds before a failed renewal is retried
 
 
 class ServiceIdentity:
-    """A service's own short-lived token, by OAuth 2.0 client credentials (RFC 6749 section 4.4).
+    """A service's own short-lived token, from OAuth 2.0 client credentials (RFC 6749 section 4.4).
 
-    `await identity()` gives the token: the one it has, renewed in the background once most of its life is over; callers
-    that need one at once share one request.
+    `await identity()` returns the current token. It is renewed in the background near the end of its lifetime.
+    Concurrent callers share one request.
 
     Args:
-        channel: The way to the issuer.
-        name: The service's name, its client_id.
-        secret: Its client_secret.
-        issuer: The service that issues tokens.
-        layout: The prefix and names of the system.
-        timeout: Seconds for getting a token.
-        monotonic: The clock, in seconds.
+        channel: sends requests to the issuer.
+        name: name of the service, its client_id.
+        secret: its client_secret.
+        issuer: the service that issues tokens.
+        layout: path prefix and service names of the system.
+        timeout: time limit (seconds) of a token request.
+        monotonic: the clock, in seconds.
     """
 
     def __init__(
@@ -55,39 +55,40 @@ class ServiceIdentity:
         self._timeout = timeout
         self._monotonic = monotonic
         self._token = ""
-        self._renew_at = self._ends_at = float("-inf")
+        self._renew_at = self._expires_at = float("-inf")
         self._probe_limiter = ProbeLimiter(monotonic)
         self._renewal: asyncio.Task[None] | None = None
 
     async def __call__(self) -> str:
-        """The token.
+        """Return the token.
 
         Raises:
-            CallError: There is none, and none could be had.
+            CallError: there is no valid token, and none could be obtained.
         """
         now = self._monotonic()
-        if now >= self._ends_at:
-            await asyncio.shield(self._renewing())  # a caller that gives up does not end it for the others
+        if now >= self._expires_at:
+            await asyncio.shield(self._start_renewal())  # a caller that gives up does not cancel it for others
         elif now >= self._renew_at:
-            self._renewing()
+            self._start_renewal()
         return self._token
 
     def forget(self, token: str) -> None:
-        """This token was refused: get another. One that was got meanwhile is kept."""
+        """Discard a token that was rejected, unless it has been replaced already."""
         if token == self._token:
-            self._ends_at = float("-inf")
+            self._expires_at = float("-inf")
 
     async def aclose(self) -> None:
-        """End a request for a token that is under way."""
+        """Cancel a token request in progress."""
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
 
-    def _renewing(self) -> "asyncio.Task[None]":
+    def _start_renewal(self) -> "asyncio.Task[None]":
         if self._renewal is None:
-            # A context of its own: it serves others too, and must not see the transaction or trace of who noticed.
+            # An empty context: it serves other callers too, and must not see this caller's transaction or
+            # trace.
             self._renewal = asyncio.create_task(self._renew(), context=contextvars.Context())
-            self._renewal.add_done_callback(self._renewed)
+            self._renewal.add_done_callback(self._on_renewed)
         return self._renewal
 
     async def _renew(self) -> None:
@@ -95,14 +96,14 @@ class ServiceIdentity:
         options: Options = {"form": self._form, "only_reads": True, "probe": self._probe_limiter.may_probe()}
         answer = await calls.send(self._issuer, "POST", "/oauth/token", options)
         if answer.status != _OK:
-            raise refusal(self._issuer, answer)
+            raise refused_error(self._issuer, answer)
         granted: _Grant = decode(self._issuer, answer, _Grant)
         now = self._monotonic()
         self._token = granted.access_token
-        self._renew_at = now + granted.expires_in * _RENEWED_AT
-        self._ends_at = now + max(granted.expires_in - _MARGIN, granted.expires_in * _RENEWED_AT)
+        self._renew_at = now + granted.expires_in * _RENEW_AT
+        self._expires_at = now + max(granted.expires_in - _MARGIN, granted.expires_in * _RENEW_AT)
 
-    def _renewed(self, task: "asyncio.Task[None]") -> None:
+    def _on_renewed(self, task: "asyncio.Task[None]") -> None:
         self._renewal = None
         if not task.cancelled() and isinstance(error := task.exception(), CallError):
             log.warning("no new service token: %s", error)

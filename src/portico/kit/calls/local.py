@@ -1,4 +1,4 @@
-"""Calls to services in this process: no socket, and yet as over one."""
+"""Channel to services in this process, without sockets."""
 
 import asyncio
 import contextvars
@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from portico.kit.calls.addresses import Address
-from portico.kit.calls.breaker import USUAL, Breaker, BreakerConfig
+from portico.kit.calls.addresses import InstanceAddress
+from portico.kit.calls.breaker import DEFAULT_CONFIG, Breaker, BreakerConfig
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
-from portico.kit.calls.directory import InstanceState, Lease, Pool
+from portico.kit.calls.directory import InstanceLease, InstanceState, Pool
 from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
 
 log = logging.getLogger(__name__)
@@ -22,18 +22,18 @@ App = Callable[
 
 
 class LocalChannel:
-    """Calls the apps of this process, and behaves as a socket would.
+    """Calls the apps of this process with the behaviour of a socket.
 
-    The callee runs in a task and an empty context of its own: it sees no transaction, no log fields and no span of the
-    caller, and what it sets stays its own. Its exceptions become 500. A caller that gives up is a disconnect to it, and
-    never cancels its commit. A streamed answer is read to its end, up to the limit.
+    The app runs in its own task and an empty context: it sees no transaction, log fields or span of the caller. Its
+    exceptions become 500. A caller that gives up is a disconnect and never cancels the app's commit. A streamed
+    response is read completely, up to the limit.
 
     Args:
-        apps: The ASGI applications by name of service; it is looked at for each call, and may fill and empty meanwhile.
-        max_in_flight: Calls that may run at once; more are refused early, since each may hold others up.
-        answer_limit: Bytes that an answer may have.
-        tripping: When the breaker of a service opens.
-        monotonic: The breakers' clock, in seconds; the event loop's by default.
+        apps: ASGI applications by service name. It is read at each call and may change.
+        max_in_flight: maximum number of concurrent calls; more are rejected.
+        answer_limit: maximum size (bytes) of a response.
+        config: thresholds of the services' breakers.
+        monotonic: the breakers' clock, in seconds; by default the event loop's.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LocalChannel:
         *,
         max_in_flight: int = 512,
         answer_limit: int = 8 * 1024 * 1024,
-        config: BreakerConfig = USUAL,
+        config: BreakerConfig = DEFAULT_CONFIG,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
         self._apps = apps
@@ -63,10 +63,10 @@ class LocalChannel:
             app = self._apps.get(out.service)
             if app is None:
                 lease.failed()
-                raise Unreachable(out.service, "does not run in this process")
+                raise Unreachable(out.service, "it does not run in this process")
             return await self._answer(app, out, lease)
 
-    async def _answer(self, app: App, out: Outgoing, lease: Lease) -> Incoming:
+    async def _answer(self, app: App, out: Outgoing, lease: InstanceLease) -> Incoming:
         exchange = _Exchange(out, self._answer_limit)
         task = asyncio.create_task(exchange.run(app), context=contextvars.Context())
         self._tasks.add(task)
@@ -76,7 +76,9 @@ class LocalChannel:
                 answer = await exchange.answer
         except TimeoutError:
             lease.failed()
-            raise CallTimedOut(out.service, f"no answer to {out.method} {out.path} in {out.timeout:.3f} s") from None
+            raise CallTimedOut(
+                out.service, f"no response to {out.method} {out.path} within {out.timeout:.3f} s"
+            ) from None
         except ConnectionLost:
             lease.failed()
             raise
@@ -87,12 +89,12 @@ class LocalChannel:
         return answer
 
     def states(self, service: str | None = None) -> tuple[InstanceState, ...]:
-        """The breakers of the services called so far, or of one."""
+        """Return the breakers of the services called so far, or of one."""
         pools = list(self._pools.values()) if service is None else filter(None, [self._pools.get(service)])
         return tuple(state for pool in pools for state in pool.states())
 
     async def aclose(self, grace: float = 0.0) -> None:
-        """Take no more calls, and wait `grace` seconds for those under way before they are cancelled."""
+        """Reject new calls, and wait `grace` seconds before cancelling those in progress."""
         self._closing = True
         if self._tasks and grace > 0:
             await asyncio.wait(set(self._tasks), timeout=grace)
@@ -105,12 +107,12 @@ class LocalChannel:
         pool = self._pools.get(service)
         if pool is None:
             pool = self._pools[service] = Pool(service, self._new_breaker)
-            pool.update([Address("local", service, 0, service)])
+            pool.update([InstanceAddress("local", service, 0, service)])
         return pool
 
 
 class _Exchange:
-    """One request and its answer, as the callee sees them. It is over as soon as `answer` is done, whatever with."""
+    """One request and its response, seen from the app. It is over as soon as `answer` is done."""
 
     __slots__ = ("_body", "_chunks", "_headers", "_limit", "_out", "_size", "_status", "answer")
 
@@ -130,7 +132,7 @@ class _Exchange:
         except Exception:
             log.exception("the app of %s raised", self._out.service)
         finally:
-            self._break_off()
+            self._finish()
 
     def _scope(self) -> dict[str, Any]:
         out = self._out
@@ -139,7 +141,7 @@ class _Exchange:
             headers.append((b"content-length", b"%d" % len(out.body)))
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},  # as uvicorn says: streams then listen for a disconnect
+            "asgi": {"version": "3.0", "spec_version": "2.3"},  # as in uvicorn, so that streams detect a disconnect
             "http_version": "1.1",
             "method": out.method,
             "scheme": "http",
@@ -157,12 +159,12 @@ class _Exchange:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         if not self.answer.done():
-            await asyncio.wait([self.answer])  # unlike awaiting it, does not cancel it with this waiter
+            await asyncio.wait([self.answer])  # unlike `await`, does not cancel it with this waiter
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
         if self.answer.done():
-            await asyncio.sleep(0)  # nobody listens: a stream without end must still let others run
+            await asyncio.sleep(0)  # the caller is gone: an endless stream must still let others run
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -170,29 +172,29 @@ class _Exchange:
         elif not self._status:
             raise RuntimeError(f"{message['type']} sent before http.response.start")
         elif message["type"] == "http.response.body":
-            self._take(message.get("body", b""))
+            self._append(message.get("body", b""))
             if not message.get("more_body", False) and not self.answer.done():
                 self.answer.set_result(Incoming(self._status, self._headers, b"".join(self._chunks)))
 
-    def _take(self, chunk: bytes) -> None:
+    def _append(self, chunk: bytes) -> None:
         if self._out.method == "HEAD":
-            return  # no answer to HEAD has a body, whatever the app sends (RFC 9110 section 9.3.2)
+            return  # a response to HEAD has no body, whatever the app sends (RFC 9110 section 9.3.2)
         self._size += len(chunk)
         if self._size > self._limit:
             self._fail(AnswerTooLarge(self._out.service, limit=self._limit))
             return
         self._chunks.append(chunk)
 
-    def _break_off(self) -> None:
-        """The app has ended: without a whole answer it is a 500, or a broken connection once that has begun."""
+    def _finish(self) -> None:
+        """Fail the call if the app ended without a complete response: 500, or a lost connection if it had begun."""
         if self.answer.done():
             return
         if self._status or (task := asyncio.current_task()) is None or task.cancelling():
-            self._fail(ConnectionLost(self._out.service, "the answer broke off"))
+            self._fail(ConnectionLost(self._out.service, "the response was incomplete"))
         else:
             plain = [(b"content-type", b"text/plain; charset=utf-8")]
             self.answer.set_result(Incoming(500, plain, b"Internal Server Error"))
 
     def _fail(self, error: Exception) -> None:
         self.answer.set_exception(error)
-        self.answer.exception()  # seen: a caller that has gone must not make the loop complain
+        self.answer.exception()  # mark as retrieved, so that asyncio does not log it if the caller is gone

@@ -1,4 +1,4 @@
-"""What a caller is told when a service that was needed for the answer did not give its own."""
+"""Problems that a service returns when a service that it calls fails."""
 
 from math import ceil
 
@@ -15,22 +15,21 @@ class ServiceUnavailable(Unavailable):
 
 
 class ServiceFailed(BadGateway):
-    detail = "The service '{service}' broke off or gave no usable answer. Whether it did what was asked is not known."
+    detail = "The service '{service}' returned no usable response. Whether it did what was requested is unknown."
 
     service: str
 
 
 class ServiceTimeout(GatewayTimeout):
-    detail = "The service '{service}' did not answer in time. Whether it did what was asked is not known."
+    detail = "The service '{service}' did not respond in time. Whether it did what was requested is unknown."
 
     service: str
 
 
 def problem_of(error: CallFailed | Refused) -> Problem:
-    """The problem that an unhandled failure of a call is to one's own caller.
+    """Return the problem for an unhandled failure of a call.
 
-    A refusal that the calling code did not expect is not passed on: its 404 or 403 speaks of another resource and
-    another caller than the one who asked.
+    An unexpected error response is not passed on: its 404 or 403 refers to another resource and another caller.
     """
     match error:
         case CallTimedOut():
@@ -40,5 +39,5 @@ def problem_of(error: CallFailed | Refused) -> Problem:
         case Refused() if error.status not in _LATER:
             return ServiceFailed(service=error.service)
         case _:
-            # whole seconds in the body, as in the header
+            # Whole seconds in the body, as in the header.
             return ServiceUnavailable(service=error.service, retry_after=ceil(error.retry_after or 1))

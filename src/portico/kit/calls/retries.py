@@ -1,4 +1,4 @@
-"""Trying again what may be tried again."""
+"""Retries of calls."""
 
 import asyncio
 import random
@@ -11,34 +11,35 @@ from portico.kit.calls.channel import IDEMPOTENT, Channel, Incoming, Outgoing
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Saturated, Unreachable
 from portico.kit.foundation.backoff import Backoff
 
-_DOWN_FOR_NOW: Final = frozenset({502, 503, 504})
-_COME_AGAIN: Final = frozenset({409, 429})  # with Retry-After; 409: the same idempotency key is still in flight
+_UNAVAILABLE: Final = frozenset({502, 503, 504})
+_RETRY_LATER: Final = frozenset({409, 429})  # with Retry-After; 409: the idempotency key is in flight
 
 
 def retry_after(answer: Incoming) -> float | None:
-    """Seconds of the answer's `Retry-After`; None without one. Services of a system send no dates in it."""
+    """Return the seconds of the response's `Retry-After`, or None. Services of a system do not send dates in it."""
     value = answer.header(b"retry-after") or b""
     return float(value) if value.isdigit() else None
 
 
 class RetryingChannel:
-    """A channel that tries again over another one, within the call's time and a budget for each service.
+    """A channel that retries over another one, within the call's time limit and a budget per service.
 
-    What was never sent is tried again whatever it is; what may have taken effect only where it is `repeatable`. Waits
-    are drawn between nothing and a limit that doubles (full jitter), so that callers that failed together do not come
-    back together; a `Retry-After` is added to that, and given up on where it exceeds `longest_wait`. An open breaker
-    and a full channel are final: trying again would be more of what they protect from. An answer to a later attempt is
-    `in_doubt` where an earlier one was sent, which may still arrive: a refusal says nothing of that one.
+    A request that was never sent is always retried. One that may have taken effect is retried only if it is
+    `repeatable`.
+    Delays are random between zero and a limit that doubles (full jitter), so that failed callers do not retry at the
+    same time. A `Retry-After` is added; if it exceeds `longest_wait`, there is no retry. An open breaker and a full
+    channel are final, because retries would defeat them. The response to a later attempt is `in_doubt` if an earlier
+    one was sent and may still arrive.
 
     Args:
-        channel: What carries each attempt.
-        attempts: How many there may be, the first included.
-        first_wait: Limit in seconds of the wait before the second attempt.
-        longest_wait: Limit in seconds of any wait.
-        new_budget: Makes the budget of a service.
-        draw: A number from 0 to 1, at random.
-        sleep: Waits for a number of seconds.
-        monotonic: The clock, in seconds; the event loop's by default.
+        channel: sends each attempt.
+        attempts: maximum number of attempts, including the first.
+        first_wait: maximum delay (seconds) before the second attempt.
+        longest_wait: maximum (seconds) of any delay.
+        new_budget: creates the budget of a service.
+        draw: returns a random number from 0 to 1.
+        sleep: waits for a number of seconds.
+        monotonic: the clock, in seconds; by default the event loop's.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class RetryingChannel:
         self.retries = 0
 
     async def send(self, out: Outgoing) -> Incoming:
-        """Send until an answer is final or trying again is not allowed. Raises CallFailed, see `Channel`."""
+        """Send until a response is final or no retry is allowed. Raises CallFailed, see `Channel`."""
         now = self._monotonic or asyncio.get_running_loop().time
         until = now() + out.timeout
         budget = self._budget(out.service)
@@ -93,13 +94,13 @@ class RetryingChannel:
             return failure
 
     def _wait(self, out: Outgoing, attempt: int, outcome: Incoming | CallFailed) -> float | None:
-        """Seconds before the next attempt; None where there must be none."""
+        """Return the seconds before the next attempt; None if there is none."""
         if attempt >= self._attempts or not _may_repeat(out, outcome):
             return None
-        asked = retry_after(outcome) if isinstance(outcome, Incoming) else outcome.retry_after
-        if asked is not None and asked > self._longest_wait:
+        requested = retry_after(outcome) if isinstance(outcome, Incoming) else outcome.retry_after
+        if requested is not None and requested > self._longest_wait:
             return None
-        return (asked or 0.0) + self._backoff.delay(attempt)
+        return (requested or 0.0) + self._backoff.delay(attempt)
 
     def _budget(self, service: str) -> RetryBudget:
         budget = self._budgets.get(service)
@@ -118,7 +119,7 @@ def _may_repeat(out: Outgoing, outcome: Incoming | CallFailed) -> bool:
         case ConnectionLost():
             return repeatable
         case Incoming():
-            later = outcome.status in _COME_AGAIN and retry_after(outcome) is not None
-            return repeatable and (outcome.status in _DOWN_FOR_NOW or later)
+            later = outcome.status in _RETRY_LATER and retry_after(outcome) is not None
+            return repeatable and (outcome.status in _UNAVAILABLE or later)
         case _:
             return False

@@ -4,12 +4,12 @@ from portico.kit.calls.channel import Channel, Incoming, Outgoing
 
 
 class RoutingChannel:
-    """Services in this process are called in it, the others by HTTP; the code that calls can't tell.
+    """Calls services of this process directly and others over HTTP. Callers see no difference.
 
     Args:
-        here: The names of the services in this process; it is looked at for each call.
-        local: The way to these.
-        remote: The way to the others.
+        here: names of the services in this process. It is read at each call.
+        local: channel to these.
+        remote: channel to the others.
     """
 
     def __init__(self, here: Container[str], local: Channel, remote: Channel) -> None:
@@ -18,5 +18,5 @@ class RoutingChannel:
         self._remote = remote
 
     async def send(self, out: Outgoing) -> Incoming:
-        """Send a request the way that leads to its service. Raises CallFailed, see `Channel`."""
+        """Send a request over the channel of its service. Raises CallFailed, see `Channel`."""
         return await (self._local if out.service in self._here else self._remote).send(out)

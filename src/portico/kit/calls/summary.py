@@ -3,9 +3,9 @@ from pydantic.alias_generators import to_camel
 
 
 class Summary(BaseModel):
-    """What one service reads of another's answer: the fields it needs, in snake case or camel case as the system speaks.
+    """The fields that one service needs from another's response, in either case of JSON.
 
-    Fields it does not know are ignored, so that the other may grow.
+    Unknown fields are ignored, so that the other service can add fields.
     """
 
     model_config = ConfigDict(

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 from tests.contracts.broker import CREATED, BrokerContract
-from tests.contracts.broker_listening import BrokerListeningContract
 from tests.contracts.broker_of_a_system import Open
+from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS
@@ -19,7 +19,7 @@ class TestEmbeddedBroker(BrokerContract):
     pass
 
 
-class TestEmbeddedBrokerSubscriptions(BrokerListeningContract):
+class TestEmbeddedBrokerSubscriptions(BrokerSubscriptionContract):
     async def test_the_backlog_of_subscribers_is_bounded(self, broker: Broker, another: Open) -> None:
         async with another() as second, Listener(second, [CREATED], through=broker):
             """The subscription makes the broker keep such messages."""

@@ -1,8 +1,8 @@
 import pytest
 from aiokafka import AIOKafkaProducer
 from tests.contracts.broker import CREATED, GROUP, BrokerContract
-from tests.contracts.broker_listening import BrokerListeningContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
 from portico.kit.messaging.brokers.kafka_connection import arguments
@@ -35,7 +35,7 @@ class TestKafkaBroker(BrokerContract):
         assert {(each.id, each.key, each.body) for each in taker.taken} == {("�", "�", b"hi"), ("evt_1", "ord_1", b"")}
 
 
-class TestKafkaSubscriptions(BrokerListeningContract):
+class TestKafkaSubscriptions(BrokerSubscriptionContract):
     pass
 
 

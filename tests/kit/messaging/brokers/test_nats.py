@@ -1,7 +1,7 @@
 import pytest
 from tests.contracts.broker import BrokerContract
-from tests.contracts.broker_listening import BrokerListeningContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.servers import NatsServer
 
@@ -15,7 +15,7 @@ class TestNatsBroker(BrokerContract):
     pass
 
 
-class TestNatsSubscriptions(BrokerListeningContract):
+class TestNatsSubscriptions(BrokerSubscriptionContract):
     pass
 
 

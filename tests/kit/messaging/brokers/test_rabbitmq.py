@@ -1,7 +1,7 @@
 import pytest
 from tests.contracts.broker import BrokerContract
-from tests.contracts.broker_listening import BrokerListeningContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable
 from portico.kit.messaging.brokers.rabbitmq import RabbitMQBroker
@@ -17,7 +17,7 @@ class TestRabbitMQBroker(BrokerContract):
     pass
 
 
-class TestRabbitMQSubscriptions(BrokerListeningContract):
+class TestRabbitMQSubscriptions(BrokerSubscriptionContract):
     pass
 
 

@@ -44,7 +44,7 @@ class Broker(Protocol):
 
     Each group receives every message of the types that it declared; one consumer of the group handles it. Subscribers
     receive messages as well, but none are stored for them. Every broker passes `tests.contracts.broker` and
-    `broker_listening`.
+    `broker_subscriptions`.
     """
 
     async def declare(self, group: str, types: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""What every broker must do for those who listen. A subclass says by which settings one is opened."""
+"""Contract of broker subscriptions. A subclass provides the settings that open a broker."""
 
 from tests.contracts.broker import CREATED, DELETED, GROUP, UPDATED
 from tests.contracts.broker_of_a_system import BrokerOfASystem, Open
@@ -7,10 +7,10 @@ from portico.kit.messaging.brokers.base import Broker, Message
 from portico.testing.recording_consumer import Listener, RecordingConsumer, firsts_by_key, messages
 
 
-class BrokerListeningContract(BrokerOfASystem):
-    """Subclass it as `TestListeningToMyBroker`, with a fixture `environ`: the variables that name the broker."""
+class BrokerSubscriptionContract(BrokerOfASystem):
+    """Subclass it as `TestMyBrokerSubscriptions`, with a fixture `environ`: the variables that name the broker."""
 
-    async def test_everyone_who_listens_hears_each_message_as_it_was(self, broker: Broker, another: Open) -> None:
+    async def test_every_subscriber_receives_each_message_unchanged(self, broker: Broker, another: Open) -> None:
         await broker.declare(GROUP, [CREATED])
         sent = [
             Message("evt_1", CREATED, "ord_1", b'{"total": 12}'),
@@ -31,7 +31,7 @@ class BrokerListeningContract(BrokerOfASystem):
         for listener in (here, there, elsewhere):
             assert sorted(listener.heard, key=lambda each: each.id) == sorted(sent, key=lambda each: each.id)
 
-    async def test_who_listens_hears_the_types_that_it_names(self, broker: Broker, another: Open) -> None:
+    async def test_a_subscriber_receives_its_types_only(self, broker: Broker, another: Open) -> None:
         sent = [Message(f"{turn} {each}", each, "a", b"") for turn in range(3) for each in (CREATED, UPDATED, DELETED)]
         async with (
             another() as second,
@@ -45,7 +45,7 @@ class BrokerListeningContract(BrokerOfASystem):
         assert {each.type for each in one.heard} == {CREATED}
         assert {each.type for each in other.heard} == {UPDATED, DELETED}
 
-    async def test_who_listens_hears_a_key_in_order(self, broker: Broker, another: Open) -> None:
+    async def test_a_subscriber_receives_a_key_in_order(self, broker: Broker, another: Open) -> None:
         sent = messages(200, keys=20)
         async with another() as second, Listener(second, [CREATED], through=broker) as listener:
             for start in range(0, 200, 50):
@@ -54,10 +54,10 @@ class BrokerListeningContract(BrokerOfASystem):
 
         assert firsts_by_key(listener.heard) == firsts_by_key(sent)
 
-    async def test_nothing_is_kept_for_who_listens(self, broker: Broker, another: Open) -> None:
+    async def test_no_messages_are_stored_for_subscribers(self, broker: Broker, another: Open) -> None:
         async with another() as second:
             async with Listener(second, [CREATED], through=broker):
-                """It listens for a while."""
+                """Subscribe and unsubscribe."""
             await broker.publish([Message("while away", CREATED, "a", b"")])
             async with Listener(second, [CREATED], through=broker) as listener:
                 await broker.publish([Message("back", CREATED, "a", b"")])
@@ -65,7 +65,9 @@ class BrokerListeningContract(BrokerOfASystem):
 
         assert [each.id for each in listener.heard] == ["back"]
 
-    async def test_who_listens_hears_of_its_own_system_only(self, broker: Broker, of_another_system: Open) -> None:
+    async def test_a_subscriber_receives_messages_of_its_system_only(
+        self, broker: Broker, of_another_system: Open
+    ) -> None:
         async with (
             of_another_system() as other,
             Listener(broker, [CREATED], through=broker) as listener,
