@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
+from portico.kit._compat.aiosqlite import OneTripConnection
+from portico.kit.data.sqlite import SqliteConnections
 
 IMMEDIATE = "BEGIN IMMEDIATE"
 
 
-async def opened(folder: Path) -> SqliteConnection:
-    return await SqliteConnections(make_url(f"sqlite+aiosqlite:///{folder}/books.db"), timeout=60).open()
+async def opened(folder: Path) -> OneTripConnection:
+    address = make_url(f"sqlite+aiosqlite:///{folder}/books.db")
+    connection = await SqliteConnections(address, timeout=60, kind=OneTripConnection).open()
+    assert isinstance(connection, OneTripConnection)
+    return connection
 
 
 @pytest.fixture
-async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
+async def connection(tmp_path: Path) -> AsyncIterator[OneTripConnection]:
     connection = await opened(tmp_path)
     await connection.cursor().execute("CREATE TABLE books (number INTEGER PRIMARY KEY, title TEXT UNIQUE)")
     yield connection
@@ -25,23 +29,23 @@ async def connection(tmp_path: Path) -> AsyncIterator[SqliteConnection]:
 
 
 @pytest.fixture
-async def another(tmp_path: Path, connection: SqliteConnection) -> AsyncIterator[SqliteConnection]:  # its table
+async def another(tmp_path: Path, connection: OneTripConnection) -> AsyncIterator[OneTripConnection]:  # its table
     another = await opened(tmp_path)
     yield another
     await another.close()
 
 
-async def titles(connection: SqliteConnection) -> list[str]:
+async def titles(connection: OneTripConnection) -> list[str]:
     found = await connection.cursor().execute("SELECT title FROM books ORDER BY number")
     return [title for (title,) in await found.fetchall()]
 
 
-async def add(connection: SqliteConnection, title: str) -> None:
+async def add(connection: OneTripConnection, title: str) -> None:
     await connection.cursor().execute("INSERT INTO books (title) VALUES (?)", (title,))
 
 
 class TestCursor:
-    async def test_returns_the_rows_of_a_returning_clause(self, connection: SqliteConnection) -> None:
+    async def test_returns_the_rows_of_a_returning_clause(self, connection: OneTripConnection) -> None:
         cursor = connection.cursor()
 
         await cursor.execute("INSERT INTO books (title) VALUES ('Dune'), ('Emma') RETURNING number, title")
@@ -50,13 +54,13 @@ class TestCursor:
         assert await cursor.fetchall() == [(1, "Dune"), (2, "Emma")]
         assert await cursor.fetchall() == []
 
-    async def test_counts_the_rows_changed_by_executemany(self, connection: SqliteConnection) -> None:
+    async def test_counts_the_rows_changed_by_executemany(self, connection: OneTripConnection) -> None:
         cursor = await connection.cursor().executemany("INSERT INTO books (title) VALUES (?)", [("Dune",), ("Emma",)])
 
         assert (cursor.rowcount, cursor.description) == (2, None)
         assert (await connection.cursor().execute("DELETE FROM books")).rowcount == 2
 
-    async def test_returns_the_id_of_a_new_row(self, connection: SqliteConnection) -> None:
+    async def test_returns_the_id_of_a_new_row(self, connection: OneTripConnection) -> None:
         cursor = await connection.cursor().execute("INSERT INTO books (number, title) VALUES (7, 'Kim')")
 
         assert cursor.lastrowid == 7
@@ -64,7 +68,7 @@ class TestCursor:
 
 class TestTransaction:
     async def test_begins_with_its_first_statement(
-        self, connection: SqliteConnection, another: SqliteConnection
+        self, connection: OneTripConnection, another: OneTripConnection
     ) -> None:
         connection.begin(IMMEDIATE)
         await add(another, "Dune")  # nothing is locked yet
@@ -75,7 +79,7 @@ class TestTransaction:
         await connection.commit()
         assert await titles(another) == ["Dune", "Emma"]
 
-    async def test_without_a_statement_does_not_begin(self, connection: SqliteConnection) -> None:
+    async def test_without_a_statement_does_not_begin(self, connection: OneTripConnection) -> None:
         connection.begin(IMMEDIATE)
         await connection.commit()
         connection.begin(IMMEDIATE)
@@ -85,7 +89,7 @@ class TestTransaction:
 
         assert not connection.in_transaction
 
-    async def test_is_rolled_back_after_a_failed_statement(self, connection: SqliteConnection) -> None:
+    async def test_is_rolled_back_after_a_failed_statement(self, connection: OneTripConnection) -> None:
         await add(connection, "Dune")
         connection.begin(IMMEDIATE)
         await add(connection, "Emma")
@@ -96,7 +100,7 @@ class TestTransaction:
 
         assert (connection.in_transaction, await titles(connection)) == (False, ["Dune"])
 
-    async def test_is_rolled_back_after_a_cancelled_statement(self, connection: SqliteConnection) -> None:
+    async def test_is_rolled_back_after_a_cancelled_statement(self, connection: OneTripConnection) -> None:
         gate, reached = threading.Event(), threading.Event()
 
         def hold(_: sqlite3.Connection) -> None:
@@ -119,7 +123,7 @@ class TestTransaction:
         assert await titles(connection) == []
         assert not connection.in_transaction
 
-    async def test_begins_again_after_an_unfinished_one(self, connection: SqliteConnection) -> None:
+    async def test_begins_again_after_an_unfinished_one(self, connection: OneTripConnection) -> None:
         connection.begin(IMMEDIATE)
         await add(connection, "Dune")
 

@@ -2,11 +2,10 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import Depends, Query
-from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_dependant
 from starlette.requests import Request
 
-from portico.kit._compat.fastapi_handlers import SparseHandlers
+from portico.kit._compat.fastapi import Dependant, SparseHandlers
 
 
 async def filters(colour: str | None = None, tags: Annotated[list[str], Query()] = [], sort: str = "name") -> None:  # noqa: B006  what must not be left to one shared list
@@ -25,7 +24,7 @@ def looked_for(query: str) -> list[str]:
         made.append(dependant)
         return len(made) - 1
 
-    handlers = SparseHandlers(get_dependant(path="/", call=endpoint), make)
+    handlers = SparseHandlers(get_dependant(path="/", call=endpoint), make, limit=2)
     chosen: Any = handlers.for_request(Request({"type": "http", "query_string": query.encode(), "headers": []}))
     dependant = made[chosen]
     return [field.name for each in (dependant, *dependant.dependencies) for field in each.query_params]
@@ -51,7 +50,7 @@ class TestSparseHandlers:
             made.append(dependant)
             return looked_for
 
-        handlers = SparseHandlers(get_dependant(path="/", call=endpoint), make)
+        handlers = SparseHandlers(get_dependant(path="/", call=endpoint), make, limit=2)
         for number in range(100):
             query = f"needed={number}&unknown_{number}=1".encode()
             handlers.for_request(Request({"type": "http", "query_string": query, "headers": []}))

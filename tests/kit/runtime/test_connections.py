@@ -42,7 +42,7 @@ class ManualTimers:
 class Limited(LimitedConnection):
     """A connection with a small limit that reports when it received something."""
 
-    most_unspent = LIMIT
+    max_head = LIMIT
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -4,7 +4,7 @@ from fastapi import Depends
 from fastapi.dependencies.utils import get_dependant
 from starlette.requests import Request
 
-from portico.kit._compat.fastapi import asked_directly, lookup
+from portico.kit._compat.fastapi import lookup, with_direct_lookups
 
 REQUEST = Request({"type": "http", "headers": [], "carried": "a book"})
 
@@ -27,15 +27,15 @@ Carried = Annotated[str, Depends(carried)]
 
 
 def left_to_fastapi(endpoint: Any) -> list[str | None]:
-    return [each.name for each in asked_directly(get_dependant(path="/", call=endpoint)).dependencies]
+    return [each.name for each in with_direct_lookups(get_dependant(path="/", call=endpoint)).dependencies]
 
 
-class TestAskedDirectly:
+class TestDirectLookups:
     async def test_an_endpoint_is_given_what_is_looked_up(self) -> None:
         async def endpoint(what: Carried, number: int) -> str:
             return f"{number} of {what}"
 
-        asked = asked_directly(get_dependant(path="/", call=endpoint))
+        asked = with_direct_lookups(get_dependant(path="/", call=endpoint))
         call: Any = asked.call
 
         assert await call(**{str(asked.request_param_name): REQUEST, "number": 2}) == "2 of a book"
@@ -44,7 +44,7 @@ class TestAskedDirectly:
         async def endpoint(what: Carried, request: Request) -> tuple[str, Request]:
             return what, request
 
-        call: Any = asked_directly(get_dependant(path="/", call=endpoint)).call
+        call: Any = with_direct_lookups(get_dependant(path="/", call=endpoint)).call
 
         assert await call(request=REQUEST) == ("a book", REQUEST)
 

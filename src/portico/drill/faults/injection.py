@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.util import await_only
 
 from portico.drill.faults.plan import Fault, FaultPlan
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
@@ -47,7 +46,7 @@ class FaultyCommits:
             self._commit(connection)
             return
         if fault.kind == "slow":
-            await_only(asyncio.sleep(fault.seconds))
+            connection.run_async(lambda _: asyncio.sleep(fault.seconds))
             self._commit(connection)
             return
         if not fault.before:

@@ -1,40 +1,104 @@
-"""Uses of SQLAlchemy below its public API."""
+"""Private APIs of SQLAlchemy, written for SQLAlchemy 2.1.
 
-from collections.abc import Sequence
-from typing import Any, Final
+Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
+`sqlalchemy_compiled`, which takes the driver's statement out of SQLAlchemy's compiler.
+"""
 
-import asyncpg
-from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
-from sqlalchemy.util import await_only, greenlet_spawn
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-ASYNCPG_ERRORS: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # the connection ended at the moment in which a statement was sent
-    AsyncAdapt_asyncpg_dbapi.Error,  # the pool wanted a new connection while the server was starting
-    OSError,
-)
-"""What `fetch_records` raises, unconverted."""
+from sqlalchemy import Dialect, Executable
+from sqlalchemy.types import TypeEngine
+
+from portico.kit._compat import Library, is_enabled, require
+
+_LIBRARY = Library("sqlalchemy", "2.1")
+_HAS_CORE = is_enabled("sqlalchemy_core")
+_HAS_COMPILED = is_enabled("sqlalchemy_compiled")
+
+if _HAS_CORE:
+    with _LIBRARY.shape("sqlalchemy_core"):
+        require(Executable, "_propagate_attrs")
+
+if _HAS_COMPILED:
+    with _LIBRARY.shape("sqlalchemy_compiled"):
+        from sqlalchemy.sql.compiler import SQLCompiler
+
+        require(SQLCompiler, "binds", "positiontup", "post_compile_params", "insert_prefetch", "update_prefetch")
+        require(TypeEngine, "dialect_impl", "bind_processor", "result_processor")
+
+Processor = Callable[[Any], Any]
 
 
-async def fetch_records(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
-    """Fetch the records of a statement from asyncpg, on a connection of the engine's pool.
+def needs_session(statement: Executable) -> bool:
+    """Return whether only a session can execute a statement: it is about mapped objects, or the fast path is disabled."""
+    return not _HAS_CORE or statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # sessions read it too
 
-    Raises:
-        asyncpg.PostgresError, OSError: one of `ASYNCPG_ERRORS`, as the driver raised it. The connection is closed.
+
+@dataclass(frozen=True, slots=True)
+class CompiledStatement:
+    """A statement in the form that a driver takes.
+
+    Args:
+        text: The SQL with the driver's placeholders.
+        driver: The driver's name in SQLAlchemy.
+        binds: Name and type conversion of each value, in the order of the placeholders.
+        constants: Values that are part of the statement itself.
+        conversions: Position and type conversion of result columns that need one.
+        row: Named tuple of a result row.
     """
-    records: Sequence[Any] = await greenlet_spawn(_fetch, engine, text, parameters)
-    return records
+
+    text: str
+    driver: str
+    binds: Sequence[tuple[str, Processor | None]]
+    constants: Mapping[str, Any]
+    conversions: Sequence[tuple[int, Processor]]
+    row: Any
+
+    def parameters(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the values as the driver takes them: converted, and in the order of the placeholders."""
+        named = {**self.constants, **values}
+        return tuple(named[name] if convert is None else convert(named[name]) for name, convert in self.binds)
+
+    def to_row(self, record: Any) -> Any:
+        """Return a record of the driver as a named tuple."""
+        values = list(record)
+        for position, convert in self.conversions:
+            values[position] = convert(values[position])
+        return self.row._make(values)
 
 
-def _fetch(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
-    connection: Any = engine.raw_connection()
-    try:
-        records: Sequence[Any] = await_only(connection.driver_connection.fetch(text, *parameters))
-    except ASYNCPG_ERRORS:
-        connection.invalidate()  # it may be dead even if the server said why; it must not go back to the pool
-        raise
-    finally:
-        connection.close()
-    return records
+def compile_statement(statement: Executable, dialect: Dialect, names: list[str]) -> CompiledStatement | None:
+    """Return the compiled form of a statement for a dialect and the names of its values.
+
+    None if SQLAlchemy has to process the statement at each execution, or if the fast path is disabled.
+    """
+    if not _HAS_COMPILED:
+        return None
+    compiled: Any = statement.compile(dialect=dialect, column_keys=names)  # type: ignore[attr-defined]  # all can be
+    if compiled.post_compile_params or compiled.insert_prefetch or compiled.update_prefetch:
+        return None
+    columns = getattr(statement, "selected_columns", ())
+    return CompiledStatement(
+        text=str(compiled),
+        driver=dialect.driver,
+        binds=[(name, _bind_processor(compiled.binds[name].type, dialect)) for name in compiled.positiontup],
+        constants={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
+        conversions=_result_processors(columns, dialect),
+        row=_row_type([str(column.key) for column in columns]),
+    )
+
+
+def _row_type(names: list[str]) -> Any:
+    return namedtuple("Row", names, rename=True)  # noqa: PYI024  # the columns are known at run time only
+
+
+def _bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    return kind.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _result_processors(columns: Sequence[Any], dialect: Dialect) -> list[tuple[int, Processor]]:
+    processors = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+    return [(position, convert) for position, convert in enumerate(processors) if convert is not None]

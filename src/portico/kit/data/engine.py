@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.change_notifier import ChangeNotifier
-from portico.kit.data.sqlite import SqliteConnection, SqliteConnections
+from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import connect_options
 from portico.kit.telemetry.logs import get_logger
@@ -122,14 +122,11 @@ class Database:
         """Execute a statement of a server's database in a transaction of its own and return how many rows it changed.
 
         It needs no BEGIN and COMMIT, which are half of the cost.
-
-        Raises:
-            TypeError: SQLAlchemy has to process the statement at each execution. Use `UnitOfWork.write`.
         """
         compiled = statement.compiled_for(self.writer.dialect, values)
-        if compiled is None:
-            raise TypeError("This statement has no compiled form. Execute it with UnitOfWork.write.")
         async with self.lone.connect() as connection:
+            if compiled is None:
+                return (await connection.execute(statement.source, values)).rowcount
             return (await connection.exec_driver_sql(compiled.text, compiled.parameters(values))).rowcount
 
     async def check(self) -> None:
@@ -177,14 +174,9 @@ def _sqlite(
     )
 
     if begin:
-        event.listen(engine.sync_engine, "begin", lambda connection: _driver(connection).begin(begin))
+        event.listen(engine.sync_engine, "begin", lambda connection: begin_transaction(connection, begin))
     return engine
 
 
 def _log_statement(_connection: Connection, _cursor: Any, statement: str, *_others: Any) -> None:
     logger.info("sql_executed", statement=" ".join(statement.split()))
-
-
-def _driver(connection: Connection) -> SqliteConnection:
-    driver: SqliteConnection = connection.connection.driver_connection  # type: ignore[assignment]
-    return driver

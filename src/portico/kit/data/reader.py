@@ -9,10 +9,10 @@ from typing import Any, Self, TypeVar, cast
 from sqlalchemy import Engine, Executable, Result, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
-from sqlalchemy.util import greenlet_spawn
 
-from portico.kit._compat.sqlalchemy import ASYNCPG_ERRORS, fetch_records
+from portico.kit.data.asyncpg_records import RecordsUnavailable, fetch_records
 from portico.kit.data.engine import Database
+from portico.kit.data.greenlets import run_in_greenlet
 from portico.kit.data.statements import Statement
 from portico.kit.foundation.clock import Clock
 
@@ -99,13 +99,13 @@ class Reader:
             return await self._rows_in_session(statement, values)
         engine = self._engine().sync_engine
         try:
-            found: Sequence[Any] = await greenlet_spawn(_fetch_all, engine, statement, values)
+            found: Sequence[Any] = await run_in_greenlet(_fetch_all, engine, statement, values)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
                 # The server ended the connection while it was in the pool. SQLAlchemy has now discarded the
                 # whole pool.
-            found = await greenlet_spawn(_fetch_all, engine, statement, values)
+            found = await run_in_greenlet(_fetch_all, engine, statement, values)
         return found
 
     async def _rows_of_compiled(self, statement: Statement, values: Mapping[str, Any]) -> Sequence[Any]:
@@ -115,7 +115,7 @@ class Reader:
         if compiled is not None and compiled.driver == "asyncpg" and goes_past_sqlalchemy:
             try:
                 records = await fetch_records(engine.sync_engine, compiled.text, compiled.parameters(values))
-            except ASYNCPG_ERRORS:
+            except RecordsUnavailable:
                 pass  # a read may be repeated: SQLAlchemy finds a live connection, or converts the error
             else:
                 return [compiled.to_row(record) for record in records]

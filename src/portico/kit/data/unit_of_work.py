@@ -12,10 +12,11 @@ from sqlalchemy import Connection, CursorResult, Executable, Result
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util import greenlet_spawn
 
+from portico.kit._compat.sqlalchemy import needs_session
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_duplicate
+from portico.kit.data.greenlets import run_in_greenlet
 from portico.kit.data.reader import Reader
 from portico.kit.data.statements import Statement
 from portico.kit.foundation.aio import run_to_completion
@@ -120,13 +121,13 @@ class UnitOfWork(Reader):
         return self._connection
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Result[Any]:
-        if _is_mapped(statement):
+        if needs_session(statement):
             return await super().execute(statement, parameters)
         return await self.on_connection(Connection.execute, statement, parameters)
 
     async def on_connection(self, act: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Call `act` with SQLAlchemy's connection of this unit, which the session shares, and return its result."""
-        return await greenlet_spawn(lambda: act(self._connect(), *args, **named))
+        return await run_in_greenlet(lambda: act(self._connect(), *args, **named))
 
     async def write(self, statement: Statement, values: Mapping[str, Any]) -> int:
         """Execute a compiled statement and return how many rows it changed. Raises what `execute` raises."""
@@ -230,7 +231,7 @@ class UnitOfWork(Reader):
 
     async def _commit(self) -> None:
         if self.committing:
-            await greenlet_spawn(self._commit_connection)
+            await run_in_greenlet(self._commit_connection)
         if self._invalidate is not None:
             for name in self._invalidated:
                 await self._invalidate(name)
@@ -253,7 +254,7 @@ class UnitOfWork(Reader):
         finally:
             connection, self._connection = self._connection, None
             if connection is not None:
-                await greenlet_spawn(connection.close)
+                await run_in_greenlet(connection.close)
 
     async def __aenter__(self) -> Self:
         self._token = current_unit_of_work.set(self)
@@ -276,11 +277,6 @@ class _Session(Session):
 
     def get_bind(self, *_: Any, **__: Any) -> Connection:
         return self._connect()
-
-
-def _is_mapped(statement: Executable) -> bool:
-    """Return whether a statement is about mapped objects."""
-    return statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # the session uses it too; there is no public name
 
 
 @asynccontextmanager

@@ -7,22 +7,26 @@ dependency would also commit 409 responses, and costs 180 µs even for endpoints
 import asyncio
 import functools
 import re
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends
-from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from portico.kit._compat.fastapi import asked_directly, lookup
-from portico.kit._compat.fastapi_handlers import SparseHandlers
+from portico.kit._compat.fastapi import (
+    MAX_SPARSE_HANDLERS,
+    Dependant,
+    SparseHandlers,
+    functions_of,
+    handler_of,
+    lookup,
+    takes_json,
+)
 from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, retry_transaction
@@ -53,7 +57,6 @@ _NOT_MODIFIED = 304
 _CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
 _MOST_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
-_EXIT_STACKS = ("fastapi_middleware_astack", "fastapi_inner_astack", "fastapi_function_astack")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -72,30 +75,17 @@ class BoundaryRoute(APIRoute):
         endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)
         super().__init__(path, endpoint, methods=[declared.method], **options)
         self._queries = Queries(self.dependant, context.system.case, also=TICKET if declared.streams else None)
-        self._takes_json = self.body_field is not None and not self._is_form()
-        self._uses_database = not {_work, _reads}.isdisjoint(_functions(self.dependant))
-
-    def _is_form(self) -> bool:
-        return type(getattr(self.body_field, "field_info", None)).__name__ in {"Form", "File"}
+        self._takes_json = takes_json(self)
+        self._uses_database = not {_work, _reads}.isdisjoint(functions_of(self.dependant))
 
     def get_route_handler(self) -> Handler:
-        self._handlers = SparseHandlers(self.dependant, self._handler_of)
-        return super().get_route_handler()  # FastAPI calls this; `handle` uses the handlers built above
+        self._handlers = SparseHandlers(self.dependant, self._handler_of, limit=MAX_SPARSE_HANDLERS)
+        return self._respond
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request, without FastAPI's three exit stacks and two exception handlers (13 µs)."""
-        if scope["method"] != self._declared.method:
-            await super().handle(scope, receive, send)
-            return
-        request = BoundedRequest(scope, receive, send, limit=self._limit)
-        async with AsyncExitStack() as stack:
-            for name in _EXIT_STACKS:
-                scope[name] = stack
-            response = await self._respond(request)
-            await response(scope, receive, send)
-
-    async def _respond(self, request: BoundedRequest) -> Response:
-        scope = request.scope
+    async def _respond(self, given: Request) -> Response:
+        """Return the response to a request, whatever goes wrong. FastAPI calls it as the handler of this route."""
+        scope = given.scope
+        request = BoundedRequest(scope, given.receive, limit=self._limit)
         scope["portico.deadline"] = deadline = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
         within = asyncio.timeout_at(deadline)
         try:
@@ -106,11 +96,7 @@ class BoundaryRoute(APIRoute):
             return self._errors.response_for(request, GatewayTimeout() if unexpected else error)
 
     def _handler_of(self, dependant: Dependant) -> Handler:
-        whole, self.dependant = self.dependant, asked_directly(dependant)
-        try:
-            return super().get_route_handler()
-        finally:
-            self.dependant = whole
+        return handler_of(self, dependant, super().get_route_handler)
 
     async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if self._declared.access.kind != "public":
@@ -227,12 +213,6 @@ def _tagged(request: Request, response: Response) -> Response:
     if response.status_code < _ERRORS:
         set_etag(request, response)
     return response
-
-
-def _functions(dependant: Dependant) -> Iterable[Callable[..., Any] | None]:
-    yield dependant.call
-    for inner in dependant.dependencies:
-        yield from _functions(inner)
 
 
 @lookup

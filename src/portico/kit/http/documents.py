@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.dependencies.models import Dependant
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
 
+from portico.kit._compat.fastapi import functions_of
 from portico.kit.auth.access import Access
 from portico.kit.foundation.problems import (
     BadRequest,
@@ -74,8 +75,8 @@ class ServiceApp(FastAPI):
         self._problem_models: set[type[Schema]] = {ProblemRead, InvalidRead}
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Return the router alone: the middleware handles exceptions, and the routes have their own exit stacks."""
-        return ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        """Return the router and FastAPI's exit stack. The service's middleware handles exceptions and body limits."""
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=self.exception_handlers)
 
     def add_problem_schemas(self, route: Route) -> None:
         """Add the problem schemas of this route to the document."""
@@ -104,7 +105,7 @@ class ServiceApp(FastAPI):
 
 def describe(built: APIRoute, route: Route) -> None:
     """Add to an operation what FastAPI does not know: problems, preconditions, headers and required permissions."""
-    requested = set(_functions(built.dependant))
+    requested = set(functions_of(built.dependant))
     conditional, paged = conditions in requested, page in requested
     tagged = conditional or (route.response_model is not None and returns_revised_row(route.endpoint))
     parameters = list(_parameters(route, conditional=conditional, tagged=tagged))
@@ -117,12 +118,6 @@ def describe(built: APIRoute, route: Route) -> None:
         **({"parameters": parameters} if parameters else {}),
         **(built.openapi_extra or {}),
     }
-
-
-def _functions(dependant: Dependant) -> Iterable[Any]:
-    yield dependant.call
-    for inner in dependant.dependencies:
-        yield from _functions(inner)
 
 
 def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[dict[str, Any]]:

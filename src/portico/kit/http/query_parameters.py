@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from types import UnionType
 from typing import Union, get_args, get_origin
 
-from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from pydantic import AliasChoices
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
 from starlette.datastructures import QueryParams
 
+from portico.kit._compat.fastapi import Dependant, query_fields
 from portico.kit.foundation.problems import BadRequest
 from portico.kit.http.schema import Case
 
@@ -66,11 +66,9 @@ def _fault(name: str, message: str, kind: str) -> RequestValidationError:
 
 
 def _fields(dependant: Dependant) -> Iterable[tuple[str, FieldInfo]]:
-    for field in dependant.query_params:
-        members = getattr(field.field_info.annotation, "model_fields", None)
-        yield from [(field.name, field.field_info)] if members is None else members.items()
-    for inner in dependant.dependencies:
-        yield from _fields(inner)
+    for name, field in query_fields(dependant):
+        members = getattr(field.annotation, "model_fields", None)
+        yield from [(name, field)] if members is None else members.items()
 
 
 def _kinds(field: FieldInfo) -> Iterable[object]:
@@ -82,9 +80,7 @@ def _kinds(field: FieldInfo) -> Iterable[object]:
 
 
 def _spell_both_ways(dependant: Dependant) -> None:
-    for field in dependant.query_params:
-        camel = to_camel(field.name)
-        if camel != field.name and field.field_info.validation_alias in {None, field.name}:
-            field.field_info.validation_alias = AliasChoices(camel, field.name)
-    for inner in dependant.dependencies:
-        _spell_both_ways(inner)
+    for name, field in query_fields(dependant):
+        camel = to_camel(name)
+        if camel != name and field.validation_alias in {None, name}:
+            field.validation_alias = AliasChoices(camel, name)

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from portico.kit.foundation.problems import BadRequest, ContentTooLarge
 
@@ -20,8 +20,8 @@ class BoundedRequest(Request):
     Databases reject values that Python's own parser accepts, which would result in a 500.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, limit: int) -> None:
-        super().__init__(scope, receive, send)
+    def __init__(self, scope: Scope, receive: Receive, *, limit: int) -> None:
+        super().__init__(scope, receive)
         self._limit = limit
         self._parsed: Any = None
 

@@ -1,17 +1,15 @@
 """WebSocket routes: authorization and problems as for other routes, and closing when the caller loses access."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import Depends
-from fastapi.dependencies.utils import solve_dependencies
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIWebSocketRoute
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from portico.kit._compat.fastapi import resolved
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable
 from portico.kit.foundation.problems import BadRequest, Forbidden, GatewayTimeout, Problem
@@ -73,14 +71,13 @@ class SocketRoute(APIWebSocketRoute):
         )
         scope["portico.socket"] = socket
         try:
-            async with within, AsyncExitStack() as stack:
-                scope["fastapi_inner_astack"] = scope["fastapi_function_astack"] = stack
-                await self._serve(WebSocket(scope, receive, send), socket, stack)
+            async with within:
+                await self._serve(WebSocket(scope, receive, send), socket)
         except Exception as error:  # noqa: BLE001  # every error is sent to the client; unexpected ones are logged
             unexpected = within.expired() and not isinstance(error, Problem)
             await self._end_with_error(scope, socket, GatewayTimeout() if unexpected else error, send)
 
-    async def _serve(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
+    async def _serve(self, connection: WebSocket, socket: LiveSocket) -> None:
         scope = connection.scope
         await socket.begin()
         if "\0" in scope["path"]:
@@ -96,17 +93,16 @@ class SocketRoute(APIWebSocketRoute):
         with self._context.sockets.slot(caller):
             async with self._context.reader() as reader:
                 scope["portico.reader"] = reader
-                await self._run_endpoint(connection, socket, stack)
+                await self._run_endpoint(connection, socket)
 
-    async def _run_endpoint(self, connection: WebSocket, socket: LiveSocket, stack: AsyncExitStack) -> None:
+    async def _run_endpoint(self, connection: WebSocket, socket: LiveSocket) -> None:
         """Run the endpoint until it returns, the client leaves, the service stops or the caller loses access."""
-        found = await solve_dependencies(
-            request=connection, dependant=self.dependant, async_exit_stack=stack, embed_body_fields=False
-        )
-        if found.errors:
-            raise RequestValidationError(found.errors)
+        async with resolved(connection, self.dependant) as values:
+            await self._run_until_first_end(connection, socket, values)
+
+    async def _run_until_first_end(self, connection: WebSocket, socket: LiveSocket, values: dict[str, Any]) -> None:
         ends = [
-            asyncio.ensure_future(self._endpoint(found.values, socket)),
+            asyncio.ensure_future(self._endpoint(values, socket)),
             asyncio.ensure_future(socket.drain()),
             asyncio.ensure_future(self._wait_for_stop(socket)),
             asyncio.ensure_future(self._recheck_access(connection.scope["portico.authentication"], socket)),

@@ -17,7 +17,8 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.kit.runtime.uvicorn_protocols import LimitedConnection, WebSocketConnection
+from portico.kit._compat.uvicorn import WebSocketConnection
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 IDLE_SECONDS = 5
 """after which an idle connection is closed: a proxy in front has to give it up before"""

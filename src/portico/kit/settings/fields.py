@@ -80,6 +80,11 @@ class NamesServer:
     """Marks an address of a server, whose password is checked and which makes the system's secrets mandatory."""
 
 
+@dataclass(frozen=True)
+class OnlyInEnvironment:
+    """Marks a setting that is read before `.env`, which therefore cannot set it."""
+
+
 def marker(field: FieldInfo, kind: type[M]) -> M | None:
     """Return the field's marker of this kind."""
     return next((each for each in field.metadata if isinstance(each, kind)), None)

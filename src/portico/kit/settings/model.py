@@ -5,9 +5,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, model_validator
 
-from portico.kit.settings.fields import BySuffix, NamesServer, ServiceSettings
+from portico.kit._compat import FAST_PATHS
+from portico.kit.settings.fields import BySuffix, NamesServer, OnlyInEnvironment, ServiceSettings
 from portico.kit.settings.values import (
     Bytes,
+    FastPaths,
     HttpUrl,
     KafkaUrl,
     LogLevel,
@@ -202,6 +204,12 @@ class Settings(ServiceSettings):
         ge=0,
         le=1,
         description="Share (0 to 1) of new traces that are recorded; callers' decisions take precedence",
+    )
+
+    # Private APIs of libraries.
+    compat_fast_paths: Annotated[FastPaths, OnlyInEnvironment()] = Field(
+        FAST_PATHS,
+        description="Fast paths that use private APIs of libraries, comma separated; `none` uses public APIs only",
     )
 
     @model_validator(mode="after")

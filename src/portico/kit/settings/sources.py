@@ -12,10 +12,20 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from portico.kit.settings.errors import SettingsError
-from portico.kit.settings.fields import BySuffix, Converted, ServiceSettings, marker, variables_of
+from portico.kit.settings.fields import (
+    BySuffix,
+    Converted,
+    OnlyInEnvironment,
+    ServiceSettings,
+    marker,
+    variables_of,
+)
 from portico.kit.settings.masking import masked
 
 S = TypeVar("S", bound=ServiceSettings)
+
+
+_DOTENV = ".env"
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,10 @@ class VariablesSource(PydanticBaseSettingsSource):
                 )
         if not spellings:
             return None, field_name, False
+        if self._origin == _DOTENV and marker(field, OnlyInEnvironment) is not None:
+            raise SettingsError(
+                f"{spellings[0].variable} is read before {_DOTENV} and cannot be set there. Set it in the environment."
+            )
         self.found[field_name] = spellings[0]
         return spellings[0].value, field_name, False
 
@@ -138,7 +152,7 @@ def read_settings(kind: type[S], *, environ: Mapping[str, str], dotenv_file: Pat
         SettingsError: invalid values, aliases that disagree, an unreadable file.
     """
     sources = [
-        VariablesSource(kind, _read_dotenv(dotenv_file), ".env"),
+        VariablesSource(kind, _read_dotenv(dotenv_file), _DOTENV),
         VariablesSource(kind, environ, "environment"),
     ]
     values: dict[str, Any] = {}

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, SecretStr
 
+from portico.kit._compat import parse_fast_paths
+
 Secret = SecretStr
 
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|w)?", re.IGNORECASE)
@@ -184,6 +186,10 @@ Bytes = Annotated[int, BeforeValidator(parse_size)]
 """A size in bytes; text may have a unit (`1MiB`)."""
 Requests = Annotated[Rate, BeforeValidator(lambda text: Rate.parse(text) if isinstance(text, str) else text)]
 """A rate of requests (`100/minute`)."""
+FastPaths = Annotated[
+    tuple[str, ...], BeforeValidator(lambda text: parse_fast_paths(text) if isinstance(text, str) else text)
+]
+"""Names of fast paths past the public APIs of libraries."""
 Origins = Annotated[tuple[str, ...], BeforeValidator(_origins)]
 """Web origins (RFC 6454): scheme, host and port."""
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]

@@ -3,8 +3,9 @@ from collections import Counter
 import pytest
 from nats.errors import BadSubjectError
 
+from portico.kit._compat.nats import BatchingClient
 from portico.kit.messaging.brokers.base import Message, partition_of
-from portico.kit.messaging.brokers.nats_client import BatchingClient, encode
+from portico.kit.messaging.brokers.nats_messages import encode
 
 
 class TestEncode:

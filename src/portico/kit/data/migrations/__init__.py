@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from alembic.runtime.migration import MigrationStep
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -115,7 +116,7 @@ def _migrate(connection: Connection, history: MigrationSet, target: str, *, down
     done: list[str] = []
 
     def steps(current: Any, _context: MigrationContext) -> Any:
-        plan = scripts._downgrade_revs(target, current) if down else scripts._upgrade_revs(target, current)  # noqa: SLF001  # Alembic's commands call them
+        plan = _downgrade_steps(scripts, target, current) if down else _upgrade_steps(scripts, target, current)
         done.extend(step.revision.revision for step in plan)
         return plan
 
@@ -123,6 +124,16 @@ def _migrate(connection: Connection, history: MigrationSet, target: str, *, down
     with Operations.context(context):
         context.run_migrations()
     return done
+
+
+def _upgrade_steps(scripts: ScriptDirectory, target: str, current: Any) -> list[Any]:
+    found = reversed(list(scripts.iterate_revisions(target, current, implicit_base=True)))
+    return [MigrationStep.upgrade_from_script(scripts.revision_map, each) for each in found]
+
+
+def _downgrade_steps(scripts: ScriptDirectory, target: str, current: Any) -> list[Any]:
+    found = scripts.iterate_revisions(current, target, select_for_downgrade=True)
+    return [MigrationStep.downgrade_from_script(scripts.revision_map, each) for each in found]
 
 
 def revisions(history: MigrationSet) -> list[Script]:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import DowngradeOps, UpgradeOps
-from sqlalchemy import JSON, URL, BigInteger, Connection, Text
+from sqlalchemy import URL, Connection
 from sqlalchemy.types import TypeEngine
 
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import MigrationSet, revisions, script_context, upgrade
 from portico.kit.data.provisioning import ensure_database
-from portico.kit.data.types import ExactText, IdentifierText, Instant
+from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
 from portico.kit.foundation.ids import Identifier
 
 Imports = dict[str, set[str]]
@@ -23,6 +23,7 @@ Imports = dict[str, set[str]]
 
 _PACKAGE = Path(__file__).parents[3]
 _TYPES = "portico.kit.data"
+_VARIANTS: dict[str, TypeEngine[Any]] = {"LongText": LongText, "Payload": Payload, "Sequence": Sequence}
 _SLUG = 40  # maximum length of a file name's description
 
 
@@ -122,11 +123,11 @@ def _render_type(kind: TypeEngine[Any], imports: Imports) -> str | Literal[False
 
 def _render_variant(kind: TypeEngine[Any], imports: Imports) -> str | Literal[False]:
     """Return the source of LongText, Payload or Sequence, which are plain types with variants for other databases."""
-    names = {Text: "LongText", JSON: "Payload", BigInteger: "Sequence"}
-    if not kind._variant_mapping or type(kind) not in names:  # noqa: SLF001  # it has no public name
+    name = next((name for name, variant in _VARIANTS.items() if kind is variant), None)
+    if name is None:
         return False
-    imports[_TYPES].add(names[type(kind)])
-    return names[type(kind)]
+    imports[_TYPES].add(name)
+    return name
 
 
 def _double_quoted(line: str) -> str:

@@ -1,17 +1,22 @@
 """Connection to NATS, with error translation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import nats.errors
 import orjson
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from portico.kit._compat import is_enabled
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.brokers.keyed_dispatcher import run_until_first_ends
-from portico.kit.messaging.brokers.nats_client import BatchingClient, encode
+from portico.kit.messaging.brokers.nats_messages import encode, headers_of, subject_of
+
+if TYPE_CHECKING:
+    from portico.kit._compat.nats import BatchingClient
 
 _WRITE_SIZE = 250  # messages per write
 REQUEST_TIMEOUT = 10.0  # seconds to wait for a response
@@ -32,7 +37,9 @@ class NatsConnection:
         self.lost = asyncio.Event()
         self._batches: dict[str, _Batch] = {}
         self._made = 0
-        self.client = BatchingClient(self._on_stored)
+        self._batching = _batching_client(self._on_stored) if is_enabled("nats_publish") else None
+        self.client: Client = self._batching or Client()
+        self._inbox = self._batching.inbox if self._batching else self.client.new_inbox()
 
     async def __aenter__(self) -> Self:
         try:
@@ -54,7 +61,7 @@ class NatsConnection:
             closed_cb=self._on_closed,
             error_cb=_ignore_error,
         )
-        await self.client.subscribe(f"{self.client.inbox}.*.*", cb=self._on_response)
+        await self.client.subscribe(f"{self._inbox}.*.*", cb=self._on_response)
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
@@ -81,10 +88,7 @@ class NatsConnection:
             async with translate_errors():
                 for first in range(0, len(messages), _WRITE_SIZE):
                     some = enumerate(messages[first : first + _WRITE_SIZE], first)
-                    replies = f"{self.client.inbox}.{name}"
-                    await self.client.send(
-                        b"".join(encode(subjects, f"{replies}.{place}", each) for place, each in some)
-                    )
+                    await self._send(subjects, f"{self._inbox}.{name}", some)
                     # Let the driver's task write: the server starts while the rest is built.
                     await asyncio.sleep(0)
                 await run_until_first_ends(batch.complete.wait(), self.lost.wait())
@@ -93,6 +97,15 @@ class NatsConnection:
         if not batch.complete.is_set():
             raise BrokerUnavailable("the connection to NATS ended")
         return batch.errors
+
+    async def _send(self, subjects: str, replies: str, messages: Iterable[tuple[int, Message]]) -> None:
+        if self._batching is not None:
+            frames = b"".join(encode(subjects, f"{replies}.{place}", each) for place, each in messages)
+            await self._batching.send(frames)
+            return
+        for place, each in messages:
+            reply = f"{replies}.{place}"
+            await self.client.publish(subject_of(subjects, each), each.body, reply=reply, headers=headers_of(each))
 
     async def aclose(self) -> None:
         self.lost.set()
@@ -134,6 +147,12 @@ class _Batch:
         self._left -= answers
         if not self._left:
             self.complete.set()
+
+
+def _batching_client(on_stored: Callable[[str, int], None]) -> "BatchingClient":
+    from portico.kit._compat.nats import BatchingClient
+
+    return BatchingClient(on_stored)
 
 
 @asynccontextmanager

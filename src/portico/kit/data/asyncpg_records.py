@@ -1,0 +1,44 @@
+"""Reads past SQLAlchemy's cursors: asyncpg fetches the records itself, and prepares a statement once per connection."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Engine
+
+from portico.kit.data.greenlets import run_in_greenlet
+
+_DRIVER_ERRORS = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the connection ended at the moment in which a statement was sent
+    OSError,
+)
+
+
+class RecordsUnavailable(RuntimeError):
+    """asyncpg did not answer. Read through SQLAlchemy, which finds a live connection or converts the error."""
+
+
+async def fetch_records(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    """Fetch the records of a statement from asyncpg, on a connection of the engine's pool.
+
+    Raises:
+        RecordsUnavailable: asyncpg raised an error. The connection is closed.
+    """
+    return await run_in_greenlet(_fetch, engine, text, parameters)
+
+
+def _fetch(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
+    try:
+        connection: Any = engine.raw_connection()
+    except (*_DRIVER_ERRORS, engine.dialect.loaded_dbapi.Error) as error:  # the server is away or starting
+        raise RecordsUnavailable from error
+    try:
+        records: Sequence[Any] = connection.run_async(lambda driver: driver.fetch(text, *parameters))
+    except _DRIVER_ERRORS as error:
+        connection.invalidate()  # it may be dead even if the server said why; it must not go back to the pool
+        raise RecordsUnavailable from error
+    finally:
+        connection.close()
+    return records
