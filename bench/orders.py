@@ -142,7 +142,7 @@ async def main(asked: argparse.Namespace) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         variables = {"DATABASE_URL": server.create_database(OURS), "RABBITMQ_URL": rabbitmq.url()}
         shop = stack.enter_context(Shop(Path(folder), variables))
-        products = shop.put_up(PRODUCTS)
+        products = await shop.create_products(PRODUCTS)
         copy(shop, server, products)
         await compare(Sides(shop, server, products), server, asked)
 

@@ -1,11 +1,11 @@
-"""`portico demo commerce`: the shop, walked through by a hundred customers, and its books held against one another."""
+"""`portico demo commerce`: a walkthrough with concurrent customers, and its reconciliation."""
 
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from portico.cli.demo import Tour, _check
+from portico.cli.demo import Options, _check
 from portico.cli.errors import CommandError
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.testing.commands import portico, surroundings
@@ -15,7 +15,7 @@ PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway"
 
 
 def walked(folder: Path, *options: str, within: float = 240) -> subprocess.CompletedProcess[str]:
-    """The demo, from its beginning to its end."""
+    """Run the demo to its end."""
     return subprocess.run(
         portico("demo", *options),
         cwd=folder,
@@ -27,23 +27,23 @@ def walked(folder: Path, *options: str, within: float = 240) -> subprocess.Compl
     )
 
 
-def tour(**others: object) -> Tour:
+def tour(**others: object) -> Options:
     asked = {"system": "commerce", "url": "", "products": 200, "customers": 10, "email": "", "password": ""}
-    return Tour(**{**asked, "servers": False, "kill": False, **others})  # type: ignore[arg-type]  # each test names its own
+    return Options(**{**asked, "servers": False, "kill": False, **others})  # type: ignore[arg-type]  # each test names its own
 
 
 @pytest.mark.slow
 class TestDemoCommerce:
-    def test_ends_reconciled_though_its_process_is_killed(self, tmp_path: Path) -> None:
+    def test_reconciles_after_its_process_is_killed(self, tmp_path: Path) -> None:
         seen = walked(tmp_path, *FEW, "--kill")
 
-        assert "All of it is as it should be" in seen.stdout, seen.stdout + seen.stderr
-        assert "the whole is killed (SIGKILL)" in seen.stdout
-        assert "Reconciled" in seen.stdout
+        assert "Every response is as promised" in seen.stdout, seen.stdout + seen.stderr
+        assert "the whole system is killed (SIGKILL)" in seen.stdout
+        assert "Reconciliation" in seen.stdout
         assert seen.returncode == 0
         assert not list(tmp_path.iterdir())
 
-    def test_ends_reconciled_though_a_process_of_each_kind_is_killed(
+    def test_reconciles_after_a_process_of_each_kind_is_killed(
         self,
         tmp_path: Path,
         postgresql_server: PostgreSQLServer,
@@ -52,15 +52,15 @@ class TestDemoCommerce:
     ) -> None:
         seen = walked(tmp_path, "commerce", *FEW, "--servers", "--kill", within=360)
 
-        assert "All of it is as it should be" in seen.stdout, seen.stdout + seen.stderr
+        assert "Every response is as promised" in seen.stdout, seen.stdout + seen.stderr
         assert [part for part in PARTS if f"{part} is killed (SIGKILL)" in seen.stdout] == list(PARTS)
         assert seen.returncode == 0
 
-    def test_a_system_that_is_not_there_fails_loudly(self, tmp_path: Path) -> None:
+    def test_a_system_that_does_not_run_is_reported(self, tmp_path: Path) -> None:
         seen = walked(tmp_path, "--url", "http://127.0.0.1:1", "--email", "a@example.com", "--password", "a password")
 
         assert seen.returncode == 1
-        assert "Nobody answers at http://127.0.0.1:1" in seen.stdout
+        assert "Nothing responds at http://127.0.0.1:1" in seen.stdout
 
 
 class TestOptions:
@@ -68,14 +68,14 @@ class TestOptions:
         with pytest.raises(CommandError, match="no demo of 'clinic'"):
             _check(tour(system="clinic"))
 
-    def test_an_address_begins_with_its_scheme(self) -> None:
-        with pytest.raises(CommandError, match="localhost:8000 is no address"):
+    def test_a_url_begins_with_its_scheme(self) -> None:
+        with pytest.raises(CommandError, match="localhost:8000 is not a URL"):
             _check(tour(system="catalog", url="localhost:8000"))
 
-    def test_nothing_is_killed_that_is_not_the_demos_own(self) -> None:
-        with pytest.raises(CommandError, match="that the demo starts itself"):
+    def test_a_running_system_is_not_killed(self) -> None:
+        with pytest.raises(CommandError, match="that the demo starts"):
             _check(tour(url="http://shop.example", kill=True, email="a@example.com", password="b"))
 
-    def test_another_system_needs_staff_rights(self) -> None:
-        with pytest.raises(CommandError, match="staff rights"):
+    def test_a_running_system_needs_staff_rights(self) -> None:
+        with pytest.raises(CommandError, match="staff permissions"):
             _check(tour(url="http://shop.example"))

@@ -9,14 +9,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import psutil
 import pytest
 from tests.cli.running import Addresses, up
-from tests.journeys.shop import ADDRESS, ADMIN, PATIENCE, SETTINGS, Person, in_this_process, registered, signed_in
+from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT, create_product, run_shop, wait_for_stock
 
 from portico.cli.private_servers import ENVIRONMENT, FOLDER
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
+from portico.shop_client import (
+    ExpectationFailed,
+    HttpTransport,
+    RetryPolicy,
+    ShopClient,
+    kept_amount,
+    order_draft,
+    order_item,
+)
 from portico.testing.commands import Command, eventually, run_portico
 from portico.testing.databases import Databases
 
@@ -46,15 +54,15 @@ class TestInOneProcess:
             "DATA_DIR": str(tmp_path),
             **{name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")},
         }
-        async with in_this_process(variables) as shop:
-            order_id = await shop.jane.orders(shop.lamp, 2)
+        async with run_shop(variables) as shop:
+            order_id = await shop.order(2)
 
-            told = await shop.jane.follows(order_id, SETTLED)
+            told = await shop.jane.follow_order(order_id, SETTLED)
 
-            assert told["status"] == "confirmed", await shop.admin.gets(f"/orders/{order_id}/timeline")
-            await shop.jane.until_stock_is(shop.lamp, on_hand=5, reserved=2)
-            async with asyncio.timeout(PATIENCE):
-                while not (mails := await shop.admin.gets("/mailbox")):
+            assert told["status"] == "confirmed", await shop.admin.get(f"/orders/{order_id}/timeline")
+            await shop.wait_for_stock(on_hand=5, reserved=2)
+            async with asyncio.timeout(TIMEOUT):
+                while not (mails := await shop.admin.get("/mailbox")):
                     pass
             assert [mail["recipient"] for mail in mails] == ["jane@example.com"]
         assert _names_in(tmp_path) == ["mailbox"]  # nothing else is embedded
@@ -74,8 +82,8 @@ class TestKilled:
         at = Addresses.of(*PARTS)
         with up(tmp_path, "commerce", at, "--split", "--servers", variables=SETTINGS) as system:
             await asyncio.to_thread(eventually, lambda: "Ctrl-C" in system.err, "the addresses", LONG)
-            async with aiohttp.ClientSession(at["gateway"]) as client:
-                shop = await _opened(client)
+            async with HttpTransport(at["gateway"]) as transport:
+                shop = await _set_up(transport)
 
                 over = asyncio.Event()
                 async with asyncio.TaskGroup() as tasks:
@@ -96,7 +104,7 @@ def _names_in(folder: Path) -> list[str]:
 class _Rush:
     """A shop with many lamps and few clocks, and customers who want both at once."""
 
-    def __init__(self, admin: Person, customers: list[Person], lamp: str, clock: str) -> None:
+    def __init__(self, admin: ShopClient, customers: list[ShopClient], lamp: str, clock: str) -> None:
         self.admin = admin
         self.customers = customers
         self.products = {lamp: 1000, clock: 6}
@@ -107,19 +115,20 @@ class _Rush:
         for product_id, method in zip(itertools.cycle(self.products), itertools.cycle(METHODS), strict=False):
             if over.is_set() and len(placed) >= len(METHODS):
                 break
-            placed.append(await _insists(self.customers[number], product_id, method))
+            draft = order_draft(order_item(product_id), payment_method=method)
+            placed.append(await self.customers[number].place_order(draft))
             await self._settled(placed[-1])
         return placed
 
     async def adds_up(self, placed: list[str]) -> None:
         """Wait until all that follows from settled orders has come, and see that it adds up."""
-        orders = await self.admin.gets("/orders?limit=1000")
+        orders = await self.admin.get("/orders?limit=1000")
         assert {order["order_id"] for order in orders} == set(placed)  # none lost, and none placed twice
         assert {order["status"] for order in orders} == SETTLED
         confirmed = [order for order in orders if order["status"] == "confirmed"]
         held = Counter(order["items"][0]["product_id"] for order in confirmed)
         for product_id, pieces in self.products.items():
-            await self.admin.until_stock_is(product_id, on_hand=pieces, reserved=held[product_id])
+            await wait_for_stock(self.admin, product_id, on_hand=pieces, reserved=held[product_id])
             assert held[product_id] <= pieces
         for order in orders:
             await self._is_paid_once(order)
@@ -130,51 +139,33 @@ class _Rush:
         async with asyncio.timeout(LONG):
             while True:
                 try:
-                    await self.admin.follows(order_id, SETTLED)
-                except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError):
-                    continue  # whoever was asked was killed, or is not back yet
+                    await self.admin.follow_order(order_id, SETTLED)
+                except (ExpectationFailed, TimeoutError):
+                    continue  # the gateway or a service was killed, and does not run yet
                 return
 
     async def _is_paid_once(self, order: dict[str, Any]) -> None:
-        payments = await self.admin.gets(f"/orders/{order['order_id']}/payments")
+        payments = await self.admin.get(f"/orders/{order['order_id']}/payments")
         charged = [each for each in payments if each["status"] == "succeeded"]
-        kept = sum(each["amount"] - each["refunded"] for each in charged)
+        kept = sum(map(kept_amount, payments))
         assert len(charged) <= 1
         assert kept == (order["total"] if order["status"] == "confirmed" else 0), order
 
     async def _mails(self, confirmed: set[str]) -> None:
         told: list[str] = []
         while set(told) != confirmed:
-            rows = await self.admin.gets("/notifications?limit=1000")
+            rows = await self.admin.get("/notifications?limit=1000")
             told = [each["order_id"] for each in rows if each["template"] == "order-confirmed" and each["sent_at"]]
         assert len(told) == len(confirmed)  # one each, however often the event came
 
 
-async def _opened(client: aiohttp.ClientSession) -> _Rush:
-    admin = await signed_in(client, ADMIN)
-    customers = [await registered(client, f"customer{number}@example.com") for number in range(CUSTOMERS)]
-    return _Rush(admin, customers, await admin.puts_up("LAMP-1", 1000), await admin.puts_up("CLOCK-1", 6))
-
-
-async def _insists(customer: Person, product_id: str, method: str) -> str:
-    """Send one order until it is placed, under one key; its id."""
-    body = {
-        "items": [{"product_id": product_id, "quantity": 1}],
-        "shipping_address": ADDRESS,
-        "billing_address": ADDRESS,
-        "payment_method": method,
-    }
-    key = secrets.token_hex(8)
-    async with asyncio.timeout(LONG):
-        while True:
-            try:
-                status, order = await customer.asks("POST", "/orders", body, {"Idempotency-Key": key})
-            except (aiohttp.ClientError, ValueError):
-                continue  # the gateway was killed with the answer
-            if status == 201:
-                order_id: str = order["order_id"]
-                return order_id
-            assert status in {409, 502, 503, 504}, order
+async def _set_up(transport: HttpTransport) -> _Rush:
+    anonymous = ShopClient(transport, retry=RetryPolicy(within=LONG, longest=0.1))
+    admin = await anonymous.sign_in(**ADMIN)
+    customers = [await anonymous.register(f"customer{number}@example.com", PASSWORD) for number in range(CUSTOMERS)]
+    return _Rush(
+        admin, customers, await create_product(admin, "LAMP-1", 1000), await create_product(admin, "CLOCK-1", 6)
+    )
 
 
 def _server_killed(system: Command, folder: Path, server: str) -> None:

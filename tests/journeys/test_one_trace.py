@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from tests.journeys.shop import PATIENCE, in_this_process
+from tests.journeys.shop import TIMEOUT, run_shop
 
 Spans = dict[str, set[tuple[str, str]]]
 
@@ -42,11 +42,11 @@ class TestAnOrder:
         spans: Spans = defaultdict(set)
         async with collector(spans) as endpoint:
             variables = {"DATA_DIR": str(tmp_path), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-            async with in_this_process(variables) as shop:
-                order_id = await shop.jane.orders(shop.lamp, 1)
-                await shop.jane.follows(order_id, ["confirmed"])
-                async with asyncio.timeout(PATIENCE):
-                    while not await shop.admin.gets("/mailbox"):
+            async with run_shop(variables) as shop:
+                order_id = await shop.order(1)
+                await shop.jane.follow_order(order_id, ["confirmed"])
+                async with asyncio.timeout(TIMEOUT):
+                    while not await shop.admin.get("/mailbox"):
                         pass
 
         [placed] = [found for found in spans.values() if ("orders", "POST /orders") in found]

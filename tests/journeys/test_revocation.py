@@ -13,10 +13,11 @@ import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.gateway.proxy.servers import bound, served
-from tests.journeys.shop import PATIENCE, SETTINGS, registered
+from tests.journeys.shop import PASSWORD, SETTINGS, TIMEOUT
 
 from portico.kit.settings import Environment
 from portico.servers import Server
+from portico.shop_client import HttpTransport, ShopClient
 from portico.systems.catalog import catalog
 from portico.systems.composition import Composition
 
@@ -83,14 +84,14 @@ async def refused_by_event(verifying: str, variables: dict[str, str]) -> bool:
     """Whether a process takes a token at first, and refuses it once its session was ended. Raises TimeoutError."""
     async with (
         three_processes(variables) as at,
-        aiohttp.ClientSession(at["identity"]) as client,
-        asyncio.timeout(PATIENCE),
+        HttpTransport(at["identity"]) as transport,
+        asyncio.timeout(TIMEOUT),
     ):
         for number in count():  # of what was ended before the process began to listen it does not hear here
-            person = await registered(client, f"person-{number}@example.com")
+            person = await ShopClient(transport).register(f"person-{number}@example.com", PASSWORD)
             if await _writes(at[verifying], person.token) == HTTPStatus.UNAUTHORIZED:
                 return False
-            await person.asks("POST", "/auth/logout")
+            await person.request("POST", "/auth/logout")
             if await _is_refused_shortly(at[verifying], person.token):
                 return True
     raise AssertionError("it goes on until it is refused")

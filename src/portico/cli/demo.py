@@ -1,4 +1,4 @@
-"""`portico demo`: a walk through a whole system with real data."""
+"""`portico demo`: a walkthrough of a whole system with real data."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-WALKS = ("commerce", "catalog")
+SYSTEMS = ("commerce", "catalog")
 PRODUCTS = {"commerce": 1000, "catalog": 5000}
 
 
 @dataclass(frozen=True)
-class Tour:
-    """What the command line asks for."""
+class Options:
+    """The options of the command."""
 
     system: str
     url: str
@@ -34,72 +34,78 @@ class Tour:
 
 @app.command()
 def demo(
-    system: Annotated[str, typer.Argument(help="The system to walk through.")] = "commerce",
-    url: Annotated[str, typer.Option(help="Walk a system that runs already: its gateway's address.")] = "",
+    system: Annotated[str, typer.Argument(help="The system.")] = "commerce",
+    url: Annotated[str, typer.Option(help="Address of the gateway of a running system, to use that.")] = "",
     products: Annotated[
         int | None,
-        typer.Option(help="How many products to load.", min=100, max=1_000_000, show_default="1000, of catalog 5000"),
+        typer.Option(
+            help="The number of products to load.", min=100, max=1_000_000, show_default="1000, of catalog 5000"
+        ),
     ] = None,
-    customers: Annotated[int, typer.Option(help="How many order at once, in commerce.", min=5, max=10_000)] = 100,
+    customers: Annotated[
+        int, typer.Option(help="The number of concurrent customers of commerce.", min=5, max=10_000)
+    ] = 100,
     email: Annotated[
-        str, typer.Option(envvar="ADMIN_EMAIL", help="Who has staff rights in commerce, with --url.")
+        str, typer.Option(envvar="ADMIN_EMAIL", help="Account with staff permissions in commerce, with --url.")
     ] = "",
-    password: Annotated[str, typer.Option(envvar="ADMIN_PASSWORD", help="Their password.")] = "",
+    password: Annotated[str, typer.Option(envvar="ADMIN_PASSWORD", help="Its password.")] = "",
     servers: Annotated[
-        bool, typer.Option("--servers", help="Start commerce on servers of its own, in a process for each part.")
+        bool, typer.Option("--servers", help="Start commerce on private servers, with a process for each part.")
     ] = False,
     kill: Annotated[
-        bool, typer.Option("--kill", help="Kill a process of each kind while customers of commerce order.")
+        bool, typer.Option("--kill", help="Kill a process of each kind while customers place orders.")
     ] = False,
 ) -> None:
-    """Walk through a system: print each call and what came back, and fail where something is not as it should be.
+    """Use a system as its clients do: print each request and its response, and fail if a response is not as promised.
 
-    It starts the system by itself, in a temporary folder on free ports, unless --url names one that runs.
+    The demo starts the system in a temporary folder on free ports, unless --url names a running one.
     """
     import asyncio
 
     from rich.console import Console
 
-    tour = Tour(system, url.rstrip("/"), products or PRODUCTS.get(system, 0), customers, email, password, servers, kill)
-    _check(tour)
-    if not asyncio.run(_walk(Console(highlight=False), tour)):
+    options = Options(
+        system, url.rstrip("/"), products or PRODUCTS.get(system, 0), customers, email, password, servers, kill
+    )
+    _check(options)
+    if not asyncio.run(_run(Console(highlight=False), options)):
         raise typer.Exit(1)
 
 
-def _check(tour: Tour) -> None:
-    """Raises CommandError where the options do not go together."""
+def _check(options: Options) -> None:
+    """Raise CommandError if options are invalid or exclude each other."""
     from portico.cli.errors import CommandError
 
-    if tour.system not in WALKS:
-        raise CommandError(f"There is no demo of {tour.system!r}.", f"There is one of {', '.join(WALKS)}.")
-    if tour.url and not tour.url.startswith(("http://", "https://")):
-        raise CommandError(f"--url {tour.url} is no address.", "Begin it with http:// or https://.")
-    if (tour.servers or tour.kill) and (tour.url or tour.system != "commerce"):
+    if options.system not in SYSTEMS:
+        raise CommandError(f"There is no demo of {options.system!r}.", f"Known: {', '.join(SYSTEMS)}.")
+    if options.url and not options.url.startswith(("http://", "https://")):
+        raise CommandError(f"--url {options.url} is not a URL.", "Begin it with http:// or https://.")
+    if (options.servers or options.kill) and (options.url or options.system != "commerce"):
         raise CommandError(
-            "--servers and --kill are for a commerce system that the demo starts itself.",
-            "Leave out --url: portico demo commerce --servers --kill",
+            "--servers and --kill need a commerce system that the demo starts.",
+            "Omit --url: portico demo commerce --servers --kill",
         )
-    if tour.url and tour.system == "commerce" and not (tour.email and tour.password):
+    if options.url and options.system == "commerce" and not (options.email and options.password):
         raise CommandError(
-            "Loading stock and shipping orders takes staff rights.",
+            "Loading stock and shipping orders need staff permissions.",
             "Give --email and --password, or set ADMIN_EMAIL and ADMIN_PASSWORD.",
         )
 
 
-async def _walk(console: "Console", tour: Tour) -> bool:
-    """Walk, and say how it ended; whether all was as it should be."""
+async def _run(console: "Console", options: Options) -> bool:
+    """Run the walkthrough, and print its result. Return whether it passed."""
     from rich.text import Text
 
-    from portico.demo.walkthrough import NotAsItShouldBe
+    from portico.shop_client import ExpectationFailed
 
-    through = _through_commerce if tour.system == "commerce" else _through_catalog
+    walk_system = _walk_commerce if options.system == "commerce" else _walk_catalog
     try:
-        async with through(console, tour) as (walk, left_out):
+        async with walk_system(console, options) as (walk, left_out):
             console.print()
-            console.print(Text("✓ All of it is as it should be: ", style="bold green"), walk.summary(), sep="")
+            console.print(Text("✓ Every response is as promised: ", style="bold green"), walk.summary(), sep="")
             if left_out:
                 console.print(Text(f"  ({left_out})", style="dim"))
-    except NotAsItShouldBe as error:
+    except ExpectationFailed as error:
         console.print()
         console.print(Text(f"✗ {error}", style="bold red"), soft_wrap=True)
         return False
@@ -107,39 +113,43 @@ async def _walk(console: "Console", tour: Tour) -> bool:
 
 
 @asynccontextmanager
-async def _through_catalog(console: "Console", tour: Tour) -> AsyncIterator[tuple["Walk", str]]:
+async def _walk_catalog(console: "Console", options: Options) -> AsyncIterator[tuple["Walk", str]]:
     from contextlib import AsyncExitStack
 
     from portico.demo.catalog import walk_catalog
-    from portico.demo.starting import own_system
+    from portico.demo.own_system import start_own_system
     from portico.demo.walkthrough import Walk
 
     async with AsyncExitStack() as stack:
         own = None
-        if not tour.url:
+        if not options.url:
             console.print("Starting the catalog system: three processes, embedded databases, free ports …")
-            own = await stack.enter_async_context(own_system())
-        walk = await stack.enter_async_context(Walk(console, own.gateway if own else tour.url))
-        await walk_catalog(walk, products=tour.products, own=own)
-        yield walk, "" if own else "Stopping identity was left out: the system is not the demo's own."
+            own = await stack.enter_async_context(start_own_system())
+        walk = await stack.enter_async_context(Walk(console, own.gateway if own else options.url))
+        await walk_catalog(walk, products=options.products, own=own)
+        yield walk, "" if own else "Identity was not stopped, because the demo did not start the system."
 
 
 @asynccontextmanager
-async def _through_commerce(console: "Console", tour: Tour) -> AsyncIterator[tuple["Walk", str]]:
+async def _walk_commerce(console: "Console", options: Options) -> AsyncIterator[tuple["Walk", str]]:
     from contextlib import AsyncExitStack
 
-    from portico.demo.commerce import Visit, walk_commerce
-    from portico.demo.own_shop import own_shop
-    from portico.demo.people import Person
+    from portico.demo.accounts import Account
+    from portico.demo.commerce import Scope, walk_commerce
+    from portico.demo.own_shop import start_own_shop
     from portico.demo.walkthrough import Walk
 
     async with AsyncExitStack() as stack:
-        own, staff = None, Person(tour.email, tour.password)
-        if not tour.url:
-            on = "PostgreSQL, Redis and RabbitMQ, a process for each part" if tour.servers else "one process, embedded"
+        own, staff = None, Account(options.email, options.password)
+        if not options.url:
+            on = (
+                "PostgreSQL, Redis and RabbitMQ, a process for each part"
+                if options.servers
+                else "one process, embedded"
+            )
             console.print(f"Starting the commerce system: {on}, free ports …")
-            own = await stack.enter_async_context(own_shop(servers=tour.servers))
+            own = await stack.enter_async_context(start_own_shop(servers=options.servers))
             staff = own.staff
-        walk = await stack.enter_async_context(Walk(console, own.gateway if own else tour.url))
-        await walk_commerce(walk, Visit(tour.products, tour.customers, tour.kill), staff, own)
+        walk = await stack.enter_async_context(Walk(console, own.gateway if own else options.url))
+        await walk_commerce(walk, Scope(options.products, options.customers, options.kill), staff, own)
         yield walk, ""

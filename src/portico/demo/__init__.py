@@ -1,1 +1,1 @@
-"""Walks through whole systems with real data, which say loudly where something is not as it should be."""
+"""Walkthroughs of whole systems with real data. They fail if a response is not as promised."""

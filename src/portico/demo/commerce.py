@@ -1,34 +1,35 @@
-"""The walk through the commerce system: an order step by step, then a hundred customers at once, then the books."""
+"""The walkthrough of the commerce system: single orders, then concurrent customers, then a reconciliation."""
 
 import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
 
+from portico.demo.accounts import Account, sign_in
+from portico.demo.books import BookReader
 from portico.demo.crowd import Crowd
-from portico.demo.loading import counting, load_products
-from portico.demo.one_order import StepByStep
 from portico.demo.own_shop import OwnShop
-from portico.demo.people import Person, sign_in
-from portico.demo.probes import look_around
-from portico.demo.records import Bookkeeper
+from portico.demo.probes import check_system
+from portico.demo.product_import import load_products, progress_bar
 from portico.demo.shelf import Shelf
+from portico.demo.single_orders import SingleOrders
 from portico.demo.tables import books_table, orders_table
-from portico.demo.walkthrough import NotAsItShouldBe, Walk
+from portico.demo.walkthrough import Walk
+from portico.shop_client import ExpectationFailed
 
-_QUIET_WITHIN = 120.0  # seconds until all that was begun has come to an end
-_LOOK = 0.5
-_MOST_TOLD = 10
+_QUIET_WITHIN = 120.0  # seconds
+_POLL = 0.5
+_MAX_PRINTED = 10
 _UNSETTLED = {"pending", "reserved", "paid"}
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What is to be walked through.
+class Scope:
+    """The size of a walkthrough.
 
     Args:
-        products: how many are loaded.
-        customers: how many order at once.
+        products: the number of products to load.
+        customers: the number of concurrent customers.
         kill: whether processes are killed meanwhile.
     """
 
@@ -37,75 +38,75 @@ class Visit:
     kill: bool = False
 
 
-async def walk_commerce(walk: Walk, visit: Visit, staff: Person, own: OwnShop | None) -> None:
-    """Walk through the system behind `walk`.
+async def walk_commerce(walk: Walk, scope: Scope, staff: Account, own: OwnShop | None) -> None:
+    """Walk through the commerce system.
 
     Args:
-        walk: to the gateway.
-        visit: how much of it.
-        staff: an account with staff rights.
-        own: the shop, where nobody else is in it: its processes may be killed, and its dead letters looked at.
+        walk: to its gateway.
+        scope: the size.
+        staff: an account with staff permissions.
+        own: the system if the demo started it: its processes may be killed, and its dead letters listed.
 
     Raises:
-        NotAsItShouldBe: something differs from what the system promises.
+        ExpectationFailed: a response is not as promised.
     """
-    mark = secrets.token_hex(4)
-    await look_around(walk, system="commerce", path="/orders")
+    suffix = secrets.token_hex(4)
+    await check_system(walk, system="commerce", path="/orders")
     await sign_in(walk, staff)
-    shelf = Shelf.of(await load_products(walk, staff, mark, visit.products))
-    jane, john = await _sign_up(walk, mark)
-    steps = StepByStep(walk, shelf, jane, john, staff)
-    await steps.go()
-    crowd = Crowd(walk, shelf, staff, mark, visit.customers)
-    await crowd.arrive()
-    if own is not None and visit.kill:
-        await crowd.shop(own.kill, own.killable)
-        (await walk.insist("GET", "/health", within=_QUIET_WITHIN)).expect(200, status="healthy")
-        walk.tell("all that was killed is back")
+    shelf = Shelf.of(await load_products(walk, staff, suffix, scope.products))
+    jane, john = await _sign_up(walk, suffix)
+    single = SingleOrders(walk, shelf, jane, john, staff)
+    await single.run()
+    crowd = Crowd(walk, shelf, staff, suffix, scope.customers)
+    await crowd.sign_up()
+    if own is not None and scope.kill:
+        await crowd.shop(own.kill, own.targets)
+        health = await walk.client(within=_QUIET_WITHIN).request_until_final("GET", "/health")
+        health.expect(200, status="healthy")
+        walk.report("all killed processes run again")
     else:
         await crowd.shop(None, ())
-    placed = [*steps.placed, *crowd.placed]
-    people = {person.user_id for person in (jane, john, *crowd.people)}
-    await _reckon(walk, Bookkeeper(walk, staff, shelf, placed, people), own)
+    placed = [*single.placed, *crowd.placed]
+    users = {account.user_id for account in (jane, john, *crowd.customers)}
+    await _reconcile(walk, BookReader(walk, staff, shelf, placed, users), own)
 
 
-async def _sign_up(walk: Walk, mark: str) -> tuple[Person, Person]:
-    walk.chapter("Jane and John sign up")
-    people = [Person.called(name, mark) for name in ("jane", "john")]
-    for person in people:
-        (await walk.call("POST", "/register", json=person.draft)).expect(201, email=person.email)
-        await sign_in(walk, person)
-    return people[0], people[1]
+async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
+    walk.section("Jane and John sign up")
+    accounts = [Account.new(name, suffix) for name in ("jane", "john")]
+    for account in accounts:
+        (await walk.call("POST", "/register", json=account.draft)).expect(201, email=account.email)
+        await sign_in(walk, account)
+    return accounts[0], accounts[1]
 
 
-async def _reckon(walk: Walk, keeper: Bookkeeper, own: OwnShop | None) -> None:
-    """Wait until all has come to rest, show the books, and say whether they agree. Raises NotAsItShouldBe."""
-    walk.chapter("The books")
-    await _settle(walk, keeper)
+async def _reconcile(walk: Walk, reader: BookReader, own: OwnShop | None) -> None:
+    """Wait until all work is done, and print whether orders, stock, payments and mails agree. Raises ExpectationFailed."""
+    walk.section("Reconciliation")
+    await _wait_until_settled(walk, reader)
     until = time.monotonic() + _QUIET_WITHIN
-    books = await keeper.books()
-    while books.wrong() and time.monotonic() < until:
-        await asyncio.sleep(_LOOK)
-        books = await keeper.books()
+    books = await reader.read()
+    while books.mismatches() and time.monotonic() < until:
+        await asyncio.sleep(_POLL)
+        books = await reader.read()
     if own is not None:
         books = replace(books, dead_letters=await own.dead_letters())
-    wrong = books.wrong()
+    mismatches = books.mismatches()
     walk.console.print(orders_table(books))
     walk.console.print(books_table(books))
-    if wrong:
-        more = f"\n  and {len(wrong) - _MOST_TOLD} more" if len(wrong) > _MOST_TOLD else ""
-        raise NotAsItShouldBe("The books do not agree:\n  " + "\n  ".join(wrong[:_MOST_TOLD]) + more)
+    if mismatches:
+        more = f"\n  and {len(mismatches) - _MAX_PRINTED} more" if len(mismatches) > _MAX_PRINTED else ""
+        raise ExpectationFailed("The books do not agree:\n  " + "\n  ".join(mismatches[:_MAX_PRINTED]) + more)
 
 
-async def _settle(walk: Walk, keeper: Bookkeeper) -> None:
-    """Wait until no order is on its way."""
-    with counting(walk.console) as progress:
-        task = progress.add_task("settled", total=len(keeper.placed))
+async def _wait_until_settled(walk: Walk, reader: BookReader) -> None:
+    with progress_bar(walk.console) as progress:
+        task = progress.add_task("settled", total=len(reader.placed))
 
-        async def settled() -> bool:
-            open_orders = sum(order["status"] in _UNSETTLED for order in await keeper.orders())
-            progress.update(task, completed=len(keeper.placed) - open_orders)
-            return not open_orders
+        async def is_settled() -> bool:
+            unsettled = sum(order["status"] in _UNSETTLED for order in await reader.orders())
+            progress.update(task, completed=len(reader.placed) - unsettled)
+            return not unsettled
 
-        seconds = await walk.until(settled, within=_QUIET_WITHIN, what="every order is settled", every=_LOOK)
-    walk.tell(f"every order is settled {seconds:.1f} s after the last one was placed")
+        seconds = await walk.until(is_settled, within=_QUIET_WITHIN, what="every order is settled", every=_POLL)
+    walk.report(f"every order is settled {seconds:.1f} s after the last one was placed")

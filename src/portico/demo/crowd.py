@@ -1,7 +1,6 @@
-"""A hundred customers who order at once, with every method of payment; some think better of it, some send it back."""
+"""Concurrent customers who use every payment method. Some cancel their orders, and some return them."""
 
 import asyncio
-import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -10,173 +9,170 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from portico.demo.loading import counting
-from portico.demo.people import Person
+from portico.demo.accounts import Account
+from portico.demo.product_import import progress_bar
 from portico.demo.shelf import METHODS, Shelf, order_of
-from portico.demo.walkthrough import NoAnswer, NotAsItShouldBe, Walk
+from portico.demo.walkthrough import Walk
+from portico.shop_client import ExpectationFailed, NoResponse
 
 ORDERS_EACH = 2
-FATES: Mapping[str, Sequence[str]] = {
-    "is shipped": ("ship",),
-    "comes back": ("ship", "deliver", "return"),
-    "is delivered": ("ship", "deliver"),
-    "is called off": (),
-    "is called off when it is confirmed": (),
-    "stays": (),
-    "stays a while": (),
+OUTCOMES: Mapping[str, Sequence[str]] = {
+    "shipped": ("ship",),
+    "returned": ("ship", "deliver", "return"),
+    "delivered": ("ship", "deliver"),
+    "cancelled": (),
+    "cancelled once confirmed": (),
+    "confirmed": (),
+    "confirmed, not followed": (),
 }
-"""What becomes of orders, and what the staff does for it. As many as share no divisor with the methods of payment."""
+"""What happens to orders in turn, and the staff's actions for it. Their number has no common divisor with that of the payment methods."""
 
-_AT_THE_DOOR = 8  # who sign up at once
+_CONCURRENT_SIGN_UPS = 8
 _UNSETTLED = {"pending", "reserved", "paid"}
-_LOOK = 0.5  # seconds until a customer follows an order again of which nothing is told any more
-_PATIENCE = 120.0
-_ENOUGH = {200, 202}
+_RECONNECT_PAUSE = 0.5  # seconds
+_TIMEOUT = 120.0  # seconds
+_ACCEPTED = {200, 202}
 
 
 @dataclass
 class Crowd:
-    """Customers of a shop.
+    """Customers who order at the same time.
 
     Args:
         walk: to the gateway.
-        shelf: what is sold.
-        staff: ships what they order.
-        mark: keeps them apart from those of another walk.
-        size: how many they are.
+        shelf: the products.
+        staff: the account that ships orders.
+        suffix: makes the accounts differ from those of other walkthroughs.
+        size: the number of customers.
     """
 
     walk: Walk
     shelf: Shelf
-    staff: Person
-    mark: str
+    staff: Account
+    suffix: str
     size: int
-    people: list[Person] = field(default_factory=list)
+    customers: list[Account] = field(default_factory=list)
     placed: list[str] = field(default_factory=list)
 
-    async def arrive(self) -> None:
-        """Everybody signs up. Raises NotAsItShouldBe."""
-        self.walk.chapter(f"{self.size} customers sign up")
-        self.people = [Person.called(f"customer-{number}", self.mark) for number in range(self.size)]
-        with _first_of_many():
-            await self._side_by_side("signed up", self.people, self._sign_up, at_once=_AT_THE_DOOR)
-        self.walk.tell(f"{self.size} of them have a token")
+    async def sign_up(self) -> None:
+        """Create an account for each customer. Raises ExpectationFailed."""
+        self.walk.section(f"{self.size} customers sign up")
+        self.customers = [Account.new(f"customer-{number}", self.suffix) for number in range(self.size)]
+        with _raise_first_error():
+            await self._run_concurrently("signed up", self.customers, self._register, limit=_CONCURRENT_SIGN_UPS)
+        self.walk.report(f"{self.size} customers have a token")
 
-    async def shop(self, kill: Callable[[str], Awaitable[None]] | None, killable: Sequence[str]) -> None:
-        """Everybody orders, at once; meanwhile each of `killable` is killed. Raises NotAsItShouldBe."""
-        self.walk.chapter(f"All of them order, at once: {self._total} orders, paid for in every way there is")
-        visits = [(number, person) for number, person in enumerate(self.people * ORDERS_EACH)]
-        with _first_of_many():
-            await self._all_at_once(visits, kill, killable)
+    async def shop(self, kill: Callable[[str], Awaitable[None]] | None, targets: Sequence[str]) -> None:
+        """Place all orders concurrently, and kill each of `targets` meanwhile. Raises ExpectationFailed."""
+        self.walk.section(f"They place {self._total} orders at the same time, with every payment method")
+        orders = list(enumerate(self.customers * ORDERS_EACH))
+        with _raise_first_error():
+            await self._order_all(orders, kill, targets)
         methods = Counter(METHODS[number % len(METHODS)] for number in range(self._total))
-        self.walk.tell(f"{len(self.placed)} orders placed: {', '.join(f'{n} {m}' for m, n in methods.items())}")
-        if self.walk.repeats:
-            self.walk.tell(f"{self.walk.repeats} calls got no final answer, and were sent again by the same key")
+        self.walk.report(f"{len(self.placed)} orders placed: {', '.join(f'{n} {m}' for m, n in methods.items())}")
+        if self.walk.retries:
+            self.walk.report(f"{self.walk.retries} requests had no final response, and were repeated with the same key")
 
     @property
     def _total(self) -> int:
         return self.size * ORDERS_EACH
 
-    async def _all_at_once(
-        self, visits: Sequence[Any], kill: Callable[[str], Awaitable[None]] | None, killable: Sequence[str]
+    async def _order_all(
+        self, orders: Sequence[Any], kill: Callable[[str], Awaitable[None]] | None, targets: Sequence[str]
     ) -> None:
         async with asyncio.TaskGroup() as group:
             if kill is not None:
-                group.create_task(self._kill(kill, killable))
-            group.create_task(self._side_by_side("ordered", visits, self._visit, at_once=self.size))
+                group.create_task(self._kill_all(kill, targets))
+            group.create_task(self._run_concurrently("ordered", orders, self._order, limit=self.size))
 
-    async def _side_by_side(
-        self, what: str, things: Sequence[Any], act: Callable[[Any], Awaitable[None]], *, at_once: int
+    async def _run_concurrently(
+        self, what: str, inputs: Sequence[Any], act: Callable[[Any], Awaitable[None]], *, limit: int
     ) -> None:
-        turns = asyncio.Semaphore(at_once)
-        with counting(self.walk.console) as progress:
-            task = progress.add_task(what, total=len(things))
+        slots = asyncio.Semaphore(limit)
+        with progress_bar(self.walk.console) as progress:
+            task = progress.add_task(what, total=len(inputs))
 
-            async def in_turn(thing: Any) -> None:
-                async with turns:
-                    await act(thing)
+            async def act_in_slot(each: Any) -> None:
+                async with slots:
+                    await act(each)
                 progress.advance(task)
 
             async with asyncio.TaskGroup() as group:
-                for thing in things:
-                    group.create_task(in_turn(thing))
+                for each in inputs:
+                    group.create_task(act_in_slot(each))
 
-    async def _sign_up(self, person: Person) -> None:
-        made = await self.walk.insist("POST", "/register", json=person.draft, key=secrets.token_hex(8))
-        made.expect(201, email=person.email)
-        draft = {"email": person.email, "password": person.password}
-        person.is_in((await self.walk.insist("POST", "/login", json=draft)).expect(200).json())
+    async def _register(self, customer: Account) -> None:
+        client = await self.walk.client().register(customer.email, customer.password, customer.name)
+        customer.token, customer.user_id = client.token, client.user_id
 
-    async def _kill(self, kill: Callable[[str], Awaitable[None]], killable: Sequence[str]) -> None:
-        """Kill one after the other, spread over the time in which orders are placed."""
-        for number, name in enumerate(killable, 1):
-            orders = self._total * number // (len(killable) + 1)
+    async def _kill_all(self, kill: Callable[[str], Awaitable[None]], targets: Sequence[str]) -> None:
+        """Kill one target after the other, spread over the time in which orders are placed."""
+        for number, name in enumerate(targets, 1):
+            orders = self._total * number // (len(targets) + 1)
             await self.walk.until(
-                partial(self._has_placed, orders), within=_PATIENCE, what=f"{orders} orders are placed"
+                partial(self._has_placed, orders), within=_TIMEOUT, what=f"{orders} orders are placed"
             )
             await kill(name)
-            self.walk.tell(f"{name} is killed (SIGKILL) after {len(self.placed)} orders")
+            self.walk.report(f"{name} is killed (SIGKILL) after {len(self.placed)} orders")
 
     async def _has_placed(self, orders: int) -> bool:
         return len(self.placed) >= orders
 
-    async def _visit(self, visit: tuple[int, Person]) -> None:
-        number, person = visit
-        [method, fate] = METHODS[number % len(METHODS)], list(FATES)[number % len(FATES)]
+    async def _order(self, numbered: tuple[int, Account]) -> None:
+        number, customer = numbered
+        method, outcome = METHODS[number % len(METHODS)], list(OUTCOMES)[number % len(OUTCOMES)]
         plenty = self.shelf.plenty
-        items = [(plenty[number % len(plenty)], 1 + number % 2)]
-        if number % 4 == 0:  # so many want what there is little of
-            items.append((self.shelf.scarce, 1))
-        key = f"{self.mark}-{number}"
-        draft = order_of(*items, method=method)
-        answer = await self.walk.insist("POST", "/orders", json=draft, token=person.token, key=key)
-        order_id = answer.expect(201, status="pending").json()["order_id"]
+        lines = [(plenty[number % len(plenty)], 1 + number % 2)]
+        if number % 4 == 0:  # so many orders exceed the stock of the scarce product
+            lines.append((self.shelf.scarce, 1))
+        key = f"{self.suffix}-{number}"
+        order_id = await self.walk.client(customer.token).place_order(order_of(*lines, method=method), key=key)
         self.placed.append(order_id)
-        await self._goes_on(order_id, person, fate, key)
+        await self._complete(order_id, customer, outcome, key)
 
-    async def _goes_on(self, order_id: str, person: Person, fate: str, key: str) -> None:
-        if fate == "is called off":
-            await self._ask(order_id, "cancel", person, key)
-        elif fate in {"stays", "stays a while"} or await self._settled(order_id, person) != "confirmed":
+    async def _complete(self, order_id: str, customer: Account, outcome: str, key: str) -> None:
+        if outcome == "cancelled":
+            await self._act(order_id, "cancel", customer, key)
+        elif outcome.startswith("confirmed") or await self._wait_until_settled(order_id, customer) != "confirmed":
             return
-        elif fate == "is called off when it is confirmed":
-            await self._ask(order_id, "cancel", person, key)
-        for step in FATES[fate]:
-            await self._ask(order_id, step, self.staff, key)
+        elif outcome == "cancelled once confirmed":
+            await self._act(order_id, "cancel", customer, key)
+        for action in OUTCOMES[outcome]:
+            await self._act(order_id, action, self.staff, key)
 
-    async def _ask(self, order_id: str, what: str, who: Person, key: str) -> None:
-        """Ask for what an order is to become next. It may have failed meanwhile: then that is refused."""
-        path = f"/orders/{order_id}/{what}"
-        answer = await self.walk.insist("POST", path, token=who.token, key=f"{key}-{what}")
-        if answer.status not in _ENOUGH and what != "cancel":
-            raise NotAsItShouldBe(f"{path} was answered with {answer.status}: {answer.text(300)}")
-        if answer.status not in _ENOUGH:
-            answer.expect(409, code="illegal_transition", current="failed")
+    async def _act(self, order_id: str, action: str, account: Account, key: str) -> None:
+        """Request an action on an order. A cancellation may be rejected, because the order has failed meanwhile."""
+        path = f"/orders/{order_id}/{action}"
+        response = await self.walk.client(account.token).request_until_final("POST", path, key=f"{key}-{action}")
+        if response.status not in _ACCEPTED and action != "cancel":
+            raise ExpectationFailed(f"{path}: got {response.status}: {response.text(300)}")
+        if response.status not in _ACCEPTED:
+            response.expect(409, code="illegal_transition", current="failed")
 
-    async def _settled(self, order_id: str, person: Person) -> str:
-        """How an order stands once it is settled: its customer follows it, and comes again where that breaks off."""
-        until = time.monotonic() + _PATIENCE
+    async def _wait_until_settled(self, order_id: str, customer: Account) -> str:
+        """Follow an order until it is settled, and reconnect if the connection fails; return its status."""
+        until = time.monotonic() + _TIMEOUT
         while True:
             try:
-                told = await self.walk.follow(
+                messages = await self.walk.follow(
                     f"/orders/{order_id}/live",
-                    token=person.token,
-                    until=lambda said: said["status"] not in _UNSETTLED,
+                    token=customer.token,
+                    until=lambda message: message["status"] not in _UNSETTLED,
                     within=max(1.0, until - time.monotonic()),
                     quiet=True,
                 )
-            except NoAnswer:
+            except NoResponse:
                 if time.monotonic() > until:
                     raise
-                self.walk.repeats += 1
-                await asyncio.sleep(_LOOK)
+                self.walk.retries += 1
+                await asyncio.sleep(_RECONNECT_PAUSE)
             else:
-                return str(told[-1]["status"])
+                return str(messages[-1]["status"])
 
 
 @contextmanager
-def _first_of_many() -> Iterator[None]:
-    """Raise the first that went wrong in a group of tasks, not the group."""
+def _raise_first_error() -> Iterator[None]:
+    """Raise the first error of a task group instead of the group."""
     try:
         yield
     except ExceptionGroup as group:

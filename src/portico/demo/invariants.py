@@ -1,4 +1,4 @@
-"""The books of a shop after a walk: orders, stock, money and mails, held against one another."""
+"""The invariants of a walkthrough: orders, stock, payments and mails agree."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from portico.contracts.notifications import ORDER_MAILS
 from portico.contracts.orders import SOLD
-from portico.demo.one_order import kept_of
+from portico.shop_client import kept_amount
 
 _UNSETTLED = {"pending", "reserved", "paid"}
 _SHIPPED = {"shipped", "delivered"}
@@ -15,7 +15,7 @@ _SHIPPED = {"shipped", "delivered"}
 
 @dataclass(frozen=True)
 class Stock:
-    """What there is of a product: what was loaded, what the shop says there is, and its ledger."""
+    """The stock of a product: the loaded quantity, the level that the service returns, and its ledger."""
 
     product_id: str
     loaded: int
@@ -24,12 +24,12 @@ class Stock:
 
     @property
     def on_hand(self) -> int:
-        """The sum of what came and went."""
+        """The sum of receipts, adjustments, shipments and returns."""
         return self._sum("receipt", "adjustment", "shipment", "return")
 
     @property
     def reserved(self) -> int:
-        """The sum of what was held and let go."""
+        """The sum of reservations, releases and shipments."""
         return self._sum("reservation", "release", "shipment")
 
     def _sum(self, *kinds: str) -> int:
@@ -38,16 +38,16 @@ class Stock:
 
 @dataclass(frozen=True)
 class Books:
-    """What a shop says after a walk.
+    """The data of all services after a walkthrough.
 
     Args:
-        placed: the orders that customers were told of.
+        placed: the orders that were acknowledged to customers.
         orders: all orders of the same customers.
         stock: of each product that they could order.
         payments: for these orders.
         mails: about these orders.
         reconciled: the pages of `GET /ledger/reconcile`.
-        dead_letters: events that could not be handled; None where nobody can look.
+        dead_letters: events that could not be handled; None if they cannot be listed.
     """
 
     placed: Collection[str]
@@ -58,45 +58,51 @@ class Books:
     reconciled: Sequence[Mapping[str, Any]]
     dead_letters: Sequence[Mapping[str, Any]] | None = None
 
-    def wrong(self) -> list[str]:
-        """What is not as it should be."""
+    def mismatches(self) -> list[str]:
+        """Return all mismatches, each as a sentence."""
         letters = [f"an event is a dead letter: {letter}" for letter in self.dead_letters or ()]
-        return [*self._orders(), *self.wrong_stock(), *self.wrong_money(), *self.wrong_mails(), *letters]
+        return [
+            *self._order_mismatches(),
+            *self.stock_mismatches(),
+            *self.payment_mismatches(),
+            *self.mail_mismatches(),
+            *letters,
+        ]
 
-    def wrong_stock(self) -> list[str]:
-        """Where stock, its ledger and the orders differ."""
-        return list(self._stock_faults())
+    def stock_mismatches(self) -> list[str]:
+        """Return where stock levels, their ledgers and the orders differ."""
+        return list(self._stock_mismatches())
 
-    def wrong_money(self) -> list[str]:
-        """Where payments, the books and the orders differ."""
-        return list(self._money_faults())
+    def payment_mismatches(self) -> list[str]:
+        """Return where payments, the ledger and the orders differ."""
+        return list(self._payment_mismatches())
 
-    def wrong_mails(self) -> list[str]:
-        """Mails that are missing, came twice, or did not leave."""
-        return list(self._mail_faults())
+    def mail_mismatches(self) -> list[str]:
+        """Return mails that are missing, duplicate or not sent."""
+        return list(self._mail_mismatches())
 
     def kept(self) -> dict[str, float]:
-        """The money that is kept of each order."""
+        """Return the amount kept of each order."""
         kept: defaultdict[str, float] = defaultdict(float)
         for payment in self.payments:
-            kept[payment["order_id"]] += kept_of(payment)
+            kept[payment["order_id"]] += kept_amount(payment)
         return kept
 
-    def standing(self) -> float:
-        """What the orders cost that stand."""
+    def sold_total(self) -> float:
+        """Return the total of the sold orders."""
         return float(round(sum(order["total"] for order in self.orders if order["status"] in SOLD), 2))
 
-    def _orders(self) -> Iterator[str]:
+    def _order_mismatches(self) -> Iterator[str]:
         known = {order["order_id"] for order in self.orders}
         for order_id in set(self.placed) - known:
-            yield f"order {order_id} was placed and is not there"
+            yield f"order {order_id} was placed and is missing"
         for order_id in known - set(self.placed):
-            yield f"order {order_id} was made, and nobody was told of it"
+            yield f"order {order_id} was created, and not acknowledged to a customer"
         for order in self.orders:
             if order["status"] in _UNSETTLED:
                 yield f"order {order['order_id']} is still {order['status']}"
 
-    def _stock_faults(self) -> Iterator[str]:
+    def _stock_mismatches(self) -> Iterator[str]:
         held, gone = self._ordered({"confirmed"}), self._ordered(_SHIPPED)
         for each in self.stock:
             level, name = each.level, each.product_id
@@ -105,7 +111,7 @@ class Books:
             if not 0 <= level["reserved"] <= level["on_hand"]:
                 yield f"{name} has {level['reserved']} reserved of {level['on_hand']}"
             if level["reserved"] != held[name]:
-                yield f"{name} has {level['reserved']} reserved, and confirmed orders have {held[name]}"
+                yield f"{name} has {level['reserved']} reserved, and confirmed orders need {held[name]}"
             if level["on_hand"] != each.loaded - gone[name]:
                 yield f"{name} has {level['on_hand']} of {each.loaded} on hand, and {gone[name]} were shipped"
 
@@ -116,29 +122,29 @@ class Books:
                 ordered.update({item["product_id"]: item["quantity"] for item in order["items"]})
         return ordered
 
-    def _money_faults(self) -> Iterator[str]:
+    def _payment_mismatches(self) -> Iterator[str]:
         kept = self.kept()
         charged = Counter(each["order_id"] for each in self.payments if each["status"] == "succeeded")
         for order in self.orders:
             order_id, due = order["order_id"], order["total"] if order["status"] in SOLD else 0
             if round(kept.get(order_id, 0) - due, 4):
-                yield f"of order {order_id} ({order['status']}) {kept.get(order_id, 0)} is kept, and {due} is due"
+                yield f"order {order_id} ({order['status']}): {kept.get(order_id, 0)} is kept, {due} is due"
             if charged[order_id] > 1:
                 yield f"order {order_id} was charged {charged[order_id]} times"
         for page in self.reconciled:
-            yield from (f"the books differ, {each['kind']}: {each['detail']}" for each in page["mismatches"])
+            yield from (f"the ledger differs, {each['kind']}: {each['detail']}" for each in page["mismatches"])
             if page["skipped"]:
-                yield f"the books could not be held against {', '.join(page['skipped'])}"
+                yield f"the ledger could not be compared with {', '.join(page['skipped'])}"
 
-    def _mail_faults(self) -> Iterator[str]:
+    def _mail_mismatches(self) -> Iterator[str]:
         sent = Counter((each["order_id"], each["template"]) for each in self.mails)
         for (order_id, template), number in sent.items():
             if number > 1:
-                yield f"order {order_id} brought the mail {template} {number} times"
+                yield f"order {order_id} has the mail {template} {number} times"
         for each in self.mails:
             if each["status"] != "sent":
                 yield f"the mail {each['template']} about {each['order_id']} is {each['status']}"
         for order in self.orders:
             for template, statuses in ORDER_MAILS.items():
                 if order["status"] in statuses and not sent[order["order_id"], template]:
-                    yield f"order {order['order_id']} is {order['status']}, and brought no mail {template}"
+                    yield f"order {order['order_id']} is {order['status']}, and has no mail {template}"

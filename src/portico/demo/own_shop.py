@@ -1,4 +1,4 @@
-"""A shop of the demo's own, in a temporary folder on free ports, whose processes may be killed."""
+"""The commerce system that the demo starts, in a temporary folder on free ports. Its processes may be killed."""
 
 import asyncio
 import json
@@ -15,36 +15,36 @@ from typing import Any
 
 import psutil
 
+from portico.demo.accounts import Account
 from portico.demo.errors import DemoFailed
-from portico.demo.people import Person
-from portico.demo.starting import begin, end, free_ports, unlimited, wait_until_up
-from portico.demo.walkthrough import NotAsItShouldBe
+from portico.demo.own_system import environment_for, free_ports, start_command, stop_command, wait_until_ready
+from portico.shop_client import ExpectationFailed
 
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway")
 SERVERS = ("redis", "rabbitmq", "postgresql")
-WHOLE = "the whole"
+WHOLE = "the whole system"
 
-_UP_WITHIN = 60.0  # seconds
-_UP_WITH_SERVERS_WITHIN = 180.0
-_DOWN_WITHIN = 60.0
-_CHILD = "portico.cli.worker"
+_READY_WITHIN = 60.0  # seconds
+_READY_WITH_SERVERS_WITHIN = 180.0
+_STOPPED_WITHIN = 60.0
+_WORKER = "portico.cli.worker"
 
 
 @dataclass
 class OwnShop:
-    """The commerce system, with nobody else in it.
+    """The commerce system.
 
     Args:
-        folder: where its data and its log are.
+        folder: for its data and its log.
         ports: of each part.
-        servers: whether it runs on servers, in a process for each part; in one process on embedded backends otherwise.
+        servers: whether it runs on private servers with a process for each part, or else embedded in one process.
         staff: its administrator.
     """
 
     folder: Path
     ports: dict[str, int]
     servers: bool
-    staff: Person = field(default_factory=lambda: Person("staff@example.com", secrets.token_urlsafe(16)))
+    staff: Account = field(default_factory=lambda: Account("staff@example.com", secrets.token_urlsafe(16)))
     _process: asyncio.subprocess.Process | None = None
 
     @property
@@ -53,43 +53,43 @@ class OwnShop:
         return f"http://127.0.0.1:{self.ports['gateway']}"
 
     @property
-    def killable(self) -> tuple[str, ...]:
-        """What `kill` takes: a process of each kind."""
+    def targets(self) -> tuple[str, ...]:
+        """The names that `kill` accepts: a process of each kind."""
         return (*PARTS, *SERVERS) if self.servers else (WHOLE,)
 
     async def start(self) -> None:
-        """Start it, and wait until all of it answers. Raises DemoFailed."""
+        """Start it, and wait until all parts are ready. Raises DemoFailed."""
         log = self.folder / "shop.log"
         ports = [f"--port={name}={port}" for name, port in self.ports.items()]
         options = ["--split", "--servers"] if self.servers else []
-        self._process = await begin("up", "commerce", *ports, *options, variables=self._variables(), log=log)
-        within = _UP_WITH_SERVERS_WITHIN if self.servers else _UP_WITHIN
-        await wait_until_up(self._process, f"{self.gateway}/health", log=log, within=within)
+        self._process = await start_command("up", "commerce", *ports, *options, variables=self._variables(), log=log)
+        within = _READY_WITH_SERVERS_WITHIN if self.servers else _READY_WITHIN
+        await wait_until_ready(self._process, f"{self.gateway}/health", log=log, within=within)
 
     async def stop(self) -> None:
-        """End it as Ctrl-C would."""
+        """Stop it."""
         if self._process is not None:
-            await end(self._process, within=_DOWN_WITHIN)
+            await stop_command(self._process, within=_STOPPED_WITHIN)
 
     async def kill(self, name: str) -> None:
-        """Kill one of `killable` as a power cut would. What watches over it starts it again. Raises NotAsItShouldBe."""
+        """Kill one of `targets` with SIGKILL. Its supervisor restarts it. Raises ExpectationFailed."""
         if self._process is None:
-            raise RuntimeError("it was never started")
-        if name == WHOLE:  # nobody watches over the one process but this one
+            raise RuntimeError("the system is not started")
+        if name == WHOLE:  # the single process has no supervisor
             self._process.kill()
             await self._process.wait()
             await self.start()
             return
         found = await asyncio.to_thread(self._find, name, self._process.pid)
         if found is None:
-            raise NotAsItShouldBe(f"there should be a process of {name} to kill, and there is none")
+            raise ExpectationFailed(f"Expected: a process of {name} runs")
         found.send_signal(signal.SIGKILL)
 
     async def dead_letters(self) -> list[dict[str, Any]]:
-        """Events that a consumer could not handle, as `portico dead-letters list` gives them. Raises DemoFailed."""
+        """Return what `portico dead-letters list` prints. Raises DemoFailed."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "portico", "dead-letters", "list", "--json", "--system", "commerce"),
-            env=self._variables() | self._told(),
+            env=self._variables() | self._server_variables(),
             cwd=self.folder,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -102,14 +102,11 @@ class OwnShop:
 
     def _variables(self) -> dict[str, str]:
         staff = {"ADMIN_EMAIL": self.staff.email, "ADMIN_PASSWORD": self.staff.password}
-        cheap = {
-            "IDENTITY_PASSWORD_PASSES": "1",
-            "IDENTITY_PASSWORD_MEMORY_KIB": "64",
-        }  # of people who are gone in a minute
-        return {**unlimited("commerce", self.folder), **staff, **cheap}
+        fast_hashing = {"IDENTITY_PASSWORD_PASSES": "1", "IDENTITY_PASSWORD_MEMORY_KIB": "64"}
+        return {**environment_for("commerce", self.folder), **staff, **fast_hashing}
 
-    def _told(self) -> dict[str, str]:
-        """Where the servers are, as `portico up --servers` tells other commands."""
+    def _server_variables(self) -> dict[str, str]:
+        """Return the settings that `portico up --servers` writes for other commands."""
         if not self.servers:
             return {}
         lines = (self._servers / "environment").read_text("utf-8").splitlines()
@@ -119,20 +116,20 @@ class OwnShop:
     def _servers(self) -> Path:
         return self.folder / "data" / "servers"
 
-    def _find(self, name: str, watcher: int) -> psutil.Process | None:
+    def _find(self, name: str, supervisor: int) -> psutil.Process | None:
         if name in SERVERS:
-            remembered = json.loads((self._servers / f"{name}.json").read_text("utf-8"))
-            return psutil.Process(remembered["pid"])
-        for child in psutil.Process(watcher).children():
+            state = json.loads((self._servers / f"{name}.json").read_text("utf-8"))
+            return psutil.Process(state["pid"])
+        for child in psutil.Process(supervisor).children():
             words = child.cmdline()
-            if _CHILD in words and json.loads(words[-1])["part"] == name:
+            if _WORKER in words and json.loads(words[-1])["part"] == name:
                 return child
         return None
 
 
 @asynccontextmanager
-async def own_shop(*, servers: bool) -> AsyncIterator[OwnShop]:
-    """The shop, up; its processes ended and its folder removed at the end. Raises DemoFailed."""
+async def start_own_shop(*, servers: bool) -> AsyncIterator[OwnShop]:
+    """Start the system; at the end, stop its processes and delete its folder. Raises DemoFailed."""
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-", ignore_cleanup_errors=True))

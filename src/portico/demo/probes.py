@@ -1,31 +1,34 @@
-"""Whether a walk is where it should be: at the gateway of the system that it is about."""
+"""Check that a walkthrough has reached the gateway of the right system."""
 
-from portico.demo.walkthrough import NoAnswer, NotAsItShouldBe, Walk
+from portico.demo.walkthrough import Walk
+from portico.shop_client import ExpectationFailed, NoResponse
 
 
-async def look_around(walk: Walk, *, system: str, path: str) -> None:
-    """Begin a walk.
+async def check_system(walk: Walk, *, system: str, path: str) -> None:
+    """Check the health and the API of a system.
 
     Args:
         walk: to the gateway.
-        system: that it is about.
-        path: that no other system has.
+        system: its expected name.
+        path: a path that no other system has.
 
     Raises:
-        NotAsItShouldBe: nobody answers, it is a service and no gateway, another system, or one that is not well.
+        ExpectationFailed: nothing responds, or it is not a gateway, another system, or not healthy.
     """
-    walk.chapter("Is everybody there?")
+    walk.section("Health")
     try:
         health = await walk.call("GET", "/health")
-    except NoAnswer as error:
-        raise NoAnswer(
-            f"Nobody answers at {walk.base}. Start the system (portico up {system}), or leave out --url: "
-            "the demo then starts one of its own."
+    except NoResponse as error:
+        raise NoResponse(
+            f"Nothing responds at {walk.base}. Start the system (portico up {system}), or omit --url: "
+            "the demo then starts its own."
         ) from error
     if (service := health.json().get("service")) != "gateway":
-        raise NotAsItShouldBe(f"At {walk.base} is {service or 'another program'}. --url takes the gateway's address.")
+        raise ExpectationFailed(
+            f"{walk.base} is {service or 'another program'}. --url needs the address of the gateway."
+        )
     health.expect(200, status="healthy")
     document = (await walk.call("GET", "/openapi.json", quiet=True)).expect(200).json()
     if path not in document["paths"]:
-        raise NotAsItShouldBe(f"The system at {walk.base} has no {path}: it is another than {system}.")
-    walk.tell(f"one document describes {len(document['paths'])} paths of all services")
+        raise ExpectationFailed(f"The system at {walk.base} has no {path}: it is not {system}.")
+    walk.report(f"one document describes the {len(document['paths'])} paths of all services")

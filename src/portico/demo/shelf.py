@@ -1,10 +1,10 @@
-"""What a shop of the demo sells, and how an order of it is written."""
+"""The products that customers of the demo order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.demo.walkthrough import NotAsItShouldBe
+from portico.shop_client import ExpectationFailed, order_draft, order_item
 
 METHODS = (
     "pm_ok",
@@ -18,23 +18,22 @@ METHODS = (
     "pm_insufficient_funds",
     "pm_ok",
 )
-"""How customers pay: every method of the simulated provider."""
+"""The payment methods that customers use in turn: every method of the simulated provider."""
 
-ADDRESS = {"street": "1 Quay Street", "city": "Porto", "state": "PT-13", "zip": "4050-001", "country": "PT"}
 CURRENCY = "USD"
 
 _PLENTY = 80
 _SCARCE = 5
-_KINDS = 20  # products that customers choose from
+_MAX_PRODUCTS = 20
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """Products of one currency, so that any of them go into one order.
+    """Products of one currency, so that any of them can be in one order.
 
     Args:
-        plenty: of which there is enough for everybody.
-        scarce: of which there is not.
+        plenty: products with enough stock for all customers.
+        scarce: a product with too little stock.
     """
 
     plenty: Sequence[Mapping[str, Any]]
@@ -42,29 +41,21 @@ class Shelf:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> "Shelf":
-        """The shelf that these rows of a product file fill. Raises NotAsItShouldBe."""
+        """Choose products from the rows of a product file. Raises ExpectationFailed."""
         sold = [row for row in rows if row["currency"] == CURRENCY]
-        plenty = [row for row in sold if row["stock_quantity"] >= _PLENTY][:_KINDS]
+        plenty = [row for row in sold if row["stock_quantity"] >= _PLENTY][:_MAX_PRODUCTS]
         scarce = [row for row in sold if 0 < row["stock_quantity"] <= _SCARCE][:1]
         if not plenty or not scarce:
-            raise NotAsItShouldBe(
-                "the product file has too little in stock to fill a shop; load more of it (--products)"
-            )
+            raise ExpectationFailed("The product file has too few products in stock. Load more of it (--products).")
         return cls(plenty, scarce[0])
 
     @property
     def all(self) -> list[Mapping[str, Any]]:
-        """All that may be ordered."""
+        """All products that may be ordered."""
         return [*self.plenty, self.scarce]
 
 
-def order_of(*items: tuple[Mapping[str, Any], int], method: str = "pm_ok", **others: Any) -> dict[str, Any]:
-    """What `POST /orders` takes for so many of each product, at the price that the customer has seen."""
-    lines = [{"product_id": row["product_id"], "quantity": number, "price": row["price"]} for row, number in items]
-    return {
-        "items": lines,
-        "shipping_address": ADDRESS,
-        "billing_address": ADDRESS,
-        "payment_method": method,
-        **others,
-    }
+def order_of(*lines: tuple[Mapping[str, Any], int], method: str = "pm_ok", **others: Any) -> dict[str, Any]:
+    """Return the body of `POST /orders` for quantities of products, at the prices that the customer has seen."""
+    items = [order_item(row["product_id"], quantity, row["price"]) for row, quantity in lines]
+    return order_draft(*items, payment_method=method, **others)

@@ -1,4 +1,4 @@
-"""The books of a shop, for people to read."""
+"""Tables of a reconciliation."""
 
 from collections import Counter, defaultdict
 
@@ -12,7 +12,7 @@ _GOOD, _BAD, _UNKNOWN = Text("✓", style="green"), Text("✗", style="bold red"
 
 
 def orders_table(books: Books) -> Table:
-    """How many orders stand how, why those failed that did, and what they cost."""
+    """Return the number and total of orders by status and failure reason."""
     table = Table(title="Orders by state", title_justify="left", box=None, padding=(0, 2), header_style="dim")
     table.add_column("state")
     for column in ("orders", CURRENCY):
@@ -29,19 +29,19 @@ def orders_table(books: Books) -> Table:
 
 
 def books_table(books: Books) -> Table:
-    """What was held against what, and whether it agrees."""
-    table = Table(title="Reconciled", title_justify="left", box=None, padding=(0, 2), show_header=False)
+    """Return what was compared, and whether it agrees."""
+    table = Table(title="Reconciliation", title_justify="left", box=None, padding=(0, 2), show_header=False)
     table.add_column(width=1)
     table.add_column()
     table.add_column(style="dim")
-    for name, found, wrong in (
-        ("stock", _stock(books), books.wrong_stock()),
-        ("money", _money(books), books.wrong_money()),
-        ("mails", _mails(books), books.wrong_mails()),
+    for name, summary, mismatches in (
+        ("stock", _stock(books), books.stock_mismatches()),
+        ("payments", _payments(books), books.payment_mismatches()),
+        ("mails", _mails(books), books.mail_mismatches()),
     ):
-        table.add_row(_BAD if wrong else _GOOD, name, found)
+        table.add_row(_BAD if mismatches else _GOOD, name, summary)
     if books.dead_letters is None:
-        table.add_row(_UNKNOWN, "dead letters", "not looked at: the databases are not the demo's own")
+        table.add_row(_UNKNOWN, "dead letters", "not listed: the demo did not start the system")
     else:
         table.add_row(_BAD if books.dead_letters else _GOOD, "dead letters", str(len(books.dead_letters) or "none"))
     return table
@@ -52,17 +52,17 @@ def _stock(books: Books) -> str:
     on_hand, reserved = (sum(each.level[name] for each in books.stock) for name in ("on_hand", "reserved"))
     loaded = sum(each.loaded for each in books.stock)
     return (
-        f"of {loaded} pieces {on_hand} are on hand and {reserved} of them reserved:"
-        f" so say {entries} entries of the ledger, and the orders"
+        f"of {loaded} loaded pieces {on_hand} are on hand, {reserved} of them reserved:"
+        f" {entries} ledger entries and the orders agree"
     )
 
 
-def _money(books: Books) -> str:
+def _payments(books: Books) -> str:
     kept = sum(books.kept().values())
     checked = {name: sum(page["checked"][name] for page in books.reconciled) for name in ("payments", "charges")}
     return (
-        f"{kept:,.2f} {CURRENCY} are kept, and the orders that stand cost {books.standing():,.2f};"
-        f" {checked['payments']} payments agree with {checked['charges']} charges of the provider"
+        f"{kept:,.2f} {CURRENCY} are kept, and the sold orders cost {books.sold_total():,.2f};"
+        f" {checked['payments']} payments were compared with {checked['charges']} charges of the provider"
     )
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from portico.contracts.orders import SOLD
 from portico.drill import event_checks
-from portico.drill.shop import ORDERS, PAYMENTS, RESERVATIONS, Shop
+from portico.drill.databases import ORDERS, PAYMENTS, RESERVATIONS, ShopDatabases
 from portico.kit.data import Reader
 from portico.kit.foundation.clock import Clock
 from portico.services.catalog.stock.invariants import mismatches
@@ -27,7 +27,7 @@ _STOCK_OF = {"confirmed": {"confirmed"}, "shipped": {"shipped"}, "delivered": {"
 """How the stock of an order that stands must lie in the catalogue."""
 
 
-async def check_all(shop: Shop, acknowledged: Mapping[str, str]) -> None:
+async def check_all(shop: ShopDatabases, acknowledged: Mapping[str, str]) -> None:
     """Apply every rule; `acknowledged` are the orders that customers were told of, by idempotency key."""
     orders = {str(row.order_id): row for row in await shop.rows("orders", select(ORDERS))}
     _check_orders(shop, orders, acknowledged)
@@ -37,7 +37,7 @@ async def check_all(shop: Shop, acknowledged: Mapping[str, str]) -> None:
     await event_checks.check_mails(shop, orders)
 
 
-def _check_orders(shop: Shop, orders: Mapping[str, Any], acknowledged: Mapping[str, str]) -> None:
+def _check_orders(shop: ShopDatabases, orders: Mapping[str, Any], acknowledged: Mapping[str, str]) -> None:
     rule = "every order settles"
     shop.rule(rule, len(orders))
     for order in orders.values():
@@ -52,7 +52,7 @@ def _check_orders(shop: Shop, orders: Mapping[str, Any], acknowledged: Mapping[s
         shop.breach(rule, "nobody was told of it: a request that was repeated made two", order_id)
 
 
-async def _check_stock(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def _check_stock(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     rule = "stock is never negative, and is the sum of its ledger"
     levels = await shop.rows("catalog", select(LEVELS))
     shop.rule(rule, len(levels))
@@ -74,7 +74,7 @@ async def _check_stock(shop: Shop, orders: Mapping[str, Any]) -> None:
             shop.breach(rule, f"it is {order.status} and its stock is {status or 'not held'}", order.order_id)
 
 
-async def _check_money(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def _check_money(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     rule = "money kept is the total of the orders that stand"
     kept: Counter[str] = Counter()
     for payment in await shop.rows("payments", select(PAYMENTS)):
@@ -94,7 +94,7 @@ def _due(order: Any) -> int:
     return int(order.total_minor) if order.status in SOLD else 0
 
 
-async def _check_charges(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def _check_charges(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     rule = "no order is charged twice"
     charges = await shop.rows("payments", select(CHARGES).where(CHARGES.c.status == "succeeded"))
     shop.rule(rule, len(charges))
@@ -112,7 +112,7 @@ async def _check_charges(shop: Shop, orders: Mapping[str, Any]) -> None:
             shop.breach(rule, f"the provider holds {holds[str(order.order_id)]}, {due} is due", order.order_id)
 
 
-async def _check_ledger(shop: Shop) -> None:
+async def _check_ledger(shop: ShopDatabases) -> None:
     rule = "the ledger's sum is zero"
     sums = await shop.rows(
         "payments",

@@ -11,15 +11,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from portico.drill.customers import Customers
+from portico.drill.databases import ShopDatabases
 from portico.drill.errors import DrillFailed, Interrupted
 from portico.drill.fault_schedule import ScheduledFault, schedule_faults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
-from portico.drill.quiescence import check, until_quiet
+from portico.drill.quiescence import check, wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
-from portico.drill.shop import Shop
-from portico.drill.shopping import Customers
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.messaging.brokers.base import Broker
@@ -86,14 +86,15 @@ async def run_on_servers(
     report = Report(drill.seed, points=drill.orders)
     variables = _settings(servers, folder)
     async with run_parts(system, worker, variables, folder) as (running, parts), _open_channel(running) as channel:
-        customers = Customers(channel, drill.seed, await signed_in(channel, variables), at_once=_CONCURRENT_ORDERS)
-        await customers.arrive(CUSTOMERS, PRODUCTS, drill.orders)
+        staff = await sign_in_staff(channel, variables)
+        customers = Customers(channel, drill.seed, staff, concurrency=_CONCURRENT_ORDERS)
+        await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
         faults = schedule_faults(drill.seed, drill.faults, orders=drill.orders, rate=drill.rate, parts=list(parts))
         progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, {len(faults)} faults scheduled")
         await FaultRunner(parts, servers, report, progress).run(customers, drill.orders, faults)
         progress(f"{len(customers.acknowledged)} orders placed; {report.injected.total()} faults; waiting for quiet")
         async with _open_shop(running, variables) as (shop, broker):
-            await until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=lambda: _wait_for_parts(parts))
+            await wait_until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=lambda: _wait_for_parts(parts))
             await check(shop, customers, report)
     report.injected = Counter(dict(sorted(report.injected.items())))
     report.seconds = time.monotonic() - started_at
@@ -103,7 +104,7 @@ async def run_on_servers(
 def _settings(servers: PrivateServers, folder: Path) -> dict[str, str]:
     """Return the settings of the processes, which share their secrets."""
     keys = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")}
-    return {**quick_settings(folder), **servers.variables, **keys, "LOG_LEVEL": "warning", "LOG_FORMAT": "text"}
+    return {**system_settings(folder), **servers.variables, **keys, "LOG_LEVEL": "warning", "LOG_FORMAT": "text"}
 
 
 async def _wait_for_parts(parts: Mapping[str, PartProcess]) -> None:
@@ -140,8 +141,8 @@ class FaultRunner:
                     if fault.after == number:
                         group.create_task(self._cause(fault), name=str(fault))
 
-            customers.placed = on_order
-            await customers.shop(orders)
+            customers.on_order = on_order
+            await customers.place_orders(orders)
 
     async def _cause(self, fault: ScheduledFault) -> None:
         match fault.kind:
@@ -175,7 +176,7 @@ async def _open_channel(system: System) -> AsyncIterator[HttpChannel]:
 
 
 @asynccontextmanager
-async def _open_shop(system: System, variables: Mapping[str, str]) -> AsyncIterator[tuple[Shop, Broker]]:
+async def _open_shop(system: System, variables: Mapping[str, str]) -> AsyncIterator[tuple[ShopDatabases, Broker]]:
     """Open the databases and the broker of a running system."""
     settings = Environment(variables).read(Settings)
     async with AsyncExitStack() as stack:
@@ -184,7 +185,7 @@ async def _open_shop(system: System, variables: Mapping[str, str]) -> AsyncItera
             for placement in system.placements
         }
         broker = await stack.enter_async_context(open_broker(settings, system.name))
-        yield Shop(system, databases), broker
+        yield ShopDatabases(system, databases), broker
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:

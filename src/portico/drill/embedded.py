@@ -1,19 +1,19 @@
-"""The drill in one process, on the embedded backends: services crash, messages and calls go wrong, commits fail."""
+"""The drill in one process, on the embedded backends. Services crash; commits, messages and calls fail."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
+from portico.drill.customers import Customers
+from portico.drill.databases import ShopDatabases
 from portico.drill.faults import FaultPlan, Lives
-from portico.drill.quiescence import check, until_quiet
+from portico.drill.quiescence import check, wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, quick_settings, signed_in
-from portico.drill.shop import Shop
-from portico.drill.shopping import Customers, Visitor
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
 from portico.gateway import Gateway
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel
@@ -41,40 +41,47 @@ async def run_embedded(
     """Drill `system` in this process, in an empty `folder`.
 
     Args:
-        system: the shop.
+        system: the commerce system.
         drill: what to do.
         folder: for its files.
-        progress: told what goes on.
-        change: done to each service as it begins; a test plants its bugs so.
+        progress: called with messages about the progress.
+        change: applied to each service when it starts, so that a test can plant a bug.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     report = Report(drill.seed)
     plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate)
     plan.active = False
-    async with _living(system, folder, plan, change) as (lives, visitor):
-        customers = Customers(visitor.channel, drill.seed, visitor)
-        await customers.arrive(CUSTOMERS, PRODUCTS, drill.orders)
+    settings = system_settings(folder)
+    async with _run_system(system, folder, settings, plan, change) as (lives, channel):
+        staff = await sign_in_staff(channel, settings)
+        customers = Customers(channel, drill.seed, staff)
+        await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
         progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, faults {', '.join(drill.faults)}")
         plan.active = True
-        await customers.shop(drill.orders)
+        await customers.place_orders(drill.orders)
         plan.active = False
         progress(f"{len(customers.acknowledged)} orders placed; {plan.injected.total()} faults; waiting for quiet")
         await lives.settle()
-        shop = Shop(system, {name: lives.context(name).database for name in lives.now})
-        await until_quiet(shop, lives.broker, report, within=_QUIET_WITHIN, alive=lives.settle)
+        shop = ShopDatabases(system, {name: lives.context(name).database for name in lives.now})
+        await wait_until_quiet(shop, lives.broker, report, within=_QUIET_WITHIN, alive=lives.settle)
         await check(shop, customers, report)
         report.crashes = lives.crashes
     report.points = plan.points.total()
     report.injected = Counter({f"{site}: {kind}": number for (site, kind), number in sorted(plan.injected.items())})
-    report.seconds = time.monotonic() - began
+    report.seconds = time.monotonic() - started_at
     return report
 
 
 @asynccontextmanager
-async def _living(
-    system: System, folder: Path, plan: FaultPlan, change: Callable[[ServiceRuntime], None] | None
-) -> AsyncIterator[tuple[Lives, Visitor]]:
-    environment = Environment(quick_settings(folder))
+async def _run_system(
+    system: System,
+    folder: Path,
+    variables: Mapping[str, str],
+    plan: FaultPlan,
+    change: Callable[[ServiceRuntime], None] | None,
+) -> AsyncIterator[tuple[Lives, LocalChannel]]:
+    """Run the services and the gateway; the value is the services, and the way to the gateway."""
+    environment = Environment(variables)
     settings = environment.read(Settings)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker(folder / EMBEDDED_FILE))
@@ -102,4 +109,4 @@ async def _living(
         await stack.enter_async_context(gateway)
         outside = LocalChannel({"gateway": gateway})
         stack.push_async_callback(outside.aclose)
-        yield lives, await signed_in(outside, environment.variables)
+        yield lives, outside

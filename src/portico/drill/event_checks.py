@@ -9,7 +9,7 @@ from sqlalchemy import select
 from portico.contracts.notifications import ORDER_MAILS
 from portico.contracts.orders import OrderCancelled, OrderCreated, OrderFailed, OrderUpdated
 from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
-from portico.drill.shop import MAILS, PAYMENTS, Shop
+from portico.drill.databases import MAILS, PAYMENTS, ShopDatabases
 from portico.kit.data.kit_tables import event_log, failed_events, inbox
 from portico.kit.messaging.consumer import consumers_of, event_types
 from portico.kit.messaging.event import Event
@@ -33,7 +33,7 @@ Told = Counter[tuple[str, str]]
 """How often an event of a type was told of a thing, by both."""
 
 
-async def check_events(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def check_events(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     """Each change was told of, each event was handled, and none was given up."""
     await _check_published(shop, orders)
     await _check_handled(shop)
@@ -45,7 +45,7 @@ async def check_events(shop: Shop, orders: Mapping[str, Any]) -> None:
             shop.breach(rule, f"{letter.type} at {name}'s {letter.consumer}: {letter.error}", letter.aggregate)
 
 
-async def check_mails(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def check_mails(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     """Whoever ordered was told what became of it."""
     rule = "each order's customer gets each mail once"
     queued: Told = Counter()
@@ -63,7 +63,7 @@ async def check_mails(shop: Shop, orders: Mapping[str, Any]) -> None:
                 shop.breach(rule, f"it is {order.status}, and brought no mail {template}", order_id)
 
 
-async def _check_published(shop: Shop, orders: Mapping[str, Any]) -> None:
+async def _check_published(shop: ShopDatabases, orders: Mapping[str, Any]) -> None:
     rule = "what became of each order and payment is told of, once"
     due = [
         (kind.event_type, order_id, number)
@@ -92,12 +92,12 @@ async def _check_published(shop: Shop, orders: Mapping[str, Any]) -> None:
             shop.breach(rule, said, payments[payment_id].order_id)
 
 
-async def _told(shop: Shop, service: str) -> Told:
+async def _told(shop: ShopDatabases, service: str) -> Told:
     rows = await shop.rows(service, select(event_log.c.type, event_log.c.aggregate))
     return Counter((row.type, row.aggregate) for row in rows)
 
 
-async def _check_handled(shop: Shop) -> None:
+async def _check_handled(shop: ShopDatabases) -> None:
     rule = "every event was handled by every consumer, once"
     handled: dict[str, set[tuple[str, str]]] = {
         name: {(row.consumer, row.event_id) for row in await shop.rows(name, select(inbox))} for name in shop.databases

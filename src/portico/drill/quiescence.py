@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from portico.drill.checks import check_all
+from portico.drill.customers import Customers
+from portico.drill.databases import ORDERS, ShopDatabases
 from portico.drill.report import Breach, Report
-from portico.drill.shop import ORDERS, Shop
-from portico.drill.shopping import Customers
 from portico.kit.messaging.brokers.base import Broker
 
 _LOOK = 0.2  # seconds between two looks whether all is quiet
 
 
-async def until_quiet(
-    shop: Shop, broker: Broker, report: Report, *, within: float, alive: Callable[[], Awaitable[None]]
+async def wait_until_quiet(
+    shop: ShopDatabases, broker: Broker, report: Report, *, within: float, alive: Callable[[], Awaitable[None]]
 ) -> None:
     """Wait until nothing is on its way any more; where that does not come, the report says so.
 
@@ -43,10 +43,10 @@ async def until_quiet(
     report.breaches.append(Breach("all comes to rest", f"after {within:.0f} s there are still {said}"))
 
 
-async def check(shop: Shop, customers: Customers, report: Report) -> None:
+async def check(shop: ShopDatabases, customers: Customers, report: Report) -> None:
     """Apply every rule, and tell the report; of the orders that broke one, the one with the shortest story."""
     await check_all(shop, customers.acknowledged)
-    report.breaches += [Breach("every request is answered as the page says", said) for said in customers.refused]
+    report.breaches += [Breach("every request is answered as the page says", said) for said in customers.errors]
     report.breaches += shop.breaches
     report.checked = shop.checked
     for row in await shop.rows("orders", _statuses()):

@@ -1,13 +1,14 @@
-"""How a drilled shop is opened: its settings, and somebody who may do everything in it."""
+"""The settings of a drill, and of the system under drill."""
 
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from portico.drill.customers import client_of
 from portico.drill.faults import ALL_FAULTS
 from portico.drill.faults.plan import Kind
-from portico.drill.shopping import Visitor
 from portico.kit.calls.channel import Channel
+from portico.shop_client import ShopClient
 
 CUSTOMERS = 12
 PRODUCTS = 10
@@ -17,13 +18,13 @@ _ADMIN = "admin@example.com"
 
 @dataclass(frozen=True, slots=True)
 class DrillSettings:
-    """What a drill is to do.
+    """What a drill does.
 
     Args:
-        orders: how many are placed.
-        seed: of the faults and of what customers want.
-        faults: what may go wrong.
-        rate: the share of places at which something does.
+        orders: the number of orders placed.
+        seed: determines the faults and what customers do.
+        faults: the kinds of faults.
+        rate: the share of places at which a fault occurs.
     """
 
     orders: int = 1000
@@ -32,15 +33,15 @@ class DrillSettings:
     rate: float = 0.03
 
 
-def quick_settings(data_dir: object) -> dict[str, str]:
-    """What the environment of the shop says: nobody waits long for anything, and passwords are hashed fast."""
+def system_settings(data_dir: object) -> dict[str, str]:
+    """Return settings of the system with short delays and fast password hashing."""
     return {
         "DATA_DIR": str(data_dir),
         "ADMIN_EMAIL": _ADMIN,
         "ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "IDENTITY_PASSWORD_PASSES": "1",
         "IDENTITY_PASSWORD_MEMORY_KIB": "64",
-        "ACCESS_TOKEN_EXPIRE_MINUTES": "720",  # nobody signs in again, however long the drill takes
+        "ACCESS_TOKEN_EXPIRE_MINUTES": "720",  # longer than any drill
         "RATE_LIMIT": "1000000/minute",
         "RATE_LIMIT_SIGN_IN": "1000000/minute",
         "RELAY_LEASE": "0.5",
@@ -52,8 +53,6 @@ def quick_settings(data_dir: object) -> dict[str, str]:
     }
 
 
-async def signed_in(channel: Channel, variables: Mapping[str, str]) -> Visitor:
-    """The administrator of a shop that has these settings. Raises NoAnswer."""
-    credentials = {"email": variables["ADMIN_EMAIL"], "password": variables["ADMIN_PASSWORD"]}
-    reply = await Visitor(channel).ask("POST", "/login", credentials)
-    return Visitor(channel, reply.body["access_token"])
+async def sign_in_staff(channel: Channel, variables: Mapping[str, str]) -> ShopClient:
+    """Return a client signed in as the administrator of a system with these settings. Raises ExpectationFailed."""
+    return await client_of(channel).sign_in(variables["ADMIN_EMAIL"], variables["ADMIN_PASSWORD"])

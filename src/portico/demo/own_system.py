@@ -1,4 +1,4 @@
-"""A system of the demo's own: a process each, in a temporary folder, on free ports."""
+"""The catalog system that the demo starts: one process per part, in a temporary folder, on free ports."""
 
 import asyncio
 import os
@@ -15,11 +15,11 @@ import aiohttp
 
 from portico.demo.errors import DemoFailed
 
-_UP_WITHIN = 30.0  # seconds
-_DOWN_WITHIN = 20.0  # seconds
-_CLOSELY = 0.05  # seconds between two looks
-_GENEROUS = "1000000/minute"
-_OURS = {
+_READY_WITHIN = 30.0  # seconds
+_STOPPED_WITHIN = 20.0  # seconds
+_POLL = 0.05  # seconds
+_UNLIMITED = "1000000/minute"
+_NOT_INHERITED = {
     *(
         "DATABASE_URL",
         "DATABASE_REPLICA_URL",
@@ -44,10 +44,10 @@ _OURS = {
 
 @dataclass
 class OwnSystem:
-    """Processes of the catalog system that nobody else uses.
+    """The processes of the catalog system.
 
     Args:
-        folder: where their data and logs are.
+        folder: for their data and logs.
         ports: of `gateway`, `identity` and `catalog`.
     """
 
@@ -64,17 +64,19 @@ class OwnSystem:
         return self._address("catalog")
 
     async def start(self, name: str) -> None:
-        """Start one process, and wait until it may get traffic. Raises DemoFailed."""
+        """Start one process, and wait until it is ready. Raises DemoFailed."""
         log = self.folder / f"{name}.log"
-        process = await begin("run", name, "--port", str(self.ports[name]), variables=self._variables(), log=log)
+        process = await start_command(
+            "run", name, "--port", str(self.ports[name]), variables=self._variables(), log=log
+        )
         self._processes[name] = process
-        await wait_until_up(process, f"{self._address(name)}/health/ready", log=log, within=_UP_WITHIN)
+        await wait_until_ready(process, f"{self._address(name)}/health/ready", log=log, within=_READY_WITHIN)
 
     async def stop(self, name: str) -> None:
-        """End one process as Ctrl-C would, or harder where it does not."""
+        """Stop one process."""
         process = self._processes.pop(name, None)
         if process is not None:
-            await end(process, within=_DOWN_WITHIN)
+            await stop_command(process, within=_STOPPED_WITHIN)
 
     async def start_identity(self) -> None:
         await self.start("identity")
@@ -87,35 +89,35 @@ class OwnSystem:
 
     def _variables(self) -> dict[str, str]:
         addresses = {f"{name.upper()}_SERVICE_URL": self._address(name) for name in ("identity", "catalog")}
-        return {**unlimited("catalog", self.folder), **addresses}
+        return {**environment_for("catalog", self.folder), **addresses}
 
 
-def unlimited(system: str, folder: Path) -> dict[str, str]:
-    """An environment for `system` alone, with its data below `folder`, and no limit in the way of a demo."""
-    kept = {name: value for name, value in os.environ.items() if name not in _OURS}
-    limits = {"RATE_LIMIT": _GENEROUS, "RATE_LIMIT_SIGN_IN": _GENEROUS, "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
-    return {**kept, **limits, "PORTICO_SYSTEM": system, "DATA_DIR": str(folder / "data")}
+def environment_for(system: str, folder: Path) -> dict[str, str]:
+    """Return an environment for `system` with its data under `folder`, without rate limits and without other systems' settings."""
+    inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    limits = {"RATE_LIMIT": _UNLIMITED, "RATE_LIMIT_SIGN_IN": _UNLIMITED, "LOG_LEVEL": "info", "LOG_FORMAT": "json"}
+    return {**inherited, **limits, "PORTICO_SYSTEM": system, "DATA_DIR": str(folder / "data")}
 
 
-async def begin(*arguments: str, variables: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
-    """Begin a `portico` command that goes on; what it says goes into `log`, beside which it runs.
+async def start_command(*arguments: str, variables: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """Start a `portico` command in the folder of `log`, to which its output is written.
 
-    A terminal's Ctrl-C is for the demo, which ends it.
+    Ctrl-C in a terminal does not reach it; the demo stops it.
     """
-    with log.open("ab") as said:
+    with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "portico", *arguments),
             env=variables,
             cwd=log.parent,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
 
 
-async def end(process: asyncio.subprocess.Process, *, within: float) -> None:
-    """End a process as Ctrl-C would, or harder where that takes longer than `within` seconds."""
+async def stop_command(process: asyncio.subprocess.Process, *, within: float) -> None:
+    """Send SIGTERM to a process, and SIGKILL after `within` seconds."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -126,26 +128,26 @@ async def end(process: asyncio.subprocess.Process, *, within: float) -> None:
         await process.wait()
 
 
-async def wait_until_up(process: asyncio.subprocess.Process, url: str, *, log: Path, within: float) -> None:
-    """Wait until `url` answers well. Raises DemoFailed after `within` seconds, or where the process ends."""
+async def wait_until_ready(process: asyncio.subprocess.Process, url: str, *, log: Path, within: float) -> None:
+    """Wait until `url` responds with success. Raises DemoFailed after `within` seconds, or if the process exits."""
     until = time.monotonic() + within
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until and process.returncode is None:
             try:
-                async with session.get(url) as answer:
-                    if answer.ok:
+                async with session.get(url) as response:
+                    if response.ok:
                         return
             except aiohttp.ClientError:
                 pass  # it does not listen yet
-            await asyncio.sleep(_CLOSELY)
-    said = (await asyncio.to_thread(log.read_text, "utf-8", "replace"))[-2000:]
-    ended = "ended" if process.returncode is not None else f"did not come up within {within:.0f} s"
-    raise DemoFailed(f"{log.stem} {ended}.", f"It said:\n{said}")
+            await asyncio.sleep(_POLL)
+    output = (await asyncio.to_thread(log.read_text, "utf-8", "replace"))[-2000:]
+    failure = "exited" if process.returncode is not None else f"was not ready within {within:.0f} s"
+    raise DemoFailed(f"{log.stem} {failure}.", f"Its output:\n{output}")
 
 
 @asynccontextmanager
-async def own_system() -> AsyncIterator[OwnSystem]:
-    """The system, up; its processes ended and its folder removed at the end. Raises DemoFailed."""
+async def start_own_system() -> AsyncIterator[OwnSystem]:
+    """Start the system; at the end, stop its processes and delete its folder. Raises DemoFailed."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-")))
         system = OwnSystem(folder, dict(zip(("identity", "catalog", "gateway"), free_ports(3), strict=True)))
@@ -156,10 +158,10 @@ async def own_system() -> AsyncIterator[OwnSystem]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; all are held until all are found, so that they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Return different free ports."""
+    bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
-        return [each.getsockname()[1] for each in held]
+        return [each.getsockname()[1] for each in bound]
     finally:
-        for each in held:
+        for each in bound:
             each.close()

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from portico.demo.probes import look_around
-from portico.demo.walkthrough import NoAnswer, NotAsItShouldBe, Walk
+from portico.demo.probes import check_system
+from portico.demo.walkthrough import Walk
+from portico.shop_client import ExpectationFailed, NoResponse
 from portico.testing.loopback import served
 
 Arrival = Callable[[str, list[str]], AbstractAsyncContextManager[Walk]]
@@ -23,7 +24,7 @@ def said() -> io.StringIO:
 
 @pytest.fixture
 def arrival(said: io.StringIO) -> Arrival:
-    """A walk to where `service` answers, whose document has these paths."""
+    """Return a function that opens a walk to a server that claims to be `service` and has these paths."""
 
     @asynccontextmanager
     async def arrive(service: str, paths: list[str]) -> AsyncIterator[Walk]:
@@ -40,24 +41,24 @@ def arrival(said: io.StringIO) -> Arrival:
     return arrive
 
 
-class TestLookAround:
-    async def test_tells_how_much_there_is(self, arrival: Arrival, said: io.StringIO) -> None:
+class TestCheckSystem:
+    async def test_prints_the_number_of_paths(self, arrival: Arrival, said: io.StringIO) -> None:
         async with arrival("gateway", ["/products", "/users"]) as walk:
-            await look_around(walk, system="catalog", path="/products")
+            await check_system(walk, system="catalog", path="/products")
 
-        assert "describes 2 paths" in said.getvalue()
+        assert "describes the 2 paths" in said.getvalue()
 
-    async def test_where_nobody_answers_it_says_what_to_start(self, said: io.StringIO) -> None:
+    async def test_names_the_command_if_nothing_responds(self, said: io.StringIO) -> None:
         async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
-            with pytest.raises(NoAnswer, match=r"Nobody answers at http://127.0.0.1:1. Start .*portico up catalog"):
-                await look_around(walk, system="catalog", path="/products")
+            with pytest.raises(NoResponse, match=r"Nothing responds at http://127.0.0.1:1. Start .*portico up catalog"):
+                await check_system(walk, system="catalog", path="/products")
 
-    async def test_a_services_own_port_is_told_from_the_gateways(self, arrival: Arrival) -> None:
+    async def test_rejects_the_address_of_a_service(self, arrival: Arrival) -> None:
         async with arrival("identity", []) as walk:
-            with pytest.raises(NotAsItShouldBe, match=r"is identity. --url takes the gateway's"):
-                await look_around(walk, system="catalog", path="/products")
+            with pytest.raises(ExpectationFailed, match=r"is identity. --url needs the address of the gateway"):
+                await check_system(walk, system="catalog", path="/products")
 
-    async def test_another_system_is_named_as_such(self, arrival: Arrival) -> None:
+    async def test_rejects_another_system(self, arrival: Arrival) -> None:
         async with arrival("gateway", ["/products"]) as walk:
-            with pytest.raises(NotAsItShouldBe, match="another than commerce"):
-                await look_around(walk, system="commerce", path="/orders")
+            with pytest.raises(ExpectationFailed, match="it is not commerce"):
+                await check_system(walk, system="commerce", path="/orders")

@@ -1,4 +1,4 @@
-"""The product file of the demo: made anew each time, the same each time."""
+"""The product file of the demo. It is generated, and always the same."""
 
 import csv
 import random
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SEED = 20
-EVERY = 500
+INVALID_EVERY = 500
 _KINDS = {
     "lighting": ["Lamp", "Lantern", "Spotlight", "Chandelier"],
     "kitchen": ["Kettle", "Pan", "Grinder", "Toaster", "Knife"],
@@ -21,7 +21,7 @@ _COLUMNS = ["name", "description", "price", "currency", "category", "sku", "stoc
 
 
 def write_products(path: Path, count: int) -> None:
-    """Write `count` products to `path` as CSV (RFC 4180), with one row in five hundred that no shop would take."""
+    """Write `count` products to `path` as CSV (RFC 4180). One row in five hundred is invalid."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
@@ -29,19 +29,19 @@ def write_products(path: Path, count: int) -> None:
 
 
 def read_products(path: Path) -> list[dict[str, Any]]:
-    """The rows of `path` as the bodies that `POST /products/batch` takes."""
+    """Return the rows of `path` as `POST /products/batch` takes them."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [{**row, "price": float(row["price"]), "stock_quantity": int(row["stock_quantity"])} for row in rows]
 
 
-def is_sound(row: dict[str, Any]) -> bool:
-    """Whether the shop should take this row."""
+def is_valid(row: dict[str, Any]) -> bool:
+    """Return whether the service should accept this row."""
     return bool(row["price"] >= 0)
 
 
 def _products(count: int) -> Iterator[dict[str, Any]]:
-    chance = random.Random(SEED)  # noqa: S311  # the same file each time is the point
+    chance = random.Random(SEED)  # noqa: S311  # repeatable, not secret
     for number in range(count):
         category = chance.choice(list(_KINDS))
         look, place = chance.choice(_LOOKS), chance.choice(_PLACES)
@@ -49,7 +49,7 @@ def _products(count: int) -> Iterator[dict[str, Any]]:
         yield {
             "name": f"{look} {chance.choice(_KINDS[category])} {place}",
             "description": f"Made of {look.lower()} in {place}, number {number + 1} of its series.",
-            "price": f"{-price if number % EVERY == EVERY // 2 else price:.2f}",
+            "price": f"{-price if number % INVALID_EVERY == INVALID_EVERY // 2 else price:.2f}",
             "currency": chance.choice(["USD", "USD", "USD", "EUR"]),
             "category": category,
             "sku": f"DEMO-{number + 1:06}",

@@ -25,7 +25,7 @@ REFUNDS: Any = Refund.__table__
 MAILS: Any = Notification.__table__
 
 
-class Shop:
+class ShopDatabases:
     """The databases of a shop, read from outside.
 
     Args:

@@ -39,7 +39,7 @@ LEDGER = (entry("receipt", 10), entry("reservation", 2), entry("reservation", 2)
 
 @pytest.fixture
 def books() -> Books:
-    """Ten lamps: two are on their way, two are held; one order of two was cancelled, and paid back."""
+    """Ten lamps: two are shipped, two are reserved; one order of two was cancelled and refunded."""
     return Books(
         placed=["one", "two", "three"],
         orders=[order("one", "shipped"), order("two", "confirmed"), order("three", "cancelled")],
@@ -57,43 +57,43 @@ def books() -> Books:
 
 
 class TestBooks:
-    def test_that_agree_have_nothing_wrong(self, books: Books) -> None:
-        assert books.wrong() == []
-        assert books.standing() == sum(books.kept().values()) == 40.0
+    def test_that_agree_have_no_mismatches(self, books: Books) -> None:
+        assert books.mismatches() == []
+        assert books.sold_total() == sum(books.kept().values()) == 40.0
 
     @pytest.mark.parametrize(
         ("others", "said"),
         [
-            ({"placed": ["one", "two", "three", "four"]}, "order four was placed and is not there"),
-            ({"placed": ["one", "two"]}, "order three was made, and nobody was told of it"),
+            ({"placed": ["one", "two", "three", "four"]}, "order four was placed and is missing"),
+            ({"placed": ["one", "two"]}, "order three was created, and not acknowledged to a customer"),
             ({"stock": [stock(8, 2, *LEDGER[:3])]}, "its ledger 10/4"),
             ({"stock": [stock(6, 2, *LEDGER, entry("adjustment", -2))]}, "6 of 10 on hand, and 2 were shipped"),
-            ({"stock": [stock(8, 4, *LEDGER, entry("reservation", 2))]}, "4 reserved, and confirmed orders have 2"),
+            ({"stock": [stock(8, 4, *LEDGER, entry("reservation", 2))]}, "4 reserved, and confirmed orders need 2"),
             ({"stock": [stock(1, 2, *LEDGER)]}, "2 reserved of 1"),
-            ({"payments": [payment("one"), payment("two"), payment("three")]}, "20.0 is kept, and 0 is due"),
-            ({"payments": [payment("one"), payment("two", status="failed")]}, "0.0 is kept, and 20.0 is due"),
+            ({"payments": [payment("one"), payment("two"), payment("three")]}, "20.0 is kept, 0 is due"),
+            ({"payments": [payment("one"), payment("two", status="failed")]}, "0.0 is kept, 20.0 is due"),
             ({"payments": [payment("one"), payment("two", 10), payment("two", 10)]}, "order two was charged 2 times"),
             (
                 {"reconciled": [{"mismatches": [{"kind": "order_differs", "detail": "it does"}], "skipped": []}]},
                 "order_differs: it does",
             ),
-            ({"reconciled": [{"mismatches": [], "skipped": ["orders"]}]}, "could not be held against orders"),
-            ({"mails": []}, "order three is cancelled, and brought no mail order-cancelled"),
+            ({"reconciled": [{"mismatches": [], "skipped": ["orders"]}]}, "could not be compared with orders"),
+            ({"mails": []}, "order three is cancelled, and has no mail order-cancelled"),
             ({"dead_letters": [{"letter": "orders/1"}]}, "orders/1"),
         ],
     )
-    def test_that_do_not_agree_say_where(self, books: Books, others: dict[str, Any], said: str) -> None:
-        assert said in "\n".join(replace(books, **others).wrong())
+    def test_that_disagree_name_the_mismatch(self, books: Books, others: dict[str, Any], said: str) -> None:
+        assert said in "\n".join(replace(books, **others).mismatches())
 
     def test_an_order_that_is_on_its_way_is_not_settled(self, books: Books) -> None:
         [*others, _] = books.orders
 
-        assert "order three is still paid" in replace(books, orders=[*others, order("three", "paid")]).wrong()
+        assert "order three is still paid" in replace(books, orders=[*others, order("three", "paid")]).mismatches()
 
-    def test_a_mail_that_came_twice_or_did_not_leave_is_named(self, books: Books) -> None:
+    def test_duplicate_and_unsent_mails_are_mismatches(self, books: Books) -> None:
         more = [*books.mails, mail("two", "order-confirmed", status="failed")]
 
-        assert replace(books, mails=more).wrong_mails() == [
-            "order two brought the mail order-confirmed 2 times",
+        assert replace(books, mails=more).mail_mismatches() == [
+            "order two has the mail order-confirmed 2 times",
             "the mail order-confirmed about two is failed",
         ]

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from portico.demo.products import is_sound, read_products, write_products
+from portico.demo.product_file import is_valid, read_products, write_products
 
 
 class TestTheProductFile:
@@ -14,7 +14,7 @@ class TestTheProductFile:
         write_products(tmp_path / "products.csv", 1000)
         rows = read_products(tmp_path / "products.csv")
 
-        assert [number for number, row in enumerate(rows) if not is_sound(row)] == [250, 750]
+        assert [number for number, row in enumerate(rows) if not is_valid(row)] == [250, 750]
 
     def test_names_each_product_once(self, tmp_path: Path) -> None:
         write_products(tmp_path / "products.csv", 1000)

@@ -1,12 +1,12 @@
-"""Reading the books of a shop through its gateway, as its staff may."""
+"""Read orders, stock, payments and mails through the gateway, with staff permissions."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portico.demo.accounts import Account
 from portico.demo.invariants import Books, Stock
-from portico.demo.people import Person
 from portico.demo.shelf import Shelf
 from portico.demo.walkthrough import Walk
 
@@ -14,36 +14,36 @@ _PAGE = 500
 
 
 @dataclass(frozen=True)
-class Bookkeeper:
-    """Reads what a walk left.
+class BookReader:
+    """Reads the data that a walkthrough left.
 
     Args:
         walk: to the gateway.
-        staff: may read everything.
-        shelf: what could be ordered.
-        placed: the orders that customers were told of, the oldest first.
-        people: the customers' ids.
+        staff: an account with staff permissions.
+        shelf: the products.
+        placed: the acknowledged orders, oldest first.
+        users: the ids of the customers.
     """
 
     walk: Walk
-    staff: Person
+    staff: Account
     shelf: Shelf
     placed: Collection[str]
-    people: Collection[str]
+    users: Collection[str]
 
     async def orders(self) -> list[Any]:
-        """All orders of these customers. Raises NotAsItShouldBe."""
+        """Return all orders of these customers. Raises ExpectationFailed."""
         first = next(iter(self.placed))
-        found = await self._back_to("/orders", lambda order: bool(order["order_id"] == first))
-        return [order for order in found if order["user_id"] in self.people]
+        found = await self._read_pages("/orders", lambda order: bool(order["order_id"] == first))
+        return [order for order in found if order["user_id"] in self.users]
 
-    async def books(self) -> Books:
-        """All of it, but for dead letters, which no service tells of. Raises NotAsItShouldBe."""
+    async def read(self) -> Books:
+        """Return everything except dead letters, which no service serves. Raises ExpectationFailed."""
         orders = await self.orders()
         ids = {order["order_id"] for order in orders}
         first = next(iter(self.placed))
-        payments = await self._back_to("/payments", lambda payment: bool(payment["order_id"] == first))
-        mails = await self._back_to(
+        payments = await self._read_pages("/payments", lambda payment: bool(payment["order_id"] == first))
+        mails = await self._read_pages(
             "/notifications", lambda mail: (mail["order_id"], mail["template"]) == (first, "order-confirmed")
         )
         return Books(
@@ -57,27 +57,26 @@ class Bookkeeper:
 
     async def _stock(self, row: Mapping[str, Any]) -> Stock:
         path = f"/inventory/{row['product_id']}"
-        level = (await self.walk.insist("GET", path)).expect(200).json()
-        ledger = await self._back_to(f"{path}/transactions", lambda _: False)
+        level = await self.walk.client().get(path)
+        ledger = await self._read_pages(f"{path}/transactions", lambda _: False)
         return Stock(row["product_id"], row["stock_quantity"], level, ledger)
 
     async def _reconciled(self) -> list[Any]:
         pages: list[Any] = []
         cursor = ""
         while not pages or pages[-1]["next_cursor"] is not None:
-            path = f"/ledger/reconcile{cursor}"
-            pages.append((await self.walk.insist("GET", path, token=self.staff.token)).expect(200).json())
+            pages.append(await self.walk.client(self.staff.token).get(f"/ledger/reconcile{cursor}"))
             cursor = f"?cursor={pages[-1]['next_cursor']}"
         return pages
 
-    async def _back_to(self, path: str, enough: Callable[[Any], bool]) -> list[Any]:
-        """A list, the newest first, page after page, up to the page that has what is `enough`."""
+    async def _read_pages(self, path: str, is_last: Callable[[Any], bool]) -> list[Any]:
+        """Read a list, newest first, up to the page with a row for which `is_last` holds."""
         found: list[Any] = []
         following: str | None = f"{path}?limit={_PAGE}"
         while following is not None:
-            answer = await self.walk.insist("GET", following, token=self.staff.token)
-            page = answer.expect(200).json()
+            response = await self.walk.client(self.staff.token).request_until_final("GET", following)
+            page = response.expect(200).json()
             found += page
-            link = re.search(r'<([^>]+)>; rel="next"', answer.headers.get("link", ""))
-            following = link[1] if link and not any(map(enough, page)) else None
+            link = re.search(r'<([^>]+)>; rel="next"', response.headers.get("link", ""))
+            following = link[1] if link and not any(map(is_last, page)) else None
         return found

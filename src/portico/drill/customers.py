@@ -1,0 +1,131 @@
+"""Customers and staff of a system under drill. The seed determines what they do; they repeat requests until a final response."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from portico.kit.calls.channel import Channel
+from portico.shop_client import (
+    ChannelTransport,
+    ExpectationFailed,
+    NoResponse,
+    RetryPolicy,
+    ShopClient,
+    order_draft,
+    order_item,
+)
+
+METHOD_WEIGHTS: Mapping[str, float] = {
+    "pm_ok": 60,
+    "pm_declined": 8,
+    "pm_insufficient_funds": 4,
+    "pm_slow": 6,
+    "pm_timeout_then_charged": 8,
+    "pm_error_then_ok": 8,
+    "pm_duplicate_webhook": 6,
+}
+"""How often customers use each payment method."""
+
+PASSWORD = "correct horse battery staple"  # noqa: S105  # of accounts that exist for one drill only
+
+_TIMEOUT = 120.0  # seconds
+_CANCELLED = 0.15  # share of orders that the customer cancels at once
+_FULFILLED = 0.2  # share of orders that the staff ships, and perhaps delivers and takes back
+
+
+def client_of(channel: Channel) -> ShopClient:
+    """Return an anonymous client of the gateway at the other end of `channel`."""
+    policy = RetryPolicy(_TIMEOUT, shortest=0.01, longest=0.1, obeys_retry_after=False)
+    return ShopClient(ChannelTransport(channel), retry=policy)
+
+
+@dataclass
+class Customers:
+    """The customers of one drill.
+
+    Args:
+        channel: the way to the gateway.
+        seed: determines what they do.
+        staff: a client with all permissions.
+        concurrency: the number of orders placed at the same time.
+        on_order: called with the number of acknowledged orders after each.
+
+    Attributes:
+        acknowledged: the ids of acknowledged orders, by idempotency key.
+        errors: requests that were not answered as documented.
+    """
+
+    channel: Channel
+    seed: int
+    staff: ShopClient
+    concurrency: int = 32
+    on_order: Callable[[int], None] = lambda _: None
+    customers: list[ShopClient] = field(default_factory=list)
+    products: list[str] = field(default_factory=list)
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    async def set_up(self, customers: int, products: int, orders: int) -> None:
+        """Register customers and create products. Every fifth product has too little stock for all orders."""
+        anonymous = client_of(self.channel)
+        for number in range(customers):
+            email = f"customer-{self.seed}-{number}@example.com"
+            self.customers.append(await anonymous.register(email, PASSWORD))
+        for number in range(products):
+            stock = max(orders // 20, 1) if number % 5 == 4 else orders * 10  # noqa: PLR2004  # every fifth
+            product = {
+                "name": f"Product {number}",
+                "price": 5 + number,
+                "category": "drill",
+                "sku": f"DRILL-{self.seed}-{number}",
+                "stock_quantity": stock,
+            }
+            key = f"product-{self.seed}-{number}"
+            self.products.append(await self.staff.create_product(product, key=key))
+
+    async def place_orders(self, orders: int) -> None:
+        """Place orders concurrently, and cancel or fulfil some of them."""
+        numbers = iter(range(orders))
+
+        async def place_next() -> None:
+            for number in numbers:
+                try:
+                    await self._order(number)
+                except ExpectationFailed as error:
+                    self.errors.append(f"order {number}: {error}")
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self.concurrency, orders)):
+                group.create_task(place_next())
+
+    async def _order(self, number: int) -> None:
+        chance = random.Random(f"{self.seed}/order/{number}")  # noqa: S311  # repeatable, not secret
+        customer = self.customers[number % len(self.customers)]
+        chosen = chance.sample(self.products, chance.randint(1, min(3, len(self.products))))
+        [method] = chance.choices(list(METHOD_WEIGHTS), list(METHOD_WEIGHTS.values()))
+        items = [order_item(each, chance.randint(1, 3)) for each in chosen]
+        key = f"drill-{self.seed}-{number}"
+        order_id = await customer.place_order(order_draft(*items, payment_method=method), key=key)
+        self.acknowledged[key] = order_id
+        self.on_order(len(self.acknowledged))
+        outcome = chance.random()
+        if outcome < _CANCELLED:
+            await customer.request_until_final("POST", f"/orders/{order_id}/cancel", {}, key=f"{key}-cancel")
+        elif outcome < _CANCELLED + _FULFILLED:
+            actions: Sequence[str] = ("ship", "deliver", "return")[: chance.randint(1, 3)]
+            await self._fulfil(order_id, key, actions)
+
+    async def _fulfil(self, order_id: str, key: str, actions: Sequence[str]) -> None:
+        """Apply the staff's actions to an order once it is confirmed; none if it fails. Raises ExpectationFailed."""
+        status = "unknown"
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                while (status := (await self.staff.get(f"/orders/{order_id}"))["status"]) != "confirmed":
+                    if status in {"failed", "cancelled"}:
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise NoResponse(f"{order_id} was still {status} after {_TIMEOUT:.0f} s") from None
+        for action in actions:
+            await self.staff.request_until_final("POST", f"/orders/{order_id}/{action}", key=f"{key}-{action}")
