@@ -183,7 +183,7 @@ class CacheContract(ABC):
         await group.get_or_make("page 1", maker, 60)
         await group.get_or_make("page 2", maker, 60)
         await other.get_or_make("page 1", maker, 60)
-        await group.forget()
+        await group.invalidate()
 
         assert await group.get_or_make("page 1", at_once, 60) == b"at once"
         assert await group.get_or_make("page 2", at_once, 60) == b"at once"
@@ -193,7 +193,7 @@ class CacheContract(ABC):
         group = CacheGroup(cache, "products")
         early = asyncio.create_task(group.get_or_make("page", maker, 60))
         await maker.begun.wait()
-        await group.forget()
+        await group.invalidate()
         maker.may_end.set()
         await early
 

@@ -1,10 +1,10 @@
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
 
 from portico.kit.cache.base import Cache, Entry
@@ -18,7 +18,7 @@ NOWHERE = "redis://127.0.0.1:1/0"
 
 
 def grow_older(url: str, seconds: float) -> None:
-    """Take time from what every key has left, as if it had passed."""
+    """Reduce the remaining time of every key, as if `seconds` had passed."""
     with redis.Redis.from_url(url) as plain:
         for key in plain.scan_iter():
             if (left := plain.pttl(key)) >= 0:
@@ -47,7 +47,7 @@ class TestRedisCache(CacheContract):
     async def pass_time(self, cache: Cache, seconds: float) -> None:
         grow_older(self.url, seconds)
 
-    async def test_a_making_that_fails_leaves_nothing_behind(self, cache: RedisCache, maker: Maker) -> None:
+    async def test_a_failed_computation_releases_its_claim(self, cache: RedisCache, maker: Maker) -> None:
         maker.error = LookupError("gone")
         maker.may_end.set()
         with pytest.raises(LookupError):
@@ -56,30 +56,32 @@ class TestRedisCache(CacheContract):
         with redis.Redis.from_url(self.url) as plain:
             assert plain.keys() == []
 
-    async def test_services_do_not_see_one_another(self, caches: Callable[..., RedisCache]) -> None:
+    async def test_services_have_separate_keys(self, caches: Callable[..., RedisCache]) -> None:
         await caches("catalog:identity:").set("key", b"theirs", 60)
 
         assert await caches().get("key") is None
 
 
 class TestSeveralProcesses:
-    async def test_one_makes_what_the_others_wait_for(self, caches: Callable[..., RedisCache], maker: Maker) -> None:
+    async def test_one_process_computes_and_the_others_wait(
+        self, caches: Callable[..., RedisCache], maker: Maker
+    ) -> None:
         one, other = caches(), caches()
         making = asyncio.create_task(one.get_or_make("key", maker, 60))
         await maker.begun.wait()
         waiting = asyncio.create_task(other.get_or_make("key", at_once, 60))
-        while not other._flights:  # noqa: ASYNC110 - until it has begun
+        while not other._computations:  # noqa: ASYNC110 - until the computation has begun
             await asyncio.sleep(0)
         maker.may_end.set()
 
         assert await making == await waiting == b"made 1"
 
-    async def test_a_value_stored_after_the_lookup_is_not_made_again(
+    async def test_a_value_stored_after_the_lookup_is_not_computed_again(
         self, caches: Callable[..., RedisCache], maker: Maker
     ) -> None:
         one, other = caches(), caches()
         looked, may_continue = asyncio.Event(), asyncio.Event()
-        look = other._look
+        look = other._find
 
         async def slow_look(key: str) -> Entry | None:
             entry = await look(key)
@@ -87,7 +89,7 @@ class TestSeveralProcesses:
             await may_continue.wait()
             return entry
 
-        other._look = slow_look  # type: ignore[method-assign] - its answer is overtaken by the other's value
+        other._find = slow_look  # type: ignore[method-assign] - the other process stores its value meanwhile
         waiting = asyncio.create_task(other.get_or_make("key", at_once, 60))
         await looked.wait()
         maker.may_end.set()
@@ -96,7 +98,7 @@ class TestSeveralProcesses:
 
         assert await waiting == made == b"made 1"
 
-    async def test_a_deletion_elsewhere_reaches_what_is_being_made(
+    async def test_a_deletion_by_another_process_affects_a_computation(
         self, caches: Callable[..., RedisCache], maker: Maker
     ) -> None:
         one, other = caches(), caches()
@@ -108,7 +110,7 @@ class TestSeveralProcesses:
 
         assert await other.get("key") is None
 
-    async def test_while_one_makes_an_entry_anew_others_get_the_old(
+    async def test_others_get_the_old_value_during_a_refresh(
         self, caches: Callable[..., RedisCache], maker: Maker, redis_url: str
     ) -> None:
         one, other = caches(), caches()
@@ -121,11 +123,13 @@ class TestSeveralProcesses:
         maker.may_end.set()
         await making
 
-    async def test_a_group_is_forgotten_by_all(self, caches: Callable[..., RedisCache], maker: Maker) -> None:
+    async def test_a_group_is_invalidated_for_all_processes(
+        self, caches: Callable[..., RedisCache], maker: Maker
+    ) -> None:
         one, other = CacheGroup(caches(), "products"), CacheGroup(caches(), "products")
         maker.may_end.set()
         await one.get_or_make("page", maker, 60)
-        await other.forget()
+        await other.invalidate()
 
         assert await one.get_or_make("page", at_once, 60) == b"at once"
 
@@ -134,16 +138,14 @@ class TestSeveralProcesses:
         return Maker()
 
 
-class TestAway:
+class TestUnavailable:
     @pytest.fixture
     def clock(self) -> HeldClock:
         return HeldClock()
 
-    async def test_everything_is_a_miss_counted_and_logged_once_in_a_while(
-        self, clock: HeldClock, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    async def test_every_lookup_is_a_miss_and_failures_are_logged_at_intervals(self, clock: HeldClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
-        with caplog.at_level(logging.WARNING):
+        with capture_logs() as events:
             await cache.set("key", b"value", 60)
             assert await cache.get("key") is None
             assert await cache.get_or_make("key", at_once, 60) == b"at once"
@@ -151,15 +153,15 @@ class TestAway:
         await cache.aclose()
 
         assert cache.failures >= 3
-        assert len(caplog.records) == 1
+        assert [event["event"] for event in events] == ["cache_unavailable"]
 
-    async def test_health_says_so(self, clock: HeldClock) -> None:
+    async def test_the_health_check_fails(self, clock: HeldClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         with pytest.raises(redis.ConnectionError):
             await cache.check()
         await cache.aclose()
 
-    async def test_after_a_few_failures_it_is_not_asked_for_a_while(self, clock: HeldClock) -> None:
+    async def test_after_a_few_failures_it_is_not_used_for_a_while(self, clock: HeldClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         for _ in range(5):
             await cache.get("key")
@@ -170,12 +172,12 @@ class TestAway:
 
         assert (known_down, cache.failures) == (3, 4)
 
-    async def test_callers_at_once_still_share_one_making(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_computation(self, clock: HeldClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         group = CacheGroup(cache, "products")
         maker = Maker()
         for _ in range(3):
-            await group.forget()
+            await group.invalidate()
         callers = [asyncio.create_task(group.get_or_make("page", maker, 60)) for _ in range(10)]
         await settled()
         maker.may_end.set()
@@ -184,7 +186,9 @@ class TestAway:
 
         assert set(outcomes) == {b"made 1"}
 
-    async def test_it_is_used_again_once_it_is_back(self, clock: HeldClock, start_server: Callable[..., Any]) -> None:
+    async def test_it_is_used_again_when_it_is_available(
+        self, clock: HeldClock, start_server: Callable[..., Any]
+    ) -> None:
         server: RedisServer = start_server(RedisServer, durable=True)
         cache = RedisCache(server.url(), PREFIX, timeout=2.0, clock=clock)
         await cache.set("key", b"value", 60)
@@ -196,7 +200,7 @@ class TestAway:
         assert await cache.get("key") == b"value"
         await cache.aclose()
 
-    async def test_what_was_to_be_forgotten_meanwhile_is_forgotten_first(
+    async def test_failed_deletions_are_executed_first(
         self, clock: HeldClock, start_server: Callable[..., Any]
     ) -> None:
         server: RedisServer = start_server(RedisServer, durable=True)
@@ -211,7 +215,7 @@ class TestAway:
         server.kill()
         await cache.delete("deleted")
         await cache.set("replaced", b"new", 60)
-        await group.forget()
+        await group.invalidate()
         server.restart()
         clock.advance(1)
 

@@ -62,7 +62,7 @@ class TestCachedResponse:
         endpoint.gate.clear()
         slow = asyncio.create_task(cached_response(group, asked(), endpoint, 30))
         await endpoint.asked.wait()
-        await group.forget()
+        await group.invalidate()
         endpoint.gate.set()
 
         assert (await slow).body == b"answer 1"

@@ -9,7 +9,7 @@ from portico.kit.telemetry.logs import Logs
 
 @contextmanager
 def logs_restored() -> Iterator[None]:
-    """At the end logs go where they went: what one test configures would silence, or divert, those of all after it."""
+    """Restore the log configuration at the end, so that it does not affect later tests."""
     root, before = logging.getLogger(), structlog.get_config()
     handlers, level = root.handlers[:], root.level
     try:
@@ -22,7 +22,7 @@ def logs_restored() -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """What is broken on purpose is not logged: tracebacks by the hundred would take longer than a drill."""
+    """Disable logging during tests that cause many errors, because formatting tracebacks is slow."""
     with logs_restored():
         logs = Logs.configure(level="critical", style="json")
         yield

@@ -6,8 +6,8 @@ from dirty_equals import IsFloat, IsPositiveInt
 from portico.kit.telemetry import Health, LoopLag
 
 
-class ClaimedSaga:
-    """A time that only the test moves."""
+class ManualClock:
+    """A clock that only the test moves."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -16,8 +16,8 @@ class ClaimedSaga:
         return self.time
 
 
-class Asked:
-    """A dependency that counts how often it was asked, and fails as told."""
+class CountingProbe:
+    """A probe that counts its calls and raises the given error, if any."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.times = 0
@@ -35,30 +35,30 @@ class Asked:
 
 
 @pytest.fixture
-def time() -> ClaimedSaga:
-    return ClaimedSaga()
+def time() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def health(time: ClaimedSaga) -> Health:
+def health(time: ManualClock) -> Health:
     return Health("catalog", "1.2.3", now=time)
 
 
 class TestAlive:
-    async def test_it_says_who_answers(self, health: Health) -> None:
-        health.add("database", Asked(OSError()))
+    async def test_it_names_service_and_version(self, health: Health) -> None:
+        health.add("database", CountingProbe(OSError()))
 
         assert await health.alive() == {"status": "healthy", "service": "catalog", "version": "1.2.3"}
 
-    async def test_it_names_its_neighbours(self, health: Health) -> None:
-        health.add_neighbour("identity", "http://localhost:8001", Asked(OSError()))
+    async def test_it_names_other_services(self, health: Health) -> None:
+        health.add_neighbour("identity", "http://localhost:8001", CountingProbe(OSError()))
 
         assert (await health.alive())["dependencies"] == {
             "identity": {"address": "http://localhost:8001", "status": "down"}
         }
 
-    async def test_a_neighbour_that_does_not_respond_is_unknown(self, health: Health) -> None:
-        neighbour = Asked()
+    async def test_a_service_that_does_not_respond_is_unknown(self, health: Health) -> None:
+        neighbour = CountingProbe()
         neighbour.answers.clear()
         health.add_neighbour("identity", "http://localhost:8001", neighbour)
 
@@ -70,13 +70,13 @@ class TestAlive:
 
 
 class TestReady:
-    async def test_it_is_ready_when_what_it_needs_is_up(self, health: Health) -> None:
-        health.add("database", Asked())
+    async def test_it_is_ready_if_critical_dependencies_are_up(self, health: Health) -> None:
+        health.add("database", CountingProbe())
 
         assert await health.ready() == (True, {"status": "ready", "service": "catalog", "version": "1.2.3"})
 
-    async def test_it_is_not_when_something_critical_is_down(self, health: Health) -> None:
-        health.add("database", Asked(ConnectionRefusedError()))
+    async def test_it_is_not_ready_if_a_critical_dependency_is_down(self, health: Health) -> None:
+        health.add("database", CountingProbe(ConnectionRefusedError()))
 
         ready, payload = await health.ready()
 
@@ -84,8 +84,8 @@ class TestReady:
         assert payload["status"] == "not_ready"
         assert payload["failing"] == ["database"]
 
-    async def test_it_does_not_fail_for_a_neighbour_or_a_cache(self, health: Health) -> None:
-        neighbour, cache = Asked(OSError()), Asked(OSError())
+    async def test_other_services_and_caches_do_not_matter(self, health: Health) -> None:
+        neighbour, cache = CountingProbe(OSError()), CountingProbe(OSError())
         health.add_neighbour("identity", "http://localhost:8001", neighbour)
         health.add("cache", cache, critical=False)
 
@@ -94,7 +94,7 @@ class TestReady:
         assert ready
         assert (neighbour.times, cache.times) == (0, 0)
 
-    async def test_it_is_not_while_stopping(self, health: Health) -> None:
+    async def test_it_is_not_ready_while_stopping(self, health: Health) -> None:
         health.stopping = True
 
         ready, payload = await health.ready()
@@ -102,17 +102,17 @@ class TestReady:
         assert (ready, payload["status"]) == (False, "stopping")
 
 
-class TestAsking:
-    async def test_many_who_ask_at_once_ask_once(self, health: Health) -> None:
-        database = Asked()
+class TestProbes:
+    async def test_concurrent_callers_share_one_probe(self, health: Health) -> None:
+        database = CountingProbe()
         health.add("database", database)
 
         await asyncio.gather(*(health.ready() for _ in range(20)))
 
         assert database.times == 1
 
-    async def test_an_answer_serves_for_a_second(self, health: Health, time: ClaimedSaga) -> None:
-        database = Asked()
+    async def test_a_result_is_reused_for_a_second(self, health: Health, time: ManualClock) -> None:
+        database = CountingProbe()
         health.add("database", database)
         await health.ready()
         time.time += 0.9
@@ -124,8 +124,8 @@ class TestAsking:
         assert (await health.ready())[0] is False
         assert database.times == 2
 
-    async def test_one_who_gives_up_takes_no_answer_from_the_others(self, health: Health) -> None:
-        database = Asked()
+    async def test_a_cancelled_caller_does_not_cancel_the_probe(self, health: Health) -> None:
+        database = CountingProbe()
         database.answers.clear()
         health.add("database", database)
         impatient, patient = asyncio.create_task(health.ready()), asyncio.create_task(health.ready())
@@ -137,15 +137,15 @@ class TestAsking:
         assert (await patient)[0]
         assert database.times == 1
 
-    async def test_dependencies_are_asked_side_by_side(self, health: Health) -> None:
+    async def test_dependencies_are_probed_concurrently(self, health: Health) -> None:
         both = asyncio.Barrier(2)
         health.add("database", both.wait)
         health.add("queue", both.wait)
 
         assert (await health.ready())[0]
 
-    async def test_closing_ends_what_is_being_asked(self, health: Health) -> None:
-        database = Asked()
+    async def test_closing_cancels_probes(self, health: Health) -> None:
+        database = CountingProbe()
         database.answers.clear()
         health.add("database", database)
         waiting = asyncio.create_task(health.ready())
@@ -157,10 +157,10 @@ class TestAsking:
 
 
 class TestDetailed:
-    async def test_each_dependency_and_the_process(self, health: Health, time: ClaimedSaga) -> None:
-        health.add("database", Asked())
-        health.add("cache", Asked(ConnectionRefusedError("redis://:hunter2@cache")), critical=False)
-        health.add_neighbour("identity", "http://localhost:8001", Asked())
+    async def test_reports_each_dependency_and_the_process(self, health: Health, time: ManualClock) -> None:
+        health.add("database", CountingProbe())
+        health.add("cache", CountingProbe(ConnectionRefusedError("redis://:hunter2@cache")), critical=False)
+        health.add_neighbour("identity", "http://localhost:8001", CountingProbe())
         time.time = 61.04
 
         assert await health.detailed() == {
@@ -190,17 +190,17 @@ class TestDetailed:
         ("failures", "status"),
         [((None, None), "healthy"), ((None, OSError()), "degraded"), ((OSError(), None), "unhealthy")],
     )
-    async def test_what_is_critical_decides(
+    async def test_critical_dependencies_decide_the_status(
         self, health: Health, failures: tuple[Exception | None, Exception | None], status: str
     ) -> None:
-        health.add("database", Asked(failures[0]))
-        health.add("cache", Asked(failures[1]), critical=False)
+        health.add("database", CountingProbe(failures[0]))
+        health.add("cache", CountingProbe(failures[1]), critical=False)
 
         assert (await health.detailed())["status"] == status
 
 
 class TestLoopLag:
-    async def test_it_is_how_much_later_than_asked_it_wakes(self, time: ClaimedSaga) -> None:
+    async def test_it_is_the_delay_of_a_short_sleep(self, time: ManualClock) -> None:
         late = iter([0.0, 0.25])
         done = asyncio.Event()
 

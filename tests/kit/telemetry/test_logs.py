@@ -15,7 +15,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 
 class Written:
-    """Logs to memory, read back as the objects that the lines are."""
+    """Logs in memory, parsed from their JSON lines."""
 
     def __init__(self) -> None:
         self.stream = io.BytesIO()
@@ -50,7 +50,7 @@ class TestEvents:
 
         assert b'"event":"late"' in stream.getvalue()
 
-    def test_it_says_in_which_request_it_happened(self, written: Written) -> None:
+    def test_it_contains_the_request_context(self, written: Written) -> None:
         token = request_context.set(
             RequestContext("catalog", "r-1", TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
         )
@@ -61,7 +61,7 @@ class TestEvents:
         assert (line["service"], line["request_id"]) == ("catalog", "r-1")
         assert line["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
 
-    def test_what_is_below_the_level_is_not_written(self, written: Written) -> None:
+    def test_events_below_the_level_are_not_written(self, written: Written) -> None:
         get_logger("shop").debug("noise")
 
         assert written.lines() == []
@@ -98,7 +98,7 @@ class TestStandardLogging:
         (line,) = written.lines()
         assert (line["level"], line["logger"], line["event"]) == ("warning", "some.library", "1 of 2")
 
-    def test_the_talkative_are_quiet(self, written: Written) -> None:
+    def test_verbose_libraries_are_quiet(self, written: Written) -> None:
         logging.getLogger("uvicorn.error").info("Started server process")
         logging.getLogger("uvicorn.access").error("GET /")
         logging.getLogger("sqlalchemy.engine.Engine").info("SELECT 1")
@@ -106,12 +106,12 @@ class TestStandardLogging:
 
         assert [line["event"] for line in written.lines()] == ["broken"]
 
-    def test_their_exceptions_are_kept(self, written: Written) -> None:
+    def test_their_exceptions_are_logged(self, written: Written) -> None:
         logging.getLogger("some.library").error("failed", exc_info=ValueError("odd"))
 
         assert "ValueError: odd" in written.lines()[0]["exception"]
 
-    def test_warnings_are_lines_too(self, written: Written) -> None:
+    def test_warnings_are_logged(self, written: Written) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             logging.captureWarnings(capture=True)
@@ -119,7 +119,7 @@ class TestStandardLogging:
 
         assert "old spelling" in written.lines()[0]["event"]
 
-    def test_configuring_again_moves_all_to_the_new_place(self, written: Written) -> None:
+    def test_configuring_again_redirects_everything(self, written: Written) -> None:
         again = Written()
         logging.getLogger("some.library").warning("once")
 
@@ -153,13 +153,13 @@ class TestRequestLog:
             "subject": "user_1",
         }
 
-    def test_what_failed_here_is_an_error(self, written: Written) -> None:
+    def test_a_server_error_has_level_error(self, written: Written) -> None:
         self.request(written, status=500)
         self.request(written, status=404)
 
         assert [line["level"] for line in written.lines()] == ["error", "info"]
 
-    def test_a_long_or_strange_path_makes_a_line_too(self, written: Written) -> None:
+    def test_a_long_or_invalid_path_is_logged(self, written: Written) -> None:
         self.request(written, path="/" + "a" * 100_000)
         self.request(written, path="/\ud800\n")
 
@@ -167,7 +167,7 @@ class TestRequestLog:
         assert len(long["path"]) < 600
         assert strange["path"].startswith("/\\ud800")
 
-    def test_at_a_higher_level_only_failures_are_told(self) -> None:
+    def test_at_level_error_only_server_errors_are_logged(self) -> None:
         stream = io.BytesIO()
         logs = Logs(level="error", style="json", stream=stream)
         log = RequestLog(logs, "catalog")
@@ -179,7 +179,7 @@ class TestRequestLog:
 
 
 class Blocked(io.BytesIO):
-    """A pipe whose reader has stopped reading."""
+    """A pipe whose reader is blocked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class TestSink:
 
         assert stream.getvalue().split() == [b"%d" % number for number in range(5000)]
 
-    def test_a_full_queue_drops_and_counts_and_never_waits(self) -> None:
+    def test_a_full_queue_drops_and_counts_lines(self) -> None:
         stream = Blocked()
         sink = Sink(stream, limit=10)
         sink.write(b"first\n")
@@ -214,7 +214,7 @@ class TestSink:
         assert sink.dropped == 15
         assert stream.getvalue() == b"first\n" + b"more\n" * 10
 
-    def test_a_closed_stream_harms_nobody(self) -> None:
+    def test_a_closed_stream_is_ignored(self) -> None:
         stream = io.BytesIO()
         sink = Sink(stream)
         stream.close()

@@ -6,7 +6,7 @@ from portico.kit.telemetry.metrics import UNMATCHED
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
-    """What a scrape finds, by name and the values of its labels in their alphabetical order."""
+    """Return the scraped values by name and label values, ordered by label name."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -29,7 +29,7 @@ class TestRequests:
         assert found["portico_http_requests_total", "GET", "/products", "200"] == 3
         assert found["portico_http_requests_total", "GET", "/products", "500"] == 1
 
-    def test_their_times_fall_into_buckets_that_add_up(self, metrics: Metrics) -> None:
+    def test_durations_are_counted_in_cumulative_buckets(self, metrics: Metrics) -> None:
         for seconds in (0.001, 0.004, 0.004, 99.0):
             metrics.requests.observe("GET", "/products", 200, seconds)
 
@@ -41,13 +41,13 @@ class TestRequests:
         assert found[f"{name}_bucket", "+Inf", *labels] == found[f"{name}_count", *labels] == 4
         assert found[f"{name}_sum", *labels] == pytest.approx(99.009)
 
-    def test_callers_cannot_make_labels(self, metrics: Metrics) -> None:
+    def test_callers_cannot_create_labels(self, metrics: Metrics) -> None:
         metrics.requests.observe("BREW", None, 404, 0)
         metrics.requests.observe("STEEP", None, 404, 0)
 
         assert samples(metrics)["portico_http_requests_total", "OTHER", UNMATCHED, "404"] == 2
 
-    def test_there_are_only_so_many(self, metrics: Metrics) -> None:
+    def test_the_number_of_series_is_limited(self, metrics: Metrics) -> None:
         for number in range(1_500):
             metrics.requests.observe("GET", f"/{number}", 200, 0)
 
@@ -55,7 +55,7 @@ class TestRequests:
         assert len(counted) == 1_001
         assert samples(metrics)["portico_http_requests_total", "OTHER", UNMATCHED, "0"] == 500
 
-    def test_services_in_one_process_do_not_mix(self, metrics: Metrics) -> None:
+    def test_services_in_one_process_have_separate_metrics(self, metrics: Metrics) -> None:
         Metrics("identity", "1").requests.observe("GET", "/users", 200, 0)
 
         assert b"/users" not in metrics.render()
@@ -69,14 +69,14 @@ class TestReadings:
         assert samples(metrics)["portico_pool_connections",] == 3
         assert samples(metrics)["portico_pool_connections",] == 7
 
-    def test_one_reading_may_have_many_values(self, metrics: Metrics) -> None:
+    def test_a_reading_may_have_many_values(self, metrics: Metrics) -> None:
         metrics.counter("portico_cache_lookups", "Lookups", lambda: {"hit": 9, "miss": 1}, label="outcome")
 
         found = samples(metrics)
         assert found["portico_cache_lookups_total", "hit"] == 9
         assert found["portico_cache_lookups_total", "miss"] == 1
 
-    def test_one_that_fails_costs_no_other(self, metrics: Metrics) -> None:
+    def test_a_failing_reading_does_not_affect_others(self, metrics: Metrics) -> None:
         metrics.gauge("portico_broken", "Never there", lambda: 1 / 0)
         metrics.gauge("portico_fine", "Always there", lambda: 1)
 
@@ -84,16 +84,16 @@ class TestReadings:
         assert found["portico_fine",] == 1
         assert ("portico_broken",) not in found
 
-    def test_a_name_is_measured_once(self, metrics: Metrics) -> None:
+    def test_names_are_unique(self, metrics: Metrics) -> None:
         metrics.gauge("portico_pool", "One", lambda: 1)
 
-        with pytest.raises(ValueError, match="portico_pool is measured already"):
+        with pytest.raises(ValueError, match="portico_pool exists already"):
             metrics.gauge("portico_pool", "Two", lambda: 2)
 
 
 class TestProcess:
-    def test_it_says_what_runs(self, metrics: Metrics) -> None:
+    def test_it_has_service_and_version(self, metrics: Metrics) -> None:
         assert samples(metrics)["portico_info", "catalog", "1.2.3"] == 1
 
-    def test_it_knows_its_memory(self, metrics: Metrics) -> None:
+    def test_it_has_the_memory_in_use(self, metrics: Metrics) -> None:
         assert samples(metrics)["process_resident_memory_bytes",] > 1_000_000

@@ -26,23 +26,23 @@ class TestIsSecretKey:
             "signing_key",
         ],
     )
-    def test_what_is_named_like_a_secret(self, key: str) -> None:
+    def test_true_for_names_of_secrets(self, key: str) -> None:
         assert is_secret_key(key)
 
     @pytest.mark.parametrize(
         "key", ["token_id", "token_type", "key", "path", "event", "session_id", "author", "keyboard"]
     )
-    def test_what_only_sounds_alike(self, key: str) -> None:
+    def test_false_for_similar_names(self, key: str) -> None:
         assert not is_secret_key(key)
 
 
 class TestRedact:
-    def test_it_looks_into_containers(self) -> None:
+    def test_containers_are_redacted(self) -> None:
         shown = redact("request", {"headers": [{"Cookie": "a=b"}, {"accept": "*/*"}], "password": ["x"], "n": 1})
 
         assert shown == {"headers": [{"Cookie": "***"}, {"accept": "*/*"}], "password": "***", "n": 1}
 
-    def test_what_refers_to_itself_has_an_end(self) -> None:
+    def test_recursive_values_are_cut(self) -> None:
         loop: dict[str, object] = {}
         loop["loop"] = loop
 
@@ -51,7 +51,7 @@ class TestRedact:
     def test_a_long_container_is_cut(self) -> None:
         assert len(redact("ids", list(range(10_000)))) == 50
 
-    def test_a_value_that_has_no_text_is_still_told(self) -> None:
+    def test_a_value_whose_str_fails_is_logged(self) -> None:
         class Broken:
             def __str__(self) -> str:
                 raise RuntimeError("no text")
@@ -69,10 +69,10 @@ class TestScrub:
             "got eyJhbGciOiJFZERTQSJ9.eyJodW50ZXIyIjoxfQ.hunter2 from them",
         ],
     )
-    def test_secrets_are_known_by_their_shape(self, text: str) -> None:
+    def test_secrets_are_recognized_by_format(self, text: str) -> None:
         assert "hunter2" not in scrub(text)
         assert scrub(text).startswith(text[:4])
 
     @given(st.text(max_size=3 * LONGEST_TEXT))
-    def test_what_is_left_is_short(self, text: str) -> None:
+    def test_the_result_is_limited(self, text: str) -> None:
         assert len(scrub(text)) <= LONGEST_TEXT + 1

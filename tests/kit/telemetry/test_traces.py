@@ -17,13 +17,13 @@ def digits(count: int) -> st.SearchStrategy[str]:
 
 class TestTraceContext:
     @given(digits(32), digits(16), st.booleans())
-    def test_its_text_reads_as_itself(self, trace_id: str, span_id: str, sampled: bool) -> None:  # noqa: FBT001 given
+    def test_parses_its_own_header(self, trace_id: str, span_id: str, sampled: bool) -> None:  # noqa: FBT001 given
         context = TraceContext(trace_id, span_id, sampled)
 
         assert TraceContext.parse(str(context)) == context
 
     @given(st.text(st.characters(categories=None)))
-    def test_no_header_is_too_strange_to_read(self, header: str) -> None:
+    def test_any_header_can_be_parsed(self, header: str) -> None:
         assert TraceContext.parse(header) is None
 
     def test_a_new_one_is_valid_and_not_recorded(self) -> None:
@@ -32,13 +32,13 @@ class TestTraceContext:
         assert TraceContext.parse(str(context)) == context
         assert not context.sampled
 
-    def test_other_flags_do_not_disturb(self) -> None:
+    def test_other_flags_are_ignored(self) -> None:
         context = TraceContext.parse(HEADER[:-2] + "fe")
 
         assert context is not None
         assert not context.sampled
 
-    def test_a_later_version_is_read_for_what_is_known(self) -> None:
+    def test_known_fields_of_a_later_version_are_read(self) -> None:
         assert TraceContext.parse("cc" + HEADER[2:] + "-what-the-future-brings") == TraceContext.parse(HEADER)
 
     @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ class TestTraceContext:
             "cc" + HEADER[2:] + "-" + "x" * 1000,
         ],
     )
-    def test_what_is_invalid_is_none(self, header: str | None) -> None:
+    def test_an_invalid_header_is_none(self, header: str | None) -> None:
         assert TraceContext.parse(header) is None
 
 
 class TestOff:
-    def test_a_caller_s_context_travels_on_as_it_came(self) -> None:
+    def test_the_callers_context_is_propagated_unchanged(self) -> None:
         tracing = Tracing.off()
 
         served = tracing.serve(method="GET", path="/", traceparent=HEADER)
@@ -70,7 +70,7 @@ class TestOff:
         assert str(served.context) == HEADER
         assert str(tracing.call(served.context, service="identity", method="GET", path="/").context) == HEADER
 
-    def test_where_there_is_none_a_trace_begins(self) -> None:
+    def test_without_context_a_trace_begins(self) -> None:
         tracing = Tracing.off()
 
         one, other = (tracing.serve(method="GET", path="/", traceparent="nonsense") for _ in range(2))
@@ -80,7 +80,7 @@ class TestOff:
 
 
 class Recording:
-    """Tracing to memory."""
+    """Tracing that keeps its spans in memory."""
 
     def __init__(self, *, ratio: float = 1.0) -> None:
         self._exporter = InMemorySpanExporter()
@@ -118,7 +118,7 @@ class TestRecorded:
         assert found.status.status_code is StatusCode.UNSET
         assert found.resource.attributes["service.name"] == "catalog"
 
-    async def test_it_belongs_to_the_caller_s_trace(self, recording: Recording) -> None:
+    async def test_it_belongs_to_the_callers_trace(self, recording: Recording) -> None:
         recording.tracing.serve(method="GET", path="/", traceparent=HEADER).end(status=200)
 
         (found,) = await recording.spans()
@@ -145,7 +145,7 @@ class TestRecorded:
         ("kind", "status", "failed"),
         [("server", 499, False), ("server", 500, True), ("client", 399, False), ("client", 404, True)],
     )
-    async def test_a_caller_s_mistake_is_the_caller_s_failure(
+    async def test_a_client_error_is_an_error_of_the_client_span_only(
         self,
         recording: Recording,
         kind: str,
@@ -162,7 +162,7 @@ class TestRecorded:
         assert (found.status.status_code is StatusCode.ERROR) is failed
         assert ("error.type" in (found.attributes or {})) is failed
 
-    async def test_without_an_answer_the_error_is_named(self, recording: Recording) -> None:
+    async def test_without_a_response_the_error_type_is_recorded(self, recording: Recording) -> None:
         recording.tracing.serve(method="GET", path="/").end(error="ConnectionResetError")
 
         (found,) = await recording.spans()
@@ -170,7 +170,7 @@ class TestRecorded:
 
 
 class TestSampling:
-    async def test_the_caller_s_decision_is_followed(self) -> None:
+    async def test_the_callers_decision_is_followed(self) -> None:
         never, always = Recording(ratio=0), Recording(ratio=1)
         never.tracing.serve(method="GET", path="/", traceparent=HEADER).end(status=200)
         always.tracing.serve(method="GET", path="/", traceparent=HEADER[:-2] + "00").end(status=200)
@@ -178,14 +178,14 @@ class TestSampling:
         assert len(await never.spans()) == 1
         assert len(await always.spans()) == 0
 
-    async def test_of_new_ones_a_share_is_recorded(self) -> None:
+    async def test_a_share_of_new_traces_is_recorded(self) -> None:
         recording = Recording(ratio=0.5)
         for _ in range(400):
             recording.tracing.serve(method="GET", path="/").end(status=200)
 
         assert 120 < len(await recording.spans()) < 280
 
-    async def test_calls_of_one_that_is_not_are_not_either(self) -> None:
+    async def test_calls_of_an_unrecorded_trace_are_not_recorded(self) -> None:
         recording = Recording(ratio=0)
         served = recording.tracing.serve(method="GET", path="/")
         recording.tracing.call(served.context, service="identity", method="GET", path="/").end(status=200)

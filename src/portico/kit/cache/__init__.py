@@ -1,4 +1,4 @@
-"""A cache: in memory, or in Redis where several processes share one."""
+"""Cache: in memory, or in Redis to share it between processes."""
 
 from typing import TYPE_CHECKING
 

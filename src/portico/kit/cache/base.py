@@ -3,128 +3,131 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-_EARLY = 0.1  # of its time to live: with less than that left, one caller makes an entry anew while others still get it
+_EARLY = 0.1  # share of the time to live at the end of which one caller refreshes an entry
 
 Make = Callable[[], Awaitable[bytes]]
 
 
 class Entry(NamedTuple):
-    """A cached value, and the seconds for which it will still be one."""
+    """A cached value, and its remaining time to live (seconds)."""
 
     value: bytes
     remaining: float
 
 
-class Flight:
-    """One making of a value, which callers that want the same wait for.
+class Computation:
+    """One computation of a value, which concurrent callers wait for.
 
-    `forgotten` once the key was deleted meanwhile: what is being made may be out of date, and must not be stored.
+    `is_invalidated` is set if the key was deleted meanwhile: the value may be outdated and must not be stored.
     """
 
     def __init__(self) -> None:
-        self.forgotten = False
-        self._landed: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.is_invalidated = False
+        self._result: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
     async def wait(self) -> bytes | None:
-        """The value; None where its maker was cancelled and another has to make it. Raises what its maker raised."""
-        return await asyncio.shield(self._landed)
+        """Return the value; None if its caller was cancelled and another must compute it.
 
-    def land(self, value: bytes | None) -> None:
-        self._landed.set_result(value)
+        Raises the computation's error.
+        """
+        return await asyncio.shield(self._result)
+
+    def finish(self, value: bytes | None) -> None:
+        self._result.set_result(value)
 
     def fail(self, error: Exception) -> None:
-        self._landed.set_exception(error)
-        self._landed.exception()  # seen: there may be nobody waiting
+        self._result.set_exception(error)
+        self._result.exception()  # mark as retrieved: there may be no waiter
 
 
 class Cache(ABC):
-    """Values by key, for a while. What is not there is made again: a cache never fails its caller.
+    """Values by key, with a time to live. A missing value is computed again: a cache never fails its caller.
 
-    Keys are short strings, values bytes, times to live seconds.
+    Keys are short strings, values are bytes, times to live are seconds.
     """
 
     def __init__(self) -> None:
-        self._flights: dict[str, Flight] = {}
+        self._computations: dict[str, Computation] = {}
 
     async def get(self, key: str) -> bytes | None:
-        """The value, None where there is none."""
-        entry = await self._look(key)
+        """Return the value, or None."""
+        entry = await self._find(key)
         return entry.value if entry is not None else None
 
     @abstractmethod
     async def set(self, key: str, value: bytes, ttl: float) -> None:
-        """Keep a value for `ttl` seconds; one too large is not kept."""
+        """Store a value for `ttl` seconds. A value that is too large is not stored."""
 
     async def delete(self, *keys: str) -> None:
-        """Forget values, those too that are being made from what was true until now."""
+        """Delete values. Values being computed for these keys are not stored."""
         for key in keys:
-            flight = self._flights.pop(key, None)
-            if flight is not None:
-                flight.forgotten = True
+            computation = self._computations.pop(key, None)
+            if computation is not None:
+                computation.is_invalidated = True
         await self._remove(keys)
 
     @abstractmethod
     async def incr(self, key: str) -> int:
-        """Count up, and give the new number.
+        """Increment a counter and return it.
 
-        It is greater than any given for this key before, also where the count was lost in between: an unknown one
-        begins at the time of day.
+        The result is greater than all earlier results for this key, even if the counter was lost: it starts at the
+        current time.
         """
 
     @abstractmethod
     async def count(self, key: str) -> int | None:
-        """The number that `incr` gave last, None where it is not known."""
+        """Return the last result of `incr`; None if unknown."""
 
     @abstractmethod
     async def check(self) -> None:
-        """Raise unless the cache can be used; for health answers."""
+        """Raise an error if the cache cannot be used, for health checks."""
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Give back what it holds."""
+        """Release resources."""
 
     async def get_or_make(self, key: str, make: Make, ttl: float) -> bytes:
-        """The value, made by `make` and kept for `ttl` seconds where there is none.
+        """Return the value, or compute it with `make` and store it for `ttl` seconds.
 
-        Of callers that want the same at once, one makes it, in its own task, since `make` may use what belongs to its
-        request; the others wait. Shortly before an entry ends one caller makes it anew while the others still get
-        the old one, so that a popular entry's end is no stampede.
+        One of several concurrent callers computes it, in its own task, because `make` may use objects of its request;
+        the others wait. Shortly before an entry expires, one caller refreshes it while the others still get the old
+        value, so that the expiry of a popular entry causes no stampede.
         """
         while True:
-            entry = await self._look(key)
-            flight = self._flights.get(key)
-            if entry is not None and (entry.remaining > ttl * _EARLY or flight is not None):
+            entry = await self._find(key)
+            computation = self._computations.get(key)
+            if entry is not None and (entry.remaining > ttl * _EARLY or computation is not None):
                 return entry.value
-            if flight is None:
-                return await self._fly(key, make, ttl, entry)
-            if (value := await flight.wait()) is not None:
+            if computation is None:
+                return await self._compute(key, make, ttl, entry)
+            if (value := await computation.wait()) is not None:
                 return value
 
-    async def _fly(self, key: str, make: Make, ttl: float, old: Entry | None) -> bytes:
-        flight = self._flights[key] = Flight()
+    async def _compute(self, key: str, make: Make, ttl: float, old: Entry | None) -> bytes:
+        computation = self._computations[key] = Computation()
         try:
-            value = await self._make(key, make, ttl, old, flight)
+            value = await self._make(key, make, ttl, old, computation)
         except Exception as error:
-            flight.fail(error)
+            computation.fail(error)
             raise
         except BaseException:
-            flight.land(None)
+            computation.finish(None)
             raise
         else:
-            flight.land(value)
+            computation.finish(value)
             return value
         finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+            if self._computations.get(key) is computation:
+                del self._computations[key]
 
-    async def _make(self, key: str, make: Make, ttl: float, old: Entry | None, flight: Flight) -> bytes:  # noqa: ARG002 - Redis uses `old`
+    async def _make(self, key: str, make: Make, ttl: float, old: Entry | None, computation: Computation) -> bytes:  # noqa: ARG002 - Redis uses `old`
         value = await make()
-        if not flight.forgotten:
+        if not computation.is_invalidated:
             await self.set(key, value, ttl)
         return value
 
     @abstractmethod
-    async def _look(self, key: str) -> Entry | None: ...
+    async def _find(self, key: str) -> Entry | None: ...
 
     @abstractmethod
     async def _remove(self, keys: tuple[str, ...]) -> None: ...

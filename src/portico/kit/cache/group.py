@@ -2,14 +2,14 @@ from portico.kit.cache.base import Cache, Make
 
 
 class CacheGroup:
-    """Entries that are forgotten together: every page of a list, once a row of it has changed.
+    """Entries that are invalidated together, such as all pages of a list when one row changes.
 
-    Each entry's key holds the group's number, and forgetting counts it up: what was made from the old state lies under
-    a number that nobody asks for any more, whenever it is stored.
+    An entry's key contains the group's number. Invalidating increments the number: entries computed from the old state
+    have a number that is not used any more, whenever they are stored.
 
     Args:
-        cache: Where the entries are.
-        name: The group's, unique in the cache.
+        cache: stores the entries.
+        name: name of the group, unique in the cache.
     """
 
     def __init__(self, cache: Cache, name: str) -> None:
@@ -23,6 +23,6 @@ class CacheGroup:
             number = await self._cache.incr(self._name)
         return await self._cache.get_or_make(f"{self._name}:{number}:{key}", make, ttl)
 
-    async def forget(self) -> None:
-        """Forget every entry. To be called after the commit that made them out of date."""
+    async def invalidate(self) -> None:
+        """Invalidate all entries. Call it after the commit that makes them outdated."""
         await self._cache.incr(self._name)

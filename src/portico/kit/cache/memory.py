@@ -4,16 +4,16 @@ from typing import NamedTuple
 from portico.kit.cache.base import Cache, Entry
 from portico.kit.foundation.clock import Clock
 
-_OVERHEAD = 200  # bytes that an entry costs besides its key and value
+_OVERHEAD = 200  # bytes of an entry besides its key and value
 
 
 class MemoryCache(Cache):
-    """A cache in this process: the least recently used goes first.
+    """A cache in this process that evicts the least recently used entries.
 
     Args:
-        max_bytes: What the entries may take together, their overhead included.
-        max_entries: How many there may be.
-        clock: The time.
+        max_bytes: maximum size of all entries, including their overhead.
+        max_entries: maximum number of entries.
+        clock: the current time.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class MemoryCache(Cache):
         self._max_bytes = max_bytes
         self._max_entries = max_entries
         self._clock = clock or Clock()
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._entries: OrderedDict[str, _Stored] = OrderedDict()
         self._counts: OrderedDict[str, int] = OrderedDict()
         self.bytes = 0
 
@@ -32,10 +32,10 @@ class MemoryCache(Cache):
         size = len(key) + len(value) + _OVERHEAD
         if size > self._max_bytes or ttl <= 0:
             return
-        self._kept[key] = _Kept(value, self._clock.monotonic() + ttl, size)
+        self._entries[key] = _Stored(value, self._clock.monotonic() + ttl, size)
         self.bytes += size
-        while self.bytes > self._max_bytes or len(self._kept) > self._max_entries:
-            self._drop(next(iter(self._kept)))
+        while self.bytes > self._max_bytes or len(self._entries) > self._max_entries:
+            self._drop(next(iter(self._entries)))
 
     async def incr(self, key: str) -> int:
         number = self._counts.pop(key, int(self._clock.now().timestamp() * 1000)) + 1
@@ -48,35 +48,35 @@ class MemoryCache(Cache):
         return self._counts.get(key)
 
     async def check(self) -> None:
-        """Memory is always there."""
+        """Do nothing: memory is always available."""
 
     async def aclose(self) -> None:
-        self._kept.clear()
+        self._entries.clear()
         self._counts.clear()
         self.bytes = 0
 
-    async def _look(self, key: str) -> Entry | None:
-        kept = self._kept.get(key)
-        if kept is None:
+    async def _find(self, key: str) -> Entry | None:
+        stored = self._entries.get(key)
+        if stored is None:
             return None
-        remaining = kept.ends_at - self._clock.monotonic()
+        remaining = stored.expires_at - self._clock.monotonic()
         if remaining <= 0:
             self._drop(key)
             return None
-        self._kept.move_to_end(key)
-        return Entry(kept.value, remaining)
+        self._entries.move_to_end(key)
+        return Entry(stored.value, remaining)
 
     async def _remove(self, keys: tuple[str, ...]) -> None:
         for key in keys:
             self._drop(key)
 
     def _drop(self, key: str) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self.bytes -= kept.size
+        stored = self._entries.pop(key, None)
+        if stored is not None:
+            self.bytes -= stored.size
 
 
-class _Kept(NamedTuple):
+class _Stored(NamedTuple):
     value: bytes
-    ends_at: float
+    expires_at: float
     size: int

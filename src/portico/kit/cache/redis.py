@@ -1,7 +1,6 @@
-"""A cache in Redis, which may be away."""
+"""Cache in Redis, which may be unavailable."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, TypeVar
@@ -11,32 +10,32 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from portico.kit.cache.base import Cache, Entry, Flight, Make
+from portico.kit.cache.base import Cache, Computation, Entry, Make
 from portico.kit.foundation.clock import Clock
+from portico.kit.telemetry.logs import get_logger
 
-log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 
 REDIS_FAILURES = (RedisError, OSError, RuntimeError)
-"""What it means that Redis is away. RuntimeError is uvloop's word for a connection that ends in the very moment in which
-something is sent on it."""
+"""Errors that mean that Redis is unavailable. uvloop raises RuntimeError if a connection ends while data is sent."""
 
 _CONNECTIONS = 32
-_TOLERATED = 3  # failures in a row before it counts as down
-_DOWN_FOR = 1.0  # seconds without asking, once it is down: each try would cost its caller the time-out
-_LOGGED_EVERY = 30.0  # seconds
-_CLAIM = 10.0  # seconds that one process may take to make a value
-_POLLED_EVERY = 0.02  # seconds between looks for what another process makes
-_PATIENCE = 1.0  # seconds of that, before it is made here too
-_MOST_OWED = 1024
+_TOLERATED = 3  # consecutive failures before it counts as down
+_DOWN_FOR = 1.0  # seconds without commands once it is down, because each would take the time-out
+_LOG_INTERVAL = 30.0  # seconds
+_CLAIM = 10.0  # seconds that a process may take to compute a value
+_POLL_INTERVAL = 0.02  # seconds between checks for a value that another process computes
+_WAIT_LIMIT = 1.0  # seconds until it is computed here as well
+_MOST_PENDING = 1024
 
 _COUNT_UP = """
 if redis.call('exists', KEYS[1]) == 0 then redis.call('set', KEYS[1], ARGV[1]) end
 return redis.call('incr', KEYS[1])
 """
-# Looks at the value and claims the making of it in one step: a value that was stored after this process had looked is
-# found here and not made again. A value of ARGV[3] ms or less to live is the one that is to be replaced.
+# Reads the value and claims its computation atomically: a value stored after this process has looked is found here. A
+# value with a remaining time of ARGV[3] ms or less is the one to be replaced.
 _FIND_OR_CLAIM = """
 if redis.call('pttl', KEYS[1]) > tonumber(ARGV[3]) then return {0, redis.call('get', KEYS[1])} end
 if redis.call('set', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return {1} end
@@ -54,19 +53,19 @@ _RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del
 class RedisCache(Cache):
     """A cache that processes share.
 
-    While Redis is away everything is a miss: nothing fails, it is counted, and logged once in a while; it is used
-    again as soon as it answers. What was to be forgotten meanwhile is forgotten first then, so that this process never
-    reads what it knows to be out of date; entries live on for others until then, or until their time is over.
+    While Redis is unavailable, every lookup is a miss; nothing fails, and failures are counted and logged at intervals.
+    Redis is used again as soon as it responds. Deletions that failed meanwhile are executed first, so this process
+    never reads values that it knows to be outdated. Other processes may read them until then, or until they expire.
 
-    Of processes that want the same value at once, one makes it, by a claim that ends by itself. A value is stored only
-    while its maker still has the claim, and `delete` takes it away.
+    One of several processes that need the same value computes it, with a claim that expires. A value is stored only
+    while its claim exists, and `delete` removes the claim.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
-        prefix: Before each key; one for each service of each system.
-        timeout: Seconds for connecting and for each command.
-        max_value: Bytes beyond which a value is not kept.
-        clock: The time.
+        prefix: prefix of each key; one for each service of each system.
+        timeout: time limit (seconds) for connecting and for each command.
+        max_value: maximum size (bytes) of a value.
+        clock: the current time.
     """
 
     def __init__(
@@ -89,19 +88,19 @@ class RedisCache(Cache):
             timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 1),  # once: a connection that was idle while Redis restarted
+            retry=Retry(NoBackoff(), 1),  # once, for an idle connection from before a restart of Redis
         )
         self._redis: Redis = Redis.from_pool(pool)
-        self._failures_in_a_row = 0
+        self._consecutive_failures = 0
         self._down_until = self._log_after = float("-inf")
-        self._owed: dict[str, _Owed] = {}
+        self._pending: dict[str, _PendingWrite] = {}
         self.failures = 0
 
     async def set(self, key: str, value: bytes, ttl: float) -> None:
         if ttl <= 0 or len(value) > self._max_value:
             await self._remove_one(key)
-        elif await self._ask(lambda: self._redis.set(self._value(key), value, px=_milliseconds(ttl))) is None:
-            await self._remove_one(key)  # what is there is out of date now
+        elif await self._execute(lambda: self._redis.set(self._value(key), value, px=_milliseconds(ttl))) is None:
+            await self._remove_one(key)  # the existing value is outdated now
 
     async def incr(self, key: str) -> int:
         name = self._number(key)
@@ -110,20 +109,22 @@ class RedisCache(Cache):
         def count_up() -> Awaitable[Any]:
             return self._redis.eval(_COUNT_UP, 1, name, beginning)
 
-        number = await self._ask(count_up)
+        number = await self._execute(count_up)
         if number is not None:
             return int(number)
-        before = self._owed.get(name)
+        before = self._pending.get(name)
         beginning = max(beginning, before.number if before is not None else 0) + 1
-        self._owe(name, _Owed(count_up, beginning))
+        self._defer(name, _PendingWrite(count_up, beginning))
         return beginning
 
     async def count(self, key: str) -> int | None:
-        number = await self._ask(lambda: self._redis.get(self._number(key)))
+        number = await self._execute(lambda: self._redis.get(self._number(key)))
         if number is not None:
             return int(number)
-        owed = self._owed.get(self._number(key))  # while Redis is away: callers here go on sharing what is made
-        return owed.number if owed is not None else None
+        pending = self._pending.get(
+            self._number(key)
+        )  # while Redis is unavailable, callers of this process share values
+        return pending.number if pending is not None else None
 
     async def check(self) -> None:
         async with asyncio.timeout(1.0):
@@ -132,7 +133,7 @@ class RedisCache(Cache):
     async def aclose(self) -> None:
         await self._redis.aclose()
 
-    async def _look(self, key: str) -> Entry | None:
+    async def _find(self, key: str) -> Entry | None:
         async def look() -> tuple[bytes | None, int]:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 pipeline.get(self._value(key))
@@ -140,7 +141,7 @@ class RedisCache(Cache):
                 value, remaining = await pipeline.execute()
                 return value, remaining
 
-        found = await self._ask(look)
+        found = await self._execute(look)
         return Entry(found[0], found[1] / 1000) if found is not None and found[0] is not None else None
 
     async def _remove(self, keys: tuple[str, ...]) -> None:
@@ -151,10 +152,10 @@ class RedisCache(Cache):
         def remove() -> Awaitable[Any]:
             return self._redis.delete(self._value(key), self._claim(key))
 
-        if await self._ask(remove) is None:
-            self._owe(self._value(key), _Owed(remove))
+        if await self._execute(remove) is None:
+            self._defer(self._value(key), _PendingWrite(remove))
 
-    async def _make(self, key: str, make: Make, ttl: float, old: Entry | None, flight: Flight) -> bytes:
+    async def _make(self, key: str, make: Make, ttl: float, old: Entry | None, computation: Computation) -> bytes:
         token = secrets.token_bytes(16)
         found = await self._claim_or_find(key, token, old)
         if found is not None:
@@ -162,21 +163,21 @@ class RedisCache(Cache):
         try:
             value = await make()
         except BaseException:
-            await self._ask(lambda: self._redis.eval(_RELEASE, 1, self._claim(key), token))
+            await self._execute(lambda: self._redis.eval(_RELEASE, 1, self._claim(key), token))
             raise
-        if len(value) <= self._max_value and not flight.forgotten:
+        if len(value) <= self._max_value and not computation.is_invalidated:
             keys = self._value(key), self._claim(key)
-            await self._ask(lambda: self._redis.eval(_STORE_IF_CLAIMED, 2, *keys, token, value, _milliseconds(ttl)))
+            await self._execute(lambda: self._redis.eval(_STORE_IF_CLAIMED, 2, *keys, token, value, _milliseconds(ttl)))
         return value
 
     async def _claim_or_find(self, key: str, token: bytes, old: Entry | None) -> bytes | None:
-        """Return the value that another process made; None if this process has claimed the making."""
+        """Return the value that another process computed; None if this process has claimed the computation."""
         keys = self._value(key), self._claim(key)
         outdated = -1 if old is None else int(old.remaining * 1000)
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + _PATIENCE
-        while loop.time() < give_up:
-            claimed, *found = await self._ask(
+        wait_until = loop.time() + _WAIT_LIMIT
+        while loop.time() < wait_until:
+            claimed, *found = await self._execute(
                 lambda: self._redis.eval(_FIND_OR_CLAIM, 2, *keys, token, _milliseconds(_CLAIM), outdated),
                 otherwise=[1],
             ) or [1]
@@ -186,47 +187,45 @@ class RedisCache(Cache):
                 return bytes(found[0])
             if old is not None:
                 return old.value
-            await asyncio.sleep(_POLLED_EVERY)
+            await asyncio.sleep(_POLL_INTERVAL)
         return None
 
-    async def _ask(self, command: Callable[[], Awaitable[T]], otherwise: T | None = None) -> T | None:
-        """What Redis answers, `otherwise` while it is away."""
+    async def _execute(self, command: Callable[[], Awaitable[T]], otherwise: T | None = None) -> T | None:
+        """Return the response of Redis, or `otherwise` while it is unavailable."""
         if self._clock.monotonic() < self._down_until:
             return otherwise
         try:
-            await self._settle()
+            await self._write_pending()
             answer = await command()
         except REDIS_FAILURES as error:
             self._failed(error)
             return otherwise
-        self._failures_in_a_row = 0
+        self._consecutive_failures = 0
         return answer
 
-    async def _settle(self) -> None:
-        """Forget what could not be forgotten while Redis was away."""
-        while self._owed:
-            key, owed = next(iter(self._owed.items()))
-            await owed.forget()
-            if self._owed.get(key) is owed:
-                del self._owed[key]
+    async def _write_pending(self) -> None:
+        """Execute deletions that failed while Redis was unavailable."""
+        while self._pending:
+            key, pending = next(iter(self._pending.items()))
+            await pending.invalidate()
+            if self._pending.get(key) is pending:
+                del self._pending[key]
 
-    def _owe(self, key: str, owed: "_Owed") -> None:
-        self._owed.pop(key, None)
-        self._owed[key] = owed
-        if len(self._owed) > _MOST_OWED:
-            del self._owed[next(iter(self._owed))]
+    def _defer(self, key: str, pending: "_PendingWrite") -> None:
+        self._pending.pop(key, None)
+        self._pending[key] = pending
+        if len(self._pending) > _MOST_PENDING:
+            del self._pending[next(iter(self._pending))]
 
     def _failed(self, error: Exception) -> None:
         now = self._clock.monotonic()
         self.failures += 1
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= _TOLERATED:
+        self._consecutive_failures += 1
+        if self._consecutive_failures >= _TOLERATED:
             self._down_until = now + _DOWN_FOR
         if now >= self._log_after:
-            self._log_after = now + _LOGGED_EVERY
-            log.warning(
-                "the cache in Redis is away, going on without: %s (failure %d)", type(error).__name__, self.failures
-            )
+            self._log_after = now + _LOG_INTERVAL
+            logger.warning("cache_unavailable", error=type(error).__name__, failures=self.failures)
 
     def _value(self, key: str) -> str:
         return f"{self._prefix}v:{key}"
@@ -238,10 +237,10 @@ class RedisCache(Cache):
         return f"{self._prefix}c:{key}"
 
 
-class _Owed(NamedTuple):
-    """What is to be done to a key as soon as Redis is back, and the number that stands for it until then."""
+class _PendingWrite(NamedTuple):
+    """An operation on a key to execute when Redis is available, and the counter's value until then."""
 
-    forget: Callable[[], Awaitable[Any]]
+    invalidate: Callable[[], Awaitable[Any]]
     number: int = 0
 
 

@@ -3,12 +3,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CacheTag:
-    """What kept answers tell of, such as the products of a service: one change lets all of them be forgotten.
+    """Tag of cached responses, such as those that show products. A change invalidates all responses with its tag.
 
     Args:
         name: unique within the service.
-        seconds: how long an answer is kept at most. It bounds how long one may be out of date where a process died
-            between its commit and its word to the cache.
+        seconds: time to live. It limits how long a response may be outdated if a process dies between its commit and
+            the invalidation.
     """
 
     name: str

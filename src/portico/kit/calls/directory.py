@@ -5,7 +5,6 @@ It is independent of HTTP and channels. A caller takes a lease on an instance an
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic as system_monotonic
@@ -24,8 +23,9 @@ from portico.kit.calls.addresses import (
 )
 from portico.kit.calls.breaker import DEFAULT_CONFIG, Breaker, BreakerConfig, BreakerState, Permit
 from portico.kit.calls.errors import BreakerOpen, Unreachable
+from portico.kit.telemetry.logs import get_logger
 
-log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MOST_INSTANCES = 128  # maximum number of instances of a service; further ones are ignored
 _AFTER_FAILURE = 1.0  # seconds before a failed lookup is retried
@@ -241,7 +241,7 @@ class Directory:
                 addresses.extend(found.addresses)
                 ttl = min(ttl, found.ttl)
         except LookupFailed as error:
-            log.warning("service %s could not be looked up: %s", entry.pool.service, error)
+            logger.warning("service_lookup_failed", target=entry.pool.service, error=str(error))
             entry.expires = self._monotonic() + _AFTER_FAILURE
             return
         entry.pool.update(addresses)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Callable
 from time import monotonic as system_monotonic
 
@@ -12,8 +11,9 @@ from portico.kit.calls.encoding import decode, refused_error
 from portico.kit.calls.errors import CallError
 from portico.kit.calls.summary import Summary
 from portico.kit.foundation.probe_limiter import ProbeLimiter
+from portico.kit.telemetry.logs import get_logger
 
-log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _OK = 200
 _RENEW_AT = 0.8  # share of a token's lifetime
@@ -106,7 +106,7 @@ class ServiceIdentity:
     def _on_renewed(self, task: "asyncio.Task[None]") -> None:
         self._renewal = None
         if not task.cancelled() and isinstance(error := task.exception(), CallError):
-            log.warning("no new service token: %s", error)
+            logger.warning("service_token_not_renewed", error=str(error))
             self._renew_at = self._monotonic() + _AFTER_FAILURE
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -12,8 +11,9 @@ from portico.kit.calls.breaker import DEFAULT_CONFIG, Breaker, BreakerConfig
 from portico.kit.calls.channel import Headers, Incoming, Outgoing
 from portico.kit.calls.directory import InstanceLease, InstanceState, Pool
 from portico.kit.calls.errors import AnswerTooLarge, CallTimedOut, ConnectionLost, Saturated, Unreachable
+from portico.kit.telemetry.logs import get_logger
 
-log = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Message = MutableMapping[str, Any]
 App = Callable[
@@ -129,8 +129,8 @@ class _Exchange:
     async def run(self, app: App) -> None:
         try:
             await app(self._scope(), self._receive, self._send)
-        except Exception:
-            log.exception("the app of %s raised", self._out.service)
+        except Exception as error:
+            logger.exception("local_call_failed", target=self._out.service, exc_info=error)
         finally:
             self._finish()
 

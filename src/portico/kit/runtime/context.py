@@ -141,7 +141,7 @@ class ServiceRuntime:
         return group
 
     async def _invalidate(self, tag_name: str) -> None:
-        await CacheGroup(self.cache, tag_name).forget()
+        await CacheGroup(self.cache, tag_name).invalidate()
 
     def reader(self) -> Reader:
         """A reader of its own, to be used in `async with`."""

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from portico import __version__
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.cache.base import Cache
-from portico.kit.cache.opening import open_cache, tell_if_away
+from portico.kit.cache.factory import open_cache, warn_if_unavailable
 from portico.kit.calls.channel import Channel, Outgoing
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
@@ -157,7 +157,7 @@ class Host:
     def _keep_running(self) -> None:
         if self.settings.redis_url is not None and self.contexts:
             cache = next(iter(self.contexts.values())).cache
-            self._keep(tell_if_away(cache, self.settings.redis_url), "look for Redis")
+            self._keep(warn_if_unavailable(cache, self.settings.redis_url), "look for Redis")
         for context in self.contexts.values():
             if context.service.sagas:
                 self._keep(context.resource(SagaRunner).run(), f"sagas of {context.name}")

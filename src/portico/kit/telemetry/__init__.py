@@ -4,9 +4,9 @@ from portico.kit.telemetry.context import RequestContext, current_trace, request
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics, RequestMetrics
+from portico.kit.telemetry.process_stats import LoopLag
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span, Tracing
-from portico.kit.telemetry.vitals import LoopLag
 
 __all__ = [
     "Health",

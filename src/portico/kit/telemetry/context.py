@@ -1,4 +1,4 @@
-"""What a log line says of the request that it was written in."""
+"""Context of log lines: the request being served."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Which request is being served.
+    """The request that a task serves.
 
     Args:
-        service: whose; several share a process.
-        request_id: `X-Request-ID`.
-        trace: where in which trace: what is the parent of what this work leads to.
+        service: name of the service; several can share a process.
+        request_id: value of `X-Request-ID`.
+        trace: trace context, the parent of spans that this work starts.
     """
 
     service: str
@@ -22,15 +22,15 @@ class RequestContext:
 
     @property
     def trace_id(self) -> str | None:
-        """Of W3C traceparent, 32 hexadecimal digits."""
+        """The trace id (W3C traceparent, 32 hexadecimal digits)."""
         return None if self.trace is None else self.trace.trace_id
 
 
 request_context: ContextVar[RequestContext | None] = ContextVar("portico_request", default=None)
-"""The request that the current task serves; set by the HTTP frame and by whatever else does a service's work."""
+"""The request that the current task serves. The HTTP middleware sets it, and all other work of a service."""
 
 
 def current_trace() -> str | None:
-    """The `traceparent` of what the current task does, for what is to be done later and belongs to the same trace."""
+    """Return the `traceparent` of the current task, for later work that belongs to the same trace."""
     context = request_context.get()
     return None if context is None or context.trace is None else str(context.trace)

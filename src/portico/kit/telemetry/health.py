@@ -1,4 +1,4 @@
-"""Health in three depths: alive, ready for traffic, and each dependency with its state."""
+"""Health checks: alive, ready for traffic, and the state of each dependency."""
 
 import asyncio
 import time
@@ -7,38 +7,38 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from portico.kit.telemetry.logs import get_logger
-from portico.kit.telemetry.vitals import LoopLag, process_vitals
+from portico.kit.telemetry.process_stats import LoopLag, process_stats
 
 Probe = Callable[[], Awaitable[object]]
 TIMEOUT = 2.0
 """Default time (seconds) that a dependency has to respond."""
-_KEPT = 1.0  # seconds that an answer serves those who ask again: a public page must not be a way to ask a database
-_ALIVE_SHARE = 0.25  # of the time-out, which `alive` waits for the state of a neighbour
+_REUSE_FOR = 1.0  # seconds that a result is reused, so that public health pages do not load the database
+_ALIVE_SHARE = 0.25  # share of the time-out that `alive` waits for the state of another service
 
-log = get_logger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a probe found.
+class ProbeResult:
+    """Result of a probe.
 
     Args:
-        status: `unknown` where it has not answered yet.
-        latency: seconds until it did.
-        error: in a word, why it is down; nothing that tells of insides.
+        status: `unknown` if the dependency has not responded yet.
+        latency: seconds until it responded.
+        error: short reason why it is down, without internals.
     """
 
     status: Literal["up", "down", "unknown"]
     latency: float = 0.0
     error: str | None = None
 
-    def shown(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"status": self.status, "latency_ms": round(self.latency * 1000, 2)}
-        return shown if self.error is None else shown | {"error": self.error}
+    def to_dict(self) -> dict[str, Any]:
+        to_dict: dict[str, Any] = {"status": self.status, "latency_ms": round(self.latency * 1000, 2)}
+        return to_dict if self.error is None else to_dict | {"error": self.error}
 
 
 class _Dependency:
-    """Something that is asked how it is: by all who want to know at once, once."""
+    """A dependency with its probe. Concurrent callers share one probe."""
 
     def __init__(
         self, name: str, probe: Probe, *, critical: bool, address: str | None, timeout: float, now: Callable[[], float]
@@ -49,43 +49,43 @@ class _Dependency:
         self._probe = probe
         self._timeout = timeout
         self._now = now
-        self._answer = Answer("unknown")
-        self._asked = float("-inf")
-        self._asking: asyncio.Task[Answer] | None = None
+        self._answer = ProbeResult("unknown")
+        self._probed_at = float("-inf")
+        self._probing: asyncio.Task[ProbeResult] | None = None
 
-    async def state(self, patience: float | None = None) -> Answer:
-        """Its state, at most a second old, or the last one known where it takes longer than `patience` (seconds)."""
-        if self._asking is None:
-            if self._now() - self._asked < _KEPT:
+    async def state(self, patience: float | None = None) -> ProbeResult:
+        """Return the state, at most a second old, or `unknown` if the probe takes longer than `patience` (seconds)."""
+        if self._probing is None:
+            if self._now() - self._probed_at < _REUSE_FOR:
                 return self._answer
-            self._asking = asyncio.create_task(self._ask(), name=f"health of {self.name}")
-        asking = self._asking
-        # Waited for, not awaited: one who gives up does not take the answer from the others.
-        await asyncio.wait({asking}, timeout=patience or self._timeout + 1)
-        if not asking.done() or asking.cancelled():
-            return Answer("unknown", error="no answer yet")
-        return asking.result()
+            self._probing = asyncio.create_task(self._run_probe(), name=f"health of {self.name}")
+        probing = self._probing
+        # `wait` instead of `await`: a caller that gives up does not cancel the probe for the others.
+        await asyncio.wait({probing}, timeout=patience or self._timeout + 1)
+        if not probing.done() or probing.cancelled():
+            return ProbeResult("unknown", error="no response yet")
+        return probing.result()
 
-    async def _ask(self) -> Answer:
+    async def _run_probe(self) -> ProbeResult:
         before = self._now()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._probe()
-            answer = Answer("up", self._now() - before)
+            answer = ProbeResult("up", self._now() - before)
         except Exception as error:
-            answer = Answer("down", self._now() - before, _in_a_word(error))
+            answer = ProbeResult("down", self._now() - before, _error_name(error))
             if self._answer.status != "down":
-                log.warning("dependency_down", dependency=self.name, exc_info=error)
-        self._answer, self._asked, self._asking = answer, self._now(), None
+                logger.warning("dependency_down", dependency=self.name, exc_info=error)
+        self._answer, self._probed_at, self._probing = answer, self._now(), None
         return answer
 
     async def aclose(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait({self._asking})
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.wait({self._probing})
 
 
-def _in_a_word(error: Exception) -> str:
+def _error_name(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, ConnectionRefusedError):
@@ -94,13 +94,13 @@ def _in_a_word(error: Exception) -> str:
 
 
 class Health:
-    """What a service says of its health, as plain data in snake case.
+    """Health of a service, as plain data in snake case.
 
     Args:
-        service: its name in the system.
-        version: of what runs.
-        timeout: seconds that a dependency has to respond.
-        now: seconds that only go forward.
+        service: name of the service in the system.
+        version: version of the running code.
+        timeout: how long (seconds) a dependency has to respond.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -114,27 +114,27 @@ class Health:
         self._neighbours: list[_Dependency] = []
         self.loop_lag = LoopLag()
         self.stopping = False
-        """set by the host as it begins to stop: no longer ready, still alive"""
+        """Set by the host when it begins to stop: not ready any more, but alive."""
 
     def add(self, name: str, probe: Probe, *, critical: bool = True) -> None:
-        """Watch something of the service's own: its database, its cache.
+        """Add a dependency of the service's own: its database or cache.
 
         Args:
-            name: as shown.
-            probe: raises unless all is well; it has `timeout` seconds.
-            critical: without it the service can't serve, so it is not ready.
+            name: name in the health document.
+            probe: raises if the dependency does not work. It is limited to `timeout` seconds.
+            critical: whether the service cannot serve without it, so that it is not ready.
         """
         self._own.append(self._dependency(name, probe, critical=critical))
 
     def add_neighbour(self, name: str, address: str, probe: Probe) -> None:
-        """Watch another service, which `alive` names with its address. Its failing never makes this one unready."""
+        """Add another service, which `alive` shows with its address. Its failure never makes this service unready."""
         self._neighbours.append(self._dependency(name, probe, critical=False, address=address))
 
     def _dependency(self, name: str, probe: Probe, *, critical: bool, address: str | None = None) -> _Dependency:
         return _Dependency(name, probe, critical=critical, address=address, timeout=self._timeout, now=self._now)
 
     async def alive(self) -> dict[str, Any]:
-        """What `GET /health` says: the process runs and answers; with its neighbours, where it has any."""
+        """Return the body of `GET /health`: the process responds. It contains the state of other services, if any."""
         payload: dict[str, Any] = {"status": "healthy", **self._identity}
         if self._neighbours:
             answers = await asyncio.gather(*(each.state(self._timeout * _ALIVE_SHARE) for each in self._neighbours))
@@ -145,7 +145,7 @@ class Health:
         return payload
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the service may get traffic, and what `GET /health/ready` says."""
+        """Return whether the service can receive traffic, and the body of `GET /health/ready`."""
         critical = [each for each in self._own if each.critical]
         answers = await asyncio.gather(*(each.state() for each in critical))
         failing = [each.name for each, answer in zip(critical, answers, strict=True) if answer.status != "up"]
@@ -156,10 +156,10 @@ class Health:
         return True, {"status": "ready", **self._identity}
 
     async def detailed(self) -> dict[str, Any]:
-        """What `GET /health/detailed` says: each dependency, and the process itself."""
+        """Return the body of `GET /health/detailed`: each dependency, and the process itself."""
         everything = [*self._own, *self._neighbours]
-        answers, vitals = await asyncio.gather(
-            asyncio.gather(*(each.state() for each in everything)), asyncio.to_thread(process_vitals)
+        answers, stats = await asyncio.gather(
+            asyncio.gather(*(each.state() for each in everything)), asyncio.to_thread(process_stats)
         )
         pairs = list(zip(everything, answers, strict=True))
         return {
@@ -167,21 +167,21 @@ class Health:
             **self._identity,
             "uptime_seconds": round(self._now() - self._started, 1),
             "dependencies": {each.name: _detail(each, answer) for each, answer in pairs},
-            "process": vitals | {"event_loop_lag_ms": round(self.loop_lag.seconds * 1000, 2)},
+            "process": stats | {"event_loop_lag_ms": round(self.loop_lag.seconds * 1000, 2)},
         }
 
     async def aclose(self) -> None:
-        """Stop asking."""
+        """Cancel probes in progress."""
         for each in (*self._own, *self._neighbours):
             await each.aclose()
 
 
-def _overall(pairs: list[tuple[_Dependency, Answer]]) -> str:
+def _overall(pairs: list[tuple[_Dependency, ProbeResult]]) -> str:
     if any(each.critical and answer.status != "up" for each, answer in pairs):
         return "unhealthy"
     return "healthy" if all(answer.status == "up" for _, answer in pairs) else "degraded"
 
 
-def _detail(dependency: _Dependency, answer: Answer) -> dict[str, Any]:
-    detail = {"critical": dependency.critical} | answer.shown()
+def _detail(dependency: _Dependency, answer: ProbeResult) -> dict[str, Any]:
+    detail = {"critical": dependency.critical} | answer.to_dict()
     return detail if dependency.address is None else {"address": dependency.address} | detail

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, from structlog and from every library that uses the standard one."""
+"""Logs: one JSON object per line, from structlog and from libraries that use the standard library's logging."""
 
 import logging
 import sys
@@ -9,30 +9,30 @@ from typing import Any, BinaryIO, Literal, Self
 import structlog
 
 from portico.kit.telemetry.context import request_context
-from portico.kit.telemetry.lines import Render, Timestamps, json_line, text_line
+from portico.kit.telemetry.line_formats import Render, Timestamps, json_line, text_line
 from portico.kit.telemetry.redaction import redact
 from portico.kit.telemetry.sink import Sink
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 
-_SERVER_ERROR = 500  # RFC 9110, 15.6: the server's own failures begin here
+_SERVER_ERROR = 500  # RFC 9110 section 15.6: errors of the server
 _LONGEST_PATH = 500  # characters
 
-# These tell at INFO what nobody asked for; the engine tells each statement with its parameters, so it never may.
-_TALKATIVE = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
-_TELLTALE = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core")
-# These tell each try to reach a server that is away; the brokers tell it once, in a line of their own.
-_INSISTENT = ("aiokafka", "aiormq", "nats")
+# Too verbose at INFO. The SQL loggers below log statements with their parameters, so they stay at WARNING.
+_VERBOSE_LOGGERS = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
+_SQL_LOGGERS = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core")
+# These log each attempt to reach an unavailable server. The brokers log that once.
+_CONNECTION_LOGGERS = ("aiokafka", "aiormq", "nats")
 
 
 class Logs:
-    """Where this process's log lines go, and which are written.
+    """Log output of this process.
 
     Args:
-        level: the least that is written.
-        style: `json`, `text`, or None for text on a terminal and JSON elsewhere.
-        stream: open for bytes; standard output if None.
+        level: lowest level that is written.
+        style: `json`, `text`, or None for text on a terminal and JSON otherwise.
+        stream: a binary stream; None is standard output.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Logs:
     def configure(
         cls, *, level: Level = "info", style: Literal["json", "text"] | None = None, stream: BinaryIO | None = None
     ) -> Self:
-        """Send all of this process's logs, structlog's and the standard library's, to one place.
+        """Send all logs of this process, from structlog and the standard library, to one output.
 
         Returns:
-            what `close` is called on at the end; a second call redirects everything to its own.
+            The logs; call `close` at the end. A later call redirects everything to its own output.
         """
         logs = cls(level=level, style=style, stream=stream)
         structlog.configure(
-            processors=[logs._structured],
+            processors=[logs._render_event],
             wrapper_class=structlog.make_filtering_bound_logger(logs.level),
             logger_factory=lambda *names: _SinkLogger(logs.sink, *names),
             cache_logger_on_first_use=False,
@@ -65,11 +65,11 @@ class Logs:
         return logs
 
     def close(self) -> None:
-        """Write what is queued and stop."""
+        """Write queued lines and stop."""
         self.sink.close()
 
     def emit(self, level: str, event: str, fields: Mapping[str, Any]) -> bytes:
-        """The line of an event: with what is known of the request, and without what must not be told."""
+        """Return the line of an event, with the request's context and without secrets."""
         context = request_context.get()
         line: dict[str, Any] = {"timestamp": self.timestamp(), "level": level}
         if context is not None:
@@ -79,8 +79,8 @@ class Logs:
             line[key] = redact(key, value)
         return self.render({key: value for key, value in line.items() if value is not None})
 
-    def _structured(self, logger: Any, method: str, fields: MutableMapping[str, Any]) -> bytes:
-        if (exc_info := fields.pop("exc_info", None)) and (error := _raised(exc_info)) is not None:
+    def _render_event(self, logger: Any, method: str, fields: MutableMapping[str, Any]) -> bytes:
+        if (exc_info := fields.pop("exc_info", None)) and (error := _exception_of(exc_info)) is not None:
             fields["exception"] = _traceback(error)
         event = str(fields.pop("event", ""))
         level = "error" if method == "exception" else method
@@ -88,7 +88,7 @@ class Logs:
 
 
 class _SinkLogger:
-    """What structlog hands finished lines to."""
+    """Receives finished lines from structlog."""
 
     def __init__(self, sink: Sink, name: str | None = None) -> None:
         self.name = name
@@ -97,7 +97,7 @@ class _SinkLogger:
 
 
 class _StandardHandler(logging.Handler):
-    """Turns records of the standard library into the same lines."""
+    """Converts records of the standard library to the same lines."""
 
     def __init__(self, logs: Logs) -> None:
         super().__init__(logs.level)
@@ -109,7 +109,7 @@ class _StandardHandler(logging.Handler):
             if record.exc_info and record.exc_info[1] is not None:
                 fields["exception"] = _traceback(record.exc_info[1])
             self._logs.sink.write(self._logs.emit(record.levelname.lower(), record.getMessage(), fields))
-        except Exception:  # noqa: BLE001 a logging call must not raise into what it tells of; handleError says so
+        except Exception:  # noqa: BLE001  # a logging call must not raise into the caller
             self.handleError(record)
 
 
@@ -119,22 +119,22 @@ def _route_standard_logging(logs: Logs) -> None:
         root.removeHandler(handler)
     root.addHandler(_StandardHandler(logs))
     root.setLevel(logs.level)
-    for name in _TALKATIVE:
+    for name in _VERBOSE_LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(max(logs.level, logging.INFO if logs.level <= logging.DEBUG else logging.WARNING))
-    for name in _TELLTALE:
+    for name in _SQL_LOGGERS:
         logging.getLogger(name).setLevel(max(logs.level, logging.WARNING))
-    for name in _INSISTENT:
+    for name in _CONNECTION_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    access = logging.getLogger("uvicorn.access")  # the frame's own request line says more
+    access = logging.getLogger("uvicorn.access")  # the middleware logs requests with more fields
     access.handlers.clear()
     access.propagate = False
     logging.captureWarnings(capture=True)
 
 
-def _raised(exc_info: Any) -> BaseException | None:
+def _exception_of(exc_info: Any) -> BaseException | None:
     if isinstance(exc_info, BaseException):
         return exc_info
     if isinstance(exc_info, tuple):
@@ -147,17 +147,17 @@ def _traceback(error: BaseException) -> str:
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger of events: `log.warning("cache_unreachable", host=…)`. Bound to its destination only when first used."""
+    """Return a logger of events: `logger.warning("cache_unavailable", host=…)`. It finds its output at first use."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger
 
 
 class RequestLog:
-    """The line that each request leaves behind. Written at every request, it goes past structlog (8 µs less).
+    """Writes one line per request. It bypasses structlog, which saves 8 µs per request.
 
     Args:
-        logs: where to.
-        service: whose requests.
+        logs: the output.
+        service: name of the service.
     """
 
     def __init__(self, logs: Logs, service: str) -> None:
@@ -180,7 +180,7 @@ class RequestLog:
         client: str | None = None,
         subject: str | None = None,
     ) -> None:
-        """Write the line of one request: `path` without its query, which may hold secrets."""
+        """Write the line of one request. `path` excludes the query, which may contain secrets."""
         failed = status >= _SERVER_ERROR
         if self._level > (logging.ERROR if failed else logging.INFO):
             return

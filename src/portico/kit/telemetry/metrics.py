@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: of each service its own, so that several in one process don't mix."""
+"""Prometheus metrics. Each service has its own registry, because several can share a process."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from portico.kit.telemetry.logs import get_logger
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
-"""The route of a request that no route fits: its path is the caller's, and would be one more label each time."""
+"""Route label of requests without a route. Their path comes from the caller and would add a series each time."""
 
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
@@ -20,11 +20,11 @@ _MOST_SERIES = 1_000
 
 Reading = Callable[[], float | Mapping[str, float]]
 
-log = get_logger(__name__)
+logger = get_logger(__name__)
 
 
 class _Series:
-    """What is counted for one method, route and status."""
+    """Counts for one method, route and status."""
 
     __slots__ = ("buckets", "seconds")
 
@@ -34,9 +34,10 @@ class _Series:
 
 
 class RequestMetrics(Collector):
-    """Requests by method, route and status: how many, and how long they took.
+    """Number and duration of requests by method, route and status.
 
-    Counted without a lock, by the event loop's thread alone: a third of the cost of the client library's histogram.
+    Counting needs no lock because only the event loop's thread counts. It costs a third of the client library's
+    histogram.
     """
 
     def __init__(self) -> None:
@@ -47,18 +48,18 @@ class RequestMetrics(Collector):
         """Count a request.
 
         Args:
-            method: of HTTP, or WEBSOCKET.
-            route: the path's template (`/products/{product_id}`), None where no route fits.
-            status: of the answer; 499 where the caller left before there was one.
-            seconds: from the first byte in to the last byte out.
+            method: HTTP method, or WEBSOCKET.
+            route: path template (`/products/{product_id}`); None if no route matches.
+            status: status of the response; 499 if the caller left before.
+            seconds: from the first byte received to the last byte sent.
         """
-        series = self._series.get((method, route, status))  # type: ignore[arg-type]  # None finds nothing
+        series = self._series.get((method, route, status))  # type: ignore[arg-type]  # None is not a key
         if series is None:
-            series = self._made(method, route, status)
+            series = self._new_series(method, route, status)
         series.buckets[bisect_left(_BOUNDS, seconds)] += 1
         series.seconds += seconds
 
-    def _made(self, method: str, route: str | None, status: int) -> _Series:
+    def _new_series(self, method: str, route: str | None, status: int) -> _Series:
         key = (method if method in _METHODS else "OTHER", route or UNMATCHED, status)
         if key not in self._series and len(self._series) >= _MOST_SERIES:
             key = ("OTHER", UNMATCHED, 0)
@@ -81,15 +82,15 @@ class RequestMetrics(Collector):
         yield GaugeMetricFamily("portico_http_requests_in_flight", "Requests being answered", self.in_flight)
 
 
-class _Watched(Collector):
-    """Figures that are asked for when they are wanted: pools, caches, breakers."""
+class _Readings(Collector):
+    """Values that are read at each scrape: pools, caches, breakers."""
 
     def __init__(self) -> None:
         self._readings: dict[str, tuple[Literal["gauge", "counter"], str, str, Reading]] = {}
 
     def add(self, kind: Literal["gauge", "counter"], name: str, description: str, label: str, read: Reading) -> None:
         if name in self._readings:
-            raise ValueError(f"{name} is measured already")
+            raise ValueError(f"A metric named {name} exists already. Choose another name.")
         self._readings[name] = (kind, description, label, read)
 
     def collect(self) -> Iterator[Metric]:
@@ -97,8 +98,8 @@ class _Watched(Collector):
             try:
                 found = read()
             except Exception:
-                # One figure that can't be had must not cost the others.
-                log.exception("metric_unreadable", metric=name)
+                # A failing metric must not affect the others.
+                logger.exception("metric_unreadable", metric=name)
                 continue
             family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
             if isinstance(found, Mapping):
@@ -111,36 +112,36 @@ class _Watched(Collector):
 
 
 class Metrics:
-    """All that one service measures.
+    """The metrics of one service.
 
     Args:
-        service: its name in the system.
-        version: of what runs.
+        service: name of the service in the system.
+        version: version of the running code.
     """
 
     def __init__(self, service: str, version: str) -> None:
         self.registry = CollectorRegistry()
         self.requests = RequestMetrics()
-        self._watched = _Watched()
+        self._scraped = _Readings()
         self.registry.register(self.requests)
-        self.registry.register(self._watched)
+        self.registry.register(self._scraped)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        info = GaugeMetricFamily("portico_info", "What runs here", labels=["service", "version"])
+        info = GaugeMetricFamily("portico_info", "Running service and version", labels=["service", "version"])
         info.add_metric([service, version], 1)
         self.registry.register(_Constant(info))
 
     def gauge(self, name: str, description: str, read: Reading, *, label: str = "name") -> None:
-        """Measure what goes up and down by asking `read` at each scrape: a number, or one for each value of `label`."""
-        self._watched.add("gauge", name, description, label, read)
+        """Add a gauge. `read` is called at each scrape and returns a number, or one for each value of `label`."""
+        self._scraped.add("gauge", name, description, label, read)
 
     def counter(self, name: str, description: str, read: Reading, *, label: str = "name") -> None:
-        """Likewise for what only grows. `name` ends without `_total`: the format adds it."""
-        self._watched.add("counter", name, description, label, read)
+        """Add a counter, which only grows. `name` has no suffix `_total`: the format adds it."""
+        self._scraped.add("counter", name, description, label, read)
 
     def render(self) -> bytes:
-        """The text that Prometheus scrapes, of CONTENT_TYPE."""
+        """Return the metrics in Prometheus text format (CONTENT_TYPE)."""
         return generate_latest(self.registry)
 
 

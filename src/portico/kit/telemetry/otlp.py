@@ -3,6 +3,7 @@
 import asyncio
 
 from portico.kit.settings import SettingsError
+from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import AttributeValue, Span, SpanKind
 
@@ -18,6 +19,8 @@ except ImportError as error:
         "OTEL_EXPORTER_OTLP_ENDPOINT is set, but the OpenTelemetry exporter is not installed. Run pip install "
         "'portico[otlp]', or unset the variable."
     ) from error
+
+logger = get_logger(__name__)
 
 _SHUTDOWN_TIMEOUT = 5.0  # seconds
 _EXPORT_TIMEOUT = 3.0  # seconds
@@ -71,9 +74,7 @@ class OtlpRecorder:
         try:
             await asyncio.wait_for(shutdown, _SHUTDOWN_TIMEOUT)
         except TimeoutError:
-            from portico.kit.telemetry.logs import get_logger
-
-            get_logger(__name__).warning("traces_not_sent", reason="the collector did not answer in time")
+            logger.warning("traces_not_sent", reason="the collector did not respond in time")
 
 
 def _span_context(parent: TraceContext) -> trace.SpanContext:

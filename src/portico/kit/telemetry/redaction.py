@@ -1,4 +1,4 @@
-"""What must not be in a log line: secrets by the name of their key or by their own shape, and more than fits."""
+"""Redaction of log values: masks secrets, by key or by format, and truncates long values."""
 
 import functools
 import re
@@ -23,12 +23,12 @@ _JWT = re.compile(r"eyJ[\w\-]{4,}\.[\w\-]*(?:\.[\w\-]*)*")
 
 @functools.lru_cache(maxsize=1024)
 def is_secret_key(key: str) -> bool:
-    """Whether what is kept under `key` must not be shown (`access_token`, `Set-Cookie`, `new_password`)."""
+    """Return whether values with this key are secret (`access_token`, `Set-Cookie`, `new_password`)."""
     return _SECRET_KEY.search(key) is not None
 
 
 def redact(key: str, value: Any, depth: int = 0) -> Any:
-    """`value` as it may be logged under `key`: secrets masked, text and containers cut to what fits."""
+    """Return `value` as it may be logged under `key`: secrets masked, long text and containers truncated."""
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if is_secret_key(key):
@@ -51,8 +51,8 @@ def _redact_within(key: str, value: Any, depth: int) -> Any:
 
 
 def scrub(text: str, longest: int = LONGEST_TEXT) -> str:
-    """`text` without passwords in URLs, bearer credentials and JSON Web Tokens; the end is kept of what is too long."""
-    # Cut before searching, so that the cost is bounded, and cut again where masks made it longer.
+    """Return `text` without passwords in URLs, bearer credentials and JSON Web Tokens. Long text keeps its end."""
+    # Truncate before searching, so that the cost is bounded.
     if len(text) > longest:
         text = "…" + text[-longest:]
     if "://" in text:
@@ -72,5 +72,5 @@ def _first(items: Any) -> Any:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001 whatever a foreign __str__ raises, the line is still written
+    except Exception as error:  # noqa: BLE001  # the line is written even if a __str__ raises
         return f"<{type(value).__name__}: {type(error).__name__}>"

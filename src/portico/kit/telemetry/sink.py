@@ -1,4 +1,4 @@
-"""Where lines go: a bounded queue that a thread empties, since a full pipe must not stop the event loop."""
+"""Log output: a bounded queue that a thread writes, so that a full pipe does not block the event loop."""
 
 import atexit
 import contextlib
@@ -7,18 +7,18 @@ from collections import deque
 from typing import BinaryIO
 
 _MOST_LINES = 20_000
-_GATHERING = 0.02  # seconds that lines are gathered before they are written: to wake the thread is what costs
+_BATCH_DELAY = 0.02  # seconds to collect lines before writing, because waking the thread is expensive
 
 
 class Sink:
-    """Writes lines to `stream` from a thread of its own, in order.
+    """Writes lines to `stream` from its own thread, in order.
 
-    A full queue drops new lines and counts them. What was queued is written when the sink is closed and when the
-    interpreter ends; only a killed process loses its last milliseconds.
+    If the queue is full, new lines are dropped and counted. Queued lines are written when the sink is closed and when
+    the interpreter exits. Only a killed process loses its last milliseconds.
 
     Args:
-        stream: open for writing bytes.
-        limit: how many lines may wait.
+        stream: a binary stream.
+        limit: maximum number of queued lines.
     """
 
     def __init__(self, stream: BinaryIO, *, limit: int = _MOST_LINES) -> None:
@@ -34,7 +34,7 @@ class Sink:
         atexit.register(self.close)
 
     def write(self, line: bytes) -> None:
-        """Queue `line`. Never waits; safe from any thread."""
+        """Queue `line`. Never blocks; safe from any thread."""
         if len(self._lines) >= self._limit:
             self.dropped += 1
             return
@@ -44,26 +44,26 @@ class Sink:
             self._wake.set()
 
     def close(self) -> None:
-        """Write what is queued and stop."""
+        """Write queued lines and stop."""
         atexit.unregister(self.close)
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout=2)  # a reader that has stopped reading must not keep the process from ending
+        self._thread.join(timeout=2)  # a blocked reader must not prevent the process from ending
 
     def _run(self) -> None:
         while not self._closing.is_set():
             self._wake.wait()
             self._wake.clear()
-            self._closing.wait(_GATHERING)
-            # Announced before the last look: a line that comes after it wakes the thread again.
+            self._closing.wait(_BATCH_DELAY)
+            # Set before emptying the queue: a later line wakes the thread again.
             self._asleep = True
-            self._empty()
-        self._empty()
+            self._write_lines()
+        self._write_lines()
 
-    def _empty(self) -> None:
+    def _write_lines(self) -> None:
         while self._lines:
             batch = [self._lines.popleft() for _ in range(min(len(self._lines), 1000))]
-            # A closed or broken stream has nobody left to be told.
+            # A closed or broken stream cannot be reported anywhere.
             with contextlib.suppress(OSError, ValueError):
                 self._stream.write(b"".join(batch))
                 self._stream.flush()

@@ -96,7 +96,7 @@ class Tracing:
         return self._recorder.start(kind, name, parent, attributes or {})
 
     def _is_sampled(self, parent: TraceContext | None) -> bool:
-        return parent.sampled if parent else random.random() < self._ratio  # noqa: S311 sampling needs no secrecy
+        return parent.sampled if parent else random.random() < self._ratio  # noqa: S311  # not security-relevant
 
     async def aclose(self) -> None:
         """Export the remaining spans within a few seconds."""

@@ -1,4 +1,4 @@
-"""How an event becomes a line: JSON for machines, text for people."""
+"""Formats of log lines: JSON for machines, text for people."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Render = Callable[[Mapping[str, Any]], bytes]
 
 
 class Timestamps:
-    """RFC 3339 in UTC, to the millisecond. The text of a second is made once."""
+    """Timestamps in RFC 3339, UTC, with milliseconds. The text of a second is cached."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -32,7 +32,7 @@ class Timestamps:
 
 
 def json_line(event: Mapping[str, Any]) -> bytes:
-    """`event` as one line of JSON, at most LONGEST_LINE bytes: of a longer one only the core is left."""
+    """Return `event` as a line of JSON of at most LONGEST_LINE bytes. A longer one is reduced to its core fields."""
     line = _dump(event)
     if len(line) <= LONGEST_LINE:
         return line
@@ -43,7 +43,7 @@ def _dump(event: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(event, default=str, option=_OPTIONS)
     except orjson.JSONEncodeError:
-        # A lone surrogate, or an integer beyond 64 bits: neither is JSON that everybody reads.
+        # A lone surrogate or an integer beyond 64 bits is not portable JSON.
         return orjson.dumps({_ascii(key): _ascii(value) for key, value in event.items()}, option=_OPTIONS)
 
 
@@ -52,7 +52,7 @@ def _ascii(value: Any) -> str:
 
 
 def text_line(event: Mapping[str, Any]) -> bytes:
-    """`event` as a line for people; control characters are escaped, so that nobody writes lines of their own."""
+    """Return `event` as a line for people. Control characters are escaped, so that values cannot forge lines."""
     rest = dict(event)
     stamp, level = str(rest.pop("timestamp", ""))[11:23], str(rest.pop("level", "info"))
     service, name = str(rest.pop("service", "")), str(rest.pop("event", ""))

@@ -2,7 +2,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.kit.telemetry.lines import LONGEST_LINE, Timestamps, json_line, text_line
+from portico.kit.telemetry.line_formats import LONGEST_LINE, Timestamps, json_line, text_line
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(categories=None)),
@@ -14,7 +14,7 @@ anything = st.recursive(
 
 
 class TestTimestamps:
-    def test_they_are_utc_to_the_millisecond(self) -> None:
+    def test_they_are_utc_with_milliseconds(self) -> None:
         times = iter([1_700_000_000.0, 1_700_000_000.0429, 1_700_000_001.5])
         stamp = Timestamps(lambda: next(times))
 
@@ -30,13 +30,13 @@ class TestJsonLine:
         assert json_line({"event": "a\nb", "n": 1}) == b'{"event":"a\\nb","n":1}\n'
 
     @given(st.dictionaries(st.text(st.characters(categories=None)), anything, max_size=5))
-    def test_whatever_is_told_makes_one_line_of_json(self, event: dict[str, object]) -> None:
+    def test_any_event_is_one_line_of_json(self, event: dict[str, object]) -> None:
         line = json_line(event)
 
         assert line.count(b"\n") == 1
         assert isinstance(orjson.loads(line), dict)
 
-    def test_of_a_line_too_long_the_core_is_left(self) -> None:
+    def test_a_long_line_is_reduced_to_its_core_fields(self) -> None:
         line = json_line({"event": "import", "request_id": "r-1", "rows": ["x" * 100] * 1000})
 
         assert orjson.loads(line) == {"event": "import", "request_id": "r-1", "truncated": True}
@@ -44,7 +44,7 @@ class TestJsonLine:
 
 
 class TestTextLine:
-    def test_a_request_reads_as_one(self) -> None:
+    def test_a_request_is_formatted_for_people(self) -> None:
         line = text_line(
             {
                 "timestamp": "2023-11-14T22:13:20.042Z",
@@ -64,11 +64,11 @@ class TestTextLine:
         assert "GET /products 200 3.1 ms" in line
         assert "request_id=r-1" in line
 
-    def test_a_caller_cannot_write_lines_of_their_own(self) -> None:
+    def test_values_cannot_forge_lines(self) -> None:
         line = text_line({"event": "request", "path": "/a\n22:13:20 info all is well\x1b[31m", "agent": "b\r\nc"})
 
         assert line.count(b"\n") == 1
         assert b"\x1b[31m" not in line
 
-    def test_a_traceback_follows_line_by_line(self) -> None:
+    def test_a_traceback_follows_the_line(self) -> None:
         assert text_line({"event": "failed", "exception": "one\ntwo"}).endswith(b"    one\n    two\n")

@@ -1,4 +1,4 @@
-"""How the process itself is doing."""
+"""Statistics of the process."""
 
 import asyncio
 import os
@@ -12,11 +12,11 @@ _INTERVAL = 0.5  # seconds
 
 
 class LoopLag:
-    """How late the event loop is: how much longer a short sleep takes than it was asked to.
+    """Delay of the event loop: how much longer a short sleep takes than requested.
 
     Args:
-        sleep: as asyncio's.
-        now: seconds that only go forward.
+        sleep: like asyncio's.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class LoopLag:
         now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.seconds = 0.0
-        """the worst of the last few moments, fading"""
+        """The longest recent delay (seconds), decaying."""
         self._sleep = sleep
         self._now = now
 
     async def run(self) -> None:
-        """Measure until cancelled. One task a process is enough; the host runs it."""
+        """Measure until cancelled. The host runs one per process."""
         while True:
             before = self._now()
             await self._sleep(_INTERVAL)
@@ -39,8 +39,8 @@ class LoopLag:
             self.seconds = max(late, self.seconds * 0.8)
 
 
-def process_vitals() -> dict[str, Any]:
-    """Memory (bytes), open files and threads of this process. Reads the file system: call it off the event loop."""
+def process_stats() -> dict[str, Any]:
+    """Return memory (bytes), open files and threads of this process. It reads files, so call it in a thread."""
     process = psutil.Process(os.getpid())
     with process.oneshot():
         return {

@@ -1,0 +1,36 @@
+from portico.kit.cache.base import Cache
+from portico.kit.cache.memory import MemoryCache
+from portico.kit.foundation.clock import Clock
+from portico.kit.settings import Settings, mask_url
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
+
+
+def open_cache(settings: Settings, prefix: str, clock: Clock | None = None) -> Cache:
+    """Return the cache of a service: in Redis if `REDIS_URL` is set, otherwise in memory.
+
+    Args:
+        settings: the kit's settings.
+        prefix: prefix of each key in Redis, such as `catalog:identity:`.
+        clock: the current time.
+    """
+    if settings.redis_url is None:
+        return MemoryCache(clock=clock)
+    from portico.kit.cache.redis import RedisCache  # its driver is slow to import
+
+    return RedisCache(settings.redis_url, prefix, clock=clock)
+
+
+async def warn_if_unavailable(cache: Cache, url: str) -> None:
+    """Log a warning if the Redis at `url` does not respond when the process starts.
+
+    Nothing fails without Redis, so a wrong address would remain unnoticed.
+    """
+    try:
+        await cache.check()
+    except Exception as error:  # noqa: BLE001  # any error means that it is unavailable
+        effect = "until it responds, nothing is cached and each process counts limits alone"
+        logger.warning(
+            "redis_unavailable", address=mask_url(url), error=f"{type(error).__name__}: {error}", effect=effect
+        )
