@@ -86,10 +86,15 @@ class IdentityClient(Client, service="identity"):
         async with _unavailable_on_failure():
             return await self.get("/.well-known/jwks.json", probe=True, answer=dict[str, Any])
 
-    async def fetch_revocations(self, since: str | None) -> RevocationPage:
-        """Return the revocations after the cursor `since`; all unexpired ones if None. For services only."""
+    async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
+        """Return the revocations after the cursor `since`; all unexpired ones if None. For services only.
+
+        If there are none, identity waits up to `wait` seconds for one.
+        """
         async with _unavailable_on_failure():
-            page = await self.get("/auth/revocations", params={"since": since}, probe=True, answer=_Revocations)
+            page = await self.get(
+                "/auth/revocations", params={"since": since, "wait": wait or None}, probe=True, answer=_Revocations
+            )
         return RevocationPage(tuple(each.as_revocation() for each in page.revocations), page.cursor, page.more)
 
     async def validate(self, token: str, *, probe: bool = False) -> Validation:

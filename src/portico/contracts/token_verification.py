@@ -129,8 +129,8 @@ class _Identity:
     async def fetch_keys(self) -> object:
         return await self._public.fetch_keys()
 
-    async def fetch_revocations(self, since: str | None) -> RevocationPage:
-        return await self._own.fetch_revocations(since)
+    async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
+        return await self._own.fetch_revocations(since, wait=wait)
 
     async def validate(self, token: str, *, probe: bool = False) -> Validation:
         return await self._public.validate(token, probe=probe)

@@ -94,7 +94,7 @@ class Composition:
         return Gateway(
             self.system,
             self.host.settings,
-            verifier=self._new_verifier(),
+            verifier=self.host.verifier or self._new_verifier(),
             apps=self.host.apps,
             addresses=self.host.addresses,
             clock=self._clock,

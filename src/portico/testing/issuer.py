@@ -78,7 +78,7 @@ class Issuer:
         self._ask("keys")
         return {"keys": [key.public_jwk() for key in self.keys]}
 
-    async def fetch_revocations(self, since: str | None) -> RevocationPage:
+    async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:  # noqa: ARG002  # it answers at once
         self._ask("revocations")
         told = int(since or 0)
         return RevocationPage(tuple(self.revocations[told:]), str(len(self.revocations)))

@@ -167,7 +167,7 @@ class TestARevokedSession:
 
     async def test_is_heard_of_on_a_later_page_too(self, issuer: Issuer, clock: HeldClock) -> None:
         class Paged(Issuer):
-            async def fetch_revocations(self, since: str | None) -> RevocationPage:
+            async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
                 at = int(since or 0)
                 return RevocationPage(
                     tuple(self.revocations[at : at + 1]), str(at + 1), more=at + 1 < len(self.revocations)
@@ -220,10 +220,10 @@ class TestRunning:
         polled = asyncio.Event()
 
         class Heard(Issuer):
-            async def fetch_revocations(self, since: str | None) -> RevocationPage:
+            async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
                 if self.asked["revocations"] == 3:
                     polled.set()
-                return await super().fetch_revocations(since)
+                return await super().fetch_revocations(since, wait=wait)
 
         heard = Heard(clock)
         verifier = KeyVerifier(heard, FORM, clock, poll_every=0)
@@ -236,6 +236,18 @@ class TestRunning:
 
         with pytest.raises(asyncio.CancelledError):
             await running
+
+    async def test_a_second_run_returns_at_once(self, issuer: Issuer, clock: HeldClock) -> None:
+        verifier = KeyVerifier(issuer, FORM, clock)
+        running = asyncio.create_task(verifier.run())
+        await asyncio.sleep(0)
+
+        async with asyncio.timeout(5):
+            await verifier.run()
+
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait({running})
 
     async def test_has_nothing_to_do_where_identity_is_asked(self, by_asking: AskingVerifier) -> None:
         async with asyncio.timeout(60):

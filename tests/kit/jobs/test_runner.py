@@ -28,7 +28,7 @@ class Tally:
 
 class TestJobRunner:
     async def test_runs_a_job_once_per_interval(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.context)
+        tally, runner = Tally(), JobRunner(loans.context, loans.context.database)
         job = tally.job(minutes=5)
 
         ran = []
@@ -40,7 +40,7 @@ class TestJobRunner:
         assert tally.runs == 3
 
     async def test_a_job_that_is_not_due_writes_nothing(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.context)
+        tally, runner = Tally(), JobRunner(loans.context, loans.context.database)
         job = tally.job(minutes=5)
         await runner.run_due(job)
         written: list[str] = []
@@ -56,7 +56,7 @@ class TestJobRunner:
         assert [each for each in written if "job:tally" in each] == []
 
     async def test_several_processes_run_a_job_once_per_interval(self, loans: RunningService) -> None:
-        tally, runners = Tally(), [JobRunner(loans.context) for _ in range(8)]
+        tally, runners = Tally(), [JobRunner(loans.context, loans.context.database) for _ in range(8)]
         job = tally.job()
 
         ran = await asyncio.gather(*(runner.run_due(job) for runner in runners))
@@ -64,7 +64,7 @@ class TestJobRunner:
         assert sum(ran) == tally.runs == 1
 
     async def test_a_failed_job_runs_again_at_its_next_interval(self, loans: RunningService) -> None:
-        tally, runner = Tally(), JobRunner(loans.context)
+        tally, runner = Tally(), JobRunner(loans.context, loans.context.database)
         tally.failing = True
         job = tally.job(minutes=5)
         with pytest.raises(RuntimeError):
@@ -83,7 +83,7 @@ class TestJobRunner:
                 await asyncio.Event().wait()
 
         jobs = (Job("suppresses-cancellation", suppresses_cancellation, timedelta(minutes=5)),)
-        task = asyncio.create_task(JobRunner(loans.context, jobs).run())
+        task = asyncio.create_task(JobRunner(loans.context, loans.context.database, jobs).run())
         await begun.wait()
 
         task.cancel()

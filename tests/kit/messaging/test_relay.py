@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import func, insert, select
 from tests.examples.loans.events import BookLent
 from tests.examples.loans.ids import BookId, LoanId
+from tests.kit.executed import Statements
 
 from portico.kit.auth.principal import UserId
-from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.data.kit_tables import event_log, leases, outbox
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Message
 from portico.kit.messaging.relay import Relay, pause_after
 from portico.testing.brokers import ScriptedBroker
@@ -29,6 +30,13 @@ async def left(loans: RunningService) -> tuple[int, int]:
         waiting = await reader.one(select(func.count()).select_from(outbox))
         logged = await reader.one(select(func.count()).select_from(event_log))
     return waiting or 0, logged or 0
+
+
+async def is_leased(loans: RunningService) -> bool:
+    """Return whether a relay holds the lease."""
+    async with loans.context.reader() as reader:
+        until = await reader.one(select(leases.c.until).where(leases.c.name == "relay"))
+    return until is None or until > loans.clock.now()
 
 
 @pytest.fixture
@@ -309,6 +317,47 @@ class TestLease:
 
 
 class TestRun:
+    async def test_an_idle_relay_releases_the_lease_and_only_reads(
+        self, embedded_loans: RunningService, broker: ScriptedBroker
+    ) -> None:
+        running = asyncio.create_task(Relay(embedded_loans.context, broker).run())
+        await told(embedded_loans)
+        async with asyncio.timeout(20):
+            while await left(embedded_loans) != (0, 1) or await is_leased(embedded_loans):
+                pass
+        writes = Statements(embedded_loans.context.database.writer)
+        reads = Statements(embedded_loans.context.database.reader)
+        await asyncio.wait_for(reads.executed.wait(), 20)
+        running.cancel()
+        await asyncio.wait([running])
+
+        assert writes.texts == []
+        assert all("outbox" in text for text in reads.texts)
+
+    async def test_a_poll_finds_the_events_of_another_process(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        running = asyncio.create_task(relay.run())
+        async with asyncio.timeout(20):
+            while await is_leased(loans):
+                pass
+        row = {
+            "event_id": "evt_1",
+            "type": "book.lent",
+            "aggregate": "a",
+            "body": "{}",
+            "occurred_at": loans.clock.now(),
+        }
+        async with loans.context.transaction() as work:
+            await work.execute(insert(outbox).values(row))
+        async with asyncio.timeout(20):
+            while await left(loans) != (0, 1):
+                pass
+        running.cancel()
+        await asyncio.wait([running])
+
+        assert [message.id for message in broker.stored] == ["evt_1"]
+
     async def test_a_commit_wakes_the_relay_and_it_survives_a_broker_outage(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:

@@ -2,7 +2,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import event
+from tests.kit.executed import Statements
 from tests.kit.sagas.library import open_library
 
 from portico.kit.sagas.leases import SagaLeases
@@ -11,33 +11,19 @@ from portico.testing.databases import Databases
 LIMIT = 20.0  # seconds
 
 
-class Statements:
-    """Counts what is said to an engine."""
-
-    def __init__(self, engine: Any) -> None:
-        self.said: list[str] = []
-        self.several = asyncio.Event()
-        event.listen(engine.sync_engine, "before_cursor_execute", self._heard)
-
-    def _heard(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        self.said.append(statement)
-        if len(self.said) >= 10:
-            self.several.set()
-
-
 class TestARunnerWithNothingToDo:
     async def test_only_asks_now_and_then_when_something_is_due(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, variables={"SAGA_POLL": "0.01"}) as library:
             database, runner = library.loans.context.database, library.runner
             running = asyncio.create_task(runner.run())
             await asyncio.wait_for(runner.wait_until_idle(), LIMIT)
-            reads, writes = Statements(database.reader), Statements(database.writer)
+            reads, writes = Statements(database.reader, count=10), Statements(database.writer)
 
-            await asyncio.wait_for(reads.several.wait(), LIMIT)
+            await asyncio.wait_for(reads.executed.wait(), LIMIT)
             running.cancel()
 
-            assert writes.said == []
-            assert all(statement.startswith("SELECT min(sagas.due_at)") for statement in reads.said)
+            assert writes.texts == []
+            assert all(statement.startswith("SELECT min(sagas.due_at)") for statement in reads.texts)
             await asyncio.wait({running})
 
 

@@ -290,7 +290,7 @@ class TestScheduledJobs:
     async def test_settle_all_open_payments(self, payments: RunningService) -> None:
         created = [await charge(payments, method=method) for method in ("pm_slow", "pm_timeout_then_charged")]
         payments.clock.advance(10)
-        runner = JobRunner(payments.context)
+        runner = JobRunner(payments.context, payments.context.database)
 
         assert [await runner.run_due(each) for each in service.jobs] == [True, True, True]
         assert [await runner.run_due(each) for each in service.jobs] == [False, False, False]

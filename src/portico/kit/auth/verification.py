@@ -54,8 +54,14 @@ class KeySource(TicketSource, Protocol):
     async def fetch_keys(self) -> object:
         """The JWK set, as JSON has it. Raises VerificationUnavailable."""
 
-    async def fetch_revocations(self, since: str | None) -> RevocationPage:
-        """What was revoked after the cursor `since`; all that is in force with None. Raises VerificationUnavailable."""
+    async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
+        """Return the revocations after the cursor `since`; all that are in force with None.
+
+        If there are none, identity waits up to `wait` seconds for one.
+
+        Raises:
+            VerificationUnavailable: identity does not answer.
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,8 +90,17 @@ def fingerprint(token: str) -> bytes:
 class KeyVerifier:
     """Verifies with identity's public keys, and learns what ended by whoever tells it, and by identity's feed.
 
-    Goes on with the keys it has while identity is down. The feed is polled also where all is told: nothing shows that
-    an event did not come. `refresh_every` and `poll_every` are in seconds.
+    It keeps the keys it has while identity is down. It reads the feed even if events arrive, because a missing event
+    leaves no sign. Identity holds a read open until there is an entry, so reading costs little.
+
+    Args:
+        source: identity.
+        form: what a token must look like.
+        clock: source of the time.
+        most_tokens: how many verified tokens are cached.
+        refresh_every: seconds between two fetches of the keys.
+        poll_every: seconds between two reads of the feed.
+        poll_wait: how long (seconds) a read waits for a new entry.
     """
 
     LOOK_AGAIN_AFTER: Final = 10.0
@@ -102,12 +117,15 @@ class KeyVerifier:
         most_tokens: int = MOST_TOKENS,
         refresh_every: float = 300.0,
         poll_every: float = 1.0,
+        poll_wait: float = 5.0,
     ) -> None:
         self._source = source
         self._form = form
         self._clock = clock
         self._refresh_every = refresh_every
         self._poll_every = poll_every
+        self._poll_wait = poll_wait
+        self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
         self._verified: Recent[Principal] = Recent(most_tokens)
         self._revoked = RevocationSet()
@@ -134,10 +152,16 @@ class KeyVerifier:
         return await self._source.redeem_ticket(ticket)
 
     async def run(self) -> None:
-        """Fetch keys and poll the feed until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_keys(), name="keys of identity")
-            group.create_task(self._keep_revocations(), name="revocations of identity")
+        """Fetch keys and read the feed until cancelled. Returns at once if another task does so already."""
+        if self._is_running:
+            return
+        self._is_running = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_keys(), name="keys of identity")
+                group.create_task(self._keep_revocations(), name="revocations of identity")
+        finally:
+            self._is_running = False
 
     async def refresh_keys(self) -> None:
         """Fetch the key set now. Raises VerificationUnavailable; the keys known so far stay."""
@@ -155,11 +179,15 @@ class KeyVerifier:
         """Refuse what `revocation` ends from now on; the feed will tell of it too."""
         self._revoked.add(revocation, self._clock.now())
 
-    async def poll_revocations(self) -> None:
-        """Take in what the feed has new. Raises VerificationUnavailable; what is known so far stays."""
+    async def poll_revocations(self, *, wait: float = 0) -> None:
+        """Read the new entries of the feed. If there are none, wait up to `wait` seconds for one.
+
+        Raises:
+            VerificationUnavailable: identity does not answer. Known revocations stay.
+        """
         more = True
         while more:
-            page = await self._source.fetch_revocations(self._cursor)
+            page = await self._source.fetch_revocations(self._cursor, wait=wait if self._cursor else 0)
             for revocation in page.revocations:
                 self.hear(revocation)
             self._cursor, more = page.cursor, page.more
@@ -197,7 +225,7 @@ class KeyVerifier:
         heard = True
         while True:
             try:
-                await self.poll_revocations()
+                await self.poll_revocations(wait=self._poll_wait)
                 heard = True
             except VerificationUnavailable:
                 # While identity is down its feed keeps what is revoked, and the cursor stays where it is.

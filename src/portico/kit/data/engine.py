@@ -119,12 +119,13 @@ class Database:
         return self.dialect != "sqlite"
 
     async def write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
-        """Execute a statement of a server's database in a transaction of its own and return how many rows it changed.
+        """Execute one statement in a transaction of its own and return how many rows it changed.
 
-        It needs no BEGIN and COMMIT, which are half of the cost.
+        On a server it needs no BEGIN and COMMIT, which are half of the cost.
         """
         compiled = statement.compiled_for(self.writer.dialect, values)
-        async with self.lone.connect() as connection:
+        connecting = self.lone.connect() if self.has_row_locks else self.writer.begin()
+        async with connecting as connection:
             if compiled is None:
                 return (await connection.execute(statement.source, values)).rowcount
             return (await connection.exec_driver_sql(compiled.text, compiled.parameters(values))).rowcount

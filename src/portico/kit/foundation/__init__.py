@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
+    from portico.kit.foundation.aio import wait_for_event
     from portico.kit.foundation.backoff import Backoff
     from portico.kit.foundation.clock import Clock
     from portico.kit.foundation.ids import Identifier
@@ -36,6 +37,7 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
+            "aio": "wait_for_event",
             "backoff": "Backoff",
             "clock": "Clock",
             "ids": "Identifier",
@@ -68,4 +70,5 @@ __all__ = [
     "UnknownCurrency",
     "Unprocessable",
     "json_number",
+    "wait_for_event",
 ]

@@ -14,6 +14,14 @@ def is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until `event` is set, but at most `seconds`. Return whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
 async def run_to_completion(act: Coroutine[Any, Any, None]) -> None:
     """Await `act`; whoever is cancelled meanwhile, however often, is so after all of it has ended."""
     task = asyncio.ensure_future(act)

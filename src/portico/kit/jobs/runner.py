@@ -4,10 +4,12 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import cast
 
 from sqlalchemy import bindparam, select, update
 
+from portico.kit.data.engine import Database
 from portico.kit.data.kit_tables import leases
 from portico.kit.data.statements import Statement
 from portico.kit.data.upsert import insert_if_absent
@@ -18,7 +20,14 @@ from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
-_LEASED_UNTIL = Statement(select(leases.c.until).where(leases.c.name == bindparam("name")))
+_CLAIM_RETRY = 5.0  # seconds until the next attempt to claim a job, after the database failed
+
+_LEASED_UNTIL = Statement(select(leases.c.until).where(leases.c.name == bindparam("lease")))
+_CLAIM = Statement(
+    update(leases)
+    .where(leases.c.name == bindparam("lease"), leases.c.until <= bindparam("now"))
+    .values(owner=bindparam("new_owner"), until=bindparam("new_until"))
+)
 
 JobFunction = Callable[[ServiceContext], Awaitable[None]]
 
@@ -51,15 +60,20 @@ def job(*, name: str, every: timedelta) -> Callable[[JobFunction], Job]:
 class JobRunner:
     """Runs a service's jobs until it is cancelled.
 
+    Between two runs a job executes no statement: its lease expires when it is due, whichever process has claimed it.
+
     Args:
         context: the service.
+        database: the service's database, which has the leases.
         jobs: its jobs.
     """
 
-    def __init__(self, context: ServiceContext, jobs: Iterable[Job] = ()) -> None:
+    def __init__(self, context: ServiceContext, database: Database, jobs: Iterable[Job] = ()) -> None:
         self._context = context
+        self._database = database
         self._jobs = tuple(jobs)
         self._owner = secrets.token_hex(8)
+        self._due_at: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Run each job at its interval."""
@@ -68,6 +82,7 @@ class JobRunner:
                 group.create_task(self._repeat(each))
 
     async def _repeat(self, each: Job) -> None:
+        interval = each.every.total_seconds()
         while True:
             try:
                 await self.run_due(each)
@@ -75,31 +90,32 @@ class JobRunner:
                 logger.exception("job_failed", service=self._context.name, job=each.name)
             if is_cancelled():
                 return
-            await asyncio.sleep(each.every.total_seconds() / 4)
+            remaining = self._remaining(each)
+            await asyncio.sleep(min(remaining, interval) if remaining > 0 else min(interval, _CLAIM_RETRY))
 
     async def run_due(self, each: Job) -> bool:
         """Run the job if its interval has passed and no other process has claimed it. Return whether it ran."""
-        if not await self._claim(each):
+        if self._remaining(each) > 0 or not await self._claim(each):
             return False
         await each.function(self._context)
         return True
 
-    async def _claim(self, each: Job) -> bool:
-        name = f"job:{each.name}"
-        if not await self._is_due(name):
-            return False
-        async with self._context.transaction() as work:
-            await insert_if_absent(work, leases, {"name": name, "owner": self._owner, "until": work.now})
-        async with self._context.transaction() as work:
-            claimed = await work.execute(
-                update(leases)
-                .where(leases.c.name == name, leases.c.until <= work.now)
-                .values(owner=self._owner, until=work.now + each.every)
-            )
-            return bool(claimed.rowcount)  # type: ignore[attr-defined]
+    def _remaining(self, each: Job) -> float:
+        """Return the seconds until the job is due; 0 if that is not known."""
+        due_at = self._due_at.get(each.name)
+        return 0.0 if due_at is None else max((due_at - self._context.clock.now()).total_seconds(), 0.0)
 
-    async def _is_due(self, name: str) -> bool:
-        """Whether the lease has expired. This is a read, so that polling does not block writers."""
+    async def _claim(self, each: Job) -> bool:
+        lease, now = f"job:{each.name}", self._context.clock.now()
+        if each.name not in self._due_at:
+            async with self._context.transaction() as work:
+                await insert_if_absent(work, leases, {"name": lease, "owner": self._owner, "until": now})
+        until = now + each.every
+        values = {"lease": lease, "now": now, "new_owner": self._owner, "new_until": until}
+        claimed = await self._database.write_alone(_CLAIM, values)
+        self._due_at[each.name] = until if claimed else await self._leased_until(lease)
+        return bool(claimed)
+
+    async def _leased_until(self, lease: str) -> datetime:
         async with self._context.reader() as reader:
-            found = await reader.rows(_LEASED_UNTIL, {"name": name})
-        return not found or found[0].until <= self._context.clock.now()
+            return cast("datetime", (await reader.rows(_LEASED_UNTIL, {"lease": lease}))[0].until)

@@ -19,7 +19,7 @@ from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, in_batches
 from portico.kit.messaging.publish_failures import publish_again
-from portico.kit.messaging.retry_queue import Kind, State
+from portico.kit.messaging.retry_queue import CHANGE_SUBJECT, Kind, State
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -166,6 +166,7 @@ class DeadLetters:
             failed = [row.id for row in rows if row.kind != "not_publishable"]
             restarted = {"state": "waiting", "attempts": 0, "next_at": work.now}
             await work.execute(update(failed_events).where(failed_events.c.id.in_(failed)).values(restarted))
+            work.changes(CHANGE_SUBJECT)
             return [row.id for row in rows]
 
         total = await in_batches(self._database, self._clock, batch)

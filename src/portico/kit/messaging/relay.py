@@ -1,7 +1,6 @@
 """Relay: publishes the events of the outbox in order and moves them to the event log."""
 
 import asyncio
-import random
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from portico.kit.data.kit_tables import event_log, leases, outbox
 from portico.kit.data.statements import Statement
 from portico.kit.data.upsert import insert_if_absent
+from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.context import MessagingContext
@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 _LEASE = "relay"
 _BATCH = 1000  # events per batch
-_POLL = 0.5  # how often (seconds) to look for events that another process has committed
+_POLL = Backoff(base=0.5, limit=5.0, jitter=0.2)  # for events that another process has committed
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
 _PAUSE = 0.6  # pause after a full batch, as a fraction of its duration, that leaves capacity to writers
 
@@ -38,6 +38,8 @@ _MOVE = Statement(
         f"INSERT INTO event_log ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM gone"
     )
 )
+
+_FIRST = Statement(select(outbox.c.id).limit(1))
 
 
 class Relay:
@@ -54,20 +56,31 @@ class Relay:
         self._owner = secrets.token_hex(8)
         self._lease = timedelta(seconds=context.settings.relay_lease)
         self._until: datetime | None = None
+        self._has_lease_row = False
         self._publish_failures = PublishFailures(context)
         self.published = 0
         self.lag = 0.0
         """Age (seconds) of the oldest event in the outbox when it was last read."""
 
     async def run(self) -> None:
-        """Relay events until cancelled, then release the lease."""
-        failures = 0
+        """Relay events until cancelled, then release the lease.
+
+        A commit of this process starts a drain at once. Polls find the events of other processes. While they find
+        none, they become less frequent, and the lease is free for any process.
+        """
+        failures = idle = 0
+        is_woken = True
         try:
             while True:
                 self._context.committed_events.clear()
                 try:
-                    if await self._acquire_lease():
-                        await self.drain()
+                    if is_woken or await self._has_waiting():
+                        idle = 0
+                        if await self._acquire_lease():
+                            await self.drain()
+                    else:
+                        idle += 1
+                        await self._release_lease()
                     failures = 0
                 except BrokerUnavailable as error:
                     if not failures:
@@ -76,7 +89,7 @@ class Relay:
                 except Exception:
                     logger.exception("relay_failed", service=self._context.name)
                     failures += 1
-                await self._wait(failures)
+                is_woken = await self._wait(failures, idle)
         finally:
             await asyncio.shield(self._release_lease())
 
@@ -122,6 +135,10 @@ class Relay:
                 await moving  # even if the broker was lost since, so that confirmed events are not published twice
         return total
 
+    async def _has_waiting(self) -> bool:
+        async with self._context.reader() as reader:
+            return bool(await reader.rows(_FIRST, {}))
+
     async def _next(self, in_progress: Sequence[int]) -> Sequence[Any]:
         now = self._context.clock.now()
         check_blocked = self._publish_failures.hold(now)
@@ -155,8 +172,10 @@ class Relay:
         now = self._context.clock.now()
         if self._until is not None and now < self._until - self._lease / 2:
             return True
-        async with self._context.transaction() as work:
-            await insert_if_absent(work, leases, {"name": _LEASE, "owner": self._owner, "until": now})
+        if not self._has_lease_row:
+            async with self._context.transaction() as work:
+                await insert_if_absent(work, leases, {"name": _LEASE, "owner": self._owner, "until": now})
+            self._has_lease_row = True
         async with self._context.transaction() as work:
             until = now + self._lease
             free = or_(leases.c.owner == self._owner, leases.c.until <= now)
@@ -172,6 +191,7 @@ class Relay:
     async def _release_lease(self) -> None:
         if self._until is None:
             return
+        self._until = None
         mine = (leases.c.name == _LEASE, leases.c.owner == self._owner)
         try:
             async with self._context.transaction() as work:
@@ -179,16 +199,12 @@ class Relay:
         except Exception as error:  # noqa: BLE001  # on any error the lease expires
             logger.warning("relay_lease_not_released", service=self._context.name, error=type(error).__name__)
 
-    async def _wait(self, failures: int) -> None:
-        """Wait for the next commit of this process or the next poll; after failures, wait for the backoff."""
+    async def _wait(self, failures: int, idle: int) -> bool:
+        """Wait for a commit or the next poll; after failures, for the backoff. Return whether to drain without a poll."""
         if failures:
             await asyncio.sleep(_BROKER_BACKOFF.delay(failures))
-            return
-        try:
-            async with asyncio.timeout(_POLL * random.uniform(0.8, 1)):  # noqa: S311  # not cryptographic
-                await self._context.committed_events.wait()
-        except TimeoutError:
-            return
+            return True
+        return await wait_for_event(self._context.committed_events, _POLL.delay(idle))
 
     async def backlog(self) -> int:
         """Return the number of unpublished events, counted up to a limit."""

@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, Literal, Self
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, literal, or_, select, update
 
 from portico.kit.data.kit_tables import NAME_LENGTH, failed_events, inbox
 from portico.kit.data.statements import Statement
@@ -26,6 +26,9 @@ State = Literal["waiting", "dead"]
 
 Kind = Literal["handler_failed", "unreadable", "not_publishable"]
 """Why an event failed: its consumer raised, the message is not a known event, or the broker rejected it."""
+
+CHANGE_SUBJECT = "retry-queue"
+"""The subject of change notifications when an event is queued, retried or replayed in this process."""
 
 _BATCH = 100
 _LONGEST_DELAY = 300.0  # seconds
@@ -116,6 +119,8 @@ class RetryQueue:
         self._context = context
         self._is_ours = _is_routable(context.consumers)
         self._due = _due(self._is_ours)
+        self._next_due_at = Statement(select(func.min(failed_events.c.next_at)).where(_IS_WAITING, self._is_ours))
+        self._counts = _counts(self._is_ours)
         self._unroutable: Mapping[str, int] = {}
         self.waiting = 0
         self.dead = 0
@@ -133,6 +138,7 @@ class RetryQueue:
             if await work.one(select(literal(1)).where(exists().where(*same))) is None:
                 row = self._row(failed, work, is_blocked=failed.attempts == 0)
                 await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(row))
+                work.changes(CHANGE_SUBJECT)
         self._log(failed)
 
     async def due(self) -> Sequence[FailedEvent]:
@@ -140,6 +146,11 @@ class RetryQueue:
         async with self._context.reader() as reader:
             rows = await reader.rows(self._due, {"now": reader.now})
         return [FailedEvent(*row) for row in rows]
+
+    async def next_due_at(self) -> datetime | None:
+        """Return when the next event is due for a retry by a consumer of this process; None if no event waits."""
+        async with self._context.reader() as reader:
+            return cast("datetime | None", (await reader.rows(self._next_due_at, {}))[0][0])
 
     async def remove(self, work: UnitOfWork, failed: FailedEvent) -> None:
         """Remove an event that was handled in this unit of work, and wake the next event of its aggregate."""
@@ -163,22 +174,18 @@ class RetryQueue:
             row = self._row(updated, work, is_blocked=is_blocked)
             values = {name: row[name] for name in ("state", "attempts", "next_at", "cause", "error")}
             await work.execute(update(failed_events).where(failed_events.c.id == failed.number).values(values))
+            work.changes(CHANGE_SUBJECT)
             if updated.state == "dead":
                 await self._wake_next(work, failed)
         self._log(updated)
 
     async def count(self) -> None:
         """Count waiting, unroutable and dead events for the metrics."""
-        number = func.count().label("number")
-        unroutable = (failed_events.c.state == "waiting", ~self._is_ours)
         async with self._context.reader() as reader:
-            rows = await reader.rows(select(failed_events.c.state, number).group_by(failed_events.c.state))
-            unknown = await reader.rows(
-                select(failed_events.c.consumer, number).where(*unroutable).group_by(failed_events.c.consumer)
-            )
-        found = {row.state: row.number for row in rows}
-        self.waiting, self.dead = found.get("waiting", 0), found.get("dead", 0)
-        self._log_unroutable({row.consumer: row.number for row in unknown})
+            rows = await reader.rows(self._counts, {})
+        self.waiting = sum(row.number for row in rows if row.state == "waiting")
+        self.dead = sum(row.number for row in rows if row.state == "dead")
+        self._log_unroutable({row.consumer: row.number for row in rows if row.state == "waiting" and not row.is_ours})
 
     async def _wake_next(self, work: UnitOfWork, failed: FailedEvent) -> None:
         following = await work.one(
@@ -192,6 +199,7 @@ class RetryQueue:
         )
         if following is not None:
             await work.execute(update(failed_events).where(failed_events.c.id == following).values(next_at=work.now))
+            work.changes(CHANGE_SUBJECT)
 
     def _with_state(self, failed: FailedEvent) -> FailedEvent:
         is_last = failed.attempts >= self._context.settings.event_attempts
@@ -220,6 +228,7 @@ class RetryQueue:
         self._unroutable = found
 
 
+_IS_WAITING = failed_events.c.state == "waiting"
 _COLUMNS = ("id", "kind", "consumer", "event_id", "type", "aggregate", "body", "state", "attempts", "cause", "error")
 
 
@@ -238,10 +247,17 @@ def _is_routable(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
 def _due(is_ours: ColumnElement[bool]) -> Statement:
     return Statement(
         select(*(failed_events.c[name] for name in _COLUMNS))
-        .where(failed_events.c.state == "waiting", failed_events.c.next_at <= bindparam("now"), is_ours)
+        .where(_IS_WAITING, failed_events.c.next_at <= bindparam("now"), is_ours)
         .order_by(failed_events.c.id)
         .limit(_BATCH)
     )
+
+
+def _counts(is_ours: ColumnElement[bool]) -> Statement:
+    ours = case((is_ours, 1), else_=0).label("is_ours")
+    events = select(failed_events.c.state, failed_events.c.consumer, ours).subquery()
+    by = (events.c.state, events.c.consumer, events.c.is_ours)
+    return Statement(select(*by, func.count().label("number")).group_by(*by))
 
 
 def _cause(error: BaseException) -> str:

@@ -2,24 +2,25 @@
 
 import asyncio
 import functools
-import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from time import monotonic
 from typing import Any
 
 from portico.kit.data.failures import is_unavailable
+from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable
 from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.relay import Relay
-from portico.kit.messaging.retry_queue import RetryQueue
+from portico.kit.messaging.retry_queue import CHANGE_SUBJECT, RetryQueue
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
-_POLL = 0.25  # seconds between checks for due retries
-_POLLS_PER_COUNT = 40  # number of checks between two counts
+_POLL = Backoff(base=0.5, limit=5.0, jitter=0.2)  # for events that another process has queued
+_COUNT_INTERVAL = 15.0  # seconds between two counts of failed events
 
 
 class MessagingRuntime:
@@ -86,19 +87,26 @@ class MessagingRuntime:
 
 async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
     """Retry failed events as they become due, until cancelled."""
-    polls = 0
-    while True:
-        try:
-            tried = await retry_due(inbox)
-            if polls % _POLLS_PER_COUNT == 0:
-                await inbox.retry_queue.count()
-            polls += 1
-        except Exception as error:
-            if not is_unavailable(error):
-                logger.exception("retry_queue_failed", service=context.name)
-            tried = 0
-        if not tried:
-            await asyncio.sleep(_POLL * random.uniform(0.8, 1.2))  # noqa: S311  # spreads the load of several processes
+    queue, idle, counted_at = inbox.retry_queue, 0, float("-inf")
+    with context.change_notifier.follow(CHANGE_SUBJECT) as changed:
+        while True:
+            changed.clear()
+            delay = _POLL.delay(idle)
+            try:
+                if (due_at := await queue.next_due_at()) is not None:
+                    delay = min(delay, (due_at - context.clock.now()).total_seconds())
+                if delay <= 0:
+                    await retry_due(inbox)
+                if monotonic() - counted_at >= _COUNT_INTERVAL:
+                    counted_at = monotonic()
+                    await queue.count()
+            except Exception as error:
+                if not is_unavailable(error):
+                    logger.exception("retry_queue_failed", service=context.name)
+                delay = _POLL.base
+            if delay > 0:
+                is_woken = await wait_for_event(changed, delay)
+                idle = 0 if is_woken else idle + 1
 
 
 async def count_dead(context: MessagingContext, retry_queue: RetryQueue) -> None:
@@ -109,7 +117,7 @@ async def count_dead(context: MessagingContext, retry_queue: RetryQueue) -> None
         except Exception as error:
             if not is_unavailable(error):
                 logger.exception("dead_letters_not_counted", service=context.name)
-        await asyncio.sleep(_POLL * _POLLS_PER_COUNT * random.uniform(0.8, 1.2))  # noqa: S311  # spreads the load
+        await asyncio.sleep(_COUNT_INTERVAL)
 
 
 async def retry_due(inbox: Inbox) -> int:

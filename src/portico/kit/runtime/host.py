@@ -75,7 +75,7 @@ class Host:
     Args:
         system: the system.
         environment: where settings are read from, the kit's and each service's own.
-        verifier_of: makes the verifier of a service that does not bring its own.
+        verifier_of: makes the verifier that services share, unless they bring their own; it is given one of them.
         only: names of the services to run; all by default.
         background: whether jobs and what keeps verifiers fresh run; not for a command that is done in a moment.
         migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
@@ -109,6 +109,8 @@ class Host:
         self.settings = environment.read(Settings)
         self.broadcasts = Broadcasts()
         self.warnings: list[str] = []
+        self.verifier: TokenVerifier | None = None
+        """The verifier that the services of this process share; None if each brings its own."""
         self._own: dict[str, ServiceSettings] = {}
         self._verifier_of = verifier_of
         self._background = background
@@ -162,7 +164,8 @@ class Host:
             if context.service.sagas:
                 self._keep(context.resource(SagaRunner).run(), f"sagas of {context.name}")
             self._keep(context.verifier.run(), f"verifier of {context.name}")
-            self._keep(JobRunner(context, (*KIT_JOBS, *context.service.jobs)).run(), f"jobs of {context.name}")
+            jobs = JobRunner(context, context.database, (*KIT_JOBS, *context.service.jobs))
+            self._keep(jobs.run(), f"jobs of {context.name}")
             self._keep(context.health.loop_lag.run(), f"event loop of {context.name}")
             for each in context.service.background:
                 self._keep(each(context), f"{each.__name__} of {context.name}")
@@ -225,7 +228,7 @@ class Host:
         for name in placement.service.calls:
             self._watch(context, name)
         self.contexts[placement.name] = context
-        context.verifier = (placement.service.verifier or self._verifier_of)(context)
+        context.verifier = self._verifier_for(context)
         for kind, open_resource in placement.service.resources.items():
             context.provided[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
@@ -239,6 +242,14 @@ class Host:
         self.apps[placement.name] = build_app(
             context, summary=placement.service.summary, routers=placement.service.routers
         )
+
+    def _verifier_for(self, context: ServiceRuntime) -> TokenVerifier:
+        """Return the service's own verifier, or the shared one: keys and revocations are the same for all."""
+        if context.service.verifier is not None:
+            return context.service.verifier(context)
+        if self.verifier is None:
+            self.verifier = self._verifier_of(context)
+        return self.verifier
 
     async def _database(self, placement: Placement) -> Database:
         database = await self._stack.enter_async_context(open_database(placement, self.settings))

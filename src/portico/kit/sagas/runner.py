@@ -5,7 +5,6 @@ import contextvars
 import random
 import secrets
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 
 from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_retryable_conflict
+from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.sagas.control import BELL
 from portico.kit.sagas.definition import NoSuchStep, Saga
@@ -124,10 +124,13 @@ class SagaRunner:
         requested, self._claim_requested = self._claim_requested, False
         delay = self._poll
         try:
-            if requested or await self._is_due():
+            due_at = None if requested else await self._leases.next_due_at()
+            if requested or self._is_due(due_at):
                 await self._claim()
+                due_at = None if self._claim_requested else await self._leases.next_due_at()
             if not self._claim_requested:
-                delay = await self._next_delay()
+                await self.metrics.refresh()
+                delay = self._next_delay(due_at)
             self.metrics.claim_error = None
         except Exception as error:  # noqa: BLE001  every error is logged, and the claim is retried
             if is_retryable_conflict(error):
@@ -135,34 +138,25 @@ class SagaRunner:
             else:
                 await self._after_failed_claim(error)
         if not self._claim_requested:
-            await self._sleep(delay)
+            await wait_for_event(self._woken, delay)
 
     async def _after_failed_claim(self, error: Exception) -> None:
         if self.metrics.claim_error is None:
             logger.error("saga_claim_failed", service=self._context.name, exc_info=error)
         self.metrics.claim_error = type(error).__name__
-        await self._sleep(min(self._poll, _CLAIM_RETRY))
+        await wait_for_event(self._woken, min(self._poll, _CLAIM_RETRY))
         self._claim_requested = True  # the sagas that this process was woken for are still due
 
-    async def _is_due(self) -> bool:
-        due_at = await self._leases.next_due_at()
+    def _is_due(self, due_at: datetime | None) -> bool:
         return due_at is not None and self._seconds_until(due_at) <= 0
 
-    async def _next_delay(self) -> float:
-        """Return the seconds until the next claim."""
-        await self.metrics.refresh()
-        due_at = await self._leases.next_due_at()
+    def _next_delay(self, due_at: datetime | None) -> float:
+        """Return the seconds until the next poll, if the next saga is due at `due_at`."""
         until_due = self._poll if due_at is None else self._seconds_until(due_at)
         poll = self._poll * (0.8 + 0.2 * self._draw())  # so that processes do not poll at the same time
         if not self._running and not self._claim_requested and until_due > 0:
             self._idle.set()
         return min(poll, until_due + _DUE_MARGIN) if until_due > 0 else poll
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep until woken."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
 
     def _seconds_until(self, due_at: datetime) -> float:
         return (due_at - self._context.clock.now()).total_seconds()

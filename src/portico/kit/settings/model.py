@@ -173,7 +173,7 @@ class Settings(ServiceSettings):
         32, ge=1, le=1000, description="Sagas that one process of a service executes concurrently"
     )
     saga_poll: Seconds = Field(
-        1.0, gt=0, le=60, description="How often (seconds) a process looks for sagas that other processes abandoned"
+        5.0, gt=0, le=60, description="How often (seconds) a process looks for sagas that other processes abandoned"
     )
     saga_retry_longest: Seconds = Field(
         60.0, gt=0, le=3600, description="Maximum delay (seconds) between two attempts of a saga step"

@@ -19,7 +19,7 @@ from portico.services.notifications.templates import Templates
 
 logger = get_logger(__name__)
 
-_POLL = 1.0  # seconds between checks for mails queued by other processes and for retries that became due
+_POLL = Backoff(base=1.0, limit=5.0, jitter=0.2)  # for mails of other processes, and for retries
 _MARGIN = 30.0  # seconds that the lease of an attempt exceeds the mailer's own limit
 _GRACE = 8.0  # seconds that mails in progress may take when the process stops
 _RECORD_BACKOFF = Backoff(base=0.5, limit=0.5)
@@ -51,6 +51,7 @@ class Sender:
     async def run(self) -> None:
         """Send due mails until the service stops or this is cancelled; mails in progress may finish."""
         in_progress: set[asyncio.Task[None]] = set()
+        idle = 0
         try:
             while not self._context.stopping.is_set():
                 self._wakeup.clear()
@@ -61,8 +62,9 @@ class Sender:
                     in_progress.add(task)
                     task.add_done_callback(in_progress.discard)
                     task.add_done_callback(self._ended)
-                if not changed:
-                    await self._rest()
+                idle = 0 if changed else idle + 1
+                if not changed and await self._rest(_POLL.delay(idle)):
+                    idle = 0
         finally:
             await _end(in_progress)
 
@@ -94,13 +96,15 @@ class Sender:
             logger.error("mail_not_recorded", mail=task.get_name(), exc_info=error)
         self.wake()  # a slot is free
 
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> bool:
+        """Wait until woken or stopped, but at most `seconds`. Return whether it was woken."""
         waiting = [asyncio.ensure_future(event.wait()) for event in (self._wakeup, self._context.stopping)]
         try:
-            await asyncio.wait(waiting, timeout=_POLL, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()
+        return self._wakeup.is_set()
 
     async def _send(self, claimed: ClaimedMail) -> None:
         until = asyncio.get_running_loop().time() + self._lease

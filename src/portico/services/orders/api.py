@@ -1,5 +1,3 @@
-import asyncio
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import Query, Request, Response
@@ -22,7 +20,7 @@ from portico.kit import (
     Work,
     permitted,
 )
-from portico.kit.foundation import PermissionMissing, UnknownCurrency
+from portico.kit.foundation import PermissionMissing, UnknownCurrency, wait_for_event
 from portico.kit.http import LARGEST_LIMIT
 from portico.kit.sagas import SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.settings import database_for
@@ -202,9 +200,7 @@ async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket
                 sent = row.revision
             if is_final(row.status):
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(poll):  # changes by other processes do not notify this one
-                    await changed.wait()
+            await wait_for_event(changed, poll)  # changes by other processes do not notify this one
             changed.clear()
 
 

@@ -1,7 +1,9 @@
+import asyncio
 import io
 from datetime import timedelta
 
 import orjson
+from tests.kit.executed import Statements
 from tests.services.identity.accounts import Identity
 
 from portico.kit.data.unit_of_work import UnitOfWork
@@ -32,6 +34,27 @@ class TestRevocationFeed:
             {"kind": "session", "subject": session_id, "expires_at": "2026-01-05T10:00:00Z", "issued_before": None}
         ]
         assert await subjects(await feed(service, answer.json()["cursor"])) == []
+
+    async def test_read_that_waits_is_answered_by_a_revocation(self, embedded: Identity) -> None:
+        service, ada = await embedded.as_service(), await embedded.new_person()
+        before = (await feed(service)).json()["cursor"]
+        session_id = (await ada.get("/auth/sessions")).json()[0]["session_id"]
+
+        reads = Statements(embedded.run.context.database.reader, count=2)  # of the caller's token, and of the feed
+        reading = asyncio.create_task(service.get(f"/auth/revocations?since={before}&wait=5"))
+        await reads.executed.wait()
+        await ada.post("/auth/logout")
+
+        assert await subjects(await reading) == [session_id]
+
+    async def test_read_that_waits_is_answered_without_entries_at_shutdown(self, identity: Identity) -> None:
+        service = await identity.as_service()
+        before = (await feed(service)).json()["cursor"]
+        identity.run.context.stop()
+
+        answer = await service.get(f"/auth/revocations?since={before}&wait=5")
+
+        assert (await subjects(answer), answer.json()["cursor"]) == ([], before)
 
     async def test_contains_a_change_of_roles(self, identity: Identity) -> None:
         service, ada, admin = await identity.as_service(), await identity.new_person(), await identity.administrator()

@@ -1,13 +1,19 @@
+import asyncio
 from typing import Annotated
 
 from fastapi import Query
 
 from portico.contracts.identity import SessionId
 from portico.kit import Context, FromService, Page, Reads, RequestClient, Router, SignedIn, Work
+from portico.kit.foundation import wait_for_event
 from portico.services.identity.errors import SessionNotFound
+from portico.services.identity.models import REVOCATION_FEED
 from portico.services.identity.sessions import service
 from portico.services.identity.sessions.repository import RevocationFeed, Sessions, assign_feed_positions
-from portico.services.identity.sessions.schemas import RevocationRead, RevocationsRead, SessionRead
+from portico.services.identity.sessions.schemas import RevocationsRead, SessionRead
+
+MAX_FEED_WAIT = 5.0  # seconds
+_FEED_POLL = 1.0  # seconds between two reads, for entries of other processes
 
 sessions = Router(tags=["sessions"])
 revocations = Router(prefix="/auth/revocations", tags=["revocations"])
@@ -43,13 +49,21 @@ async def read_revocations(
     since: Annotated[
         str | None, Query(pattern=r"^\d{1,18}$", description="The cursor of the previous response")
     ] = None,
+    wait: Annotated[
+        float, Query(ge=0, le=MAX_FEED_WAIT, description="How long (seconds) to wait if there is no new entry")
+    ] = 0,
 ) -> RevocationsRead:
     """Return revocations after `since`; without it, all that still matter."""
-    feed = RevocationFeed(reads)
-    if await feed.has_unpositioned():
-        async with context.transaction() as work:
-            await assign_feed_positions(work)
-    page = await feed.after(int(since or 0))
-    return RevocationsRead(
-        revocations=[RevocationRead.of(entry) for entry in page.entries], cursor=str(page.position), more=page.more
-    )
+    feed, clock = RevocationFeed(reads), asyncio.get_running_loop().time
+    until = clock() + wait
+    with context.change_notifier.follow(REVOCATION_FEED) as changed:
+        while True:
+            changed.clear()
+            page = await feed.after(int(since or 0))
+            if page.has_unpositioned:
+                async with context.transaction() as work:
+                    await assign_feed_positions(work)
+                continue
+            if page.entries or page.more or clock() >= until or context.stopping.is_set():
+                return RevocationsRead.from_page(page)
+            await wait_for_event(changed, min(_FEED_POLL, until - clock()))

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, select, update
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, select, update
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit import Reader, Repository, Slice, UnitOfWork, Window, newest_first
@@ -17,11 +17,10 @@ MAX_FEED_ENTRIES: Final = 1000
 _RETENTION: Final = timedelta(days=1)
 
 _REVOCATIONS: Any = Revocation.__table__
-_HAS_UNPOSITIONED = Statement(select(exists().where(_REVOCATIONS.c.position.is_(None))))
 _AFTER = Statement(
     select(_REVOCATIONS)
-    .where(_REVOCATIONS.c.position > bindparam("position"))
-    .order_by(_REVOCATIONS.c.position)
+    .where((_REVOCATIONS.c.position > bindparam("position")) | _REVOCATIONS.c.position.is_(None))
+    .order_by(_REVOCATIONS.c.position.is_not(None), _REVOCATIONS.c.position)
     .limit(bindparam("limit", type_=Integer))
 )
 
@@ -88,6 +87,7 @@ class FeedPage:
     entries: Sequence[Any]
     position: int
     more: bool
+    has_unpositioned: bool
 
 
 class RevocationFeed:
@@ -96,17 +96,22 @@ class RevocationFeed:
     def __init__(self, source: Reader) -> None:
         self.source = source
 
-    async def has_unpositioned(self) -> bool:
-        """Whether a committed entry has no position yet."""
-        return bool((await self.source.rows(_HAS_UNPOSITIONED, {}))[0][0])
-
     async def after(self, position: int, *, limit: int = MAX_FEED_ENTRIES) -> FeedPage:
-        """Return up to `limit` entries after `position`, without those that have expired."""
+        """Return up to `limit` entries after `position`, without those that have expired.
+
+        The page also says whether a committed entry has no position yet.
+        """
         rows = await self.source.rows(_AFTER, {"position": position, "limit": limit + 1})
-        page = rows[:limit]
+        positioned = [row for row in rows if row.position is not None]
+        page = positioned[:limit]
         reached = page[-1].position if page else position
         oldest = self.source.now - REVOCATION_LEEWAY
-        return FeedPage([row for row in page if row.expires_at > oldest], reached or position, more=len(rows) > limit)
+        return FeedPage(
+            [row for row in page if row.expires_at > oldest],
+            reached or position,
+            more=len(positioned) > limit,
+            has_unpositioned=len(positioned) < len(rows),
+        )
 
 
 async def assign_feed_positions(work: UnitOfWork) -> None:

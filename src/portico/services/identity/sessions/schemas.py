@@ -4,6 +4,7 @@ from portico.contracts.identity import SessionId
 from portico.kit import Moment, Schema
 from portico.kit.auth import RevocationKind
 from portico.services.identity.sessions.models import Session
+from portico.services.identity.sessions.repository import FeedPage
 
 
 class SessionRead(Schema):
@@ -46,3 +47,9 @@ class RevocationsRead(Schema):
     revocations: list[RevocationRead]
     cursor: str
     more: bool
+
+    @classmethod
+    def from_page(cls, page: FeedPage) -> Self:
+        """Return a page of the feed as verifiers read it."""
+        entries = [RevocationRead.of(entry) for entry in page.entries]
+        return cls(revocations=entries, cursor=str(page.position), more=page.more)

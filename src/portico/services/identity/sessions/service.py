@@ -3,6 +3,7 @@ from datetime import datetime
 from portico.contracts.identity import SessionId, SessionRevoked, UserId
 from portico.kit import ClientInfo, UnitOfWork
 from portico.kit.auth import RevocationKind
+from portico.services.identity.models import REVOCATION_FEED
 from portico.services.identity.repository import audit
 from portico.services.identity.sessions.models import REVOCATION_LEEWAY, Revocation, Session
 from portico.services.identity.sessions.repository import Sessions
@@ -63,3 +64,4 @@ def revoke(
     """
     if expires_at + REVOCATION_LEEWAY > work.now:
         work.add(Revocation(kind=kind, subject=subject, expires_at=expires_at, issued_before=issued_before))
+        work.changes(REVOCATION_FEED)

@@ -9,7 +9,7 @@ from portico.kit.foundation import Backoff
 from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
 from portico.services.payments.simulated_provider.models import SimulatedWebhook
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
-from portico.services.payments.simulated_provider.repository import keys_to_settle, webhooks_to_send
+from portico.services.payments.simulated_provider.repository import has_due_work, keys_to_settle, webhooks_to_send
 
 logger = get_logger(__name__)
 
@@ -21,13 +21,15 @@ _LIFETIME: Final = timedelta(days=3)
 _FIRST_UNSUCCESSFUL_STATUS: Final = 300
 
 
-@job(name="run-simulated-provider", every=timedelta(seconds=2))
+@job(name="run-simulated-provider", every=timedelta(seconds=3))
 async def run_simulated_provider(context: ServiceContext) -> None:
     """Settle the slow charges and send the webhooks that are due. Does nothing if another provider is used."""
     provider = provider_of(context)
     if not isinstance(provider, SimulatedProvider):
         return
     async with context.reader() as reader:
+        if not await has_due_work(reader, context.clock.now()):
+            return
         keys = await keys_to_settle(reader, context.clock.now(), _BATCH)
     for key in keys:
         await provider.settle(key)

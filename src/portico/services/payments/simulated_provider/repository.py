@@ -2,13 +2,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, exists, or_, select
 
 from portico.kit import Reader, UnitOfWork
-from portico.kit.data import insert_if_absent
+from portico.kit.data import Statement, insert_if_absent
 from portico.services.payments.simulated_provider.models import SimulatedCharge, SimulatedWebhook
 
 _CHARGES: Any = SimulatedCharge.__table__
+_WEBHOOKS: Any = SimulatedWebhook.__table__
+_HAS_DUE_WORK = Statement(
+    select(
+        or_(
+            exists().where(_CHARGES.c.settles_at <= bindparam("now")),
+            exists().where(_WEBHOOKS.c.send_at <= bindparam("now")),
+        ).label("has_due_work")
+    )
+)
 
 
 async def insert_charge(work: UnitOfWork, row: dict[str, Any]) -> bool:
@@ -27,6 +36,12 @@ async def charges_after(source: Reader, after: str | None, limit: int) -> Sequen
     if after is not None:
         statement = statement.where(SimulatedCharge.charge_id > after)
     return await source.all(statement.order_by(SimulatedCharge.charge_id).limit(limit))
+
+
+async def has_due_work(source: Reader, now: datetime) -> bool:
+    """Return whether a slow charge is to be settled or a webhook to be sent."""
+    rows = await source.rows(_HAS_DUE_WORK, {"now": now})
+    return bool(rows[0].has_due_work)
 
 
 async def keys_to_settle(source: Reader, now: datetime, limit: int) -> Sequence[str]:
