@@ -26,12 +26,14 @@ EXTRAS := mysql rabbitmq nats kafka dns otlp
 KAFKA_JARS := /usr/local/share/kafka/libs
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test drill fuzz coverage check generate bench servers kafka lock clean
+.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(RUN_TIME) ## create .venv with .venv/bin/portico, from the lock file
+
+develop: $(DEVELOPMENT) ## make .venv as well with what the tests and checks need
 
 up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)

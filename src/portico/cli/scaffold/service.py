@@ -75,7 +75,7 @@ def new_service(project: Project, name: str, *, singular: str | None, role: str)
         "declarative_base": "DeclarativeBase, ",
         "table_base": _TABLE_BASE.format(words=names["words"]),
     }
-    _create_layers(changes, place, names | table)
+    _create_modules(changes, place, names | table)
     _create_migration(changes, place, names)
     for folder in (place.folder.parent, project.path_of(place.contract).parent):
         changes.create_missing(folder / "__init__.py", "")
@@ -98,7 +98,7 @@ def new_resource(project: Project, name: str, *, service: str | None, singular: 
     changes = Changes(project.folder, project.package)
     changes.create(place.folder / name / "__init__.py", f'"""{names["Words"]}."""\n')
     base = f"from {place.service_package}.models import Table\n"
-    _create_layers(changes, place, names | {"table_rules": "", "declarative_base": "", "table_base": base})
+    _create_modules(changes, place, names | {"table_rules": "", "declarative_base": "", "table_base": base})
     _create_migration(changes, place, names)
     _extend_contract(changes, place, render("resource/contract.py", names))
     _declare_resource(changes, place, names["Item"])
@@ -106,11 +106,13 @@ def new_resource(project: Project, name: str, *, service: str | None, singular: 
     return changes
 
 
-def _create_layers(changes: Changes, place: Place, names: dict[str, str]) -> None:
+def _create_modules(changes: Changes, place: Place, names: dict[str, str]) -> None:
     for layer in _LAYERS:
         path = place.project.path_of(f"{place.package}.{layer}")
         changes.create(path, render(f"resource/{layer}.py", names))
-    changes.create(place.project.folder / "tests" / f"test_{place.resource}.py", render("resource/test.py", names))
+    tests = place.project.folder / "tests" / place.service
+    changes.create_missing(tests / "conftest.py", render("service/conftest.py", names))
+    changes.create(tests / f"test_{place.resource}.py", render("resource/test.py", names))
 
 
 def _create_migration(changes: Changes, place: Place, names: dict[str, str]) -> None:
