@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
@@ -24,6 +25,15 @@ class BoundedRequest(Request):
         super().__init__(scope, receive)
         self._limit = limit
         self._parsed: Any = None
+        self._form_body: bytes | None = None
+        self._form_headers: Headers | None = None
+
+    @property
+    def headers(self) -> Headers:
+        return super().headers if self._form_headers is None else self._form_headers
+
+    async def body(self) -> bytes:
+        return await super().body() if self._form_body is None else self._form_body
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         declared = self.headers.get("content-length", "")
@@ -58,12 +68,12 @@ class BoundedRequest(Request):
         fields = dict(pairs)
         if len(fields) != len(pairs):
             raise BadRequest(reason="a form field was sent twice")
-        self._body = orjson.dumps(fields)
         reject_nul(fields)
+        self._form_body = orjson.dumps(fields)
         self.scope["headers"] = [
             (name, b"application/json" if name == b"content-type" else value) for name, value in self.scope["headers"]
         ]
-        del self._headers
+        self._form_headers = Headers(raw=self.scope["headers"])
 
 
 def parse_json(body: bytes) -> Any:
