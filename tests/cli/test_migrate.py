@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from tests.cli.running import LIBRARY
 
-from portico.kit.data.migrations import KIT_HISTORY, revisions
+from portico.kit.data.migrations import KIT_HISTORY
+from portico.kit.data.migrations.alembic_runner import revisions
 from portico.testing.commands import run_portico
 
 KIT = ", ".join(f"the kit {script.revision}" for script in revisions(KIT_HISTORY))

@@ -1,4 +1,6 @@
 import asyncio
+import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -9,21 +11,28 @@ from tests.examples.loans import service
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import (
     KIT_HISTORY,
+    MigrationSet,
     NotMigrated,
     downgrade,
     migration_sets_of,
     require_current,
-    revisions,
     status,
     upgrade,
 )
+from portico.kit.data.migrations.alembic_runner import revisions, scripts_of
 from portico.kit.data.provisioning import ensure_database
 from portico.kit.settings import Settings, database_for
 from portico.testing.databases import Databases
 
+ROOT = Path(__file__).parents[3]
 LINES = migration_sets_of("loans", service.migrations, service.tables)
 
 EVERY_REVISION = [script.revision for line in LINES for script in revisions(line)]
+
+
+def address_of(databases: Databases) -> str:
+    url = database_for(Settings(database_url=databases.per_service()), "loans").url
+    return url.render_as_string(hide_password=False)
 
 
 async def _empty(databases: Databases, name: str = "loans") -> Database:
@@ -32,7 +41,44 @@ async def _empty(databases: Databases, name: str = "loans") -> Database:
     return Database.connect(address.url, schema=address.schema)
 
 
+MIGRATED = """
+import asyncio, sys
+from sqlalchemy import make_url
+from portico.kit.data.engine import Database
+from portico.kit.data.migrations import migration_sets_of, require_current, upgrade
+from tests.examples.loans import service
+
+async def start():
+    database = Database.connect(make_url(sys.argv[1]))
+    lines = migration_sets_of("loans", service.migrations, service.tables)
+    done = await upgrade(database, lines)
+    await require_current(database, lines)
+    await database.aclose()
+    return done
+
+print(asyncio.run(start()), "alembic" in sys.modules)
+"""
+
+
+class TestHead:
+    @pytest.mark.parametrize("history", LINES, ids=lambda history: history.name)
+    def test_it_is_that_of_alembic(self, history: MigrationSet) -> None:
+        assert history.head == scripts_of(history).get_current_head()
+
+
 class TestUpgrade:
+    async def test_a_migrated_database_does_not_need_alembic(self, sqlite_databases: Databases) -> None:
+        database = await _empty(sqlite_databases)
+        await upgrade(database, LINES)
+        await database.aclose()
+        address = address_of(sqlite_databases)
+
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", MIGRATED, address, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+        )
+
+        assert (await process.communicate())[0].decode().strip() == "[] False"
+
     async def test_creates_every_table_once(self, databases: Databases) -> None:
         database = await _empty(databases)
         first = await upgrade(database, LINES)

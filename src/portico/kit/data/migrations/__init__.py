@@ -1,18 +1,14 @@
 """Alembic migrations of each service: first the kit's tables, then the service's. Each has its own version table."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationStep
-from alembic.script import Script, ScriptDirectory
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, inspect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portico.kit.data import kit_tables
@@ -41,9 +37,15 @@ class MigrationSet:
         return f"{self.name}_version"
 
     @property
-    def scripts(self) -> ScriptDirectory:
-        return ScriptDirectory(str(self.folder), version_locations=[str(self.folder / "versions")])
+    def head(self) -> str | None:
+        """The revision of the last migration, read from the scripts' texts."""
+        found = [_REVISION.findall(each.read_text()) for each in (self.folder / "versions").glob("*.py")]
+        pairs = [dict(each) for each in found if each]
+        followed = {each.get("down_revision") for each in pairs}
+        return next((each["revision"] for each in pairs if each["revision"] not in followed), None)
 
+
+_REVISION = re.compile(r"""^(revision|down_revision)\b[^=\n]*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 KIT_HISTORY = MigrationSet("portico", KIT_MIGRATIONS, kit_tables.metadata)
 
@@ -68,27 +70,40 @@ def migration_sets_of(name: str, folder: Path | None, tables: MetaData) -> list[
 
 
 async def upgrade(database: Database, histories: Sequence[MigrationSet], target: str = "head") -> list[str]:
-    """Run pending migrations, one process at a time. Return the revisions that were run."""
+    """Run pending migrations, one process at a time. Return the revisions that were run.
+
+    Alembic, which is slow to import, is imported only if there is a pending migration.
+    """
+    if target == "head" and await _are_current(database, histories):
+        return []
+    from portico.kit.data.migrations.alembic_runner import migrate
+
     async with _migration_lock(), _locked(database) as connection:
         return await connection.run_sync(
-            lambda sync: [step for history in histories for step in _migrate(sync, history, target)]
+            lambda sync: [step for history in histories for step in migrate(sync, history, target)]
         )
 
 
 async def downgrade(database: Database, history: MigrationSet, target: str) -> list[str]:
     """Undo migrations of one history down to `target` ("base", "-1" or a revision). Return the revisions undone."""
+    from portico.kit.data.migrations.alembic_runner import migrate
+
     async with _migration_lock(), _locked(database) as connection:
-        return await connection.run_sync(_migrate, history, target, down=True)
+        return await connection.run_sync(migrate, history, target, down=True)
 
 
 async def status(database: Database, histories: Sequence[MigrationSet]) -> list[Status]:
     """Return the state of each history."""
+    from portico.kit.data.migrations.alembic_runner import status_of
+
     async with database.writer.connect() as connection:
-        return await connection.run_sync(lambda sync: [_status(sync, history) for history in histories])
+        return await connection.run_sync(lambda sync: [status_of(sync, history) for history in histories])
 
 
 async def require_current(database: Database, histories: Sequence[MigrationSet]) -> None:
     """Raise NotMigrated if a migration is pending."""
+    if await _are_current(database, histories):
+        return
     for history in await status(database, histories):
         if not history.is_current:
             at, whose = history.current or "nothing", histories[-1].name
@@ -97,48 +112,17 @@ async def require_current(database: Database, histories: Sequence[MigrationSet])
             )
 
 
-def _status(connection: Connection, history: MigrationSet) -> Status:
-    current = script_context(connection, history).get_current_revision()
-    scripts = history.scripts
-    pending = [script.revision for script in scripts.iterate_revisions("heads", current or "base")]
-    return Status(history.name, current, scripts.get_current_head(), tuple(reversed(pending)))
+async def _are_current(database: Database, histories: Sequence[MigrationSet]) -> bool:
+    engine = database.lone if database.has_row_locks else database.reader  # a replica may lag
+    async with engine.connect() as connection:
+        return await connection.run_sync(lambda sync: all(_is_current(sync, history) for history in histories))
 
 
-def script_context(connection: Connection, history: MigrationSet, **options: Any) -> MigrationContext:
-    """Return Alembic's context for a history, with its own version table."""
-    return MigrationContext.configure(
-        connection, opts={"version_table": history.version_table, "target_metadata": history.tables, **options}
-    )
-
-
-def _migrate(connection: Connection, history: MigrationSet, target: str, *, down: bool = False) -> list[str]:
-    scripts = history.scripts
-    done: list[str] = []
-
-    def steps(current: Any, _context: MigrationContext) -> Any:
-        plan = _downgrade_steps(scripts, target, current) if down else _upgrade_steps(scripts, target, current)
-        done.extend(step.revision.revision for step in plan)
-        return plan
-
-    context = script_context(connection, history, fn=steps, transactional_ddl=None)
-    with Operations.context(context):
-        context.run_migrations()
-    return done
-
-
-def _upgrade_steps(scripts: ScriptDirectory, target: str, current: Any) -> list[Any]:
-    found = reversed(list(scripts.iterate_revisions(target, current, implicit_base=True)))
-    return [MigrationStep.upgrade_from_script(scripts.revision_map, each) for each in found]
-
-
-def _downgrade_steps(scripts: ScriptDirectory, target: str, current: Any) -> list[Any]:
-    found = scripts.iterate_revisions(current, target, select_for_downgrade=True)
-    return [MigrationStep.downgrade_from_script(scripts.revision_map, each) for each in found]
-
-
-def revisions(history: MigrationSet) -> list[Script]:
-    """Return the migrations of a history, oldest first."""
-    return list(reversed(list(history.scripts.walk_revisions())))
+def _is_current(connection: Connection, history: MigrationSet) -> bool:
+    if not inspect(connection).has_table(history.version_table):
+        return False
+    found = connection.execute(text(f"SELECT version_num FROM {history.version_table}"))  # noqa: S608  # a name of this code
+    return list(found.scalars()) == [history.head]
 
 
 def _migration_lock() -> asyncio.Lock:

@@ -13,7 +13,8 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.types import TypeEngine
 
 from portico.kit.data.engine import Database
-from portico.kit.data.migrations import MigrationSet, revisions, script_context, upgrade
+from portico.kit.data.migrations import MigrationSet, upgrade
+from portico.kit.data.migrations.alembic_runner import revisions, script_context
 from portico.kit.data.provisioning import ensure_database
 from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
 from portico.kit.foundation.ids import Identifier
@@ -71,7 +72,7 @@ def _draft(connection: Connection, history: MigrationSet, message: str) -> str |
         return None
     imports: Imports = defaultdict(set)
     upgrading, downgrading = (_render(each, imports) for each in (up, down))
-    last = history.scripts.get_current_head()
+    last = history.head
     return _SCRIPT.format(
         message=message.strip().rstrip("."),
         imports=_import_lines(imports, is_shipped=history.folder.is_relative_to(_PACKAGE)),
