@@ -16,29 +16,26 @@ _DRIVER_ERRORS = (
 )
 
 
-class RecordsUnavailable(RuntimeError):
-    """asyncpg did not answer. Read through SQLAlchemy, which finds a live connection or converts the error."""
-
-
-async def fetch_records(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
+async def fetch_records(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any] | None:
     """Fetch the records of a statement from asyncpg, on a connection of the engine's pool.
 
-    Raises:
-        RecordsUnavailable: asyncpg raised an error. The connection is closed.
+    Returns:
+        The records; None if asyncpg raised an error. The connection is closed then. A read may be repeated through
+        SQLAlchemy, which finds a live connection or converts the error.
     """
     return await run_in_greenlet(_fetch, engine, text, parameters)
 
 
-def _fetch(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any]:
+def _fetch(engine: Engine, text: str, parameters: Sequence[Any]) -> Sequence[Any] | None:
     try:
         connection: Any = engine.raw_connection()
-    except (*_DRIVER_ERRORS, engine.dialect.loaded_dbapi.Error) as error:  # the server is away or starting
-        raise RecordsUnavailable from error
+    except (*_DRIVER_ERRORS, engine.dialect.loaded_dbapi.Error):  # the server is away or starting
+        return None
     try:
         records: Sequence[Any] = connection.run_async(lambda driver: driver.fetch(text, *parameters))
-    except _DRIVER_ERRORS as error:
+    except _DRIVER_ERRORS:
         connection.invalidate()  # it may be dead even if the server said why; it must not go back to the pool
-        raise RecordsUnavailable from error
+        return None
     finally:
         connection.close()
     return records

@@ -1,8 +1,8 @@
 """Classification of database errors."""
 
 import socket
+import sys
 
-from asyncpg import InternalClientError
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -30,7 +30,6 @@ _MYSQL_LOST = {
     2055,
     4031,
 }
-# asyncpg raises InternalClientError if a connection ends while a statement is being sent. SQLAlchemy does not wrap it.
 _POSTGRESQL_LOST = ("08", "57P", "53", "25006", "55P03", "57014")  # connection, shutdown, resources, read-only, lock
 
 
@@ -59,7 +58,9 @@ def is_duplicate(error: IntegrityError) -> bool:
 
 def is_unavailable(error: BaseException) -> bool:
     """Return whether the database is unreachable, shutting down, full or has no free connection."""
-    if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError | InternalClientError):
+    if isinstance(error, PoolTimeout | ConnectionError | socket.gaierror | TimeoutError) or _is_internal_to_asyncpg(
+        error
+    ):
         return True
     if not isinstance(error, DBAPIError):
         return False
@@ -70,9 +71,18 @@ def is_unavailable(error: BaseException) -> bool:
 
 def is_disconnected(error: BaseException) -> bool:
     """Return whether the connection was dead and another one may work. A full or overloaded database does not count."""
-    if isinstance(error, ConnectionError | InternalClientError):
+    if isinstance(error, ConnectionError) or _is_internal_to_asyncpg(error):
         return True
     return isinstance(error, DBAPIError) and (error.connection_invalidated or is_unavailable(error))
+
+
+def _is_internal_to_asyncpg(error: BaseException) -> bool:
+    """Return whether it is the error that asyncpg raises if a connection ends while a statement is being sent.
+
+    SQLAlchemy does not wrap it. asyncpg is imported only where PostgreSQL is used.
+    """
+    driver = sys.modules.get("asyncpg")
+    return driver is not None and isinstance(error, driver.InternalClientError)
 
 
 def _is_sqlite_unavailable(error: DBAPIError) -> bool:

@@ -10,7 +10,6 @@ from sqlalchemy import Engine, Executable, Result, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
-from portico.kit.data.asyncpg_records import RecordsUnavailable, fetch_records
 from portico.kit.data.engine import Database
 from portico.kit.data.greenlets import run_in_greenlet
 from portico.kit.data.statements import Statement
@@ -113,11 +112,10 @@ class Reader:
         compiled = statement.compiled_for(engine.dialect, values)
         goes_past_sqlalchemy = self.is_lone and not self.database.log_sql  # SQLAlchemy's events log the statements
         if compiled is not None and compiled.driver == "asyncpg" and goes_past_sqlalchemy:
-            try:
-                records = await fetch_records(engine.sync_engine, compiled.text, compiled.parameters(values))
-            except RecordsUnavailable:
-                pass  # a read may be repeated: SQLAlchemy finds a live connection, or converts the error
-            else:
+            from portico.kit.data.asyncpg_records import fetch_records  # only where PostgreSQL is used
+
+            records = await fetch_records(engine.sync_engine, compiled.text, compiled.parameters(values))
+            if records is not None:
                 return [compiled.to_row(record) for record in records]
         return await self.rows(cast("Select[Any]", statement.source), values)
 

@@ -26,7 +26,7 @@ async def list_audit_entries(
     return await AuditLog(reads).search(page, user_id=user_id, action=action)
 
 
-@discovery.get("/.well-known/jwks.json")
+@discovery.get("/.well-known/jwks.json", quiet=True)
 async def read_key_set(ring: Annotated[KeyRing, provided(KeyRing)], response: Response) -> KeySetRead:
     """Return the public keys that verify access tokens (RFC 7517), including the one that will sign next."""
     response.headers["cache-control"] = "public, max-age=60"
