@@ -26,7 +26,7 @@ from portico.cli.errors import print_error
 from portico.cli.process import Process, run
 from portico.cli.source_tree import SourceTree
 from portico.cli.worker import serve_until_stopped
-from portico.kit.runtime.serving import bind, ports_of
+from portico.kit.runtime.serving import AddressRefused, PortTaken, bind, ports_of
 from portico.kit.runtime.signals import INTERRUPTED
 from portico.kit.runtime.system import GATEWAY, System
 from portico.kit.settings import Environment, Settings
@@ -44,7 +44,7 @@ class Plan:
 
     Args:
         ports: the port of each part; 0 is any free one.
-        packages: the folder of each service's package.
+        packages: the folder of each service that is a package.
         modules: the modules of Portico that the system imports. This process imports them too, once.
     """
 
@@ -134,21 +134,40 @@ class Reloader:
     def _restart_all(self) -> None:
         """Read the system again, and restart every part."""
         self._end(list(self._workers.values()), _RELOAD_GRACE)
-        read = self._in_fork(self._read_plan)
-        self._plan = None if read is None else Plan(**read)
+        self._plan = self._new_plan()
         if self._plan is None:
             _say("Waiting for a change.")
             return
-        for module in self._plan.modules:
-            importlib.import_module(module)
-        self._bind(self._plan.ports)
         groups = {part: [part] for part in self._sockets} if self._split else {_WHOLE: list(self._sockets)}
         self._restart_groups(groups)
+
+    def _new_plan(self) -> Plan | None:
+        """Read the system, and bind the sockets of its parts; None after an error, which is printed.
+
+        Raises:
+            PortTaken, AddressRefused: a port cannot be bound at the first start.
+        """
+        read = self._in_fork(self._read_plan)
+        if read is None:
+            return None
+        plan = Plan(**read)
+        for module in plan.modules:
+            importlib.import_module(module)
+        try:
+            self._bind(plan.ports)
+        except (PortTaken, AddressRefused) as error:
+            if not self._is_introduced:
+                raise
+            print_error(error)
+            return None
+        return plan
 
     def _read_plan(self) -> dict[str, Any]:
         system = find_chosen_system(self._name, self._settings)
         packages = {
-            each.name: str(Path(str(sys.modules[each.service.module].__file__)).parent) for each in system.placements
+            each.name: str(Path(module.__path__[0]))
+            for each in system.placements
+            if hasattr(module := sys.modules[each.service.module], "__path__")
         }
         modules = [name for name in sys.modules if name.startswith("portico.")]
         return {"ports": self._choose_ports(system), "packages": packages, "modules": modules}

@@ -1,5 +1,6 @@
 """`portico systems`: the systems, and their services."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,17 +15,21 @@ app = typer.Typer()
 
 @app.command()
 def systems(
-    names: Annotated[list[str] | None, typer.Argument(help="Systems. Default: all that Portico ships.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Systems. Default: this project's, and all that Portico ships.")
+    ] = None,
 ) -> None:
     """Show the services of each system, their names in it, and their ports."""
     from rich.console import Console
 
     from portico.cli.environment import current_settings, find_chosen_system
+    from portico.cli.project import Project
     from portico.kit.runtime.system_loader import shipped_systems
 
     settings = current_settings()
     console = Console(highlight=False)
-    for name in names or shipped_systems():
+    project = Project.at(Path.cwd())
+    for name in names or (*([project.system] if project else ()), *shipped_systems()):
         console.print(_table(find_chosen_system(name, settings)))
         console.print()
 

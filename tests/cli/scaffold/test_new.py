@@ -65,6 +65,12 @@ class TestProject:
 
         assert "The system shop has no service 'nothing'. It has identity, catalog." in shown.stderr
 
+    def test_is_shown_with_the_shipped_systems(self, shop: Path) -> None:
+        shown = run_portico(shop, "systems")
+
+        assert "shop: Shop" in shown.stdout
+        assert "commerce: " in shown.stdout
+
     def test_gives_way_to_the_environment_variable(self, shop: Path) -> None:
         shown = run_portico(shop, "run", "nothing", variables={"PORTICO_SYSTEM": "commerce"})
 
@@ -116,6 +122,18 @@ class TestService:
             assert status == 201
             assert fetch(at["gateway"] + "/items") == (200, [created])
             assert fetch(at["items"] + "/items") == (200, [created])
+
+    def test_does_not_start_with_a_consumer_that_is_not_declared(self, shop: Path) -> None:
+        add_service(shop, "items")
+        declaration = shop / "src/shop/services/items/__init__.py"
+        declaration.write_text(
+            declaration.read_text().replace("consumers=[consumers.clear_creator_of_items]", "consumers=[]")
+        )
+
+        refused = run_portico(shop, "up", "--free-ports")
+
+        assert refused.returncode == 2
+        assert "shop.services.items.consumers.clear_creator_of_items (add it to `consumers`)" in refused.stderr
 
     def test_gets_the_next_free_port_from_9000(self, shop: Path) -> None:
         for name in ("items", "suppliers"):
