@@ -2,21 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Query, Request, Response
 
 from portico.kit.data.paging import Slice, Window
-from portico.kit.http.schema import Schema
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 LARGEST_SKIP = 2**31 - 1
 PAGE = "portico.page"
 """Key of the request's page in the ASGI scope."""
-
-Model = TypeVar("Model", bound=Schema)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +22,6 @@ class PageRequest(Window):
 
     request: Request
     response: Response
-
-    @property
-    def window(self) -> Window:
-        return self
-
-    def of(self, model: type[Model], found: Slice[Any]) -> list[Model]:
-        """Return the rows as `model`, and set the response's paging headers."""
-        self.set_headers(found)
-        return [model.of(row) for row in found.rows]
 
     def set_headers(self, found: Slice[Any]) -> None:
         """Set `X-Total-Count` and `Link` of the response."""

@@ -13,6 +13,7 @@ from portico.kit import (
     Principal,
     Reads,
     Router,
+    Slice,
     Work,
     permitted,
     provided,
@@ -29,7 +30,7 @@ from portico.services.notifications.errors import (
     TemplateVersionNotFound,
 )
 from portico.services.notifications.mail import Mailer, MailId
-from portico.services.notifications.mail.mailbox import Mailbox
+from portico.services.notifications.mail.mailbox import Mailbox, StoredMail
 from portico.services.notifications.models import Notification
 from portico.services.notifications.repository import READ, Notifications
 from portico.services.notifications.schemas import (
@@ -42,7 +43,7 @@ from portico.services.notifications.schemas import (
     TemplateRead,
 )
 from portico.services.notifications.sender import Sender
-from portico.services.notifications.templates import SAMPLE, Templates
+from portico.services.notifications.templates import SAMPLE, Template, Templates
 
 notifications_router = Router(prefix="/notifications", tags=["notifications"])
 templates_router = Router(prefix="/templates", tags=["templates"])
@@ -54,16 +55,16 @@ MailTemplates = Annotated[Templates, provided(Templates)]
 TemplateName = Annotated[str, Path(max_length=60)]
 
 
-@notifications_router.get("", errors=[InvalidCursor])
+@notifications_router.get("", response_model=list[NotificationRead], errors=[InvalidCursor])
 async def list_notifications(
     caller: KnownCaller, page: Page, reads: Reads, status: Status | None = None, order_id: OrderId | None = None
-) -> list[NotificationRead]:
+) -> Slice[Notification]:
     """List the caller's notifications, or those of all users with `notifications:read`; newest first."""
     filters = (
         None if status is None else Notification.status == status,
         None if order_id is None else Notification.order_id == order_id,
     )
-    return page.of(NotificationRead, await Notifications(reads).page_visible(page, caller, *filters))
+    return await Notifications(reads).page_visible(page, caller, *filters)
 
 
 @notifications_router.get("/{notification_id}", errors=[NotificationNotFound])
@@ -87,10 +88,10 @@ async def retry_notification(
     return NotificationDetail.with_attempts(notification, await Notifications(work).attempts(notification_id))
 
 
-@templates_router.get("")
-async def list_templates(caller: NotificationsReader, templates: MailTemplates) -> list[TemplateRead]:
+@templates_router.get("", response_model=list[TemplateRead])
+async def list_templates(caller: NotificationsReader, templates: MailTemplates) -> list[Template]:
     """List the templates by name."""
-    return [TemplateRead.of(each) for each in templates.newest_of_each]
+    return templates.newest_of_each
 
 
 @templates_router.post(
@@ -121,19 +122,16 @@ async def _embedded_mailbox(context: Context) -> Mailbox:
 EmbeddedMailbox = Annotated[Mailbox, Depends(_embedded_mailbox)]
 
 
-@mailbox_router.get("", errors=[InvalidCursor, MailboxElsewhere])
-async def list_mails(caller: NotificationsReader, mailbox: EmbeddedMailbox, page: Page) -> list[MailRead]:
+@mailbox_router.get("", response_model=list[MailRead], errors=[InvalidCursor, MailboxElsewhere])
+async def list_mails(caller: NotificationsReader, mailbox: EmbeddedMailbox, page: Page) -> Slice[StoredMail]:
     """List the mails of the embedded mailbox, newest first. They were not sent: no mail server is configured."""
-    return page.of(MailRead, await mailbox.page(page.window))
+    return await mailbox.page(page)
 
 
-@mailbox_router.get("/{mail_id}", errors=[MailNotFound, MailboxElsewhere])
-async def read_mail(
-    mail_id: MailId, caller: NotificationsReader, mailbox: EmbeddedMailbox, conditions: Conditions
-) -> MailDetail:
+@mailbox_router.get("/{mail_id}", response_model=MailDetail, errors=[MailNotFound, MailboxElsewhere])
+async def read_mail(mail_id: MailId, caller: NotificationsReader, mailbox: EmbeddedMailbox) -> StoredMail:
     """Return one mail as its recipient would read it."""
     found = await mailbox.find(mail_id)
     if found is None:
         raise MailNotFound(mail_id=mail_id)
-    conditions.tag(found)
-    return MailDetail.of(found)
+    return found

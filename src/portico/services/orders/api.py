@@ -4,9 +4,8 @@ from fastapi import Query, Request, Response
 
 from portico.contracts.catalog import CatalogClient
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.contracts.payments import PaymentsClient
+from portico.contracts.payments import PaymentsClient, PaymentSummary
 from portico.kit import (
-    Conditions,
     Context,
     FromService,
     InvalidCursor,
@@ -16,6 +15,7 @@ from portico.kit import (
     Reads,
     Router,
     SignedIn,
+    Slice,
     Socket,
     Work,
     permitted,
@@ -36,7 +36,7 @@ from portico.services.orders.errors import (
     ProductsUnknown,
 )
 from portico.services.orders.models import Order
-from portico.services.orders.repository import WRITE_ALL, Orders
+from portico.services.orders.repository import WRITE_ALL, Orders, OrderTotal
 from portico.services.orders.schemas import (
     MOST_ITEMS,
     LiveStatusRead,
@@ -48,7 +48,7 @@ from portico.services.orders.schemas import (
     TimelineEventRead,
 )
 from portico.services.orders.settings import OrdersSettings
-from portico.services.orders.timeline import order_timeline
+from portico.services.orders.timeline import TimelineEvent, order_timeline
 
 router = Router(prefix="/orders", tags=["orders"])
 
@@ -58,17 +58,18 @@ PRICING_ERRORS = (ProductsUnknown, PriceChanged, MixedCurrencies, OrderTooLarge,
 STATUS_ERRORS = (OrderNotFound, IllegalTransition)
 
 
-@router.post("", status_code=201, asks_others=True, errors=[*PRICING_ERRORS, PaymentMethodMissing])
+@router.post(
+    "", status_code=201, response_model=OrderRead, asks_others=True, errors=[*PRICING_ERRORS, PaymentMethodMissing]
+)
 async def place_order(
     draft: OrderCreate,
     caller: SignedIn,
     calls: OnBehalf,
     work: Work,
     context: Context,
-    seen: Conditions,
     request: Request,
     response: Response,
-) -> OrderRead:
+) -> Order:
     """Order products at the catalog's prices.
 
     The order starts as `pending`. Stock and payment are processed in the background; `status` shows the progress.
@@ -87,21 +88,20 @@ async def place_order(
         billing_address=draft.billing_address.model_dump(),
         payment_method=method,
     )
-    seen.tag(order)
     response.headers["location"] = f"{request.url.path}/{order.order_id}"
-    return OrderRead.of(order)
+    return order
 
 
-@router.get("", errors=[InvalidCursor])
+@router.get("", response_model=list[OrderRead], errors=[InvalidCursor])
 async def list_orders(
     page: Page, caller: SignedIn, reads: Reads, status: Annotated[OrderStatus | None, Query()] = None
-) -> list[OrderRead]:
+) -> Slice[Order]:
     """List the caller's orders, or all orders with `orders:read`, newest first."""
     of_status = None if status is None else Order.status == status
-    return page.of(OrderRead, await Orders(reads).page_visible(page, caller, of_status))
+    return await Orders(reads).page_visible(page, caller, of_status)
 
 
-@router.get("/totals")
+@router.get("/totals", response_model=list[OrderTotalRead])
 async def list_totals(
     _caller: FromService,
     reads: Reads,
@@ -109,69 +109,64 @@ async def list_totals(
     order_id: Annotated[list[OrderId] | None, Query(max_length=MOST_ITEMS, description="Only these")] = None,
     after: Annotated[OrderId | None, Query(description="The last order of the previous page")] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_LIMIT)] = LARGEST_LIMIT,
-) -> list[OrderTotalRead]:
+) -> list[OrderTotal]:
     """List totals and statuses of orders, oldest first, for services."""
-    rows = await Orders(reads).totals(status or (), order_id or (), after, limit)
-    return [OrderTotalRead.of(row) for row in rows]
+    return await Orders(reads).totals(status or (), order_id or (), after, limit)
 
 
-@router.get("/{order_id}", errors=[OrderNotFound])
-async def read_order(order_id: OrderId, caller: SignedIn, reads: Reads, seen: Conditions) -> OrderRead:
+@router.get("/{order_id}", response_model=OrderRead, errors=[OrderNotFound])
+async def read_order(order_id: OrderId, caller: SignedIn, reads: Reads) -> Order:
     """Return one of the caller's orders, or any order with `orders:read`."""
-    order = await Orders(reads).get_visible(order_id, caller)
-    seen.tag(order)
-    return OrderRead.of(order)
+    return await Orders(reads).get_visible(order_id, caller)
 
 
-@router.get("/{order_id}/timeline", errors=[OrderNotFound])
-async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> list[TimelineEventRead]:
+@router.get("/{order_id}/timeline", response_model=list[TimelineEventRead], errors=[OrderNotFound])
+async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> list[TimelineEvent]:
     """Return every saga step, event and operator request of the order, with times, outcomes and errors."""
     await Orders(reads).get_visible(order_id, caller)
-    return [TimelineEventRead.of(each) for each in await order_timeline(reads, order_id)]
+    return await order_timeline(reads, order_id)
 
 
-@router.get("/{order_id}/payments", errors=[OrderNotFound])
-async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, context: Context) -> list[OrderPaymentRead]:
+@router.get("/{order_id}/payments", response_model=list[OrderPaymentRead], errors=[OrderNotFound])
+async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, context: Context) -> list[PaymentSummary]:
     """List the payments of the order with what was charged and refunded, newest first."""
     await Orders(reads).get_visible(order_id, caller)
-    found = await context.calls()(PaymentsClient).of_order(order_id)
-    return [OrderPaymentRead.of(payment) for payment in found]
+    return await context.calls()(PaymentsClient).of_order(order_id)
 
 
 @router.post(
     "/{order_id}/cancel",
+    response_model=OrderRead,
     errors=[*STATUS_ERRORS, SagaOfAnotherVersion],
     framework={"responses": {202: {"model": OrderRead}}},
 )
-async def cancel_order(
-    order_id: OrderId, caller: SignedIn, work: Work, seen: Conditions, response: Response
-) -> OrderRead:
-    """Cancel an order that was not shipped: the caller's own, or anybody's with `orders:write`.
+async def cancel_order(order_id: OrderId, caller: SignedIn, work: Work, response: Response) -> Order:
+    """Cancel an order that was not shipped: the caller's own, or any order with `orders:write`.
 
-    202 says that it is still being placed: what is under way ends first, then its stock and its money are taken back.
+    202 means that it is still being placed. The running step ends first, then stock and payment are compensated.
     """
     order = await service.cancel_order(work, order_id, caller)
     if not order.is_settled:
         response.status_code = 202
-    return _tagged(order, seen)
+    return order
 
 
-@router.post("/{order_id}/ship", errors=STATUS_ERRORS)
-async def ship_order(order_id: OrderId, caller: OrdersWriter, work: Work, seen: Conditions) -> OrderRead:
-    """The order left the house: its items are taken out of stock."""
-    return _tagged(await service.ship_order(work, order_id), seen)
+@router.post("/{order_id}/ship", response_model=OrderRead, errors=STATUS_ERRORS)
+async def ship_order(order_id: OrderId, caller: OrdersWriter, work: Work) -> Order:
+    """Mark the order as shipped and take its items out of stock."""
+    return await service.ship_order(work, order_id)
 
 
-@router.post("/{order_id}/deliver", errors=STATUS_ERRORS)
-async def deliver_order(order_id: OrderId, caller: OrdersWriter, work: Work, seen: Conditions) -> OrderRead:
-    """The order arrived."""
-    return _tagged(await service.deliver_order(work, order_id), seen)
+@router.post("/{order_id}/deliver", response_model=OrderRead, errors=STATUS_ERRORS)
+async def deliver_order(order_id: OrderId, caller: OrdersWriter, work: Work) -> Order:
+    """Mark the order as delivered."""
+    return await service.deliver_order(work, order_id)
 
 
-@router.post("/{order_id}/return", errors=STATUS_ERRORS)
-async def return_order(order_id: OrderId, caller: OrdersWriter, work: Work, seen: Conditions) -> OrderRead:
-    """The order came back: what was paid is given back, and its items go back into stock."""
-    return _tagged(await service.return_order(work, order_id), seen)
+@router.post("/{order_id}/return", response_model=OrderRead, errors=STATUS_ERRORS)
+async def return_order(order_id: OrderId, caller: OrdersWriter, work: Work) -> Order:
+    """Mark the order as returned, refund its payment and put its items back into stock."""
+    return await service.return_order(work, order_id)
 
 
 @router.post("/{order_id}/saga/retry", status_code=202, errors=[OrderNotFound, SagaNotFound, SagaEnded, StepUnderWay])
@@ -202,11 +197,6 @@ async def follow_order(order_id: OrderId, caller: SignedIn, reads: Reads, socket
                 return
             await wait_for_event(changed, poll)  # changes by other processes do not notify this one
             changed.clear()
-
-
-def _tagged(order: Order, seen: Conditions) -> OrderRead:
-    seen.tag(order)
-    return OrderRead.of(order)
 
 
 def _default_method(context: Context) -> str:

@@ -1,13 +1,15 @@
 """SQL of orders."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.kit import Principal, Repository, UnitOfWork
+from portico.kit import Money, Principal, Repository, UnitOfWork, UserId
 from portico.kit.data import Statement, newest_first
 from portico.kit.foundation import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
@@ -24,6 +26,17 @@ WRITE_ALL = "orders:write"
 def visible_to(caller: Principal) -> ColumnElement[bool]:
     """Return the condition for orders that `caller` may see: all with `orders:read`, otherwise its own."""
     return true() if caller.may(READ_ALL) else Order.user_id == caller.subject
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTotal:
+    """Total (in major units) and status of an order."""
+
+    order_id: OrderId
+    user_id: UserId
+    status: OrderStatus
+    total: Decimal
+    currency: str
 
 
 class Orders(Repository[Order]):
@@ -62,8 +75,8 @@ class Orders(Repository[Order]):
 
     async def totals(
         self, status: Collection[OrderStatus], order_ids: Collection[OrderId], after: OrderId | None, limit: int
-    ) -> Sequence[Any]:
-        """Return id, user, status and total of orders, oldest first, as rows of columns."""
+    ) -> list[OrderTotal]:
+        """Return totals and statuses of orders, oldest first."""
         statement = select(_O.order_id, _O.user_id, _O.status, _O.currency, _O.total_minor).order_by(_O.order_id)
         if status:
             statement = statement.where(_O.status.in_(status))
@@ -71,7 +84,10 @@ class Orders(Repository[Order]):
             statement = statement.where(_O.order_id.in_(order_ids))
         if after is not None:
             statement = statement.where(_O.order_id > after)
-        return await self.source.rows(statement.limit(limit))
+        return [
+            OrderTotal(row.order_id, row.user_id, row.status, Money(row.total_minor, row.currency).amount, row.currency)
+            for row in await self.source.rows(statement.limit(limit))
+        ]
 
     async def live_status(self, order_id: OrderId) -> Any:
         """Return the columns that live followers of an order see, or None."""

@@ -1,12 +1,12 @@
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
-from portico.contracts.payments import PaymentId, PaymentStatus, PaymentSummary
-from portico.kit import Amount, Moment, Money, Schema, UserId
+from portico.contracts.payments import PaymentId, PaymentStatus
+from portico.kit import Amount, Moment, Schema, UserId
 from portico.services.orders.domain import RequestedItem
 from portico.services.orders.models import METHOD_LENGTH
 
@@ -88,17 +88,6 @@ class OrderTotalRead(Schema):
     total: Amount
     currency: str
 
-    @classmethod
-    def of(cls, source: Any) -> Self:
-        """Return the schema of a row of columns."""
-        return cls(
-            order_id=source.order_id,
-            user_id=source.user_id,
-            status=source.status,
-            total=Money(source.total_minor, source.currency).amount,
-            currency=source.currency,
-        )
-
 
 class TimelineEventRead(Schema):
     """An entry of an order's timeline.
@@ -136,32 +125,23 @@ class SkipCreate(Schema):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
+def _without_trailing_zeros(amount: Any) -> Any:
+    if isinstance(amount, Decimal):
+        return amount.normalize() if amount else Decimal(0)
+    return amount
+
+
+ExactAmount = Annotated[Amount, BeforeValidator(_without_trailing_zeros)]
+
+
 class OrderPaymentRead(Schema):
     """A payment of an order. Money is in `currency`."""
 
     payment_id: PaymentId
     status: PaymentStatus
-    amount: Amount
-    refunded: Amount
+    amount: ExactAmount
+    refunded: ExactAmount
     currency: str
     method: str
     failure_reason: str | None
     created_at: Moment
-
-    @classmethod
-    def of(cls, source: PaymentSummary) -> Self:
-        """Return the schema of a payment."""
-        return cls(
-            payment_id=source.payment_id,
-            status=source.status,
-            amount=_exact(source.amount),
-            refunded=_exact(source.refunded),
-            currency=source.currency,
-            method=source.method,
-            failure_reason=source.failure_reason,
-            created_at=source.created_at,
-        )
-
-
-def _exact(amount: Decimal) -> Decimal:
-    return amount.normalize() if amount else Decimal(0)

@@ -20,7 +20,7 @@ from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.kit.http import ProblemRead
 from portico.services.catalog.products import service
 from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
-from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS
+from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products
 from portico.services.catalog.products.schemas import (
     LARGEST_BATCH,
@@ -70,29 +70,26 @@ async def list_products(
     query: Annotated[ProductQuery, Depends(_query)], page: Page, reads: Reads, context: Context
 ) -> Response:
     """List products. Price filters compare the written number, whatever the currency."""
-    found = await search_products(reads, query, page.window, totals=context.response_cache(TOTALS))
+    found = await search_products(reads, query, page, totals=context.response_cache(TOTALS))
     return Response(
         products_json(found.rows, context.system.case), headers=page.headers(found), media_type="application/json"
     )
 
 
-@router.get("/{product_id}", errors=[ProductNotFound], cache=PRODUCTS)
-async def read_product(product_id: ProductId, reads: Reads, seen: Conditions) -> ProductRead:
+@router.get("/{product_id}", response_model=ProductRead, errors=[ProductNotFound], cache=PRODUCTS)
+async def read_product(product_id: ProductId, reads: Reads) -> Product:
     """Return one product."""
-    product = await Products(reads).get(product_id)
-    seen.tag(product, related=product.stock_entries)
-    return ProductRead.of(product)
+    return await Products(reads).get(product_id)
 
 
-@router.post("", status_code=201, errors=[SkuTaken, *PRICE_ERRORS])
+@router.post("", status_code=201, response_model=ProductRead, errors=[SkuTaken, *PRICE_ERRORS])
 async def create_product(
-    draft: ProductCreate, caller: ProductsWriter, work: Work, seen: Conditions, request: Request, response: Response
-) -> ProductRead:
+    draft: ProductCreate, caller: ProductsWriter, work: Work, request: Request, response: Response
+) -> Product:
     """Create a product. `stock_quantity` is its initial stock."""
     product = await service.create_product(work, draft, actor=caller.subject)
-    seen.tag(product, related=product.stock_entries)
     response.headers["location"] = f"{request.url.path}/{product.product_id}"
-    return ProductRead.of(product)
+    return product
 
 
 @router.post("/batch", body_limit=4 << 20, timeout=60, framework={"response_model": list[ProductRead | ProblemRead]})
@@ -109,28 +106,32 @@ async def create_products(
     return Response(answer.render(items, outcomes), media_type="application/json")
 
 
-@router.put("/{product_id}", errors=[ProductNotFound, SkuTaken, PreconditionFailed, *PRICE_ERRORS])
+@router.put(
+    "/{product_id}",
+    response_model=ProductRead,
+    errors=[ProductNotFound, SkuTaken, PreconditionFailed, *PRICE_ERRORS],
+)
 async def replace_product(
-    product_id: ProductId, draft: ProductReplace, caller: ProductsWriter, work: Work, seen: Conditions
-) -> ProductRead:
+    product_id: ProductId, draft: ProductReplace, caller: ProductsWriter, work: Work, conditions: Conditions
+) -> Product:
     """Replace the editable fields of a product. Stock is changed through `/inventory`."""
-    product = await service.update_product(work, product_id, draft.model_dump(), check=seen.require)
-    seen.tag(product, related=product.stock_entries)
-    return ProductRead.of(product)
+    return await service.update_product(work, product_id, draft.model_dump(), check=conditions.require)
 
 
-@router.patch("/{product_id}", errors=[ProductNotFound, SkuTaken, PreconditionFailed, *PRICE_ERRORS])
+@router.patch(
+    "/{product_id}",
+    response_model=ProductRead,
+    errors=[ProductNotFound, SkuTaken, PreconditionFailed, *PRICE_ERRORS],
+)
 async def update_product(
-    product_id: ProductId, draft: ProductUpdate, caller: ProductsWriter, work: Work, seen: Conditions
-) -> ProductRead:
+    product_id: ProductId, draft: ProductUpdate, caller: ProductsWriter, work: Work, conditions: Conditions
+) -> Product:
     """Change some fields of a product (JSON Merge Patch, RFC 7396). Stock is changed through `/inventory`."""
     changes = draft.model_dump(exclude_unset=True)
-    product = await service.update_product(work, product_id, changes, check=seen.require)
-    seen.tag(product, related=product.stock_entries)
-    return ProductRead.of(product)
+    return await service.update_product(work, product_id, changes, check=conditions.require)
 
 
 @router.delete("/{product_id}", status_code=204, errors=[ProductNotFound, PreconditionFailed])
-async def delete_product(product_id: ProductId, caller: ProductsWriter, work: Work, seen: Conditions) -> None:
+async def delete_product(product_id: ProductId, caller: ProductsWriter, work: Work, conditions: Conditions) -> None:
     """Delete a product. Existing reservations of it can still be shipped."""
-    await service.delete_product(work, product_id, check=seen.require)
+    await service.delete_product(work, product_id, check=conditions.require)

@@ -67,6 +67,11 @@ class Product(Table):
         return name
 
     @property
+    def related_revision(self) -> int:
+        """The number of the last ledger entry: responses show the stock, which changes without a new revision."""
+        return self.stock_entries
+
+    @property
     def price(self) -> Decimal:
         """The price in major units."""
         return Money(self.price_minor, self.currency).amount

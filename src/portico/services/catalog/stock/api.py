@@ -5,7 +5,6 @@ from fastapi import Query, Response
 
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit import (
-    Conditions,
     Context,
     FromService,
     InvalidCursor,
@@ -14,6 +13,7 @@ from portico.kit import (
     Principal,
     Reads,
     Router,
+    Slice,
     Work,
     permitted,
     provided,
@@ -21,6 +21,7 @@ from portico.kit import (
 from portico.services.catalog.products.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock import repository, service
+from portico.services.catalog.stock.domain import Entry, Reservation
 from portico.services.catalog.stock.errors import (
     InsufficientStock,
     MomentNotPast,
@@ -52,27 +53,29 @@ InventoryWriter = Annotated[Principal, permitted("inventory:write")]
 ReservationWriter = Annotated[StockWriter, provided(StockWriter)]
 
 
-@router.get("/{product_id}", errors=[ProductNotFound, MomentNotPast])
+@router.get("/{product_id}", response_model=StockLevelRead, errors=[ProductNotFound, MomentNotPast])
 async def read_stock(
     product_id: ProductId,
     reads: Reads,
-    seen: Conditions,
     at: Annotated[Moment | None, Query(description="A moment in the past; the current stock if omitted")] = None,
-) -> StockLevelRead:
+) -> repository.StockView:
     """Return the stock of a product, now or at a past moment."""
-    found = await (
-        repository.current_stock(reads, product_id) if at is None else repository.stock_at(reads, product_id, at)
-    )
-    seen.tag(found)
-    return StockLevelRead.of(found)
+    if at is None:
+        return await repository.current_stock(reads, product_id)
+    return await repository.stock_at(reads, product_id, at)
 
 
-@router.post("/{product_id}/adjustments", status_code=201, errors=[ProductNotFound, InsufficientStock, TooMuchStock])
+@router.post(
+    "/{product_id}/adjustments",
+    status_code=201,
+    response_model=TransactionRead,
+    errors=[ProductNotFound, InsufficientStock, TooMuchStock],
+)
 async def adjust_stock(
     product_id: ProductId, draft: AdjustmentCreate, caller: InventoryWriter, work: Work, context: Context
-) -> TransactionRead:
+) -> Entry:
     """Adjust the stock of a product, up or down, but never below what is reserved."""
-    entry = await service.adjust_stock(
+    return await service.adjust_stock(
         work,
         product_id,
         draft.quantity,
@@ -81,15 +84,12 @@ async def adjust_stock(
         actor=caller.subject,
         low=context.settings_of(CatalogSettings).low_stock_threshold,
     )
-    return TransactionRead.of(entry)
 
 
-@router.get("/{product_id}/transactions", errors=[ProductNotFound, InvalidCursor])
-async def list_transactions(
-    product_id: ProductId, caller: InventoryReader, reads: Reads, page: Page
-) -> list[TransactionRead]:
+@router.get("/{product_id}/transactions", response_model=list[TransactionRead], errors=[ProductNotFound, InvalidCursor])
+async def list_transactions(product_id: ProductId, caller: InventoryReader, reads: Reads, page: Page) -> Slice[Entry]:
     """List the ledger entries of a product, newest first."""
-    return page.of(TransactionRead, await repository.list_transactions(reads, product_id, page.window))
+    return await repository.list_transactions(reads, product_id, page)
 
 
 @router.post("/availability", stores_answer=False)
@@ -111,6 +111,7 @@ async def check_availability(query: AvailabilityQuery, reads: Reads) -> list[Ava
 @router.put(
     "/reservations/{reservation_id}",
     status_code=201,
+    response_model=ReservationRead,
     errors=[ProductNotFound, InsufficientStock, ReservationDiffers, ReservationReleased],
     framework={"responses": {200: {"model": ReservationRead, "description": "The reservation existed already"}}},
 )
@@ -120,25 +121,26 @@ async def reserve_stock(
     caller: FromService,
     writer: ReservationWriter,
     response: Response,
-) -> ReservationRead:
+) -> Reservation:
     """Reserve all items or none until they are confirmed or expire. Safe to repeat."""
     lasting = None if draft.expires_in is None else timedelta(seconds=draft.expires_in)
     reservation = await writer.reserve(reservation_id, quantities(draft.items), lasting=lasting, actor=caller.subject)
     if reservation.known:
         response.status_code = 200
-    return ReservationRead.of(reservation)
+    return reservation
 
 
 @router.post(
     "/reservations/{reservation_id}/confirm",
+    response_model=ReservationRead,
     stores_answer=False,
     errors=[ReservationNotFound, ReservationExpired, ReservationReleased],
 )
 async def confirm_reservation(
     reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
-) -> ReservationRead:
+) -> Reservation:
     """Confirm a reservation. An expired one is renewed if the stock suffices. Safe to repeat."""
-    return ReservationRead.of(await writer.confirm(reservation_id, actor=caller.subject))
+    return await writer.confirm(reservation_id, actor=caller.subject)
 
 
 @router.delete("/reservations/{reservation_id}", status_code=204, errors=[ReservationShipped])
@@ -149,23 +151,25 @@ async def release_reservation(reservation_id: ReservationId, caller: FromService
 
 @router.post(
     "/reservations/{reservation_id}/ship",
+    response_model=ReservationRead,
     stores_answer=False,
     errors=[ReservationNotFound, ReservationNotConfirmed, ReservationReleased],
 )
 async def ship_reservation(
     reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
-) -> ReservationRead:
+) -> Reservation:
     """Take the items of a confirmed reservation out of stock. Safe to repeat."""
-    return ReservationRead.of(await writer.ship(reservation_id, actor=caller.subject))
+    return await writer.ship(reservation_id, actor=caller.subject)
 
 
 @router.post(
     "/reservations/{reservation_id}/return",
+    response_model=ReservationRead,
     stores_answer=False,
     errors=[ReservationNotFound, ReservationNotShipped, TooMuchStock],
 )
 async def return_reservation(
     reservation_id: ReservationId, caller: FromService, writer: ReservationWriter
-) -> ReservationRead:
+) -> Reservation:
     """Put the items of a shipped reservation back into stock. Safe to repeat."""
-    return ReservationRead.of(await writer.return_items(reservation_id, actor=caller.subject))
+    return await writer.return_items(reservation_id, actor=caller.subject)

@@ -113,7 +113,7 @@ async def stock_at(reader: Reader, product_id: ProductId, moment: datetime) -> S
     return StockView(product_id, 0, 0, None, 0)
 
 
-async def list_transactions(reader: Reader, product_id: ProductId, window: Window) -> Slice[Any]:
+async def list_transactions(reader: Reader, product_id: ProductId, window: Window) -> Slice[Entry]:
     """Return a page of a product's ledger, newest first, also of a deleted product. Raises ProductNotFound, InvalidCursor."""
     level = await _level(reader, product_id)
     if level is None:

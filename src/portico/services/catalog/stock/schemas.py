@@ -1,12 +1,12 @@
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
 from portico.kit import Moment, Schema
-from portico.services.catalog.stock.domain import MOST_ON_HAND, Reservation
+from portico.services.catalog.stock.domain import MOST_ON_HAND
 from portico.services.catalog.stock.models import NOTE_LENGTH, REASON_LENGTH
 
 MOST_ITEMS = 100
@@ -39,6 +39,13 @@ Items = Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS), AfterV
 def quantities(items: list[Item]) -> Mapping[ProductId, int]:
     """Return the quantities by product."""
     return {item.product_id: item.quantity for item in items}
+
+
+def _items(reserved: Any) -> Any:
+    """Return the items of a reservation, which stores quantities by product."""
+    if isinstance(reserved, Mapping):
+        return [Item(product_id=product_id, quantity=quantity) for product_id, quantity in reserved.items()]
+    return reserved
 
 
 class StockLevelRead(Schema):
@@ -104,18 +111,7 @@ class ReservationRead(Schema):
 
     reservation_id: ReservationId
     status: ReservationStatus
-    items: list[Item]
+    items: Annotated[list[Item], BeforeValidator(_items)]
     expires_at: Moment | None
     created_at: Moment
     updated_at: Moment
-
-    @classmethod
-    def of(cls, source: Reservation) -> "ReservationRead":
-        return cls(
-            reservation_id=source.reservation_id,
-            status=source.status,
-            items=[Item(product_id=product_id, quantity=quantity) for product_id, quantity in source.items.items()],
-            expires_at=source.expires_at,
-            created_at=source.created_at,
-            updated_at=source.updated_at,
-        )

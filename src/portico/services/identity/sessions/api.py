@@ -4,7 +4,7 @@ from typing import Annotated
 from fastapi import Query
 
 from portico.contracts.identity import SessionId
-from portico.kit import Context, FromService, Page, Reads, RequestClient, Router, SignedIn, Work
+from portico.kit import Context, FromService, Page, Reads, RequestClient, Router, SignedIn, Slice, Work
 from portico.kit.foundation import wait_for_event
 from portico.services.identity.errors import SessionNotFound
 from portico.services.identity.models import REVOCATION_FEED
@@ -26,12 +26,12 @@ async def sign_out(caller: SignedIn, work: Work, client: RequestClient) -> None:
     service.end_session(work, session, actor=caller.subject, client=client, reason="signed_out")
 
 
-@sessions.get("/auth/sessions")
-async def list_sessions(caller: SignedIn, reads: Reads, page: Page) -> list[SessionRead]:
+@sessions.get("/auth/sessions", response_model=list[SessionRead])
+async def list_sessions(caller: SignedIn, reads: Reads, page: Page) -> Slice[SessionRead]:
     """List the caller's sessions, newest first."""
     found = await Sessions(reads).page_open(caller.user_id, page)
-    page.set_headers(found)
-    return [SessionRead.from_session(session, current=caller.session_id) for session in found.rows]
+    rows = [SessionRead.from_session(session, current=caller.session_id) for session in found.rows]
+    return Slice(rows, found.total, found.next, found.previous)
 
 
 @sessions.delete("/auth/sessions/{session_id}", status_code=204, errors=[SessionNotFound])
