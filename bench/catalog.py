@@ -46,7 +46,7 @@ async def serve(port: int, keeping: str) -> None:
     from portico.kit.cache.memory import MemoryCache
     from portico.kit.foundation.clock import Clock
     from portico.kit.runtime.host import Host
-    from portico.kit.runtime.serving import Face, Servers, bind
+    from portico.kit.runtime.serving import ServedApp, Servers, bind
     from portico.kit.settings import Environment
     from portico.services.catalog import service
     from portico.testing.issuer import Issuer
@@ -67,7 +67,7 @@ async def serve(port: int, keeping: str) -> None:
     async with host:
         if keeping != "answers":
             host.contexts["catalog"].cache = Forgetful()
-        async with Servers([Face("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0):
+        async with Servers([ServedApp("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0):
             await asyncio.to_thread(sys.stdin.read)
 
 

@@ -57,11 +57,11 @@ async def catalog(token: Path | None = None) -> AsyncIterator[object]:
 
 
 async def serve(port: int, token: str) -> None:
-    from portico.kit.runtime.serving import Face, Servers, bind
+    from portico.kit.runtime.serving import ServedApp, Servers, bind
 
     async with (
         catalog(Path(token)) as host,
-        Servers([Face("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0),
+        Servers([ServedApp("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0),
     ):
         await asyncio.to_thread(sys.stdin.read)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.cli.running import Addresses
 from tests.deployment.compose import GATEWAY, PORTS, filled_in, parts, services
 
-from portico.kit.runtime.probe import well
+from portico.kit.runtime.probe import is_healthy
 from portico.servers import RabbitMQServer
 from portico.testing.commands import Command, eventually, fetch, run_portico
 from portico.testing.databases import Databases
@@ -67,7 +67,7 @@ class TestTheWhole:
                 address = part["healthcheck"]["test"][-1].replace(
                     f"127.0.0.1:{PORTS[name]}", f"127.0.0.1:{at.ports[name]}"
                 )
-                eventually(lambda: well(address), f"{name}: {processes[name].err}", START_TIMEOUT)  # noqa: B023  # called at once
+                eventually(lambda: is_healthy(address), f"{name}: {processes[name].err}", START_TIMEOUT)  # noqa: B023  # called at once
 
             status, signed_in = fetch(at[GATEWAY] + "/login", method="POST", body=ADMIN)
             health = fetch(at[GATEWAY] + "/health")

@@ -49,13 +49,13 @@ class TestOpenDatabase:
     async def test_a_folder_that_is_a_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("")
 
-        assert "can't be opened" in (await trouble(data_dir=tmp_path / "data")).problem
+        assert "cannot be opened" in (await trouble(data_dir=tmp_path / "data")).problem
 
     async def test_a_server_that_does_not_respond_is_named(self, server_databases: Databases) -> None:
         address = make_url(server_databases.fresh()).set(port=1, database="x_{service}")
         text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
 
-        assert "127.0.0.1:1 can't be reached: nobody listens there" in (await trouble(database_url=text)).problem
+        assert "127.0.0.1:1 cannot be reached: the connection was refused" in (await trouble(database_url=text)).problem
 
     async def test_a_rejected_account_is_named_without_its_password(self, server_databases: Databases) -> None:
         address = make_url(server_databases.fresh()).set(password="hunter2hunter2", database="x_{service}")
@@ -63,7 +63,7 @@ class TestOpenDatabase:
 
         told = await trouble(database_url=text)
 
-        assert "does not let" in told.problem
+        assert "rejected" in told.problem
         assert "hunter2" not in str(told)
 
 
@@ -75,9 +75,9 @@ class TestErrorTranslation:
 
         told = await refusal(place)
 
-        assert "has tables already that its migrations have not made" in told.problem
+        assert "contains tables that its migrations did not create" in told.problem
         assert str(place.url.database) in told.problem
-        assert "a database of its own" in told.advice
+        assert "its own database" in told.advice
 
     async def test_an_account_that_may_not_create_tables_is_given_the_statement(
         self, server_databases: Databases
@@ -95,7 +95,7 @@ class TestErrorTranslation:
         dropped = (f"DROP OWNED BY {name}", f"DROP ROLE {name}")
         await run(place.url, *(dropped if server_databases.dialect == "postgresql" else (f"DROP USER {name}",)))
 
-        assert f"The account {name} may not make and use tables" in told.problem
+        assert f"The account {name} may not create and use tables" in told.problem
         assert name in told.advice
         assert str(place.url.database) in told.advice
         assert "as good as any" not in str(told)

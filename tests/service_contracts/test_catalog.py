@@ -13,7 +13,7 @@ from portico.testing.running_service import RunningService, running
 
 
 def _orders(catalog: RunningService) -> CatalogClient:
-    """As the service orders asks."""
+    """Return the client as used by the service orders."""
     return Calls(catalog.channel, identity=catalog.issuer.token("service:orders"))(CatalogClient)
 
 

@@ -1,4 +1,4 @@
-"""Events of before are read by code of today, and events of today by code of before: see docs/messaging.md."""
+"""Old and new code read each other's events: see docs/messaging.md."""
 
 import pytest
 

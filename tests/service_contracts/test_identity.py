@@ -1,4 +1,4 @@
-"""Identity as other services use it: the real service behind the real client."""
+"""Identity used by other services, with the real service and the real client."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.identity import IdentityClient
 from portico.kit.auth.tokens import InvalidToken, TokenFormat
-from portico.kit.auth.verification import AskingVerifier, KeyVerifier, TokenVerifier, VerificationUnavailable
+from portico.kit.auth.verification import IntrospectionVerifier, KeyVerifier, TokenVerifier, VerificationUnavailable
 from portico.kit.calls.channel import Unreachable
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel
@@ -30,8 +30,8 @@ class Neighbour:
     def by_keys(self) -> KeyVerifier:
         return KeyVerifier(self.client, FORM, self.identity.run.clock)
 
-    def by_asking(self) -> AskingVerifier:
-        return AskingVerifier(self.client, FORM, self.identity.run.clock)
+    def by_asking(self) -> IntrospectionVerifier:
+        return IntrospectionVerifier(self.client, FORM, self.identity.run.clock)
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ class TestATicket:
 
 class TestWithoutIdentity:
     async def test_polling_calls_probe_an_open_breaker(self) -> None:
-        """Else what ends after identity is back is good for as long as the breaker stays open: a minute."""
+        """Otherwise tokens revoked after identity has recovered would be accepted until the breaker closes."""
         channel = ScriptedChannel(Unreachable("identity", "refused"))
         client = IdentityClient(Calls(channel))
 

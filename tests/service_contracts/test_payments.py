@@ -25,7 +25,7 @@ async def payments(sqlite_databases: Databases) -> AsyncIterator[RunningService]
 
 @pytest.fixture
 def client(payments: RunningService) -> PaymentsClient:
-    """The client as a saga step uses it."""
+    """Return the client as used by a saga step."""
     return Calls(payments.channel, identity=payments.issuer.token("service:orders"), key="saga_1/pay")(PaymentsClient)
 
 

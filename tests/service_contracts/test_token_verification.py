@@ -1,4 +1,4 @@
-"""How processes verify, beside the true identity: what its events do to a verifier."""
+"""Token verification with the real identity: effects of its events on verifiers of other processes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def identity(sqlite_databases: Databases) -> AsyncIterator[Identity]:
 
 
 def verifier_beside(identity: Identity, broadcasts: Broadcasts, *, verification: str) -> TokenVerifier:
-    """The verifier of another process, which has its word from identity itself."""
+    """Return the verifier of another process that uses the real identity."""
     settings = read_settings(TokenSettings, environ={"TOKEN_VERIFICATION": verification}, dotenv_file=None).value
     calls = Calls(identity.run.channel)
     return verifier_for(SYSTEM, settings, public=calls, own=calls, broadcasts=broadcasts, clock=identity.run.clock)
@@ -35,7 +35,7 @@ def verifier_beside(identity: Identity, broadcasts: Broadcasts, *, verification:
 
 @asynccontextmanager
 async def heard(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
-    """A broker that a process listens to, for nothing but ended sessions."""
+    """Run the broadcasts of a process that subscribes only to revoked sessions."""
     broker = ScriptedBroker()
     task = asyncio.create_task(broadcasts.run(broker))
     await broker.until_listened_to(["session.revoked"])
@@ -61,7 +61,7 @@ class TestKeyVerifier:
         await verifier.verify(bob.access_token)
 
 
-class TestAskingVerifier:
+class TestIntrospectionVerifier:
     async def test_subscribes_to_no_events(self, identity: Identity) -> None:
         broadcasts = Broadcasts()
         verifier_beside(identity, broadcasts, verification="ask")

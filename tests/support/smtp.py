@@ -1,4 +1,4 @@
-"""A real SMTP server on a free loopback port, in a thread of its own: for tests of what sends mail."""
+"""A real SMTP server on a free loopback port, in its own thread."""
 
 import asyncio
 import ipaddress
@@ -26,7 +26,7 @@ Stage = Literal["MAIL", "RCPT", "DATA"]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A mail that the server took: the envelope, and the message in it."""
+    """A mail that the server accepted, with its envelope."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -39,10 +39,10 @@ class Received:
 
 @dataclass(eq=False)
 class MailServer:
-    """What the server took, and how it is to answer.
+    """Records accepted mails, and scripts the server's replies.
 
-    `replies` are answers in place of the usual one, by command; `vanish` names commands at which it ends the connection
-    in place of an answer, after it took what was sent; `hang` those that it never answers.
+    `replies` replaces the usual reply by command; `vanish` names commands after which the server closes the connection
+    without a reply; `hang` names commands that it never answers.
     """
 
     port: int
@@ -94,12 +94,12 @@ def serving_mail(
     account: tuple[str, str] | None = None,
     certificate: "Certificate | None" = None,
 ) -> Iterator[MailServer]:
-    """A server that takes mail until the block ends.
+    """Run a server that accepts mail until the block ends.
 
     Args:
-        tls: how it keeps connections from others' eyes; it insists on that.
-        account: the username and password that it lets in, by STARTTLS alone; everybody without.
-        certificate: for `tls`.
+        tls: kind of encryption, which is then required.
+        account: required username and password, accepted only with STARTTLS; None accepts everyone.
+        certificate: the certificate for `tls`.
     """
     context = None if certificate is None else certificate.for_server()
     options: dict[str, Any] = {"enable_SMTPUTF8": True}
@@ -115,7 +115,7 @@ def serving_mail(
         server, hostname=HOST, port=server.port, ssl_context=context if tls == "tls" else None, **options
     )
     controller.start()
-    server.connections = 0  # the controller itself looked whether it is there
+    server.connections = 0  # do not count the controller's own check
     try:
         yield server
     finally:
@@ -134,7 +134,7 @@ def _free_port() -> int:
 
 
 class Certificate:
-    """A certificate of one's own for the loopback address, which only who is told to trusts."""
+    """A self-signed certificate for the loopback address."""
 
     def __init__(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -166,5 +166,5 @@ class Certificate:
         return context
 
     def for_client(self) -> ssl.SSLContext:
-        """Trusts this certificate and no other."""
+        """Return a context that trusts only this certificate."""
         return ssl.create_default_context(cadata=self._certificate.decode())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.kit.runtime.host import Migrating
-from portico.kit.runtime.serving import Face, Servers
+from portico.kit.runtime.serving import ServedApp, Servers
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings
 from portico.kit.telemetry.logs import Logs, get_logger
@@ -59,7 +59,7 @@ class Process:
         async with composition:
             for warning in composition.host.warnings:
                 logger.warning("well_known_password", advice=warning)
-            faces = [Face(name, composition.apps[name], bound) for name, bound in self.sockets.items()]
+            faces = [ServedApp(name, composition.apps[name], bound) for name, bound in self.sockets.items()]
             async with Servers(faces, grace=grace):
                 _tune_garbage_collection()
                 ready(composition)

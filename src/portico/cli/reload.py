@@ -195,7 +195,7 @@ class Reloader:
 
     def _serve(self, parts: Sequence[str], control: socket.socket) -> int:
         os.dup2(control.fileno(), 0)  # a worker's control socket is its standard input
-        system = find_chosen_system(self._name, self._settings).moved(ports_of(self._sockets))
+        system = find_chosen_system(self._name, self._settings).with_ports(ports_of(self._sockets))
         sockets = {part: self._sockets[part] for part in parts}
         return run(serve_until_stopped(Process(system, self._environment, sockets)))
 
@@ -224,7 +224,7 @@ class Reloader:
             self._in_fork(self._introduce)
 
     def _introduce(self) -> None:
-        system = find_chosen_system(self._name, self._settings).moved(ports_of(self._sockets))
+        system = find_chosen_system(self._name, self._settings).with_ports(ports_of(self._sockets))
         print_system(system, self._settings, self._administrator)
 
     def _in_fork(self, work: Callable[[], Any]) -> Any:

@@ -52,7 +52,7 @@ def serve(
     from portico.kit.runtime.serving import local_address, ports_of
     from portico.kit.runtime.signals import stop_requested
 
-    moved = system.moved(ports_of(sockets))
+    moved = system.with_ports(ports_of(sockets))
     process = Process(moved, environment, sockets, migrating="upgrade" if migrate else "require")
 
     def ready(composition: "Composition") -> None:

@@ -127,7 +127,7 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
     from portico.kit.runtime.serving import ports_of
     from portico.kit.runtime.signals import stop_requested
 
-    moved = system.moved(ports_of(sockets))
+    moved = system.with_ports(ports_of(sockets))
     process = Process(moved, environment, sockets)
 
     def ready(composition: "Composition") -> None:
@@ -209,7 +209,7 @@ def run_split(
     settings = environment.read(Settings)
     check_server_passwords(settings)
     os.environ.update(environment.variables)  # workers inherit it, with the command line's changes
-    return run(_SplitSystem(system.moved(ports_of(sockets)), name, settings, sockets, workers).serve())
+    return run(_SplitSystem(system.with_ports(ports_of(sockets)), name, settings, sockets, workers).serve())
 
 
 class _SplitSystem:

@@ -38,7 +38,7 @@ def _serve(assignment: "Assignment") -> int:
     from portico.kit.settings import Environment, Settings
 
     environment = Environment.of_process()
-    system = find_chosen_system(assignment.system, environment.read(Settings)).moved(assignment.ports)
+    system = find_chosen_system(assignment.system, environment.read(Settings)).with_ports(assignment.ports)
     bound = socket.socket(fileno=assignment.descriptor)
     return run(serve_until_stopped(Process(system, environment, {assignment.part: bound})))
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from portico.contracts.identity import IdentityClient, SessionRevoked
 from portico.kit import Calls, Clock, Principal, System
 from portico.kit.auth import (
-    AskingVerifier,
+    IntrospectionVerifier,
     InvalidToken,
     KeyVerifier,
     Revocation,
@@ -85,11 +85,11 @@ def verifier_for(
     source = _Identity(public(IdentityClient), own(IdentityClient))
     form = TokenFormat(issuer=settings.issuer, audience=system.name)
     if (settings.token_verification or system.verification) == "ask" or settings.jwt_algorithm == "HS256":
-        return AskingVerifier(source, form, clock)
+        return IntrospectionVerifier(source, form, clock)
     verifier = KeyVerifier(source, form, clock)
 
     def revoke(event: SessionRevoked) -> None:
-        verifier.hear(Revocation("session", event.session_id, event.tokens_expire_at))
+        verifier.revoke(Revocation("session", event.session_id, event.tokens_expire_at))
 
     broadcasts.subscribe(SessionRevoked, revoke)
     return verifier

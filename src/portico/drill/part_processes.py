@@ -122,7 +122,7 @@ async def run_parts(
     async with AsyncExitStack() as stack:
         for bound in sockets.values():
             stack.callback(bound.close)
-        moved = system.moved(ports_of(sockets))
+        moved = system.with_ports(ports_of(sockets))
         programs = [_program(worker, moved, part, bound, variables, folder) for part, bound in sockets.items()]
         parts = {program.name: PartProcess(program) for program in programs}
         async with asyncio.TaskGroup() as group:

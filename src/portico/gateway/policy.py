@@ -218,4 +218,4 @@ def _admit(route: Route, caller: Caller, now: float) -> None:
         raise Unauthorized
     if caller.principal.expires_at.timestamp() + LEEWAY <= now:
         raise InvalidCredentials(reason="expired")
-    route.access.admit(caller.principal)
+    route.access.check(caller.principal)

@@ -1,7 +1,7 @@
-"""The kit: what every service is made of. It knows no service.
+"""The kit: everything a service is built from. It knows no service.
 
-Services import the names below from here and the rest from the kit's packages (`from portico.kit.auth import SigningKey`),
-never from inner modules. A name's module is imported when the name is first used.
+Services import the names below from here and others from the kit's packages (`from portico.kit.auth import
+SigningKey`), never from inner modules. A module is imported when one of its names is used.
 """
 
 from typing import TYPE_CHECKING

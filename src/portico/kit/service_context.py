@@ -27,18 +27,18 @@ T = TypeVar("T")
 S = TypeVar("S", bound=ServiceSettings)
 
 Case = Literal["snake", "camel"]
-"""How a system spells the fields of its JSON."""
+"""Case of the field names in a system's JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemInfo:
-    """What a service may know of the system that it runs in.
+    """The part of a system that its services know.
 
     Attributes:
-        name: of the system, and the audience of its tokens.
+        name: name of the system, and the audience of its tokens.
         services: names of its services.
-        prefix: before the path of every resource, such as `/api`.
-        case: how JSON fields are spelled.
+        prefix: path prefix of resources, such as `/api`.
+        case: case of JSON field names.
         roles: named sets of permissions; "*" is every permission.
         default_role: the role of a new user, if any.
     """
@@ -55,16 +55,16 @@ class ServiceContext(Protocol):
     """One service in this process, as its own code sees it.
 
     Attributes:
-        name: what its system calls it.
-        clock: the time.
-        settings: the settings of the kit; a service's own are `settings_of`.
+        name: name of the service in its system.
+        clock: the current time.
+        settings: settings of the kit. `settings_of` returns a service's own.
         secrets: the secrets that the service declares.
         metrics: counters and gauges, served at `/metrics`.
-        health: checks and details that `/health` shows.
-        tracing: spans of work that no request began.
-        channel: requests to other services, for what the typed clients do not cover.
-        system: the system that it runs in.
-        stopping: set when the process has to stop; work without an end, such as an event stream, ends then.
+        health: health checks.
+        tracing: creates spans of background work.
+        channel: sends requests to other services that have no typed client.
+        system: the system that the service belongs to.
+        stopping: set when the process has to stop. Endless work, such as an event stream, must end then.
     """
 
     clock: Clock
@@ -84,7 +84,7 @@ class ServiceContext(Protocol):
 
     @property
     def change_notifier(self) -> ChangeNotifier:
-        """Tells this process about committed changes of a subject, such as an order."""
+        """Notifies tasks of this process about committed changes of an object, such as an order."""
         ...
 
     def unit_of_work(self) -> UnitOfWork:
@@ -100,7 +100,7 @@ class ServiceContext(Protocol):
         ...
 
     def reader(self) -> Reader:
-        """Return a reader, to be used in `async with`."""
+        """Return a reader, for use in `async with`."""
         ...
 
     def resource(self, kind: type[T]) -> T:

@@ -88,7 +88,7 @@ class Issuer:
         try:
             parts = UnverifiedToken.parse(token)
             key = next((key for key in self.keys if key.kid == parts.kid), self.keys[-1])
-            claims = self.form.claims_of(parts.verified_with(key.verifying), self.clock.now())
+            claims = self.form.claims_of(parts.verify(key.verifying), self.clock.now())
         except InvalidToken as error:
             return Validation(valid=False, reason=error.reason)
         if any(mark.id == claims.session_id for mark in self.revocations):

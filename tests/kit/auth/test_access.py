@@ -26,33 +26,33 @@ def principal(subject: str, *permissions: str) -> Principal:
 USER, CLERK, SERVICE = principal("user_1"), principal("user_2", "payments:write"), principal("service:orders")
 
 
-class TestAdmit:
-    def test_a_known_caller_is_a_user_or_a_service(self) -> None:
-        Access("known").admit(USER)
-        Access("known").admit(SERVICE)
+class TestCheck:
+    def test_known_allows_users_and_services(self) -> None:
+        Access("known").check(USER)
+        Access("known").check(SERVICE)
 
-    def test_a_permission_is_asked_of_services_too(self) -> None:
-        Access("permission", "payments:write").admit(CLERK)
+    def test_a_permission_is_required_of_services_too(self) -> None:
+        Access("permission", "payments:write").check(CLERK)
         with pytest.raises(PermissionMissing):
-            Access("permission", "payments:write").admit(SERVICE)
+            Access("permission", "payments:write").check(SERVICE)
 
-    def test_a_permission_or_any_service(self) -> None:
+    def test_or_service_allows_any_service(self) -> None:
         access = Access("permission", "payments:write", or_service=True)
 
-        access.admit(SERVICE)
-        access.admit(CLERK)
+        access.check(SERVICE)
+        access.check(CLERK)
         with pytest.raises(PermissionMissing):
-            access.admit(USER)
+            access.check(USER)
 
-    def test_services_and_users_are_told_apart(self) -> None:
+    def test_distinguishes_services_and_users(self) -> None:
         with pytest.raises(ServicesOnly):
-            Access("service").admit(CLERK)
+            Access("service").check(CLERK)
         with pytest.raises(UsersOnly):
-            Access("signed_in").admit(SERVICE)
+            Access("signed_in").check(SERVICE)
 
 
-class TestInTheSignature:
-    def test_is_what_the_endpoint_asks_for(self) -> None:
+class TestAccessOfEndpoint:
+    def test_is_read_from_the_signature(self) -> None:
         async def known(caller: KnownCaller) -> None: ...
 
         async def signed_in(caller: SignedIn) -> None: ...

@@ -5,22 +5,22 @@ from portico.testing.clock import HeldClock
 from portico.testing.issuer import Issuer
 
 
-class TestAPrincipal:
-    def test_may_what_its_permissions_say(self) -> None:
+class TestPrincipal:
+    def test_may_do_what_its_permissions_allow(self) -> None:
         caller = Issuer(HeldClock()).claims(permissions=["products:write"]).principal()
 
         assert caller.may("products:write")
         assert not caller.may("products:read")
 
-    def test_that_holds_the_star_may_everything(self) -> None:
+    def test_with_the_star_may_do_everything(self) -> None:
         assert Issuer(HeldClock()).claims(permissions=["*"]).principal().may("anything:at-all")
 
-    def test_that_is_a_person_has_a_user_id(self) -> None:
+    def test_of_a_user_has_a_user_id(self) -> None:
         user_id = UserId.new()
 
         assert Issuer(HeldClock()).claims(user_id).principal().user_id == user_id
 
-    def test_that_is_a_service_has_none(self) -> None:
+    def test_of_a_service_has_no_user_id(self) -> None:
         caller = Issuer(HeldClock()).claims("service:catalog").principal()
 
         assert caller.service == "catalog"

@@ -13,8 +13,8 @@ def at(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-class TestARevocation:
-    def test_of_a_session_ends_its_tokens_only(self) -> None:
+class TestRevocation:
+    def test_of_a_session_revokes_its_tokens_only(self) -> None:
         issuer, revoked = Issuer(HeldClock()), RevocationSet()
         mine, other = issuer.claims().principal(), issuer.claims().principal()
 
@@ -23,7 +23,7 @@ class TestARevocation:
         assert revoked.covers(mine)
         assert not revoked.covers(other)
 
-    def test_of_a_token_ends_that_token(self) -> None:
+    def test_of_a_token_revokes_that_token(self) -> None:
         issuer, revoked = Issuer(HeldClock()), RevocationSet()
         service, other = issuer.claims("service:a").principal(), issuer.claims("service:a").principal()
 
@@ -32,7 +32,7 @@ class TestARevocation:
         assert revoked.covers(service)
         assert not revoked.covers(other)
 
-    def test_of_a_user_ends_the_tokens_issued_before(self) -> None:
+    def test_of_a_user_revokes_the_tokens_issued_before(self) -> None:
         clock = HeldClock()
         issuer, revoked = Issuer(clock), RevocationSet()
         old = issuer.claims()
@@ -44,7 +44,7 @@ class TestARevocation:
         assert revoked.covers(old.principal())
         assert not revoked.covers(new.principal())
 
-    def test_of_a_user_again_counts_from_the_later_moment(self) -> None:
+    def test_a_later_revocation_of_a_user_takes_precedence(self) -> None:
         clock = HeldClock()
         issuer, revoked = Issuer(clock), RevocationSet()
         claims = issuer.claims()
@@ -56,7 +56,7 @@ class TestARevocation:
 
         assert revoked.covers(claims.principal())
 
-    def test_leaves_when_its_tokens_have_expired(self) -> None:
+    def test_is_dropped_after_its_tokens_have_expired(self) -> None:
         revoked = RevocationSet()
         revoked.add(Revocation("session", "old", START + at(60)), START)
 
@@ -64,7 +64,7 @@ class TestARevocation:
 
         assert len(revoked) == 1
 
-    def test_of_a_user_outlives_the_earlier_mark(self) -> None:
+    def test_of_a_user_outlives_an_earlier_one(self) -> None:
         issuer, revoked = Issuer(HeldClock()), RevocationSet()
         claims = issuer.claims(lasting=7200)
         for after in (60, 7200):
@@ -75,8 +75,8 @@ class TestARevocation:
         assert revoked.covers(claims.principal())
 
 
-class TestAFullSet:
-    def test_shortens_lives_and_lengthens_none(self) -> None:
+class TestFullSet:
+    def test_shortens_lifetimes_and_extends_none(self) -> None:
         issuer, revoked = Issuer(HeldClock()), RevocationSet(most=2)
         ended = [issuer.claims(lasting=lasting).principal() for lasting in (100, 300, 200)]
         untouched = [issuer.claims(lasting=lasting).principal() for lasting in (99, 101)]
@@ -91,7 +91,7 @@ class TestAFullSet:
     @given(
         st.lists(st.tuples(st.integers(1, 500), st.sampled_from(["session", "token"])), max_size=40), st.integers(1, 10)
     )
-    def test_never_forgets_one_that_matters(self, ends: list[tuple[int, str]], most: int) -> None:
+    def test_never_accepts_a_revoked_token(self, ends: list[tuple[int, str]], most: int) -> None:
         issuer, revoked = Issuer(HeldClock()), RevocationSet(most)
         ended = []
         for lasting, kind in ends:

@@ -6,7 +6,7 @@ import pytest
 from portico.kit.auth.keys import SigningKey
 from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import LEEWAY, InvalidToken
-from portico.kit.auth.verification import AskingVerifier, KeyVerifier, Validation, VerificationUnavailable
+from portico.kit.auth.verification import IntrospectionVerifier, KeyVerifier, Validation, VerificationUnavailable
 from portico.testing.clock import HeldClock
 from portico.testing.issuer import FORM, Issuer
 
@@ -27,37 +27,39 @@ def by_keys(issuer: Issuer, clock: HeldClock) -> KeyVerifier:
 
 
 @pytest.fixture
-def by_asking(issuer: Issuer, clock: HeldClock) -> AskingVerifier:
-    return AskingVerifier(issuer, FORM, clock)
+def by_asking(issuer: Issuer, clock: HeldClock) -> IntrospectionVerifier:
+    return IntrospectionVerifier(issuer, FORM, clock)
 
 
-async def reason_of(verifier: KeyVerifier | AskingVerifier, token: str) -> str:
+async def reason_of(verifier: KeyVerifier | IntrospectionVerifier, token: str) -> str:
     with pytest.raises(InvalidToken) as caught:
         await verifier.verify(token)
     return caught.value.reason
 
 
-class TestVerifyingWithKeys:
-    async def test_tells_who_bears_the_token(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+class TestKeyVerifier:
+    async def test_returns_the_bearer(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         claims = issuer.claims(permissions=["products:write"])
 
         principal = await by_keys.verify(issuer.sign(claims))
 
         assert (principal.subject, principal.permissions) == (claims.subject, {"products:write"})
 
-    async def test_needs_no_identity_once_it_has_keys(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_works_without_identity_once_it_has_keys(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         await by_keys.refresh_keys()
         issuer.down = True
 
         assert (await by_keys.verify(issuer.token("service:catalog"))).service == "catalog"
 
-    async def test_is_unavailable_where_it_never_got_a_key(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_is_unavailable_if_it_never_loaded_a_key(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         issuer.down = True
 
         with pytest.raises(VerificationUnavailable):
             await by_keys.verify(issuer.token())
 
-    async def test_recovers_when_identity_comes(self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_recovers_when_identity_is_available(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
         issuer.down = True
         with pytest.raises(VerificationUnavailable):
             await by_keys.verify(issuer.token())
@@ -66,7 +68,7 @@ class TestVerifyingWithKeys:
 
         await by_keys.verify(issuer.token())
 
-    async def test_refuses_a_token_that_expires_while_remembered(
+    async def test_rejects_a_cached_token_that_has_expired(
         self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         token = issuer.token(lasting=60)
@@ -76,7 +78,7 @@ class TestVerifyingWithKeys:
 
         assert await reason_of(by_keys, token) == "expired"
 
-    async def test_remembers_no_more_tokens_than_it_may(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: HeldClock) -> None:
         verifier = KeyVerifier(issuer, FORM, clock, most_tokens=3)
 
         for _ in range(10):
@@ -84,14 +86,14 @@ class TestVerifyingWithKeys:
 
         assert len(verifier._verified) == 3
 
-    async def test_a_forged_token_is_refused(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_rejects_a_forged_token(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         forged = dataclasses.replace(SigningKey.generate("EdDSA"), kid=issuer.keys[0].kid)
 
         assert await reason_of(by_keys, FORM.sign(issuer.claims(), forged)) == "bad_signature"
 
 
-class TestAnUnknownKey:
-    async def test_is_looked_for_once(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+class TestUnknownKey:
+    async def test_is_looked_up_once(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         await by_keys.refresh_keys()
         issuer.keys.append(SigningKey.generate("EdDSA"))
 
@@ -99,7 +101,7 @@ class TestAnUnknownKey:
 
         assert issuer.asked["keys"] == 2
 
-    async def test_that_is_forged_costs_identity_one_call_in_ten_seconds(
+    async def test_forged_key_ids_cause_one_lookup_in_ten_seconds(
         self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         await by_keys.refresh_keys()
@@ -109,19 +111,19 @@ class TestAnUnknownKey:
 
         assert set(reasons) == {"bad_signature"}
         assert issuer.asked["keys"] == 2
-        clock.advance(by_keys.LOOK_AGAIN_AFTER)
+        clock.advance(by_keys.KEY_LOOKUP_INTERVAL)
         await reason_of(by_keys, forgeries[0])
         assert issuer.asked["keys"] == 3
 
-    async def test_is_no_reason_to_fail_while_identity_is_down(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_is_rejected_while_identity_is_unavailable(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         await by_keys.refresh_keys()
         issuer.down = True
 
         assert await reason_of(by_keys, FORM.sign(issuer.claims(), SigningKey.generate("EdDSA"))) == "bad_signature"
 
 
-class TestAWithdrawnKey:
-    async def test_takes_its_tokens_with_it(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+class TestWithdrawnKey:
+    async def test_invalidates_its_tokens(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         token = issuer.token()
         await by_keys.verify(token)
         issuer.keys = [SigningKey.generate("EdDSA")]
@@ -130,7 +132,7 @@ class TestAWithdrawnKey:
 
         assert await reason_of(by_keys, token) == "bad_signature"
 
-    async def test_is_kept_where_identity_answers_nonsense(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_is_kept_if_the_response_is_invalid(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         token = issuer.token()
         await by_keys.refresh_keys()
         issuer.keys = []
@@ -141,8 +143,8 @@ class TestAWithdrawnKey:
         await by_keys.verify(token)
 
 
-class TestARevokedSession:
-    async def test_is_refused_after_the_next_poll(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+class TestRevokedSession:
+    async def test_is_rejected_after_the_next_poll(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         claims = issuer.claims()
         token = issuer.sign(claims)
         await by_keys.verify(token)
@@ -152,7 +154,7 @@ class TestARevokedSession:
 
         assert await reason_of(by_keys, token) == "revoked"
 
-    async def test_stays_refused_while_identity_is_down(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_stays_rejected_while_identity_is_unavailable(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         claims = issuer.claims()
         token = issuer.sign(claims)
         await by_keys.refresh_keys()
@@ -165,7 +167,7 @@ class TestARevokedSession:
 
         assert await reason_of(by_keys, token) == "revoked"
 
-    async def test_is_heard_of_on_a_later_page_too(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_is_read_from_a_later_page_too(self, issuer: Issuer, clock: HeldClock) -> None:
         class Paged(Issuer):
             async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
                 at = int(since or 0)
@@ -184,39 +186,39 @@ class TestARevokedSession:
         assert [await reason_of(verifier, paged.sign(claims)) for claims in ended] == ["revoked"] * 3
 
 
-class TestARevocationThatIsToldOf:
-    async def test_is_in_force_before_the_feed_is_polled(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+class TestRevocationByEvent:
+    async def test_takes_effect_before_the_feed_is_polled(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         ended, other = issuer.claims(), issuer.claims()
         await by_keys.verify(issuer.sign(ended))
 
-        by_keys.hear(Revocation("session", ended.session_id or "", ended.expires_at))
+        by_keys.revoke(Revocation("session", ended.session_id or "", ended.expires_at))
 
         assert await reason_of(by_keys, issuer.sign(ended)) == "revoked"
         await by_keys.verify(issuer.sign(other))
         assert issuer.asked["revocations"] == 0
 
-    async def test_changes_nothing_where_the_feed_was_first(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+    async def test_has_no_effect_after_the_feed(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         claims = issuer.claims()
         issuer.revoke_session(claims)
         await by_keys.poll_revocations()
 
-        by_keys.hear(issuer.revocations[0])
+        by_keys.revoke(issuer.revocations[0])
 
         assert len(by_keys._revoked) == 1
 
     async def test_is_dropped_when_its_tokens_have_expired(
         self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
-        by_keys.hear(Revocation("session", "old", issuer.claims(lasting=60).expires_at))
+        by_keys.revoke(Revocation("session", "old", issuer.claims(lasting=60).expires_at))
 
         clock.advance(60 + LEEWAY)
-        by_keys.hear(Revocation("session", "new", issuer.claims(lasting=60).expires_at))
+        by_keys.revoke(Revocation("session", "new", issuer.claims(lasting=60).expires_at))
 
         assert len(by_keys._revoked) == 1
 
 
-class TestRunning:
-    async def test_fetches_keys_and_polls_until_it_is_cancelled(self, issuer: Issuer, clock: HeldClock) -> None:
+class TestRun:
+    async def test_fetches_keys_and_polls_the_feed(self, issuer: Issuer, clock: HeldClock) -> None:
         polled = asyncio.Event()
 
         class Heard(Issuer):
@@ -249,21 +251,21 @@ class TestRunning:
         running.cancel()
         await asyncio.wait({running})
 
-    async def test_has_nothing_to_do_where_identity_is_asked(self, by_asking: AskingVerifier) -> None:
+    async def test_of_introspection_returns_at_once(self, by_asking: IntrospectionVerifier) -> None:
         async with asyncio.timeout(60):
             assert await by_asking.run() is None
 
 
-class TestVerifyingByAsking:
-    async def test_tells_who_bears_the_token(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+class TestIntrospectionVerifier:
+    async def test_returns_the_bearer(self, by_asking: IntrospectionVerifier, issuer: Issuer) -> None:
         claims = issuer.claims(permissions=["products:write"], roles=["seller"])
 
         principal = await by_asking.verify(issuer.sign(claims))
 
         assert principal == claims.principal()
 
-    async def test_believes_an_answer_for_a_second(
-        self, by_asking: AskingVerifier, issuer: Issuer, clock: HeldClock
+    async def test_caches_a_result_for_a_second(
+        self, by_asking: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         claims = issuer.claims()
         token = issuer.sign(claims)
@@ -276,14 +278,16 @@ class TestVerifyingByAsking:
 
         assert await reason_of(by_asking, token) == "revoked"
 
-    async def test_asks_once_for_callers_at_once(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+    async def test_concurrent_callers_share_one_introspection(
+        self, by_asking: IntrospectionVerifier, issuer: Issuer
+    ) -> None:
         token = issuer.token()
 
         await asyncio.gather(*(by_asking.verify(token) for _ in range(20)))
 
         assert issuer.asked["validate"] == 1
 
-    async def test_knocks_once_a_second_where_identity_failed_too_often(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_probes_a_failing_identity_once_a_second(self, issuer: Issuer, clock: HeldClock) -> None:
         knocked: list[bool] = []
 
         class Closed(Issuer):
@@ -291,7 +295,7 @@ class TestVerifyingByAsking:
                 knocked.append(probe)
                 raise VerificationUnavailable(1.0)
 
-        verifier = AskingVerifier(Closed(clock), issuer.form, clock)
+        verifier = IntrospectionVerifier(Closed(clock), issuer.form, clock)
         for seconds in (0.0, 0.5, 0.5, 0.5):
             clock.advance(seconds)
             with pytest.raises(VerificationUnavailable):
@@ -299,7 +303,7 @@ class TestVerifyingByAsking:
 
         assert knocked == [True, False, True, False]
 
-    async def test_answers_the_others_when_the_first_goes_away(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_a_cancelled_caller_does_not_affect_others(self, issuer: Issuer, clock: HeldClock) -> None:
         answering = asyncio.Event()
 
         class Slow(Issuer):
@@ -308,7 +312,7 @@ class TestVerifyingByAsking:
                 return await super().validate(token)
 
         slow = Slow(clock)
-        verifier, token = AskingVerifier(slow, FORM, clock), slow.token("service:catalog")
+        verifier, token = IntrospectionVerifier(slow, FORM, clock), slow.token("service:catalog")
         first, second = (asyncio.create_task(verifier.verify(token)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
@@ -318,7 +322,7 @@ class TestVerifyingByAsking:
         assert (await second).service == "catalog"
         assert first.cancelled()
 
-    async def test_is_unavailable_while_identity_is_down(self, by_asking: AskingVerifier, issuer: Issuer) -> None:
+    async def test_is_unavailable_without_identity(self, by_asking: IntrospectionVerifier, issuer: Issuer) -> None:
         issuer.down = True
 
         with pytest.raises(VerificationUnavailable):
@@ -326,34 +330,36 @@ class TestVerifyingByAsking:
         issuer.down = False
         await by_asking.verify(issuer.token())
 
-    async def test_gives_identitys_reason(self, by_asking: AskingVerifier, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_raises_identitys_reason(
+        self, by_asking: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
+    ) -> None:
         token = issuer.token(lasting=1)
         clock.advance(10)
 
         assert await reason_of(by_asking, token) == "expired"
 
-    async def test_does_not_trouble_identity_with_what_is_no_token(
-        self, by_asking: AskingVerifier, issuer: Issuer
+    async def test_rejects_malformed_tokens_without_a_call(
+        self, by_asking: IntrospectionVerifier, issuer: Issuer
     ) -> None:
         assert await reason_of(by_asking, "nonsense") == "malformed"
         assert issuer.asked["validate"] == 0
 
-    async def test_checks_for_itself_whom_the_token_is_for(self, issuer: Issuer, clock: HeldClock) -> None:
-        clinic = AskingVerifier(issuer, dataclasses.replace(FORM, audience="clinic"), clock)
+    async def test_checks_issuer_and_audience_itself(self, issuer: Issuer, clock: HeldClock) -> None:
+        clinic = IntrospectionVerifier(issuer, dataclasses.replace(FORM, audience="clinic"), clock)
 
         assert await reason_of(clinic, issuer.token()) == "malformed"
 
-    async def test_remembers_no_more_answers_than_it_may(self, issuer: Issuer, clock: HeldClock) -> None:
-        verifier = AskingVerifier(issuer, FORM, clock, most_tokens=3)
+    async def test_limits_the_number_of_cached_results(self, issuer: Issuer, clock: HeldClock) -> None:
+        verifier = IntrospectionVerifier(issuer, FORM, clock, most_tokens=3)
 
         for _ in range(10):
             await verifier.verify(issuer.token())
 
-        assert len(verifier._answers) == 3
+        assert len(verifier._results) == 3
 
 
-class TestAUserMark:
-    async def test_ends_older_tokens_in_a_running_verifier(
+class TestUserRevocation:
+    async def test_revokes_older_tokens_in_a_running_verifier(
         self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         old = issuer.claims()

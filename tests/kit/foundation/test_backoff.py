@@ -16,7 +16,7 @@ class TestBackoff:
         assert Backoff(base=8.0, limit=60.0, jitter=jitter, draw=lambda: 0.0).delay(1) == shortest
         assert Backoff(base=8.0, limit=60.0, jitter=jitter, draw=lambda: 1.0).delay(1) == 8.0
 
-    def test_waits_as_long_as_the_other_side_asks_within_the_limit(self) -> None:
+    def test_respects_retry_after_within_the_limit(self) -> None:
         backoff = Backoff(base=0.1, limit=10.0)
 
         assert backoff.delay(1, retry_after=5.0) == 5.0

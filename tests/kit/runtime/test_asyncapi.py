@@ -45,13 +45,13 @@ def payload_of(document: Any, message: str) -> Any:
 
 class TestStructure:
     @pytest.mark.parametrize("document", [*documents()])
-    def test_is_a_whole_document(self, document: Any) -> None:
+    def test_references_are_complete(self, document: Any) -> None:
         assert document["asyncapi"] == "3.0.0"
         assert {"title", "version"} <= document["info"].keys()
         assert all(found(document, reference) for reference in references(document))
 
     @pytest.mark.parametrize("document", [*documents()])
-    def test_each_operation_is_about_messages_of_its_channel(self, document: Any) -> None:
+    def test_each_operation_uses_messages_of_its_channel(self, document: Any) -> None:
         for operation in document["operations"].values():
             assert operation["action"] in {"send", "receive"}
             channel = operation["channel"]["$ref"]
@@ -64,8 +64,8 @@ class TestStructure:
             meta.validate({**payload_of(document, message), "$schema": DIALECT})
 
 
-class TestWhatItSays:
-    def test_who_tells_of_what_and_who_handles_it(self) -> None:
+class TestContent:
+    def test_lists_publishers_and_consumers(self) -> None:
         operations = asyncapi(leaving)["operations"]
 
         assert {name: operation["action"] for name, operation in operations.items()} == {
@@ -74,14 +74,14 @@ class TestWhatItSays:
             "shelves.shelve-book-of-former-reader.reader.left.1": "receive",
         }
 
-    def test_a_service_by_itself(self) -> None:
+    def test_a_document_of_one_service(self) -> None:
         document = asyncapi(leaving, ["shelves"])
 
         assert list(document["operations"]) == ["shelves.shelve-book-of-former-reader.reader.left.1"]
         assert list(document["channels"]) == ["reader.left"]
         assert document["info"]["title"] == "shelves of leaving"
 
-    def test_what_is_published_is_as_it_says(self) -> None:
+    def test_published_events_match_the_schema(self) -> None:
         validator = Draft202012Validator(payload_of(asyncapi(leaving), "reader.left.1"))
         said = orjson.loads(serialize(left("Dune"), source="/leaving/readers", time=datetime.now(UTC), trace=None))
 
@@ -90,7 +90,7 @@ class TestWhatItSays:
             assert not validator.is_valid({key: value for key, value in said.items() if key != name})
         assert not validator.is_valid({**said, "data": {"reader_id": "r1"}})
 
-    def test_versions_of_one_type_share_its_channel(self) -> None:
+    def test_versions_of_a_type_share_its_channel(self) -> None:
         class LeftForGood(Event, type="reader.left", version=2, aggregate="reader_id"):
             reader_id: str
 
@@ -99,6 +99,6 @@ class TestWhatItSays:
 
         assert list(document["channels"]["reader.left"]["messages"]) == ["reader.left.1", "reader.left.2"]
 
-    def test_a_service_that_there_is_not(self) -> None:
+    def test_an_unknown_service_is_rejected(self) -> None:
         with pytest.raises(NoSuchService):
             asyncapi(leaving, ["nobody"])

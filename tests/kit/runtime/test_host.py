@@ -44,7 +44,7 @@ class TestHost:
 
         assert events[2:] == ["close Second", "close First"]
 
-    async def test_closes_what_was_open_when_the_next_one_fails(self, sqlite_databases: Databases) -> None:
+    async def test_closes_open_resources_when_the_next_one_fails(self, sqlite_databases: Databases) -> None:
         events: list[str] = []
         whole = replace(service, resources={First: told(First, events), Second: told(Second, events, failing=True)})
 
@@ -54,12 +54,12 @@ class TestHost:
 
         assert events == ["open First", "close First"]
 
-    async def test_gives_nothing_that_was_not_declared(self, sqlite_databases: Databases) -> None:
+    async def test_an_undeclared_resource_is_rejected(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
             with pytest.raises(NotDeclared, match="First"):
                 loans.context.resource(First)
 
-    async def test_keeps_going_what_is_to_go_on(self, sqlite_databases: Databases) -> None:
+    async def test_runs_background_work(self, sqlite_databases: Databases) -> None:
         began, ended = asyncio.Event(), asyncio.Event()
 
         async def count(context: ServiceRuntime) -> None:
@@ -74,7 +74,7 @@ class TestHost:
 
         assert ended.is_set()
 
-    async def test_keeps_nothing_going_for_a_command(self, sqlite_databases: Databases) -> None:
+    async def test_runs_no_background_work_for_a_command(self, sqlite_databases: Databases) -> None:
         called: list[ServiceRuntime] = []
 
         async def count(context: ServiceRuntime) -> None:
@@ -87,8 +87,8 @@ class TestHost:
 
 
 class TestRedis:
-    async def test_is_a_dependency_that_nothing_needs(self, sqlite_databases: Databases) -> None:
-        variables = {"REDIS_URL": "redis://127.0.0.1:1"}  # a port that nobody may have
+    async def test_is_a_dependency_that_is_not_critical(self, sqlite_databases: Databases) -> None:
+        variables = {"REDIS_URL": "redis://127.0.0.1:1"}  # a privileged port without a server
 
         async with running(service, sqlite_databases, variables=variables) as loans:
             detailed = await loans.context.health.detailed()
@@ -98,8 +98,8 @@ class TestRedis:
         assert (detailed["status"], ready) == ("degraded", 200)
 
 
-class TestWorkThatDoesNotEndAtOnce:
-    async def test_is_cancelled_again_where_a_cancellation_was_swallowed(self) -> None:
+class TestWorkThatIgnoresCancellation:
+    async def test_is_cancelled_repeatedly(self) -> None:
         swallowed = 0
 
         async def deaf() -> None:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from portico.kit.runtime.probe import well
+from portico.kit.runtime.probe import is_healthy
 from portico.testing.commands import free_ports
 
 
@@ -19,7 +19,7 @@ def answering(status: int) -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Be quiet."""
+            """Do not log."""
 
     with HTTPServer(("127.0.0.1", 0), Answers) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -31,21 +31,21 @@ def answering(status: int) -> Iterator[str]:
             thread.join()
 
 
-class TestWell:
+class TestIsHealthy:
     @pytest.mark.parametrize(("status", "is_well"), [(200, True), (503, False), (404, False)])
-    def test_is_what_answers_with_200(self, status: int, is_well: bool) -> None:  # noqa: FBT001 an example
+    def test_true_for_status_200(self, status: int, is_well: bool) -> None:  # noqa: FBT001 an example
         with answering(status) as address:
-            assert well(address) is is_well
+            assert is_healthy(address) is is_well
 
-    def test_is_nobody_who_does_not_answer(self) -> None:
+    def test_false_without_a_response(self) -> None:
         (port,) = free_ports(1)
 
-        assert not well(f"http://127.0.0.1:{port}/")
+        assert not is_healthy(f"http://127.0.0.1:{port}/")
 
 
-class TestTheCommand:
+class TestCommand:
     @pytest.mark.parametrize(("status", "exit_status"), [(200, 0), (503, 1)])
-    def test_tells_by_its_exit_status(self, status: int, exit_status: int) -> None:
+    def test_exit_status_is_the_result(self, status: int, exit_status: int) -> None:
         with answering(status) as address:
             done = subprocess.run(
                 [sys.executable, "-m", "portico.kit.runtime.probe", address],

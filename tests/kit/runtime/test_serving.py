@@ -5,23 +5,23 @@ from typing import Any
 import aiohttp
 import pytest
 
-from portico.kit.runtime.serving import AddressRefused, Face, PortTaken, Servers, bind
+from portico.kit.runtime.serving import AddressRefused, PortTaken, ServedApp, Servers, bind
 
 HOST = "127.0.0.1"
 
 
 class TestBind:
-    def test_says_that_a_port_is_taken(self) -> None:
+    def test_a_port_in_use_is_reported(self) -> None:
         with bind(HOST, 0) as first, pytest.raises(PortTaken, match=str(first.getsockname()[1])):
             bind(HOST, first.getsockname()[1])
 
-    def test_says_that_there_is_no_such_address(self) -> None:
+    def test_an_unknown_address_is_reported(self) -> None:
         with pytest.raises(AddressRefused, match=r"192\.0\.2\.1"):
             bind("192.0.2.1", 0)
 
 
 class TestServers:
-    async def test_finish_what_is_in_flight_before_they_stop(self) -> None:
+    async def test_finish_requests_in_flight_before_they_stop(self) -> None:
         reached, go_on = asyncio.Event(), asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -30,7 +30,7 @@ class TestServers:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
             await send({"type": "http.response.body", "body": b"done"})
 
-        face = Face("slow", app, bind(HOST, 0))
+        face = ServedApp("slow", app, bind(HOST, 0))
         port = face.port
         async with aiohttp.ClientSession() as session:
             async with Servers([face], grace=10):
@@ -42,14 +42,14 @@ class TestServers:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await _read(session, port)
 
-    async def test_a_handshake_that_is_refused_is_nobodys_error(self, caplog: pytest.LogCaptureFixture) -> None:
+    async def test_a_rejected_handshake_is_not_logged_as_an_error(self, caplog: pytest.LogCaptureFixture) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             headers = [(b"content-length", b"4")]
             await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
             await send({"type": "websocket.http.response.body", "body": b"no", "more_body": True})
             await send({"type": "websocket.http.response.body", "body": b"ne"})
 
-        face = Face("closed", app, bind(HOST, 0))
+        face = ServedApp("closed", app, bind(HOST, 0))
         async with Servers([face], grace=1), aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
                 await session.ws_connect(f"http://{HOST}:{face.port}/")

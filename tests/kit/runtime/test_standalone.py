@@ -21,7 +21,7 @@ def application(**variables: str) -> ASGIApp:
 
 @asynccontextmanager
 async def lifespan(app: ASGIApp) -> AsyncIterator[Message]:
-    """What a server does around an application; gives what the application said of its start."""
+    """Run the lifespan protocol like a server, and yield the application's response to the start."""
     asked: asyncio.Queue[Message] = asyncio.Queue()
     said: asyncio.Queue[Message] = asyncio.Queue()
     task = asyncio.ensure_future(app({"type": "lifespan"}, asked.get, said.put))

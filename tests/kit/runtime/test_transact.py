@@ -12,7 +12,7 @@ from portico.testing.running_service import running
 
 
 class Deadlocked(Exception):
-    """What a driver says of a transaction that lost."""
+    """A driver's error for a deadlock."""
 
     sqlstate = "40P01"
 
@@ -22,7 +22,7 @@ def lost() -> OperationalError:
 
 
 class TestTransact:
-    async def test_commits_what_was_done(self, sqlite_databases: Databases) -> None:
+    async def test_commits(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
 
             async def add(work: UnitOfWork) -> str:
@@ -35,7 +35,7 @@ class TestTransact:
             async with loans.context.reader() as reader:
                 assert await reader.get(Book, book_id) is not None
 
-    async def test_does_again_what_lost_a_race(self, sqlite_databases: Databases) -> None:
+    async def test_retries_conflicts(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
             turns = 0
 
@@ -48,7 +48,7 @@ class TestTransact:
 
             assert await loans.context.transact(lose_twice) == 3
 
-    async def test_gives_up_in_the_end(self, sqlite_databases: Databases) -> None:
+    async def test_gives_up_after_the_last_attempt(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
             turns = 0
 
@@ -61,7 +61,7 @@ class TestTransact:
                 await loans.context.transact(lose)
             assert turns == 5
 
-    async def test_what_is_no_race_is_not_repeated(self, sqlite_databases: Databases) -> None:
+    async def test_other_errors_are_not_retried(self, sqlite_databases: Databases) -> None:
         async with running(service, sqlite_databases) as loans:
 
             async def fail(work: UnitOfWork) -> None:
@@ -75,7 +75,7 @@ class TestTransact:
             async with loans.context.reader() as reader:
                 assert await reader.all(select(Book)) == []
 
-    async def test_those_who_cross_each_other_all_get_through(self, server_databases: Databases) -> None:
+    async def test_deadlocking_transactions_all_succeed(self, server_databases: Databases) -> None:
         async with running(service, server_databases) as loans:
             first, second = Book(title="One"), Book(title="Two")
             await loans.given(first, second)

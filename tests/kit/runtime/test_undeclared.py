@@ -52,7 +52,7 @@ class TestHost:
                 pass
 
 
-class TestModulesThatNobodyImports:
+class TestUnimportedModules:
     def test_are_checked(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         package = tmp_path / "borrowing"
         package.mkdir()

@@ -34,14 +34,14 @@ class TestEmbedded:
         assert found.embedded
         assert found.schema is None
 
-    def test_a_named_file_has_the_service_in_its_name(self) -> None:
+    def test_a_configured_file_has_the_service_in_its_name(self) -> None:
         found = address("sqlite:////srv/{service}.db")
 
         assert text(found.url) == "sqlite+aiosqlite:////srv/identity.db"
         assert found.embedded
 
     @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:////srv/all.db"])
-    def test_memory_and_a_shared_file_are_refused_with_the_fix(self, url: str) -> None:
+    def test_memory_and_a_shared_file_are_rejected_with_advice(self, url: str) -> None:
         with pytest.raises(SettingsError, match=r"sqlite:///folder/\{service\}\.db"):
             address(url)
 
@@ -55,18 +55,18 @@ class TestPostgreSQL:
         assert found.schema == "user_profiles"
         assert not found.embedded
 
-    def test_a_database_for_each_needs_no_schema(self) -> None:
+    def test_separate_databases_need_no_schema(self) -> None:
         found = address("postgresql://me:pw@db/{service}_db")
 
         assert found == DatabaseAddress(URL.create("postgresql+asyncpg", "me", "pw", "db", database="identity_db"))
 
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
-    def test_any_password_arrives_as_it_was(self, password: str) -> None:
+    def test_any_password_is_preserved(self, password: str) -> None:
         url = URL.create("postgresql", "me", password, "db", database="shop")
 
         assert address(text(url)).url.password == password
 
-    def test_what_libpq_calls_tls_is_understood(self) -> None:
+    def test_libpq_tls_options_are_supported(self) -> None:
         found = address("postgresql://me:pw@db/shop?sslmode=require&application_name=shop")
 
         _, arguments = found.url.get_dialect()().create_connect_args(found.url)
@@ -78,7 +78,7 @@ class TestPostgreSQL:
         assert (parsed.user, parsed.password, parsed.database) == ("me", "pw", "shop")
         assert parsed.server_settings == {"application_name": "shop"}
 
-    def test_the_driver_s_own_words_stay(self) -> None:
+    def test_options_of_the_driver_are_kept(self) -> None:
         assert dict(address("postgresql://db/shop?ssl=require").url.query) == {"ssl": "require"}
 
     def test_its_text_hides_the_password(self) -> None:
@@ -87,17 +87,17 @@ class TestPostgreSQL:
 
 class TestMySQL:
     @pytest.mark.parametrize("scheme", ["mysql", "mariadb", "mysql+pymysql", "mariadb+mariadbconnector"])
-    def test_a_database_for_each_service(self, scheme: str) -> None:
+    def test_each_service_has_its_own_database(self, scheme: str) -> None:
         found = address(f"{scheme}://me:pw@db/{{service}}_db?charset=utf8mb4")
 
         assert text(found.url) == "mysql+asyncmy://me:pw@db/identity_db?charset=utf8mb4"
 
-    def test_a_shared_database_is_refused_with_the_fix(self) -> None:
+    def test_a_shared_database_is_rejected_with_advice(self) -> None:
         with pytest.raises(SettingsError, match=r"mysql://…/\{service\}_db"):
             address("mysql://me:pw@db/shop")
 
 
-class TestRefusals:
+class TestRejections:
     @pytest.mark.parametrize(
         ("url", "sentence"),
         [
@@ -109,7 +109,7 @@ class TestRefusals:
             ("postgresql://me:hunter2@db/shop?connect_timeout=3", "connect_timeout"),
         ],
     )
-    def test_the_sentence_says_what_to_do_and_no_password(self, url: str, sentence: str) -> None:
+    def test_the_message_has_advice_and_no_password(self, url: str, sentence: str) -> None:
         with pytest.raises(SettingsError, match=f"DATABASE_URL.*{sentence}") as refused:
             address(url)
 
@@ -118,7 +118,7 @@ class TestRefusals:
 
 
 class TestReplica:
-    def test_it_is_named_as_the_database_is(self) -> None:
+    def test_it_is_configured_like_the_database(self) -> None:
         settings = Settings(database_url="postgresql://db/shop", database_replica_url="postgresql://copy/shop")
 
         replica = replica_for(settings, "identity")
@@ -126,11 +126,11 @@ class TestReplica:
         assert replica is not None
         assert (replica.url.host, replica.schema) == ("copy", "identity")
 
-    def test_there_may_be_none(self) -> None:
+    def test_it_is_optional(self) -> None:
         assert replica_for(Settings(), "identity") is None
 
     @pytest.mark.parametrize("url", [None, "mysql://db/{service}"])
-    def test_a_copy_of_another_kind_is_refused(self, url: str | None) -> None:
+    def test_a_replica_of_another_kind_is_rejected(self, url: str | None) -> None:
         with pytest.raises(SettingsError, match="DATABASE_REPLICA_URL must be a replica"):
             replica_for(Settings(database_url=url, database_replica_url="postgresql://copy/shop"), "identity")
 
@@ -148,7 +148,7 @@ class TestIsLoopback:
 
 
 class TestServersIn:
-    def test_nothing_is_named_where_all_is_embedded(self) -> None:
+    def test_embedded_systems_have_none(self) -> None:
         assert servers_in(Settings(database_url="sqlite:///{service}.db")) == []
 
     @pytest.mark.parametrize(
@@ -160,5 +160,5 @@ class TestServersIn:
             ("postgresql:///shop?host=127.0.0.1:1&host=db:2", False),
         ],
     )
-    def test_a_server_is_local_when_each_of_its_hosts_is(self, url: str, local: bool) -> None:  # noqa: FBT001 an example
+    def test_a_server_is_local_if_all_its_hosts_are(self, url: str, local: bool) -> None:  # noqa: FBT001 an example
         assert [server.is_local for server in servers_in(Settings(database_url=url))] == [local]

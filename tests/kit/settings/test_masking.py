@@ -32,11 +32,11 @@ class TestMaskUrl:
         assert "hunter2" not in mask_url(f"postgresql://me:{quote(password, safe='')}@db/shop")
 
     @given(st.text(st.characters(exclude_categories=["Z", "C"]), max_size=30))
-    def test_nor_one_that_was_not_escaped(self, text: str) -> None:
+    def test_no_unescaped_password_leaks(self, text: str) -> None:
         assert "hunter2" not in mask_url(f"postgresql://me:hunter2{text}@db/shop")
 
     @given(st.text())
-    def test_masking_twice_changes_nothing_more(self, text: str) -> None:
+    def test_masking_is_idempotent(self, text: str) -> None:
         assert mask_url(mask_url(text)) == mask_url(text)
 
 

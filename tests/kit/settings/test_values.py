@@ -10,11 +10,11 @@ class TestParseDuration:
         ("text", "seconds"),
         [("30", 30), ("30s", 30), ("500ms", 0.5), ("1.5m", 90), ("24h", 86_400), ("7d", 604_800), (" 2 H ", 7200)],
     )
-    def test_a_number_may_carry_a_unit(self, text: str, seconds: float) -> None:
+    def test_a_number_may_have_a_unit(self, text: str, seconds: float) -> None:
         assert parse_duration(text) == seconds
 
     @pytest.mark.parametrize("text", ["", "s", "-1", "1y", "1h30m", "1e9", "nan", "inf", "9" * 400])
-    def test_what_is_no_duration_is_refused(self, text: str) -> None:
+    def test_other_text_is_not_a_duration(self, text: str) -> None:
         with pytest.raises(ValueError, match="duration"):
             parse_duration(text)
 
@@ -28,11 +28,11 @@ class TestParseSize:
         ("text", "size"),
         [("65536", 65_536), ("64KiB", 65_536), ("64k", 65_536), ("1MB", 1_000_000), ("0.5GiB", 1 << 29)],
     )
-    def test_a_number_may_carry_a_unit(self, text: str, size: int) -> None:
+    def test_a_number_may_have_a_unit(self, text: str, size: int) -> None:
         assert parse_size(text) == size
 
     @pytest.mark.parametrize("text", ["", "MiB", "-1", "1TiB", "lots"])
-    def test_what_is_no_size_is_refused(self, text: str) -> None:
+    def test_other_text_is_not_a_size(self, text: str) -> None:
         with pytest.raises(ValueError, match="size"):
             parse_size(text)
 
@@ -48,14 +48,14 @@ class TestRate:
             ("3/day", Rate(3, 86_400)),
         ],
     )
-    def test_a_rate_is_a_number_a_window(self, text: str, rate: Rate) -> None:
+    def test_a_rate_is_a_number_per_window(self, text: str, rate: Rate) -> None:
         assert Rate.parse(text) == rate
 
     @pytest.mark.parametrize("text", ["", "100", "0/minute", "5/0s", "-1/minute", "5/fortnight", "1/2/3"])
-    def test_what_is_no_rate_is_refused(self, text: str) -> None:
+    def test_other_text_is_not_a_rate(self, text: str) -> None:
         with pytest.raises(ValueError, match="rate"):
             Rate.parse(text)
 
     @given(st.integers(1, 10**9 - 1), st.sampled_from([1, 60, 3600, 86_400]) | st.integers(1, 10**6 - 1))
-    def test_its_text_reads_as_itself(self, limit: int, window: int) -> None:
+    def test_parses_its_own_text(self, limit: int, window: int) -> None:
         assert Rate.parse(str(Rate(limit, window))) == Rate(limit, window)

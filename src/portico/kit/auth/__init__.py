@@ -1,4 +1,4 @@
-"""Who calls, and how a service knows it by itself."""
+"""Authentication and authorization: principals, access tokens and who may call an endpoint."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
     from portico.kit.auth.tokens import LEEWAY, AccessClaims, InvalidToken, Reason, TokenFormat, UnverifiedToken
     from portico.kit.auth.verification import (
-        AskingVerifier,
+        IntrospectionVerifier,
         KeyVerifier,
         TokenVerifier,
         Validation,
@@ -26,7 +26,7 @@ else:
             "principal": "EVERYTHING SERVICE_PREFIX Principal UserId",
             "revocations": "Revocation RevocationKind RevocationPage",
             "tokens": "LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken",
-            "verification": "AskingVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
+            "verification": "IntrospectionVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
         },
     )
 
@@ -36,8 +36,8 @@ __all__ = [
     "SERVICE_PREFIX",
     "AccessClaims",
     "AnyCaller",
-    "AskingVerifier",
     "FromService",
+    "IntrospectionVerifier",
     "InvalidToken",
     "KeyVerifier",
     "KnownCaller",

@@ -1,4 +1,4 @@
-"""Who may call an endpoint, said in its signature: `caller: SignedIn`, `caller: Annotated[Principal, permitted("…")]`."""
+"""Access to endpoints, declared in signatures: `caller: SignedIn`, `caller: Annotated[Principal, permitted("…")]`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,19 +23,20 @@ _STRICTNESS: dict[AccessKind, int] = {
 
 
 class ServicesOnly(Forbidden):
-    detail = "This is for services, not for users."
+    detail = "Only services may call this."
 
 
 class UsersOnly(Forbidden):
-    detail = "This is for users; a service's own token does not do."
+    detail = "Only users may call this, with their own token."
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may call a route.
 
-    Everyone; everyone and told who; whoever is known, user or service; who is signed in; who holds a permission, and
-    with `or_service` any service besides; or services alone.
+    Kinds: `public` (everyone), `optional` (everyone; the caller is known if a token was sent), `known` (a user or
+        service),
+    `signed_in` (a user), `permission` (a caller with the permission, and any service with `or_service`), `service`.
     """
 
     kind: AccessKind
@@ -44,15 +45,15 @@ class Access:
 
     @property
     def needs_caller(self) -> bool:
-        """Whether nothing can be answered before the caller is known."""
+        """Whether the route requires an authenticated caller."""
         return self.kind not in {"public", "optional"}
 
-    def narrowed(self, other: "Access") -> "Access":
-        """The stricter of two."""
+    def stricter(self, other: "Access") -> "Access":
+        """Return the stricter of the two."""
         return other if _STRICTNESS[other.kind] > _STRICTNESS[self.kind] else self
 
-    def admit(self, caller: Principal) -> None:
-        """Raises ServicesOnly, UsersOnly or PermissionMissing where `caller` may not."""
+    def check(self, caller: Principal) -> None:
+        """Raise ServicesOnly, UsersOnly or PermissionMissing if `caller` may not call the route."""
         if self.kind == "service" and caller.kind != "service":
             raise ServicesOnly
         if self.kind == "signed_in" and caller.kind != "user":
@@ -64,13 +65,13 @@ class Access:
 
 
 def access_of(dependency: Callable[..., Any]) -> Access:
-    """The access that a dependency function asks for; public where it asks for none."""
+    """Return the access that a dependency function declares; public if it declares none."""
     access = getattr(dependency, "access", None)
     return access if isinstance(access, Access) else Access("public")
 
 
-def _asks(access: Access) -> Callable[..., Any]:
-    """A dependency that hands over the caller; that it is allowed was decided before, by the boundary."""
+def _caller_dependency(access: Access) -> Callable[..., Any]:
+    """Return a dependency that provides the caller. The boundary has already checked the access."""
 
     @lookup
     async def caller(connection: HTTPConnection) -> Principal | None:
@@ -82,22 +83,22 @@ def _asks(access: Access) -> Callable[..., Any]:
 
 
 def permitted(permission: str, *, or_service: bool = False) -> Any:
-    """Ask for a caller, user or service, that holds `permission`; a service's own token does too with `or_service`.
+    """Require a caller (user or service) with `permission`. With `or_service`, every service is allowed.
 
     Used as `caller: Annotated[Principal, permitted("products:write")]`.
     """
-    return Depends(_asks(Access("permission", permission, or_service)))
+    return Depends(_caller_dependency(Access("permission", permission, or_service)))
 
 
-KnownCaller = Annotated[Principal, Depends(_asks(Access("known")))]
-"""A user or a service, with a token that holds."""
+KnownCaller = Annotated[Principal, Depends(_caller_dependency(Access("known")))]
+"""A user or a service with a valid token."""
 
 
-SignedIn = Annotated[Principal, Depends(_asks(Access("signed_in")))]
-"""A user with a token that holds."""
+SignedIn = Annotated[Principal, Depends(_caller_dependency(Access("signed_in")))]
+"""A user with a valid token."""
 
-AnyCaller = Annotated[Principal | None, Depends(_asks(Access("optional")))]
-"""The caller where a token that holds was sent, else None."""
+AnyCaller = Annotated[Principal | None, Depends(_caller_dependency(Access("optional")))]
+"""The caller if a valid token was sent, else None."""
 
-FromService = Annotated[Principal, Depends(_asks(Access("service")))]
-"""Another service, by its own token. Such a route is not routed by the gateway."""
+FromService = Annotated[Principal, Depends(_caller_dependency(Access("service")))]
+"""Another service with its own token. The gateway does not route such endpoints."""

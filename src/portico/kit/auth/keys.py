@@ -1,4 +1,4 @@
-"""Keys that sign and verify access tokens. A key knows its one algorithm; what a token's header says never chooses it."""
+"""Keys that sign and verify access tokens. A key has one algorithm; a token's header never chooses it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ PUBLIC_ALGORITHMS: Final = frozenset(get_args(PublicAlgorithm))
 LEAST_RSA_BITS: Final = 2048
 LEAST_SECRET_BYTES: Final = 32
 MOST_KEYS: Final = 32
-MOST_KID_LENGTH: Final = 200
+MAX_KID_LENGTH: Final = 200
 
-_SHAPES: Final[dict[str, tuple[str, str | int]]] = {
+_KEY_TYPES: Final[dict[str, tuple[str, str | int]]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "ES256": ("EC", "P-256"),
     "RS256": ("RSA", LEAST_RSA_BITS),
@@ -27,12 +27,12 @@ _SHAPES: Final[dict[str, tuple[str, str | int]]] = {
 
 
 class UnusableKey(ValueError):
-    """A key that is no key, is too weak, or does not fit its algorithm."""
+    """The key is malformed, too weak or does not fit its algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
-    """What tells a true signature from a forged one, by exactly one algorithm."""
+    """A key that verifies signatures with exactly one algorithm."""
 
     kid: str
     algorithm: Algorithm
@@ -40,23 +40,23 @@ class VerifyingKey:
 
     @classmethod
     def from_jwk(cls, document: Mapping[str, Any]) -> Self:
-        """A public key as published (RFC 7517). Raises UnusableKey; a symmetric key is never one."""
+        """Return a public key from its published form (RFC 7517). Raises UnusableKey, also for symmetric keys."""
         kid, algorithm = document.get("kid"), document.get("alg")
-        if not isinstance(kid, str) or not 0 < len(kid) <= MOST_KID_LENGTH:
-            raise UnusableKey("a published key needs a kid")
+        if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID_LENGTH:
+            raise UnusableKey("The published key has no kid.")
         if algorithm not in PUBLIC_ALGORITHMS:
-            raise UnusableKey(f"algorithm {algorithm!r} is not one of {', '.join(sorted(PUBLIC_ALGORITHMS))}")
-        return cls(kid, cast("Algorithm", algorithm), _imported(document, cast("Algorithm", algorithm)))
+            raise UnusableKey(f"The algorithm {algorithm!r} is not one of {', '.join(sorted(PUBLIC_ALGORITHMS))}.")
+        return cls(kid, cast("Algorithm", algorithm), _import_key(document, cast("Algorithm", algorithm)))
 
     def verifies(self, signed: bytes, signature: bytes) -> bool:
-        """Whether `signature` was made over `signed` with this key."""
-        # joserfc's own entry points take the algorithm from the header and warn about the name EdDSA (RFC 9864).
+        """Return whether `signature` is a signature of `signed` by this key."""
+        # joserfc's public functions take the algorithm from the header and warn about the name EdDSA (RFC 9864).
         return JWSRegistry.algorithms[self.algorithm].verify(signed, signature, self.key)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A private key, or for HS256 the shared secret, that only identity holds."""
+    """A private key, or the shared secret of HS256. Only identity has it."""
 
     kid: str
     algorithm: Algorithm
@@ -64,25 +64,25 @@ class SigningKey:
 
     @classmethod
     def generate(cls, algorithm: PublicAlgorithm) -> Self:
-        """A fresh private key, named by its RFC 7638 thumbprint. RSA takes about a tenth of a second: use a thread."""
-        kind, shape = _SHAPES[algorithm]
+        """Return a new private key with its RFC 7638 thumbprint as kid. RSA takes 0.1 s: call it in a thread."""
+        kind, shape = _KEY_TYPES[algorithm]
         key = JWKRegistry.generate_key(kind, shape, private=True)
         return cls(key.thumbprint(), algorithm, key)
 
     @classmethod
     def of_secret(cls, secret: str) -> Self:
-        """The HS256 key made of a shared secret of 32 bytes or more (RFC 7518 section 3.2). Raises UnusableKey."""
+        """Return the HS256 key of a shared secret of at least 32 bytes (RFC 7518 section 3.2). Raises UnusableKey."""
         if len(secret.encode()) < LEAST_SECRET_BYTES:
-            raise UnusableKey(f"an HS256 secret has at least {LEAST_SECRET_BYTES} bytes")
-        # The kid must not be a thumbprint: that of a secret would let anyone test guesses of it offline.
+            raise UnusableKey(f"An HS256 secret needs at least {LEAST_SECRET_BYTES} bytes.")
+        # The kid must not be a thumbprint, because it would allow to test guesses of the secret offline.
         return cls("hs256", "HS256", OctKey.import_key(secret))
 
     @classmethod
     def from_jwk(cls, document: Mapping[str, Any]) -> Self:
-        """A private key as `private_jwk` wrote it. Raises UnusableKey."""
+        """Return a private key written by `private_jwk`. Raises UnusableKey."""
         public = VerifyingKey.from_jwk(document)
         if not public.key.is_private:
-            raise UnusableKey("a signing key needs its private part")
+            raise UnusableKey("The signing key has no private part.")
         return cls(public.kid, public.algorithm, public.key)
 
     def sign(self, signed: bytes) -> bytes:
@@ -93,24 +93,25 @@ class SigningKey:
         return VerifyingKey(self.kid, self.algorithm, self.key)
 
     def private_jwk(self) -> dict[str, Any]:
-        """The whole key. A secret: encrypt it before it rests anywhere."""
+        """Return the whole key. It is a secret: encrypt it before storing it."""
         return self.key.as_dict(private=True) | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
     def public_jwk(self) -> dict[str, Any]:
-        """The public half, as published (RFC 7517). Raises UnusableKey for HS256, which has none."""
+        """Return the public key for publication (RFC 7517). Raises UnusableKey for HS256, which has none."""
         if self.algorithm not in PUBLIC_ALGORITHMS:
-            raise UnusableKey("a shared secret is never published")
+            raise UnusableKey("A shared secret is never published.")
         return self.key.as_dict(private=False) | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
 
 def read_key_set(document: object) -> dict[str, VerifyingKey]:
-    """The usable keys of a JWK set, by kid. Keys it does not understand are left out (RFC 7517 section 5).
+    """Return the usable keys of a JWK set by kid. Unknown kinds of keys are ignored (RFC 7517 section 5).
 
-    Raises UnusableKey where the document is no key set.
+    Raises:
+        UnusableKey: the document is not a key set, or one of its keys is malformed or weak.
     """
     listed = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(listed, list):
-        raise UnusableKey("a key set is an object with a list of keys")
+        raise UnusableKey("A key set is an object with a list of keys.")
     found: dict[str, VerifyingKey] = {}
     for entry in listed[:MOST_KEYS]:
         if isinstance(entry, dict) and entry.get("alg") in PUBLIC_ALGORITHMS:
@@ -119,22 +120,22 @@ def read_key_set(document: object) -> dict[str, VerifyingKey]:
     return found
 
 
-def _imported(document: Mapping[str, Any], algorithm: Algorithm) -> Key:
-    kind, _ = _SHAPES[algorithm]
+def _import_key(document: Mapping[str, Any], algorithm: Algorithm) -> Key:
+    kind, _ = _KEY_TYPES[algorithm]
     if document.get("kty") != kind:
-        raise UnusableKey(f"an {algorithm} key is of type {kind}")
+        raise UnusableKey(f"An {algorithm} key has the type {kind}.")
     try:
         key = JWKRegistry.import_key(dict(document))
         JWSRegistry.algorithms[algorithm].check_key(key)
-        _refuse_weak(key)
+        _reject_weak(key)
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise UnusableKey(f"this {algorithm} key can't be read") from error
+        raise UnusableKey(f"This {algorithm} key cannot be read.") from error
     return key
 
 
-def _refuse_weak(key: Key) -> None:
+def _reject_weak(key: Key) -> None:
     if isinstance(key, OKPKey) and key.curve_name != "Ed25519":
-        raise UnusableKey("EdDSA is used with Ed25519 only")
+        raise UnusableKey("EdDSA is supported with Ed25519 only.")
     raw = key.raw_value
     if isinstance(raw, RSAPrivateKey | RSAPublicKey) and raw.key_size < LEAST_RSA_BITS:
-        raise UnusableKey(f"an RSA key has at least {LEAST_RSA_BITS} bits")
+        raise UnusableKey(f"An RSA key needs at least {LEAST_RSA_BITS} bits.")

@@ -1,4 +1,4 @@
-"""Who calls: a person who signed in, or a service that calls for itself."""
+"""The caller of a request: a user, or a service that calls in its own name."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,18 +14,18 @@ PrincipalKind = Literal["user", "service"]
 
 
 class UserId(Identifier, prefix="user"):
-    """An account at identity."""
+    """Id of a user account."""
 
 
 class PersonRequired(Forbidden):
-    """A service called where only a person can be meant."""
+    """A service called an endpoint that is only for users."""
 
-    detail = "This is for a person who signed in; a service called."
+    detail = "Only a signed-in user may call this; the caller is a service."
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller whose token was verified. `permissions` are words such as `products:write`; `*` stands for all of them."""
+    """An authenticated caller. `permissions` are names such as `products:write`; `*` stands for all of them."""
 
     subject: str
     kind: PrincipalKind
@@ -38,17 +38,17 @@ class Principal:
     email: str | None = None
 
     def may(self, permission: str) -> bool:
-        """Whether the caller holds `permission`."""
+        """Return whether the caller has `permission`."""
         return permission in self.permissions or EVERYTHING in self.permissions
 
     @property
     def user_id(self) -> UserId:
-        """The person's account. Raises PersonRequired for a service."""
+        """Id of the user. Raises PersonRequired for a service."""
         if self.kind != "user":
             raise PersonRequired
         return UserId(self.subject)
 
     @property
     def service(self) -> str | None:
-        """The name of the service that calls for itself; None for a person."""
+        """Name of the calling service; None for a user."""
         return self.subject.removeprefix(SERVICE_PREFIX) if self.kind == "service" else None

@@ -1,4 +1,4 @@
-"""Which tokens ended before their time, as far as identity's feed has told."""
+"""Revocations of tokens, from identity's events and feed."""
 
 import heapq
 from dataclasses import dataclass
@@ -15,9 +15,13 @@ MOST_REVOCATIONS: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One end: of a session, of a token, or of all of a user's tokens issued before a moment.
+    """Revocation of a session, of a token, or of a user's tokens issued before a moment.
 
-    `expires_at` is when the last token that it concerns expires by itself; `issued_before` goes with kind `user`.
+    Attributes:
+        kind: what is revoked.
+        id: id of the session, token or user.
+        expires_at: when the last affected token expires.
+        issued_before: for kind `user`, the moment before which the revoked tokens were issued.
     """
 
     kind: RevocationKind
@@ -28,7 +32,7 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class RevocationPage:
-    """A stretch of the feed. `cursor` asks for what follows; `more` says that there is some already."""
+    """A page of the feed. `cursor` requests the next page; `more` says whether there is one already."""
 
     revocations: tuple[Revocation, ...]
     cursor: str
@@ -36,62 +40,65 @@ class RevocationPage:
 
 
 class RevocationSet:
-    """Revocations in force, in memory: at most `most` of them, each kept until its tokens have expired anyway.
+    """Active revocations in memory, at most `most`. Each is kept until its tokens have expired.
 
-    When it is full, the one that would leave first leaves early, and every token that expires no later than it counts
-    as revoked from then on: under a flood of revocations tokens live a little shorter, none lives too long.
+    When it is full, the revocation that expires first is removed, and all tokens that expire no later count as revoked.
+    Under a flood of revocations, valid tokens are rejected a little early, but no revoked token is accepted.
     """
 
     def __init__(self, most: int = MOST_REVOCATIONS) -> None:
         self._most = most
-        self._marks: dict[tuple[RevocationKind, str], Revocation] = {}
-        self._leaving: list[tuple[float, RevocationKind, str]] = []
+        self._revocations: dict[tuple[RevocationKind, str], Revocation] = {}
+        self._expiry_queue: list[tuple[float, RevocationKind, str]] = []
         self._revoked_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._marks)
+        return len(self._revocations)
 
     def add(self, revocation: Revocation, now: datetime) -> None:
-        """Take note of `revocation`; the same one again changes nothing."""
+        """Add `revocation`. Adding it again has no effect."""
         self._drop_expired(now.timestamp())
         key = (revocation.kind, revocation.id)
-        known = self._marks.get(key)
-        if known is not None and not _reaches_further(revocation, known):
+        known = self._revocations.get(key)
+        if known is not None and not _extends(revocation, known):
             return
-        self._marks[key] = revocation
-        heapq.heappush(self._leaving, (revocation.expires_at.timestamp() + LEEWAY, *key))
-        self._make_room()
+        self._revocations[key] = revocation
+        heapq.heappush(self._expiry_queue, (revocation.expires_at.timestamp() + LEEWAY, *key))
+        self._enforce_limit()
 
     def covers(self, principal: Principal) -> bool:
-        """Whether `principal`'s token was ended."""
+        """Return whether the token of `principal` is revoked."""
         if principal.expires_at.timestamp() <= self._revoked_until:
             return True
-        if ("token", principal.token_id) in self._marks or ("session", principal.session_id or "") in self._marks:
+        if ("token", principal.token_id) in self._revocations or (
+            "session",
+            principal.session_id or "",
+        ) in self._revocations:
             return True
-        mark = self._marks.get(("user", principal.subject))
-        return mark is not None and (mark.issued_before is None or principal.issued_at < mark.issued_before)
+        found = self._revocations.get(("user", principal.subject))
+        return found is not None and (found.issued_before is None or principal.issued_at < found.issued_before)
 
     def _drop_expired(self, now: float) -> None:
-        while self._leaving and self._leaving[0][0] <= now:
-            self._leave()
+        while self._expiry_queue and self._expiry_queue[0][0] <= now:
+            self._drop_first()
 
-    def _make_room(self) -> None:
-        while len(self._leaving) > self._most:
-            until = self._leaving[0][0] - LEEWAY
-            if self._leave():
+    def _enforce_limit(self) -> None:
+        while len(self._expiry_queue) > self._most:
+            until = self._expiry_queue[0][0] - LEEWAY
+            if self._drop_first():
                 self._revoked_until = max(self._revoked_until, until)
 
-    def _leave(self) -> bool:
-        leaves_at, kind, name = heapq.heappop(self._leaving)
-        mark = self._marks.get((kind, name))
-        # A user's later mark has an entry of its own, further back: then nothing leaves yet.
-        if mark is None or mark.expires_at.timestamp() + LEEWAY > leaves_at:
+    def _drop_first(self) -> bool:
+        expires_at, kind, name = heapq.heappop(self._expiry_queue)
+        found = self._revocations.get((kind, name))
+        # A later revocation of the same user has its own entry further back, so this one stays.
+        if found is None or found.expires_at.timestamp() + LEEWAY > expires_at:
             return False
-        del self._marks[kind, name]
+        del self._revocations[kind, name]
         return True
 
 
-def _reaches_further(new: Revocation, known: Revocation) -> bool:
+def _extends(new: Revocation, known: Revocation) -> bool:
     if new.expires_at > known.expires_at:
         return True
     return new.issued_before is not None and known.issued_before is not None and new.issued_before > known.issued_before

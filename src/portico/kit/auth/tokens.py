@@ -1,4 +1,4 @@
-"""Access tokens in the form of RFC 9068: what they claim, how they are signed, and what makes one worthless."""
+"""Access tokens as in RFC 9068: claims, signing and validation."""
 
 import binascii
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ Reason = Literal["expired", "malformed", "bad_signature", "revoked", "user_inact
 
 LONGEST_TOKEN: Final = 8 * 1024
 LEEWAY: Final = 5
-"""Seconds that two machines' clocks may differ."""
+"""Tolerated clock difference (seconds) between machines."""
 _LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 _SEGMENTS: Final = 3
 _TYPES: Final = ("at+jwt", "application/at+jwt")
 
 
 class InvalidToken(Exception):
-    """A token that proves nothing. `reason` is one of the five words of `POST /validate-token`."""
+    """The token is not valid. `reason` is one of the five values of `POST /validate-token`."""
 
     def __init__(self, reason: Reason, why: str) -> None:
         super().__init__(why)
@@ -31,7 +31,7 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """What a token says of its bearer. `issued_at` and `expires_at` are whole seconds."""
+    """Claims of an access token. `issued_at` and `expires_at` are whole seconds."""
 
     subject: str
     token_id: str
@@ -57,15 +57,15 @@ class AccessClaims:
 
 @dataclass(frozen=True, slots=True)
 class TokenFormat:
-    """Who issues tokens and for whom: what a signer writes and a verifier insists on (RFC 9068 section 4)."""
+    """Issuer and audience of tokens: signers write them and verifiers require them (RFC 9068 section 4)."""
 
     issuer: str
     audience: str
 
     def sign(self, claims: AccessClaims, key: SigningKey) -> str:
-        """A signed token that says `claims`."""
-        head = _encoded({"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"})
-        signed = head + b"." + _encoded(self._payload(claims))
+        """Return a signed token with `claims`."""
+        head = _encode({"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"})
+        signed = head + b"." + _encode(self._payload(claims))
         return (signed + b"." + urlsafe_b64encode(key.sign(signed))).decode("ascii")
 
     def _payload(self, claims: AccessClaims) -> dict[str, Any]:
@@ -83,12 +83,15 @@ class TokenFormat:
         return payload if claims.session_id is None else payload | {"sid": claims.session_id}
 
     def claims_of(self, payload: dict[str, Any], now: datetime) -> AccessClaims:
-        """The claims of a payload whose signature holds. Raises InvalidToken where they are not for here and now."""
+        """Return the claims of a payload with a valid signature.
+
+        Raises InvalidToken for another issuer, audience or time.
+        """
         if payload.get("iss") != self.issuer:
-            raise InvalidToken("malformed", "the token is of another issuer")
+            raise InvalidToken("malformed", "the token has another issuer")
         audience = payload.get("aud")
         if self.audience not in (audience if isinstance(audience, list) else [audience]):
-            raise InvalidToken("malformed", "the token is for another audience")
+            raise InvalidToken("malformed", "the token has another audience")
         claims = _read_claims(payload)
         if claims.expires_at.timestamp() + LEEWAY <= now.timestamp():
             raise InvalidToken("expired", "the token has expired")
@@ -100,7 +103,7 @@ class TokenFormat:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedToken:
-    """A token taken apart. Nothing in it may be believed before the signature was checked."""
+    """A parsed token. Do not trust its content before its signature is verified."""
 
     kid: str
     algorithm: str
@@ -110,33 +113,33 @@ class UnverifiedToken:
 
     @classmethod
     def parse(cls, token: str) -> "UnverifiedToken":
-        """Take `token` apart. Raises InvalidToken(malformed) for anything but a signed `at+jwt` of at most 8 KiB."""
+        """Parse `token`. Raises InvalidToken (malformed) unless it is a signed `at+jwt` of at most 8 KiB."""
         if len(token) > LONGEST_TOKEN:
             raise InvalidToken("malformed", "the token is too long")
         segments = token.split(".")
         if len(segments) != _SEGMENTS or not token.isascii():
-            raise InvalidToken("malformed", "a token has three parts")
+            raise InvalidToken("malformed", "the token does not have three parts")
         try:
             head, payload, signature = (urlsafe_b64decode(segment.encode("ascii")) for segment in segments)
         except (binascii.Error, ValueError) as error:
             raise InvalidToken("malformed", "a part of the token is not base64url") from error
-        header = _object(head)
+        header = _parse_object(head)
         kid, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):
             raise InvalidToken("malformed", "the token does not name its key and algorithm")
         _check_header(header)
         return cls(kid, algorithm, payload, token.rpartition(".")[0].encode("ascii"), signature)
 
-    def verified_with(self, key: VerifyingKey) -> dict[str, Any]:
-        """The payload, once its signature was checked with `key`. Raises InvalidToken(bad_signature)."""
-        # The key says which algorithm it is for: a public RSA key is never taken for an HMAC secret, none for a signature.
+    def verify(self, key: VerifyingKey) -> dict[str, Any]:
+        """Verify the signature with `key` and return the payload. Raises InvalidToken (bad_signature)."""
+        # The key determines the algorithm: a public RSA key is never used as HMAC secret, and `none` is never accepted.
         if self.algorithm != key.algorithm or not key.verifies(self.signed, self.signature):
-            raise InvalidToken("bad_signature", "the signature is not by the key it names")
-        return _object(self.payload)
+            raise InvalidToken("bad_signature", "the signature was not made with the named key")
+        return _parse_object(self.payload)
 
-    def believed(self) -> dict[str, Any]:
-        """The payload of a token that identity itself has just called valid."""
-        return _object(self.payload)
+    def trusted_payload(self) -> dict[str, Any]:
+        """Return the payload of a token that identity has just validated."""
+        return _parse_object(self.payload)
 
 
 def _check_header(header: dict[str, Any]) -> None:
@@ -144,14 +147,14 @@ def _check_header(header: dict[str, Any]) -> None:
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         raise InvalidToken("malformed", "this is not an access token (typ at+jwt)")
     if "crit" in header:
-        raise InvalidToken("malformed", "the token demands an extension that is not known here")
+        raise InvalidToken("malformed", "the token requires an unknown extension")
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
+def _encode(document: dict[str, Any]) -> bytes:
     return urlsafe_b64encode(orjson.dumps(document))
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def _parse_object(raw: bytes) -> dict[str, Any]:
     try:
         document = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -186,12 +189,12 @@ def _read_claims(payload: dict[str, Any]) -> AccessClaims:
 def _text(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
     if not isinstance(value, str) or not value:
-        raise InvalidToken("malformed", f"the token lacks {name}")
+        raise InvalidToken("malformed", f"the token has no valid claim {name}")
     return value
 
 
 def _seconds(payload: dict[str, Any], name: str) -> float:
     value = payload.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-        raise InvalidToken("malformed", f"the token lacks {name}")
+        raise InvalidToken("malformed", f"the token has no valid claim {name}")
     return value

@@ -1,4 +1,4 @@
-"""How a service knows its callers by itself: with identity's public keys, or by asking identity."""
+"""Verification of access tokens: with identity's public keys, or by introspection at identity."""
 
 import asyncio
 import contextvars
@@ -7,66 +7,66 @@ import hashlib
 from typing import Final, Protocol
 
 from portico.kit.auth.keys import UnusableKey, VerifyingKey, read_key_set
+from portico.kit.auth.lru_cache import LruCache
 from portico.kit.auth.principal import Principal
-from portico.kit.auth.recent import Recent
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.probe_limiter import ProbeLimiter
 from portico.kit.telemetry.logs import get_logger
 
-log = get_logger(__name__)
+logger = get_logger(__name__)
 
 MOST_TOKENS: Final = 10_000
 
 
 class VerificationUnavailable(Exception):
-    """Identity can't be asked and what is known here does not suffice. `retry_after` is in seconds."""
+    """The token cannot be verified because identity is unavailable. `retry_after` is in seconds."""
 
     def __init__(self, retry_after: float = 1.0) -> None:
-        super().__init__("who calls can't be verified right now")
+        super().__init__("the caller cannot be verified at the moment")
         self.retry_after = retry_after
 
 
 class TokenVerifier(Protocol):
-    """Tells who bears a token."""
+    """Authenticates callers by their tokens."""
 
     async def verify(self, token: str) -> Principal:
-        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
+        """Return the bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
 
     async def redeem_ticket(self, ticket: str) -> str:
-        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
 
     async def run(self) -> None:
-        """Keep what verification needs fresh, until cancelled. Returns at once where nothing needs to be."""
+        """Keep the data for verification up to date until cancelled. Returns at once if there is none."""
 
 
 class TicketSource(Protocol):
-    """Who gives out tickets: identity."""
+    """Redeems one-time tickets. Identity implements it."""
 
     async def redeem_ticket(self, ticket: str) -> str:
-        """The token that `ticket` stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
 
 
 class KeySource(TicketSource, Protocol):
-    """Where public keys and ended sessions are learnt of: identity."""
+    """Provides public keys and revocations. Identity implements it."""
 
     async def fetch_keys(self) -> object:
-        """The JWK set, as JSON has it. Raises VerificationUnavailable."""
+        """Return the JWK set as parsed JSON. Raises VerificationUnavailable."""
 
     async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
-        """Return the revocations after the cursor `since`; all that are in force with None.
+        """Return the revocations after the cursor `since`, or all active ones for None.
 
         If there are none, identity waits up to `wait` seconds for one.
 
         Raises:
-            VerificationUnavailable: identity does not answer.
+            VerificationUnavailable: identity does not respond.
         """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Validation:
-    """Identity's answer about one token (`POST /validate-token`)."""
+    """Result of a token's introspection by identity (`POST /validate-token`)."""
 
     valid: bool
     reason: Reason | None = None
@@ -76,37 +76,45 @@ class Validation:
 
 
 class ValidationSource(TicketSource, Protocol):
-    """Who can be asked about a token: identity."""
+    """Introspects tokens. Identity implements it."""
 
     async def validate(self, token: str, *, probe: bool = False) -> Validation:
-        """What identity says of `token`; with `probe` also where it failed too often lately. Raises VerificationUnavailable."""
+        """Introspect `token`.
+
+        Args:
+            token: the access token.
+            probe: whether the call may pass an open circuit breaker.
+
+        Raises:
+            VerificationUnavailable: identity is unavailable.
+        """
 
 
 def fingerprint(token: str) -> bytes:
-    """What stands for `token` in memory, so that a dump of it holds no token."""
+    """Return a hash that represents `token` in memory, so that a memory dump contains no tokens."""
     return hashlib.sha256(token.encode()).digest()
 
 
 class KeyVerifier:
-    """Verifies with identity's public keys, and learns what ended by whoever tells it, and by identity's feed.
+    """Verifies tokens with identity's public keys. It learns of revocations from events and from identity's feed.
 
-    It keeps the keys it has while identity is down. It reads the feed even if events arrive, because a missing event
-    leaves no sign. Identity holds a read open until there is an entry, so reading costs little.
+    It keeps its keys while identity is unavailable. It reads the feed even if events arrive, because a lost event
+    leaves no trace. Identity holds a read open until there is an entry, so reading costs little.
 
     Args:
         source: identity.
-        form: what a token must look like.
-        clock: source of the time.
-        most_tokens: how many verified tokens are cached.
-        refresh_every: seconds between two fetches of the keys.
-        poll_every: seconds between two reads of the feed.
+        form: issuer and audience of the tokens.
+        clock: the current time.
+        most_tokens: maximum number of cached tokens.
+        refresh_every: how often (seconds) the keys are loaded.
+        poll_every: pause (seconds) between reads of the feed.
         poll_wait: how long (seconds) a read waits for a new entry.
     """
 
-    LOOK_AGAIN_AFTER: Final = 10.0
-    """Seconds between two looks for a key that is not known: forged key ids must not become load on identity."""
+    KEY_LOOKUP_INTERVAL: Final = 10.0
+    """Seconds between lookups of an unknown key, because forged key ids must not put load on identity."""
     RETRY_AFTER: Final = 1.0
-    """Seconds between two looks while there is no key at all."""
+    """Seconds between lookups while there is no key at all."""
 
     def __init__(
         self,
@@ -127,28 +135,28 @@ class KeyVerifier:
         self._poll_wait = poll_wait
         self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
-        self._verified: Recent[Principal] = Recent(most_tokens)
+        self._verified: LruCache[Principal] = LruCache(most_tokens)
         self._revoked = RevocationSet()
         self._cursor: str | None = None
-        self._looking = asyncio.Lock()
-        self._next_look = 0.0
+        self._lookup_lock = asyncio.Lock()
+        self._next_lookup = 0.0
 
     async def verify(self, token: str) -> Principal:
-        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable where no key was ever had."""
-        mark = fingerprint(token)
-        principal = self._verified.get(mark)
+        """Return the bearer of `token`. Raises InvalidToken, or VerificationUnavailable if no key was ever loaded."""
+        key = fingerprint(token)
+        principal = self._verified.get(key)
         if principal is None:
             principal = await self._verify(token)
-            self._verified.put(mark, principal)
+            self._verified.put(key, principal)
         elif principal.expires_at.timestamp() + LEEWAY <= self._clock.now().timestamp():
-            self._verified.forget(mark)
+            self._verified.remove(key)
             raise InvalidToken("expired", "the token has expired")
         if self._revoked.covers(principal):
             raise InvalidToken("revoked", "the token was revoked")
         return principal
 
     async def redeem_ticket(self, ticket: str) -> str:
-        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
         return await self._source.redeem_ticket(ticket)
 
     async def run(self) -> None:
@@ -158,13 +166,13 @@ class KeyVerifier:
         self._is_running = True
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_keys(), name="keys of identity")
-                group.create_task(self._keep_revocations(), name="revocations of identity")
+                group.create_task(self._refresh_keys(), name="keys of identity")
+                group.create_task(self._poll_feed(), name="revocations of identity")
         finally:
             self._is_running = False
 
     async def refresh_keys(self) -> None:
-        """Fetch the key set now. Raises VerificationUnavailable; the keys known so far stay."""
+        """Load the key set. Raises VerificationUnavailable; the known keys stay in use."""
         try:
             keys = read_key_set(await self._source.fetch_keys())
         except UnusableKey as error:
@@ -172,38 +180,38 @@ class KeyVerifier:
         if not keys:
             raise VerificationUnavailable(self.RETRY_AFTER)
         if self._keys.keys() - keys.keys():
-            self._verified.clear()  # a key withdrawn in an emergency takes the tokens it verified with it
+            self._verified.clear()  # tokens verified with a withdrawn key must be verified again
         self._keys = keys
 
-    def hear(self, revocation: Revocation) -> None:
-        """Refuse what `revocation` ends from now on; the feed will tell of it too."""
+    def revoke(self, revocation: Revocation) -> None:
+        """Reject the tokens that `revocation` affects from now on."""
         self._revoked.add(revocation, self._clock.now())
 
     async def poll_revocations(self, *, wait: float = 0) -> None:
         """Read the new entries of the feed. If there are none, wait up to `wait` seconds for one.
 
         Raises:
-            VerificationUnavailable: identity does not answer. Known revocations stay.
+            VerificationUnavailable: identity does not respond. Known revocations stay in force.
         """
         more = True
         while more:
             page = await self._source.fetch_revocations(self._cursor, wait=wait if self._cursor else 0)
             for revocation in page.revocations:
-                self.hear(revocation)
+                self.revoke(revocation)
             self._cursor, more = page.cursor, page.more
 
     async def _verify(self, token: str) -> Principal:
         parts = UnverifiedToken.parse(token)
-        key = self._keys.get(parts.kid) or await self._look_for(parts.kid)
+        key = self._keys.get(parts.kid) or await self._look_up_key(parts.kid)
         if key is None:
-            raise InvalidToken("bad_signature", "the token names a key that is not known")
-        return self._form.claims_of(parts.verified_with(key), self._clock.now()).principal()
+            raise InvalidToken("bad_signature", "the token names an unknown key")
+        return self._form.claims_of(parts.verify(key), self._clock.now()).principal()
 
-    async def _look_for(self, kid: str) -> VerifyingKey | None:
-        async with self._looking:
+    async def _look_up_key(self, kid: str) -> VerifyingKey | None:
+        async with self._lookup_lock:
             now = self._clock.monotonic()
-            if kid not in self._keys and now >= self._next_look:
-                self._next_look = now + (self.LOOK_AGAIN_AFTER if self._keys else self.RETRY_AFTER)
+            if kid not in self._keys and now >= self._next_lookup:
+                self._next_lookup = now + (self.KEY_LOOKUP_INTERVAL if self._keys else self.RETRY_AFTER)
                 await self._try_refresh()
         if not self._keys:
             raise VerificationUnavailable(self.RETRY_AFTER)
@@ -216,33 +224,35 @@ class KeyVerifier:
             return False
         return True
 
-    async def _keep_keys(self) -> None:
+    async def _refresh_keys(self) -> None:
         while True:
             fresh = await self._try_refresh()
             await asyncio.sleep(self._refresh_every if fresh else self.RETRY_AFTER)
 
-    async def _keep_revocations(self) -> None:
-        heard = True
+    async def _poll_feed(self) -> None:
+        is_available = True
         while True:
             try:
                 await self.poll_revocations(wait=self._poll_wait)
-                heard = True
+                is_available = True
             except VerificationUnavailable:
-                # While identity is down its feed keeps what is revoked, and the cursor stays where it is.
-                if heard:
-                    log.warning("revocations_unheard", hint="sessions that end now are refused once identity is back")
-                heard = False
+                # The feed continues at the cursor once identity is available.
+                if is_available:
+                    logger.warning(
+                        "revocation_feed_unavailable", hint="revoked sessions are rejected once identity is available"
+                    )
+                is_available = False
             await asyncio.sleep(self._poll_every)
 
 
-class AskingVerifier:
-    """Asks identity about each token and believes the answer for at most a second.
+class IntrospectionVerifier:
+    """Verifies tokens by introspection at identity. A result is cached for at most a second.
 
-    A revoked token is refused a second later at the latest; while identity is down nobody can be verified.
+    A revoked token is rejected within a second. While identity is unavailable, no caller can be verified.
     """
 
-    KEEP: Final = 1.0
-    """Seconds an answer is believed."""
+    CACHE_SECONDS: Final = 1.0
+    """Seconds that a result is cached."""
 
     def __init__(
         self, source: ValidationSource, form: TokenFormat, clock: Clock, *, most_tokens: int = MOST_TOKENS
@@ -250,47 +260,49 @@ class AskingVerifier:
         self._source = source
         self._form = form
         self._clock = clock
-        self._answers: Recent[tuple[float, Validation]] = Recent(most_tokens)
-        self._asking: dict[bytes, asyncio.Task[Validation]] = {}
-        self._knocking = ProbeLimiter(clock.monotonic)
+        self._results: LruCache[tuple[float, Validation]] = LruCache(most_tokens)
+        self._introspections: dict[bytes, asyncio.Task[Validation]] = {}
+        self._probe_limiter = ProbeLimiter(clock.monotonic)
 
     async def verify(self, token: str) -> Principal:
-        """The bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
+        """Return the bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
         parts = UnverifiedToken.parse(token)
-        answer = await self._answer(token)
+        answer = await self._validation(token)
         if not answer.valid:
             raise InvalidToken(answer.reason or "malformed", "identity rejected the token")
-        # Identity has checked the signature; what the token is for and until when is each verifier's own to check.
-        claims = self._form.claims_of(parts.believed(), self._clock.now())
+        # Identity has checked the signature. Every verifier checks issuer, audience and expiry itself.
+        claims = self._form.claims_of(parts.trusted_payload(), self._clock.now())
         return dataclasses.replace(
             claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
         )
 
     async def redeem_ticket(self, ticket: str) -> str:
-        """The token that a one-time ticket stands for, once. Raises InvalidToken, VerificationUnavailable."""
+        """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
         return await self._source.redeem_ticket(ticket)
 
     async def run(self) -> None:
-        """Nothing needs to be kept fresh."""
+        """Return at once: there is no data to keep up to date."""
 
-    async def _answer(self, token: str) -> Validation:
-        mark = fingerprint(token)
-        known = self._answers.get(mark)
+    async def _validation(self, token: str) -> Validation:
+        key = fingerprint(token)
+        known = self._results.get(key)
         if known is not None and self._clock.monotonic() < known[0]:
             return known[1]
-        asking = self._asking.get(mark)
-        if asking is None:
-            # In a context of its own: the answer serves others too.
-            asking = asyncio.create_task(self._ask(mark, token), name="ask identity", context=contextvars.Context())
-            self._asking[mark] = asking
-        # Shielded: the caller who asked first may go away, those who wait for the same answer do not.
-        return await asyncio.shield(asking)
+        introspection = self._introspections.get(key)
+        if introspection is None:
+            # An empty context: the result serves other callers too.
+            introspection = asyncio.create_task(
+                self._introspect(key, token), name="ask identity", context=contextvars.Context()
+            )
+            self._introspections[key] = introspection
+        # Shielded: cancelling one caller must not cancel the introspection for the others.
+        return await asyncio.shield(introspection)
 
-    async def _ask(self, mark: bytes, token: str) -> Validation:
-        asked_at = self._clock.monotonic()
+    async def _introspect(self, key: bytes, token: str) -> Validation:
+        started_at = self._clock.monotonic()
         try:
-            answer = await self._source.validate(token, probe=self._knocking.may_probe())
-            self._answers.put(mark, (asked_at + self.KEEP, answer))
+            answer = await self._source.validate(token, probe=self._probe_limiter.may_probe())
+            self._results.put(key, (started_at + self.CACHE_SECONDS, answer))
             return answer
         finally:
-            del self._asking[mark]
+            del self._introspections[key]

@@ -1,4 +1,4 @@
-"""What everything else rests on: clock, identifiers, money, problems, asyncio helpers. Imports no other part of the kit."""
+"""Foundation: clock, identifiers, money, problems, asyncio helpers. It imports no other part of the kit."""
 
 from typing import TYPE_CHECKING
 

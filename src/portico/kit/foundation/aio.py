@@ -5,10 +5,10 @@ from typing import Any
 
 
 def is_cancelled() -> bool:
-    """Whether the task that asks was cancelled, also where the word of it was lost on the way.
+    """Return whether the current task was cancelled, even if the CancelledError was swallowed.
 
-    Before Python 3.12 `asyncio.wait_for`, by which drivers connect, may swallow a cancellation; the task keeps count of
-    it all the same. A group of tasks cancels each of them but once: one that goes round for ever asks here.
+    Before Python 3.12, `asyncio.wait_for`, which drivers use to connect, can swallow a cancellation, but the task still
+    counts it. A task group cancels each task only once, so an endless loop must check this.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
@@ -23,7 +23,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def run_to_completion(act: Coroutine[Any, Any, None]) -> None:
-    """Await `act`; whoever is cancelled meanwhile, however often, is so after all of it has ended."""
+    """Await `act` completely. A cancellation of the caller takes effect only after `act` has ended."""
     task = asyncio.ensure_future(act)
     try:
         await asyncio.shield(task)
@@ -32,5 +32,5 @@ async def run_to_completion(act: Coroutine[Any, Any, None]) -> None:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([task])
         if not task.cancelled():
-            task.exception()  # seen: whoever is cancelled has no use for it, and the loop must not complain
+            task.exception()  # mark as retrieved: the caller is cancelled, and asyncio must not log it
         raise

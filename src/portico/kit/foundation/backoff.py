@@ -9,15 +9,15 @@ _MAX_DOUBLINGS = 60  # a float holds 2 ** 1023; the limit is reached long before
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delay that doubles with every failure in a row, up to a limit, with a random part.
+    """A delay that doubles with every consecutive failure up to a limit, with a random part.
 
     The random part keeps callers that failed together from retrying together.
 
     Args:
-        base: Longest delay after the first failure, in seconds.
-        limit: Longest delay after any number of failures, in seconds.
-        jitter: Share of the delay that is random: 0 for none, 0.5 for half, 1 for all of it ("full jitter").
-        draw: Returns a random number from 0 to 1.
+        base: maximum delay (seconds) after the first failure.
+        limit: maximum delay (seconds) after any number of failures.
+        jitter: random share of the delay: 0 for none, 0.5 for half, 1 for all of it ("full jitter").
+        draw: returns a random number from 0 to 1.
     """
 
     base: float
@@ -26,9 +26,9 @@ class Backoff:
     draw: Callable[[], float] = random.random
 
     def delay(self, failures: int, retry_after: float | None = None) -> float:
-        """Return the delay in seconds after `failures` failures in a row (1 or more).
+        """Return the delay (seconds) after `failures` consecutive failures (1 or more).
 
-        The delay is at least `retry_after`, the seconds that the other side asked for, but never above `limit`.
+        The delay is at least `retry_after`, the seconds that the other side requested, but never above `limit`.
         """
         longest = min(self.limit, self.base * 2.0 ** min(max(failures - 1, 0), _MAX_DOUBLINGS))
         delay = longest * (1 - self.jitter + self.jitter * self.draw())

@@ -3,12 +3,12 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """The time of day and the time that only goes forward. Tests hold one of their own."""
+    """Wall clock and monotonic clock. Tests replace it."""
 
     def now(self) -> datetime:
-        """The time of day, in UTC."""
+        """Return the current time, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Return the monotonic time in seconds."""
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""Identifiers: opaque, prefixed by kind, sortable by time, the same under every collation."""
+"""Identifiers: opaque, prefixed by kind, sortable by time, equal under every collation."""
 
 import os
 import re
@@ -8,19 +8,19 @@ from typing import Any, ClassVar, Self
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's, in lower case: sorts alike under every collation
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32 in lower case: sorts the same in every collation
 _LENGTH = 26
 _CHANCE_BITS = 74
 _CHANCE_BYTES = 10
 _SURPLUS_BITS = 8 * _CHANCE_BYTES - _CHANCE_BITS
 _DRAWN_AT_ONCE = 128
-_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # two letters at a time: half the work
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # two characters per step: half the work
 _SHIFTS = range(5 * (_LENGTH - 2), -1, -10)
 MAX_LENGTH = 48
 
 
 _drawn: list[int] = []
-"""Chance drawn ahead: each draw is a system call that lets other threads go first, for up to five milliseconds."""
+"""Random numbers drawn in advance, because each system call can let other threads run for up to 5 ms."""
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_drawn.clear)
 
@@ -41,10 +41,10 @@ def _sortable() -> str:
 
 
 class Identifier(str):
-    """A kind of identifier: `class BookId(Identifier, prefix="book")`, values such as `book_01hv…`.
+    """A kind of identifier: `class BookId(Identifier, prefix="book")`, with values such as `book_01hv…`.
 
-    The first half is the time of making in microseconds, so that ids sort by age; 74 bits are chance, so that they
-    can't be guessed. Validates itself in schemas, documents its pattern and binds to `String` columns.
+    It starts with the creation time in microseconds, so that ids sort by age. 74 random bits make it unguessable. It
+    validates itself in schemas, documents its pattern and binds to `String` columns.
     """
 
     __slots__ = ()
@@ -59,12 +59,12 @@ class Identifier(str):
 
     @classmethod
     def new(cls) -> Self:
-        """A fresh one."""
+        """Return a new identifier."""
         return cls(f"{cls.prefix}_{_sortable()}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`text` as this kind of identifier. Raises ValueError where it is none."""
+        """Return `text` as this kind of identifier. Raises ValueError if it is not valid."""
         if cls.pattern.match(text) is None or text.endswith("\n"):
             raise ValueError(f"not an identifier of the form {cls.prefix}_…")
         return cls(text)

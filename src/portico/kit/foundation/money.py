@@ -1,4 +1,4 @@
-"""Money: a decimal number with its currency beside it in JSON, whole minor units in code and tables."""
+"""Money: in JSON a decimal number and its currency, in code and tables a number of minor units."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from portico.kit.foundation.problems import Unprocessable
 
-LARGEST = 10**12  # minor units; a JSON number (RFC 8259 section 6) carries fifteen digits without loss
+LARGEST = 10**12  # minor units; JSON numbers (RFC 8259 section 6) represent fifteen digits exactly
 
-# ISO 4217: the currencies in use whose minor unit is not a hundredth
+# ISO 4217: currencies whose minor unit is not a hundredth.
 _OTHER_EXPONENTS = {
     **dict.fromkeys(
         [
@@ -66,9 +66,9 @@ class TooPrecise(Unprocessable):
 
 def _from_number(value: Any) -> Any:
     if isinstance(value, float):
-        return Decimal(repr(value))  # the shortest decimal that reads as this float: what the caller wrote
+        return Decimal(repr(value))  # the shortest decimal of this float, as the caller wrote it
     if isinstance(value, bool | str):
-        raise ValueError("Input should be a number")  # noqa: TRY004  pydantic reports ValueError as a 422
+        raise ValueError("Input should be a number")  # noqa: TRY004  # pydantic reports a ValueError as 422
     return Decimal(value) if isinstance(value, int) else value
 
 
@@ -78,21 +78,21 @@ Amount = Annotated[
     Field(ge=0, max_digits=15, decimal_places=4, le=LARGEST // 100, allow_inf_nan=False, strict=False),
     PlainSerializer(float, return_type=float, when_used="json"),
 ]
-"""A sum that is not negative: a JSON number in, a Decimal in code, a JSON number out."""
+"""An amount of 0 or more: a JSON number in input and output, a Decimal in code."""
 
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$", description="ISO 4217", examples=["USD"])]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Money:
-    """A sum in whole minor units of its currency (cents of USD, yen of JPY)."""
+    """An amount in minor units of its currency (cents of USD, yen of JPY)."""
 
     minor: int
     currency: str
 
     @classmethod
     def of(cls, amount: Decimal, currency: str) -> Self:
-        """`amount` of `currency`. Raises UnknownCurrency, or TooPrecise where it is no whole number of minor units."""
+        """Convert a decimal amount. Raises UnknownCurrency, or TooPrecise if it has too many decimals."""
         if currency not in EXPONENTS:
             raise UnknownCurrency(currency=currency)
         minor = amount.scaleb(EXPONENTS[currency])
@@ -102,10 +102,10 @@ class Money:
 
     @property
     def amount(self) -> Decimal:
-        """The sum as people write it: 999.99."""
+        """The amount as a decimal: 999.99."""
         return Decimal(self.minor).scaleb(-EXPONENTS[self.currency])
 
 
 def json_number(minor: int, currency: str) -> float:
-    """The JSON number of a sum: the float that is nearest to the decimal, and reads as it."""
+    """Return an amount as JSON number: the float nearest to the decimal, which prints like it."""
     return minor / _SCALES[currency]

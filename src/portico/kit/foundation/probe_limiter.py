@@ -10,11 +10,11 @@ class ProbeLimiter:
     A call marked as a probe reaches an instance although its breaker is open, and closes the breaker if it succeeds.
 
     Args:
-        monotonic: the time, in seconds.
+        monotonic: the clock, in seconds.
     """
 
     EVERY: Final = 1.0
-    """Seconds between two probes."""
+    """Seconds between probes."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic

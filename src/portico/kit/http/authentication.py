@@ -39,7 +39,7 @@ class Authentication:
             self._header = b""
         self._resolved = False
 
-    async def admit(self, access: Access) -> None:
+    async def authorize(self, access: Access) -> None:
         """Authenticate the caller and check that `access` allows it.
 
         Raises:
@@ -54,7 +54,7 @@ class Authentication:
             if access.needs_caller:
                 raise Unauthorized
             return
-        access.admit(self.principal)
+        access.check(self.principal)
 
     async def resolve(self) -> None:
         """Verify the token, if there is one. A failure is stored and raised once a caller is needed."""
@@ -80,7 +80,7 @@ class Authentication:
             VerificationUnavailable: the token cannot be verified at the moment.
         """
         if self.token is not None:
-            access.admit(await self._verifier.verify(self.token))
+            access.check(await self._verifier.verify(self.token))
 
     async def _find_token(self) -> str:
         if self._ticket is None:

@@ -103,7 +103,7 @@ class BoundaryRoute(APIRoute):
             authentication: Authentication = request.scope["portico.authentication"]
             if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:
                 authentication.use_ticket(ticket)
-            await authentication.admit(self._declared.access)
+            await authentication.authorize(self._declared.access)
         if self._cache_tag is None:
             response = await self._checked(request, handle, within)
         else:

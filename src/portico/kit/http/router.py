@@ -190,7 +190,7 @@ def access_of_endpoint(endpoint: Callable[..., Any]) -> Access:
     for hint in _hints(endpoint).values():
         for mark in getattr(hint, "__metadata__", ()):
             if isinstance(mark, Depends) and mark.dependency is not None:
-                found = found.narrowed(access_of(mark.dependency))
+                found = found.stricter(access_of(mark.dependency))
     return found
 
 

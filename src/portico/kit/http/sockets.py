@@ -86,7 +86,7 @@ class SocketRoute(APIWebSocketRoute):
         authentication: Authentication = scope["portico.authentication"]
         if (ticket := connection.query_params.get(TICKET)) is not None:
             authentication.use_ticket(ticket)
-        await authentication.admit(self._declared.access)
+        await authentication.authorize(self._declared.access)
         if raw := scope["query_string"]:
             self._queries.check(raw, connection.query_params)
         caller = authentication.principal.subject if authentication.principal else "-"

@@ -1,4 +1,4 @@
-"""AsyncAPI 3.0 documents: which events a service tells of, which it handles, and what is in them."""
+"""AsyncAPI 3.0 documents: the events that services publish and handle, with their schemas."""
 
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ _DESCRIPTION = (
 
 
 def asyncapi(system: System, names: Collection[str] | None = None) -> dict[str, Any]:
-    """The document of a system, or of its services that `names` names. Raises NoSuchService."""
+    """Return the document of a system, or of the services in `names`. Raises NoSuchService."""
     placements = system.placements if names is None else [system.placement(name) for name in names]
     kinds = _kinds(placements)
     who = ", ".join(each.name for each in placements)
@@ -46,7 +46,7 @@ def _summary(system: System, placements: Sequence[Placement], *, whole: bool) ->
 
 
 def _kinds(placements: Iterable[Placement]) -> list[type[Event]]:
-    """The classes of all events that are told of or handled, by type and version."""
+    """Return the classes of all events that are published or handled, by type and version."""
     found = {
         (kind.event_type, kind.version): kind
         for each in placements
@@ -58,22 +58,25 @@ def _kinds(placements: Iterable[Placement]) -> list[type[Event]]:
 def _channels(kinds: Iterable[type[Event]]) -> dict[str, Any]:
     channels: dict[str, Any] = {}
     for kind in kinds:
-        told = f"In order for each `{kind.aggregate_field}`."
+        description = f"In order for each `{kind.aggregate_field}`."
         channel = channels.setdefault(
-            kind.event_type, {"address": kind.event_type, "description": told, "messages": {}}
+            kind.event_type, {"address": kind.event_type, "description": description, "messages": {}}
         )
-        channel["messages"][_named(kind)] = {"$ref": f"#/components/messages/{_named(kind)}"}
+        channel["messages"][_message_name(kind)] = {"$ref": f"#/components/messages/{_message_name(kind)}"}
     return channels
 
 
 def _operations(placement: Placement) -> Iterator[tuple[str, dict[str, Any]]]:
     for kind in placement.service.publishes:
-        told = f"{placement.name} tells: {_sentence(kind)}"
-        yield f"{placement.name}.send.{_named(kind)}", _operation("send", placement, kind, told)
+        summary = f"{placement.name} publishes: {_sentence(kind)}"
+        yield f"{placement.name}.send.{_message_name(kind)}", _operation("send", placement, kind, summary)
     for consumer in placement.service.consumers:
         for kind in consumer.events:
-            told = _does(consumer)
-            yield f"{placement.name}.{consumer.name}.{_named(kind)}", _operation("receive", placement, kind, told)
+            summary = _consumer_summary(consumer)
+            yield (
+                f"{placement.name}.{consumer.name}.{_message_name(kind)}",
+                _operation("receive", placement, kind, summary),
+            )
 
 
 def _operation(action: str, placement: Placement, kind: type[Event], summary: str) -> dict[str, Any]:
@@ -82,22 +85,22 @@ def _operation(action: str, placement: Placement, kind: type[Event], summary: st
         "action": action,
         "channel": {"$ref": channel},
         "summary": summary,
-        "messages": [{"$ref": f"{channel}/messages/{_named(kind)}"}],
+        "messages": [{"$ref": f"{channel}/messages/{_message_name(kind)}"}],
         "tags": [{"name": placement.name}],
     }
 
 
-def _does(consumer: Consumer) -> str:
-    """What a consumer says that it does, else its name, which names cause and effect."""
-    told = inspect.getdoc(consumer.function) or consumer.name.replace("-", " ").capitalize() + "."
-    return told.partition("\n")[0]
+def _consumer_summary(consumer: Consumer) -> str:
+    """Return the first line of a consumer's docstring, or else its name as a sentence."""
+    text = inspect.getdoc(consumer.function) or consumer.name.replace("-", " ").capitalize() + "."
+    return text.partition("\n")[0]
 
 
 def _sentence(kind: type[Event]) -> str:
     return (inspect.getdoc(kind) or "").partition("\n")[0]
 
 
-def _named(kind: type[Event]) -> str:
+def _message_name(kind: type[Event]) -> str:
     return f"{kind.event_type}.{kind.version}"
 
 
@@ -105,7 +108,7 @@ def _components(kinds: Sequence[type[Event]]) -> dict[str, Any]:
     references, whole = models_json_schema(
         [(kind, "serialization") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
-    messages = {_named(kind): _message(kind, references[kind, "serialization"]) for kind in kinds}
+    messages = {_message_name(kind): _message(kind, references[kind, "serialization"]) for kind in kinds}
     return {"messages": messages, "schemas": whole.get("$defs", {})}
 
 
@@ -113,15 +116,18 @@ def _message(kind: type[Event], data: dict[str, Any]) -> dict[str, Any]:
     text = {"type": "string"}
     attributes: dict[str, Any] = {
         "specversion": {"const": "1.0"},
-        "id": {**text, "description": "The event: the same however often it is delivered."},
+        "id": {**text, "description": "Id of the event, the same for every delivery."},
         "type": {"const": kind.event_type},
         "eventversion": {"const": kind.version},
-        "source": {**text, "description": "Who says so: /{system}/{service}."},
-        "subject": {**text, "description": f"What it is about: the `{kind.aggregate_field}`."},
-        "partitionkey": {**text, "description": "As the subject: what is told about one is delivered in order."},
+        "source": {**text, "description": "Publishing service: /{system}/{service}."},
+        "subject": {**text, "description": f"Id of the aggregate: the `{kind.aggregate_field}`."},
+        "partitionkey": {
+            **text,
+            "description": "Same as the subject. Events with the same key are delivered in order.",
+        },
         "time": {**text, "format": "date-time"},
         "datacontenttype": {"const": "application/json"},
-        "traceparent": {**text, "description": "W3C Trace Context of what led to it."},
+        "traceparent": {**text, "description": "W3C Trace Context of the operation that caused the event."},
         "data": data,
     }
     required = [name for name in attributes if name != "traceparent"]

@@ -1,4 +1,4 @@
-"""A service as it runs in this process: what was declared, and the resources that the host gave it."""
+"""Runtime of one service in this process: its declaration, and the resources that the host provides."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,16 +38,16 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 class NotDeclared(LookupError):
-    """Something was asked for that the service does not declare."""
+    """The service does not declare the requested object."""
 
 
 @dataclass(eq=False)
 class ServiceRuntime:
-    """One service in this process. `name` is what its system calls it.
+    """One service in this process. `name` is its name in the system.
 
-    `stopping` is set when the process has to stop; work without an end, such as an event stream, ends then. `broadcasts`
-    are the event subscriptions of the whole process. `committed_events` is set whenever this process has committed
-    events; it wakes the relay.
+    `stopping` is set when the process has to stop; endless work, such as an event stream, must end then. `broadcasts`
+    are the event subscriptions of the whole process. `committed_events` is set when this process has committed events,
+    to wake the relay.
     """
 
     service: Service
@@ -90,16 +90,16 @@ class ServiceRuntime:
 
     @property
     def sockets(self) -> OpenSockets:
-        """The WebSockets that are open, which are counted."""
+        """The open WebSockets, for the limit on their number."""
         if self._sockets is None:
-            self._sockets = opened = OpenSockets(self.settings.max_streams, self.settings.max_streams_each)
-            self.metrics.gauge("portico_websockets", "WebSockets that are open", lambda: opened.open)
+            self._sockets = broker_context = OpenSockets(self.settings.max_streams, self.settings.max_streams_each)
+            self.metrics.gauge("portico_websockets", "Open WebSockets", lambda: broker_context.open)
         return self._sockets
 
     @property
     def verifier(self) -> TokenVerifier:
         if self._verifier is None:
-            raise NotDeclared(f"{self.name} was not given a verifier yet")
+            raise NotDeclared(f"{self.name} has no verifier yet. It is available after start-up.")
         return self._verifier
 
     @verifier.setter
@@ -117,24 +117,24 @@ class ServiceRuntime:
         return self.service.publishes
 
     def unit_of_work(self) -> UnitOfWork:
-        """A unit of work, for who commits it."""
+        """Return a unit of work that its caller commits."""
         return UnitOfWork(self.database, self.clock, invalidate=self._invalidate, events=self._outbox)
 
     def stop(self) -> None:
-        """Begin to stop: not ready for more, event streams end, what is in flight goes on."""
+        """Begin to stop: reject new work and end event streams; requests in flight continue."""
         self.health.stopping = True
         self.stopping.set()
 
     def transaction(self) -> AbstractAsyncContextManager[UnitOfWork]:
-        """A unit of work of its own, committed at the block's end."""
+        """Open a unit of work that is committed at the end of the block."""
         return committed(self.unit_of_work())
 
     async def transact(self, act: Callable[[UnitOfWork], Awaitable[T]]) -> T:
-        """Run `act` in a transaction of its own and return its result. Retries it after a conflict with another one."""
+        """Run `act` in a transaction and return its result. Retry it after a conflict."""
         return await run_transaction(self.transaction, act)
 
     def response_cache(self, tag: CacheTag) -> CacheGroup:
-        """What is kept about `tag` until it changes."""
+        """Return the cached responses with this tag."""
         group = self._groups.get(tag)
         if group is None:
             group = self._groups[tag] = CacheGroup(self.cache, tag.name)
@@ -144,7 +144,7 @@ class ServiceRuntime:
         await CacheGroup(self.cache, tag_name).invalidate()
 
     def reader(self) -> Reader:
-        """A reader of its own, to be used in `async with`."""
+        """Return a reader, for use in `async with`."""
         return Reader(self.database, self.clock)
 
     def calls(
@@ -156,7 +156,7 @@ class ServiceRuntime:
         trace: TraceContext | None = None,
         request_id: str | None = None,
     ) -> Calls:
-        """Calls to other services by this one's own token; the arguments are those of `Calls`."""
+        """Return calls to other services, authenticated as this service. The arguments are those of `Calls`."""
         return Calls(
             self.channel,
             identity=self.identity,
@@ -184,13 +184,15 @@ class ServiceRuntime:
         )
 
     def public_calls(self, *, deadline: float | None = None) -> Calls:
-        """Calls that say nothing of who calls, for what is public."""
+        """Return calls to other services without credentials, for public endpoints."""
         return Calls(self.channel, deadline=deadline, layout=layout_of(self.declaration))
 
     def resource(self, kind: type[T]) -> T:
-        """The resource of this kind. Raises NotDeclared."""
+        """Return the resource of this type. Raises NotDeclared."""
         if kind not in self.provided:
-            raise NotDeclared(f"{self.service.name} declares no resource {kind.__name__}")
+            raise NotDeclared(
+                f"{self.service.name} does not declare a resource {kind.__name__}. Add it to Service(resources=…)."
+            )
         return cast("T", self.provided[kind])
 
     def settings_of(self, kind: type[S]) -> S:
@@ -201,5 +203,5 @@ class ServiceRuntime:
 
 
 def layout_of(system: System) -> Layout:
-    """How this system's paths and names look to a caller."""
+    """Return the path prefix and service names of this system."""
     return Layout(system.prefix, {service.name: name for service, name in system.names.items()})

@@ -1,6 +1,6 @@
-"""The host: gives services their resources, and runs one or many of them in this process.
+"""Host: provides services with their resources and runs one or more of them in this process.
 
-Nothing lives before `async with Host(…)`; what lives then dies in reverse order.
+`async with Host(…)` opens everything, and closes it in reverse order.
 """
 
 import asyncio
@@ -57,36 +57,36 @@ from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
 
-_PATIENCE = 10.0  # seconds that cancelled work has to end
-_TIMES_CANCELLED = 10
+_CANCEL_TIMEOUT = 10.0  # seconds that cancelled work has to end
+_CANCEL_ATTEMPTS = 10
 
 Migrating = Literal["upgrade", "require"]
 VerifierOf = Callable[[ServiceRuntime], TokenVerifier]
 OpenBroker = Callable[[Settings, str], AbstractAsyncContextManager[Broker]]
 
 
-class NeighbourDown(RuntimeError):
-    """A service that this one calls says that it is not ready."""
+class DependencyNotReady(RuntimeError):
+    """A service that this one calls is not ready."""
 
 
 class Host:
-    """Services of `system` running in this process: `async with Host(system, …) as host: host.apps["loans"]`.
+    """Runs services of `system` in this process: `async with Host(system, …) as host: host.apps["loans"]`.
 
     Args:
         system: the system.
-        environment: where settings are read from, the kit's and each service's own.
-        verifier_of: makes the verifier that services share, unless they bring their own; it is given one of them.
-        only: names of the services to run; all by default.
-        background: whether jobs and what keeps verifiers fresh run; not for a command that is done in a moment.
-        migrating: "upgrade" runs pending migrations, "require" refuses to start where there are any.
-        clock: the time.
-        logs: where the line of each request goes; none are written without.
-        channel: the way to the services of the system; made from their addresses if None.
-        broker: opens what carries events; the one that the settings name by default. With None no event leaves its
-            outbox, and none comes in.
+        environment: source of the settings.
+        verifier_of: creates the verifier that services without their own share; called with one of them.
+        only: names of the services to run; None runs all.
+        background: whether jobs, sagas, verifiers and messaging run; False for short commands.
+        migrating: "upgrade" runs pending migrations, "require" raises an error if there are any.
+        clock: the current time.
+        logs: output of request lines; None writes none.
+        channel: channel to the services of the system; None creates one from their addresses.
+        broker: opens the broker; by default the one that the settings name. With None, events stay in the outbox and
+            none are consumed.
     """
 
-    def __init__(  # noqa: PLR0913  # each has a name, and most a default
+    def __init__(  # noqa: PLR0913  # keyword arguments, most with a default
         self,
         system: System,
         environment: Environment,
@@ -130,8 +130,8 @@ class Host:
             for placement in self.placements:
                 await self._open(placement)
             if self._background:
-                self._keep_running()
-                await self._carry_events()
+                self._start_background()
+                await self._start_messaging()
         except BaseException:
             await self._stack.aclose()
             raise
@@ -143,7 +143,7 @@ class Host:
         await self._stack.aclose()
 
     def _check_settings(self) -> None:
-        """Check settings and secrets before anything is opened or migrated. Raises SettingsError with every mistake."""
+        """Check settings and secrets before opening or migrating anything. Raises SettingsError with all errors."""
         kinds = {each.name: kind for each in self.system.placements if (kind := each.service.settings) is not None}
         check_variables({"the kit": Settings, **kinds})
         own = {each.name: self.environment.read(kinds[each.name]) for each in self.placements if each.name in kinds}
@@ -152,40 +152,40 @@ class Host:
         self.warnings = check_server_passwords(self.settings, *own.values())
 
     def stop(self) -> None:
-        """Begin to stop, before the servers do: no service is ready for more, and event streams end."""
+        """Begin to stop, before the servers do: services are not ready any more, and event streams end."""
         for context in self.contexts.values():
             context.stop()
 
-    def _keep_running(self) -> None:
+    def _start_background(self) -> None:
         if self.settings.redis_url is not None and self.contexts:
             cache = next(iter(self.contexts.values())).cache
-            self._keep(warn_if_unavailable(cache, self.settings.redis_url), "look for Redis")
+            self._run_in_background(warn_if_unavailable(cache, self.settings.redis_url), "look for Redis")
         for context in self.contexts.values():
             if context.service.sagas:
-                self._keep(context.resource(SagaRunner).run(), f"sagas of {context.name}")
-            self._keep(context.verifier.run(), f"verifier of {context.name}")
+                self._run_in_background(context.resource(SagaRunner).run(), f"sagas of {context.name}")
+            self._run_in_background(context.verifier.run(), f"verifier of {context.name}")
             jobs = JobRunner(context, context.database, (*KIT_JOBS, *context.service.jobs))
-            self._keep(jobs.run(), f"jobs of {context.name}")
-            self._keep(context.health.loop_lag.run(), f"event loop of {context.name}")
+            self._run_in_background(jobs.run(), f"jobs of {context.name}")
+            self._run_in_background(context.health.loop_lag.run(), f"event loop of {context.name}")
             for each in context.service.background:
-                self._keep(each(context), f"{each.__name__} of {context.name}")
+                self._run_in_background(each(context), f"{each.__name__} of {context.name}")
 
-    async def _carry_events(self) -> None:
+    async def _start_messaging(self) -> None:
         if self._open_broker is None:
             return
-        opened = self._open_broker(self.settings, self.system.name)
+        broker_context = self._open_broker(self.settings, self.system.name)
         if not any(each.service.publishes or each.service.consumers for each in self.placements):
-            # The embedded broker is a file of those who tell and handle: this process may have no disk to have it on.
+            # The embedded broker is a file of publishers and consumers. This process may have no disk for it.
             if names_broker(self.settings):
-                self._keep(self._listen(opened), "listening")
+                self._run_in_background(self._receive_broadcasts(broker_context), "listening")
             return
-        broker = await self._stack.enter_async_context(opened)
-        self._keep(self.broadcasts.run(broker), "listening")
+        broker = await self._stack.enter_async_context(broker_context)
+        self._run_in_background(self.broadcasts.run(broker), "listening")
         for context in self.contexts.values():
             context.health.add("broker", broker.check, critical=False)
-        carrier = MessagingRuntime(self._queues(), broker, self.contexts.values())
-        for name, work in carrier.work().items():
-            self._keep(work, name)
+        messaging = MessagingRuntime(self._queues(), broker, self.contexts.values())
+        for name, work in messaging.work().items():
+            self._run_in_background(work, name)
 
     def _queues(self) -> dict[str, set[str]]:
         """Return the event types that each consuming service of the system handles."""
@@ -194,10 +194,10 @@ class Host:
         }
         return {name: handled for name, handled in types.items() if handled}
 
-    async def _listen(self, opening: AbstractAsyncContextManager[Broker]) -> None:
-        """Open a broker for nothing but to listen, once anyone does."""
+    async def _receive_broadcasts(self, broker_context: AbstractAsyncContextManager[Broker]) -> None:
+        """Open a broker only for broadcasts, after the first subscription."""
         await self.broadcasts.wait_for_subscription()
-        async with opening as broker:
+        async with broker_context as broker:
             await self.broadcasts.run(broker)
 
     async def _open(self, placement: Placement) -> None:
@@ -226,7 +226,7 @@ class Host:
             context.health.add("cache", context.cache.check, critical=False)
         self._stack.push_async_callback(context.health.aclose)
         for name in placement.service.calls:
-            self._watch(context, name)
+            self._add_neighbour(context, name)
         self.contexts[placement.name] = context
         context.verifier = self._verifier_for(context)
         for kind, open_resource in placement.service.resources.items():
@@ -253,12 +253,12 @@ class Host:
 
     async def _database(self, placement: Placement) -> Database:
         database = await self._stack.enter_async_context(open_database(placement, self.settings))
-        place, lines = database_for(self.settings, placement.name), migration_sets(placement)
-        with translate_errors(placement.name, place):
-            if place.embedded or self._migrating == "upgrade":
-                await upgrade(database, lines)
+        address, histories = database_for(self.settings, placement.name), migration_sets(placement)
+        with translate_errors(placement.name, address):
+            if address.embedded or self._migrating == "upgrade":
+                await upgrade(database, histories)
             else:
-                await require_current(database, lines)
+                await require_current(database, histories)
         return database
 
     def _open_channel(self) -> Channel:
@@ -269,7 +269,7 @@ class Host:
         return RetryingChannel(RoutingChannel(self.apps, local, remote))
 
     def identity(self, name: str) -> ServiceIdentity:
-        """Who `name`, a service or the gateway, is to the others when it calls for itself; it ends with the host."""
+        """Return the identity of a service or the gateway for calls in its own name. It is closed with the host."""
         secret = secrets_for(self.settings, *self._own.values(), needs=["service_secret"]).service_secret
         identity = ServiceIdentity(
             self.channel, name=name, secret=secret.get_secret_value(), layout=layout_of(self.system)
@@ -277,32 +277,32 @@ class Host:
         self._stack.push_async_callback(identity.aclose)
         return identity
 
-    def _watch(self, context: ServiceRuntime, name: str) -> None:
-        """Have `/health` of `running` name the service `name` that it calls, with its address and state."""
+    def _add_neighbour(self, context: ServiceRuntime, name: str) -> None:
+        """Add the called service `name`, with its address and state, to `/health`."""
         placement = self.system.placement(name)
 
         async def probe() -> None:
             timeout = self.settings.health_timeout
-            asking = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=timeout)
-            if (await self.channel.send(asking)).status != HTTPStatus.OK:
-                raise NeighbourDown(f"{placement.name} is not ready")
+            request = Outgoing(service=placement.name, method="GET", path="/health/ready", timeout=timeout)
+            if (await self.channel.send(request)).status != HTTPStatus.OK:
+                raise DependencyNotReady(f"{placement.name} is not ready")
 
         context.health.add_neighbour(placement.name, self.address_of(placement), probe)
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where the instances of each service are."""
+        """Addresses of the instances of each service."""
         return {each.name: self.address_of(each) for each in self.system.placements}
 
     def address_of(self, placement: Placement) -> str:
-        """Where a service's instances are."""
+        """Return the addresses of a service's instances."""
         return address_of(placement, self.settings)
 
     def _tracing(self, name: str) -> Tracing:
         endpoint = self.settings.otel_exporter_otlp_endpoint
         if endpoint is None:
             return Tracing.off()
-        from portico.kit.telemetry.otlp import OtlpRecorder  # only where traces are exported
+        from portico.kit.telemetry.otlp import OtlpRecorder  # only if traces are exported
 
         recorder = OtlpRecorder(endpoint, service=name, version=__version__)
         tracing = Tracing(recorder, ratio=self.settings.otel_traces_sampler_arg)
@@ -314,25 +314,25 @@ class Host:
         self._stack.push_async_callback(cache.aclose)
         return cache
 
-    def _keep(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run `work` until the host ends; its failure is logged, and ends nothing else."""
+    def _run_in_background(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` until the host is closed. If it fails, the error is logged; other work continues."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(_report)
         self._stack.push_async_callback(_end, task)
 
 
 def address_of(placement: Placement, settings: Settings) -> str:
-    """Where a service's instances are: what `{NAME}_SERVICE_URL` says, else its port on this host."""
+    """Return the addresses of a service's instances: `{NAME}_SERVICE_URL`, or its port on this host."""
     given = settings.service_urls.get(placement.name)
     return ",".join(given) if given else local_address(settings.host, placement.port)
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel `task`, again and again: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    """Cancel `task` until it ends, because before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
     with suppress(asyncio.CancelledError):
-        for _ in range(_TIMES_CANCELLED):
+        for _ in range(_CANCEL_ATTEMPTS):
             task.cancel()
-            await asyncio.wait([task], timeout=_PATIENCE / _TIMES_CANCELLED)
+            await asyncio.wait([task], timeout=_CANCEL_TIMEOUT / _CANCEL_ATTEMPTS)
             if task.done():
                 return
         logger.error("background_work_not_ended", work=task.get_name())

@@ -1,20 +1,20 @@
-"""Asks an address whether it is well, for containers: `python -m portico.kit.runtime.probe http://127.0.0.1:8080/health/ready`.
+"""Health probe for containers: `python -m portico.kit.runtime.probe http://127.0.0.1:8080/health/ready`.
 
-It needs nothing but the standard library, so that asking costs little.
+It uses only the standard library, so that it starts fast.
 """
 
 import http.client
 import sys
 from urllib.parse import urlsplit
 
-PATIENCE = 4.0
-"""seconds"""
+TIMEOUT = 4.0
+"""Seconds to wait for a response."""
 
 
-def well(address: str) -> bool:
-    """Whether `address`, an http:// one, answers with 200 in time."""
+def is_healthy(address: str) -> bool:
+    """Return whether `address` (http://) responds with 200 in time."""
     parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
     try:
         connection.request("GET", parts.path or "/")
         return connection.getresponse().status == http.client.OK
@@ -25,4 +25,4 @@ def well(address: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(not well(sys.argv[1]))
+    sys.exit(not is_healthy(sys.argv[1]))

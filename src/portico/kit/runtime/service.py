@@ -1,4 +1,4 @@
-"""What a service declares: data, without a side effect."""
+"""Declaration of a service: data, without side effects."""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -26,24 +26,24 @@ Background = Callable[[ServiceContext], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Service:
-    """A service: `service = Service(name="loans", summary=…, routers=[endpoints.router], tables=models.Table.metadata)`.
+    """A service: `service = Service(name="loans", summary=…, routers=[api.router], tables=models.Table.metadata)`.
 
     Args:
-        name: what it is called where a system does not call it otherwise; also its package's name.
+        name: name of the service, unless its system gives it another, and of its package.
         summary: one line, for documents and lists.
-        module: the package it lives in, `__name__`; its migrations lie beside it.
-        routers: its HTTP face.
-        jobs: what it does on a clock.
-        background: what goes on as long as the service runs, in each of its processes: called once, cancelled at the end.
-        publishes: the events that it tells of.
-        consumers: what it does on others' events.
-        sagas: its long transactions.
-        tables: the metadata of its tables.
-        settings: its own settings' class.
-        resources: what lives as long as the service runs, by type; opened in order, closed in reverse.
-        verifier: how it verifies tokens itself, where it is the one who issues them.
+        module: its package, `__name__`. The migrations are in the package's folder.
+        routers: HTTP endpoints.
+        jobs: scheduled work.
+        background: work that runs in each process as long as the service does: called once, cancelled at the end.
+        publishes: events that it publishes.
+        consumers: handlers of events.
+        sagas: long transactions.
+        tables: metadata of its tables.
+        settings: class of its own settings.
+        resources: objects that live as long as the service, by type; opened in order, closed in reverse.
+        verifier: creates its token verifier, for the service that issues tokens.
         calls: names of the services that it calls.
-        secrets: which of the system's secrets it is given; a service that encrypts nothing needs no SECRET_KEY.
+        secrets: secrets of the system that it receives. A service that encrypts nothing does not need SECRET_KEY.
     """
 
     name: str
@@ -63,10 +63,10 @@ class Service:
     secrets: Sequence[Literal["secret_key", "service_secret"]] = ("service_secret",)
 
     def __post_init__(self) -> None:
-        """Check that the service's settings have a prefix.
+        """Check that the class of the service's settings has a prefix.
 
         Raises:
-            ValueError: they have none.
+            ValueError: it has none.
         """
         if self.settings is not None and not self.settings.model_config.get("env_prefix"):
             prefix = f"{self.name}_".replace("-", "_").upper()
@@ -74,6 +74,6 @@ class Service:
 
     @property
     def migrations(self) -> Path | None:
-        """The folder of its migrations; None where it has no tables."""
+        """Folder of its migrations; None if it has no tables."""
         folder = Path(str(import_module(self.module).__file__)).parent / "migrations"
         return folder if self.tables.tables else None

@@ -1,8 +1,7 @@
-"""Serving ASGI apps on ports: several uvicorn servers in one loop that start and stop together.
+"""Serving of ASGI apps on ports: several uvicorn servers in one event loop that start and stop together.
 
-A stock uvicorn server takes the process's signals, exits 143, hangs on an open event stream and, when its port is
-taken, raises SystemExit through the loop. Here the process owns the signals, and every socket is bound before any
-server starts.
+A stock uvicorn server handles the process's signals, exits with 143, blocks on open event streams, and raises
+SystemExit if its port is in use. Here the process handles signals, and every socket is bound before any server starts.
 """
 
 import asyncio
@@ -21,29 +20,29 @@ from portico.kit._compat.uvicorn import WebSocketConnection
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 IDLE_SECONDS = 5
-"""after which an idle connection is closed: a proxy in front has to give it up before"""
+"""Seconds until an idle connection is closed. A proxy in front must close it earlier."""
 
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 10_000
-_LONGEST_MESSAGE = 1 << 20  # bytes of a WebSocket message, as at the gateway
+_LONGEST_MESSAGE = 1 << 20  # maximum size (bytes) of a WebSocket message, as at the gateway
 
 
 class PortTaken(RuntimeError):
-    """Something else listens there already."""
+    """Another process listens on the port."""
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is taken by another process")
+        super().__init__(f"Port {port} on {host} is in use by another process.")
         self.host = host
         self.port = port
 
 
 class AddressRefused(RuntimeError):
-    """This machine has no such address, or the account may not listen there."""
+    """This machine does not have the address, or the account may not listen on it."""
 
 
 @dataclass(frozen=True)
-class Face:
-    """An app, and the socket on which it is served."""
+class ServedApp:
+    """An app and the socket that serves it."""
 
     name: str
     app: ASGIApp
@@ -55,11 +54,11 @@ class Face:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, inherited by children that are given it. Port 0 is any free one.
+    """Return a listening socket that child processes can inherit. Port 0 selects a free port.
 
     Raises:
-        PortTaken: somebody listens there.
-        AddressRefused: there is no such address, or it takes more rights.
+        PortTaken: another process listens on the port.
+        AddressRefused: this machine does not have the address, or the account may not listen on it.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -67,7 +66,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port) from error
-        raise AddressRefused(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        raise AddressRefused(f"Cannot listen on {host}:{port}: {error.strerror or error}.") from error
     bound.set_inheritable(True)
     return bound
 
@@ -77,7 +76,7 @@ def bind_all(host: str, ports: Mapping[str, int]) -> dict[str, socket.socket]:
 
     Raises:
         PortTaken: another process listens on one of the ports.
-        AddressRefused: this machine has no such address, or the account may not listen there.
+        AddressRefused: this machine does not have the address, or the account may not listen on it.
     """
     with contextlib.ExitStack() as stack:
         sockets = {name: stack.enter_context(bind(host, port)) for name, port in ports.items()}
@@ -91,13 +90,13 @@ def ports_of(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
 
 
 def local_address(host: str, port: int) -> str:
-    """The URL by which this machine reaches what listens on `host`, which may stand for every interface."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 nothing is bound here
+    """Return the URL for reaching, from this machine, a server on `host`, which may be every interface."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing is bound here
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to the process."""
+    """A server that leaves signals to the process."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -105,16 +104,20 @@ class _Server(uvicorn.Server):
 
 
 class Servers:
-    """Serves faces until its block ends: stops accepting, lets requests in flight finish within `grace` seconds."""
+    """Serves apps until its block ends. It then stops accepting and waits `grace` seconds for requests in flight."""
 
-    def __init__(self, faces: Sequence[Face], *, grace: float, options: Mapping[str, Any] | None = None) -> None:
-        self._faces = faces
-        self._servers = [_Server(_config(face, grace, options or {})) for face in faces]
+    def __init__(
+        self, served_apps: Sequence[ServedApp], *, grace: float, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self._faces = served_apps
+        self._servers = [_Server(_config(served, grace, options or {})) for served in served_apps]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        for face, server in zip(self._faces, self._servers, strict=True):
-            self._tasks.append(asyncio.create_task(server.serve(sockets=[face.bound]), name=f"server of {face.name}"))
+        for served, server in zip(self._faces, self._servers, strict=True):
+            self._tasks.append(
+                asyncio.create_task(server.serve(sockets=[served.bound]), name=f"server of {served.name}")
+            )
         while not all(server.started for server in self._servers):
             if failed := [task for task in self._tasks if task.done()]:
                 await asyncio.gather(*failed)
@@ -129,9 +132,9 @@ class Servers:
         await asyncio.gather(*self._tasks)
 
 
-def _config(face: Face, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
+def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
     return uvicorn.Config(
-        face.app,
+        served.app,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -1,4 +1,4 @@
-"""The signals that end a process: the first asks it to stop, a second Ctrl-C ends it at once."""
+"""Signals that end a process: the first requests a stop, a second Ctrl-C ends it immediately."""
 
 import asyncio
 import os
@@ -15,29 +15,29 @@ USER_ERROR = 2
 
 @contextmanager
 def stop_requested(at_once: Callable[[], None] | None = None) -> Iterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set while the block runs, in the running loop.
+    """Return an event that SIGTERM and SIGINT set while the block runs, in the running loop.
 
     Args:
-        at_once: what is done, quickly, before a second SIGINT ends the process without more ado.
+        at_once: called before a second SIGINT ends the process immediately. It must be quick.
     """
     stop = asyncio.Event()
 
-    def ask() -> None:
+    def request_stop() -> None:
         stop.set()
 
-    def insist() -> None:
+    def request_or_force_stop() -> None:
         if stop.is_set():
             if at_once is not None:
                 at_once()
             os._exit(INTERRUPTED)
         stop.set()
 
-    with _on(signal.SIGTERM, ask), _on(signal.SIGINT, insist):
+    with _handle(signal.SIGTERM, request_stop), _handle(signal.SIGINT, request_or_force_stop):
         yield stop
 
 
 @contextmanager
-def _on(number: signal.Signals, act: Callable[[], None]) -> Iterator[None]:
+def _handle(number: signal.Signals, act: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     if os.name != "nt":
         loop.add_signal_handler(number, act)
@@ -50,7 +50,7 @@ def _on(number: signal.Signals, act: Callable[[], None]) -> Iterator[None]:
     def handle(_number: int, _frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(act)
 
-    previous = signal.signal(number, handle)  # on Windows the loop has no handlers of its own
+    previous = signal.signal(number, handle)  # on Windows the loop does not support signal handlers
     try:
         yield
     finally:

@@ -15,11 +15,11 @@ logger = get_logger(__name__)
 class StandaloneService:
     """The service PORTICO_SERVICE of the system PORTICO_SYSTEM, which starts and stops in the server's lifespan.
 
-    A database on a server must be migrated before; an embedded one is migrated at the start.
+    A database on a server must have been migrated before; an embedded one is migrated at the start.
 
     Args:
-        verifier_of: makes the token verifier of a service that does not issue tokens itself.
-        environment: where settings are read from; this process's environment and `.env` if None.
+        verifier_of: creates the token verifier of a service that does not issue tokens.
+        environment: source of the settings; None is this process's environment and `.env`.
     """
 
     def __init__(self, *, verifier_of: VerifierOf, environment: Environment | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a system declares: which services, where, behind which routes."""
+"""Declaration of a system: its services, their ports and the routes to them."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -9,16 +9,16 @@ from portico.kit.runtime.service import Service
 from portico.kit.service_context import Case, SystemInfo
 
 GATEWAY: Final = "gateway"
-"""The name of the gateway among the parts of a system."""
+"""Name of the gateway among the parts of a system."""
 
 
 class NoSuchService(LookupError):
-    """A system was asked for a service that it does not have."""
+    """The system has no such service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A service in a system: what it is called there, and its port."""
+    """A service in a system, with its name and port there."""
 
     service: Service
     name: str
@@ -30,17 +30,17 @@ class System:
     """A selection of services: `System("library", summary=…, gateway=8000, services={identity: 8001, loans: 8002})`.
 
     Args:
-        name: of the system, and the audience of its tokens.
+        name: name of the system, and the audience of its tokens.
         summary: one line.
-        gateway: the gateway's port.
-        services: each service with its port.
-        case: how JSON is spelled at its face.
-        prefix: of every resource's path ("/api").
-        names: what it calls a service that has another name of its own.
+        gateway: port of the gateway.
+        services: the services with their ports.
+        case: case of JSON field names.
+        prefix: path prefix of resources ("/api").
+        names: names of services that are called differently in this system.
         roles: named sets of permissions; "*" is every permission.
-        default_role: what a new user is given.
-        verification: how services verify tokens unless TOKEN_VERIFICATION says otherwise: by identity's public keys,
-            or by asking identity.
+        default_role: role of a new user.
+        verification: how services verify tokens unless TOKEN_VERIFICATION is set: with identity's public keys, or by
+            introspection at identity.
     """
 
     name: str
@@ -56,7 +56,7 @@ class System:
 
     @property
     def info(self) -> SystemInfo:
-        """What the services of this system may know of it."""
+        """The part of the system that its services know."""
         return SystemInfo(
             self.name,
             services=frozenset(each.name for each in self.placements),
@@ -71,7 +71,7 @@ class System:
         return [Placement(service, self.name_of(service), port) for service, port in self.services.items()]
 
     def name_of(self, service: Service) -> str:
-        """What this system calls `service`."""
+        """Return the name of `service` in this system."""
         return self.names.get(service, service.name)
 
     @property
@@ -79,17 +79,17 @@ class System:
         """The port of each part, by name."""
         return {GATEWAY: self.gateway} | {each.name: each.port for each in self.placements}
 
-    def moved(self, ports: Mapping[str, int]) -> Self:
-        """The same system with other ports, by the names that it has for its services; the gateway's is `gateway`."""
+    def with_ports(self, ports: Mapping[str, int]) -> Self:
+        """Return the same system with other ports, by name of the service; the gateway's name is `gateway`."""
         services = {each.service: ports.get(each.name, each.port) for each in self.placements}
         return replace(self, gateway=ports.get(GATEWAY, self.gateway), services=services)
 
     def placement(self, name: str) -> Placement:
-        """The service called `name` here, or whose own name it is. Raises NoSuchService."""
+        """Return the service with this name, here or of its own. Raises NoSuchService."""
         for placement in self.placements:
             if name in {placement.name, placement.service.name}:
                 return placement
         names = [placement.name for placement in self.placements]
         close = difflib.get_close_matches(name, names, 1)
-        meant = f" Did you mean {close[0]}?" if close else ""
-        raise NoSuchService(f"The system {self.name} has no service {name!r}.{meant} It has {', '.join(names)}.")
+        suggestion = f" Did you mean {close[0]}?" if close else ""
+        raise NoSuchService(f"The system {self.name} has no service {name!r}.{suggestion} It has {', '.join(names)}.")

@@ -1,4 +1,4 @@
-"""Finding a system by what a person calls it."""
+"""Lookup of a system by name or import path."""
 
 import difflib
 import sys
@@ -8,46 +8,46 @@ from pathlib import Path
 from portico.kit.runtime.system import System
 
 SHIPPED = "portico.systems"
-"""the package of the systems that Portico brings: each a module of its own name, listed in NAMES"""
+"""Package of the systems that Portico ships: one module per system, listed in NAMES."""
 
 
 class NoSuchSystem(LookupError):
-    """There is no system of that name. The message says which there are."""
+    """The system does not exist. The message lists the existing ones."""
 
 
 def shipped_systems() -> tuple[str, ...]:
-    """The names of the systems that Portico brings."""
+    """Return the names of the systems that Portico ships."""
     names: tuple[str, ...] = import_module(SHIPPED).NAMES
     return names
 
 
 def find_system(name: str) -> System:
-    """The system `name`: one that Portico brings, or an import path such as `shop.systems:shop`.
+    """Return the system `name`: a shipped one, or an import path such as `shop.systems:shop`.
 
     Raises:
-        NoSuchSystem: there is none.
+        NoSuchSystem: it does not exist.
     """
     if ":" in name:
-        return _imported(name)
+        return _import_system(name)
     if name not in shipped_systems():
         close = difflib.get_close_matches(name, shipped_systems(), 1)
         raise NoSuchSystem(
             f"There is no system {name!r}."
             + (f" Did you mean {close[0]}?" if close else "")
-            + f" Portico brings {', '.join(shipped_systems())}; name one of your own by its import path, as in shop.systems:shop."
+            + f" Portico ships {', '.join(shipped_systems())}. Name your own system by its import path (shop.systems:shop)."
         )
-    return _imported(f"{SHIPPED}.{name}:{name}")
+    return _import_system(f"{SHIPPED}.{name}:{name}")
 
 
-def _imported(path: str) -> System:
+def _import_system(path: str) -> System:
     module_name, _, attribute = path.partition(":")
     try:
         found = getattr(import_module(module_name), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and something that it imports is not
+            raise  # the module exists, but one that it imports does not
         raise NoSuchSystem(
-            f"There is no module {error.name} to import {path} from: looked in {Path.cwd()} and what is installed in {sys.prefix}."
+            f"There is no module {error.name} to import {path} from. Searched {Path.cwd()} and the packages installed in {sys.prefix}."
         ) from error
     if not isinstance(found, System):
         raise NoSuchSystem(f"{module_name} has no System called {attribute!r}.")

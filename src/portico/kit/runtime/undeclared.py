@@ -1,4 +1,7 @@
-"""Start-up check: what a service's package defines, `Service(…)` declares. An undeclared consumer would never run."""
+"""Start-up check that `Service(…)` declares what the service's package defines.
+
+An undeclared consumer would not run.
+"""
 
 import pkgutil
 import sys
@@ -24,10 +27,11 @@ class Undeclared(RuntimeError):
 
 
 def check_declarations(service: Service) -> None:
-    """Import the modules of the service's package that may define such objects, and compare with what the service declares.
+    """Import modules of the service's package that may define such objects, and compare them with the declaration.
 
-    A service whose module is not a package is not checked: other services may be defined in the same module. Nor is a
-    service with another name than the one that its package defines: it was derived from that one.
+    A service whose module is not a package is not checked, because other services may be defined in the same module. A
+    service whose name differs from the one that the package defines is not checked either, because it was derived from
+    it.
 
     Raises:
         Undeclared: the service does not declare something that its package defines.
@@ -50,12 +54,12 @@ def check_declarations(service: Service) -> None:
 
 
 def _identity(value: Any) -> object:
-    """Routers have no name; consumers, jobs and sagas are known by their stored names."""
+    """Return what identifies an object: routers have no name; consumers, jobs and sagas have stored names."""
     return id(value) if isinstance(value, Router) else (type(value), value.name)
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    """Yield the modules of the package, from the innermost out, without migrations: those run only through Alembic."""
+    """Yield the modules of the package, innermost first, without migrations, which only Alembic runs."""
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         if found.name.rpartition(".")[2] == "migrations":
             continue
@@ -68,7 +72,10 @@ def _modules(package: ModuleType) -> Iterator[ModuleType]:
 
 
 def _uses_a_constructor(name: str) -> bool:
-    """Whether the module names one of the constructors. Others are not imported: they may load libraries not needed."""
+    """Return whether the module uses a constructor.
+
+    Others are not imported: they may load libraries that are not needed.
+    """
     spec = find_spec(name)
     if spec is None or not isinstance(spec.loader, InspectLoader):
         return False

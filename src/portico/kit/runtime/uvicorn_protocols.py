@@ -1,4 +1,4 @@
-"""The protocol of one HTTP connection: uvicorn's, with limits whose rejections are problem documents."""
+"""HTTP connections: uvicorn's protocol with limits whose violations are problem documents."""
 
 import secrets
 from http import HTTPStatus
@@ -10,14 +10,14 @@ from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 
 class HeadTooLong(Problem):
     status = 431
-    detail = "The request's head, or what stands between its chunks, is longer than {limit} bytes."
+    detail = "The head of the request, or the data between its chunks, is longer than {limit} bytes."
 
     limit: int
 
 
 class HeadTooSlow(Problem):
     status = 408
-    detail = "The request's head was not whole within {seconds:.0f} s."
+    detail = "The head of the request was not complete within {seconds:.0f} seconds."
 
     seconds: float
 

@@ -4,7 +4,7 @@ import pytest
 from dirty_equals import IsDatetime, IsStr
 from tests.services.catalog.support import create_product, editor, product_body
 
-from portico.kit.auth.verification import AskingVerifier
+from portico.kit.auth.verification import IntrospectionVerifier
 from portico.testing.running_service import RunningService
 
 
@@ -73,7 +73,7 @@ class TestCreate:
 
     async def test_is_unavailable_without_identity_while_reads_continue(self, embedded: RunningService) -> None:
         path = f"/products/{(await create_product(embedded))['product_id']}"
-        embedded.context.verifier = AskingVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
+        embedded.context.verifier = IntrospectionVerifier(embedded.issuer, embedded.issuer.form, embedded.clock)
         caller = editor(embedded)
         embedded.issuer.down = True
 

@@ -62,7 +62,7 @@ class TestInvalidToken:
         ring = embedded.run.context.resource(KeyRing)
         true_key = await ring.signing_key()
         claims = form.claims_of(
-            UnverifiedToken.parse(ada.access_token).verified_with(true_key.verifying), embedded.run.clock.now()
+            UnverifiedToken.parse(ada.access_token).verify(true_key.verifying), embedded.run.clock.now()
         )
         other = SigningKey.generate("EdDSA")
 

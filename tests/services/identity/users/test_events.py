@@ -82,6 +82,6 @@ class TestPublishedEvents:
         assert (
             ended.tokens_expire_at
             == FORM.claims_of(
-                UnverifiedToken.parse(later["access_token"]).believed(), embedded.run.clock.now()
+                UnverifiedToken.parse(later["access_token"]).trusted_payload(), embedded.run.clock.now()
             ).expires_at
         )

@@ -35,7 +35,7 @@ class OwnVerifier:
         if key is None:
             raise InvalidToken("bad_signature", "the token's signing key is unknown")
         form = self._context.resource(TokenIssuer).form
-        claims = form.claims_of(parts.verified_with(key), self._context.clock.now())
+        claims = form.claims_of(parts.verify(key), self._context.clock.now())
         async with self._context.reader() as reader:
             return ValidToken(claims, await _check_bearer(reader, claims))
 

@@ -4,8 +4,8 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 
 
-class Recent(Generic[V]):
-    """The most recently used values by key, at most `most` of them."""
+class LruCache(Generic[V]):
+    """A cache of the `most` most recently used values."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -26,7 +26,7 @@ class Recent(Generic[V]):
         if len(self._values) > self._most:
             self._values.popitem(last=False)
 
-    def forget(self, key: bytes) -> None:
+    def remove(self, key: bytes) -> None:
         self._values.pop(key, None)
 
     def clear(self) -> None:

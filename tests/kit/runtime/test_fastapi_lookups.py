@@ -31,7 +31,7 @@ def left_to_fastapi(endpoint: Any) -> list[str | None]:
 
 
 class TestDirectLookups:
-    async def test_an_endpoint_is_given_what_is_looked_up(self) -> None:
+    async def test_an_endpoint_receives_the_value(self) -> None:
         async def endpoint(what: Carried, number: int) -> str:
             return f"{number} of {what}"
 
@@ -40,7 +40,7 @@ class TestDirectLookups:
 
         assert await call(**{str(asked.request_param_name): REQUEST, "number": 2}) == "2 of a book"
 
-    async def test_an_endpoint_that_wants_the_request_has_it_too(self) -> None:
+    async def test_an_endpoint_can_also_receive_the_request(self) -> None:
         async def endpoint(what: Carried, request: Request) -> tuple[str, Request]:
             return what, request
 
@@ -50,18 +50,18 @@ class TestDirectLookups:
 
     def test_other_dependencies_are_left_to_fastapi(self) -> None:
         async def endpoint(what: Carried, other: Annotated[str, Depends(by_fastapi)]) -> None:
-            """Has one of each."""
+            """An endpoint with both kinds of dependencies."""
 
         assert left_to_fastapi(endpoint) == ["other"]
 
-    def test_what_another_dependency_needs_too_is_left_to_fastapi(self) -> None:
+    def test_a_dependency_shared_with_another_is_left_to_fastapi(self) -> None:
         async def endpoint(what: Carried, same: Annotated[str, Depends(sharing)]) -> None:
-            """Has what it shares."""
+            """An endpoint that shares a dependency."""
 
         assert left_to_fastapi(endpoint) == ["what", "same"]
 
     def test_a_function_that_runs_in_a_thread_is_left_to_fastapi(self) -> None:
         def endpoint(what: Carried) -> None:
-            """Blocks."""
+            """A blocking endpoint."""
 
         assert left_to_fastapi(endpoint) == ["what"]
