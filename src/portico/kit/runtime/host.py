@@ -53,6 +53,7 @@ from portico.kit.settings import (
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog, get_logger
 from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.process_stats import LoopLag
 from portico.kit.telemetry.traces import Tracing
 
 logger = get_logger(__name__)
@@ -119,6 +120,7 @@ class Host:
         self._logs = logs
         self._given_channel = channel
         self._open_broker = broker
+        self._loop_lag = LoopLag()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -160,13 +162,13 @@ class Host:
         if self.settings.redis_url is not None and self.contexts:
             cache = next(iter(self.contexts.values())).cache
             self._run_in_background(warn_if_unavailable(cache, self.settings.redis_url), "look for Redis")
+        self._run_in_background(self._loop_lag.run(), "event loop lag")
         for context in self.contexts.values():
             if context.service.sagas:
                 self._run_in_background(context.resource(SagaRunner).run(), f"sagas of {context.name}")
             self._run_in_background(context.verifier.run(), f"verifier of {context.name}")
             jobs = JobRunner(context, context.database, (*KIT_JOBS, *context.service.jobs))
             self._run_in_background(jobs.run(), f"jobs of {context.name}")
-            self._run_in_background(context.health.loop_lag.run(), f"event loop of {context.name}")
             for each in context.service.background:
                 self._run_in_background(each(context), f"{each.__name__} of {context.name}")
 
@@ -216,7 +218,7 @@ class Host:
             channel=self.channel,
             identity=self.identity(placement.name),
             broadcasts=self.broadcasts,
-            health=Health(placement.name, __version__, timeout=self.settings.health_timeout),
+            health=Health(placement.name, __version__, timeout=self.settings.health_timeout, loop_lag=self._loop_lag),
             metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),

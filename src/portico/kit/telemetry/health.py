@@ -100,11 +100,18 @@ class Health:
         service: name of the service in the system.
         version: version of the running code.
         timeout: how long (seconds) a dependency has to respond.
+        loop_lag: measures the process; shared by its services.
         now: a monotonic clock, in seconds.
     """
 
     def __init__(
-        self, service: str, version: str, *, timeout: float = TIMEOUT, now: Callable[[], float] = time.monotonic
+        self,
+        service: str,
+        version: str,
+        *,
+        timeout: float = TIMEOUT,
+        loop_lag: LoopLag | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = {"service": service, "version": version}
         self._timeout = timeout
@@ -112,7 +119,7 @@ class Health:
         self._started = now()
         self._own: list[_Dependency] = []
         self._neighbours: list[_Dependency] = []
-        self.loop_lag = LoopLag()
+        self.loop_lag = loop_lag or LoopLag()
         self.stopping = False
         """Set by the host when it begins to stop: not ready any more, but alive."""
 
