@@ -16,7 +16,7 @@ from portico.servers import programs
     ("words", "said"),
     [
         (["clinic"], "There is no drill of 'clinic'"),
-        (["commerce", "--faults", "crash,floods"], "There is no fault floods"),
+        (["commerce", "--faults", "crash,floods"], "Unknown faults: floods"),
         (["commerce", "--on", "the moon"], "--on the moon is not a place to drill"),
         (
             ["commerce", "--on", "servers", "--faults", "duplicate,reorder"],

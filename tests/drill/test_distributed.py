@@ -51,7 +51,7 @@ class TestCommerce:
         with start_private_servers() as servers:
             report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path)
 
-        assert [*report.breaches, *report.story] == []
+        assert [*report.breaches, *report.history] == []
         assert report.orders.total() == ORDERS
         assert report.injected == {
             "PostgreSQL: all connections terminated": 1,
@@ -74,9 +74,9 @@ class TestAPlantedBug:
         with start_private_servers() as servers:
             report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path, progress=forget)
 
-        assert {breach.rule for breach in report.breaches} == {"every event was handled by every consumer, once"}
-        assert any("queue-order-mail" in breach.said for breach in report.breaches)
-        assert report.story
+        assert {breach.rule for breach in report.breaches} == {"every consumer handled every event"}
+        assert any("queue-order-mail" in breach.message for breach in report.breaches)
+        assert report.history
 
 
 class TestInterrupted:

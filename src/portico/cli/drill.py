@@ -167,12 +167,12 @@ def print_report(console: "Console", report: "Report", *, brief: bool) -> None:
         _print_tables(console, report)
     for breach in report.breaches[:_MAX_BREACHES]:
         order = f" ({breach.order_id})" if breach.order_id else ""
-        console.print(f"  [red]{breach.rule}[/]: {breach.said}{order}", soft_wrap=True)
+        console.print(f"  [red]{breach.rule}[/]: {breach.message}{order}", soft_wrap=True)
     if len(report.breaches) > _MAX_BREACHES:
         console.print(f"  … and {len(report.breaches) - _MAX_BREACHES} more")
-    if report.story:
+    if report.history:
         console.print("  The shortest history of an order that broke a rule:")
-        for line in report.story:
+        for line in report.history:
             console.print(f"    {line}", markup=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The drill: a whole system with faults injected from a seed, and what must be true afterwards."""
+"""The drill: run a whole system with faults injected from a seed, and check its invariants."""
 
 from portico.drill.embedded import run_embedded
 from portico.drill.report import Breach, Report

@@ -1,4 +1,4 @@
-"""A shop's databases, read from outside: what they hold, and what was found wrong with it."""
+"""The databases of a commerce system, read while no service changes them, and the rules that they break."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ MAILS: Any = Notification.__table__
 
 
 class ShopDatabases:
-    """The databases of a shop, read from outside.
+    """The databases of a commerce system, with the results of the rules.
 
     Args:
-        system: which services there are.
-        databases: of each, by name.
+        system: the system.
+        databases: the database of each service, by name.
     """
 
     def __init__(self, system: System, databases: Mapping[str, Database]) -> None:
@@ -40,22 +40,22 @@ class ShopDatabases:
         self.breaches: list[Breach] = []
 
     async def rows(self, service: str, statement: Select[Any]) -> list[Any]:
-        """What a statement finds in a service's database."""
+        """Return the rows of a statement in a service's database."""
         async with Reader(self.databases[service], Clock()) as reader:
             return list(await reader.rows(statement))
 
     async def count(self, service: str, table: Any, *where: Any) -> int:
-        """How many rows of a table there are."""
+        """Return the number of rows in a table."""
         [row] = await self.rows(service, select(func.count().label("number")).select_from(table).where(*where))
         return int(row.number)
 
-    async def unsettled(self) -> dict[str, int]:
-        """What is still on its way, by what it is; nothing once all is quiet."""
+    async def pending_work(self) -> dict[str, int]:
+        """Return the amount of pending work by kind; empty once all work is done."""
         found: Counter[str] = Counter()
         for name in self.databases:
             found[f"events in the outbox of {name}"] = await self.count(name, outbox)
             waiting = failed_events.c.state == "waiting"
-            found[f"parked events of {name}"] = await self.count(name, failed_events, waiting)
+            found[f"events in the retry queue of {name}"] = await self.count(name, failed_events, waiting)
         found["sagas"] = await self.count("orders", sagas, sagas.c.ended_at.is_(None))
         found["orders"] = await self.count("orders", ORDERS, ORDERS.c.status.in_(UNSETTLED))
         found["payments"] = await self.count("payments", PAYMENTS, PAYMENTS.c.status == "processing")
@@ -64,35 +64,35 @@ class ShopDatabases:
         found["mails"] = await self.count("notifications", MAILS, unsent)
         return {what: number for what, number in found.items() if number}
 
-    def rule(self, name: str, number: int) -> None:
-        """Note that a rule was applied to so many things."""
-        self.checked[name] = self.checked.get(name, 0) + number
+    def count_checked(self, rule: str, number: int) -> None:
+        """Record that a rule checked a number of objects."""
+        self.checked[rule] = self.checked.get(rule, 0) + number
 
-    def breach(self, rule: str, said: str, order_id: object = None) -> None:
-        """Note that a rule is broken."""
-        self.breaches.append(Breach(rule, said, None if order_id is None else str(order_id)))
+    def report_breach(self, rule: str, message: str, order_id: object = None) -> None:
+        """Record that a rule is broken."""
+        self.breaches.append(Breach(rule, message, None if order_id is None else str(order_id)))
 
-    async def story(self, order_id: str) -> list[str]:
-        """All that happened to an order, oldest first, a line each."""
-        told: list[tuple[Any, str]] = []
+    async def history(self, order_id: str) -> list[str]:
+        """Return what happened to an order, oldest first, one line each."""
+        entries: list[tuple[Any, str]] = []
         for order in await self.rows("orders", select(ORDERS).where(ORDERS.c.order_id == order_id)):
-            told.append(
+            entries.append(
                 (order.created_at, f"order placed: {order.total_minor} {order.currency} by {order.payment_method}")
             )
-            told.append((order.updated_at, f"order is {order.status} {order.failure_reason or ''}".rstrip()))
+            entries.append((order.updated_at, f"order is {order.status} {order.failure_reason or ''}".rstrip()))
         steps = select(saga_steps, sagas.c.name).join(
             sagas, and_(sagas.c.saga_id == saga_steps.c.saga_id, sagas.c.subject == order_id)
         )
         for step in await self.rows("orders", steps):
-            said = f"{step.name}: {step.action} {step.step} (attempt {step.attempt}) {step.outcome}"
-            told.append((step.ended_at, f"{said} {step.error or ''}".rstrip()))
+            line = f"{step.name}: {step.action} {step.step} (attempt {step.attempt}) {step.outcome}"
+            entries.append((step.ended_at, f"{line} {step.error or ''}".rstrip()))
         for name in self.databases:
             events = await self.rows(name, select(event_log).where(event_log.c.aggregate == order_id))
-            told += [(each.occurred_at, f"event of {name}: {each.type} {each.event_id}") for each in events]
+            entries += [(each.occurred_at, f"event of {name}: {each.type} {each.event_id}") for each in events]
         for payment in await self.rows("payments", select(PAYMENTS).where(PAYMENTS.c.order_id == order_id)):
-            said = f"payment {payment.status}: {payment.amount_minor}, of which {payment.refunded_minor} given back"
-            told.append((payment.updated_at, said))
-        reservation = RESERVATIONS.c.reservation_id == reservation_id_of(order_id)  # type: ignore[arg-type]  # as it was read
+            line = f"payment {payment.status}: {payment.amount_minor}, of which {payment.refunded_minor} refunded"
+            entries.append((payment.updated_at, line))
+        reservation = RESERVATIONS.c.reservation_id == reservation_id_of(order_id)  # type: ignore[arg-type]  # a string, as it was read
         held = await self.rows("catalog", select(RESERVATIONS).where(reservation))
-        told += [(each.updated_at, f"stock {each.status}") for each in held]
-        return [f"{moment:%H:%M:%S.%f} {said}" for moment, said in sorted(told, key=lambda each: each[0])]
+        entries += [(each.updated_at, f"stock {each.status}") for each in held]
+        return [f"{time:%H:%M:%S.%f} {line}" for time, line in sorted(entries, key=lambda each: each[0])]

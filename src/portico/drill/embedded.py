@@ -10,7 +10,7 @@ from pathlib import Path
 from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
 from portico.drill.customers import Customers
 from portico.drill.databases import ShopDatabases
-from portico.drill.faults import FaultPlan, Lives
+from portico.drill.faults import FaultPlan, RestartingServices
 from portico.drill.quiescence import check, wait_until_quiet
 from portico.drill.report import Report
 from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
@@ -52,7 +52,7 @@ async def run_embedded(
     plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate)
     plan.active = False
     settings = system_settings(folder)
-    async with _run_system(system, folder, settings, plan, change) as (lives, channel):
+    async with _run_system(system, folder, settings, plan, change) as (services, channel):
         staff = await sign_in_staff(channel, settings)
         customers = Customers(channel, drill.seed, staff)
         await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
@@ -61,11 +61,11 @@ async def run_embedded(
         await customers.place_orders(drill.orders)
         plan.active = False
         progress(f"{len(customers.acknowledged)} orders placed; {plan.injected.total()} faults; waiting for quiet")
-        await lives.settle()
-        shop = ShopDatabases(system, {name: lives.context(name).database for name in lives.now})
-        await wait_until_quiet(shop, lives.broker, report, within=_QUIET_WITHIN, alive=lives.settle)
+        await services.wait_for_restarts()
+        shop = ShopDatabases(system, {name: services.context(name).database for name in services.instances})
+        await wait_until_quiet(shop, services.broker, report, within=_QUIET_WITHIN, alive=services.wait_for_restarts)
         await check(shop, customers, report)
-        report.crashes = lives.crashes
+        report.crashes = services.crashes
     report.points = plan.points.total()
     report.injected = Counter({f"{site}: {kind}": number for (site, kind), number in sorted(plan.injected.items())})
     report.seconds = time.monotonic() - started_at
@@ -79,17 +79,19 @@ async def _run_system(
     variables: Mapping[str, str],
     plan: FaultPlan,
     change: Callable[[ServiceRuntime], None] | None,
-) -> AsyncIterator[tuple[Lives, LocalChannel]]:
+) -> AsyncIterator[tuple[RestartingServices, LocalChannel]]:
     """Run the services and the gateway; the value is the services, and the way to the gateway."""
     environment = Environment(variables)
     settings = environment.read(Settings)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker(folder / EMBEDDED_FILE))
-        lives = Lives(system, environment, verifier_of=verifier_of, broker=broker, plan=plan, change=change)
-        await stack.enter_async_context(lives)
-        channel = lives.channel
+        services = RestartingServices(
+            system, environment, verifier_of=verifier_of, broker=broker, plan=plan, change=change
+        )
+        await stack.enter_async_context(services)
+        channel = services.channel
         layout = layout_of(system)
-        identity = lives.context("identity").identity
+        identity = services.context("identity").identity
         broadcasts = Broadcasts()
         stack.callback(asyncio.create_task(broadcasts.run(broker), name="listening").cancel)
         gateway = Gateway(
@@ -103,10 +105,10 @@ async def _run_system(
                 broadcasts=broadcasts,
                 clock=Clock(),
             ),
-            apps=lives.apps,
+            apps=services.apps,
             addresses={},
         )
         await stack.enter_async_context(gateway)
         outside = LocalChannel({"gateway": gateway})
         stack.push_async_callback(outside.aclose)
-        yield lives, outside
+        yield services, outside

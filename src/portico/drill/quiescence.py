@@ -1,4 +1,4 @@
-"""The end of a drill: all comes to rest, and what is found goes into the report."""
+"""The end of a drill: wait until no work is pending, then check the rules."""
 
 import asyncio
 import time
@@ -13,46 +13,46 @@ from portico.drill.databases import ORDERS, ShopDatabases
 from portico.drill.report import Breach, Report
 from portico.kit.messaging.brokers.base import Broker
 
-_LOOK = 0.2  # seconds between two looks whether all is quiet
+_POLL = 0.2  # seconds
 
 
 async def wait_until_quiet(
     shop: ShopDatabases, broker: Broker, report: Report, *, within: float, alive: Callable[[], Awaitable[None]]
 ) -> None:
-    """Wait until nothing is on its way any more; where that does not come, the report says so.
+    """Wait until no work is pending; report a breach if that takes too long.
 
     Args:
-        shop: whose rows tell.
-        broker: which holds messages for its services.
-        report: gets the breach.
+        shop: the databases.
+        broker: the broker of its services.
+        report: receives the breach.
         within: seconds.
-        alive: waits until every service lives; what it raises comes from here.
+        alive: waits until every service runs; its errors are raised.
     """
     until = time.monotonic() + within
-    left: dict[str, int] = {}
+    pending: dict[str, int] = {}
     while time.monotonic() < until:
         await alive()
-        left = await shop.unsettled()
+        pending = await shop.pending_work()
         for placement in shop.system.placements:
-            if placement.service.consumers and (waiting := await broker.backlog(placement.name)):
-                left[f"messages to {placement.name}"] = waiting
-        if not left:
+            if placement.service.consumers and (backlog := await broker.backlog(placement.name)):
+                pending[f"messages to {placement.name}"] = backlog
+        if not pending:
             return
-        await asyncio.sleep(_LOOK)
-    said = ", ".join(f"{number} {what}" for what, number in left.items())
-    report.breaches.append(Breach("all comes to rest", f"after {within:.0f} s there are still {said}"))
+        await asyncio.sleep(_POLL)
+    listed = ", ".join(f"{number} {what}" for what, number in pending.items())
+    report.breaches.append(Breach("all work is done", f"after {within:.0f} s there are still {listed}"))
 
 
 async def check(shop: ShopDatabases, customers: Customers, report: Report) -> None:
-    """Apply every rule, and tell the report; of the orders that broke one, the one with the shortest story."""
+    """Check every rule, and fill the report. It gets the history of the broken order with the shortest one."""
     await check_all(shop, customers.acknowledged)
-    report.breaches += [Breach("every request is answered as the page says", said) for said in customers.errors]
+    report.breaches += [Breach("every request is answered as documented", message) for message in customers.errors]
     report.breaches += shop.breaches
     report.checked = shop.checked
     for row in await shop.rows("orders", _statuses()):
         report.orders[row.status] = row.number
-    stories = [await shop.story(each) for each in {breach.order_id for breach in shop.breaches} if each is not None]
-    report.story = min(stories, key=len, default=[])
+    histories = [await shop.history(each) for each in {breach.order_id for breach in shop.breaches} if each is not None]
+    report.history = min(histories, key=len, default=[])
 
 
 def _statuses() -> Select[Any]:

@@ -1,4 +1,4 @@
-"""What a drill found."""
+"""The result of a drill."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,33 +6,33 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """Something that must be true and is not.
+    """A broken rule.
 
     Args:
-        rule: which of the rules.
-        said: what is the matter, in a sentence.
-        order_id: of which order; None where it is not about one.
+        rule: the rule.
+        message: what is wrong, a sentence.
+        order_id: the order that it concerns; None if it concerns no order.
     """
 
     rule: str
-    said: str
+    message: str
     order_id: str | None = None
 
 
 @dataclass
 class Report:
-    """A drill from its seed to its end.
+    """The result of a drill.
 
     Attributes:
         seed: the same seed gives the same faults.
-        orders: how many were placed, by how they ended.
-        injected: faults, by place and kind.
-        points: places where a fault might have struck.
-        crashes: services that died and were started again.
-        checked: how much each rule was applied to.
-        breaches: what was not as it must be.
-        story: what became of an order that broke a rule, line by line.
-        seconds: how long it took.
+        orders: the number of orders by final status.
+        injected: the number of faults by place and kind.
+        points: the number of places where a fault was possible.
+        crashes: the number of services that crashed and were restarted.
+        checked: the number of objects that each rule checked.
+        breaches: the broken rules.
+        history: what happened to an order that broke a rule, line by line.
+        seconds: the duration.
     """
 
     seed: int
@@ -42,7 +42,7 @@ class Report:
     crashes: int = 0
     checked: dict[str, int] = field(default_factory=dict)
     breaches: list[Breach] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
+    history: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""Where faults strike: what stands between a service and its database, its broker and its neighbours."""
+"""Fault injection between a service and its database, its broker and other services."""
 
 import asyncio
 import random
@@ -15,33 +15,33 @@ from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Delive
 
 
 class FaultPoint(Protocol):
-    """A service in one of its lives, as far as faults see it."""
+    """A running service, as far as fault injection needs it."""
 
     name: str
-    over: bool
+    has_crashed: bool
 
     def crash(self) -> None:
-        """End this life, at once."""
+        """Crash the service at once."""
 
 
 class FaultyCommits:
-    """Commits that fail before or after they took effect, take long, or are the last thing that a process does.
+    """Commits that fail before or after they took effect, are slow, or crash the service.
 
-    It replaces what SQLAlchemy's dialect calls to commit, so that no commit of the service goes past it.
+    It replaces the commit function of SQLAlchemy's dialect, so that it sees every commit of the service.
     """
 
-    def __init__(self, engine: Engine, life: FaultPoint, plan: FaultPlan) -> None:
+    def __init__(self, engine: Engine, service: FaultPoint, plan: FaultPlan) -> None:
         self._commit = engine.dialect.do_commit
         self._roll_back = engine.dialect.do_rollback
-        self._life = life
+        self._service = service
         self._plan = plan
         engine.dialect.do_commit = self.commit  # type: ignore[assignment, method-assign]  # of this engine's own dialect
 
     def commit(self, connection: Any) -> None:
-        """Commit, or not. Raises what a driver raises."""
-        if self._life.over:
-            raise self._gone(connection)
-        fault = self._plan.next(self._life.name, "commit")
+        """Commit, or inject a fault. Raises a driver's error."""
+        if self._service.has_crashed:
+            raise self._lost(connection)
+        fault = self._plan.next(self._service.name, "commit")
         if fault is None:
             self._commit(connection)
             return
@@ -52,77 +52,77 @@ class FaultyCommits:
         if not fault.before:
             self._commit(connection)
         if fault.kind == "crash":
-            self._life.crash()
-        raise self._gone(connection)
+            self._service.crash()
+        raise self._lost(connection)
 
-    def _gone(self, connection: Any) -> sqlite3.OperationalError:
-        """What a driver says of a connection that broke; with it goes its transaction."""
+    def _lost(self, connection: Any) -> sqlite3.OperationalError:
+        """Roll back, and return the error of a lost connection."""
         self._roll_back(connection)
         return sqlite3.OperationalError("disk I/O error")
 
 
 class FaultyChannel:
-    """Calls that are lost on their way there or back, come twice, or take long."""
+    """Calls whose request or response is lost, that are sent twice, or that are slow."""
 
-    def __init__(self, channel: Channel, life: FaultPoint, plan: FaultPlan) -> None:
+    def __init__(self, channel: Channel, service: FaultPoint, plan: FaultPlan) -> None:
         self._channel = channel
-        self._life = life
+        self._service = service
         self._plan = plan
 
     async def send(self, out: Outgoing) -> Incoming:
-        """Send, and have the plan's fault strike. Raises CallFailed, see `Channel`."""
-        self._go_on(out)
-        fault = self._plan.next(self._life.name, "call")
+        """Send a request, or inject a fault. Raises CallFailed, see `Channel`."""
+        self._check_alive(out)
+        fault = self._plan.next(self._service.name, "call")
         if fault is None:
-            return await self._sent(out)
+            return await self._send(out)
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
-            return await self._sent(out)
+            return await self._send(out)
         if fault.kind == "duplicate":
             if not out.repeatable:
-                return await self._sent(out)
-            first, _ = await asyncio.gather(self._sent(out), self._sent(out), return_exceptions=True)
+                return await self._send(out)
+            first, _ = await asyncio.gather(self._send(out), self._send(out), return_exceptions=True)
             if isinstance(first, BaseException):
                 raise first
             return first
-        return await self._broken(out, fault)
+        return await self._fail(out, fault)
 
-    async def _broken(self, out: Outgoing, fault: Fault) -> Incoming:
+    async def _fail(self, out: Outgoing, fault: Fault) -> Incoming:
         if not fault.before:
-            await self._sent(out)
+            await self._send(out)
         if fault.kind == "crash":
-            self._life.crash()
-            self._go_on(out)
+            self._service.crash()
+            self._check_alive(out)
         if fault.kind == "timeout":
             raise CallTimedOut(out.service, "no answer in time (injected)")
         if fault.before:
             raise Unreachable(out.service, "the connection was refused (injected)")
-        raise ConnectionLost(out.service, "the connection broke (injected)")
+        raise ConnectionLost(out.service, "the connection was lost (injected)")
 
-    async def _sent(self, out: Outgoing) -> Incoming:
+    async def _send(self, out: Outgoing) -> Incoming:
         answer = await self._channel.send(out)
-        self._go_on(out)
+        self._check_alive(out)
         return answer
 
-    def _go_on(self, out: Outgoing) -> None:
-        if self._life.over:
-            raise Unreachable(out.service, "who calls has crashed")
+    def _check_alive(self, out: Outgoing) -> None:
+        if self._service.has_crashed:
+            raise Unreachable(out.service, "the caller has crashed")
 
 
 class FaultyBroker:
-    """A broker whose confirmations are lost, whose messages come twice, late and in another order."""
+    """A broker that loses confirmations, and delivers messages twice, late or in another order."""
 
-    def __init__(self, broker: Broker, life: FaultPoint, plan: FaultPlan) -> None:
+    def __init__(self, broker: Broker, service: FaultPoint, plan: FaultPlan) -> None:
         self._broker = broker
-        self._life = life
+        self._service = service
         self._plan = plan
 
     async def declare(self, group: str, types: Collection[str]) -> None:
         await self._broker.declare(group, types)
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
-        self._go_on()
-        fault = self._plan.next(self._life.name, "publish")
+        self._check_alive()
+        fault = self._plan.next(self._service.name, "publish")
         if fault is None:
             return await self._broker.publish(messages)
         if fault.kind == "slow":
@@ -132,46 +132,46 @@ class FaultyBroker:
             return await self._broker.publish([*messages, *messages])
         if fault.kind == "reorder":
             shuffled = list(messages)
-            random.Random(len(messages)).shuffle(shuffled)  # noqa: S311  # any other order will do
+            random.Random(len(messages)).shuffle(shuffled)  # noqa: S311  # any other order
             return await self._broker.publish(shuffled)
         if not fault.before:
             await self._broker.publish(messages)
         if fault.kind == "crash":
-            self._life.crash()
-        raise BrokerUnavailable("the connection broke (injected)")
+            self._service.crash()
+        raise BrokerUnavailable("the connection was lost (injected)")
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:
-        async def struck(message: Message) -> None:
+        async def deliver_with_faults(message: Message) -> None:
             await self._deliver(deliver, message)
 
-        await self._broker.consume(group, struck, concurrency=concurrency)
+        await self._broker.consume(group, deliver_with_faults, concurrency=concurrency)
 
     async def subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         await self._broker.subscribe(types, handler)
 
     async def _deliver(self, deliver: Deliver, message: Message) -> None:
-        self._go_on()
-        fault = self._plan.next(self._life.name, "delivery")
+        self._check_alive()
+        fault = self._plan.next(self._service.name, "delivery")
         if fault is None:
             await deliver(message)
-            self._go_on()
+            self._check_alive()
             return
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
         if fault.kind in {"slow", "duplicate"} or not fault.before:
             await deliver(message)
-            self._go_on()
+            self._check_alive()
         if fault.kind == "duplicate":
             await deliver(message)
         if fault.kind == "crash":
-            self._life.crash()
-        self._go_on()
+            self._service.crash()
+        self._check_alive()
         if fault.kind == "drop":
-            raise ConnectionError("the connection broke before it was acknowledged (injected)")
+            raise ConnectionError("the connection was lost before the acknowledgement (injected)")
 
-    def _go_on(self) -> None:
-        if self._life.over:
-            raise BrokerUnavailable("who uses it has crashed")
+    def _check_alive(self) -> None:
+        if self._service.has_crashed:
+            raise BrokerUnavailable("the service has crashed")
 
     async def check(self) -> None:
         await self._broker.check()
@@ -180,4 +180,4 @@ class FaultyBroker:
         return await self._broker.backlog(group)
 
     async def aclose(self) -> None:
-        """The broker is not this life's to close."""
+        """Do nothing: the broker outlives the service."""

@@ -1,4 +1,4 @@
-"""Which fault strikes where: decided by the seed alone, so that the same seed gives the same faults."""
+"""Which fault occurs where. The seed alone decides, so that the same seed gives the same faults."""
 
 import random
 from collections import Counter
@@ -17,28 +17,28 @@ _AT: Mapping[Site, tuple[Kind, ...]] = {
     "delivery": ("crash", "drop", "duplicate", "slow"),
     "call": ("crash", "drop", "duplicate", "timeout", "slow"),
 }
-"""What can go wrong at each kind of place."""
+"""The possible faults at each kind of place."""
 
 _WEIGHTS: Mapping[Kind, float] = {"crash": 0.15}
-"""How much rarer a fault is than the others: a crash takes all that a service has in flight with it."""
+"""The weight of a fault if it is not 1. Crashes are rarer, because they abort all work in flight."""
 
 
 class UnknownFault(ValueError):
-    """A fault was named that there is none of."""
+    """A fault with an unknown name was requested."""
 
 
 def fault_kinds(text: str) -> tuple[Kind, ...]:
-    """The kinds in a comma-separated list. Raises UnknownFault."""
+    """Parse a comma-separated list of kinds. Raises UnknownFault."""
     names = [word.strip() for word in text.split(",") if word.strip()]
     unknown = [name for name in names if name not in ALL_FAULTS]
     if unknown or not names:
-        raise UnknownFault(f"There is no fault {', '.join(unknown) or '(none named)'}. Known: {', '.join(ALL_FAULTS)}.")
+        raise UnknownFault(f"Unknown faults: {', '.join(unknown) or '(none named)'}. Known: {', '.join(ALL_FAULTS)}.")
     return tuple(kind for kind in ALL_FAULTS if kind in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A place where a fault may strike: the `number`th time that `service` comes to a `site`."""
+    """A place where a fault may occur: the `number`th time that `service` reaches a `site`."""
 
     service: str
     site: Site
@@ -50,12 +50,12 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong at a point.
+    """A fault at a point.
 
     Args:
-        kind: what.
-        before: whether it strikes before the thing took effect, or after it, with the answer lost.
-        seconds: how long, for what is slow.
+        kind: of the fault.
+        before: whether it occurs before the operation takes effect, or afterwards, with the response lost.
+        seconds: the delay, for a slow operation.
     """
 
     kind: Kind
@@ -66,14 +66,14 @@ class Fault:
 class FaultPlan:
     """The faults of a run.
 
-    Each point is decided by its own random number, made of the seed, the service, the site and how often the service
-    came there: the same seed gives the same faults whatever the order in which services come to their points.
+    Each point has its own random number, derived from the seed, the service, the site and how often the service
+    reached it. So the same seed gives the same faults in whatever order services reach their points.
 
     Args:
         seed: of the run.
-        kinds: what may go wrong.
-        rate: the share of points at which something does, 0 to 1.
-        longest: seconds that something slow takes at most.
+        kinds: of faults.
+        rate: the share of points at which a fault occurs, 0 to 1.
+        longest: maximum delay of a slow operation, in seconds.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FaultPlan:
         self._visits: Counter[tuple[str, Site]] = Counter()
 
     def next(self, service: str, site: Site) -> Fault | None:
-        """What goes wrong as `service` comes to `site` now; None where nothing does."""
+        """Return the fault as `service` reaches `site`, or None."""
         if not self.active:
             return None
         self._visits[service, site] += 1
@@ -100,10 +100,10 @@ class FaultPlan:
         return fault
 
     def at(self, point: Point) -> Fault | None:
-        """What this plan has in store for a point."""
-        chance = random.Random(f"{self.seed}/{point.service}/{point.site}/{point.number}")  # noqa: S311  # to be repeated, not to be secret
+        """Return the fault at a point, or None."""
+        chance = random.Random(f"{self.seed}/{point.service}/{point.site}/{point.number}")  # noqa: S311  # repeatable, not secret
         possible = [kind for kind in _AT[point.site] if kind in self.kinds]
         if not possible or chance.random() >= self.rate:
             return None
         [kind] = chance.choices(possible, [_WEIGHTS.get(each, 1.0) for each in possible])
-        return Fault(kind, before=chance.random() < 0.5, seconds=chance.uniform(0.001, self.longest))  # noqa: PLR2004  # as often as not
+        return Fault(kind, before=chance.random() < 0.5, seconds=chance.uniform(0.001, self.longest))  # noqa: PLR2004  # in half of the cases

@@ -1,4 +1,4 @@
-"""Services that die and are started again, all in one process: each life a host of its own on the same files."""
+"""Services that crash and are restarted, all in one process. Each start has a new host on the same files."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -28,81 +28,81 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-_STARTS = 20
+_MAX_STARTS = 20
 _PAUSE = 0.25  # seconds
 
 Change = Callable[["ServiceRuntime"], None]
 
 
-class ServiceLife:
-    """One life of a service, from its start to its crash or its end.
+class ServiceInstance:
+    """A service from its start until it crashes or stops.
 
     Attributes:
-        over: it crashed: whatever of it still runs commits, publishes, acknowledges and answers nothing any more.
+        has_crashed: code of it that still runs can no longer commit, publish, acknowledge or respond.
     """
 
-    def __init__(self, lives: "Lives", name: str) -> None:
+    def __init__(self, services: "RestartingServices", name: str) -> None:
         self.name = name
-        self.over = False
-        self._lives = lives
+        self.has_crashed = False
+        self._services = services
         self._local: LocalChannel | None = None
-        channel = FaultyChannel(RetryingChannel(lives.channel), self, lives.plan)
+        channel = FaultyChannel(RetryingChannel(services.channel), self, services.plan)
         self.host = Host(
-            lives.system,
-            lives.environment,
-            verifier_of=lives.verifier_of,
+            services.system,
+            services.environment,
+            verifier_of=services.verifier_of,
             only=[name],
             channel=channel,
             broker=self._broker,
         )
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Start the service."""
         await self.host.__aenter__()
         for context in self.host.contexts.values():
-            FaultyCommits(context.database.writer.sync_engine, self, self._lives.plan)
+            FaultyCommits(context.database.writer.sync_engine, self, self._services.plan)
         self._local = LocalChannel({self.name: self.host.apps[self.name]})
 
     def crash(self) -> None:
-        """End it at once; another life begins soon."""
-        if not self.over:
-            self.over = True
-            self._lives.crashed(self)
+        """Crash the service at once; it is restarted."""
+        if not self.has_crashed:
+            self.has_crashed = True
+            self._services.restart(self)
 
-    async def end(self) -> None:
-        """Close what it holds. After a crash nothing that is done on the way has an effect."""
+    async def stop(self) -> None:
+        """Close its host. After a crash, closing it has no effect outside this process."""
         if self._local is not None:
-            await self._local.aclose(0.0 if self.over else 5.0)
-        with suppress(*[Exception] * self.over):  # a dead process tells nobody what went wrong
+            await self._local.aclose(0.0 if self.has_crashed else 5.0)
+        with suppress(*[Exception] * self.has_crashed):  # a crashed process reports no errors
             await self.host.__aexit__(None, None, None)
 
-    async def answer(self, out: Outgoing) -> Incoming:
-        """Have the service answer. Raises CallFailed."""
-        if self.over or self._local is None:
-            raise Unreachable(self.name, "does not run")
+    async def respond(self, out: Outgoing) -> Incoming:
+        """Return the service's response. Raises CallFailed."""
+        if self.has_crashed or self._local is None:
+            raise Unreachable(self.name, "is not running")
         return await self._local.send(out)
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request as an ASGI application. Raises Unreachable."""
-        if self.over:
-            raise Unreachable(self.name, "does not run")
+        if self.has_crashed:
+            raise Unreachable(self.name, "is not running")
         await self.host.apps[self.name](scope, receive, send)
 
     @asynccontextmanager
     async def _broker(self, _settings: "Settings", _system: str) -> "AsyncIterator[Broker]":
-        yield FaultyBroker(self._lives.broker, self, self._lives.plan)
+        yield FaultyBroker(self._services.broker, self, self._services.plan)
 
 
-class Lives:
-    """All services of a system, each dying and living by itself: `async with Lives(…) as lives`.
+class RestartingServices:
+    """All services of a system, each of which is restarted when it crashes; used in `async with`.
 
     Args:
         system: the system.
-        environment: where settings are read from.
-        verifier_of: makes the verifier of a service.
-        broker: what carries events; it outlives the services, as a server would.
+        environment: the settings.
+        verifier_of: returns the verifier of a service.
+        broker: outlives the services, as a server would.
         plan: the faults.
-        change: done to each service as it begins, such as planting a bug.
+        change: applied to each service when it starts, such as planting a bug.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class Lives:
         self.verifier_of = verifier_of
         self.broker = broker
         self.plan = plan
-        self.channel: Channel = _Doors(self)
-        self.now: dict[str, ServiceLife] = {}
+        self.channel: Channel = _CurrentInstances(self)
+        self.instances: dict[str, ServiceInstance] = {}
         self.crashes = 0
         self.failure: Exception | None = None
         self._change = change
@@ -130,7 +130,7 @@ class Lives:
     async def __aenter__(self) -> Self:
         try:
             for placement in self.system.placements:
-                await self._begin(placement.name)
+                await self._start(placement.name)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -140,72 +140,72 @@ class Lives:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.plan.active = False
-        await self.settle()
-        for life in reversed(list(self.now.values())):
-            await life.end()
+        await self.wait_for_restarts()
+        for instance in reversed(list(self.instances.values())):
+            await instance.stop()
 
     @property
     def apps(self) -> Mapping[str, ASGIApp]:
-        """Each service as an ASGI application that stays the same over its lives."""
-        return {each.name: _Door(self, each.name) for each in self.system.placements}
+        """Each service as an ASGI application that stays the same across restarts."""
+        return {each.name: _CurrentInstance(self, each.name) for each in self.system.placements}
 
     def context(self, name: str) -> "ServiceRuntime":
-        """A service as it runs now."""
-        return self.now[name].host.contexts[name]
+        """Return the context of a running service."""
+        return self.instances[name].host.contexts[name]
 
-    def crashed(self, life: ServiceLife) -> None:
-        """Begin the next life of a service."""
+    def restart(self, instance: ServiceInstance) -> None:
+        """Restart a crashed service."""
         self.crashes += 1
-        task = asyncio.create_task(self._again(life), name=f"restart of {life.name}")
+        task = asyncio.create_task(self._restart(instance), name=f"restart of {instance.name}")
         self._restarting.add(task)
         task.add_done_callback(self._restarting.discard)
 
-    async def settle(self) -> None:
-        """Wait until every service lives. Raises what kept one from starting again."""
+    async def wait_for_restarts(self) -> None:
+        """Wait until every service runs. Raises the error of a service that does not start."""
         while self._restarting:
             await asyncio.wait(set(self._restarting))
         if self.failure is not None:
             raise self.failure
 
-    async def _again(self, life: ServiceLife) -> None:
-        await life.end()
-        for attempt in range(_STARTS):
+    async def _restart(self, instance: ServiceInstance) -> None:
+        await instance.stop()
+        for attempt in range(_MAX_STARTS):
             try:
-                await self._begin(life.name)
+                await self._start(instance.name)
             except Exception as error:
-                logger.exception("service_does_not_start", service=life.name)
-                if attempt == _STARTS - 1:
+                logger.exception("service_does_not_start", service=instance.name)
+                if attempt == _MAX_STARTS - 1:
                     self.failure = error
             else:
                 return
-            await asyncio.sleep(_PAUSE)  # whoever watches over processes tries again, too
+            await asyncio.sleep(_PAUSE)  # a supervisor of processes retries, too
 
-    async def _begin(self, name: str) -> None:
-        life = ServiceLife(self, name)
-        await life.begin()
-        for context in life.host.contexts.values():
+    async def _start(self, name: str) -> None:
+        instance = ServiceInstance(self, name)
+        await instance.start()
+        for context in instance.host.contexts.values():
             if self._change is not None:
                 self._change(context)
-        self.now[name] = life
+        self.instances[name] = instance
 
 
-class _Doors:
-    """The way to whichever life a service leads."""
+class _CurrentInstances:
+    """A channel to the current instance of each service."""
 
-    def __init__(self, lives: Lives) -> None:
-        self._lives = lives
+    def __init__(self, services: RestartingServices) -> None:
+        self._services = services
 
     async def send(self, out: Outgoing) -> Incoming:
-        life = self._lives.now.get(out.service)
-        if life is None:
-            raise Unreachable(out.service, "does not run")
-        return await life.answer(out)
+        instance = self._services.instances.get(out.service)
+        if instance is None:
+            raise Unreachable(out.service, "is not running")
+        return await instance.respond(out)
 
 
-class _Door:
-    def __init__(self, lives: Lives, name: str) -> None:
-        self._lives = lives
+class _CurrentInstance:
+    def __init__(self, services: RestartingServices, name: str) -> None:
+        self._services = services
         self._name = name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._lives.now[self._name].serve(scope, receive, send)
+        await self._services.instances[self._name].serve(scope, receive, send)
