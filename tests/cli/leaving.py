@@ -1,4 +1,4 @@
-"""A system of two services for the commands' tests: one tells of readers who leave, one shelves what they had."""
+"""A system of two services for tests of commands: one publishes readers who leave, one handles these events."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ _both = shelving.service()
 readers = replace(_both, name="readers", consumers=[])
 shelves = replace(_both, name="shelves", publishes=[])
 
-leaving = System("leaving", "Readers who leave, and what they had", gateway=1, services={readers: 1, shelves: 1})
+leaving = System("leaving", "Readers who leave, and their books", gateway=1, services={readers: 1, shelves: 1})
 
 
 @dataclass(frozen=True)
 class Leaving:
-    """The system as it runs, and its command line."""
+    """The running system, and its command line."""
 
     readers: RunningService
     shelves: RunningService
@@ -34,22 +34,22 @@ class Leaving:
         return {"PORTICO_SYSTEM": "tests.cli.leaving:leaving", "DATABASE_URL": self.database_url}
 
     async def run(self, *arguments: str) -> CompletedProcess[str]:
-        """Run a command to its end, while the services go on."""
+        """Run a command to its end, while the services run."""
         return await asyncio.to_thread(run_portico, self.folder, *arguments, variables=self.variables)
 
-    def begin(self, *arguments: str) -> Command:
-        """Begin a command that goes on."""
+    def start(self, *arguments: str) -> Command:
+        """Start a command that runs until it is stopped."""
         return Command(self.folder, *arguments, variables=self.variables)
 
-    async def told(self, *arguments: str) -> str:
-        """What a command that ends well prints."""
+    async def output_of(self, *arguments: str) -> str:
+        """Run a successful command; return its output."""
         done = await self.run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
 
 async def dead(library: Leaving, *titles: str) -> list[ReaderLeft]:
-    """An event for each title that could not be handled, about a reader of its own; the next one would be."""
+    """Create a dead letter for each title, each of its own reader. Later events are handled."""
     shelving.failing = set(titles)
     events = [left(title, f"r-{title}") for title in titles]
     await die(library.shelves, *events)

@@ -1,4 +1,4 @@
-"""Systems that the `portico` command runs for a test."""
+"""Run systems with the `portico` command in a test."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ LIBRARY = "tests.cli.systems:library"
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the parts of a system are to listen, by name."""
+    """The ports of a system's parts, by name."""
 
     ports: Mapping[str, int]
 
@@ -24,10 +24,10 @@ class Addresses:
 
     @property
     def options(self) -> list[str]:
-        """The options of `portico up` that say so."""
+        """The options of `portico up` for these ports."""
         return [f"--port={name}={port}" for name, port in self.ports.items()]
 
 
 def up(folder: Path, system: str, at: Addresses, *options: str, variables: Mapping[str, str] | None = None) -> Command:
-    """Begin `portico up`."""
+    """Start `portico up`."""
     return Command(folder, "up", system, *at.options, *options, variables=variables)

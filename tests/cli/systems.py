@@ -1,4 +1,4 @@
-"""A small system for the command's tests, with what is slow, what never ends and what is stored."""
+"""A small system for tests of commands, with a slow request, an endless one, and stored data."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ router = Router(prefix="/patience", tags=["patience"])
 
 @router.get("/slow")
 async def slow(context: Context) -> dict[str, str]:
-    """Answer once the process has been told to stop."""
+    """Respond after the process has received SIGTERM."""
     logger.info("slow began")
     await context.stopping.wait()
     return {"answer": "at last"}

@@ -17,7 +17,7 @@ def create(folder: Path, *arguments: str, password: str = PASSWORD) -> str:
 
 @pytest.mark.slow
 class TestUsersCreate:
-    def test_who_was_opened_an_account_signs_in(self, tmp_path: Path) -> None:
+    def test_a_created_user_can_sign_in(self, tmp_path: Path) -> None:
         create(tmp_path, "--email", "boss@example.com", "--admin")
         create(tmp_path, "--email", "joe@example.com", "--name", "Joe")
         (port,) = free_ports(1)
@@ -32,11 +32,11 @@ class TestUsersCreate:
         assert joe["user"]["roles"] == ["customer"]
         assert joe["user"]["name"] == "Joe"
 
-    def test_a_made_up_administrator_is_told_of_by_whichever_command_comes_first(self, tmp_path: Path) -> None:
+    def test_the_first_command_prints_a_generated_administrator(self, tmp_path: Path) -> None:
         assert "admin@example.com" in create(tmp_path, "--email", "joe@example.com")
         assert "admin@example.com" not in create(tmp_path, "--email", "jane@example.com")
 
-    def test_an_email_that_is_taken_is_refused(self, tmp_path: Path) -> None:
+    def test_a_taken_email_is_rejected(self, tmp_path: Path) -> None:
         create(tmp_path, "--email", "joe@example.com")
 
         again = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=PASSWORD)
@@ -44,14 +44,14 @@ class TestUsersCreate:
         assert again.returncode == 2
         assert "An account with this email address already exists" in again.stderr
 
-    @pytest.mark.parametrize(("password", "told"), [("short", "8 to 128 characters"), ("", "holds no password")])
-    def test_a_password_that_will_not_do_is_refused(self, password: str, told: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("password", "message"), [("short", "8 to 128 characters"), ("", "has no password")])
+    def test_an_invalid_password_is_rejected(self, password: str, message: str, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=password)
 
         assert refused.returncode == 2
-        assert told in refused.stderr
+        assert message in refused.stderr
 
-    def test_it_is_never_an_argument(self, tmp_path: Path) -> None:
+    def test_the_password_is_not_an_option(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", "--password", PASSWORD)
 
         assert refused.returncode == 2
@@ -64,14 +64,14 @@ class TestKeysRotate:
         address = f"http://127.0.0.1:{port}"
         create(tmp_path, "--email", "joe@example.com")
 
-        told = run_portico(tmp_path, "keys", "rotate")
+        rotated = run_portico(tmp_path, "keys", "rotate")
 
         with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
             identity.wait_for(address)
             _, published = fetch(address + "/.well-known/jwks.json")
-        assert told.returncode == 0
+        assert rotated.returncode == 0
         assert len(published["keys"]) == 2
-        assert published["keys"][-1]["kid"] in told.stdout
+        assert published["keys"][-1]["kid"] in rotated.stdout
 
     def test_a_shared_secret_has_no_keys_to_rotate(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "keys", "rotate", variables={"JWT_ALGORITHM": "HS256"})
@@ -81,14 +81,14 @@ class TestKeysRotate:
 
 
 class TestOpenapi:
-    def test_a_system_is_documented_as_its_gateway_does(self, tmp_path: Path) -> None:
+    def test_prints_the_document_of_a_system(self, tmp_path: Path) -> None:
         document = json.loads(run_portico(tmp_path, "openapi", "catalog").stdout)
 
         assert {"/products", "/login"} <= document["paths"].keys()
         assert "/auth/revocations" not in document["paths"]  # for services only
         assert list(tmp_path.iterdir()) == []  # nothing was kept
 
-    def test_a_service_by_itself(self, tmp_path: Path) -> None:
+    def test_prints_the_document_of_a_service(self, tmp_path: Path) -> None:
         document = json.loads(run_portico(tmp_path, "openapi", "identity").stdout)
 
         assert "/auth/revocations" in document["paths"]
@@ -96,14 +96,14 @@ class TestOpenapi:
 
 
 class TestSystems:
-    def test_shows_what_is_where(self, tmp_path: Path) -> None:
+    def test_prints_services_and_ports(self, tmp_path: Path) -> None:
         printed = run_portico(tmp_path, "systems").stdout
 
         assert all(word in printed for word in ("catalog", "identity", "8000", "8001", "8002", "snake"))
 
 
 class TestAsyncapi:
-    def test_a_system_and_a_service_of_it(self, tmp_path: Path) -> None:
+    def test_prints_the_document_of_a_system_and_of_a_service(self, tmp_path: Path) -> None:
         system = json.loads(run_portico(tmp_path, "asyncapi", "commerce").stdout)
         service = json.loads(run_portico(tmp_path, "asyncapi", "identity", "--system", "commerce").stdout)
 
@@ -112,7 +112,7 @@ class TestAsyncapi:
         assert service["info"]["title"] == "identity of commerce"
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_service_that_there_is_not(self, tmp_path: Path) -> None:
+    def test_an_unknown_service_is_rejected(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "asyncapi", "identiti")
 
         assert refused.returncode == 2

@@ -25,7 +25,7 @@ def chosen(**options: Any) -> Choice:
 
 
 class Printed:
-    """What a command prints."""
+    """The output of a command."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -58,22 +58,22 @@ def _letter(number: int, now: datetime) -> dict[str, Any]:
 
 class TestList:
     async def test_none(self, library: Leaving, printed: Printed) -> None:
-        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
+        output = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
 
-        assert said == "There are no dead letters.\n"
+        assert output == "There are no dead letters.\n"
         assert await printed.list() == []
 
-    async def test_a_table_for_people(self, library: Leaving, printed: Printed) -> None:
+    async def test_prints_a_table(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune")
 
-        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
+        output = await printed.by(list_letters(EVERYWHERE, ALL, limit=50, after=None, as_json=False))
 
         assert all(
-            word in said
+            word in output
             for word in ("shelves/1", "reader.left", "r-Dune", "shelve-book-of-former-reader", "shelf_full")
         )
 
-    async def test_those_asked_for(self, library: Leaving, printed: Printed) -> None:
+    async def test_filters_dead_letters(self, library: Leaving, printed: Printed) -> None:
         events = await dead(library, "Dune", "Emma")
 
         assert [letter["event_id"] for letter in await printed.list()] == [event.event_id for event in events]
@@ -82,23 +82,23 @@ class TestList:
         assert await printed.list(scope=Scope(None, ("readers",))) == []
         assert await printed.list(chosen(consumer="another")) == []
 
-    async def test_in_pages(self, library: Leaving, printed: Printed) -> None:
+    async def test_prints_pages(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune", "Emma", "Ulysses")
 
-        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=2, after=None, as_json=False))
+        output = await printed.by(list_letters(EVERYWHERE, ALL, limit=2, after=None, as_json=False))
 
-        assert "Continue with --after shelves/2" in said
+        assert "Continue with --after shelves/2" in output
         assert names(await printed.list(limit=2, after="shelves/2")) == ["shelves/3"]
 
-    async def test_the_largest_page_tells_of_more_too(self, library: Leaving, printed: Printed) -> None:
+    async def test_the_largest_page_says_that_there_are_more(self, library: Leaving, printed: Printed) -> None:
         async with library.shelves.context.transaction() as work:
             await work.execute(insert(failed_events), [_letter(number, work.now) for number in range(1001)])
 
-        said = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))
+        output = await printed.by(list_letters(EVERYWHERE, ALL, limit=1000, after=None, as_json=False))
 
-        assert "Continue with --after shelves/1000" in said
+        assert "Continue with --after shelves/1000" in output
 
-    async def test_those_that_are_still_tried(self, library: Leaving, printed: Printed) -> None:
+    async def test_lists_events_that_wait_for_a_retry(self, library: Leaving, printed: Printed) -> None:
         shelving.failing = {"Dune"}
         await library.shelves.receives(left("Dune"))
 
@@ -106,36 +106,38 @@ class TestList:
         (letter,) = await printed.list(chosen(waiting=True))
         assert (letter["state"], "next_at" in letter) == ("waiting", True)
 
-    @pytest.mark.parametrize(("time", "told"), [("now", "is not a time"), ("2026-01-31T12:00:00", "has no time zone")])
-    def test_a_time_that_is_none(self, time: str, told: str) -> None:
-        with pytest.raises(CommandError, match=told):
+    @pytest.mark.parametrize(
+        ("time", "message"), [("now", "is not a time"), ("2026-01-31T12:00:00", "has no time zone")]
+    )
+    def test_an_invalid_time_is_rejected(self, time: str, message: str) -> None:
+        with pytest.raises(CommandError, match=message):
             chosen(since=time)
 
 
 class TestShow:
-    async def test_all_of_it(self, library: Leaving, printed: Printed) -> None:
+    async def test_prints_the_whole_dead_letter(self, library: Leaving, printed: Printed) -> None:
         (event,) = await dead(library, "Dune")
 
-        said = await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=False))
+        output = await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=False))
         plain = json.loads(await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=True)))
 
-        assert "The shelf is full." in said
-        assert '"title": "Dune"' in said
+        assert "The shelf is full." in output
+        assert '"title": "Dune"' in output
         assert (plain["attempts"], plain["cause"]) == (2, "shelf_full")
         assert plain["payload"]["data"] == event.model_dump()
 
-    async def test_what_steers_terminals_is_spelled_out(self, library: Leaving, printed: Printed) -> None:
+    async def test_control_characters_are_escaped(self, library: Leaving, printed: Printed) -> None:
         await library.shelves.inbox.deliver(Message("evt_1", "reader.left", "r1", b"\x1b[2J[red]hello"))
 
         assert "\\x1b[2J[red]hello" in await printed.by(show_letter(EVERYWHERE, "shelves/1", as_json=False))
 
     @pytest.mark.parametrize("name", ["shelves/7", "readers/1", "shelves", "shelves/x", "/1", "shelves/" + "9" * 30])
-    async def test_one_that_is_not_there(self, library: Leaving, name: str) -> None:
+    async def test_an_unknown_name_is_rejected(self, library: Leaving, name: str) -> None:
         with pytest.raises(CommandError, match=r"not found|not the name of a dead letter"):
             await show_letter(EVERYWHERE, name, as_json=False)
 
 
-class TestChoosing:
+class TestSelection:
     @pytest.mark.parametrize(
         "options",
         [
@@ -145,11 +147,11 @@ class TestChoosing:
             {"letters": ["shelves/1"], "cause": "x"},
         ],
     )
-    def test_which_has_to_be_said_in_one_way(self, options: dict[str, Any]) -> None:
+    def test_needs_exactly_one_way_of_selection(self, options: dict[str, Any]) -> None:
         with pytest.raises(CommandError, match="Which dead letters"):
             chosen(**{"everything": False, **options})
 
-    async def test_one_of_the_named_that_is_none_has_none_replayed(self, library: Leaving, printed: Printed) -> None:
+    async def test_if_one_name_is_unknown_none_is_replayed(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune")
 
         with pytest.raises(CommandError, match="Dead letter shelves/2 not found"):
@@ -157,7 +159,7 @@ class TestChoosing:
 
         assert names(await printed.list()) == ["shelves/1"]
 
-    async def test_discarding_asks_first(self, library: Leaving, printed: Printed) -> None:
+    async def test_discarding_needs_a_confirmation(self, library: Leaving, printed: Printed) -> None:
         await dead(library, "Dune")
 
         with pytest.raises(CommandError, match="Discard 1 dead letter permanently"):
@@ -165,7 +167,7 @@ class TestChoosing:
 
         assert names(await printed.list()) == ["shelves/1"]
 
-    async def test_what_waits_is_discarded_only_where_that_is_said(self, library: Leaving, printed: Printed) -> None:
+    async def test_waiting_events_are_discarded_only_with_the_option(self, library: Leaving, printed: Printed) -> None:
         shelving.failing = {"Dune"}
         await library.shelves.receives(left("Dune"))
 
@@ -180,5 +182,5 @@ class TestChoosing:
         )
         assert await printed.list(chosen(waiting=True)) == []
 
-    async def test_nothing_to_discard(self, library: Leaving, printed: Printed) -> None:
+    async def test_reports_that_nothing_matches(self, library: Leaving, printed: Printed) -> None:
         assert "No dead letter" in await printed.by(discard_letters(EVERYWHERE, [], ALL, yes=True))

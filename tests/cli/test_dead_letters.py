@@ -11,16 +11,16 @@ pytestmark = pytest.mark.slow
 
 
 class TestDeadLetters:
-    async def test_are_listed_tried_again_and_given_up(self, library: Leaving) -> None:
+    async def test_are_listed_replayed_and_discarded(self, library: Leaving) -> None:
         (*_, last) = await dead(library, "Dune", "Emma", "Ulysses")
 
-        listed = json.loads(await library.told("dead-letters", "list", "--json", "--type", "reader.left"))
+        listed = json.loads(await library.output_of("dead-letters", "list", "--json", "--type", "reader.left"))
         assert [letter["letter"] for letter in listed] == ["shelves/1", "shelves/2", "shelves/3"]
-        shown = json.loads(await library.told("dead-letters", "show", "shelves/1", "--json"))
+        shown = json.loads(await library.output_of("dead-letters", "show", "shelves/1", "--json"))
         assert shown["payload"]["data"]["title"] == "Dune"
 
-        assert "shelves: 1 is retried" in await library.told("dead-letters", "replay", "shelves/2")
-        assert "shelves: 1 is retried" in await library.told("dead-letters", "replay", "--aggregate", "r-Dune")
+        assert "shelves: 1 is retried" in await library.output_of("dead-letters", "replay", "shelves/2")
+        assert "shelves: 1 is retried" in await library.output_of("dead-letters", "replay", "--aggregate", "r-Dune")
         library.shelves.clock.advance(600)
         await retry_due(library.shelves.inbox)
         assert shelving.seen == ["Dune", "Emma"]
@@ -33,7 +33,7 @@ class TestDeadLetters:
         await library.shelves.receives(last)
         assert shelving.seen == ["Dune", "Emma"]
 
-    def test_a_system_that_never_ran(self, tmp_path: Path) -> None:
+    def test_a_system_without_databases_is_reported(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "dead-letters", "list")
 
         assert refused.returncode == 2

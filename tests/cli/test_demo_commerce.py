@@ -76,6 +76,6 @@ class TestOptions:
         with pytest.raises(CommandError, match="that the demo starts"):
             _check(tour(url="http://shop.example", kill=True, email="a@example.com", password="b"))
 
-    def test_a_running_system_needs_staff_rights(self) -> None:
+    def test_a_running_system_needs_staff_permissions(self) -> None:
         with pytest.raises(CommandError, match="staff permissions"):
             _check(tour(url="http://shop.example"))

@@ -13,7 +13,7 @@ from portico.servers import programs
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["clinic"], "There is no drill of 'clinic'"),
         (["commerce", "--faults", "crash,floods"], "Unknown faults: floods"),
@@ -24,11 +24,11 @@ from portico.servers import programs
         ),
     ],
 )
-def test_an_invalid_option_is_named(words: list[str], said: str) -> None:
+def test_an_invalid_option_is_named(words: list[str], message: str) -> None:
     error = CliRunner().invoke(app, words).exception
 
     assert isinstance(error, CommandError)
-    assert said in error.problem
+    assert message in error.problem
 
 
 def test_a_missing_server_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ async def retried(library: Leaving) -> None:
 
 
 class TestTail:
-    async def test_the_last_ones_for_people(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_prints_the_most_recent_events(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
         await tell(library.readers, left("one"), left("two"), left("three"))
 
         await tail_events(None, (), ALL, limit=2, follow=False, as_json=False)
@@ -29,7 +29,9 @@ class TestTail:
         assert "readers reader.left r1" in printed[0]
         assert printed[1].endswith('{"reader_id":"r1","title":"three"}')
 
-    async def test_those_asked_for_as_cloud_events(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_prints_selected_events_as_cloud_events(
+        self, library: Leaving, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         came = ReaderCame(reader_id="r1")
         await tell(library.readers, left("one"), came)
 
@@ -62,7 +64,7 @@ class TestReplay:
         assert shelving.seen == ["one", "two"]
         assert await waiting(library.readers) == []
 
-    async def test_what_was_handled_is_handled_again_where_that_is_said(
+    async def test_handled_events_are_delivered_again_only_with_the_option(
         self, library: Leaving, capsys: pytest.CaptureFixture[str]
     ) -> None:
         event = left("one")
@@ -80,14 +82,14 @@ class TestReplay:
         assert shelving.seen == ["one", "one"]
         assert await parked(library.shelves) == []
 
-    async def test_to_a_service_that_handles_none_of_them(self, library: Leaving) -> None:
+    async def test_a_service_that_handles_none_of_them_is_rejected(self, library: Leaving) -> None:
         for service, selection in (("readers", ALL), ("shelves", Selection(types=("reader.came",)))):
             with pytest.raises(CommandError, match=f"{service} does not handle these events"):
                 await replay_events_to(service, None, (), selection, again=False, yes=False)
         with pytest.raises(NoSuchService, match="Did you mean shelves"):
             await replay_events_to("shelf", None, (), ALL, again=False, yes=False)
 
-    def test_which_has_to_be_said(self) -> None:
+    def test_needs_a_selection(self) -> None:
         with pytest.raises(CommandError, match="Which events"):
             read_selection((), (), None, None, None, everything=False)
         with pytest.raises(CommandError, match="Which events"):

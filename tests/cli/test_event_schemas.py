@@ -25,7 +25,7 @@ def freeze(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 class TestEventSchemas:
-    def test_a_teams_own_are_frozen_and_guarded(self, tmp_path: Path) -> None:
+    def test_schemas_of_a_teams_events_are_frozen_and_checked(self, tmp_path: Path) -> None:
         package = tmp_path / "teahouse"
         package.mkdir()
         (package / "__init__.py").write_text(BEFORE)

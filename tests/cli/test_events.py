@@ -11,10 +11,10 @@ pytestmark = pytest.mark.slow
 
 
 class TestEvents:
-    async def test_what_comes_is_followed(self, library: Leaving) -> None:
+    async def test_follows_new_events(self, library: Leaving) -> None:
         await tell(library.readers, left("one"))
 
-        with library.begin("events", "tail", "--follow", "--json") as tail:
+        with library.start("events", "tail", "--follow", "--json") as tail:
             await asyncio.to_thread(eventually, lambda: '"title":"one"' in tail.out, "the first event")
             await tell(library.readers, left("two"))
             await asyncio.to_thread(eventually, lambda: '"title":"two"' in tail.out, "the second event")
@@ -22,15 +22,15 @@ class TestEvents:
 
         assert titles == ["one", "two"]
 
-    async def test_they_are_published_again(self, library: Leaving) -> None:
+    async def test_publishes_events_again(self, library: Leaving) -> None:
         event = left("one")
         await tell(library.readers, event)
 
-        await library.told("events", "replay", event.event_id)
+        await library.output_of("events", "replay", event.event_id)
 
         assert await waiting(library.readers) == [event.event_id]
 
-    async def test_again_is_for_one_service(self, library: Leaving) -> None:
+    async def test_again_needs_one_service(self, library: Leaving) -> None:
         refused = await library.run("events", "replay", "--all", "--again")
 
         assert refused.returncode == 2

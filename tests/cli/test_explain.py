@@ -23,15 +23,15 @@ def explained(folder: Path, *arguments: str, entered: str = "", **variables: str
 
 
 class TestExplain:
-    def test_a_person_reads_the_reasons_and_the_end(self, tmp_path: Path) -> None:
-        told = run_portico(tmp_path, "explain", "get", "/orders/ord_1", "--system", "commerce").stdout
+    def test_prints_the_reasons_and_the_decision(self, tmp_path: Path) -> None:
+        message = run_portico(tmp_path, "explain", "get", "/orders/ord_1", "--system", "commerce").stdout
 
-        assert "GET /orders/ord_1 at commerce" in told
-        assert "GET /orders/{order_id} is a route of orders." in told
-        assert "Refused with 401 unauthorized" in told
+        assert "GET /orders/ord_1 at commerce" in message
+        assert "GET /orders/{order_id} is a route of orders." in message
+        assert "Refused with 401 unauthorized" in message
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_program_reads_the_decision(self, tmp_path: Path) -> None:
+    def test_prints_the_decision_as_json(self, tmp_path: Path) -> None:
         found = explained(tmp_path, "GET", "/products?limit=2", REQUEST_TIMEOUT="7")
 
         reasons = found.pop("reasons")
@@ -47,18 +47,18 @@ class TestExplain:
         }
         assert reasons[-1].startswith("Forwarded to catalog, with 7 s")
 
-    def test_what_is_for_services_only_is_told_of(self, tmp_path: Path) -> None:
+    def test_an_internal_route_is_refused_with_its_reason(self, tmp_path: Path) -> None:
         found = explained(tmp_path, "GET", "/orders/totals")
 
         assert (found["decision"], found["status"], found["code"]) == ("refuse", 404, "not_found")
         assert "for services only" in found["reasons"][0]
 
-    def test_headers_count(self, tmp_path: Path) -> None:
+    def test_headers_affect_the_decision(self, tmp_path: Path) -> None:
         found = explained(tmp_path, "POST", "/products", "--header", "Content-Length: 1048577")
 
         assert (found["status"], found["code"]) == (413, "content_too_large")
 
-    def test_a_token_of_which_nobody_can_be_asked_is_not_believed(self, tmp_path: Path) -> None:
+    def test_a_token_that_cannot_be_verified_is_refused(self, tmp_path: Path) -> None:
         (nobody,) = free_ports(1)
         token = Issuer(Clock()).token()
 
@@ -96,8 +96,8 @@ def identity(tmp_path: Path) -> Iterator[Identity]:
 
 
 @pytest.mark.slow
-class TestATokenThatIdentityKnows:
-    def test_is_held_against_the_route_until_its_session_ends(self, tmp_path: Path, identity: Identity) -> None:
+class TestValidToken:
+    def test_is_accepted_until_its_session_ends(self, tmp_path: Path, identity: Identity) -> None:
         refused = explained(tmp_path, "POST", "/products", "--token", identity.token, **identity.variables)
         passed = explained(tmp_path, "GET", "/orders", "--token", "-", entered=identity.token, **identity.variables)
         fetch(identity.address + "/auth/logout", method="POST", headers={"authorization": f"Bearer {identity.token}"})
@@ -109,8 +109,8 @@ class TestATokenThatIdentityKnows:
         assert "The token is not valid: revoked." in ended["reasons"]
 
 
-class TestHeadOf:
-    def test_is_what_a_client_would_send(self) -> None:
+class TestReadRequestHead:
+    def test_has_what_a_client_would_send(self) -> None:
         head = read_request_head("get", "/products/a b?q=ö&x=%20", "t", ["X-Request-ID: 7"])
 
         assert (head.method, head.path, head.query) == ("GET", b"/products/a%20b", b"q=%C3%B6&x=%20")

@@ -9,7 +9,7 @@ from portico.testing.commands import run_portico
 
 
 class TestExport:
-    def test_the_system_in_force_is_printed(self, tmp_path: Path) -> None:
+    def test_prints_the_current_system(self, tmp_path: Path) -> None:
         variables = {"PORTICO_SYSTEM": "catalog", "BODY_LIMIT": "3MiB", "REQUEST_TIMEOUT": "7"}
 
         printed = run_portico(tmp_path, "export", "nginx", variables=variables)
@@ -20,34 +20,34 @@ class TestExport:
         assert "proxy_read_timeout 12s;" in printed.stdout
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_teams_own_system_is_written_to_a_folder_that_is_made(self, tmp_path: Path) -> None:
+    def test_writes_a_teams_own_system_to_a_new_folder(self, tmp_path: Path) -> None:
         options = ["--gateway", "10.0.0.5:8080", "--gateway", "[::1]:8081", "--host", "library.example"]
 
         written = run_portico(tmp_path, "export", "traefik", "tests.cli.systems:library", *options, "--out", "a/b")
 
         assert (written.returncode, written.stdout) == (0, "Wrote a/b/library.yaml\n"), written.stderr
         text = (tmp_path / "a/b/library.yaml").read_text()
-        assert all(said in text for said in ("http://10.0.0.5:8080", "http://[::1]:8081", "/patience/slow"))
+        assert all(part in text for part in ("http://10.0.0.5:8080", "http://[::1]:8081", "/patience/slow"))
         assert "Host(`library.example`)" in text
 
-    def test_a_system_that_there_is_not_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_an_unknown_system_is_rejected(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "export", "nginx", "comerce")
 
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "Did you mean commerce?" in refused.stderr
 
-    def test_no_other_proxy_is_offered(self, tmp_path: Path) -> None:
+    def test_an_unknown_proxy_is_rejected(self, tmp_path: Path) -> None:
         assert run_portico(tmp_path, "export", "kubernetes").returncode == 2
 
 
-class TestWhatCannotBeWritten:
-    def test_is_told_with_what_to_do(self, tmp_path: Path) -> None:
+class TestUnwritableFolder:
+    def test_is_reported_with_advice(self, tmp_path: Path) -> None:
         (tmp_path / "taken").touch()
 
-        with pytest.raises(CommandError, match="cannot be written") as told:
+        with pytest.raises(CommandError, match="cannot be written") as error:
             export("nginx", "catalog", None, None, folder=str(tmp_path / "taken"))
 
-        assert "--out" in (told.value.advice or "")
+        assert "--out" in (error.value.advice or "")
 
 
 class TestOptions:
@@ -68,7 +68,7 @@ class TestOptions:
         with pytest.raises(CommandError, match="cannot listen"):
             export("nginx", "catalog", None, None, listen=listen, folder=None)
 
-    def test_tls_moves_it_to_its_own_port(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_tls_changes_the_default_port(self, capsys: pytest.CaptureFixture[str]) -> None:
         export("nginx", "catalog", None, None, tls=Tls("shop.crt", "shop.key"), folder=None)
 
         printed = capsys.readouterr().out
@@ -85,6 +85,6 @@ class TestReadTls:
             with pytest.raises(CommandError, match="a certificate and its key"):
                 read_tls(*one)
 
-    def test_a_name_that_would_end_the_directive_is_refused(self) -> None:
+    def test_a_file_name_that_would_end_the_directive_is_rejected(self) -> None:
         with pytest.raises(CommandError, match="cannot be used in an NGINX"):
             read_tls('shop.crt"; }', "shop.key")

@@ -29,7 +29,7 @@ class TestMain:
         assert printed.returncode == 0
         assert all(command in printed.stdout for command in COMMANDS)
 
-    def test_help_needs_nothing_slow(self) -> None:
+    def test_help_imports_no_slow_library(self) -> None:
         code = (
             "import sys; from portico.cli import app; app(['--help'], standalone_mode=False); "
             "print({'sqlalchemy', 'fastapi', 'pydantic', 'aiohttp'} & set(sys.modules))"
@@ -45,7 +45,7 @@ class TestMain:
 
         assert printed.stdout.splitlines()[-1] == "set()"
 
-    def test_a_setting_that_cannot_be_is_a_sentence_and_no_traceback(self, tmp_path: Path) -> None:
+    def test_an_invalid_setting_is_reported_without_a_traceback(self, tmp_path: Path) -> None:
         printed = portico("config", folder=tmp_path, LOG_LEVEL="chatty")
 
         assert printed.returncode == 2
@@ -72,20 +72,20 @@ class TestPrintError:
         monkeypatch.delenv("DEBUG", raising=False)
         monkeypatch.setenv("COLUMNS", "200")
 
-    def test_what_the_user_can_mend(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_user_error_is_printed_with_its_advice(self, capsys: pytest.CaptureFixture[str]) -> None:
         status = print_error(CommandError("Port 8000 is taken.", "Stop what listens there."))
 
         assert status == 2
         assert capsys.readouterr().err == "✗ Port 8000 is taken.\n  Stop what listens there.\n"
 
-    def test_each_mistake_in_the_settings_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_each_invalid_setting_has_its_line(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert print_error(SettingsError("One.", "[Two].")) == 2
 
         assert capsys.readouterr().err.splitlines()[:2] == ["✗ One.", "✗ [Two]."]
 
-    def test_what_is_our_fault_tells_no_password(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_an_internal_error_is_printed_without_passwords(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert print_error(RuntimeError("lost redis://:hunter2@cache")) == 1
 
-        told = capsys.readouterr().err
-        assert told.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")
-        assert "DEBUG=1" in told
+        message = capsys.readouterr().err
+        assert message.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")
+        assert "DEBUG=1" in message

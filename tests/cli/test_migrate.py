@@ -17,7 +17,7 @@ def migrate(folder: Path, *arguments: str) -> str:
 
 
 class TestMigrate:
-    def test_runs_what_is_pending_once(self, tmp_path: Path) -> None:
+    def test_runs_pending_migrations_once(self, tmp_path: Path) -> None:
         assert "no database yet" in migrate(tmp_path, "status")
 
         assert f"loans: ran {KIT}, loans 0001" in migrate(tmp_path, "upgrade")
@@ -26,7 +26,7 @@ class TestMigrate:
         assert "no database yet" not in migrate(tmp_path, "status")
 
     @pytest.mark.slow
-    def test_undoes_the_last_one(self, tmp_path: Path) -> None:
+    def test_undoes_the_last_migration(self, tmp_path: Path) -> None:
         migrate(tmp_path, "upgrade")
 
         assert migrate(tmp_path, "downgrade", "loans") == "loans: undid 0002\n"
@@ -34,7 +34,7 @@ class TestMigrate:
         assert "loans: ran loans 0002" in migrate(tmp_path, "upgrade", "loans")
 
     @pytest.mark.slow
-    def test_a_revision_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+    def test_an_unknown_revision_is_rejected(self, tmp_path: Path) -> None:
         migrate(tmp_path, "upgrade")
 
         refused = run_portico(tmp_path, "migrate", "downgrade", "loans", "--to", "0007", "--system", LIBRARY)
@@ -65,7 +65,7 @@ class TestMigrateNew:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def test_the_first_one_makes_the_tables(self, shelf: Path) -> None:
+    def test_the_first_migration_creates_the_tables(self, shelf: Path) -> None:
         assert "0001_books.py" in self.new(shelf, "Books")
 
         script = (shelf / "migrations" / "versions" / "0001_books.py").read_text()
@@ -80,7 +80,7 @@ class TestMigrateNew:
         assert 'sa.Column("added_at", Instant(), nullable=False)' in script
         assert 'sa.Column("notes", Payload' in script
 
-    def test_the_next_one_holds_what_changed(self, shelf: Path) -> None:
+    def test_the_next_migration_has_the_changes(self, shelf: Path) -> None:
         self.new(shelf, "Books")
         (shelf / "models.py").write_text(MODELS.format(more="pages: Mapped[int | None]"))
 
@@ -92,7 +92,7 @@ class TestMigrateNew:
         assert "create_table" not in script
 
     @pytest.mark.slow
-    def test_what_it_wrote_runs_and_can_be_undone(self, shelf: Path) -> None:
+    def test_a_written_migration_runs_and_can_be_undone(self, shelf: Path) -> None:
         self.new(shelf, "Books")
         (shelf / "models.py").write_text(MODELS.format(more="pages: Mapped[int | None]"))
         self.new(shelf, "Count the pages")
@@ -104,7 +104,7 @@ class TestMigrateNew:
         assert undone.stdout == "shelf: undid 0002, 0001\n"
 
     @pytest.mark.slow
-    def test_where_nothing_changed_nothing_is_written(self, shelf: Path) -> None:
+    def test_writes_nothing_without_a_change(self, shelf: Path) -> None:
         self.new(shelf, "Books")
 
         assert "nothing to migrate" in self.new(shelf, "More")

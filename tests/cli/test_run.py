@@ -28,7 +28,7 @@ class TestRun:
             assert at["loans"] in loans.err
             assert loans.stop(signal.SIGINT) == 0
 
-    def test_the_gateway_is_a_part_like_the_others(self, tmp_path: Path, at: Addresses) -> None:
+    def test_the_gateway_runs_alone(self, tmp_path: Path, at: Addresses) -> None:
         with (
             run(tmp_path, "loans", at) as loans,
             run(tmp_path, "patience", at) as patience,
@@ -40,13 +40,13 @@ class TestRun:
             assert fetch(at["gateway"] + "/books") == (200, [])
             assert gateway.stop() == 0
 
-    def test_an_unknown_service_is_refused_with_the_ones_there_are(self, tmp_path: Path) -> None:
+    def test_an_unknown_service_is_rejected_with_the_known_ones(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "run", "loan", "--system", LIBRARY)
 
         assert refused.returncode == 2
         assert "Did you mean loans? It has loans, patience." in refused.stderr
 
-    def test_an_address_that_is_not_this_machines_is_refused(self, tmp_path: Path) -> None:
+    def test_an_address_of_another_machine_is_rejected(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "run", "loans", "--system", LIBRARY, "--host", "203.0.113.7")
 
         assert refused.returncode == 2
@@ -61,7 +61,7 @@ class TestRun:
         assert "DATA_DIR" in refused.stderr
         assert "Traceback" not in refused.stderr
 
-    def test_mysql_without_a_database_for_each_is_refused_with_the_fix(self, tmp_path: Path) -> None:
+    def test_mysql_without_a_database_per_service_is_rejected(self, tmp_path: Path) -> None:
         variables = {"DATABASE_URL": "mysql://portico:a-good-one@127.0.0.1/all"}
 
         refused = run_portico(tmp_path, "migrate", "status", "--system", LIBRARY, variables=variables)

@@ -1,4 +1,4 @@
-"""`portico up --servers`: servers of the system's own, from the programs installed here."""
+"""`portico up --servers`: private servers from installed programs."""
 
 import json
 import shlex
@@ -27,17 +27,17 @@ def at() -> Addresses:
 
 @pytest.fixture(autouse=True)
 def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
-    """Leave out what follows, or fail, where the servers are not installed."""
+    """Skip the tests, or fail, if the servers are not installed."""
 
 
 def is_up(system: Command, times: int = 1) -> None:
-    """Wait until the system has told where it is so often, which takes three servers' starts and its own."""
+    """Wait until the system has printed its addresses `times` times, after its servers have started."""
     eventually(lambda: system.err.count("Ctrl-C") == times or system.process.poll() is not None, "the addresses", LONG)
     assert system.process.poll() is None, system.err
 
 
-def told(folder: Path) -> dict[str, str]:
-    """What other commands are told of the servers."""
+def server_variables(folder: Path) -> dict[str, str]:
+    """Return the settings that are written for other commands."""
     text = (folder / ".portico" / "servers" / "environment").read_text()
     return dict(shlex.split(line)[0].split("=", 1) for line in text.splitlines())
 
@@ -53,8 +53,8 @@ def password_of(folder: Path, server: str) -> str:
 
 
 def migrated(folder: Path) -> str:
-    """What `portico migrate status` says of the databases that the system uses."""
-    done = run_portico(folder, "migrate", "status", "--system", LIBRARY, variables=told(folder))
+    """Return the output of `portico migrate status` for the system's databases."""
+    done = run_portico(folder, "migrate", "status", "--system", LIBRARY, variables=server_variables(folder))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -75,7 +75,7 @@ class TestUpOnServers:
         assert not list(tmp_path.rglob("*.db"))
         assert not (tmp_path / ".portico" / "servers" / "environment").exists()
 
-    def test_tells_no_password(self, tmp_path: Path, at: Addresses) -> None:
+    def test_prints_no_password(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers", variables={"LOG_LEVEL": "debug"}) as system:
             is_up(system)
             system.stop()
@@ -86,19 +86,19 @@ class TestUpOnServers:
             for what in ("Data: postgresql://portico", "Caches and limits: redis://", "Events: amqp://portico"):
                 assert f"{what}:***@127.0.0.1" in system.err
 
-    def test_the_next_start_finds_what_was_there_also_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
+    def test_the_next_start_has_the_same_data_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
             is_up(system)
-            first = told(tmp_path)
+            first = server_variables(tmp_path)
             system.kill()
 
         with up(tmp_path, LIBRARY, at, "--servers") as system:
             is_up(system, times=2)
 
-            assert told(tmp_path) == first
+            assert server_variables(tmp_path) == first
             assert system.stop() == 0
 
-    def test_a_server_that_dies_is_named_and_comes_back(self, tmp_path: Path, at: Addresses) -> None:
+    def test_a_killed_server_is_logged_and_restarted(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
             is_up(system)
             killed = process_of(tmp_path, "redis")
@@ -113,7 +113,7 @@ class TestUpOnServers:
             assert fetch(at["gateway"] + "/books") == (200, [])
             assert system.stop() == 0
 
-    def test_two_at_once_on_the_same_data_are_refused(self, tmp_path: Path, at: Addresses) -> None:
+    def test_a_second_process_on_the_same_data_is_rejected(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
             is_up(system)
 
@@ -123,7 +123,7 @@ class TestUpOnServers:
             assert f"are run by process {system.process.pid} already" in refused.stderr
             assert "DATA_DIR" in refused.stderr
 
-    def test_a_public_address_still_wants_secrets(self, tmp_path: Path) -> None:
+    def test_a_public_address_needs_secrets(self, tmp_path: Path) -> None:
         variables = {"HOST": "0.0.0.0"}  # noqa: S104 it does not come to that
 
         with Command(tmp_path, "up", LIBRARY, "--free-ports", "--servers", variables=variables) as system:
@@ -132,16 +132,14 @@ class TestUpOnServers:
 
 
 class TestPrivateServers:
-    def test_what_is_not_installed_is_named_with_its_packages(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_missing_program_is_named_with_its_package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(programs, "FOLDERS", ())
         monkeypatch.setenv("PATH", str(tmp_path))
 
         with pytest.raises(CommandError, match=r"no postgres on this machine; .*`apt-get install postgresql`"):
             _enter(Environment({"DATA_DIR": str(tmp_path)}))
 
-    def test_a_server_that_is_named_is_used(self, tmp_path: Path) -> None:
+    def test_a_configured_server_is_used(self, tmp_path: Path) -> None:
         named = {
             "DATABASE_URL": "postgresql://me:a-good-one@db/{service}",
             "NATS_URL": "nats://me:a-good-one@events:4222",

@@ -32,7 +32,7 @@ def open_stream(address: str) -> Iterator[http.client.HTTPResponse]:
 
 
 class TestUp:
-    def test_serves_the_gateway_and_each_service_on_ports_of_their_own(self, tmp_path: Path, at: Addresses) -> None:
+    def test_serves_the_gateway_and_each_service_on_its_own_port(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             library.wait_for(at["gateway"])
 
@@ -40,7 +40,7 @@ class TestUp:
             assert fetch(at["loans"] + "/books") == (200, [])
             assert fetch(at["patience"] + "/books")[0] == 404
 
-    def test_says_where_everything_is(self, tmp_path: Path, at: Addresses) -> None:
+    def test_prints_addresses(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             eventually(lambda: "Ctrl-C" in library.err, "the addresses")
 
@@ -55,7 +55,7 @@ class TestUp:
             assert library.stop(number) == 0
             assert [json.loads(line)["event"] for line in library.out.splitlines()][-1] == "stopped"
 
-    def test_finishes_what_is_in_flight(self, tmp_path: Path, at: Addresses) -> None:
+    def test_finishes_requests_in_flight(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library, ThreadPoolExecutor() as threads:
             library.wait_for(at["gateway"])
             answers = [threads.submit(fetch, at[name] + "/patience/slow") for name in ("gateway", "patience")]
@@ -65,7 +65,7 @@ class TestUp:
             assert [each.result() for each in answers] == [(200, {"answer": "at last"})] * 2
 
     @pytest.mark.parametrize("part", ["gateway", "patience"])
-    def test_event_streams_end_and_hold_nothing_up(self, part: str, tmp_path: Path, at: Addresses) -> None:
+    def test_event_streams_end_and_do_not_delay_the_stop(self, part: str, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             library.wait_for(at["gateway"])
             with open_stream(at[part]) as stream:
@@ -83,7 +83,7 @@ class TestUp:
 
             assert library.stop(signal.SIGINT) == 130
 
-    def test_what_never_finishes_is_given_up_after_the_grace_period(self, tmp_path: Path, at: Addresses) -> None:
+    def test_requests_are_aborted_after_the_grace_period(self, tmp_path: Path, at: Addresses) -> None:
         patience = {"GRACE_PERIOD": "1"}
         with ThreadPoolExecutor() as threads, up(tmp_path, LIBRARY, at, variables=patience) as library:
             library.wait_for(at["gateway"])
@@ -93,7 +93,7 @@ class TestUp:
 
             assert library.stop() == 0
 
-    def test_a_port_that_is_taken_is_named_with_who_has_it(self, tmp_path: Path, at: Addresses) -> None:
+    def test_a_taken_port_is_named_with_its_process(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             library.wait_for(at["gateway"])
             other = tmp_path / "other"
@@ -107,14 +107,14 @@ class TestUp:
         assert "--gateway-port" in refused.stderr
         assert "Traceback" not in refused.stderr
 
-    def test_an_unknown_system_is_refused_with_the_ones_there_are(self, tmp_path: Path) -> None:
+    def test_an_unknown_system_is_rejected_with_the_known_ones(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "up", "catalgo")
 
         assert refused.returncode == 2
         assert "Did you mean catalog?" in refused.stderr
 
     @pytest.mark.parametrize("path", ["nowhere.systems:shop", "tests.cli.systems:nothing"])
-    def test_an_import_path_that_leads_nowhere_is_refused(self, path: str, tmp_path: Path) -> None:
+    def test_an_invalid_import_path_is_rejected(self, path: str, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "up", path)
 
         assert refused.returncode == 2
@@ -139,7 +139,7 @@ class TestSplit:
             eventually(lambda: "Ctrl-C" in library.err, "the addresses")
             assert library.stop() == 0
 
-    def test_restarts_what_dies_and_refuses_nothing_meanwhile(self, tmp_path: Path, at: Addresses) -> None:
+    def test_restarts_a_killed_process_without_failed_requests(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:
             library.wait_for(at["gateway"])
             killed = _serving(library, "loans")
@@ -149,14 +149,14 @@ class TestSplit:
             assert _serving(library, "loans").pid != killed.pid
             assert library.stop() == 0
 
-    def test_event_streams_end_and_hold_nothing_up(self, tmp_path: Path, at: Addresses) -> None:
+    def test_event_streams_end_and_do_not_delay_the_stop(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:
             library.wait_for(at["gateway"])
             with open_stream(at["gateway"]) as stream:
                 assert library.stop() == 0
                 assert stream.read() == b"\n"
 
-    def test_the_children_end_with_their_parent(self, tmp_path: Path, at: Addresses) -> None:
+    def test_workers_end_with_their_parent(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:
             library.wait_for(at["gateway"])
             children = library.children
@@ -166,7 +166,7 @@ class TestSplit:
             _, alive = psutil.wait_procs(children, timeout=20)
             assert alive == []
 
-    def test_a_child_that_can_never_start_ends_it(self, tmp_path: Path, at: Addresses) -> None:
+    def test_a_worker_that_cannot_start_ends_it(self, tmp_path: Path, at: Addresses) -> None:
         (tmp_path / ".portico").mkdir()
         (tmp_path / ".portico" / "loans.db").write_text("no database at all, whatever it says of itself" * 10)
 
@@ -183,7 +183,7 @@ class TestSplit:
         assert "notifications" in refused.stderr
         assert all(word in refused.stderr for word in ("--servers", "RABBITMQ_URL", "NATS_URL"))
 
-    def test_workers_are_refused_where_what_is_embedded_cannot_be_shared(self, tmp_path: Path) -> None:
+    def test_workers_are_rejected_with_embedded_backends(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "up", LIBRARY, "--workers", "2")
 
         assert refused.returncode == 2

@@ -23,7 +23,7 @@ class BrokerOnServerContract(BrokerOfASystem):
     @pytest.fixture
     def server(self, running: Server) -> Iterator[Server]:
         yield running
-        if not running.answers():
+        if not running.is_ready():
             running.restart()
 
     async def test_the_server_may_start_later(self, server: Server, broker: Broker) -> None:

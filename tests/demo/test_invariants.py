@@ -62,7 +62,7 @@ class TestBooks:
         assert books.sold_total() == sum(books.kept().values()) == 40.0
 
     @pytest.mark.parametrize(
-        ("others", "said"),
+        ("others", "message"),
         [
             ({"placed": ["one", "two", "three", "four"]}, "order four was placed and is missing"),
             ({"placed": ["one", "two"]}, "order three was created, and not acknowledged to a customer"),
@@ -82,10 +82,10 @@ class TestBooks:
             ({"dead_letters": [{"letter": "orders/1"}]}, "orders/1"),
         ],
     )
-    def test_that_disagree_name_the_mismatch(self, books: Books, others: dict[str, Any], said: str) -> None:
-        assert said in "\n".join(replace(books, **others).mismatches())
+    def test_that_disagree_name_the_mismatch(self, books: Books, others: dict[str, Any], message: str) -> None:
+        assert message in "\n".join(replace(books, **others).mismatches())
 
-    def test_an_order_that_is_on_its_way_is_not_settled(self, books: Books) -> None:
+    def test_an_unsettled_order_is_a_mismatch(self, books: Books) -> None:
         [*others, _] = books.orders
 
         assert "order three is still paid" in replace(books, orders=[*others, order("three", "paid")]).mismatches()

@@ -18,12 +18,12 @@ Arrival = Callable[[str, list[str]], AbstractAsyncContextManager[Walk]]
 
 
 @pytest.fixture
-def said() -> io.StringIO:
+def output() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def arrival(said: io.StringIO) -> Arrival:
+def arrival(output: io.StringIO) -> Arrival:
     """Return a function that opens a walk to a server that claims to be `service` and has these paths."""
 
     @asynccontextmanager
@@ -35,21 +35,21 @@ def arrival(said: io.StringIO) -> Arrival:
             return JSONResponse({"paths": {path: {} for path in paths}})
 
         app = Starlette(routes=[Route("/health", health), Route("/openapi.json", document)])
-        async with served(app) as address, Walk(Console(file=said, width=200), address) as walk:
+        async with served(app) as address, Walk(Console(file=output, width=200), address) as walk:
             yield walk
 
     return arrive
 
 
 class TestCheckSystem:
-    async def test_prints_the_number_of_paths(self, arrival: Arrival, said: io.StringIO) -> None:
+    async def test_prints_the_number_of_paths(self, arrival: Arrival, output: io.StringIO) -> None:
         async with arrival("gateway", ["/products", "/users"]) as walk:
             await check_system(walk, system="catalog", path="/products")
 
-        assert "describes the 2 paths" in said.getvalue()
+        assert "describes the 2 paths" in output.getvalue()
 
-    async def test_names_the_command_if_nothing_responds(self, said: io.StringIO) -> None:
-        async with Walk(Console(file=said), "http://127.0.0.1:1") as walk:
+    async def test_names_the_command_if_nothing_responds(self, output: io.StringIO) -> None:
+        async with Walk(Console(file=output), "http://127.0.0.1:1") as walk:
             with pytest.raises(NoResponse, match=r"Nothing responds at http://127.0.0.1:1. Start .*portico up catalog"):
                 await check_system(walk, system="catalog", path="/products")
 

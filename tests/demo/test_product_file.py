@@ -3,14 +3,14 @@ from pathlib import Path
 from portico.demo.product_file import is_valid, read_products, write_products
 
 
-class TestTheProductFile:
+class TestProductFile:
     def test_is_the_same_each_time(self, tmp_path: Path) -> None:
         write_products(tmp_path / "one.csv", 1000)
         write_products(tmp_path / "two.csv", 1000)
 
         assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "two.csv").read_bytes()
 
-    def test_has_one_row_in_five_hundred_that_no_shop_takes(self, tmp_path: Path) -> None:
+    def test_has_one_invalid_row_in_five_hundred(self, tmp_path: Path) -> None:
         write_products(tmp_path / "products.csv", 1000)
         rows = read_products(tmp_path / "products.csv")
 

@@ -1,4 +1,4 @@
-"""Whole systems as processes, on whatever databases a test is given."""
+"""Identity and catalog as processes, on the databases of a test."""
 
 import secrets
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ ADMIN = {"email": "admin@example.com", "password": secrets.token_urlsafe(24)}
 
 
 def settings_for(databases: Databases) -> dict[str, str]:
-    """What the environment says to the catalog system where the databases are on servers. Passwords are hashed fast."""
+    """Return settings of the catalog system with these databases and fast password hashing."""
     return {
         "PORTICO_SYSTEM": "catalog",
         "DATABASE_URL": databases.per_service(),
@@ -43,16 +43,16 @@ class Pair:
         return f"http://127.0.0.1:{self.ports[service]}"
 
     def start(self, service: str) -> None:
-        """Run `service`, its migrations first, and wait until it is healthy."""
-        told = {**self.variables, "IDENTITY_SERVICE_URL": self["identity"]}
+        """Start `service` with its migrations, and wait until it is healthy."""
+        variables = {**self.variables, "IDENTITY_SERVICE_URL": self["identity"]}
         folder = self.folder / service
         folder.mkdir(exist_ok=True)
-        command = Command(folder, "run", service, "--port", str(self.ports[service]), "--migrate", variables=told)
+        command = Command(folder, "run", service, "--port", str(self.ports[service]), "--migrate", variables=variables)
         self.commands[service] = command
         command.wait_for(self[service])
 
     def sign_in(self, email: str, password: str) -> dict[str, str]:
-        """The header that says who calls."""
+        """Sign in; return the authorization header."""
         status, answer = fetch(self["identity"] + "/login", method="POST", body={"email": email, "password": password})
         assert status == 200, answer
         return {"authorization": f"Bearer {answer['access_token']}"}

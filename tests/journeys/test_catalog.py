@@ -66,7 +66,7 @@ class TestCatalog:
             assert system.stop() == 0
 
     @pytest.mark.parametrize("options", [[], ["--split"]], ids=["together", "split"])
-    def test_the_first_administrators_password_is_told_once(
+    def test_the_first_administrators_password_is_printed_once(
         self, options: list[str], tmp_path: Path, at: Addresses
     ) -> None:
         with up(tmp_path, "catalog", at, *options) as system:
@@ -97,7 +97,7 @@ class TestCatalog:
             add_a_product(at)
             assert system.stop() == 0
 
-    def test_a_well_known_secret_is_refused_where_others_can_reach_it(self, tmp_path: Path, at: Addresses) -> None:
+    def test_a_well_known_secret_is_rejected_on_a_public_address(self, tmp_path: Path, at: Addresses) -> None:
         variables = {"HOST": "0.0.0.0", "SECRET_KEY": "changeme"}  # noqa: S104 it does not come to that
 
         with up(tmp_path, "catalog", at, variables=variables) as system:

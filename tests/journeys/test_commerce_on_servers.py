@@ -1,4 +1,4 @@
-"""The commerce system on PostgreSQL, Redis and RabbitMQ: in one process, and in many that are killed."""
+"""The commerce system on PostgreSQL, Redis and RabbitMQ: in one process, and in processes that are killed."""
 
 import asyncio
 import itertools
@@ -32,14 +32,14 @@ PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications"
 SERVERS = ("redis", "rabbitmq", "postgresql")
 METHODS = ("pm_ok", "pm_slow", "pm_error_then_ok", "pm_timeout_then_charged", "pm_duplicate_webhook", "pm_declined")
 SETTLED = {"confirmed", "failed"}
-LONG = 150.0  # seconds; seven processes and three servers on a machine that does much else
+LONG = 150.0  # seconds; seven processes and three servers on a busy machine
 CUSTOMERS = 4
 
 
 @pytest.mark.slow
 class TestInOneProcess:
     @pytest.mark.parametrize("apart", ["schemas", "databases"])
-    async def test_an_order_is_confirmed_and_its_customer_written_to(
+    async def test_an_order_is_confirmed_and_its_customer_receives_a_mail(
         self,
         apart: str,
         postgresql_databases: Databases,
@@ -57,9 +57,9 @@ class TestInOneProcess:
         async with run_shop(variables) as shop:
             order_id = await shop.order(2)
 
-            told = await shop.jane.follow_order(order_id, SETTLED)
+            last = await shop.jane.follow_order(order_id, SETTLED)
 
-            assert told["status"] == "confirmed", await shop.admin.get(f"/orders/{order_id}/timeline")
+            assert last["status"] == "confirmed", await shop.admin.get(f"/orders/{order_id}/timeline")
             await shop.wait_for_stock(on_hand=5, reserved=2)
             async with asyncio.timeout(TIMEOUT):
                 while not (mails := await shop.admin.get("/mailbox")):
@@ -71,7 +71,7 @@ class TestInOneProcess:
 @pytest.mark.slow
 class TestKilled:
     @pytest.mark.parametrize("killed", [PARTS, SERVERS], ids=["processes", "servers"])
-    async def test_every_order_settles_whoever_is_killed(
+    async def test_every_order_settles_when_processes_or_servers_are_killed(
         self,
         killed: tuple[str, ...],
         postgresql_server: PostgreSQLServer,
@@ -91,7 +91,7 @@ class TestKilled:
                     for name in killed:
                         await asyncio.to_thread(_killed if name in PARTS else _server_killed, system, tmp_path, name)
                     over.set()
-                await shop.adds_up([order_id for each in buying for order_id in each.result()])
+                await shop.check([order_id for each in buying for order_id in each.result()])
 
             assert _dead_letters(tmp_path) == "[]"
             assert await asyncio.to_thread(system.stop) == 0
@@ -101,8 +101,8 @@ def _names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-class _Rush:
-    """A shop with many lamps and few clocks, and customers who want both at once."""
+class _Sale:
+    """Concurrent orders of a plentiful and a scarce product."""
 
     def __init__(self, admin: ShopClient, customers: list[ShopClient], lamp: str, clock: str) -> None:
         self.admin = admin
@@ -110,7 +110,7 @@ class _Rush:
         self.products = {lamp: 1000, clock: 6}
 
     async def buys(self, number: int, over: asyncio.Event) -> list[str]:
-        """Place orders one after the other, each once the one before is settled, until it is over; their ids."""
+        """Place orders one after the other, each after the previous one is settled, until `over` is set; return their ids."""
         placed = []
         for product_id, method in zip(itertools.cycle(self.products), itertools.cycle(METHODS), strict=False):
             if over.is_set() and len(placed) >= len(METHODS):
@@ -120,8 +120,8 @@ class _Rush:
             await self._settled(placed[-1])
         return placed
 
-    async def adds_up(self, placed: list[str]) -> None:
-        """Wait until all that follows from settled orders has come, and see that it adds up."""
+    async def check(self, placed: list[str]) -> None:
+        """Wait until stock, payments and mails of settled orders agree."""
         orders = await self.admin.get("/orders?limit=1000")
         assert {order["order_id"] for order in orders} == set(placed)  # none lost, and none placed twice
         assert {order["status"] for order in orders} == SETTLED
@@ -152,18 +152,18 @@ class _Rush:
         assert kept == (order["total"] if order["status"] == "confirmed" else 0), order
 
     async def _mails(self, confirmed: set[str]) -> None:
-        told: list[str] = []
-        while set(told) != confirmed:
+        mailed: list[str] = []
+        while set(mailed) != confirmed:
             rows = await self.admin.get("/notifications?limit=1000")
-            told = [each["order_id"] for each in rows if each["template"] == "order-confirmed" and each["sent_at"]]
-        assert len(told) == len(confirmed)  # one each, however often the event came
+            mailed = [each["order_id"] for each in rows if each["template"] == "order-confirmed" and each["sent_at"]]
+        assert len(mailed) == len(confirmed)  # one each, even if an event was delivered twice
 
 
-async def _set_up(transport: HttpTransport) -> _Rush:
+async def _set_up(transport: HttpTransport) -> _Sale:
     anonymous = ShopClient(transport, retry=RetryPolicy(within=LONG, longest=0.1))
     admin = await anonymous.sign_in(**ADMIN)
     customers = [await anonymous.register(f"customer{number}@example.com", PASSWORD) for number in range(CUSTOMERS)]
-    return _Rush(
+    return _Sale(
         admin, customers, await create_product(admin, "LAMP-1", 1000), await create_product(admin, "CLOCK-1", 6)
     )
 
@@ -200,9 +200,9 @@ def _serving(system: Command, part: str) -> psutil.Process:
 
 
 def _dead_letters(folder: Path) -> str:
-    """What `portico dead-letters list` prints while the servers run."""
+    """Return the output of `portico dead-letters list` while the servers run."""
     lines = (folder / ".portico" / FOLDER / ENVIRONMENT).read_text().splitlines()
-    told: Mapping[str, str] = dict(line.split("=", 1) for line in lines)
-    done = run_portico(folder, "dead-letters", "list", "--json", variables=told)
+    variables: Mapping[str, str] = dict(line.split("=", 1) for line in lines)
+    done = run_portico(folder, "dead-letters", "list", "--json", variables=variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

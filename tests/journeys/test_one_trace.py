@@ -1,4 +1,4 @@
-"""One order is one trace: through the gateway, the services that are called, and the events that they tell of."""
+"""One order is one trace: through the gateway, the called services and their events."""
 
 import asyncio
 from collections import defaultdict
@@ -15,11 +15,11 @@ Spans = dict[str, set[tuple[str, str]]]
 
 @asynccontextmanager
 async def collector(spans: Spans) -> AsyncIterator[str]:
-    """An OTLP collector: what it gets is put into `spans`, the service and name of each span by trace."""
+    """Run an OTLP collector that adds the service and name of each span to `spans`, by trace."""
 
     async def take(request: web.Request) -> web.Response:
-        told = ExportTraceServiceRequest.FromString(await request.read())
-        for of_service in told.resource_spans:
+        request_body = ExportTraceServiceRequest.FromString(await request.read())
+        for of_service in request_body.resource_spans:
             names = {each.key: each.value.string_value for each in of_service.resource.attributes}
             for scope in of_service.scope_spans:
                 for span in scope.spans:

@@ -1,4 +1,4 @@
-"""A revoked session, in processes that can't read the feed: they hear of it by the event, or never."""
+"""A revoked session, in processes that cannot read the feed: they receive only the event."""
 
 import asyncio
 import secrets
@@ -25,7 +25,7 @@ SHORTLY = 1.0  # seconds in which an event comes, as a rule; if not, another one
 
 
 def without_feed(identity: ASGIApp) -> ASGIApp:
-    """Identity, but for its feed of revocations."""
+    """Return identity without its feed of revocations."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/auth/revocations":
@@ -37,7 +37,7 @@ def without_feed(identity: ASGIApp) -> ASGIApp:
 
 
 async def taking_everything(scope: Scope, receive: Receive, send: Send) -> None:
-    """A service that looks at nobody's token."""
+    """A service that accepts every token."""
     await Response(status_code=HTTPStatus.CREATED)(scope, receive, send)
 
 
@@ -50,11 +50,11 @@ async def three_processes(variables: dict[str, str]) -> AsyncIterator[dict[str, 
     sockets = {name: bound() for name in ("identity", "catalog", "gateway", "anything")}
     at = {name: "http://{}:{}".format(*each.getsockname()) for name, each in sockets.items()}
     own = {name: secrets.token_urlsafe(48) for name in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")}
-    told = {**SETTINGS, **own, **variables, "TOKEN_VERIFICATION": "keys", "IDENTITY_SERVICE_URL": at["identity"]}
+    settings = {**SETTINGS, **own, **variables, "TOKEN_VERIFICATION": "keys", "IDENTITY_SERVICE_URL": at["identity"]}
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(served(taking_everything, sockets["anything"]))
         for part in ("identity", "catalog", "gateway"):
-            environment = Environment({**told, "CATALOG_SERVICE_URL": at["anything"]})
+            environment = Environment({**settings, "CATALOG_SERVICE_URL": at["anything"]})
             whole = await stack.enter_async_context(Composition(catalog, environment, parts=[part]))
             app = without_feed(whole.apps[part]) if part == "identity" else whole.apps[part]
             await stack.enter_async_context(served(app, sockets[part]))
@@ -67,14 +67,14 @@ def server_of(broker: str, request: pytest.FixtureRequest) -> dict[str, str]:
     return {f"{broker.upper()}_URL": server.url()}
 
 
-class TestARevokedSession:
-    async def test_is_refused_by_a_service_that_can_not_read_the_feed(self, tmp_path: Path) -> None:
+class TestRevokedSession:
+    async def test_is_rejected_by_a_service_that_cannot_read_the_feed(self, tmp_path: Path) -> None:
         assert await refused_by_event("catalog", {"DATA_DIR": str(tmp_path)})
 
     @pytest.mark.slow
     @pytest.mark.parametrize("verifying", ["catalog", "gateway"])
     @pytest.mark.parametrize("broker", ["rabbitmq", "nats", "kafka"])
-    async def test_is_refused_likewise_where_a_server_carries_the_event(
+    async def test_is_rejected_after_an_event_from_a_broker_server(
         self, broker: str, verifying: str, tmp_path: Path, request: pytest.FixtureRequest
     ) -> None:
         assert await refused_by_event(verifying, {"DATA_DIR": str(tmp_path), **server_of(broker, request)})
@@ -98,7 +98,7 @@ async def refused_by_event(verifying: str, variables: dict[str, str]) -> bool:
 
 
 async def _writes(address: str, token: str) -> int:
-    """What a process answers to a writer of nonsense: who calls is looked at before what is written."""
+    """Return the status of an invalid write: the caller is verified before the body."""
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         aiohttp.ClientSession() as client,

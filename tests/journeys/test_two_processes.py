@@ -27,7 +27,7 @@ def account(name: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 class TestTwoProcesses:
-    def test_a_user_registers_with_one_and_writes_to_the_other(self, databases: Databases, tmp_path: Path) -> None:
+    def test_a_user_registers_with_identity_and_writes_to_catalog(self, databases: Databases, tmp_path: Path) -> None:
         with pair(tmp_path, databases) as both:
             assert both.post("identity", "/register", account("jane"))[0] == 201
             jane = both.sign_in(**account("jane"))
@@ -81,16 +81,14 @@ def _written(both: Pair, service: str, headers: dict[str, str]) -> set[str]:
 
 @pytest.mark.slow
 class TestRunOnAServer:
-    def test_a_database_that_is_not_migrated_is_refused_with_the_fix(
-        self, server_databases: Databases, tmp_path: Path
-    ) -> None:
+    def test_a_database_with_pending_migrations_is_rejected(self, server_databases: Databases, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "run", "catalog", variables=settings_for(server_databases))
 
         assert refused.returncode == 2
         assert "portico migrate upgrade" in refused.stderr
         assert "--migrate" in refused.stderr
 
-    def test_migrate_upgrade_makes_it_start(self, server_databases: Databases, tmp_path: Path) -> None:
+    def test_starts_after_migrate_upgrade(self, server_databases: Databases, tmp_path: Path) -> None:
         variables = settings_for(server_databases)
 
         assert "no database yet" in run_portico(tmp_path, "migrate", "status", variables=variables).stdout
@@ -100,7 +98,7 @@ class TestRunOnAServer:
         assert upgraded.returncode == 0, upgraded.stderr
         assert status.stdout.count("none") == 4
 
-    def test_a_wrong_password_is_told_and_not_shown(self, server_databases: Databases, tmp_path: Path) -> None:
+    def test_a_wrong_password_is_reported_and_not_printed(self, server_databases: Databases, tmp_path: Path) -> None:
         variables = settings_for(server_databases)
         right = make_url(variables["DATABASE_URL"])
         wrong = right.set(password="hunter2hunter2").render_as_string(hide_password=False)
@@ -113,7 +111,7 @@ class TestRunOnAServer:
         assert "hunter2" not in refused.stderr
         assert "Traceback" not in refused.stderr
 
-    def test_a_server_that_is_not_there_is_named(self, server_databases: Databases, tmp_path: Path) -> None:
+    def test_an_unreachable_server_is_named(self, server_databases: Databases, tmp_path: Path) -> None:
         variables = settings_for(server_databases)
         nowhere = make_url(variables["DATABASE_URL"]).set(port=1).render_as_string(hide_password=False)
         variables["DATABASE_URL"] = nowhere.replace("%7B", "{").replace("%7D", "}")

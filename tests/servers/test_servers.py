@@ -31,7 +31,7 @@ SQL_SERVERS = [PostgreSQLServer, MariaDBServer]
 SLOW_SERVERS = [pytest.param(each, marks=pytest.mark.slow) for each in (RabbitMQServer, KafkaServer)]
 ALL_SERVERS = [*SQL_SERVERS, RedisServer, NatsServer, *SLOW_SERVERS]
 
-START_AND_TELL = """
+START_AND_PRINT = """
 import sys
 from portico import servers
 server = getattr(servers, sys.argv[1])().start()
@@ -53,19 +53,19 @@ def sql_server(request: pytest.FixtureRequest, start_server: Start) -> PostgreSQ
 
 
 class TestAServer:
-    def test_answers_once_it_is_started(self, server: Server) -> None:
-        assert server.answers()
+    def test_is_ready_once_it_is_started(self, server: Server) -> None:
+        assert server.is_ready()
 
-    def test_refuses_another_password(self, server: Server) -> None:
+    def test_rejects_another_password(self, server: Server) -> None:
         server.password = "guessed"
 
-        assert not server.answers()
+        assert not server.is_ready()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="the account changes only where root runs the tests")
     def test_does_not_run_as_root(self, server: Server) -> None:
         assert psutil.Process(server.pid).uids().effective != 0
 
-    def test_leaves_neither_process_nor_file_when_stopped(self, server: Server) -> None:
+    def test_leaves_no_process_and_no_file_after_a_stop(self, server: Server) -> None:
         process = psutil.Process(server.pid)
 
         server.stop()
@@ -73,18 +73,18 @@ class TestAServer:
         assert not process.is_running()
         assert not server.folder.exists()
 
-    def test_comes_back_on_its_port_after_a_kill(self, server: Server) -> None:
+    def test_restarts_on_its_port_after_a_kill(self, server: Server) -> None:
         port, first = server.port, server.pid
 
         server.kill()
-        killed = server.answers()
+        killed = server.is_ready()
         server.restart()
 
         assert not killed
-        assert server.answers()
+        assert server.is_ready()
         assert (server.port, server.pid == first) == (port, False)
 
-    def test_is_stopped_also_while_paused(self, server: Server) -> None:
+    def test_stops_while_paused(self, server: Server) -> None:
         process = psutil.Process(server.pid)
         server.pause()
 
@@ -94,7 +94,7 @@ class TestAServer:
 
 
 class TestASqlServer:
-    def test_makes_and_drops_databases(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
+    def test_creates_and_drops_databases(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
         url = sql_server.create_database("loans_main")
         sql_server.create_database("other")
         sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans_main")
@@ -106,7 +106,7 @@ class TestASqlServer:
             sql_server.execute("SELECT 1", "loans_main")
         assert sql_server.execute("SELECT 1", "other").strip() == "1"
 
-    def test_keeps_what_was_committed_over_a_kill(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
+    def test_keeps_commits_after_a_kill(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
         sql_server.create_database("loans")
         sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans")
         sql_server.execute("INSERT INTO books VALUES ('Bröderna')", "loans")
@@ -118,7 +118,7 @@ class TestASqlServer:
 
 
 class TestRedis:
-    def test_keeps_its_data_over_a_kill_where_durable(self, start_server: Start) -> None:
+    def test_keeps_its_data_after_a_kill_if_durable(self, start_server: Start) -> None:
         server = start_server(RedisServer, durable=True)
         with server.client() as client:
             client.set("book", "lent")
@@ -138,11 +138,11 @@ class TestRedis:
                 client.ping()
             server.resume()
 
-        assert server.answers()
+        assert server.is_ready()
 
 
 class TestNginx:
-    def test_serves_what_it_is_told_on_its_port(self, start_server: Start) -> None:
+    def test_serves_a_site_on_its_port(self, start_server: Start) -> None:
         server = start_server(NginxServer)
         port = server.port
 
@@ -151,13 +151,13 @@ class TestNginx:
         assert server.port == port
         assert fetch(server.url()) == (200, "hello")
 
-    def test_says_what_is_wrong_with_a_file(self, start_server: Start) -> None:
+    def test_reports_an_invalid_site(self, start_server: Start) -> None:
         server = start_server(NginxServer)
 
         with pytest.raises(ServerFailed, match="unknown directive"):
             server.check("servre { }")
 
-        assert server.answers()
+        assert server.is_ready()
 
 
 class Broken(RedisServer):
@@ -171,7 +171,7 @@ class TestAServerThatDoesNotStart:
     def test_is_an_error_with_the_end_of_its_log(self) -> None:
         server = Broken()
 
-        with pytest.raises(ServerFailed, match=r"(?s)Redis ended as it started.*no-such-setting"):
+        with pytest.raises(ServerFailed, match=r"(?s)Redis exited during its start.*no-such-setting"):
             server.start()
 
         assert not server.folder.exists()
@@ -187,12 +187,10 @@ class TestTheEndOfARun:
             pytest.param(RabbitMQServer, signal.SIGKILL, marks=pytest.mark.slow),
         ],
     )
-    def test_leaves_no_server_behind(
-        self, kind: type[Server], number: signal.Signals, request: pytest.FixtureRequest
-    ) -> None:
+    def test_leaves_no_server(self, kind: type[Server], number: signal.Signals, request: pytest.FixtureRequest) -> None:
         request.getfixturevalue(f"{kind.key}_server")  # the test is left out where the program is missing
         run = subprocess.Popen(
-            [sys.executable, "-c", START_AND_TELL, kind.__name__],
+            [sys.executable, "-c", START_AND_PRINT, kind.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -213,26 +211,26 @@ class TestTheEndOfARun:
 
 
 def _wait_until_gone(folder: Path) -> None:
-    """Watch the guard's last act: it ends after it removed the folder."""
+    """Wait for the guard to exit, after it has deleted the folder."""
     guards = [process for process in psutil.process_iter(["cmdline"]) if str(folder) in (process.info["cmdline"] or [])]
     psutil.wait_procs(guards, timeout=10)
     assert not folder.exists()
 
 
 class TestFindProgram:
-    def test_prefers_what_lies_beside(self, tmp_path: Path) -> None:
+    def test_prefers_the_same_folder(self, tmp_path: Path) -> None:
         for name in ("initdb", "postgres"):
             (tmp_path / name).touch(mode=0o755)
 
         assert find_program("initdb", beside=tmp_path / "postgres") == tmp_path / "initdb"
 
-    def test_says_what_is_missing_and_what_to_do(self) -> None:
+    def test_names_a_missing_program_and_how_to_install_it(self) -> None:
         with pytest.raises(ProgramMissing, match="no no-such-server on this machine; `make servers`"):
             find_program("no-such-server")
 
     def test_names_the_package_of_what_is_missing(self, tmp_path: Path) -> None:
-        told = str(ProgramMissing(["redis-server", "valkey-server"]))
+        message = str(ProgramMissing(["redis-server", "valkey-server"]))
 
-        assert "no redis-server or valkey-server" in told
-        assert "`apt-get install redis-server`" in told
-        assert "`brew install redis`" in told
+        assert "no redis-server or valkey-server" in message
+        assert "`apt-get install redis-server`" in message
+        assert "`brew install redis`" in message

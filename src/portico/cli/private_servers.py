@@ -13,14 +13,14 @@ from portico.kit.messaging.brokers.factory import names_broker
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url, servers_in
 from portico.servers import (
-    HomeUnusable,
-    KeptServers,
+    DataDirUnusable,
     PostgreSQLServer,
     ProgramMissing,
     RabbitMQServer,
     RedisServer,
     Server,
     ServerFailed,
+    SupervisedServers,
 )
 
 FOLDER: Final = "servers"
@@ -52,10 +52,10 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
             servers = _missing_servers(folder, settings, connections=_connections(system, settings, workers))
             if servers:
                 _print(f"Starting private {_join([each.name for each in servers.values()])} in {folder} …")
-            stack.enter_context(KeptServers(list(servers.values())))
+            stack.enter_context(SupervisedServers(list(servers.values())))
         except ProgramMissing as missing:
             raise CommandError(f"--servers needs a program that is not installed: {missing}.") from missing
-        except (HomeUnusable, ServerFailed) as error:
+        except (DataDirUnusable, ServerFailed) as error:
             raise CommandError(mask_url(str(error))) from error
         variables = {variable: server.url() for variable, server in servers.items()}
         if not servers_in(settings):
@@ -70,12 +70,12 @@ def _missing_servers(folder: Path, settings: Settings, *, connections: int) -> d
     servers: dict[str, Server] = {}
     if settings.database_url is None:
         servers["DATABASE_URL"] = PostgreSQLServer(
-            durable=True, kept_in=folder, database=DATABASE, connections=connections
+            durable=True, data_dir=folder, database=DATABASE, connections=connections
         )
     if settings.redis_url is None:
-        servers["REDIS_URL"] = RedisServer(durable=True, kept_in=folder)
+        servers["REDIS_URL"] = RedisServer(durable=True, data_dir=folder)
     if not names_broker(settings):
-        servers["RABBITMQ_URL"] = RabbitMQServer(durable=True, kept_in=folder)
+        servers["RABBITMQ_URL"] = RabbitMQServer(durable=True, data_dir=folder)
     return servers
 
 

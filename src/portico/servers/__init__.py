@@ -1,8 +1,7 @@
-"""Private servers, for tests and for `portico up --servers`: started from the programs of this machine on free ports."""
+"""Private servers for tests, the drill and `portico up --servers`: started from installed programs on free ports."""
 
-from portico.servers.homes import HomeUnusable
+from portico.servers.data_dir import DataDirUnusable
 from portico.servers.kafka import KafkaServer
-from portico.servers.keeping import KeptServers
 from portico.servers.mariadb import MariaDBServer
 from portico.servers.nats import NatsServer
 from portico.servers.nginx import NginxServer
@@ -11,11 +10,11 @@ from portico.servers.programs import ProgramMissing
 from portico.servers.rabbitmq import RabbitMQServer
 from portico.servers.redis import RedisServer
 from portico.servers.server import Server, ServerFailed
+from portico.servers.supervision import SupervisedServers
 
 __all__ = [
-    "HomeUnusable",
+    "DataDirUnusable",
     "KafkaServer",
-    "KeptServers",
     "MariaDBServer",
     "NatsServer",
     "NginxServer",
@@ -25,4 +24,5 @@ __all__ = [
     "RedisServer",
     "Server",
     "ServerFailed",
+    "SupervisedServers",
 ]

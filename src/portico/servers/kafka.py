@@ -10,9 +10,9 @@ from portico.servers.programs import ProgramMissing, find_program
 from portico.servers.server import HOST, Server, free_port
 
 USER = "portico"
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 
-# Where a distribution of Kafka keeps its jars; `make kafka` fills the first.
+# Where distributions of Kafka install their jars; `make kafka` uses the first.
 _LIBRARIES = (
     "usr/local/share/kafka/libs",
     "opt/kafka/libs",
@@ -23,9 +23,9 @@ _SMALL = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4
 
 
 class KafkaServer(Server):
-    """A private Kafka of one node (KRaft), whose account `portico` signs in by password.
+    """A private Kafka of one node (KRaft), with the account `portico` and a password.
 
-    What it confirmed outlives its process, `durable` or not; it flushes to the disk on a clock of its own.
+    Confirmed messages survive the process, `durable` or not. It flushes to the disk at its own intervals.
     """
 
     name: ClassVar[str] = "Kafka"
@@ -65,23 +65,23 @@ class KafkaServer(Server):
             "transaction.state.log.replication.factor": 1,
             "transaction.state.log.min.isr": 1,
             "broker.heartbeat.interval.ms": 200,
-            "broker.session.timeout.ms": 1000,  # until one that was killed may come back
+            "broker.session.timeout.ms": 1000,  # after which a killed broker may return
             "group.initial.rebalance.delay.ms": 0,
         }
         self._settings.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        self._settings.chmod(0o644)  # its folder is the server account's alone
+        self._settings.chmod(0o644)  # only the server's account may enter the folder
 
     def command(self) -> Sequence[str | Path]:
         return [*self._run("kafka.Kafka"), self._settings]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
-            with socket.create_connection((HOST, self.port), timeout=_PATIENCE) as link:
-                chosen = _asked(link, 17, 1, struct.pack(">h5s", 5, b"PLAIN"))
+            with socket.create_connection((HOST, self.port), timeout=_TIMEOUT) as link:
+                is_plain = _request(link, 17, 1, struct.pack(">h5s", 5, b"PLAIN"))
                 secret = f"\x00{USER}\x00{self.password}".encode()
-                return chosen and _asked(link, 36, 0, struct.pack(">i", len(secret)) + secret)
+                return is_plain and _request(link, 36, 0, struct.pack(">i", len(secret)) + secret)
         except (OSError, struct.error):
-            return False  # it accepts connections before it serves them
+            return False  # it accepts connections before it is ready
 
     def url(self) -> str:
         return f"kafka://{USER}:{self.password}@{HOST}:{self.port}"
@@ -102,8 +102,8 @@ def _find_libraries() -> Path:
     raise ProgramMissing(["kafka"])
 
 
-def _asked(link: socket.socket, api: int, version: int, body: bytes) -> bool:
-    """Whether Kafka answers a request with no error (its protocol guide: SaslHandshake is 17, SaslAuthenticate 36)."""
+def _request(link: socket.socket, api: int, version: int, body: bytes) -> bool:
+    """Send a request; return whether the response has no error (protocol guide: SaslHandshake is 17, SaslAuthenticate 36)."""
     request = struct.pack(">hhih", api, version, 1, -1) + body
     link.sendall(struct.pack(">i", len(request)) + request)
     with link.makefile("rb") as stream:

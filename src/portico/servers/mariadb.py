@@ -9,7 +9,7 @@ USER = "portico"
 
 
 class MariaDBServer(Server):
-    """A private MariaDB, whose account `portico` may do everything and signs in by password."""
+    """A private MariaDB, with the account `portico`, which has all privileges and a password."""
 
     name: ClassVar[str] = "MariaDB"
     key: ClassVar[str] = "mariadb"
@@ -25,12 +25,12 @@ class MariaDBServer(Server):
             self._install,
             "--no-defaults",
             f"--datadir={self._data}",
-            f"--tmpdir={self._data.parent}",  # two that install at once would meet in the machine's own
+            f"--tmpdir={self._data.parent}",  # concurrent installations would conflict in the system's folder
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--innodb-log-file-size=8M",
         )
-        # Read at each start, before the first client is let in.
+        # Executed at each start, before the first client connects.
         self.write(
             "accounts.sql",
             f"CREATE OR REPLACE USER '{USER}'@'{HOST}' IDENTIFIED BY '{self.password}';\n"
@@ -50,44 +50,44 @@ class MariaDBServer(Server):
             "max-connections": 200,
             "innodb-buffer-pool-size": "64M",
             "innodb-log-file-size": "32M",
-            # 2 hands each commit to the operating system, so that it outlives the process
+            # 2 passes each commit to the operating system, so that it survives the process
             "innodb-flush-log-at-trx-commit": 1 if self.durable else 2,
             "innodb-doublewrite": int(self.durable),
         }
         if not self.durable:
-            # A table that is made or dropped is a dozen waits for the disk otherwise.
+            # Without these, creating or dropping a table waits for the disk a dozen times.
             settings |= {"innodb-flush-method": "nosync", "sync-frm": 0, "debug-no-sync": 1}
         options = [f"--{name}={value}" for name, value in settings.items()]
         return [self._mariadbd, "--no-defaults", "--skip-name-resolve", "--skip-log-bin", *options]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return self.execute("SELECT 1").strip() == "1"
         except ServerFailed:
             return False
 
     def url(self, database: str = "mysql") -> str:
-        """The address of `database`; `{service}` in the name stays as it is."""
+        """Return the address of `database`; `{service}` in the name is kept."""
         return f"mysql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
 
     def create_database(self, name: str) -> str:
-        """Make an empty database and give its address."""
+        """Create an empty database; return its address."""
         self.execute(f"CREATE DATABASE `{name}`")
         return self.url(name)
 
     def drop_databases(self, prefix: str) -> None:
-        """Drop the databases whose names start with `prefix`, once no transaction holds them."""
+        """Drop the databases whose names start with `prefix`, once no transaction uses them."""
         names = self.execute(
-            f"SELECT schema_name FROM information_schema.schemata WHERE LOCATE('{prefix}', schema_name) = 1"  # noqa: S608  # the test's own word
+            f"SELECT schema_name FROM information_schema.schemata WHERE LOCATE('{prefix}', schema_name) = 1"  # noqa: S608  # a name of the test's own
         )
         for name in names.splitlines():
             self.execute(f"DROP DATABASE `{name}`")
 
     def execute(self, statement: str, database: str = "mysql") -> str:
-        """Run one statement, apart from any pool, and give its rows as lines.
+        """Run one statement on its own connection; return its rows as lines.
 
         Raises:
-            ServerFailed: The server refused it.
+            ServerFailed: the server rejected it.
         """
         return self.run(
             self._client,

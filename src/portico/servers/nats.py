@@ -8,13 +8,13 @@ from portico.servers.programs import find_program
 from portico.servers.server import HOST, Server
 
 USER = "portico"
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 
 
 class NatsServer(Server):
-    """A private NATS with JetStream, whose account `portico` signs in by password.
+    """A private NATS with JetStream, with the account `portico` and a password.
 
-    What it confirmed outlives its process, `durable` or not; it flushes to the disk on a clock of its own.
+    Confirmed messages survive the process, `durable` or not. It flushes to the disk at its own intervals.
     """
 
     name: ClassVar[str] = "NATS"
@@ -25,7 +25,7 @@ class NatsServer(Server):
         self._nats = find_program("nats-server")
 
     def prepare(self) -> None:
-        """It makes its files itself."""
+        """Do nothing: the server creates its files."""
 
     def configure(self) -> None:
         self.write(
@@ -38,16 +38,16 @@ class NatsServer(Server):
     def command(self) -> Sequence[str | Path]:
         return [self._nats, "--config", self.folder / "nats.conf", "--port", str(self.port)]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
-            with socket.create_connection((HOST, self.port), timeout=_PATIENCE) as link, link.makefile("rwb") as lines:
+            with socket.create_connection((HOST, self.port), timeout=_TIMEOUT) as link, link.makefile("rwb") as lines:
                 hello = json.loads(lines.readline().removeprefix(b"INFO "))
                 sign_in = {"user": USER, "pass": self.password, "verbose": False, "pedantic": False}
                 lines.write(b"CONNECT " + json.dumps(sign_in).encode() + b"\r\nPING\r\n")
                 lines.flush()
                 return bool(hello.get("jetstream")) and lines.readline().strip() == b"PONG"
         except (OSError, ValueError):
-            return False  # it accepts connections before it serves them
+            return False  # it accepts connections before it is ready
 
     def url(self) -> str:
         return f"nats://{USER}:{self.password}@{HOST}:{self.port}"

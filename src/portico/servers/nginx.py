@@ -6,12 +6,12 @@ from typing import ClassVar
 from portico.servers.programs import find_program
 from portico.servers.server import HOST, Server
 
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class NginxServer(Server):
-    """A private NGINX. It answers 404 until `serve` tells it what to do; anybody on this machine may call it."""
+    """A private NGINX. It returns 404 until `serve` configures it. Every process on this machine may call it."""
 
     name: ClassVar[str] = "NGINX"
     key: ClassVar[str] = "nginx"
@@ -22,7 +22,7 @@ class NginxServer(Server):
         self._nginx = find_program("nginx")
 
     def prepare(self) -> None:
-        """It makes its files itself."""
+        """Do nothing: the server creates its files."""
 
     def configure(self) -> None:
         self._configure("nginx.conf", self._site or f"server {{ listen {HOST}:{self.port}; return 404; }}\n")
@@ -30,33 +30,33 @@ class NginxServer(Server):
     def command(self) -> Sequence[str | Path]:
         return self._command("nginx.conf")
 
-    def answers(self) -> bool:
-        asked = http.client.HTTPConnection(HOST, self.port, timeout=_PATIENCE)
+    def is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=_TIMEOUT)
         try:
-            asked.request("GET", "/")
-            return asked.getresponse().status > 0
+            connection.request("GET", "/")
+            return connection.getresponse().status > 0
         except (OSError, http.client.HTTPException):
             return False
         finally:
-            asked.close()
+            connection.close()
 
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
 
     def serve(self, site: str) -> None:
-        """Go on with `site` in the `http` block, on the same port.
+        """Restart with `site` in the `http` block, on the same port.
 
         Raises:
-            ServerFailed: NGINX does not take it; carries what it says.
+            ServerFailed: NGINX rejects it; has its message.
         """
         self._site = site
         self.restart()
 
     def check(self, site: str) -> None:
-        """Have NGINX read `site` in its `http` block (`nginx -t`), and do nothing else with it.
+        """Check `site` as part of the `http` block (`nginx -t`).
 
         Raises:
-            ServerFailed: NGINX does not take it; carries what it says.
+            ServerFailed: NGINX rejects it; has its message.
         """
         self._configure("checked.conf", site)
         self.run(*self._command("checked.conf"), "-t")

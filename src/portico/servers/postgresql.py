@@ -13,34 +13,34 @@ USER = "portico"
 
 
 class PostgreSQLServer(Server):
-    """A private PostgreSQL, whose account `portico` may do everything and signs in by SCRAM.
+    """A private PostgreSQL, with the superuser `portico` and a password (SCRAM).
 
     Args:
-        durable: as of every server.
-        kept_in: likewise.
-        database: what its address names unless another is asked for.
-        connections: how many it serves at once.
+        durable: see `Server`.
+        data_dir: see `Server`.
+        database: the default database of its address.
+        connections: the maximum number of connections.
     """
 
     name: ClassVar[str] = "PostgreSQL"
     key: ClassVar[str] = "postgresql"
     accounts: ClassVar[tuple[str, ...]] = ("postgres",)
-    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # its fast stop: roll back, flush, leave
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT  # fast shutdown
 
     def __init__(
         self,
         *,
         durable: bool = False,
-        kept_in: Path | None = None,
+        data_dir: Path | None = None,
         database: str = "postgres",
         connections: int = 200,
     ) -> None:
-        super().__init__(durable=durable, kept_in=kept_in)
+        super().__init__(durable=durable, data_dir=data_dir)
         self._database = database
         self._connections = connections
 
     def find_programs(self) -> None:
-        self._postgres = find_program("postgres").resolve()  # the real one: the others lie beside it
+        self._postgres = find_program("postgres").resolve()  # the real path: the other programs are in the same folder
         self._initdb = find_program("initdb", beside=self._postgres)
         self._psql = find_program("psql", beside=self._postgres)
 
@@ -80,38 +80,38 @@ class PostgreSQLServer(Server):
             "fsync": "on" if self.durable else "off",
             "full_page_writes": "on" if self.durable else "off",
             "lc_messages": "C",
-            # A statement that failed may hold what people entered; whoever sent it is told what was wrong with it.
+            # A failed statement may contain personal data, so it is not logged; the client receives the error.
             "log_min_error_statement": "panic",
             "log_parameter_max_length_on_error": "0",
         }
         return [self._postgres, "-D", self._data, *(f"--{name}={value}" for name, value in settings.items())]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return self.execute("SELECT 1").strip() == "1"
         except ServerFailed:
-            return False  # it accepts connections before it serves them
+            return False  # it accepts connections before it is ready
 
     def url(self, database: str | None = None) -> str:
-        """The address of `database`; `{service}` in the name stays as it is."""
+        """Return the address of `database`; `{service}` in the name is kept."""
         return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{database or self._database}"
 
     def create_database(self, name: str) -> str:
-        """Make an empty database and give its address."""
+        """Create an empty database; return its address."""
         self.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
 
     def drop_databases(self, prefix: str) -> None:
-        """Drop the databases whose names start with `prefix`, whoever is connected."""
-        names = self.execute(f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')")  # noqa: S608  # the test's own word
+        """Drop the databases whose names start with `prefix`, and close their connections."""
+        names = self.execute(f"SELECT datname FROM pg_database WHERE starts_with(datname, '{prefix}')")  # noqa: S608  # a name of the test's own
         for name in names.splitlines():
             self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def execute(self, statement: str, database: str = "postgres") -> str:
-        """Run one statement, apart from any pool, and give its rows as lines.
+        """Run one statement on its own connection; return its rows as lines.
 
         Raises:
-            ServerFailed: The server refused it.
+            ServerFailed: the server rejected it.
         """
         command = ("--no-psqlrc", "--tuples-only", "--no-align", "--quiet", "--set=ON_ERROR_STOP=1")
         where = (f"--host={HOST}", f"--port={self.port}", f"--username={USER}", f"--dbname={database}")

@@ -1,4 +1,4 @@
-"""Which processes belong to a server."""
+"""The processes of a server."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import psutil
 
-_SAME_MOMENT = 2.0  # seconds by which two readings of when a process began may differ
+_CLOCK_TOLERANCE = 2.0  # seconds by which two readings of a start time may differ
 _KILLED_WITHIN = 10.0  # seconds
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """The process and all that descend from it; none where it is gone."""
+    """Return the process and its descendants; nothing if it has exited."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -19,47 +19,49 @@ def tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def born(pid: int) -> float:
-    """When the process began, in seconds since the epoch; 0 where it is gone."""
+def start_time(pid: int) -> float:
+    """Return the start time of a process, in seconds since the epoch; 0 if it has exited."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.NoSuchProcess:
         return 0.0
 
 
-def is_the_one(pid: int, began: float) -> bool:
-    """Whether this number is still that of the process that began then."""
-    return bool(pid) and abs(born(pid) - began) < _SAME_MOMENT
+def is_same_process(pid: int, started_at: float) -> bool:
+    """Return whether the process with this id is the one that started at that time."""
+    return bool(pid) and abs(start_time(pid) - started_at) < _CLOCK_TOLERANCE
 
 
-def orphans(leader: int, began: float) -> list[psutil.Process]:
-    """What is left of a process group whose leader, begun at that time, is dead.
+def orphans(leader: int, started_at: float) -> list[psutil.Process]:
+    """Return the remaining processes of a process group whose leader, started at that time, has exited.
 
-    The system gives a group's number to nobody else as long as somebody is in it. So a group without its leader is
-    the one that it was, unless the machine has been started anew since.
+    The system does not reuse the id of a group while it has members. So a group without its leader is the same group,
+    unless the machine has been restarted since.
     """
-    if not leader or psutil.pid_exists(leader) or began < psutil.boot_time():
+    if not leader or psutil.pid_exists(leader) or started_at < psutil.boot_time():
         return []
-    return list(_members(leader, began))
+    return list(_members(leader, started_at))
 
 
-def _members(group: int, began: float) -> Iterator[psutil.Process]:
+def _members(group: int, started_at: float) -> Iterator[psutil.Process]:
     for process in psutil.process_iter():
-        with suppress(ProcessLookupError, PermissionError, psutil.NoSuchProcess):  # gone by now, or never ours
-            if os.getpgid(process.pid) == group and process.create_time() > began - _SAME_MOMENT:
+        with suppress(
+            ProcessLookupError, PermissionError, psutil.NoSuchProcess
+        ):  # it has exited, or belongs to another account
+            if os.getpgid(process.pid) == group and process.create_time() > started_at - _CLOCK_TOLERANCE:
                 yield process
 
 
 def is_frozen(process: psutil.Process) -> bool:
-    """Whether it does nothing: paused, or dead."""
+    """Return whether a process is paused or has exited."""
     try:
         return bool(process.status() in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE})
     except psutil.NoSuchProcess:
         return True
 
 
-def end(processes: Sequence[psutil.Process], within: float) -> None:
-    """Wait for processes to end, and kill those that have not after so many seconds."""
+def wait_or_kill(processes: Sequence[psutil.Process], within: float) -> None:
+    """Wait for processes to exit, and kill the others after `within` seconds."""
     _, alive = psutil.wait_procs(processes, timeout=within)
     for process in alive:
         with suppress(psutil.NoSuchProcess):

@@ -1,3 +1,5 @@
+"""Find the programs of servers, and the account that runs them."""
+
 import os
 import pwd
 import re
@@ -5,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-# Where packages put servers that they keep off an ordinary user's PATH.
+# Where packages install servers that are not on the PATH of ordinary users.
 FOLDERS = (
     "usr/lib/postgresql/*/bin",
     "usr/local/sbin",
@@ -16,7 +18,7 @@ FOLDERS = (
 )
 
 
-# A program's package, as Debian and as Homebrew name it.
+# The package of each program on Debian and in Homebrew.
 PACKAGES = {
     "postgres": ("postgresql", "postgresql@17"),
     "mariadbd": ("mariadb-server", "mariadb"),
@@ -46,10 +48,10 @@ def _how_to_install(name: str) -> str:
 
 
 def find_program(*names: str, beside: Path | None = None) -> Path:
-    """Find the first of `names` in the folder of `beside`, on PATH, or where packages put servers.
+    """Find the first of `names` in the folder of `beside`, on PATH, or where packages install servers.
 
     Raises:
-        ProgramMissing: None of them is there.
+        ProgramMissing: none of them is installed.
     """
     folders = [str(beside.parent)] if beside else []
     folders += [os.environ.get("PATH", os.defpath), *_package_folders()]
@@ -60,13 +62,13 @@ def find_program(*names: str, beside: Path | None = None) -> Path:
 
 
 def _package_folders() -> list[str]:
-    """The package folders of this machine, the newest version of a server first."""
+    """Return the package folders of this machine, the newest version of a server first."""
     found = [str(folder) for pattern in FOLDERS for folder in Path("/").glob(pattern)]
     return sorted(found, key=lambda folder: [int(number) for number in re.findall(r"\d+", folder)], reverse=True)
 
 
 def server_account(*names: str) -> pwd.struct_passwd | None:
-    """Say which account a server is to run as: none of `names` needs to exist, and None means as we do.
+    """Return the account that a server runs as; None for that of this process.
 
     PostgreSQL and MariaDB refuse to run as root, so root starts them as the first of `names` that exists.
     """

@@ -10,11 +10,11 @@ from portico.servers.server import HOST, Server, free_port
 USER = "portico"
 _HEAD = struct.Struct(">BHI")
 _METHOD = struct.Struct(">HH")
-_PATIENCE = 5.0  # seconds
-_PACKAGED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # what Debian puts on PATH runs as its own account only
+_TIMEOUT = 5.0  # seconds
+_PACKAGED = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # Debian's program on PATH runs only as its own account
 
-# Erlang's name service is one of this server's own, which ends with it: the machine's may not be there, and one that
-# is started as a daemon would outlive the tests.
+# The server has its own Erlang name service, which ends with it. The machine may have none, and one that is started
+# as a daemon would continue after the tests.
 _RUN = """
 "$1" -address 127.0.0.1 -port "$ERL_EPMD_PORT" &
 names=$!
@@ -31,9 +31,9 @@ class _Readable(Protocol):
 
 
 class RabbitMQServer(Server):
-    """A private RabbitMQ without plugins, whose account `portico` may do everything and signs in by password.
+    """A private RabbitMQ without plugins, with the administrator `portico` and a password.
 
-    What it confirmed of quorum queues outlives its process, `durable` or not: it always flushes.
+    Confirmed messages of quorum queues survive the process, `durable` or not: it always flushes.
     """
 
     name: ClassVar[str] = "RabbitMQ"
@@ -45,7 +45,7 @@ class RabbitMQServer(Server):
         self._epmd = find_program("epmd")
 
     def prepare(self) -> None:
-        """It makes its files itself."""
+        """Do nothing: the server creates its files."""
 
     def configure(self) -> None:
         files = {
@@ -67,10 +67,10 @@ class RabbitMQServer(Server):
             "ERL_EPMD_ADDRESS": HOST,
             "ERL_EPMD_PORT": free_port(),
             "ERL_AFLAGS": "-start_epmd false",
-            "RABBITMQ_ALLOW_INPUT": "1",  # no shell around it, which would take the signals
+            "RABBITMQ_ALLOW_INPUT": "1",  # without a shell, which would receive the signals
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-noinput -kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_DIST_PORT": free_port(),
-            "RABBITMQ_NODENAME": "portico@localhost",  # the files go by it, and its own name service knows no other
+            "RABBITMQ_NODENAME": "portico@localhost",  # data files have this name; the name service knows no other node
             "RABBITMQ_NODE_IP_ADDRESS": HOST,
             "RABBITMQ_NODE_PORT": self.port,
             "RABBITMQ_MNESIA_BASE": self.folder / "data",
@@ -83,9 +83,9 @@ class RabbitMQServer(Server):
         variables = [f"{name}={value}" for name, value in settings.items()]
         return ["/usr/bin/env", *variables, "/bin/sh", "-c", _RUN, "sh", self._epmd, self._rabbitmq]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
-            with socket.create_connection((HOST, self.port), timeout=_PATIENCE) as link, link.makefile("rwb") as stream:
+            with socket.create_connection((HOST, self.port), timeout=_TIMEOUT) as link, link.makefile("rwb") as stream:
                 stream.write(b"AMQP\x00\x00\x09\x01")
                 stream.flush()
                 if _method(stream.read(7), stream) != (10, 10):
@@ -94,15 +94,15 @@ class RabbitMQServer(Server):
                 stream.flush()
                 return _method(stream.read(7), stream) == (10, 30)
         except OSError:
-            return False  # it accepts connections before it serves them
+            return False  # it accepts connections before it is ready
 
     def url(self) -> str:
-        """The address of the one virtual host, `/`."""
+        """Return the address of the virtual host `/`."""
         return f"amqp://{USER}:{self.password}@{HOST}:{self.port}/"
 
 
 def _method(head: bytes, stream: _Readable) -> tuple[int, int] | None:
-    """The class and method of the frame that begins with `head` (AMQP 0-9-1, section 2.3.5)."""
+    """Return the class and method of the frame that begins with `head` (AMQP 0-9-1, section 2.3.5)."""
     if len(head) < _HEAD.size or head[:4] == b"AMQP":
         return None
     kind, channel, size = _HEAD.unpack(head)
@@ -113,7 +113,7 @@ def _method(head: bytes, stream: _Readable) -> tuple[int, int] | None:
 
 
 def _sign_in(password: str) -> bytes:
-    """The frame of Connection.StartOk, with the account's name and password."""
+    """Return the frame of Connection.StartOk with the account's name and password."""
     response = f"\x00{USER}\x00{password}".encode()
     method = (
         _METHOD.pack(10, 11)

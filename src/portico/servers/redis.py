@@ -9,9 +9,9 @@ from portico.servers.server import HOST, Server
 
 
 class RedisServer(Server):
-    """A private Redis with a password. Only a `durable` one keeps its data over `kill` and `restart`.
+    """A private Redis with a password. Its data survives `kill` and `restart` only if it is `durable`.
 
-    It flushes to the disk each second: what it holds can be made again, and a flush for each command costs milliseconds.
+    It flushes to the disk every second: its data can be recreated, and a flush for each command takes milliseconds.
     """
 
     name: ClassVar[str] = "Redis"
@@ -22,7 +22,7 @@ class RedisServer(Server):
         self._redis = find_program("redis-server", "valkey-server")
 
     def prepare(self) -> None:
-        """It makes its files itself."""
+        """Do nothing: the server creates its files."""
 
     def configure(self) -> None:
         self.write(
@@ -38,7 +38,7 @@ class RedisServer(Server):
     def command(self) -> Sequence[str | Path]:
         return [self._redis, self.folder / "redis.conf", "--port", str(self.port)]
 
-    def answers(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             with self.client() as client:
                 return bool(client.ping())
@@ -46,14 +46,14 @@ class RedisServer(Server):
             return False
 
     def url(self, database: int = 0) -> str:
-        """The address of one of the sixteen logical databases."""
+        """Return the address of one of the sixteen logical databases."""
         return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
 
     def client(self) -> redis.Redis:
-        """A plain client, for a test that looks at what is stored."""
+        """Return a client, for a test that checks stored values."""
         return redis.Redis.from_url(self.url(), socket_timeout=5, socket_connect_timeout=5)
 
     def flush(self) -> None:
-        """Empty every logical database."""
+        """Clear every logical database."""
         with self.client() as client:
             client.flushall()

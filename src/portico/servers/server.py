@@ -1,4 +1,4 @@
-"""A server process of our own, from its start to its end."""
+"""The base of private servers: start, stop, kill and restart a server process."""
 
 import atexit
 import os
@@ -14,8 +14,8 @@ from typing import ClassVar, Self
 
 import psutil
 
-from portico.servers.homes import Account, Home, PersistentDataDir, TemporaryHome
-from portico.servers.processes import born, end, is_frozen, is_the_one, orphans, tree
+from portico.servers.data_dir import Account, DataDir, PersistentDataDir, TemporaryDataDir
+from portico.servers.processes import is_frozen, is_same_process, orphans, start_time, tree, wait_or_kill
 from portico.servers.programs import server_account
 
 HOST = "127.0.0.1"
@@ -28,67 +28,67 @@ PORT_TRIES = 3
 
 
 class ServerFailed(Exception):
-    """A server did not start, or refused what was asked of it."""
+    """A server did not start, or rejected a statement."""
 
 
 class Server(ABC):
-    """One private server: its own folder, a free loopback port, a random password.
+    """One private server, with its own folder, a free loopback port and a random password.
 
     Args:
-        durable: Flush to the disk as in production. Without it what was committed outlives the server's process (but
-            for Redis), not the machine's power.
-        kept_in: Keep its folder, password and port beneath this one, for the next start to find; else all are gone
+        durable: flush to the disk as in production. Otherwise commits survive the server's process (except in Redis),
+            but not a power failure.
+        data_dir: store its data, password and port in this folder, for the next start. By default all are deleted
             when it stops.
 
     Raises:
-        ProgramMissing: It is not installed.
-        HomeUnusable: Its folder can't be used.
+        ProgramMissing: its program is not installed.
+        DataDirUnusable: its folder cannot be used.
     """
 
     name: ClassVar[str]
-    key: ClassVar[str]  # its word in REQUIRE_SERVERS, and the name of a kept folder
+    key: ClassVar[str]  # its name in REQUIRE_SERVERS, and of its persistent folder
     accounts: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def __init__(self, *, durable: bool = False, kept_in: Path | None = None) -> None:
+    def __init__(self, *, durable: bool = False, data_dir: Path | None = None) -> None:
         self.durable = durable
         self.port = 0
         self._account: Account | None = server_account(*self.accounts)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._began = 0.0
+        self._started_at = 0.0
         self.find_programs()
-        self._home: Home = (
-            TemporaryHome(self.key, self._account)
-            if kept_in is None
-            else PersistentDataDir(kept_in, self.key, self._account)
+        self._data_dir: DataDir = (
+            TemporaryDataDir(self.key, self._account)
+            if data_dir is None
+            else PersistentDataDir(data_dir, self.key, self._account)
         )
-        self.folder = self._home.folder
-        self.password = self._home.password
+        self.folder = self._data_dir.folder
+        self.password = self._data_dir.password
         atexit.register(self.stop)
 
     @abstractmethod
     def find_programs(self) -> None:
-        """Find what the server needs. Raises ProgramMissing."""
+        """Find the programs of the server. Raises ProgramMissing."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Fill the empty folder, once, before the first start."""
+        """Prepare the empty folder, once, before the first start."""
 
-    def configure(self) -> None:  # noqa: B027  # one that is told all by its command has nothing to write
-        """Write what the server reads at each start; called before each."""
+    def configure(self) -> None:  # noqa: B027  # not every server has configuration files
+        """Write configuration files; called before each start."""
 
     @abstractmethod
     def command(self) -> Sequence[str | Path]:
-        """Give the command that serves on `port` in the foreground."""
+        """Return the command that serves on `port` in the foreground."""
 
     @abstractmethod
-    def answers(self) -> bool:
-        """Say whether a client with the password is served."""
+    def is_ready(self) -> bool:
+        """Return whether a client can sign in."""
 
     @abstractmethod
     def url(self) -> str:
-        """Where clients reach it, with the password."""
+        """Return the address for clients, with the password."""
 
     @property
     def pid(self) -> int:
@@ -102,16 +102,16 @@ class Server(ABC):
         return self.folder / "server.log"
 
     def start(self) -> Self:
-        """Start the server and wait until it serves.
+        """Start the server and wait until it is ready.
 
         Raises:
-            ServerFailed: It ended, or was not ready within a minute; carries the end of its log.
+            ServerFailed: it exited, or was not ready within a minute; has the end of its log.
         """
         try:
-            self._end_what_was_left()
-            if self._home.is_new:
+            self._end_previous_process()
+            if self._data_dir.is_new:
                 self.prepare()
-                self._home.filled()
+                self._data_dir.set_prepared()
             self._start_on_a_free_port()
         except BaseException:
             self.stop()
@@ -119,33 +119,33 @@ class Server(ABC):
         return self
 
     def stop(self) -> None:
-        """Stop the server in order, and remove its files unless they are kept."""
+        """Shut the server down, and delete its folder unless it is persistent."""
         atexit.unregister(self.stop)
         if self._process is not None:
             self.resume()
             self._end(self.stop_signal)
-        self._home.close()
+        self._data_dir.close()
 
     def kill(self) -> None:
-        """End the server and its children with SIGKILL, as a crash would. `restart` brings it back."""
+        """End the server and its children with SIGKILL, as a crash would. `restart` starts it again."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start again on the same port and files, after `kill` or from running.
+        """Start again on the same port and files, after `kill` or while it runs.
 
         Raises:
-            ServerFailed: As `start` does.
+            ServerFailed: see `start`.
         """
         if self._process is not None:
             self._end(self.stop_signal)
         self._launch()
         self._await_ready()
 
-    def ended(self, within: float) -> int | None:
-        """The exit status of a server that ends by itself within so many seconds; None where it goes on.
+    def wait_for_exit(self, within: float) -> int | None:
+        """Return the exit status of a server that exits by itself within `within` seconds, or None.
 
         Raises:
-            ServerFailed: It was not running.
+            ServerFailed: the server is not running.
         """
         if self._process is None:
             raise ServerFailed(f"{self.name} is not running")
@@ -153,24 +153,24 @@ class Server(ABC):
             status = self._process.wait(within)
         except subprocess.TimeoutExpired:
             return None
-        self._dismiss_guard()  # or it would end whoever is given the number next
+        self._dismiss_guard()  # it would end another process that gets the same id
         return status
 
-    def bound_log(self) -> None:
-        """Begin the log anew where it has grown long; what it was lies beside it until the next time."""
+    def rotate_log(self) -> None:
+        """Move a long log to a second file, which replaces the previous one."""
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            os.truncate(self.log, 0)  # the server goes on at the new end: the file is open for appending
+            os.truncate(self.log, 0)  # the server continues at the new end: it opened the file for appending
 
     def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
+        """Pause the server: connections stay open, and it answers nothing."""
         self._signal(signal.SIGSTOP)
         deadline = time.monotonic() + STOP_LIMIT
         while time.monotonic() < deadline and not all(is_frozen(each) for each in tree(self.pid)):
-            time.sleep(0.001)  # the signal has been sent, and has its effect a moment later
+            time.sleep(0.001)  # the signal takes effect a moment later
 
     def resume(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a paused server."""
         self._signal(signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -180,9 +180,9 @@ class Server(ABC):
         self.stop()
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of its folder for nobody's eyes but the server's."""
+        """Write a file that only the server's account may read."""
         path = self.folder / name
-        path.unlink(missing_ok=True)  # else an open one of before would keep its rights
+        path.unlink(missing_ok=True)  # an existing file would keep its permissions
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             if self._account:
                 os.fchown(file.fileno(), self._account.pw_uid, self._account.pw_gid)
@@ -190,27 +190,27 @@ class Server(ABC):
         return path
 
     def run(self, *command: str | Path, environ: dict[str, str] | None = None) -> str:
-        """Run a program of the server's as the server's account, and give its output.
+        """Run a program as the server's account; return its output.
 
         Raises:
-            ServerFailed: It failed, or took more than a minute; carries what it said.
+            ServerFailed: it failed, or took more than a minute; has its output.
         """
-        done = self._spawn(command, subprocess.PIPE, environ)
+        process = self._spawn(command, subprocess.PIPE, environ)
         try:
-            output, _ = done.communicate(timeout=START_LIMIT)
+            output, _ = process.communicate(timeout=START_LIMIT)
         except subprocess.TimeoutExpired as error:
-            done.kill()
-            done.communicate()
+            process.kill()
+            process.communicate()
             raise ServerFailed(f"{Path(command[0]).name} took more than {START_LIMIT:.0f} s") from error
         text = output.decode(errors="replace")
-        if done.returncode != 0:
+        if process.returncode != 0:
             raise ServerFailed(f"{Path(command[0]).name} failed for {self.name}:\n{text.strip()}")
         return text
 
     def _start_on_a_free_port(self) -> None:
-        """Try again where another process took the port between the choice of it and the server's start."""
+        """Start the server, and retry if another process takes the chosen port before the server binds it."""
         for left in reversed(range(PORT_TRIES)):
-            self.port = self._home.port if _is_free(self._home.port) and left == PORT_TRIES - 1 else free_port()
+            self.port = self._data_dir.port if _is_free(self._data_dir.port) and left == PORT_TRIES - 1 else free_port()
             self._launch()
             try:
                 self._await_ready()
@@ -226,21 +226,21 @@ class Server(ABC):
         with self.log.open("ab") as log:
             self._process = self._spawn(self.command(), log.fileno(), None)
         self._guard = subprocess.Popen(  # noqa: S603  # our own command
-            self._home.guard(self._process.pid, self.stop_signal.name.removeprefix("SIG")),
+            self._data_dir.guard(self._process.pid, self.stop_signal.name.removeprefix("SIG")),
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        self._began = born(self._process.pid)
-        self._home.started(self._process.pid, self._began, self.port)
+        self._started_at = start_time(self._process.pid)
+        self._data_dir.set_running(self._process.pid, self._started_at, self.port)
 
-    def _end_what_was_left(self) -> None:
-        """End the server of a run that was killed together with the guard."""
-        pid, began = self._home.left_behind()
-        if is_the_one(pid, began):
+    def _end_previous_process(self) -> None:
+        """End the server of a previous run that was killed together with its guard."""
+        pid, started_at = self._data_dir.previous_process()
+        if is_same_process(pid, started_at):
             whole = tree(pid)
             whole[0].send_signal(self.stop_signal)
-            end(whole, STOP_LIMIT)
-        end(orphans(pid, began), 0)
+            wait_or_kill(whole, STOP_LIMIT)
+        wait_or_kill(orphans(pid, started_at), 0)
 
     def _spawn(
         self, command: Sequence[str | Path], output: int, environ: dict[str, str] | None
@@ -248,14 +248,14 @@ class Server(ABC):
         account = self._account
         return subprocess.Popen(  # noqa: S603  # the programs that find_programs found
             [str(part) for part in command],
-            # One that may not enter the folders above its own can't find out where it is, and complains.
-            cwd=self.folder if self._home.descriptor is None else "/",
+            # A process that may not enter the parents of its working directory prints errors.
+            cwd=self.folder if self._data_dir.descriptor is None else "/",
             env={**os.environ, "HOME": str(self.folder), "LC_ALL": "C", **(environ or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the one who started it to handle
-            pass_fds=() if self._home.descriptor is None else (self._home.descriptor,),
+            start_new_session=True,  # Ctrl-C in a terminal reaches only this process
+            pass_fds=() if self._data_dir.descriptor is None else (self._data_dir.descriptor,),
             user=account.pw_uid if account else None,
             group=account.pw_gid if account else None,
             extra_groups=[] if account else None,
@@ -265,8 +265,8 @@ class Server(ABC):
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
             if self._process is None or self._process.poll() is not None:
-                raise ServerFailed(f"{self.name} ended as it started:\n{self._log_tail()}")
-            if _accepts(self.port) and self.answers():
+                raise ServerFailed(f"{self.name} exited during its start:\n{self._log_tail()}")
+            if _accepts(self.port) and self.is_ready():
                 return
             time.sleep(POLL)
         raise ServerFailed(f"{self.name} was not ready after {START_LIMIT:.0f} s:\n{self._log_tail()}")
@@ -277,12 +277,12 @@ class Server(ABC):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
     def _signal(self, number: signal.Signals) -> None:
-        """Signal the server and its children: PostgreSQL's backends lead sessions of their own."""
+        """Signal the server and its children: PostgreSQL's backends have their own sessions."""
         for process in tree(self.pid):
             try:
                 process.send_signal(number)
             except psutil.NoSuchProcess:
-                continue  # it ended between the listing and the signal
+                continue  # it exited between the listing and the signal
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -292,14 +292,14 @@ class Server(ABC):
             self._signal(number)
         else:
             self._process.send_signal(number)
-        end(whole, STOP_LIMIT)
+        wait_or_kill(whole, STOP_LIMIT)
         self._dismiss_guard()
         self._process.wait()
-        end(orphans(self._process.pid, self._began), 0)
+        wait_or_kill(orphans(self._process.pid, self._started_at), 0)
         self._process = None
 
     def _dismiss_guard(self) -> None:
-        """End the guard before the server's process id is free to be another's."""
+        """End the guard before the server's process id can be reused."""
         if self._guard is not None:
             self._guard.kill()
             self._guard.communicate()
@@ -307,7 +307,7 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on just now."""
+    """Return a free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -316,7 +316,9 @@ def free_port() -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: waiting ends don't count
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the servers do: closed connections in TIME_WAIT do not count
         try:
             probe.bind((HOST, port))
         except OSError:

@@ -1,1 +1,1 @@
-"""What tests of a service need: servers, fixtures, fakes and the contract suites."""
+"""Test support for services: pytest fixtures, private servers, fakes, fuzzing. The extra `portico[testing]` installs it."""

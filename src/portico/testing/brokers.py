@@ -1,4 +1,4 @@
-"""A broker in memory for tests of what uses one: it delivers nothing by itself, and fails when told to."""
+"""An in-memory broker for tests. It delivers only on request, and fails as the test says."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -6,17 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message, OnMessage
 from portico.kit.messaging.brokers.batches import messages_to_send
 
-_PATIENCE = 60.0  # seconds
+_TIMEOUT = 60.0  # seconds
 
 
 class ScriptedBroker:
-    """Keeps what is published; `absent` and `refusing` make it fail.
+    """Stores published messages. `absent`, `refusing` and `losing` make it fail.
 
     Attributes:
-        batches: what was published and confirmed, by publishing.
-        absent: whether it can't be reached.
-        refusing: ids of messages that it refuses for good.
-        losing: whether it stores what is published and does not live to confirm it.
+        batches: the confirmed messages of each publication.
+        absent: whether it is unreachable.
+        refusing: ids of messages that it rejects permanently.
+        losing: whether it stores messages and fails before it confirms them.
         listeners: what each of those who listen wants, and how it is told.
     """
 
@@ -46,7 +46,7 @@ class ScriptedBroker:
                 if message.type in types:
                     handler(message)
         if self.losing:
-            raise BrokerUnavailable("it went away before it confirmed")
+            raise BrokerUnavailable("it failed before it confirmed")
         return {message.id: "refused" for message in messages if message.id in self.refusing}
 
     async def consume(self, group: str, deliver: Deliver, *, concurrency: int) -> None:  # noqa: ARG002  # the protocol's
@@ -65,15 +65,15 @@ class ScriptedBroker:
 
     async def until_listened_to(self, types: Collection[str]) -> None:
         """Wait until one listens, to exactly these types. Raises TimeoutError."""
-        async with asyncio.timeout(_PATIENCE), self._begun:
+        async with asyncio.timeout(_TIMEOUT), self._begun:
             await self._begun.wait_for(lambda: [set(each) for each, _ in self.listeners] == [set(types)])
 
     async def check(self) -> None:
         if self.absent:
-            raise BrokerUnavailable("it is not there")
+            raise BrokerUnavailable("it is unreachable")
 
     async def backlog(self, group: str) -> int:
         return sum(message.type in self.groups[group] for message in self.stored)
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: it has no connection."""

@@ -1,10 +1,10 @@
-"""A channel that answers as the test says."""
+"""A channel that returns scripted responses."""
 
 from portico.kit.calls.channel import CallFailed, Headers, Incoming, Outgoing
 
 
 class ScriptedChannel:
-    """Answers each call with the next of its script, the last one over and over, and remembers what was sent."""
+    """Returns the next response of its script for each call, repeats the last one, and records the requests."""
 
     def __init__(self, *script: Incoming | CallFailed) -> None:
         self.script = list(script)
@@ -19,5 +19,5 @@ class ScriptedChannel:
 
 
 def answering(status: int = 200, body: bytes = b"{}", headers: Headers | None = None) -> Incoming:
-    """An answer in JSON."""
+    """Return a JSON response."""
     return Incoming(status, [(b"content-type", b"application/json"), *(headers or [])], body)

@@ -1,3 +1,5 @@
+"""A clock for tests."""
+
 from datetime import UTC, datetime, timedelta
 
 from portico.kit.foundation.clock import Clock
@@ -6,7 +8,7 @@ START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
 class HeldClock(Clock):
-    """A clock that the test holds: it moves when told to."""
+    """A clock that stands still until the test advances it."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
@@ -19,6 +21,6 @@ class HeldClock(Clock):
         return self._seconds
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass."""
+        """Advance the clock by `seconds`."""
         self._now += timedelta(seconds=seconds)
         self._seconds += seconds

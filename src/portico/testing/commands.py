@@ -1,4 +1,4 @@
-"""The `portico` command as a test runs it: a process of its own, in a folder of its own, on free ports."""
+"""Run the `portico` command in a test: in its own process and folder, on free ports."""
 
 import contextlib
 import json
@@ -19,16 +19,16 @@ import psutil
 
 T = TypeVar("T")
 
-PATIENCE = 120.0  # seconds; a machine that tests use has much else to do
+PATIENCE = 120.0  # seconds; a test machine may be busy
 _PAUSE = 0.02
 
 
 class NeverCame(AssertionError):
-    """What was waited for did not come in time."""
+    """A condition did not become true in time."""
 
 
 def eventually(found: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
-    """What `found` gives once it gives something. Raises NeverCame after `within` seconds."""
+    """Call `found` until its result is true; return the result. Raises NeverCame after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         value = found()
@@ -40,7 +40,7 @@ def eventually(found: Callable[[], T | None], what: str, within: float = PATIENC
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine on which nobody listens."""
+    """Return different free ports of this machine."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [each.getsockname()[1] for each in sockets]
@@ -54,10 +54,10 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     timeout: float = PATIENCE,
 ) -> tuple[int, Any]:
-    """Status and JSON of an answer. Raises OSError where there is none."""
+    """Send a request; return the status and the JSON of the response. Raises OSError if there is none."""
     sent = {"content-type": "application/json"} if body is not None else {}
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(url, data, {**sent, **(headers or {})}, method=method)  # noqa: S310 a test's own
+    asked = urllib.request.Request(url, data, {**sent, **(headers or {})}, method=method)  # noqa: S310 a URL of the test
     try:
         with urllib.request.urlopen(asked, timeout=timeout) as answer:  # noqa: S310 likewise
             return answer.status, json.loads(answer.read() or b"null")
@@ -67,20 +67,20 @@ def fetch(
 
 
 def is_healthy(address: str) -> bool:
-    """Whether what listens at `address` says that it is healthy."""
+    """Return whether the process at `address` is healthy."""
     try:
-        return fetch(f"{address}/health", timeout=10)[0] == 200  # noqa: PLR2004 that is OK
+        return fetch(f"{address}/health", timeout=10)[0] == 200  # noqa: PLR2004 OK
     except OSError:
         return False
 
 
 class Command:
-    """A `portico` command that goes on until it is stopped: `with Command(folder, "up") as up: up.wait_for(url)`.
+    """A `portico` command that runs until it is stopped: `with Command(folder, "up") as up: up.wait_for(url)`.
 
     Args:
-        folder: where it runs, with its data.
+        folder: its working directory, with its data.
         arguments: of the command.
-        variables: the environment, besides what a process needs to run at all.
+        variables: environment variables, besides those that a process needs to start.
     """
 
     def __init__(self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
@@ -105,24 +105,24 @@ class Command:
 
     @property
     def out(self) -> str:
-        """What it has written on standard output."""
+        """Its standard output so far."""
         return self._out.read_text()
 
     @property
     def err(self) -> str:
-        """What it has written on standard error."""
+        """Its standard error so far."""
         return self._err.read_text()
 
     @property
     def children(self) -> list[psutil.Process]:
-        """The processes that it has started."""
+        """The processes that it has started, with their children."""
         try:
             return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
 
     def wait_for(self, address: str) -> None:
-        """Wait until `address` says that it is healthy. Raises NeverCame."""
+        """Wait until the process at `address` is healthy. Raises NeverCame."""
 
         def healthy() -> bool:
             if self.process.poll() is not None:
@@ -132,23 +132,23 @@ class Command:
         eventually(healthy, address)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the signal, wait for the end; the exit status."""
+        """Send a signal and wait for the exit; return the exit status."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
 
 def portico(*arguments: str) -> list[str]:
-    """The command's words, run by this Python."""
+    """Return the command line that runs `portico` with this Python."""
     return [sys.executable, "-m", "portico", *arguments]
 
 
 def surroundings(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment that says nothing but `variables` and how to find Python and its modules."""
+    """Return an environment with `variables` and the paths of Python and its modules."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -161,7 +161,7 @@ def surroundings(variables: Mapping[str, str] | None = None) -> dict[str, str]:
 def run_portico(
     folder: Path, *arguments: str, variables: Mapping[str, str] | None = None, entered: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, `entered` on its standard input."""
+    """Run a command to its end, with `entered` as its standard input."""
     return subprocess.run(  # noqa: S603 this Python
         portico(*arguments),
         cwd=folder,

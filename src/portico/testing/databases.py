@@ -1,4 +1,4 @@
-"""Empty databases for one test, whatever the dialect."""
+"""Empty databases for one test, of each dialect."""
 
 from pathlib import Path
 from typing import Protocol
@@ -14,14 +14,14 @@ class Databases(Protocol):
         """One of `sqlite`, `postgresql`, `mariadb`."""
 
     def fresh(self, name: str = "main") -> str:
-        """Make the empty database `name` and give its address."""
+        """Create the empty database `name`; return its address."""
 
     def per_service(self) -> str:
-        """Give an address with `{service}` in it, for a database each; none of them exists yet."""
+        """Return an address with `{service}` in it, for one database per service. The databases do not exist yet."""
 
 
 class SQLiteDatabases:
-    """Files of a folder of the test's own."""
+    """SQLite files in a folder of the test."""
 
     dialect = "sqlite"
 
@@ -37,7 +37,7 @@ class SQLiteDatabases:
 
 
 class ServerDatabases:
-    """Databases of a shared server, told from other tests' by a prefix."""
+    """Databases on a shared server. A prefix separates them from those of other tests."""
 
     def __init__(self, server: PostgreSQLServer | MariaDBServer, *, prefix: str) -> None:
         self.server = server

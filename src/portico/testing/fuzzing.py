@@ -1,8 +1,7 @@
-"""Every operation of a service, asked with what its OpenAPI document allows and with what it does not.
+"""Fuzzing: call every operation of a service with valid and invalid input, generated from its OpenAPI document.
 
-An answer must never be a 5xx, and must be one that the document describes: its status, its media type, its shape, its
-headers. `FUZZ_CASES` says how many cases each operation gets; without it the same few each time, so that a run of the
-tests is quick and finds the same twice.
+A response must not be a 5xx, and its status, media type, headers and body must match the document. `FUZZ_CASES` is the
+number of cases per operation. Without it, each run uses the same few cases, so that it is fast and repeatable.
 """
 
 import asyncio
@@ -38,13 +37,13 @@ _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 
 @dataclass(frozen=True)
 class Fuzzing:
-    """What is asked of a service.
+    """The fuzzing of one service.
 
     Args:
-        service: as it runs for the test.
-        bearers: access tokens that take turns; None is nobody.
-        known: values of path parameters that there are; every other case asks for one of them.
-        last: paths that are asked after all others, such as one that ends the callers' sessions.
+        service: the running service.
+        bearers: access tokens that are used in turn; None is an anonymous caller.
+        known: existing values of path parameters; every other case uses one of them.
+        last: paths that are called last, such as one that ends the callers' sessions.
     """
 
     service: RunningService
@@ -53,7 +52,7 @@ class Fuzzing:
     last: frozenset[str] = frozenset()
 
     async def run(self) -> int:
-        """Ask every operation; how many were asked. Raises what the first check that failed says."""
+        """Call every operation; return the number of operations. Raises the error of the first failed check."""
         loop = asyncio.get_running_loop()
         document = (await self.service.anonymous.get("/openapi.json")).json()
         return await asyncio.to_thread(self._run, document, loop)
@@ -64,10 +63,10 @@ class Fuzzing:
         operations = [each.ok() if isinstance(each, Ok) else _raise(each.err()) for each in found]
         for operation in sorted(operations, key=lambda each: each.path in self.last):
             for mode in _MODES:
-                self._ask_all(operation, mode, loop)
+                self._call_with_cases(operation, mode, loop)
         return len(operations)
 
-    def _ask_all(self, operation: Any, mode: GenerationMode, loop: asyncio.AbstractEventLoop) -> None:
+    def _call_with_cases(self, operation: Any, mode: GenerationMode, loop: asyncio.AbstractEventLoop) -> None:
         turns = count()
         given_cases = os.environ.get("FUZZ_CASES")
 
@@ -80,26 +79,26 @@ class Fuzzing:
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
-        def ask(case: Any) -> None:
+        def call(case: Any) -> None:
             rounds, whose = divmod(next(turns), len(self.bearers))
             if rounds % 2 == 0:
-                self._lead_to_what_there_is(case, rounds)
-            asking = asyncio.run_coroutine_threadsafe(self._answer(case, self.bearers[whose]), loop)
-            case.validate_response(asking.result(), checks=_CHECKS)
+                self._use_known_values(case, rounds)
+            response = asyncio.run_coroutine_threadsafe(self._send(case, self.bearers[whose]), loop)
+            case.validate_response(response.result(), checks=_CHECKS)
 
-        run: Callable[[], None] = ask
+        run: Callable[[], None] = call
         try:
             run()
         except Unsatisfiable:
             if mode is GenerationMode.POSITIVE:
-                raise  # an operation that takes nothing can't be asked wrongly; rightly, each can
+                raise  # an operation without input has no invalid cases
 
-    def _lead_to_what_there_is(self, case: Any, turn: int) -> None:
+    def _use_known_values(self, case: Any, turn: int) -> None:
         for name in case.path_parameters or ():
             if values := self.known.get(name):
                 case.path_parameters[name] = values[turn // 2 % len(values)]
 
-    async def _answer(self, case: Any, bearer: str | None) -> schemathesis.Response:
+    async def _send(self, case: Any, bearer: str | None) -> schemathesis.Response:
         sent = requests.Request(**_request(case.as_transport_kwargs(base_url="http://service"))).prepare()
         headers = [(name.lower().encode("latin-1"), _bytes(value)) for name, value in sent.headers.items()]
         if bearer is not None:
@@ -117,7 +116,7 @@ class Fuzzing:
         )
         answer = await self.service.channel.send(outgoing)
         return schemathesis.Response(
-            answer.status, _gathered(answer.headers), answer.body, request=sent, elapsed=0.0, verify=False
+            answer.status, _group_by_name(answer.headers), answer.body, request=sent, elapsed=0.0, verify=False
         )
 
 
@@ -132,11 +131,11 @@ def _bytes(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
 
 
-def _gathered(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    gathered: dict[str, list[str]] = {}
+def _group_by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
     for name, value in headers:
-        gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return gathered
+        grouped.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return grouped
 
 
 def _raise(error: Exception) -> Any:

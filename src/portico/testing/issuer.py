@@ -1,4 +1,4 @@
-"""Tokens for tests, and identity as verifiers see it, without identity."""
+"""A fake of identity that issues and verifies tokens in tests."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,9 +14,9 @@ FORM = TokenFormat(issuer="portico", audience="catalog")
 
 
 class Issuer:
-    """Signs tokens, publishes its keys, answers about tokens and tells what was revoked, as identity does.
+    """Signs tokens, publishes keys and revocations, and validates tokens, as identity does.
 
-    `down = True` makes it unreachable; `asked` counts what it was asked.
+    `down = True` makes it unreachable; `asked` counts the requests.
     """
 
     def __init__(self, clock: Clock, form: TokenFormat = FORM, algorithm: PublicAlgorithm = "EdDSA") -> None:
@@ -37,7 +37,7 @@ class Issuer:
         roles: Iterable[str] = (),
         lasting: float = 3600,
     ) -> AccessClaims:
-        """Claims of a fresh token of `subject` (a new user by default), good for `lasting` seconds."""
+        """Return the claims of a new token of `subject` (a new user by default) that is valid for `lasting` seconds."""
         self._made += 1
         subject = subject or UserId.new()
         now = self.clock.now().replace(microsecond=0)
@@ -52,18 +52,18 @@ class Issuer:
         )
 
     def sign(self, claims: AccessClaims) -> str:
-        """A token that says `claims`, signed with the newest key."""
+        """Return a token with `claims`, signed with the newest key."""
         return self.form.sign(claims, self.keys[-1])
 
     def token(self, subject: str | None = None, *, permissions: Iterable[str] = (), lasting: float = 3600) -> str:
-        """A fresh token of `subject`."""
+        """Return a new token of `subject`."""
         return self.sign(self.claims(subject, permissions=permissions, lasting=lasting))
 
     def revoke_session(self, claims: AccessClaims) -> None:
         self.revocations.append(Revocation("session", claims.session_id or "", claims.expires_at))
 
     def ticket(self, token: str) -> str:
-        """A ticket for `token`, good once."""
+        """Return a ticket for `token` that can be redeemed once."""
         ticket = f"ticket_{len(self._tickets)}_{self._made}"
         self._tickets[ticket] = token
         return ticket
@@ -71,7 +71,7 @@ class Issuer:
     async def redeem_ticket(self, ticket: str) -> str:
         self._ask("tickets")
         if ticket not in self._tickets:
-            raise InvalidToken("malformed", "the ticket was used, has expired or never was")
+            raise InvalidToken("malformed", "the ticket was used, has expired or does not exist")
         return self._tickets.pop(ticket)
 
     async def fetch_keys(self) -> object:
@@ -80,10 +80,10 @@ class Issuer:
 
     async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:  # noqa: ARG002  # it answers at once
         self._ask("revocations")
-        told = int(since or 0)
-        return RevocationPage(tuple(self.revocations[told:]), str(len(self.revocations)))
+        start = int(since or 0)
+        return RevocationPage(tuple(self.revocations[start:]), str(len(self.revocations)))
 
-    async def validate(self, token: str, *, probe: bool = False) -> Validation:  # noqa: ARG002  # as its protocol has it
+    async def validate(self, token: str, *, probe: bool = False) -> Validation:  # noqa: ARG002  # part of the protocol
         self._ask("validate")
         try:
             parts = UnverifiedToken.parse(token)

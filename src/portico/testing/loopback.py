@@ -1,4 +1,4 @@
-"""An ASGI application on a port of this machine, in the test's own event loop."""
+"""Serve an ASGI application on a port of this machine, in the test's event loop."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 async def served(app: Any) -> AsyncIterator[str]:
     """Serve `app` on a free port; the value is its address, `http://127.0.0.1:port`.
 
-    Leaving cuts off connections that are still open and waits for what their requests were doing.
+    At the end, open connections are closed, and their requests are awaited.
     """
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     config.load()

@@ -1,4 +1,4 @@
-"""Whether a service's migrations make what its models say, and take it away again."""
+"""Check that a service's migrations create the tables of its models, and drop them again."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -9,10 +9,10 @@ from portico.testing.running_service import RunningService
 
 
 async def differences(service: RunningService) -> list[object]:
-    """Where the tables that the migrations made differ from those of the models, as Alembic says it."""
+    """Return the differences between the migrated tables and the models, in Alembic's form."""
     declared = _history(service).tables
 
-    def ours(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001  Alembic calls it so
+    def ours(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:  # noqa: FBT001  Alembic's signature
         return kind != "table" or name in declared.tables
 
     def compared(connection: Connection) -> list[object]:
@@ -24,7 +24,7 @@ async def differences(service: RunningService) -> list[object]:
 
 
 async def left_when_undone(service: RunningService) -> set[str]:
-    """The service's tables that are still there once every migration was undone."""
+    """Return the service's tables that remain after every migration is undone."""
     history, database = _history(service), service.context.database
     await downgrade(database, history, "base")
     async with database.writer.connect() as connection:
@@ -33,7 +33,7 @@ async def left_when_undone(service: RunningService) -> set[str]:
 
 
 def _history(service: RunningService) -> MigrationSet:
-    """Raises ValueError for a service that keeps nothing."""
+    """Return the service's migrations. Raises ValueError if it has no tables."""
     context = service.context
     migrations, tables = context.service.migrations, context.service.tables
     if migrations is None or tables is None:

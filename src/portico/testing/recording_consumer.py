@@ -1,4 +1,4 @@
-"""Who takes messages from a broker in tests, and who listens to it."""
+"""A consumer and a subscriber that record the messages that they receive."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -14,18 +14,18 @@ _PROBE = "probe"
 _BETWEEN_PROBES = 0.05  # seconds
 _UNTIL_CANCELLED_AGAIN = 1.0  # seconds
 
-LIMIT = 40.0  # seconds that anything may take: a killed consumer's lease has to run out
+LIMIT = 40.0  # seconds; a killed consumer's lease must expire
 
 
 class RecordingConsumer:
-    """One consumer of a group, used in `async with`, which keeps what it took and can be watched.
+    """A consumer of a group that records its messages; used in `async with`.
 
     Args:
         broker: to consume from.
-        group: whose messages.
-        concurrency: as of `consume`.
-        act: what it does with each message before it has taken it; raising refuses it.
-        beside: another consumer of the group, which is to be looked at for both.
+        group: the consumer group.
+        concurrency: see `Broker.consume`.
+        act: called with each message before it is recorded; an error rejects the message.
+        beside: another consumer of the group, which records the messages of both.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class RecordingConsumer:
         await self._tell()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until what it saw meets a condition. Raises TimeoutError."""
+        """Wait until a condition on the recorded messages holds. Raises TimeoutError."""
         async with asyncio.timeout(LIMIT), self._changed:
             await self._changed.wait_for(condition)
 
     async def until_taken(self, ids: Iterable[str]) -> None:
-        """Wait until it has taken all of these. Raises TimeoutError."""
+        """Wait until it has taken all of these messages. Raises TimeoutError."""
         wanted = set(ids)
         await self.until(lambda: wanted <= {each.id for each in self.taken})
 
@@ -93,12 +93,12 @@ class RecordingConsumer:
 
 
 class Listener:
-    """One who listens to a broker, used in `async with`, which keeps what it heard.
+    """A subscriber that records its messages; used in `async with`.
 
     Args:
-        broker: to listen to.
-        types: what it hears.
-        through: where messages are published by which it learns that it hears.
+        broker: to subscribe to.
+        types: of events.
+        through: the broker that publishes probes, which show that the subscription works.
     """
 
     def __init__(self, broker: Broker, types: Collection[str], *, through: Broker) -> None:
@@ -128,7 +128,7 @@ class Listener:
         self._changed.set()
 
     async def until_it_hears(self) -> None:
-        """Wait until what is published now would be heard. Raises TimeoutError."""
+        """Wait until a published message would be received. Raises TimeoutError."""
         self._heard_probe.clear()
         async with asyncio.timeout(LIMIT):
             while not self._heard_probe.is_set():
@@ -140,7 +140,7 @@ class Listener:
                         await self._heard_probe.wait()
 
     async def until_heard(self, ids: Iterable[str]) -> None:
-        """Wait until it has heard all of these. Raises TimeoutError."""
+        """Wait until it has received all of these messages. Raises TimeoutError."""
         wanted = set(ids)
         async with asyncio.timeout(LIMIT):
             while not wanted <= {each.id for each in self.heard}:
@@ -149,7 +149,7 @@ class Listener:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel `task`, again and again as the host does: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+    """Cancel `task` repeatedly, as the host does: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_UNTIL_CANCELLED_AGAIN)
@@ -158,7 +158,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def messages(number_of: int, *, keys: int = 1, type_: str = "order.created", first: int = 0) -> list[Message]:
-    """Messages `m0`, `m1` and so on, whose keys take turns."""
+    """Return messages `m0`, `m1` and so on, with keys in turn."""
     return [
         Message(f"m{number}", type_, f"key {number % keys}", b'{"number": %d}' % number)
         for number in range(first, first + number_of)
@@ -166,7 +166,7 @@ def messages(number_of: int, *, keys: int = 1, type_: str = "order.created", fir
 
 
 def by_partition() -> list[str]:
-    """A key for each partition."""
+    """Return a key for each partition."""
     found: dict[int, str] = {}
     number = 0
     while len(found) < PARTITIONS:
@@ -176,7 +176,7 @@ def by_partition() -> list[str]:
 
 
 def firsts_by_key(taken: Iterable[Message]) -> dict[str, list[str]]:
-    """The ids of each key in the order in which they were taken first: what a consumer that knows repeats has handled."""
+    """Return the ids of each key in the order of their first delivery, without repeats."""
     found: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for message in taken:
         found[message.key].setdefault(message.id)

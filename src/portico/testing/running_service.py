@@ -1,7 +1,7 @@
 """One service, running for a test: `async with running(loans, databases) as loans: await loans.as_user().get("/loans")`.
 
-Requests go through the service's whole face, as over a socket; tokens are made by an issuer of the test's own; the
-clock stands still until the test moves it.
+Requests pass the service's whole middleware, as over a socket. A fake issuer signs the tokens. The clock stands still
+until the test advances it.
 """
 
 import asyncio
@@ -35,25 +35,25 @@ from portico.testing.clock import HeldClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
 
-PATIENCE = 60.0  # seconds that a test waits for an answer before it fails
+PATIENCE = 60.0  # seconds that a test waits for a response
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. Header names are in lower case; of several with one name the last is kept."""
+    """A response. Header names are in lower case; of several with one name the last is kept."""
 
     status_code: int
     headers: Mapping[str, str]
     content: bytes
 
     def json(self) -> Any:
-        """The body as JSON."""
+        """Return the body as JSON."""
         return orjson.loads(self.content)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who calls one service, with or without a token."""
+    """A caller of one service, with or without a token."""
 
     channel: Channel
     service: str
@@ -69,7 +69,7 @@ class Caller:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request: `json` as the body, or `content` as it is; `path` may carry a query."""
+        """Send a request with `json` or the bytes `content` as its body; `path` may have a query."""
         path, _, query = path.partition("?")
         body = content if content is not None else b"" if json is None else orjson.dumps(json)
         sent = {**self.headers, **(headers or {})}
@@ -106,7 +106,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class RunningService:
-    """A service under test, and what the test holds of it."""
+    """A service under test, with its fakes."""
 
     context: ServiceRuntime
     issuer: Issuer
@@ -115,25 +115,28 @@ class RunningService:
 
     @property
     def anonymous(self) -> Caller:
-        """Somebody without a token."""
+        """A caller without a token."""
         return Caller(self.channel, self.context.name)
 
     def as_user(self, *permissions: str, subject: str | None = None) -> Caller:
-        """A user with these permissions; a new one unless `subject` names it."""
+        """Return a user with these permissions; a new one unless `subject` is given."""
         return self.bearing(self.issuer.token(subject, permissions=permissions))
 
     def as_service(self, name: str, *permissions: str) -> Caller:
-        """Another service, by its own token."""
+        """Return another service with its token."""
         return self.bearing(self.issuer.token(f"service:{name}", permissions=permissions))
 
     def bearing(self, token: str) -> Caller:
-        """Somebody who sends this token."""
+        """Return a caller with this token."""
         return Caller(self.channel, self.context.name, {"authorization": f"Bearer {token}"})
 
     async def published(self) -> list[Event]:
-        """The events that the service told of, oldest first."""
+        """Return the events that the service published, oldest first."""
         kinds = {(kind.event_type, kind.version): kind for kind in self.context.service.publishes}
-        async with self.context.reader() as reader, reader.snapshot() as moment:  # the relay moves them meanwhile
+        async with (
+            self.context.reader() as reader,
+            reader.snapshot() as moment,
+        ):  # the relay moves them at the same time
             rows = [
                 row
                 for table in (event_log, outbox)
@@ -150,28 +153,28 @@ class RunningService:
 
     @cached_property
     def inbox(self) -> Inbox:
-        """What handles the events that are delivered."""
+        """The inbox that handles delivered events."""
         return Inbox(self.context)
 
     async def sagas_rest(self) -> None:
-        """Wait until each saga of the service has ended, or waits for a time that has not come."""
+        """Wait until each saga of the service has ended, or waits for a later time."""
         async with asyncio.timeout(PATIENCE):
             await self.context.resource(SagaRunner).wait_until_idle()
 
     async def given(self, *rows: Any) -> Any:
-        """Have these rows in the database; the first is given back."""
+        """Insert rows into the database; return the first."""
         async with self.context.transaction() as work:
             work.add_all(rows)
         return rows[0]
 
 
 def system_of(*services: Service, **options: Any) -> System:
-    """A system of these services for a test, on ports that nobody listens on; what they call is only named."""
+    """Return a system of these services. Services that they call are declared, but do not run."""
     named = {service.name for service in services}
     called = sorted({name for service in services for name in service.calls} - named)
-    strangers = [Service(name=name, summary="Is not run", module=__name__) for name in called]
+    called_only = [Service(name=name, summary="Does not run", module=__name__) for name in called]
     return System(
-        "catalog", "A system for a test", gateway=1, services=dict.fromkeys((*services, *strangers), 1), **options
+        "catalog", "A system for a test", gateway=1, services=dict.fromkeys((*services, *called_only), 1), **options
     )
 
 
@@ -199,16 +202,16 @@ async def running(
     channel: Channel | None = None,
     background: bool = True,
 ) -> AsyncIterator[RunningService]:
-    """`service` on a database of its own, its tables made.
+    """Run `service` with a migrated database of its own.
 
     Args:
-        service: what to run, alone.
-        databases: where its database is made; from the fixture of that name.
+        service: the service.
+        databases: creates its database; from the fixture of that name.
         variables: settings, by the names of their environment variables.
-        system: what it belongs to; a system of just this service by default.
-        clock: the time; a fresh one that stands still by default.
-        channel: the way to other services; one of real addresses by default, at which nobody listens.
-        background: whether jobs and all else that goes on by itself run; without, the test does what they would.
+        system: the system that it belongs to; a system of this service alone by default.
+        clock: the clock; a new one that stands still by default.
+        channel: the way to other services; by default their addresses, where nothing listens.
+        background: whether jobs, relay and sagas run; otherwise the test runs them.
     """
     held = clock or HeldClock()
     whole = system or system_of(service)

@@ -1,4 +1,4 @@
-"""Several servers that serve as long as a block of code runs, whatever happens to them."""
+"""Supervise servers: restart each one that exits."""
 
 import threading
 import time
@@ -14,24 +14,24 @@ from portico.servers.server import Server, ServerFailed
 logger = get_logger(__name__)
 
 RESTART_BACKOFF: Final = Backoff(base=0.1, limit=5.0, jitter=0.0)
-"""seconds before a server that died is started again: doubled each time, until it has lived for `STEADY` seconds"""
+"""Seconds before a server that exited is restarted. The delay doubles until a server has run for `STEADY` seconds."""
 STEADY: Final = 30.0
-_LOOK = 1.0  # seconds between two looks at the length of a log
+_POLL = 1.0  # seconds between two checks of the size of a log
 
 
-class KeptServers:
-    """Starts servers side by side, starts one that dies again on its port and data, stops all at the end.
+class SupervisedServers:
+    """Starts servers in parallel, restarts each one that exits on its port and data, and stops all at the end.
 
     Raises:
-        ServerFailed: from `with`, where one does not start; the others are then stopped.
+        ServerFailed: on entry, if a server does not start; the others are then stopped.
     """
 
     def __init__(self, servers: Sequence[Server]) -> None:
         self._servers = servers
         self._stopping = threading.Event()
-        self._turns = {server: threading.Lock() for server in servers}  # who may start or stop it
+        self._locks = {server: threading.Lock() for server in servers}  # held while a server is started or stopped
         self._watchers = [
-            threading.Thread(target=self._watch, args=[server], name=f"watches {server.name}", daemon=True)
+            threading.Thread(target=self._watch, args=[server], name=f"supervisor of {server.name}", daemon=True)
             for server in servers
         ]
 
@@ -59,38 +59,38 @@ class KeptServers:
                 stopped.result()
 
     def _stop_one(self, server: Server) -> None:
-        with self._turns[server]:
+        with self._locks[server]:
             server.stop()
 
     def _watch(self, server: Server) -> None:
-        deaths = 0
+        failures = 0
         while not self._stopping.is_set():
-            began = time.monotonic()
-            status = self._ended(server)
+            started_at = time.monotonic()
+            status = self._wait_for_exit(server)
             if self._stopping.is_set():
                 return
-            deaths = 0 if time.monotonic() - began > STEADY else deaths + 1
-            wait = RESTART_BACKOFF.delay(deaths)
-            logger.error("server_exited", server=server.name, status=status, restart_in_seconds=wait)
-            if not self._stopping.wait(wait):
+            failures = 0 if time.monotonic() - started_at > STEADY else failures + 1
+            delay = RESTART_BACKOFF.delay(failures)
+            logger.error("server_exited", server=server.name, status=status, restart_in_seconds=delay)
+            if not self._stopping.wait(delay):
                 self._restart(server)
 
-    def _ended(self, server: Server) -> int | None:
-        """How it ended, once it has; None where it is to stop."""
+    def _wait_for_exit(self, server: Server) -> int | None:
+        """Wait for the server to exit; return its status, or None when the block ends."""
         while not self._stopping.is_set():
-            if (status := server.ended(within=_LOOK)) is not None:
+            if (status := server.wait_for_exit(_POLL)) is not None:
                 return status
-            server.bound_log()
+            server.rotate_log()
         return None
 
     def _restart(self, server: Server) -> None:
-        with self._turns[server]:
+        with self._locks[server]:
             if self._stopping.is_set():
                 return
             try:
                 server.restart()
             except ServerFailed as error:
                 problem = mask_url(str(error))
-                logger.error("server_not_started", server=server.name, problem=problem)  # noqa: TRY400 no trace helps
+                logger.error("server_not_started", server=server.name, problem=problem)  # noqa: TRY400 the traceback does not help
             else:
                 logger.warning("server_restarted", server=server.name)
