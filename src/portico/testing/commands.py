@@ -69,7 +69,7 @@ def fetch(
 def is_healthy(address: str) -> bool:
     """Return whether the process at `address` is healthy."""
     try:
-        return fetch(f"{address}/health", timeout=10)[0] == 200  # noqa: PLR2004 OK
+        return fetch(f"{address}/health", timeout=10)[0] == 200  # noqa: PLR2004 the status OK
     except OSError:
         return False
 
