@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic as system_monotonic
 
+from portico.kit.foundation.backoff import Backoff
+
 _SLICES = 10  # parts of the window; counts expire one part at a time
 
 
@@ -53,13 +55,14 @@ class Breaker:
     """
 
     __slots__ = (
+        "_backoff",
         "_config",
         "_consecutive_failures",
         "_epoch",
+        "_failed_trials",
         "_is_early_probe",
         "_monotonic",
         "_opened_at",
-        "_period",
         "_slices",
         "_state",
         "_trials_in_flight",
@@ -73,7 +76,8 @@ class Breaker:
         self._config = config
         self._monotonic = monotonic
         self._state = BreakerState.CLOSED
-        self._period = config.open_for
+        self._backoff = Backoff(base=config.open_for, limit=config.longest, jitter=0.0)
+        self._failed_trials = 0
         self._opened_at = 0.0
         self._is_early_probe = False  # whether the current trial is a probe that came early
         self._epoch = 0
@@ -118,7 +122,7 @@ class Breaker:
         return Permit(self, self._epoch)
 
     def _remaining(self) -> float:
-        return self._opened_at + self._period - self._monotonic()
+        return self._opened_at + self._backoff.delay(self._failed_trials + 1) - self._monotonic()
 
     def _turn(self, state: BreakerState) -> None:
         self._state = state
@@ -133,7 +137,7 @@ class Breaker:
             self._trials_in_flight -= 1
             self._trials_succeeded += 1
             if self._trials_succeeded >= self._config.trials:
-                self._period = self._config.open_for
+                self._failed_trials = 0
                 self._turn(BreakerState.CLOSED)
             return
         self._consecutive_failures = 0
@@ -146,7 +150,7 @@ class Breaker:
             self._turn(BreakerState.OPEN)  # a failed probe does not extend the waiting time
             return
         if self._state is BreakerState.HALF_OPEN:
-            self._period = min(self._period * 2, self._config.longest)
+            self._failed_trials += 1
             self._open()
             return
         self._consecutive_failures += 1

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Literal
 
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
+from portico.kit.foundation import Backoff
 from portico.services.notifications.settings import NotificationsSettings
 
 OrderEvent = OrderUpdated | OrderCancelled
@@ -86,8 +87,8 @@ class SendingRules:
 
     def delay_after(self, tries: int) -> timedelta:
         """Return the pause between attempt number `tries` and the next one."""
-        exponent = min(tries - 1, 12)  # every limit is reached here; a larger power would overflow timedelta
-        return min(self.first_delay * int(_BACKOFF_FACTOR**exponent), self.longest_delay)
+        base, limit = self.first_delay.total_seconds(), self.longest_delay.total_seconds()
+        return timedelta(seconds=Backoff(base=base, limit=limit, jitter=0.0, factor=_BACKOFF_FACTOR).delay(tries))
 
 
 def next_recheck(waited: timedelta) -> timedelta:
