@@ -81,7 +81,7 @@ class TestRevokedSession:
 
 
 async def refused_by_event(verifying: str, variables: dict[str, str]) -> bool:
-    """Whether a process takes a token at first, and refuses it once its session was ended. Raises TimeoutError."""
+    """Return whether a process accepts a token, and rejects it after its session has ended. Raises TimeoutError."""
     async with (
         three_processes(variables) as at,
         HttpTransport(at["identity"]) as transport,

@@ -20,7 +20,7 @@ _CONTROL = 0  # standard input
 
 
 def main() -> None:
-    """Serve what the first argument says. Ends the process."""
+    """Serve the assignment in the first argument. Ends the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches every process; the parent decides
     from portico.cli.errors import print_error
     from portico.kit.runtime.supervisor import Assignment

@@ -17,7 +17,7 @@ class ScriptedBroker:
         absent: whether it is unreachable.
         refusing: ids of messages that it rejects permanently.
         losing: whether it stores messages and fails before it confirms them.
-        listeners: what each of those who listen wants, and how it is told.
+        listeners: the event types and the handler of each subscription.
     """
 
     def __init__(self) -> None:

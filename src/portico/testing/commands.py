@@ -57,13 +57,13 @@ def fetch(
     """Send a request; return the status and the JSON of the response. Raises OSError if there is none."""
     sent = {"content-type": "application/json"} if body is not None else {}
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(url, data, {**sent, **(headers or {})}, method=method)  # noqa: S310 a URL of the test
+    request = urllib.request.Request(url, data, {**sent, **(headers or {})}, method=method)  # noqa: S310 a URL of the test
     try:
-        with urllib.request.urlopen(asked, timeout=timeout) as answer:  # noqa: S310 likewise
-            return answer.status, json.loads(answer.read() or b"null")
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, json.loads(refused.read() or b"null")
+        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310 likewise
+            return response.status, json.loads(response.read() or b"null")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read() or b"null")
 
 
 def is_healthy(address: str) -> bool:

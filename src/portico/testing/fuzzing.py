@@ -80,10 +80,10 @@ class Fuzzing:
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def call(case: Any) -> None:
-            rounds, whose = divmod(next(turns), len(self.bearers))
+            rounds, turn = divmod(next(turns), len(self.bearers))
             if rounds % 2 == 0:
                 self._use_known_values(case, rounds)
-            response = asyncio.run_coroutine_threadsafe(self._send(case, self.bearers[whose]), loop)
+            response = asyncio.run_coroutine_threadsafe(self._send(case, self.bearers[turn]), loop)
             case.validate_response(response.result(), checks=_CHECKS)
 
         run: Callable[[], None] = call

@@ -16,7 +16,7 @@ FORM = TokenFormat(issuer="portico", audience="catalog")
 class Issuer:
     """Signs tokens, publishes keys and revocations, and validates tokens, as identity does.
 
-    `down = True` makes it unreachable; `asked` counts the requests.
+    `down = True` makes it unreachable; `request_counts` has the number of requests by kind.
     """
 
     def __init__(self, clock: Clock, form: TokenFormat = FORM, algorithm: PublicAlgorithm = "EdDSA") -> None:
@@ -25,7 +25,7 @@ class Issuer:
         self.keys = [SigningKey.generate(algorithm)]
         self.revocations: list[Revocation] = []
         self.down = False
-        self.asked: dict[str, int] = {"keys": 0, "revocations": 0, "validate": 0, "tickets": 0}
+        self.request_counts: dict[str, int] = {"keys": 0, "revocations": 0, "validate": 0, "tickets": 0}
         self._made = 0
         self._tickets: dict[str, str] = {}
 
@@ -96,6 +96,6 @@ class Issuer:
         return Validation(valid=True, roles=claims.roles, permissions=claims.scope)
 
     def _ask(self, what: str) -> None:
-        self.asked[what] += 1
+        self.request_counts[what] += 1
         if self.down:
             raise VerificationUnavailable

@@ -99,7 +99,7 @@ class TestUnknownKey:
 
         await by_keys.verify(issuer.token())
 
-        assert issuer.asked["keys"] == 2
+        assert issuer.request_counts["keys"] == 2
 
     async def test_forged_key_ids_cause_one_lookup_in_ten_seconds(
         self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
@@ -110,10 +110,10 @@ class TestUnknownKey:
         reasons = await asyncio.gather(*(reason_of(by_keys, token) for token in forgeries))
 
         assert set(reasons) == {"bad_signature"}
-        assert issuer.asked["keys"] == 2
+        assert issuer.request_counts["keys"] == 2
         clock.advance(by_keys.KEY_LOOKUP_INTERVAL)
         await reason_of(by_keys, forgeries[0])
-        assert issuer.asked["keys"] == 3
+        assert issuer.request_counts["keys"] == 3
 
     async def test_is_rejected_while_identity_is_unavailable(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         await by_keys.refresh_keys()
@@ -195,7 +195,7 @@ class TestRevocationByEvent:
 
         assert await reason_of(by_keys, issuer.sign(ended)) == "revoked"
         await by_keys.verify(issuer.sign(other))
-        assert issuer.asked["revocations"] == 0
+        assert issuer.request_counts["revocations"] == 0
 
     async def test_has_no_effect_after_the_feed(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
         claims = issuer.claims()
@@ -223,7 +223,7 @@ class TestRun:
 
         class Heard(Issuer):
             async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
-                if self.asked["revocations"] == 3:
+                if self.request_counts["revocations"] == 3:
                     polled.set()
                 return await super().fetch_revocations(since, wait=wait)
 
@@ -285,7 +285,7 @@ class TestIntrospectionVerifier:
 
         await asyncio.gather(*(by_asking.verify(token) for _ in range(20)))
 
-        assert issuer.asked["validate"] == 1
+        assert issuer.request_counts["validate"] == 1
 
     async def test_probes_a_failing_identity_once_a_second(self, issuer: Issuer, clock: HeldClock) -> None:
         knocked: list[bool] = []
@@ -342,7 +342,7 @@ class TestIntrospectionVerifier:
         self, by_asking: IntrospectionVerifier, issuer: Issuer
     ) -> None:
         assert await reason_of(by_asking, "nonsense") == "malformed"
-        assert issuer.asked["validate"] == 0
+        assert issuer.request_counts["validate"] == 0
 
     async def test_checks_issuer_and_audience_itself(self, issuer: Issuer, clock: HeldClock) -> None:
         clinic = IntrospectionVerifier(issuer, dataclasses.replace(FORM, audience="clinic"), clock)

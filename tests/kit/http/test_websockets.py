@@ -172,7 +172,7 @@ class TestAuthorization:
 
     async def test_a_malformed_ticket_is_not_sent_to_identity(self, loans: RunningService) -> None:
         assert (await refused(loans, "/shelves/0/live", "ticket=" + "x" * 129))[0] == 401
-        assert loans.issuer.asked["tickets"] == 0
+        assert loans.issuer.request_counts["tickets"] == 0
 
     async def test_a_ticket_cannot_be_redeemed_while_identity_is_unavailable(self, loans: RunningService) -> None:
         loans.issuer.down = True
@@ -259,7 +259,7 @@ class TestEventStreams:
         ticket = loans.issuer.ticket(loans.issuer.token())
 
         assert (await loans.anonymous.get(f"/books?ticket={ticket}")).status_code in {401, 422}
-        assert loans.issuer.asked["tickets"] == 0
+        assert loans.issuer.request_counts["tickets"] == 0
 
 
 async def _until(condition: Any) -> None:
