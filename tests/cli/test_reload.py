@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from portico.cli.project import Project
@@ -114,11 +115,12 @@ class TestReload:
 
     def test_ends_its_processes_when_it_is_killed(self, shop: Path) -> None:
         with reloading(shop) as (up, _gateway):
-            [child] = up.children
+            children = up.children
 
             up.kill()
 
-            assert child.wait(timeout=30) is None
+            _, alive = psutil.wait_procs(children, timeout=30)
+            assert alive == []
 
 
 class TestOptions:
