@@ -23,6 +23,7 @@ INTERNAL_MODULES = (
     "sqlalchemy.sql.compiler",
     "sqlalchemy.util",
     "uvicorn.protocols",
+    "uvicorn.server",
 )
 
 

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
-from uvicorn.server import ServerState
+
+from portico.kit._compat.uvicorn import ServerState, protocol_factory
 
 
 @asynccontextmanager
@@ -16,14 +17,9 @@ async def served(app: Any) -> AsyncIterator[str]:
     At the end, open connections are closed, and their requests are awaited.
     """
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
-    config.load()
     state = ServerState()
-
-    def protocol() -> asyncio.Protocol:
-        made: asyncio.Protocol = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg] # the class is chosen at run time
-        return made
-
-    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
+    make = protocol_factory(config, state)
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:

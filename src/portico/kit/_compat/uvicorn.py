@@ -6,16 +6,21 @@ forever. There is no public way to set such limits.
 """
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from asyncio.events import TimerHandle
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any, ClassVar, Final, cast
+
+import uvicorn
 
 from portico.kit._compat import Library, require
 
 with Library("uvicorn", "0.54").shape():
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    from uvicorn.server import ServerState
 
     require(HttpToolsProtocol, "connection_made", "connection_lost", "data_received", "send_400_response")
     require(HttpToolsProtocol, "on_message_begin", "on_headers_complete", "on_body", "on_message_complete")
@@ -23,6 +28,18 @@ with Library("uvicorn", "0.54").shape():
     require(HttpToolsProtocol, "timeout_keep_alive", "timeout_keep_alive_task")
     require(RequestResponseCycle, "response_complete")
     require(WebSocketsSansIOProtocol, "send", "initial_response", "close_sent", "handshake_complete")
+    require(uvicorn.Server, "capture_signals", "serve", "started", "should_exit")
+    require(uvicorn.Config, "load")
+    require(ServerState, "connections", "tasks")
+
+__all__ = [
+    "HeadFault",
+    "LimitedHttpProtocol",
+    "ServerState",
+    "SignalFreeServer",
+    "WebSocketConnection",
+    "protocol_factory",
+]
 
 MAX_HEAD: Final = 65_536
 HEAD_SECONDS: Final = 10.0
@@ -139,3 +156,22 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True
+
+
+class SignalFreeServer(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], asyncio.Protocol]:
+    """Return what makes the protocol of each connection, for a server that is not uvicorn's. Loads the configuration."""
+    config.load()
+
+    def make() -> asyncio.Protocol:
+        made: asyncio.Protocol = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]  # the class is chosen at run time
+        return made
+
+    return make

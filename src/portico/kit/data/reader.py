@@ -102,8 +102,7 @@ class Reader:
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-                # The server ended the connection while it was in the pool. SQLAlchemy has now discarded the
-                # whole pool.
+            # The server ended the connection while it was in the pool. SQLAlchemy has now discarded the whole pool.
             found = await run_in_greenlet(_fetch_all, engine, statement, values)
         return found
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.kit._compat.uvicorn import WebSocketConnection
+from portico.kit._compat.uvicorn import SignalFreeServer, WebSocketConnection
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 IDLE_SECONDS = 5
@@ -95,14 +95,6 @@ def local_address(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class Servers:
     """Serves apps until its block ends. It then stops accepting and waits `grace` seconds for requests in flight."""
 
@@ -110,7 +102,7 @@ class Servers:
         self, served_apps: Sequence[ServedApp], *, grace: float, options: Mapping[str, Any] | None = None
     ) -> None:
         self._faces = served_apps
-        self._servers = [_Server(_config(served, grace, options or {})) for served in served_apps]
+        self._servers = [SignalFreeServer(_config(served, grace, options or {})) for served in served_apps]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
