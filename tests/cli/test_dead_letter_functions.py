@@ -12,13 +12,13 @@ from portico.cli.dead_letters import Scope, discard_letters, list_letters, read_
 from portico.cli.errors import CommandError
 from portico.kit.data.kit_tables import failed_events
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.dead_letters import Choice
+from portico.kit.messaging.dead_letters import DeadLetterFilter
 
-ALL = Choice()
+ALL = DeadLetterFilter()
 EVERYWHERE = Scope(None, ())
 
 
-def chosen(**options: Any) -> Choice:
+def chosen(**options: Any) -> DeadLetterFilter:
     names = ("consumer", "kind", "cause", "aggregate", "since")
     given = {name: options.pop(name, None) for name in names}
     return read_choice(options.pop("letters", ()), *given.values(), **options)
@@ -35,7 +35,7 @@ class Printed:
         await command
         return self._capsys.readouterr().out
 
-    async def list(self, choice: Choice = ALL, scope: Scope = EVERYWHERE, **options: Any) -> list[Any]:
+    async def list(self, choice: DeadLetterFilter = ALL, scope: Scope = EVERYWHERE, **options: Any) -> list[Any]:
         options = {"limit": 50, "after": None, **options}
         found: list[Any] = json.loads(await self.by(list_letters(scope, choice, as_json=True, **options)))
         return found

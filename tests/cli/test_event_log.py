@@ -6,11 +6,11 @@ from tests.kit.messaging.leaving import ReaderCame, left, parked, tell, waiting
 
 from portico.cli.errors import CommandError
 from portico.cli.events import read_selection, replay_events, replay_events_to, tail_events
-from portico.kit.messaging.log import Selection
+from portico.kit.messaging.log import EventFilter
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.system import NoSuchService
 
-ALL = Selection()
+ALL = EventFilter()
 
 
 async def retried(library: Leaving) -> None:
@@ -47,7 +47,7 @@ class TestReplay:
         event = left("one")
         await tell(library.readers, event, left("two", "r2"))
 
-        await replay_events(None, (), Selection(aggregate="r1"))
+        await replay_events(None, (), EventFilter(aggregate="r1"))
 
         assert capsys.readouterr().out == "readers: 1 event will be published again as soon as readers runs.\n"
         assert await waiting(library.readers) == [event.event_id]
@@ -70,7 +70,7 @@ class TestReplay:
         event = left("one")
         await tell(library.readers, event)
         await library.shelves.receives(event)
-        selection = Selection(event_ids=(event.event_id,))
+        selection = EventFilter(event_ids=(event.event_id,))
 
         await replay_events_to("shelves", None, (), selection, again=False, yes=False)
         assert "No event to deliver" in capsys.readouterr().out
@@ -83,7 +83,7 @@ class TestReplay:
         assert await parked(library.shelves) == []
 
     async def test_a_service_that_handles_none_of_them_is_rejected(self, library: Leaving) -> None:
-        for service, selection in (("readers", ALL), ("shelves", Selection(types=("reader.came",)))):
+        for service, selection in (("readers", ALL), ("shelves", EventFilter(types=("reader.came",)))):
             with pytest.raises(CommandError, match=f"{service} does not handle these events"):
                 await replay_events_to(service, None, (), selection, again=False, yes=False)
         with pytest.raises(NoSuchService, match="Did you mean shelves"):

@@ -27,7 +27,7 @@ def new_administrator(composition: "Composition") -> NewAdministrator | None:
     from portico.services.identity.users.first_administrator import FirstAdministrator
 
     for context in composition.contexts.values():
-        first = context.provided.get(FirstAdministrator)
+        first = context.resources.get(FirstAdministrator)
         if isinstance(first, FirstAdministrator) and first.email is not None:
             return NewAdministrator(first.email, first.password)
     return None

@@ -15,7 +15,7 @@ from portico.cli.errors import CommandError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from portico.kit.messaging.dead_letters import Choice, DeadLetter, DeadLetters
+    from portico.kit.messaging.dead_letters import DeadLetter, DeadLetterFilter, DeadLetters
 
 app = typer.Typer(no_args_is_help=True, help="List, replay and discard events that a consumer could not handle.")
 
@@ -145,10 +145,10 @@ def read_choice(
     *,
     waiting: bool = False,
     everything: bool | None = None,
-) -> "Choice":
+) -> "DeadLetterFilter":
     """Return the choice that the options describe. Raises CommandError if `everything` is False and they are ambiguous."""
     from portico.cli.times import read_time
-    from portico.kit.messaging.dead_letters import Choice
+    from portico.kit.messaging.dead_letters import DeadLetterFilter
 
     has_filter = any(each is not None for each in (consumer, kind, cause, aggregate, since))
     if everything is not None and [bool(letters), has_filter, everything].count(True) != 1:
@@ -156,7 +156,7 @@ def read_choice(
             "Which dead letters?",
             "Name them (orders/17), or filter (--consumer, --type, --cause, --aggregate, --since), or use --all.",
         )
-    return Choice(
+    return DeadLetterFilter(
         consumer=consumer,
         type=kind,
         cause=cause,
@@ -166,7 +166,9 @@ def read_choice(
     )
 
 
-async def list_letters(scope: Scope, choice: "Choice", *, limit: int, after: str | None, as_json: bool) -> None:
+async def list_letters(
+    scope: Scope, choice: "DeadLetterFilter", *, limit: int, after: str | None, as_json: bool
+) -> None:
     """Print at most `limit` dead letters, and whether there are more."""
     last, number = _parse_name(after) if after else ("", 0)
     found: list[tuple[str, DeadLetter]] = []
@@ -183,14 +185,14 @@ async def list_letters(scope: Scope, choice: "Choice", *, limit: int, after: str
         _print_page(found[:limit], choice, has_more=len(found) > limit)
 
 
-def _print_page(page: "Sequence[tuple[str, DeadLetter]]", choice: "Choice", *, has_more: bool) -> None:
+def _print_page(page: "Sequence[tuple[str, DeadLetter]]", choice: "DeadLetterFilter", *, has_more: bool) -> None:
     from rich.console import Console
 
-    from portico.kit.messaging.dead_letters import Choice
+    from portico.kit.messaging.dead_letters import DeadLetterFilter
 
     console = Console(highlight=False)
     if not page:
-        console.print("No event matches." if choice != Choice() else "There are no dead letters.")
+        console.print("No event matches." if choice != DeadLetterFilter() else "There are no dead letters.")
         return
     console.print(_table(page))
     if has_more:
@@ -225,14 +227,14 @@ async def show_letter(scope: Scope, named: str, *, as_json: bool) -> None:
     from rich.text import Text
 
     from portico.cli.times import printable
-    from portico.kit.messaging.dead_letters import NoSuchDeadLetter
+    from portico.kit.messaging.dead_letters import DeadLetterNotFound
 
     service, number = _parse_name(named)
     async with scope.open([named]) as letters:
         [(service, dead)] = letters.items()
         try:
             letter = await dead.get(number)
-        except NoSuchDeadLetter as error:
+        except DeadLetterNotFound as error:
             raise _not_found([f"{service}/{number}"]) from error
     members, payload = _to_json(service, letter), _payload(letter)
     if as_json:
@@ -252,7 +254,7 @@ def _payload(letter: "DeadLetter") -> Any:
         return letter.body
 
 
-async def replay_letters(scope: Scope, named: Sequence[str], choice: "Choice") -> None:
+async def replay_letters(scope: Scope, named: Sequence[str], choice: "DeadLetterFilter") -> None:
     """Schedule dead letters for a retry, and print how many. Raises CommandError if a named one does not exist."""
     from portico.cli.service_databases import audit
 
@@ -265,7 +267,7 @@ async def replay_letters(scope: Scope, named: Sequence[str], choice: "Choice") -
                     print(f"{name}: {number} {'is' if number == 1 else 'are'} retried as soon as {name} runs.")
 
 
-async def discard_letters(scope: Scope, named: Sequence[str], choice: "Choice", *, yes: bool) -> None:
+async def discard_letters(scope: Scope, named: Sequence[str], choice: "DeadLetterFilter", *, yes: bool) -> None:
     """Discard dead letters after a confirmation. Raises CommandError if a named one does not exist."""
     from portico.cli.service_databases import audit
 
@@ -284,12 +286,12 @@ async def discard_letters(scope: Scope, named: Sequence[str], choice: "Choice", 
                     print(f"{name}: {discarded} discarded.")
 
 
-def _narrow(choice: "Choice", service: str, named: Sequence[str]) -> "Choice":
+def _narrow(choice: "DeadLetterFilter", service: str, named: Sequence[str]) -> "DeadLetterFilter":
     """Return `choice` with the numbers of the named dead letters of one service."""
     return replace(choice, numbers=tuple(number for name, number in map(_parse_name, named) if name == service))
 
 
-async def _require(letters: "dict[str, DeadLetters]", named: Sequence[str], choice: "Choice") -> None:
+async def _require(letters: "dict[str, DeadLetters]", named: Sequence[str], choice: "DeadLetterFilter") -> None:
     missing = []
     for each in named:
         name, number = _parse_name(each)

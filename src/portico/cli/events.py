@@ -12,7 +12,7 @@ from portico.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from portico.cli.service_databases import ServiceDatabase
-    from portico.kit.messaging.log import EventLog, Follower, LoggedEvent, Selection
+    from portico.kit.messaging.log import EventFilter, EventLog, Follower, LoggedEvent
 
 app = typer.Typer(no_args_is_help=True, help="Print the events that services publish, and replay them.")
 
@@ -91,10 +91,10 @@ def read_selection(
     until: str | None,
     *,
     everything: bool | None = None,
-) -> "Selection":
+) -> "EventFilter":
     """Return the selection that the options describe. Raises CommandError if `everything` is False and they are empty."""
     from portico.cli.times import read_time
-    from portico.kit.messaging.log import Selection
+    from portico.kit.messaging.log import EventFilter
 
     has_filter = bool(event_ids or types) or any(each is not None for each in (aggregate, since, until))
     if everything is not None and everything is has_filter:
@@ -103,11 +103,11 @@ def read_selection(
             "Name their ids, or filter (--type, --aggregate, --since, --until), or use --all.",
         )
     times = read_time(since, "--since"), read_time(until, "--until")
-    return Selection(tuple(event_ids), tuple(types), aggregate, *times)
+    return EventFilter(tuple(event_ids), tuple(types), aggregate, *times)
 
 
 async def tail_events(
-    system: str | None, services: Sequence[str], selection: "Selection", *, limit: int, follow: bool, as_json: bool
+    system: str | None, services: Sequence[str], selection: "EventFilter", *, limit: int, follow: bool, as_json: bool
 ) -> None:
     """Print the last `limit` events; with `follow`, print new ones until cancelled."""
     from portico.cli.service_databases import open_databases
@@ -163,7 +163,7 @@ def _data(event: "LoggedEvent") -> str:
         return str(error)
 
 
-async def replay_events(system: str | None, services: Sequence[str], selection: "Selection") -> None:
+async def replay_events(system: str | None, services: Sequence[str], selection: "EventFilter") -> None:
     """Schedule events for publication, and print how many."""
     from portico.cli.service_databases import open_databases
 
@@ -178,7 +178,7 @@ async def replay_events(system: str | None, services: Sequence[str], selection: 
 
 
 async def replay_events_to(
-    to: str, system: str | None, services: Sequence[str], selection: "Selection", *, again: bool, yes: bool
+    to: str, system: str | None, services: Sequence[str], selection: "EventFilter", *, again: bool, yes: bool
 ) -> None:
     """Deliver events to the consumers of one service, and print how many. Raises CommandError if it handles none."""
     from contextlib import AsyncExitStack
@@ -200,7 +200,7 @@ async def replay_events_to(
     _print_if_none(total)
 
 
-def _handled_only(service: str, handled: frozenset[str], selection: "Selection") -> "Selection":
+def _handled_only(service: str, handled: frozenset[str], selection: "EventFilter") -> "EventFilter":
     """Return the part of `selection` that the service handles. Raises CommandError if it handles none of it."""
     types = handled.intersection(selection.types) if selection.types else handled
     if not types:

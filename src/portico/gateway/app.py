@@ -38,7 +38,7 @@ from portico.kit.telemetry.traces import Tracing
 
 NAME = "gateway"
 # Shorter than the default: few requests probe an instance, so a recovered one is found within seconds.
-BREAKER = BreakerConfig(open_for=1.0, longest=10.0)
+BREAKER = BreakerConfig(open_for=1.0, max_open_for=10.0)
 
 
 def policy_of(system: System, settings: Settings) -> Policy:

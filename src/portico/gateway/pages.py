@@ -12,7 +12,7 @@ from portico.gateway.proxy.app import Page
 from portico.gateway.proxy.responses import Reply
 from portico.gateway.request_head import RequestHead
 from portico.kit.http.docs import PATHS, doc_page
-from portico.kit.http.schema import Case, spelled
+from portico.kit.http.schema import Case, apply_case
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
 
@@ -94,4 +94,4 @@ class Pages:
 
     def _json(self, status: int, body: dict[str, Any]) -> Reply:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        return Reply(int(status), headers, orjson.dumps(spelled(body, self._case)))
+        return Reply(int(status), headers, orjson.dumps(apply_case(body, self._case)))

@@ -10,7 +10,7 @@ from portico.kit import UnitOfWork, UserId
 async def add_book(work: UnitOfWork, title: str) -> Book:
     """Raises TitleTaken."""
     book = Book(title=title)
-    await work.insert(book, taken=TitleTaken(book_title=title))
+    await work.insert(book, duplicate=TitleTaken(book_title=title))
     return book
 
 

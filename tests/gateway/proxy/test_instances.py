@@ -145,7 +145,7 @@ class TestRetries:
         failing.on("/echo", refuse)
         async with AsyncExitStack() as stack:
             addresses = [await stack.enter_async_context(served(failing)) for _ in range(2)]
-            setup = GatewaySetup(config=BreakerConfig(consecutive=1000, least=1000))
+            setup = GatewaySetup(config=BreakerConfig(consecutive=1000, min_calls=1000))
             gateway = await stack.enter_async_context(gateway_for_addresses(addresses, setup))
             for _ in range(60):
                 await gateway.client.get("/echo")

@@ -77,7 +77,7 @@ class TestRevocation:
 
 class TestFullSet:
     def test_shortens_lifetimes_and_extends_none(self) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet(most=2)
+        issuer, revoked = Issuer(HeldClock()), RevocationSet(limit=2)
         ended = [issuer.claims(lasting=lasting).principal() for lasting in (100, 300, 200)]
         untouched = [issuer.claims(lasting=lasting).principal() for lasting in (99, 101)]
 

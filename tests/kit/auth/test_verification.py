@@ -79,7 +79,7 @@ class TestKeyVerifier:
         assert await reason_of(by_keys, token) == "expired"
 
     async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: HeldClock) -> None:
-        verifier = KeyVerifier(issuer, FORM, clock, most_tokens=3)
+        verifier = KeyVerifier(issuer, FORM, clock, max_tokens=3)
 
         for _ in range(10):
             await verifier.verify(issuer.token())
@@ -350,7 +350,7 @@ class TestIntrospectionVerifier:
         assert await reason_of(clinic, issuer.token()) == "malformed"
 
     async def test_limits_the_number_of_cached_results(self, issuer: Issuer, clock: HeldClock) -> None:
-        verifier = IntrospectionVerifier(issuer, FORM, clock, most_tokens=3)
+        verifier = IntrospectionVerifier(issuer, FORM, clock, max_tokens=3)
 
         for _ in range(10):
             await verifier.verify(issuer.token())

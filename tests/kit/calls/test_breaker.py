@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from portico.kit.calls.breaker import Breaker, BreakerConfig, BreakerState, Permit, is_proxy_error
 from portico.testing.clock import HeldClock
 
-TRIPPING = BreakerConfig(consecutive=3, ratio=0.5, least=10, window=10, open_for=5, longest=20, trials=1)
+TRIPPING = BreakerConfig(consecutive=3, ratio=0.5, min_calls=10, window=10, open_for=5, max_open_for=20, trials=1)
 
 
 @pytest.fixture
@@ -47,21 +47,21 @@ class TestOpening:
         assert breaker.state is BreakerState.CLOSED
 
     def test_half_of_many_calls_failing_opens_it(self, breaker: Breaker) -> None:
-        for _ in range(TRIPPING.least // 2):
+        for _ in range(TRIPPING.min_calls // 2):
             entered(breaker).succeeded()
             entered(breaker).failed()
 
         assert breaker.state is BreakerState.OPEN
 
     def test_half_of_few_calls_failing_does_not(self, breaker: Breaker) -> None:
-        for _ in range(TRIPPING.least // 2 - 1):
+        for _ in range(TRIPPING.min_calls // 2 - 1):
             entered(breaker).succeeded()
             entered(breaker).failed()
 
         assert breaker.state is BreakerState.CLOSED
 
     def test_failures_before_the_window_are_ignored(self, breaker: Breaker, clock: HeldClock) -> None:
-        for _ in range(TRIPPING.least // 2 - 1):
+        for _ in range(TRIPPING.min_calls // 2 - 1):
             entered(breaker).succeeded()
             entered(breaker).failed()
         clock.advance(TRIPPING.window + 1)
@@ -135,7 +135,8 @@ class BreakerMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = HeldClock()
         self.breaker = Breaker(
-            BreakerConfig(consecutive=3, least=4, window=8, open_for=2, longest=8, trials=2), self.clock.monotonic
+            BreakerConfig(consecutive=3, min_calls=4, window=8, open_for=2, max_open_for=8, trials=2),
+            self.clock.monotonic,
         )
         self.under_way: list[Permit] = []
         self.trials: list[Permit] = []

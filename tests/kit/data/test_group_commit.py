@@ -50,10 +50,12 @@ async def shelving(
     loans: RunningService,
     apply: Callable[[UnitOfWork, Sequence[str]], Awaitable[Sequence[str | Problem]]] = shelve,
     *,
-    largest: int = 100,
-    waiting: int = 1000,
+    max_batch: int = 100,
+    max_waiting: int = 1000,
 ) -> AsyncIterator[Shelving]:
-    async with GroupCommit[str, str](loans.context.transaction, apply, largest=largest, waiting=waiting) as group:
+    async with GroupCommit[str, str](
+        loans.context.transaction, apply, max_batch=max_batch, max_waiting=max_waiting
+    ) as group:
         yield group
 
 
@@ -94,7 +96,7 @@ class TestBatches:
         self, embedded_loans: RunningService
     ) -> None:
         gate = Gate()
-        async with shelving(embedded_loans, gate, largest=3) as group:
+        async with shelving(embedded_loans, gate, max_batch=3) as group:
             tasks = await submitted(group, ["a"])
             await gate.entered()
             tasks += await submitted(group, "bcdef")
@@ -155,7 +157,7 @@ class TestBatches:
 class TestQueue:
     async def test_a_full_queue_rejects_with_retry_after(self, embedded_loans: RunningService) -> None:
         gate = Gate()
-        async with shelving(embedded_loans, gate, waiting=2) as group:
+        async with shelving(embedded_loans, gate, max_waiting=2) as group:
             first = await submitted(group, ["a"])
             await gate.entered()
             waiting = await submitted(group, "bc")
@@ -183,7 +185,7 @@ class TestQueue:
         assert await titles(embedded_loans) == ["a", "stayed"]
 
     async def test_is_executed_when_the_group_is_closed(self, loans: RunningService) -> None:
-        async with shelving(loans, largest=2) as group:
+        async with shelving(loans, max_batch=2) as group:
             tasks = await submitted(group, "abcde")
 
         assert await asyncio.gather(*tasks) == list("ABCDE")
@@ -193,7 +195,9 @@ class TestQueue:
 
     async def test_is_rejected_if_closing_takes_too_long(self, embedded_loans: RunningService) -> None:
         gate = Gate()
-        group = GroupCommit[str, str](embedded_loans.context.transaction, gate, largest=1, waiting=9, patience=0)
+        group = GroupCommit[str, str](
+            embedded_loans.context.transaction, gate, max_batch=1, max_waiting=9, close_timeout=0
+        )
         async with group:
             tasks = await submitted(group, "ab")
             await gate.entered()

@@ -47,9 +47,9 @@ class TestUnitOfWork:
 
     async def test_the_first_statement_begins_the_transaction(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:
-            assert not work.began
+            assert not work.has_begun
             await work.execute(select(Book))
-            assert work.began
+            assert work.has_begun
 
     async def test_it_is_the_current_unit_of_work_of_its_task(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:
@@ -60,7 +60,7 @@ class TestUnitOfWork:
         async def add() -> bool:
             try:
                 async with loans.context.transaction() as work:
-                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+                    await work.insert(Book(title="Dune"), duplicate=TitleTaken(book_title="Dune"))
             except TitleTaken:
                 return False
             return True
@@ -74,7 +74,7 @@ class TestUnitOfWork:
             work.add(Book(title="Solaris"))
             with pytest.raises(TitleTaken):
                 async with work.savepoint():
-                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+                    await work.insert(Book(title="Dune"), duplicate=TitleTaken(book_title="Dune"))
             work.add(Book(title="Ubik"))
 
         async with loans.context.reader() as reader:
@@ -124,7 +124,7 @@ class TestUnitOfWork:
         async def go_on() -> None:
             async with loans.context.transaction() as work:
                 with suppress(TitleTaken):
-                    await work.insert(Book(title="Dune"), taken=TitleTaken(book_title="Dune"))
+                    await work.insert(Book(title="Dune"), duplicate=TitleTaken(book_title="Dune"))
                 await work.execute(insert(BOOKS), [a_row("Solaris")])
 
         with pytest.raises(PendingRollbackError):

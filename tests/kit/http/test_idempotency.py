@@ -257,7 +257,7 @@ class TestRouteThatCallsOtherServices:
 
         @router.post("", status_code=201, asks_others=True)
         async def add_slowly(draft: BookCreate, work: Work) -> BookRead:
-            began.append(work.began)
+            began.append(work.has_begun)
             begun.set()
             if len(began) == 2:
                 asked.set()

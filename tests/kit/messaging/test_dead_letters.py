@@ -5,11 +5,11 @@ from structlog.testing import capture_logs
 from tests.kit.messaging.leaving import Shelving, die, handled, left, parked
 
 from portico.kit.messaging.brokers.base import Message
-from portico.kit.messaging.dead_letters import Choice, DeadLetters, NoSuchDeadLetter
+from portico.kit.messaging.dead_letters import DeadLetterFilter, DeadLetterNotFound, DeadLetters
 from portico.kit.messaging.runtime import retry_due
 from portico.testing.running_service import RunningService
 
-ALL = Choice()
+ALL = DeadLetterFilter()
 
 
 @pytest.fixture
@@ -57,19 +57,19 @@ class TestReading:
         await die(library, left("Emma", "r2"))
         await library.inbox.deliver(Message("evt_1", "reader.left", "r3", b"not json"))
 
-        async def found(choice: Choice) -> list[str]:
+        async def found(choice: DeadLetterFilter) -> list[str]:
             page = await letters.page(choice)
             assert await letters.count(choice) == len(page)
             return [letter.aggregate for letter in page]
 
         assert await found(ALL) == ["r1", "r2", "r3"]
-        assert await found(Choice(consumer="shelve-book-of-former-reader")) == ["r1", "r2"]
-        assert await found(Choice(cause="NotAnEvent")) == ["r3"]
-        assert await found(Choice(aggregate="r2")) == ["r2"]
-        assert await found(Choice(since=between)) == ["r2", "r3"]
-        assert await found(Choice(type="reader.left", cause="shelf_full", since=between)) == ["r2"]
-        assert await found(Choice(type="reader.came")) == []
-        assert await found(Choice(state="waiting")) == []
+        assert await found(DeadLetterFilter(consumer="shelve-book-of-former-reader")) == ["r1", "r2"]
+        assert await found(DeadLetterFilter(cause="NotAnEvent")) == ["r3"]
+        assert await found(DeadLetterFilter(aggregate="r2")) == ["r2"]
+        assert await found(DeadLetterFilter(since=between)) == ["r2", "r3"]
+        assert await found(DeadLetterFilter(type="reader.left", cause="shelf_full", since=between)) == ["r2"]
+        assert await found(DeadLetterFilter(type="reader.came")) == []
+        assert await found(DeadLetterFilter(state="waiting")) == []
 
     async def test_pages(self, library: RunningService, letters: DeadLetters) -> None:
         for number in range(5):
@@ -81,7 +81,7 @@ class TestReading:
         assert [letter.event_id for letter in first + rest] == [f"evt_{number}" for number in range(5)]
 
     async def test_an_unknown_number_is_not_found(self, letters: DeadLetters) -> None:
-        with pytest.raises(NoSuchDeadLetter, match="Dead letter 7 of loans not found"):
+        with pytest.raises(DeadLetterNotFound, match="Dead letter 7 of loans not found"):
             await letters.get(7)
 
 
@@ -123,9 +123,9 @@ class TestReplay:
         await die(library, left("Dune", "r1"), left("Emma", "r2"))
         dune, _ = await letters.page(ALL)
 
-        assert await letters.replay(Choice(numbers=(dune.number,)), by="ann") == 1
+        assert await letters.replay(DeadLetterFilter(numbers=(dune.number,)), by="ann") == 1
         assert [letter.aggregate for letter in await letters.page(ALL)] == ["r2"]
-        assert await letters.replay(Choice(numbers=(dune.number,)), by="ann") == 0  # it waits already
+        assert await letters.replay(DeadLetterFilter(numbers=(dune.number,)), by="ann") == 0  # it waits already
 
 
 class TestDiscard:
@@ -169,5 +169,5 @@ class TestDiscard:
         for number in range(7):
             await library.inbox.deliver(Message(f"evt_{number}", "reader.left", "r1", b"not json"))
 
-        assert await letters.discard(Choice(cause="NotAnEvent"), by="ann") == 7
+        assert await letters.discard(DeadLetterFilter(cause="NotAnEvent"), by="ann") == 7
         assert await letters.count(ALL) == 0

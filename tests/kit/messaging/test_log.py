@@ -9,12 +9,12 @@ from tests.kit.messaging.leaving import ReaderCame, left, logged, tell, waiting
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging import batches
 from portico.kit.messaging.batches import in_batches
-from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
+from portico.kit.messaging.log import EventFilter, EventLog, LoggedEvent
 from portico.kit.messaging.relay import Relay
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.running_service import RunningService
 
-ALL = Selection()
+ALL = EventFilter()
 
 
 @pytest.fixture
@@ -44,17 +44,17 @@ class TestReading:
             await tell(library, event)
             library.clock.advance(10)
 
-        async def found(selection: Selection) -> list[str]:
+        async def found(selection: EventFilter) -> list[str]:
             page = await log.page(selection)
             assert await log.count(selection) == len(page)
             return ids(page)
 
         assert await found(ALL) == [one.event_id, two.event_id, three.event_id]
-        assert await found(Selection(types=("reader.left",))) == [one.event_id, two.event_id]
-        assert await found(Selection(types=("reader.left", "reader.came"), aggregate="r2")) == ids_of(two, three)
-        assert await found(Selection(event_ids=(two.event_id,))) == [two.event_id]
-        assert await found(Selection(since=began + timedelta(seconds=10))) == ids_of(two, three)
-        assert await found(Selection(until=began + timedelta(seconds=10))) == [one.event_id]
+        assert await found(EventFilter(types=("reader.left",))) == [one.event_id, two.event_id]
+        assert await found(EventFilter(types=("reader.left", "reader.came"), aggregate="r2")) == ids_of(two, three)
+        assert await found(EventFilter(event_ids=(two.event_id,))) == [two.event_id]
+        assert await found(EventFilter(since=began + timedelta(seconds=10))) == ids_of(two, three)
+        assert await found(EventFilter(until=began + timedelta(seconds=10))) == [one.event_id]
 
     async def test_pages_from_both_ends(self, library: RunningService, log: EventLog) -> None:
         events = [left(str(number)) for number in range(5)]
@@ -83,7 +83,7 @@ class TestFollow:
         assert await follower.news() == []
 
     async def test_only_matching_events(self, library: RunningService, log: EventLog) -> None:
-        follower = await log.follow(Selection(types=("reader.came",)))
+        follower = await log.follow(EventFilter(types=("reader.came",)))
         came = ReaderCame(reader_id="r1")
 
         await tell(library, left("one"), came)
@@ -144,7 +144,7 @@ class TestPublishAgain:
         events = [left("one"), left("two", "r2"), left("three")]
         await tell(library, *events)
 
-        assert await log.publish_again(Selection(aggregate="r1")) == 2
+        assert await log.publish_again(EventFilter(aggregate="r1")) == 2
 
         assert await waiting(library) == ids_of(events[0], events[2])
         assert await logged(library) == [events[1].event_id]

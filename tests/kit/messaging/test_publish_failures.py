@@ -4,12 +4,12 @@ import pytest
 from structlog.testing import capture_logs
 from tests.kit.messaging.leaving import ReaderLeft, Shelving, die, left, logged, parked, waiting
 
-from portico.kit.messaging.dead_letters import Choice, DeadLetters
+from portico.kit.messaging.dead_letters import DeadLetterFilter, DeadLetters
 from portico.kit.messaging.relay import Relay
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.running_service import RunningService
 
-BROKERS = Choice(kind="not_publishable")
+BROKERS = DeadLetterFilter(kind="not_publishable")
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ class TestRejectedEvents:
         broker.refusing = {bad.event_id}
 
         await relay.drain()
-        assert (await waiting(library), await letters.count(Choice())) == (ids(bad), 0)
+        assert (await waiting(library), await letters.count(DeadLetterFilter())) == (ids(bad), 0)
         library.clock.advance(5)
         with capture_logs() as lines:
             await relay.drain()
 
-        [letter] = await letters.page(Choice())
+        [letter] = await letters.page(DeadLetterFilter())
         assert (letter.kind, letter.event_id, letter.type, letter.aggregate) == (
             "not_publishable",
             bad.event_id,
@@ -98,12 +98,12 @@ class TestRejectedEvents:
         broker.refusing = set(ids(one, two))
 
         await try_twice(library, relay)
-        assert [letter.event_id for letter in await letters.page(Choice())] == ids(one)
+        assert [letter.event_id for letter in await letters.page(DeadLetterFilter())] == ids(one)
         assert (await logged(library), await waiting(library)) == (ids(between), ids(two))
         library.clock.advance(5)
         await relay.drain()
 
-        assert [(each.event_id, each.attempts) for each in await letters.page(Choice())] == [
+        assert [(each.event_id, each.attempts) for each in await letters.page(DeadLetterFilter())] == [
             (one.event_id, 2),
             (two.event_id, 2),
         ]
@@ -121,7 +121,7 @@ class TestRejectedEvents:
         library.clock.advance(5)
         await relay.drain()
 
-        assert (await waiting(library), await letters.count(Choice())) == (ids(two), 0)
+        assert (await waiting(library), await letters.count(DeadLetterFilter())) == (ids(two), 0)
 
 
 class TestDeadLetters:
@@ -148,7 +148,7 @@ class TestDeadLetters:
     async def test_a_replayed_dead_letter_that_is_rejected_again_starts_with_its_first_attempt(
         self, library: RunningService, relay: Relay, letters: DeadLetters, dead: ReaderLeft
     ) -> None:
-        await letters.replay(Choice(), by="ann")
+        await letters.replay(DeadLetterFilter(), by="ann")
         await relay.drain()
         assert (await waiting(library), await parked(library)) == (ids(dead), [])
         library.clock.advance(5)
@@ -159,7 +159,7 @@ class TestDeadLetters:
     async def test_a_discarded_dead_letter_is_deleted(
         self, library: RunningService, letters: DeadLetters, dead: ReaderLeft
     ) -> None:
-        assert await letters.discard(Choice(numbers=(1,)), by="ann") == 1
+        assert await letters.discard(DeadLetterFilter(numbers=(1,)), by="ann") == 1
         assert await _rows(library) == ([], [])
         assert dead.event_id not in await waiting(library)
 
@@ -169,7 +169,7 @@ class TestDeadLetters:
         shelving.failing = {"Emma"}
         await die(library, left("Emma"))
 
-        assert await letters.replay(Choice(), by="ann") == 2
+        assert await letters.replay(DeadLetterFilter(), by="ann") == 2
         assert await waiting(library) == ids(dead)
         assert [row.state for row in await parked(library)] == ["waiting"]
 

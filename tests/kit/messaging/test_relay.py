@@ -53,7 +53,7 @@ class TestPauseAfter:
     def test_writers_get_a_share_of_the_time(self) -> None:
         assert 0.25 <= pause_after(200, 0.5) <= 0.5
 
-    @pytest.mark.parametrize("grown", [0, 1000, 100_000], ids=["nobody writes", "as much as goes", "more than goes"])
+    @pytest.mark.parametrize("grown", [0, 1000, 100_000], ids=["no writers", "a full batch", "more than a batch"])
     def test_no_pause_without_writers_or_with_more_than_a_batch(self, grown: int) -> None:
         assert pause_after(grown, 0.5) == 0.0
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 import pytest
 from tests.kit.messaging.leaving import ReaderCame, Shelving, die, left, parked, tell
 
-from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
+from portico.kit.messaging.log import EventFilter, EventLog, LoggedEvent
 from portico.kit.messaging.replay import Replay
 from portico.kit.messaging.runtime import retry_due
 from portico.testing.databases import Databases
 from portico.testing.running_service import RunningService, running
 
-ALL = Selection()
+ALL = EventFilter()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ class TestReplay:
         meanwhile = [left(f"{number}") for number in range(4)]
 
         class Busy(EventLog):
-            async def page(self, selection: Selection, **bounds: int) -> list[LoggedEvent]:
+            async def page(self, selection: EventFilter, **bounds: int) -> list[LoggedEvent]:
                 if meanwhile:
                     for service in (library, other):
                         await tell(service, meanwhile.pop())

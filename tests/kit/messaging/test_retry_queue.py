@@ -7,7 +7,7 @@ from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, left, 
 from portico.kit.data import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer, consumes
-from portico.kit.messaging.dead_letters import Choice, DeadLetters
+from portico.kit.messaging.dead_letters import DeadLetterFilter, DeadLetters
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.runtime import retry_due
@@ -134,6 +134,6 @@ class TestReplayOfUnreadableMessages:
 
     async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
         letters = DeadLetters(library.context.name, library.context.database, library.clock)
-        assert await letters.replay(Choice(), by="ann") == 1
+        assert await letters.replay(DeadLetterFilter(), by="ann") == 1
         while await retry_due(inbox):
             pass

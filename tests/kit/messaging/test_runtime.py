@@ -17,7 +17,7 @@ from portico.kit.auth.verification import KeyVerifier
 from portico.kit.data import UnitOfWork
 from portico.kit.data.kit_tables import inbox, outbox
 from portico.kit.messaging.consumer import consumes
-from portico.kit.messaging.dead_letters import Choice, DeadLetters
+from portico.kit.messaging.dead_letters import DeadLetterFilter, DeadLetters
 from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
@@ -122,7 +122,7 @@ class TestOneProcess:
 
             async def dead() -> bool:
                 letters = DeadLetters("loans", running.database, running.clock)
-                return await letters.count(Choice(kind="not_publishable")) == 1
+                return await letters.count(DeadLetterFilter(kind="not_publishable")) == 1
 
             await until(dead)
         async with library(tmp_path) as host:

@@ -8,13 +8,13 @@ from portico.testing.databases import Databases
 
 @pytest.fixture
 async def library(databases: Databases) -> AsyncIterator[Library]:
-    """The library, on each database in turn; its sagas run when the test says so."""
+    """Run the library, on each database in turn. Its sagas run only when the test runs them."""
     async with open_library(databases) as library:
         yield library
 
 
 @pytest.fixture
 async def embedded_library(sqlite_databases: Databases) -> AsyncIterator[Library]:
-    """The same on SQLite alone, for what does not concern the database."""
+    """As `library`, on SQLite only, for tests that do not depend on the database."""
     async with open_library(sqlite_databases) as library:
         yield library

@@ -1,6 +1,6 @@
-"""A process that lends a book and hangs once the deposit is charged, for a test to kill: `killed.py <database> <ledger>`.
+"""A process that lends a book and blocks after charging the deposit, for a test to kill: `killed.py <database> <ledger>`.
 
-The ledger is a file to which the desk writes each charge before it answers, and it never does.
+The ledger is a file to which the desk writes each charge. The desk never responds.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ class Hanging(Desk):
                 ledger.write(f"{self.calls[-1]}\n")
                 ledger.flush()
                 os.fsync(ledger.fileno())
-            print("charged", flush=True)  # noqa: T201  what the test waits for
+            print("charged", flush=True)  # noqa: T201  # the test waits for this line
             await asyncio.Event().wait()
         return answer
 
 
 class Address:
-    """The databases of the test that started this process."""
+    """Databases of the test that started this process."""
 
     dialect = ""
 

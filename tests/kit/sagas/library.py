@@ -1,4 +1,4 @@
-"""A library that lends books for a deposit, in the hands of a test: the service, the desk, and runners at its word."""
+"""A library that lends books for a deposit: the service, the desk and saga runners under the test's control."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -42,7 +42,7 @@ class Library:
         self.runner = self.another_runner()
 
     def another_runner(self) -> SagaRunner:
-        """As of another process; its waits are the longest of what chance allows."""
+        """Return a runner as in another process. Its delays are the maximum of their random range."""
         context = self.loans.context
         return SagaRunner(
             context,
@@ -54,14 +54,14 @@ class Library:
         )
 
     async def asked(self, title: str = "Emma") -> LendingId:
-        """Somebody asked for a book."""
+        """Start a saga that lends a book."""
         book = await self.loans.given(Book(title=title))
         async with self.loans.context.transaction() as work:
             lending = await ask_for(work, book.book_id, reader_id=UserId.new())
         return lending.lending_id
 
     async def after(self, seconds: float, *, times: int = 1) -> None:
-        """Let time pass and run what is due then, so many times."""
+        """Advance the time and run due sagas, `times` times."""
         for _ in range(times):
             self.loans.clock.advance(seconds)
             await self.runner.run_due()
@@ -75,7 +75,7 @@ class Library:
             return await Lendings(reader).get(lending_id)
 
     async def story(self, lending_id: LendingId) -> str:
-        """The states that the lending was in."""
+        """Return the states of the lending, in order."""
         return (await self.lending(lending_id)).story
 
     async def book_of(self, lending_id: LendingId) -> Book:
@@ -93,7 +93,7 @@ class Library:
             return await timeline(reader, lending_id)
 
     async def told(self, lending_id: LendingId) -> list[str]:
-        """The timeline, in words."""
+        """Return the timeline as text."""
         return [
             f"{each.action} {each.step} {each.outcome}".replace("  ", " ") for each in await self.timeline(lending_id)
         ]
@@ -108,7 +108,7 @@ async def open_library(
     desk: Desk | None = None,
     retries: bool = False,
 ) -> AsyncIterator[Library]:
-    """The library; with `retries` a call is made several times, as it is outside of tests."""
+    """Run the library. With `retries`, calls are retried as in production."""
     desk = desk or Desk()
     channel: Channel = RetryingChannel(desk, draw=lambda: 0.0) if retries else desk
     async with running(service, databases, channel=channel, background=background, variables=variables) as loans:

@@ -35,7 +35,7 @@ class TestRequestUndo:
         assert library.desk.calls == []
         assert await library.told(lending) == ["start done", "cancel reserve-copy requested", "end undone"]
 
-    async def test_while_a_remote_step_is_under_way_waits_for_its_outcome(self, library: Library) -> None:
+    async def test_during_a_remote_step_waits_for_its_outcome(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.open.clear()
         running = asyncio.create_task(library.runner.run_due())
@@ -50,7 +50,7 @@ class TestRequestUndo:
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert library.desk.money == 0
 
-    async def test_while_a_local_step_is_under_way_leaves_nothing_of_it(self, library: Library) -> None:
+    async def test_during_a_local_step_rolls_it_back(self, library: Library) -> None:
         lending = await library.asked()
         rows = await library.runner._leases.claim(1)
 
@@ -60,7 +60,7 @@ class TestRequestUndo:
         assert asked == UndoTiming.AFTER_STEP
         assert await library.story(lending) == "asked given_up"
 
-    async def test_while_an_outcome_is_open_waits_for_it(self, library: Library) -> None:
+    async def test_waits_for_an_unknown_outcome(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("processing", "processing")
         await library.runner.run_due()
@@ -87,7 +87,7 @@ class TestRequestUndo:
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert await library.story(lending) == "asked reserved released given_up"
 
-    async def test_a_failure_that_comes_after_it_is_not_retried(self, library: Library) -> None:
+    async def test_a_later_failure_is_not_retried(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.open.clear()
         library.desk.will("lost")
@@ -101,7 +101,7 @@ class TestRequestUndo:
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert await library.story(lending) == "asked reserved released given_up"
 
-    async def test_twice_is_once(self, library: Library) -> None:
+    async def test_twice_has_one_effect(self, library: Library) -> None:
         lending = await library.asked()
         await library.cancelled(lending)
 
@@ -109,20 +109,20 @@ class TestRequestUndo:
         await library.runner.run_due()
         assert await library.story(lending) == "asked given_up"
 
-    async def test_is_refused_past_the_point_of_no_return(self, library: Library) -> None:
+    async def test_is_rejected_after_the_point_of_no_return(self, library: Library) -> None:
         lending = await _stuck_past_no_return(library)
 
         with pytest.raises(PastNoReturn, match="hand-over"):
             await library.cancelled(lending)
 
-    async def test_is_refused_once_it_ended(self, library: Library) -> None:
+    async def test_is_rejected_after_the_end(self, library: Library) -> None:
         lending = await library.asked()
         await library.runner.run_due()
 
         with pytest.raises(SagaEnded, match="done"):
             await library.cancelled(lending)
 
-    async def test_at_a_step_of_another_version_is_left_to_that_one(self, embedded_library: Library) -> None:
+    async def test_at_a_step_of_another_version_waits_for_that_version(self, embedded_library: Library) -> None:
         lending = await embedded_library.asked()
         async with embedded_library.loans.context.transaction() as work:
             await work.execute(update(sagas).values(step="inspect_copy"))
@@ -133,13 +133,13 @@ class TestRequestUndo:
         assert (refused.value.status, "retry-after" in refused.value.headers) == (503, True)
         assert (await embedded_library.saga_status(lending)).undo_reason is None
 
-    async def test_what_was_never_started_is_not_found(self, embedded_library: Library) -> None:
+    async def test_an_unknown_saga_is_not_found(self, embedded_library: Library) -> None:
         with pytest.raises(SagaNotFound):
             await embedded_library.cancelled(LendingId.new())
 
 
 class TestPastNoReturn:
-    async def test_it_is_tried_until_it_succeeds(self, library: Library) -> None:
+    async def test_it_is_retried_until_it_succeeds(self, library: Library) -> None:
         lending = await _stuck_past_no_return(library)
         await library.after(60, times=30)
 
@@ -148,7 +148,7 @@ class TestPastNoReturn:
         assert (saga_status.status, saga_status.step, saga_status.failures) == ("running", "hand-over", 31)
         assert library.desk.money == 500
 
-    async def test_no_deadline_ends_it(self, library: Library) -> None:
+    async def test_the_deadline_does_not_apply(self, library: Library) -> None:
         lending = await _stuck_past_no_return(library)
 
         await library.after(3600)
@@ -157,7 +157,7 @@ class TestPastNoReturn:
 
 
 class TestRetryNow:
-    async def test_does_not_wait_and_is_written_down(self, library: Library) -> None:
+    async def test_runs_at_once_and_is_recorded(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("lost")
         await library.runner.run_due()
@@ -171,28 +171,28 @@ class TestRetryNow:
         entry = next(each for each in await library.timeline(lending) if each.action == "retry")
         assert (entry.step, entry.actor, entry.error) == ("take-deposit", "user_librarian", "The desk is back")
 
-    async def test_is_refused_while_the_step_is_under_way(self, library: Library) -> None:
+    async def test_is_rejected_while_the_step_runs(self, library: Library) -> None:
         lending = await library.asked()
         await library.runner._leases.claim(1)
 
         with pytest.raises(StepUnderWay, match="reserve-copy"):
             await _skip(library, lending)
 
-    async def test_is_refused_once_it_ended(self, library: Library) -> None:
+    async def test_is_rejected_after_the_end(self, library: Library) -> None:
         lending = await library.asked()
         await library.runner.run_due()
 
         with pytest.raises(SagaEnded):
             await _skip(library, lending)
 
-    async def test_what_there_is_not_is_not_found(self, embedded_library: Library) -> None:
+    async def test_an_unknown_saga_cannot_be_retried(self, embedded_library: Library) -> None:
         async with embedded_library.loans.context.unit_of_work() as work:
             with pytest.raises(SagaNotFound):
                 await retry_now(work, SagaId.new(), by=LIBRARIAN)
 
 
 class TestSkip:
-    async def test_passes_over_a_step_forward_and_is_written_down(self, library: Library) -> None:
+    async def test_skips_a_forward_step_and_is_recorded(self, library: Library) -> None:
         lending = await _stuck_past_no_return(library)
 
         await _skip(library, lending)
@@ -202,7 +202,7 @@ class TestSkip:
         entry = next(each for each in await library.timeline(lending) if each.action == "skip")
         assert (entry.step, entry.actor, entry.error) == ("hand-over", "user_librarian", "Done by hand")
 
-    async def test_what_a_step_records_is_so_as_well_where_it_was_done_by_hand(self, library: Library) -> None:
+    async def test_a_skipped_step_is_recorded_by_its_record_function(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("busy")
         await library.runner.run_due()
@@ -212,7 +212,7 @@ class TestSkip:
 
         assert await library.story(lending) == "asked reserved paid lent"
 
-    async def test_what_was_begun_is_taken_back_before_it_is_passed_over(self, library: Library) -> None:
+    async def test_a_step_that_may_have_happened_is_undone_before_it_is_skipped(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late")
         await library.runner.run_due()
@@ -231,7 +231,7 @@ class TestSkip:
             "do hand-over done",
         ]
 
-    async def test_that_is_tried_until_it_succeeds(self, library: Library) -> None:
+    async def test_that_undo_is_retried_until_it_succeeds(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late", *["broken", "refused", "lost", "busy"] * 2)
         await library.runner.run_due()
@@ -246,7 +246,7 @@ class TestSkip:
         assert library.desk.calls == [f"charge {lending}/deposit"] + [f"void {lending}/deposit"] * 9
         assert library.desk.money == 0
 
-    async def test_and_ends_with_the_time_that_the_saga_has(self, library: Library) -> None:
+    async def test_that_undo_ends_at_the_deadline(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late", *["broken"] * 20)
         await library.runner.run_due()
@@ -257,7 +257,7 @@ class TestSkip:
         assert await library.story(lending) == "asked reserved released given_up"
         assert library.desk.calls[-1] == f"void {lending}/deposit"
 
-    async def test_what_was_not_begun_is_passed_over_at_once(self, library: Library) -> None:
+    async def test_a_step_that_was_not_started_is_skipped_at_once(self, library: Library) -> None:
         lending = await library.asked()
         library.runner._progress.closing = True
         await library.runner._execute((await library.runner._leases.claim(1))[0])
@@ -269,7 +269,7 @@ class TestSkip:
         assert library.desk.calls == []
         assert await library.story(lending) == "asked reserved paid lent"
 
-    async def test_cancelled_meanwhile_undoes_all(self, library: Library) -> None:
+    async def test_cancelling_meanwhile_undoes_everything(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late", "broken")
         await library.runner.run_due()
@@ -282,9 +282,7 @@ class TestSkip:
         assert await library.story(lending) == "asked reserved released given_up"
         assert library.desk.calls[-1] == f"void {lending}/deposit"
 
-    async def test_what_was_passed_over_is_undone_with_the_others_where_it_may_have_happened(
-        self, library: Library
-    ) -> None:
+    async def test_a_skipped_step_that_may_have_happened_is_undone_later(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("lost")
         await library.runner.run_due()
@@ -297,7 +295,7 @@ class TestSkip:
         assert library.desk.money == 0
         assert await library.story(lending) == "asked reserved released given_up"
 
-    async def test_passes_over_an_undoing_that_does_not_succeed(self, library: Library) -> None:
+    async def test_skips_a_failing_compensation(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["lost"] * 3, *["broken"] * 10)
         await library.runner.run_due()
@@ -307,9 +305,9 @@ class TestSkip:
         await library.runner.run_due()
 
         assert await library.story(lending) == "asked reserved released given_up"
-        assert library.desk.money == 500  # somebody saw to it
+        assert library.desk.money == 500  # an operator has done it
 
-    async def test_is_for_one_step_only(self, library: Library) -> None:
+    async def test_applies_to_one_step_only(self, library: Library) -> None:
         lending = await library.asked()
         await _skip(library, lending)
 
@@ -319,7 +317,7 @@ class TestSkip:
 
 
 async def _stuck_past_no_return(library: Library) -> LendingId:
-    """The deposit is paid, and the book can't be handed over: it has vanished meanwhile."""
+    """Start a saga that is stuck after the point of no return: the deposit is paid, but the book was deleted."""
     lending = await library.asked()
     library.desk.open.clear()
     running = asyncio.create_task(library.runner.run_due())

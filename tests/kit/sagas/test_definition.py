@@ -29,9 +29,9 @@ async def tell_why(trip: Trip, work: UnitOfWork, why: UndoReason) -> None: ...
 async def both(trip: Trip, work: UnitOfWork, calls: Calls) -> None: ...
 async def neither(trip: Trip) -> None: ...
 async def of_another(trip: Other, work: UnitOfWork) -> None: ...
-async def unannotated(trip, work) -> None: ...  # noqa: ANN001  what is tested
+async def unannotated(trip, work) -> None: ...  # noqa: ANN001  # the case under test
 async def answering_a_number(trip: Trip, work: UnitOfWork) -> int: ...
-async def answering_anything(trip: Trip, work: UnitOfWork): ...  # noqa: ANN201  what is tested
+async def answering_anything(trip: Trip, work: UnitOfWork): ...  # noqa: ANN201  # the case under test
 def at_once(trip: Trip, work: UnitOfWork) -> None: ...
 
 
@@ -62,7 +62,7 @@ class TestSaga:
             Saga("travel", Trip, Step("pack", pack, undo=function))
 
     @pytest.mark.parametrize("function", [buy_ticket, both, neither, of_another, answering_a_number])
-    def test_what_is_recorded_is_local_and_answers_nothing(self, function: Any) -> None:
+    def test_a_record_function_is_local_and_returns_nothing(self, function: Any) -> None:
         with pytest.raises(TypeError, match=function.__name__):
             Saga("travel", Trip, Step("buy-ticket", buy_ticket, record=function))
         with pytest.raises(TypeError, match=function.__name__):
@@ -70,7 +70,7 @@ class TestSaga:
         with pytest.raises(TypeError, match=function.__name__):
             Saga("travel", Trip, Step("pack", pack), when_undone=function)
 
-    def test_a_local_step_records_nothing_beside_itself(self) -> None:
+    def test_a_local_step_has_no_record_function(self) -> None:
         with pytest.raises(TypeError, match="in the same commit"):
             Saga("travel", Trip, Step("pack", pack, record=note_ticket))
 
@@ -86,7 +86,7 @@ class TestSaga:
             [Step("leave", leave, retry=-1)],
         ],
     )
-    def test_steps_that_make_no_saga_are_refused(self, steps: list[Any]) -> None:
+    def test_invalid_lists_of_steps_are_rejected(self, steps: list[Any]) -> None:
         with pytest.raises(ValueError, match=r"(?i)saga 'travel'|step 'leave'"):
             Saga("travel", Trip, *steps)
 
@@ -97,7 +97,7 @@ class TestSaga:
         with pytest.raises(ValueError, match="kebab-case"):
             Saga(name, Trip, Step("pack", pack))
 
-    def test_a_step_of_another_version_is_not_there(self) -> None:
+    def test_a_step_of_another_version_is_unknown(self) -> None:
         travel = Saga("travel", Trip, Step("pack", pack))
 
         with pytest.raises(NoSuchStep, match="swim"):
@@ -105,20 +105,20 @@ class TestSaga:
 
 
 class TestSagaState:
-    def test_is_changed_by_making_another(self) -> None:
+    def test_a_change_returns_a_new_state(self) -> None:
         trip = Trip(days=3)
 
         assert trip.with_(ticket="A1") == Trip(days=3, ticket="A1")
         assert trip == Trip(days=3)
 
-    def test_refuses_what_it_does_not_have(self) -> None:
+    def test_rejects_unknown_fields(self) -> None:
         with pytest.raises(TypeError, match="hotel"):
             Trip(days=3).with_(hotel="x")
 
-    def test_is_checked_when_it_changes(self) -> None:
+    def test_a_change_is_validated(self) -> None:
         with pytest.raises(ValueError, match="days"):
             Trip(days=3).with_(days="many")
 
-    def test_has_a_limit(self) -> None:
+    def test_its_size_is_limited(self) -> None:
         with pytest.raises(ValueError, match="are allowed"):
             Trip(days=3, ticket="x" * 70_000).dumped()

@@ -19,7 +19,7 @@ class TestForward:
         assert (await library.saga_status(lending)).status == "done"
         assert library.desk.money == 500
 
-    async def test_the_timeline_tells_of_every_step(self, library: Library) -> None:
+    async def test_the_timeline_contains_every_step(self, library: Library) -> None:
         lending = await library.asked()
 
         await library.runner.run_due()
@@ -47,8 +47,8 @@ class TestForward:
             raise RuntimeError("no")
 
 
-class TestOpenOutcome:
-    async def test_is_asked_for_again_and_counts_as_no_failure(self, library: Library) -> None:
+class TestPendingOutcome:
+    async def test_is_requested_again_and_is_not_a_failure(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["processing"] * 6)
         await library.runner.run_due()
@@ -62,7 +62,7 @@ class TestOpenOutcome:
         assert library.desk.charges == [f"{lending}/deposit"] * 7
         assert "do take-deposit failed" not in await library.told(lending)
 
-    async def test_stands_in_the_timeline_twenty_times_and_no_more(self, library: Library) -> None:
+    async def test_is_in_the_timeline_at_most_twenty_times(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["processing"] * 30)
         await library.runner.run_due()
@@ -86,8 +86,8 @@ class TestOpenOutcome:
         assert (await library.lending(lending)).reason == "The saga exceeded its deadline"
 
 
-class TestRefusal:
-    async def test_undoes_what_was_done_before_it(self, library: Library) -> None:
+class TestDefiniteFailure:
+    async def test_undoes_earlier_steps(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("refused")
 
@@ -105,7 +105,7 @@ class TestRefusal:
             "end undone",
         ]
 
-    async def test_of_the_first_step_ends_it(self, library: Library) -> None:
+    async def test_of_the_first_step_ends_the_saga(self, library: Library) -> None:
         first = await library.asked()
         await library.runner.run_due()
         async with library.loans.context.transaction() as work:
@@ -119,7 +119,7 @@ class TestRefusal:
 
 
 class TestUnknownOutcome:
-    async def test_is_tried_again_with_the_same_key(self, library: Library) -> None:
+    async def test_is_retried_with_the_same_key(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("lost", "busy")
         await library.runner.run_due()
@@ -148,7 +148,7 @@ class TestUnknownOutcome:
 
         assert made == [1, 2, 2, 3]
 
-    async def test_is_undone_by_its_key_after_the_last_try(self, library: Library) -> None:
+    async def test_is_undone_by_its_key_after_the_last_attempt(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("lost", "lost", "lost")
         await library.runner.run_due()
@@ -159,7 +159,7 @@ class TestUnknownOutcome:
         assert library.desk.calls == [f"charge {lending}/deposit"] * 3 + [f"void {lending}/deposit"]
         assert library.desk.money == 0
 
-    async def test_a_charge_that_arrives_after_its_undo_keeps_no_money(self, library: Library) -> None:
+    async def test_a_charge_that_arrives_after_its_undo_is_not_kept(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late", "dropped", "dropped")
         await library.runner.run_due()
@@ -170,7 +170,7 @@ class TestUnknownOutcome:
         assert library.desk.money == 0
         assert await library.story(lending) == "asked reserved released given_up"
 
-    async def test_a_refusal_after_it_undoes_the_step_too(self, library: Library) -> None:
+    async def test_a_definite_failure_after_it_undoes_the_step_too(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will("late", "refused")
         await library.runner.run_due()
@@ -182,7 +182,9 @@ class TestUnknownOutcome:
         assert library.desk.money == 0
 
     @pytest.mark.parametrize("then", [["refused"], ["processing", "refused"]])
-    async def test_so_does_one_after_it_in_the_same_call(self, sqlite_databases: Databases, then: list[Fault]) -> None:
+    async def test_a_definite_failure_after_it_in_the_same_call_undoes_the_step_too(
+        self, sqlite_databases: Databases, then: list[Fault]
+    ) -> None:
         async with open_library(sqlite_databases, retries=True) as library:
             lending = await library.asked()
             library.desk.will("late", *then)
@@ -194,7 +196,7 @@ class TestUnknownOutcome:
             assert library.desk.money == 0
             assert await library.story(lending) == "asked reserved released given_up"
 
-    async def test_a_refusal_after_nothing_was_sent_undoes_only_what_came_before(
+    async def test_a_definite_failure_after_nothing_was_sent_undoes_only_earlier_steps(
         self, sqlite_databases: Databases
     ) -> None:
         async with open_library(sqlite_databases, retries=True) as library:
@@ -207,8 +209,8 @@ class TestUnknownOutcome:
             assert await library.story(lending) == "asked reserved released given_up"
 
 
-class TestUndoing:
-    async def test_is_tried_until_it_succeeds(self, library: Library) -> None:
+class TestUndo:
+    async def test_is_retried_until_it_succeeds(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["lost"] * 3, *["busy", "refused", "broken"] * 4)
         await library.runner.run_due()
@@ -219,7 +221,7 @@ class TestUndoing:
         assert library.desk.calls.count(f"void {lending}/deposit") == 13
         assert library.desk.money == 0
 
-    async def test_its_failures_are_seen(self, library: Library) -> None:
+    async def test_its_failures_are_in_the_timeline(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.will(*["lost"] * 3, *["broken"] * 100)
         await library.runner.run_due()

@@ -1,4 +1,4 @@
-"""The guide's saga is built as it stands there, and what the guide names is there."""
+"""The guide's saga works as written, and everything that the guide names exists."""
 
 import re
 from pathlib import Path
@@ -20,20 +20,20 @@ CODE = re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
 
 @pytest.fixture(scope="module")
 def written() -> dict[str, Any]:
-    """What the guide's module defines."""
+    """Return the names that the guide's module defines."""
     names: dict[str, Any] = {"__name__": "library.saga"}
-    exec(CODE[0], names)  # noqa: S102  the guide's own words
+    exec(CODE[0], names)  # noqa: S102  # code of the guide
     return names
 
 
 class TestGuide:
-    def test_its_saga_reads_as_its_steps(self, written: dict[str, Any]) -> None:
+    def test_its_saga_has_the_documented_steps(self, written: dict[str, Any]) -> None:
         saga: Saga[Any] = written["lend_book"]
 
         assert [step.name for step in saga.steps] == ["reserve-copy", "take-deposit", "hand-over"]
         assert saga.steps[2].only_forward
 
-    def test_its_refusal_undoes_what_came_before(self, written: dict[str, Any]) -> None:
+    def test_its_failure_undoes_earlier_steps(self, written: dict[str, Any]) -> None:
         at = Position("running", "take-deposit", ("reserve-copy",), attempts=1)
         declined = outcome_of(written["AbortSaga"]("The card was declined", code="card_declined"))
 
@@ -48,12 +48,12 @@ class TestGuide:
         assert asked == {"start_saga", "request_undo", "retry_now", "skip"}
         assert all(hasattr(kit.sagas, name) for name in asked)
 
-    def test_its_settings_are_settings(self) -> None:
+    def test_its_settings_exist(self) -> None:
         assert set(re.findall(r"`(SAGA_\w+)`", GUIDE)) == {
             name.upper() for name in Settings.model_fields if name.startswith("saga_")
         }
 
-    async def test_its_metrics_are_measured(self, embedded_library: Library) -> None:
+    async def test_its_metrics_exist(self, embedded_library: Library) -> None:
         embedded_library.runner.metrics.register(embedded_library.loans.context.health)
         text = embedded_library.loans.context.metrics.render().decode()
 

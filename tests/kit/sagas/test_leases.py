@@ -18,7 +18,7 @@ LIMIT = 20.0  # seconds
 
 
 class TestTwoRunners:
-    async def test_take_each_saga_once_between_them(self, library: Library) -> None:
+    async def test_execute_each_saga_once(self, library: Library) -> None:
         lendings = [await library.asked(f"Volume {number}") for number in range(12)]
 
         await asyncio.gather(library.runner.run_due(), library.another_runner().run_due())
@@ -26,13 +26,13 @@ class TestTwoRunners:
         assert sorted(library.desk.charges) == sorted(f"{lending}/deposit" for lending in lendings)
         assert {await library.story(lending) for lending in lendings} == {"asked reserved paid lent"}
 
-    async def test_leave_alone_what_the_other_holds(self, library: Library) -> None:
+    async def test_do_not_claim_each_others_sagas(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.open.clear()
         first = asyncio.create_task(library.runner.run_due())
         await asyncio.wait_for(library.desk.began.wait(), LIMIT)
 
-        library.loans.clock.advance(14)  # the step may take 10 s, and its lease is longer
+        library.loans.clock.advance(14)  # the step may take 10 s; its lease is longer
         await library.another_runner().run_due()
         asked = list(library.desk.charges)
         library.desk.open.set()
@@ -42,8 +42,8 @@ class TestTwoRunners:
         assert await library.story(lending) == "asked reserved paid lent"
 
 
-class TestALostLease:
-    async def test_is_another_ones_and_the_late_one_writes_nothing(self, library: Library) -> None:
+class TestLostLease:
+    async def test_goes_to_another_runner_and_the_late_result_is_dropped(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.open.clear()
         late = asyncio.create_task(library.runner.run_due())
@@ -63,7 +63,7 @@ class TestALostLease:
         assert library.desk.money == 500
         assert "do take-deposit lost" in await library.told(lending)
 
-    async def test_leaves_nothing_of_a_local_step(self, library: Library) -> None:
+    async def test_rolls_back_a_local_step(self, library: Library) -> None:
         lending = await library.asked()
         rows = await library.runner._leases.claim(1)
         library.loans.clock.advance(16)
@@ -76,7 +76,7 @@ class TestALostLease:
 
 
 class Losing(SagaExecutor):
-    """Every commit goes through, and is said to have failed."""
+    """Every commit succeeds but is reported as failed."""
 
     async def _commit_once(self, attempt: Attempt, *, finalize: bool) -> ClaimedSaga | None:
         await super()._commit_once(attempt, finalize=finalize)
@@ -84,7 +84,7 @@ class Losing(SagaExecutor):
 
 
 class Away(SagaExecutor):
-    """The database is away for the first two commits."""
+    """The database is unavailable for the first two commits."""
 
     tries = 0
 
@@ -102,8 +102,8 @@ def _with(library: Library, kind: type[SagaExecutor]) -> None:
     )
 
 
-class TestALostCommit:
-    async def test_that_went_through_is_gone_on_from_at_once(self, library: Library) -> None:
+class TestLostCommit:
+    async def test_that_succeeded_continues_at_once(self, library: Library) -> None:
         lending = await library.asked()
         _with(library, Losing)
 
@@ -112,7 +112,7 @@ class TestALostCommit:
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"]
 
-    async def test_that_did_not_is_made_again(self, library: Library) -> None:
+    async def test_that_failed_is_repeated(self, library: Library) -> None:
         lending = await library.asked()
         _with(library, Away)
 
@@ -121,7 +121,7 @@ class TestALostCommit:
         assert await library.story(lending) == "asked reserved paid lent"
         assert "do reserve-copy failed" not in await library.told(lending)
 
-    async def test_is_not_waited_for_by_a_process_that_ends(self, embedded_library: Library) -> None:
+    async def test_does_not_delay_shutdown(self, embedded_library: Library) -> None:
         library = embedded_library
         lending = await library.asked()
         _with(library, Away)
@@ -130,7 +130,7 @@ class TestALostCommit:
         library.runner._progress.closing = True
         await library.runner._execute(rows[0])
 
-        assert library.runner._executor.tries == 2  # the step, and that it failed
+        assert library.runner._executor.tries == 2  # the commit of the step, and that of its failure
         assert await library.story(lending) == "asked"
 
 
@@ -165,8 +165,8 @@ class TestKilled:
         assert story == "asked reserved paid lent"
 
 
-class TestShuttingDown:
-    async def test_a_step_that_does_not_end_is_handed_back(self, databases: Databases) -> None:
+class TestShutdown:
+    async def test_the_lease_of_a_step_that_does_not_end_is_released(self, databases: Databases) -> None:
         async with open_library(databases, variables={"GRACE_PERIOD": "0"}) as library:
             lending = await library.asked()
             library.desk.open.clear()
@@ -182,7 +182,7 @@ class TestShuttingDown:
             assert library.desk.charges == [f"{lending}/deposit"] * 2
             assert library.desk.money == 500
 
-    async def test_a_step_under_way_ends_and_the_next_is_left_to_others(self, library: Library) -> None:
+    async def test_a_running_step_ends_and_the_next_one_is_released(self, library: Library) -> None:
         lending = await library.asked()
         library.desk.open.clear()
         running = asyncio.create_task(library.runner.run())
@@ -202,7 +202,7 @@ class TestShuttingDown:
         assert len(library.desk.charges) == 2
 
 
-class TestWaking:
+class TestWakeUp:
     async def test_a_commit_of_this_process_wakes_the_runner(self, databases: Databases) -> None:
         async with open_library(databases, background=True, variables={"SAGA_POLL": "60"}) as library:
             await library.loans.sagas_rest()
@@ -212,18 +212,18 @@ class TestWaking:
 
             assert await library.story(lending) == "asked reserved paid lent"
 
-    async def test_what_another_process_left_is_found_by_a_look(self, sqlite_databases: Databases) -> None:
+    async def test_sagas_of_other_processes_are_found_by_polling(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, background=True, variables={"SAGA_POLL": "0.05"}) as library:
             await library.loans.sagas_rest()
-            library.loans.context.database.bells.clear()
+            library.loans.context.database.wakeups.clear()
 
             await library.asked()
             await asyncio.wait_for(library.desk.began.wait(), LIMIT)
-            library.loans.context.database.bells["sagas"] = lambda: None
+            library.loans.context.database.wakeups["sagas"] = lambda: None
 
             assert library.desk.charges
 
-    async def test_many_run_side_by_side_up_to_the_limit(self, sqlite_databases: Databases) -> None:
+    async def test_many_run_concurrently_up_to_the_limit(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, background=True, variables={"SAGA_CONCURRENCY": "2"}) as library:
             library.desk.open.clear()
             lendings = [await library.asked(f"Volume {number}") for number in range(5)]
@@ -238,7 +238,7 @@ class TestWaking:
 
 
 class TestAnotherVersion:
-    async def test_a_step_it_does_not_have_is_left_to_the_one_that_has(self, library: Library) -> None:
+    async def test_a_saga_at_an_unknown_step_is_released(self, library: Library) -> None:
         lending = await library.asked()
         await _have(library, step="step-of-the-next-version")
 
@@ -250,7 +250,7 @@ class TestAnotherVersion:
         assert saga_status.error == "This version of the code cannot read it: NoSuchStep"
         assert await library.story(lending) == "asked reserved paid lent"
 
-    async def test_a_state_it_can_not_read_is_left_too(self, library: Library) -> None:
+    async def test_a_saga_with_an_unreadable_state_is_released(self, library: Library) -> None:
         lending = await library.asked()
         await _have(library, state='{"lending": 1}')
 
@@ -259,7 +259,7 @@ class TestAnotherVersion:
         assert (await library.saga_status(lending)).error == "This version of the code cannot read it: ValidationError"
         assert await library.story(lending) == "asked"
 
-    async def test_a_saga_it_does_not_know_is_not_touched(self, library: Library) -> None:
+    async def test_an_unknown_saga_is_not_claimed(self, library: Library) -> None:
         lending = await library.asked()
         await _have(library, name="of-the-next-version")
 

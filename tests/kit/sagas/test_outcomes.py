@@ -32,7 +32,7 @@ class TestOutcomeOf:
             *(refused(status) for status in (400, 401, 402, 403, 404, 409, 412, 422)),
         ],
     )
-    def test_a_definite_refusal_had_no_effect(self, error: Exception) -> None:
+    def test_a_definite_failure_had_no_effect(self, error: Exception) -> None:
         assert outcome_of(error).kind == "refused"
 
     @pytest.mark.parametrize(
@@ -48,44 +48,44 @@ class TestOutcomeOf:
             KeyError("x"),
         ],
     )
-    def test_of_anything_else_nobody_knows(self, error: Exception) -> None:
+    def test_the_outcome_of_other_errors_is_unknown(self, error: Exception) -> None:
         assert outcome_of(error).kind == "failed"
 
-    def test_an_outcome_may_be_open(self) -> None:
+    def test_an_outcome_may_be_pending(self) -> None:
         assert (outcome_of(StepPending(3)).kind, outcome_of(StepPending(3)).retry_after) == ("pending", 3)
         assert outcome_of(StepPending(0)).retry_after > 0
 
     @pytest.mark.parametrize("error", [refused(409), AbortSaga("No"), StepPending(1)])
-    def test_may_have_an_effect_all_the_same(self, error: Exception) -> None:
+    def test_may_still_have_an_effect(self, error: Exception) -> None:
         assert outcome_of(error, effect=True).effect
         assert not outcome_of(error).effect
 
-    def test_says_when_to_come_again(self) -> None:
+    def test_has_retry_after(self) -> None:
         assert outcome_of(refused(503, retry_after=7)).retry_after == 7
         assert outcome_of(BreakerOpen("desk", retry_after=5)).retry_after == 5
 
-    def test_keeps_what_the_other_said(self) -> None:
+    def test_keeps_the_problem_of_the_other_service(self) -> None:
         outcome = outcome_of(refused(402, code="card_declined", detail="The card was declined"))
 
         assert (outcome.code, outcome.reason) == ("card_declined", "The card was declined")
         assert outcome_of(refused(418)).code == "answered_418"
 
     @pytest.mark.parametrize("kind", [Unreachable, CallTimedOut, ConnectionLost, AnswerInvalid])
-    def test_tells_no_addresses_of_whom_it_could_not_reach(self, kind: type[CallFailed]) -> None:
+    def test_does_not_contain_addresses(self, kind: type[CallFailed]) -> None:
         reason = outcome_of(kind("desk", "Cannot connect to host 10.0.3.7:8002")).reason
 
         assert "desk" in reason
         assert "10.0.3.7" not in reason
 
-    def test_tells_nothing_of_what_nobody_foresaw(self) -> None:
+    def test_does_not_contain_details_of_unexpected_errors(self) -> None:
         assert "secret" not in outcome_of(RuntimeError("secret")).reason
 
-    def test_is_cut_to_what_fits(self) -> None:
+    def test_is_truncated(self) -> None:
         assert len(outcome_of(AbortSaga("x" * 10_000)).reason) == 500
 
 
 class TestUndoReason:
-    def test_comes_back_as_it_was_written(self) -> None:
+    def test_round_trips(self) -> None:
         why = UndoReason(False, "Größer als gedacht", "too_large", "measure")
 
         assert UndoReason.loaded(why.dumped()) == why

@@ -1,4 +1,4 @@
-"""Every story that outcomes can tell, without a database: a world that does what it likes, and the moves of a saga."""
+"""Every sequence of outcomes, without a database: a simulated world and the transitions of a saga."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -49,7 +49,7 @@ def sagas(draw: st.DrawFn) -> Saga[Any]:
 
 @dataclass
 class World:
-    """What the steps did: it may do what it then says has failed, and do it late."""
+    """The effects of the steps. An attempt reported as failed may have an effect, possibly a late one."""
 
     saga: Saga[Any]
     effects: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ class World:
             self.effects.append(name)
 
     def tries(self, at: Position, kind: str, *, secretly: bool) -> None:
-        """An attempt that ends so; one that is said to have failed may have happened, if it calls others."""
+        """Record an attempt with this outcome. A failed attempt of a remote step may have had an effect."""
         if at.status == "undoing":
             if kind == "done":
                 self.undone.append(at.step)
@@ -75,7 +75,7 @@ class World:
             (self.does if secretly else self.on_their_way.append)(at.step)
 
     def passes_over(self, at: Position, kind: str) -> Outcome | None:
-        """What becomes of a step that is passed over; None where it is undone with the others."""
+        """Return the outcome of undoing a skipped step; None if it is undone later with the others."""
         if at.undo_reason is not None:
             return None
         first = needs_undo_before_skip(self.saga, at)
@@ -162,7 +162,7 @@ class TestAnySequenceOfOutcomes:
 
 class TestStartCompensation:
     @given(sagas(), st.data())
-    def test_undoes_what_was_done_and_nothing_else(self, saga: Saga[Any], data: st.DataObject) -> None:
+    def test_undoes_exactly_the_steps_that_were_done(self, saga: Saga[Any], data: st.DataObject) -> None:
         reached = data.draw(st.integers(0, len(saga.steps) - 1))
         done = tuple(step.name for step in saga.steps[:reached] if step.undo is not None)
         at = Position("running", saga.steps[reached].name, done)

@@ -138,9 +138,9 @@ class TestVoidAfterTheCharge:
         await charge(embedded, **request)
         working = provider(embedded)
 
-        embedded.context.provided[PaymentProvider] = RefusesRefunds(working)
+        embedded.context.resources[PaymentProvider] = RefusesRefunds(working)
         refused = await void(embedded, request["key"])
-        embedded.context.provided[PaymentProvider] = working
+        embedded.context.resources[PaymentProvider] = working
         embedded.clock.advance(int(refused.headers["retry-after"]))
         later = await void(embedded, request["key"])
 
@@ -166,11 +166,11 @@ class TestFailedRefundOfAVoidedPayment:
         request = charge_body()
         payment = await charge(payments, **request)
         working = provider(payments)
-        payments.context.provided[PaymentProvider] = RefusesRefunds(working)
+        payments.context.resources[PaymentProvider] = RefusesRefunds(working)
         await void(payments, request["key"])
         payments.clock.advance(60)
         await settle_open_payments.function(payments.context)
-        payments.context.provided[PaymentProvider] = working
+        payments.context.resources[PaymentProvider] = working
 
         payments.clock.advance(119)
         await settle_open_payments.function(payments.context)
@@ -187,7 +187,7 @@ class TestFailedRefundOfAVoidedPayment:
     ) -> None:
         request = charge_body()
         payment = await charge(embedded, **request)
-        refusing = embedded.context.provided[PaymentProvider] = RefusesRefunds(provider(embedded))
+        refusing = embedded.context.resources[PaymentProvider] = RefusesRefunds(provider(embedded))
 
         for _ in range(24 * 60):
             response = await void(embedded, request["key"])
@@ -201,11 +201,11 @@ class TestFailedRefundOfAVoidedPayment:
         request = charge_body()
         payment = await charge(embedded, **request)
         working = provider(embedded)
-        embedded.context.provided[PaymentProvider] = PendingRefunds(embedded.context)
+        embedded.context.resources[PaymentProvider] = PendingRefunds(embedded.context)
         await refund(embedded, payment["payment_id"], amount=10)
-        embedded.context.provided[PaymentProvider] = RefusesRefunds(working)
+        embedded.context.resources[PaymentProvider] = RefusesRefunds(working)
         await void(embedded, request["key"])
-        embedded.context.provided[PaymentProvider] = working
+        embedded.context.resources[PaymentProvider] = working
 
         embedded.clock.advance(120)
         await settle_open_payments.function(embedded.context)
@@ -240,7 +240,7 @@ class TestVoidOfAChargeInFlight:
     async def test_is_rejected_until_the_attempt_ends(self, payments: RunningService) -> None:
         request = charge_body()
         gate = Gate(provider(payments))
-        payments.context.provided[PaymentProvider] = gate
+        payments.context.resources[PaymentProvider] = gate
         charging = asyncio.create_task(payments.as_service("orders").post("/payments", json=request))
         await asyncio.wait_for(gate.reached.wait(), 60)
 

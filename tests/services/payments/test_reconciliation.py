@@ -52,7 +52,7 @@ class Orders(OrderTotals):
 
 @pytest.fixture
 async def orders(payments: RunningService) -> Orders:
-    payments.context.provided[OrderTotals] = found = Orders()
+    payments.context.resources[OrderTotals] = found = Orders()
     return found
 
 
@@ -341,7 +341,7 @@ class TestUnavailableSystems:
                 raise ProviderUnavailable
 
         await paid(payments, orders)
-        payments.context.provided[PaymentProvider] = Down(payments.context)
+        payments.context.resources[PaymentProvider] = Down(payments.context)
 
         report = await reconcile(payments)
 
@@ -356,7 +356,7 @@ class TestInProgress:
                 raise ProviderUnavailable
 
         payment = await paid(payments, orders, status="cancelled")
-        payments.context.provided[PaymentProvider] = AnswerLost(payments.context)
+        payments.context.resources[PaymentProvider] = AnswerLost(payments.context)
         assert (await refund(payments, payment["payment_id"])).json()["status"] == "processing"
 
         assert (await reconcile(payments))["matches"] is True
@@ -372,7 +372,7 @@ class TestInProgress:
                 return found
 
         payment = await paid(payments, orders, status="paid")
-        payments.context.provided[PaymentProvider] = Moves(payments.context)
+        payments.context.resources[PaymentProvider] = Moves(payments.context)
 
         assert (await reconcile(payments))["matches"] is True
         async with payments.context.reader() as reader:

@@ -172,11 +172,11 @@ class TestProviderFailures:
     async def test_lost_answer_is_settled_by_the_job(self, payments: RunningService) -> None:
         payment = await charge(payments)
         working = provider(payments)
-        payments.context.provided[PaymentProvider] = AnswerLost(payments.context)
+        payments.context.resources[PaymentProvider] = AnswerLost(payments.context)
 
         response = await refund(payments, payment["payment_id"], amount=20)
         too_much = await refund(payments, payment["payment_id"], amount=6)
-        payments.context.provided[PaymentProvider] = working
+        payments.context.resources[PaymentProvider] = working
         payments.clock.advance(1)
         await settle_open_payments.function(payments.context)
 
@@ -193,9 +193,9 @@ class TestProviderFailures:
 
         payment = await charge(embedded)
         working = provider(embedded)
-        embedded.context.provided[PaymentProvider] = RefusesRefunds(embedded.context)
+        embedded.context.resources[PaymentProvider] = RefusesRefunds(embedded.context)
         failed = await refund(embedded, payment["payment_id"], amount=20)
-        embedded.context.provided[PaymentProvider] = working
+        embedded.context.resources[PaymentProvider] = working
         again = await refund(embedded, payment["payment_id"], amount=25)
 
         assert (failed.json()["status"], failed.json()["failure_reason"]) == ("failed", "account_closed")

@@ -71,10 +71,10 @@ async def crash_while_charging(
     request = charge_body(method=method)
     order = PaymentRequest(request["order_id"], UserId(request["user_id"]), Money(2500, "USD"), method)
     working = provider(payments)
-    payments.context.provided[PaymentProvider] = CrashingProvider(working, charges=charges)
+    payments.context.resources[PaymentProvider] = CrashingProvider(working, charges=charges)
     with pytest.raises(asyncio.CancelledError):
         await charge_use_case(payments.context, request["key"], order)
-    payments.context.provided[PaymentProvider] = working
+    payments.context.resources[PaymentProvider] = working
     (left,) = (await payments.as_service("orders").get("/payments")).json()
     assert left["status"] == "processing"
     return request, left["payment_id"]
@@ -206,7 +206,7 @@ class TestCrash:
                     raise ZeroDivisionError
                 return await super().find_charge(key)
 
-        embedded.context.provided[PaymentProvider] = Broken(working, charges=True)
+        embedded.context.resources[PaymentProvider] = Broken(working, charges=True)
         await settle_open_payments.function(embedded.context)
 
         assert (await read(embedded, broken["payment_id"]))["status"] == "processing"
@@ -242,9 +242,9 @@ class TestUnresponsiveProvider:
             service, sqlite_databases, background=False, variables={"PAYMENTS_PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             working = provider(impatient)
-            impatient.context.provided[PaymentProvider] = Hangs(working, charges=False)
+            impatient.context.resources[PaymentProvider] = Hangs(working, charges=False)
             payment = await charge(impatient)
-            impatient.context.provided[PaymentProvider] = working
+            impatient.context.resources[PaymentProvider] = working
             impatient.clock.advance(1)
             await settle_open_payments.function(impatient.context)
 
@@ -261,7 +261,7 @@ class TestUnresponsiveProvider:
                 checks += 1
                 return ProviderCharge("ch_1", key, "processing", Money(2500, "USD"), Money(0, "USD"))
 
-        embedded.context.provided[PaymentProvider] = Counts(provider(embedded), charges=False)
+        embedded.context.resources[PaymentProvider] = Counts(provider(embedded), charges=False)
         for _ in range(60):
             embedded.clock.advance(1)
             await settle_open_payments.function(embedded.context)

@@ -197,7 +197,7 @@ class TestWebhooks:
 
     async def test_are_not_sent_with_another_provider(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
-        embedded.context.provided[PaymentProvider] = object()
+        embedded.context.resources[PaymentProvider] = object()
 
         await run_simulated_provider.function(embedded.context)
 

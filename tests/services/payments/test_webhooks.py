@@ -103,7 +103,7 @@ class TestReceiveWebhook:
                 raise ProviderUnavailable
 
         payment = await charge(payments)
-        payments.context.provided[PaymentProvider] = AnswerLost(payments.context)
+        payments.context.resources[PaymentProvider] = AnswerLost(payments.context)
         refunded = (await refund(payments, payment["payment_id"])).json()
         body = event_body({"payment_id": refunded["refund_id"]}, object="refund")
 
@@ -117,10 +117,10 @@ class TestReceiveWebhook:
         request = charge_body()
         payment = await charge(payments, **request)
         working = provider(payments)
-        payments.context.provided[PaymentProvider] = PendingRefunds(payments.context)
+        payments.context.resources[PaymentProvider] = PendingRefunds(payments.context)
         voided = await void(payments, request["key"])
         (pending,) = await refunds(payments, payment["payment_id"])
-        payments.context.provided[PaymentProvider] = working
+        payments.context.resources[PaymentProvider] = working
 
         await send(payments, event_body({"payment_id": pending["refund_id"]}, "failed", object="refund"))
         await settle_open_payments.function(payments.context)

@@ -35,8 +35,8 @@ class Access:
     """Who may call a route.
 
     Kinds: `public` (everyone), `optional` (everyone; the caller is known if a token was sent), `known` (a user or
-        service),
-    `signed_in` (a user), `permission` (a caller with the permission, and any service with `or_service`), `service`.
+    service), `signed_in` (a user), `permission` (a caller with the permission, and any service with `or_service`),
+    `service`.
     """
 
     kind: AccessKind

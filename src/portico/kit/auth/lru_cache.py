@@ -1,3 +1,5 @@
+"""LRU cache for verified tokens."""
+
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
@@ -5,10 +7,10 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[V]):
-    """A cache of the `most` most recently used values."""
+    """A cache of the `limit` most recently used values."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._values: OrderedDict[bytes, V] = OrderedDict()
 
     def __len__(self) -> int:
@@ -23,7 +25,7 @@ class LruCache(Generic[V]):
     def put(self, key: bytes, value: V) -> None:
         self._values[key] = value
         self._values.move_to_end(key)
-        if len(self._values) > self._most:
+        if len(self._values) > self._limit:
             self._values.popitem(last=False)
 
     def remove(self, key: bytes) -> None:

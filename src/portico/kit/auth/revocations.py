@@ -40,14 +40,14 @@ class RevocationPage:
 
 
 class RevocationSet:
-    """Active revocations in memory, at most `most`. Each is kept until its tokens have expired.
+    """Active revocations in memory, at most `limit`. Each is kept until its tokens have expired.
 
     When it is full, the revocation that expires first is removed, and all tokens that expire no later count as revoked.
     Under a flood of revocations, valid tokens are rejected a little early, but no revoked token is accepted.
     """
 
-    def __init__(self, most: int = MOST_REVOCATIONS) -> None:
-        self._most = most
+    def __init__(self, limit: int = MOST_REVOCATIONS) -> None:
+        self._limit = limit
         self._revocations: dict[tuple[RevocationKind, str], Revocation] = {}
         self._expiry_queue: list[tuple[float, RevocationKind, str]] = []
         self._revoked_until = 0.0
@@ -83,7 +83,7 @@ class RevocationSet:
             self._drop_first()
 
     def _enforce_limit(self) -> None:
-        while len(self._expiry_queue) > self._most:
+        while len(self._expiry_queue) > self._limit:
             until = self._expiry_queue[0][0] - LEEWAY
             if self._drop_first():
                 self._revoked_until = max(self._revoked_until, until)

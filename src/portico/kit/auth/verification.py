@@ -122,7 +122,7 @@ class KeyVerifier:
         form: TokenFormat,
         clock: Clock,
         *,
-        most_tokens: int = MOST_TOKENS,
+        max_tokens: int = MOST_TOKENS,
         refresh_every: float = 300.0,
         poll_every: float = 1.0,
         poll_wait: float = 5.0,
@@ -135,7 +135,7 @@ class KeyVerifier:
         self._poll_wait = poll_wait
         self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
-        self._verified: LruCache[Principal] = LruCache(most_tokens)
+        self._verified: LruCache[Principal] = LruCache(max_tokens)
         self._revoked = RevocationSet()
         self._cursor: str | None = None
         self._lookup_lock = asyncio.Lock()
@@ -249,18 +249,24 @@ class IntrospectionVerifier:
     """Verifies tokens by introspection at identity. A result is cached for at most a second.
 
     A revoked token is rejected within a second. While identity is unavailable, no caller can be verified.
+
+    Args:
+        source: identity.
+        form: issuer and audience of the tokens.
+        clock: the current time.
+        max_tokens: maximum number of cached results.
     """
 
     CACHE_SECONDS: Final = 1.0
     """Seconds that a result is cached."""
 
     def __init__(
-        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, most_tokens: int = MOST_TOKENS
+        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, max_tokens: int = MOST_TOKENS
     ) -> None:
         self._source = source
         self._form = form
         self._clock = clock
-        self._results: LruCache[tuple[float, Validation]] = LruCache(most_tokens)
+        self._results: LruCache[tuple[float, Validation]] = LruCache(max_tokens)
         self._introspections: dict[bytes, asyncio.Task[Validation]] = {}
         self._probe_limiter = ProbeLimiter(clock.monotonic)
 

@@ -1,3 +1,5 @@
+"""Interface of caches, and the computation of missing values."""
+
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable

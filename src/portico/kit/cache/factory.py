@@ -1,3 +1,5 @@
+"""Choose the cache of a service: in memory or in Redis."""
+
 from portico.kit.cache.base import Cache
 from portico.kit.cache.memory import MemoryCache
 from portico.kit.foundation.clock import Clock

@@ -1,3 +1,5 @@
+"""Groups of cache entries that are invalidated together."""
+
 from portico.kit.cache.base import Cache, Make
 
 

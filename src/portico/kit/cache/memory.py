@@ -1,3 +1,5 @@
+"""Cache in memory."""
+
 from collections import OrderedDict
 from typing import NamedTuple
 

@@ -1,3 +1,5 @@
+"""Tags of cached responses."""
+
 from dataclasses import dataclass
 
 

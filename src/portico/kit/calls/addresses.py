@@ -1,9 +1,8 @@
 """Addresses of service instances, and DNS names that resolve to several.
 
 `http://user-1:8001,http://user-2:8001` are two addresses. `dns://user:8001` stands for every A and AAAA record of
-`user`.
-`srv://user.service.consul?nameserver=127.0.0.1:8600` stands for every SRV record (RFC 2782) of that name on that
-server.
+`user`. `srv://user.service.consul?nameserver=127.0.0.1:8600` stands for every SRV record (RFC 2782) of that name on
+that server.
 """
 
 import asyncio
@@ -161,7 +160,11 @@ class SystemResolver:
         return Resolution(addresses, DEFAULT_TTL)
 
     async def services(self, name: SrvName) -> Resolution:
-        """Resolve the SRV records of a name. Weights are ignored, because the least busy instance is chosen."""
+        """Resolve the SRV records of a name. Weights are ignored, because the least busy instance is chosen.
+
+        Raises:
+            LookupFailed: the name, or all of its targets, cannot be resolved.
+        """
         import dns.asyncresolver  # an extra, needed only for srv:// addresses
         import dns.exception
 

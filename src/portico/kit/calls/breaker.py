@@ -12,6 +12,8 @@ _SLICES = 10  # parts of the window; counts expire one part at a time
 
 
 class BreakerState(enum.StrEnum):
+    """Closed lets calls through, open rejects them, half open lets trial calls through."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"
@@ -24,19 +26,19 @@ class BreakerConfig:
     Attributes:
         consecutive: number of consecutive failures that open it.
         ratio: share (0 to 1) of failed calls in the window that opens it.
-        least: minimum number of calls in the window for the ratio to apply.
+        min_calls: minimum number of calls in the window for the ratio to apply.
         window: length (seconds) of the window.
         open_for: how long (seconds) it stays open before a trial; doubled after each failed trial.
-        longest: maximum (seconds) of that doubling.
+        max_open_for: maximum (seconds) of that doubling.
         trials: number of trial calls that must succeed before it closes.
     """
 
     consecutive: int = 5
     ratio: float = 0.5
-    least: int = 20
+    min_calls: int = 20
     window: float = 10.0
     open_for: float = 5.0
-    longest: float = 60.0
+    max_open_for: float = 60.0
     trials: int = 1
 
 
@@ -76,7 +78,7 @@ class Breaker:
         self._config = config
         self._monotonic = monotonic
         self._state = BreakerState.CLOSED
-        self._backoff = Backoff(base=config.open_for, limit=config.longest, jitter=0.0)
+        self._backoff = Backoff(base=config.open_for, limit=config.max_open_for, jitter=0.0)
         self._failed_trials = 0
         self._opened_at = 0.0
         self._is_early_probe = False  # whether the current trial is a probe that came early
@@ -180,7 +182,7 @@ class Breaker:
         recent = [each for each in self._slices if each.since >= oldest]
         calls = sum(each.calls for each in recent)
         failures = sum(each.failures for each in recent)
-        return calls >= self._config.least and failures >= self._config.ratio * calls
+        return calls >= self._config.min_calls and failures >= self._config.ratio * calls
 
 
 class Permit:

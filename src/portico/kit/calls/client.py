@@ -137,7 +137,7 @@ class Calls:
             CallFailed: there is no usable response.
         """
         work = current_unit_of_work.get()
-        if work is not None and work.began:
+        if work is not None and work.has_begun:
             raise CalledInTransaction(service)
         out = self._outgoing(service, method, path, options)
         token = await self._token(out)

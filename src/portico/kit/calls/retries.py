@@ -25,11 +25,10 @@ class RetryingChannel:
     """A channel that retries over another one, within the call's time limit and a budget per service.
 
     A request that was never sent is always retried. One that may have taken effect is retried only if it is
-    `repeatable`.
-    Delays are random between zero and a limit that doubles (full jitter), so that failed callers do not retry at the
-    same time. A `Retry-After` is added; if it exceeds `longest_wait`, there is no retry. An open breaker and a full
-    channel are final, because retries would defeat them. The response to a later attempt is `in_doubt` if an earlier
-    one was sent and may still arrive.
+    `repeatable`. Delays are random between zero and a limit that doubles (full jitter), so that failed callers do not
+    retry at the same time. A `Retry-After` is added; if it exceeds `longest_wait`, there is no retry. An open breaker
+    and a full channel are final, because retries would defeat them. The response to a later attempt is `in_doubt` if an
+    earlier one was sent and may still arrive.
 
     Args:
         channel: sends each attempt.

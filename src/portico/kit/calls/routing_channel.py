@@ -1,3 +1,5 @@
+"""Channel that calls local services directly and others over HTTP."""
+
 from collections.abc import Container
 
 from portico.kit.calls.channel import Channel, Incoming, Outgoing

@@ -1,3 +1,5 @@
+"""Base class of the responses that typed clients read."""
+
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 

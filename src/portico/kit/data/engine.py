@@ -54,13 +54,13 @@ class Database:
         if log_sql:
             for engine in (writer, reader):
                 event.listen(engine.sync_engine, "before_cursor_execute", _log_statement)
-        self.bells: dict[str, Callable[[], None]] = {}
+        self.wakeups: dict[str, Callable[[], None]] = {}
         """Callbacks that wake a background task of this process after a commit, by name."""
 
-    def ring(self, bell: str) -> None:
+    def wake(self, name: str) -> None:
         """Call the callback of this name, if this process has one."""
-        if (wake := self.bells.get(bell)) is not None:
-            wake()
+        if (wakeup := self.wakeups.get(name)) is not None:
+            wakeup()
 
     @classmethod
     def connect(

@@ -64,17 +64,19 @@ class GroupCommit(Generic[R, A]):
         begin: opens a unit of work that is committed at the end of its block.
         apply: executes a batch. It returns the result or the problem of each request, in order. An exception is assumed
             to be caused by a single request of the batch.
-        largest: maximum number of requests in one transaction.
-        waiting: maximum number of waiting requests; further ones are rejected with 503.
-        patience: how long (seconds) waiting requests get when the group is closed.
+        max_batch: maximum number of requests in one transaction.
+        max_waiting: maximum number of waiting requests; further ones are rejected with 503.
+        close_timeout: how long (seconds) waiting requests get when the group is closed.
     """
 
-    def __init__(self, begin: Open, apply: Apply[R, A], *, largest: int, waiting: int, patience: float = 10.0) -> None:
+    def __init__(
+        self, begin: Open, apply: Apply[R, A], *, max_batch: int, max_waiting: int, close_timeout: float = 10.0
+    ) -> None:
         self._begin = begin
         self._apply = apply
-        self._largest = largest
-        self._limit = waiting
-        self._close_timeout = patience
+        self._max_batch = max_batch
+        self._limit = max_waiting
+        self._close_timeout = close_timeout
         self._queue: deque[_Request[R, A]] = deque()
         self._wakeup = asyncio.Event()
         self._closing = False
@@ -135,7 +137,7 @@ class GroupCommit(Generic[R, A]):
 
     def _next_batch(self) -> list[_Request[R, A]]:
         batch: list[_Request[R, A]] = []
-        while self._queue and len(batch) < self._largest:
+        while self._queue and len(batch) < self._max_batch:
             waiting = self._queue.popleft()
             if not waiting.answer.done():
                 batch.append(waiting)

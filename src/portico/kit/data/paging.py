@@ -104,9 +104,9 @@ class Keyset:
         return await self._page(window, fetch, count or partial(count_rows, reader, statement))
 
     async def page_of_statement(
-        self, reader: Reader, chosen: "Shape", window: Window, *, count: Callable[[], Awaitable[int]]
+        self, reader: Reader, chosen: "ListQuery", window: Window, *, count: Callable[[], Awaitable[int]]
     ) -> Slice[Any]:
-        """As `page_of_columns`, for a hot list: its statements are compiled once per shape."""
+        """As `page_of_columns`, for a hot list: its statements are compiled once per combination of filters."""
 
         async def fetch(after: list[Any] | None, backward: bool) -> list[Any]:  # noqa: FBT001  # called positionally
             key = (chosen.key, self.name, after is not None, backward)
@@ -199,7 +199,7 @@ class Keyset:
 
 
 @dataclass(frozen=True)
-class Shape:
+class ListQuery:
     """One combination of a list's filters, with their values.
 
     Args:

@@ -1,3 +1,5 @@
+"""Base class of repositories: find, get, page and add the rows of one table."""
+
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, inspect, select, true

@@ -15,6 +15,11 @@ class SqliteConnections:
 
     Disposing of a pool closes its own connections. A connection that a cancelled task has not returned would remain
     open until garbage collection, and its thread until the process ends. `aclose` closes all of them.
+
+    Args:
+        address: names the file.
+        timeout: how long (seconds) a statement waits for a lock.
+        kind: class of the connections.
     """
 
     def __init__(self, address: URL, *, timeout: float, kind: type[SqliteConnection] = CONNECTION) -> None:

@@ -72,6 +72,12 @@ class UnitOfWork(Reader):
 
     Use cases add, change and publish. The opener (the HTTP boundary, a consumer, a job) commits. Statements over tables
     bypass the session, which costs more than most of them; both share one connection.
+
+    Args:
+        database: the service's database.
+        clock: the current time.
+        invalidate: removes cached responses after the commit; None for a service without a cache.
+        events: stores published events; None if the unit cannot publish.
     """
 
     def __init__(
@@ -101,7 +107,7 @@ class UnitOfWork(Reader):
         """Keep the connection until the transaction ends."""
 
     @property
-    def began(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether a transaction is open."""
         if self._connection is not None and self._connection.in_transaction():
             return True
@@ -154,25 +160,25 @@ class UnitOfWork(Reader):
     async def delete(self, row: object) -> None:
         await self.session.delete(row)
 
-    async def flush(self, *, taken: Problem | None = None) -> None:
-        """Write pending changes. Raises `taken`, if given, when a unique index rejects a row."""
+    async def flush(self, *, duplicate: Problem | None = None) -> None:
+        """Write pending changes. Raises `duplicate`, if given, when a unique index rejects a row."""
         if self._session is None:
             return
         try:
             await self.session.flush()
         except IntegrityError as error:
-            if taken is not None and is_duplicate(error):
-                raise taken from error
+            if duplicate is not None and is_duplicate(error):
+                raise duplicate from error
             raise
 
-    async def insert(self, row: object, *, taken: Problem) -> None:
-        """Add `row` and write it immediately. Raises `taken` when a unique index rejects it.
+    async def insert(self, row: object, *, duplicate: Problem) -> None:
+        """Add `row` and write it immediately. Raises `duplicate` when a unique index rejects it.
 
         The index decides, because two concurrent callers would both see the value as free.
         """
         await self.flush()  # pending changes raise their own errors
         self.session.add(row)
-        await self.flush(taken=taken)
+        await self.flush(duplicate=duplicate)
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -225,7 +231,7 @@ class UnitOfWork(Reader):
             await self._sink.write(self, self._events)
             self._after_commit.append(self._sink.committed)
         await self.flush()
-        self.committing = self.began
+        self.committing = self.has_begun
         if self.committing or self._invalidated or self._after_commit:
             await run_to_completion(self._commit())  # cancellation would close the session during the commit
 

@@ -1,3 +1,5 @@
+"""Helpers for cancellation in asyncio."""
+
 import asyncio
 from collections.abc import Coroutine
 from contextlib import suppress

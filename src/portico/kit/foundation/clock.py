@@ -1,3 +1,5 @@
+"""The clock, which tests replace."""
+
 import time
 from datetime import UTC, datetime
 

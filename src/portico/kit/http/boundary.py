@@ -86,7 +86,9 @@ class BoundaryRoute(APIRoute):
         """Return the response to a request, whatever goes wrong. FastAPI calls it as the handler of this route."""
         scope = given.scope
         request = BoundedRequest(scope, given.receive, limit=self._limit)
-        scope["portico.deadline"] = deadline = scope["portico.began"] + min(scope["portico.patience"], self._seconds)
+        scope["portico.deadline"] = deadline = scope["portico.started_at"] + min(
+            scope["portico.time_limit"], self._seconds
+        )
         within = asyncio.timeout_at(deadline)
         try:
             async with within:

@@ -6,7 +6,7 @@ from fastapi import Response
 
 from portico.kit.http.context import Context
 from portico.kit.http.router import Router
-from portico.kit.http.schema import spelled
+from portico.kit.http.schema import apply_case
 from portico.kit.telemetry.metrics import CONTENT_TYPE
 
 router = Router(tags=["standing"], prefixed=False)
@@ -15,7 +15,7 @@ router = Router(tags=["standing"], prefixed=False)
 @router.get("/health", quiet=True)
 async def alive(context: Context) -> dict[str, Any]:
     """Report that this process is alive, and the state of the services that it calls as seen from here."""
-    return spelled(await context.health.alive(), context.system.case)
+    return apply_case(await context.health.alive(), context.system.case)
 
 
 @router.get("/health/ready", quiet=True)
@@ -23,13 +23,13 @@ async def ready(context: Context, response: Response) -> dict[str, Any]:
     """Report whether this service can take traffic: whether its own database responds. Other services do not count."""
     is_ready, answer = await context.health.ready()
     response.status_code = 200 if is_ready else 503
-    return spelled(answer, context.system.case)
+    return apply_case(answer, context.system.case)
 
 
 @router.get("/health/detailed")
 async def detailed(context: Context) -> dict[str, Any]:
     """Report each dependency with its state and latency, and statistics of the process."""
-    return spelled(await context.health.detailed(), context.system.case)
+    return apply_case(await context.health.detailed(), context.system.case)
 
 
 @router.get("/metrics", quiet=True, framework={"response_class": Response, "include_in_schema": False})

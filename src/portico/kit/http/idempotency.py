@@ -2,8 +2,8 @@
 
 The first statement of the transaction claims the key, so that a repeat waits or replays the response before any rule
 can reject it. The last statement stores the response. An endpoint that calls other services cannot have an open
-transaction
-meanwhile: there the key is looked up first and claimed last, and the second of two concurrent requests is rolled back.
+transaction meanwhile: there the key is looked up first and claimed last, and the second of two concurrent requests is
+rolled back.
 """
 
 import hashlib
@@ -124,7 +124,7 @@ class Claim:
         return await insert_if_absent(work, idempotency_keys, values)
 
     async def keep(self, work: UnitOfWork, response: Response) -> None:
-        """Store the response in the transaction of its effect."""
+        """Store the response in the transaction of its effect. Raises TypeError for a streamed response."""
         if isinstance(response, StreamingResponse):
             raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
         headers = {name: value for name, value in response.headers.items() if name in _STORED_HEADERS}

@@ -36,13 +36,13 @@ class OpenSockets:
     """Counts a service's open WebSockets, in total and per caller.
 
     Args:
-        most: limit for all callers together.
-        most_each: limit per caller.
+        limit: maximum for all callers together.
+        limit_each: maximum per caller.
     """
 
-    def __init__(self, most: int, most_each: int) -> None:
-        self._most = most
-        self._most_each = most_each
+    def __init__(self, limit: int, limit_each: int) -> None:
+        self._limit = limit
+        self._limit_each = limit_each
         self._open: Counter[str] = Counter()
 
     @property
@@ -53,7 +53,7 @@ class OpenSockets:
     @contextmanager
     def slot(self, caller: str) -> Iterator[None]:
         """Count one more while the context is open. Raises TooManyStreams."""
-        if self.open >= self._most or self._open[caller] >= self._most_each:
+        if self.open >= self._limit or self._open[caller] >= self._limit_each:
             raise TooManyStreams
         self._open[caller] += 1
         try:

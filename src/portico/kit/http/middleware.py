@@ -88,7 +88,7 @@ class ServiceMiddleware:
             if b"%00" in scope.get("raw_path", b"") or "\0" in scope["path"]:
                 await self._reject(scope, answer, BadRequest(reason="the path must not contain the character U+0000"))
             else:
-                app = self._cors if scope["portico.from_page"] else self._app
+                app = self._cors if scope["portico.has_origin"] else self._app
                 await app(scope, _StoppableReceive(receive, answer, self._context.stopping), answer.send)
                 if self._context.stopping.is_set():
                     await answer.end_stream()
@@ -115,11 +115,11 @@ class ServiceMiddleware:
         if request_id is None or _REQUEST_ID.fullmatch(request_id) is None:
             request_id = b"%016x" % random.getrandbits(64)  # unique, not secret
         scope["portico.request_id"] = request_id.decode()
-        scope["portico.from_page"] = origin is not None
+        scope["portico.has_origin"] = origin is not None
         scope["portico.context"] = self._context
         scope["portico.authentication"] = Authentication(self._context.verifier, authorization)
-        scope["portico.began"] = asyncio.get_running_loop().time()
-        scope["portico.patience"] = _seconds_left(deadline)
+        scope["portico.started_at"] = asyncio.get_running_loop().time()
+        scope["portico.time_limit"] = _seconds_left(deadline)
         return authorization is not None, traceparent
 
     async def _reject(self, scope: Scope, answer: "_Response", problem: Problem) -> None:
@@ -197,7 +197,7 @@ class _Response:
 
     def __init__(self, scope: Scope, send: Send, *, private: bool) -> None:
         self._headers = [(b"x-request-id", scope["portico.request_id"].encode()), *_SAFE]
-        if not scope["portico.from_page"]:
+        if not scope["portico.has_origin"]:
             self._headers.append(_VARY)  # with an Origin header, the CORS middleware sets it
         self._private = private
         self._send = send

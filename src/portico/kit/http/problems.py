@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
 from portico.kit.foundation.problems import Problem, Unprocessable
-from portico.kit.http.schema import Case, Schema, caller_spelling
+from portico.kit.http.schema import Case, Schema, location_in_caller_case
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 100
@@ -53,7 +53,15 @@ def problem_document(
     case: Case = "snake",
     errors: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Return the members of the problem document, in the system's case."""
+    """Return the members of the problem document.
+
+    Args:
+        problem: the error.
+        instance: path of the request.
+        request_id: id of the request.
+        case: case of the member names.
+        errors: field errors; by default one for an Unprocessable.
+    """
     document: dict[str, Any] = {
         "type": f"urn:portico:problem:{problem.code}",
         "title": problem.title,
@@ -75,7 +83,11 @@ def problem_document(
 def field_errors(faults: Sequence[Mapping[str, Any]], sent: Any, case: Case) -> list[dict[str, Any]]:
     """Return the first hundred of Pydantic's errors as the member `errors`, without the values that were sent."""
     return [
-        {"location": caller_spelling(tuple(fault["loc"]), sent, case), "message": fault["msg"], "type": fault["type"]}
+        {
+            "location": location_in_caller_case(tuple(fault["loc"]), sent, case),
+            "message": fault["msg"],
+            "type": fault["type"],
+        }
         for fault in faults[:_MOST_ERRORS]
     ]
 

@@ -58,7 +58,7 @@ class BoundedRequest(Request):
             self._parsed = parse_json(body)
 
     async def read_form_as_json(self) -> None:
-        """Convert a form body to a JSON object with the same members. A repeated field is rejected."""
+        """Convert a form body to a JSON object with the same members. Raises BadRequest, also for a repeated field."""
         try:
             pairs = parse_qsl(
                 (await self.body()).decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS, errors="strict"

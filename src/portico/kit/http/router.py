@@ -92,7 +92,10 @@ class Route:
 class Router:
     """Routes with a common prefix: `Router(prefix="/loans", tags=["loans"])`.
 
-    `prefixed=False` leaves out the system's prefix (`/api`), for example for `/.well-known/…`.
+    Args:
+        prefix: path prefix of the routes.
+        tags: tags of the operations in the OpenAPI document.
+        prefixed: whether the system's prefix (`/api`) is added; False for paths such as `/.well-known/…`.
     """
 
     def __init__(self, prefix: str = "", tags: Sequence[str] = (), *, prefixed: bool = True) -> None:

@@ -98,12 +98,12 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 """One line of text: a name, a title."""
 
 
-def spelled(document: dict[str, Any], case: Case) -> dict[str, Any]:
+def apply_case(document: dict[str, Any], case: Case) -> dict[str, Any]:
     """Return a document with its top-level keys in the system's case."""
     return {to_camel(key): value for key, value in document.items()} if case == "camel" else document
 
 
-def caller_spelling(location: tuple[int | str, ...], sent: Any, case: Case) -> list[int | str]:
+def location_in_caller_case(location: tuple[int | str, ...], sent: Any, case: Case) -> list[int | str]:
     """Return the location of an error in the case that the caller used, or in the system's if the field is missing."""
     spelled: list[int | str] = []
     node = sent

@@ -57,8 +57,8 @@ class SocketRoute(APIWebSocketRoute):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from its handshake until it ends."""
         settings = self._context.settings
-        scope["portico.deadline"] = deadline = scope["portico.began"] + min(
-            scope["portico.patience"], self._declared.timeout or settings.request_timeout
+        scope["portico.deadline"] = deadline = scope["portico.started_at"] + min(
+            scope["portico.time_limit"], self._declared.timeout or settings.request_timeout
         )
         within = asyncio.timeout_at(deadline)  # until the connection is accepted
         socket = LiveSocket(

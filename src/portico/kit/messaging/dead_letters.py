@@ -28,7 +28,7 @@ LARGEST_PAGE = 1001
 """One more than the largest page shown, so that a caller can tell whether there are more."""
 
 
-class NoSuchDeadLetter(LookupError):
+class DeadLetterNotFound(LookupError):
     """There is no dead letter with this number: it was replayed or discarded, or never existed."""
 
 
@@ -73,7 +73,7 @@ _COLUMNS = [
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterFilter:
     """A filter for dead letters: those that match all given fields. The default matches all.
 
     Args:
@@ -126,27 +126,27 @@ class DeadLetters:
         self._database = database
         self._clock = clock
 
-    async def page(self, choice: Choice, *, limit: int = 100, after: int = 0) -> list[DeadLetter]:
+    async def page(self, choice: DeadLetterFilter, *, limit: int = 100, after: int = 0) -> list[DeadLetter]:
         """Return at most `limit` (LARGEST_PAGE) dead letters with a number above `after`, oldest first."""
         chosen = _after(after, choice).limit(min(limit, LARGEST_PAGE))
         async with Reader(self._database, self._clock) as reader:
             return [DeadLetter(*row) for row in await reader.rows(chosen.with_only_columns(*_COLUMNS))]
 
-    async def count(self, choice: Choice) -> int:
+    async def count(self, choice: DeadLetterFilter) -> int:
         """Return the number of matching dead letters."""
         counted = select(func.count()).select_from(failed_events).where(*choice.conditions())
         async with Reader(self._database, self._clock) as reader:
             return await reader.one(counted) or 0
 
     async def get(self, number: int) -> DeadLetter:
-        """Return a dead letter, or an event that still waits for a retry. Raises NoSuchDeadLetter."""
+        """Return a dead letter, or an event that still waits for a retry. Raises DeadLetterNotFound."""
         async with Reader(self._database, self._clock) as reader:
             rows = await reader.rows(select(*_COLUMNS).where(failed_events.c.id == number))
         if not rows:
-            raise NoSuchDeadLetter(f"Dead letter {number} of {self._service} not found")
+            raise DeadLetterNotFound(f"Dead letter {number} of {self._service} not found")
         return DeadLetter(*rows[0])
 
-    async def replay(self, choice: Choice, *, by: str) -> int:
+    async def replay(self, choice: DeadLetterFilter, *, by: str) -> int:
         """Retry dead letters from their first attempt. Later events of their aggregates keep their order.
 
         Events that the broker rejected return to the end of the outbox.
@@ -174,7 +174,7 @@ class DeadLetters:
             logger.info("dead_letters_replayed", service=self._service, number=total, by=by)
         return total
 
-    async def discard(self, choice: Choice, *, by: str) -> int:
+    async def discard(self, choice: DeadLetterFilter, *, by: str) -> int:
         """Discard dead letters permanently. They count as handled, so a redelivery has no effect.
 
         Args:
@@ -216,10 +216,10 @@ class DeadLetters:
             )
 
 
-def _after(after: int, choice: Choice) -> Select[Any]:
+def _after(after: int, choice: DeadLetterFilter) -> Select[Any]:
     return select(failed_events).where(failed_events.c.id > after, *choice.conditions()).order_by(failed_events.c.id)
 
 
-async def _locked(work: UnitOfWork, choice: Choice, after: int) -> list[Any]:
+async def _locked(work: UnitOfWork, choice: DeadLetterFilter, after: int) -> list[Any]:
     """Return the next batch, locked against concurrent replays and discards."""
     return list((await work.execute(_after(after, choice).limit(BATCH).with_for_update())).all())

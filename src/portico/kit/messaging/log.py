@@ -42,7 +42,7 @@ _REPUBLISHED_COLUMNS = ("event_id", "type", "aggregate", "body", "occurred_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class EventFilter:
     """A filter for events: those that match all given fields. The default matches all.
 
     Args:
@@ -82,26 +82,33 @@ class EventLog:
         self._clock = clock
 
     async def page(
-        self, selection: Selection, *, limit: int = 100, after: int = 0, last: int | None = None
+        self, selection: EventFilter, *, limit: int = 100, after: int = 0, last: int | None = None
     ) -> list[LoggedEvent]:
-        """Return at most `limit` (LARGEST_PAGE) events with a number above `after` and up to `last`, oldest first."""
+        """Return a page of matching events, oldest first.
+
+        Args:
+            selection: which events.
+            limit: maximum number of events, at most LARGEST_PAGE.
+            after: the events have higher numbers.
+            last: the highest number to return; None for no limit.
+        """
         chosen = _ordered(selection).where(event_log.c.id > after)
         if last is not None:
             chosen = chosen.where(event_log.c.id <= last)
         return await self._read(chosen.limit(min(limit, LARGEST_PAGE)))
 
-    async def newest(self, selection: Selection, *, limit: int = 100) -> list[LoggedEvent]:
+    async def newest(self, selection: EventFilter, *, limit: int = 100) -> list[LoggedEvent]:
         """Return the newest `limit` (LARGEST_PAGE) events, oldest first."""
         backwards = select(*_COLUMNS).where(*selection.conditions()).order_by(event_log.c.id.desc())
         return (await self._read(backwards.limit(min(limit, LARGEST_PAGE))))[::-1]
 
-    async def count(self, selection: Selection) -> int:
+    async def count(self, selection: EventFilter) -> int:
         """Return the number of matching events."""
         counted = select(func.count()).select_from(event_log).where(*selection.conditions())
         async with Reader(self._database, self._clock) as reader:
             return await reader.one(counted) or 0
 
-    async def publish_again(self, selection: Selection) -> int:
+    async def publish_again(self, selection: EventFilter) -> int:
         """Move events back to the outbox, in order, and return how many. Every service receives them again.
 
         A service that has handled an event ignores it, so this helps services that have missed it.
@@ -125,7 +132,7 @@ class EventLog:
         async with Reader(self._database, self._clock) as reader:
             return await reader.one(select(func.max(event_log.c.id))) or 0
 
-    async def follow(self, selection: Selection) -> "Follower":
+    async def follow(self, selection: EventFilter) -> "Follower":
         """Return a follower of events published from now on."""
         follower = Follower(self, selection, await self.last())
         await follower.news()
@@ -136,7 +143,7 @@ class EventLog:
         async with Reader(self._database, self._clock) as reader:
             return list(await reader.all(select(outbox.c.id).order_by(outbox.c.id).limit(_LOOK_BACK)))
 
-    async def numbers(self, selection: Selection, after: int, others: set[int]) -> set[int]:
+    async def numbers(self, selection: EventFilter, after: int, others: set[int]) -> set[int]:
         """Return the numbers of matching events above `after`, and those of `others` that are in the log. Bounded."""
         wanted = or_(event_log.c.id > after, event_log.c.id.in_(others))
         chosen = _ordered(selection).where(wanted).limit(_MOST_NEWS).with_only_columns(event_log.c.id)
@@ -145,7 +152,7 @@ class EventLog:
 
     async def of_numbers(self, numbers: set[int]) -> list[LoggedEvent]:
         """Return the events with these numbers, in order."""
-        return await self._read(_ordered(Selection()).where(event_log.c.id.in_(numbers)))
+        return await self._read(_ordered(EventFilter()).where(event_log.c.id.in_(numbers)))
 
     async def _read(self, statement: Select[Any]) -> list[LoggedEvent]:
         async with Reader(self._database, self._clock) as reader:
@@ -160,7 +167,7 @@ class Follower:
     appear.
     """
 
-    def __init__(self, log: EventLog, selection: Selection, last: int) -> None:
+    def __init__(self, log: EventLog, selection: EventFilter, last: int) -> None:
         self._log = log
         self._selection = selection
         self._last = last
@@ -180,5 +187,5 @@ class Follower:
         return await self._log.of_numbers(news) if news else []
 
 
-def _ordered(selection: Selection) -> Select[Any]:
+def _ordered(selection: EventFilter) -> Select[Any]:
     return select(*_COLUMNS).where(*selection.conditions()).order_by(event_log.c.id)

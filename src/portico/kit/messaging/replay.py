@@ -13,7 +13,7 @@ from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.clock import Clock
 from portico.kit.messaging.batches import BATCH, run_in_transaction
 from portico.kit.messaging.consumer import Consumer
-from portico.kit.messaging.log import EventLog, LoggedEvent, Selection
+from portico.kit.messaging.log import EventFilter, EventLog, LoggedEvent
 
 _CAUSE = "replayed"
 
@@ -39,7 +39,7 @@ class Replay:
         """Types of the events that the service handles."""
         return frozenset(kind.event_type for consumer in self._consumers for kind in consumer.events)
 
-    async def of(self, logs: Sequence[EventLog], selection: Selection) -> int:
+    async def of(self, logs: Sequence[EventLog], selection: EventFilter) -> int:
         """Replay the matching events of `logs`. Return how many were added for at least one consumer.
 
         Events published during the replay are not included, because handling events again may publish more of them.
@@ -47,7 +47,7 @@ class Replay:
         lasts = [await log.last() for log in logs]
         return sum([await self._replay_log(last, log, selection) for last, log in zip(lasts, logs, strict=True)])
 
-    async def _replay_log(self, last: int, log: EventLog, selection: Selection) -> int:
+    async def _replay_log(self, last: int, log: EventLog, selection: EventFilter) -> int:
         total, after = 0, 0
         while page := await log.page(selection, limit=BATCH, after=after, last=last):
             total += await self._replay(page)

@@ -68,7 +68,7 @@ class ServiceRuntime:
     tracing: Tracing
     request_log: RequestLog | None
     keys_in_flight: set[str] = field(default_factory=set)
-    provided: dict[type[Any], object] = field(default_factory=dict)
+    resources: dict[type[Any], object] = field(default_factory=dict)
     _groups: dict[CacheTag, CacheGroup] = field(default_factory=dict)
     _sockets: OpenSockets | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -189,11 +189,11 @@ class ServiceRuntime:
 
     def resource(self, kind: type[T]) -> T:
         """Return the resource of this type. Raises NotDeclared."""
-        if kind not in self.provided:
+        if kind not in self.resources:
             raise NotDeclared(
                 f"{self.service.name} does not declare a resource {kind.__name__}. Add it to Service(resources=…)."
             )
-        return cast("T", self.provided[kind])
+        return cast("T", self.resources[kind])
 
     def settings_of(self, kind: type[S]) -> S:
         """Return the service's own settings, or further ones of the same environment. Raises SettingsError."""

@@ -232,9 +232,9 @@ class Host:
         self.contexts[placement.name] = context
         context.verifier = self._verifier_for(context)
         for kind, open_resource in placement.service.resources.items():
-            context.provided[kind] = await self._stack.enter_async_context(open_resource(context))
+            context.resources[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
-            context.provided[SagaRunner] = SagaRunner(
+            context.resources[SagaRunner] = SagaRunner(
                 context,
                 placement.service.sagas,
                 database=context.database,

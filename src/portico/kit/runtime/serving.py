@@ -96,7 +96,13 @@ def local_address(host: str, port: int) -> str:
 
 
 class Servers:
-    """Serves apps until its block ends. It then stops accepting and waits `grace` seconds for requests in flight."""
+    """Serves apps until its block ends. It then stops accepting and waits for requests in flight.
+
+    Args:
+        served_apps: the apps with their sockets.
+        grace: how long (seconds) requests in flight may continue.
+        options: further options of `uvicorn.Config`.
+    """
 
     def __init__(
         self, served_apps: Sequence[ServedApp], *, grace: float, options: Mapping[str, Any] | None = None

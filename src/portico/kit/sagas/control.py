@@ -19,7 +19,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 S = TypeVar("S", bound=SagaState)
 
-BELL = "sagas"
+WAKEUP = "sagas"
 """Name of the notification with which a commit wakes the saga runner of this process."""
 
 _ENDED = ("done", "undone")
@@ -67,7 +67,7 @@ async def start_saga(work: UnitOfWork, saga: Saga[S], state: S, *, subject: str)
             "request_id": None if context is None else context.request_id,
         },
     )
-    work.after_commit(partial(work.database.ring, BELL))
+    work.after_commit(partial(work.database.wake, WAKEUP))
     return saga_id
 
 
@@ -171,4 +171,4 @@ async def _record_request(work: UnitOfWork, row: Any, action: str, *, actor: str
             actor=actor,
         )
     )
-    work.after_commit(partial(work.database.ring, BELL))
+    work.after_commit(partial(work.database.wake, WAKEUP))

@@ -14,7 +14,7 @@ from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_retryable_conflict
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
-from portico.kit.sagas.control import BELL
+from portico.kit.sagas.control import WAKEUP
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.executor import SagaExecutor
 from portico.kit.sagas.leases import SagaLeases
@@ -89,7 +89,7 @@ class SagaRunner:
     async def run(self) -> None:
         """Execute sagas as they become due, until cancelled. Then running steps end, and leases are released."""
         self.metrics.register(self._health)
-        self._database.bells[BELL] = self.wake
+        self._database.wakeups[WAKEUP] = self.wake
         stopping = asyncio.create_task(self._context.stopping.wait())
         stopping.add_done_callback(lambda _: self._stop())
         try:
@@ -99,7 +99,7 @@ class SagaRunner:
         finally:
             self._stop()
             stopping.cancel()
-            del self._database.bells[BELL]
+            del self._database.wakeups[WAKEUP]
             await self._close()
 
     def _stop(self) -> None:

@@ -133,11 +133,18 @@ class Metrics:
         self.registry.register(_Constant(info))
 
     def gauge(self, name: str, description: str, read: Reading, *, label: str = "name") -> None:
-        """Add a gauge. `read` is called at each scrape and returns a number, or one for each value of `label`."""
+        """Add a gauge.
+
+        Args:
+            name: name of the metric.
+            description: help text of the metric.
+            read: called at each scrape; returns a number, or a number for each value of `label`.
+            label: name of the label.
+        """
         self._scraped.add("gauge", name, description, label, read)
 
     def counter(self, name: str, description: str, read: Reading, *, label: str = "name") -> None:
-        """Add a counter, which only grows. `name` has no suffix `_total`: the format adds it."""
+        """Add a counter, which only grows. The arguments are those of `gauge`; the format adds `_total` to the name."""
         self._scraped.add("counter", name, description, label, read)
 
     def render(self) -> bytes:

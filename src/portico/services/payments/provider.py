@@ -121,7 +121,7 @@ class CalledInTransaction(RuntimeError):
 def refuse_in_transaction() -> None:
     """Raise CalledInTransaction if the current task has an open transaction."""
     work = current_unit_of_work.get()
-    if work is not None and work.began:
+    if work is not None and work.has_begun:
         raise CalledInTransaction("commit the intent first, then call the provider, then record the outcome")
 
 

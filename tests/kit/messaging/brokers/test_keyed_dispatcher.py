@@ -7,7 +7,7 @@ from portico.kit.messaging.brokers.keyed_dispatcher import consume_until_cancell
 
 class TestConsumeUntilCancelled:
     async def test_continues_after_an_unexpected_error(self) -> None:
-        errors = [ValueError("a header that nobody can read")]
+        errors = [ValueError("a header is not valid")]
         again = asyncio.Event()
 
         async def once() -> None:

@@ -17,6 +17,7 @@ def scripts_of(history: MigrationSet) -> ScriptDirectory:
 
 
 def status_of(connection: Connection, history: MigrationSet) -> Status:
+    """Return the state of a history in the database."""
     current = script_context(connection, history).get_current_revision()
     scripts = scripts_of(history)
     pending = [script.revision for script in scripts.iterate_revisions("heads", current or "base")]
@@ -31,6 +32,7 @@ def script_context(connection: Connection, history: MigrationSet, **options: Any
 
 
 def migrate(connection: Connection, history: MigrationSet, target: str, *, down: bool = False) -> list[str]:
+    """Run the migrations of a history up (or down) to `target`. Return the revisions that were run."""
     scripts = scripts_of(history)
     done: list[str] = []
 

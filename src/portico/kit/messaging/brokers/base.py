@@ -1,3 +1,5 @@
+"""Interface of message brokers."""
+
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

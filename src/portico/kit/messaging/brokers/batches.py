@@ -1,17 +1,19 @@
+"""Splitting of messages into batches that a broker accepts."""
+
 from collections.abc import Container, Iterable, Iterator
 
 from portico.kit.messaging.brokers.base import Message
 
 
-def in_batches(messages: Iterable[Message], *, most: int, most_bytes: int) -> Iterator[list[Message]]:
-    """Yield lists of at most `most` messages and `most_bytes` bytes of bodies, in order.
+def in_batches(messages: Iterable[Message], *, max_count: int, max_bytes: int) -> Iterator[list[Message]]:
+    """Yield lists of at most `max_count` messages and `max_bytes` bytes of bodies, in order.
 
     A larger message gets a list of its own.
     """
     some: list[Message] = []
     size = 0
     for message in messages:
-        if some and (len(some) == most or size + len(message.body) > most_bytes):
+        if some and (len(some) == max_count or size + len(message.body) > max_bytes):
             yield some
             some, size = [], 0
         some.append(message)

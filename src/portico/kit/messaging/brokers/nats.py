@@ -81,7 +81,7 @@ class NatsBroker:
         connection = await self._ready()
         limit = min(self._size_limit, connection.client.max_payload - _HEADER_SIZE)
         refused = too_large(messages, limit)
-        for some in in_batches(messages_to_send(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        for some in in_batches(messages_to_send(messages, refused), max_count=_IN_FLIGHT, max_bytes=_BYTES_IN_FLIGHT):
             refused |= await self._publish(some)
         return refused
 

@@ -94,7 +94,7 @@ class RabbitMQBroker:
 
     async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
         refused = too_large(messages, self._size_limit)
-        for some in in_batches(messages_to_send(messages, refused), most=_IN_FLIGHT, most_bytes=_BYTES_IN_FLIGHT):
+        for some in in_batches(messages_to_send(messages, refused), max_count=_IN_FLIGHT, max_bytes=_BYTES_IN_FLIGHT):
             await self._publish(some)
         return refused
 

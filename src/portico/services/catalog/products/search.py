@@ -11,7 +11,7 @@ from sqlalchemy import Select, bindparam, func, select
 from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
-from portico.kit.data import Shape, Statement
+from portico.kit.data import ListQuery, Statement
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.schemas import COLUMNS
@@ -106,14 +106,14 @@ async def list_products(reader: Reader, query: ProductQuery, window: Window, *, 
     return await SORTS[query.sort].page_of_statement(reader, _shape(query), window, count=total)
 
 
-def _shape(query: ProductQuery) -> Shape:
+def _shape(query: ProductQuery) -> ListQuery:
     """Return the list without a search, the most frequent one: its statements are built once."""
     names = tuple(query.values)
 
     def build() -> Select[Any]:
         return select(*READ).where(*(CONDITIONS[name](bindparam(name)) for name in names))
 
-    return Shape(_STATEMENTS, names, build, query.values)
+    return ListQuery(_STATEMENTS, names, build, query.values)
 
 
 def _filter_key(query: ProductQuery) -> str:

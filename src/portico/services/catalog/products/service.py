@@ -17,7 +17,7 @@ Check = Callable[[Product], None]
 async def create_product(work: UnitOfWork, draft: ProductCreate, *, actor: str) -> Product:
     """Create a product with its initial stock. Raises SkuTaken, UnknownCurrency, TooPrecise."""
     product = _new_product(work, draft)
-    await work.insert(product, taken=SkuTaken(sku=draft.sku))
+    await work.insert(product, duplicate=SkuTaken(sku=draft.sku))
     await _after_insert(work, [product], actor)
     return product
 
@@ -51,7 +51,7 @@ async def update_product(
     check(product)
     before = product.words
     if product.revise(changes, now=work.now):
-        await work.flush(taken=SkuTaken(sku=product.sku))
+        await work.flush(duplicate=SkuTaken(sku=product.sku))
         if product.words != before:
             await delete_words(work, product)
             await index_words(work, [product])

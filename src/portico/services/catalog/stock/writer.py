@@ -75,7 +75,7 @@ async def open_stock_writer(context: ServiceContext) -> AsyncIterator[StockWrite
         return await change_reservations(work, changes, low=settings.low_stock_threshold)
 
     group = GroupCommit[Change, Reservation](
-        context.transaction, apply, largest=settings.stock_batch, waiting=settings.stock_queue
+        context.transaction, apply, max_batch=settings.stock_batch, max_waiting=settings.stock_queue
     )
     async with group:
         yield StockWriter(group, lasting=timedelta(seconds=settings.reservation_expires_in))

@@ -161,14 +161,14 @@ async def create_role(
     """Create a role. Raises RoleTaken, and BeyondOwnRights for a permission that the caller does not have."""
     role = Role(name=name, permissions=sorted(set(permissions)), declared=False, created_at=work.now)
     _require_permissions(caller, [role])
-    await work.insert(role, taken=RoleTaken(name=name))
+    await work.insert(role, duplicate=RoleTaken(name=name))
     audit(work, "role.created", actor=caller.subject, client=client, role=name, permissions=role.permissions)
     return role
 
 
 async def _create_account(work: UnitOfWork, email: Email, names: Names, password_hash: str, roles: list[Role]) -> User:
     user = User.create(email, names, password_hash=password_hash, roles=roles, now=work.now)
-    await work.insert(user, taken=EmailTaken())
+    await work.insert(user, duplicate=EmailTaken())
     work.publish(events.UserCreated(user_id=user.user_id, email=email.address, name=user.display_name))
     return user
 

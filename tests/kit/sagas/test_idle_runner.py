@@ -11,8 +11,8 @@ from portico.testing.databases import Databases
 LIMIT = 20.0  # seconds
 
 
-class TestARunnerWithNothingToDo:
-    async def test_only_asks_now_and_then_when_something_is_due(self, sqlite_databases: Databases) -> None:
+class TestIdleRunner:
+    async def test_only_queries_the_next_due_time_at_intervals(self, sqlite_databases: Databases) -> None:
         async with open_library(sqlite_databases, variables={"SAGA_POLL": "0.01"}) as library:
             database, runner = library.loans.context.database, library.runner
             running = asyncio.create_task(runner.run())
@@ -28,7 +28,7 @@ class TestARunnerWithNothingToDo:
 
 
 class Away(SagaLeases):
-    """The database is away at first."""
+    """The database is unavailable at first."""
 
     failures = 0
 
@@ -39,7 +39,7 @@ class Away(SagaLeases):
         return await super().claim(limit)
 
 
-class TestADatabaseThatIsAway:
+class TestUnavailableDatabase:
     async def test_is_waited_for(self, databases: Databases) -> None:
         async with open_library(databases, variables={"SAGA_POLL": "60"}) as library:
             runner = library.runner

@@ -1,4 +1,4 @@
-"""Any story of a flaky neighbour, with the rows and the runner as they are: it always ends, and the money is right."""
+"""Any sequence of failures of another service, with real rows and runners: sagas always end, and the money is right."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(params=[False, True], ids=["once", "again"])
 async def library(request: pytest.FixtureRequest, sqlite_databases: Databases) -> AsyncIterator[Library]:
-    """A library whose calls are one request each, and one that makes them again by itself."""
+    """Run a library without and with retries of calls."""
     async with open_library(sqlite_databases, retries=request.param) as library:
         yield library
 
@@ -46,7 +46,7 @@ class TestAnyStory:
 
         for turn in range(40):
             if turn == cancelled_at:
-                with suppress(Conflict):  # it is past that
+                with suppress(Conflict):  # it is too late to cancel
                     await library.cancelled(lendings[0])
             await library.after(60)
             if turn > 3 and await self._all_ended(library, lendings):

@@ -1,4 +1,4 @@
-"""What is seen of sagas from outside: traces, metrics, health, and that what is old is forgotten."""
+"""Observability of sagas: traces, metrics, health, log and retention."""
 
 from typing import Any
 
@@ -40,14 +40,14 @@ class Recorder:
         return span
 
     async def aclose(self) -> None:
-        """Nothing is left to be sent."""
+        """Do nothing."""
 
     def named(self, name: str) -> Recorded:
         return next(span for span in self.spans if span.name == name)
 
 
 class TestTraces:
-    async def test_all_steps_and_their_calls_are_in_the_trace_of_who_started_it(self, library: Library) -> None:
+    async def test_all_steps_and_calls_are_in_the_trace_of_the_start(self, library: Library) -> None:
         recorder = Recorder()
         library.loans.context.tracing = Tracing(recorder)
         library.runner = library.another_runner()
@@ -74,7 +74,7 @@ class TestTraces:
         assert library.desk.traces == [str(recorder.spans[2].context), str(recorder.spans[4].context)]
         assert steps[0].attributes["saga.id"] == (await library.saga_status(lending)).saga_id
 
-    async def test_what_nobody_asked_for_has_a_trace_of_its_own(self, library: Library) -> None:
+    async def test_a_saga_started_without_a_request_has_its_own_trace(self, library: Library) -> None:
         await library.asked()
 
         await library.runner.run_due()
@@ -83,7 +83,7 @@ class TestTraces:
 
 
 class TestMetrics:
-    async def test_tell_what_is_open_and_what_fails(self, library: Library) -> None:
+    async def test_count_open_and_failing_sagas(self, library: Library) -> None:
         library.runner.metrics.register(library.loans.context.health)
         first = await library.asked()
         await library.runner.run_due()
@@ -106,14 +106,14 @@ class TestMetrics:
 
 
 class TestHealth:
-    async def test_is_well_where_nothing_is_stuck(self, embedded_library: Library) -> None:
+    async def test_is_up_if_no_saga_is_stuck(self, embedded_library: Library) -> None:
         await embedded_library.asked()
         await embedded_library.runner.run_due()
         await embedded_library.runner.metrics.refresh()
 
         await embedded_library.runner.metrics.check()
 
-    async def test_tells_of_what_fails_again_and_again(self, library: Library) -> None:
+    async def test_reports_sagas_that_fail_repeatedly(self, library: Library) -> None:
         await library.asked()
         library.desk.will(*["lost"] * 3, *["broken"] * 10)
         await library.runner.run_due()
@@ -123,7 +123,7 @@ class TestHealth:
         with pytest.raises(SagasStuck, match="1"):
             await library.runner.metrics.check()
 
-    async def test_tells_of_a_database_that_gives_none(self, embedded_library: Library) -> None:
+    async def test_reports_an_unavailable_database(self, embedded_library: Library) -> None:
         runner = embedded_library.runner
         runner.metrics.claim_error = "OperationalError"
 
@@ -132,7 +132,7 @@ class TestHealth:
 
 
 class TestLog:
-    async def test_tells_whoever_runs_it_what_the_timeline_does_not(self, embedded_library: Library) -> None:
+    async def test_contains_errors_that_the_timeline_does_not(self, embedded_library: Library) -> None:
         lending = await embedded_library.asked()
         embedded_library.desk.will("lost")
 
@@ -146,8 +146,8 @@ class TestLog:
         ]
 
 
-class TestSagasOfAnother:
-    async def test_are_told_of_once(self, embedded_library: Library) -> None:
+class TestUnknownSagas:
+    async def test_are_logged_once(self, embedded_library: Library) -> None:
         await embedded_library.asked()
         measures = embedded_library.runner.metrics
         async with embedded_library.loans.context.transaction() as work:
@@ -161,8 +161,8 @@ class TestSagasOfAnother:
         assert [(each["event"], each["sagas"]) for each in told] == [("sagas_unknown", ["another"])]
 
 
-class TestForgetting:
-    async def test_goes_by_the_time_since_the_end(self, library: Library) -> None:
+class TestRetention:
+    async def test_deletes_sagas_by_the_time_since_their_end(self, library: Library) -> None:
         old = await library.asked()
         await library.runner.run_due()
         library.loans.clock.advance(90 * 86_400)
@@ -177,7 +177,7 @@ class TestForgetting:
         assert len(await library.timeline(young)) == 5
         assert await _rows(library) == (1, 3)
 
-    async def test_leaves_what_has_not_ended(self, library: Library) -> None:
+    async def test_keeps_sagas_that_have_not_ended(self, library: Library) -> None:
         await library.asked()
         library.loans.clock.advance(900 * 86_400)
 
