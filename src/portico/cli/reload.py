@@ -31,7 +31,8 @@ from portico.kit.runtime.signals import INTERRUPTED
 from portico.kit.runtime.system import GATEWAY, System
 from portico.kit.settings import Environment, Settings
 
-POLL = 0.25  # seconds between two looks at the files
+POLL = 0.1  # seconds between two looks at the files
+_SHARE = 20  # a look at many files is followed by a pause of this many times its duration
 _RELOAD_GRACE = 1.0  # seconds that requests in flight get during a restart
 _LONGEST_MESSAGE = 4096
 _WHOLE = "the system"
@@ -98,9 +99,13 @@ class Reloader:
         folders = _folders_of(self._name)
         tree = SourceTree(folders)
         self._restart_all()
+        pause = POLL
         while not self._is_stopping:
-            self._receive(POLL)
-            if changed := tree.changed():
+            self._receive(pause)
+            looked = time.monotonic()
+            changed = tree.changed()
+            pause = max(POLL, _SHARE * (time.monotonic() - looked))
+            if changed:
                 self._restart(changed)
         self._end(list(self._workers.values()), self._settings.grace_period)
         return 0
