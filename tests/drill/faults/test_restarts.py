@@ -85,7 +85,8 @@ async def lend(services: RestartingServices, number: int) -> None:
                 work.add(Loan(loan_id=loan, book_id=BookId.new(), reader_id=UserId.new(), due_at=now))
                 work.publish(BookLent(loan_id=loan, book_id=BookId.new(), reader_id=UserId.new(), due_at=now))
         except Exception as error:
-            if not (isinstance(error, CallError | RuntimeError) or is_unavailable(error)):
+            # ValueError: aiosqlite's error for a connection that the crash closed while it was in use.
+            if not (isinstance(error, CallError | RuntimeError | ValueError) or is_unavailable(error)):
                 raise
         await services.wait_for_restarts()
         await asyncio.sleep(0)
