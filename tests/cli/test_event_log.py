@@ -2,7 +2,7 @@ import json
 
 import pytest
 from tests.cli.leaving import Leaving, shelving
-from tests.kit.messaging.leaving import ReaderCame, left, parked, tell, waiting
+from tests.kit.messaging.leaving import ReaderCame, failed_rows, left, publish_events, waiting
 
 from portico.cli.errors import CommandError
 from portico.cli.events import read_selection, replay_events, replay_events_to, tail_events
@@ -20,7 +20,7 @@ async def retried(library: Leaving) -> None:
 
 class TestTail:
     async def test_prints_the_most_recent_events(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
-        await tell(library.readers, left("one"), left("two"), left("three"))
+        await publish_events(library.readers, left("one"), left("two"), left("three"))
 
         await tail_events(None, (), ALL, limit=2, follow=False, as_json=False)
 
@@ -33,7 +33,7 @@ class TestTail:
         self, library: Leaving, capsys: pytest.CaptureFixture[str]
     ) -> None:
         came = ReaderCame(reader_id="r1")
-        await tell(library.readers, left("one"), came)
+        await publish_events(library.readers, left("one"), came)
 
         selection = read_selection((), ["reader.came"], None, "1h", None)
         await tail_events(None, ["readers"], selection, limit=20, follow=False, as_json=True)
@@ -45,7 +45,7 @@ class TestTail:
 class TestReplay:
     async def test_to_every_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
         event = left("one")
-        await tell(library.readers, event, left("two", "r2"))
+        await publish_events(library.readers, event, left("two", "r2"))
 
         await replay_events(None, (), EventFilter(aggregate="r1"))
 
@@ -54,7 +54,7 @@ class TestReplay:
 
     async def test_to_one_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
         one, two = left("one"), left("two")
-        await tell(library.readers, one, two)
+        await publish_events(library.readers, one, two)
         await library.shelves.receives(one)
 
         await replay_events_to("shelves", None, (), ALL, again=False, yes=False)
@@ -68,7 +68,7 @@ class TestReplay:
         self, library: Leaving, capsys: pytest.CaptureFixture[str]
     ) -> None:
         event = left("one")
-        await tell(library.readers, event)
+        await publish_events(library.readers, event)
         await library.shelves.receives(event)
         selection = EventFilter(event_ids=(event.event_id,))
 
@@ -80,7 +80,7 @@ class TestReplay:
         await retried(library)
 
         assert shelving.seen == ["one", "one"]
-        assert await parked(library.shelves) == []
+        assert await failed_rows(library.shelves) == []
 
     async def test_a_service_that_handles_none_of_them_is_rejected(self, library: Leaving) -> None:
         for service, selection in (("readers", ALL), ("shelves", EventFilter(types=("reader.came",)))):

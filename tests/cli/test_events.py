@@ -3,7 +3,7 @@ import json
 
 import pytest
 from tests.cli.leaving import Leaving
-from tests.kit.messaging.leaving import left, tell, waiting
+from tests.kit.messaging.leaving import left, publish_events, waiting
 
 from portico.testing.commands import eventually
 
@@ -12,11 +12,11 @@ pytestmark = pytest.mark.slow
 
 class TestEvents:
     async def test_follows_new_events(self, library: Leaving) -> None:
-        await tell(library.readers, left("one"))
+        await publish_events(library.readers, left("one"))
 
         with library.start("events", "tail", "--follow", "--json") as tail:
             await asyncio.to_thread(eventually, lambda: '"title":"one"' in tail.out, "the first event")
-            await tell(library.readers, left("two"))
+            await publish_events(library.readers, left("two"))
             await asyncio.to_thread(eventually, lambda: '"title":"two"' in tail.out, "the second event")
             titles = [json.loads(line)["data"]["title"] for line in tail.out.splitlines()]
 
@@ -24,7 +24,7 @@ class TestEvents:
 
     async def test_publishes_events_again(self, library: Leaving) -> None:
         event = left("one")
-        await tell(library.readers, event)
+        await publish_events(library.readers, event)
 
         await library.output_of("events", "replay", event.event_id)
 

@@ -47,7 +47,7 @@ class Callee:
 
     async def echo(self, scope: Any, receive: Receive, send: Send) -> None:
         request = await receive()
-        heard = {
+        request = {
             "method": scope["method"],
             "path": scope["path"],
             "raw_path": scope["raw_path"].decode(),
@@ -55,7 +55,7 @@ class Callee:
             "headers": {name.decode(): value.decode() for name, value in scope["headers"]},
             "body": request["body"].decode(),
         }
-        await answer(send, 200, json.dumps(heard).encode())
+        await answer(send, 200, json.dumps(request).encode())
 
     async def status(self, scope: Any, receive: Receive, send: Send) -> None:
         twice = [(b"X-Twice", b"1"), (b"x-twice", b"2"), (b"location", b"/echo"), (b"set-cookie", b"a=b")]
@@ -131,15 +131,15 @@ class ChannelContract(ABC):
             out = calling(
                 "/echo/caf%C3%A9%2Fbar", "POST", query=b"q=a%20b&q=c", headers=[(b"x-thing", b"42")], body=b'{"a": 1}'
             )
-            heard = json.loads((await channel.send(out)).body)
+            request = json.loads((await channel.send(out)).body)
 
-        assert heard["method"] == "POST"
-        assert heard["path"] == "/echo/café/bar"
-        assert heard["raw_path"] == "/echo/caf%C3%A9%2Fbar"
-        assert heard["query"] == "q=a%20b&q=c"
-        assert heard["body"] == '{"a": 1}'
-        assert heard["headers"]["x-thing"] == "42"
-        assert heard["headers"]["content-length"] == "8"
+        assert request["method"] == "POST"
+        assert request["path"] == "/echo/café/bar"
+        assert request["raw_path"] == "/echo/caf%C3%A9%2Fbar"
+        assert request["query"] == "q=a%20b&q=c"
+        assert request["body"] == '{"a": 1}'
+        assert request["headers"]["x-thing"] == "42"
+        assert request["headers"]["content-length"] == "8"
 
     async def test_the_callee_receives_the_deadline_and_no_headers_of_the_channel(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
@@ -164,9 +164,9 @@ class ChannelContract(ABC):
     async def test_cookies_are_not_stored(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:
             await channel.send(calling("/status/200"))
-            heard = json.loads((await channel.send(calling("/echo"))).body)
+            request = json.loads((await channel.send(calling("/echo"))).body)
 
-        assert "cookie" not in heard["headers"]
+        assert "cookie" not in request["headers"]
 
     async def test_a_compressed_body_is_not_decompressed(self, callee: Callee) -> None:
         async with self.reach(callee) as channel:

@@ -41,10 +41,10 @@ class TestOpenDatabase:
             await database.check()
 
     async def test_a_folder_that_cannot_be_written_is_named(self) -> None:
-        told = await trouble(data_dir=Path("/proc/nowhere"))
+        error = await trouble(data_dir=Path("/proc/nowhere"))
 
-        assert "/proc/nowhere/loans.db" in told.problem
-        assert "DATA_DIR" in told.advice
+        assert "/proc/nowhere/loans.db" in error.problem
+        assert "DATA_DIR" in error.advice
 
     async def test_a_folder_that_is_a_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("")
@@ -61,10 +61,10 @@ class TestOpenDatabase:
         address = make_url(server_databases.fresh()).set(password="hunter2hunter2", database="x_{service}")
         text = address.render_as_string(hide_password=False).replace("%7B", "{").replace("%7D", "}")
 
-        told = await trouble(database_url=text)
+        error = await trouble(database_url=text)
 
-        assert "rejected" in told.problem
-        assert "hunter2" not in str(told)
+        assert "rejected" in error.problem
+        assert "hunter2" not in str(error)
 
 
 class TestErrorTranslation:
@@ -73,11 +73,11 @@ class TestErrorTranslation:
         await ensure_database(place.url, None)
         await run(place.url, "CREATE TABLE loans (theirs INTEGER)")
 
-        told = await refusal(place)
+        error = await refusal(place)
 
-        assert "contains tables that its migrations did not create" in told.problem
-        assert str(place.url.database) in told.problem
-        assert "its own database" in told.advice
+        assert "contains tables that its migrations did not create" in error.problem
+        assert str(place.url.database) in error.problem
+        assert "its own database" in error.advice
 
     async def test_an_account_that_may_not_create_tables_is_given_the_statement(
         self, server_databases: Databases
@@ -91,14 +91,14 @@ class TestErrorTranslation:
             await run(place.url, f"GRANT SELECT ON `{place.url.database}`.* TO {name}")
         limited = replace(place, url=place.url.set(username=name, password="as good as any"))
 
-        told = await refusal(limited)
+        error = await refusal(limited)
         dropped = (f"DROP OWNED BY {name}", f"DROP ROLE {name}")
         await run(place.url, *(dropped if server_databases.dialect == "postgresql" else (f"DROP USER {name}",)))
 
-        assert f"The account {name} may not create and use tables" in told.problem
-        assert name in told.advice
-        assert str(place.url.database) in told.advice
-        assert "as good as any" not in str(told)
+        assert f"The account {name} may not create and use tables" in error.problem
+        assert name in error.advice
+        assert str(place.url.database) in error.advice
+        assert "as good as any" not in str(error)
 
     def test_a_driver_that_is_not_installed_is_named_with_its_extra(self) -> None:
         place = database_for(Settings(database_url="mysql://root@127.0.0.1/{service}_db"), "loans")

@@ -30,7 +30,7 @@ class Neighbour:
     def by_keys(self) -> KeyVerifier:
         return KeyVerifier(self.client, FORM, self.identity.run.clock)
 
-    def by_asking(self) -> IntrospectionVerifier:
+    def by_introspection(self) -> IntrospectionVerifier:
         return IntrospectionVerifier(self.client, FORM, self.identity.run.clock)
 
 
@@ -49,7 +49,7 @@ async def reason_of(verifier: TokenVerifier, token: str) -> str:
 
 
 class TestVerifierOfAnotherProcess:
-    @pytest.mark.parametrize("way", ["by_keys", "by_asking"])
+    @pytest.mark.parametrize("way", ["by_keys", "by_introspection"])
     async def test_accepts_a_new_token(self, neighbour: Neighbour, way: str) -> None:
         ada = await neighbour.identity.new_person()
         verifier: TokenVerifier = getattr(neighbour, way)()
@@ -79,8 +79,8 @@ class TestVerifierOfAnotherProcess:
         fresh = await neighbour.identity.sign_in()
         assert (await verifier.verify(fresh.access_token)).permissions == frozenset()
 
-    async def test_by_asking_rejects_a_signed_out_session_within_a_second(self, neighbour: Neighbour) -> None:
-        ada, verifier = await neighbour.identity.new_person(), neighbour.by_asking()
+    async def test_by_introspection_rejects_a_signed_out_session_within_a_second(self, neighbour: Neighbour) -> None:
+        ada, verifier = await neighbour.identity.new_person(), neighbour.by_introspection()
         await verifier.verify(ada.access_token)
         await ada.post("/auth/logout")
 

@@ -27,7 +27,7 @@ def by_keys(issuer: Issuer, clock: HeldClock) -> KeyVerifier:
 
 
 @pytest.fixture
-def by_asking(issuer: Issuer, clock: HeldClock) -> IntrospectionVerifier:
+def by_introspection(issuer: Issuer, clock: HeldClock) -> IntrospectionVerifier:
     return IntrospectionVerifier(issuer, FORM, clock)
 
 
@@ -251,39 +251,39 @@ class TestRun:
         running.cancel()
         await asyncio.wait({running})
 
-    async def test_of_introspection_returns_at_once(self, by_asking: IntrospectionVerifier) -> None:
+    async def test_of_introspection_returns_at_once(self, by_introspection: IntrospectionVerifier) -> None:
         async with asyncio.timeout(60):
-            assert await by_asking.run() is None
+            assert await by_introspection.run() is None
 
 
 class TestIntrospectionVerifier:
-    async def test_returns_the_bearer(self, by_asking: IntrospectionVerifier, issuer: Issuer) -> None:
+    async def test_returns_the_bearer(self, by_introspection: IntrospectionVerifier, issuer: Issuer) -> None:
         claims = issuer.claims(permissions=["products:write"], roles=["seller"])
 
-        principal = await by_asking.verify(issuer.sign(claims))
+        principal = await by_introspection.verify(issuer.sign(claims))
 
         assert principal == claims.principal()
 
     async def test_caches_a_result_for_a_second(
-        self, by_asking: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         claims = issuer.claims()
         token = issuer.sign(claims)
-        await by_asking.verify(token)
+        await by_introspection.verify(token)
         issuer.revoke_session(claims)
 
         clock.advance(0.9)
-        await by_asking.verify(token)
+        await by_introspection.verify(token)
         clock.advance(0.1)
 
-        assert await reason_of(by_asking, token) == "revoked"
+        assert await reason_of(by_introspection, token) == "revoked"
 
     async def test_concurrent_callers_share_one_introspection(
-        self, by_asking: IntrospectionVerifier, issuer: Issuer
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer
     ) -> None:
         token = issuer.token()
 
-        await asyncio.gather(*(by_asking.verify(token) for _ in range(20)))
+        await asyncio.gather(*(by_introspection.verify(token) for _ in range(20)))
 
         assert issuer.request_counts["validate"] == 1
 
@@ -322,26 +322,28 @@ class TestIntrospectionVerifier:
         assert (await second).service == "catalog"
         assert first.cancelled()
 
-    async def test_is_unavailable_without_identity(self, by_asking: IntrospectionVerifier, issuer: Issuer) -> None:
+    async def test_is_unavailable_without_identity(
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer
+    ) -> None:
         issuer.down = True
 
         with pytest.raises(VerificationUnavailable):
-            await by_asking.verify(issuer.token())
+            await by_introspection.verify(issuer.token())
         issuer.down = False
-        await by_asking.verify(issuer.token())
+        await by_introspection.verify(issuer.token())
 
     async def test_raises_identitys_reason(
-        self, by_asking: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
     ) -> None:
         token = issuer.token(lasting=1)
         clock.advance(10)
 
-        assert await reason_of(by_asking, token) == "expired"
+        assert await reason_of(by_introspection, token) == "expired"
 
     async def test_rejects_malformed_tokens_without_a_call(
-        self, by_asking: IntrospectionVerifier, issuer: Issuer
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer
     ) -> None:
-        assert await reason_of(by_asking, "nonsense") == "malformed"
+        assert await reason_of(by_introspection, "nonsense") == "malformed"
         assert issuer.request_counts["validate"] == 0
 
     async def test_checks_issuer_and_audience_itself(self, issuer: Issuer, clock: HeldClock) -> None:

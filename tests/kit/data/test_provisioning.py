@@ -68,8 +68,8 @@ class TestEnsureDatabase:
         with pytest.raises(DatabaseMissing) as caught:
             await ensure_database(limited, None)
 
-        told = user_message(caught.value)
-        assert told is not None
-        assert "CREATE DATABASE " in (told[1] or "")
-        assert str(limited.username) in (told[1] or "")
-        assert "as good as any" not in str(told)
+        raised = user_message(caught.value)
+        assert raised is not None
+        assert "CREATE DATABASE " in (raised[1] or "")
+        assert str(limited.username) in (raised[1] or "")
+        assert "as good as any" not in str(raised)

@@ -72,10 +72,12 @@ async def opened(loans: RunningService, path: str, query: str = "", **headers: s
     """Open a WebSocket to the service."""
     name = loans.context.name
     upstream = LocalUpstream(name, loans.channel._apps[name])
-    said = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
+    header_list = [(key.replace("_", "-").encode(), value.encode()) for key, value in headers.items()]
     try:
         async with asyncio.timeout(PATIENCE):
-            tunnel = await upstream.connect(UpstreamRequest("GET", path.encode(), query.encode(), said, PATIENCE))
+            tunnel = await upstream.connect(
+                UpstreamRequest("GET", path.encode(), query.encode(), header_list, PATIENCE)
+            )
             yield tunnel
     finally:
         await upstream.aclose()

@@ -55,7 +55,7 @@ def left(title: str, reader: str = "r1") -> ReaderLeft:
     return ReaderLeft(reader_id=reader, title=title)
 
 
-async def tell(loans: RunningService, *events: Event) -> None:
+async def publish_events(loans: RunningService, *events: Event) -> None:
     """Publish events without consumers, so that they are in the log."""
     async with loans.context.transaction() as work:
         for event in events:
@@ -73,7 +73,7 @@ async def die(loans: RunningService, *events: Event) -> None:
         await retry_due(loans.inbox)
 
 
-async def parked(loans: RunningService) -> list[Any]:
+async def failed_rows(loans: RunningService) -> list[Any]:
     async with loans.context.reader() as reader:
         return list(await reader.rows(select(failed_events).order_by(failed_events.c.id)))
 

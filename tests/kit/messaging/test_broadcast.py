@@ -23,7 +23,7 @@ class BookFound(Event, type="book.found", version=1, aggregate="book_id"):
     book_id: str
 
 
-def told(event: Event) -> Message:
+def message_of(event: Event) -> Message:
     body = serialize(event, source="/library/loans", time=datetime(2026, 11, 1, tzinfo=UTC), trace=None)
     return Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
 
@@ -48,16 +48,16 @@ class TestBroadcasts:
     async def test_every_subscriber_receives_the_event_with_its_id(
         self, broadcasts: Broadcasts, broker: ScriptedBroker
     ) -> None:
-        heard: list[BookLost] = []
-        broadcasts.subscribe(BookLost, heard.append)
-        broadcasts.subscribe(BookLost, heard.append)
+        received: list[BookLost] = []
+        broadcasts.subscribe(BookLost, received.append)
+        broadcasts.subscribe(BookLost, received.append)
         await broker.until_listened_to(["book.lost"])
 
         lost = BookLost(book_id="book_1")
-        await broker.publish([told(lost), told(BookFound(book_id="book_1"))])
+        await broker.publish([message_of(lost), message_of(BookFound(book_id="book_1"))])
 
-        assert heard == [lost, lost]
-        assert {each.event_id for each in heard} == {lost.event_id}
+        assert received == [lost, lost]
+        assert {each.event_id for each in received} == {lost.event_id}
 
     async def test_does_not_subscribe_to_the_broker_without_subscribers(
         self, broadcasts: Broadcasts, broker: ScriptedBroker
@@ -77,24 +77,24 @@ class TestBroadcasts:
 
         broadcasts.subscribe(BookFound, found.append)
         await broker.until_listened_to(["book.lost", "book.found"])
-        await broker.publish([told(BookLost(book_id="book_1")), told(BookFound(book_id="book_1"))])
+        await broker.publish([message_of(BookLost(book_id="book_1")), message_of(BookFound(book_id="book_1"))])
 
         assert (len(lost), len(found)) == (1, 1)
 
     async def test_ignores_another_version_of_an_event(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
-        heard: list[BookLost] = []
-        broadcasts.subscribe(BookLost, heard.append)
+        received: list[BookLost] = []
+        broadcasts.subscribe(BookLost, received.append)
         await broker.until_listened_to(["book.lost"])
 
-        await broker.publish([told(BookLostAtSea(book_id="book_1"))])
+        await broker.publish([message_of(BookLostAtSea(book_id="book_1"))])
 
-        assert heard == []
+        assert received == []
 
     async def test_continues_after_an_unreadable_message(self, broadcasts: Broadcasts, broker: ScriptedBroker) -> None:
-        heard: list[BookLost] = []
-        broadcasts.subscribe(BookLost, heard.append)
+        received: list[BookLost] = []
+        broadcasts.subscribe(BookLost, received.append)
         await broker.until_listened_to(["book.lost"])
 
-        await broker.publish([Message("m1", "book.lost", "book_1", b"no JSON"), told(BookLost(book_id="book_2"))])
+        await broker.publish([Message("m1", "book.lost", "book_1", b"no JSON"), message_of(BookLost(book_id="book_2"))])
 
-        assert [each.book_id for each in heard] == ["book_2"]
+        assert [each.book_id for each in received] == ["book_2"]

@@ -140,9 +140,9 @@ class TestBreakingChanges:
     def test_growth_is_compatible(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         assert changes(event(**old), event(**new)) == []
 
-    @pytest.mark.parametrize(("old", "new", "told"), [case[1:] for case in BREAKS], ids=[case[0] for case in BREAKS])
-    def test_a_breaking_change_is_reported(self, old: dict[str, Any], new: dict[str, Any], told: str) -> None:
-        assert [change for change in changes(event(**old), event(**new)) if told in change]
+    @pytest.mark.parametrize(("old", "new", "message"), [case[1:] for case in BREAKS], ids=[case[0] for case in BREAKS])
+    def test_a_breaking_change_is_reported(self, old: dict[str, Any], new: dict[str, Any], message: str) -> None:
+        assert [change for change in changes(event(**old), event(**new)) if message in change]
 
     def test_the_aggregate_field_must_not_change(self) -> None:
         class Before(Event, type="tea.served", version=1, aggregate="table"):
@@ -225,8 +225,11 @@ class TestBothSides:
             (old, new)
             for (old, before), (new, after) in itertools.product(zip(TYPES, kinds, strict=True), repeat=2)
             if not changes(before, after)
-            for reader, told in ((after, all_written[kinds.index(before)]), (before, all_written[kinds.index(after)]))
-            if any(read(reader, each) is None for each in told)
+            for reader, message in (
+                (after, all_written[kinds.index(before)]),
+                (before, all_written[kinds.index(after)]),
+            )
+            if any(read(reader, each) is None for each in message)
         ]
 
         assert silent == []

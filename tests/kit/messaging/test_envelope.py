@@ -18,9 +18,9 @@ class TestEnvelope:
     def test_is_a_cloud_event(self) -> None:
         event = TeaServed(table="7", cups=3)
 
-        said = orjson.loads(serialize(event, source="/house/kitchen", time=NOON, trace=None))
+        document = orjson.loads(serialize(event, source="/house/kitchen", time=NOON, trace=None))
 
-        assert said == {
+        assert document == {
             "specversion": "1.0",
             "id": event.event_id,
             "type": "tea.served",

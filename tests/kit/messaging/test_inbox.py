@@ -100,7 +100,7 @@ async def titles(loans: RunningService) -> list[str]:
         return sorted(row.title for row in await reader.rows(select(Book.__table__.c.title)))
 
 
-async def parked(loans: RunningService) -> list[Any]:
+async def failed_rows(loans: RunningService) -> list[Any]:
     async with loans.context.reader() as reader:
         return list(await reader.rows(select(failed_events).order_by(failed_events.c.id)))
 
@@ -124,7 +124,7 @@ class TestDeliver:
 
         await asyncio.gather(*(loans.receives(event) for _ in range(5)))
 
-        assert (await titles(loans), await parked(loans)) == (["Dune"], [])
+        assert (await titles(loans), await failed_rows(loans)) == (["Dune"], [])
 
     async def test_a_failed_event_is_queued_and_its_transaction_rolled_back(
         self, loans: RunningService, script: Script
@@ -133,7 +133,7 @@ class TestDeliver:
 
         await loans.receives(left("Dune"))
 
-        [row] = await parked(loans)
+        [row] = await failed_rows(loans)
         assert (row.consumer, row.state, row.attempts, row.cause) == (
             "shelve-book-of-former-reader",
             "waiting",
@@ -150,7 +150,7 @@ class TestDeliver:
 
         await impatient_loans.receives(left("Dune"))
 
-        assert [(row.cause, row.attempts) for row in await parked(impatient_loans)] == [("TimeoutError", 1)]
+        assert [(row.cause, row.attempts) for row in await failed_rows(impatient_loans)] == [("TimeoutError", 1)]
         assert await titles(impatient_loans) == []
 
 
@@ -168,7 +168,7 @@ class TestOrder:
 
         assert await titles(loans) == ["Dune", "Solaris", "Ubik"]
         assert script.seen[-2:] == ["Dune", "Solaris"]
-        assert await parked(loans) == []
+        assert await failed_rows(loans) == []
 
     async def test_a_redelivery_of_a_waiting_event_is_not_handled(self, loans: RunningService, script: Script) -> None:
         script.failing = {"Dune"}
@@ -178,7 +178,7 @@ class TestOrder:
 
         await loans.receives(event)
 
-        assert (await titles(loans), len(await parked(loans))) == ([], 1)
+        assert (await titles(loans), len(await failed_rows(loans))) == ([], 1)
 
 
 class TestDeadLetters:
@@ -191,7 +191,7 @@ class TestDeadLetters:
             loans.clock.advance(60)
             await _until_quiet(loans)
 
-        [row] = await parked(loans)
+        [row] = await failed_rows(loans)
         assert (row.state, row.attempts, row.aggregate) == ("dead", 3, "r1")
         assert await titles(loans) == ["Solaris"]
 
@@ -254,7 +254,7 @@ class TestDeadLetters:
         await loans.inbox.deliver(Message("m1", "reader.left", "r1", body))
         await loans.receives(left("Dune"))
 
-        [row] = await parked(loans)
+        [row] = await failed_rows(loans)
         assert (row.state, row.cause, row.event_id) == ("dead", cause, "m1")
         assert await titles(loans) == ["Dune"]
 
@@ -265,7 +265,7 @@ class TestDeadLetters:
         for message in [*messages, messages[0]]:
             await loans.inbox.deliver(message)
 
-        rows = await parked(loans)
+        rows = await failed_rows(loans)
         assert [(row.aggregate, row.body) for row in rows] == [("r1", "hello"), ("r1", "ciao"), ("r2", "ciao")]
         assert all(row.event_id for row in rows)
 
@@ -273,12 +273,12 @@ class TestDeadLetters:
         for end in "ab":
             await loans.inbox.deliver(Message("m" * 300 + end, "greeting", "r1", b"hello"))
 
-        assert len({row.event_id for row in await parked(loans)}) == 2
+        assert len({row.event_id for row in await failed_rows(loans)}) == 2
 
     async def test_characters_that_databases_reject_are_replaced_in_messages(self, loans: RunningService) -> None:
         await loans.inbox.deliver(Message("m\0", "reader\0left", "r\0", b"\0"))
 
-        [row] = await parked(loans)
+        [row] = await failed_rows(loans)
         assert (row.event_id, row.type, row.aggregate, row.body) == ("m�", "reader�left", "r�", "�")
 
     async def test_characters_that_databases_reject_are_replaced_in_errors(
@@ -288,7 +288,7 @@ class TestDeadLetters:
 
         await loans.receives(left("Dune"))
 
-        assert [row.error for row in await parked(loans)] == ["half a pair: ?, and �"]
+        assert [row.error for row in await failed_rows(loans)] == ["half a pair: ?, and �"]
 
 
 class TestDeclaration:

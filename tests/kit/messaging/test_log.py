@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 from sqlalchemy import delete, insert
-from tests.kit.messaging.leaving import ReaderCame, left, logged, tell, waiting
+from tests.kit.messaging.leaving import ReaderCame, left, logged, publish_events, waiting
 
 from portico.kit.data.kit_tables import event_log, outbox
 from portico.kit.messaging import batches
@@ -29,7 +29,7 @@ def ids(events: list[LoggedEvent]) -> list[str]:
 class TestReading:
     async def test_returns_every_field_of_an_event(self, library: RunningService, log: EventLog) -> None:
         event = left("Dune")
-        await tell(library, event)
+        await publish_events(library, event)
 
         [found] = await log.page(ALL)
 
@@ -41,7 +41,7 @@ class TestReading:
         began = library.clock.now()
         one, two, three = left("one", "r1"), left("two", "r2"), ReaderCame(reader_id="r2")
         for event in (one, two, three):
-            await tell(library, event)
+            await publish_events(library, event)
             library.clock.advance(10)
 
         async def found(selection: EventFilter) -> list[str]:
@@ -58,7 +58,7 @@ class TestReading:
 
     async def test_pages_from_both_ends(self, library: RunningService, log: EventLog) -> None:
         events = [left(str(number)) for number in range(5)]
-        await tell(library, *events)
+        await publish_events(library, *events)
 
         first = await log.page(ALL, limit=3)
         rest = await log.page(ALL, limit=3, after=first[-1].number)
@@ -73,12 +73,12 @@ def ids_of(*events: object) -> list[str]:
 
 class TestFollow:
     async def test_returns_each_new_event_once(self, library: RunningService, log: EventLog) -> None:
-        await tell(library, left("before"))
+        await publish_events(library, left("before"))
         follower = await log.follow(ALL)
         events = [left("one"), left("two")]
 
         assert await follower.news() == []
-        await tell(library, *events)
+        await publish_events(library, *events)
         assert ids(await follower.news()) == ids_of(*events)
         assert await follower.news() == []
 
@@ -86,7 +86,7 @@ class TestFollow:
         follower = await log.follow(EventFilter(types=("reader.came",)))
         came = ReaderCame(reader_id="r1")
 
-        await tell(library, left("one"), came)
+        await publish_events(library, left("one"), came)
 
         assert ids(await follower.news()) == [came.event_id]
 
@@ -142,7 +142,7 @@ async def _logged_as(library: RunningService, number: int) -> None:
 class TestPublishAgain:
     async def test_events_are_published_again_in_order(self, library: RunningService, log: EventLog) -> None:
         events = [left("one"), left("two", "r2"), left("three")]
-        await tell(library, *events)
+        await publish_events(library, *events)
 
         assert await log.publish_again(EventFilter(aggregate="r1")) == 2
 
@@ -154,7 +154,7 @@ class TestPublishAgain:
         assert await log.count(ALL) == 3
 
     async def test_ends_while_the_relay_publishes_the_same_events(self, library: RunningService, log: EventLog) -> None:
-        await tell(library, *(left(str(number)) for number in range(1200)))
+        await publish_events(library, *(left(str(number)) for number in range(1200)))
         relay = Relay(library.context, ScriptedBroker())
 
         async def relaying() -> None:

@@ -17,7 +17,7 @@ from portico.testing.brokers import ScriptedBroker
 from portico.testing.running_service import RunningService
 
 
-async def told(loans: RunningService, *, of: BookId | None = None) -> BookLent:
+async def publish_one(loans: RunningService, *, of: BookId | None = None) -> BookLent:
     event = BookLent(loan_id=LoanId.new(), book_id=of or BookId.new(), reader_id=UserId.new(), due_at=loans.clock.now())
     async with loans.context.transaction() as work:
         work.publish(event)
@@ -62,7 +62,7 @@ class TestDrain:
     async def test_publishes_in_order_and_moves_to_the_log(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
-        events = [await told(loans) for _ in range(5)]
+        events = [await publish_one(loans) for _ in range(5)]
 
         assert await relay.drain() == 5
 
@@ -87,7 +87,7 @@ class TestDrain:
     async def test_events_wait_while_the_broker_is_unavailable(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
-        await told(loans)
+        await publish_one(loans)
         broker.absent = True
         with pytest.raises(BrokerUnavailable):
             await relay.drain()
@@ -100,7 +100,7 @@ class TestDrain:
     async def test_unconfirmed_events_are_published_again(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
-        event = await told(loans)
+        event = await publish_one(loans)
         broker.losing = True
         with pytest.raises(BrokerUnavailable):
             await relay.drain()
@@ -112,8 +112,8 @@ class TestDrain:
     async def test_a_rejected_event_blocks_its_aggregate_and_others_continue(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
-        bad, other = await told(loans), await told(loans)
-        behind = await told(loans, of=bad.book_id)
+        bad, other = await publish_one(loans), await publish_one(loans)
+        behind = await publish_one(loans, of=bad.book_id)
         broker.refusing = {bad.event_id}
 
         await relay.drain()
@@ -160,11 +160,11 @@ class TestDrain:
         class Hearsay(ScriptedBroker):
             async def publish(self, messages: Sequence[Message]) -> Mapping[str, str]:
                 if len(self.batches) < 5:
-                    await told(loans)
+                    await publish_one(loans)
                 return await super().publish(messages)
 
         broker = Hearsay()
-        await told(loans)
+        await publish_one(loans)
 
         assert await Relay(loans.context, broker).drain() == 6
 
@@ -284,9 +284,9 @@ class TestDrain:
 class TestLease:
     async def test_one_relay_publishes_and_the_other_waits(self, loans: RunningService, broker: ScriptedBroker) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
-        await told(loans)
+        await publish_one(loans)
         assert await first.drain() == 1
-        await told(loans)
+        await publish_one(loans)
 
         assert await second.drain() == 0
         assert await first.drain() == 1
@@ -296,7 +296,7 @@ class TestLease:
     ) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await first.drain()
-        await told(loans)
+        await publish_one(loans)
         loans.clock.advance(6)
 
         assert await second.drain() == 1
@@ -304,14 +304,14 @@ class TestLease:
 
     async def test_a_relay_that_ends_releases_its_lease(self, loans: RunningService, broker: ScriptedBroker) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
-        await told(loans)
+        await publish_one(loans)
         running = asyncio.create_task(first.run())
         async with asyncio.timeout(20):
             while await left(loans) != (0, 1):
                 pass
         running.cancel()
         await asyncio.wait([running])
-        await told(loans)
+        await publish_one(loans)
 
         assert await second.drain() == 1
 
@@ -321,7 +321,7 @@ class TestRun:
         self, embedded_loans: RunningService, broker: ScriptedBroker
     ) -> None:
         running = asyncio.create_task(Relay(embedded_loans.context, broker).run())
-        await told(embedded_loans)
+        await publish_one(embedded_loans)
         async with asyncio.timeout(20):
             while await left(embedded_loans) != (0, 1) or await is_leased(embedded_loans):
                 pass
@@ -363,7 +363,7 @@ class TestRun:
     ) -> None:
         broker.absent = True
         running = asyncio.create_task(relay.run())
-        await told(loans)
+        await publish_one(loans)
         await asyncio.sleep(0)
         broker.absent = False
         async with asyncio.timeout(20):

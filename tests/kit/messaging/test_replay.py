@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from tests.kit.messaging.leaving import ReaderCame, Shelving, die, left, parked, tell
+from tests.kit.messaging.leaving import ReaderCame, Shelving, die, failed_rows, left, publish_events
 
 from portico.kit.messaging.log import EventFilter, EventLog, LoggedEvent
 from portico.kit.messaging.replay import Replay
@@ -39,19 +39,19 @@ class TestReplay:
     async def test_replayed_events_are_handled_in_order(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
-        await tell(library, left("one"), ReaderCame(reader_id="r1"), left("two"), left("three"))
+        await publish_events(library, left("one"), ReaderCame(reader_id="r1"), left("two"), left("three"))
 
         assert await replay(other).of([log], ALL) == 3
         await retried(other)
 
         assert shelving.seen == ["one", "two", "three"]
-        assert await parked(other) == []
+        assert await failed_rows(other) == []
 
     async def test_handled_events_are_not_handled_again(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         one, two = left("one"), left("two")
-        await tell(library, one, two)
+        await publish_events(library, one, two)
         await other.receives(one)
 
         assert await replay(other).of([log], ALL) == 1
@@ -63,7 +63,7 @@ class TestReplay:
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         events = [left("one"), left("two")]
-        await tell(library, *events)
+        await publish_events(library, *events)
         await other.receives(*events)
 
         assert await replay(other, again=True).of([log], ALL) == 2
@@ -75,7 +75,7 @@ class TestReplay:
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
         event = left("one")
-        await tell(library, event)
+        await publish_events(library, event)
         shelving.failing = {"one"}
         await die(other, event)
         shelving.failing, shelving.seen = set(), []
@@ -83,12 +83,12 @@ class TestReplay:
         await replay(other).of([log], ALL)
         await retried(other)
 
-        assert (shelving.seen, await parked(other)) == (["one"], [])
+        assert (shelving.seen, await failed_rows(other)) == (["one"], [])
 
     async def test_events_delivered_during_a_replay_wait_behind_it(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
-        await tell(library, left("one"), left("two"))
+        await publish_events(library, left("one"), left("two"))
 
         await replay(other).of([log], ALL)
         await other.receives(left("three"))
@@ -105,11 +105,11 @@ class TestReplay:
             async def page(self, selection: EventFilter, **bounds: int) -> list[LoggedEvent]:
                 if meanwhile:
                     for service in (library, other):
-                        await tell(service, meanwhile.pop())
+                        await publish_events(service, meanwhile.pop())
                 return await super().page(selection, **bounds)
 
-        await tell(library, left("one"))
-        await tell(other, left("two"))
+        await publish_events(library, left("one"))
+        await publish_events(other, left("two"))
         logs = [Busy(service.context.database, service.clock) for service in (library, other)]
 
         assert await replay(other, again=True).of(logs, ALL) == 2
@@ -120,7 +120,7 @@ class TestReplay:
     async def test_replaying_twice_has_one_effect(
         self, library: RunningService, other: RunningService, log: EventLog, shelving: Shelving
     ) -> None:
-        await tell(library, left("one"))
+        await publish_events(library, left("one"))
 
         await replay(other).of([log], ALL)
         await replay(other).of([log], ALL)

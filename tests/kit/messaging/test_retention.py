@@ -1,5 +1,5 @@
 from sqlalchemy import insert
-from tests.kit.messaging.leaving import handled, left, logged, tell
+from tests.kit.messaging.leaving import handled, left, logged, publish_events
 
 from portico.kit.data.kit_tables import inbox
 from portico.kit.messaging.batches import BATCH
@@ -13,9 +13,9 @@ WEEK = 604_800.0
 class TestRetention:
     async def test_events_are_kept_for_the_configured_time(self, library: RunningService) -> None:
         old, young = left("old"), left("young")
-        await tell(library, old)
+        await publish_events(library, old)
         library.clock.advance(WEEK - 10)
-        await tell(library, young)
+        await publish_events(library, young)
 
         await delete_old_events(library.context)
         assert await logged(library) == [old.event_id, young.event_id]

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from structlog.testing import capture_logs
-from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, left, parked
+from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, failed_rows, left
 
 from portico.kit.data import UnitOfWork
 from portico.kit.messaging.brokers.base import Message
@@ -39,7 +39,7 @@ class TestConsumersOfAnotherVersion:
         assert await retry_due(with_consumers(library, [greet_new_reader])) == 0
         assert await retry_due(library.inbox) == 1
 
-        assert (shelving.seen, await parked(library)) == (["Dune"], [])
+        assert (shelving.seen, await failed_rows(library)) == (["Dune"], [])
 
     async def test_a_failed_event_of_an_unhandled_type_waits_for_a_version_that_handles_it(
         self, library: RunningService, shelving: Shelving
@@ -53,7 +53,7 @@ class TestConsumersOfAnotherVersion:
 
         await retry_due(with_consumers(library, [shelve_book_of_former_reader, note_former_reader]))
 
-        assert [(row.state, row.attempts) for row in await parked(library)] == [("waiting", 1)]
+        assert [(row.state, row.attempts) for row in await failed_rows(library)] == [("waiting", 1)]
 
     async def test_unroutable_events_are_counted_and_logged_once(
         self, library: RunningService, shelving: Shelving
@@ -90,12 +90,12 @@ class TestReplayOfUnreadableMessages:
         shelving.failing = {"Dune"}
         await self._replayed(library, upgraded)
 
-        [row] = await parked(library)
+        [row] = await failed_rows(library)
         assert (row.consumer, row.state, row.attempts) == ("shelve-book-of-former-reader", "waiting", 1)
         shelving.failing, shelving.seen = set(), []
         library.clock.advance(600)
         await retry_due(upgraded)
-        assert (noted, shelving.seen, await parked(library)) == (["Dune"], ["Dune"], [])
+        assert (noted, shelving.seen, await failed_rows(library)) == (["Dune"], ["Dune"], [])
 
     async def test_the_message_waits_behind_earlier_events(self, library: RunningService, shelving: Shelving) -> None:
         await self._is_unreadable(library, left("Dune"))
@@ -106,7 +106,7 @@ class TestReplayOfUnreadableMessages:
 
         await self._replayed(library, library.inbox)
 
-        assert (shelving.seen, await parked(library)) == (["Emma", "Dune"], [])
+        assert (shelving.seen, await failed_rows(library)) == (["Emma", "Dune"], [])
 
     async def test_a_consumer_that_has_handled_the_event_does_not_receive_it_again(
         self, library: RunningService, shelving: Shelving
@@ -117,14 +117,14 @@ class TestReplayOfUnreadableMessages:
 
         await self._replayed(library, library.inbox)
 
-        assert (shelving.seen, await parked(library)) == (["Dune"], [])
+        assert (shelving.seen, await failed_rows(library)) == (["Dune"], [])
 
     async def test_a_message_that_is_still_unreadable_is_dead_again(self, library: RunningService) -> None:
         await self._is_unreadable(library, left("Dune"))
 
         await self._replayed(library, with_consumers(library, [greet_new_reader]))
 
-        assert [(row.kind, row.state) for row in await parked(library)] == [("unreadable", "dead")]
+        assert [(row.kind, row.state) for row in await failed_rows(library)] == [("unreadable", "dead")]
 
     async def _is_unreadable(self, library: RunningService, event: ReaderLeft) -> None:
         """Deliver the event to a version of the service that does not know it."""
@@ -133,7 +133,7 @@ class TestReplayOfUnreadableMessages:
         await with_consumers(library, [greet_new_reader]).deliver(message)
 
     async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
-        letters = DeadLetters(library.context.name, library.context.database, library.clock)
-        assert await letters.replay(DeadLetterFilter(), by="ann") == 1
+        dead_letters = DeadLetters(library.context.name, library.context.database, library.clock)
+        assert await dead_letters.replay(DeadLetterFilter(), by="ann") == 1
         while await retry_due(inbox):
             pass

@@ -104,15 +104,15 @@ class TestOneProcess:
         async with library(tmp_path) as host:
             await lend(host, 3)
 
-            async def told() -> bool:
+            async def published() -> bool:
                 return b"portico_events_published_total 3.0" in host.contexts["loans"].metrics.render()
 
-            async def heard() -> bool:
+            async def handled() -> bool:
                 wanted = b'portico_events_handled_total{consumer="shelve-copy-of-lent-book"} 3.0'
                 return wanted in host.contexts["twins"].metrics.render()
 
-            await until(told)
-            await until(heard)
+            await until(published)
+            await until(handled)
 
     async def test_metrics_count_the_dead_letters_of_a_service_that_only_publishes(self, tmp_path: Path) -> None:
         async with library(tmp_path, EVENT_SIZE_LIMIT="1024", EVENT_ATTEMPTS="1") as host:
@@ -121,13 +121,13 @@ class TestOneProcess:
                 await work.execute(insert(outbox).values(_too_large(running.clock.now())))
 
             async def dead() -> bool:
-                letters = DeadLetters("loans", running.database, running.clock)
-                return await letters.count(DeadLetterFilter(kind="not_publishable")) == 1
+                dead_letters = DeadLetters("loans", running.database, running.clock)
+                return await dead_letters.count(DeadLetterFilter(kind="not_publishable")) == 1
 
             await until(dead)
         async with library(tmp_path) as host:
 
-            async def told() -> bool:
+            async def published() -> bool:
                 return b"portico_dead_letters 1.0" in host.contexts["loans"].metrics.render()
 
-            await until(told)
+            await until(published)

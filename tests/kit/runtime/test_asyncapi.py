@@ -83,12 +83,12 @@ class TestContent:
 
     def test_published_events_match_the_schema(self) -> None:
         validator = Draft202012Validator(payload_of(asyncapi(leaving), "reader.left.1"))
-        said = orjson.loads(serialize(left("Dune"), source="/leaving/readers", time=datetime.now(UTC), trace=None))
+        document = orjson.loads(serialize(left("Dune"), source="/leaving/readers", time=datetime.now(UTC), trace=None))
 
-        validator.validate(said)
+        validator.validate(document)
         for name in ("id", "type", "source", "subject", "data"):
-            assert not validator.is_valid({key: value for key, value in said.items() if key != name})
-        assert not validator.is_valid({**said, "data": {"reader_id": "r1"}})
+            assert not validator.is_valid({key: value for key, value in document.items() if key != name})
+        assert not validator.is_valid({**document, "data": {"reader_id": "r1"}})
 
     def test_versions_of_a_type_share_its_channel(self) -> None:
         class LeftForGood(Event, type="reader.left", version=2, aggregate="reader_id"):

@@ -19,7 +19,7 @@ class First: ...
 class Second: ...
 
 
-def told(
+def recording_resource(
     kind: type[Any], events: list[str], *, failing: bool = False
 ) -> Callable[[ServiceRuntime], AbstractAsyncContextManager[Any]]:
     @asynccontextmanager
@@ -36,7 +36,9 @@ def told(
 class TestHost:
     async def test_opens_in_order_and_closes_in_reverse(self, sqlite_databases: Databases) -> None:
         events: list[str] = []
-        whole = replace(service, resources={First: told(First, events), Second: told(Second, events)})
+        whole = replace(
+            service, resources={First: recording_resource(First, events), Second: recording_resource(Second, events)}
+        )
 
         async with running(whole, sqlite_databases) as loans:
             assert isinstance(loans.context.resource(First), First)
@@ -46,7 +48,13 @@ class TestHost:
 
     async def test_closes_open_resources_when_the_next_one_fails(self, sqlite_databases: Databases) -> None:
         events: list[str] = []
-        whole = replace(service, resources={First: told(First, events), Second: told(Second, events, failing=True)})
+        whole = replace(
+            service,
+            resources={
+                First: recording_resource(First, events),
+                Second: recording_resource(Second, events, failing=True),
+            },
+        )
 
         with pytest.raises(OSError, match="does not open"):
             async with running(whole, sqlite_databases):

@@ -22,17 +22,17 @@ def application(**variables: str) -> ASGIApp:
 @asynccontextmanager
 async def lifespan(app: ASGIApp) -> AsyncIterator[Message]:
     """Run the lifespan protocol like a server, and yield the application's response to the start."""
-    asked: asyncio.Queue[Message] = asyncio.Queue()
-    said: asyncio.Queue[Message] = asyncio.Queue()
-    task = asyncio.ensure_future(app({"type": "lifespan"}, asked.get, said.put))
-    await asked.put({"type": "lifespan.startup"})
-    started = await said.get()
+    received_messages: asyncio.Queue[Message] = asyncio.Queue()
+    sent_messages: asyncio.Queue[Message] = asyncio.Queue()
+    task = asyncio.ensure_future(app({"type": "lifespan"}, received_messages.get, sent_messages.put))
+    await received_messages.put({"type": "lifespan.startup"})
+    started = await sent_messages.get()
     try:
         yield started
     finally:
         if started["type"] == "lifespan.startup.complete":
-            await asked.put({"type": "lifespan.shutdown"})
-            assert (await said.get())["type"] == "lifespan.shutdown.complete"
+            await received_messages.put({"type": "lifespan.shutdown"})
+            assert (await sent_messages.get())["type"] == "lifespan.shutdown.complete"
         await task
 
 

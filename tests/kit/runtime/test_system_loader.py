@@ -13,7 +13,7 @@ class TestFindSystem:
         assert find_system("tests.cli.systems:library").name == "library"
 
     @pytest.mark.parametrize(
-        ("name", "told"),
+        ("name", "message"),
         [
             ("catalgo", "Did you mean catalog?"),
             ("shop", "Portico ships commerce, catalog"),
@@ -22,8 +22,8 @@ class TestFindSystem:
             ("tests.cli.systems:loans", "has no System called 'loans'"),
         ],
     )
-    def test_an_unknown_system_is_rejected_with_suggestions(self, name: str, told: str) -> None:
-        with pytest.raises(NoSuchSystem, match=told.replace("?", r"\?")):
+    def test_an_unknown_system_is_rejected_with_suggestions(self, name: str, message: str) -> None:
+        with pytest.raises(NoSuchSystem, match=message.replace("?", r"\?")):
             find_system(name)
 
     def test_an_import_error_inside_the_module_is_raised(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,7 +92,7 @@ class Library:
         async with self.loans.context.reader() as reader:
             return await timeline(reader, lending_id)
 
-    async def told(self, lending_id: LendingId) -> list[str]:
+    async def timeline_text(self, lending_id: LendingId) -> list[str]:
         """Return the timeline as text."""
         return [
             f"{each.action} {each.step} {each.outcome}".replace("  ", " ") for each in await self.timeline(lending_id)

@@ -33,7 +33,7 @@ class TestRequestUndo:
         assert await library.story(lending) == "asked given_up"
         assert (await library.lending(lending)).reason == "The reader thought better of it"
         assert library.desk.calls == []
-        assert await library.told(lending) == ["start done", "cancel reserve-copy requested", "end undone"]
+        assert await library.timeline_text(lending) == ["start done", "cancel reserve-copy requested", "end undone"]
 
     async def test_during_a_remote_step_waits_for_its_outcome(self, library: Library) -> None:
         lending = await library.asked()
@@ -224,7 +224,7 @@ class TestSkip:
         assert library.desk.calls == [f"charge {lending}/deposit", f"void {lending}/deposit"]
         assert library.desk.money == 0
         assert await library.story(lending) == "asked reserved paid lent"
-        assert (await library.told(lending))[2:6] == [
+        assert (await library.timeline_text(lending))[2:6] == [
             "do take-deposit failed",
             "skip take-deposit requested",
             "undo take-deposit done",

@@ -24,7 +24,7 @@ class TestForward:
 
         await library.runner.run_due()
 
-        assert await library.told(lending) == [
+        assert await library.timeline_text(lending) == [
             "start done",
             "do reserve-copy done",
             "do take-deposit done",
@@ -60,7 +60,7 @@ class TestPendingOutcome:
         assert early == 1
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"] * 7
-        assert "do take-deposit failed" not in await library.told(lending)
+        assert "do take-deposit failed" not in await library.timeline_text(lending)
 
     async def test_is_in_the_timeline_at_most_twenty_times(self, library: Library) -> None:
         lending = await library.asked()
@@ -97,7 +97,7 @@ class TestDefiniteFailure:
         assert (await library.lending(lending)).reason == "The card was declined"
         assert library.desk.calls == [f"charge {lending}/deposit"]
         assert (await library.book_of(lending)).lent_until is None
-        assert await library.told(lending) == [
+        assert await library.timeline_text(lending) == [
             "start done",
             "do reserve-copy done",
             "do take-deposit refused",
@@ -130,7 +130,7 @@ class TestUnknownOutcome:
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"] * 3
         assert library.desk.money == 500
-        assert (await library.told(lending))[2:5] == [
+        assert (await library.timeline_text(lending))[2:5] == [
             "do take-deposit failed",
             "do take-deposit failed",
             "do take-deposit done",
@@ -227,9 +227,9 @@ class TestUndo:
         await library.runner.run_due()
         await library.after(60, times=50)
 
-        saga_status, told = await library.saga_status(lending), await library.told(lending)
+        saga_status, timeline_text = await library.saga_status(lending), await library.timeline_text(lending)
 
         assert (saga_status.status, saga_status.step, saga_status.failures) == ("undoing", "take-deposit", 49)
         assert saga_status.error == "Something went wrong"
-        assert told.count("undo take-deposit failed") == 20
-        assert told[-1] == "undo take-deposit waiting"
+        assert timeline_text.count("undo take-deposit failed") == 20
+        assert timeline_text[-1] == "undo take-deposit waiting"

@@ -61,7 +61,7 @@ class TestLostLease:
         assert await library.story(lending) == "asked reserved paid lent"
         assert library.desk.charges == [f"{lending}/deposit"] * 2
         assert library.desk.money == 500
-        assert "do take-deposit lost" in await library.told(lending)
+        assert "do take-deposit lost" in await library.timeline_text(lending)
 
     async def test_rolls_back_a_local_step(self, library: Library) -> None:
         lending = await library.asked()
@@ -119,7 +119,7 @@ class TestLostCommit:
         await library.runner.run_due()
 
         assert await library.story(lending) == "asked reserved paid lent"
-        assert "do reserve-copy failed" not in await library.told(lending)
+        assert "do reserve-copy failed" not in await library.timeline_text(lending)
 
     async def test_does_not_delay_shutdown(self, embedded_library: Library) -> None:
         library = embedded_library

@@ -93,16 +93,16 @@ class TestMetrics:
         library.loans.clock.advance(0.1)
 
         await library.runner.metrics.refresh()
-        told = library.loans.context.metrics.render().decode().splitlines()
+        timeline_text = library.loans.context.metrics.render().decode().splitlines()
 
         assert (await library.saga_status(first)).status == "done"
-        assert 'portico_sagas_open{saga="lend-for-deposit"} 1.0' in told
-        assert 'portico_sagas_failing{saga="lend-for-deposit"} 1.0' in told
-        assert 'portico_sagas_oldest_seconds{saga="lend-for-deposit"} 0.1' in told
-        assert 'portico_saga_steps_total{outcome="done"} 4.0' in told
-        assert 'portico_saga_steps_total{outcome="failed"} 1.0' in told
-        assert 'portico_sagas_ended_total{status="done"} 1.0' in told
-        assert "portico_sagas_running 0.0" in told
+        assert 'portico_sagas_open{saga="lend-for-deposit"} 1.0' in timeline_text
+        assert 'portico_sagas_failing{saga="lend-for-deposit"} 1.0' in timeline_text
+        assert 'portico_sagas_oldest_seconds{saga="lend-for-deposit"} 0.1' in timeline_text
+        assert 'portico_saga_steps_total{outcome="done"} 4.0' in timeline_text
+        assert 'portico_saga_steps_total{outcome="failed"} 1.0' in timeline_text
+        assert 'portico_sagas_ended_total{status="done"} 1.0' in timeline_text
+        assert "portico_sagas_running 0.0" in timeline_text
 
 
 class TestHealth:
@@ -136,10 +136,10 @@ class TestLog:
         lending = await embedded_library.asked()
         embedded_library.desk.will("lost")
 
-        with capture_logs() as told:
+        with capture_logs() as timeline_text:
             await embedded_library.runner.run_due()
 
-        (failed,) = [each for each in told if each["event"] == "saga_step_failed"]
+        (failed,) = [each for each in timeline_text if each["event"] == "saga_step_failed"]
         assert failed["error"] == "desk: the answer was lost"
         assert [each.error for each in await embedded_library.timeline(lending) if each.outcome == "failed"] == [
             "The service 'desk' returned no usable response. Whether it did what was requested is unknown."
@@ -153,12 +153,12 @@ class TestUnknownSagas:
         async with embedded_library.loans.context.transaction() as work:
             await work.execute(update(sagas).values(name="another"))
 
-        with capture_logs() as told:
+        with capture_logs() as timeline_text:
             for _ in range(2):
                 measures._refreshed_at = float("-inf")
                 await measures.refresh()
 
-        assert [(each["event"], each["sagas"]) for each in told] == [("sagas_unknown", ["another"])]
+        assert [(each["event"], each["sagas"]) for each in timeline_text] == [("sagas_unknown", ["another"])]
 
 
 class TestRetention:

@@ -53,10 +53,10 @@ class TestAnyStory:
                 break
         library.desk.arrive()
 
-        told = {each: await library.story(each) for each in lendings}
+        timeline_text = {each: await library.story(each) for each in lendings}
         assert await self._all_ended(library, lendings)
-        assert {story for story in told.values() if not story.endswith("given_up")} <= {PAID}
-        for lending, story in told.items():
+        assert {story for story in timeline_text.values() if not story.endswith("given_up")} <= {PAID}
+        for lending, story in timeline_text.items():
             assert (f"{lending}/deposit" in library.desk.kept) == (story == PAID)
             assert (await library.saga_status(lending)).status == ("done" if story == PAID else "undone")
 
