@@ -45,7 +45,7 @@ END;
 -- orders: that is recorded
 BEGIN;
 UPDATE orders.orders SET status = 'reserved', updated_at = now(), revision = revision + 1
-WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status = 'pending' AND called_off_at IS NULL;
+WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status = 'pending' AND cancel_requested_at IS NULL;
 WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 350), status = 'running', step = 'take-payment', done = 'reserve-stock', attempts = 1, fence = fence + 1, due_at = now() + interval '25 seconds', step_started_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 1 RETURNING saga_id)
 INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'reserve-stock', 'do', 1, 'done', now(), now() FROM updated;
@@ -74,7 +74,7 @@ END;
 -- orders: that is recorded
 BEGIN;
 UPDATE orders.orders SET status = 'paid', updated_at = now(), revision = revision + 1
-WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved') AND called_off_at IS NULL;
+WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved') AND cancel_requested_at IS NULL;
 WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'running', step = 'confirm-stock', done = 'reserve-stock,take-payment', attempts = 1, fence = fence + 1, due_at = now() + interval '15 seconds', step_started_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 2 RETURNING saga_id)
 INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'take-payment', 'do', 1, 'done', now(), now() FROM updated;
@@ -89,7 +89,7 @@ END;
 -- orders: it is confirmed, and the saga is over
 BEGIN;
 UPDATE orders.orders SET status = 'confirmed', updated_at = now(), revision = revision + 1
-WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved', 'paid') AND called_off_at IS NULL;
+WHERE order_id = 'ord_' || :one::bigint || '00' || :two::bigint AND status IN ('pending', 'reserved', 'paid') AND cancel_requested_at IS NULL;
 WITH updated AS (UPDATE orders.sagas SET state = repeat('x', 400), status = 'done', step = '', owner = NULL, attempts = 0, fence = fence + 1, due_at = NULL, step_started_at = NULL, ended_at = now()
     WHERE saga_id = 'saga_' || :one::bigint || '00' || :two::bigint AND fence = 3 RETURNING saga_id)
 INSERT INTO orders.saga_steps (saga_id, step, action, attempt, outcome, started_at, ended_at) SELECT saga_id, 'confirm-stock', 'do', 1, 'done', now(), now() FROM updated;
