@@ -120,7 +120,7 @@ class TestUpOnServers:
             refused = run_portico(tmp_path, "up", LIBRARY, "--free-ports", "--servers")
 
             assert refused.returncode == 2
-            assert f"are run by process {system.process.pid} already" in refused.stderr
+            assert f"Process {system.process.pid} already runs the servers in" in refused.stderr
             assert "DATA_DIR" in refused.stderr
 
     def test_a_public_address_needs_secrets(self, tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ class TestSplit:
         (tmp_path / ".portico" / "loans.db").write_text("no database at all, whatever it says of itself" * 10)
 
         with up(tmp_path, LIBRARY, at, "--split") as library:
-            assert library.process.wait(30) == 2
+            assert library.process.wait(120) == 2
             assert "is damaged" in library.err
             assert "Traceback" not in library.err
 
