@@ -132,3 +132,24 @@ class TestTransaction:
         await connection.commit()
 
         assert await titles(connection) == ["Emma"]
+
+
+class TestClose:
+    async def test_a_connection_that_its_engine_has_closed_can_be_closed_again(self, tmp_path: Path) -> None:
+        connections = SqliteConnections(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"), timeout=60)
+        connection = await connections.open()
+        await connections.aclose()
+
+        async with asyncio.timeout(20):
+            await connection.close()
+
+        assert not connection.is_alive
+
+    async def test_an_engine_can_close_a_connection_that_is_being_closed(self, tmp_path: Path) -> None:
+        connections = SqliteConnections(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"), timeout=60)
+        connection = await connections.open()
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(connection.close(), connections.aclose())
+
+        assert not connection.is_alive

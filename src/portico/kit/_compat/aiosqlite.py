@@ -34,11 +34,27 @@ class SqliteConnection(aiosqlite.Connection):
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         super().__init__(connect, iter_chunk_size=1)
         self._thread.daemon = True
+        self._is_stopped = False
 
     @property
     def is_alive(self) -> bool:
         """Whether its thread runs."""
         return self._thread.is_alive()
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """End the thread after the statements already sent to it. Later calls have no effect and return None.
+
+        aiosqlite returns a future that never completes if the thread has ended.
+        """
+        if self._is_stopped:
+            return None
+        self._is_stopped = True
+        return super().stop()
+
+    async def close(self) -> None:
+        """Close the connection after the statements already sent to it, unless it is being closed already."""
+        if self.is_alive and (stopped := self.stop()) is not None:
+            await stopped
 
     async def close_now(self) -> None:
         """Close the connection even if it is in use, after the statements already sent to its thread."""
