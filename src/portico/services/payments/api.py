@@ -18,7 +18,7 @@ from portico.kit import (
     Slice,
     permitted,
 )
-from portico.kit.foundation import TooPrecise, UnknownCurrency
+from portico.kit.foundation import NotFound, TooPrecise, UnknownCurrency
 from portico.services.payments import service
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (
@@ -109,7 +109,7 @@ async def read_payment(payment_id: PaymentId, caller: KnownCaller, reads: Reads)
     return await Payments(reads).get_visible(payment_id, caller)
 
 
-@voids.put("/{key:path}", errors=[ChargeInFlight, VoidUnfinished])
+@voids.put("/{key:path}", errors=[ChargeInFlight, VoidUnfinished, NotFound])  # a key with a line break has no route
 async def void(key: Key, caller: FromService, context: Context) -> VoidRead:
     """Cancel the charge of this key, whether it was made, is in progress or has not been requested yet.
 
