@@ -135,6 +135,15 @@ class TestTransaction:
 
 
 class TestClose:
+    async def test_a_closed_connection_has_nothing_to_roll_back(self, connection: OneTripConnection) -> None:
+        connection.begin(IMMEDIATE)
+        await add(connection, "Dune")
+        await connection.close_now()
+
+        await connection.rollback()
+
+        assert not connection.is_alive
+
     async def test_a_connection_that_its_engine_has_closed_can_be_closed_again(self, tmp_path: Path) -> None:
         connections = SqliteConnections(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"), timeout=60)
         connection = await connections.open()

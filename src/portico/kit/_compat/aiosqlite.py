@@ -100,6 +100,8 @@ class OneTripConnection(SqliteConnection):
             await super().commit()
 
     async def rollback(self) -> None:
+        if not self.is_alive:
+            return  # closing it has rolled back
         if not self._is_settled or self.in_transaction:
             await super().rollback()  # after statements still in the thread
         self._begin, self._is_settled = None, True
