@@ -4,6 +4,7 @@ Quick tests run first, so that an error shows early. `SLOW_TESTS_DEADLINE` (minu
 time: once the run is older than that, slow tests that have not begun are skipped, and the run reports how many.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -43,9 +44,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def _restore_log_configuration() -> Iterator[None]:
     """Restore the configuration of logs after a test that configures them as a process of Portico does."""
-    before = structlog.get_config()
+    before, loggers = structlog.get_config(), _states_of_loggers()
     yield
     structlog.configure(**before)
+    for name, logger in _loggers().items():
+        logger.level, logger.propagate, logger.disabled = loggers.get(name, (logging.NOTSET, True, False))
+    logging.root.manager._clear_cache()  # of the levels that loggers have inherited
+
+
+def _states_of_loggers() -> dict[str, tuple[int, bool, bool]]:
+    return {name: (each.level, each.propagate, each.disabled) for name, each in _loggers().items()}
+
+
+def _loggers() -> dict[str, logging.Logger]:
+    known = {name: each for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)}
+    return {"root": logging.root, **known}
 
 
 def _is_slow(item: pytest.Item) -> bool:
