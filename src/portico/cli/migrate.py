@@ -100,6 +100,7 @@ class Migrations:
 
     async def downgrade(self, target: str) -> dict[str, list[str]]:
         """Undo migrations down to `target`; return the revisions that were undone."""
+        from alembic.script.revision import RevisionError
         from alembic.util import CommandError as AlembicError
 
         from portico.kit.data.migrations import downgrade
@@ -109,7 +110,7 @@ class Migrations:
         async with open_database(placement, self.settings) as database:
             try:
                 return {placement.name: await downgrade(database, _service_set(placement), target)}
-            except AlembicError as error:
+            except (AlembicError, RevisionError) as error:
                 raise CommandError(
                     f"{placement.name} cannot go back to {target!r}: {error}.",
                     f"`portico migrate status {placement.name}` shows its revision; --to takes a revision or base.",
