@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.change_notifier import ChangeNotifier
+from portico.kit.data.greenlets import run_in_greenlet
 from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import connect_options
@@ -110,7 +111,7 @@ class Database:
 
     @cached_property
     def lone(self) -> AsyncEngine:
-        """`writer` of a server database in autocommit mode, for transactions of one statement."""
+        """`writer` of a PostgreSQL database in autocommit mode, for transactions of one statement."""
         return self.writer.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
@@ -121,14 +122,18 @@ class Database:
     async def write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
         """Execute one statement in a transaction of its own and return how many rows it changed.
 
-        On a server it needs no BEGIN and COMMIT, which are half of the cost.
+        On PostgreSQL it needs no BEGIN and COMMIT, which are half of the cost.
         """
+        return await run_in_greenlet(self._write_alone, statement, values)
+
+    def _write_alone(self, statement: Statement, values: Mapping[str, Any]) -> int:
+        # MariaDB's driver switches autocommit by a statement; a caller cancelled meanwhile would lose the connection.
+        autocommits = self.dialect == "postgresql"
         compiled = statement.compiled_for(self.writer.dialect, values)
-        connecting = self.lone.connect() if self.has_row_locks else self.writer.begin()
-        async with connecting as connection:
+        with self.lone.sync_engine.connect() if autocommits else self.writer.sync_engine.begin() as connection:
             if compiled is None:
-                return (await connection.execute(statement.source, values)).rowcount
-            return (await connection.exec_driver_sql(compiled.text, compiled.parameters(values))).rowcount
+                return connection.execute(statement.source, values).rowcount
+            return connection.exec_driver_sql(compiled.text, compiled.parameters(values)).rowcount
 
     async def check(self) -> None:
         """Check that the database responds. Raises the driver's error."""

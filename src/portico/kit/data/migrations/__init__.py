@@ -113,7 +113,7 @@ async def require_current(database: Database, histories: Sequence[MigrationSet])
 
 
 async def _are_current(database: Database, histories: Sequence[MigrationSet]) -> bool:
-    engine = database.lone if database.has_row_locks else database.reader  # a replica may lag
+    engine = database.writer if database.has_row_locks else database.reader  # a replica may lag
     async with engine.connect() as connection:
         return await connection.run_sync(lambda sync: all(_is_current(sync, history) for history in histories))
 
