@@ -126,7 +126,7 @@ class Servers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for server in self._servers:
-            server.should_exit = True
+            server.stop()
         await asyncio.gather(*self._tasks)
 
 
