@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
+from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.runtime.signals import USER_ERROR
 from portico.kit.telemetry.logs import get_logger
@@ -102,8 +103,7 @@ class SupervisedProcess:
             failures = 0 if loop.time() - started_at > STEADY else failures + 1
             delay = RESTART_BACKOFF.delay(failures)
             logger.error("process_exited", process=self.program.name, status=status, restart_in_seconds=delay)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+            await wait_for_event(self._stopping, delay)
 
     @property
     def pid(self) -> int | None:
