@@ -62,7 +62,9 @@ class TestEnsureDatabase:
             await waits_for_a_lock(observer)
             await other.commit()
 
-            await making
+            await asyncio.wait({making})
+
+        assert making.exception() is None
 
     async def test_an_account_without_the_right_is_given_the_statements(self, limited: URL) -> None:
         with pytest.raises(DatabaseMissing) as caught:
