@@ -96,10 +96,10 @@ class TestHttpChannel(ChannelContract):
     async def reach(
         self, callee: Any, *, config: BreakerConfig = DEFAULT_CONFIG, **limits: Any
     ) -> AsyncIterator[HttpChannel]:
-        with socket.socket() as nobody:  # bound but not listening, so that connections are refused
-            nobody.bind(("127.0.0.1", 0))
+        with socket.socket() as unused:  # bound but not listening, so that connections are refused
+            unused.bind(("127.0.0.1", 0))
             async with served(callee) as url:
-                dead = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+                dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
                 directory = Directory({"callee": url, "dead": dead}, config=config)
                 channel = HttpChannel(directory, **limits)
                 yield channel

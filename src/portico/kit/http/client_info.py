@@ -45,7 +45,7 @@ def client_address(request: Request, context: ServiceContext) -> str:
 
 
 def public_root(request: Request, context: ServiceContext) -> str:
-    """Return the scheme and host that the client called, as told by a trusted proxy: `https://api.example`."""
+    """Return the scheme and host that the client called, as a trusted proxy reports it: `https://api.example`."""
     if _is_trusted(request.client.host if request.client else UNKNOWN, context):
         scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
         host = request.headers.get("x-forwarded-host", request.url.netloc)

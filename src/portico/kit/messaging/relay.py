@@ -232,7 +232,7 @@ def _in_progress(dialect: str) -> Any:
 def pause_after(grown: int, took: float) -> float:
     """Return how long (seconds) to pause after a full batch.
 
-    There is no pause if nobody writes, nor if writers are faster than the relay.
+    The pause is 0 without writers, and if writers are faster than the relay.
 
     Args:
         grown: by how much the highest id of the outbox grew during the batch.
