@@ -19,7 +19,7 @@ from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
 from portico.kit.calls.retries import RetryingChannel
 from portico.kit.calls.summary import Summary
-from portico.testing.loopback import served
+from portico.testing.loopback import loopback_server
 
 ROUNDS = 9
 CALLS = 300
@@ -66,7 +66,7 @@ async def interleaved(works: dict[str, Work]) -> dict[str, float]:
 
 
 async def main() -> None:
-    async with served(app) as url, aiohttp.ClientSession() as plain:
+    async with loopback_server(app) as url, aiohttp.ClientSession() as plain:
         local = LocalChannel({"books": app})
         socket = HttpChannel(Directory({"books": url}))
         here, there = Calls(RetryingChannel(local))(BooksClient), Calls(RetryingChannel(socket))(BooksClient)

@@ -28,7 +28,7 @@ from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.settings import Environment
 from portico.kit.telemetry.logs import Logs
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.issuer import Issuer
 from portico.testing.running_service import system_of
 
@@ -126,7 +126,7 @@ def no_collection() -> Iterator[None]:
 
 
 async def opened(stack: AsyncExitStack, folder: Path) -> dict[str, Ask]:
-    clock = HeldClock()
+    clock = ManualClock()
     form = TokenFormat(issuer="portico", audience="catalog")
     issuer = Issuer(clock, form)
     stream = stack.enter_context((folder / "log").open("wb"))

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from tests.cli.leaving import Leaving, leaving, readers, shelves, shelving
 
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import SQLiteDatabases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ async def library(
 ) -> AsyncIterator[Leaving]:
     """The system of two services; nothing is carried between them. The commands' clock is the real one."""
     shelving.failing, shelving.seen = set(), []
-    clock, tries = HeldClock(datetime.now(UTC)), {"EVENT_ATTEMPTS": "2"}
+    clock, tries = ManualClock(datetime.now(UTC)), {"EVENT_ATTEMPTS": "2"}
     async with (
-        running(readers, sqlite_databases, system=leaving, clock=clock) as telling,
-        running(shelves, sqlite_databases, system=leaving, clock=clock, variables=tries) as handling,
+        run_service(readers, sqlite_databases, system=leaving, clock=clock) as telling,
+        run_service(shelves, sqlite_databases, system=leaving, clock=clock, variables=tries) as handling,
     ):
         library = Leaving(telling, handling, tmp_path, sqlite_databases.per_service())
         for name, value in {**library.variables, "COLUMNS": "200"}.items():

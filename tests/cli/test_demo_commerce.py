@@ -8,7 +8,7 @@ import pytest
 from portico.cli.demo import Options, _check
 from portico.cli.errors import CommandError
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.testing.commands import portico, surroundings
+from portico.testing.commands import environment, portico
 
 FEW = ("--customers", "10", "--products", "200")
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway", "redis", "rabbitmq", "postgresql")
@@ -19,7 +19,7 @@ def walked(folder: Path, *options: str, within: float = 240) -> subprocess.Compl
     return subprocess.run(
         portico("demo", *options),
         cwd=folder,
-        env=surroundings(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=within,

@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from portico.testing.commands import surroundings
+from portico.testing.commands import environment
 
 BEFORE = """
 from portico.kit.messaging.event import Event
@@ -16,7 +16,7 @@ def freeze(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "portico.cli.event_schemas", "teahouse"],
         cwd=folder,
-        env=surroundings(),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=60,

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from portico.demo.probes import check_system
 from portico.demo.walkthrough import Walk
 from portico.shop_client import ExpectationFailed, NoResponse
-from portico.testing.loopback import served
+from portico.testing.loopback import loopback_server
 
 Arrival = Callable[[str, list[str]], AbstractAsyncContextManager[Walk]]
 
@@ -35,7 +35,7 @@ def arrival(output: io.StringIO) -> Arrival:
             return JSONResponse({"paths": {path: {} for path in paths}})
 
         app = Starlette(routes=[Route("/health", health), Route("/openapi.json", document)])
-        async with served(app) as address, Walk(Console(file=output, width=200), address) as walk:
+        async with loopback_server(app) as address, Walk(Console(file=output, width=200), address) as walk:
             yield walk
 
     return arrive

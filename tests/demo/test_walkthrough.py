@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 
 from portico.demo.walkthrough import Walk
 from portico.shop_client import ExpectationFailed, NoResponse
-from portico.testing.loopback import served
+from portico.testing.loopback import loopback_server
 
 
 class Gateway:
@@ -47,7 +47,7 @@ def output() -> io.StringIO:
 async def walk(gateway: Gateway, output: io.StringIO) -> AsyncIterator[Walk]:
     live = WebSocketRoute("/orders/1/live", gateway.send_statuses)
     app = Starlette(routes=[live, Route("/{path:path}", gateway.respond, methods=["GET", "POST"])])
-    async with served(app) as address, Walk(Console(file=output, width=200), address) as walk:
+    async with loopback_server(app) as address, Walk(Console(file=output, width=200), address) as walk:
         yield walk
 
 

@@ -22,7 +22,7 @@ from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
 
@@ -119,7 +119,7 @@ async def library(
     request: pytest.FixtureRequest, sqlite_databases: Databases, case: Literal["snake", "camel"]
 ) -> AsyncIterator[Library]:
     system = System("library", "A library", gateway=1, services={LOANS: 1, BOOKS: 2}, case=case, prefix="/api")
-    clock = HeldClock()
+    clock = ManualClock()
     issuer = Issuer(clock, TokenFormat(issuer="portico", audience="library"))
     environment = Environment({"DATABASE_URL": sqlite_databases.per_service(), "SERVICE_SECRET": "s" * 48})
     async with AsyncExitStack() as stack:

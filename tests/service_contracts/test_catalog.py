@@ -9,7 +9,7 @@ from portico.kit.calls.client import Calls
 from portico.kit.calls.errors import Refused
 from portico.services.catalog import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 def _orders(catalog: RunningService) -> CatalogClient:
@@ -19,7 +19,7 @@ def _orders(catalog: RunningService) -> CatalogClient:
 
 class TestCatalogClient:
     async def test_reads_one_and_several(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             made = [await create_product(catalog, price=9.99, stock_quantity=2) for _ in range(3)]
             ids = [ProductId(product["product_id"]) for product in made]
             client = Calls(catalog.channel)(CatalogClient)
@@ -34,14 +34,14 @@ class TestCatalogClient:
         }
 
     async def test_splits_many_ids_into_several_requests(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             product = await create_product(catalog)
             wanted = [ProductId.new() for _ in range(150)] + [ProductId(product["product_id"])]
 
             assert list(await Calls(catalog.channel)(CatalogClient).products(wanted)) == [product["product_id"]]
 
     async def test_leaves_out_unknown_products(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             with pytest.raises(Refused) as refused:
                 await Calls(catalog.channel)(CatalogClient).product(ProductId.new())
 
@@ -50,7 +50,7 @@ class TestCatalogClient:
 
 class TestReservations:
     async def test_are_confirmed_shipped_and_returned(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             product_id = ProductId((await create_product(catalog, stock_quantity=5))["product_id"])
             client = _orders(catalog)
             reservation_id = ReservationId.new()
@@ -63,7 +63,7 @@ class TestReservations:
         assert [step.status for step in steps] == ["confirmed", "shipped", "returned"]
 
     async def test_are_refused_with_the_missing_items(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             product_id = ProductId((await create_product(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)
             with pytest.raises(Refused) as short:
@@ -73,7 +73,7 @@ class TestReservations:
         assert short.value.problem["items"] == [{"product_id": product_id, "requested": 2, "available": 1}]
 
     async def test_are_refused_after_an_earlier_release(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as catalog:
+        async with run_service(service, sqlite_databases) as catalog:
             product_id = ProductId((await create_product(catalog, stock_quantity=1))["product_id"])
             client = _orders(catalog)
             reservation_id = ReservationId.new()

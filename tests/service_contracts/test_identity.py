@@ -15,7 +15,7 @@ from portico.kit.calls.local import LocalChannel
 from portico.services.identity import service
 from portico.testing.channels import ScriptedChannel
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 FORM = TokenFormat("portico", "catalog")
 
@@ -36,7 +36,7 @@ class Neighbour:
 
 @pytest.fixture
 async def neighbour(sqlite_databases: Databases) -> AsyncIterator[Neighbour]:
-    async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM) as run:
+    async with run_service(service, sqlite_databases, variables=VARIABLES, system=SYSTEM) as run:
         identity = Identity(run)
         token = (await identity.as_service()).headers["authorization"].partition(" ")[2]
         yield Neighbour(identity, IdentityClient(Calls(run.channel, identity=token)))

@@ -6,7 +6,7 @@ from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderCreated, OrderedItem, OrderId, OrdersClient
 from portico.kit.auth.principal import UserId
 from portico.kit.calls.client import Calls
-from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.channels import ScriptedChannel, canned_response
 
 
 class TestOrderEvents:
@@ -40,7 +40,7 @@ class TestOrdersClient:
             "currency": "EUR",
             "more": 1,
         }
-        channel = ScriptedChannel(answering(body=orjson.dumps([found])))
+        channel = ScriptedChannel(canned_response(body=orjson.dumps([found])))
 
         (total,) = await Calls(channel)(OrdersClient).totals(status=["confirmed", "paid"], after=order_id, limit=5)
 

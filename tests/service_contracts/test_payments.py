@@ -12,14 +12,14 @@ from portico.kit.calls.errors import Refused
 from portico.kit.foundation.money import Money
 from portico.services.payments import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 USD25 = Money(2500, "USD")
 
 
 @pytest.fixture
 async def payments(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
-    async with running(service, sqlite_databases, background=False) as payments:
+    async with run_service(service, sqlite_databases, background=False) as payments:
         yield payments
 
 

@@ -17,12 +17,12 @@ from portico.kit.settings import read_settings
 from portico.services.identity import service
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 @pytest.fixture
 async def identity(sqlite_databases: Databases) -> AsyncIterator[Identity]:
-    async with running(service, sqlite_databases, variables=VARIABLES, system=SYSTEM, background=False) as run:
+    async with run_service(service, sqlite_databases, variables=VARIABLES, system=SYSTEM, background=False) as run:
         yield Identity(run)
 
 

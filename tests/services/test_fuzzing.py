@@ -16,7 +16,7 @@ from tests.services.shipped import shipped_services
 from portico.kit.runtime.service import Service
 from portico.testing.databases import Databases
 from portico.testing.fuzzing import Fuzzing
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 SERVICES = shipped_services()
 HEALTH_OPERATIONS = 3
@@ -40,7 +40,7 @@ def _opened(service: Service, databases: Databases, folder: Path) -> AbstractAsy
 
 @asynccontextmanager
 async def _open_empty(service: Service, databases: Databases, folder: Path) -> AsyncIterator[Fuzzing]:
-    async with running(service, databases, variables={"DATA_DIR": str(folder)}, background=False) as run:
+    async with run_service(service, databases, variables={"DATA_DIR": str(folder)}, background=False) as run:
         token = run.issuer.token
         permitted = token(permissions=["*"], lasting=10_000_000)
         caller = token("service:orders", permissions=["*"], lasting=10_000_000)

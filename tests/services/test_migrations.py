@@ -7,8 +7,8 @@ import pytest
 from tests.services.shipped import shipped_services
 
 from portico.testing.databases import Databases
-from portico.testing.migrations import differences, left_when_undone
-from portico.testing.running_service import RunningService, running
+from portico.testing.migrations import differences, tables_after_downgrade
+from portico.testing.running_service import RunningService, run_service
 
 SERVICES = shipped_services()
 
@@ -19,7 +19,7 @@ async def service(
 ) -> AsyncIterator[RunningService]:
     """Each service that has tables, migrated, on SQLite, PostgreSQL and MariaDB."""
     variables = {"DATA_DIR": str(tmp_path)}
-    async with running(SERVICES[request.param], databases, variables=variables, background=False) as service:
+    async with run_service(SERVICES[request.param], databases, variables=variables, background=False) as service:
         yield service
 
 
@@ -28,4 +28,4 @@ class TestMigrations:
         assert await differences(service) == []
 
     async def test_can_be_reverted(self, service: RunningService) -> None:
-        assert await left_when_undone(service) == set()
+        assert await tables_after_downgrade(service) == set()

@@ -21,8 +21,8 @@ from portico.shop_client import (
     order_draft,
     order_item,
 )
-from portico.testing.channels import ScriptedChannel, answering
-from portico.testing.loopback import served
+from portico.testing.channels import ScriptedChannel, canned_response
+from portico.testing.loopback import loopback_server
 
 IMPATIENT = RetryPolicy(within=20.0, shortest=0.0, longest=0.0, obeys_retry_after=False)
 
@@ -56,7 +56,7 @@ def gateway() -> Gateway:
 async def client(gateway: Gateway) -> AsyncIterator[ShopClient]:
     live = WebSocketRoute("/orders/1/live", gateway.send_statuses)
     app = Starlette(routes=[live, Route("/{path:path}", gateway.respond, methods=["GET", "POST"])])
-    async with served(app) as address, HttpTransport(address) as transport:
+    async with loopback_server(app) as address, HttpTransport(address) as transport:
         yield ShopClient(transport, retry=IMPATIENT)
 
 
@@ -98,7 +98,7 @@ class TestRequest:
                 await ShopClient(transport).request("GET", "/health")
 
     async def test_goes_through_a_channel_with_its_query(self) -> None:
-        channel = ScriptedChannel(answering(body=b"[]", headers=[(b"link", b"<next>")]))
+        channel = ScriptedChannel(canned_response(body=b"[]", headers=[(b"link", b"<next>")]))
 
         found = await ShopClient(ChannelTransport(channel)).request("GET", "/products?limit=1")
 
@@ -124,7 +124,7 @@ class TestRequestUntilFinal:
         assert len(outcomes) == 4
 
     async def test_repeats_after_a_lost_connection(self) -> None:
-        channel = ScriptedChannel(ConnectionLost("gateway", "closed"), answering())
+        channel = ScriptedChannel(ConnectionLost("gateway", "closed"), canned_response())
 
         found = await ShopClient(ChannelTransport(channel), retry=IMPATIENT).request_until_final("GET", "/orders")
 

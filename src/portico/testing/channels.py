@@ -18,6 +18,6 @@ class ScriptedChannel:
         return outcome
 
 
-def answering(status: int = 200, body: bytes = b"{}", headers: Headers | None = None) -> Incoming:
+def canned_response(status: int = 200, body: bytes = b"{}", headers: Headers | None = None) -> Incoming:
     """Return a JSON response."""
     return Incoming(status, [(b"content-type", b"application/json"), *(headers or [])], body)

@@ -7,7 +7,7 @@ from portico.kit.foundation.clock import Clock
 START = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
-class HeldClock(Clock):
+class ManualClock(Clock):
     """A clock that stands still until the test advances it."""
 
     def __init__(self, now: datetime = START) -> None:

@@ -23,19 +23,19 @@ PATIENCE = 120.0  # seconds; a test machine may be busy
 _PAUSE = 0.02
 
 
-class NeverCame(AssertionError):
+class ConditionNotMet(AssertionError):
     """A condition did not become true in time."""
 
 
 def eventually(found: Callable[[], T | None], what: str, within: float = PATIENCE) -> T:
-    """Call `found` until its result is true; return the result. Raises NeverCame after `within` seconds."""
+    """Call `found` until its result is true; return the result. Raises ConditionNotMet after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         value = found()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise NeverCame(f"{what} did not come within {within:g} s")
+            raise ConditionNotMet(f"{what} did not come within {within:g} s")
         time.sleep(_PAUSE)
 
 
@@ -88,7 +88,7 @@ class Command:
         self._err = folder / "err.txt"
         with self._out.open("ab") as out, self._err.open("ab") as err:
             self.process = subprocess.Popen(  # noqa: S603 this Python
-                portico(*arguments), cwd=folder, env=surroundings(variables), stdout=out, stderr=err
+                portico(*arguments), cwd=folder, env=environment(variables), stdout=out, stderr=err
             )
 
     def __enter__(self) -> Self:
@@ -122,11 +122,11 @@ class Command:
             return []
 
     def wait_for(self, address: str) -> None:
-        """Wait until the process at `address` is healthy. Raises NeverCame."""
+        """Wait until the process at `address` is healthy. Raises ConditionNotMet."""
 
         def healthy() -> bool:
             if self.process.poll() is not None:
-                raise NeverCame(f"portico ended with {self.process.returncode}: {self.err}\n{self.out}")
+                raise ConditionNotMet(f"portico ended with {self.process.returncode}: {self.err}\n{self.out}")
             return is_healthy(address)
 
         eventually(healthy, address)
@@ -147,7 +147,7 @@ def portico(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "portico", *arguments]
 
 
-def surroundings(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return an environment with `variables` and the paths of Python and its modules."""
     kept = {
         name: value
@@ -165,7 +165,7 @@ def run_portico(
     return subprocess.run(  # noqa: S603 this Python
         portico(*arguments),
         cwd=folder,
-        env=surroundings(variables),
+        env=environment(variables),
         input=entered,
         capture_output=True,
         text=True,

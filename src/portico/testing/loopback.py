@@ -11,7 +11,7 @@ from portico.kit._compat.uvicorn import ServerState, protocol_factory
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[str]:
+async def loopback_server(app: Any) -> AsyncIterator[str]:
     """Serve `app` on a free port; the value is its address, `http://127.0.0.1:port`.
 
     At the end, open connections are closed, and their requests are awaited.

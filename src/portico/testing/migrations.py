@@ -23,7 +23,7 @@ async def differences(service: RunningService) -> list[object]:
         return await connection.run_sync(compared)
 
 
-async def left_when_undone(service: RunningService) -> set[str]:
+async def tables_after_downgrade(service: RunningService) -> set[str]:
     """Return the service's tables that remain after every migration is undone."""
     history, database = _history(service), service.context.database
     await downgrade(database, history, "base")

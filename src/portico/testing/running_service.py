@@ -1,4 +1,4 @@
-"""One service, running for a test: `async with running(loans, databases) as loans: await loans.as_user().get("/loans")`.
+"""One service, running for a test: `async with run_service(loans, databases) as loans: await loans.as_user().get("/loans")`.
 
 Requests pass the service's whole middleware, as over a socket. A fake issuer signs the tokens. The clock stands still
 until the test advances it.
@@ -31,7 +31,7 @@ from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
 from portico.kit.sagas.runner import SagaRunner
 from portico.kit.settings import Environment
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
 from portico.testing.issuer import Issuer
 
@@ -110,7 +110,7 @@ class RunningService:
 
     context: ServiceRuntime
     issuer: Issuer
-    clock: HeldClock
+    clock: ManualClock
     channel: LocalChannel
 
     @property
@@ -192,13 +192,13 @@ def _settings(databases: Databases) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(
+async def run_service(
     service: Service,
     databases: Databases,
     *,
     variables: Mapping[str, str] | None = None,
     system: System | None = None,
-    clock: HeldClock | None = None,
+    clock: ManualClock | None = None,
     channel: Channel | None = None,
     background: bool = True,
 ) -> AsyncIterator[RunningService]:
@@ -213,7 +213,7 @@ async def running(
         channel: the way to other services; by default their addresses, where nothing listens.
         background: whether jobs, relay and sagas run; otherwise the test runs them.
     """
-    held = clock or HeldClock()
+    held = clock or ManualClock()
     whole = system or system_of(service)
     form = TokenFormat(issuer="portico", audience=whole.name)
     issuer = Issuer(held, form)

@@ -26,7 +26,7 @@ from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.issuer import Issuer
 
 BOOK = BookId.new()
@@ -54,7 +54,7 @@ def library(consumer: Any) -> System:
 async def run_services(
     folder: Path, plan: FaultPlan, consumer: Any = add_copy_of_lent_book
 ) -> AsyncIterator[RestartingServices]:
-    clock = HeldClock()
+    clock = ManualClock()
     form = TokenFormat(issuer="portico", audience="library")
     environment = Environment(
         {"DATA_DIR": str(folder), "EVENT_RETRY_DELAY": "0.02", "EVENT_ATTEMPTS": "50", "RELAY_LEASE": "0.2"}

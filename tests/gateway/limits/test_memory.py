@@ -2,20 +2,20 @@ import pytest
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import MemoryLimiter
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 class TestMemoryLimiter(LimiterContract):
     @pytest.fixture
-    def limiter(self, clock: HeldClock) -> MemoryLimiter:
+    def limiter(self, clock: ManualClock) -> MemoryLimiter:
         return MemoryLimiter(clock)
 
-    async def test_the_number_of_keys_is_bounded(self, clock: HeldClock) -> None:
+    async def test_the_number_of_keys_is_bounded(self, clock: ManualClock) -> None:
         limiter = MemoryLimiter(clock, max_keys=100)
         for number in range(1000):
             await limiter.take(FIVE, f"caller {number}")
@@ -24,7 +24,7 @@ class TestMemoryLimiter(LimiterContract):
         assert len(windows.current) == 100
         assert "caller 999" in windows.current
 
-    async def test_counts_older_than_two_windows_are_dropped(self, limiter: MemoryLimiter, clock: HeldClock) -> None:
+    async def test_counts_older_than_two_windows_are_dropped(self, limiter: MemoryLimiter, clock: ManualClock) -> None:
         await limiter.take(FIVE, "ann")
         clock.advance(60)
         await limiter.take(FIVE, "bob")

@@ -7,23 +7,23 @@ from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.redis_limits import RedisLimiter
 from portico.servers import RedisServer
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 class TestRedisLimiter(LimiterContract):
     @pytest.fixture
-    async def limiter(self, clock: HeldClock, redis_url: str) -> AsyncIterator[RedisLimiter]:
+    async def limiter(self, clock: ManualClock, redis_url: str) -> AsyncIterator[RedisLimiter]:
         limiter = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", timeout=10.0)
         yield limiter
         await limiter.aclose()
 
     async def test_two_gateways_share_their_counts(
-        self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
+        self, limiter: RedisLimiter, clock: ManualClock, redis_url: str
     ) -> None:
         other = RedisLimiter.to(redis_url, clock, prefix="catalog:gateway", timeout=10.0)
         verdicts = [await one.take(FIVE, "ann") for one in (limiter, other) * 3]
@@ -32,7 +32,7 @@ class TestRedisLimiter(LimiterContract):
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
 
     async def test_two_systems_on_one_server_are_counted_separately(
-        self, limiter: RedisLimiter, clock: HeldClock, redis_url: str
+        self, limiter: RedisLimiter, clock: ManualClock, redis_url: str
     ) -> None:
         other = RedisLimiter.to(redis_url, clock, prefix="shop:gateway", timeout=10.0)
         for _ in range(6):
@@ -50,7 +50,7 @@ class TestRedisLimiter(LimiterContract):
 
 
 class TestWithoutRedis:
-    async def test_each_process_counts_for_itself_while_redis_is_down(self, clock: HeldClock) -> None:
+    async def test_each_process_counts_for_itself_while_redis_is_down(self, clock: ManualClock) -> None:
         fallbacks: list[int] = []
         limiter = RedisLimiter.to(
             "redis://127.0.0.1:1", clock, prefix="x", timeout=10.0, on_fallback=lambda: fallbacks.append(1)
@@ -62,7 +62,7 @@ class TestWithoutRedis:
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
         assert len(fallbacks) == 6
 
-    async def test_a_connection_that_closes_during_use_falls_back(self, clock: HeldClock) -> None:
+    async def test_a_connection_that_closes_during_use_falls_back(self, clock: ManualClock) -> None:
         class Ending(Redis):
             async def evalsha(self, *_: Any) -> Any:  # type: ignore[override]  # whatever it is given
                 raise RuntimeError("unable to perform operation on <TCPTransport>; the handler is closed")
@@ -72,7 +72,7 @@ class TestWithoutRedis:
         assert (await limiter.take(FIVE, "ann")).allowed
 
     async def test_redis_is_tried_again_after_a_second(
-        self, clock: HeldClock, start_server: Callable[..., Any]
+        self, clock: ManualClock, start_server: Callable[..., Any]
     ) -> None:
         server = start_server(RedisServer)
         fallbacks: list[int] = []

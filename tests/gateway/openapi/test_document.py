@@ -5,7 +5,7 @@ from tests.gateway.scripted_upstreams import StubResponse, StubUpstream
 from portico.gateway.openapi import SystemDocument
 from portico.gateway.openapi.document import CACHE_SECONDS
 from portico.gateway.routes import Route, RouteTable
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 TABLE = RouteTable([Route("catalog", "GET", "/products"), Route("files", "GET", "/files/{path:path}")])
 
@@ -15,16 +15,16 @@ def described(path: str) -> StubResponse:
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def document_of(clock: HeldClock, **upstreams: StubUpstream) -> SystemDocument:
+def document_of(clock: ManualClock, **upstreams: StubUpstream) -> SystemDocument:
     return SystemDocument(title="shop", summary="A shop", version="1", upstreams=upstreams, table=TABLE, clock=clock)
 
 
 class TestDocuments:
-    async def test_routed_operations_are_described(self, clock: HeldClock) -> None:
+    async def test_routed_operations_are_described(self, clock: ManualClock) -> None:
         system_document = document_of(
             clock, catalog=StubUpstream(described("/products")), files=StubUpstream(described("/files/{path}"))
         )
@@ -34,14 +34,14 @@ class TestDocuments:
         assert document["info"] == {"title": "shop", "version": "1", "description": "A shop"}
 
     @pytest.mark.parametrize("answer", [None, StubResponse(503), StubResponse(200, b"not json")])
-    async def test_an_unreachable_service_is_listed(self, clock: HeldClock, answer: StubResponse | None) -> None:
+    async def test_an_unreachable_service_is_listed(self, clock: ManualClock, answer: StubResponse | None) -> None:
         system_document = document_of(clock, catalog=StubUpstream(described("/products")), files=StubUpstream(answer))
         document = orjson.loads(await system_document.render())
 
         assert list(document["paths"]) == ["/products"]
         assert "files" in document["info"]["description"]
 
-    async def test_the_document_is_cached(self, clock: HeldClock) -> None:
+    async def test_the_document_is_cached(self, clock: ManualClock) -> None:
         catalog = StubUpstream(described("/products"))
         system_document = document_of(clock, catalog=catalog)
         for wait in (0, CACHE_SECONDS - 1, 2):
@@ -50,7 +50,7 @@ class TestDocuments:
 
         assert len(catalog.requests) == 2
 
-    async def test_an_incomplete_one_is_made_again_soon(self, clock: HeldClock) -> None:
+    async def test_an_incomplete_one_is_made_again_soon(self, clock: ManualClock) -> None:
         catalog = StubUpstream(None)
         system_document = document_of(clock, catalog=catalog)
         await system_document.render()

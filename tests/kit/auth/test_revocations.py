@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from portico.kit.auth.revocations import Revocation, RevocationSet
 from portico.kit.auth.tokens import LEEWAY
-from portico.testing.clock import START, HeldClock
+from portico.testing.clock import START, ManualClock
 from portico.testing.issuer import Issuer
 
 
@@ -15,7 +15,7 @@ def at(seconds: float) -> timedelta:
 
 class TestRevocation:
     def test_of_a_session_revokes_its_tokens_only(self) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet()
+        issuer, revoked = Issuer(ManualClock()), RevocationSet()
         mine, other = issuer.claims().principal(), issuer.claims().principal()
 
         revoked.add(Revocation("session", mine.session_id or "", mine.expires_at), START)
@@ -24,7 +24,7 @@ class TestRevocation:
         assert not revoked.covers(other)
 
     def test_of_a_token_revokes_that_token(self) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet()
+        issuer, revoked = Issuer(ManualClock()), RevocationSet()
         service, other = issuer.claims("service:a").principal(), issuer.claims("service:a").principal()
 
         revoked.add(Revocation("token", service.token_id, service.expires_at), START)
@@ -33,7 +33,7 @@ class TestRevocation:
         assert not revoked.covers(other)
 
     def test_of_a_user_revokes_the_tokens_issued_before(self) -> None:
-        clock = HeldClock()
+        clock = ManualClock()
         issuer, revoked = Issuer(clock), RevocationSet()
         old = issuer.claims()
         clock.advance(1)
@@ -45,7 +45,7 @@ class TestRevocation:
         assert not revoked.covers(new.principal())
 
     def test_a_later_revocation_of_a_user_takes_precedence(self) -> None:
-        clock = HeldClock()
+        clock = ManualClock()
         issuer, revoked = Issuer(clock), RevocationSet()
         claims = issuer.claims()
         early = Revocation("user", claims.subject, START + at(3600), issued_before=START)
@@ -65,7 +65,7 @@ class TestRevocation:
         assert len(revoked) == 1
 
     def test_of_a_user_outlives_an_earlier_one(self) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet()
+        issuer, revoked = Issuer(ManualClock()), RevocationSet()
         claims = issuer.claims(lasting=7200)
         for after in (60, 7200):
             revoked.add(Revocation("user", claims.subject, START + at(after), START + at(after)), START)
@@ -77,7 +77,7 @@ class TestRevocation:
 
 class TestFullSet:
     def test_shortens_lifetimes_and_extends_none(self) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet(limit=2)
+        issuer, revoked = Issuer(ManualClock()), RevocationSet(limit=2)
         ended = [issuer.claims(lasting=lasting).principal() for lasting in (100, 300, 200)]
         untouched = [issuer.claims(lasting=lasting).principal() for lasting in (99, 101)]
 
@@ -92,7 +92,7 @@ class TestFullSet:
         st.lists(st.tuples(st.integers(1, 500), st.sampled_from(["session", "token"])), max_size=40), st.integers(1, 10)
     )
     def test_never_accepts_a_revoked_token(self, ends: list[tuple[int, str]], most: int) -> None:
-        issuer, revoked = Issuer(HeldClock()), RevocationSet(most)
+        issuer, revoked = Issuer(ManualClock()), RevocationSet(most)
         ended = []
         for lasting, kind in ends:
             principal = issuer.claims(lasting=lasting).principal()

@@ -20,7 +20,7 @@ from portico.kit.auth.keys import (
     read_key_set,
 )
 from portico.kit.auth.tokens import LONGEST_TOKEN, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.issuer import FORM, Issuer
 
 KEY = SigningKey.generate("EdDSA")
@@ -49,7 +49,7 @@ class Bench:
     """Verifies tokens with one key."""
 
     def __init__(self, key: SigningKey = KEY, form: TokenFormat = FORM) -> None:
-        self.clock = HeldClock()
+        self.clock = ManualClock()
         self.issuer = Issuer(self.clock, form)
         self.issuer.keys = [key]
         self.key = key.verifying

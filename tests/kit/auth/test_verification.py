@@ -7,27 +7,27 @@ from portico.kit.auth.keys import SigningKey
 from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import LEEWAY, InvalidToken
 from portico.kit.auth.verification import IntrospectionVerifier, KeyVerifier, Validation, VerificationUnavailable
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.issuer import FORM, Issuer
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def issuer(clock: HeldClock) -> Issuer:
+def issuer(clock: ManualClock) -> Issuer:
     return Issuer(clock)
 
 
 @pytest.fixture
-def by_keys(issuer: Issuer, clock: HeldClock) -> KeyVerifier:
+def by_keys(issuer: Issuer, clock: ManualClock) -> KeyVerifier:
     return KeyVerifier(issuer, FORM, clock)
 
 
 @pytest.fixture
-def by_introspection(issuer: Issuer, clock: HeldClock) -> IntrospectionVerifier:
+def by_introspection(issuer: Issuer, clock: ManualClock) -> IntrospectionVerifier:
     return IntrospectionVerifier(issuer, FORM, clock)
 
 
@@ -58,7 +58,7 @@ class TestKeyVerifier:
             await by_keys.verify(issuer.token())
 
     async def test_recovers_when_identity_is_available(
-        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         issuer.down = True
         with pytest.raises(VerificationUnavailable):
@@ -69,7 +69,7 @@ class TestKeyVerifier:
         await by_keys.verify(issuer.token())
 
     async def test_rejects_a_cached_token_that_has_expired(
-        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         token = issuer.token(lasting=60)
         await by_keys.verify(token)
@@ -78,7 +78,7 @@ class TestKeyVerifier:
 
         assert await reason_of(by_keys, token) == "expired"
 
-    async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: ManualClock) -> None:
         verifier = KeyVerifier(issuer, FORM, clock, max_tokens=3)
 
         for _ in range(10):
@@ -102,7 +102,7 @@ class TestUnknownKey:
         assert issuer.request_counts["keys"] == 2
 
     async def test_forged_key_ids_cause_one_lookup_in_ten_seconds(
-        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         await by_keys.refresh_keys()
         forgeries = [FORM.sign(issuer.claims(), SigningKey.generate("EdDSA")) for _ in range(50)]
@@ -167,7 +167,7 @@ class TestRevokedSession:
 
         assert await reason_of(by_keys, token) == "revoked"
 
-    async def test_is_read_from_a_later_page_too(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_is_read_from_a_later_page_too(self, issuer: Issuer, clock: ManualClock) -> None:
         class Paged(Issuer):
             async def fetch_revocations(self, since: str | None, *, wait: float = 0) -> RevocationPage:
                 at = int(since or 0)
@@ -207,7 +207,7 @@ class TestRevocationByEvent:
         assert len(by_keys._revoked) == 1
 
     async def test_is_dropped_when_its_tokens_have_expired(
-        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         by_keys.revoke(Revocation("session", "old", issuer.claims(lasting=60).expires_at))
 
@@ -218,7 +218,7 @@ class TestRevocationByEvent:
 
 
 class TestRun:
-    async def test_fetches_keys_and_polls_the_feed(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_fetches_keys_and_polls_the_feed(self, issuer: Issuer, clock: ManualClock) -> None:
         polled = asyncio.Event()
 
         class Heard(Issuer):
@@ -239,7 +239,7 @@ class TestRun:
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    async def test_a_second_run_returns_at_once(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_a_second_run_returns_at_once(self, issuer: Issuer, clock: ManualClock) -> None:
         verifier = KeyVerifier(issuer, FORM, clock)
         running = asyncio.create_task(verifier.run())
         await asyncio.sleep(0)
@@ -265,7 +265,7 @@ class TestIntrospectionVerifier:
         assert principal == claims.principal()
 
     async def test_caches_a_result_for_a_second(
-        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         claims = issuer.claims()
         token = issuer.sign(claims)
@@ -287,7 +287,7 @@ class TestIntrospectionVerifier:
 
         assert issuer.request_counts["validate"] == 1
 
-    async def test_probes_a_failing_identity_once_a_second(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_probes_a_failing_identity_once_a_second(self, issuer: Issuer, clock: ManualClock) -> None:
         knocked: list[bool] = []
 
         class Closed(Issuer):
@@ -303,7 +303,7 @@ class TestIntrospectionVerifier:
 
         assert knocked == [True, False, True, False]
 
-    async def test_a_cancelled_caller_does_not_affect_others(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_a_cancelled_caller_does_not_affect_others(self, issuer: Issuer, clock: ManualClock) -> None:
         answering = asyncio.Event()
 
         class Slow(Issuer):
@@ -333,7 +333,7 @@ class TestIntrospectionVerifier:
         await by_introspection.verify(issuer.token())
 
     async def test_raises_identitys_reason(
-        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: HeldClock
+        self, by_introspection: IntrospectionVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         token = issuer.token(lasting=1)
         clock.advance(10)
@@ -346,12 +346,12 @@ class TestIntrospectionVerifier:
         assert await reason_of(by_introspection, "nonsense") == "malformed"
         assert issuer.request_counts["validate"] == 0
 
-    async def test_checks_issuer_and_audience_itself(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_checks_issuer_and_audience_itself(self, issuer: Issuer, clock: ManualClock) -> None:
         clinic = IntrospectionVerifier(issuer, dataclasses.replace(FORM, audience="clinic"), clock)
 
         assert await reason_of(clinic, issuer.token()) == "malformed"
 
-    async def test_limits_the_number_of_cached_results(self, issuer: Issuer, clock: HeldClock) -> None:
+    async def test_limits_the_number_of_cached_results(self, issuer: Issuer, clock: ManualClock) -> None:
         verifier = IntrospectionVerifier(issuer, FORM, clock, max_tokens=3)
 
         for _ in range(10):
@@ -362,7 +362,7 @@ class TestIntrospectionVerifier:
 
 class TestUserRevocation:
     async def test_revokes_older_tokens_in_a_running_verifier(
-        self, by_keys: KeyVerifier, issuer: Issuer, clock: HeldClock
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
     ) -> None:
         old = issuer.claims()
         clock.advance(5)

@@ -5,24 +5,24 @@ from tests.contracts.cache import LARGEST, CacheContract
 
 from portico.kit.cache.base import Cache
 from portico.kit.cache.memory import MemoryCache
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 class TestMemoryCache(CacheContract):
     @pytest.fixture
-    def cache(self, clock: HeldClock) -> MemoryCache:
+    def cache(self, clock: ManualClock) -> MemoryCache:
         self.clock = clock
         return MemoryCache(max_bytes=LARGEST * 2, clock=clock)
 
     async def pass_time(self, cache: Cache, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    async def test_evicts_the_least_recently_used(self, clock: HeldClock) -> None:
+    async def test_evicts_the_least_recently_used(self, clock: ManualClock) -> None:
         cache = MemoryCache(max_entries=2, clock=clock)
         await cache.set("a", b"", 60)
         await cache.set("b", b"", 60)
@@ -31,7 +31,7 @@ class TestMemoryCache(CacheContract):
 
         assert [await cache.get(key) for key in ("a", "b", "c")] == [b"", None, b""]
 
-    async def test_a_lost_counter_continues_with_a_higher_number(self, clock: HeldClock) -> None:
+    async def test_a_lost_counter_continues_with_a_higher_number(self, clock: ManualClock) -> None:
         cache = MemoryCache(max_entries=1, clock=clock)
         before = await cache.incr("a")
         await cache.incr("b")
@@ -48,7 +48,7 @@ class TestMemoryCache(CacheContract):
 
     @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(0, 600), st.floats(0, 5))))
     async def test_its_size_stays_within_its_limits(self, steps: list[tuple[str, int, float]]) -> None:
-        clock = HeldClock()
+        clock = ManualClock()
         cache = MemoryCache(max_bytes=1500, max_entries=4, clock=clock)
         for key, size, seconds in steps:
             await cache.set(key, b"x" * size, 3)

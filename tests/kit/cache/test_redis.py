@@ -11,7 +11,7 @@ from portico.kit.cache.base import Cache, Entry
 from portico.kit.cache.group import CacheGroup
 from portico.kit.cache.redis import RedisCache
 from portico.servers import RedisServer
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 PREFIX = "catalog:products:"
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -140,10 +140,10 @@ class TestSeveralProcesses:
 
 class TestUnavailable:
     @pytest.fixture
-    def clock(self) -> HeldClock:
-        return HeldClock()
+    def clock(self) -> ManualClock:
+        return ManualClock()
 
-    async def test_every_lookup_is_a_miss_and_failures_are_logged_at_intervals(self, clock: HeldClock) -> None:
+    async def test_every_lookup_is_a_miss_and_failures_are_logged_at_intervals(self, clock: ManualClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         with capture_logs() as events:
             await cache.set("key", b"value", 60)
@@ -155,13 +155,13 @@ class TestUnavailable:
         assert cache.failures >= 3
         assert [event["event"] for event in events] == ["cache_unavailable"]
 
-    async def test_the_health_check_fails(self, clock: HeldClock) -> None:
+    async def test_the_health_check_fails(self, clock: ManualClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         with pytest.raises(redis.ConnectionError):
             await cache.check()
         await cache.aclose()
 
-    async def test_after_a_few_failures_it_is_not_used_for_a_while(self, clock: HeldClock) -> None:
+    async def test_after_a_few_failures_it_is_not_used_for_a_while(self, clock: ManualClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         for _ in range(5):
             await cache.get("key")
@@ -172,7 +172,7 @@ class TestUnavailable:
 
         assert (known_down, cache.failures) == (3, 4)
 
-    async def test_concurrent_callers_share_one_computation(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_computation(self, clock: ManualClock) -> None:
         cache = RedisCache(NOWHERE, PREFIX, clock=clock)
         group = CacheGroup(cache, "products")
         maker = Maker()
@@ -187,7 +187,7 @@ class TestUnavailable:
         assert set(outcomes) == {b"made 1"}
 
     async def test_it_is_used_again_when_it_is_available(
-        self, clock: HeldClock, start_server: Callable[..., Any]
+        self, clock: ManualClock, start_server: Callable[..., Any]
     ) -> None:
         server: RedisServer = start_server(RedisServer, durable=True)
         cache = RedisCache(server.url(), PREFIX, timeout=2.0, clock=clock)
@@ -201,7 +201,7 @@ class TestUnavailable:
         await cache.aclose()
 
     async def test_failed_deletions_are_executed_first(
-        self, clock: HeldClock, start_server: Callable[..., Any]
+        self, clock: ManualClock, start_server: Callable[..., Any]
     ) -> None:
         server: RedisServer = start_server(RedisServer, durable=True)
         cache = RedisCache(server.url(), PREFIX, timeout=2.0, clock=clock)

@@ -5,18 +5,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from portico.kit.calls.breaker import Breaker, BreakerConfig, BreakerState, Permit, is_proxy_error
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 TRIPPING = BreakerConfig(consecutive=3, ratio=0.5, min_calls=10, window=10, open_for=5, max_open_for=20, trials=1)
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def breaker(clock: HeldClock) -> Breaker:
+def breaker(clock: ManualClock) -> Breaker:
     return Breaker(TRIPPING, clock.monotonic)
 
 
@@ -60,7 +60,7 @@ class TestOpening:
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_failures_before_the_window_are_ignored(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_failures_before_the_window_are_ignored(self, breaker: Breaker, clock: ManualClock) -> None:
         for _ in range(TRIPPING.min_calls // 2 - 1):
             entered(breaker).succeeded()
             entered(breaker).failed()
@@ -78,7 +78,7 @@ class TestOpening:
 
 
 class TestTrial:
-    def test_one_call_is_let_through_after_the_waiting_time(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_one_call_is_let_through_after_the_waiting_time(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
 
@@ -86,14 +86,16 @@ class TestTrial:
         assert breaker.enter() is not None
         assert breaker.enter() is None
 
-    def test_a_successful_trial_closes_it(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_successful_trial_closes_it(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
         entered(breaker).succeeded()
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_a_failed_trial_doubles_the_waiting_time_up_to_the_limit(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_failed_trial_doubles_the_waiting_time_up_to_the_limit(
+        self, breaker: Breaker, clock: ManualClock
+    ) -> None:
         trip(breaker)
         periods = []
         for _ in range(4):
@@ -103,14 +105,14 @@ class TestTrial:
 
         assert periods == [10, 20, 20, 20]
 
-    def test_an_abandoned_trial_allows_another(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_an_abandoned_trial_allows_another(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(TRIPPING.open_for)
         entered(breaker).abandoned()
 
         assert breaker.admits()
 
-    def test_a_call_that_started_before_the_opening_is_ignored(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_call_that_started_before_the_opening_is_ignored(self, breaker: Breaker, clock: ManualClock) -> None:
         early = entered(breaker)
         trip(breaker)
         clock.advance(TRIPPING.open_for)
@@ -133,7 +135,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = HeldClock()
+        self.clock = ManualClock()
         self.breaker = Breaker(
             BreakerConfig(consecutive=3, min_calls=4, window=8, open_for=2, max_open_for=8, trials=2),
             self.clock.monotonic,
@@ -207,7 +209,7 @@ class TestProbe:
 
         assert breaker.state is BreakerState.CLOSED
 
-    def test_a_failed_probe_does_not_extend_the_waiting_time(self, breaker: Breaker, clock: HeldClock) -> None:
+    def test_a_failed_probe_does_not_extend_the_waiting_time(self, breaker: Breaker, clock: ManualClock) -> None:
         trip(breaker)
         clock.advance(2)
         probe = breaker.enter(probe=True)

@@ -12,7 +12,7 @@ from portico.kit.calls.channel import AnswerTooLarge, ConnectionLost, Outgoing, 
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.calls.local import LocalChannel
-from portico.testing.loopback import served
+from portico.testing.loopback import loopback_server
 
 
 class TestLocalChannel(ChannelContract):
@@ -98,7 +98,7 @@ class TestHttpChannel(ChannelContract):
     ) -> AsyncIterator[HttpChannel]:
         with socket.socket() as unused:  # bound but not listening, so that connections are refused
             unused.bind(("127.0.0.1", 0))
-            async with served(callee) as url:
+            async with loopback_server(callee) as url:
                 dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
                 directory = Directory({"callee": url, "dead": dead}, config=config)
                 channel = HttpChannel(directory, **limits)
@@ -106,7 +106,7 @@ class TestHttpChannel(ChannelContract):
                 await channel.aclose()
 
     async def test_an_instance_already_tried_is_avoided(self, callee: Callee) -> None:
-        async with served(callee) as one, served(callee) as other:
+        async with loopback_server(callee) as one, loopback_server(callee) as other:
             channel = HttpChannel(Directory({"callee": f"{one},{other}"}))
             out = calling("/echo")
             await channel.send(out)
@@ -141,7 +141,7 @@ class TestHttpChannel(ChannelContract):
             assert channel.states("callee")[0].breaker == "open"
 
     async def test_cookies_of_named_hosts_are_not_stored(self, callee: Callee) -> None:
-        async with served(callee) as url:
+        async with loopback_server(callee) as url:
             channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
             await channel.send(calling("/status/200"))
             answer = await channel.send(calling("/echo"))
@@ -150,7 +150,7 @@ class TestHttpChannel(ChannelContract):
         assert b"cookie" not in answer.body
 
     async def test_the_host_header_is_the_configured_name(self, callee: Callee) -> None:
-        async with served(callee) as url:
+        async with loopback_server(callee) as url:
             channel = HttpChannel(Directory({"callee": url.replace("127.0.0.1", "localhost")}))
             answer = await channel.send(calling("/echo"))
             await channel.aclose()

@@ -23,7 +23,7 @@ from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span, Tracing
-from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.channels import ScriptedChannel, canned_response
 
 
 class Colour(Enum):
@@ -45,7 +45,7 @@ class LoansClient(Client, service="loans"):
 
 @pytest.fixture
 def channel() -> ScriptedChannel:
-    return ScriptedChannel(answering(200, b"[]"))
+    return ScriptedChannel(canned_response(200, b"[]"))
 
 
 def header(out: Outgoing, name: bytes) -> bytes | None:
@@ -176,28 +176,28 @@ class TestAnswer:
     async def test_is_read_in_either_case_and_may_have_more_fields(self, names: tuple[str, str]) -> None:
         body = f'[{{"{names[0]}": "loan_1", "{names[1]}": "2026-01-02T00:00:00Z", "new": 1}}]'.encode()
 
-        (loan,) = await Calls(ScriptedChannel(answering(200, body)))(LoansClient).of_reader()
+        (loan,) = await Calls(ScriptedChannel(canned_response(200, body)))(LoansClient).of_reader()
 
         assert loan == LoanSummary(loan_id="loan_1", due_at=datetime(2026, 1, 2, tzinfo=UTC))
 
     @pytest.mark.parametrize("body", [b"", b"{}", b'[{"loan_id": "secret"}]', b"[" * 100_000])
     async def test_that_breaks_the_contract_is_invalid_and_not_quoted(self, body: bytes) -> None:
         with pytest.raises(AnswerInvalid) as invalid:
-            await Calls(ScriptedChannel(answering(200, body)))(LoansClient).of_reader()
+            await Calls(ScriptedChannel(canned_response(200, body)))(LoansClient).of_reader()
 
         assert "secret" not in str(invalid.value)
 
     async def test_a_redirect_is_invalid(self) -> None:
         with pytest.raises(AnswerInvalid, match="307"):
-            await Calls(ScriptedChannel(answering(307)))(LoansClient).of_reader()
+            await Calls(ScriptedChannel(canned_response(307)))(LoansClient).of_reader()
 
     async def test_without_a_type_is_ignored(self) -> None:
-        client = Calls(ScriptedChannel(answering(204, b"")))(LoansClient)
+        client = Calls(ScriptedChannel(canned_response(204, b"")))(LoansClient)
 
         assert await client.lend({}) is None
 
     async def test_a_problem_raises_refused_with_its_members(self) -> None:
-        answer = answering(409, b'{"code": "already_lent", "until": "tomorrow"}', [(b"retry-after", b"2")])
+        answer = canned_response(409, b'{"code": "already_lent", "until": "tomorrow"}', [(b"retry-after", b"2")])
         with pytest.raises(Refused) as refused:
             await Calls(ScriptedChannel(answer))(LoansClient).of_reader()
 
@@ -208,7 +208,7 @@ class TestAnswer:
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b'"x"'])
     async def test_an_error_without_a_problem_raises_refused(self, body: bytes) -> None:
         with pytest.raises(Refused) as refused:
-            await Calls(ScriptedChannel(answering(500, body)))(LoansClient).of_reader()
+            await Calls(ScriptedChannel(canned_response(500, body)))(LoansClient).of_reader()
 
         assert (refused.value.problem, refused.value.code) == ({}, None)
 
@@ -233,13 +233,13 @@ class Renewing:
 
 class TestRefusedToken:
     async def test_is_replaced_once_by_a_renewable_identity(self) -> None:
-        channel = ScriptedChannel(answering(401), answering(200, b"[]"))
+        channel = ScriptedChannel(canned_response(401), canned_response(200, b"[]"))
         await Calls(channel, identity=Renewing())(LoansClient).of_reader()
 
         assert [header(out, b"authorization") for out in channel.sent] == [b"Bearer old", b"Bearer new"]
 
     async def test_a_users_token_is_not_replaced(self) -> None:
-        channel = ScriptedChannel(answering(401))
+        channel = ScriptedChannel(canned_response(401))
         with pytest.raises(Refused):
             await Calls(channel, identity="token")(LoansClient).of_reader()
 
@@ -274,7 +274,7 @@ class TestTracing:
     TRACE = TraceContext("c" * 32, "d" * 16, sampled=True)
 
     async def test_a_call_is_a_span_of_its_trace(self) -> None:
-        channel, spans = ScriptedChannel(answering(200, b"[]")), Spans()
+        channel, spans = ScriptedChannel(canned_response(200, b"[]")), Spans()
         await Calls(channel, trace=self.TRACE, tracing=Tracing(spans))(LoansClient).of_reader()
 
         assert spans.begun == [("client", "GET loans", self.TRACE)]

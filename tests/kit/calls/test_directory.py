@@ -7,7 +7,7 @@ from portico.kit.calls.addresses import DnsName, InstanceAddress, LookupFailed, 
 from portico.kit.calls.breaker import BreakerConfig, BreakerState
 from portico.kit.calls.directory import Directory, Pool
 from portico.kit.calls.errors import BreakerOpen, Unreachable
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 
 TWO = "http://user-1:8001,http://user-2:8001"
 
@@ -34,11 +34,11 @@ class Registry:
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def directory(clock: HeldClock, text: str = TWO, resolver: Registry | None = None) -> Directory:
+def directory(clock: ManualClock, text: str = TWO, resolver: Registry | None = None) -> Directory:
     config = BreakerConfig(consecutive=1, open_for=5)
     return Directory({"user": text}, config=config, resolver=resolver, monotonic=clock.monotonic)
 
@@ -54,7 +54,7 @@ async def settled() -> None:
 
 
 class TestBalancing:
-    async def test_idle_instances_take_turns(self, clock: HeldClock) -> None:
+    async def test_idle_instances_take_turns(self, clock: ManualClock) -> None:
         known = directory(clock)
         chosen: Counter[str] = Counter()
         for _ in range(10):
@@ -64,7 +64,7 @@ class TestBalancing:
 
         assert chosen == {"user-1": 5, "user-2": 5}
 
-    async def test_the_least_busy_instance_is_chosen(self, clock: HeldClock) -> None:
+    async def test_the_least_busy_instance_is_chosen(self, clock: ManualClock) -> None:
         known = directory(clock)
         busy = await known.lease("user")
         others = [await known.lease("user") for _ in range(1)]
@@ -72,17 +72,17 @@ class TestBalancing:
 
         assert (await known.lease("user")).instance is not busy.instance
 
-    async def test_an_instance_already_tried_is_avoided(self, clock: HeldClock) -> None:
+    async def test_an_instance_already_tried_is_avoided(self, clock: ManualClock) -> None:
         known = directory(clock)
         for _ in range(4):
             assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-2"
 
-    async def test_an_instance_already_tried_is_used_if_there_is_no_other(self, clock: HeldClock) -> None:
+    async def test_an_instance_already_tried_is_used_if_there_is_no_other(self, clock: ManualClock) -> None:
         known = directory(clock, "http://user-1:8001")
 
         assert (await known.lease("user", avoiding={"http://user-1:8001"})).instance.address.host == "user-1"
 
-    async def test_a_better_priority_is_preferred_while_it_works(self, clock: HeldClock) -> None:
+    async def test_a_better_priority_is_preferred_while_it_works(self, clock: ManualClock) -> None:
         known = directory(clock, "srv://user", Registry("a1", "b2"))
         leases = [await known.lease("user") for _ in range(3)]
         assert {lease.instance.address.host for lease in leases} == {"a1"}
@@ -93,7 +93,7 @@ class TestBalancing:
 
 
 class TestEjection:
-    async def test_a_failing_instance_gets_no_more_calls(self, clock: HeldClock) -> None:
+    async def test_a_failing_instance_gets_no_more_calls(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
@@ -102,7 +102,7 @@ class TestEjection:
 
         assert failing.instance.address.host not in chosen
 
-    async def test_a_successful_trial_restores_it(self, clock: HeldClock) -> None:
+    async def test_a_successful_trial_restores_it(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
@@ -112,7 +112,7 @@ class TestEjection:
 
         assert failing.instance.address.host in chosen
 
-    async def test_if_all_fail_the_error_has_retry_after(self, clock: HeldClock) -> None:
+    async def test_if_all_fail_the_error_has_retry_after(self, clock: ManualClock) -> None:
         known = directory(clock)
         (await known.lease("user")).failed()
         clock.advance(2)
@@ -124,7 +124,7 @@ class TestEjection:
         assert refusal.value.retry_after == 3
         assert [state.breaker for state in known.states("user")] == [BreakerState.OPEN, BreakerState.OPEN]
 
-    async def test_a_probe_is_let_through_if_all_fail_and_restores_the_instance(self, clock: HeldClock) -> None:
+    async def test_a_probe_is_let_through_if_all_fail_and_restores_the_instance(self, clock: ManualClock) -> None:
         known = directory(clock)
         for _ in range(2):
             (await known.lease("user")).failed()
@@ -134,7 +134,7 @@ class TestEjection:
 
         assert (await known.lease("user")).instance is probe.instance
 
-    async def test_a_probe_prefers_a_working_instance(self, clock: HeldClock) -> None:
+    async def test_a_probe_prefers_a_working_instance(self, clock: ManualClock) -> None:
         known = directory(clock)
         failing = await known.lease("user")
         failing.failed()
@@ -143,7 +143,7 @@ class TestEjection:
 
         assert failing.instance not in chosen
 
-    async def test_leaving_the_block_without_an_outcome_frees_the_instance(self, clock: HeldClock) -> None:
+    async def test_leaving_the_block_without_an_outcome_frees_the_instance(self, clock: ManualClock) -> None:
         known = directory(clock)
         with await known.lease("user"):
             assert sum(state.in_flight for state in known.states()) == 1
@@ -152,14 +152,14 @@ class TestEjection:
 
 
 class TestLookups:
-    async def test_every_address_of_a_name_is_an_instance(self, clock: HeldClock) -> None:
+    async def test_every_address_of_a_name_is_an_instance(self, clock: ManualClock) -> None:
         known = directory(clock, "dns://user:8001", Registry("10.0.0.1", "10.0.0.2"))
 
         pool = await known.pool("user")
 
         assert hosts(pool) == ["10.0.0.1", "10.0.0.2"]
 
-    async def test_concurrent_callers_share_one_lookup(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_lookup(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
 
@@ -167,7 +167,7 @@ class TestLookups:
 
         assert registry.asked == 1
 
-    async def test_a_cancelled_caller_does_not_cancel_the_lookup(self, clock: HeldClock) -> None:
+    async def test_a_cancelled_caller_does_not_cancel_the_lookup(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         registry.may_answer.clear()
         known = directory(clock, "dns://user:8001", registry)
@@ -178,7 +178,7 @@ class TestLookups:
 
         assert (await second).instance.address.host == "10.0.0.1"
 
-    async def test_an_expired_result_is_used_during_the_next_lookup(self, clock: HeldClock) -> None:
+    async def test_an_expired_result_is_used_during_the_next_lookup(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         await known.lease("user")
@@ -189,7 +189,7 @@ class TestLookups:
         await settled()
         assert hosts(known.known("user")) == ["10.0.0.2"]
 
-    async def test_a_remaining_instance_keeps_its_breaker(self, clock: HeldClock) -> None:
+    async def test_a_remaining_instance_keeps_its_breaker(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         (await known.lease("user")).failed()
@@ -202,7 +202,7 @@ class TestLookups:
 
         assert pool.states()[0].breaker is BreakerState.OPEN
 
-    async def test_known_instances_are_used_while_the_registry_is_down(self, clock: HeldClock) -> None:
+    async def test_known_instances_are_used_while_the_registry_is_down(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         known = directory(clock, "dns://user:8001", registry)
         await known.lease("user")
@@ -213,7 +213,9 @@ class TestLookups:
 
         assert hosts(await known.pool("user")) == ["10.0.0.1"]
 
-    async def test_without_known_instances_the_service_is_unreachable_and_retried_soon(self, clock: HeldClock) -> None:
+    async def test_without_known_instances_the_service_is_unreachable_and_retried_soon(
+        self, clock: ManualClock
+    ) -> None:
         registry = Registry()
         known = directory(clock, "dns://user:8001", registry)
         with pytest.raises(Unreachable):
@@ -226,17 +228,17 @@ class TestLookups:
 
         assert (await known.lease("user")).instance.address.host == "10.0.0.1"
 
-    async def test_a_static_address_is_used_without_the_name(self, clock: HeldClock) -> None:
+    async def test_a_static_address_is_used_without_the_name(self, clock: ManualClock) -> None:
         known = directory(clock, "http://user-1:8001,dns://user:8001", Registry())
 
         assert (await known.lease("user")).instance.address.host == "user-1"
         await known.aclose()
 
-    async def test_a_service_without_an_address_is_unreachable(self, clock: HeldClock) -> None:
+    async def test_a_service_without_an_address_is_unreachable(self, clock: ManualClock) -> None:
         with pytest.raises(Unreachable, match="no address is configured"):
             await directory(clock).lease("orders")
 
-    async def test_closing_cancels_lookups(self, clock: HeldClock) -> None:
+    async def test_closing_cancels_lookups(self, clock: ManualClock) -> None:
         registry = Registry("10.0.0.1")
         registry.may_answer.clear()
         known = directory(clock, "dns://user:8001", registry)

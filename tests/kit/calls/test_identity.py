@@ -6,12 +6,14 @@ import pytest
 from portico.kit.calls.channel import CallFailed, Incoming, Outgoing, Refused, Unreachable
 from portico.kit.calls.client import Layout
 from portico.kit.calls.identity import ServiceIdentity
-from portico.testing.channels import ScriptedChannel, answering
-from portico.testing.clock import HeldClock
+from portico.testing.channels import ScriptedChannel, canned_response
+from portico.testing.clock import ManualClock
 
 
 def granted(token: str, life: int = 100) -> Incoming:
-    return answering(200, b'{"access_token": "%s", "expires_in": %d, "token_type": "bearer"}' % (token.encode(), life))
+    return canned_response(
+        200, b'{"access_token": "%s", "expires_in": %d, "token_type": "bearer"}' % (token.encode(), life)
+    )
 
 
 class Waiting(ScriptedChannel):
@@ -27,11 +29,11 @@ class Waiting(ScriptedChannel):
 
 
 @pytest.fixture
-def clock() -> HeldClock:
-    return HeldClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def identity(channel: ScriptedChannel, clock: HeldClock, layout: Layout | None = None) -> ServiceIdentity:
+def identity(channel: ScriptedChannel, clock: ManualClock, layout: Layout | None = None) -> ServiceIdentity:
     return ServiceIdentity(
         channel, name="catalog", secret="s3cret&", layout=layout or Layout(), monotonic=clock.monotonic
     )
@@ -43,7 +45,7 @@ async def settled() -> None:
 
 
 class TestServiceIdentity:
-    async def test_requests_a_token_with_name_and_secret(self, clock: HeldClock) -> None:
+    async def test_requests_a_token_with_name_and_secret(self, clock: ManualClock) -> None:
         channel = ScriptedChannel(granted("one"))
         layout = Layout("/api", {"identity": "auth"})
 
@@ -57,13 +59,13 @@ class TestServiceIdentity:
             "client_secret": ["s3cret&"],
         }
 
-    async def test_reuses_the_token(self, clock: HeldClock) -> None:
+    async def test_reuses_the_token(self, clock: ManualClock) -> None:
         channel = ScriptedChannel(granted("one"), granted("two"))
         own = identity(channel, clock)
 
         assert [await own(), await own()] == ["one", "one"]
 
-    async def test_concurrent_callers_share_one_request(self, clock: HeldClock) -> None:
+    async def test_concurrent_callers_share_one_request(self, clock: ManualClock) -> None:
         channel = Waiting(granted("one"))
         own = identity(channel, clock)
         callers = [asyncio.create_task(own()) for _ in range(5)]
@@ -74,7 +76,7 @@ class TestServiceIdentity:
         assert await asyncio.gather(*callers[1:]) == ["one"] * 4
         assert len(channel.sent) == 1
 
-    async def test_renews_the_token_in_the_background_before_it_expires(self, clock: HeldClock) -> None:
+    async def test_renews_the_token_in_the_background_before_it_expires(self, clock: ManualClock) -> None:
         channel = ScriptedChannel(granted("one"), granted("two"))
         own = identity(channel, clock)
         await own()
@@ -84,7 +86,7 @@ class TestServiceIdentity:
         await settled()
         assert await own() == "two"
 
-    async def test_uses_the_old_token_until_it_expires_if_renewal_fails(self, clock: HeldClock) -> None:
+    async def test_uses_the_old_token_until_it_expires_if_renewal_fails(self, clock: ManualClock) -> None:
         channel = ScriptedChannel(granted("one"), Unreachable("identity", "refused"))
         own = identity(channel, clock)
         await own()
@@ -99,7 +101,7 @@ class TestServiceIdentity:
         with pytest.raises(Unreachable):
             await own()
 
-    async def test_probes_a_failing_issuer_at_most_once_a_second(self, clock: HeldClock) -> None:
+    async def test_probes_a_failing_issuer_at_most_once_a_second(self, clock: ManualClock) -> None:
         channel = ScriptedChannel(Unreachable("identity", "refused"))
         own = identity(channel, clock)
         for seconds in (0, 0.5, 0.5):
@@ -109,8 +111,8 @@ class TestServiceIdentity:
 
         assert [out.probe for out in channel.sent] == [True, False, True]
 
-    async def test_a_rejected_secret_raises_an_error_without_the_secret(self, clock: HeldClock) -> None:
-        own = identity(ScriptedChannel(answering(401, b'{"code": "invalid_client"}')), clock)
+    async def test_a_rejected_secret_raises_an_error_without_the_secret(self, clock: ManualClock) -> None:
+        own = identity(ScriptedChannel(canned_response(401, b'{"code": "invalid_client"}')), clock)
 
         with pytest.raises(Refused) as refused:
             await own()
@@ -118,13 +120,13 @@ class TestServiceIdentity:
         assert refused.value.code == "invalid_client"
         assert "s3cret" not in str(refused.value)
 
-    async def test_a_rejected_token_is_replaced(self, clock: HeldClock) -> None:
+    async def test_a_rejected_token_is_replaced(self, clock: ManualClock) -> None:
         own = identity(ScriptedChannel(granted("one"), granted("two")), clock)
         own.forget(await own())
 
         assert await own() == "two"
 
-    async def test_a_token_is_replaced_only_once(self, clock: HeldClock) -> None:
+    async def test_a_token_is_replaced_only_once(self, clock: ManualClock) -> None:
         own = identity(ScriptedChannel(granted("one"), granted("two"), granted("three")), clock)
         own.forget(await own())
         await own()
@@ -132,7 +134,7 @@ class TestServiceIdentity:
 
         assert await own() == "two"
 
-    async def test_closing_cancels_a_token_request(self, clock: HeldClock) -> None:
+    async def test_closing_cancels_a_token_request(self, clock: ManualClock) -> None:
         own = identity(Waiting(granted("one")), clock)
         caller = asyncio.create_task(own())
         await settled()

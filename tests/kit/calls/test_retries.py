@@ -13,10 +13,10 @@ from portico.kit.calls.channel import (
     Unreachable,
 )
 from portico.kit.calls.retries import RetryingChannel
-from portico.testing.channels import ScriptedChannel, answering
-from portico.testing.clock import HeldClock
+from portico.testing.channels import ScriptedChannel, canned_response
+from portico.testing.clock import ManualClock
 
-WELL = answering(200)
+WELL = canned_response(200)
 UNREACHABLE = Unreachable("user", "refused")
 LOST = ConnectionLost("user", "reset")
 
@@ -25,7 +25,7 @@ class Trial:
     """A retrying channel over scripted outcomes, with a clock that advances during delays."""
 
     def __init__(self, *script: Incoming | CallFailed, burst: int = 10, draw: float = 1.0) -> None:
-        self.clock = HeldClock()
+        self.clock = ManualClock()
         self.waits: list[float] = []
         self.scripted = ScriptedChannel(*script)
         self.channel = RetryingChannel(
@@ -53,7 +53,7 @@ class TestRetried:
         assert trial.channel.retries == 1
 
     @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-    @pytest.mark.parametrize("outcome", [LOST, answering(502), answering(503), answering(504)])
+    @pytest.mark.parametrize("outcome", [LOST, canned_response(502), canned_response(503), canned_response(504)])
     async def test_idempotent_calls_that_may_have_taken_effect(
         self, method: str, outcome: Incoming | CallFailed
     ) -> None:
@@ -63,7 +63,7 @@ class TestRetried:
         assert await Trial(LOST, WELL).send("POST", repeatable=True) is WELL
 
     async def test_a_call_whose_idempotency_key_is_in_flight(self) -> None:
-        in_flight = answering(409, headers=[(b"retry-after", b"1")])
+        in_flight = canned_response(409, headers=[(b"retry-after", b"1")])
 
         assert await Trial(in_flight, WELL).send("POST", repeatable=True) is WELL
 
@@ -85,11 +85,11 @@ class TestNotRetried:
         assert len(trial.scripted.sent) == 1
 
     async def test_a_post_answered_with_503(self) -> None:
-        assert (await Trial(answering(503), WELL).send("POST")).status == 503
+        assert (await Trial(canned_response(503), WELL).send("POST")).status == 503
 
     @pytest.mark.parametrize("status", [200, 400, 404, 409, 429, 500])
     async def test_other_statuses(self, status: int) -> None:
-        trial = Trial(answering(status), WELL)
+        trial = Trial(canned_response(status), WELL)
 
         assert (await trial.send()).status == status
 
@@ -109,18 +109,18 @@ class TestNotRetried:
 
 
 class TestInDoubt:
-    @pytest.mark.parametrize("outcome", [LOST, answering(502), answering(503), answering(504)])
+    @pytest.mark.parametrize("outcome", [LOST, canned_response(502), canned_response(503), canned_response(504)])
     async def test_set_after_an_attempt_with_unknown_outcome(self, outcome: Incoming | CallFailed) -> None:
-        assert (await Trial(outcome, answering(409)).send("PUT")).in_doubt
+        assert (await Trial(outcome, canned_response(409)).send("PUT")).in_doubt
 
     async def test_set_even_if_other_attempts_follow(self) -> None:
-        assert (await Trial(LOST, UNREACHABLE, answering(409)).send("PUT")).in_doubt
+        assert (await Trial(LOST, UNREACHABLE, canned_response(409)).send("PUT")).in_doubt
 
     async def test_not_set_if_nothing_was_sent_before(self) -> None:
-        assert not (await Trial(UNREACHABLE, answering(409)).send("PUT")).in_doubt
+        assert not (await Trial(UNREACHABLE, canned_response(409)).send("PUT")).in_doubt
 
     async def test_not_set_for_the_first_attempt(self) -> None:
-        assert not (await Trial(answering(409)).send("PUT")).in_doubt
+        assert not (await Trial(canned_response(409)).send("PUT")).in_doubt
 
 
 class TestDelays:
@@ -138,13 +138,13 @@ class TestDelays:
         assert trial.waits == [0.0]
 
     async def test_add_to_retry_after(self) -> None:
-        trial = Trial(answering(503, headers=[(b"retry-after", b"2")]), WELL)
+        trial = Trial(canned_response(503, headers=[(b"retry-after", b"2")]), WELL)
         await trial.send()
 
         assert trial.waits == [2.05]
 
     async def test_a_long_retry_after_returns_the_response_at_once(self) -> None:
-        trial = Trial(answering(503, headers=[(b"retry-after", b"3")]), WELL)
+        trial = Trial(canned_response(503, headers=[(b"retry-after", b"3")]), WELL)
 
         assert (await trial.send()).status == 503
 

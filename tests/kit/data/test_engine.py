@@ -12,7 +12,7 @@ from tests.examples.loans.models import Book
 
 from portico.kit.data.engine import Database
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class TestFailedCommit:
@@ -20,7 +20,7 @@ class TestFailedCommit:
         def full(_connection: Any) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
-        async with running(service, sqlite_databases, background=False) as loans:
+        async with run_service(service, sqlite_databases, background=False) as loans:
             dialect = loans.context.database.writer.sync_engine.dialect
             commit = dialect.do_commit
             dialect.do_commit = full  # type: ignore[method-assign]
@@ -52,7 +52,7 @@ class TestClosing:
 
 class TestLogSql:
     async def test_logs_each_statement_without_its_values(self, databases: Databases) -> None:
-        async with running(service, databases, variables={"LOG_SQL": "true"}, background=False) as loans:
+        async with run_service(service, databases, variables={"LOG_SQL": "true"}, background=False) as loans:
             with capture_logs() as lines:
                 book = await loans.given(Book(title="Dune"))
                 await loans.anonymous.get(f"/books/{book.book_id}")
@@ -63,7 +63,7 @@ class TestLogSql:
         assert "Dune" not in str(statements)
 
     async def test_is_off_unless_it_is_set(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, background=False) as loans:
+        async with run_service(service, sqlite_databases, background=False) as loans:
             with capture_logs() as lines:
                 await loans.given(Book(title="Dune"))
 

@@ -15,7 +15,7 @@ from portico.kit.data.reader import Reader, SessionClosed
 from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
 from portico.kit.foundation.problems import Conflict
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 BOOKS: Any = Book.__table__
 
@@ -135,7 +135,7 @@ class TestUnitOfWork:
 
     async def test_its_connection_is_returned_before_after_commit_actions(self, databases: Databases) -> None:
         held: list[int] = []
-        async with running(service, databases, background=False) as loans:  # which writes too
+        async with run_service(service, databases, background=False) as loans:  # which writes too
             pool: Any = loans.context.database.writer.pool
             async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row("Dune")])
@@ -179,7 +179,7 @@ class TestUnitOfWork:
             async with loans.context.transaction() as work:
                 await work.execute(insert(BOOKS), [a_row(title)])
 
-        async with running(service, databases, background=False) as loans:
+        async with run_service(service, databases, background=False) as loans:
             tasks = [asyncio.create_task(add(loans, str(number))) for number in range(20)]
             for turns, task in enumerate(tasks):
                 for _ in range(turns):
@@ -232,7 +232,7 @@ class TestReader:
             assert await reader.all(select(Book.title)) == ["Dune"]
 
     async def test_it_holds_a_connection_only_while_a_statement_runs(self, databases: Databases) -> None:
-        async with running(service, databases, background=False) as loans:  # which reads too
+        async with run_service(service, databases, background=False) as loans:  # which reads too
             await loans.given(Book(title="Dune"))
             readers = [loans.context.reader() for _ in range(40)]
 

@@ -8,7 +8,7 @@ from tests.examples.loans import service
 from portico.kit.http.router import Router
 from portico.kit.runtime.system import System
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running, system_of
+from portico.testing.running_service import RunningService, run_service, system_of
 
 Extended = Callable[..., AbstractAsyncContextManager[RunningService]]
 
@@ -28,7 +28,7 @@ def embedded_extended(sqlite_databases: Databases) -> Extended:
 @pytest.fixture
 async def camel_loans(sqlite_databases: Databases) -> AsyncIterator[RunningService]:
     """Run the example service in a system with camelCase JSON under /api."""
-    async with running(service, sqlite_databases, system=_camel()) as loans:
+    async with run_service(service, sqlite_databases, system=_camel()) as loans:
         yield loans
 
 
@@ -39,6 +39,6 @@ def _camel() -> System:
 def _extending(databases: Databases) -> Extended:
     def extend(*routers: Router, **variables: str) -> AbstractAsyncContextManager[RunningService]:
         whole = replace(service, routers=[*service.routers, *routers])
-        return running(whole, databases, variables=variables)
+        return run_service(whole, databases, variables=variables)
 
     return extend

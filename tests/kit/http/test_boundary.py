@@ -20,7 +20,7 @@ from portico.kit.http.router import Router
 from portico.kit.runtime.context import ServiceRuntime
 from portico.servers import MariaDBServer, PostgreSQLServer
 from portico.testing.databases import Databases, ServerDatabases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 # A constraint that the database checks at the commit, like a deferred foreign key.
 BROKEN_COMMIT = {
@@ -103,7 +103,7 @@ class TestCommit:
             assert word not in answer.content
 
     async def test_losing_the_connection_has_an_unknown_outcome(self, postgresql_databases: Databases) -> None:
-        async with running(service, postgresql_databases) as loans:
+        async with run_service(service, postgresql_databases) as loans:
             await prepare(loans.context, LOST_COMMIT)
 
             answer = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
@@ -224,7 +224,7 @@ class TestRaces:
 
 
 def _with(router: Router, databases: Databases) -> Any:
-    return running(replace(service, routers=[*service.routers, router]), databases)
+    return run_service(replace(service, routers=[*service.routers, router]), databases)
 
 
 class TestDatabaseOutage:

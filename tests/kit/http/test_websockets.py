@@ -21,7 +21,7 @@ from portico.kit.http.router import Router
 from portico.kit.http.schema import Schema
 from portico.kit.http.sockets import Socket
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running, system_of
+from portico.testing.running_service import RunningService, run_service, system_of
 
 PATIENCE = 60.0
 _ANY_BOOK: Any = select(literal(1))
@@ -111,7 +111,7 @@ class TestWebSocket:
     async def test_uses_the_case_of_the_system(self, sqlite_databases: Databases) -> None:
         whole = replace(service, routers=[*service.routers, router])
         async with (
-            running(whole, sqlite_databases, system=system_of(whole, case="camel", prefix="/api")) as loans,
+            run_service(whole, sqlite_databases, system=system_of(whole, case="camel", prefix="/api")) as loans,
             opened(loans, "/api/shelves/0/live", **bearing(loans, subject="user_1")) as socket,
         ):
             assert await socket.receive() == '{"bookTitle":"user_1"}'

@@ -21,7 +21,7 @@ from portico.kit.messaging.event import Event
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.context import ServiceRuntime
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 class ReaderLeft(Event, type="reader.left", version=1, aggregate="reader_id"):
@@ -74,7 +74,7 @@ def script() -> Script:
 @asynccontextmanager
 async def lending(databases: Databases, **variables: str) -> AsyncIterator[RunningService]:
     whole = replace(service, consumers=[shelve_book_of_former_reader, note_former_reader])
-    async with running(whole, databases, variables={"EVENT_ATTEMPTS": "3", **variables}) as loans:
+    async with run_service(whole, databases, variables={"EVENT_ATTEMPTS": "3", **variables}) as loans:
         yield loans
 
 

@@ -8,7 +8,7 @@ from portico.kit.messaging.log import EventFilter, EventLog, LoggedEvent
 from portico.kit.messaging.replay import Replay
 from portico.kit.messaging.runtime import retry_due
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 ALL = EventFilter()
 
@@ -17,7 +17,7 @@ ALL = EventFilter()
 async def other(databases: Databases, shelving: Shelving) -> AsyncIterator[RunningService]:
     """Run another service, with its own database, that consumes the events of `library`."""
     service = replace(shelving.service(), name="shelves")
-    async with running(service, databases, variables={"EVENT_ATTEMPTS": "2"}) as other:
+    async with run_service(service, databases, variables={"EVENT_ATTEMPTS": "2"}) as other:
         yield other
 
 

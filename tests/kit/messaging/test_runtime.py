@@ -22,7 +22,7 @@ from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.issuer import Issuer
 
 
@@ -37,7 +37,7 @@ LIBRARY = System("library", summary="Lends, and buys twins", gateway=1, services
 
 @asynccontextmanager
 async def library(folder: Path, **variables: str) -> AsyncIterator[Host]:
-    clock = HeldClock()
+    clock = ManualClock()
     form = TokenFormat(issuer="portico", audience="library")
     issuer = Issuer(clock, form)
     environment = Environment({"DATA_DIR": str(folder), **variables})

@@ -10,7 +10,7 @@ from tests.examples.loans import service
 from portico.kit.runtime.context import NotDeclared, ServiceRuntime
 from portico.kit.runtime.host import _end
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class First: ...
@@ -40,7 +40,7 @@ class TestHost:
             service, resources={First: recording_resource(First, events), Second: recording_resource(Second, events)}
         )
 
-        async with running(whole, sqlite_databases) as loans:
+        async with run_service(whole, sqlite_databases) as loans:
             assert isinstance(loans.context.resource(First), First)
             assert events == ["open First", "open Second"]
 
@@ -57,13 +57,13 @@ class TestHost:
         )
 
         with pytest.raises(OSError, match="does not open"):
-            async with running(whole, sqlite_databases):
+            async with run_service(whole, sqlite_databases):
                 pass
 
         assert events == ["open First", "close First"]
 
     async def test_an_undeclared_resource_is_rejected(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as loans:
+        async with run_service(service, sqlite_databases) as loans:
             with pytest.raises(NotDeclared, match="First"):
                 loans.context.resource(First)
 
@@ -77,7 +77,7 @@ class TestHost:
             finally:
                 ended.set()
 
-        async with running(replace(service, background=[count]), sqlite_databases):
+        async with run_service(replace(service, background=[count]), sqlite_databases):
             await asyncio.wait_for(began.wait(), 60)
 
         assert ended.is_set()
@@ -88,7 +88,7 @@ class TestHost:
         async def count(context: ServiceRuntime) -> None:
             called.append(context)
 
-        async with running(replace(service, background=[count]), sqlite_databases, background=False):
+        async with run_service(replace(service, background=[count]), sqlite_databases, background=False):
             await asyncio.sleep(0)
 
         assert called == []
@@ -98,7 +98,7 @@ class TestRedis:
     async def test_is_a_dependency_that_is_not_critical(self, sqlite_databases: Databases) -> None:
         variables = {"REDIS_URL": "redis://127.0.0.1:1"}  # a privileged port without a server
 
-        async with running(service, sqlite_databases, variables=variables) as loans:
+        async with run_service(service, sqlite_databases, variables=variables) as loans:
             detailed = await loans.context.health.detailed()
             ready = (await loans.anonymous.get("/health/ready")).status_code
 

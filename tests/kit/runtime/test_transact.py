@@ -8,7 +8,7 @@ from tests.examples.loans.models import Book
 
 from portico.kit.data import UnitOfWork
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class Deadlocked(Exception):
@@ -23,7 +23,7 @@ def lost() -> OperationalError:
 
 class TestTransact:
     async def test_commits(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as loans:
+        async with run_service(service, sqlite_databases) as loans:
 
             async def add(work: UnitOfWork) -> str:
                 book = Book(title="Dune")
@@ -36,7 +36,7 @@ class TestTransact:
                 assert await reader.get(Book, book_id) is not None
 
     async def test_retries_conflicts(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as loans:
+        async with run_service(service, sqlite_databases) as loans:
             turns = 0
 
             async def lose_twice(work: UnitOfWork) -> int:
@@ -49,7 +49,7 @@ class TestTransact:
             assert await loans.context.transact(lose_twice) == 3
 
     async def test_gives_up_after_the_last_attempt(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as loans:
+        async with run_service(service, sqlite_databases) as loans:
             turns = 0
 
             async def lose(work: UnitOfWork) -> None:
@@ -62,7 +62,7 @@ class TestTransact:
             assert turns == 5
 
     async def test_other_errors_are_not_retried(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases) as loans:
+        async with run_service(service, sqlite_databases) as loans:
 
             async def fail(work: UnitOfWork) -> None:
                 work.add(Book(title="Dune"))
@@ -76,7 +76,7 @@ class TestTransact:
                 assert await reader.all(select(Book)) == []
 
     async def test_deadlocking_transactions_all_succeed(self, server_databases: Databases) -> None:
-        async with running(service, server_databases) as loans:
+        async with run_service(service, server_databases) as loans:
             first, second = Book(title="One"), Book(title="Two")
             await loans.given(first, second)
 

@@ -9,7 +9,7 @@ from portico.kit import Service
 from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.runtime.undeclared import Undeclared, check_declarations
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class TestCheckDeclarations:
@@ -48,7 +48,7 @@ class TestCheckDeclarations:
 class TestHost:
     async def test_does_not_start_with_an_undeclared_router(self, sqlite_databases: Databases) -> None:
         with pytest.raises(Undeclared):
-            async with running(replace(service, routers=[]), sqlite_databases):
+            async with run_service(replace(service, routers=[]), sqlite_databases):
                 pass
 
 

@@ -18,7 +18,7 @@ from portico.kit.calls.retries import RetryingChannel
 from portico.kit.sagas import SagaStatus, TimelineEntry, UndoTiming, request_undo, saga_status, timeline
 from portico.kit.sagas.runner import SagaRunner
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 LIBRARIAN = Principal(
     subject="user_librarian",
@@ -111,5 +111,5 @@ async def open_library(
     """Run the library. With `retries`, calls are retried as in production."""
     desk = desk or Desk()
     channel: Channel = RetryingChannel(desk, draw=lambda: 0.0) if retries else desk
-    async with running(service, databases, channel=channel, background=background, variables=variables) as loans:
+    async with run_service(service, databases, channel=channel, background=background, variables=variables) as loans:
         yield Library(loans, desk)

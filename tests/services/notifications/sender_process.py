@@ -14,14 +14,14 @@ import structlog
 from tests.services.notifications.support import open_notifications
 
 from portico.services.notifications.mail import Mail
-from portico.testing.clock import START, HeldClock
+from portico.testing.clock import START, ManualClock
 from portico.testing.databases import SQLiteDatabases
 
 MAILS = 30
 
 
 async def main(folder: Path, start: int) -> None:
-    clock = HeldClock(START + timedelta(seconds=start))
+    clock = ManualClock(START + timedelta(seconds=start))
     async with open_notifications(SQLiteDatabases(folder / "databases"), folder, clock=clock) as notifications:
         if start == 0:
             ada = await notifications.create_user()

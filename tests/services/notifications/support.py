@@ -18,9 +18,9 @@ from portico.services.notifications import service
 from portico.services.notifications.mail import Mail, Mailer, MailFailed
 from portico.services.notifications.mail.mailbox import Mailbox, StoredMail
 from portico.services.notifications.sender import Sender
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
-from portico.testing.running_service import Caller, RunningService, running
+from portico.testing.running_service import Caller, RunningService, run_service
 
 _numbers = itertools.count(1)
 
@@ -154,11 +154,11 @@ def order_event(user_id: UserId, **members: Any) -> Any:
 
 @asynccontextmanager
 async def open_notifications(
-    databases: Databases, folder: Path, *, clock: HeldClock | None = None, **variables: str
+    databases: Databases, folder: Path, *, clock: ManualClock | None = None, **variables: str
 ) -> AsyncIterator[NotificationsService]:
     """Run notifications without background work, with an empty database and a mailbox."""
     settings = {"DATA_DIR": str(folder), "NOTIFICATIONS_MAIL_FROM": "Shop <shop@shop.example>", **variables}
-    async with running(service, databases, variables=settings, clock=clock, background=False) as run:
+    async with run_service(service, databases, variables=settings, clock=clock, background=False) as run:
         mailbox = run.context.resource(Mailer)  # type: ignore[type-abstract]
         assert isinstance(mailbox, Mailbox)
         mailer = FaultyMailer(mailbox)

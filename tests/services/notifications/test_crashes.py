@@ -9,7 +9,7 @@ import pytest
 from tests.services.notifications.sender_process import MAILS
 from tests.services.notifications.support import open_notifications
 
-from portico.testing.clock import START, HeldClock
+from portico.testing.clock import START, ManualClock
 from portico.testing.databases import SQLiteDatabases
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +42,7 @@ class TestKilledProcess:
 
         assert kill_after(None, tmp_path, 4 * LEASE)[-1] == "done"
 
-        clock = HeldClock(START + timedelta(seconds=5 * LEASE))
+        clock = ManualClock(START + timedelta(seconds=5 * LEASE))
         async with open_notifications(SQLiteDatabases(tmp_path / "databases"), tmp_path, clock=clock) as notifications:
             found = await notifications.list_notifications()
             mails = await notifications.mails()

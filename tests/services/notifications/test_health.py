@@ -4,7 +4,7 @@ from tests.services.notifications.support import NotificationsService
 
 from portico.services.notifications import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class TestHealth:
@@ -19,7 +19,7 @@ class TestHealth:
             "NOTIFICATIONS_MAIL_FROM": "shop@shop.example",
             "DATA_DIR": str(tmp_path),
         }
-        async with running(service, sqlite_databases, variables=variables, background=False) as run:
+        async with run_service(service, sqlite_databases, variables=variables, background=False) as run:
             ready = await run.anonymous.get("/health/ready")
             detailed = (await run.anonymous.get("/health/detailed")).json()
 

@@ -9,7 +9,7 @@ from portico.services.notifications import service
 from portico.services.notifications.mail import MailId
 from portico.services.notifications.sender import Sender
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class TestMailbox:
@@ -59,7 +59,7 @@ class TestWithSmtp:
                 "SMTP_URL": f"smtp://{HOST}:{server.port}",
                 "NOTIFICATIONS_MAIL_FROM": "Shop <shop@shop.example>",
             }
-            async with running(service, sqlite_databases, variables=variables, background=False) as run:
+            async with run_service(service, sqlite_databases, variables=variables, background=False) as run:
                 ada = UserId.new()
                 await run.receives(UserCreated(user_id=ada, email="ada@example.com", name="Ada"), order_event(ada))
                 await run.context.resource(Sender).send_due()

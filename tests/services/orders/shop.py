@@ -21,7 +21,7 @@ from portico.kit.sagas.runner import SagaRunner
 from portico.services.orders import service
 from portico.services.orders.models import reservation_id_of
 from portico.testing.databases import Databases
-from portico.testing.running_service import Answer, Caller, RunningService, running
+from portico.testing.running_service import Answer, Caller, RunningService, run_service
 
 Failure = Literal["unavailable", "lost_before", "lost_after", "delayed"]
 
@@ -351,7 +351,7 @@ async def open_orders(
     """Run orders without any order. With `retries`, failed calls are retried as in production."""
     shop = Shop()
     channel: Channel = RetryingChannel(shop, draw=lambda: 0.0) if retries else shop
-    async with running(service, databases, channel=channel, background=background, variables=variables) as run:
+    async with run_service(service, databases, channel=channel, background=background, variables=variables) as run:
         yield Orders(run, shop)
 
 

@@ -9,13 +9,13 @@ from tests.services.payments.support import charge
 from portico.services.payments import service
 from portico.testing.databases import Databases
 from portico.testing.fuzzing import Fuzzing
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 @asynccontextmanager
 async def open_for_fuzzing(databases: Databases, _folder: Path) -> AsyncIterator[Fuzzing]:
     """Run payments with a payment that succeeded and one that was declined."""
-    async with running(service, databases, background=False) as payments:
+    async with run_service(service, databases, background=False) as payments:
         created = [(await charge(payments, method=method))["payment_id"] for method in ("pm_ok", "pm_declined")]
         token = payments.issuer.token
         bearers = [

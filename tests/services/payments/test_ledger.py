@@ -25,7 +25,7 @@ from portico.services.payments.ledger.repository import post
 from portico.services.payments.simulated_provider.domain import BEHAVIORS
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.testing.databases import SQLiteDatabases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 class TestPosting:
@@ -86,7 +86,7 @@ class TestAnySequence:
             asyncio.run(self._run(scenarios, Path(folder)))
 
     async def _run(self, scenarios: list[tuple[str, int, list[str]]], folder: Path) -> None:
-        async with running(service, SQLiteDatabases(folder / "databases"), background=False) as payments:
+        async with run_service(service, SQLiteDatabases(folder / "databases"), background=False) as payments:
             await asyncio.gather(*(self._go(payments, *way) for way in scenarios))
             for _ in range(3):
                 payments.clock.advance(400)

@@ -34,7 +34,7 @@ from portico.services.payments.provider import (
 from portico.services.payments.service import charge as charge_use_case
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 class CrashingProvider:
@@ -238,7 +238,7 @@ class TestUnresponsiveProvider:
                 await asyncio.Event().wait()
                 raise AssertionError
 
-        async with running(
+        async with run_service(
             service, sqlite_databases, background=False, variables={"PAYMENTS_PROVIDER_TIMEOUT": "500ms"}
         ) as impatient:
             working = provider(impatient)

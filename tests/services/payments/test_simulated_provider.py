@@ -10,7 +10,7 @@ from portico.services.payments.provider import ChargeRequest, PaymentProvider, P
 from portico.services.payments.simulated_provider.domain import BEHAVIORS
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.services.payments.simulated_provider.models import SimulatedWebhook
-from portico.testing.channels import ScriptedChannel, answering
+from portico.testing.channels import ScriptedChannel, canned_response
 from portico.testing.running_service import RunningService
 
 USD25, NOTHING = Money(2500, "USD"), Money(0, "USD")
@@ -155,7 +155,9 @@ class TestWebhooks:
 
     async def test_are_retried_until_accepted(self, payments: RunningService) -> None:
         await provider(payments).charge(order("pm_duplicate_webhook"))
-        channel = ScriptedChannel(Unreachable("payments", "is down"), answering(503), answering(500), answering(200))
+        channel = ScriptedChannel(
+            Unreachable("payments", "is down"), canned_response(503), canned_response(500), canned_response(200)
+        )
         payments.context.channel = channel
 
         await run_simulated_provider.function(payments.context)
@@ -176,7 +178,7 @@ class TestWebhooks:
                 header = dict(out.headers)[b"webhook-signature"].decode()
                 event = provider(embedded).event(out.body, header, now=embedded.clock.now())
                 assert event.type == "charge.succeeded"
-                return answering()
+                return canned_response()
 
         await provider(embedded).charge(order("pm_duplicate_webhook"))
         embedded.context.channel = Takes()
@@ -188,7 +190,7 @@ class TestWebhooks:
 
     async def test_are_given_up_after_three_days(self, embedded: RunningService) -> None:
         await provider(embedded).charge(order("pm_duplicate_webhook"))
-        embedded.context.channel = ScriptedChannel(answering(500))
+        embedded.context.channel = ScriptedChannel(canned_response(500))
 
         embedded.clock.advance(3 * 86_400 + 1)
         await run_simulated_provider.function(embedded.context)

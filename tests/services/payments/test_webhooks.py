@@ -23,9 +23,9 @@ from portico.services.payments import service
 from portico.services.payments.jobs import delete_old_webhooks, settle_open_payments
 from portico.services.payments.provider import PaymentProvider, ProviderRefund, ProviderUnavailable
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
-from portico.testing.running_service import Answer, RunningService, running
+from portico.testing.running_service import Answer, RunningService, run_service
 
 PATH = "/payments/webhooks/simulated"
 
@@ -179,10 +179,10 @@ class TestRejections:
         assert "301 s ago" in response.json()["detail"]
 
     async def test_signature_with_another_secret_is_unauthorized(self, sqlite_databases: Databases) -> None:
-        clock = HeldClock()
-        async with running(service, sqlite_databases, background=False, clock=clock) as one:
+        clock = ManualClock()
+        async with run_service(service, sqlite_databases, background=False, clock=clock) as one:
             foreign = provider(one).signature(event_body({"payment_id": PaymentId.new()}), now=clock.now())
-        async with running(service, sqlite_databases, background=False, clock=clock) as other:
+        async with run_service(service, sqlite_databases, background=False, clock=clock) as other:
             body = event_body({"payment_id": PaymentId.new()})
             assert (await send(other, body, signature=foreign)).status_code == 401
 

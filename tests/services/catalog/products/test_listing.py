@@ -6,7 +6,7 @@ from tests.services.catalog.support import create_product, editor, link_target, 
 
 from portico.services.catalog import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running, system_of
+from portico.testing.running_service import RunningService, run_service, system_of
 
 PRODUCTS = [
     {"name": "Émile", "price": 30, "category": "books", "stock_quantity": 1},
@@ -193,7 +193,7 @@ class TestResponseCache:
         assert await list_names(embedded) == []
 
     async def test_is_invalidated_through_redis(self, sqlite_databases: Databases, redis_url: str) -> None:
-        async with running(service, sqlite_databases, variables={"REDIS_URL": redis_url}) as catalog:
+        async with run_service(service, sqlite_databases, variables={"REDIS_URL": redis_url}) as catalog:
             await create_product(catalog, name="One")
             before = await list_names(catalog)
             await create_product(catalog, name="Two")
@@ -204,7 +204,7 @@ class TestResponseCache:
 class TestCamelCase:
     async def test_applies_to_all_fields_except_keys_of_attributes(self, sqlite_databases: Databases) -> None:
         system = system_of(service, case="camel", prefix="/api")
-        async with running(service, sqlite_databases, system=system) as catalog:
+        async with run_service(service, sqlite_databases, system=system) as catalog:
             body = {**product_body(), "stockQuantity": 2, "attributes": {"snake_key": 1, "camelKey": {"inner_key": 2}}}
             made = await editor(catalog).post("/api/products", json=body)
             listed = await catalog.anonymous.get("/api/products?minPrice=1&inStock=true")

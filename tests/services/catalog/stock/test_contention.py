@@ -24,15 +24,15 @@ from tests.services.catalog.support import editor
 from portico.contracts.catalog import ReservationId
 from portico.services.catalog import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 @pytest.fixture
 async def processes(databases: Databases) -> AsyncIterator[list[RunningService]]:
     """Three instances of catalog on one database. Like processes, they share no memory."""
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(running(service, databases))
-        others = [await stack.enter_async_context(running(service, databases, clock=first.clock)) for _ in range(2)]
+        first = await stack.enter_async_context(run_service(service, databases))
+        others = [await stack.enter_async_context(run_service(service, databases, clock=first.clock)) for _ in range(2)]
         yield [first, *others]
 
 
@@ -59,7 +59,7 @@ class TestOneProcess:
         assert await read_level(catalog, product_id) == (60, 2, 58)
 
     async def test_a_full_queue_is_503(self, sqlite_databases: Databases) -> None:
-        async with running(
+        async with run_service(
             service, sqlite_databases, variables={"CATALOG_STOCK_QUEUE": "1", "CATALOG_STOCK_BATCH": "1"}
         ) as catalog:
             product_id = await create_stocked_product(catalog, 60)

@@ -22,7 +22,7 @@ from portico.contracts.catalog import (
 from portico.kit.messaging.event import Event
 from portico.services.catalog import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import RunningService, running
+from portico.testing.running_service import RunningService, run_service
 
 
 def contents(events: Iterable[Event]) -> list[tuple[str, dict[str, Any]]]:
@@ -128,7 +128,7 @@ class TestInventoryLow:
         )
 
     async def test_uses_the_configured_threshold(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, variables={"CATALOG_LOW_STOCK_THRESHOLD": "2"}) as catalog:
+        async with run_service(service, sqlite_databases, variables={"CATALOG_LOW_STOCK_THRESHOLD": "2"}) as catalog:
             product_id = await create_stocked_product(catalog, 5)
             await create_reservation(catalog, {product_id: 2})
             await create_reservation(catalog, {product_id: 1})

@@ -3,7 +3,7 @@ from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 from portico.contracts.identity import SessionId
 from portico.services.identity import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 
 class TestSessions:
@@ -53,7 +53,7 @@ class TestSessions:
 
     async def test_least_recently_used_session_ends_beyond_the_limit(self, sqlite_databases: Databases) -> None:
         variables = {**VARIABLES, "IDENTITY_SESSIONS_PER_USER": "2"}
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)
             first = await identity.new_person()
             identity.advance(1)

@@ -9,9 +9,9 @@ from portico.services.identity.errors import KeyDecryptionFailed, SharedSecretIn
 from portico.services.identity.jobs import rotate_signing_keys
 from portico.services.identity.tokens.key_ring import KeyRing
 from portico.services.identity.tokens.models import StoredKey
-from portico.testing.clock import HeldClock
+from portico.testing.clock import ManualClock
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 LEAD = 15 * 60
 DAY = 86_400
@@ -45,7 +45,7 @@ class TestKeySet:
     @pytest.mark.parametrize(("algorithm", "kind"), [("ES256", "EC"), ("RS256", "RSA")])
     async def test_uses_the_configured_algorithm(self, sqlite_databases: Databases, algorithm: str, kind: str) -> None:
         variables = {**VARIABLES, "JWT_ALGORITHM": algorithm}
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)
             ada = await identity.new_person()
 
@@ -56,7 +56,7 @@ class TestKeySet:
 
     async def test_never_contains_a_shared_secret(self, sqlite_databases: Databases) -> None:
         variables = {**VARIABLES, "JWT_ALGORITHM": "HS256", "JWT_SECRET": "f0r-this-test-0nly-and-long-enough-7632"}
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             ada = await Identity(run).new_person()
 
             assert (await ada.get("/auth/me")).status_code == 200
@@ -131,25 +131,25 @@ class TestRotation:
 
 class TestStoredKeys:
     async def test_are_used_after_a_restart(self, sqlite_databases: Databases) -> None:
-        variables, clock = VARIABLES | SECRET, HeldClock()
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
+        variables, clock = VARIABLES | SECRET, ManualClock()
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
             token = (await Identity(run).new_person()).access_token
 
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM, clock=clock) as run:
             assert await Identity(run).reason(token) is None
 
     async def test_another_secret_key_makes_the_service_not_ready(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
+        async with run_service(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
             pass
 
         other = {"SECRET_KEY": "another secret key of many letters more"}
         with capture_logs() as lines:
-            async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM):
+            async with run_service(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM):
                 pass
         assert "restore the former SECRET_KEY" in next(
             line["error"] for line in lines if line["event"] == "signing_key_unreadable"
         )
-        async with running(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=VARIABLES | other, system=SYSTEM) as run:
             with pytest.raises(KeyDecryptionFailed):
                 await run.context.resource(KeyRing).check()
             assert (await run.anonymous.get("/health/ready")).status_code == 503
@@ -160,11 +160,11 @@ class TestStoredKeys:
             await Identity(run).administrator()
 
     async def test_changed_algorithm_publishes_a_new_key(self, sqlite_databases: Databases) -> None:
-        async with running(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
+        async with run_service(service, sqlite_databases, variables=VARIABLES | SECRET, system=SYSTEM):
             pass
 
         changed = VARIABLES | SECRET | {"JWT_ALGORITHM": "ES256"}
-        async with running(service, sqlite_databases, variables=changed, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=changed, system=SYSTEM) as run:
             identity = Identity(run)
             assert len(await kids(identity)) == 2
             identity.advance(LEAD)

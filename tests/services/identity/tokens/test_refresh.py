@@ -8,7 +8,7 @@ from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.services.identity import service
 from portico.testing.databases import Databases
-from portico.testing.running_service import Answer, running
+from portico.testing.running_service import Answer, run_service
 
 LEEWAY = 10
 NUMBERS = itertools.count()
@@ -107,7 +107,7 @@ class TestTokenFamily:
 
     async def play(self, databases: Databases, steps: list[tuple[int, int]]) -> None:
         variables = VARIABLES | {"SECRET_KEY": "the same secret at every start of it"}
-        async with running(service, databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, databases, variables=variables, system=SYSTEM) as run:
             identity = Identity(run)
             tokens = [(await identity.new_person(f"ada{next(NUMBERS)}@example.com")).refresh_token]
             used_at: dict[str, float] = {}

@@ -11,7 +11,7 @@ from portico.services.identity.users.first_administrator import (
     create_account,
 )
 from portico.testing.databases import Databases
-from portico.testing.running_service import running
+from portico.testing.running_service import run_service
 
 SECRET = {"SECRET_KEY": "a secret key of more than enough letters"}
 
@@ -26,16 +26,16 @@ class TestFirstStart:
 
     async def test_embedded_default_generates_a_password_once(self, sqlite_databases: Databases) -> None:
         variables = CHEAP_HASHING | SECRET
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             made = run.context.resource(FirstAdministrator)
             assert made.email == EMBEDDED_ADMINISTRATOR
             assert (await Identity(run).try_to_sign_in(made.email, made.password or "")).status_code == 200
 
-        async with running(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
             assert run.context.resource(FirstAdministrator) == FirstAdministrator()
 
     async def test_server_database_gets_no_generated_administrator(self, server_databases: Databases) -> None:
-        async with running(service, server_databases, variables=CHEAP_HASHING, system=SYSTEM) as run:
+        async with run_service(service, server_databases, variables=CHEAP_HASHING, system=SYSTEM) as run:
             assert run.context.resource(FirstAdministrator) == FirstAdministrator()
 
     @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ class TestFirstStart:
         self, sqlite_databases: Databases, wrong: dict[str, str]
     ) -> None:
         with pytest.raises(SettingsError, match=next(iter(wrong))):
-            async with running(service, sqlite_databases, variables=VARIABLES | wrong, system=SYSTEM):
+            async with run_service(service, sqlite_databases, variables=VARIABLES | wrong, system=SYSTEM):
                 pass
 
 

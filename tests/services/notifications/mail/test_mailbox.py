@@ -11,11 +11,11 @@ from tests.contracts.mail import SENDER, MailerContract, mail
 from portico.kit.data import InvalidCursor, Window
 from portico.services.notifications.mail.base import MailDeferred, Mailer, MailId
 from portico.services.notifications.mail.mailbox import Mailbox
-from portico.testing.clock import START, HeldClock
+from portico.testing.clock import START, ManualClock
 
 
 def open_mailbox(folder: Path, keep: int = 100) -> Mailbox:
-    return Mailbox(folder / "mailbox", SENDER, keep=keep, clock=HeldClock())
+    return Mailbox(folder / "mailbox", SENDER, keep=keep, clock=ManualClock())
 
 
 class TestMailbox(MailerContract):
@@ -74,7 +74,7 @@ class TestMailbox(MailerContract):
                 self.listings += 1
                 return super()._names()
 
-        mailbox = Counted(tmp_path / "mailbox", SENDER, keep=200, clock=HeldClock())
+        mailbox = Counted(tmp_path / "mailbox", SENDER, keep=200, clock=ManualClock())
         for _ in range(9):
             await mailbox.send(mail())
 
