@@ -105,6 +105,18 @@ class TestGateway:
         assert detailed["dependencies"]["loans"]["status"] == "up"
         assert 'route="/loans/{loan_id}",status="200"} 1.0' in metrics
 
+    async def test_detailed_health_and_metrics_are_not_for_everyone(self, app: App) -> None:
+        settings = Settings(operator_networks="192.0.2.0/24")
+        async with (
+            Gateway(a_system(), settings, verifier=KnownTokens(), apps={"loans": app}, addresses={}) as gateway,
+            served(gateway) as at,
+            aiohttp.ClientSession(f"http://{at}") as stranger,
+        ):
+            answers = [await stranger.get(path) for path in ("/metrics", "/health/detailed", "/health/ready")]
+
+        assert [answer.status for answer in answers] == [401, 401, 200]
+        assert answers[0].headers["WWW-Authenticate"] == "Bearer"
+
     async def test_rates_from_the_settings_apply(self, client: aiohttp.ClientSession) -> None:
         answers = [await client.post("/loans/sign-in") for _ in range(11)]
 

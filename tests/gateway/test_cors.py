@@ -15,6 +15,14 @@ class TestCors:
         assert (b"access-control-allow-credentials", b"true") in answer
         assert (b"vary", b"Origin") in answer
 
+    def test_pages_may_read_every_header_that_a_client_acts_upon(self) -> None:
+        answer = dict(Cors(["http://localhost:3000"]).response_headers([(b"origin", b"http://localhost:3000")]))
+        exposed = set(answer[b"access-control-expose-headers"].decode().lower().split(", "))
+
+        assert exposed >= {"etag", "location", "link", "x-total-count", "x-request-id", "idempotency-replayed"}
+        assert exposed >= {"www-authenticate", "allow", "accept-encoding"}
+        assert exposed >= {"retry-after", "ratelimit", "ratelimit-policy"}
+
     @pytest.mark.parametrize("origin", [b"http://localhost:3001", b"http://localhost:3000.evil.example", b"null", b""])
     def test_another_origin_gets_no_cors_headers(self, origin: bytes) -> None:
         assert Cors(["http://localhost:3000"]).response_headers([(b"origin", origin)]) == [(b"vary", b"Origin")]

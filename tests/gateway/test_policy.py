@@ -3,11 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.gateway.requests import DEFAULT, NOW, ROUTES, SIGN_IN, a_head, a_policy, a_principal, known
 
-from portico.gateway.client_address import TrustedProxies
+from portico.gateway.client_address import ClientNetworks, TrustedProxies
 from portico.gateway.cors import Cors
-from portico.gateway.decisions import Caller, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
+from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, Own, PolicyInputs, Preflight, Refuse, Upgrade
 from portico.gateway.limits import Verdict
-from portico.gateway.policy import Policy
+from portico.gateway.policy import OperatorPages, Policy
+from portico.gateway.request_head import Header
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
 from portico.kit.auth.access import Access
 
@@ -62,6 +63,52 @@ class TestRouting:
         assert isinstance(batch, Forward)
         assert (deleting.timeout, deleting.body_limit) == (5.0, 1 << 20)
         assert (batch.timeout, batch.body_limit) == (30.0, 8 << 20)
+
+
+class TestContentEncoding:
+    BODY = ((b"content-length", b"9"), (b"content-encoding", b"GZIP"))
+
+    @pytest.mark.parametrize(("method", "path"), [("POST", b"/login"), ("GET", b"/products"), ("GET", b"/health")])
+    def test_a_compressed_body_is_refused_with_what_is_accepted(self, method: str, path: bytes) -> None:
+        decision = a_policy().decide(a_head(method, path, *self.BODY), NOW)
+
+        assert refused(decision) == (415, "unsupported_content_encoding")
+        assert decision.problem.headers == {"accept-encoding": "identity"}
+
+    @pytest.mark.parametrize(
+        "fields", [((b"content-length", b"9"), (b"content-encoding", b"identity")), ((b"content-encoding", b"gzip"),)]
+    )
+    def test_an_uncompressed_or_absent_body_is_accepted(self, fields: tuple[tuple[bytes, bytes], ...]) -> None:
+        assert isinstance(a_policy().decide(a_head("POST", b"/login", *fields), NOW), Forward)
+
+
+class TestOperatorPages:
+    PAGES = OperatorPages(frozenset({"/health/ready"}), ClientNetworks(["10.0.0.0/8", "fd00::/8"]))
+    FORWARDED = (b"x-forwarded-for", b"10.1.2.3")
+
+    def decide(self, *headers: Header, caller: Caller = ANONYMOUS, **options: str) -> object:
+        policy = a_policy(operator_pages=self.PAGES, proxies=TrustedProxies(["10.9.9.9"]))
+        return policy.decide(a_head("GET", b"/health/ready", *headers, **options), NOW, PolicyInputs(caller))
+
+    @pytest.mark.parametrize("peer", ["10.1.2.3", "::ffff:10.1.2.3", "fd00::7"])
+    def test_a_client_of_the_networks_reads_them(self, peer: str) -> None:
+        assert self.decide(peer=peer) == Own("ready")
+
+    def test_another_client_needs_the_permission(self) -> None:
+        assert refused(self.decide(peer="203.0.113.7")) == (401, "unauthorized")
+        assert refused(self.decide(TOKEN, caller=known("orders:read"))) == (403, "permission_missing")
+        assert self.decide(TOKEN, caller=known("gateway:read")) == Own("ready")
+
+    def test_the_client_behind_a_trusted_proxy_counts(self) -> None:
+        assert self.decide(self.FORWARDED, peer="10.9.9.9") == Own("ready")
+        assert refused(self.decide((b"x-forwarded-for", b"203.0.113.7"), peer="10.9.9.9")) == (401, "unauthorized")
+
+    @pytest.mark.parametrize("name", [b"x-forwarded-for", b"forwarded"])
+    def test_a_request_through_an_unknown_proxy_is_not_of_the_networks(self, name: bytes) -> None:
+        assert refused(self.decide((name, b"10.1.2.3"), peer="10.1.2.3")) == (401, "unauthorized")
+
+    def test_the_other_own_pages_are_open(self) -> None:
+        assert a_policy(operator_pages=self.PAGES).decide(a_head(path=b"/health"), NOW) == Own("health")
 
 
 class TestRetries:

@@ -10,14 +10,14 @@ from typing import Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico import __version__
-from portico.gateway.client_address import TrustedProxies
+from portico.gateway.client_address import ClientNetworks, TrustedProxies
 from portico.gateway.cors import Cors
 from portico.gateway.health import ServiceHealth
 from portico.gateway.limits import Limiter, MemoryLimiter, Rate
 from portico.gateway.metrics import GatewayMetrics, watch_instances
 from portico.gateway.openapi import SystemDocument
-from portico.gateway.pages import OWN_PATHS, Pages
-from portico.gateway.policy import Policy, RouteDefaults
+from portico.gateway.pages import OPERATOR_PATHS, OWN_PATHS, Pages
+from portico.gateway.policy import OperatorPages, Policy, RouteDefaults
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
 from portico.gateway.routes import RouteTable, routes_of
@@ -56,6 +56,7 @@ def policy_of(system: System, settings: Settings) -> Policy:
         cors=Cors(settings.cors_origins),
         proxies=TrustedProxies(str(network) for network in settings.trusted_proxies),
         own=OWN_PATHS,
+        operator_pages=OperatorPages(OPERATOR_PATHS, ClientNetworks(map(str, settings.operator_networks))),
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
+from portico.gateway.request_head import Fields
+
 MAX_HOPS = 32
 
 
@@ -52,6 +54,23 @@ class TrustedProxies:
             if not self.trusts(client):
                 break
         return client
+
+    def is_forwarded(self, peer: str, fields: Fields) -> bool:
+        """Return whether the request came through a proxy that is not trusted, so that its client is not known."""
+        named = fields.get(b"x-forwarded-for") is not None or fields.get(b"forwarded") is not None
+        return named and not self.trusts(peer)
+
+
+class ClientNetworks:
+    """Networks of clients."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = tuple(ip_network(network, strict=False) for network in networks)
+
+    def include(self, client: str) -> bool:
+        """Return whether the client's address belongs to one of the networks."""
+        address = _parse(client)
+        return address is not None and any(address in network for network in self._networks)
 
 
 def _without_port(entry: str) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from portico.gateway.request_head import Fields, Header
+from portico.kit.http.app import EXPOSED_HEADERS
 
-EXPOSED = b"ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-ID, X-Total-Count"
+EXPOSED = ", ".join(EXPOSED_HEADERS).encode()
 MAX_AGE = b"600"
 VARY = (b"vary", b"Origin")
 

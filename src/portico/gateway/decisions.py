@@ -47,6 +47,7 @@ class Matched:
         token: The bearer token of the request.
         client: The client's address: the connection's peer, or the client that a trusted proxy reports.
         rate: The rate that applies.
+        page: The gateway's own page that the route names, if it is one.
     """
 
     route: Route
@@ -55,6 +56,7 @@ class Matched:
     ticket: bool
     client: str
     rate: Rate
+    page: str | None = None
 
     def rate_limit_key(self, caller: Caller) -> str:
         """Return the key that the rate limit counts: the caller if known, otherwise the client's address."""

@@ -23,8 +23,6 @@ def reasons(matched: Matched | Decision, decision: Decision, inputs: PolicyInput
 
 def _without_route(decision: Decision) -> str:
     match decision:
-        case Own(name):
-            return f"The gateway responds with its own page {name}."
         case Preflight(headers):
             is_allowed = any(name == b"access-control-allow-origin" for name, _ in headers)
             return "This is a CORS preflight from an origin that is " + ("allowed." if is_allowed else "not allowed.")
@@ -65,5 +63,7 @@ def _result(decision: Decision) -> str:
         case Forward(route):
             retries = "another instance is tried if one fails" if decision.is_repeatable else "it is sent only once"
             return f"Forwarded to {route.service}, with {decision.timeout:g} s to begin the response; {retries}."
+        case Own(name):
+            return f"The gateway responds with its own page {name}."
         case _:
             return ""

@@ -19,8 +19,10 @@ from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
 SYSTEM_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
 OWN_PATHS: Mapping[str, str] = {path: path for path in (*SYSTEM_PATHS, *PATHS)}
 """Paths of the gateway's own pages, for its policy."""
-INTERNAL = frozenset(("/health/ready", "/health/detailed", "/metrics"))
-"""Pages for operators only; an exported proxy configuration does not forward them."""
+OPERATOR_PATHS = frozenset(("/health/detailed", "/metrics"))
+"""Pages that only clients in OPERATOR_NETWORKS and callers with the permission `gateway:read` may read."""
+INTERNAL = OPERATOR_PATHS | {"/health/ready"}
+"""Pages that no client of the system needs; an exported proxy configuration does not forward them."""
 
 
 class Pages:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil
 
-from portico.gateway.client_address import TrustedProxies
+from portico.gateway.client_address import ClientNetworks, TrustedProxies
 from portico.gateway.cors import Cors
 from portico.gateway.decisions import (
     Caller,
@@ -32,6 +32,7 @@ from portico.gateway.explain import reasons
 from portico.gateway.limits import Rate
 from portico.gateway.request_head import Fields, RequestHead, check_host, read_path
 from portico.gateway.routes import WEBSOCKET, Route, RouteTable
+from portico.kit.auth.access import Access
 from portico.kit.auth.tokens import LEEWAY
 from portico.kit.foundation.problems import (
     ContentTooLarge,
@@ -41,10 +42,13 @@ from portico.kit.foundation.problems import (
     Problem,
     TooManyRequests,
     Unauthorized,
+    check_content_encoding,
 )
 from portico.kit.http.authentication import CallerUnknown
 
+GATEWAY = "gateway"
 DEFAULT_RATE = "default"
+OPERATORS = Access("permission", "gateway:read")
 READS = frozenset(("GET", "HEAD"))
 TICKET_IN_QUERY = re.compile(rb"(?:^|&)ticket=[^&]")
 
@@ -64,6 +68,19 @@ class RouteDefaults:
     body_limit: int = 1 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class OperatorPages:
+    """The gateway's own pages that are for operators only.
+
+    Args:
+        paths: Their paths.
+        networks: Clients in these networks may read them. Others need the permission `gateway:read`.
+    """
+
+    paths: frozenset[str]
+    networks: ClientNetworks
+
+
 class Policy:
     """The decision rules of one system. Immutable.
 
@@ -73,6 +90,7 @@ class Policy:
         cors: The allowed origins.
         proxies: Proxies whose forwarding headers are trusted.
         own: The paths of the gateway's own pages, with their names.
+        operator_pages: Which of them are for operators only; None if none is.
 
     Raises:
         ValueError: a route uses a rate that is not defined.
@@ -86,13 +104,17 @@ class Policy:
         cors: Cors | None = None,
         proxies: TrustedProxies | None = None,
         own: Mapping[str, str] | None = None,
+        operator_pages: OperatorPages | None = None,
     ) -> None:
         self.table = table
         self.defaults = defaults or RouteDefaults()
         self.cors = cors or Cors(())
         self.proxies = proxies or TrustedProxies()
         self.own = own or {}
-        self._rates = {route: self._rate(route) for route in table.routes}
+        self._operators = operator_pages.networks if operator_pages is not None else ClientNetworks(())
+        paths = operator_pages.paths if operator_pages is not None else ()
+        self._operator_routes = {path: Route(GATEWAY, "GET", path, OPERATORS) for path in paths}
+        self._rates = {route: self._rate(route) for route in (*table.routes, *self._operator_routes.values())}
 
     def decide(self, head: RequestHead, now: float, inputs: PolicyInputs | None = None) -> Decision:
         """Decide about a request.
@@ -112,12 +134,14 @@ class Policy:
         except Problem as problem:
             return Refuse(problem)
 
-    def settle(self, matched: Matched, inputs: PolicyInputs, now: float) -> Forward | Upgrade | Refuse:
-        """Forward the request if the caller may make it and is within the rate."""
+    def settle(self, matched: Matched, inputs: PolicyInputs, now: float) -> Forward | Upgrade | Own | Refuse:
+        """Forward the request, or respond with an own page, if the caller may make it and is within the rate."""
         route = matched.route
         problem = self._problem(matched, inputs, now)
         if problem is not None:
             return Refuse(problem, route, inputs.verdict)
+        if matched.page is not None:
+            return Own(matched.page)
         kind = Upgrade if route.method == WEBSOCKET else Forward
         return kind(
             route=route,
@@ -144,10 +168,17 @@ class Policy:
         if head.method == "OPTIONS" and b"access-control-request-method" in fields.read:
             return self._preflight(path, fields)
         if (own := self.own.get(path)) is not None:
-            return Own(own) if head.method in READS else Refuse(MethodNotAllowed(allowed="GET, HEAD"))
+            if head.method not in READS:
+                raise MethodNotAllowed(allowed="GET, HEAD")
+            _check_content_encoding(fields)
+            return self._own(own, head, fields, path)
         route = self.table.find(head.method, path)
         if not isinstance(route, Route):
             return Refuse(MethodNotAllowed(allowed=", ".join(route)) if route else NotFound())
+        _check_content_encoding(fields)
+        return self._matched(route, head, fields)
+
+    def _matched(self, route: Route, head: RequestHead, fields: Fields, *, page: str | None = None) -> Matched:
         return Matched(
             route=route,
             fields=fields,
@@ -155,7 +186,17 @@ class Policy:
             ticket=route.streams and TICKET_IN_QUERY.search(head.query) is not None,
             client=self.proxies.client(head.peer, fields.get(b"x-forwarded-for")),
             rate=self._rates[route],
+            page=page,
         )
+
+    def _own(self, name: str, head: RequestHead, fields: Fields, path: str) -> Own | Matched:
+        """Serve an own page. One for operators needs a caller, unless the client is known to be in their networks."""
+        route = self._operator_routes.get(path)
+        if route is None:
+            return Own(name)
+        matched = self._matched(route, head, fields, page=name)
+        is_local = self._operators.include(matched.client) and not self.proxies.is_forwarded(head.peer, fields)
+        return Own(name) if is_local else matched
 
     def _service_only_reason(self, head: RequestHead, matched: Matched | Decision) -> list[str]:
         """Explain a 404 or 405 of a route for services only; callers do not learn that it exists."""
@@ -188,6 +229,12 @@ class Policy:
         if rate is None:
             raise ValueError(f"{route.method} {route.path} uses the rate {route.rate!r}, which is not defined")
         return rate
+
+
+def _check_content_encoding(fields: Fields) -> None:
+    encoding = fields.get(b"content-encoding")
+    if encoding is not None and fields.has_body:
+        check_content_encoding(encoding.decode("latin-1"))
 
 
 def _bearer(authorization: bytes | None) -> str | None:

@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -338,6 +339,16 @@ class TestBody:
         )
 
         assert (answer.status_code, answer.json()["expected"]) == (415, "application/json")
+
+    async def test_that_is_compressed_is_rejected_with_what_is_accepted(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.as_user("books:write").post(
+            "/books",
+            content=gzip.compress(b'{"title": "Dune"}'),
+            headers={"content-type": "application/json", "content-encoding": "gzip"},
+        )
+
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_content_encoding")
+        assert (answer.headers["accept-encoding"], answer.json()["encoding"]) == ("identity", "gzip")
 
     @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON", "application/merge+json"])
     async def test_of_any_json_media_type_is_accepted(self, kind: str, embedded_loans: RunningService) -> None:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, dataclass_transform
 RESERVED = frozenset({"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "headers"})
 """Members that every problem document has. A field cannot have such a name."""
 
+_LONGEST_VALUE = 64
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -157,6 +158,25 @@ class UnsupportedMediaType(Problem):
     detail = "Send the body as {expected}."
 
     expected: str
+
+
+class UnsupportedContentEncoding(Problem):
+    """The body is compressed (RFC 9110 section 15.5.16). `Accept-Encoding` says what is accepted (section 12.5.3)."""
+
+    status = 415
+    detail = "The body has the content coding '{encoding}'. Send it without a Content-Encoding."
+
+    encoding: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"accept-encoding": "identity"}
+
+
+def check_content_encoding(encoding: str | None) -> None:
+    """Raise UnsupportedContentEncoding if the `Content-Encoding` of a body names a coding other than identity."""
+    if encoding is not None and encoding.strip().lower() not in {"", "identity"}:
+        raise UnsupportedContentEncoding(encoding=encoding[:_LONGEST_VALUE])
 
 
 class Unprocessable(Problem):

@@ -23,15 +23,20 @@ from portico.kit.http.router import WEBSOCKET, Route, Router
 from portico.kit.http.sockets import SocketRoute, WebSocketExpected
 
 EXPOSED_HEADERS = (
+    "Accept-Encoding",
+    "Allow",
     "ETag",
+    "Idempotency-Replayed",
     "Link",
     "Location",
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",
+    "WWW-Authenticate",
     "X-Request-ID",
     "X-Total-Count",
 )
+"""Response headers that pages of allowed origins may read (Fetch standard, CORS protocol). The gateway exposes the same."""
 
 
 def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) -> ASGIApp:

@@ -23,6 +23,7 @@ from portico.kit.foundation.problems import (
     Unauthorized,
     Unavailable,
     Unprocessable,
+    UnsupportedContentEncoding,
     UnsupportedMediaType,
 )
 from portico.kit.http.authentication import TICKET
@@ -61,6 +62,7 @@ _CHALLENGE = _described("Required kind of token, or the error in this one (RFC 6
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": _CHALLENGE},
     403: {"WWW-Authenticate": _CHALLENGE},
+    415: {"Accept-Encoding": _described("Content codings that are accepted, if the body had another one")},
     429: {"Retry-After": _RETRY_AFTER},
     503: {"Retry-After": _RETRY_AFTER},
 }
@@ -171,7 +173,7 @@ def _common_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]
         if conditional and route.method != "POST":  # the response to a POST has an ETag, but takes no If-Match
             yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
-        yield from (ContentTooLarge, UnsupportedMediaType)
+        yield from (ContentTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
 
 
 def _response(description: str, errors: list[type[Problem]]) -> dict[str, Any]:

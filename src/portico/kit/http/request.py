@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from portico.kit.foundation.problems import BadRequest, ContentTooLarge
+from portico.kit.foundation.problems import BadRequest, ContentTooLarge, check_content_encoding
 
 FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 64
@@ -41,6 +41,8 @@ class BoundedRequest(Request):
             raise ContentTooLarge(limit=self._limit)
         size = 0
         async for chunk in super().stream():
+            if chunk and not size:
+                check_content_encoding(self.headers.get("content-encoding"))
             size += len(chunk)
             if size > self._limit:
                 raise ContentTooLarge(limit=self._limit)

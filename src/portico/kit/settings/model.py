@@ -1,5 +1,6 @@
 """Settings of the kit: what every process of a system reads, with defaults and descriptions."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -28,6 +29,14 @@ from portico.kit.settings.values import (
 
 BROKERS = ("rabbitmq_url", "nats_url", "kafka_url")
 """The settings that name a broker on a server. A system has at most one."""
+PRIVATE_NETWORKS = tuple(
+    ip_network(each)
+    for each in (
+        *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+        *("::1/128", "fc00::/7", "fe80::/10"),
+    )
+)
+"""Addresses of this machine, of private networks and of the link (RFC 1918, 3927, 4193 and 4291)."""
 LOCAL_ORIGINS = tuple(f"http://localhost:{port}" for port in range(3000, 3005))
 
 
@@ -102,6 +111,11 @@ class Settings(ServiceSettings):
     )
     trusted_proxies: Networks = Field(
         (), description="Proxies whose Forwarded and X-Forwarded-* headers are trusted, comma separated networks"
+    )
+    operator_networks: Networks = Field(
+        PRIVATE_NETWORKS,
+        description="Networks whose clients may read the gateway's `/metrics` and `/health/detailed`; others need the "
+        "permission `gateway:read`. Comma separated",
     )
     rate_limit: Requests = Field(Rate(100, 60), description="Requests per user, or per client address if anonymous")
     rate_limit_sign_in: Requests = Field(Rate(10, 60), description="Sign-in attempts per client address")
