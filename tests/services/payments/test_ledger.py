@@ -22,8 +22,8 @@ from portico.services.payments.ledger.models import (
     posting,
 )
 from portico.services.payments.ledger.repository import post
-from portico.services.payments.simulated_provider.domain import BEHAVIORS
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
+from portico.services.payments.simulated_provider.provider import BEHAVIORS
 from portico.testing.databases import SQLiteDatabases
 from portico.testing.running_service import RunningService, run_service
 

@@ -11,8 +11,8 @@ from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
 from portico.kit.calls.errors import Unreachable
 from portico.kit.foundation.money import Money
-from portico.services.payments.ledger.order_totals import OrderTotals
 from portico.services.payments.ledger.repository import ENTRIES, TRANSACTIONS, post
+from portico.services.payments.ledger.service import OrderTotals
 from portico.services.payments.models import Payment
 from portico.services.payments.provider import PaymentProvider, ProviderCharge, ProviderUnavailable
 from portico.services.payments.simulated_provider.models import ChargeId, SimulatedCharge

@@ -7,9 +7,9 @@ from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.calls.errors import Unreachable
 from portico.kit.foundation.money import Money
 from portico.services.payments.provider import ChargeRequest, PaymentProvider, ProviderRefused, ProviderUnavailable
-from portico.services.payments.simulated_provider.domain import BEHAVIORS
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.services.payments.simulated_provider.models import SimulatedWebhook
+from portico.services.payments.simulated_provider.provider import BEHAVIORS
 from portico.testing.channels import ScriptedChannel, canned_response
 from portico.testing.running_service import RunningService
 

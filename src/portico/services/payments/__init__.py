@@ -3,8 +3,7 @@
 from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
 from portico.kit import Service
 from portico.services.payments import api, jobs
-from portico.services.payments.ledger import api as ledger
-from portico.services.payments.ledger.order_totals import OrderTotals, open_order_totals
+from portico.services.payments.ledger.service import OrderTotals, open_order_totals
 from portico.services.payments.models import Table
 from portico.services.payments.provider import PaymentProvider
 from portico.services.payments.settings import PaymentsSettings
@@ -15,7 +14,7 @@ service = Service(
     name="payments",
     summary="Charges, refunds, and a double-entry ledger",
     module=__name__,
-    routers=[api.payments, api.refunds, api.voids, api.webhooks, ledger.router],
+    routers=[api.payments, api.refunds, api.voids, api.webhooks, api.ledger],
     jobs=[jobs.settle_open_payments, jobs.delete_old_webhooks, simulated_provider.run_simulated_provider],
     publishes=[PaymentProcessed, PaymentFailed, PaymentRefunded],
     tables=Table.metadata,

@@ -1,6 +1,6 @@
 from typing import Annotated, Final
 
-from fastapi import Header, Path, Request, Response
+from fastapi import Header, Path, Query, Request, Response
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
@@ -36,13 +36,16 @@ from portico.services.payments.errors import (
     Voided,
     VoidUnfinished,
 )
+from portico.services.payments.ledger.domain import Position
+from portico.services.payments.ledger.service import OrderTotals, Reconciliation
 from portico.services.payments.models import PROVIDER_LENGTH, Payment, Refund
 from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
-from portico.services.payments.repository import Payments, Refunds
+from portico.services.payments.repository import READ_PERMISSION, Payments, Refunds
 from portico.services.payments.schemas import (
     Key,
     PaymentCreate,
     PaymentRead,
+    ReconciliationRead,
     RefundCreate,
     RefundKey,
     RefundRead,
@@ -54,6 +57,7 @@ payments = Router(prefix="/payments", tags=["payments"])
 refunds = Router(prefix="/payments/{payment_id}/refunds", tags=["refunds"])
 voids = Router(prefix="/payments/voids", tags=["voids"])
 webhooks = Router(prefix="/payments/webhooks", tags=["webhooks"])
+ledger = Router(prefix="/ledger", tags=["ledger"])
 
 WEBHOOK_LIMIT: Final = 256 * 1024
 
@@ -62,6 +66,9 @@ KeyHeader = Annotated[Key | None, _KEY_HEADER]
 RefundKeyHeader = Annotated[RefundKey | None, _KEY_HEADER]
 Refunder = Annotated[Principal, permitted("payments:write", or_service=True)]
 Signature = Annotated[str | None, Header(alias=SIGNATURE_HEADER, max_length=2_000, description="`t=…,v1=…`")]
+PaymentsReader = Annotated[Principal, permitted(READ_PERMISSION)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many rows to check")]
+Cursor = Annotated[str | None, Query(max_length=1024, description="`next_cursor` of the previous page")]
 _WEBHOOK_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
@@ -174,3 +181,17 @@ async def receive_webhook(
         raise ProviderUnknown(provider=provider)
     event = known.event(await request.body(), signature, now=context.clock.now())
     return WebhookAnswer(event_id=event.event_id, outcome=await service.receive_webhook(context, provider, event))
+
+
+@ledger.get("/reconcile", errors=[InvalidCursor], timeout=60)
+async def reconcile(
+    caller: PaymentsReader, reads: Reads, context: Context, limit: Limit = 1000, cursor: Cursor = None
+) -> ReconciliationRead:
+    """Compare ledger, payments, provider and orders, and list the mismatches.
+
+    Each page checks `limit` rows: the payments, then the provider's charges, the ledger's transactions and the orders.
+    Charges and refunds in progress are not mismatches.
+    """
+    reconciliation = Reconciliation(reads, provider_of(context), context.resource(OrderTotals))
+    start = None if cursor is None else Position.of(cursor)
+    return ReconciliationRead.of_report(await reconciliation.run(start, limit=limit))

@@ -1,10 +1,12 @@
+from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, PlainSerializer, StringConstraints, model_validator
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
-from portico.kit import Amount, CurrencyCode, Moment, Schema, Text, UserId
+from portico.kit import Amount, CurrencyCode, Moment, Money, Schema, Text, UserId
+from portico.services.payments.ledger.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
 from portico.services.payments.models import KEY_LENGTH, METHOD_LENGTH
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~:/\-]*$"
@@ -16,6 +18,9 @@ RefundKey = Annotated[str, StringConstraints(min_length=1, max_length=KEY_LENGTH
 """Idempotency key of a refund."""
 
 PositiveAmount = Annotated[Amount, Field(gt=0)]
+
+SignedAmount = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
+"""An amount that may be negative, as a JSON number."""
 
 
 class PaymentCreate(Schema):
@@ -96,3 +101,83 @@ class WebhookAnswer(Schema):
 
     event_id: str
     outcome: Literal["handled", "repeated", "ignored"]
+
+
+class AccountRead(Schema):
+    """The balance of a ledger account in one currency."""
+
+    account: str
+    currency: str
+    balance: SignedAmount
+
+
+class MismatchRead(Schema):
+    """Two records disagree: `expected` according to the first, `found` in the second."""
+
+    kind: MismatchKind
+    detail: str
+    payment_id: PaymentId | None
+    order_id: OrderId | None
+    reference: str | None
+    currency: str | None
+    expected: SignedAmount
+    found: SignedAmount
+
+
+class Checked(Schema):
+    """How many rows this page checked."""
+
+    payments: int
+    charges: int
+    transactions: int
+    orders: int
+
+
+class ReconciliationRead(Schema):
+    """One page of the reconciliation. `matches` is true if all rows of this page were checked and agree.
+
+    `skipped` names the systems that could not be asked. `accounts` is on the first page only.
+    """
+
+    matches: bool
+    checked: Checked
+    skipped: list[Neighbour]
+    accounts: list[AccountRead] | None
+    mismatches: list[MismatchRead]
+    next_cursor: str | None
+
+    @classmethod
+    def of_report(cls, report: Report) -> Self:
+        accounts = report.accounts
+        return cls(
+            matches=not report.mismatches and not report.skipped,
+            checked=Checked(**{section: report.checked[section] for section in SECTIONS}),
+            skipped=sorted(report.skipped),
+            accounts=None
+            if accounts is None
+            else [
+                AccountRead(
+                    account=each.account, currency=each.currency, balance=Money(each.minor, each.currency).amount
+                )
+                for each in accounts
+            ],
+            mismatches=[_mismatch(each) for each in report.mismatches],
+            next_cursor=None if report.next is None else report.next.cursor,
+        )
+
+
+def _mismatch(found: Mismatch) -> MismatchRead:
+    return MismatchRead(
+        kind=found.kind,
+        detail=found.detail,
+        payment_id=found.payment_id,
+        order_id=found.order_id,
+        reference=found.reference,
+        currency=found.currency,
+        expected=_amount(found.expected, found.currency),
+        found=_amount(found.found, found.currency),
+    )
+
+
+def _amount(minor: int, currency: str | None) -> Decimal:
+    return Decimal(minor) if currency is None else Money(minor, currency).amount

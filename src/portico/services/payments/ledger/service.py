@@ -1,11 +1,12 @@
 """Reconciliation, one page at a time. A difference is checked a second time, because payments continue meanwhile."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
-from portico.contracts.orders import OrderId, OrderTotal
-from portico.kit import Reader
+from portico.contracts.orders import OrderId, OrdersClient, OrderTotal
+from portico.kit import Reader, ServiceContext
 from portico.kit.calls import CallError
 from portico.services.payments.ledger.domain import (
     Collected,
@@ -22,7 +23,6 @@ from portico.services.payments.ledger.domain import (
     unknown_order,
     unknown_payment,
 )
-from portico.services.payments.ledger.order_totals import OrderTotals
 from portico.services.payments.ledger.repository import (
     balances,
     collected_for,
@@ -35,6 +35,38 @@ from portico.services.payments.provider import PaymentProvider, ProviderCharge, 
 from portico.services.payments.repository import Payments
 
 _CONCURRENCY: Final = 8
+_MOST_BY_ID: Final = 100  # the orders service's limit on ids per request
+_MOST: Final = 1000
+
+
+class OrderTotals:
+    """Reads the totals of orders from the orders service, authenticated as payments."""
+
+    def __init__(self, context: ServiceContext) -> None:
+        self._context = context
+
+    async def after(self, order_id: OrderId | None, *, limit: int) -> Sequence[OrderTotal]:
+        """Return order totals, oldest first, after this order. Raises CallFailed, Refused."""
+        return await self._client.totals(after=order_id, limit=min(limit, _MOST))
+
+    async def by_id(self, order_ids: Collection[OrderId]) -> dict[OrderId, OrderTotal]:
+        """Return the totals of these orders, by id. Raises CallFailed, Refused."""
+        wanted = list(dict.fromkeys(order_ids))
+        found: dict[OrderId, OrderTotal] = {}
+        for start in range(0, len(wanted), _MOST_BY_ID):
+            some = await self._client.totals(order_id=wanted[start : start + _MOST_BY_ID], limit=_MOST_BY_ID)
+            found.update((order.order_id, order) for order in some)
+        return found
+
+    @property
+    def _client(self) -> OrdersClient:
+        return self._context.calls()(OrdersClient)
+
+
+@asynccontextmanager
+async def open_order_totals(context: ServiceContext) -> AsyncIterator[OrderTotals]:
+    """Open the service's access to order totals."""
+    yield OrderTotals(context)
 
 
 class Reconciliation:
