@@ -26,7 +26,7 @@ ROUTES = (
     Route("identity", "POST", "/login", rate="sign_in"),
     Route("identity", "GET", "/auth/me", Access("signed_in")),
     Route("identity", "GET", "/feed", Access("optional")),
-    Route("identity", "GET", "/.well-known/jwks.json"),
+    Route("identity", "GET", "/.well-known/jwks.json", any_origin=True),
     Route("identity", WEBSOCKET, "/ws", Access("signed_in"), streams=True),
 )
 

@@ -30,3 +30,15 @@ class TestCors:
     def test_every_response_varies_by_origin(self) -> None:
         assert Cors(["http://localhost:3000"]).response_headers([]) == [(b"vary", b"Origin")]
         assert Cors([]).response_headers([]) == []
+
+    def test_a_route_for_any_origin_allows_others_without_credentials(self) -> None:
+        cors = Cors(["http://localhost:3000"])
+
+        known = dict(cors.response_headers([(b"origin", b"http://localhost:3000")], any_origin=True))
+        other = dict(cors.response_headers([(b"origin", b"https://app.example")], any_origin=True))
+        without = dict(Cors([]).response_headers([(b"origin", b"https://app.example")], any_origin=True))
+
+        assert known[b"access-control-allow-origin"] == b"http://localhost:3000"
+        assert (other[b"access-control-allow-origin"], other[b"vary"]) == (b"*", b"Origin")
+        assert b"access-control-allow-credentials" not in other
+        assert without[b"access-control-allow-origin"] == b"*"

@@ -254,6 +254,21 @@ class TestPreflight:
         assert isinstance(decision, Preflight)
         assert [name for name, _ in decision.headers] == [b"vary"]
 
+    def test_a_preflight_of_any_origin_is_allowed_where_the_route_says_so(self) -> None:
+        head = a_head(
+            "OPTIONS",
+            b"/.well-known/jwks.json",
+            (b"origin", b"https://app.example"),
+            (b"access-control-request-method", b"GET"),
+            (b"access-control-request-headers", b"authorization"),
+        )
+
+        headers = dict(a_policy(cors=Cors(["http://localhost:3000"])).decide(head, NOW).headers)
+
+        assert headers[b"access-control-allow-origin"] == b"*"
+        assert headers[b"access-control-allow-headers"] == b"authorization"
+        assert b"access-control-allow-credentials" not in headers
+
     def test_options_without_preflight_headers_is_405(self) -> None:
         assert refused(a_policy().decide(a_head("OPTIONS", b"/products"), NOW)) == (405, "method_not_allowed")
 

@@ -120,7 +120,7 @@ async def library(
 ) -> AsyncIterator[Library]:
     system = System("library", "A library", gateway=1, services={LOANS: 1, BOOKS: 2}, case=case, prefix="/api")
     clock = ManualClock()
-    issuer = Issuer(clock, TokenFormat(issuer="portico", audience="library"))
+    issuer = Issuer(clock, TokenFormat(issuer="http://localhost:1", audience="library"))
     environment = Environment({"DATABASE_URL": sqlite_databases.per_service(), "SERVICE_SECRET": "s" * 48})
     async with AsyncExitStack() as stack:
         host = Host(system, environment, verifier_of=lambda _: KeyVerifier(issuer, issuer.form, clock), clock=clock)

@@ -17,7 +17,7 @@ from portico.testing.channels import ScriptedChannel
 from portico.testing.databases import Databases
 from portico.testing.running_service import run_service
 
-FORM = TokenFormat("portico", "catalog")
+FORM = TokenFormat(SYSTEM.info.local_url, "catalog")
 
 
 @dataclass(frozen=True)

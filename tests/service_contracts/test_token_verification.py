@@ -13,7 +13,7 @@ from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.relay import Relay
-from portico.kit.settings import read_settings
+from portico.kit.settings import SettingsError, read_settings
 from portico.services.identity import service
 from portico.testing.brokers import ScriptedBroker
 from portico.testing.databases import Databases
@@ -41,6 +41,26 @@ async def heard(broadcasts: Broadcasts) -> AsyncIterator[ScriptedBroker]:
     await broker.until_listened_to(["session.revoked"])
     yield broker
     task.cancel()
+
+
+class TestIssuer:
+    def issuer(self, **variables: str) -> str:
+        settings = read_settings(TokenSettings, environ=variables, dotenv_file=None).value
+        return settings.issuer_of(SYSTEM.info)
+
+    def test_is_the_gateways_address_on_this_machine_by_default(self) -> None:
+        assert self.issuer() == "http://localhost:1"
+
+    @pytest.mark.parametrize("name", ["PUBLIC_URL", "ISSUER"])
+    def test_is_the_public_address(self, name: str) -> None:
+        assert self.issuer(**{name: "https://API.shop.example/"}) == "https://api.shop.example"
+
+    @pytest.mark.parametrize(
+        "text", ["portico", "ftp://a.example", "https://a.example/x", "https://a.example?x", "https://"]
+    )
+    def test_is_an_address_without_a_path(self, text: str) -> None:
+        with pytest.raises(SettingsError, match=r"https://api\.shop\.example"):
+            self.issuer(PUBLIC_URL=text)
 
 
 class TestKeyVerifier:

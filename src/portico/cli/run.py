@@ -51,8 +51,10 @@ def serve(
     from portico.cli.process import run as run_loop
     from portico.kit.runtime.serving import local_address, ports_of
     from portico.kit.runtime.signals import stop_requested
+    from portico.kit.runtime.system import GATEWAY
 
-    moved = system.with_ports(ports_of(sockets))
+    # The gateway keeps its declared port: it is part of the tokens' default issuer, on which all processes must agree.
+    moved = system.with_ports({name: port for name, port in ports_of(sockets).items() if name != GATEWAY})
     process = Process(moved, environment, sockets, migrating="upgrade" if migrate else "require")
 
     def ready(composition: "Composition") -> None:

@@ -1,8 +1,9 @@
 """Token verification in a system: with identity's public keys, or by asking identity for each token."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from portico.contracts.identity import IdentityClient, SessionRevoked
 from portico.kit import Calls, Clock, Principal, System
@@ -18,6 +19,7 @@ from portico.kit.auth import (
 )
 from portico.kit.messaging import Broadcasts
 from portico.kit.runtime import NoSuchService, ServiceRuntime
+from portico.kit.service_context import SystemInfo
 from portico.kit.settings import ServiceSettings
 
 ISSUER = "identity"
@@ -27,15 +29,26 @@ def _algorithm(text: Any) -> Any:
     return {"eddsa": "EdDSA"}.get(text.strip().lower(), text.strip().upper()) if isinstance(text, str) else text
 
 
+def _public_url(text: Any) -> Any:
+    if text is None:
+        return None
+    parts = urlsplit(str(text).strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise ValueError("write the address that clients use, such as https://api.shop.example")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("write scheme, host and port only, as in https://api.shop.example")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
 class TokenSettings(ServiceSettings):
     """Settings that the issuer of tokens and all verifiers must agree on."""
 
-    issuer: str = Field(
-        "portico",
-        min_length=1,
+    public_url: Annotated[str | None, BeforeValidator(_public_url)] = Field(
+        None,
         max_length=255,
-        validation_alias="ISSUER",
-        description="Issuer (`iss`) of access tokens",
+        validation_alias=AliasChoices("PUBLIC_URL", "ISSUER"),
+        description="Address of the gateway for clients, such as https://api.shop.example, and the issuer (`iss`) of "
+        "tokens; http://localhost with the gateway's port if unset",
     )
     jwt_algorithm: Annotated[Literal["EdDSA", "ES256", "RS256", "HS256"], BeforeValidator(_algorithm)] = Field(
         "EdDSA",
@@ -51,6 +64,10 @@ class TokenSettings(ServiceSettings):
         description="Whether services verify tokens by identity's public keys (keys) or ask identity each time (ask); the "
         "system's choice if unset",
     )
+
+    def issuer_of(self, system: SystemInfo) -> str:
+        """Return the issuer of the system's tokens."""
+        return self.public_url or system.local_url
 
 
 def verifier_of(context: ServiceRuntime) -> TokenVerifier:
@@ -74,7 +91,7 @@ def verifier_for(
 
     Args:
         system: the system whose tokens are verified.
-        settings: the issuer and how tokens are verified.
+        settings: how tokens are verified, and their issuer.
         public: calls without a token, for public endpoints.
         own: calls with the process's own service token, for endpoints that are for services only.
         broadcasts: delivers revocations to a verifier with public keys; the other kind does not use it.
@@ -83,7 +100,7 @@ def verifier_for(
     if not has_identity(system):
         return RejectingVerifier()
     source = _Identity(public(IdentityClient), own(IdentityClient))
-    form = TokenFormat(issuer=settings.issuer, audience=system.name)
+    form = TokenFormat(issuer=settings.issuer_of(system.info), audience=system.name)
     if (settings.token_verification or system.verification) == "ask" or settings.jwt_algorithm == "HS256":
         return IntrospectionVerifier(source, form, clock)
     verifier = KeyVerifier(source, form, clock)

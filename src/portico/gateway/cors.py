@@ -8,6 +8,10 @@ from portico.kit.http.app import EXPOSED_HEADERS
 EXPOSED = ", ".join(EXPOSED_HEADERS).encode()
 MAX_AGE = b"600"
 VARY = (b"vary", b"Origin")
+ANY_ORIGIN: tuple[Header, ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", EXPOSED),
+)
 
 
 class Cors:
@@ -26,26 +30,30 @@ class Cors:
             raise ValueError("CORS_ORIGINS cannot be *, because credentials are allowed. List each origin.")
         self._origins = {name.encode(): self._fields(name.encode()) for name in names}
 
-    def response_headers(self, headers: Iterable[Header]) -> list[Header]:
+    def response_headers(self, headers: Iterable[Header], *, any_origin: bool = False) -> list[Header]:
         """Return the CORS headers of the response to a request with these headers.
 
         Every response has `Vary: Origin`, also if the request has no Origin: a shared cache would mix them up.
-        """
-        if not self._origins:
-            return []
-        for name, value in headers:
-            if name == b"origin":
-                return [VARY, *self._origins.get(value, ())]
-        return [VARY]
 
-    def preflight(self, fields: Fields, methods: tuple[str, ...]) -> list[Header]:
+        Args:
+            headers: The headers of the request.
+            any_origin: Whether other origins may read the response too, without credentials.
+        """
+        others = ANY_ORIGIN if any_origin else ()
+        if not self._origins:
+            return [*others]
+        origin = next((value for name, value in headers if name == b"origin"), b"")
+        return [VARY, *self._origins.get(origin, others)]
+
+    def preflight(self, fields: Fields, methods: tuple[str, ...], *, any_origin: bool = False) -> list[Header]:
         """Return the headers of a preflight response: the path's methods and the request headers that are allowed."""
         vary = (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers")
-        allowed = self._origins.get(fields.get(b"origin") or b"")
+        origin = fields.get(b"origin") or b""
+        allowed = self._origins[origin][:2] if origin in self._origins else ANY_ORIGIN[:1] if any_origin else None
         if allowed is None:
             return [vary]
         requested = fields.get(b"access-control-request-headers")
-        headers = [vary, *allowed[:2], (b"access-control-allow-methods", ", ".join(methods).encode())]
+        headers = [vary, *allowed, (b"access-control-allow-methods", ", ".join(methods).encode())]
         if requested is not None:
             headers.append((b"access-control-allow-headers", requested))
         return [*headers, (b"access-control-max-age", MAX_AGE)]

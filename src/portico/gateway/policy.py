@@ -209,7 +209,12 @@ class Policy:
 
     def _preflight(self, path: str, fields: Fields) -> Preflight | Refuse:
         methods = ("GET", "HEAD") if path in self.own else self.table.methods(path)
-        return Preflight(self.cors.preflight(fields, methods)) if methods else Refuse(NotFound())
+        if not methods:
+            return Refuse(NotFound())
+        requested = (fields.get(b"access-control-request-method") or b"").decode("latin-1")
+        route = self.table.find(requested, path)
+        any_origin = isinstance(route, Route) and route.any_origin
+        return Preflight(self.cors.preflight(fields, methods, any_origin=any_origin))
 
     def _problem(self, matched: Matched, inputs: PolicyInputs, now: float) -> Problem | None:
         """Return the reason to refuse. The rate limit comes first, so that guessing tokens is limited too."""

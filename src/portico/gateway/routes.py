@@ -23,6 +23,8 @@ class Route:
         timeout: Seconds until the response must have begun; None for the gateway's default.
         streams: The response has no time limit (server-sent events, WebSocket).
         body_limit: Maximum size of the request body in bytes; None for the gateway's default.
+        oauth_errors: Errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
+        any_origin: Pages of every origin may call it, without credentials (CORS).
     """
 
     service: str
@@ -33,6 +35,8 @@ class Route:
     timeout: float | None = None
     streams: bool = False
     body_limit: int | None = None
+    oauth_errors: bool = False
+    any_origin: bool = False
 
     @classmethod
     def of(cls, service: str, declared: RouteDeclaration) -> "Route":
@@ -45,6 +49,8 @@ class Route:
             timeout=declared.timeout,
             streams=declared.streams or declared.method == WEBSOCKET,
             body_limit=declared.body_limit,
+            oauth_errors=declared.oauth_errors,
+            any_origin=declared.any_origin,
         )
 
     @property

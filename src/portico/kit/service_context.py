@@ -41,6 +41,7 @@ class SystemInfo:
         case: case of JSON field names.
         roles: named sets of permissions; "*" is every permission.
         default_role: the role of a new user, if any.
+        local_url: address of the gateway for clients on the same machine.
     """
 
     name: str
@@ -49,6 +50,7 @@ class SystemInfo:
     case: Case = "snake"
     roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
     default_role: str | None = None
+    local_url: str = "http://localhost"
 
 
 class ServiceContext(Protocol):

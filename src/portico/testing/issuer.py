@@ -10,7 +10,7 @@ from portico.kit.auth.tokens import AccessClaims, InvalidToken, TokenFormat, Unv
 from portico.kit.auth.verification import Validation, VerificationUnavailable
 from portico.kit.foundation.clock import Clock
 
-FORM = TokenFormat(issuer="portico", audience="catalog")
+FORM = TokenFormat(issuer="http://localhost:1", audience="catalog")
 
 
 class Issuer:

@@ -215,7 +215,7 @@ async def run_service(
     """
     held = clock or ManualClock()
     whole = system or system_of(service)
-    form = TokenFormat(issuer="portico", audience=whole.name)
+    form = TokenFormat(issuer=whole.info.local_url, audience=whole.name)
     issuer = Issuer(held, form)
     environment = Environment({**_settings(databases), **(variables or {})})
     host = Host(

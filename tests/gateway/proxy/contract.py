@@ -484,6 +484,24 @@ class DecidingContract(FailingContract):
         assert len(service.requests) == 2
         assert [record.rate_limited for record in gateway.records] == [False, False, True]
 
+    async def test_errors_of_an_oauth_endpoint_are_oauth_errors(self, start: Start, service: Service) -> None:
+        foreign = {"Origin": "https://app.example"}
+        async with start(service) as gateway:
+            too_large = await gateway.client.post("/token", data=b"x" * 11, headers=foreign)
+            await gateway.client.post("/token")
+            refused = await gateway.client.post("/token", headers=foreign)
+            body = await refused.json()
+
+        assert (too_large.status, (await too_large.json())["error"]) == (413, "invalid_request")
+        assert (refused.status, refused.content_type, refused.headers["Cache-Control"]) == (
+            429,
+            "application/json",
+            "no-store",
+        )
+        assert (body.keys(), body["error"]) == ({"error", "error_description"}, "slow_down")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert refused.headers["Access-Control-Allow-Origin"] == "*"
+
     async def test_rate_headers_of_a_service_are_dropped(self, gateway: Gateway, service: Service) -> None:
         async def claims(request: ServiceRequest) -> None:
             await request.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))

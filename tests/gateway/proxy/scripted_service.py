@@ -23,6 +23,7 @@ ROUTES = (
     Route("echo", "GET", "/me", Access("signed_in")),
     Route("echo", "POST", "/products", Access("permission", "products:write")),
     Route("echo", "POST", "/login", rate="sign_in"),
+    Route("echo", "POST", "/token", rate="sign_in", body_limit=10, oauth_errors=True, any_origin=True),
     Route("echo", WEBSOCKET, "/ws", streams=True),
 )
 

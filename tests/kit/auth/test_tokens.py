@@ -83,7 +83,7 @@ class TestToken:
         claims = bench.issuer.claims(permissions=["a:b", "c:d"], roles=["seller"])
 
         assert payload_of(bench.issuer.sign(claims)) == {
-            "iss": "portico",
+            "iss": "http://localhost:1",
             "aud": "catalog",
             "sub": claims.subject,
             "client_id": "catalog",

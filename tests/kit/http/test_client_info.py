@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from portico.kit.http.client_info import ClientInfo, client_address, public_root
+from portico.kit.http.client_info import ClientInfo, client_address
 
 TRUSTING: Any = SimpleNamespace(settings=SimpleNamespace(trusted_proxies=()))
 
@@ -53,23 +53,3 @@ class TestClientAddress:
 
     def test_an_address_with_a_zone_is_accepted(self) -> None:
         assert ClientInfo("fe80::1%eth0", "").rate_limit_key == "fe80::1%eth0"
-
-
-class TestPublicRoot:
-    def test_comes_from_the_gateways_headers(self) -> None:
-        request = request_from("127.0.0.1", x_forwarded_proto="https", x_forwarded_host="api.example")
-
-        assert public_root(request, TRUSTING) == "https://api.example"
-
-    @pytest.mark.parametrize(
-        ("peer", "scheme", "host"),
-        [
-            ("203.0.113.1", "https", "evil.example"),
-            ("127.0.0.1", "javascript", "x"),
-            ("127.0.0.1", "https", "evil.example/<script>"),
-        ],
-    )
-    def test_ignores_headers_from_untrusted_peers(self, peer: str, scheme: str, host: str) -> None:
-        request = request_from(peer, x_forwarded_proto=scheme, x_forwarded_host=host)
-
-        assert public_root(request, TRUSTING) == "http://service:8001"

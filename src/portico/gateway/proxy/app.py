@@ -12,11 +12,11 @@ from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy.http import HttpExchange, Outcome
-from portico.gateway.proxy.responses import Reply, problem_reply, refuse_websocket, send_reply
+from portico.gateway.proxy.responses import Reply, oauth_error_reply, problem_reply, refuse_websocket, send_reply
 from portico.gateway.proxy.websocket import WebSocketBridge
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.request_ids import RequestIds, request_ids_of
-from portico.gateway.routes import WEBSOCKET
+from portico.gateway.routes import WEBSOCKET, Route
 from portico.gateway.upstreams.base import HandshakeRefused, Upstream, UpstreamRequest
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
@@ -65,6 +65,7 @@ class _Request:
     ids: RequestIds
     access: AccessRecord
     added: list[Header]
+    route: Route | None = None
 
 
 class ProxyApp:
@@ -149,8 +150,10 @@ class ProxyApp:
     async def _serve(self, request: _Request, handle: Callable[[_Request, Decision], Awaitable[None]]) -> None:
         """Decide about the request and carry out the decision. Raises Overloaded at the limit of concurrent requests."""
         matched = self._policy.match(request.head)
+        request.route = matched.route if isinstance(matched, Matched | Refuse) else None
         if not isinstance(matched, Preflight):
-            request.added.extend(self._policy.cors.response_headers(request.head.headers))
+            any_origin = request.route is not None and request.route.any_origin
+            request.added.extend(self._policy.cors.response_headers(request.head.headers, any_origin=any_origin))
         if not isinstance(matched, Matched):
             await handle(request, matched)
             return
@@ -251,6 +254,8 @@ class ProxyApp:
 
     def _problem(self, request: _Request, problem: Problem) -> Reply:
         request.access.status = problem.status
+        if request.route is not None and request.route.oauth_errors:
+            return oauth_error_reply(problem)
         return problem_reply(problem, path=request.head.path, request_id=request.ids.request_id, case=self._case)
 
     async def _refuse(self, request: _Request, problem: Problem) -> None:

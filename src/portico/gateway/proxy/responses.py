@@ -1,6 +1,6 @@
 """Responses that the gateway creates itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.types import Scope, Send
@@ -8,6 +8,7 @@ from starlette.types import Scope, Send
 from portico.gateway.forwarding import SECURITY_FIELDS
 from portico.gateway.request_head import Header
 from portico.kit.foundation.problems import Problem
+from portico.kit.http.oauth_errors import OAUTH_MEDIA_TYPE, oauth_error_bytes, oauth_error_headers
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.schema import Case
 
@@ -27,10 +28,18 @@ def problem_reply(problem: Problem, *, path: bytes, request_id: str, case: Case)
     """Return a problem document (RFC 9457), in the system's JSON case."""
     instance = path.decode("ascii", "replace")
     body = problem_bytes(problem, instance=instance, request_id=request_id, case=case)
-    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in problem.headers.items()]
-    return Reply(
-        problem.status, [(b"content-type", MEDIA_TYPE.encode()), (b"cache-control", b"no-store"), *headers], body
-    )
+    headers = {"content-type": MEDIA_TYPE, "cache-control": "no-store", **problem.headers}
+    return Reply(problem.status, _encoded(headers), body)
+
+
+def oauth_error_reply(problem: Problem) -> Reply:
+    """Return an OAuth error response (RFC 6749 section 5.2)."""
+    headers = {"content-type": OAUTH_MEDIA_TYPE, **oauth_error_headers(problem)}
+    return Reply(problem.status, _encoded(headers), oauth_error_bytes(problem))
+
+
+def _encoded(headers: Mapping[str, str]) -> list[Header]:
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
 
 async def send_reply(send: Send, reply: Reply, added: Iterable[Header]) -> None:

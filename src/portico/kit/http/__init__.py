@@ -7,9 +7,10 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from portico.kit.http.authentication import bearer_token
     from portico.kit.http.boundary import Reads, Work
-    from portico.kit.http.client_info import ClientInfo, RequestClient, public_root
+    from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
     from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
+    from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
     from portico.kit.http.paging import LARGEST_LIMIT, Page
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
     from portico.kit.http.router import Router
@@ -21,9 +22,10 @@ else:
         {
             "authentication": "bearer_token",
             "boundary": "Reads Work",
-            "client_info": "ClientInfo RequestClient public_root",
+            "client_info": "ClientInfo RequestClient",
             "conditional": "Conditions",
             "context": "Context HttpContext OnBehalf provided",
+            "oauth_errors": "InvalidClient OAuthError plain_description",
             "paging": "LARGEST_LIMIT Page",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
@@ -39,7 +41,9 @@ __all__ = [
     "Conditions",
     "Context",
     "HttpContext",
+    "InvalidClient",
     "Moment",
+    "OAuthError",
     "OnBehalf",
     "Page",
     "ProblemRead",
@@ -52,7 +56,7 @@ __all__ = [
     "Work",
     "bearer_token",
     "field_errors",
+    "plain_description",
     "problem_document",
     "provided",
-    "public_root",
 ]

@@ -40,7 +40,13 @@ from portico.kit.foundation.problems import (
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.conditional import is_known
 from portico.kit.http.context import HttpContext
-from portico.kit.http.error_handling import DatabaseUnavailable, EditedMeanwhile, ErrorResponder, OutcomeUnknown
+from portico.kit.http.error_handling import (
+    DatabaseUnavailable,
+    EditedMeanwhile,
+    ErrorResponder,
+    OAuthErrorResponder,
+    OutcomeUnknown,
+)
 from portico.kit.http.idempotency import AnsweredConcurrently, Claim
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.request import FORM, BoundedRequest
@@ -69,7 +75,8 @@ class BoundaryRoute(APIRoute):
         self._context = context
         self._cache_tag = declared.cache
         self.quiet = declared.quiet
-        self._errors = ErrorResponder(context.name, context.system.case)
+        responder = OAuthErrorResponder if declared.oauth_errors else ErrorResponder
+        self._errors = responder(context.name, context.system.case)
         self._limit = declared.body_limit or context.settings.body_limit
         self._seconds = declared.timeout or context.settings.request_timeout
         endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)
@@ -117,7 +124,7 @@ class BoundaryRoute(APIRoute):
         return response
 
     async def _checked(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
-        if raw := request.scope["query_string"]:
+        if (raw := request.scope["query_string"]) and not self._declared.any_query:
             self._queries.check(raw, request.query_params)
         if self._takes_json:
             await self._check_body(request)

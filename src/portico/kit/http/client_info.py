@@ -1,6 +1,5 @@
-"""Client address and public URL of a request, from the headers that trusted proxies set."""
+"""Client address of a request, from the headers that trusted proxies set."""
 
-import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Final
@@ -12,7 +11,6 @@ from portico.kit.service_context import ServiceContext
 MOST_HOPS: Final = 32
 LONGEST_NAME: Final = 255
 UNKNOWN: Final = "unknown"
-_HOST: Final = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +40,6 @@ def client_address(request: Request, context: ServiceContext) -> str:
             break
         address = hop.strip()
     return address
-
-
-def public_root(request: Request, context: ServiceContext) -> str:
-    """Return the scheme and host that the client called, as a trusted proxy reports it: `https://api.example`."""
-    if _is_trusted(request.client.host if request.client else UNKNOWN, context):
-        scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
-        host = request.headers.get("x-forwarded-host", request.url.netloc)
-        if scheme in {"http", "https"} and _HOST.fullmatch(host):
-            return f"{scheme}://{host}"
-    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _is_trusted(address: str, context: ServiceContext) -> bool:

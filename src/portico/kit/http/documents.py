@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
@@ -28,11 +29,12 @@ from portico.kit.foundation.problems import (
 )
 from portico.kit.http.authentication import TICKET
 from portico.kit.http.conditional import conditions
+from portico.kit.http.oauth_errors import OAUTH_MEDIA_TYPE, OAuthErrorRead, oauth_error_code
 from portico.kit.http.paging import page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_model
 from portico.kit.http.router import Route
 from portico.kit.http.rows import returns_revised_row
-from portico.kit.http.schema import Case, Schema, openapi_case
+from portico.kit.http.schema import Case, openapi_case
 
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
@@ -74,7 +76,7 @@ class ServiceApp(FastAPI):
     def __init__(self, *, case: Case, **options: Any) -> None:
         super().__init__(**options)
         self._case = case
-        self._problem_models: set[type[Schema]] = {ProblemRead, InvalidRead}
+        self._problem_models: set[type[BaseModel]] = {ProblemRead, InvalidRead}
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the router and FastAPI's exit stack. The service's middleware handles exceptions and body limits."""
@@ -83,7 +85,7 @@ class ServiceApp(FastAPI):
     def add_problem_schemas(self, route: Route) -> None:
         """Add the problem schemas of this route to the document."""
         self._problem_models.update(
-            problem_model(error) for error in (*_common_errors(route, conditional=True), *route.errors)
+            _model_of(error, route) for error in (*_common_errors(route, conditional=True), *route.errors)
         )
 
     def openapi(self) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) ->
     for error in (*_common_errors(route, conditional=conditional), *route.errors):
         responder.setdefault(error.status, []).append(error)
     documented: dict[int | str, dict[str, Any]] = {
-        status: _response(" or ".join(dict.fromkeys(error.code for error in errors)), errors)
+        status: _response(" or ".join(dict.fromkeys(_code_of(error, route) for error in errors)), errors, route)
         for status, errors in sorted(responder.items())
     }
     success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
@@ -176,9 +178,18 @@ def _common_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]
         yield from (ContentTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
 
 
-def _response(description: str, errors: list[type[Problem]]) -> dict[str, Any]:
-    names = sorted({problem_model(error).__name__ for error in errors})
+def _response(description: str, errors: list[type[Problem]], route: Route) -> dict[str, Any]:
+    names = sorted({_model_of(error, route).__name__ for error in errors})
     references = [{"$ref": _REFERENCE.format(model=name)} for name in names]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     headers = {"X-Request-ID": _REQUEST_ID} | _HEADERS.get(errors[0].status, {})
-    return {"description": description, "headers": headers, "content": {MEDIA_TYPE: {"schema": schema}}}
+    media_type = OAUTH_MEDIA_TYPE if route.oauth_errors else MEDIA_TYPE
+    return {"description": description, "headers": headers, "content": {media_type: {"schema": schema}}}
+
+
+def _model_of(error: type[Problem], route: Route) -> type[BaseModel]:
+    return OAuthErrorRead if route.oauth_errors else problem_model(error)
+
+
+def _code_of(error: type[Problem], route: Route) -> str:
+    return oauth_error_code(error) if route.oauth_errors else error.code

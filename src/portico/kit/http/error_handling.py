@@ -12,6 +12,7 @@ from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
 from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_unavailable
 from portico.kit.foundation.problems import BadRequest, Conflict, Problem, Unavailable, Unprocessable
+from portico.kit.http.oauth_errors import oauth_error_response
 from portico.kit.http.problems import field_errors, problem_response
 from portico.kit.http.schema import Case
 from portico.kit.telemetry.logs import get_logger
@@ -91,3 +92,16 @@ class ErrorResponder:
     def _warn(self, request: HTTPConnection, error: BaseException) -> None:
         request_id = request.scope["portico.request_id"]
         logger.warning("unavailable", service=self._name, request_id=request_id, error=type(error).__name__)
+
+
+class OAuthErrorResponder(ErrorResponder):
+    """Builds OAuth error responses (RFC 6749 section 5.2) instead of problem documents."""
+
+    def answer(
+        self,
+        request: Request,  # noqa: ARG002  an OAuth error names no request
+        problem: Problem,
+        errors: list[dict[str, Any]] | None = None,  # noqa: ARG002  and no fields
+    ) -> Response:
+        """Return the error response for `problem`."""
+        return oauth_error_response(problem)

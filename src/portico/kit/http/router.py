@@ -37,6 +37,9 @@ class RouteOptions(TypedDict, total=False):
             query is accepted like a token.
         quiet: whether programs call it every few seconds; only responses with 4xx are logged.
         cache: tag of the cached response to a public GET. The response is cached until the tag is invalidated.
+        oauth_errors: whether errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
+        any_origin: whether pages of every origin may call it through the gateway, without cookies (CORS).
+        any_query: whether unknown query parameters are ignored, as a standard requires.
         framework: other options of FastAPI's APIRoute (`response_class`, `openapi_extra`, …).
     """
 
@@ -52,6 +55,9 @@ class RouteOptions(TypedDict, total=False):
     streams: bool
     quiet: bool
     cache: CacheTag | None
+    oauth_errors: bool
+    any_origin: bool
+    any_query: bool
     framework: Mapping[str, Any]
 
 
@@ -77,6 +83,9 @@ class Route:
     streams: bool = False
     quiet: bool = False
     cache: CacheTag | None = None
+    oauth_errors: bool = False
+    any_origin: bool = False
+    any_query: bool = False
     framework: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -163,6 +172,8 @@ class RouteDeclaration:
     timeout: float | None
     body_limit: int | None
     streams: bool = False
+    oauth_errors: bool = False
+    any_origin: bool = False
 
     @property
     def safe(self) -> bool:
@@ -181,6 +192,8 @@ def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDe
             timeout=route.timeout,
             body_limit=route.body_limit,
             streams=route.streams,
+            oauth_errors=route.oauth_errors,
+            any_origin=route.any_origin,
         )
         for router in routers
         for route in router.routes

@@ -64,6 +64,7 @@ class System:
             case=self.case,
             roles={role: frozenset(permissions) for role, permissions in self.roles.items()},
             default_role=self.default_role,
+            local_url=f"http://localhost:{self.gateway}",
         )
 
     @property

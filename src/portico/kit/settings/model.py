@@ -119,6 +119,10 @@ class Settings(ServiceSettings):
     )
     rate_limit: Requests = Field(Rate(100, 60), description="Requests per user, or per client address if anonymous")
     rate_limit_sign_in: Requests = Field(Rate(10, 60), description="Sign-in attempts per client address")
+    rate_limit_token: Requests = Field(
+        Rate(120, 60),
+        description="Requests to the OAuth token endpoint per client address; sign-ins with a password also count as such",
+    )
     request_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="How long (seconds) a request may take before it fails with 504"
     )

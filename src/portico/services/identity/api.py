@@ -1,9 +1,8 @@
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import Query, Response
 
 from portico.kit import Context, Page, Principal, Reads, Router, Slice, UserId, permitted, provided
-from portico.kit.http import public_root
 from portico.services.identity.models import AuditEntry
 from portico.services.identity.repository import AuditLog
 from portico.services.identity.schemas import AuditEntryRead, KeySetRead
@@ -34,13 +33,12 @@ async def read_key_set(ring: Annotated[KeyRing, provided(KeyRing)], response: Re
 
 
 @discovery.get("/.well-known/oauth-authorization-server")
-async def read_metadata(request: Request, context: Context) -> dict[str, Any]:
+async def read_metadata(context: Context) -> dict[str, Any]:
     """Return identity's endpoints and capabilities for standard clients (RFC 8414)."""
-    issuer = context.settings_of(IdentitySettings).issuer
-    root = public_root(request, context)
+    root = context.settings_of(IdentitySettings).issuer_of(context.system)
     paths = root + context.system.prefix
     return {
-        "issuer": issuer,  # as in tokens; standard clients require that ISSUER is the https address
+        "issuer": root,
         "token_endpoint": f"{paths}/oauth/token",
         "introspection_endpoint": f"{paths}/oauth/introspect",
         "revocation_endpoint": f"{paths}/oauth/revoke",

@@ -58,7 +58,7 @@ class TestInvalidToken:
     async def test_bad_signature(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
         kid = UnverifiedToken.parse(ada.access_token).kid
-        form = TokenFormat("portico", "catalog")
+        form = TokenFormat("http://localhost:1", "catalog")
         ring = embedded.run.context.resource(KeyRing)
         true_key = await ring.signing_key()
         claims = form.claims_of(

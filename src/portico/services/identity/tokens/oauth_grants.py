@@ -86,7 +86,7 @@ async def introspect(context: ServiceContext, reads: Reader, token: str) -> Intr
         iat=int(claims.issued_at.timestamp()),
         sub=claims.subject,
         aud=context.system.name,
-        iss=context.settings_of(IdentitySettings).issuer,
+        iss=context.settings_of(IdentitySettings).issuer_of(context.system),
         jti=claims.token_id,
     )
 
@@ -104,7 +104,7 @@ async def _introspect_refresh_token(context: ServiceContext, reads: Reader, toke
         exp=int(refresh_token.expires_at.timestamp()),
         iat=int(refresh_token.issued_at.timestamp()),
         sub=user.user_id,
-        iss=context.settings_of(IdentitySettings).issuer,
+        iss=context.settings_of(IdentitySettings).issuer_of(context.system),
     )
 
 

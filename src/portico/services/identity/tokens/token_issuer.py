@@ -19,7 +19,7 @@ class TokenIssuer:
         self._ring = context.resource(KeyRing)
         self._clock = context.clock
         settings = context.settings_of(IdentitySettings)
-        self.form = TokenFormat(settings.issuer, context.system.name)
+        self.form = TokenFormat(settings.issuer_of(context.system), context.system.name)
         self._lifetime = timedelta(minutes=settings.access_token_expire_minutes)
         self._service_lifetime = timedelta(minutes=settings.service_token_expire_minutes)
 
