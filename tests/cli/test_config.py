@@ -26,6 +26,16 @@ class TestConfig:
         assert ".env" in lines["ISSUER"]
         assert "default" in lines["RATE_LIMIT"]
 
+    def test_a_misspelt_setting_is_reported_beside_the_output(self, run: CliRunner, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("ORDER_LIVE_POLL=3\n")
+
+        printed = run.invoke(app, ["config", "--json"])
+
+        assert printed.stderr == (
+            "! ORDER_LIVE_POLL (.env) is not a setting and is ignored. Did you mean ORDERS_LIVE_POLL?\n"
+        )
+        assert orjson.loads(printed.stdout)
+
     @pytest.mark.parametrize("options", [[], ["--json"], ["--changed"]])
     def test_no_secret_is_printed(self, run: CliRunner, options: list[str]) -> None:
         assert "hunter2" not in run.invoke(app, ["config", *options]).output

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
+from portico.cli.errors import print_warning
 from portico.cli.project import Project
 from portico.kit.runtime.system import System
 from portico.kit.runtime.system_loader import find_system, shipped_systems
@@ -34,9 +35,16 @@ def environment_with(host: str | None) -> Environment:
 
 
 def find_chosen_system(name: str | None, settings: Settings) -> System:
-    """Return the system called `name`, or the one that `system_name` finds. Raises NoSuchSystem, CommandError."""
+    """Return the system called `name`, or the one that `system_name` finds. Warn of misspelt settings.
+
+    Raises:
+        NoSuchSystem, CommandError: there is no such system.
+    """
     add_import_paths()
-    return find_system(system_name(name, settings))
+    system = find_system(system_name(name, settings))
+    for warning in Environment.of_process().misspelt(system.variables):
+        print_warning(warning)
+    return system
 
 
 def add_import_paths() -> None:

@@ -44,6 +44,14 @@ def print_error(error: Exception) -> int:
     return status
 
 
+def print_warning(text: str) -> None:
+    """Print a warning to standard error."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, highlight=False).print(Text("! ", style="bold yellow"), Text(text), sep="", soft_wrap=True)
+
+
 def is_debug() -> bool:
     """Return whether DEBUG is set in the environment. It works when the settings cannot be read."""
     return os.environ.get("DEBUG", "").strip().lower() in {"1", "true", "yes", "on"}

@@ -18,8 +18,11 @@ class TestFindSystem:
             ("catalgo", "Did you mean catalog?"),
             ("shop", "Portico ships commerce, catalog"),
             ("nowhere.at.all:shop", "There is no module nowhere"),
-            ("tests.cli.systems:nothing", "has no System called 'nothing'"),
-            ("tests.cli.systems:loans", "has no System called 'loans'"),
+            ("tests.cli.systems:nothing", r"The module tests\.cli\.systems has no 'nothing'\. Write module:name"),
+            (
+                "json:dumps",
+                r"has 'dumps', a function, but no System of that name\. Write module:name.*shop\.systems:shop",
+            ),
         ],
     )
     def test_an_unknown_system_is_rejected_with_suggestions(self, name: str, message: str) -> None:

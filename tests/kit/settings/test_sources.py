@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field
 
 from portico.kit.settings import (
     Converted,
+    Environment,
     LoadedSettings,
     Rate,
     Secret,
@@ -120,6 +121,63 @@ class TestSources:
 
         with pytest.raises(SettingsError, match=r"\.env cannot be read as text"):
             read(dotenv=tmp_path / ".env")
+
+    def test_a_file_may_begin_with_a_byte_order_mark(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfHOST=::1\n")
+
+        assert read(dotenv=tmp_path / ".env").value.host == "::1"
+
+    def test_lines_that_set_nothing_are_rejected_without_being_repeated(self, tmp_path: Path) -> None:
+        lines = [
+            "# ours",
+            "",
+            "HOST=::1",
+            "DATABASE_URL postgresql://me:hunter2@db",
+            "",
+            "hunter2",
+            "export X='hunter2' y",
+        ]
+        (tmp_path / ".env").write_text("\n".join(lines))
+
+        with pytest.raises(SettingsError) as refused:
+            read(dotenv=tmp_path / ".env")
+
+        assert [message.partition(" is not NAME=value.")[0] for message in refused.value.messages] == [
+            f"{tmp_path / '.env'}, line {number}" for number in (4, 6, 7)
+        ]
+        assert "hunter2" not in str(refused.value)
+
+
+class TestMisspelt:
+    KNOWN = frozenset(
+        {"DATABASE_URL", "HOST", "REDIS_URL", "NOTIFICATIONS_SERVICE_URL", "SAGA_POLL", "SECRET_KEY", "DATA_DIR"}
+    )
+
+    @pytest.mark.parametrize(
+        ("name", "meant"),
+        [
+            ("DATABSE_URL", "DATABASE_URL"),
+            ("DATABASE_URI", "DATABASE_URL"),
+            ("REIDS_URL", "REDIS_URL"),
+            ("database_url", "DATABASE_URL"),
+            ("NOTIFICATION_SERVICE_ULR", "NOTIFICATIONS_SERVICE_URL"),
+        ],
+    )
+    def test_a_name_close_to_a_known_one_is_reported(self, name: str, meant: str, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text(f"{name}=hunter2\n")
+
+        in_file = Environment(dotenv_file=tmp_path / ".env").misspelt(self.KNOWN)
+        in_environment = Environment({name: "hunter2"}).misspelt(self.KNOWN)
+
+        assert in_file == [f"{name} (.env) is not a setting and is ignored. Did you mean {meant}?"]
+        assert in_environment == [f"{name} (environment) is not a setting and is ignored. Did you mean {meant}?"]
+
+    @pytest.mark.parametrize(
+        "name",
+        ["DATABASE_URL", "HOSTNAME", "POST", "XDG_DATA_DIRS", "NOTIFICATIONS_SERVICE_PORT", "GPG_KEY", "REDIS_PORT"],
+    )
+    def test_names_of_other_programs_are_not(self, name: str) -> None:
+        assert Environment({name: "x"}).misspelt(self.KNOWN) == []
 
 
 class TestAliases:

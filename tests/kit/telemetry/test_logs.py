@@ -33,6 +33,34 @@ def written() -> Iterator[Written]:
         kept.logs.close()
 
 
+class Terminal(io.BytesIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class TestColours:
+    @pytest.mark.parametrize(
+        ("stream", "variables", "coloured"),
+        [(Terminal(), {}, True), (Terminal(), {"NO_COLOR": "1"}, False), (io.BytesIO(), {}, False)],
+        ids=["terminal", "NO_COLOR", "file"],
+    )
+    def test_only_a_terminal_gets_them(
+        self, stream: io.BytesIO, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, coloured: bool
+    ) -> None:
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with logs_restored():
+            logs = Logs.configure(style="text", stream=stream)
+            get_logger("shop").warning("book_lost", book_id="book_1")
+            logs.close()
+
+        line = stream.getvalue()
+        assert b"warning" in line
+        assert b"book_id=book_1" in line
+        assert (b"\x1b[" in line) == coloured
+
+
 class TestEvents:
     def test_an_event_is_a_line(self, written: Written) -> None:
         get_logger("shop").info("book_lent", book_id="book_1", days=14)

@@ -59,6 +59,8 @@ class StandaloneService:
                 "import path (shop.systems:shop)."
             )
         system = find_system(settings.portico_system)
+        for warning in environment.misspelt(system.variables):
+            logger.warning("setting_misspelt", advice=warning)
         if settings.portico_service is None:
             raise SettingsError("PORTICO_SERVICE is not set. Set it to the name of a service of the system.")
         name = system.placement(settings.portico_service).name

@@ -7,6 +7,7 @@ from typing import Final, Literal, Self
 
 from portico.kit.runtime.service import Service
 from portico.kit.service_context import Case, SystemInfo
+from portico.kit.settings import Settings, all_variables
 
 GATEWAY: Final = "gateway"
 """Name of the gateway among the parts of a system."""
@@ -79,6 +80,12 @@ class System:
     def ports(self) -> dict[str, int]:
         """The port of each part, by name."""
         return {GATEWAY: self.gateway} | {each.name: each.port for each in self.placements}
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The environment variables that are settings of its processes."""
+        own = [each.settings for each in self.services if each.settings is not None]
+        return all_variables([Settings, *own], [each.name for each in self.placements])
 
     def with_ports(self, ports: Mapping[str, int]) -> Self:
         """Return the same system with other ports, by name of the service; the gateway's name is `gateway`."""

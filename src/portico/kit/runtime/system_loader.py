@@ -49,6 +49,11 @@ def _import_system(path: str) -> System:
         raise NoSuchSystem(
             f"There is no module {error.name} to import {path} from. Searched {Path.cwd()} and the packages installed in {sys.prefix}."
         ) from error
-    if not isinstance(found, System):
-        raise NoSuchSystem(f"{module_name} has no System called {attribute!r}.")
-    return found
+    if isinstance(found, System):
+        return found
+    what = (
+        f"no {attribute!r}" if found is None else f"{attribute!r}, a {type(found).__name__}, but no System of that name"
+    )
+    raise NoSuchSystem(
+        f"The module {module_name} has {what}. Write module:name, where the module sets name = System(…): shop.systems:shop."
+    )

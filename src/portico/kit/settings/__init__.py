@@ -9,6 +9,7 @@ from portico.kit.settings.fields import (
     Generated,
     NamesServer,
     ServiceSettings,
+    all_variables,
     check_variables,
     variables_of,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Setting",
     "Settings",
     "SettingsError",
+    "all_variables",
     "check_server_passwords",
     "check_settings",
     "check_variables",

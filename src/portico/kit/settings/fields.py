@@ -101,6 +101,17 @@ def variables_of(kind: type[BaseSettings], name: str) -> tuple[str, ...]:
     return (str(alias) if alias is not None else f"{kind.model_config['env_prefix']}{name}".upper(),)
 
 
+def all_variables(kinds: Iterable[type[BaseSettings]], services: Iterable[str]) -> frozenset[str]:
+    """Return the variables that set a field of the settings classes, for a system of these services."""
+    prefixes = [name.replace("-", "_").upper() for name in services]
+    return frozenset(
+        variable.replace("{NAME}", prefix)
+        for kind in kinds
+        for variable in _all_variables(kind)
+        for prefix in (prefixes if "{NAME}" in variable else [""])
+    )
+
+
 def check_variables(kinds: Mapping[str, type[BaseSettings]]) -> None:
     """Reject variables that several owners read.
 

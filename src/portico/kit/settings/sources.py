@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import dotenv
+from dotenv.parser import Original, parse_stream
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -152,7 +152,7 @@ def read_settings(kind: type[S], *, environ: Mapping[str, str], dotenv_file: Pat
         SettingsError: invalid values, aliases that disagree, an unreadable file.
     """
     sources = [
-        VariablesSource(kind, _read_dotenv(dotenv_file), _DOTENV),
+        VariablesSource(kind, read_dotenv(dotenv_file), _DOTENV),
         VariablesSource(kind, environ, "environment"),
     ]
     values: dict[str, Any] = {}
@@ -177,17 +177,36 @@ def read_settings(kind: type[S], *, environ: Mapping[str, str], dotenv_file: Pat
     raise SettingsError(*mistakes)
 
 
-def _read_dotenv(path: Path | None) -> dict[str, str]:
+def read_dotenv(path: Path | None) -> dict[str, str]:
+    """Return the variables in the file, without interpolation: a password may contain `${`.
+
+    Raises:
+        SettingsError: the file cannot be read, or a line sets nothing. The messages contain no part of a line, because it
+            may be a secret.
+    """
     if path is None or not path.is_file():
         return {}
     try:
-        # pydantic-settings' own source interpolates, which would change a password that contains "${".
-        values = dotenv.dotenv_values(path, interpolate=False)
+        with path.open(encoding="utf-8-sig") as file:
+            bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{path} cannot be read as text ({type(error).__name__}). Correct the file or remove it."
         ) from error
-    return {name: value for name, value in values.items() if value is not None}
+    mistakes = [
+        f"{path}, line {_first_line(each.original)} is not NAME=value. Correct it; a value with spaces or # needs quotes."
+        for each in bindings
+        if each.error or (each.key is not None and each.value is None)
+    ]
+    if mistakes:
+        raise SettingsError(*mistakes)
+    return {each.key: each.value for each in bindings if each.key is not None and each.value is not None}
+
+
+def _first_line(original: Original) -> int:
+    """Return the number of the first line that is not empty."""
+    text = original.string
+    return original.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _agree(one: Any, other: Any) -> bool:

@@ -51,7 +51,7 @@ def _ascii(value: Any) -> str:
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def text_line(event: Mapping[str, Any]) -> bytes:
+def text_line(event: Mapping[str, Any], *, coloured: bool = False) -> bytes:
     """Return `event` as a line for people. Control characters are escaped, so that values cannot forge lines."""
     rest = dict(event)
     stamp, level = str(rest.pop("timestamp", ""))[11:23], str(rest.pop("level", "info"))
@@ -62,8 +62,12 @@ def text_line(event: Mapping[str, Any]) -> bytes:
         name = f"{rest.pop('method', '')} {rest.pop('path', '')} {rest.pop('status', '')} {milliseconds} ms"
         rest.pop("route", None)
     details = " ".join(f"{key}={value}" for key, value in rest.items() if value is not None)
-    head = f"\x1b[2m{stamp}\x1b[0m \x1b[{_COLOURS.get(level, '0')}m{level:<8}\x1b[0m {_printable(service):<10} "
-    body = f"{_printable(name)}  \x1b[2m{_printable(details)}\x1b[0m\n"
+    level_column, details = f"{level:<8}", _printable(details)
+    if coloured:
+        stamp, details = f"\x1b[2m{stamp}\x1b[0m", f"\x1b[2m{details}\x1b[0m"
+        level_column = f"\x1b[{_COLOURS.get(level, '0')}m{level_column}\x1b[0m"
+    head = f"{stamp} {level_column} {_printable(service):<10} "
+    body = f"{_printable(name)}  {details}".rstrip() + "\n"
     trace = "".join(f"    {_printable(line)}\n" for line in traceback.splitlines())
     return (head + body + trace).encode("utf-8", "backslashreplace")
 

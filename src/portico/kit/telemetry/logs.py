@@ -1,9 +1,11 @@
 """Logs: one JSON object per line, from structlog and from libraries that use the standard library's logging."""
 
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from typing import Any, BinaryIO, Literal, Self
 
 import structlog
@@ -40,9 +42,10 @@ class Logs:
     ) -> None:
         out = stream if stream is not None else sys.stdout.buffer
         as_text = style == "text" or (style is None and out.isatty())
+        coloured = out.isatty() and not os.environ.get("NO_COLOR")  # https://no-color.org
         self.level: int = _LEVELS[level]
         self.sink = Sink(out)
-        self.render: Render = text_line if as_text else json_line
+        self.render: Render = partial(text_line, coloured=coloured) if as_text else json_line
         self.timestamp = Timestamps()
 
     @classmethod
