@@ -12,8 +12,11 @@ from portico.gateway import Gateway
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
 from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
+from portico.kit.runtime.undeclared import unused_permissions
 from portico.kit.settings import Environment
-from portico.kit.telemetry import Logs
+from portico.kit.telemetry import Logs, get_logger
+
+logger = get_logger(__name__)
 
 GATEWAY = "gateway"
 
@@ -66,6 +69,8 @@ class Composition:
         try:
             await self._stack.enter_async_context(self.host)
             if self._has_gateway:
+                for warning in unused_permissions(self.system):
+                    logger.warning("role_permission_unused", advice=warning)
                 self.gateway = await self._stack.enter_async_context(self._new_gateway())
                 self.apps[GATEWAY] = self.gateway
             self.apps |= self.host.apps

@@ -1,9 +1,11 @@
 from typing import Annotated
 
+import pytest
 from tests.examples.loans import service
 
 from portico.kit.auth.access import Access, AnyCaller, SignedIn, permitted
 from portico.kit.auth.principal import Principal
+from portico.kit.http.context import OnBehalf
 from portico.kit.http.router import Router, access_of_endpoint, declared_routes
 
 
@@ -55,3 +57,14 @@ class TestIdempotencySupport:
         router.put("/d")(act)
 
         assert [route.path for route in router.routes if route.keeps_answers] == ["/a"]
+
+    def test_an_endpoint_that_calls_other_services_declares_it(self) -> None:
+        router = Router()
+
+        async def act(calls: OnBehalf) -> None: ...
+
+        router.post("/a", asks_others=True)(act)
+        router.post("/b", stores_answer=False)(act)
+        router.put("/c")(act)
+        with pytest.raises(TypeError, match=r"POST /d: act calls other services.*asks_others=True"):
+            router.post("/d")(act)

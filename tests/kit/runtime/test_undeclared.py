@@ -7,7 +7,7 @@ from tests.examples.loans import service
 
 from portico.kit import Service
 from portico.kit.runtime.system_loader import find_system, shipped_systems
-from portico.kit.runtime.undeclared import Undeclared, check_declarations
+from portico.kit.runtime.undeclared import Undeclared, check_declarations, unused_permissions
 from portico.testing.databases import Databases
 from portico.testing.running_service import run_service
 
@@ -15,8 +15,9 @@ from portico.testing.running_service import run_service
 class TestCheckDeclarations:
     @pytest.mark.parametrize("name", shipped_systems())
     def test_passes_for_the_shipped_services(self, name: str) -> None:
-        for each in find_system(name).services:
-            check_declarations(each)
+        services = {each.name: each for each in find_system(name).services}
+        for each in services.values():
+            check_declarations(each, services)
 
     def test_names_the_router_that_is_not_declared(self) -> None:
         books = service.routers[1]
@@ -36,6 +37,22 @@ class TestCheckDeclarations:
         with pytest.raises(Undeclared, match=rf"portico\.services\.notifications\..*\(add it to `{argument}`\)"):
             check_declarations(replace(notifications, **{argument: []}))
 
+    @pytest.mark.parametrize(
+        ("name", "argument", "lacking"),
+        [
+            ("orders", "publishes", r"portico\.services\.orders\.\w+ uses OrderCancelled \(add it to `publishes`\)"),
+            ("identity", "publishes", r"uses UserDeleted \(add it to `publishes`\)"),
+            ("orders", "calls", r'uses PaymentsClient \(add "payments" to `calls`\)'),
+        ],
+    )
+    def test_names_the_event_or_client_that_is_used_and_not_declared(
+        self, name: str, argument: str, lacking: str
+    ) -> None:
+        services = {each.name: each for each in find_system("commerce").services}
+
+        with pytest.raises(Undeclared, match=lacking):
+            check_declarations(replace(services[name], **{argument: []}), services)
+
     def test_ignores_a_service_whose_module_is_not_a_package(self) -> None:
         assert hasattr(import_module("tests.cli.systems"), "router")
 
@@ -43,6 +60,22 @@ class TestCheckDeclarations:
 
     def test_ignores_a_service_derived_under_another_name(self) -> None:
         check_declarations(replace(service, name="twins", routers=[]))
+
+
+class TestUnusedPermissions:
+    @pytest.mark.parametrize("name", shipped_systems())
+    def test_shipped_systems_have_none(self, name: str) -> None:
+        assert unused_permissions(find_system(name)) == []
+
+    def test_a_misspelt_permission_is_reported(self) -> None:
+        commerce = replace(find_system("commerce"), roles={"staff": ["users:read", "prodcts:write"], "all": ["*"]})
+
+        [warning] = unused_permissions(commerce)
+
+        assert warning == (
+            "The role staff has the permission prodcts:write, which no service of commerce asks for. "
+            "Did you mean products:write?"
+        )
 
 
 class TestHost:

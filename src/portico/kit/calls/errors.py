@@ -40,7 +40,10 @@ class CalledInTransaction(CallError):
     """
 
     def __init__(self, service: str) -> None:
-        super().__init__(service, "called while a transaction is open; call before it begins or after it ends")
+        super().__init__(
+            service,
+            "called while a transaction is open; call before it begins (an endpoint: asks_others=True) or after it ends",
+        )
 
 
 class CallFailed(CallError):

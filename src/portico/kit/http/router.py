@@ -9,6 +9,7 @@ from fastapi.params import Depends
 
 from portico.kit.auth.access import Access, access_of
 from portico.kit.cache.tag import CacheTag
+from portico.kit.calls.client import Calls
 from portico.kit.foundation.problems import Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -91,6 +92,11 @@ class Route:
     def __post_init__(self) -> None:
         if self.cache is not None and (self.method != "GET" or self.access.kind != "public"):
             raise TypeError(f"{self.method} {self.path}: only responses to a public GET can be cached. Remove cache=.")
+        if self.keeps_answers and not self.asks_others and _takes_calls(self.endpoint):
+            raise TypeError(
+                f"{self.method} {self.path}: {self.endpoint.__name__} calls other services, which is refused while an "
+                "Idempotency-Key is being claimed. Add asks_others=True, or stores_answer=False."
+            )
 
     @property
     def keeps_answers(self) -> bool:
@@ -208,6 +214,10 @@ def access_of_endpoint(endpoint: Callable[..., Any]) -> Access:
             if isinstance(mark, Depends) and mark.dependency is not None:
                 found = found.stricter(access_of(mark.dependency))
     return found
+
+
+def _takes_calls(endpoint: Callable[..., Any]) -> bool:
+    return any(getattr(hint, "__origin__", None) is Calls for hint in _hints(endpoint).values())
 
 
 def _hints(endpoint: Callable[..., Any]) -> dict[str, Any]:

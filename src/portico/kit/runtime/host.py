@@ -125,7 +125,7 @@ class Host:
 
     async def __aenter__(self) -> Self:
         for each in self.placements:
-            check_declarations(each.service)
+            check_declarations(each.service, [placed.name for placed in self.system.services])
         self._check_settings()
         try:
             self.channel = self._given_channel or self._open_channel()

@@ -1,21 +1,27 @@
-"""Start-up check that `Service(…)` declares what the service's package defines.
+"""Start-up check that `Service(…)` declares what the service's package defines and uses.
 
-An undeclared consumer would not run.
+An undeclared consumer would not run, an undeclared event could not be published, and the health of an undeclared
+neighbour would not be shown. A permission that no service asks for is misspelt, or serves another program.
 """
 
+import difflib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import import_module
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
-from types import ModuleType
+from inspect import unwrap
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from portico.kit.calls.client import Client
 from portico.kit.http.router import Router
 from portico.kit.jobs.runner import Job
 from portico.kit.messaging.consumer import Consumer
+from portico.kit.messaging.event import Event
 from portico.kit.runtime.service import Service
+from portico.kit.runtime.system import System
 from portico.kit.sagas.definition import Saga
 
 _CONSTRUCTORS = frozenset({"Router", "consumes", "job", "Saga"})
@@ -23,18 +29,25 @@ _ARGUMENTS = {Router: "routers", Consumer: "consumers", Job: "jobs", Saga: "saga
 
 
 class Undeclared(RuntimeError):
-    """A service's package defines routers, consumers, jobs or sagas that `Service(…)` does not declare."""
+    """A service's package defines or uses something that `Service(…)` does not declare."""
 
 
-def check_declarations(service: Service) -> None:
-    """Import modules of the service's package that may define such objects, and compare them with the declaration.
+def check_declarations(service: Service, neighbours: Collection[str] = ()) -> None:
+    """Compare the declaration with what the service's package defines and uses.
+
+    The package defines routers, consumers, jobs and sagas: modules that may define them are imported. Its functions use
+    events, and clients of other services.
 
     A service whose module is not a package is not checked, because other services may be defined in the same module. A
     service whose name differs from the one that the package defines is not checked either, because it was derived from
     it.
 
+    Args:
+        service: the declaration.
+        neighbours: names of the services whose clients must be declared in `calls`.
+
     Raises:
-        Undeclared: the service does not declare something that its package defines.
+        Undeclared: the service does not declare something that its package defines or uses.
     """
     package = import_module(service.module)
     own = [value for value in vars(package).values() if isinstance(value, Service)]
@@ -47,10 +60,96 @@ def check_declarations(service: Service) -> None:
             argument = _ARGUMENTS.get(type(value))
             if argument is not None and _identity(value) not in declared:
                 missing.setdefault(_identity(value), f"{module.__name__}.{name} (add it to `{argument}`)")
+        for used in _used_classes(module):
+            if (advice := _advice_for(used, service, neighbours)) is not None:
+                missing.setdefault(used, f"{module.__name__} uses {used.__name__} ({advice})")
     if missing:
         raise Undeclared(
-            f"The package of the service {service.name} defines what its declaration lacks: {', '.join(missing.values())}."
+            f"The declaration of the service {service.name} lacks what its package contains: {', '.join(missing.values())}."
         )
+
+
+def unused_permissions(system: System) -> list[str]:
+    """Return a warning for each permission of a role that no service of the system asks for."""
+    routes = [route for each in system.services for router in each.routers for route in router.routes]
+    asked = {route.access.permission for route in routes if route.access.permission is not None}
+    wanted = {permission for permissions in system.roles.values() for permission in permissions} - asked - {"*"}
+    asked |= {text for each in system.services for text in _texts(each.module) if text in wanted} if wanted else set()
+    warnings = []
+    for role, permissions in system.roles.items():
+        for permission in sorted(set(permissions) & (wanted - asked)):
+            close = difflib.get_close_matches(permission, asked, 1)
+            suggestion = f" Did you mean {close[0]}?" if close else ""
+            warnings.append(
+                f"The role {role} has the permission {permission}, which no service of {system.name} asks for.{suggestion}"
+            )
+    return warnings
+
+
+def _texts(package: str) -> Iterator[str]:
+    """Yield the texts in the package: a permission may be asked for by a condition in a function."""
+    for name, module in list(sys.modules.items()):
+        if f"{name}.".startswith(f"{package}."):
+            yield from (each for each in vars(module).values() if isinstance(each, str))
+            yield from (each for code in _codes(module) for each in code.co_consts if isinstance(each, str))
+
+
+def _advice_for(used: type[Any], service: Service, neighbours: Collection[str]) -> str | None:
+    """Return what to add to the declaration for a class that the service uses; None if nothing is missing."""
+    if issubclass(used, Client):
+        name = getattr(used, "service", None)
+        return f'add "{name}" to `calls`' if name in set(neighbours) - {service.name, *service.calls} else None
+    if not used.event_type or used in service.publishes or any(used in each.events for each in service.consumers):
+        return None
+    return "add it to `publishes`"
+
+
+def _used_classes(module: ModuleType) -> Iterator[type[Any]]:
+    """Yield the events and clients that functions of the module name. Subscribers to broadcasts publish nothing."""
+    imported = [each for each in vars(module).values() if isinstance(each, ModuleType)]
+    named = {
+        name: value
+        for holder in (module, *imported)
+        for name, value in vars(holder).items()
+        if isinstance(value, type) and issubclass(value, Client | Event) and value not in {Client, Event}
+    }
+    for code in _codes(module) if named else ():
+        if "subscribe" not in code.co_names:
+            yield from (named[name] for name in code.co_names if name in named)
+
+
+def _codes(module: ModuleType) -> Iterator[CodeType]:
+    """Yield the code of the functions, consumers, jobs and methods that the module defines."""
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            found = [_function_of(each) for each in vars(value).values()]
+        else:
+            found = [_function_of(value)]
+        for function in found:
+            if function is not None and function.__module__ == module.__name__:
+                yield from _with_inner(function.__code__)
+
+
+def _function_of(value: Any) -> FunctionType | None:
+    match value:
+        case FunctionType():
+            function = unwrap(value)
+        case Consumer() | Job():
+            function = value.function
+        case property():
+            function = value.fget
+        case classmethod() | staticmethod():
+            function = value.__func__
+        case _:
+            function = None
+    return function if isinstance(function, FunctionType) else None
+
+
+def _with_inner(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _with_inner(each)
 
 
 def _identity(value: Any) -> object:
