@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from sqlalchemy import func, select
 
 from portico.contracts.orders import OrderId
@@ -14,6 +15,7 @@ from portico.services.payments.simulated_provider.models import SimulatedCharge
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
 from portico.testing.running_service import Answer, RunningService
 
+WEBHOOK_PATH = "/payments/webhooks/simulated"
 PROVIDER_TIMEOUT = 60
 """Seconds that the provider has in these tests; more than the default, so that they pass on a busy machine."""
 ATTEMPT_LIMIT = PROVIDER_TIMEOUT + 5
@@ -88,3 +90,32 @@ async def ledger_balances(payments: RunningService) -> dict[str, int]:
         total = (await reader.execute(select(func.sum(LedgerEntry.amount_minor)))).scalar_one()
         assert total in {None, 0}
         return {each.account: each.minor for each in await balances(reader)}
+
+
+def event_body(payment: dict[str, Any], status: str = "succeeded", *, event_id: str = "evt_1", **changes: Any) -> bytes:
+    """Return the body of a webhook about the charge of a payment."""
+    charged = {
+        "object": "charge",
+        "id": "ch_1",
+        "key": payment["payment_id"],
+        "status": status,
+        "amount": 2500,
+        "currency": "USD",
+        **changes,
+    }
+    return orjson.dumps({"id": event_id, "type": f"charge.{status}", "created": 1, "data": {"object": charged}})
+
+
+async def send_webhook(
+    payments: RunningService,
+    body: bytes,
+    *,
+    signature: str | None = "",
+    path: str = WEBHOOK_PATH,
+    media_type: str | None = "application/json",
+) -> Answer:
+    """Send a webhook with a valid signature, unless `signature` is given."""
+    header = provider(payments).signature(body, now=payments.clock.now()) if signature == "" else signature
+    given = {"content-type": media_type, "webhook-signature": header}
+    headers = {name: value for name, value in given.items() if value is not None}
+    return await payments.anonymous.post(path, content=body, headers=headers)

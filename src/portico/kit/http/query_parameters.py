@@ -21,7 +21,7 @@ _SEQUENCES = (list, set, tuple, frozenset)
 
 
 class Queries:
-    """The query parameters that a route accepts.
+    """The query parameters that a route accepts: those of its endpoint, or any if a model of it allows extra fields.
 
     Args:
         dependant: FastAPI's description of the route. In a camel-case system it accepts both cases from now on.
@@ -34,6 +34,7 @@ class Queries:
             _spell_both_ways(dependant)
         self._known: dict[str, str] = {}
         self._repeatable: set[str] = set()
+        self._accepts_any = any(_allows_extra(field) for _, field in query_fields(dependant))
         if also is not None:
             self._known[also] = also
         for name, field in _fields(dependant):
@@ -51,6 +52,8 @@ class Queries:
         """
         if b"%00" in raw or b"\0" in raw:
             raise BadRequest(reason="the query must not contain the character U+0000")
+        if self._accepts_any:
+            return
         seen: set[str] = set()
         for spelled, _ in sent.multi_items():
             name = self._known.get(spelled)
@@ -69,6 +72,11 @@ def _fields(dependant: Dependant) -> Iterable[tuple[str, FieldInfo]]:
     for name, field in query_fields(dependant):
         members = getattr(field.annotation, "model_fields", None)
         yield from [(name, field)] if members is None else members.items()
+
+
+def _allows_extra(field: FieldInfo) -> bool:
+    """Return whether a parameter is a model with `extra="allow"`, which takes any parameter."""
+    return getattr(field.annotation, "model_config", {}).get("extra") == "allow"
 
 
 def _kinds(field: FieldInfo) -> Iterable[object]:

@@ -51,6 +51,7 @@ from portico.services.payments.schemas import (
     RefundRead,
     VoidRead,
     WebhookAnswer,
+    WebhookQuery,
 )
 
 payments = Router(prefix="/payments", tags=["payments"])
@@ -65,6 +66,7 @@ _KEY_HEADER = Header(alias="Idempotency-Key", description="Used if the body has 
 KeyHeader = Annotated[Key | None, _KEY_HEADER]
 RefundKeyHeader = Annotated[RefundKey | None, _KEY_HEADER]
 Refunder = Annotated[Principal, permitted("payments:write", or_service=True)]
+AnyQuery = Annotated[WebhookQuery, Query()]
 Signature = Annotated[str | None, Header(alias=SIGNATURE_HEADER, max_length=2_000, description="`t=…,v1=…`")]
 PaymentsReader = Annotated[Principal, permitted(READ_PERMISSION)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many rows to check")]
@@ -173,14 +175,19 @@ async def receive_webhook(
     provider: Annotated[str, Path(max_length=PROVIDER_LENGTH)],
     request: Request,
     context: Context,
+    query: AnyQuery,
     signature: Signature = None,
 ) -> WebhookAnswer:
-    """Receive a signed webhook about a charge or a refund. Each event is handled once."""
+    """Receive a signed webhook about a charge or a refund. Each event is handled once.
+
+    A webhook with a valid signature that cannot be used is accepted and ignored, because providers repeat what is refused.
+    """
     known = provider_of(context)
     if provider != known.name:
         raise ProviderUnknown(provider=provider)
     event = known.event(await request.body(), signature, now=context.clock.now())
-    return WebhookAnswer(event_id=event.event_id, outcome=await service.receive_webhook(context, provider, event))
+    outcome = await service.receive_webhook(context, provider, event)
+    return WebhookAnswer(event_id=None if event is None else event.event_id, outcome=outcome)
 
 
 @ledger.get("/reconcile", errors=[InvalidCursor], timeout=60)

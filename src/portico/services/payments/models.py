@@ -17,12 +17,35 @@ METHOD_LENGTH: Final = 100
 REASON_LENGTH: Final = 255
 PROVIDER_LENGTH: Final = 40
 EVENT_ID_LENGTH: Final = 255
+REPORTED_CURRENCY_LENGTH: Final = 10  # what a provider reports may be no ISO 4217 code
 
 _FINAL_CHECK_AFTER: Final = timedelta(minutes=15)
 
 
 class Table(TableRules, DeclarativeBase):
     """Base class of the tables of payments."""
+
+
+class ReportedAmount:
+    """The amount that the provider reported for a charge or a refund, if it is not the amount that was requested.
+
+    Set while the outcome is unknown for that reason.
+    """
+
+    reported_minor: Mapped[int | None] = mapped_column(BigInteger)
+    reported_currency: Mapped[str | None] = mapped_column(ExactText(REPORTED_CURRENCY_LENGTH))
+
+    @property
+    def reported(self) -> Money | None:
+        """The amount that the provider reported instead of the requested one."""
+        if self.reported_minor is None or self.reported_currency is None:
+            return None
+        return Money(self.reported_minor, self.reported_currency)
+
+    @reported.setter
+    def reported(self, amount: Money | None) -> None:
+        self.reported_minor = None if amount is None else amount.minor
+        self.reported_currency = None if amount is None else amount.currency
 
 
 class PaymentKey(Table):
@@ -35,7 +58,7 @@ class PaymentKey(Table):
     created_at: Mapped[datetime]
 
 
-class Payment(Table):
+class Payment(ReportedAmount, Table):
     """A charge and its refunds. The payment's id is the idempotency key at the provider.
 
     The provider is asked again at `settle_at`; until then an attempt may be under way. `refunding_minor` is the sum of
@@ -84,6 +107,8 @@ class Payment(Table):
             settle_at=now + timedelta(seconds=attempt_limit),
             voided_at=None,
             charged_at=None,
+            reported_minor=None,
+            reported_currency=None,
             created_at=now,
             updated_at=now,
             revision=1,
@@ -136,12 +161,13 @@ class Payment(Table):
         """Record that the provider charged."""
         self.status = "voided" if self.voided_at else "succeeded"
         self.charge_id, self.charged_at, self.updated_at = charge_id, now, now
-        self.settle_at = None
+        self.settle_at = self.reported = None
 
     def fail(self, reason: str, now: datetime, *, charge_id: str | None = None) -> None:
         """Record that the provider refused to charge."""
         self.status, self.failure_reason = "failed", reason[:REASON_LENGTH]
-        self.charge_id, self.settle_at, self.updated_at = charge_id, None, now
+        self.charge_id, self.updated_at = charge_id, now
+        self.settle_at = self.reported = None
 
     def void(self, now: datetime) -> None:
         """Forbid any further charge. The caller refunds what was charged."""
@@ -157,6 +183,7 @@ class Payment(Table):
         """
         self.status = "voided"
         self.settle_at, self.updated_at = now + _FINAL_CHECK_AFTER, now
+        self.reported = None
 
     def finish_final_check(self, now: datetime) -> None:
         """Stop asking the provider, if the final check was due."""
@@ -187,7 +214,7 @@ class Payment(Table):
             self.refunded_minor += minor
 
 
-class Refund(Table):
+class Refund(ReportedAmount, Table):
     """A refund of a payment. Its id is the idempotency key at the provider.
 
     The lock on the payment's row guards its refunds. `requested_minor` is None if the whole remainder was requested. At
@@ -265,7 +292,8 @@ class Refund(Table):
 
     def finish(self, status: RefundStatus, now: datetime, *, reason: str | None = None) -> None:
         """Record the outcome."""
-        self.status, self.settle_at, self.updated_at = status, None, now
+        self.status, self.updated_at = status, now
+        self.settle_at = self.reported = None
         self.failure_reason = None if reason is None else reason[:REASON_LENGTH]
 
 

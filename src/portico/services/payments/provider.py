@@ -105,8 +105,11 @@ class PaymentProvider(Protocol):
     async def charges(self, *, after: str | None, limit: int) -> Sequence[ProviderCharge]:
         """Return the charges after the charge with the id `after`, oldest first. Raises ProviderUnavailable."""
 
-    def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent:
-        """Verify a webhook and return its content. Raises SignatureInvalid, SignatureOld, BadRequest."""
+    def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent | None:
+        """Verify a webhook and return its content, or None if it has a valid signature and cannot be read.
+
+        Raises SignatureInvalid, SignatureOld.
+        """
 
 
 def provider_of(context: ServiceContext) -> PaymentProvider:

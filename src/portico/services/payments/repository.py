@@ -91,6 +91,12 @@ class Refunds:
         """Return the refunds of a payment that failed."""
         return await self.source.all(select(Refund).where(Refund.payment_id == payment_id, Refund.status == "failed"))
 
+    async def misreported(self, payment_ids: Iterable[PaymentId]) -> Sequence[Refund]:
+        """Return the refunds of these payments for which the provider reports another amount."""
+        return await self.source.all(
+            select(Refund).where(Refund.payment_id.in_(list(payment_ids)), Refund.reported_minor.is_not(None))
+        )
+
     async def latest(self, payment_id: PaymentId) -> Refund | None:
         """Return the most recent refund of a payment."""
         statement = select(Refund).where(Refund.payment_id == payment_id).order_by(Refund.refund_id.desc()).limit(1)

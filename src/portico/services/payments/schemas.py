@@ -1,11 +1,12 @@
 from decimal import Decimal
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainSerializer, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
 from portico.kit import Amount, CurrencyCode, Moment, Money, Schema, Text, UserId
+from portico.kit.foundation import EXPONENTS
 from portico.services.payments.ledger.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
 from portico.services.payments.models import KEY_LENGTH, METHOD_LENGTH
 
@@ -96,10 +97,19 @@ class RefundRead(Schema):
     updated_at: Moment
 
 
-class WebhookAnswer(Schema):
-    """What was done with a webhook: `repeated` was handled before, `ignored` concerns no payment or refund known here."""
+class WebhookQuery(BaseModel):
+    """The query of a webhook: providers and operators add parameters of their own to its address."""
 
-    event_id: str
+    model_config = ConfigDict(extra="allow")
+
+
+class WebhookAnswer(Schema):
+    """What was done with a webhook: `repeated` was handled before, `ignored` concerns no payment or refund known here.
+
+    `event_id` is null if the webhook could not be read.
+    """
+
+    event_id: str | None
     outcome: Literal["handled", "repeated", "ignored"]
 
 
@@ -180,4 +190,5 @@ def _mismatch(found: Mismatch) -> MismatchRead:
 
 
 def _amount(minor: int, currency: str | None) -> Decimal:
-    return Decimal(minor) if currency is None else Money(minor, currency).amount
+    """Return a decimal amount; in an unknown currency, the number of minor units that the provider reported."""
+    return Money(minor, currency).amount if currency in EXPONENTS else Decimal(minor)

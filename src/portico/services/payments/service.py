@@ -10,7 +10,7 @@ from functools import partial
 from typing import Literal
 
 from portico.contracts.payments import PaymentId, RefundId
-from portico.kit import ServiceContext, UnitOfWork
+from portico.kit import ServiceContext, UnitOfWork, get_logger
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (
     ChargeInFlight,
@@ -38,6 +38,8 @@ from portico.services.payments.settlement import (
     settle_refund,
     settle_refunds,
 )
+
+logger = get_logger(__name__)
 
 WebhookOutcome = Literal["handled", "repeated", "ignored"]
 
@@ -149,8 +151,14 @@ async def _start_refund(work: UnitOfWork, *, payment_id: PaymentId, request: Ref
     return known
 
 
-async def receive_webhook(context: ServiceContext, provider: str, event: ProviderEvent) -> WebhookOutcome:
-    """Record what a webhook reports, once per event id; the effect and the id are one transaction."""
+async def receive_webhook(context: ServiceContext, provider: str, event: ProviderEvent | None) -> WebhookOutcome:
+    """Record what a webhook reports, once per event id; the effect and the id are one transaction.
+
+    `event` is None if the webhook could not be read. It is ignored: the provider would repeat it without end.
+    """
+    if event is None:
+        logger.warning("webhook_unreadable", provider=provider)
+        return "ignored"
     outcome = await context.transact(partial(_handle_event, provider=provider, event=event))
     if outcome == "handled" and event.charge is not None:
         await settle_refunds(context, PaymentId(event.charge.key))  # a void may have come before this outcome

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed, PaymentRefunded, RefundId
-from portico.kit import ServiceContext, UnitOfWork, get_logger
+from portico.kit import Money, ServiceContext, UnitOfWork, get_logger
 from portico.services.payments import repository
 from portico.services.payments.domain import RefundRequest
 from portico.services.payments.ledger.repository import post
@@ -63,7 +63,8 @@ async def settle_payment(context: ServiceContext, payment: Payment, *, first_att
     outcome = await _charge_outcome(context, payment, first_attempt=first_attempt)
     if outcome is NoOutcome.IN_FLIGHT:
         return payment
-    if first_attempt and isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
+    is_success = isinstance(outcome, ProviderCharge) and outcome.status == "succeeded"
+    if first_attempt and isinstance(outcome, ProviderCharge) and is_success and outcome.amount == payment.money:
         recorded = await context.transact(partial(_record_uncontended_success, payment=payment, charge=outcome))
         if recorded:
             return payment
@@ -111,10 +112,14 @@ async def record_charge(work: UnitOfWork, *, payment_id: PaymentId, outcome: Cha
     charge that is found after its payment was closed without one.
     """
     payment = await Payments(work).get(payment_id, lock=True)
+    other_amount = _reported_other_amount(payment, outcome)
     if payment.charged_at is not None or payment.status == "failed":
         _log_contradiction(payment, outcome)
         return payment
-    if isinstance(outcome, ProviderRefused):
+    if other_amount is not None:
+        payment.reported = other_amount
+        payment.postpone_settlement(work.now)
+    elif isinstance(outcome, ProviderRefused):
         _record_failure(work, payment, outcome.reason, None)
     elif isinstance(outcome, ProviderCharge) and outcome.status == "failed":
         _record_failure(work, payment, outcome.failure_reason or "refused", outcome.charge_id)
@@ -166,6 +171,27 @@ def _record_failure(work: UnitOfWork, payment: Payment, reason: str, charge_id: 
             reason=payment.failure_reason or reason,
         )
     )
+
+
+def _reported_other_amount(row: Payment | Refund, outcome: ChargeOutcome | ProviderRefund | None) -> Money | None:
+    """Return the amount that the provider reports, if it is not the one that was requested, and log an error.
+
+    That report is not believed, whatever its status: nothing says that it is about this charge or refund.
+    """
+    if not isinstance(outcome, ProviderCharge | ProviderRefund) or outcome.amount == row.money:
+        return None
+    logger.error(
+        "payment_amount_contradicted",
+        payment_id=row.payment_id,
+        refund_id=row.refund_id if isinstance(row, Refund) else None,
+        status=row.status,
+        reported_status=outcome.status,
+        expected_minor=row.amount_minor,
+        expected_currency=row.currency,
+        reported_minor=outcome.amount.minor,
+        reported_currency=outcome.amount.currency,
+    )
+    return outcome.amount
 
 
 def _log_contradiction(payment: Payment, outcome: ChargeOutcome) -> None:
@@ -244,9 +270,13 @@ async def record_refund(
         raise LookupError(refund_id)
     payment = await Payments(work).get(refund.payment_id, lock=True)
     await work.session.refresh(refund)  # another transaction may have settled it before this one got the lock
+    other_amount = _reported_other_amount(refund, outcome)
     if not refund.is_processing:
         return refund
-    if isinstance(outcome, ProviderRefused) or (outcome is not None and outcome.status == "failed"):
+    if other_amount is not None:
+        refund.reported = other_amount
+        refund.postpone_settlement(work.now)
+    elif isinstance(outcome, ProviderRefused) or (outcome is not None and outcome.status == "failed"):
         reason = outcome.reason if isinstance(outcome, ProviderRefused) else outcome.failure_reason
         refund.finish("failed", work.now, reason=reason or "refused")
         payment.finish_refund(refund.amount_minor, work.now, succeeded=False)

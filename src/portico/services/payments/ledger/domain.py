@@ -12,7 +12,7 @@ from portico.contracts.orders import SOLD, OrderId, OrderTotal
 from portico.contracts.payments import PaymentId
 from portico.kit import InvalidCursor, Money
 from portico.services.payments.ledger.models import TransactionId
-from portico.services.payments.models import Payment
+from portico.services.payments.models import Payment, Refund
 from portico.services.payments.provider import ProviderCharge
 
 MismatchKind = Literal[
@@ -151,6 +151,24 @@ def compare_with_ledger(payment: Payment, held: dict[str, int]) -> Mismatch | No
     )
 
 
+def compare_with_report(row: Payment | Refund, order_id: OrderId) -> Mismatch | None:
+    """Compare a charge or a refund in progress with the amount that the provider last reported for it."""
+    reported = row.reported
+    if reported is None:
+        return None
+    kind, reference = ("refund", row.refund_id) if isinstance(row, Refund) else ("charge", row.charge_id)
+    return Mismatch(
+        "provider_differs",
+        f"The provider reports another amount or currency for this {kind}. It stays in status '{row.status}'.",
+        reported.currency,
+        row.amount_minor if row.currency == reported.currency else 0,
+        reported.minor,
+        payment_id=row.payment_id,
+        order_id=order_id,
+        reference=reference,
+    )
+
+
 def compare_with_charge(payment: Payment | None, charge: ProviderCharge) -> Mismatch | None:
     """Compare a charge at the provider with the payment it was made for."""
     if payment is not None:
@@ -182,9 +200,9 @@ def _compare_amounts(payment: Payment, charge: ProviderCharge) -> Mismatch | Non
         return None
     return Mismatch(
         "provider_differs",
-        f"The provider charged {charged.amount} {charged.currency} for this payment of {whole.amount}.",
+        "The provider's charge differs from this payment.",
         charged.currency,
-        expected.minor,
+        expected.minor if expected.currency == charged.currency else 0,
         collected.minor,
         payment_id=payment.payment_id,
         order_id=payment.order_id,

@@ -17,6 +17,7 @@ from portico.services.payments.ledger.domain import (
     compare_with_charge,
     compare_with_ledger,
     compare_with_order,
+    compare_with_report,
     missing_at_provider,
     unbalanced_currencies,
     unbalanced_transaction,
@@ -30,9 +31,9 @@ from portico.services.payments.ledger.repository import (
     imbalances,
     transactions_after,
 )
-from portico.services.payments.models import Payment
+from portico.services.payments.models import Payment, Refund
 from portico.services.payments.provider import PaymentProvider, ProviderCharge, ProviderUnavailable
-from portico.services.payments.repository import Payments
+from portico.services.payments.repository import Payments, Refunds
 
 _CONCURRENCY: Final = 8
 _MOST_BY_ID: Final = 100  # the orders service's limit on ids per request
@@ -102,11 +103,16 @@ class Reconciliation:
     async def _check_payments(self, after: str | None, limit: int) -> SectionResult:
         async with self._reader.snapshot() as snapshot:
             payments = await Payments(snapshot).after(after, limit=limit)
-            held = await held_for(snapshot, [payment.payment_id for payment in payments])
+            payment_ids = [payment.payment_id for payment in payments]
+            held = await held_for(snapshot, payment_ids)
+            refunds = await Refunds(snapshot).misreported(payment_ids)
         result = SectionResult(len(payments), payments[-1].payment_id if len(payments) == limit else None)
         result.mismatches.extend(
             _present(compare_with_ledger(each, held.get(each.payment_id, {})) for each in payments)
         )
+        orders = {payment.payment_id: payment.order_id for payment in payments}
+        rows: list[Payment | Refund] = [*payments, *refunds]
+        result.mismatches.extend(_present(compare_with_report(each, orders[each.payment_id]) for each in rows))
         charged = [payment for payment in payments if payment.charged_at is not None]
         try:
             result.mismatches.extend(await self._missing_at_provider(charged))

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from portico.kit import BadRequest, EventId, Money, ServiceContext, UnitOfWork
+from portico.kit import EventId, Money, ServiceContext, UnitOfWork
 from portico.kit.settings import SettingsError
 from portico.services.payments.provider import (
     ChargeRequest,
@@ -164,7 +164,7 @@ class SimulatedProvider:
         async with self._context.reader() as reader:
             return [charge.to_provider_charge() for charge in await charges_after(reader, after, limit)]
 
-    def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent:
+    def event(self, body: bytes, signature: str | None, *, now: datetime) -> ProviderEvent | None:
         verify(body, signature, self._secret, now=now, tolerance=self._settings.webhook_tolerance)
         return decode_event(body)
 
@@ -195,17 +195,20 @@ class _Object(BaseModel):
     failure_reason: str | None = Field(None, max_length=100, pattern="^[ -~]*$")
 
 
-class _Data(BaseModel):
+class _Content(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
     object: _Object
 
 
 class _Event(BaseModel):
+    """A webhook. Its content is validated apart, because an event may be about anything."""
+
     model_config = ConfigDict(extra="ignore", strict=True)
 
     id: str = Field(min_length=1, max_length=255, pattern="^[!-~]+$")
     type: str = Field(min_length=1, max_length=100, pattern="^[!-~]+$")
-    created: int = Field(ge=0, le=10**11)
-    data: _Data
+    data: Any = None
 
 
 def encode_event(charge: ProviderCharge, created: int) -> bytes:
@@ -224,13 +227,16 @@ def encode_event(charge: ProviderCharge, created: int) -> bytes:
     return orjson.dumps(event, default=str)
 
 
-def decode_event(body: bytes) -> ProviderEvent:
-    """Return the content of a webhook. Raises BadRequest if it is not an event of this provider."""
+def decode_event(body: bytes) -> ProviderEvent | None:
+    """Return the content of a webhook, or None if it is not an event of this provider."""
     try:
         event = _Event.model_validate_json(body)
-    except ValidationError as error:
-        raise BadRequest(reason="the body is not an event of the provider") from error
-    content = event.data.object
+    except ValidationError:
+        return None
+    try:
+        content = _Content.model_validate(event.data).object
+    except ValidationError:
+        return ProviderEvent(event.id, event.type)
     amount = Money(content.amount, content.currency)
     if content.object == "refund":
         refund = ProviderRefund(content.id, content.key, content.status, amount, content.failure_reason)
