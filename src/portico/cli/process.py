@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from portico.kit.runtime.host import Migrating
-from portico.kit.runtime.serving import ServedApp, Servers
+from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings
 from portico.kit.telemetry.logs import Logs, get_logger
-from portico.systems.composition import Composition
+from portico.systems.composition import GATEWAY, Composition
 
 logger = get_logger(__name__)
 
@@ -46,12 +46,12 @@ class Process:
         settings = self.environment.read(Settings)
         logs = Logs.configure(level=settings.log_level, style=settings.log_format)
         try:
-            await self._serve(stop, ready, settings.grace_period, logs)
+            await self._serve(stop, ready, settings, logs)
         finally:
             logs.close()
 
     async def _serve(
-        self, stop: asyncio.Event, ready: Callable[[Composition], object], grace: float, logs: Logs
+        self, stop: asyncio.Event, ready: Callable[[Composition], object], settings: Settings, logs: Logs
     ) -> None:
         composition = Composition(
             self.system, self.environment, parts=self.sockets.keys(), migrating=self.migrating, logs=logs
@@ -59,12 +59,17 @@ class Process:
         async with composition:
             for warning in composition.host.warnings:
                 logger.warning("well_known_password", advice=warning)
-            faces = [ServedApp(name, composition.apps[name], bound) for name, bound in self.sockets.items()]
-            async with Servers(faces, grace=grace):
+            faces = [
+                ServedApp(
+                    name, composition.apps[name], bound, ConnectionLimits.of(settings, behind_gateway=name != GATEWAY)
+                )
+                for name, bound in self.sockets.items()
+            ]
+            async with Servers(faces, grace=settings.grace_period):
                 _tune_garbage_collection()
                 ready(composition)
                 await stop.wait()
-                logger.info("stopping", grace_seconds=grace)
+                logger.info("stopping", grace_seconds=settings.grace_period)
                 composition.stop()
         logger.info("stopped")
 

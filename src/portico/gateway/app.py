@@ -28,6 +28,7 @@ from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
+from portico.kit.http.request_body import BodyIntake
 from portico.kit.http.router import declared_routes
 from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
@@ -158,7 +159,12 @@ class Gateway:
             observer=self._gateway_metrics,
             tracing=self._tracing(),
             case=self._system.case,
-            capacity=Capacity(self._settings.max_requests, self._settings.max_streams),
+            capacity=Capacity(
+                self._settings.max_requests,
+                self._settings.max_streams,
+                self._settings.max_client_share,
+                BodyIntake.of(self._settings, margin=0.0),
+            ),
         )
         self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
         self._start(asyncio.create_task(self.health.loop_lag.run(), name="gateway-loop-lag"))

@@ -1,6 +1,7 @@
 """Behaviour of the proxy with HTTP and WebSockets, for every kind of upstream."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -10,7 +11,24 @@ from tests.gateway.proxy.gateways import ORIGIN, Gateway, GatewaySetup, KnownTok
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 from tests.gateway.requests import a_principal
 
+from portico.kit.http.request_body import BodyPace
+
 Start = Callable[..., AbstractAsyncContextManager[Gateway]]
+
+
+@contextlib.asynccontextmanager
+async def a_slow_body(
+    gateway: Gateway, client: str = "198.51.100.9"
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Send a request of which nine more bytes are to come."""
+    host, port = gateway.address.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nX-Forwarded-For: {client}\r\n\r\nx"
+    try:
+        writer.write(head.encode())
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 class ForwardingContract:
@@ -436,6 +454,63 @@ class FailingContract(StreamingContract):
 
         assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
         assert [answer.status for answer in served] == [200, 200]
+
+    async def test_a_request_that_waits_for_its_body_takes_no_place(self, start: Start, service: Service) -> None:
+        async with start(service, GatewaySetup(max_requests=1)) as gateway, a_slow_body(gateway) as (reader, writer):
+            await until(lambda: len(service.requests) == 1)
+            meanwhile = await gateway.client.get("/echo")
+            writer.write(b"x" * 9)
+            status_line = await reader.readline()
+
+        assert meanwhile.status == 200
+        assert status_line == b"HTTP/1.1 200 OK\r\n"
+
+    async def test_a_body_that_arrives_too_slowly_is_a_408_that_closes(self, start: Start, service: Service) -> None:
+        setup = GatewaySetup(pace=BodyPace(grace=0.1, min_rate=1000))
+        async with start(service, setup) as gateway, a_slow_body(gateway) as (reader, _):
+            answer = (await reader.read()).decode().lower()
+            await until(lambda: gateway.records)
+
+        assert answer.startswith("http/1.1 408 ")
+        assert "connection: close\r\n" in answer
+        assert '"code":"body_too_slow"' in answer
+        assert gateway.records[0].status == 408
+
+    async def test_a_client_holds_at_most_its_share(self, start: Start, service: Service) -> None:
+        go_on = asyncio.Event()
+
+        async def wait(request: ServiceRequest) -> None:
+            await go_on.wait()
+            await request.answer(200)
+
+        service.on("/echo", wait)
+        ann, bob = {"X-Forwarded-For": "198.51.100.1"}, {"X-Forwarded-For": "198.51.100.2"}
+        setup = GatewaySetup(max_requests=4, client_share=0.5, proxies=["127.0.0.1"])
+        async with start(service, setup) as gateway:
+            waiting = [asyncio.create_task(gateway.client.get("/echo", headers=ann)) for _ in range(2)]
+            await until(lambda: len(service.requests) == 2)
+            refused = await gateway.client.get("/echo", headers=ann)
+            waiting.append(asyncio.create_task(gateway.client.get("/echo", headers=bob)))
+            await until(lambda: len(service.requests) == 3)
+            go_on.set()
+            served = await asyncio.gather(*waiting)
+
+        assert (refused.status, (await refused.json())["code"]) == (429, "too_many_at_once")
+        assert [answer.status for answer in served] == [200] * 3
+
+    async def test_a_client_sends_at_most_its_share_of_bodies(self, start: Start, service: Service) -> None:
+        setup = GatewaySetup(max_requests=2, client_share=0.5, proxies=["127.0.0.1"])
+        async with start(service, setup) as gateway, a_slow_body(gateway, "198.51.100.1") as (reader, writer):
+            await until(lambda: len(service.requests) == 1)
+            async with a_slow_body(gateway, "198.51.100.1") as (refused, _):
+                refusal = (await refused.read()).decode()
+            another = await gateway.client.post("/echo", data=b"x", headers={"X-Forwarded-For": "198.51.100.2"})
+            writer.write(b"x" * 9)
+            status_line = await reader.readline()
+
+        assert (refusal.split(" ")[1], "too_many_bodies" in refusal) == ("429", True)
+        assert another.status == 200
+        assert status_line == b"HTTP/1.1 200 OK\r\n"
 
     async def test_streams_have_their_own_capacity(self, start: Start, service: Service) -> None:
         async def accept(request: ServiceRequest) -> None:

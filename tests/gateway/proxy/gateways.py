@@ -27,6 +27,8 @@ from portico.kit.auth.verification import VerificationUnavailable
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.shares import Shares, share_of
+from portico.kit.http.request_body import BodyIntake, BodyPace, TooManyBodies
 from portico.kit.telemetry.traces import Tracing
 
 Kind = Literal["local", "socket"]
@@ -71,6 +73,8 @@ class GatewaySetup:
     body_limit: int = 1 << 20
     max_requests: int = 100
     max_streams: int = 100
+    client_share: float = 1.0
+    pace: BodyPace = BodyPace()  # noqa: RUF009 - frozen
     proxies: Sequence[str] = ()
     verifier: KnownTokens = field(default_factory=KnownTokens)
     config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
@@ -91,6 +95,11 @@ class Gateway:
         return f"http://{self.address}"
 
 
+def a_body_intake(setup: GatewaySetup) -> BodyIntake:
+    each = share_of(setup.max_requests, setup.client_share)
+    return BodyIntake(setup.pace, Shares(setup.max_requests, each, full=TooManyBodies, exceeded=TooManyBodies))
+
+
 @contextlib.asynccontextmanager
 async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: GatewaySetup) -> AsyncIterator[Gateway]:
     """Serve a gateway in front of these upstreams."""
@@ -109,7 +118,7 @@ async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: Gatewa
         clock=clock,
         observer=records,
         tracing=Tracing.off(),
-        capacity=Capacity(setup.max_requests, setup.max_streams),
+        capacity=Capacity(setup.max_requests, setup.max_streams, setup.client_share, a_body_intake(setup)),
     )
     connector = aiohttp.TCPConnector(force_close=False)
     async with (

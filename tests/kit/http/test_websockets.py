@@ -235,7 +235,7 @@ class TestClientMessages:
             async with opened(loans, "/shelves/1/live", **mine) as socket:
                 await socket.receive()
                 await socket.aclose(1000, "")
-            await _until(lambda: loans.context.sockets.open == 0)
+            await _until(lambda: loans.context.sockets.total == 0)
 
 
 class TestStopping:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from portico.gateway.access_log import AccessObserver, AccessRecord
+from portico.gateway.client_address import rate_limit_address
 from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight, Refuse
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
@@ -23,6 +24,8 @@ from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.problems import ContentTooLarge, Problem, Unavailable
+from portico.kit.foundation.shares import Shares, share_of
+from portico.kit.http.request_body import BodyIntake, BodyReceiver
 from portico.kit.http.schema import Case
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -45,13 +48,16 @@ class Overloaded(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Maximum numbers of concurrent requests and of concurrent streams.
+    """Maximum numbers of concurrent requests and of concurrent streams, and the limits of request bodies.
 
     Streams (server-sent events, WebSockets) are long-lived and counted separately, so that they leave room for requests.
+    A client holds at most a share (0 to 1) of each. A request that waits for its body counts only in `bodies`.
     """
 
-    requests: int = 1000
-    streams: int = 5000
+    requests: int
+    streams: int
+    client_share: float
+    bodies: BodyIntake
 
 
 @dataclass(slots=True)
@@ -80,7 +86,7 @@ class ProxyApp:
         case: Case of JSON member names in problems.
         observer: Receives the access record of each request.
         tracing: Starts the spans.
-        capacity: Maximum concurrency; further requests are refused with 503.
+        capacity: Maximum concurrency; further requests are refused with 503 or 429.
     """
 
     def __init__(
@@ -104,9 +110,12 @@ class ProxyApp:
         self._case: Case = case
         self._observer = observer
         self._tracing = tracing
-        self._limits = {False: capacity.requests, True: capacity.streams}
+        self._bodies = capacity.bodies
+        self._places = {
+            is_stream: Shares(limit, share_of(limit, capacity.client_share), full=Overloaded)
+            for is_stream, limit in ((False, capacity.requests), (True, capacity.streams))
+        }
         self._budgets = {service: RetryBudget() for service in upstreams}
-        self._in_flight = {False: 0, True: 0}
         self._open: set[HttpExchange | WebSocketBridge] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,7 +157,7 @@ class ProxyApp:
         return _Request(scope, receive, send, head, ids, access, added)
 
     async def _serve(self, request: _Request, handle: Callable[[_Request, Decision], Awaitable[None]]) -> None:
-        """Decide about the request and carry out the decision. Raises Overloaded at the limit of concurrent requests."""
+        """Decide about the request and carry out the decision. Raises Overloaded, TooManyAtOnce."""
         matched = self._policy.match(request.head)
         request.route = matched.route if isinstance(matched, Matched | Refuse) else None
         if not isinstance(matched, Preflight):
@@ -158,14 +167,9 @@ class ProxyApp:
             await handle(request, matched)
             return
         request.access.route, request.access.client = matched.route.path, matched.client
-        is_stream = matched.route.streams
-        if self._in_flight[is_stream] >= self._limits[is_stream]:
-            raise Overloaded
-        self._in_flight[is_stream] += 1
-        try:
+        places = self._places[matched.route.streams]
+        with places.slot(rate_limit_address(matched.client)):
             await handle(request, await self._settle(request, matched))
-        finally:
-            self._in_flight[is_stream] -= 1
 
     async def _settle(self, request: _Request, matched: Matched) -> Decision:
         access = request.access
@@ -198,7 +202,7 @@ class ProxyApp:
             request.head,
             decision,
             self._upstreams[service],
-            receive=request.receive,
+            receive=self._receive(request, decision),
             send=request.send,
             budget=self._budgets[service],
         )
@@ -212,6 +216,12 @@ class ProxyApp:
             access.upstream_seconds, access.attempts = exchange.upstream_seconds, exchange.attempts
         if outcome is Outcome.CLIENT_GONE and not exchange.status:
             access.status = CLIENT_GONE
+
+    def _receive(self, request: _Request, decision: Forward) -> Receive:
+        if not decision.fields.has_body:
+            return request.receive
+        places = self._places[decision.route.streams]
+        return BodyReceiver(request.receive, self._bodies, lambda: rate_limit_address(decision.client), places)
 
     async def _handle_websocket(self, request: _Request, decision: Decision) -> None:
         await request.receive()  # websocket.connect

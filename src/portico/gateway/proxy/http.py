@@ -5,7 +5,7 @@ import enum
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import Self
+from typing import NoReturn, Self
 
 from starlette.types import Receive, Send
 
@@ -17,7 +17,7 @@ from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Unreachable
 from portico.kit.calls.problems import problem_of
-from portico.kit.foundation.problems import ContentTooLarge
+from portico.kit.foundation.problems import ContentTooLarge, Problem
 
 # Seconds after which the gateway watches for a client disconnect. A task for each short request would cost too much.
 WATCH_AFTER = 0.1
@@ -30,7 +30,7 @@ class Outcome(enum.Enum):
 
     COMPLETE = "complete"
     CLIENT_GONE = "client_gone"
-    TOO_LARGE = "too_large"
+    BODY_REFUSED = "body_refused"
     STOPPED = "stopped"
     STALLED = "stalled"
     BROKEN = "broken"
@@ -185,8 +185,8 @@ class HttpExchange:
         self._interrupt(Outcome.CLIENT_GONE)
 
     def _body_broken(self) -> None:
-        too_large = self._body is not None and self._body.too_large
-        self._interrupt(Outcome.TOO_LARGE if too_large else Outcome.CLIENT_GONE)
+        refused = self._body is not None and self._body.problem is not None
+        self._interrupt(Outcome.BODY_REFUSED if refused else Outcome.CLIENT_GONE)
 
     def _interrupt(self, outcome: Outcome) -> None:
         if self._interruption is Outcome.STALLED:
@@ -194,8 +194,8 @@ class HttpExchange:
             self._scope.reschedule(self._loop.time())
 
     async def _interrupted(self) -> Outcome:
-        if self._interruption is Outcome.TOO_LARGE and not self.status:
-            raise ContentTooLarge(limit=self._decision.body_limit)
+        if self._body is not None and self._body.problem is not None and not self.status:
+            raise self._body.problem
         if self._interruption is Outcome.STOPPED:
             await self._finish()
         return self._interruption
@@ -226,12 +226,12 @@ class RequestBody:
     """The request body as a stream; buffers one chunk at a time.
 
     Args:
-        receive: The client's ASGI `receive`.
+        receive: The client's ASGI `receive`; it may raise a Problem.
         limit: Maximum size in bytes.
         on_broken: Called as soon as the body cannot be completed.
     """
 
-    __slots__ = ("_limit", "_on_broken", "_receive", "_size", "begun", "broken", "finished", "too_large")
+    __slots__ = ("_limit", "_on_broken", "_receive", "_size", "begun", "broken", "finished", "problem")
 
     def __init__(self, receive: Receive, limit: int, on_broken: Callable[[], None]) -> None:
         self._receive = receive
@@ -241,7 +241,7 @@ class RequestBody:
         self.begun = False
         self.broken = False
         self.finished = False
-        self.too_large = False
+        self.problem: Problem | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -249,20 +249,23 @@ class RequestBody:
     async def __anext__(self) -> bytes:
         self.begun = True
         while not self.finished:
-            message = await self._receive()
+            try:
+                message = await self._receive()
+            except Problem as problem:
+                self._break(problem)
             if message["type"] == "http.disconnect":
                 self._break()
             chunk: bytes = message.get("body", b"")
             self._size += len(chunk)
             if self._size > self._limit:
-                self.too_large = True
-                self._break()
+                self._break(ContentTooLarge(limit=self._limit))
             self.finished = not message.get("more_body", False)
             if chunk:
                 return chunk
         raise StopAsyncIteration
 
-    def _break(self) -> None:
+    def _break(self, problem: Problem | None = None) -> NoReturn:
         self.broken = True
+        self.problem = problem
         self._on_broken()
         raise RequestBodyBroken

@@ -28,7 +28,9 @@ with Library("uvicorn", "0.54").shape():
     require(HttpToolsProtocol, "timeout_keep_alive", "timeout_keep_alive_task")
     require(RequestResponseCycle, "response_complete")
     require(WebSocketsSansIOProtocol, "send", "initial_response", "close_sent", "handshake_complete")
-    require(uvicorn.Server, "capture_signals", "main_loop", "on_tick", "serve", "started", "should_exit")
+    require(
+        uvicorn.Server, "capture_signals", "main_loop", "on_tick", "serve", "server_state", "started", "should_exit"
+    )
     require(uvicorn.Config, "load")
     require(ServerState, "connections", "tasks")
 
@@ -159,11 +161,19 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
 
 class SignalFreeServer(uvicorn.Server):
-    """A server that leaves the signals to the process, and wakes up once a second instead of ten times."""
+    """A server that leaves the signals to the process, and wakes up once a second instead of ten times.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    Args:
+        config: uvicorn's configuration.
+        unread_seconds: how long a client may read nothing of what was written before its connection is aborted. uvicorn
+            waits forever, even for a response that is complete.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, unread_seconds: float) -> None:
         super().__init__(config)
         self._stopping = asyncio.Event()
+        self._unread_seconds = unread_seconds
+        self._unread: dict[asyncio.Transport, tuple[int, float]] = {}
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -180,6 +190,21 @@ class SignalFreeServer(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await self._stopping.wait()
+            self._abort_unread()
+
+    def _abort_unread(self) -> None:
+        """Abort the connections whose clients have read nothing for too long. Remember the others with unread bytes."""
+        now, before, self._unread = asyncio.get_running_loop().time(), self._unread, {}
+        for connection in list(self.server_state.connections):
+            transport: asyncio.Transport = connection.transport
+            if not (size := transport.get_write_buffer_size()):
+                continue
+            earlier, since = before.get(transport, (size + 1, now))
+            since = now if size < earlier else since
+            if now - since >= self._unread_seconds:
+                transport.abort()
+            else:
+                self._unread[transport] = size, since
 
 
 def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], asyncio.Protocol]:

@@ -38,6 +38,7 @@ from portico.kit.foundation.problems import (
     UnsupportedMediaType,
 )
 from portico.kit.http.authentication import TICKET, Authentication
+from portico.kit.http.client_info import client_key
 from portico.kit.http.conditional import is_known
 from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import (
@@ -50,6 +51,7 @@ from portico.kit.http.error_handling import (
 from portico.kit.http.idempotency import AnsweredConcurrently, Claim
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.request import FORM, BoundedRequest
+from portico.kit.http.request_body import BodyReceiver
 from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Route
 from portico.kit.http.rows import rendering_rows, set_etag
@@ -92,7 +94,8 @@ class BoundaryRoute(APIRoute):
     async def _respond(self, given: Request) -> Response:
         """Return the response to a request, whatever goes wrong. FastAPI calls it as the handler of this route."""
         scope = given.scope
-        request = BoundedRequest(scope, given.receive, limit=self._limit)
+        receive = BodyReceiver(given.receive, self._context.bodies, lambda: client_key(given, self._context))
+        request = BoundedRequest(scope, receive, limit=self._limit)
         scope["portico.deadline"] = deadline = scope["portico.started_at"] + min(
             scope["portico.time_limit"], self._seconds
         )

@@ -22,10 +22,20 @@ class ClientInfo:
 
     @property
     def rate_limit_key(self) -> str:
-        found = _parsed(self.address)
-        if found is None or isinstance(found, IPv4Address):
-            return self.address if found is None else str(found)
-        return f"{found.exploded[:19]}::/64"
+        return address_key(self.address)
+
+
+def address_key(address: str) -> str:
+    """Return what identifies a client: its address, or its /64 network in IPv6, because a client owns all of it."""
+    found = parse_address(address)
+    if found is None or isinstance(found, IPv4Address):
+        return address if found is None else str(found)
+    return f"{found.exploded[:19]}::/64"
+
+
+def client_key(request: Request, context: ServiceContext) -> str:
+    """Return what identifies the client of a request."""
+    return address_key(client_address(request, context))
 
 
 def client_address(request: Request, context: ServiceContext) -> str:
@@ -36,20 +46,20 @@ def client_address(request: Request, context: ServiceContext) -> str:
     address = request.client.host if request.client else UNKNOWN
     hops = request.headers.get("x-forwarded-for", "").split(",")[-MOST_HOPS:]
     for hop in reversed(hops):
-        if not _is_trusted(address, context) or _parsed(hop.strip()) is None:
+        if not _is_trusted(address, context) or parse_address(hop.strip()) is None:
             break
         address = hop.strip()
     return address
 
 
 def _is_trusted(address: str, context: ServiceContext) -> bool:
-    found = _parsed(address)
+    found = parse_address(address)
     if found is None:
         return address == UNKNOWN
     return found.is_loopback or any(found in network for network in context.settings.trusted_proxies)
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
     """Parse an address. An IPv4-mapped IPv6 address becomes IPv4. Return None if it is not valid or has a zone."""
     try:
         found = ip_address(text)

@@ -8,7 +8,8 @@ from starlette.requests import HTTPConnection
 from portico.kit._compat.fastapi import lookup
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls, Identity
-from portico.kit.http.live import OpenSockets
+from portico.kit.foundation.shares import Shares
+from portico.kit.http.request_body import BodyIntake
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.logs import RequestLog
 from portico.kit.telemetry.trace_context import TraceContext
@@ -21,9 +22,11 @@ class HttpContext(ServiceContext, Protocol):
         keys_in_flight: idempotency keys of requests in progress in this process.
         request_log: writes one line for each request; None writes nothing.
         verifier: verifies access tokens.
-        sockets: the open WebSockets of this process.
+        sockets: the open WebSockets of this process, by caller.
+        bodies: the request bodies that this process is receiving.
     """
 
+    bodies: BodyIntake
     keys_in_flight: set[str]
     request_log: RequestLog | None
 
@@ -31,7 +34,7 @@ class HttpContext(ServiceContext, Protocol):
     def verifier(self) -> TokenVerifier: ...
 
     @property
-    def sockets(self) -> OpenSockets: ...
+    def sockets(self) -> Shares: ...
 
     def calls_on_behalf(
         self, identity: Identity, *, request_id: str, trace: TraceContext, deadline: float | None

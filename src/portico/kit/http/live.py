@@ -1,9 +1,7 @@
 """Server side of one WebSocket: accept, send, limit and close."""
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
 from typing import Any
 
 import orjson
@@ -30,38 +28,6 @@ _LONGEST_REASON = 123  # maximum number of bytes in a close frame (RFC 6455 sect
 
 class TooManyStreams(Unavailable):
     detail = "The limit of open streams is reached. Close one or retry in {retry_after:.0f} seconds."
-
-
-class OpenSockets:
-    """Counts a service's open WebSockets, in total and per caller.
-
-    Args:
-        limit: maximum for all callers together.
-        limit_each: maximum per caller.
-    """
-
-    def __init__(self, limit: int, limit_each: int) -> None:
-        self._limit = limit
-        self._limit_each = limit_each
-        self._open: Counter[str] = Counter()
-
-    @property
-    def open(self) -> int:
-        """Number of open WebSockets."""
-        return self._open.total()
-
-    @contextmanager
-    def slot(self, caller: str) -> Iterator[None]:
-        """Count one more while the context is open. Raises TooManyStreams."""
-        if self.open >= self._limit or self._open[caller] >= self._limit_each:
-            raise TooManyStreams
-        self._open[caller] += 1
-        try:
-            yield
-        finally:
-            self._open[caller] -= 1
-            if not self._open[caller]:
-                del self._open[caller]
 
 
 class Handshake:

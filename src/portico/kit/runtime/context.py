@@ -19,7 +19,9 @@ from portico.kit.data.reader import Reader
 from portico.kit.data.retry import run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork, committed
 from portico.kit.foundation.clock import Clock
-from portico.kit.http.live import OpenSockets
+from portico.kit.foundation.shares import Shares
+from portico.kit.http.live import TooManyStreams
+from portico.kit.http.request_body import BodyIntake
 from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.event import Event
@@ -70,13 +72,15 @@ class ServiceRuntime:
     keys_in_flight: set[str] = field(default_factory=set)
     resources: dict[type[Any], object] = field(default_factory=dict)
     _groups: dict[CacheTag, CacheGroup] = field(default_factory=dict)
-    _sockets: OpenSockets | None = None
+    _sockets: Shares | None = None
+    bodies: BodyIntake = field(init=False)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _verifier: TokenVerifier | None = None
     committed_events: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.system = self.declaration.info
+        self.bodies = BodyIntake.of(self.settings)
         self._outbox = Outbox(
             f"/{self.system.name}/{self.name}",
             self.service.publishes,
@@ -89,11 +93,12 @@ class ServiceRuntime:
         return self.database.change_notifier
 
     @property
-    def sockets(self) -> OpenSockets:
-        """The open WebSockets, for the limit on their number."""
+    def sockets(self) -> Shares:
+        """The open WebSockets, for the limits on their number."""
         if self._sockets is None:
-            self._sockets = broker_context = OpenSockets(self.settings.max_streams, self.settings.max_streams_each)
-            self.metrics.gauge("portico_websockets", "Open WebSockets", lambda: broker_context.open)
+            limit, each = self.settings.max_streams, self.settings.max_streams_each
+            self._sockets = sockets = Shares(limit, each, full=TooManyStreams, exceeded=TooManyStreams)
+            self.metrics.gauge("portico_websockets", "Open WebSockets", lambda: sockets.total)
         return self._sockets
 
     @property

@@ -10,20 +10,24 @@ import errno
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.kit._compat.uvicorn import SignalFreeServer, WebSocketConnection
-from portico.kit.runtime.uvicorn_protocols import LimitedConnection
+from portico.kit._compat.uvicorn import SignalFreeServer
+from portico.kit.foundation.shares import share_of
+from portico.kit.runtime.uvicorn_protocols import CountedWebSocket, LimitedConnection, OpenConnections
+from portico.kit.settings import Settings
+from portico.kit.settings.values import Network
 
 IDLE_SECONDS = 5
 """Seconds until an idle connection is closed. A proxy in front must close it earlier."""
 
 _BACKLOG = 2048
-_MOST_CONNECTIONS = 10_000
+LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1"))
 _LONGEST_MESSAGE = 1 << 20  # maximum size (bytes) of a WebSocket message, as at the gateway
 
 
@@ -40,13 +44,38 @@ class AddressRefused(RuntimeError):
     """This machine does not have the address, or the account may not listen on it."""
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Limits of the connections of one port.
+
+    Args:
+        total: maximum number; requests on further connections fail with 503.
+        each: maximum number per client address; further connections are closed with 429.
+        exempt: networks of proxies, whose connections are not counted per address.
+        unread_seconds: how long a client may read nothing of a response before its connection is aborted.
+    """
+
+    total: int = 10_000
+    each: int = 10_000
+    exempt: tuple[Network, ...] = ()
+    unread_seconds: float = 30.0
+
+    @classmethod
+    def of(cls, settings: Settings, *, behind_gateway: bool) -> Self:
+        """Return the limits in the settings. Behind a gateway, this machine is exempt: the gateway may run on it."""
+        exempt = (*settings.trusted_proxies, *(LOOPBACK if behind_gateway else ()))
+        each = share_of(settings.max_connections, settings.max_client_share)
+        return cls(settings.max_connections, each, exempt, settings.request_timeout)
+
+
 @dataclass(frozen=True)
 class ServedApp:
-    """An app and the socket that serves it."""
+    """An app, the socket that serves it and the limits of its connections."""
 
     name: str
     app: ASGIApp
     bound: socket.socket
+    limits: ConnectionLimits = ConnectionLimits()
 
     @property
     def port(self) -> int:
@@ -108,7 +137,10 @@ class Servers:
         self, served_apps: Sequence[ServedApp], *, grace: float, options: Mapping[str, Any] | None = None
     ) -> None:
         self._faces = served_apps
-        self._servers = [SignalFreeServer(_config(served, grace, options or {})) for served in served_apps]
+        self._servers = [
+            SignalFreeServer(_config(served, grace, options or {}), unread_seconds=served.limits.unread_seconds)
+            for served in served_apps
+        ]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -131,6 +163,7 @@ class Servers:
 
 
 def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
+    counted = {"open_connections": OpenConnections(served.limits.each, served.limits.exempt)}
     return uvicorn.Config(
         served.app,
         log_config=None,
@@ -141,10 +174,10 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         proxy_headers=False,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=max(1, round(grace)),
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=served.limits.total,
         backlog=_BACKLOG,
-        http=LimitedConnection,
-        ws=WebSocketConnection,
+        http=type("_Connection", (LimitedConnection,), counted),
+        ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
         **options,
     )

@@ -130,6 +130,15 @@ class Settings(ServiceSettings):
         2.0, gt=0, le=60, description="How long (seconds) a dependency may take to respond to a health check"
     )
     max_requests: int = Field(1000, ge=1, description="Concurrent requests of the gateway; further ones fail with 503")
+    max_connections: int = Field(
+        10_000, ge=1, description="Open connections of each port; requests on further ones fail with 503"
+    )
+    max_client_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Share (0 to 1) of MAX_REQUESTS, MAX_STREAMS and MAX_CONNECTIONS that one client address may hold",
+    )
     max_streams: int = Field(
         5000, ge=1, description="Concurrently open event streams and WebSockets; further ones fail with 503"
     )
@@ -145,6 +154,17 @@ class Settings(ServiceSettings):
     rate_limit_messages: Requests = Field(Rate(60, 60), description="Messages per client on a WebSocket")
     body_limit: Bytes = Field(
         1 << 20, ge=1024, le=1 << 30, description="Maximum size (bytes) of a request body; larger ones fail with 413"
+    )
+    body_min_rate: Bytes = Field(
+        512,
+        ge=1,
+        description="Minimum speed (bytes per second) at which a request body arrives; slower ones fail with 408",
+    )
+    body_grace: Seconds = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="How long (seconds) a client may take to send a request body in addition to its size / BODY_MIN_RATE",
     )
     idempotency_ttl: Seconds = Field(
         86_400.0,
