@@ -2,7 +2,7 @@ from sqlalchemy import func, select
 from tests.services.identity.accounts import Identity
 
 from portico.services.identity.jobs import delete_expired_rows
-from portico.services.identity.sessions.models import RefreshToken, Revocation, Session
+from portico.services.identity.models import RefreshToken, Revocation, Session
 from portico.services.identity.tokens.models import SignInThrottle, Ticket
 
 TABLES = (SignInThrottle, Revocation, RefreshToken, Session, Ticket)

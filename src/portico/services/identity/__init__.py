@@ -4,14 +4,12 @@ from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted,
 from portico.kit import Service
 from portico.services.identity import api, jobs
 from portico.services.identity.models import Table
-from portico.services.identity.sessions import api as sessions
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens import api as tokens
+from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer, open_token_issuer, open_verifier
 from portico.services.identity.tokens.key_ring import KeyRing, open_key_ring
 from portico.services.identity.tokens.oauth_clients import OAuthClients, open_oauth_clients
 from portico.services.identity.tokens.sign_ins import SignIns, open_sign_ins
-from portico.services.identity.tokens.token_issuer import TokenIssuer, open_token_issuer
-from portico.services.identity.tokens.token_verifier import OwnVerifier, open_verifier
 from portico.services.identity.users import api as users
 from portico.services.identity.users.first_administrator import FirstAdministrator, open_first_administrator
 from portico.services.identity.users.passwords import PasswordHasher, open_password_hasher
@@ -24,14 +22,14 @@ service = Service(
         users.accounts,
         tokens.accounts,
         tokens.sign_ins,
-        sessions.sessions,
+        api.sessions,
         tokens.tokens,
         tokens.tickets,
         tokens.oauth,
         users.users,
         users.roles,
         api.audit_log,
-        sessions.revocations,
+        api.revocations,
         api.discovery,
     ],
     jobs=[jobs.rotate_signing_keys, jobs.delete_expired_rows],

@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from portico.kit import ServiceContext, job
-from portico.services.identity.sessions.repository import expired_session_rows
+from portico.services.identity.repository import expired_session_rows
 from portico.services.identity.tokens.key_ring import KeyRing
 from portico.services.identity.tokens.repository import expired_token_rows
 

@@ -1,7 +1,10 @@
-from typing import Any
+from typing import Any, Self
 
+from portico.contracts.identity import SessionId
 from portico.kit import Moment, Schema
-from portico.services.identity.models import AuditId
+from portico.kit.auth import RevocationKind
+from portico.services.identity.models import AuditId, Session
+from portico.services.identity.repository import FeedPage
 
 
 class AuditEntryRead(Schema):
@@ -18,3 +21,51 @@ class KeySetRead(Schema):
     """A JWK set. The members of a key are spelled as in RFC 7517 in every system."""
 
     keys: list[dict[str, Any]]
+
+
+class SessionRead(Schema):
+    """A session: its device, its address, and whether it is the caller's current one."""
+
+    session_id: SessionId
+    device: str
+    address: str
+    created_at: Moment
+    last_used_at: Moment
+    expires_at: Moment
+    current: bool
+
+    @classmethod
+    def from_session(cls, session: Session, *, current: str | None) -> Self:
+        """Return the session as seen by a caller whose own session is `current`."""
+        return cls(
+            session_id=session.session_id,
+            device=session.device,
+            address=session.address,
+            created_at=session.created_at,
+            last_used_at=session.last_used_at,
+            expires_at=session.expires_at,
+            current=session.session_id == current,
+        )
+
+
+class RevocationRead(Schema):
+    """A revocation. `issued_before` is set for kind `user`: only tokens issued before it are revoked."""
+
+    kind: RevocationKind
+    subject: str
+    expires_at: Moment
+    issued_before: Moment | None
+
+
+class RevocationsRead(Schema):
+    """A page of the feed. Pass `cursor` as `since` in the next request; send it at once if `more` is true."""
+
+    revocations: list[RevocationRead]
+    cursor: str
+    more: bool
+
+    @classmethod
+    def from_page(cls, page: FeedPage) -> Self:
+        """Return a page of the feed as verifiers read it."""
+        entries = [RevocationRead.of(entry) for entry in page.entries]
+        return cls(revocations=entries, cursor=str(page.position), more=page.more)

@@ -8,7 +8,7 @@ from tests.services.identity.accounts import Identity
 
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.telemetry.logs import Logs, RequestLog
-from portico.services.identity.sessions.service import revoke
+from portico.services.identity.service import revoke
 from portico.testing.running_service import Answer, Caller
 
 

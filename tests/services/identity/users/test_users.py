@@ -5,7 +5,7 @@ from sqlalchemy import select
 from tests.services.identity.accounts import ADMIN, PASSWORD, Identity
 
 from portico.contracts.identity import UserId
-from portico.services.identity.sessions.models import Session
+from portico.services.identity.models import Session
 from portico.services.identity.users.models import User
 
 

@@ -18,6 +18,7 @@ from portico.services.identity.errors import (
     WrongPassword,
 )
 from portico.services.identity.tokens import service
+from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import TICKET_LIFETIME
 from portico.services.identity.tokens.oauth_clients import OAuthClients
 from portico.services.identity.tokens.oauth_form import (
@@ -45,8 +46,6 @@ from portico.services.identity.tokens.schemas import (
     ValidTokenRead,
 )
 from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
-from portico.services.identity.tokens.token_issuer import TokenIssuer
-from portico.services.identity.tokens.token_verifier import OwnVerifier
 from portico.services.identity.users.passwords import PasswordHasher
 from portico.services.identity.users.repository import Users
 from portico.services.identity.users.service import change_password

@@ -4,6 +4,7 @@ from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
 from portico.kit.auth import InvalidToken
 from portico.services.identity.errors import HashingBusy, OAuthError, SignInLocked, SignInRefused
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import AccessToken, digest_of
 from portico.services.identity.tokens.oauth_clients import OAuthClients
 from portico.services.identity.tokens.oauth_form import OAuthForm
@@ -11,8 +12,6 @@ from portico.services.identity.tokens.repository import find_refresh_token
 from portico.services.identity.tokens.schemas import Introspection, OAuthTokens
 from portico.services.identity.tokens.service import Grant, refresh_session
 from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
-from portico.services.identity.tokens.token_issuer import TokenIssuer
-from portico.services.identity.tokens.token_verifier import OwnVerifier
 
 
 class OAuthGrants:

@@ -9,9 +9,8 @@ from sqlalchemy import Table as CoreTable
 from portico.kit import Reader, UnitOfWork
 from portico.kit.auth import AccessClaims
 from portico.kit.data import insert_if_absent
-from portico.services.identity.repository import ExpiredRows
-from portico.services.identity.sessions.models import RefreshToken, Revocation, Session
-from portico.services.identity.sessions.repository import finished_sessions
+from portico.services.identity.models import RefreshToken, Revocation, Session
+from portico.services.identity.repository import ExpiredRows, finished_sessions
 from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW, LoginKey
 from portico.services.identity.tokens.models import SignInThrottle, StoredKey, Ticket
 from portico.services.identity.users.models import User

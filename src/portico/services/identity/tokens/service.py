@@ -5,16 +5,14 @@ from portico.contracts.identity import SessionId, UserId
 from portico.kit import ClientInfo, Principal, UnitOfWork
 from portico.kit.auth import InvalidToken
 from portico.services.identity.errors import TicketNotFound
-from portico.services.identity.repository import audit
-from portico.services.identity.sessions.models import RefreshToken, Session
-from portico.services.identity.sessions.repository import Sessions, find_refresh_token_owner
-from portico.services.identity.sessions.service import end_session, revoke
+from portico.services.identity.models import RefreshToken, Session
+from portico.services.identity.repository import Sessions, audit, find_refresh_token_owner
+from portico.services.identity.service import end_session, revoke
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import TICKET_LIFETIME, AccessToken, digest_of, new_secret
 from portico.services.identity.tokens.models import Ticket
 from portico.services.identity.tokens.repository import take_ticket
-from portico.services.identity.tokens.token_issuer import TokenIssuer
-from portico.services.identity.tokens.token_verifier import OwnVerifier
 from portico.services.identity.users.models import User
 from portico.services.identity.users.repository import Users
 

@@ -10,6 +10,7 @@ from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
 from portico.services.identity.errors import SignInLocked, SignInRefused
 from portico.services.identity.repository import audit
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.tokens.access_tokens import TokenIssuer
 from portico.services.identity.tokens.domain import LoginKey
 from portico.services.identity.tokens.models import SignInThrottle
 from portico.services.identity.tokens.repository import (
@@ -19,7 +20,6 @@ from portico.services.identity.tokens.repository import (
     lock_throttles,
 )
 from portico.services.identity.tokens.service import Grant, open_session
-from portico.services.identity.tokens.token_issuer import TokenIssuer
 from portico.services.identity.users.domain import key_of
 from portico.services.identity.users.models import User
 from portico.services.identity.users.passwords import PasswordHasher

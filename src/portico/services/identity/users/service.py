@@ -7,9 +7,8 @@ from portico.contracts.identity import SessionId, UserId
 from portico.kit import ClientInfo, Principal, UnitOfWork
 from portico.services.identity.errors import BeyondOwnRights, EmailTaken, LastAdministrator, RoleTaken, UserNotFound
 from portico.services.identity.models import ADMINISTRATORS
-from portico.services.identity.repository import audit, lock_singleton
-from portico.services.identity.sessions.repository import erase_devices
-from portico.services.identity.sessions.service import end_sessions, revoke_tokens_of_user
+from portico.services.identity.repository import audit, erase_devices, lock_singleton
+from portico.services.identity.service import end_sessions, revoke_tokens_of_user
 from portico.services.identity.users.domain import Email, Names
 from portico.services.identity.users.models import Role, User, permissions_of
 from portico.services.identity.users.repository import Roles, Users

@@ -3,10 +3,8 @@ from datetime import datetime
 from portico.contracts.identity import SessionId, SessionRevoked, UserId
 from portico.kit import ClientInfo, UnitOfWork
 from portico.kit.auth import RevocationKind
-from portico.services.identity.models import REVOCATION_FEED
-from portico.services.identity.repository import audit
-from portico.services.identity.sessions.models import REVOCATION_LEEWAY, Revocation, Session
-from portico.services.identity.sessions.repository import Sessions
+from portico.services.identity.models import REVOCATION_FEED, REVOCATION_LEEWAY, Revocation, Session
+from portico.services.identity.repository import Sessions, audit
 
 
 def end_session(work: UnitOfWork, session: Session, *, actor: str, client: ClientInfo | None, reason: str) -> None:

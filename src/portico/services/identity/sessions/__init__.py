@@ -1,1 +1,0 @@
-"""Sessions of users, their refresh tokens, and the feed of revocations."""
