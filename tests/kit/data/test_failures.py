@@ -1,10 +1,11 @@
 import socket
 
+import asyncmy.errors
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError, InterfaceError
 
-from portico.kit.data.failures import is_disconnected, is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_disconnected, is_retryable_conflict, is_storage_full, is_unavailable
 
 DROPPED = [
     ConnectionResetError(),
@@ -25,6 +26,24 @@ class TestIsUnavailable:
     )
     def test_false_for_other_errors(self, error: Exception) -> None:
         assert not is_unavailable(error)
+
+
+class TestIsStorageFull:
+    FULL = (
+        DBAPIError("INSERT", None, asyncpg.DiskFullError("could not extend file")),
+        DBAPIError("INSERT", None, asyncmy.errors.OperationalError(1021, "Disk full")),
+        DBAPIError("INSERT", None, asyncmy.errors.OperationalError(1114, "The table is full")),
+    )
+
+    @pytest.mark.parametrize("error", FULL, ids=repr)
+    def test_true_for_what_servers_report(self, error: Exception) -> None:
+        assert is_storage_full(error)
+        assert is_unavailable(error)
+        assert not is_disconnected(error)
+
+    @pytest.mark.parametrize("error", [*DROPPED, OSError(28, "No space left on device")], ids=repr)
+    def test_false_if_the_outcome_is_not_known(self, error: Exception) -> None:
+        assert not is_storage_full(error)
 
 
 class TestIsDisconnected:

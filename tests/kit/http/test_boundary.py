@@ -1,12 +1,14 @@
 import asyncio
+import contextlib
 import gzip
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from fastapi.responses import JSONResponse
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import OperationalError
 from tests.examples.loans import service
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book
@@ -63,6 +65,48 @@ async def break_commits(context: ServiceRuntime) -> None:
     event.listen(context.database.writer.sync_engine, "commit", refuse)
 
 
+FULL_STORAGE = {
+    "postgresql": [  # reported by the commit, like the lack of space for deferred work
+        """CREATE FUNCTION refuse_for_space() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$""",
+        """CREATE CONSTRAINT TRIGGER books_full AFTER INSERT ON books DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION refuse_for_space()""",
+        "CREATE TRIGGER keys_full BEFORE INSERT ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION refuse_for_space()",
+    ],
+    "mysql": [
+        f"""CREATE TRIGGER {table}_full BEFORE INSERT ON {table} FOR EACH ROW
+        SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'no space left'"""
+        for table, number in (("books", 1114), ("idempotency_keys", 1021))
+    ],
+}
+SPACE_AGAIN = {
+    "postgresql": ["DROP TRIGGER books_full ON books", "DROP TRIGGER keys_full ON idempotency_keys"],
+    "mysql": ["DROP TRIGGER books_full", "DROP TRIGGER idempotency_keys_full"],
+}
+
+
+@contextlib.asynccontextmanager
+async def full_storage(context: ServiceRuntime) -> AsyncIterator[None]:
+    """Leave the database no space for new rows: SQLite by the limit of its file, the servers by the error they report."""
+    if context.database.dialect != "sqlite":
+        await prepare(context, FULL_STORAGE[context.database.dialect])
+        yield
+        await prepare(context, SPACE_AGAIN[context.database.dialect])
+        return
+    async with context.database.writer.connect() as connection:
+        await connection.execute(text("CREATE TABLE filler (bytes BLOB)"))
+        await connection.commit()
+        pages = (await connection.execute(text("PRAGMA page_count"))).scalar_one()
+        await connection.execute(text(f"PRAGMA max_page_count = {pages}"))
+        with contextlib.suppress(OperationalError):
+            while True:
+                await connection.execute(text("INSERT INTO filler VALUES (zeroblob(100))"))
+                await connection.commit()
+    yield
+    async with context.database.writer.connect() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1000000"))
+
+
 class Gate:
     """Blocks an endpoint between its write and its response until the test opens it."""
 
@@ -111,6 +155,22 @@ class TestCommit:
 
             assert (answer.status_code, answer.json()["code"]) == (503, "outcome_unknown")
             assert "retry-after" in answer.headers
+
+    async def test_without_space_stores_nothing_and_says_so(self, loans: RunningService) -> None:
+        async with full_storage(loans.context):
+            for number in range(100):  # SQLite's last page of the table has room for a few
+                title = f"{number:0200}"
+                answer = await loans.as_user("books:write").post("/books", json={"title": title})
+                if answer.status_code != 201:
+                    break
+            is_ready = await loans.anonymous.get("/health/ready")
+        stored = await titles(loans)
+        recovered = await loans.context.database.check()
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "storage_full")
+        assert int(answer.headers["retry-after"]) > 1
+        assert (is_ready.status_code, is_ready.json()["failing"]) == (503, ["database"])
+        assert (title in stored, recovered) == (False, None)
 
     async def test_a_returned_error_rolls_back(self, extended: Extended) -> None:
         router = Router(prefix="/odd")

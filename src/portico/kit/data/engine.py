@@ -1,23 +1,29 @@
 """The engines of one service's database: one for writing and one for reading."""
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Self
 
 import orjson
-from sqlalchemy import URL, Connection, event, text
+from sqlalchemy import URL, Connection, ExceptionContext, delete, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.change_notifier import ChangeNotifier
+from portico.kit.data.failures import is_storage_full
 from portico.kit.data.greenlets import run_in_greenlet
+from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import connect_options
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
+
+_TRIED_BYTES = 16_384  # several pages of every database
 
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """Engine options for connections that autocommit."""
@@ -52,6 +58,8 @@ class Database:
         self.reader = reader
         self.dialect = writer.dialect.name
         self.change_notifier = ChangeNotifier()
+        self._is_full = False  # a write has failed for lack of space, and none has been tried since
+        event.listen(writer.sync_engine, "handle_error", self._notice_full_storage)
         if log_sql:
             for engine in (writer, reader):
                 event.listen(engine.sync_engine, "before_cursor_execute", _log_statement)
@@ -136,9 +144,28 @@ class Database:
             return connection.exec_driver_sql(compiled.text, compiled.parameters(values)).rowcount
 
     async def check(self) -> None:
-        """Check that the database responds. Raises the driver's error."""
+        """Check that the database responds, and can be written to if a write has failed for lack of space.
+
+        Raises the driver's error.
+        """
         async with self.reader.connect() as connection:
             await connection.execute(text("SELECT 1"))
+        if self._is_full:
+            await self._try_to_write()
+            self._is_full = False
+
+    async def _try_to_write(self) -> None:
+        """Write some pages and delete them again. A small row might fit where the next one does not."""
+        key, body = secrets.token_hex(32), secrets.token_hex(_TRIED_BYTES // 2)
+        row = {"key": key, "fingerprint": "", "claimed_at": datetime.fromtimestamp(0, UTC), "body": body}
+        async with self.writer.begin() as connection:
+            await connection.execute(insert(idempotency_keys), row)
+            await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.key == key))
+
+    def _notice_full_storage(self, context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        if error is not None and is_storage_full(error):
+            self._is_full = True
 
     async def aclose(self) -> None:
         await self.writer.dispose()

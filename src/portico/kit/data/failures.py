@@ -1,6 +1,7 @@
 """Classification of database errors."""
 
 import socket
+import sqlite3
 import sys
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -10,6 +11,8 @@ _POSTGRESQL_CONFLICTS = {"40001", "40P01"}  # serialization_failure, deadlock_de
 _MYSQL_CONFLICTS = {1213, 1020}  # ER_LOCK_DEADLOCK, ER_CHECKREAD
 _UNIQUE_SQLSTATES = {"23505"}
 _MYSQL_DUPLICATE = 1062
+_MYSQL_FULL = {1021, 1114}  # ER_DISK_FULL, ER_RECORD_FILE_FULL
+_POSTGRESQL_FULL = "53100"  # disk_full
 _MYSQL_LOST = {
     1040,
     1053,
@@ -64,13 +67,26 @@ def is_unavailable(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
+    if is_storage_full(error):
+        return True
     if error.connection_invalidated or _number(error) in _MYSQL_LOST or _sqlstate(error).startswith(_POSTGRESQL_LOST):
         return True
     return isinstance(error, InterfaceError | OperationalError) and _is_sqlite_unavailable(error)
 
 
+def is_storage_full(error: BaseException) -> bool:
+    """Return whether the database had no space for a write. The transaction is rolled back, even if it was the commit."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return True
+    return _sqlstate(error) == _POSTGRESQL_FULL or _number(error) in _MYSQL_FULL
+
+
 def is_disconnected(error: BaseException) -> bool:
-    """Return whether the connection was dead and another one may work. A full or overloaded database does not count."""
+    """Return whether the connection was dead and another one may work. A full database does not count."""
+    if is_storage_full(error):
+        return False
     if isinstance(error, ConnectionError) or _is_internal_to_asyncpg(error):
         return True
     return isinstance(error, DBAPIError) and (error.connection_invalidated or is_unavailable(error))
@@ -92,7 +108,6 @@ def _is_sqlite_unavailable(error: DBAPIError) -> bool:
         for sign in (
             "database is locked",
             "unable to open database",
-            "disk is full",
             "disk I/O error",
             "connection is closed",
         )

@@ -27,7 +27,7 @@ from portico.kit._compat.fastapi import (
     lookup,
     takes_json,
 )
-from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_retryable_conflict, is_storage_full, is_unavailable
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, retry_transaction
 from portico.kit.data.unit_of_work import UnitOfWork
@@ -47,6 +47,7 @@ from portico.kit.http.error_handling import (
     ErrorResponder,
     OAuthErrorResponder,
     OutcomeUnknown,
+    StorageFull,
 )
 from portico.kit.http.idempotency import AnsweredConcurrently, Claim
 from portico.kit.http.query_parameters import Queries
@@ -148,6 +149,8 @@ class BoundaryRoute(APIRoute):
             except StaleDataError as error:
                 raise (PreconditionFailed if "if-match" in request.headers else EditedMeanwhile) from error
             except Exception as error:
+                if is_storage_full(error):
+                    raise StorageFull from error
                 if work.committing and not is_retryable_conflict(error) and is_unavailable(error):
                     raise OutcomeUnknown from error
                 raise

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
-from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_unavailable
+from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_storage_full, is_unavailable
 from portico.kit.foundation.problems import BadRequest, Conflict, Problem, Unavailable, Unprocessable
 from portico.kit.http.oauth_errors import oauth_error_response
 from portico.kit.http.problems import field_errors, problem_response
@@ -27,6 +27,14 @@ class OutcomeUnknown(Unavailable):
         "The connection was lost while the change was being committed. "
         "Check whether it was made, or repeat the request with the same Idempotency-Key."
     )
+
+
+class StorageFull(Unavailable):
+    """The database had no space for the change (SQLite SQLITE_FULL, PostgreSQL 53100, MariaDB 1021 and 1114)."""
+
+    detail = "The database has no space left, so nothing was stored. Retry in {retry_after:.0f} seconds."
+
+    retry_after: float = 30.0
 
 
 class DatabaseUnavailable(Unavailable):
@@ -84,7 +92,7 @@ class ErrorResponder:
             return AlreadyThere()
         if is_unavailable(error) or is_retryable_conflict(error):
             self._warn(request, error)
-            return DatabaseUnavailable() if isinstance(error, SQLAlchemyError) else Unavailable()
+            return _unavailable(error)
         request_id = request.scope["portico.request_id"]
         logger.error("endpoint_failed", service=self._name, request_id=request_id, exc_info=error)
         return Problem()
@@ -105,3 +113,9 @@ class OAuthErrorResponder(ErrorResponder):
     ) -> Response:
         """Return the error response for `problem`."""
         return oauth_error_response(problem)
+
+
+def _unavailable(error: Exception) -> Problem:
+    if is_storage_full(error):
+        return StorageFull()
+    return DatabaseUnavailable() if isinstance(error, SQLAlchemyError) else Unavailable()
