@@ -1,4 +1,4 @@
-"""One order is one trace: through the gateway, the called services and their events."""
+"""One order is one trace: through the gateway, the called services and their events. Polls are no traces."""
 
 import asyncio
 from collections import defaultdict
@@ -11,6 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.journeys.shop import TIMEOUT, run_shop
 
 Spans = dict[str, set[tuple[str, str]]]
+
+POLLED = ("/health", "/metrics", "/revocations", "/.well-known/jwks.json")
 
 
 @asynccontextmanager
@@ -48,6 +50,8 @@ class TestAnOrder:
                 async with asyncio.timeout(TIMEOUT):
                     while not await shop.admin.get("/mailbox"):
                         pass
+                for path in ("/health", "/health/ready", "/metrics", "/openapi.json"):
+                    await shop.admin.request_until_final("GET", path)
 
         [placed] = [found for found in spans.values() if ("orders", "POST /orders") in found]
         assert {
@@ -60,3 +64,5 @@ class TestAnOrder:
             ("notifications", "queue-order-mail"),
             ("notifications", "send_mail"),
         } <= placed
+        served = {name for found in spans.values() for _, name in found}
+        assert {name for name in served if name == "GET" or any(path in name for path in POLLED)} == set()

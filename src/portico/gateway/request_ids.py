@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Container
 from dataclasses import dataclass
 
 from portico.gateway.request_head import RequestHead
@@ -21,8 +22,11 @@ class RequestIds:
     tracestate: bytes | None = None
 
 
-def request_ids_of(head: RequestHead, tracing: Tracing) -> RequestIds:
-    """Use the identifiers in the request if they are well formed, and generate the missing ones."""
+def request_ids_of(head: RequestHead, tracing: Tracing, *, own: Container[str]) -> RequestIds:
+    """Use the identifiers in the request if they are well formed, and generate the missing ones.
+
+    The gateway's own pages, whose paths are in `own`, begin no trace: health checks and metrics are polled.
+    """
     request_id = traceparent = tracestate = None
     for name, value in head.headers:
         if name == b"x-request-id":
@@ -35,11 +39,13 @@ def request_ids_of(head: RequestHead, tracing: Tracing) -> RequestIds:
         request_id = secrets.token_hex(8).encode()
     if tracestate is not None and (len(tracestate) > MAX_TRACESTATE or TraceContext.parse(traceparent) is None):
         tracestate = None
+    path = head.path.decode("ascii", "replace")
     span = tracing.serve(
         method=head.method,
-        path=head.path.decode("ascii", "replace"),
+        path=path,
         scheme=head.scheme,
         traceparent=traceparent,
         client=head.peer,
+        polled=path in own,
     )
     return RequestIds(request_id.decode(), span, tracestate)

@@ -147,7 +147,7 @@ class ProxyApp:
 
     def _read(self, scope: Scope, receive: Receive, send: Send) -> _Request:
         head = head_of(scope)
-        ids = request_ids_of(head, self._tracing)
+        ids = request_ids_of(head, self._tracing, own=self._policy.own)
         path = head.path.decode("ascii", "replace")
         trace_id = ids.span.context.trace_id
         access = AccessRecord(head.method, path, ids.request_id, trace_id, head.peer)

@@ -14,6 +14,7 @@ from portico import __version__
 from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.context import HttpContext
+from portico.kit.http.docs import PATHS
 from portico.kit.http.documents import ServiceApp, describe
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.health_routes import router as health_router
@@ -67,7 +68,10 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
         return responder.answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
-    return ServiceMiddleware(app, _with_cors(app, context), context)
+    quiet = {route.path for route in app.router.routes if isinstance(route, BoundaryRoute) and route.quiet}
+    return ServiceMiddleware(
+        app, _with_cors(app, context), context, polled=frozenset({*quiet, *PATHS, "/openapi.json"})
+    )
 
 
 def build_route(app: FastAPI, route: Route, context: HttpContext) -> BoundaryRoute | SocketRoute:

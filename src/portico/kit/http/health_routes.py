@@ -26,7 +26,7 @@ async def ready(context: Context, response: Response) -> dict[str, Any]:
     return apply_case(answer, context.system.case)
 
 
-@router.get("/health/detailed")
+@router.get("/health/detailed", quiet=True)
 async def detailed(context: Context) -> dict[str, Any]:
     """Report each dependency with its state and latency, and statistics of the process."""
     return apply_case(await context.health.detailed(), context.system.case)

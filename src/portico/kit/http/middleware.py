@@ -39,12 +39,20 @@ _SAFE = [
 
 
 class ServiceMiddleware:
-    """Handles what every request of a service has in common."""
+    """Handles what every request of a service has in common.
 
-    def __init__(self, app: ASGIApp, cors: ASGIApp, context: HttpContext) -> None:
+    Args:
+        app: the service's routes.
+        cors: the same, for requests of browsers.
+        context: the context of the service.
+        polled: the paths that begin no trace of their own.
+    """
+
+    def __init__(self, app: ASGIApp, cors: ASGIApp, context: HttpContext, *, polled: frozenset[str]) -> None:
         self._app = app
         self._cors = cors
         self._context = context
+        self._polled = polled
         self._requests = context.metrics.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +66,10 @@ class ServiceMiddleware:
         if scope["method"] == "HEAD":
             # A HEAD has the response of a GET (RFC 9110 section 9.3.2). The server leaves out the body.
             scope = {**scope, "method": "GET"}
-        span = self._context.tracing.serve(method=scope["method"], path=scope["path"], traceparent=traceparent)
+        path = scope["path"]
+        span = self._context.tracing.serve(
+            method=scope["method"], path=path, traceparent=traceparent, polled=path in self._polled
+        )
         request_context.set(RequestContext(self._context.name, scope["portico.request_id"], span.context))
         scope["portico.span"] = span
         answer = _Response(scope, send, private=private)

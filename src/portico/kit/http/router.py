@@ -36,7 +36,8 @@ class RouteOptions(TypedDict, total=False):
         accepts_forms: whether a form with the same members is accepted.
         streams: whether the response is a stream (server-sent events): no time limit, and a one-time ticket in the
             query is accepted like a token.
-        quiet: whether programs call it every few seconds; only responses with 4xx are logged.
+        quiet: whether programs call it every few seconds; only responses with 4xx are logged, and a request without a
+            caller's trace is not traced.
         cache: tag of the cached response to a public GET. The response is cached until the tag is invalidated.
         oauth_errors: whether errors are OAuth error responses (RFC 6749 section 5.2) instead of problems.
         any_origin: whether pages of every origin may call it through the gateway, without cookies (CORS).

@@ -58,11 +58,27 @@ class Tracing:
         return cls()
 
     def serve(
-        self, *, method: str, path: str, scheme: str = "http", traceparent: str | None = None, client: str | None = None
+        self,
+        *,
+        method: str,
+        path: str,
+        scheme: str = "http",
+        traceparent: str | None = None,
+        client: str | None = None,
+        polled: bool = False,
     ) -> Span:
-        """Start the span of an incoming request (OpenTelemetry semantic conventions for HTTP servers, 1.23+)."""
+        """Start the span of an incoming request (OpenTelemetry semantic conventions for HTTP servers, 1.23+).
+
+        Args:
+            method: the request's method.
+            path: the request's path.
+            scheme: http or https.
+            traceparent: the caller's trace, if any.
+            client: the caller's address.
+            polled: whether programs poll this path, as they poll health checks. It begins no trace of its own.
+        """
         parent = TraceContext.parse(traceparent)
-        if self._recorder is None or not self._is_sampled(parent):
+        if self._recorder is None or not self._is_sampled(parent) or (polled and parent is None):
             # Pass the caller's context on unchanged: an unrecorded span would be a missing parent to later ones.
             return Span(parent or TraceContext.new())
         attributes: dict[str, AttributeValue] = {"http.request.method": method, "url.path": path, "url.scheme": scheme}
