@@ -1,5 +1,8 @@
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,32 @@ class TestBothLockFiles:
         run_time, development = (_pins(lock) for lock in LOCKS)
 
         assert {name: development.get(name) for name in run_time} == run_time
+
+
+class TestDevelopmentLock:
+    def test_contains_what_benchmarks_import(self) -> None:
+        pins, distributions = _pins("requirements-dev.lock"), packages_distributions()
+        own = {*sys.stdlib_module_names, "portico", *(each.stem for each in (ROOT / "bench").iterdir())}
+
+        missing = {
+            f"{path.relative_to(ROOT)} imports {name}"
+            for path in (ROOT / "bench").rglob("*.py")
+            for name in _imported(path) - own
+            if not any(canonicalize_name(each) in pins for each in distributions.get(name, [name]))
+        }
+
+        assert missing == set(), "add it to the development group of pyproject.toml, or do without it"
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
 
 
 class TestBuildGroup:
