@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Conflict,
         ContentTooLarge,
         Forbidden,
+        InvalidCredentials,
         NotFound,
         PermissionMissing,
         PreconditionFailed,
@@ -42,7 +43,7 @@ else:
             "clock": "Clock",
             "ids": "Identifier",
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
-            "problems": "BadRequest Conflict ContentTooLarge Forbidden NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
+            "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
         },
     )
 
@@ -58,6 +59,7 @@ __all__ = [
     "CurrencyCode",
     "Forbidden",
     "Identifier",
+    "InvalidCredentials",
     "Money",
     "NotFound",
     "PermissionMissing",

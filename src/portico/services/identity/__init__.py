@@ -4,11 +4,13 @@ from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted,
 from portico.kit import Service
 from portico.services.identity import api, jobs
 from portico.services.identity.models import Table
+from portico.services.identity.oauth import api as oauth
+from portico.services.identity.oauth.client_authentication import OAuthClients, open_oauth_clients
+from portico.services.identity.oauth.grants import PasswordGrantRate, open_password_grant_rate
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens import api as tokens
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer, open_token_issuer, open_verifier
 from portico.services.identity.tokens.key_ring import KeyRing, open_key_ring
-from portico.services.identity.tokens.oauth_clients import OAuthClients, open_oauth_clients
 from portico.services.identity.tokens.sign_ins import SignIns, open_sign_ins
 from portico.services.identity.users import api as users
 from portico.services.identity.users.first_administrator import FirstAdministrator, open_first_administrator
@@ -25,7 +27,7 @@ service = Service(
         api.sessions,
         tokens.tokens,
         tokens.tickets,
-        tokens.oauth,
+        oauth.oauth,
         users.users,
         users.roles,
         api.audit_log,
@@ -43,6 +45,7 @@ service = Service(
         OwnVerifier: open_verifier,
         SignIns: open_sign_ins,
         OAuthClients: open_oauth_clients,
+        PasswordGrantRate: open_password_grant_rate,
         FirstAdministrator: open_first_administrator,
     },
     verifier=OwnVerifier,

@@ -1,9 +1,8 @@
 """Errors that identity's endpoints return."""
 
-from typing import Final, Literal
-
 from portico.contracts.identity import SessionId, UserId
 from portico.kit import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable, Unprocessable
+from portico.kit.http import OAuthError
 
 
 class EmailInvalid(Unprocessable):
@@ -96,32 +95,19 @@ class TicketNotFound(NotFound):
     detail = "The ticket was used, has expired or never existed. Request a new one."
 
 
-OAuthErrorCode = Literal[
-    "invalid_request",
-    "invalid_client",
-    "invalid_grant",
-    "invalid_scope",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "slow_down",
-    "temporarily_unavailable",
-]
+class InvalidGrant(OAuthError):
+    """The password, code or refresh token is not valid, or was issued to another client (RFC 6749 section 5.2)."""
 
-_OAUTH_STATUS: Final[dict[str, int]] = {"invalid_client": 401, "slow_down": 429, "temporarily_unavailable": 503}
+    code = "invalid_grant"
 
 
-class OAuthError(Exception):
-    """An error response of the OAuth endpoints (RFC 6749 section 5.2). `retry_after` is in seconds."""
+class InvalidScope(OAuthError):
+    code = "invalid_scope"
 
-    def __init__(self, code: OAuthErrorCode, description: str, *, retry_after: float | None = None) -> None:
-        super().__init__(description)
-        self.code: OAuthErrorCode = code
-        self.description = description
-        self.retry_after = retry_after
 
-    @property
-    def status(self) -> int:
-        return _OAUTH_STATUS.get(self.code, 400)
+class UnsupportedGrantType(OAuthError):
+    code = "unsupported_grant_type"
+    detail = "use {reason}"
 
 
 class KeyDecryptionFailed(RuntimeError):

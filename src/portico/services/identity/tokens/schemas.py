@@ -1,10 +1,9 @@
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 
 from portico.kit import Moment, Schema
 from portico.kit.auth import Reason
-from portico.services.identity.errors import OAuthErrorCode
 from portico.services.identity.tokens.service import Grant
 from portico.services.identity.users.schemas import NewPassword, UserRead
 
@@ -99,36 +98,3 @@ class RedeemedRead(Schema):
 
     access_token: str
     expires_in: int
-
-
-class OAuthErrorRead(BaseModel):
-    """An error response (RFC 6749 section 5.2)."""
-
-    error: OAuthErrorCode
-    error_description: str
-
-
-class OAuthTokens(BaseModel):
-    """A token response (RFC 6749 section 5.1)."""
-
-    access_token: str
-    token_type: str = Field(examples=["Bearer"])
-    expires_in: int
-    refresh_token: str | None = None
-    scope: str
-
-
-class Introspection(BaseModel):
-    """The claims of a token (RFC 7662 section 2.2). For an inactive token only `active` is sent."""
-
-    active: bool
-    scope: str | None = None
-    client_id: str | None = None
-    username: str | None = None
-    token_type: str | None = None
-    exp: int | None = None
-    iat: int | None = None
-    sub: str | None = None
-    aud: str | None = None
-    iss: str | None = None
-    jti: str | None = None

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from portico.contracts.identity import SessionId, UserId
-from portico.kit import ClientInfo, Principal, UnitOfWork
+from portico.kit import ClientInfo, Principal, ServiceContext, UnitOfWork
 from portico.kit.auth import InvalidToken
 from portico.services.identity.errors import TicketNotFound
 from portico.services.identity.models import RefreshToken, Session
@@ -63,6 +63,16 @@ async def refresh_session(
     token.use(work.now)
     session.extend(lifetime=_session_lifetime(settings), now=work.now)
     return await _issue_pair(work, session, user, issuer)
+
+
+async def refresh(context: ServiceContext, refresh_token: str, client: ClientInfo) -> Grant | None:
+    """Refresh a session in a transaction of its own. Return None if the refresh token is not valid.
+
+    It is committed although the response is an error: the session of a stolen token stays ended.
+    """
+    async with context.transaction() as work:
+        issuer, settings = context.resource(TokenIssuer), context.settings_of(IdentitySettings)
+        return await refresh_session(work, refresh_token, issuer, settings, client=client)
 
 
 async def revoke_token(work: UnitOfWork, token: str, verifier: OwnVerifier, *, client: ClientInfo) -> None:

@@ -39,6 +39,25 @@ class TestPasswordGrant:
         assert (answer.status_code, answer.json()["error"]) == (429, "slow_down")
         assert answer.headers["retry-after"] == "900"
 
+    async def test_sign_ins_are_limited_per_address_but_refreshing_is_not(self, embedded: Identity) -> None:
+        ada = await embedded.new_person()
+        fields = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
+
+        for _ in range(10):
+            assert (await embedded.form("/oauth/token", **fields)).status_code == 200
+        refused = await embedded.form("/oauth/token", **fields)
+        elsewhere = await embedded.form("/oauth/token", {"x-forwarded-for": "203.0.113.9"}, **fields)
+        refreshed = await embedded.form("/oauth/token", grant_type="refresh_token", refresh_token=ada.refresh_token)
+        embedded.advance(60)
+
+        assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (
+            429,
+            "slow_down",
+            "60",
+        )
+        assert (elsewhere.status_code, refreshed.status_code) == (200, 200)
+        assert (await embedded.form("/oauth/token", **fields)).status_code == 200
+
     async def test_scope_beyond_the_users_permissions_is_rejected(self, embedded: Identity) -> None:
         await embedded.register()
         fields = {"grant_type": "password", "username": "ada@example.com", "password": PASSWORD}
@@ -85,6 +104,7 @@ class TestClientCredentials:
 
         assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
         assert answer.headers["www-authenticate"].startswith("Basic")
+        assert answer.headers["cache-control"] == "no-store"
 
     async def test_failures_lock_the_address_but_not_the_real_service(self, embedded: Identity) -> None:
         elsewhere = {"x-forwarded-for": "203.0.113.9"}
@@ -164,7 +184,11 @@ class TestIntrospection:
         anonymous = await embedded.form("/oauth/introspect", token=ada.access_token)
         by_service = await embedded.form("/oauth/introspect", dict(catalog.headers), token=ada.access_token)
 
+        by_invalid = await embedded.form("/oauth/introspect", {"authorization": "Bearer x"}, token=ada.access_token)
+
         assert (by_user.status_code, anonymous.status_code) == (401, 401)
+        assert (by_invalid.status_code, by_invalid.json()["error"]) == (401, "invalid_token")
+        assert by_invalid.headers["www-authenticate"].startswith("Bearer")
         assert by_service.json()["active"]
 
 

@@ -1,17 +1,54 @@
 """OAuth grants (RFC 6749) and token introspection (RFC 7662), on top of sign-in and refresh."""
 
-from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from portico.kit import ClientInfo, Clock, Reader, ServiceContext, TooManyRequests, UnitOfWork
 from portico.kit.auth import InvalidToken
-from portico.services.identity.errors import HashingBusy, OAuthError, SignInLocked, SignInRefused
+from portico.kit.settings import Rate
+from portico.services.identity.errors import InvalidGrant, InvalidScope, SignInRefused, UnsupportedGrantType
+from portico.services.identity.oauth.client_authentication import OAuthClients
+from portico.services.identity.oauth.form import OAuthForm
+from portico.services.identity.oauth.schemas import Introspection, OAuthTokens
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import AccessToken, digest_of
-from portico.services.identity.tokens.oauth_clients import OAuthClients
-from portico.services.identity.tokens.oauth_form import OAuthForm
 from portico.services.identity.tokens.repository import find_refresh_token
-from portico.services.identity.tokens.schemas import Introspection, OAuthTokens
-from portico.services.identity.tokens.service import Grant, refresh_session
+from portico.services.identity.tokens.service import Grant, refresh
 from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
+
+_MAX_ADDRESSES: Final = 10_000
+
+
+class PasswordGrantRate:
+    """Limits sign-ins by password grant per client address, in this process.
+
+    The gateway limits sign-ins by path. The token endpoint has a higher limit, because the other grants use it too.
+    """
+
+    def __init__(self, rate: Rate, clock: Clock) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._recent: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def take(self, key: str) -> None:
+        """Count a sign-in of the client address `key`. Raises TooManyRequests beyond the rate."""
+        now = self._clock.monotonic()
+        recent = self._recent.setdefault(key, deque(maxlen=self._rate.limit))
+        self._recent.move_to_end(key)
+        if len(self._recent) > _MAX_ADDRESSES:
+            self._recent.popitem(last=False)
+        if len(recent) == self._rate.limit and now - recent[0] < self._rate.window:
+            raise TooManyRequests(retry_after=recent[0] + self._rate.window - now)
+        recent.append(now)
+
+
+@asynccontextmanager
+async def open_password_grant_rate(context: ServiceContext) -> AsyncIterator[PasswordGrantRate]:
+    """Provide the rate limit of the password grant."""
+    yield PasswordGrantRate(context.settings.rate_limit_sign_in, context.clock)
 
 
 class OAuthGrants:
@@ -30,42 +67,28 @@ class OAuthGrants:
             return _session_tokens(await self._refresh(form), form)
         if grant_type == "client_credentials":
             return await self._service_token(form)
-        raise OAuthError("unsupported_grant_type", "use password, refresh_token or client_credentials")
+        raise UnsupportedGrantType(reason="password, refresh_token or client_credentials")
 
     async def _sign_in(self, form: OAuthForm, reads: Reader, work: UnitOfWork) -> Grant:
+        self._context.resource(PasswordGrantRate).take(self._client.rate_limit_key)
         attempt = SignInAttempt(form.required("username"), form.required("password"), self._client)
         try:
             return await self._context.resource(SignIns).sign_in(reads, work, attempt)
         except SignInRefused as refused:
-            raise OAuthError("invalid_grant", refused.sentence()) from refused
-        except SignInLocked as locked:
-            raise OAuthError("slow_down", locked.sentence(), retry_after=locked.retry_after) from locked
-        except HashingBusy as busy:
-            raise OAuthError("temporarily_unavailable", busy.sentence(), retry_after=busy.retry_after) from busy
+            raise InvalidGrant(reason=refused.sentence()) from refused
 
     async def _refresh(self, form: OAuthForm) -> Grant:
         token = form.required("refresh_token")
         grant = await refresh(self._context, token, self._client)
         if grant is None:
-            raise OAuthError("invalid_grant", "the refresh token is not valid")
+            raise InvalidGrant(reason="the refresh token is not valid")
         return grant
 
     async def _service_token(self, form: OAuthForm) -> OAuthTokens:
         name = await self._context.resource(OAuthClients).authenticate(form.credentials, self._client)
         if form.scope:
-            raise OAuthError("invalid_scope", "a service's own token has no scope")
+            raise InvalidScope(reason="a service's own token has no scope")
         return _tokens(await self._context.resource(TokenIssuer).issue_for_service(name), None)
-
-
-async def refresh(context: ServiceContext, refresh_token: str, client: ClientInfo) -> Grant | None:
-    """Refresh a session in a transaction of its own. Return None if the refresh token is not valid.
-
-    It is committed although the response is an error: the session of a stolen token stays ended.
-    """
-    async with context.transaction() as work:
-        return await refresh_session(
-            work, refresh_token, context.resource(TokenIssuer), context.settings_of(IdentitySettings), client=client
-        )
 
 
 async def introspect(context: ServiceContext, reads: Reader, token: str) -> Introspection:
@@ -110,7 +133,7 @@ async def _introspect_refresh_token(context: ServiceContext, reads: Reader, toke
 def _session_tokens(grant: Grant, form: OAuthForm) -> OAuthTokens:
     """Return the pair with its full scope, also to a client that requested less (RFC 6749 section 3.3)."""
     if form.scope - set(grant.access.claims.scope):
-        raise OAuthError("invalid_scope", "the user does not have all permissions in this scope")
+        raise InvalidScope(reason="the user does not have all permissions in this scope")
     return _tokens(grant.access, grant.refresh_token)
 
 

@@ -2,27 +2,21 @@
 
 import base64
 import binascii
-import math
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, Final, ParamSpec, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote_plus
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from portico.services.identity.errors import OAuthError
+from portico.kit.http import InvalidClient, OAuthError
 from portico.services.identity.tokens.domain import ClientCredentials
-from portico.services.identity.tokens.schemas import OAuthErrorRead
 
 CONTENT_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_TOKEN_LENGTH: Final = 16_384
 _MAX_FIELDS: Final = 32
 _NO_STORE: Final = {"cache-control": "no-store", "pragma": "no-cache"}  # RFC 6749 section 5.1
-
-P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +31,27 @@ class OAuthForm:
         """Parse the request's body. Raises OAuthError, also for a repeated field (RFC 6749 section 3.2)."""
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if content_type != CONTENT_TYPE:
-            raise OAuthError("invalid_request", f"send the body as {CONTENT_TYPE}")
+            raise OAuthError(reason=f"send the body as {CONTENT_TYPE}")
         try:
             pairs = parse_qsl(
                 (await request.body()).decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"
             )
         except ValueError as error:
-            raise OAuthError("invalid_request", "the form cannot be decoded") from error
+            raise OAuthError(reason="the form cannot be decoded") from error
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            raise OAuthError("invalid_request", "a field was sent twice")
+            raise OAuthError(reason="a field was sent twice")
         if any("\0" in text for text in (*fields, *fields.values())):
-            raise OAuthError("invalid_request", "text must not contain the character U+0000")
+            raise OAuthError(reason="text must not contain the character U+0000")
         return cls({name: value for name, value in fields.items() if value}, request.headers.get("authorization", ""))
 
     def required(self, name: str, *, max_length: int = 1024) -> str:
         """Return the field `name`. Raises OAuthError if it is missing or too long."""
         value = self.fields.get(name)
         if value is None:
-            raise OAuthError("invalid_request", f"{name} is missing")
+            raise OAuthError(reason=f"{name} is missing")
         if len(value) > max_length:
-            raise OAuthError("invalid_request", f"{name} is too long")
+            raise OAuthError(reason=f"{name} is too long")
         return value
 
     @property
@@ -85,45 +79,16 @@ def form_schema(*required: str, **fields: str | list[str]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {CONTENT_TYPE: {"schema": schema}}}}
 
 
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI description of an endpoint's error responses."""
-    return {status: {"model": OAuthErrorRead, "description": "Refused"} for status in statuses}
-
-
 def no_store_response(body: BaseModel | None = None) -> JSONResponse:
     """Return a successful response that must not be stored."""
     return JSONResponse({} if body is None else body.model_dump(exclude_none=True), headers=_NO_STORE)
-
-
-def handle_oauth_errors(
-    endpoint: Callable[P, Coroutine[Any, Any, JSONResponse]],
-) -> Callable[P, Coroutine[Any, Any, JSONResponse]]:
-    """Turn an OAuthError of `endpoint` into the response that standard clients understand."""
-
-    @wraps(endpoint)
-    async def handled(*args: P.args, **kwargs: P.kwargs) -> JSONResponse:
-        try:
-            return await endpoint(*args, **kwargs)
-        except OAuthError as error:
-            return _error_response(error)
-
-    return handled
-
-
-def _error_response(error: OAuthError) -> JSONResponse:
-    headers = dict(_NO_STORE)
-    if error.code == "invalid_client":
-        headers["www-authenticate"] = 'Basic realm="portico"'
-    if error.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-    return JSONResponse({"error": error.code, "error_description": error.description}, error.status, headers)
 
 
 def _basic_credentials(encoded: str) -> ClientCredentials:
     try:
         name, colon, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, ValueError) as error:
-        raise OAuthError("invalid_client", "the Basic credentials cannot be decoded") from error
+        raise InvalidClient(reason="the Basic credentials cannot be decoded") from error
     if not colon:
-        raise OAuthError("invalid_client", "the Basic credentials cannot be decoded")
+        raise InvalidClient(reason="the Basic credentials cannot be decoded")
     return ClientCredentials(unquote_plus(name), unquote_plus(secret))

@@ -1,0 +1,1 @@
+"""OAuth clients, the authorization code flow with PKCE, and OpenID Connect."""
