@@ -35,6 +35,7 @@ from portico.kit.settings import Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog
 from portico.kit.telemetry.metrics import Metrics
+from portico.kit.telemetry.process_stats import LoopLag
 from portico.kit.telemetry.traces import Tracing
 
 NAME = "gateway"
@@ -74,6 +75,7 @@ class Gateway:
         apps: Services in this process by name; they are called without a socket.
         addresses: Addresses of the other services by name, in the format of `{NAME}_SERVICE_URL`.
         clock: Source of the time.
+        loop_lag: Measures the event loop of the process; its host runs it.
         logs: Destination of the access log; None writes no access log.
     """
 
@@ -86,11 +88,12 @@ class Gateway:
         apps: Mapping[str, ASGIApp],
         addresses: Mapping[str, str],
         clock: Clock | None = None,
+        loop_lag: LoopLag | None = None,
         logs: Logs | None = None,
     ) -> None:
         self.policy = policy_of(system, settings)
         self.metrics = Metrics(NAME, __version__)
-        self.health = Health(NAME, __version__, timeout=settings.health_timeout)
+        self.health = Health(NAME, __version__, timeout=settings.health_timeout, loop_lag=loop_lag)
         self._system = system
         self._settings = settings
         self._verifier = verifier
@@ -167,7 +170,6 @@ class Gateway:
             ),
         )
         self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
-        self._start(asyncio.create_task(self.health.loop_lag.run(), name="gateway-loop-lag"))
 
     async def _upstreams(self) -> dict[str, Upstream]:
         """Return the upstream of each service: direct calls for services in this process, HTTP for the others."""

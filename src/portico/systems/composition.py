@@ -103,6 +103,7 @@ class Composition:
             apps=self.host.apps,
             addresses=self.host.addresses,
             clock=self._clock,
+            loop_lag=self.host.loop_lag,
             logs=self._logs,
         )
 

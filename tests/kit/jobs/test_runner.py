@@ -39,6 +39,15 @@ class TestJobRunner:
         assert ran == [True, False, True, False, True]
         assert tally.runs == 3
 
+    async def test_waits_at_least_as_long_as_timers_are_exact(self, loans: RunningService) -> None:
+        runner, job = JobRunner(loans.context, loans.context.database), Tally().job(minutes=5)
+        await runner.run_due(job)
+        whole = runner.pause(job)
+        loans.clock.advance(299.999999)
+
+        assert runner.pause(job) >= 0.001
+        assert whole == pytest.approx(300, abs=0.01)
+
     async def test_a_job_that_is_not_due_writes_nothing(self, loans: RunningService) -> None:
         tally, runner = Tally(), JobRunner(loans.context, loans.context.database)
         job = tally.job(minutes=5)

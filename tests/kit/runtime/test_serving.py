@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from portico.kit.runtime.serving import AddressRefused, PortTaken, ServedApp, Servers, bind
+from portico.testing.running_service import PATIENCE
 
 HOST = "127.0.0.1"
 
@@ -42,6 +43,19 @@ class TestServers:
             with pytest.raises(aiohttp.ClientConnectorError):
                 await _read(session, port)
 
+    async def test_the_date_header_moves_on(self) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        faces = [ServedApp(name, app, bind(HOST, 0)) for name in ("one", "two")]
+        async with Servers(faces, grace=1), aiohttp.ClientSession() as session:
+            for face in faces:
+                first = await _read_date(session, face.port)
+                async with asyncio.timeout(PATIENCE):
+                    while await _read_date(session, face.port) == first:
+                        pass
+
     async def test_a_rejected_handshake_is_not_logged_as_an_error(self, caplog: pytest.LogCaptureFixture) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             headers = [(b"content-length", b"4")]
@@ -61,3 +75,8 @@ class TestServers:
 async def _read(session: aiohttp.ClientSession, port: int) -> bytes:
     async with session.get(f"http://{HOST}:{port}/") as answer:
         return await answer.read()
+
+
+async def _read_date(session: aiohttp.ClientSession, port: int) -> str:
+    async with session.get(f"http://{HOST}:{port}/") as response:
+        return response.headers["Date"]

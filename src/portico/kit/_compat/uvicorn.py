@@ -161,7 +161,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
 
 class SignalFreeServer(uvicorn.Server):
-    """A server that leaves the signals to the process, and wakes up once a second instead of ten times.
+    """A server that leaves signals and the time to its process, which calls `tick` once a second.
 
     Args:
         config: uvicorn's configuration.
@@ -185,12 +185,14 @@ class SignalFreeServer(uvicorn.Server):
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """Update the Date header every second until the server stops."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._stopping.wait()
-            self._abort_unread()
+        """Wait until the server stops. uvicorn's own loop wakes up ten times a second."""
+        await self.tick()
+        await self._stopping.wait()
+
+    async def tick(self) -> None:
+        """Update the Date header and abort unread connections."""
+        await self.on_tick(0)
+        self._abort_unread()
 
     def _abort_unread(self) -> None:
         """Abort the connections whose clients have read nothing for too long. Remember the others with unread bytes."""

@@ -21,6 +21,7 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 _CLAIM_RETRY = 5.0  # seconds until the next attempt to claim a job, after the database failed
+_TIMER_RESOLUTION = 0.001  # seconds by which the timer of an event loop may be early
 
 _LEASED_UNTIL = Statement(select(leases.c.until).where(leases.c.name == bindparam("lease")))
 _CLAIM = Statement(
@@ -82,7 +83,6 @@ class JobRunner:
                 group.create_task(self._repeat(each))
 
     async def _repeat(self, each: Job) -> None:
-        interval = each.every.total_seconds()
         while True:
             try:
                 await self.run_due(each)
@@ -90,8 +90,17 @@ class JobRunner:
                 logger.exception("job_failed", service=self._context.name, job=each.name)
             if is_cancelled():
                 return
-            remaining = self._remaining(each)
-            await asyncio.sleep(min(remaining, interval) if remaining > 0 else min(interval, _CLAIM_RETRY))
+            await asyncio.sleep(self.pause(each))
+
+    def pause(self, each: Job) -> float:
+        """Return how long (seconds) to wait before the next attempt to run the job.
+
+        It is never shorter than the resolution of timers: a wait that ends too early would be repeated at once.
+        """
+        interval, remaining = each.every.total_seconds(), self._remaining(each)
+        if not remaining:
+            return min(interval, _CLAIM_RETRY)  # the job, or the claim, has failed
+        return min(remaining, interval) + _TIMER_RESOLUTION
 
     async def run_due(self, each: Job) -> bool:
         """Run the job if its interval has passed and no other process has claimed it. Return whether it ran."""

@@ -120,7 +120,7 @@ class Host:
         self._logs = logs
         self._given_channel = channel
         self._open_broker = broker
-        self._loop_lag = LoopLag()
+        self.loop_lag = LoopLag()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -162,7 +162,7 @@ class Host:
         if self.settings.redis_url is not None and self.contexts:
             cache = next(iter(self.contexts.values())).cache
             self._run_in_background(warn_if_unavailable(cache, self.settings.redis_url), "look for Redis")
-        self._run_in_background(self._loop_lag.run(), "event loop lag")
+        self._run_in_background(self.loop_lag.run(), "event loop lag")
         for context in self.contexts.values():
             if context.service.sagas:
                 self._run_in_background(context.resource(SagaRunner).run(), f"sagas of {context.name}")
@@ -218,7 +218,7 @@ class Host:
             channel=self.channel,
             identity=self.identity(placement.name),
             broadcasts=self.broadcasts,
-            health=Health(placement.name, __version__, timeout=self.settings.health_timeout, loop_lag=self._loop_lag),
+            health=Health(placement.name, __version__, timeout=self.settings.health_timeout, loop_lag=self.loop_lag),
             metrics=Metrics(placement.name, __version__),
             tracing=self._tracing(placement.name),
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),

@@ -142,6 +142,7 @@ class Servers:
             for served in served_apps
         ]
         self._tasks: list[asyncio.Task[None]] = []
+        self._ticker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         for served, server in zip(self._faces, self._servers, strict=True):
@@ -152,6 +153,7 @@ class Servers:
             if failed := [task for task in self._tasks if task.done()]:
                 await asyncio.gather(*failed)
             await asyncio.sleep(0.005)
+        self._ticker = asyncio.create_task(self._tick(), name="ticks of the servers")
         return self
 
     async def __aexit__(
@@ -160,6 +162,16 @@ class Servers:
         for server in self._servers:
             server.stop()
         await asyncio.gather(*self._tasks)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+
+    async def _tick(self) -> None:
+        """Let all servers do once a second what depends on the time."""
+        while True:
+            await asyncio.sleep(1.0)
+            for server in self._servers:
+                await server.tick()
 
 
 def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:

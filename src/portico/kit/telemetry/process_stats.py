@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-_INTERVAL = 0.5  # seconds
+_INTERVAL = 1.0  # seconds
 
 
 class LoopLag:
@@ -36,7 +36,7 @@ class LoopLag:
             before = self._now()
             await self._sleep(_INTERVAL)
             late = max(0.0, self._now() - before - _INTERVAL)
-            self.seconds = max(late, self.seconds * 0.8)
+            self.seconds = max(late, self.seconds * 0.64)
 
 
 def process_stats() -> dict[str, Any]:

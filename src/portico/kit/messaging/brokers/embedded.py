@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from portico.kit.foundation.aio import wait_for_event
+from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message, OnMessage
 from portico.kit.messaging.brokers.batches import messages_to_send, too_large
 from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile, Numbered
@@ -21,8 +22,7 @@ from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, cons
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_POLL = 0.1  # how often (seconds) to check whether another process may have written
-_LONGEST_POLL = 1.0  # how often (seconds) to check it for certain
+_POLL = Backoff(base=0.1, limit=1.0, jitter=0.0, factor=1.2)  # how often to check whether another process has written
 _LEASE = 5.0  # seconds after which another process takes over the group of a killed consumer
 _PREFETCH = 256  # maximum number of unacknowledged messages in memory
 _PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may exceed it
@@ -145,18 +145,20 @@ class EmbeddedBroker:
         """Wake the consumers when another process has written.
 
         Looking at the write-ahead log's times costs next to nothing. Two writes in one tick of the file system's clock
-        look the same there, so the file itself is asked as well, now and then.
+        look the same there, so the file itself is asked as well, once the interval has reached its limit. Where there
+        are other processes, the interval stays short: they renew their leases.
         """
-        seen, changed_at, asked_at = -1, None, float("-inf")
+        seen, changed_at, unchanged = -1, None, 0
         while True:
             with suppress(BrokerUnavailable):
-                if (written_at := self._written_at()) != changed_at or monotonic() - asked_at >= _LONGEST_POLL:
-                    changed_at, asked_at = written_at, monotonic()
+                unchanged += 1
+                if (written_at := self._written_at()) != changed_at or _POLL.delay(unchanged) == _POLL.limit:
+                    changed_at = written_at
                     version = await self.run(BrokerFile.version)
                     if version != seen:
-                        seen = version
+                        seen, unchanged = version, 0
                         self._wake()
-            await asyncio.sleep(_POLL)
+            await asyncio.sleep(_POLL.delay(unchanged))
 
     def _written_at(self) -> tuple[int, int] | None:
         """Return time (nanoseconds) and size (bytes) of the write-ahead log; None if there is none."""
