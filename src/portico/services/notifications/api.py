@@ -5,7 +5,6 @@ from fastapi import Depends, Path
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit import (
-    Conditions,
     Context,
     InvalidCursor,
     KnownCaller,
@@ -67,25 +66,25 @@ async def list_notifications(
     return await Notifications(reads).page_visible(page, caller, *filters)
 
 
-@notifications_router.get("/{notification_id}", errors=[NotificationNotFound])
-async def read_notification(
-    notification_id: NotificationId, caller: KnownCaller, reads: Reads, conditions: Conditions
-) -> NotificationDetail:
+@notifications_router.get("/{notification_id}", response_model=NotificationDetail, errors=[NotificationNotFound])
+async def read_notification(notification_id: NotificationId, caller: KnownCaller, reads: Reads) -> Notification:
     """Return one notification with its attempts."""
-    found = await Notifications(reads).get_visible(notification_id, caller)
-    conditions.tag(found)
-    return NotificationDetail.with_attempts(found, await Notifications(reads).attempts(notification_id))
+    notifications = Notifications(reads)
+    return await notifications.load_attempts(await notifications.get_visible(notification_id, caller))
 
 
-@notifications_router.post("/{notification_id}/retry", errors=[NotificationNotFound, NotificationNotFailed])
+@notifications_router.post(
+    "/{notification_id}/retry",
+    response_model=NotificationDetail,
+    errors=[NotificationNotFound, NotificationNotFailed],
+)
 async def retry_notification(
-    notification_id: NotificationId, caller: NotificationsWriter, work: Work, context: Context, conditions: Conditions
-) -> NotificationDetail:
+    notification_id: NotificationId, caller: NotificationsWriter, work: Work, context: Context
+) -> Notification:
     """Queue a failed notification again, with as many attempts as a new one."""
     notification = await service.retry_notification(work, notification_id)
     work.after_commit(context.resource(Sender).wake)
-    conditions.tag(notification)
-    return NotificationDetail.with_attempts(notification, await Notifications(work).attempts(notification_id))
+    return await Notifications(work).load_attempts(notification)
 
 
 @templates_router.get("", response_model=list[TemplateRead])

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
@@ -79,6 +79,7 @@ class Notification(Table):
     sent_at: Mapped[datetime | None]
     trace: Mapped[str | None] = mapped_column(String(64))
     revision: Mapped[int] = revision()
+    attempts: Mapped[list["Attempt"]] = relationship(order_by="Attempt.number", lazy="raise", viewonly=True)
 
     __table_args__ = (
         UniqueConstraint("order_id", "template"),

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, select, true, update
+from sqlalchemy.orm.attributes import set_committed_value
 
 from portico.contracts.notifications import NotificationId
 from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
@@ -107,10 +108,11 @@ class Notifications(Repository[Notification]):
         """Return those of `ids` that are still due, locked; skip rows that another process has locked."""
         return (await self.source.execute(_LOCK_DUE, {"ids": list(ids), "now": now})).scalars().all()
 
-    async def attempts(self, notification_id: NotificationId) -> Sequence[Attempt]:
-        """Return the attempts of a notification, oldest first."""
-        statement = select(Attempt).where(Attempt.notification_id == notification_id)
-        return await self.source.all(statement.order_by(Attempt.number))
+    async def load_attempts(self, notification: Notification) -> Notification:
+        """Load the attempts of a notification, oldest first, and return it."""
+        statement = select(Attempt).where(Attempt.notification_id == notification.notification_id)
+        set_committed_value(notification, "attempts", await self.source.all(statement.order_by(Attempt.number)))
+        return notification
 
 
 async def insert_notification(work: UnitOfWork, values: dict[str, Any]) -> bool:

@@ -1,5 +1,4 @@
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from pydantic import Field
 
@@ -8,7 +7,6 @@ from portico.contracts.orders import OrderId
 from portico.kit import Moment, Schema, Text, UserId
 from portico.services.notifications.domain import Outcome, Reason, Status
 from portico.services.notifications.mail import MailId
-from portico.services.notifications.models import Attempt, Notification
 
 
 class NotificationRead(Schema):
@@ -44,11 +42,6 @@ class NotificationDetail(NotificationRead):
     """A notification with its attempts, oldest first."""
 
     attempts: list[AttemptRead]
-
-    @classmethod
-    def with_attempts(cls, notification: Notification, attempts: Sequence[Attempt]) -> Self:
-        fields = NotificationRead.of(notification)
-        return cls(**dict(fields), attempts=[AttemptRead.of(attempt) for attempt in attempts])
 
 
 class TemplateRead(Schema):
