@@ -11,7 +11,7 @@ from portico.gateway.openapi import SystemDocument
 from portico.gateway.proxy.app import Page
 from portico.gateway.proxy.responses import Reply
 from portico.gateway.request_head import RequestHead
-from portico.kit.http.docs import PATHS, doc_page
+from portico.kit.http.docs import PATHS, accepts_gzip, doc_page
 from portico.kit.http.schema import Case, apply_case
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
@@ -89,7 +89,7 @@ class Pages:
     def _documentation(self, path: str) -> Page:
         async def page(head: RequestHead) -> Reply:
             accepted = b",".join(value for name, value in head.headers if name == b"accept-encoding")
-            doc = doc_page(path, self._title, accepts_gzip=b"gzip" in accepted)
+            doc = doc_page(path, self._title, compressed=accepts_gzip(accepted.decode("latin-1")))
             return Reply(200, list(doc.headers), doc.body)
 
         return page

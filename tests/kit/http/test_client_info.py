@@ -10,7 +10,12 @@ TRUSTING: Any = SimpleNamespace(settings=SimpleNamespace(trusted_proxies=()))
 
 
 def request_from(peer: str | None, **headers: str) -> Request:
-    sent = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    """Return a request; a header value of several lines becomes several header lines."""
+    sent = [
+        (name.replace("_", "-").encode(), line.encode())
+        for name, value in headers.items()
+        for line in value.splitlines()
+    ]
     return Request(
         {
             "type": "http",
@@ -31,6 +36,7 @@ class TestClientAddress:
             ("127.0.0.1", "198.51.100.7", "198.51.100.7"),
             ("127.0.0.1", "1.2.3.4, 198.51.100.7", "198.51.100.7"),
             ("127.0.0.1", "198.51.100.7, 127.0.0.1", "198.51.100.7"),
+            ("127.0.0.1", "1.2.3.4\n198.51.100.7", "198.51.100.7"),
             ("127.0.0.1", "nonsense", "127.0.0.1"),
             ("127.0.0.1", "fe80::1%" + "z" * 300, "127.0.0.1"),
             ("::ffff:127.0.0.1", "198.51.100.7", "198.51.100.7"),

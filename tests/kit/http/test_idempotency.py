@@ -1,6 +1,8 @@
 import asyncio
+import hashlib
 from typing import Any
 
+import orjson
 import pytest
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from sqlalchemy import func, select
@@ -9,6 +11,7 @@ from tests.examples.loans.schemas import BookCreate, BookRead
 from tests.kit.http.conftest import Extended
 
 from portico.kit.auth.principal import UserId
+from portico.kit.calls.channel import Outgoing
 from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.http.boundary import Work
@@ -238,6 +241,67 @@ class TestKeys:
             other = await caller.post("/others", json={"title": "Dune"}, headers={"idempotency-key": "k1"})
 
             assert (other.status_code, other.json()["title"]) == (201, "Dune!")
+
+    async def test_of_two_anonymous_callers_never_meet(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/letters")
+        written: list[str] = []
+
+        @router.post("", status_code=201)
+        async def write(draft: BookCreate) -> str:
+            written.append(draft.title)
+            return f"letter {len(written)}"
+
+        async with embedded_extended(router) as loans:
+
+            async def send(title: str, address: str) -> Answer:
+                headers = {"idempotency-key": "k1", "x-forwarded-for": address}
+                return await loans.anonymous.post("/letters", json={"title": title}, headers=headers)
+
+            first = await send("Dune", "203.0.113.1")
+            same = await send("Dune", "203.0.113.1")
+            other_content = await send("Solaris", "203.0.113.1")
+            other_address = await send("Dune", "203.0.113.2")
+
+        assert [each.json() for each in (first, same, other_content, other_address)] == [
+            "letter 1",
+            "letter 1",
+            "letter 2",
+            "letter 3",
+        ]
+        assert same.headers["idempotency-replayed"] == "true"
+
+    async def test_protect_the_stored_digest_of_the_body(self, embedded_loans: RunningService) -> None:
+        """A plain digest of a body with a password could be compared with those of frequent passwords."""
+        await add(embedded_loans.as_user("books:write"), "Dune")
+
+        async with embedded_loans.context.reader() as reader:
+            [stored] = await reader.rows(select(idempotency_keys))
+
+        body = orjson.dumps({"title": "Dune"})
+        assert stored.fingerprint not in {hashlib.sha256(each).hexdigest() for each in (body, b"\n" + body)}
+
+    async def test_on_several_lines_are_one_key(self, embedded_loans: RunningService) -> None:
+        token = embedded_loans.issuer.token(permissions=["books:write"])
+        headers = [
+            (b"authorization", f"Bearer {token}".encode()),
+            (b"content-type", b"application/json"),
+            (b"idempotency-key", b"shared"),
+        ]
+        answers = [
+            await embedded_loans.channel.send(
+                Outgoing(
+                    service="loans",
+                    method="POST",
+                    path="/books",
+                    headers=[*headers, (b"idempotency-key", second)],
+                    body=orjson.dumps({"title": second.decode()}),
+                    timeout=60.0,
+                )
+            )
+            for second in (b"one", b"two")
+        ]
+
+        assert [answer.status for answer in answers] == [201, 201]
 
     async def test_of_unauthorized_callers_are_not_claimed(self, embedded_loans: RunningService) -> None:
         librarian = embedded_loans.as_user("books:write")

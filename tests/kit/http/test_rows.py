@@ -10,7 +10,6 @@ from tests.kit.http.conftest import Extended
 
 from portico.kit.data import Slice, Window
 from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.conditional import Conditions
 from portico.kit.http.router import Router
 from portico.testing.running_service import RunningService
 
@@ -75,13 +74,6 @@ class TestEndpointThatReturnsRows:
     router = Router(prefix="/shelf")
 
     @staticmethod
-    @router.get("/chosen-etag/{book_id}", response_model=BookRead)
-    async def choose_etag(book_id: BookId, reads: Reads, conditions: Conditions) -> Book:
-        book = await Books(reads).get(book_id)
-        conditions.tag(book, related=7)
-        return book
-
-    @staticmethod
     @router.get("/with-request/{book_id}", response_model=BookRead)
     async def use_request(
         book_id: BookId, reads: Reads, request: Request, response: Response, length: Annotated[int, Query(ge=1)] = 3
@@ -98,14 +90,6 @@ class TestEndpointThatReturnsRows:
     @router.get("/unpaged", response_model=list[BookRead])
     async def list_without_page(reads: Reads) -> Slice[Book]:
         return await Books(reads).page(Window())
-
-    async def test_may_choose_the_etag(self, embedded_extended: Extended) -> None:
-        async with embedded_extended(self.router) as loans:
-            book = await loans.given(Book(title="Dune"))
-
-            response = await loans.anonymous.get(f"/shelf/chosen-etag/{book.book_id}")
-
-        assert response.headers["etag"] == '"1.7"'
 
     async def test_may_use_the_request_and_parameters(self, embedded_extended: Extended) -> None:
         async with embedded_extended(self.router) as loans:
@@ -136,7 +120,7 @@ class TestOpenApi:
         assert read["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/BookRead")
         assert "ETag" in read["responses"]["200"]["headers"]
         assert "304" in read["responses"]
-        assert [each["name"] for each in read["parameters"]] == ["book_id", "If-None-Match"]
+        assert [each["name"] for each in read["parameters"]] == ["book_id", "If-Match", "If-None-Match"]
 
     async def test_documents_if_match_only_where_conditions_are_checked(self, embedded_loans: RunningService) -> None:
         document = (await embedded_loans.anonymous.get("/openapi.json")).json()
@@ -148,7 +132,7 @@ class TestOpenApi:
             for method, operation in operations.items()
             if "parameters" in operation
         }
-        assert headers["put"] == ["If-Match"]
+        assert headers["put"] == ["If-Match", "If-None-Match"]
         assert headers["post"] == ["Idempotency-Key"]
 
     async def test_does_not_show_the_injected_request(self, embedded_loans: RunningService) -> None:

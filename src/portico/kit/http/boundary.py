@@ -39,7 +39,7 @@ from portico.kit.foundation.problems import (
 )
 from portico.kit.http.authentication import TICKET, Authentication
 from portico.kit.http.client_info import client_key
-from portico.kit.http.conditional import is_known
+from portico.kit.http.conditional import CONDITIONAL, Conditional, conditional_response, conditions
 from portico.kit.http.context import HttpContext
 from portico.kit.http.error_handling import (
     DatabaseUnavailable,
@@ -49,9 +49,9 @@ from portico.kit.http.error_handling import (
     OutcomeUnknown,
     StorageFull,
 )
-from portico.kit.http.idempotency import AnsweredConcurrently, Claim
+from portico.kit.http.idempotency import AnsweredConcurrently, Claim, anonymous_caller
 from portico.kit.http.query_parameters import Queries
-from portico.kit.http.request import FORM, BoundedRequest
+from portico.kit.http.request import FORM, BoundedRequest, combined_field
 from portico.kit.http.request_body import BodyReceiver
 from portico.kit.http.response_cache import cached_response
 from portico.kit.http.router import Route
@@ -62,7 +62,6 @@ logger = get_logger(__name__)
 
 _RETRIES = RetryPolicy(is_retryable=is_conflict_or_disconnect)
 _ERRORS = 400
-_NOT_MODIFIED = 304
 _CLIENT_CLOSED_REQUEST = 499  # recorded in the log and the metrics only
 _MOST_ERRORS = 100
 _JSON = re.compile(r"application/([\w.\-]+\+)?json")
@@ -86,7 +85,9 @@ class BoundaryRoute(APIRoute):
         super().__init__(path, endpoint, methods=[declared.method], **options)
         self._queries = Queries(self.dependant, context.system.case, also=TICKET if declared.streams else None)
         self._takes_json = takes_json(self)
-        self._uses_database = not {_work, _reads}.isdisjoint(functions_of(self.dependant))
+        requested = set(functions_of(self.dependant))
+        self._uses_database = not requested.isdisjoint({_work, _reads})
+        self._rejects_conditions = declared.method != "GET" and conditions not in requested
 
     def get_route_handler(self) -> Handler:
         self._handlers = SparseHandlers(self.dependant, self._handler_of, limit=MAX_SPARSE_HANDLERS)
@@ -123,16 +124,16 @@ class BoundaryRoute(APIRoute):
             group = self._context.response_cache(self._cache_tag)
             make = functools.partial(self._checked, request, handle, within)
             response = await cached_response(group, request, make, self._cache_tag.seconds)
-        if self._declared.method == "GET" and is_known(request.headers.get("if-none-match"), response):
-            return Response(status_code=_NOT_MODIFIED, headers={"etag": response.headers["etag"]})
-        return response
+        return conditional_response(request, response) if self._declared.method == "GET" else response
 
     async def _checked(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if (raw := request.scope["query_string"]) and not self._declared.any_query:
             self._queries.check(raw, request.query_params)
+        if self._rejects_conditions:
+            (await conditions(request)).reject_unevaluated()
         if self._takes_json:
             await self._check_body(request)
-        key = request.headers.get("idempotency-key") if self._declared.keeps_answers else None
+        key = combined_field(request.headers, "idempotency-key") if self._declared.keeps_answers else None
         if key is None and not self._uses_database:
             return _tagged(request, await handle(request))
         return await self._transact(request, handle, key, within)
@@ -176,6 +177,9 @@ class BoundaryRoute(APIRoute):
             except AnsweredConcurrently as other:
                 return other.answer
             if response.status_code < _ERRORS:
+                conditional: Conditional | None = scope.get(CONDITIONAL)
+                if conditional is not None:
+                    conditional.reject_unevaluated()
                 if within.expired():
                     await asyncio.sleep(0)  # the deadline has just passed: let its cancellation arrive
                 within.reschedule(None)  # the deadline must not interrupt the commit
@@ -185,9 +189,10 @@ class BoundaryRoute(APIRoute):
     async def _with_key(self, request: BoundedRequest, handle: Handler, work: UnitOfWork, key: str) -> Response:
         authentication: Authentication = request.scope["portico.authentication"]
         await authentication.resolve()
-        caller = authentication.principal.subject if authentication.principal else "-"
+        principal, body = authentication.principal, await request.body()
+        caller = anonymous_caller(request, self._context, body) if principal is None else principal.subject
         ttl = timedelta(seconds=self._context.settings.idempotency_ttl)
-        with Claim(request, key, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
+        with Claim(request, key, body, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
             if self._declared.asks_others:
                 return await self._claim_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:

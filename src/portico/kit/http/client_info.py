@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from portico.kit.http.request import combined_field
 from portico.kit.service_context import ServiceContext
 
 MOST_HOPS: Final = 32
@@ -44,7 +45,7 @@ def client_address(request: Request, context: ServiceContext) -> str:
     Trusted are TRUSTED_PROXIES and this machine, because a service behind its own gateway sees only the gateway.
     """
     address = request.client.host if request.client else UNKNOWN
-    hops = request.headers.get("x-forwarded-for", "").split(",")[-MOST_HOPS:]
+    hops = (combined_field(request.headers, "x-forwarded-for") or "").split(",")[-MOST_HOPS:]
     for hop in reversed(hops):
         if not _is_trusted(address, context) or parse_address(hop.strip()) is None:
             break

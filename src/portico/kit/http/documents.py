@@ -111,7 +111,7 @@ def describe(built: APIRoute, route: Route) -> None:
     """Add to an operation what FastAPI does not know: problems, preconditions, headers and required permissions."""
     requested = set(functions_of(built.dependant))
     conditional, paged = conditions in requested, page in requested
-    tagged = conditional or (route.response_model is not None and returns_revised_row(route.endpoint))
+    tagged = route.response_model is not None and returns_revised_row(route.endpoint)
     parameters = list(_parameters(route, conditional=conditional, tagged=tagged))
     summary, _, rest = built.description.partition("\n")
     built.summary = built.summary or summary.rstrip(".")
@@ -125,10 +125,10 @@ def describe(built: APIRoute, route: Route) -> None:
 
 
 def _parameters(route: Route, *, conditional: bool, tagged: bool) -> Iterable[dict[str, Any]]:
-    if tagged and route.method == "GET":
-        yield _header("If-None-Match", "ETag that the caller has; 304 if it is still current", _TAG)
-    elif conditional and route.method != "POST":
+    if conditional or (tagged and route.method == "GET"):
+        unchanged = "304" if route.method == "GET" else "412"
         yield _header("If-Match", "ETag that the caller has read; 412 if the resource has changed since", _TAG)
+        yield _header("If-None-Match", f"ETag that the caller has; {unchanged} if it is still current", _TAG)
     if route.streams:
         yield dict(_TICKET)
     if route.keeps_answers:
@@ -143,6 +143,7 @@ def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
 def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
     """Return the documented responses besides the response model, by status."""
     responder: dict[int, list[type[Problem]]] = {}
+    conditional = conditional or (tagged and route.method == "GET")
     for error in (*_common_errors(route, conditional=conditional), *route.errors):
         responder.setdefault(error.status, []).append(error)
     documented: dict[int | str, dict[str, Any]] = {
@@ -172,8 +173,8 @@ def _common_errors(route: Route, *, conditional: bool) -> Iterable[type[Problem]
         yield from (Unauthorized, Forbidden)
     if route.method != "GET":
         yield Conflict
-        if conditional and route.method != "POST":  # the response to a POST has an ETag, but takes no If-Match
-            yield PreconditionFailed
+    if conditional:
+        yield PreconditionFailed
     if route.method in {"POST", "PUT", "PATCH"}:
         yield from (ContentTooLarge, UnsupportedMediaType, UnsupportedContentEncoding)
 

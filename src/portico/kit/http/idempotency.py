@@ -20,6 +20,9 @@ from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.problems import BadRequest, Conflict, Unprocessable
+from portico.kit.http.client_info import client_key
+from portico.kit.http.request import combined_field
+from portico.kit.service_context import ServiceContext
 
 _LONGEST_KEY = 255
 _STORED_HEADERS = {"content-type", "location", "etag", "link"}
@@ -48,26 +51,36 @@ class AnsweredConcurrently(Exception):
         self.answer = answer
 
 
+def anonymous_caller(request: Request, context: ServiceContext, body: bytes) -> str:
+    """Return the scope of the key of a caller without a token: the client's address and the content of the request.
+
+    Nothing else tells such callers apart. Requests that differ in content never share a key (decision 0031).
+    """
+    return f"-\n{client_key(request, context)}\n{_digest(request, body)}"
+
+
 class Claim:
     """The claim of one request on its key, scoped by caller and route.
 
     Args:
         request: the request.
         key: value of its Idempotency-Key header.
-        caller: subject of the caller, or `-`.
+        body: body of the request.
+        caller: subject of the caller, or the scope of an anonymous one.
         in_flight: keys of requests in progress in this process.
         ttl: how long a key is valid.
     """
 
-    def __init__(self, request: Request, key: str, *, caller: str, in_flight: set[str], ttl: timedelta) -> None:
+    def __init__(
+        self, request: Request, key: str, body: bytes, *, caller: str, in_flight: set[str], ttl: timedelta
+    ) -> None:
         if not 0 < len(key) <= _LONGEST_KEY or not key.isprintable():
             raise BadRequest(reason=f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable characters")
         scope = f"{caller}\n{request.method}\n{request.url.path}\n{key}"
         self._key = hashlib.sha256(scope.encode()).hexdigest()
-        self._request = request
+        self._fingerprint = _digest(request, body, salt=key)  # the stored digest must not reveal a password
         self._in_flight = in_flight
         self._ttl = ttl
-        self._fingerprint = ""
 
     def __enter__(self) -> Self:
         if self._key in self._in_flight:
@@ -82,7 +95,6 @@ class Claim:
 
     async def earlier_answer(self, work: UnitOfWork) -> Response | None:
         """Claim the key, or return the stored response if it was claimed before. Raises KeyReused, KeyInFlight."""
-        await self._read()
         if await self._try_claim(work):
             return None
         row = (await work.execute(self._known())).one_or_none()  # None if the job has just deleted the expired key
@@ -94,7 +106,6 @@ class Claim:
 
     async def stored_answer(self, reader: Reader) -> Response | None:
         """Return the stored response if the key was claimed before. Do not claim it. Raises KeyReused, KeyInFlight."""
-        await self._read()
         found = await reader.rows(self._known())
         if not found or found[0].claimed_at < reader.now - self._ttl:
             return None
@@ -104,10 +115,6 @@ class Claim:
         """Claim the key at the end of the request. Raises AnsweredConcurrently, KeyReused, KeyInFlight."""
         if (earlier := await self.earlier_answer(work)) is not None:
             raise AnsweredConcurrently(earlier)
-
-    async def _read(self) -> None:
-        body = await self._request.body()
-        self._fingerprint = hashlib.sha256(self._request.url.query.encode() + b"\n" + body).hexdigest()
 
     def _known(self) -> Select[Any]:
         return select(idempotency_keys).where(idempotency_keys.c.key == self._key)
@@ -127,9 +134,14 @@ class Claim:
         """Store the response in the transaction of its effect. Raises TypeError for a streamed response."""
         if isinstance(response, StreamingResponse):
             raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
-        headers = {name: value for name, value in response.headers.items() if name in _STORED_HEADERS}
+        given = {name: combined_field(response.headers, name) for name in _STORED_HEADERS}
+        headers = {name: value for name, value in given.items() if value is not None}
         await work.execute(
             update(idempotency_keys)
             .where(idempotency_keys.c.key == self._key)
             .values(status=response.status_code, headers=headers, body=bytes(response.body).decode())
         )
+
+
+def _digest(request: Request, body: bytes, *, salt: str = "") -> str:
+    return hashlib.sha256(b"\n".join((salt.encode(), request.url.query.encode(), body))).hexdigest()

@@ -4,7 +4,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from portico.kit.http.docs import PATHS, doc_page
+from portico.kit.http.docs import PATHS, accepts_gzip, doc_page
+from portico.kit.http.request import combined_field
 
 
 def page_routes(title: str) -> list[Route]:
@@ -15,8 +16,8 @@ def page_routes(title: str) -> list[Route]:
     """
 
     async def page(request: Request) -> Response:
-        accepted = request.headers.get("accept-encoding", "")
-        found = doc_page(request.url.path, title, accepts_gzip="gzip" in accepted)
+        accepted = combined_field(request.headers, "accept-encoding") or ""
+        found = doc_page(request.url.path, title, compressed=accepts_gzip(accepted))
         response = Response(found.body)
         response.raw_headers = [*found.headers, (b"content-length", str(len(found.body)).encode())]
         return response

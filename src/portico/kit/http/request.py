@@ -42,7 +42,7 @@ class BoundedRequest(Request):
         size = 0
         async for chunk in super().stream():
             if chunk and not size:
-                check_content_encoding(self.headers.get("content-encoding"))
+                check_content_encoding(combined_field(self.headers, "content-encoding"))
             size += len(chunk)
             if size > self._limit:
                 raise ContentTooLarge(limit=self._limit)
@@ -76,6 +76,12 @@ class BoundedRequest(Request):
             (name, b"application/json" if name == b"content-type" else value) for name, value in self.scope["headers"]
         ]
         self._form_headers = Headers(raw=self.scope["headers"])
+
+
+def combined_field(headers: Headers, name: str) -> str | None:
+    """Return a header field whose value is a list. Its lines are joined (RFC 9110 section 5.3); None if it is absent."""
+    lines = headers.getlist(name)
+    return ", ".join(lines) if lines else None
 
 
 def parse_json(body: bytes) -> Any:

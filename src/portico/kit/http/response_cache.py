@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from portico.kit.cache.group import CacheGroup
+from portico.kit.http.request import combined_field
 
 _LONGEST_KEY = 200
 _OK = 200
@@ -57,10 +58,10 @@ def _key(request: Request) -> str:
 
 
 def _serialize(response: Response) -> bytes:
-    headers = [(name, value) for name, value in response.headers.items() if name != _RECOMPUTED_HEADER]
+    headers = {name: combined_field(response.headers, name) for name in response.headers if name != _RECOMPUTED_HEADER}
     return orjson.dumps(headers) + b"\n" + bytes(response.body)
 
 
 def _deserialize(packed: bytes) -> Response:
     headers, _, body = packed.partition(b"\n")
-    return Response(body, headers=dict(orjson.loads(headers)))
+    return Response(body, headers=orjson.loads(headers))

@@ -16,10 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from portico.kit.data.paging import Slice
-from portico.kit.http.conditional import Conditional, entity_tag, is_revised
+from portico.kit.http.conditional import entity_tag, is_revised
 from portico.kit.http.paging import PAGE, PageRequest
 
-_CONDITIONAL = "portico.conditional"
 _RETURNED_ROW = "portico.returned_row"
 _REQUEST = "portico_request"
 
@@ -57,16 +56,12 @@ def _prepare(request: Request, result: Any) -> Any:
 
 
 def set_etag(request: Request, response: Response) -> None:
-    """Set the ETag of a successful response: the one that the endpoint chose, or else that of the returned row.
+    """Set the ETag of a successful response: that of the returned row.
 
     Call it after the last flush, since the flush increments the revision.
     """
-    conditional: Conditional | None = request.scope.get(_CONDITIONAL)
-    etag = conditional.etag if conditional is not None else None
-    if etag is None and (row := request.scope.get(_RETURNED_ROW)) is not None:
-        etag = entity_tag(row, getattr(row, "related_revision", 0))
-    if etag is not None:
-        response.headers["etag"] = etag
+    if (row := request.scope.get(_RETURNED_ROW)) is not None:
+        response.headers["etag"] = entity_tag(row, getattr(row, "related_revision", 0))
 
 
 def returns_revised_row(endpoint: Endpoint) -> bool:

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from portico.kit.http.docs import PATHS, doc_page
+from portico.kit.http.docs import PATHS, accepts_gzip, doc_page
 
 
 class TestPages:
@@ -27,9 +27,24 @@ class TestPages:
     def test_the_title_is_escaped(self) -> None:
         assert b"&lt;b&gt;" in doc_page("/docs", "<b>").body
 
+    @pytest.mark.parametrize(
+        ("accepted", "gzip_is_allowed"),
+        [
+            ("gzip", True),
+            ("br, GZIP;q=0.5", True),
+            ("", False),
+            ("br", False),
+            ("gzip;q=0", False),
+            ("gzip; q=0.00, br", False),
+            ("x-gzip-like", False),
+        ],
+    )
+    def test_gzip_is_used_if_the_client_allows_it(self, accepted: str, *, gzip_is_allowed: bool) -> None:
+        assert accepts_gzip(accepted) == gzip_is_allowed
+
     @pytest.mark.parametrize("path", [path for path in PATHS if path.endswith((".js", ".css"))])
     def test_clients_without_gzip_get_uncompressed_files(self, path: str) -> None:
-        packed, plain = (doc_page(path, "shop", accepts_gzip=accepts) for accepts in (True, False))
+        packed, plain = (doc_page(path, "shop", compressed=accepts) for accepts in (True, False))
 
         if dict(packed.headers).get(b"content-encoding") == b"gzip":
             assert gzip.decompress(packed.body) == plain.body

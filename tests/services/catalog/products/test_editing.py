@@ -156,6 +156,30 @@ class TestUpdate:
         assert await list_names(catalog, search="old") == []
 
 
+class TestPreconditions:
+    @pytest.mark.parametrize("condition", ["*", '"1"', 'W/"1"'])
+    @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+    async def test_if_none_match_protects_what_the_caller_has(
+        self, method: str, condition: str, embedded: RunningService
+    ) -> None:
+        product = await create_product(embedded, name="Box")
+        path = f"/products/{product['product_id']}"
+        body = None if method == "DELETE" else product_body(name="Crate") if method == "PUT" else {"name": "Crate"}
+
+        answer = await editor(embedded).request(method, path, json=body, headers={"if-none-match": condition})
+
+        assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed")
+        assert (await embedded.anonymous.get(path)).json() == product
+
+    async def test_if_match_compares_the_whole_tag_of_a_cached_response(self, embedded: RunningService) -> None:
+        path = f"/products/{(await create_product(embedded, stock_quantity=3))['product_id']}"
+        tag = (await embedded.anonymous.get(path)).headers["etag"]
+
+        answers = [await embedded.anonymous.get(path, headers={"if-match": each}) for each in (tag, '"1"')]
+
+        assert [answer.status_code for answer in answers] == [200, 412]
+
+
 class TestDelete:
     async def test_removes_the_product_and_frees_its_sku(self, catalog: RunningService) -> None:
         product = await create_product(catalog, sku="BX-1", name="Box")

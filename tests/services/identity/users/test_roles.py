@@ -25,6 +25,15 @@ class TestRoles:
         validated = (await identity.anonymous.post("/validate-token", json={"token": token})).json()
         assert (validated["roles"], validated["permissions"]) == (["buyer"], ["products:write", "stock:write"])
 
+    async def test_assignment_with_an_outdated_etag_is_rejected(self, embedded: Identity) -> None:
+        ada, admin = await embedded.new_person(), await embedded.administrator()
+        path = f"/users/{ada.user_id}/roles"
+        seen = {"if-match": (await admin.get(f"/users/{ada.user_id}")).headers["etag"]}
+
+        answers = [await admin.put(path, json={"roles": each}, headers=seen) for each in (["clerk"], ["auditor"])]
+
+        assert [answer.status_code for answer in answers] == [200, 412]
+
     async def test_taken_name_is_rejected(self, identity: Identity) -> None:
         answer = await (await identity.administrator()).post("/roles", json={"name": "customer", "permissions": []})
 

@@ -1,6 +1,7 @@
 """Swagger UI and ReDoc, served from this package under a strict content security policy."""
 
 import gzip
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -47,6 +48,8 @@ REDOC: Final = """<!doctype html>
 </html>
 """
 
+_REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
+
 HTML: Final = {"/docs": SWAGGER, "/redoc": REDOC}
 # Path, file, media type. Scripts and styles are stored compressed and sent so to clients that accept gzip.
 ASSETS: Final = {
@@ -68,14 +71,23 @@ class DocPage:
     body: bytes
 
 
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether `Accept-Encoding` allows gzip (RFC 9110 section 12.5.3)."""
+    for each in accept_encoding.lower().split(","):
+        coding, *parameters = (part.strip() for part in each.split(";"))
+        if coding == "gzip":
+            return not any(_REFUSED.fullmatch(parameter) for parameter in parameters)
+    return False
+
+
 @lru_cache(maxsize=32)
-def doc_page(path: str, title: str, *, accepts_gzip: bool = True) -> DocPage:
+def doc_page(path: str, title: str, *, compressed: bool = True) -> DocPage:
     """Return the page or file at `path`, one of `PATHS`.
 
     Args:
         path: without a query.
         title: heading of the pages.
-        accepts_gzip: whether the caller's `Accept-Encoding` names gzip.
+        compressed: whether files that are stored with gzip are returned so.
     """
     if path in HTML:
         headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", POLICY.encode())]
@@ -85,7 +97,7 @@ def doc_page(path: str, title: str, *, accepts_gzip: bool = True) -> DocPage:
     headers = [(b"content-type", media_type.encode()), (b"cache-control", b"public, max-age=86400")]
     if file.endswith(".gz"):
         headers.append((b"vary", b"Accept-Encoding"))
-        if accepts_gzip:
+        if compressed:
             headers.append((b"content-encoding", b"gzip"))
         else:
             body = gzip.decompress(body)

@@ -71,7 +71,7 @@ async def register(
 
 
 @accounts.get("/auth/me", response_model=UserRead)
-async def read_me(caller: SignedIn, reads: Reads, _conditions: Conditions) -> User:
+async def read_me(caller: SignedIn, reads: Reads) -> User:
     """Return the caller's own account."""
     return await Users(reads).get(caller.user_id)
 
@@ -93,7 +93,7 @@ async def list_users(_caller: Annotated[Principal, permitted("users:read")], rea
 
 
 @users.get("/{user_id}", response_model=UserRead, errors=[UserNotFound])
-async def read_user(user_id: UserId, caller: SignedIn, reads: Reads, _conditions: Conditions) -> User:
+async def read_user(user_id: UserId, caller: SignedIn, reads: Reads) -> User:
     """Return one account: the caller's own, or any account with the permission `users:read`."""
     _require_own_or(caller, user_id, "users:read")
     return await Users(reads).get(user_id)
@@ -135,10 +135,17 @@ async def delete_user(
     errors=[UserNotFound, RoleUnknown, BeyondOwnRights, LastAdministrator],
 )
 async def assign_roles(
-    user_id: UserId, body: RoleAssignment, caller: RoleEditor, work: Work, client: RequestClient
+    user_id: UserId,
+    body: RoleAssignment,
+    caller: RoleEditor,
+    work: Work,
+    conditions: Conditions,
+    client: RequestClient,
 ) -> User:
     """Replace a user's roles. The user's access tokens are revoked; a refreshed one carries the new permissions."""
-    return await service.assign_roles(work, user_id, body.roles, caller=caller, client=client)
+    return await service.assign_roles(
+        work, user_id, body.roles, precondition=conditions.require, caller=caller, client=client
+    )
 
 
 @roles.get("", response_model=list[RoleRead])

@@ -118,7 +118,13 @@ async def delete_user(
 
 
 async def assign_roles(
-    work: UnitOfWork, user_id: UserId, names: Iterable[str], *, caller: Principal, client: ClientInfo
+    work: UnitOfWork,
+    user_id: UserId,
+    names: Iterable[str],
+    *,
+    precondition: Precondition,
+    caller: Principal,
+    client: ClientInfo,
 ) -> User:
     """Replace a user's roles and revoke the user's access tokens.
 
@@ -130,6 +136,7 @@ async def assign_roles(
     """
     await lock_singleton(work, ADMINISTRATORS)
     user = await Users(work).get_undeleted(user_id, lock=True)
+    precondition(user)
     before, after = user.assigned_roles, await Roles(work).get_all(names)
     had, has = {role.name: role for role in before}, {role.name: role for role in after}
     _require_permissions(caller, [role for name, role in (had | has).items() if (name in had) != (name in has)])
