@@ -39,6 +39,13 @@ async def received(socket: UpstreamWebSocket) -> dict[str, Any]:
 
 
 class TestLive:
+    async def test_of_an_identifier_that_cannot_exist_is_404(self, embedded: Orders) -> None:
+        with pytest.raises(HandshakeRefused) as refusal:
+            async with following(embedded, "17", new_user_id()):
+                pass
+
+        assert (refusal.value.status, orjson.loads(refusal.value.body)["code"]) == (404, "order_not_found")
+
     async def test_sends_the_status_and_each_change_until_the_order_is_final(self, orders: Orders) -> None:
         jane = new_user_id()
         order_id = (await orders.place(by=orders.as_user(subject=jane)))["order_id"]

@@ -78,7 +78,7 @@ class BoundaryRoute(APIRoute):
         self._cache_tag = declared.cache
         self.quiet = declared.quiet
         responder = OAuthErrorResponder if declared.oauth_errors else ErrorResponder
-        self._errors = responder(context.name, context.system.case)
+        self._errors = responder(context.name, context.system.case, declared.errors)
         self._limit = declared.body_limit or context.settings.body_limit
         self._seconds = declared.timeout or context.settings.request_timeout
         endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)

@@ -1,6 +1,7 @@
 """Mapping of exceptions to problem responses."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard, get_type_hints
 
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -11,7 +12,8 @@ from starlette.responses import Response
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
 from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_storage_full, is_unavailable
-from portico.kit.foundation.problems import BadRequest, Conflict, Problem, Unavailable, Unprocessable
+from portico.kit.foundation.ids import MAX_LENGTH
+from portico.kit.foundation.problems import BadRequest, Conflict, NotFound, Problem, Unavailable, Unprocessable
 from portico.kit.http.oauth_errors import oauth_error_response
 from portico.kit.http.problems import field_errors, problem_response
 from portico.kit.http.schema import Case
@@ -50,11 +52,18 @@ class AlreadyThere(Conflict):
 
 
 class ErrorResponder:
-    """Builds the problem responses of one service, in the system's case."""
+    """Builds the problem responses of one service, in the system's case.
 
-    def __init__(self, name: str, case: Case) -> None:
+    Args:
+        name: name of the service.
+        case: case of the system's JSON.
+        declared: the problems that the route declares.
+    """
+
+    def __init__(self, name: str, case: Case, declared: Sequence[type[Problem]] = ()) -> None:
         self._name = name
         self._case = case
+        self._not_found = {each.field_names(): each for each in reversed(declared) if _names_an_identifier(each)}
 
     def answer(self, request: Request, problem: Problem, errors: list[dict[str, Any]] | None = None) -> Response:
         """Return the response for `problem`, with the field errors in `errors`."""
@@ -75,9 +84,18 @@ class ErrorResponder:
     def problem_of(self, connection: HTTPConnection, error: Exception) -> tuple[Problem, list[dict[str, Any]] | None]:
         """Return the problem for `error`, and the field errors if it has any."""
         if isinstance(error, RequestValidationError):
-            sent = {"body": error.body, "query": dict(connection.query_params), "path": connection.path_params}
+            for fault in error.errors():
+                if fault["loc"][0] == "path":
+                    return self._missing(fault["loc"][1], connection.path_params), None
+            sent = {"body": error.body, "query": dict(connection.query_params)}
             return Unprocessable(), field_errors(error.errors(), sent, self._case)
         return self._problem(connection, error), None
+
+    def _missing(self, name: str, path: Mapping[str, str]) -> NotFound:
+        """Return the problem for a path with an identifier that cannot exist: that of one that does not exist."""
+        text = path[name] if len(path[name]) <= MAX_LENGTH else f"{path[name][:MAX_LENGTH]}…"
+        own = self._not_found.get((name,))
+        return NotFound() if own is None else own(**{name: text})
 
     def _problem(self, request: HTTPConnection, error: Exception) -> Problem:
         if isinstance(error, Problem):
@@ -119,3 +137,10 @@ def _unavailable(error: Exception) -> Problem:
     if is_storage_full(error):
         return StorageFull()
     return DatabaseUnavailable() if isinstance(error, SQLAlchemyError) else Unavailable()
+
+
+def _names_an_identifier(kind: type[Problem]) -> TypeGuard[type[NotFound]]:
+    """Return whether `kind` is the problem of a missing resource, with its identifier as the only field."""
+    hints = get_type_hints(kind)
+    kinds = [hints[name] for name in kind.field_names()]
+    return issubclass(kind, NotFound) and len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], str)

@@ -50,7 +50,7 @@ class SocketRoute(APIWebSocketRoute):
         super().__init__(path, declared.endpoint, **options)
         self._declared = declared
         self._context = context
-        self._errors = ErrorResponder(context.name, context.system.case)
+        self._errors = ErrorResponder(context.name, context.system.case, declared.errors)
         self._queries = Queries(self.dependant, context.system.case, also=TICKET)
         self._origins = frozenset(context.settings.cors_origins)
 

@@ -1,6 +1,6 @@
 from typing import Annotated
 
-from fastapi import Depends, Path
+from fastapi import Depends
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
@@ -51,7 +51,6 @@ mailbox_router = Router(prefix="/mailbox", tags=["mailbox"])
 NotificationsReader = Annotated[Principal, permitted(READ)]
 NotificationsWriter = Annotated[Principal, permitted("notifications:write")]
 MailTemplates = Annotated[Templates, provided(Templates)]
-TemplateName = Annotated[str, Path(max_length=60)]
 
 
 @notifications_router.get("", response_model=list[NotificationRead], errors=[InvalidCursor])
@@ -99,7 +98,7 @@ async def list_templates(caller: NotificationsReader, templates: MailTemplates) 
     stores_answer=False,
 )
 async def preview_template(
-    name: TemplateName, preview: Preview, caller: NotificationsReader, templates: MailTemplates
+    name: str, preview: Preview, caller: NotificationsReader, templates: MailTemplates
 ) -> PreviewRead:
     """Render a template without sending anything."""
     template = templates.newest(name) if preview.version is None else templates.find(name, preview.version)

@@ -12,7 +12,7 @@ class TestRead:
     async def test_of_an_unknown_product_is_404(self, embedded: RunningService) -> None:
         answers = [await embedded.anonymous.get(UNKNOWN), await embedded.anonymous.get("/products/lamp")]
 
-        assert [answer.status_code for answer in answers] == [404, 422]
+        assert [answer.status_code for answer in answers] == [404, 404]
         assert answers[0].json()["code"] == "product_not_found"
 
     async def test_is_304_if_the_client_has_the_current_etag(self, embedded: RunningService) -> None:

@@ -112,7 +112,7 @@ async def check_availability(query: AvailabilityQuery, reads: Reads) -> list[Ava
     "/reservations/{reservation_id}",
     status_code=201,
     response_model=ReservationRead,
-    errors=[ProductNotFound, InsufficientStock, ReservationDiffers, ReservationReleased],
+    errors=[ProductNotFound, InsufficientStock, ReservationDiffers, ReservationNotFound, ReservationReleased],
     framework={"responses": {200: {"model": ReservationRead, "description": "The reservation existed already"}}},
 )
 async def reserve_stock(
@@ -143,7 +143,7 @@ async def confirm_reservation(
     return await writer.confirm(reservation_id, actor=caller.subject)
 
 
-@router.delete("/reservations/{reservation_id}", status_code=204, errors=[ReservationShipped])
+@router.delete("/reservations/{reservation_id}", status_code=204, errors=[ReservationNotFound, ReservationShipped])
 async def release_reservation(reservation_id: ReservationId, caller: FromService, writer: ReservationWriter) -> None:
     """Release a reservation permanently: a later reserve with this id is rejected. Safe to repeat."""
     await writer.release(reservation_id, actor=caller.subject)
