@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from portico.kit.http.context import Context, OnBehalf, provided
     from portico.kit.http.paging import Page
     from portico.kit.http.router import Router
-    from portico.kit.http.schema import Moment, Schema, Text
+    from portico.kit.http.schema import Line, Moment, OneLine, Schema
     from portico.kit.http.sockets import Socket
     from portico.kit.jobs.runner import job
     from portico.kit.messaging.consumer import consumes
@@ -77,7 +77,7 @@ else:
             "http.context": "Context OnBehalf provided",
             "http.paging": "Page",
             "http.router": "Router",
-            "http.schema": "Moment Schema Text",
+            "http.schema": "Line Moment OneLine Schema",
             "http.sockets": "Socket",
             "jobs.runner": "job",
             "messaging.consumer": "consumes",
@@ -117,10 +117,12 @@ __all__ = [
     "InvalidCursor",
     "Keyset",
     "KnownCaller",
+    "Line",
     "Moment",
     "Money",
     "NotFound",
     "OnBehalf",
+    "OneLine",
     "Page",
     "PreconditionFailed",
     "Principal",
@@ -146,7 +148,6 @@ __all__ = [
     "Summary",
     "System",
     "TableRules",
-    "Text",
     "TooManyRequests",
     "Unauthorized",
     "Unavailable",

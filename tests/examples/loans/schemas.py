@@ -3,11 +3,11 @@ from typing import Any
 from pydantic import Field
 from tests.examples.loans.ids import BookId, LoanId
 
-from portico.kit import Moment, Schema, Text, UserId
+from portico.kit import Line, Moment, Schema, UserId
 
 
 class BookCreate(Schema):
-    title: Text
+    title: Line
     shelf_marks: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -104,7 +104,7 @@ class TestContent:
         assert "\nTotal: 0.00 USD" not in mail.text
 
     async def test_a_name_with_line_breaks_cannot_inject_a_header(self, embedded: NotificationsService) -> None:
-        ada = await embedded.create_user("Ada\r\nBcc: mallory@example.com", email="ada@example.com")
+        ada = await embedded.create_user("Ada\r\nBcc:\u2028 \u202emallory@example.com", email="ada@example.com")
         await embedded.confirm_order(ada)
 
         await embedded.send_due()

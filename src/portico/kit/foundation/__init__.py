@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Unavailable,
         Unprocessable,
     )
+    from portico.kit.foundation.text import NOT_IN_A_LINE
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -44,12 +45,14 @@ else:
             "ids": "Identifier",
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
+            "text": "NOT_IN_A_LINE",
         },
     )
 
 __all__ = [
     "EXPONENTS",
     "LARGEST",
+    "NOT_IN_A_LINE",
     "Amount",
     "Backoff",
     "BadRequest",

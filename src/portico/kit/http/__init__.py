@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from portico.kit.http.paging import LARGEST_LIMIT, Page
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
     from portico.kit.http.router import Router
-    from portico.kit.http.schema import Case, Moment, Schema, Text
+    from portico.kit.http.schema import Case, Line, Moment, OneLine, Schema
     from portico.kit.http.sockets import Socket
 else:
     __getattr__ = lazy_exports(
@@ -29,7 +29,7 @@ else:
             "paging": "LARGEST_LIMIT Page",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
-            "schema": "Case Moment Schema Text",
+            "schema": "Case Line Moment OneLine Schema",
             "sockets": "Socket",
         },
     )
@@ -42,9 +42,11 @@ __all__ = [
     "Context",
     "HttpContext",
     "InvalidClient",
+    "Line",
     "Moment",
     "OAuthError",
     "OnBehalf",
+    "OneLine",
     "Page",
     "ProblemRead",
     "Reads",
@@ -52,7 +54,6 @@ __all__ = [
     "Router",
     "Schema",
     "Socket",
-    "Text",
     "Work",
     "bearer_token",
     "field_errors",

@@ -4,9 +4,11 @@ A model accepts both cases of each field. The route chooses the case of the outp
 one service can serve two systems in one process.
 """
 
+import re
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,14 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
-    StringConstraints,
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from portico.kit.foundation.text import NOT_IN_A_LINE
 
 Case = Literal["snake", "camel"]
 
@@ -94,7 +98,38 @@ Moment = Annotated[
 ]
 """A time as RFC 3339. Input without a time zone is rejected; output ends in Z."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+_BREAKS_A_LINE: Final = re.compile(f"[{NOT_IN_A_LINE}]")
+_LINE_PATTERN: Final = f"^[^{NOT_IN_A_LINE}]*$"
+
+
+@dataclass(frozen=True, slots=True)
+class OneLine:
+    """Annotation for one line of text without surrounding white space: `Annotated[str, OneLine(200)]`.
+
+    Line breaks, other control characters and bidirectional overrides and isolates are rejected.
+    """
+
+    max_length: int = 255
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        text = core_schema.str_schema(strip_whitespace=True, min_length=1, max_length=self.max_length)
+        return core_schema.no_info_after_validator_function(_require_one_line, text)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "pattern": _LINE_PATTERN}
+
+
+def _require_one_line(text: str) -> str:
+    if found := _BREAKS_A_LINE.search(text):
+        raise PydanticCustomError(
+            "not_one_line",
+            "Input should be one line without control characters; it contains {character}",
+            {"character": f"U+{ord(found[0]):04X}"},
+        )
+    return text
+
+
+Line = Annotated[str, OneLine()]
 """One line of text: a name, a title."""
 
 

@@ -4,7 +4,7 @@ from pydantic import Field
 
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit import Moment, Schema, Text, UserId
+from portico.kit import Line, Moment, Schema, UserId
 from portico.services.notifications.domain import Outcome, Reason, Status
 from portico.services.notifications.mail import MailId
 
@@ -55,7 +55,7 @@ class Preview(Schema):
     """Data to render a template with; sample data if omitted."""
 
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="The newest version if omitted")
-    recipient_name: Text | None = None
+    recipient_name: Line | None = None
     data: dict[str, Any] | None = None
 
 

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from portico.contracts.catalog import ProductId
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentId, PaymentStatus
-from portico.kit import Amount, Moment, Schema, UserId
+from portico.kit import Amount, Moment, OneLine, Schema, UserId
 from portico.services.orders.domain import RequestedItem
 from portico.services.orders.models import METHOD_LENGTH
 
@@ -14,18 +14,18 @@ MOST_ITEMS = 100
 MOST_PIECES = 10_000
 _LINE_LENGTH = 200
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=_LINE_LENGTH)]
+AddressLine = Annotated[str, OneLine(_LINE_LENGTH)]
 PaymentMethod = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=METHOD_LENGTH, pattern=r"^[!-~]+$")
 ]
 
 
 class Address(Schema):
-    street: Line
-    city: Line
-    state: Line
-    zip: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20)]
-    country: Line
+    street: AddressLine
+    city: AddressLine
+    state: AddressLine
+    zip: Annotated[str, OneLine(20)]
+    country: AddressLine
 
 
 class ItemCreate(Schema):
@@ -122,7 +122,7 @@ class LiveStatusRead(Schema):
 class SkipCreate(Schema):
     """Why a step is skipped: what was done manually, and who did it."""
 
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    reason: Annotated[str, OneLine(500)]
 
 
 def _without_trailing_zeros(amount: Any) -> Any:

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstr
 
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
-from portico.kit import Amount, CurrencyCode, Moment, Money, Schema, Text, UserId
+from portico.kit import Amount, CurrencyCode, Line, Moment, Money, Schema, UserId
 from portico.kit.foundation import EXPONENTS
 from portico.services.payments.ledger.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
 from portico.services.payments.models import KEY_LENGTH, METHOD_LENGTH
@@ -73,7 +73,7 @@ class RefundCreate(Schema):
     key: RefundKey | None = None
     amount: PositiveAmount | None = None
     currency: CurrencyCode | None = Field(None, description="Must be the payment's currency if given")
-    reason: Text | None = None
+    reason: Line | None = None
 
     @model_validator(mode="after")
     def _currency_needs_amount(self) -> Self:

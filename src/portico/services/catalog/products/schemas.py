@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from portico.contracts.catalog import ProductId
-from portico.kit import Amount, CurrencyCode, Moment, Problem, Schema, Unprocessable
+from portico.kit import Amount, CurrencyCode, Moment, OneLine, Problem, Schema, Unprocessable
 from portico.kit.foundation import json_number
 from portico.kit.http import Case, field_errors, problem_document
 from portico.services.catalog.products.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
@@ -17,10 +17,6 @@ LARGEST_NUMBER = 2**53 - 1  # larger JSON numbers lose digits in many parsers (R
 DEEPEST = 5
 MOST_VALUES = 200
 LONGEST_VALUES = 16_384  # characters of all texts and keys together
-
-
-def _line(length: int) -> Any:
-    return StringConstraints(strip_whitespace=True, min_length=1, max_length=length)
 
 
 def _bounded(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -50,10 +46,10 @@ def _walk(value: Any, depth: int = 0) -> Iterator[tuple[int, Any]]:
             yield from _walk(inner, depth + 1)
 
 
-Name = Annotated[str, _line(NAME_LENGTH)]
+Name = Annotated[str, OneLine(NAME_LENGTH)]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
-Sku = Annotated[str, _line(SKU_LENGTH)]
-Category = Annotated[str, _line(CATEGORY_LENGTH)]
+Sku = Annotated[str, OneLine(SKU_LENGTH)]
+Category = Annotated[str, OneLine(CATEGORY_LENGTH)]
 Quantity = Annotated[int, Field(ge=0, le=LARGEST_QUANTITY)]
 Attributes = Annotated[dict[str, Any], AfterValidator(_bounded)]
 """A free-form object. Its keys are kept as sent, also in camelCase systems."""

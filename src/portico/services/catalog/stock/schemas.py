@@ -5,7 +5,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
-from portico.kit import Moment, Schema
+from portico.kit import Moment, OneLine, Schema
 from portico.services.catalog.stock.domain import MOST_ON_HAND
 from portico.services.catalog.stock.models import NOTE_LENGTH, REASON_LENGTH
 
@@ -62,7 +62,7 @@ class AdjustmentCreate(Schema):
     """A correction of the stock, positive or negative, with its reason."""
 
     quantity: Annotated[int, Field(ge=-MOST_ON_HAND, le=MOST_ON_HAND), AfterValidator(_not_zero)]
-    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=REASON_LENGTH)]
+    reason: Annotated[str, OneLine(REASON_LENGTH)]
     note: Annotated[str, StringConstraints(max_length=NOTE_LENGTH)] | None = None
 
 

@@ -3,12 +3,14 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from portico.contracts.identity import UserId
-from portico.kit import Moment, Schema, Text
+from portico.kit import Line, Moment, OneLine, Schema
 from portico.services.identity.users.domain import MAX_EMAIL_LENGTH, MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, Names
+
+_EMAIL_PART = r"[^@\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+"  # as in a Line, without white space
 
 EmailText = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=MAX_EMAIL_LENGTH, pattern=r"^[^@\s]+@[^@\s]+$"),
+    StringConstraints(min_length=3, max_length=MAX_EMAIL_LENGTH, pattern=f"^{_EMAIL_PART}@{_EMAIL_PART}$"),
     Field(json_schema_extra={"format": "email"}),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{3,40}$")]
@@ -20,9 +22,9 @@ Permission = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,6
 class PersonNames(Schema):
     """A person's names and phone number, all optional."""
 
-    name: Text | None = None
-    first_name: Text | None = None
-    last_name: Text | None = None
+    name: Line | None = None
+    first_name: Line | None = None
+    last_name: Line | None = None
     phone: Phone | None = None
 
     def given_names(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class UserRead(Schema):
 
 
 class RoleAssignment(Schema):
-    roles: Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(max_length=50)]
+    roles: Annotated[list[Annotated[str, OneLine(64)]], Field(max_length=50)]
 
 
 class RoleCreate(Schema):

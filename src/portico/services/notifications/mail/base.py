@@ -6,7 +6,7 @@ MailFailed
 └── MailUncertain  the connection was lost during the transfer: the server may have accepted the mail
 """
 
-import unicodedata
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +16,14 @@ from typing import Self
 from email_validator import EmailNotValidError, validate_email
 
 from portico.kit import Identifier
+from portico.kit.foundation import NOT_IN_A_LINE
 
 LARGEST = 1 << 20  # bytes of text and HTML together
 LONGEST_SUBJECT = 400  # characters
 LONGEST_NAME = 600  # of a recipient
 LONGEST_ANSWER = 500  # of a server's answer
 
-_BREAKING = {"Cc", "Zl", "Zp", "Cs"}  # control characters, line and paragraph separators, surrogates
+_BREAKING = re.compile(f"[{NOT_IN_A_LINE}\\ud800-\\udfff]")  # the last range are surrogates
 
 
 class BadMail(ValueError):
@@ -153,10 +154,9 @@ class Mailer(ABC):
 
 def breaks_lines(text: str) -> bool:
     """Whether `text` contains characters that could end a header or hide its content."""
-    return any(unicodedata.category(character) in _BREAKING for character in text)
+    return _BREAKING.search(text) is not None
 
 
 def in_one_line(text: str) -> str:
     """Return `text` with each run of white space and control characters replaced by one space."""
-    plain = "".join(" " if unicodedata.category(each) in _BREAKING else each for each in text)
-    return " ".join(plain.split())
+    return " ".join(_BREAKING.sub(" ", text).split())
