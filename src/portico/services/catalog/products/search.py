@@ -15,7 +15,7 @@ from portico.kit.data import ListQuery, Statement
 from portico.services.catalog.products.errors import TooManyWords
 from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.schemas import COLUMNS
-from portico.services.catalog.products.words import words_of
+from portico.services.catalog.products.words import search_words
 
 PRODUCTS: Any = Product.__table__
 WORDS: Any = ProductWord.__table__
@@ -66,7 +66,7 @@ class ProductQuery:
     @property
     def words(self) -> list[str]:
         """The words that all must match. Raises TooManyWords."""
-        words = words_of(self.search or "", limit=MAX_SEARCH_WORDS + 1)
+        words = search_words(self.search or "", limit=MAX_SEARCH_WORDS + 1)
         if len(words) > MAX_SEARCH_WORDS:
             raise TooManyWords(limit=MAX_SEARCH_WORDS)
         return words
@@ -139,7 +139,7 @@ def _count(query: ProductQuery, words: list[str]) -> Select[Any]:
 def _having(statement: Select[Any], words: list[str]) -> Select[Any]:
     """Restrict `statement` to products that have all `words`.
 
-    The words are literals, so that the planner knows how frequent each is. They consist of letters and digits only.
+    The words are literals, so that the planner knows how frequent each is. They contain nothing that needs quoting.
     """
     first, *more = words
     statement = statement.where(W.word == _literal(0, first))
