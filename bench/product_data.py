@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from portico.contracts.catalog import ProductId
-from portico.services.catalog.products.models import Product
+from portico.services.catalog.models import Product
 
 MANY = 100_000
 BRANDS = [

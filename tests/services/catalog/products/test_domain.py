@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from portico.services.catalog.products.words import LONGEST_WORD, MOST_WORDS, fold, search_words, words_of
+from portico.services.catalog.words import LONGEST_WORD, MOST_WORDS, fold, search_words, words_of
 
 
 class TestFold:

@@ -18,9 +18,9 @@ from portico.kit import (
 )
 from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.kit.http import ProblemRead
+from portico.services.catalog.errors import ProductNotFound, SkuTaken, TooManyWords
+from portico.services.catalog.models import CATEGORY_LENGTH, PRODUCTS, TOTALS, Product
 from portico.services.catalog.products import service
-from portico.services.catalog.products.errors import ProductNotFound, SkuTaken, TooManyWords
-from portico.services.catalog.products.models import CATEGORY_LENGTH, PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products
 from portico.services.catalog.products.schemas import (
     LARGEST_BATCH,

@@ -7,8 +7,8 @@ from sqlalchemy import delete, inspect, select
 
 from portico.kit import Repository, UnitOfWork
 from portico.kit.data import insert_or_ignore, newest_first
-from portico.services.catalog.products.errors import ProductNotFound
-from portico.services.catalog.products.models import Product, ProductWord
+from portico.services.catalog.errors import ProductNotFound
+from portico.services.catalog.models import Product, ProductWord
 
 
 class Products(Repository[Product]):

@@ -10,7 +10,7 @@ from portico.contracts.catalog import ProductId
 from portico.kit import Amount, CurrencyCode, Moment, OneLine, Problem, Schema, Unprocessable
 from portico.kit.foundation import json_number
 from portico.kit.http import Case, field_errors, problem_document
-from portico.services.catalog.products.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
+from portico.services.catalog.models import CATEGORY_LENGTH, NAME_LENGTH, SKU_LENGTH, Product
 
 LARGEST_QUANTITY = 1_000_000_000
 LARGEST_NUMBER = 2**53 - 1  # larger JSON numbers lose digits in many parsers (RFC 8259 section 6)

@@ -12,10 +12,10 @@ from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
 from portico.kit.data import ListQuery, Statement
-from portico.services.catalog.products.errors import TooManyWords
-from portico.services.catalog.products.models import TOTALS, Product, ProductWord, price_order
+from portico.services.catalog.errors import TooManyWords
+from portico.services.catalog.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.schemas import COLUMNS
-from portico.services.catalog.products.words import search_words
+from portico.services.catalog.words import search_words
 
 PRODUCTS: Any = Product.__table__
 WORDS: Any = ProductWord.__table__

@@ -5,8 +5,8 @@ from typing import Any
 
 from portico.contracts.catalog import ProductCreated, ProductDeleted, ProductId, ProductUpdated
 from portico.kit import Problem, UnitOfWork
-from portico.services.catalog.products.errors import SkuTaken
-from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
+from portico.services.catalog.errors import SkuTaken
+from portico.services.catalog.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.products.repository import Products, delete_words, index_words, insert_new
 from portico.services.catalog.products.schemas import ProductCreate
 from portico.services.catalog.stock.service import close_stock, open_stock

@@ -18,7 +18,7 @@ from portico.kit import (
     permitted,
     provided,
 )
-from portico.services.catalog.products.errors import ProductNotFound
+from portico.services.catalog.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock import repository, service
 from portico.services.catalog.stock.domain import Entry, Reservation

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from portico.contracts.catalog import ProductId, ReservationId, ReservationStatus, StockKind
 from portico.kit import Identifier
-from portico.services.catalog.products.errors import ProductNotFound
+from portico.services.catalog.errors import ProductNotFound
 from portico.services.catalog.stock.errors import (
     InsufficientStock,
     ReservationDiffers,

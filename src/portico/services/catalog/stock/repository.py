@@ -11,8 +11,8 @@ from sqlalchemy import bindparam, insert, select, update
 from portico.contracts.catalog import ProductId, ReservationId
 from portico.kit import Keyset, Reader, Slice, UnitOfWork, Window
 from portico.kit.data import Statement
-from portico.services.catalog.products.errors import ProductNotFound
-from portico.services.catalog.products.models import Product
+from portico.services.catalog.errors import ProductNotFound
+from portico.services.catalog.models import Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.errors import MomentNotPast
 from portico.services.catalog.stock.models import (

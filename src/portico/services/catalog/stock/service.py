@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from portico.contracts.catalog import InventoryLow, InventoryUpdated, ProductId, ReservationId, StockKind
 from portico.kit import Problem, UnitOfWork
-from portico.services.catalog.products.errors import ProductNotFound
-from portico.services.catalog.products.models import PRODUCTS, TOTALS, Product
+from portico.services.catalog.errors import ProductNotFound
+from portico.services.catalog.models import PRODUCTS, TOTALS, Product
 from portico.services.catalog.stock.domain import Entry, Level, Reservation, StockBatch
 from portico.services.catalog.stock.repository import (
     insert_entries,
