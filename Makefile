@@ -18,7 +18,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 
 # program:package, with the package names of Debian and Ubuntu
 SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server nginx:nginx \
-	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium
+	rabbitmq-server:rabbitmq-server nats-server:nats-server mosquitto:mosquitto chromium:chromium promtool:prometheus
 
 # extras of the run-time lock; `testing` is in the development lock
 EXTRAS := mysql rabbitmq nats kafka dns otlp

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 
 from portico.cli.errors import CommandError
-from portico.cli.export import export, read_tls
+from portico.cli.export import export, monitoring_files, read_tls
 from portico.gateway.export import Tls
+from portico.systems.catalog import catalog
+from portico.systems.commerce import commerce
 from portico.testing.commands import run_portico
 
 
@@ -88,3 +90,26 @@ class TestReadTls:
     def test_a_file_name_that_would_end_the_directive_is_rejected(self) -> None:
         with pytest.raises(CommandError, match="cannot be used in an NGINX"):
             read_tls('shop.crt"; }', "shop.key")
+
+
+class TestMonitoring:
+    def test_prometheus_scrapes_every_part_at_its_address(self, tmp_path: Path) -> None:
+        options = ["--target", "orders=10.0.0.5:8003", "--target", "orders=10.0.0.6:8003", "--out", "a"]
+
+        written = run_portico(tmp_path, "export", "prometheus", "commerce", *options)
+
+        assert written.returncode == 0, written.stderr
+        assert written.stdout == "Wrote a/commerce.prometheus.yaml\nWrote a/commerce.rules.yaml\n"
+        text = (tmp_path / "a/commerce.prometheus.yaml").read_text()
+        assert "targets: ['10.0.0.5:8003', '10.0.0.6:8003']" in text
+        assert "targets: ['127.0.0.1:8004']" in text
+        assert "rule_files: [commerce.rules.yaml]" in text
+
+    @pytest.mark.parametrize("target", ["order=10.0.0.5:1", "orders", "orders=10.0.0.5", "orders=x y:1"])
+    def test_a_target_is_a_part_and_its_address(self, target: str) -> None:
+        with pytest.raises(CommandError, match="not a part and its address"):
+            monitoring_files(commerce, [target])
+
+    def test_a_system_without_sagas_has_no_alert_and_no_panel_for_them(self) -> None:
+        assert "saga" in "".join(monitoring_files(commerce).values())
+        assert "saga" not in "".join(monitoring_files(catalog).values())

@@ -67,4 +67,4 @@ class TestGatewayMetrics:
         directory = Directory({"catalog": "http://127.0.0.1:1"})
         watch_instances(metrics, directory)
 
-        assert 'portico_gateway_breaker{instance="catalog http://127.0.0.1:1"} 0.0' in metrics.render().decode()
+        assert 'portico_gateway_breaker{upstream="catalog http://127.0.0.1:1"} 0.0' in metrics.render().decode()

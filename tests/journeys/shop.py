@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
 from tests.gateway.proxy.servers import served
 
 from portico.kit.settings import Environment
@@ -34,6 +35,7 @@ class Shop:
     admin: ShopClient
     jane: ShopClient
     lamp: str
+    apps: Mapping[str, ASGIApp]
 
     async def order(self, quantity: int, method: str = "pm_ok") -> str:
         """Place an order of lamps as Jane; return its id."""
@@ -77,4 +79,4 @@ async def run_shop(variables: Mapping[str, str], through: Callable[[str], str] =
         anonymous = ShopClient(transport)
         admin = await anonymous.sign_in(**ADMIN)
         jane = await anonymous.register("jane@example.com", PASSWORD)
-        yield Shop(admin, jane, await create_product(admin, "LAMP-1", 5))
+        yield Shop(admin, jane, await create_product(admin, "LAMP-1", 5), whole.apps)

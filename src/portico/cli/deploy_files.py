@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from portico.cli.export import EXTENSIONS, configuration, file_name
+from portico.cli.export import EXTENSIONS, configuration, file_name, monitoring_files
 from portico.gateway.export import ExportOptions
 from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Settings, read_settings
@@ -12,12 +12,16 @@ from portico.kit.settings import Settings, read_settings
 def deploy_files() -> dict[str, str]:
     """Return what `portico export` prints for each system with default settings, by path."""
     settings = read_settings(Settings, environ={}).value
-    return {
+    systems = [find_system(name) for name in shipped_systems()]
+    proxies = {
         f"{proxy}/{file_name(proxy, system)}": configuration(
             proxy, system, settings, ExportOptions((f"127.0.0.1:{system.gateway}",))
         )
-        for system in map(find_system, shipped_systems())
+        for system in systems
         for proxy in EXTENSIONS
+    }
+    return proxies | {
+        f"observability/{name}": text for system in systems for name, text in monitoring_files(system).items()
     }
 
 

@@ -1,4 +1,4 @@
-"""`portico export`: configuration for a proxy in front of the gateway."""
+"""`portico export`: configuration of a proxy in front of the gateway, and of the monitoring of a system."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from portico.kit.runtime.system import System as SystemDeclaration
     from portico.kit.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Print the configuration of a proxy in front of a system's gateway.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Print the configuration of a proxy in front of a system's gateway, or of its monitoring.",
+)
 
 System = Annotated[str | None, typer.Argument(help="The system. Default: PORTICO_SYSTEM.")]
 Gateways = Annotated[
@@ -59,6 +62,34 @@ def traefik(system: System = None, *, gateway: Gateways = None, host: Hosts = No
     export("traefik", system, gateway, host, folder=out)
 
 
+@app.command()
+def prometheus(
+    system: System = None,
+    *,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A part's NAME=host:port. Default: its port on 127.0.0.1. May be repeated, also for a part."),
+    ] = None,
+    rules: Annotated[bool, typer.Option("--rules", help="Print the alert rules instead.")] = False,
+    out: Annotated[str | None, typer.Option(help="The folder to write both files to, instead of printing one.")] = None,
+) -> None:
+    """Print the configuration of Prometheus, which scrapes all parts, or its alert rules. Nothing needs to run."""
+    found = _chosen(system)
+    configured, ruled, _ = monitoring_files(found, target or []).items()
+    if out is None:
+        print((ruled if rules else configured)[1], end="")
+        return
+    for name, text in (configured, ruled):
+        print(f"Wrote {_write(Path(out) / name, text)}")
+
+
+@app.command()
+def grafana(system: System = None, *, out: Out = None) -> None:
+    """Print a Grafana dashboard for the metrics that `portico export prometheus` collects. Nothing needs to run."""
+    *_, (name, text) = monitoring_files(_chosen(system)).items()
+    _print_or_write(text, name, out)
+
+
 def export(
     proxy: Proxy,
     system: str | None,
@@ -81,11 +112,26 @@ def export(
         listen=_check_listen(listen) if listen else ("80" if tls is None else "443"),
         tls=tls,
     )
-    text = configuration(proxy, found, settings, options)
-    if folder is None:
-        print(text, end="")
-    else:
-        print(f"Wrote {_write(Path(folder) / file_name(proxy, found), text)}")
+    _print_or_write(configuration(proxy, found, settings, options), file_name(proxy, found), folder)
+
+
+def monitoring_files(system: "SystemDeclaration", targets: Sequence[str] = ()) -> dict[str, str]:
+    """Return the configuration of Prometheus, its alert rules and the Grafana dashboard, by name of the file.
+
+    Args:
+        system: the system.
+        targets: addresses of parts that do not listen on their port on 127.0.0.1, as NAME=host:port.
+
+    Raises:
+        CommandError: a target is not a part and its address.
+    """
+    from portico.gateway.export import grafana, prometheus, prometheus_rules, rules_file
+
+    return {
+        f"{system.name}.prometheus.yaml": prometheus(system, _targets(system, targets)),
+        rules_file(system): prometheus_rules(system),
+        f"{system.name}.grafana.json": grafana(system),
+    }
 
 
 def configuration(proxy: Proxy, system: "SystemDeclaration", settings: "Settings", options: "ExportOptions") -> str:
@@ -119,6 +165,35 @@ def read_tls(certificate: str | None, key: str | None) -> "Tls | None":
                 f"The file name {file!r} cannot be used in an NGINX configuration.", "Use letters, digits, /, . and -."
             )
     return Tls(certificate, key)
+
+
+def _chosen(system: str | None) -> "SystemDeclaration":
+    """Return the chosen system. Raises NoSuchSystem."""
+    from portico.cli.environment import current_settings, find_chosen_system
+
+    return find_chosen_system(system, current_settings())
+
+
+def _targets(system: "SystemDeclaration", given: Sequence[str]) -> dict[str, list[str]]:
+    """Return the addresses of each part. Raises CommandError."""
+    named: dict[str, list[str]] = {}
+    for text in given:
+        part, _, address = text.partition("=")
+        if part not in system.ports or not _is_address(address):
+            raise CommandError(
+                f"--target {text} is not a part and its address.",
+                f"Write it as in --target {next(iter(system.ports))}=10.0.0.5:8080. Parts are {', '.join(system.ports)}.",
+            )
+        named.setdefault(part, []).append(address)
+    return {part: named.get(part, [f"127.0.0.1:{port}"]) for part, port in system.ports.items()}
+
+
+def _print_or_write(text: str, name: str, folder: str | None) -> None:
+    """Print `text`, or write it to the file `name` in `folder`. Raises CommandError."""
+    if folder is None:
+        print(text, end="")
+    else:
+        print(f"Wrote {_write(Path(folder) / name, text)}")
 
 
 def _write(path: Path, text: str) -> Path:

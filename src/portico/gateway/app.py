@@ -94,6 +94,8 @@ class Gateway:
         self.policy = policy_of(system, settings)
         self.metrics = Metrics(NAME, __version__)
         self.health = Health(NAME, __version__, timeout=settings.health_timeout, loop_lag=loop_lag)
+        lag = self.health.loop_lag
+        self.metrics.gauge("portico_event_loop_lag_seconds", "Lag of the event loop", lambda: lag.seconds)
         self._system = system
         self._settings = settings
         self._verifier = verifier

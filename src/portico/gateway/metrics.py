@@ -127,7 +127,7 @@ def watch_instances(metrics: Metrics, directory: Directory) -> None:
     def in_flight() -> dict[str, float]:
         return {f"{one.service} {one.address}": float(one.in_flight) for one in directory.states()}
 
-    metrics.gauge("portico_gateway_breaker", "Breaker state: 0 closed, 1 half open, 2 open", breakers, label="instance")
+    metrics.gauge("portico_gateway_breaker", "Breaker state: 0 closed, 1 half open, 2 open", breakers, label="upstream")
     metrics.gauge(
-        "portico_gateway_instance_in_flight", "Requests in flight at an instance", in_flight, label="instance"
+        "portico_gateway_instance_in_flight", "Requests in flight at an instance", in_flight, label="upstream"
     )

@@ -1,8 +1,20 @@
-"""Export of proxy configuration: compiles the gateway's route table for NGINX or Traefik in front of the gateway."""
+"""Export of configuration: the gateway's route table for NGINX or Traefik in front of it, and a system's monitoring."""
 
+from portico.gateway.export.grafana import grafana
 from portico.gateway.export.nginx import nginx
 from portico.gateway.export.options import ExportOptions, Tls
+from portico.gateway.export.prometheus import prometheus, prometheus_rules, rules_file
 from portico.gateway.export.public_routes import PublicRoutes
 from portico.gateway.export.traefik import traefik
 
-__all__ = ["ExportOptions", "PublicRoutes", "Tls", "nginx", "traefik"]
+__all__ = [
+    "ExportOptions",
+    "PublicRoutes",
+    "Tls",
+    "grafana",
+    "nginx",
+    "prometheus",
+    "prometheus_rules",
+    "rules_file",
+    "traefik",
+]

@@ -223,6 +223,7 @@ class Host:
             tracing=self._tracing(placement.name),
             request_log=None if self._logs is None else RequestLog(self._logs, placement.name),
         )
+        context.metrics.gauge("portico_event_loop_lag_seconds", "Lag of the event loop", lambda: self.loop_lag.seconds)
         context.health.add("database", database.check, critical=True)
         if self.settings.redis_url is not None:
             context.health.add("cache", context.cache.check, critical=False)

@@ -1,0 +1,194 @@
+"""What a collector and Prometheus get from a running commerce system: an order is one trace, and all metrics exist."""
+
+import asyncio
+import json
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import ASGIApp
+from tests.journeys.shop import TIMEOUT, run_shop
+from tests.support.programs import program
+
+from portico.cli.export import monitoring_files
+from portico.kit.calls.channel import Outgoing
+from portico.kit.calls.local import LocalChannel
+from portico.kit.runtime.system import GATEWAY
+from portico.kit.settings import Environment
+from portico.systems.catalog import catalog
+from portico.systems.commerce import commerce
+from portico.systems.composition import Composition
+
+POLLED = ("/health", "/metrics", "/revocations", "/.well-known/jwks.json")
+PROCESS_METRICS = {"up"}  # Prometheus adds it
+
+
+@dataclass
+class Span:
+    """A span as the collector gets it."""
+
+    service: str
+    name: str
+    parent: str
+
+
+@dataclass
+class Observed:
+    """What the system sent and showed: spans by trace and id, and metrics by part."""
+
+    spans: dict[str, dict[str, Span]] = field(default_factory=lambda: defaultdict(dict))
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
+@asynccontextmanager
+async def collector(observed: Observed) -> AsyncIterator[str]:
+    """Run an OTLP collector that adds each span to `observed`."""
+
+    async def take(request: web.Request) -> web.Response:
+        assert request.content_type == "application/x-protobuf"
+        sent = ExportTraceServiceRequest.FromString(await request.read())
+        for of_service in sent.resource_spans:
+            names = {each.key: each.value.string_value for each in of_service.resource.attributes}
+            for span in (span for scope in of_service.scope_spans for span in scope.spans):
+                found = Span(names["service.name"], span.name, span.parent_span_id.hex())
+                observed.spans[span.trace_id.hex()][span.span_id.hex()] = found
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_post("/v1/traces", take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    _, port = runner.addresses[0][:2]
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+async def observe(folder: Path) -> Observed:
+    """Place an order in a running system, wait for its mail, and read all metrics."""
+    observed = Observed()
+    async with collector(observed) as endpoint:
+        variables = {"DATA_DIR": str(folder), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        async with run_shop(variables) as shop:
+            order_id = await shop.order(1)
+            await shop.jane.follow_order(order_id, ["confirmed"])
+            async with asyncio.timeout(TIMEOUT):
+                while not await shop.admin.get("/mailbox"):
+                    pass
+            for path in ("/health", "/health/ready", "/openapi.json"):
+                await shop.admin.request_until_final("GET", path)
+            for part in commerce.ports:
+                observed.metrics[part] = await metrics_of(shop.apps, part)
+    variables = {"DATA_DIR": str(folder / "gateway")}
+    async with Composition(commerce, Environment(variables), parts=[GATEWAY], background=False) as alone:
+        observed.metrics["gateway alone"] = await metrics_of(alone.apps, GATEWAY)
+    return observed
+
+
+async def metrics_of(apps: Mapping[str, ASGIApp], part: str) -> str:
+    """Return the metrics of the gateway or of a service."""
+    channel = LocalChannel(apps)
+    response = await channel.send(Outgoing(service=part, method="GET", path="/metrics", timeout=TIMEOUT))
+    await channel.aclose()
+    return response.body.decode()
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    return asyncio.run(observe(tmp_path_factory.mktemp("shop")))
+
+
+class TestTraces:
+    def test_an_order_is_one_trace_through_calls_and_events(self, observed: Observed) -> None:
+        traces = [[(span.service, span.name) for span in spans.values()] for spans in observed.spans.values()]
+
+        [placed] = [found for found in traces if ("orders", "POST /orders") in found]
+        assert {
+            ("gateway", "POST /orders"),
+            ("catalog", "GET /products"),
+            ("orders", "place-order do reserve-stock"),
+            ("catalog", "PUT /inventory/reservations/{reservation_id}"),
+            ("orders", "place-order do take-payment"),
+            ("payments", "POST /payments"),
+            ("notifications", "queue-order-mail"),
+            ("notifications", "send_mail"),
+        } <= set(placed)
+
+    def test_every_span_has_its_parent(self, observed: Observed) -> None:
+        orphans = [
+            span
+            for spans in observed.spans.values()
+            for span in spans.values()
+            if span.parent and span.parent not in spans
+        ]
+
+        assert orphans == []
+
+    def test_health_checks_and_polls_are_no_traces(self, observed: Observed) -> None:
+        names = {span.name for spans in observed.spans.values() for span in spans.values()}
+
+        assert {name for name in names if name == "GET" or any(path in name for path in POLLED)} == set()
+
+
+def metrics_in(expressions: list[str]) -> set[str]:
+    """Return the names of the metrics in PromQL expressions."""
+    bare = [re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"|'[^']*'|\b(by|on) \([^)]*\)", "", each) for each in expressions]
+    return {name for each in bare for name in re.findall(r"\b(?:portico|process|up)(?:_[a-z0-9_]+)?\b", each)}
+
+
+def series_of(text: str) -> set[str]:
+    """Return the names of the series in a text of metrics, including those of families that have no value yet."""
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "summary": ("_count", "_sum")}
+    return {
+        family.name + suffix
+        for family in text_string_to_metric_families(text)
+        for suffix in suffixes.get(family.type, ("",))
+    }
+
+
+class TestMonitoring:
+    def test_rules_and_dashboard_name_only_existing_metrics(self, observed: Observed) -> None:
+        existing = set().union(*map(series_of, observed.metrics.values()))
+        files = monitoring_files(commerce)
+        rules = re.findall(r"expr: '(.*)'", files["commerce.rules.yaml"])
+        panels = json.loads(files["commerce.grafana.json"])["panels"]
+        queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+
+        assert len(rules) > 10
+        assert len(queries) > 20
+        assert metrics_in(rules + queries) - existing - PROCESS_METRICS == set()
+
+    @pytest.mark.parametrize("part", [*commerce.ports, "gateway alone"])
+    def test_metrics_have_the_format_of_prometheus(self, observed: Observed, part: str) -> None:
+        checked = subprocess.run(
+            [program("promtool", package="prometheus"), "check", "metrics"],
+            input=observed.metrics[part],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert (checked.stderr, checked.returncode) == ("", 0)
+
+
+class TestExportedFiles:
+    @pytest.mark.parametrize("system", [catalog, commerce], ids=lambda system: system.name)
+    def test_promtool_accepts_them(self, tmp_path: Path, system: object) -> None:
+        files = monitoring_files(system)
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        configuration, rules, _ = files
+
+        for kind, name in (("config", configuration), ("rules", rules)):
+            command = [program("promtool", package="prometheus"), "check", kind, str(tmp_path / name)]
+            checked = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert checked.returncode == 0, checked.stdout + checked.stderr
