@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from portico.kit.calls.channel import Channel
+from portico.kit.foundation.backoff import Backoff
 from portico.shop_client import (
     ChannelTransport,
     ExpectationFailed,
@@ -29,7 +31,10 @@ METHOD_WEIGHTS: Mapping[str, float] = {
 
 PASSWORD = "correct horse battery staple"  # noqa: S105  # of accounts that exist for one drill only
 
-_TIMEOUT = 120.0  # seconds
+_TIMEOUT = 120.0  # seconds without a final response, or without any progress
+_POLLS = Backoff(base=0.05, limit=1.0)
+"""Delays between polls of an order. Frequent polls would slow down the work that they wait for."""
+_SETTLED = {"confirmed", "failed", "cancelled"}
 _CANCELLED = 0.15  # share of orders that the customer cancels at once
 _FULFILLED = 0.2  # share of orders that the staff ships, and perhaps delivers and takes back
 
@@ -38,6 +43,28 @@ def client_of(channel: Channel) -> ShopClient:
     """Return an anonymous client of the gateway at the other end of `channel`."""
     policy = RetryPolicy(_TIMEOUT, shortest=0.01, longest=0.1, obeys_retry_after=False)
     return ShopClient(ChannelTransport(channel), retry=policy)
+
+
+class Watchdog:
+    """Expires when nothing has progressed for some time, however long the whole work takes.
+
+    Args:
+        within: seconds.
+        now: the time, in seconds.
+    """
+
+    def __init__(self, within: float, now: Callable[[], float] = time.monotonic) -> None:
+        self.within = within
+        self._now = now
+        self.reset()
+
+    def reset(self) -> None:
+        """Record progress."""
+        self._last = self._now()
+
+    @property
+    def has_expired(self) -> bool:
+        return self._now() - self._last > self.within
 
 
 @dataclass
@@ -50,6 +77,7 @@ class Customers:
         staff: a client with all permissions.
         concurrency: the number of orders placed at the same time.
         on_order: called with the number of acknowledged orders after each.
+        watchdog: limits how long an order may stay unconfirmed while no order progresses.
 
     Attributes:
         acknowledged: the ids of acknowledged orders, by idempotency key.
@@ -61,6 +89,7 @@ class Customers:
     staff: ShopClient
     concurrency: int = 32
     on_order: Callable[[int], None] = lambda _: None
+    watchdog: Watchdog = field(default_factory=lambda: Watchdog(_TIMEOUT))
     customers: list[ShopClient] = field(default_factory=list)
     products: list[str] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
@@ -87,6 +116,7 @@ class Customers:
     async def place_orders(self, orders: int) -> None:
         """Place orders concurrently, and cancel or fulfil some of them."""
         numbers = iter(range(orders))
+        self.watchdog.reset()
 
         async def place_next() -> None:
             for number in numbers:
@@ -108,6 +138,7 @@ class Customers:
         key = f"drill-{self.seed}-{number}"
         order_id = await customer.place_order(order_draft(*items, payment_method=method), key=key)
         self.acknowledged[key] = order_id
+        self.watchdog.reset()
         self.on_order(len(self.acknowledged))
         outcome = chance.random()
         if outcome < _CANCELLED:
@@ -118,14 +149,23 @@ class Customers:
 
     async def _fulfil(self, order_id: str, key: str, actions: Sequence[str]) -> None:
         """Apply the staff's actions to an order once it is confirmed; none if it fails. Raises ExpectationFailed."""
-        status = "unknown"
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                while (status := (await self.staff.get(f"/orders/{order_id}"))["status"]) != "confirmed":
-                    if status in {"failed", "cancelled"}:
-                        return
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise NoResponse(f"{order_id} was still {status} after {_TIMEOUT:.0f} s") from None
+        if await self._settled_status(order_id) != "confirmed":
+            return
         for action in actions:
             await self.staff.request_until_final("POST", f"/orders/{order_id}/{action}", key=f"{key}-{action}")
+
+    async def _settled_status(self, order_id: str) -> str:
+        """Wait until an order is confirmed, failed or cancelled. Raises ExpectationFailed if no order progresses."""
+        known, polls = "unknown", 0
+        while (status := str((await self.staff.get(f"/orders/{order_id}"))["status"])) not in _SETTLED:
+            if status != known:
+                known, polls = status, 0
+                self.watchdog.reset()
+            if self.watchdog.has_expired:
+                raise NoResponse(
+                    f"{order_id} is still {status}, and no order progressed for {self.watchdog.within:.0f} s"
+                )
+            polls += 1
+            await asyncio.sleep(_POLLS.delay(polls))
+        self.watchdog.reset()
+        return status

@@ -35,7 +35,9 @@ T = TypeVar("T")
 
 _CONCURRENT_ORDERS = 8  # so that orders are in flight when a fault occurs
 _PAUSE = 1.0  # seconds
-_QUIET_WITHIN = 300.0  # seconds; the step of a saga whose process died is taken over when its lease expires
+_QUIET_WITHIN = (
+    300.0  # seconds without progress; the step of a saga whose process died is taken over when its lease expires
+)
 
 
 def drill_on_private_servers(system: System, worker: Worker, drill: DrillSettings, progress: Progress) -> Report:

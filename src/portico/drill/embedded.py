@@ -27,7 +27,7 @@ from portico.kit.settings import Environment, Settings
 
 Progress = Callable[[str], None]
 
-_QUIET_WITHIN = 180.0  # seconds
+_QUIET_WITHIN = 180.0  # seconds without progress
 
 
 async def run_embedded(

@@ -1,14 +1,14 @@
 """The end of a drill: wait until no work is pending, then check the rules."""
 
 import asyncio
-import time
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sqlalchemy import Select, func, select
 
 from portico.drill.checks import check_all
-from portico.drill.customers import Customers
+from portico.drill.customers import Customers, Watchdog
 from portico.drill.databases import ORDERS, ShopDatabases
 from portico.drill.report import Breach, Report
 from portico.kit.messaging.brokers.base import Broker
@@ -19,28 +19,36 @@ _POLL = 0.2  # seconds
 async def wait_until_quiet(
     shop: ShopDatabases, broker: Broker, report: Report, *, within: float, alive: Callable[[], Awaitable[None]]
 ) -> None:
-    """Wait until no work is pending; report a breach if that takes too long.
+    """Wait until no work is pending; report a breach if the amount of pending work stops falling.
 
     Args:
         shop: the databases.
         broker: the broker of its services.
         report: receives the breach.
-        within: seconds.
+        within: seconds in which the amount has to fall below its lowest value so far.
         alive: waits until every service runs; its errors are raised.
     """
-    until = time.monotonic() + within
-    pending: dict[str, int] = {}
-    while time.monotonic() < until:
-        await alive()
-        pending = await shop.pending_work()
-        for placement in shop.system.placements:
-            if placement.service.consumers and (backlog := await broker.backlog(placement.name)):
-                pending[f"messages to {placement.name}"] = backlog
-        if not pending:
+    watchdog = Watchdog(within)
+    lowest: float = math.inf
+    while pending := await _pending(shop, broker, alive):
+        if (total := sum(pending.values())) < lowest:
+            lowest = total
+            watchdog.reset()
+        elif watchdog.has_expired:
+            listed = ", ".join(f"{number} {what}" for what, number in pending.items())
+            report.breaches.append(Breach("all work is done", f"{listed}: no progress for {within:.0f} s"))
             return
         await asyncio.sleep(_POLL)
-    listed = ", ".join(f"{number} {what}" for what, number in pending.items())
-    report.breaches.append(Breach("all work is done", f"after {within:.0f} s there are still {listed}"))
+
+
+async def _pending(shop: ShopDatabases, broker: Broker, alive: Callable[[], Awaitable[None]]) -> dict[str, int]:
+    """Return the amount of pending work by kind, messages included."""
+    await alive()
+    pending = await shop.pending_work()
+    for placement in shop.system.placements:
+        if placement.service.consumers and (backlog := await broker.backlog(placement.name)):
+            pending[f"messages to {placement.name}"] = backlog
+    return pending
 
 
 async def check(shop: ShopDatabases, customers: Customers, report: Report) -> None:

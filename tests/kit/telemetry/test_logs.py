@@ -130,6 +130,7 @@ class TestStandardLogging:
         logging.getLogger("uvicorn.error").info("Started server process")
         logging.getLogger("uvicorn.access").error("GET /")
         logging.getLogger("sqlalchemy.engine.Engine").info("SELECT 1")
+        logging.getLogger("portico.kit.data.pool.FairPool").info("Pool disposed")
         logging.getLogger("uvicorn.error").error("broken")
 
         assert [line["event"] for line in written.lines()] == ["broken"]

@@ -1,6 +1,6 @@
 """Private APIs of SQLAlchemy, written for SQLAlchemy 2.1.
 
-Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
+A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one. Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
 `sqlalchemy_compiled`, which takes the driver's statement out of SQLAlchemy's compiler.
 """
 
@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Dialect, Executable
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
+from sqlalchemy.util import await_
 
 from portico.kit._compat import Library, is_enabled, require
 
 _LIBRARY = Library("sqlalchemy", "2.1")
 _HAS_CORE = is_enabled("sqlalchemy_core")
 _HAS_COMPILED = is_enabled("sqlalchemy_compiled")
+
+with _LIBRARY.shape():
+    require(AsyncAdaptedQueuePool, "_do_get", "_do_return_conn", "_timeout")
 
 if _HAS_CORE:
     with _LIBRARY.shape("sqlalchemy_core"):
@@ -102,3 +107,43 @@ def _bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None
 def _result_processors(columns: Sequence[Any], dialect: Dialect) -> list[tuple[int, Processor]]:
     processors = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
     return [(position, convert) for position, convert in enumerate(processors) if convert is not None]
+
+
+class GatedPool(AsyncAdaptedQueuePool):
+    """Pool that admits each task before it takes a connection, and calls `leave` when the connection is returned.
+
+    SQLAlchemy's own queue gives a returned connection to the next task that asks, even if another one has waited longer.
+    """
+
+    async def admit(self) -> Any:
+        """Wait until the calling task may take a connection, and return a token. Raises SQLAlchemy's TimeoutError."""
+        raise NotImplementedError
+
+    def admit_now(self) -> Any:
+        """Return a token if the calling task may take a connection at once, else None."""
+        raise NotImplementedError
+
+    def leave(self, token: Any) -> None:
+        """Take back the token: its connection is in the pool again, or was not opened."""
+        raise NotImplementedError
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._tokens: dict[ConnectionPoolEntry, Any] = {}
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        token = self.admit_now() or await_(self.admit())
+        try:
+            entry = super()._do_get()
+        except BaseException:
+            self.leave(token)
+            raise
+        self._tokens[entry] = token
+        return entry
+
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        try:
+            super()._do_return_conn(record)
+        finally:
+            if (token := self._tokens.pop(record, None)) is not None:
+                self.leave(token)

@@ -10,12 +10,12 @@ from typing import Any, Self
 import orjson
 from sqlalchemy import URL, Connection, ExceptionContext, delete, event, insert, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.failures import is_storage_full
 from portico.kit.data.greenlets import run_in_greenlet
 from portico.kit.data.kit_tables import idempotency_keys
+from portico.kit.data.pool import FairPool
 from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import connect_options
@@ -176,7 +176,13 @@ class Database:
 
 
 def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
-    return {"pool_size": size, "max_overflow": 0, "pool_timeout": sizes.wait, "hide_parameters": True}
+    return {
+        "poolclass": FairPool,
+        "pool_size": size,
+        "max_overflow": 0,
+        "pool_timeout": sizes.wait,
+        "hide_parameters": True,
+    }
 
 
 def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
@@ -199,7 +205,6 @@ def _sqlite(
     engine = create_async_engine(
         address,
         async_creator=connections.open,
-        poolclass=AsyncAdaptedQueuePool,
         isolation_level=None if begin else "AUTOCOMMIT",
         json_deserializer=orjson.loads,
         **({} if begin else _NOTHING_TO_ROLL_BACK),

@@ -12,6 +12,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from portico.kit.data.pool import current_workload
 from portico.kit.foundation.problems import BadRequest, Problem
 from portico.kit.http.authentication import Authentication
 from portico.kit.http.context import HttpContext
@@ -71,6 +72,7 @@ class ServiceMiddleware:
             method=scope["method"], path=path, traceparent=traceparent, polled=path in self._polled
         )
         request_context.set(RequestContext(self._context.name, scope["portico.request_id"], span.context))
+        current_workload.set("request")
         scope["portico.span"] = span
         answer = _Response(scope, send, private=private)
         began = perf_counter()
@@ -86,6 +88,7 @@ class ServiceMiddleware:
         scope["method"] = WEBSOCKET
         span = self._context.tracing.serve(method=WEBSOCKET, path=scope["path"], traceparent=traceparent)
         request_context.set(RequestContext(self._context.name, scope["portico.request_id"], span.context))
+        current_workload.set("request")
         scope["portico.span"] = span
         handshake = Handshake(send)
         began = perf_counter()

@@ -63,7 +63,12 @@ class Settings(ServiceSettings):
     database_replica_url: Annotated[str | None, NamesServer()] = Field(
         None, repr=False, description="A read-only replica of the database, for reads that tolerate replication lag"
     )
-    database_pool_size: int = Field(10, ge=1, le=1000, description="Database connections per service and process")
+    database_pool_size: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Database connections per service and process; a quarter is kept for sagas, relay, consumers and jobs",
+    )
     database_pool_timeout: Seconds = Field(
         5.0, gt=0, le=300, description="How long (seconds) a request waits for a connection before it fails with 503"
     )

@@ -23,7 +23,8 @@ _LONGEST_PATH = 500  # characters
 
 # Too verbose at INFO. The SQL loggers below log statements with their parameters, so they stay at WARNING.
 _VERBOSE_LOGGERS = ("uvicorn", "uvicorn.error", "aiohttp", "asyncio", "alembic", "opentelemetry", "redis", "asyncmy")
-_SQL_LOGGERS = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core")
+# SQLAlchemy names the logger of a pool after its class.
+_SQL_LOGGERS = ("sqlalchemy", "aiosqlite", "asyncpg", "aiosqlite.core", "portico.kit.data.pool")
 # These log each attempt to reach an unavailable server. The brokers log that once.
 _CONNECTION_LOGGERS = ("aiokafka", "aiormq", "nats")
 
