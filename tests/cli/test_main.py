@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 
 from portico.cli import COMMANDS, app
 from portico.cli.errors import CommandError, print_error
+from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import SettingsError
 
 
@@ -89,3 +91,38 @@ class TestPrintError:
         message = capsys.readouterr().err
         assert message.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")
         assert "DEBUG=1" in message
+
+    def test_a_full_disk_is_an_error_of_the_user(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert print_error(OSError(errno.ENOSPC, "No space left on device", "/data/shop.db")) == 2
+
+        message = capsys.readouterr().err
+        assert message.startswith("✗ /data/shop.db: No space left on device.\n  Free space")
+
+    @pytest.mark.parametrize(
+        ("source", "problem"),
+        [
+            ("def lend(:\n", "line 1: SyntaxError: invalid syntax"),
+            ("\nimport shelves\n", "line 2: ModuleNotFoundError: No module named 'shelves'"),
+        ],
+    )
+    def test_an_error_in_a_file_of_the_user_is_reported_with_file_and_line(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        source: str,
+        problem: str,
+    ) -> None:
+        module = tmp_path / "library_of_mine.py"
+        module.write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, module.stem, raising=False)
+        elsewhere = tmp_path / "elsewhere"
+        elsewhere.mkdir()
+        monkeypatch.chdir(elsewhere)
+
+        with pytest.raises((SyntaxError, ModuleNotFoundError)) as raised:
+            find_system(f"{module.stem}:shop")
+
+        assert print_error(raised.value) == 2
+        assert capsys.readouterr().err.startswith(f"✗ {module}, {problem}")

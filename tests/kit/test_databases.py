@@ -1,9 +1,11 @@
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import make_url
+from sqlalchemy.exc import OperationalError
 from tests.cli.systems import library
 from tests.kit.statements import run
 
@@ -105,6 +107,19 @@ class TestErrorTranslation:
 
         with pytest.raises(DatabaseUnusable, match=r"asyncmy is not installed.*pip install 'portico\[mysql\]'"):
             _import_missing(place)
+
+    def test_a_full_disk_is_named(self, tmp_path: Path) -> None:
+        place = database_for(Settings(data_dir=tmp_path), "loans")
+        full = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+
+        with pytest.raises(DatabaseUnusable) as caught, translate_errors("loans", place):
+            raise full
+
+        assert (
+            caught.value.problem
+            == f"The database of loans, {tmp_path}/loans.db, cannot be written: database or disk is full."
+        )
+        assert "Free space" in caught.value.advice
 
     def test_unknown_errors_are_not_translated(self) -> None:
         place = database_for(Settings(), "loans")

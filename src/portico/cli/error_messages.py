@@ -1,5 +1,7 @@
 """Messages for errors of lower layers that the user can fix."""
 
+import errno
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +9,17 @@ from pathlib import Path
 from portico.kit.settings import SettingsError
 
 _PORTICO = Path(__file__).parents[1]
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_FILE_ERRORS = {
+    errno.ENOSPC: "Free space on that disk, or use a directory on another one.",
+    errno.EDQUOT: "Free space within the quota, or use another directory.",
+    errno.EROFS: "Use a directory on a file system that can be written.",
+    errno.EACCES: "Make it accessible for this account, or use another directory.",
+    errno.EPERM: "Make it accessible for this account, or use another directory.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Raise the limit of open files of the system.",
+}
+"""What to do about errors of the operating system that are not faults of Portico."""
 
 Message = tuple[tuple[str, ...], str | None]
 
@@ -42,18 +55,21 @@ def user_message(error: Exception) -> Message | None:
             message = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
         case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | KeyDecryptionFailed():
             message = (_sentence(error),), None
+        case OSError(errno=int(number)) if number in _FILE_ERRORS:
+            file = "" if error.filename is None else f"{error.filename}: "
+            message = (_sentence(f"{file}{error.strerror}"),), _FILE_ERRORS[number]
         case _:
-            message = _error_in_project(error)
+            message = _error_in_own_code(error)
     return message
 
 
-def _error_in_project(error: Exception) -> Message | None:
-    """Return where code in the working directory failed; None if no such code is involved."""
+def _error_in_own_code(error: Exception) -> Message | None:
+    """Return where code of the user failed; None if no such code is involved."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [(frame.filename, frame.lineno) for frame in frames]
     if isinstance(error, SyntaxError) and error.filename is not None:
         places.append((error.filename, error.lineno))
-    own = [(path, line) for file, line in places if (path := _path_in_project(file)) is not None]
+    own = [(path, line) for file, line in places if (path := _own_path(file)) is not None]
     if not own:
         return None
     path, line = own[-1]
@@ -61,15 +77,18 @@ def _error_in_project(error: Exception) -> Message | None:
     return (f"{path}, line {line}: {type(error).__name__}: {reason}",), "DEBUG=1 prints the traceback."
 
 
-def _path_in_project(file: str) -> Path | None:
-    """Return the path relative to the working directory; None for code of Portico, of libraries or from elsewhere."""
-    path, here = Path(file), Path.cwd()
-    if not path.is_relative_to(here) or path.is_relative_to(_PORTICO) or "site-packages" in path.parts:
+def _own_path(file: str) -> Path | None:
+    """Return the path of a user's file, relative to the working directory; None for code of Portico and of libraries."""
+    path = Path(file)
+    if not path.is_file() or any(path.is_relative_to(each) for each in (_PORTICO, *_LIBRARIES)):
         return None
-    return path.relative_to(here)
+    if "site-packages" in path.parts:  # of an environment in the project's folder
+        return None
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception | str) -> str:
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '?')) else '.'}"
 

@@ -25,7 +25,7 @@ class OrderId(Identifier, prefix="ord"):
 class OrderedItem(BaseModel):
     """One line of an order. `price` is per unit, `subtotal` for the whole line, in the order's currency."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     product_id: ProductId
     name: str

@@ -1,6 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 from tests.kit.messaging.leaving import ReaderCame, ReaderLeft, Shelving, failed_rows, left
 
@@ -11,7 +13,8 @@ from portico.kit.messaging.dead_letters import DeadLetterFilter, DeadLetters
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.runtime import retry_due
-from portico.testing.running_service import RunningService
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, run_service
 
 
 @consumes(ReaderCame, name="greet-new-reader")
@@ -137,3 +140,80 @@ class TestReplayOfUnreadableMessages:
         assert await dead_letters.replay(DeadLetterFilter(), by="ann") == 1
         while await retry_due(inbox):
             pass
+
+
+ATTEMPTS = 3
+
+
+@pytest.fixture
+async def patient_library(sqlite_databases: Databases, shelving: Shelving) -> AsyncIterator[RunningService]:
+    """A library that tries to handle an event three times."""
+    variables = {"EVENT_ATTEMPTS": str(ATTEMPTS)}
+    async with run_service(shelving.service(), sqlite_databases, background=False, variables=variables) as running:
+        yield running
+
+
+class Careless:
+    """A consumer with a bug.
+
+    Args:
+        errors: what it raises, attempt by attempt; the last one repeatedly.
+    """
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def inbox(self, library: RunningService) -> Inbox:
+        @consumes(ReaderLeft, name="shelve-book-of-former-reader")
+        async def shelve_book_of_former_reader(event: ReaderLeft, work: UnitOfWork) -> None:
+            raise self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
+
+        return with_consumers(library, [shelve_book_of_former_reader])
+
+
+async def fail(library: RunningService, inbox: Inbox, *, retries: int) -> list[Any]:
+    """Deliver an event, retry it, and return the log lines about its attempts."""
+    event = left("Dune")
+    body = serialize(event, source="/catalog/another", time=library.clock.now(), trace=None)
+    with capture_logs() as lines:
+        await inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
+        for _ in range(retries):
+            library.clock.advance(600)
+            await retry_due(inbox)
+    return [line for line in lines if line["event"] in {"event_retry_scheduled", "event_dead"}]
+
+
+class TestAnErrorOfAConsumer:
+    async def test_is_logged_with_its_traceback_once_and_then_with_its_message(
+        self, patient_library: RunningService
+    ) -> None:
+        inbox = Careless(ValueError("no shelf 17")).inbox(patient_library)
+
+        first, *others, dead = await fail(patient_library, inbox, retries=ATTEMPTS - 1)
+
+        assert (first["log_level"], first["cause"], first["error"]) == ("error", "ValueError", "no shelf 17")
+        assert first["exc_info"].__traceback__ is not None
+        assert {(line["log_level"], line["error"], "exc_info" in line) for line in others} == {
+            ("warning", "no shelf 17", False)
+        }
+        assert (dead["event"], dead["error"], "exc_info" in dead) == ("event_dead", "no shelf 17", False)
+
+    async def test_of_another_type_is_logged_with_its_traceback_again(self, patient_library: RunningService) -> None:
+        inbox = Careless(ValueError("no shelf 17"), KeyError("shelf")).inbox(patient_library)
+
+        lines = await fail(patient_library, inbox, retries=ATTEMPTS - 1)
+
+        assert [(line["cause"], "exc_info" in line) for line in lines] == [
+            ("ValueError", True),
+            ("KeyError", True),
+            ("KeyError", False),
+        ]
+
+    async def test_that_is_a_problem_is_logged_without_a_traceback(
+        self, patient_library: RunningService, shelving: Shelving
+    ) -> None:
+        shelving.failing = {"Dune"}
+
+        [line] = await fail(patient_library, patient_library.inbox, retries=0)
+
+        assert (line["log_level"], line["error"], "exc_info" in line) == ("warning", "The shelf is full.", False)

@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
-from tests.kit.sagas.library import Library
+from tests.examples.loans.desk import Desk
+from tests.kit.sagas.library import Library, open_library
 
+from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.data.kit_tables import saga_steps, sagas
 from portico.kit.sagas.metrics import ClaimingFailed, SagasStuck
 from portico.kit.sagas.retention import delete_ended_sagas
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span, Tracing
+from portico.testing.databases import Databases
 
 REQUEST = TraceContext("a" * 32, "b" * 16, sampled=True)
 
@@ -131,6 +134,13 @@ class TestHealth:
             await runner.metrics.check()
 
 
+class Careless(Desk):
+    """A desk whose client has a bug."""
+
+    async def send(self, out: Outgoing) -> Incoming:
+        raise ValueError("no such drawer")
+
+
 class TestLog:
     async def test_contains_errors_that_the_timeline_does_not(self, embedded_library: Library) -> None:
         lending = await embedded_library.asked()
@@ -144,6 +154,22 @@ class TestLog:
         assert [each.error for each in await embedded_library.timeline(lending) if each.outcome == "failed"] == [
             "The service 'desk' returned no usable response. Whether it did what was requested is unknown."
         ]
+
+    async def test_contains_the_traceback_of_an_unexpected_error_once(self, sqlite_databases: Databases) -> None:
+        async with open_library(sqlite_databases, desk=Careless()) as library:
+            await library.asked()
+
+            with capture_logs() as lines:
+                await library.runner.run_due()
+                await library.after(60, times=2)
+
+        failed = [line for line in lines if line["event"] == "saga_step_failed"]
+        first, *others, undo = failed
+        assert (first["log_level"], str(first["exc_info"])) == ("error", "no such drawer")
+        assert [(line["log_level"], line["error"], "exc_info" in line) for line in others] == [
+            ("warning", "ValueError: no such drawer", False)
+        ] * 2
+        assert (undo["action"], str(undo["exc_info"])) == ("undo", "no such drawer")
 
 
 class TestUnknownSagas:

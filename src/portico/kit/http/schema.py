@@ -44,6 +44,7 @@ class Schema(BaseModel):
         extra="forbid",
         strict=True,
         from_attributes=True,
+        hide_input_in_errors=True,  # the error's text may be logged, and the input may contain a password
     )
 
     @classmethod

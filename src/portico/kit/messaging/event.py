@@ -22,7 +22,7 @@ class Event(BaseModel):
         aggregate: the field with the id of the aggregate; events of one aggregate are handled in order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     event_type: ClassVar[str] = ""
     version: ClassVar[int] = 0

@@ -66,7 +66,7 @@ class Inbox:
             envelope, event = self._read(message.body)
         except NotAnEvent as error:
             dead = FailedEvent.unreadable(message, error)
-            await self._retry_until_available(lambda: self.retry_queue.add(dead))
+            await self._retry_until_available(partial(self.retry_queue.add, dead, error))
             return
         for consumer in consumers_of(self._consumers, type(event)):
             await self._retry_until_available(partial(self._deliver_to, consumer, envelope, event, message.body))
@@ -123,7 +123,8 @@ class Inbox:
             if _is_unavailable(error):
                 raise
             attempts = 0 if isinstance(error, BlockedByEarlierEvent) else 1
-            await self.retry_queue.add(FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts))
+            failed = FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts)
+            await self.retry_queue.add(failed, error)
 
     async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, failed: FailedEvent | None) -> None:
         """Handle an event in one transaction: its identity, its effect, and its removal from the retry queue.

@@ -81,7 +81,10 @@ class PublishFailures:
         held = {"aggregate": row.aggregate, "event_id": row.event_id, "until": until, "attempts": attempts}
         await work.execute(insert(blocked_aggregates).values(held | {"error": reason}))
         self._until = until if self._until is None else max(until, self._until)
-        logger.error("event_refused", **about, reason=reason)
+        if attempts == 1:
+            logger.error("event_refused", **about, reason=reason)
+        else:
+            logger.warning("event_refused", **about, reason=reason)
 
 
 async def _add_dead_letter(work: UnitOfWork, row: Any, reason: str, attempts: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, cast
 
 from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, literal, or_, select, update
 
+from portico.kit.calls.errors import CallError
 from portico.kit.data.kit_tables import NAME_LENGTH, failed_events, inbox
 from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
@@ -41,6 +42,10 @@ _LONGEST_KEY = 255
 
 class BlockedByEarlierEvent(Exception):
     """An earlier event of the same aggregate is waiting for a retry, so this one has to wait too."""
+
+
+_EXPECTED = (Problem, CallError, NotAnEvent, BlockedByEarlierEvent)
+"""Errors whose message says everything: they are logged without a traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +135,8 @@ class RetryQueue:
         """How many events wait for a consumer that this process does not have, at the last count."""
         return sum(self._unroutable.values())
 
-    async def add(self, failed: FailedEvent) -> None:
-        """Queue a failed event for a retry, unless it was handled meanwhile or is queued already."""
+    async def add(self, failed: FailedEvent, error: Exception) -> None:
+        """Queue an event that failed with `error` for a retry, unless it was handled meanwhile or is queued already."""
         failed = self._with_state(failed)
         async with self._context.transaction() as work:
             same = (inbox.c.consumer == failed.consumer, inbox.c.event_id == failed.event_id)
@@ -139,7 +144,7 @@ class RetryQueue:
                 row = self._row(failed, work, is_blocked=failed.attempts == 0)
                 await work.execute(insert_or_ignore(failed_events, work.database.dialect).values(row))
                 work.changes(CHANGE_SUBJECT)
-        self._log(failed)
+        self._log(failed, error, is_new=True)
 
     async def due(self) -> Sequence[FailedEvent]:
         """Return the events that are due for a retry by a consumer of this process, in the order in which they failed."""
@@ -177,7 +182,7 @@ class RetryQueue:
             work.changes(CHANGE_SUBJECT)
             if updated.state == "dead":
                 await self._wake_next(work, failed)
-        self._log(updated)
+        self._log(updated, error, is_new=updated.cause != failed.cause)
 
     async def count(self) -> None:
         """Count waiting, unroutable and dead events for the metrics."""
@@ -214,11 +219,17 @@ class RetryQueue:
         delay = timedelta(seconds=backoff.delay(failed.attempts))
         return row | {"next_at": work.now + delay, "failed_at": work.now}
 
-    def _log(self, failed: FailedEvent) -> None:
-        fields = {"service": self._context.name, "kind": failed.kind, "consumer": failed.consumer}
-        fields |= {"event_id": failed.event_id, "type": failed.type, "cause": failed.cause}
+    def _log(self, failed: FailedEvent, error: Exception, *, is_new: bool) -> None:
+        """Log a failed attempt; an unexpected error that is new for its event with the traceback, at ERROR."""
+        fields: dict[str, Any] = {"service": self._context.name, "kind": failed.kind, "consumer": failed.consumer}
+        fields |= {"event_id": failed.event_id, "type": failed.type, "cause": failed.cause, "error": failed.error}
+        has_traceback = is_new and not isinstance(error, _EXPECTED)
+        if has_traceback:
+            fields["exc_info"] = error
         if failed.state == "dead":
             logger.error("event_dead", **fields, attempts=failed.attempts)
+        elif has_traceback:
+            logger.error("event_retry_scheduled", **fields, attempts=failed.attempts)
         else:
             logger.warning("event_retry_scheduled", **fields, attempts=failed.attempts)
 

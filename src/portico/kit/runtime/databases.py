@@ -21,6 +21,7 @@ _MYSQL_FORBIDDEN = {1044, 1142}  # ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENI
 _TABLE_EXISTS = {"42P07"}  # PostgreSQL: duplicate_table
 _MYSQL_TABLE_EXISTS = {1050}  # ER_TABLE_EXISTS_ERROR
 _DAMAGED = ("not a database", "malformed")
+_DISK_FULL = ("disk is full", "No space left")
 _NOT_WRITABLE = ("unable to open", "readonly", "disk I/O")
 
 
@@ -104,6 +105,11 @@ def _file_trouble(service: str, address: DatabaseAddress, error: Exception) -> D
         return DatabaseUnusable(
             f"The database of {service}, {address.url.database}, is damaged: {words}.",
             "Restore it from a backup, or move it away to start with an empty one.",
+        )
+    if any(sign in words for sign in _DISK_FULL):
+        return DatabaseUnusable(
+            f"The database of {service}, {address.url.database}, cannot be written: {words}.",
+            "Free space on that disk, or set DATA_DIR to a directory on another one.",
         )
     if isinstance(cause, OSError) or any(sign in words for sign in _NOT_WRITABLE):
         reason = (cause.strerror if isinstance(cause, OSError) else None) or words

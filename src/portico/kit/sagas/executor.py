@@ -296,7 +296,7 @@ class SagaExecutor:
         return next_position(claimed.saga, position, outcome, self._progress.backoff, exceeded)
 
     def _log_failure(self, claimed: ClaimedSaga, error: BaseException | None) -> None:
-        """Log an unsuccessful attempt; an unexpected error with its traceback."""
+        """Log an unsuccessful attempt; an unexpected error that is new for this step with the traceback, at ERROR."""
         if isinstance(error, StepPending):
             return
         fields: dict[str, Any] = {
@@ -309,5 +309,12 @@ class SagaExecutor:
         if isinstance(error, AbortSaga | Problem | CallError | TimeoutError | StepTimedOut):
             reason = str(error) if isinstance(error, CallError) else outcome_of(error).reason
             logger.warning("saga_step_failed", error=reason, **fields)
+        elif claimed.position.failures and isinstance(error, Exception) and _is_known(error, claimed):
+            logger.warning("saga_step_failed", error=f"{type(error).__name__}: {error}", **fields)
         else:
             logger.error("saga_step_failed", exc_info=error, **fields)
+
+
+def _is_known(error: Exception, claimed: ClaimedSaga) -> bool:
+    """Return whether the previous attempt of the step failed with an error of the same type."""
+    return outcome_of(error).reason == claimed.last_error

@@ -60,6 +60,7 @@ class ClaimedSaga:
         lease_expired: Whether the previous owner's lease expired: that process died or was too slow.
         trace: Trace context of the request that started it.
         request_id: Identifier of the request that started it.
+        last_error: The reason of the step's last failure, if any.
     """
 
     saga: Saga[Any]
@@ -73,6 +74,7 @@ class ClaimedSaga:
     lease_expired: bool
     trace: TraceContext | None
     request_id: str | None
+    last_error: str | None = None
 
     @property
     def action(self) -> str:
@@ -178,6 +180,7 @@ class SagaLeases:
             lease_expired=row.owner is not None,
             trace=TraceContext.parse(row.trace),
             request_id=row.request_id,
+            last_error=row.error,
         )
 
     async def release_committed(self, claimed: ClaimedSaga) -> None:

@@ -196,4 +196,12 @@ class Progress:
 def _renewed(claimed: ClaimedSaga, position: Position, state: SagaState, now: datetime) -> ClaimedSaga:
     """Return the saga at its next step, with the fence of its new lease."""
     fence = claimed.fence + 1
-    return replace(claimed, state=state, position=position, fence=fence, step_started_at=now, lease_expired=False)
+    return replace(
+        claimed,
+        state=state,
+        position=position,
+        fence=fence,
+        step_started_at=now,
+        lease_expired=False,
+        last_error=None,
+    )
