@@ -110,10 +110,11 @@ class TestErrorTranslation:
 
     def test_a_full_disk_is_named(self, tmp_path: Path) -> None:
         place = database_for(Settings(data_dir=tmp_path), "loans")
-        full = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+        full = sqlite3.OperationalError("database or disk is full")
+        full.sqlite_errorcode = sqlite3.SQLITE_FULL
 
         with pytest.raises(DatabaseUnusable) as caught, translate_errors("loans", place):
-            raise full
+            raise OperationalError("COMMIT", {}, full)
 
         assert (
             caught.value.problem

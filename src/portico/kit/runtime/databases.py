@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from portico.kit.data.engine import Database, PoolSizes
-from portico.kit.data.failures import is_unavailable
+from portico.kit.data.failures import is_storage_full, is_unavailable
 from portico.kit.data.migrations import MigrationSet, migration_sets_of
 from portico.kit.data.provisioning import ensure_database
 from portico.kit.runtime.system import Placement
@@ -21,7 +21,6 @@ _MYSQL_FORBIDDEN = {1044, 1142}  # ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENI
 _TABLE_EXISTS = {"42P07"}  # PostgreSQL: duplicate_table
 _MYSQL_TABLE_EXISTS = {1050}  # ER_TABLE_EXISTS_ERROR
 _DAMAGED = ("not a database", "malformed")
-_DISK_FULL = ("disk is full", "No space left")
 _NOT_WRITABLE = ("unable to open", "readonly", "disk I/O")
 
 
@@ -106,7 +105,7 @@ def _file_trouble(service: str, address: DatabaseAddress, error: Exception) -> D
             f"The database of {service}, {address.url.database}, is damaged: {words}.",
             "Restore it from a backup, or move it away to start with an empty one.",
         )
-    if any(sign in words for sign in _DISK_FULL):
+    if is_storage_full(error):
         return DatabaseUnusable(
             f"The database of {service}, {address.url.database}, cannot be written: {words}.",
             "Free space on that disk, or set DATA_DIR to a directory on another one.",
