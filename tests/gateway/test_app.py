@@ -5,12 +5,15 @@ from typing import Literal
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 from tests.gateway.proxy.gateways import KnownTokens
 from tests.gateway.proxy.scripted_service import Service as App
 from tests.gateway.proxy.scripted_service import ServiceRequest
 from tests.gateway.proxy.servers import served
 
 from portico.gateway import Gateway, policy_of
+from portico.gateway.limits import Limiter, MemoryLimiter
+from portico.kit.foundation.clock import Clock
 from portico.kit.http.router import Router
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
@@ -156,3 +159,26 @@ class TestStopping:
             answer = await client.get("/health/ready")
 
         assert answer.status == 503
+
+
+class SlowLimiter(MemoryLimiter):
+    """Rate limits whose server does not respond when the connection is closed."""
+
+    async def aclose(self) -> None:
+        raise TimeoutError
+
+
+class GatewayWithSlowLimiter(Gateway):
+    def _limiter(self) -> Limiter:
+        return SlowLimiter(Clock())
+
+
+class TestShutdown:
+    async def test_is_not_ended_by_rate_limits_that_fail_to_close(self, app: App) -> None:
+        with capture_logs() as lines:
+            async with GatewayWithSlowLimiter(
+                a_system(), Settings(), verifier=KnownTokens(), apps={"loans": app}, addresses={}
+            ):
+                pass
+
+        assert [line["resource"] for line in lines if line["event"] == "resource_not_closed"] == ["SlowLimiter.aclose"]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -30,6 +30,7 @@ from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.request_body import BodyIntake
 from portico.kit.http.router import declared_routes
+from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
 from portico.kit.telemetry.health import Health
@@ -103,7 +104,7 @@ class Gateway:
         self._addresses = addresses
         self._clock = clock or Clock()
         self._gateway_metrics = GatewayMetrics(self.metrics, None if logs is None else RequestLog(logs, NAME))
-        self._stack = AsyncExitStack()
+        self._stack = ShutdownStack()
         self._proxy: ProxyApp | None = None
 
     async def __aenter__(self) -> Self:

@@ -1,7 +1,6 @@
 """Composition: the parts of a system that run in one process (some services, the gateway, or everything)."""
 
 from collections.abc import Collection
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +11,7 @@ from portico.gateway import Gateway
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
 from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
+from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.undeclared import unused_permissions
 from portico.kit.settings import Environment
 from portico.kit.telemetry import Logs, get_logger
@@ -63,7 +63,7 @@ class Composition:
         self._has_gateway = parts is None or GATEWAY in parts
         self._clock = clock or Clock()
         self._logs = logs
-        self._stack = AsyncExitStack()
+        self._stack = ShutdownStack()
 
     async def __aenter__(self) -> Self:
         try:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.examples.loans import service
 
 from portico.kit.runtime.context import NotDeclared, ServiceRuntime
@@ -45,6 +46,23 @@ class TestHost:
             assert events == ["open First", "open Second"]
 
         assert events[2:] == ["close Second", "close First"]
+
+    async def test_logs_a_resource_that_fails_to_close_and_closes_the_others(self, sqlite_databases: Databases) -> None:
+        events: list[str] = []
+
+        @asynccontextmanager
+        async def slow_to_close(_running: ServiceRuntime) -> AsyncIterator[Second]:
+            yield Second()
+            raise TimeoutError("the server did not respond")
+
+        whole = replace(service, resources={First: recording_resource(First, events), Second: slow_to_close})
+
+        with capture_logs() as lines:
+            async with run_service(whole, sqlite_databases, background=False):
+                pass
+
+        assert events == ["open First", "close First"]
+        assert [(line["event"], line["log_level"]) for line in lines] == [("resource_not_closed", "error")]
 
     async def test_closes_open_resources_when_the_next_one_fails(self, sqlite_databases: Databases) -> None:
         events: list[str] = []

@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -37,6 +37,7 @@ from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
 from portico.kit.runtime.kit_jobs import KIT_JOBS
 from portico.kit.runtime.serving import local_address
+from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import Placement, System
 from portico.kit.runtime.undeclared import check_declarations
 from portico.kit.sagas.runner import SagaRunner
@@ -121,7 +122,7 @@ class Host:
         self._given_channel = channel
         self._open_broker = broker
         self.loop_lag = LoopLag()
-        self._stack = AsyncExitStack()
+        self._stack = ShutdownStack()
 
     async def __aenter__(self) -> Self:
         for each in self.placements:
