@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import select
 from tests.examples.loans import service
+from tests.examples.loans.events import BookLent
 from tests.examples.loans.models import Book
 
 from portico.kit.data import UnitOfWork
@@ -48,7 +49,7 @@ class Shelving:
                 raise ShelfFull
             work.add(Book(title=f"{event.title} {len(self.seen)}"))
 
-        return replace(service, publishes=[ReaderLeft, ReaderCame], consumers=[shelve_book_of_former_reader])
+        return replace(service, publishes=[BookLent, ReaderLeft, ReaderCame], consumers=[shelve_book_of_former_reader])
 
 
 def left(title: str, reader: str = "r1") -> ReaderLeft:
