@@ -250,3 +250,5 @@ class TestCamelCase:
         assert made.json()["attributes"] == body["attributes"]
         assert "stockQuantity" in batch.json()[0]
         assert ["stockQuantity"] in [error["location"] for error in batch.json()[1]["errors"]]
+        assert {"type", "status", "code", "requestId", "errors"} < set(batch.json()[1])
+        assert "request_id" not in batch.json()[1]

@@ -135,27 +135,21 @@ NAMES: dict[Case, tuple[str, ...]] = {
     "camel": tuple(to_camel(name) for name in ProductRead.model_fields),
 }
 COLUMNS = tuple("price_minor" if name == "price" else name for name in ProductRead.model_fields)
-"""The first columns of a row that `row_document` takes."""
+"""The first columns of a row that `products_json` takes."""
 
 _PRICE = COLUMNS.index("price_minor")
 _CURRENCY = COLUMNS.index("currency")
 
 
-def product_document(product: Product, case: Case) -> dict[str, Any]:
-    """Return the document of `ProductRead` for a product, to be encoded with orjson."""
-    return row_document([getattr(product, column) for column in COLUMNS], case)
+def products_json(rows: Iterable[Sequence[Any]], case: Case) -> bytes:
+    """Encode rows that begin with COLUMNS as a JSON list of `ProductRead`."""
+    return orjson.dumps([_document(row, case) for row in rows], option=orjson.OPT_UTC_Z)
 
 
-def row_document(row: Sequence[Any], case: Case) -> dict[str, Any]:
-    """Return the document of `ProductRead` for a row that begins with COLUMNS, at a tenth of its cost."""
+def _document(row: Sequence[Any], case: Case) -> dict[str, Any]:
     document = dict(zip(NAMES[case], row, strict=False))
     document[NAMES[case][_PRICE]] = json_number(row[_PRICE], row[_CURRENCY])
     return document
-
-
-def products_json(rows: Iterable[Sequence[Any]], case: Case) -> bytes:
-    """Encode rows that begin with COLUMNS as JSON."""
-    return orjson.dumps([row_document(row, case) for row in rows], option=orjson.OPT_UTC_Z)
 
 
 LARGEST_BATCH = 1_000
@@ -169,8 +163,8 @@ def drafts_in(items: Sequence[Any]) -> list[ProductCreate]:
     return [item for item in items if isinstance(item, ProductCreate)]
 
 
-class BatchResponse:
-    """The response to a batch: for each item, in order, the product or the problem.
+class BatchResults:
+    """The results of a batch: for each item, in order, the product or the problem document.
 
     Args:
         path: of the request; the problem of the fourth item has the instance `path#/3`.
@@ -183,20 +177,18 @@ class BatchResponse:
         self._request_id = request_id
         self._case: Case = case
 
-    def render(self, items: Sequence[Any], outcomes: Sequence[Product | Problem]) -> bytes:
-        """Encode the response; `outcomes` belong to the valid drafts among `items`."""
+    def of(self, items: Sequence[Any], outcomes: Sequence[Product | Problem]) -> list[Product | dict[str, Any]]:
+        """Return the results for `items`; `outcomes` belong to the valid drafts among them."""
         following = iter(outcomes)
-        return orjson.dumps(
-            [self._document(number, item, following) for number, item in enumerate(items)], option=orjson.OPT_UTC_Z
-        )
+        return [self._result(number, item, following) for number, item in enumerate(items)]
 
-    def _document(self, number: int, item: Any, outcomes: Iterator[Product | Problem]) -> dict[str, Any]:
+    def _result(self, number: int, item: Any, outcomes: Iterator[Product | Problem]) -> Product | dict[str, Any]:
         if not isinstance(item, ProductCreate):
             return self._problem(number, Unprocessable(), _field_errors(item, self._case))
         outcome = next(outcomes)
         if isinstance(outcome, Problem):
             return self._problem(number, outcome)
-        return product_document(outcome, self._case)
+        return outcome
 
     def _problem(self, number: int, problem: Problem, errors: list[dict[str, Any]] | None = None) -> dict[str, Any]:
         return problem_document(
