@@ -5,23 +5,27 @@ FROM python:3.12-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 
-# `tools` builds the wheel and stays behind; /opt/portico is what runs, without pip and compilers.
+# `tools` has everything that is locked, builds the wheel and stays behind. /opt/portico gets what the wheel requires of it,
+# compiled by pip: no build tools, no pip, no compilers.
 COPY requirements.lock ./
 RUN python -m venv tools \
     && tools/bin/pip download --only-binary :all: --no-deps --require-hashes --requirement requirements.lock --dest locked \
-    && tools/bin/pip install --no-index --no-deps locked/*.whl \
-    && python -m venv --without-pip /opt/portico \
-    && tools/bin/pip --python /opt/portico/bin/python install --no-index --no-deps locked/*.whl
+    && tools/bin/pip install --no-index --no-deps locked/*.whl
 
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
-    && tools/bin/pip --python /opt/portico/bin/python install --no-index --no-deps wheels/*.whl
+    && python -m venv --without-pip /opt/portico \
+    && tools/bin/pip --python /opt/portico/bin/python install --no-index --find-links locked \
+        "$(echo wheels/portico-*.whl)[mysql,rabbitmq,nats,kafka,dns,otlp]" \
+    && /opt/portico/bin/python -m compileall -q /opt/portico/lib
 
 
 FROM python:3.12-slim-bookworm
 
-RUN groupadd --gid 10001 portico \
+# The image's standard library is not compiled, and a read-only file system would keep every start and probe from storing it.
+RUN python -m compileall -q /usr/local/lib/python3.* \
+    && groupadd --gid 10001 portico \
     && useradd --uid 10001 --gid portico --no-create-home --home-dir /data --shell /usr/sbin/nologin portico \
     && install --directory --owner portico --group portico --mode 0700 /data
 

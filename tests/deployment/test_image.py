@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from portico.contracts.token_verification import verifier_of
+from portico.kit.runtime import Host
+from portico.kit.settings import Environment, SettingsError
+from portico.systems.commerce import commerce
+
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "Dockerfile"
 
@@ -29,7 +34,38 @@ class TestTheDockerfile:
         (install, wheel) = (each for each in instructions("RUN") if "pip" in each)
 
         assert "--require-hashes --requirement requirements.lock" in install
-        assert all("--no-index" in each for each in re.findall(r"install [^&]*\.whl", install + wheel))
+        assert all(
+            "--no-index" in each for each in re.findall(r"pip\S* (?:--python \S+ )?install [^&]*", install + wheel)
+        )
+
+    def test_installs_what_the_wheel_requires_and_no_build_tools(self) -> None:
+        (wheel,) = (each for each in instructions("RUN") if "pip wheel" in each)
+        (run_time,) = re.findall(r"--python /opt/portico/bin/python install ([^&]*)", wheel)
+        extras = re.search(r"^EXTRAS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+        assert "--find-links locked" in run_time
+        assert "--no-deps" not in run_time  # only what is required, of all that is locked
+        assert extras is not None
+        assert f"[{','.join(extras[1].split())}]" in run_time
+
+    def test_compiles_the_standard_library_and_the_packages(self) -> None:
+        build, run_time = FILE.read_text().split("\nFROM python:3.12-slim-bookworm\n")
+
+        assert "-m compileall -q /opt/portico/lib" in build
+        assert "python -m compileall -q /usr/local/lib/python3.*" in run_time
+
+    async def test_its_page_generates_the_secrets_that_it_requires(self) -> None:
+        page = (ROOT / "docs" / "deployment.md").read_text()
+        (command,) = re.findall(r"```sh\n(docker build.*?)```", page, re.DOTALL)
+        host = Host(commerce, Environment({"HOST": "::"}), verifier_of=verifier_of)
+
+        with pytest.raises(SettingsError) as raised:
+            await host.__aenter__()
+
+        required = {message.split()[0] for message in raised.value.messages}
+        assert required == {"SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET"}
+        assert required <= set(re.findall(r"[A-Z_]+", command))
+        assert "--env-file portico.env" in command
 
     def test_does_not_run_as_root(self) -> None:
         assert instructions("USER")[-1] == "10001:10001"
