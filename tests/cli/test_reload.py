@@ -65,6 +65,12 @@ class TestReload:
             eventually(lambda: answers(gateway + "/things", 200), "the new path")
             assert answers(gateway + "/items", 404)
             assert f"Changed: {SERVICE}/api.py" in up.err
+
+            replace(shop / SERVICE / "models.py", "    revision:", "    weight: Mapped[int | None]\n    revision:")
+
+            eventually(lambda: "The migrations of items do not create items as declared." in up.err, "the report")
+            assert 'portico migrate new items "' in up.err
+            assert up.err.count("do not create") == 1
             assert up.stop() == 0
 
     def test_waits_for_a_correction_after_an_error(self, shop: Path) -> None:

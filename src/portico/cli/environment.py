@@ -40,11 +40,16 @@ def find_chosen_system(name: str | None, settings: Settings) -> System:
     Raises:
         NoSuchSystem, CommandError: there is no such system.
     """
-    add_import_paths()
-    system = find_system(system_name(name, settings))
+    system = load_system(system_name(name, settings))
     for warning in Environment.of_process().misspelt(system.variables):
         print_warning(warning)
     return system
+
+
+def load_system(name: str) -> System:
+    """Return the system `name`, which may be a project's in the working directory. Raises NoSuchSystem."""
+    add_import_paths()
+    return find_system(name)
 
 
 def add_import_paths() -> None:

@@ -5,6 +5,7 @@ that each has the project's current code and a restart does not import the libra
 sockets: a request that arrives during a restart waits.
 """
 
+import asyncio
 import importlib
 import json
 import os
@@ -21,14 +22,14 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from portico.cli.banner import NewAdministrator, print_system
-from portico.cli.environment import add_import_paths, find_chosen_system
+from portico.cli.environment import add_import_paths, find_chosen_system, load_system
 from portico.cli.errors import print_error
 from portico.cli.process import Process, run
 from portico.cli.source_tree import SourceTree
 from portico.cli.worker import serve_until_stopped
 from portico.kit.runtime.serving import AddressRefused, PortTaken, bind, ports_of
 from portico.kit.runtime.signals import INTERRUPTED
-from portico.kit.runtime.system import GATEWAY, System
+from portico.kit.runtime.system import GATEWAY, Placement, System
 from portico.kit.settings import Environment, Settings
 
 POLL = 0.1  # seconds between two looks at the files
@@ -200,9 +201,20 @@ class Reloader:
 
     def _serve(self, parts: Sequence[str], control: socket.socket) -> int:
         os.dup2(control.fileno(), 0)  # a worker's control socket is its standard input
-        system = find_chosen_system(self._name, self._settings).with_ports(ports_of(self._sockets))
+        system = load_system(self._name).with_ports(ports_of(self._sockets))
         sockets = {part: self._sockets[part] for part in parts}
-        return run(serve_until_stopped(Process(system, self._environment, sockets)))
+        process = Process(system, self._environment, sockets)
+
+        async def serve() -> int:
+            own = [each for each in system.placements if each.name in parts and not _is_shipped(each)]
+            comparing = asyncio.create_task(_report_unmigrated(own))
+            try:
+                return await serve_until_stopped(process)
+            finally:
+                comparing.cancel()
+                await asyncio.gather(comparing, return_exceptions=True)  # a broken migration ends the service itself
+
+        return run(serve())
 
     def _receive(self, seconds: float) -> None:
         """Handle what the workers say within `seconds`: that they are ready, or by its end that they have exited."""
@@ -229,7 +241,7 @@ class Reloader:
             self._in_fork(self._introduce)
 
     def _introduce(self) -> None:
-        system = find_chosen_system(self._name, self._settings).with_ports(ports_of(self._sockets))
+        system = load_system(self._name).with_ports(ports_of(self._sockets))
         print_system(system, self._settings, self._administrator)
 
     def _in_fork(self, work: Callable[[], Any]) -> Any:
@@ -282,6 +294,23 @@ class Reloader:
                 os.kill(worker.pid, signal.SIGKILL)
             os.waitpid(worker.pid, 0)
             worker.control.close()
+
+
+def _is_shipped(placement: Placement) -> bool:
+    return placement.service.module.partition(".")[0] == "portico"
+
+
+async def _report_unmigrated(placements: Sequence[Placement]) -> None:
+    """Say which services have tables that their migrations do not create as they are declared."""
+    from portico.kit.data.migrations.autogenerate import unmigrated_tables
+    from portico.kit.runtime.databases import migration_sets
+
+    for each in placements:
+        if each.service.migrations is not None and (tables := await unmigrated_tables(migration_sets(each)[-1])):
+            _say(
+                f"The migrations of {each.name} do not create {', '.join(tables)} as declared. "
+                f'Run `portico migrate new {each.name} "WHAT CHANGES"`.'
+            )
 
 
 def _folders_of(name: str) -> list[Path]:

@@ -33,14 +33,12 @@ def main() -> None:
 
 
 def _serve(assignment: "Assignment") -> int:
-    from portico.cli.environment import add_import_paths
+    from portico.cli.environment import load_system
     from portico.cli.process import Process, run
-    from portico.kit.runtime.system_loader import find_system
     from portico.kit.settings import Environment
 
     environment = Environment.of_process()
-    add_import_paths()
-    system = find_system(assignment.system).with_ports(assignment.ports)
+    system = load_system(assignment.system).with_ports(assignment.ports)
     bound = socket.socket(fileno=assignment.descriptor)
     return run(serve_until_stopped(Process(system, environment, {assignment.part: bound})))
 

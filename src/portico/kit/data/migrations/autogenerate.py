@@ -2,9 +2,10 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from alembic.autogenerate import produce_migrations, render_python_code
 from alembic.autogenerate.api import AutogenContext
@@ -18,6 +19,8 @@ from portico.kit.data.migrations.alembic_runner import revisions, script_context
 from portico.kit.data.provisioning import ensure_database
 from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
 from portico.kit.foundation.ids import Identifier
+
+T = TypeVar("T")
 
 Imports = dict[str, set[str]]
 """Imported names by module."""
@@ -42,6 +45,30 @@ async def draft_migration(history: MigrationSet, message: str) -> Path | None:
         Path of the script, or None if nothing has changed.
     """
     (history.folder / "versions").mkdir(parents=True, exist_ok=True)
+    text = await _migrated(history, lambda connection: _draft(connection, history, message))
+    if text is None:
+        return None
+    slug = re.sub("[^a-z0-9]+", "_", message.lower()).strip("_")[:_SLUG]
+    path = history.folder / "versions" / f"{_next_number(history)}_{slug}.py"
+    path.write_text(text)
+    return path
+
+
+async def unmigrated_tables(history: MigrationSet) -> list[str]:
+    """Return the names of the tables that the history's migrations do not create as they are declared.
+
+    The tables are created and compared in a temporary SQLite database.
+    """
+
+    def compare(connection: Connection) -> list[str]:
+        found = produce_migrations(script_context(connection, history), history.tables).upgrade_ops
+        return sorted({str(getattr(each, "table_name", each)) for each in found.ops}) if found is not None else []
+
+    return await _migrated(history, compare)
+
+
+async def _migrated(history: MigrationSet, act: Callable[[Connection], T]) -> T:
+    """Call `act` with a temporary SQLite database that the history's migrations have created."""
     with TemporaryDirectory() as folder:
         address = URL.create("sqlite+aiosqlite", database=str(Path(folder) / "scratch.db"))
         await ensure_database(address, None)
@@ -49,15 +76,9 @@ async def draft_migration(history: MigrationSet, message: str) -> Path | None:
         try:
             await upgrade(database, [history])
             async with database.writer.connect() as connection:
-                text = await connection.run_sync(_draft, history, message)
+                return await connection.run_sync(act)
         finally:
             await database.aclose()
-    if text is None:
-        return None
-    slug = re.sub("[^a-z0-9]+", "_", message.lower()).strip("_")[:_SLUG]
-    path = history.folder / "versions" / f"{_next_number(history)}_{slug}.py"
-    path.write_text(text)
-    return path
 
 
 def _next_number(history: MigrationSet) -> str:
