@@ -1,6 +1,7 @@
 from typing import Any
 
 from portico.gateway.openapi import merge_documents
+from portico.kit.http.documents import SUPPLEMENTARY
 
 INFO = {"title": "shop", "version": "1"}
 
@@ -69,6 +70,16 @@ class TestMerge:
         merged = merge_documents(INFO, {"a": a_document("/a", {}), "b": a_document("/b", {})}, everything)
 
         assert [merged["paths"][path]["get"]["operationId"] for path in ("/a", "/b")] == ["read", "b_read"]
+
+    def test_supplementary_tags_and_their_paths_come_last(self) -> None:
+        first, second = a_document("/a", {}), a_document("/z", {})
+        first["paths"]["/a"]["get"]["tags"], second["paths"]["/z"]["get"]["tags"] = ["keys"], ["items"]
+        first["tags"] = [{"name": "keys", SUPPLEMENTARY: True}, {"name": "unused"}]
+        second["tags"] = [{"name": "items", "description": "Things"}]
+        merged = merge_documents(INFO, {"a": first, "b": second}, everything)
+
+        assert list(merged["paths"]) == ["/z", "/a"]
+        assert [tag["name"] for tag in merged["tags"]] == ["items", "keys"]
 
     def test_security_schemes_stay(self) -> None:
         document = a_document("/a", {"Item": {}})

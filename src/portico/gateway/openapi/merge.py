@@ -3,6 +3,8 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from portico.kit.http.documents import SUPPLEMENTARY
+
 Document = Mapping[str, Any]
 IsRouted = Callable[[str, str, str], bool]
 
@@ -11,7 +13,7 @@ REFERENCE = "#/components/"
 
 
 def merge_documents(info: Document, documents: Mapping[str, Document], is_routed: IsRouted) -> dict[str, Any]:
-    """Merge the documents of the services.
+    """Merge the documents of the services. Tags and paths are in the order of the services, supplementary tags last.
 
     Args:
         info: The `info` object of the merged document.
@@ -32,12 +34,24 @@ def merge_documents(info: Document, documents: Mapping[str, Document], is_routed
         for path, item in selected.items():
             paths.setdefault(path, {}).update(_operations(service, _renamed(item, names), operation_ids))
         tags.update({tag["name"]: tag for tag in document.get("tags", ())})
-    merged: dict[str, Any] = {"openapi": "3.1.0", "info": dict(info), "paths": dict(sorted(paths.items()))}
+    used = {tag for item in paths.values() for tag in _tags(item)}
+    listed = sorted((tag for tag in tags.values() if tag["name"] in used), key=lambda tag: SUPPLEMENTARY in tag)
+    ranks = {tag["name"]: rank for rank, tag in enumerate(listed)}
+
+    def rank_of(path: str) -> tuple[int, str]:
+        return min((ranks.get(tag, len(ranks)) for tag in _tags(paths[path])), default=len(ranks)), path
+
+    ordered = {path: paths[path] for path in sorted(paths, key=rank_of)}
+    merged: dict[str, Any] = {"openapi": "3.1.0", "info": dict(info), "paths": ordered}
     if merged_components:
         merged["components"] = merged_components
-    if tags:
-        merged["tags"] = list(tags.values())
+    if listed:
+        merged["tags"] = listed
     return merged
+
+
+def _tags(item: Document) -> list[str]:
+    return [tag for key, operation in item.items() if key in METHODS for tag in operation.get("tags", ())]
 
 
 def _routed_paths(service: str, document: Document, is_routed: IsRouted) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFou
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.context import HttpContext
 from portico.kit.http.docs import PATHS
-from portico.kit.http.documents import ServiceApp, describe
+from portico.kit.http.documents import ServiceApp, describe, describe_tags, operation_ids
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.health_routes import router as health_router
 from portico.kit.http.middleware import ServiceMiddleware
@@ -56,9 +56,11 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
         redirect_slashes=False,  # a redirect would name the host of the Host header, not the gateway
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the middleware does it for a tenth of the cost
     )
-    for router in (health_router, *routers):
+    declared = [health_router, *routers]
+    app.openapi_tags, operation_id_of = describe_tags(declared), operation_ids(declared)
+    for router in declared:
         for route in router.routes:
-            app.router.routes.append(build_route(app, route, context))
+            app.router.routes.append(build_route(app, route, context, operation_id_of(route)))
             app.add_problem_schemas(route)
     app.router.routes.extend(page_routes(context.name))
 
@@ -74,7 +76,9 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
     )
 
 
-def build_route(app: FastAPI, route: Route, context: HttpContext) -> BoundaryRoute | SocketRoute:
+def build_route(
+    app: FastAPI, route: Route, context: HttpContext, operation_id: str | None = None
+) -> BoundaryRoute | SocketRoute:
     """Return the FastAPI route of a declared route in this system."""
     path = (context.system.prefix if route.prefixed else "") + route.path
     if route.method == WEBSOCKET:
@@ -86,6 +90,7 @@ def build_route(app: FastAPI, route: Route, context: HttpContext) -> BoundaryRou
         path,
         status_code=route.status_code,
         tags=list(route.tags),
+        operation_id=operation_id,
         response_model_by_alias=context.system.case == "camel",
         dependency_overrides_provider=app,
         **rendered,

@@ -1,6 +1,7 @@
 """OpenAPI document of a service, with every problem of its routes, in the system's case."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -29,12 +30,16 @@ from portico.kit.foundation.problems import (
 )
 from portico.kit.http.authentication import TICKET
 from portico.kit.http.conditional import conditions
+from portico.kit.http.examples import add_examples
 from portico.kit.http.oauth_errors import OAUTH_MEDIA_TYPE, OAuthErrorRead, oauth_error_code
 from portico.kit.http.paging import page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_model
-from portico.kit.http.router import Route
+from portico.kit.http.router import Route, Router
 from portico.kit.http.rows import returns_revised_row
 from portico.kit.http.schema import Case, openapi_case
+
+SUPPLEMENTARY = "x-supplementary"
+"""Extension of a tag that the documentation of a system lists after the resources of its services."""
 
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
@@ -96,6 +101,7 @@ class ServiceApp(FastAPI):
                 schemas = document.setdefault("components", {}).setdefault("schemas", {})
                 schemas.update(self._problem_schemas())
                 document["components"]["securitySchemes"] = _SECURITY_SCHEMES
+                add_examples(document)
             finally:
                 openapi_case.reset(token)
         return self.openapi_schema or {}
@@ -105,6 +111,29 @@ class ServiceApp(FastAPI):
         _, document = models_json_schema([(model, "serialization") for model in models], ref_template=_REFERENCE)
         schemas: dict[str, Any] = document["$defs"]
         return schemas
+
+
+def describe_tags(routers: Iterable[Router]) -> list[dict[str, Any]]:
+    """Return the tags of the routers with their descriptions, the supplementary ones last."""
+    tags: dict[str, dict[str, Any]] = {}
+    for router in routers:
+        for name in router.tags:
+            tag = tags.setdefault(name, {"name": name})
+            if router.description:
+                tag["description"] = router.description
+            if router.supplementary:
+                tag[SUPPLEMENTARY] = True
+    return sorted(tags.values(), key=lambda tag: SUPPLEMENTARY in tag)
+
+
+def operation_ids(routers: Iterable[Router]) -> Callable[[Route], str | None]:
+    """Return the function that names the operation of a route: by its endpoint.
+
+    It returns None if several operations have that name, so that FastAPI adds the path.
+    """
+    routes = [route for router in routers for route in router.routes]
+    counts = Counter(route.endpoint.__name__ for route in routes if route.is_documented)
+    return lambda route: route.endpoint.__name__ if counts[route.endpoint.__name__] == 1 else None
 
 
 def describe(built: APIRoute, route: Route) -> None:

@@ -9,7 +9,7 @@ from portico.kit.http.router import Router
 from portico.kit.http.schema import apply_case
 from portico.kit.telemetry.metrics import CONTENT_TYPE
 
-router = Router(tags=["standing"], prefixed=False)
+router = Router(tags=["health"], prefixed=False, description="Health and metrics", supplementary=True)
 
 
 @router.get("/health", quiet=True)

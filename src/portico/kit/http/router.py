@@ -100,6 +100,11 @@ class Route:
             )
 
     @property
+    def is_documented(self) -> bool:
+        """Whether the OpenAPI document contains it."""
+        return self.method != WEBSOCKET and bool(self.framework.get("include_in_schema", True))
+
+    @property
     def keeps_answers(self) -> bool:
         """Whether the route supports an Idempotency-Key."""
         return self.method == "POST" and self.stores_answer and not self.streams
@@ -112,11 +117,23 @@ class Router:
         prefix: path prefix of the routes.
         tags: tags of the operations in the OpenAPI document.
         prefixed: whether the system's prefix (`/api`) is added; False for paths such as `/.well-known/…`.
+        description: describes the tags in the OpenAPI document.
+        supplementary: whether the document of the system lists the tags after all others.
     """
 
-    def __init__(self, prefix: str = "", tags: Sequence[str] = (), *, prefixed: bool = True) -> None:
+    def __init__(
+        self,
+        prefix: str = "",
+        tags: Sequence[str] = (),
+        *,
+        prefixed: bool = True,
+        description: str = "",
+        supplementary: bool = False,
+    ) -> None:
         self.prefix = prefix
         self.tags = tuple(tags)
+        self.description = description
+        self.supplementary = supplementary
         self.prefixed = prefixed
         self.routes: list[Route] = []
 

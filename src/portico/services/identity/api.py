@@ -31,10 +31,19 @@ from portico.services.identity.tokens.key_ring import KeyRing
 MAX_FEED_WAIT = 5.0  # seconds
 _FEED_POLL = 1.0  # seconds between two reads, for entries of other processes
 
-sessions = Router(tags=["sessions"])
-revocations = Router(prefix="/auth/revocations", tags=["revocations"])
-audit_log = Router(prefix="/audit", tags=["audit"])
-discovery = Router(tags=["discovery"], prefixed=False)
+sessions = Router(tags=["sessions"], description="Sign-in, refresh, sign-out and the caller's sessions")
+revocations = Router(
+    prefix="/auth/revocations", tags=["revocations"], description="Revoked sessions, for services", supplementary=True
+)
+audit_log = Router(
+    prefix="/audit", tags=["audit"], description="Who did what to accounts and roles", supplementary=True
+)
+discovery = Router(
+    tags=["discovery"],
+    prefixed=False,
+    description="What clients need to verify tokens (RFC 8414, RFC 7517)",
+    supplementary=True,
+)
 
 
 @sessions.post("/auth/logout", status_code=204)

@@ -44,9 +44,13 @@ from portico.services.notifications.schemas import (
 from portico.services.notifications.sender import Sender
 from portico.services.notifications.templates import SAMPLE, Template, Templates
 
-notifications_router = Router(prefix="/notifications", tags=["notifications"])
-templates_router = Router(prefix="/templates", tags=["templates"])
-mailbox_router = Router(prefix="/mailbox", tags=["mailbox"])
+notifications_router = Router(
+    prefix="/notifications", tags=["notifications"], description="Mails to users, and the attempts to send them"
+)
+templates_router = Router(prefix="/templates", tags=["templates"], description="Texts of the mails")
+mailbox_router = Router(
+    prefix="/mailbox", tags=["mailbox"], description="Mails that were sent into the embedded mailbox"
+)
 
 NotificationsReader = Annotated[Principal, permitted(READ)]
 NotificationsWriter = Annotated[Principal, permitted("notifications:write")]

@@ -14,8 +14,8 @@ class NotificationRead(Schema):
 
     notification_id: NotificationId
     user_id: UserId
-    channel: str
-    template: str
+    channel: str = Field(examples=["email"])
+    template: str = Field(examples=["order_confirmed"])
     template_version: int
     order_id: OrderId
     mail_id: MailId
@@ -47,7 +47,7 @@ class NotificationDetail(NotificationRead):
 class TemplateRead(Schema):
     """A template in its newest version."""
 
-    name: str
+    name: str = Field(examples=["order_confirmed"])
     version: int
 
 
@@ -55,34 +55,34 @@ class Preview(Schema):
     """Data to render a template with; sample data if omitted."""
 
     version: int | None = Field(None, ge=1, le=2**31 - 1, description="The newest version if omitted")
-    recipient_name: Line | None = None
+    recipient_name: Line | None = Field(None, examples=["Ada"])
     data: dict[str, Any] | None = None
 
 
 class PreviewRead(Schema):
     """A rendered template."""
 
-    name: str
+    name: str = Field(examples=["order_confirmed"])
     version: int
-    subject: str
-    text: str
-    html: str
+    subject: str = Field(examples=["Your order is confirmed"])
+    text: str = Field(examples=["Dear Ada, …"])
+    html: str = Field(examples=["<p>Dear Ada, …</p>"])
 
 
 class MailRead(Schema):
     """A mail in the mailbox. `size` is in bytes."""
 
     mail_id: MailId
-    message_id: str
-    sender: str
-    recipient: str
-    subject: str
-    size: int
+    message_id: str = Field(examples=["<1@shop.example>"])
+    sender: str = Field(examples=["shop@example.com"])
+    recipient: str = Field(examples=["ada@example.com"])
+    subject: str = Field(examples=["Your order is confirmed"])
+    size: int = Field(examples=[2048])
     received_at: Moment
 
 
 class MailDetail(MailRead):
     """A mail with its bodies."""
 
-    text: str
+    text: str = Field(examples=["Dear Ada, …"])
     html: str | None

@@ -50,7 +50,7 @@ from portico.services.orders.schemas import (
 from portico.services.orders.settings import OrdersSettings
 from portico.services.orders.timeline import TimelineEvent, order_timeline
 
-router = Router(prefix="/orders", tags=["orders"])
+router = Router(prefix="/orders", tags=["orders"], description="Orders, their progress, and what can be done with them")
 
 DEFAULT_METHOD = "pm_ok"  # of the simulated provider
 OrdersWriter = Annotated[Principal, permitted(WRITE_ALL)]
@@ -128,7 +128,9 @@ async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> li
 
 
 @router.get("/{order_id}/payments", response_model=list[OrderPaymentRead], errors=[OrderNotFound])
-async def list_payments(order_id: OrderId, caller: SignedIn, reads: Reads, context: Context) -> list[PaymentSummary]:
+async def list_order_payments(
+    order_id: OrderId, caller: SignedIn, reads: Reads, context: Context
+) -> list[PaymentSummary]:
     """List the payments of the order with what was charged and refunded, newest first."""
     await Orders(reads).get_visible(order_id, caller)
     return await context.calls()(PaymentsClient).of_order(order_id)

@@ -21,18 +21,18 @@ PaymentMethod = Annotated[
 
 
 class Address(Schema):
-    street: AddressLine
-    city: AddressLine
-    state: AddressLine
-    zip: Annotated[str, OneLine(20)]
-    country: AddressLine
+    street: AddressLine = Field(examples=["1 Quay"])
+    city: AddressLine = Field(examples=["Porto"])
+    state: AddressLine = Field(examples=["13"])
+    zip: Annotated[str, OneLine(20)] = Field(examples=["4050"])
+    country: AddressLine = Field(examples=["PT"])
 
 
 class ItemCreate(Schema):
     """A quantity of a product. With `price`, the order is rejected if the catalog's price differs."""
 
     product_id: ProductId
-    quantity: Annotated[int, Field(ge=1, le=MOST_PIECES)]
+    quantity: Annotated[int, Field(ge=1, le=MOST_PIECES, examples=[2])]
     price: Amount | None = None
 
 
@@ -41,7 +41,7 @@ class OrderCreate(Schema):
     shipping_address: Address
     billing_address: Address
     user_id: UserId | None = None
-    payment_method: PaymentMethod | None = None
+    payment_method: PaymentMethod | None = Field(None, examples=["pm_ok"])
 
     @model_validator(mode="after")
     def _each_product_once(self) -> Self:
@@ -56,10 +56,10 @@ class OrderCreate(Schema):
 
 class ItemRead(Schema):
     product_id: ProductId
-    name: str
-    quantity: int
-    price: Amount
-    subtotal: Amount
+    name: str = Field(examples=["Desk lamp"])
+    quantity: int = Field(examples=[2])
+    price: Amount = Field(examples=[49.9])
+    subtotal: Amount = Field(examples=[99.8])
 
 
 class OrderRead(Schema):
@@ -69,8 +69,8 @@ class OrderRead(Schema):
     user_id: UserId
     status: OrderStatus
     items: list[ItemRead]
-    currency: str
-    total: Amount
+    currency: str = Field(examples=["USD"])
+    total: Amount = Field(examples=[99.8])
     shipping_address: Address
     billing_address: Address
     failure_reason: str | None
@@ -97,15 +97,15 @@ class TimelineEventRead(Schema):
     """
 
     kind: Literal["step", "event", "request"]
-    what: str
-    saga: str | None
-    action: str
-    compensation: bool
+    what: str = Field(examples=["reserve-stock"])
+    saga: str | None = Field(examples=["place-order"])
+    action: str = Field(examples=["attempt"])
+    compensation: bool = Field(examples=[False])
     attempt: int
     started_at: Moment
-    ended_at: Moment | None
-    seconds: float | None
-    outcome: str
+    ended_at: Moment | None = Field(examples=["2026-01-31T12:00:01Z"])
+    seconds: float | None = Field(examples=[0.012])
+    outcome: str = Field(examples=["done"])
     error: str | None
     actor: str | None
 
@@ -122,7 +122,7 @@ class LiveStatusRead(Schema):
 class SkipCreate(Schema):
     """Why a step is skipped: what was done manually, and who did it."""
 
-    reason: Annotated[str, OneLine(500)]
+    reason: Annotated[str, OneLine(500)] = Field(examples=["Refunded at the provider by hand"])
 
 
 def _without_trailing_zeros(amount: Any) -> Any:
@@ -139,9 +139,9 @@ class OrderPaymentRead(Schema):
 
     payment_id: PaymentId
     status: PaymentStatus
-    amount: ExactAmount
-    refunded: ExactAmount
-    currency: str
-    method: str
+    amount: ExactAmount = Field(examples=[99.8])
+    refunded: ExactAmount = Field(examples=[0])
+    currency: str = Field(examples=["USD"])
+    method: str = Field(examples=["pm_ok"])
     failure_reason: str | None
     created_at: Moment

@@ -54,11 +54,13 @@ from portico.services.payments.schemas import (
     WebhookQuery,
 )
 
-payments = Router(prefix="/payments", tags=["payments"])
-refunds = Router(prefix="/payments/{payment_id}/refunds", tags=["refunds"])
-voids = Router(prefix="/payments/voids", tags=["voids"])
-webhooks = Router(prefix="/payments/webhooks", tags=["webhooks"])
-ledger = Router(prefix="/ledger", tags=["ledger"])
+payments = Router(prefix="/payments", tags=["payments"], description="Charges of orders")
+refunds = Router(prefix="/payments/{payment_id}/refunds", tags=["refunds"], description="Refunds of a payment")
+voids = Router(prefix="/payments/voids", tags=["voids"], description="Withdrawn charges, for services")
+webhooks = Router(
+    prefix="/payments/webhooks", tags=["webhooks"], description="Messages of payment providers", supplementary=True
+)
+ledger = Router(prefix="/ledger", tags=["ledger"], description="The double-entry ledger and its reconciliation")
 
 WEBHOOK_LIMIT: Final = 256 * 1024
 

@@ -44,10 +44,10 @@ class PaymentRead(Schema):
     order_id: OrderId
     user_id: UserId
     status: PaymentStatus
-    amount: Amount
-    refunded: Amount
-    currency: str
-    method: str
+    amount: Amount = Field(examples=[99.8])
+    refunded: Amount = Field(examples=[0])
+    currency: str = Field(examples=["USD"])
+    method: str = Field(examples=["pm_ok"])
     failure_reason: str | None
     created_at: Moment
     updated_at: Moment
@@ -71,9 +71,9 @@ class RefundCreate(Schema):
     """
 
     key: RefundKey | None = None
-    amount: PositiveAmount | None = None
+    amount: PositiveAmount | None = Field(None, examples=[49.9])
     currency: CurrencyCode | None = Field(None, description="Must be the payment's currency if given")
-    reason: Line | None = None
+    reason: Line | None = Field(None, examples=["Arrived broken"])
 
     @model_validator(mode="after")
     def _currency_needs_amount(self) -> Self:
@@ -88,11 +88,11 @@ class RefundRead(Schema):
     refund_id: RefundId
     payment_id: PaymentId
     status: RefundStatus
-    amount: Amount
-    currency: str
-    reason: str | None
+    amount: Amount = Field(examples=[49.9])
+    currency: str = Field(examples=["USD"])
+    reason: str | None = Field(examples=["Arrived broken"])
     failure_reason: str | None
-    requested_by: str
+    requested_by: str = Field(examples=["user_01jd8m2v4x6z8q0s2t4w6y8a0b"])
     created_at: Moment
     updated_at: Moment
 
@@ -109,7 +109,7 @@ class WebhookAnswer(Schema):
     `event_id` is null if the webhook could not be read.
     """
 
-    event_id: str | None
+    event_id: str | None = Field(examples=["evt_1"])
     outcome: Literal["handled", "repeated", "ignored"]
 
 

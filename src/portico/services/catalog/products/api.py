@@ -36,7 +36,7 @@ from portico.services.catalog.products.schemas import (
 from portico.services.catalog.products.search import ProductQuery, Sort
 from portico.services.catalog.products.search import list_products as search_products
 
-router = Router(prefix="/products", tags=["products"])
+router = Router(prefix="/products", tags=["products"], description="Products: search, details, prices and changes")
 
 ProductsWriter = Annotated[Principal, permitted("products:write")]
 PriceBound = Annotated[Decimal | None, Query(ge=0, max_digits=15, decimal_places=4, allow_inf_nan=False)]

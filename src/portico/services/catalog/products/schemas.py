@@ -46,11 +46,12 @@ def _walk(value: Any, depth: int = 0) -> Iterator[tuple[int, Any]]:
             yield from _walk(inner, depth + 1)
 
 
-Name = Annotated[str, OneLine(NAME_LENGTH)]
+Name = Annotated[str, OneLine(NAME_LENGTH), Field(examples=["Desk lamp"])]
 Description = Annotated[str, StringConstraints(max_length=5_000)]
-Sku = Annotated[str, OneLine(SKU_LENGTH)]
-Category = Annotated[str, OneLine(CATEGORY_LENGTH)]
-Quantity = Annotated[int, Field(ge=0, le=LARGEST_QUANTITY)]
+Sku = Annotated[str, OneLine(SKU_LENGTH), Field(examples=["LAMP-1"])]
+Category = Annotated[str, OneLine(CATEGORY_LENGTH), Field(examples=["home"])]
+Quantity = Annotated[int, Field(ge=0, le=LARGEST_QUANTITY, examples=[3])]
+Price = Annotated[Amount, Field(examples=[49.9])]
 Attributes = Annotated[dict[str, Any], AfterValidator(_bounded)]
 """A free-form object. Its keys are kept as sent, also in camelCase systems."""
 
@@ -60,7 +61,7 @@ class _Editable(Schema):
 
     name: Name
     description: Description = ""
-    price: Amount
+    price: Price
     currency: CurrencyCode = "USD"
     category: Category
     sku: Sku
@@ -107,7 +108,7 @@ class ProductUpdate(_WithoutStock):
 
     name: Name = Field(default_factory=_absent)
     description: Description = Field(default_factory=_absent)
-    price: Amount = Field(default_factory=_absent)
+    price: Price = Field(default_factory=_absent)
     currency: CurrencyCode = Field(default_factory=_absent)
     category: Category = Field(default_factory=_absent)
     sku: Sku = Field(default_factory=_absent)
@@ -118,13 +119,13 @@ class ProductRead(Schema):
     """A product."""
 
     product_id: ProductId
-    name: str
-    description: str
-    price: Amount
-    currency: str
-    category: str
-    sku: str
-    stock_quantity: int
+    name: str = Field(examples=["Desk lamp"])
+    description: str = Field(examples=["A lamp for the desk"])
+    price: Price
+    currency: str = Field(examples=["USD"])
+    category: str = Field(examples=["home"])
+    sku: str = Field(examples=["LAMP-1"])
+    stock_quantity: int = Field(examples=[3])
     attributes: dict[str, Any]
     created_at: Moment
     updated_at: Moment

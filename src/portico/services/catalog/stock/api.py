@@ -46,7 +46,7 @@ from portico.services.catalog.stock.schemas import (
 )
 from portico.services.catalog.stock.writer import StockWriter
 
-router = Router(prefix="/inventory", tags=["inventory"])
+router = Router(prefix="/inventory", tags=["inventory"], description="Stock of products, its ledger and reservations")
 
 InventoryReader = Annotated[Principal, permitted("inventory:read")]
 InventoryWriter = Annotated[Principal, permitted("inventory:write")]

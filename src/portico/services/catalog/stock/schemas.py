@@ -52,9 +52,9 @@ class StockLevelRead(Schema):
     """Stock level of a product: `available` is `on_hand - reserved`."""
 
     product_id: ProductId
-    on_hand: int
-    reserved: int
-    available: int
+    on_hand: int = Field(examples=[10])
+    reserved: int = Field(examples=[2])
+    available: int = Field(examples=[8])
     updated_at: Moment | None
 
 
@@ -62,7 +62,7 @@ class AdjustmentCreate(Schema):
     """A correction of the stock, positive or negative, with its reason."""
 
     quantity: Annotated[int, Field(ge=-MOST_ON_HAND, le=MOST_ON_HAND), AfterValidator(_not_zero)]
-    reason: Annotated[str, OneLine(REASON_LENGTH)]
+    reason: Annotated[str, OneLine(REASON_LENGTH)] = Field(examples=["delivery"])
     note: Annotated[str, StringConstraints(max_length=NOTE_LENGTH)] | None = None
 
 
@@ -72,14 +72,14 @@ class TransactionRead(Schema):
     `reference` is the reservation that caused it.
     """
 
-    transaction_id: str
+    transaction_id: str = Field(examples=["17"])
     kind: StockKind
     quantity: int
-    on_hand_after: int
-    reserved_after: int
+    on_hand_after: int = Field(examples=[10])
+    reserved_after: int = Field(examples=[2])
     reference: str | None
-    actor: str
-    reason: str | None
+    actor: str = Field(examples=["user_01jd8m2v4x6z8q0s2t4w6y8a0b"])
+    reason: str | None = Field(examples=["delivery"])
     note: str | None
     created_at: Moment
 
@@ -94,8 +94,8 @@ class AvailabilityItem(Schema):
     """Whether the stock of a product suffices now. An unknown product has none."""
 
     product_id: ProductId
-    requested: int
-    available: int
+    requested: int = Field(examples=[1])
+    available: int = Field(examples=[8])
     ok: bool
 
 

@@ -23,7 +23,7 @@ from portico.services.identity.oauth.schemas import Introspection, OAuthTokens
 from portico.services.identity.tokens.access_tokens import OwnVerifier
 from portico.services.identity.tokens.service import revoke_token as revoke
 
-oauth = Router(prefix="/oauth", tags=["oauth"])
+oauth = Router(prefix="/oauth", tags=["oauth"], description="OAuth 2 for standard clients", supplementary=True)
 
 Clients = Annotated[OAuthClients, provided(OAuthClients)]
 Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]

@@ -6,11 +6,11 @@ from pydantic import BaseModel, Field
 class OAuthTokens(BaseModel):
     """A token response (RFC 6749 section 5.1)."""
 
-    access_token: str
+    access_token: str = Field(examples=["eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyXzAxIn0.c2lnbmF0dXJl"])
     token_type: str = Field(examples=["Bearer"])
-    expires_in: int
+    expires_in: int = Field(examples=[900])
     refresh_token: str | None = None
-    scope: str
+    scope: str = Field(examples=["products:write"])
 
 
 class Introspection(BaseModel):

@@ -38,8 +38,13 @@ from portico.services.identity.users.service import change_password
 
 accounts = Router(tags=["accounts"])
 sign_ins = Router(tags=["sessions"])
-tokens = Router(tags=["tokens"])
-tickets = Router(prefix="/auth/tickets", tags=["tickets"])
+tokens = Router(tags=["tokens"], description="Validation of access tokens", supplementary=True)
+tickets = Router(
+    prefix="/auth/tickets",
+    tags=["tickets"],
+    description="One-time tickets for WebSockets and event streams",
+    supplementary=True,
+)
 
 SignInService = Annotated[SignIns, provided(SignIns)]
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
@@ -78,7 +83,14 @@ async def change_own_password(
 
 
 @sign_ins.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)
-@sign_ins.post("/auth/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)
+@sign_ins.post(
+    "/auth/login",
+    rate="sign_in",
+    stores_answer=False,
+    accepts_forms=True,
+    errors=_SIGN_IN_ERRORS,
+    framework={"include_in_schema": False},
+)
 async def sign_in(
     body: SignIn, signing_in: SignInService, reads: Reads, work: Work, client: RequestClient, response: Response
 ) -> SignedInRead:

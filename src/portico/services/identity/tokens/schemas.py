@@ -1,6 +1,6 @@
 from typing import Annotated, Literal, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from portico.kit import Moment, Schema
 from portico.kit.auth import Reason
@@ -8,13 +8,13 @@ from portico.services.identity.tokens.service import Grant
 from portico.services.identity.users.schemas import NewPassword, UserRead
 
 AnyEmail = Annotated[str, StringConstraints(max_length=320)]
-AnyPassword = Annotated[str, StringConstraints(max_length=1024)]
+AnyPassword = Annotated[str, StringConstraints(max_length=1024), Field(examples=["correct horse battery"])]
 
 
 class SignIn(Schema):
     """An email address, also accepted as `username`, and a password."""
 
-    email: AnyEmail | None = None
+    email: AnyEmail | None = Field(None, examples=["ada@example.com"])
     username: AnyEmail | None = None
     password: AnyPassword
 
@@ -35,14 +35,16 @@ class PasswordChange(Schema):
 
 
 class Refresh(Schema):
-    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=512)] = Field(
+        examples=["Zm9yLWV4YW1wbGUtb25seQ"]
+    )
 
 
 class TokensRead(Schema):
-    access_token: str
+    access_token: str = Field(examples=["eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyXzAxIn0.c2lnbmF0dXJl"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  the name of the scheme (RFC 6750)
-    expires_in: int
-    refresh_token: str
+    expires_in: int = Field(examples=[900])
+    refresh_token: str = Field(examples=["Zm9yLWV4YW1wbGUtb25seQ"])
 
     @classmethod
     def from_grant(cls, grant: Grant) -> Self:
@@ -65,7 +67,7 @@ class SignedInRead(TokensRead):
 
 
 class TokenToValidate(Schema):
-    token: str
+    token: str = Field(examples=["eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1c2VyXzAxIn0.c2lnbmF0dXJl"])
 
 
 class ValidTokenRead(Schema):
@@ -73,9 +75,9 @@ class ValidTokenRead(Schema):
 
     valid: Literal[True] = True
     user_id: str
-    email: str | None
-    roles: list[str]
-    permissions: list[str]
+    email: str | None = Field(examples=["ada@example.com"])
+    roles: list[str] = Field(examples=[["customer"]])
+    permissions: list[str] = Field(examples=[["products:write"]])
     expires_at: Moment
 
 
@@ -85,8 +87,8 @@ class InvalidTokenRead(Schema):
 
 
 class TicketRead(Schema):
-    ticket: str
-    expires_in: int
+    ticket: str = Field(examples=["Zm9yLWV4YW1wbGUtb25seQ"])
+    expires_in: int = Field(examples=[30])
 
 
 class TicketToRedeem(Schema):

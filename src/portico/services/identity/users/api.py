@@ -45,9 +45,9 @@ from portico.services.identity.users.schemas import (
     UserUpdate,
 )
 
-accounts = Router(tags=["accounts"])
-users = Router(prefix="/users", tags=["users"])
-roles = Router(prefix="/roles", tags=["roles"])
+accounts = Router(tags=["accounts"], description="The caller's own account")
+users = Router(prefix="/users", tags=["users"], description="Accounts of all users, for administrators")
+roles = Router(prefix="/roles", tags=["roles"], description="Named sets of permissions", supplementary=True)
 
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 RoleEditor = Annotated[Principal, permitted("roles:write")]
@@ -56,7 +56,14 @@ _REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, HashingBusy)
 
 
 @accounts.post("/register", status_code=201, response_model=UserRead, rate="sign_in", errors=_REGISTER_ERRORS)
-@accounts.post("/auth/register", status_code=201, response_model=UserRead, rate="sign_in", errors=_REGISTER_ERRORS)
+@accounts.post(
+    "/auth/register",
+    status_code=201,
+    response_model=UserRead,
+    rate="sign_in",
+    errors=_REGISTER_ERRORS,
+    framework={"include_in_schema": False},
+)
 async def register(
     body: UserCreate, hasher: Hasher, context: Context, work: Work, client: RequestClient, response: Response
 ) -> User:

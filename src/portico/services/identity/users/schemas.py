@@ -11,10 +11,14 @@ _EMAIL_PART = r"[^@\s\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]+"  # 
 EmailText = Annotated[
     str,
     StringConstraints(min_length=3, max_length=MAX_EMAIL_LENGTH, pattern=f"^{_EMAIL_PART}@{_EMAIL_PART}$"),
-    Field(json_schema_extra={"format": "email"}),
+    Field(json_schema_extra={"format": "email"}, examples=["ada@example.com"]),
 ]
 Phone = Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{3,40}$")]
-NewPassword = Annotated[str, StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)]
+NewPassword = Annotated[
+    str,
+    StringConstraints(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH),
+    Field(examples=["correct horse battery"]),
+]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 Permission = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,63}:[a-z][a-z0-9_-]{0,63})$")]
 
@@ -22,7 +26,7 @@ Permission = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z][a-z0-9_-]{0,6
 class PersonNames(Schema):
     """A person's names and phone number, all optional."""
 
-    name: Line | None = None
+    name: Line | None = Field(None, examples=["Ada Lovelace"])
     first_name: Line | None = None
     last_name: Line | None = None
     phone: Phone | None = None
@@ -51,25 +55,25 @@ class UserUpdate(PersonNames):
 
 class UserRead(Schema):
     user_id: UserId
-    email: str | None
-    name: str | None
-    first_name: str | None
-    last_name: str | None
+    email: str | None = Field(examples=["ada@example.com"])
+    name: str | None = Field(examples=["Ada Lovelace"])
+    first_name: str | None = Field(examples=["Ada"])
+    last_name: str | None = Field(examples=["Lovelace"])
     phone: str | None
-    roles: list[str]
+    roles: list[str] = Field(examples=[["customer"]])
     is_active: bool
     created_at: Moment
 
 
 class RoleAssignment(Schema):
-    roles: Annotated[list[Annotated[str, OneLine(64)]], Field(max_length=50)]
+    roles: Annotated[list[Annotated[str, OneLine(64)]], Field(max_length=50)] = Field(examples=[["staff"]])
 
 
 class RoleCreate(Schema):
-    name: RoleName
-    permissions: Annotated[list[Permission], Field(max_length=50)]
+    name: RoleName = Field(examples=["buyer"])
+    permissions: Annotated[list[Permission], Field(max_length=50)] = Field(examples=[["products:write"]])
 
 
 class RoleRead(Schema):
-    name: str
-    permissions: list[str]
+    name: str = Field(examples=["buyer"])
+    permissions: list[str] = Field(examples=[["products:write"]])
