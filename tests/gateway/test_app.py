@@ -126,6 +126,20 @@ class TestGateway:
         assert [answer.status for answer in answers] == [200] * 10 + [429]
         assert answers[0].headers["RateLimit-Policy"] == '"sign_in";q=10;w=60'
 
+    async def test_the_start_page_links_to_the_others(self, client: aiohttp.ClientSession) -> None:
+        page = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+        links = await (await client.get("/", headers={"Accept": "application/json"})).json()
+        text = await page.text()
+
+        assert page.status == 200
+        assert page.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src")
+        assert page.headers["X-Content-Type-Options"] == "nosniff"
+        assert "<script" not in text
+        assert links["name"] == "library"
+        for path in ("/docs", "/redoc", "/openapi.json", "/health"):
+            assert f'href="{path}"' in text
+            assert path in links.values()
+
     async def test_the_documentation_pages_are_served(self, client: aiohttp.ClientSession) -> None:
         page = await client.get("/docs")
         script = await client.get("/docs/swagger-ui-bundle.js")

@@ -16,7 +16,7 @@ from portico.gateway.health import ServiceHealth
 from portico.gateway.limits import Limiter, MemoryLimiter, Rate
 from portico.gateway.metrics import GatewayMetrics, watch_instances
 from portico.gateway.openapi import SystemDocument
-from portico.gateway.pages import OPERATOR_PATHS, OWN_PATHS, Pages
+from portico.gateway.pages import OPERATOR_PATHS, OWN_PATHS, START, Pages
 from portico.gateway.policy import OperatorPages, Policy, RouteDefaults
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
@@ -59,9 +59,14 @@ def policy_of(system: System, settings: Settings) -> Policy:
         defaults=RouteDefaults(rates=rates, timeout=settings.request_timeout, body_limit=settings.body_limit),
         cors=Cors(settings.cors_origins),
         proxies=TrustedProxies(str(network) for network in settings.trusted_proxies),
-        own=OWN_PATHS,
+        own={path: name for path, name in OWN_PATHS.items() if path != START or not _routes_start(table)},
         operator_pages=OperatorPages(OPERATOR_PATHS, ClientNetworks(map(str, settings.operator_networks))),
     )
+
+
+def _routes_start(table: RouteTable) -> bool:
+    """Return whether a service has the path of the gateway's start page."""
+    return any(route.path == START for route in table.routes)
 
 
 class Gateway:
@@ -150,6 +155,7 @@ class Gateway:
         self._watch(services, upstreams)
         pages = Pages(
             title=self._system.name,
+            summary=self._system.summary,
             case=self._system.case,
             health=self.health,
             services=services,

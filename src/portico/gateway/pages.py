@@ -1,6 +1,7 @@
-"""The gateway's own pages: health, metrics, API documents."""
+"""The gateway's own pages: the start page, health, metrics, API documents."""
 
 from collections.abc import Mapping
+from html import escape
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +17,8 @@ from portico.kit.http.schema import Case, apply_case
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
 
-SYSTEM_PATHS = ("/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
+START = "/"
+SYSTEM_PATHS = (START, "/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
 OWN_PATHS: Mapping[str, str] = {path: path for path in (*SYSTEM_PATHS, *PATHS)}
 """Paths of the gateway's own pages, for its policy."""
 OPERATOR_PATHS = frozenset(("/health/detailed", "/metrics"))
@@ -25,11 +27,40 @@ INTERNAL = OPERATOR_PATHS | {"/health/ready"}
 """Pages that no client of the system needs; an exported proxy configuration does not forward them."""
 
 
+# A page with inline styles and without scripts.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_LINKS = {
+    "documentation": ("/docs", "API documentation, to try calls (Swagger UI)"),
+    "reference": ("/redoc", "API reference, to read (ReDoc)"),
+    "openapi": ("/openapi.json", "OpenAPI document"),
+    "health": ("/health", "Health of the services"),
+}
+_START_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{name}</title>
+<style>body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
+</head>
+<body>
+<h1>{name}</h1>
+<p>{summary}.</p>
+<ul>
+{links}
+</ul>
+<p>On the command line, <code>portico explain GET /products</code> prints what the gateway decides about a request, and why.</p>
+</body>
+</html>
+"""
+
+
 class Pages:
     """Renders the pages, each named by its path.
 
     Args:
-        title: Title of the API documentation.
+        title: Title of the API documentation: the system's name.
+        summary: One line that describes the system.
         case: Case of JSON member names.
         health: Health of the gateway itself.
         services: Health of the services.
@@ -41,6 +72,7 @@ class Pages:
         self,
         *,
         title: str,
+        summary: str,
         case: Case,
         health: Health,
         services: ServiceHealth,
@@ -48,6 +80,7 @@ class Pages:
         document: SystemDocument,
     ) -> None:
         self._title = title
+        self._summary = summary
         self._case: Case = case
         self._health = health
         self._services = services
@@ -56,6 +89,7 @@ class Pages:
 
     def by_path(self) -> dict[str, Page]:
         pages: dict[str, Page] = {
+            START: self.start,
             "/health": self.health,
             "/health/ready": self.ready,
             "/health/detailed": self.detailed,
@@ -63,6 +97,18 @@ class Pages:
             "/openapi.json": self.openapi,
         }
         return {**pages, **{path: self._documentation(path) for path in PATHS}}
+
+    async def start(self, head: RequestHead) -> Reply:
+        """Name the system and link to its pages: as HTML for browsers, as JSON for others."""
+        varying = [(b"vary", b"Accept"), (b"cache-control", b"no-cache")]
+        if b"text/html" not in b",".join(value for name, value in head.headers if name == b"accept"):
+            links = {name: path for name, (path, _) in _LINKS.items()}
+            body = orjson.dumps({"name": self._title, "summary": self._summary, **links})
+            return Reply(200, [(b"content-type", b"application/json"), *varying], body)
+        items = "\n".join(f'<li><a href="{path}">{text}</a></li>' for path, text in _LINKS.values())
+        page = _START_PAGE.format(name=escape(self._title), summary=escape(self._summary), links=items)
+        html = [(b"content-type", b"text/html; charset=utf-8"), (b"content-security-policy", _POLICY.encode())]
+        return Reply(200, [*html, *varying], page.encode())
 
     async def health(self, _: RequestHead) -> Reply:
         """Report the health of the system: healthy if all services are."""

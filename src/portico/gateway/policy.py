@@ -48,7 +48,8 @@ from portico.kit.http.authentication import CallerUnknown
 
 GATEWAY = "gateway"
 DEFAULT_RATE = "default"
-OPERATORS = Access("permission", "gateway:read")
+GATEWAY_PERMISSION = "gateway:read"
+OPERATORS = Access("permission", GATEWAY_PERMISSION)
 READS = frozenset(("GET", "HEAD"))
 TICKET_IN_QUERY = re.compile(rb"(?:^|&)ticket=[^&]")
 

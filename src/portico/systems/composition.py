@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
 from portico.gateway import Gateway
+from portico.gateway.policy import GATEWAY_PERMISSION
 from portico.kit import Calls, Clock, System
 from portico.kit.auth import TokenVerifier
 from portico.kit.runtime import Host, Migrating, ServiceRuntime, layout_of
@@ -69,7 +70,7 @@ class Composition:
         try:
             await self._stack.enter_async_context(self.host)
             if self._has_gateway:
-                for warning in unused_permissions(self.system):
+                for warning in unused_permissions(self.system, [GATEWAY_PERMISSION]):
                     logger.warning("role_permission_unused", advice=warning)
                 self.gateway = await self._stack.enter_async_context(self._new_gateway())
                 self.apps[GATEWAY] = self.gateway

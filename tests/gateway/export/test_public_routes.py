@@ -161,8 +161,8 @@ class TestAShippedSystem:
         assert {routed for _, _, routed in known} == {True, False}
 
     def test_public_pages_are_reachable_and_internal_ones_are_not(self, proxies: Proxies) -> None:
-        open_ = ("/health", "/openapi.json", "/docs", "/redoc", "/docs/start.js", "/redoc/redoc.js")
-        closed = ("/metrics", "/health/detailed", "/health/ready", "/", "/admin", "/docs/x")
+        open_ = ("/", "/health", "/openapi.json", "/docs", "/redoc", "/docs/start.js", "/redoc/redoc.js")
+        closed = ("/metrics", "/health/detailed", "/health/ready", "/admin", "/docs/x")
 
         assert [path for path in (*open_, *closed) if proxies.forward("GET", path)] == list(open_)
 

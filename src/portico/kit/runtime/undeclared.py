@@ -69,10 +69,10 @@ def check_declarations(service: Service, neighbours: Collection[str] = ()) -> No
         )
 
 
-def unused_permissions(system: System) -> list[str]:
-    """Return a warning for each permission of a role that no service of the system asks for."""
+def unused_permissions(system: System, known: Collection[str] = ()) -> list[str]:
+    """Return a warning for each permission of a role that is not `known`, and that no service of the system asks for."""
     routes = [route for each in system.services for router in each.routers for route in router.routes]
-    asked = {route.access.permission for route in routes if route.access.permission is not None}
+    asked = {route.access.permission for route in routes if route.access.permission is not None} | set(known)
     wanted = {permission for permissions in system.roles.values() for permission in permissions} - asked - {"*"}
     asked |= {text for each in system.services for text in _texts(each.module) if text in wanted} if wanted else set()
     warnings = []
