@@ -13,11 +13,11 @@ class EmailInvalid(Unprocessable):
 
 
 class EmailTaken(Conflict):
-    detail = "An account with this email address already exists. Sign in, or use another address."
+    detail = "Email already registered. Sign in, or use another address."
 
 
 class UserNotFound(NotFound):
-    detail = "User {user_id} does not exist."
+    detail = "User not found: {user_id} does not exist."
 
     user_id: UserId
 
@@ -74,7 +74,7 @@ class HashingBusy(Unavailable):
 class SignInRefused(Unauthorized):
     """Wrong credentials. The response is the same for an unknown email address and a wrong password."""
 
-    detail = "The email address or the password is wrong."
+    detail = "Incorrect email or password."
 
 
 class SignInLocked(TooManyRequests):

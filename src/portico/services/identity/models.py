@@ -16,7 +16,6 @@ REVOCATION_FEED: Final = "revocation-feed"
 SIGNING_KEYS: Final = "signing-keys"
 REVOCATION_LEEWAY: Final = timedelta(seconds=tokens.LEEWAY)
 """How long after its expiry a token may still be accepted by a verifier whose clock is slow."""
-"""How long after its expiry a token may still be accepted by a verifier whose clock is slow."""
 
 AuditAction = Literal[
     "user.registered",

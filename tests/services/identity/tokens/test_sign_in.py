@@ -62,6 +62,7 @@ class TestFailedSignIn:
         no_address = await identity.try_to_sign_in("nonsense", WRONG, same_id)
 
         assert unknown.status_code == 401
+        assert unknown.json()["detail"].startswith("Incorrect email or password")
         assert unknown.content == wrong.content == no_address.content
         assert dict(unknown.headers) == dict(wrong.headers) == dict(no_address.headers)
 

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portico.services.identity.errors import EmailInvalid
-from portico.services.identity.users.domain import MAX_KEY_LENGTH, Email, key_of, scripts
+from portico.services.identity.users.domain import MAX_KEY_LENGTH, Email, key_of
+from portico.services.identity.users.scripts import mixes_scripts
 
 ADDRESSES = st.emails() | st.builds(
     "{}@{}".format, st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=20), st.just("example.com")
@@ -93,15 +94,57 @@ class TestParseEmail:
             Email.parse(text)
 
     @pytest.mark.parametrize(
-        "text", ["иван@example.com", "太郎さん@example.com", "user1_2@example.com", "josé@example.com"]
+        "text",
+        [
+            "иван@example.com",
+            "太郎さん@example.com",
+            "user1_2@example.com",
+            "josé@example.com",
+            "佐々木@example.jp",
+            "〆野@example.jp",
+            "kaʻimi@example.com",
+            "田中taro@example.jp",
+            "김민준kim@example.kr",
+        ],
     )
-    def test_single_script_is_accepted(self, text: str) -> None:
+    def test_scripts_that_are_written_together_are_accepted(self, text: str) -> None:
         assert Email.parse(text).address == text
 
 
-class TestScripts:
-    def test_east_asian_scripts_count_as_one(self) -> None:
-        assert scripts("太郎さんカ한") == {"EAST ASIAN"}
+class TestMixesScripts:
+    """The levels "single script" and "highly restrictive" of UTS 39 section 5.2."""
 
-    def test_scripts_are_distinguished(self) -> None:
-        assert scripts("aя1.") == {"LATIN", "CYRILLIC"}
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "1.2_3-4",
+            "ada",
+            "иван",
+            "ελένη",
+            "佐々木",
+            "〆野",
+            "ヴァイオリンー",
+            "太郎さんカA",
+            "ㄅ注音a",
+            "한국어漢字a",
+            "kaʻimi",
+            "e\u0301clair",
+            "и\u0306",
+            "محمد",
+        ],
+    )
+    def test_text_of_one_writing_system_passes(self, text: str) -> None:
+        assert not mixes_scripts(text)
+
+    @pytest.mark.parametrize("text", ["aя", "aα", "яα", "太郎я", "さん한", "aまsя", "ㄅさ", "ada\u0967я", "אa"])
+    def test_scripts_of_different_writing_systems_do_not(self, text: str) -> None:
+        assert mixes_scripts(text)
+
+    @given(st.text())
+    def test_order_does_not_matter(self, text: str) -> None:
+        assert mixes_scripts(text) == mixes_scripts(text[::-1])
+
+    @given(st.text(st.characters(categories=["L", "M", "N"]), max_size=8), st.sampled_from("1._-\u0301\u02bb"))
+    def test_characters_of_every_script_change_nothing(self, text: str, common: str) -> None:
+        assert mixes_scripts(text + common) == mixes_scripts(text)

@@ -43,6 +43,7 @@ class TestRegister:
         answer = await identity.anonymous.post("/register", json={"email": email, "password": PASSWORD})
 
         assert (answer.status_code, answer.json()["code"]) == (409, "email_taken")
+        assert answer.json()["detail"].startswith("Email already registered")
 
     async def test_concurrent_registrations_of_one_address_create_one_account(self, identity: Identity) -> None:
         draft = {"email": "ada@example.com", "password": PASSWORD}

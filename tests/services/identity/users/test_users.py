@@ -42,7 +42,10 @@ class TestReadUsers:
     async def test_unknown_user_is_404(self, embedded: Identity) -> None:
         admin = await embedded.administrator()
 
-        assert (await admin.get(f"/users/{UserId.new()}")).json()["code"] == "user_not_found"
+        answer = await admin.get(f"/users/{UserId.new()}")
+
+        assert (answer.status_code, answer.json()["code"]) == (404, "user_not_found")
+        assert answer.json()["detail"].startswith("User not found")
 
 
 class TestChangeUser:

@@ -2,8 +2,8 @@
 
 Two spellings of an email address belong to the same account if they have the same key. The key folds compatibility
 forms and case (NFKC, casefold), writes the domain in its ASCII form (IDNA) and replaces letters of other scripts by the
-Latin letters that they look like. A local part that mixes scripts is rejected (Unicode TR 39, "single script"), so that
-an address cannot imitate another one.
+Latin letters that they look like. A local part that mixes scripts is rejected (Unicode TR 39, "highly restrictive"), so
+that an address cannot imitate another one.
 """
 
 import unicodedata
@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from email_validator import EmailNotValidError, validate_email
 
 from portico.services.identity.errors import EmailInvalid
+from portico.services.identity.users.scripts import mixes_scripts
 
 MIN_PASSWORD_LENGTH: Final = 8
 MAX_PASSWORD_LENGTH: Final = 128
@@ -22,7 +23,6 @@ _CYRILLIC: Final = dict(zip("аԁеһіјӏорсԛѕԝхуѵгкԍ", "adehijlop
 _GREEK: Final = dict(zip("αικνορτυχγ", "aikvoptuxy", strict=True))
 _LATIN: Final = {"ı": "i", "ɑ": "a", "ɡ": "g", "ɩ": "i", "ʋ": "v", "ƽ": "s"}  # noqa: RUF001  look-alike letters are intended
 _LOOK_ALIKES: Final = str.maketrans(_CYRILLIC | _GREEK | _LATIN)
-_EAST_ASIAN: Final = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "KATAKANA-HIRAGANA"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Email:
         except EmailNotValidError as error:
             raise EmailInvalid(reason=_reason(error)) from error
         local = _folded(found.local_part)
-        if len(scripts(local)) > 1:
+        if mixes_scripts(local):
             raise EmailInvalid(reason="it mixes letters of different scripts")
         key = f"{local.translate(_LOOK_ALIKES)}@{(found.ascii_domain or found.domain).lower()}"
         if len(key) > MAX_KEY_LENGTH:
@@ -64,12 +64,6 @@ def key_of(text: str) -> str | None:
         return Email.parse(text).key
     except EmailInvalid:
         return None
-
-
-def scripts(text: str) -> set[str]:
-    """Return the scripts of the letters in `text`. The scripts of Chinese, Japanese and Korean count as one."""
-    found = {unicodedata.name(letter, "UNKNOWN").partition(" ")[0] for letter in text if letter.isalpha()}
-    return {"EAST ASIAN" if script in _EAST_ASIAN else script for script in found}
 
 
 def _folded(text: str) -> str:
