@@ -54,10 +54,11 @@ async def sign_out(caller: SignedIn, work: Work, client: RequestClient) -> None:
 
 
 @sessions.get("/auth/sessions", response_model=list[SessionRead])
-async def list_sessions(caller: SignedIn, reads: Reads, page: Page) -> Slice[SessionRead]:
+async def list_sessions(caller: SignedIn, reads: Reads, page: Page, context: Context) -> Slice[SessionRead]:
     """List the caller's sessions, newest first."""
     found = await Sessions(reads).page_open(caller.user_id, page)
-    rows = [SessionRead.from_session(session, current=caller.session_id) for session in found.rows]
+    limits = context.settings_of(IdentitySettings).session_limits
+    rows = [SessionRead.from_session(session, limits, current=caller.session_id) for session in found.rows]
     return Slice(rows, found.total, found.next, found.previous)
 
 

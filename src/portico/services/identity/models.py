@@ -10,10 +10,13 @@ from portico.contracts.identity import SessionId
 from portico.kit import ClientInfo, Identifier, TableRules, UserId, identifier
 from portico.kit.auth import tokens
 from portico.kit.data import ExactText, Payload, Sequence
+from portico.services.identity.settings import SessionLimits
 
 ADMINISTRATORS: Final = "administrators"
 REVOCATION_FEED: Final = "revocation-feed"
 SIGNING_KEYS: Final = "signing-keys"
+MAX_SUCCESSORS: Final = 2
+"""How many refresh tokens one refresh token is exchanged for: one, and another if the response was lost."""
 REVOCATION_LEEWAY: Final = timedelta(seconds=tokens.LEEWAY)
 """How long after its expiry a token may still be accepted by a verifier whose clock is slow."""
 
@@ -89,7 +92,7 @@ class Session(Table):
     ended_at: Mapped[datetime | None]
 
     @classmethod
-    def start(cls, user_id: UserId, client: ClientInfo, *, lifetime: timedelta, now: datetime) -> "Session":
+    def start(cls, user_id: UserId, client: ClientInfo, *, limits: SessionLimits, now: datetime) -> "Session":
         """Return a new session of the user on `client`."""
         return cls(
             user_id=user_id,
@@ -97,17 +100,21 @@ class Session(Table):
             address=client.address[:64],
             created_at=now,
             last_used_at=now,
-            expires_at=now + lifetime,
+            expires_at=now + min(limits.unused, limits.total),
             tokens_expire_at=now,
         )
 
     def is_open(self, now: datetime) -> bool:
         return self.ended_at is None and self.expires_at > now
 
-    def extend(self, *, lifetime: timedelta, now: datetime) -> None:
-        """Record a use: the session lasts for another `lifetime`."""
+    def extend(self, limits: SessionLimits, *, now: datetime) -> None:
+        """Record a use: the session lasts for another `limits.unused`, but at most `limits.total` altogether."""
         self.last_used_at = now
-        self.expires_at = now + lifetime
+        self.expires_at = min(now + limits.unused, self.ends_at(limits))
+
+    def ends_at(self, limits: SessionLimits) -> datetime:
+        """Return when the session ends at the latest."""
+        return self.created_at + limits.total
 
     def cover_token(self, expires_at: datetime) -> None:
         """Record that an access token of this session is valid until `expires_at`."""
@@ -118,22 +125,29 @@ class Session(Table):
 
 
 class RefreshToken(Table):
-    """A refresh token, stored by its digest. It works once, and again within a leeway in case the response was lost."""
+    """A refresh token, stored by its digest. It works once, and once more within a leeway in case the response was lost.
+
+    A second use creates a second branch of the family, of which only one may go on. `generation` is the number of
+    refreshes since the sign-in: each branch has one token of a generation, and using it outdates the other branch.
+    """
 
     __tablename__ = "refresh_tokens"
 
     digest: Mapped[str] = mapped_column(ExactText(64), primary_key=True)
     session_id: Mapped[SessionId] = mapped_column(ForeignKey("sessions.session_id"), index=True)
+    generation: Mapped[int]
+    successors: Mapped[int]
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime] = mapped_column(index=True)
     used_at: Mapped[datetime | None]
 
-    def is_reused(self, now: datetime, *, leeway: timedelta) -> bool:
-        """Whether presenting the token at `now` means that two parties hold it (RFC 9700 section 4.14.2)."""
-        return self.used_at is not None and now > self.used_at + leeway
+    @property
+    def can_be_used(self) -> bool:
+        return self.successors < MAX_SUCCESSORS
 
     def use(self, now: datetime) -> None:
-        """Mark the token as used. Its first use counts."""
+        """Count a use. The leeway begins with the first one."""
+        self.successors += 1
         if self.used_at is None:
             self.used_at = now
 

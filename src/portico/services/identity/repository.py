@@ -159,6 +159,19 @@ async def find_refresh_token_owner(source: Reader, digest: str) -> TokenOwner | 
     return None if row is None else TokenOwner(row.session_id, row.user_id)
 
 
+async def is_reused(source: Reader, token: RefreshToken, *, used_before: datetime) -> bool:
+    """Return whether `token`, or one that outdates it on another branch of its family, was used before a moment.
+
+    Then two parties hold tokens of the family (RFC 9700 section 4.14.2).
+    """
+    statement = select(RefreshToken.digest).where(
+        RefreshToken.session_id == token.session_id,
+        RefreshToken.generation >= token.generation,
+        RefreshToken.used_at < used_before,
+    )
+    return (await source.execute(statement.limit(1))).first() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class FeedPage:
     """Entries of the revocation feed up to `position`."""

@@ -5,6 +5,7 @@ from portico.kit import Moment, Schema
 from portico.kit.auth import RevocationKind
 from portico.services.identity.models import AuditId, Session
 from portico.services.identity.repository import FeedPage
+from portico.services.identity.settings import SessionLimits
 
 
 class AuditEntryRead(Schema):
@@ -24,7 +25,10 @@ class KeySetRead(Schema):
 
 
 class SessionRead(Schema):
-    """A session: its device, its address, and whether it is the caller's current one."""
+    """A session: its device, its address, and whether it is the caller's current one.
+
+    It expires at `expires_at` unless it is refreshed, and at `ends_at` in any case.
+    """
 
     session_id: SessionId
     device: str
@@ -32,10 +36,11 @@ class SessionRead(Schema):
     created_at: Moment
     last_used_at: Moment
     expires_at: Moment
+    ends_at: Moment
     current: bool
 
     @classmethod
-    def from_session(cls, session: Session, *, current: str | None) -> Self:
+    def from_session(cls, session: Session, limits: SessionLimits, *, current: str | None) -> Self:
         """Return the session as seen by a caller whose own session is `current`."""
         return cls(
             session_id=session.session_id,
@@ -44,6 +49,7 @@ class SessionRead(Schema):
             created_at=session.created_at,
             last_used_at=session.last_used_at,
             expires_at=session.expires_at,
+            ends_at=session.ends_at(limits),
             current=session.session_id == current,
         )
 

@@ -1,9 +1,19 @@
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
 from portico.contracts.token_verification import TokenSettings
 from portico.kit.settings import Converted, Generated, Secret, parse_duration
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session lasts without being refreshed, and altogether."""
+
+    unused: timedelta
+    total: timedelta
 
 
 def _minutes(text: str) -> float:
@@ -40,6 +50,9 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
     refresh_token_expire_days: float = Field(
         30.0, gt=0, le=400, description="How long (days) a session lives without being refreshed"
     )
+    session_expire_days: float = Field(
+        90.0, gt=0, le=3650, description="How long (days) a session lives at most, however often it is refreshed"
+    )
     refresh_token_leeway: float = Field(
         10.0,
         ge=0,
@@ -75,3 +88,9 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
     password_memory_kib: int = Field(
         65_536, ge=64, le=1_048_576, description="Memory (KiB) that argon2id uses per hash"
     )
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        return SessionLimits(
+            unused=timedelta(days=self.refresh_token_expire_days), total=timedelta(days=self.session_expire_days)
+        )

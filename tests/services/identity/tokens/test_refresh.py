@@ -1,16 +1,20 @@
 import asyncio
 import itertools
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
+from portico.kit.data.migrations import MigrationSet, downgrade, upgrade
 from portico.services.identity import service
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, run_service
 
 LEEWAY = 10
+DAY = 86_400
 NUMBERS = itertools.count()
 
 
@@ -78,13 +82,60 @@ class TestRefresh:
 
         assert (await refresh(embedded, token)).status_code == 200
 
-    async def test_concurrent_refreshes_all_succeed(self, identity: Identity) -> None:
+    async def test_session_ends_after_ninety_days_however_often_it_is_refreshed(self, embedded: Identity) -> None:
+        ada = await embedded.new_person()
+        token = ada.refresh_token
+        for _ in range(3):
+            embedded.advance(29.9 * DAY)
+            token = (await refresh(embedded, token)).json()["refresh_token"]
+        last = embedded.person((await refresh(embedded, token)).json())
+
+        (listed,) = (await last.get("/auth/sessions")).json()
+        assert (listed["expires_at"], listed["ends_at"]) == ("2026-04-05T09:00:00Z", "2026-04-05T09:00:00Z")
+        embedded.advance(0.3 * DAY)
+        assert (await refresh(embedded, last.refresh_token)).status_code == 401
+
+    async def test_access_token_expires_with_its_session(self, embedded: Identity) -> None:
+        token = (await embedded.new_person()).refresh_token
+        for _ in range(3):
+            embedded.advance(30 * DAY - 1)
+            answer = await refresh(embedded, token)
+            token = answer.json()["refresh_token"]
+
+        assert answer.json()["expires_in"] == 3
+
+    async def test_of_concurrent_refreshes_two_succeed(self, identity: Identity) -> None:
         ada = await identity.new_person()
 
         answers = await asyncio.gather(*(refresh(identity, ada.refresh_token) for _ in range(5)))
 
-        assert [answer.status_code for answer in answers] == [200] * 5
-        assert (await refresh(identity, answers[0].json()["refresh_token"])).status_code == 200
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 401, 401, 401]
+        for answer in answers:
+            if answer.status_code == 200:
+                assert (await refresh(identity, answer.json()["refresh_token"])).status_code == 200
+
+    async def test_sibling_used_after_the_leeway_ends_the_family(self, identity: Identity) -> None:
+        ada = await identity.new_person()
+        first = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+        second = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+        newest = (await refresh(identity, first)).json()
+
+        identity.advance(LEEWAY + 1)
+
+        assert (await refresh(identity, second)).status_code == 401
+        assert (await refresh(identity, newest["refresh_token"])).status_code == 401
+        assert await identity.reason(newest["access_token"]) == "revoked"
+        assert len(await identity.audited("refresh_token.reused")) == 1
+
+    async def test_sibling_of_a_token_that_was_never_used_is_accepted(self, identity: Identity) -> None:
+        """The response with the first successor was lost, so only the second one is in use."""
+        ada = await identity.new_person()
+        await refresh(identity, ada.refresh_token)
+        second = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+
+        identity.advance(LEEWAY + 1)
+
+        assert (await refresh(identity, second)).status_code == 200
 
     async def test_deactivated_user_cannot_refresh(self, embedded: Identity) -> None:
         ada, admin = await embedded.new_person(), await embedded.administrator()
@@ -93,32 +144,88 @@ class TestRefresh:
         assert (await refresh(embedded, ada.refresh_token)).status_code == 401
 
 
-STEPS = st.lists(st.tuples(st.integers(0, 3), st.sampled_from([0, 4, LEEWAY + 1])), min_size=1, max_size=8)
+@dataclass
+class Held:
+    """A refresh token, its generation, its branch of the family, and the times at which it was accepted."""
+
+    text: str
+    path: tuple[int, ...]
+    uses: list[float] = field(default_factory=list)
 
 
-class TestTokenFamily:
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(STEPS)
-    def test_ends_exactly_when_a_used_token_is_presented_after_the_leeway(
-        self, sqlite_databases: Databases, steps: list[tuple[int, int]]
-    ) -> None:
-        """Present any token of the family at any time. The family ends when a used token comes after the leeway."""
-        asyncio.run(self.play(sqlite_databases, steps))
+class TokenFamily(RuleBasedStateMachine):
+    """Present any token of a family at any time, as its owner and a thief might.
 
-    async def play(self, databases: Databases, steps: list[tuple[int, int]]) -> None:
+    The model knows the whole tree of tokens. The service must agree with it on every answer.
+    """
+
+    databases: ClassVar[Databases]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.now = 0.0
+        self.is_alive = True
+        self.held: list[Held] = []
+
+    @initialize()
+    def sign_in(self) -> None:
         variables = VARIABLES | {"SECRET_KEY": "the same secret at every start of it"}
-        async with run_service(service, databases, variables=variables, system=SYSTEM) as run:
-            identity = Identity(run)
-            tokens = [(await identity.new_person(f"ada{next(NUMBERS)}@example.com")).refresh_token]
-            used_at: dict[str, float] = {}
-            alive, now = True, 0.0
-            for which, wait in steps:
-                identity.advance(wait)
-                now += wait
-                token = tokens[which % len(tokens)]
-                alive = alive and now <= used_at.get(token, now) + LEEWAY
-                answer = await refresh(identity, token)
-                assert answer.status_code == (200 if alive else 401)
-                if alive:
-                    used_at.setdefault(token, now)
-                    tokens.append(answer.json()["refresh_token"])
+        self.service = run_service(service, self.databases, variables=variables, system=SYSTEM)
+        self.identity = Identity(self.loop.run_until_complete(self.service.__aenter__()))
+        person = self.loop.run_until_complete(self.identity.new_person(f"ada{next(NUMBERS)}@example.com"))
+        self.held.append(Held(person.refresh_token, ()))
+
+    @rule(seconds=st.sampled_from([1, 4, LEEWAY + 1]))
+    def wait(self, seconds: float) -> None:
+        self.identity.advance(seconds)
+        self.now += seconds
+
+    @rule(which=st.integers(0, 20))
+    def present(self, which: int) -> None:
+        token = self.held[-1 - which % len(self.held)]
+        ancestors = [token.path[:length] for length in range(len(token.path))]
+        others = [each for each in self.held if len(each.path) >= len(token.path) and each.path not in ancestors]
+        if any(each.uses and self.now > each.uses[0] + LEEWAY for each in others):
+            self.is_alive = False
+        accepted = self.is_alive and len(token.uses) < 2
+        answer = self.loop.run_until_complete(refresh(self.identity, token.text))
+        assert answer.status_code == (200 if accepted else 401)
+        if accepted:
+            self.held.append(Held(answer.json()["refresh_token"], (*token.path, len(token.uses))))
+            token.uses.append(self.now)
+
+    @invariant()
+    def no_two_branches_go_on(self) -> None:
+        """Two tokens of one generation are only ever used within the leeway of each other."""
+        if self.is_alive:
+            for one, other in itertools.combinations(self.held, 2):
+                if len(one.path) == len(other.path) and one.uses and other.uses:
+                    assert abs(one.uses[0] - other.uses[0]) <= LEEWAY
+
+    def teardown(self) -> None:
+        if hasattr(self, "service"):
+            self.loop.run_until_complete(self.service.__aexit__(None, None, None))
+        self.loop.close()
+
+
+def test_token_family(sqlite_databases: Databases) -> None:
+    machine = type("TokenFamily", (TokenFamily,), {"databases": sqlite_databases})
+    examples = settings(max_examples=15, stateful_step_count=12, deadline=None)
+    run_state_machine_as_test(machine, settings=examples)
+
+
+async def test_migration_keeps_existing_sessions_and_detects_reuse_in_them(identity: Identity) -> None:
+    ada, eve = await identity.new_person(), await identity.new_person("eve@example.com")
+    current = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+    await refresh(identity, eve.refresh_token)
+    assert service.migrations is not None
+    migrations = MigrationSet("identity", service.migrations, service.tables)
+    await downgrade(identity.run.context.database, migrations, "0001")
+
+    await upgrade(identity.run.context.database, [migrations])
+
+    identity.advance(LEEWAY + 1)
+    assert (await refresh(identity, current)).status_code == 200
+    assert (await refresh(identity, eve.refresh_token)).status_code == 401
+    assert len(await identity.audited("refresh_token.reused")) == 1

@@ -30,11 +30,12 @@ class TokenIssuer:
     async def issue_for_session(self, session: Session, user: User, *, until: datetime | None = None) -> AccessToken:
         """Return a token for a session and its user. Both are locked, so the claims hold until the commit.
 
-        `until` is the latest expiry.
+        It expires no later than the session, and no later than `until`.
         """
         # Claims have whole seconds. A token must not be issued before the moment that revoked earlier tokens.
         issued_at = max(self._clock.now().replace(microsecond=0), user.tokens_valid_from)
-        expires_at = min(issued_at + self._lifetime, until or datetime.max.replace(tzinfo=issued_at.tzinfo))
+        latest = min(session.expires_at, until or session.expires_at).replace(microsecond=0)
+        expires_at = min(issued_at + self._lifetime, latest)
         session.cover_token(expires_at)
         return await self._sign(
             AccessClaims(

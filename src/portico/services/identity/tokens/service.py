@@ -6,7 +6,7 @@ from portico.kit import ClientInfo, Principal, ServiceContext, UnitOfWork
 from portico.kit.auth import InvalidToken
 from portico.services.identity.errors import TicketNotFound
 from portico.services.identity.models import RefreshToken, Session
-from portico.services.identity.repository import Sessions, audit, find_refresh_token_owner
+from portico.services.identity.repository import Sessions, audit, find_refresh_token_owner, is_reused
 from portico.services.identity.service import end_session, revoke
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
@@ -32,10 +32,10 @@ async def open_session(
     """Open a session for a locked user. Beyond `sessions_per_user`, the least recently used one ends."""
     for session in (await Sessions(work).lock_all(user.user_id))[settings.sessions_per_user - 1 :]:
         end_session(work, session, actor=user.user_id, client=client, reason="too_many")
-    session = Session.start(user.user_id, client, lifetime=_session_lifetime(settings), now=work.now)
+    session = Session.start(user.user_id, client, limits=settings.session_limits, now=work.now)
     work.add(session)
     await work.flush()
-    return await _issue_pair(work, session, user, issuer)
+    return await _issue_pair(work, session, user, issuer, generation=0)
 
 
 async def refresh_session(
@@ -43,8 +43,9 @@ async def refresh_session(
 ) -> Grant | None:
     """Return a new pair of tokens, or None if the refresh token is not valid.
 
-    A token that was used before, longer ago than the leeway, is held by two parties: its session ends (RFC 9700
-    section 4.14.2). The caller must commit also when the result is None.
+    If the token or one that outdates it was used longer ago than the leeway, two parties hold tokens of the session, so
+    it ends (RFC 9700 section 4.14.2). Within the leeway a token is exchanged at most `MAX_SUCCESSORS` times. The caller
+    must commit also when the result is None.
     """
     digest = digest_of(refresh_token)
     owner = await find_refresh_token_owner(work, digest)
@@ -56,13 +57,17 @@ async def refresh_session(
     token = await work.get(RefreshToken, digest, lock=True)
     if user is None or session is None or token is None or not session.is_open(work.now) or not user.may_sign_in:
         return None
-    if token.is_reused(work.now, leeway=timedelta(seconds=settings.refresh_token_leeway)):
+    leeway = timedelta(seconds=settings.refresh_token_leeway)
+    if await is_reused(work, token, used_before=work.now - leeway):
         end_session(work, session, actor=user.user_id, client=client, reason="refresh_token_reused")
         audit(work, "refresh_token.reused", user_id=user.user_id, client=client, session_id=session.session_id)
         return None
+    limits = settings.session_limits
+    if not token.can_be_used or session.ends_at(limits) <= work.now:
+        return None
     token.use(work.now)
-    session.extend(lifetime=_session_lifetime(settings), now=work.now)
-    return await _issue_pair(work, session, user, issuer)
+    session.extend(limits, now=work.now)
+    return await _issue_pair(work, session, user, issuer, generation=token.generation + 1)
 
 
 async def refresh(context: ServiceContext, refresh_token: str, client: ClientInfo) -> Grant | None:
@@ -125,16 +130,17 @@ async def _revoke_refresh_token(work: UnitOfWork, token: str, client: ClientInfo
         end_session(work, session, actor=UserId(owner.user_id), client=client, reason="token_revoked")
 
 
-async def _issue_pair(work: UnitOfWork, session: Session, user: User, issuer: TokenIssuer) -> Grant:
+async def _issue_pair(work: UnitOfWork, session: Session, user: User, issuer: TokenIssuer, *, generation: int) -> Grant:
     access = await issuer.issue_for_session(session, user)
     secret = new_secret()
     work.add(
         RefreshToken(
-            digest=digest_of(secret), session_id=session.session_id, issued_at=work.now, expires_at=session.expires_at
+            digest=digest_of(secret),
+            session_id=session.session_id,
+            generation=generation,
+            successors=0,
+            issued_at=work.now,
+            expires_at=session.expires_at,
         )
     )
     return Grant(access, secret, user)
-
-
-def _session_lifetime(settings: IdentitySettings) -> timedelta:
-    return timedelta(days=settings.refresh_token_expire_days)
