@@ -64,6 +64,16 @@ class PasswordTooLong(Unprocessable):
     limit: int
 
 
+class PasswordCommon(Unprocessable):
+    detail = "This password is one of the most common ones, which attackers try first. Choose another one."
+    location = ("body", "password")
+
+
+class PasswordBreached(Unprocessable):
+    detail = "This password is known from a data breach. Choose another one, and change it wherever it is used."
+    location = ("body", "password")
+
+
 class HashingBusy(Unavailable):
     """The queue for password hashing is full."""
 

@@ -75,6 +75,17 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
     key_lead_minutes: float = Field(
         15.0, ge=6, le=1440, description="How long (minutes) a new signing key is published before it signs"
     )
+    breached_passwords_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="Range API that is asked for each new password by the first five digits of its SHA-1: {url}/{digits}; no look-up if unset",
+    )
+    breached_passwords_timeout: float = Field(
+        2.0,
+        gt=0,
+        le=30,
+        description="How long (seconds) the look-up of a breached password may take; after that the password is accepted",
+    )
     password_hash: Literal["argon2id", "bcrypt"] = Field(
         "argon2id",
         validation_alias="PASSWORD_HASH",

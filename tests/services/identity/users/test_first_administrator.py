@@ -39,7 +39,9 @@ class TestFirstStart:
             assert run.context.resource(FirstAdministrator) == FirstAdministrator()
 
     @pytest.mark.parametrize(
-        "wrong", [{"ADMIN_PASSWORD": "short"}, {"ADMIN_EMAIL": "not-an-address"}], ids=["password", "email"]
+        "wrong",
+        [{"ADMIN_PASSWORD": "short"}, {"ADMIN_PASSWORD": "password"}, {"ADMIN_EMAIL": "not-an-address"}],
+        ids=["short", "common", "email"],
     )
     async def test_invalid_administrator_settings_name_the_variable(
         self, sqlite_databases: Databases, wrong: dict[str, str]

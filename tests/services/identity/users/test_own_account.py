@@ -67,6 +67,13 @@ class TestChangePassword:
 
         assert answer.status_code == 429
 
+    async def test_common_password_is_rejected(self, embedded: Identity) -> None:
+        ada = await embedded.new_person()
+
+        answer = await ada.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": "sunshine"})
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_common")
+
     async def test_short_password_is_rejected(self, embedded: Identity) -> None:
         ada = await embedded.new_person()
 

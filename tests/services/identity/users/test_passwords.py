@@ -1,15 +1,27 @@
 import asyncio
+import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import bcrypt
 import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
 
-from portico.services.identity.errors import HashingBusy, PasswordTooLong
+from portico.servers.server import free_port
+from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordCommon, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.users import known_passwords
+from portico.services.identity.users.domain import MIN_PASSWORD_LENGTH
+from portico.services.identity.users.known_passwords import is_common, open_breached_passwords
 from portico.services.identity.users.passwords import PasswordCheck, PasswordHasher
+
+BREACHED = "neither common nor unknown"
+DIGEST = hashlib.sha1(BREACHED.encode(), usedforsecurity=False).hexdigest().upper()
 
 
 def settings(**changes: Any) -> IdentitySettings:
@@ -153,3 +165,84 @@ class TestManyPasswords:
 
             hasher.released.set()
             await asyncio.wait_for(until(lambda: hasher._pending == 0), 60)
+
+
+@dataclass
+class RangeServer:
+    """A k-anonymity range API on loopback. It knows one password, and records the paths that it was asked for."""
+
+    url: str = ""
+    paths: list[str] = field(default_factory=list)
+    state: str = "up"
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.paths.append(request.path)
+        if self.state == "failing":
+            raise web.HTTPServiceUnavailable
+        if self.state == "silent":
+            await self.ended.wait()
+        suffix = DIGEST[5:]
+        return web.Response(text=f"{'0' * 35}:7\r\n{suffix}:42\r\n{'F' * 35}:0\r\n")
+
+
+@pytest.fixture
+async def ranges() -> AsyncIterator[RangeServer]:
+    server = RangeServer()
+    app = web.Application()
+    app.router.add_get("/range/{prefix}", server.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/range"
+    yield server
+    server.ended.set()
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def looking_up(url: str, **changes: Any) -> AsyncIterator[PasswordHasher]:
+    chosen = settings(breached_passwords_url=url, **changes)
+    async with open_breached_passwords(chosen) as breached:
+        hasher = PasswordHasher(chosen, breached)
+        yield hasher
+        hasher.close()
+
+
+class TestNewPassword:
+    @pytest.mark.parametrize("password", ["password", "Password1", "QWERTYUIOP", "1qaz2wsx"])
+    async def test_common_one_is_rejected(self, hasher: PasswordHasher, password: str) -> None:
+        with pytest.raises(PasswordCommon):
+            await hasher.hash(password)
+
+    def test_list_has_ten_thousand_passwords_of_sufficient_length(self) -> None:
+        listed = (Path(known_passwords.__file__).with_name("common_passwords.txt")).read_text().splitlines()
+        passwords = [each for each in listed if not each.startswith("# ")]
+
+        assert len(set(passwords)) == 10_000
+        assert all(len(each) >= MIN_PASSWORD_LENGTH and is_common(each) for each in passwords)
+
+    async def test_breached_one_is_rejected_by_the_first_digits_of_its_hash(self, ranges: RangeServer) -> None:
+        async with looking_up(ranges.url) as hasher:
+            with pytest.raises(PasswordBreached):
+                await hasher.hash(BREACHED)
+            await hasher.hash("a password that no breach has")
+
+        assert ranges.paths[0] == f"/range/{DIGEST[:5]}"
+
+    @pytest.mark.parametrize("state", ["failing", "silent"])
+    async def test_one_is_accepted_while_the_look_up_fails(self, ranges: RangeServer, state: str) -> None:
+        ranges.state = state
+        with capture_logs() as logs:
+            async with looking_up(ranges.url, breached_passwords_timeout=0.05) as hasher:
+                await hasher.hash(BREACHED)
+
+        assert [each["event"] for each in logs] == ["breached_passwords_lookup_failed"]
+
+    async def test_one_is_accepted_if_the_look_up_service_is_down(self) -> None:
+        with capture_logs() as logs:
+            async with looking_up(f"http://127.0.0.1:{free_port()}/range") as hasher:
+                await hasher.hash(BREACHED)
+
+        assert [each["event"] for each in logs] == ["breached_passwords_lookup_failed"]

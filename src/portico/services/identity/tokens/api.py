@@ -8,6 +8,8 @@ from portico.kit.auth import InvalidToken
 from portico.kit.http import bearer_token
 from portico.services.identity.errors import (
     HashingBusy,
+    PasswordBreached,
+    PasswordCommon,
     PasswordTooLong,
     RefreshRefused,
     SignInLocked,
@@ -59,7 +61,7 @@ _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
     status_code=204,
     rate="sign_in",
     stores_answer=False,
-    errors=[WrongPassword, PasswordTooLong, SignInLocked, HashingBusy],
+    errors=[WrongPassword, PasswordTooLong, PasswordCommon, PasswordBreached, SignInLocked, HashingBusy],
 )
 async def change_own_password(
     body: PasswordChange,

@@ -24,6 +24,8 @@ from portico.services.identity.errors import (
     EmailTaken,
     HashingBusy,
     LastAdministrator,
+    PasswordBreached,
+    PasswordCommon,
     PasswordTooLong,
     RoleTaken,
     RoleUnknown,
@@ -52,7 +54,7 @@ roles = Router(prefix="/roles", tags=["roles"], description="Named sets of permi
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 RoleEditor = Annotated[Principal, permitted("roles:write")]
 
-_REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, HashingBusy)
+_REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, PasswordCommon, PasswordBreached, HashingBusy)
 
 
 @accounts.post("/register", status_code=201, response_model=UserRead, rate="sign_in", errors=_REGISTER_ERRORS)

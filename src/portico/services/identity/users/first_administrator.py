@@ -9,7 +9,13 @@ from typing import Final
 from portico.contracts.identity import UserId
 from portico.kit import ServiceContext
 from portico.kit.settings import SettingsError
-from portico.services.identity.errors import EmailInvalid, EmailTaken
+from portico.services.identity.errors import (
+    EmailInvalid,
+    EmailTaken,
+    PasswordBreached,
+    PasswordCommon,
+    PasswordTooLong,
+)
 from portico.services.identity.models import ADMINISTRATORS
 from portico.services.identity.repository import lock_singleton
 from portico.services.identity.settings import IdentitySettings
@@ -45,7 +51,10 @@ class NewUser:
 
 
 async def create_account(context: ServiceContext, new: NewUser, *, actor: str = "operator") -> UserId:
-    """Create an account in a transaction of its own. Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy."""
+    """Create an account in a transaction of its own.
+
+    Raises EmailInvalid, EmailTaken, RoleUnknown, HashingBusy, and what a new password can be rejected for.
+    """
     email = Email.parse(new.email)
     password_hash = await context.resource(PasswordHasher).hash(new.password)
     async with context.transaction() as work:
@@ -80,6 +89,8 @@ async def _create_administrator(context: ServiceContext) -> FirstAdministrator:
         await create_account(context, NewUser(email, password, "Administrator", (ADMINISTRATOR,)), actor="first start")
     except EmailInvalid as error:
         raise SettingsError(f"ADMIN_EMAIL is not a valid email address: {error.reason}") from error
+    except (PasswordCommon, PasswordBreached, PasswordTooLong) as error:
+        raise SettingsError(f"ADMIN_PASSWORD cannot be used. {error.sentence()}") from error
     except EmailTaken:
         return FirstAdministrator()  # another process started at the same time
     return FirstAdministrator(email, generated)

@@ -19,8 +19,9 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
 from portico.kit import ServiceContext
-from portico.services.identity.errors import HashingBusy, PasswordTooLong
+from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordCommon, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.users.known_passwords import BreachedPasswords, is_common, open_breached_passwords
 
 T = TypeVar("T")
 _BCRYPT_LIMIT: Final = 72  # bytes
@@ -39,7 +40,8 @@ class PasswordCheck:
 class PasswordHasher:
     """Hash and verify passwords on `password_threads` threads. At most `password_queue` callers wait."""
 
-    def __init__(self, settings: IdentitySettings) -> None:
+    def __init__(self, settings: IdentitySettings, breached: BreachedPasswords | None = None) -> None:
+        self._breached = breached
         argon2 = Argon2Hasher(
             time_cost=settings.password_passes, memory_cost=settings.password_memory_kib, parallelism=1
         )
@@ -57,10 +59,21 @@ class PasswordHasher:
         )
 
     async def hash(self, password: str) -> str:
-        """Return the hash to store. Raises HashingBusy, and PasswordTooLong for more than 72 bytes with bcrypt."""
+        """Return the hash of a new password.
+
+        Raises:
+            PasswordTooLong: it has more than 72 bytes, and the algorithm is bcrypt.
+            PasswordCommon: it is in the list of common passwords.
+            PasswordBreached: it is known from a breach.
+            HashingBusy: too many passwords wait to be hashed.
+        """
         text = _normalize(password)
         if not self._can_hash(text):
             raise PasswordTooLong(limit=_BCRYPT_LIMIT)
+        if is_common(text):
+            raise PasswordCommon
+        if self._breached is not None and await self._breached.contains(text):
+            raise PasswordBreached
         return await self._run(lambda: self._hashes.hash(text))
 
     async def verify(self, password: str, known_hash: str | None) -> PasswordCheck:
@@ -102,11 +115,13 @@ class PasswordHasher:
 @asynccontextmanager
 async def open_password_hasher(context: ServiceContext) -> AsyncIterator[PasswordHasher]:
     """Provide the service's password hasher."""
-    hasher = PasswordHasher(context.settings_of(IdentitySettings))
-    try:
-        yield hasher
-    finally:
-        hasher.close()
+    settings = context.settings_of(IdentitySettings)
+    async with open_breached_passwords(settings) as breached:
+        hasher = PasswordHasher(settings, breached)
+        try:
+            yield hasher
+        finally:
+            hasher.close()
 
 
 class _Bcrypt(BcryptHasher):
