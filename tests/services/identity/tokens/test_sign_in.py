@@ -1,12 +1,26 @@
 import asyncio
 
 import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select, update
-from tests.services.identity.accounts import ADMIN, PASSWORD, Identity
+from tests.services.identity.accounts import ADMIN, PASSWORD, SYSTEM, VARIABLES, Identity
 
+from portico.services.identity import service
+from portico.services.identity.tokens.device_tokens import DeviceTokens
 from portico.services.identity.users.models import User
+from portico.testing.clock import START
+from portico.testing.databases import Databases
+from portico.testing.running_service import Answer, run_service
 
 WRONG = "wrong horse battery"
+
+
+def device_cookie(answer: Answer) -> dict[str, str]:
+    """Return the header by which a browser sends the device token back."""
+    assert answer.status_code == 200, answer.content
+    return {"cookie": answer.headers["set-cookie"].partition(";")[0]}
 
 
 class TestSignIn:
@@ -136,6 +150,77 @@ class TestLockout:
             await embedded.try_to_sign_in(password=WRONG)
 
         assert (await embedded.try_to_sign_in(ADMIN)).status_code == 200
+
+
+class TestKnownDevice:
+    """A device that an account signed in from before is not locked by failures elsewhere."""
+
+    async def test_signs_in_while_the_account_is_locked(self, identity: Identity) -> None:
+        await identity.register()
+        cookie = device_cookie(await identity.try_to_sign_in())
+        for _ in range(10):
+            await identity.try_to_sign_in(password=WRONG)
+
+        assert (await identity.try_to_sign_in()).status_code == 429
+        assert (await identity.try_to_sign_in(headers=cookie)).status_code == 200
+        assert (await identity.try_to_sign_in()).status_code == 429
+
+    async def test_is_locked_by_its_own_failures(self, identity: Identity) -> None:
+        await identity.register()
+        cookie = device_cookie(await identity.try_to_sign_in())
+        statuses = [(await identity.try_to_sign_in(password=WRONG, headers=cookie)).status_code for _ in range(10)]
+        assert statuses == [401] * 10
+        assert (await identity.try_to_sign_in()).status_code == 200
+
+        for _ in range(10):
+            await identity.try_to_sign_in(password=WRONG, headers=cookie)
+
+        assert (await identity.try_to_sign_in(headers=cookie)).status_code == 429
+
+    async def test_is_known_for_its_own_account_only(self, embedded: Identity) -> None:
+        await embedded.register()
+        await embedded.register("eve@example.com")
+        cookie = device_cookie(await embedded.try_to_sign_in("eve@example.com"))
+        for _ in range(10):
+            await embedded.try_to_sign_in(password=WRONG, headers=cookie)
+
+        assert (await embedded.try_to_sign_in(headers=cookie)).status_code == 429
+
+    async def test_is_not_locked_by_failures_from_its_address(self, embedded: Identity) -> None:
+        await embedded.register()
+        cookie = device_cookie(await embedded.try_to_sign_in())
+        for number in range(50):
+            await embedded.try_to_sign_in(f"user{number}@example.com", WRONG)
+
+        assert (await embedded.try_to_sign_in()).status_code == 429
+        assert (await embedded.try_to_sign_in(headers=cookie)).status_code == 200
+
+    async def test_is_forgotten_after_180_days(self, embedded: Identity) -> None:
+        await embedded.register()
+        cookie = device_cookie(await embedded.try_to_sign_in())
+        embedded.advance(180 * 86_400)
+        for _ in range(10):
+            await embedded.try_to_sign_in(password=WRONG)
+
+        assert (await embedded.try_to_sign_in(headers=cookie)).status_code == 429
+
+    @pytest.mark.parametrize(("public_url", "secure"), [("http://localhost", ""), ("https://shop.example", "; Secure")])
+    async def test_cookie_is_hidden_from_scripts_and_sent_over_https_where_there_is_https(
+        self, sqlite_databases: Databases, public_url: str, secure: str
+    ) -> None:
+        variables = VARIABLES | {"PUBLIC_URL": public_url}
+        async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM) as run:
+            answer = await Identity(run).try_to_sign_in(ADMIN)
+
+        assert answer.headers["set-cookie"].endswith(f"; HttpOnly; Max-Age=15552000; Path=/; SameSite=strict{secure}")
+
+    @given(st.text(), st.text())
+    def test_no_other_text_is_a_device_token(self, token: str, account: str) -> None:
+        tokens = DeviceTokens("the secret key")
+
+        assert tokens.find_device(token, account, START) is None
+        assert tokens.find_device(tokens.issue(account, START), account, START) is not None
+        assert tokens.find_device(tokens.issue(account + "x", START), account, START) is None
 
 
 class TestAddressLockout:

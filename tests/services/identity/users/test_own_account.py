@@ -58,7 +58,17 @@ class TestChangePassword:
         assert (answer.status_code, answer.json()["code"]) == (403, "wrong_password")
         assert (await identity.try_to_sign_in()).status_code == 200
 
-    async def test_wrong_passwords_lock_the_account(self, identity: Identity) -> None:
+    async def test_is_possible_while_failures_of_others_lock_the_account(self, identity: Identity) -> None:
+        ada = await identity.new_person()
+        for _ in range(10):
+            await identity.try_to_sign_in(password="not her password")
+        assert (await identity.try_to_sign_in()).status_code == 429
+
+        answer = await ada.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": NEW})
+
+        assert answer.status_code == 204
+
+    async def test_wrong_passwords_lock_it_for_this_session(self, identity: Identity) -> None:
         ada = await identity.new_person()
         for _ in range(10):
             await ada.post("/auth/me/password", json={"current_password": "guess", "new_password": NEW})
@@ -66,6 +76,9 @@ class TestChangePassword:
         answer = await ada.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": NEW})
 
         assert answer.status_code == 429
+        other = await identity.sign_in()
+        answer = await other.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": NEW})
+        assert answer.status_code == 204
 
     async def test_common_password_is_rejected(self, embedded: Identity) -> None:
         ada = await embedded.new_person()

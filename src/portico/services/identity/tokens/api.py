@@ -1,6 +1,6 @@
 from typing import Annotated
 
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
 
 from portico.contracts.identity import SessionId
 from portico.kit import Context, FromService, Reads, RequestClient, Router, SignedIn, Unauthorized, Work, provided
@@ -17,8 +17,10 @@ from portico.services.identity.errors import (
     TicketNotFound,
     WrongPassword,
 )
+from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens import service
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
+from portico.services.identity.tokens.device_tokens import DEVICE_TOKEN_LIFETIME
 from portico.services.identity.tokens.domain import TICKET_LIFETIME
 from portico.services.identity.tokens.schemas import (
     InvalidTokenRead,
@@ -53,6 +55,7 @@ Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 Issuer = Annotated[TokenIssuer, provided(TokenIssuer)]
 Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
 
+DEVICE_COOKIE = "portico_device"
 _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
 
 
@@ -74,14 +77,17 @@ async def change_own_password(
 ) -> None:
     """Change the caller's password. The caller's other sessions end."""
     user = await Users(reads).get_undeleted(caller.user_id)
-    attempt = SignInAttempt(user.email or "", body.current_password, client)
+    session_id = SessionId(caller.session_id or "")
     try:
-        verified_hash = await signing_in.check_password(reads, user, attempt)
+        verified_hash = await signing_in.check_password(
+            reads, user, body.current_password, session_id=session_id, client=client
+        )
     except SignInRefused as refused:
         raise WrongPassword from refused
     password_hash = await hasher.hash(body.new_password)
-    keep = SessionId(caller.session_id or "")
-    await change_password(work, user.user_id, password_hash, verified_hash=verified_hash, keep=keep, client=client)
+    await change_password(
+        work, user.user_id, password_hash, verified_hash=verified_hash, keep=session_id, client=client
+    )
 
 
 @sign_ins.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)
@@ -94,11 +100,30 @@ async def change_own_password(
     framework={"include_in_schema": False},
 )
 async def sign_in(
-    body: SignIn, signing_in: SignInService, reads: Reads, work: Work, client: RequestClient, response: Response
+    body: SignIn,
+    signing_in: SignInService,
+    reads: Reads,
+    work: Work,
+    client: RequestClient,
+    request: Request,
+    context: Context,
+    response: Response,
 ) -> SignedInRead:
-    """Open a session with an email address and a password, sent as JSON or as a form."""
+    """Open a session with an email address and a password, sent as JSON or as a form.
+
+    The cookie that the response sets lets the device sign in while others' failed sign-ins lock the account.
+    """
     response.headers["cache-control"] = "no-store"
-    grant = await signing_in.sign_in(reads, work, SignInAttempt(body.account, body.password, client))
+    attempt = SignInAttempt(body.account, body.password, client, request.cookies.get(DEVICE_COOKIE))
+    grant = await signing_in.sign_in(reads, work, attempt)
+    response.set_cookie(
+        DEVICE_COOKIE,
+        signing_in.issue_device_token(attempt),
+        max_age=int(DEVICE_TOKEN_LIFETIME.total_seconds()),
+        secure=context.settings_of(IdentitySettings).issuer_of(context.system).startswith("https:"),
+        httponly=True,
+        samesite="strict",
+    )
     return SignedInRead.from_grant(grant)
 
 

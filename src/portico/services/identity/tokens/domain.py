@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final
+from typing import Final, Self
 
 import orjson
 from cryptography.exceptions import InvalidTag
@@ -49,24 +49,36 @@ class ClientCredentials:
 
 @dataclass(frozen=True, slots=True)
 class LoginKey:
-    """What failed sign-ins are counted by: the account name that was entered, and the client's address."""
+    """What failed sign-ins are counted by: the account name that was entered, and the client's address.
+
+    A client that has proved itself before is counted alone, by a name of its own and without the address.
+    """
 
     account: str
-    address: str
+    address: str | None
+
+    @classmethod
+    def of_device(cls, device: str, account: str) -> Self:
+        """Return the key of a device from which this account signed in before."""
+        return cls(f"device {device} of {account}", None)
+
+    @classmethod
+    def of_session(cls, session_id: str) -> Self:
+        """Return the key of a signed-in user who enters the current password again."""
+        return cls(f"session {session_id}", None)
 
     @property
     def account_key(self) -> str:
         return digest_of(f"account:{self.account}")
 
     @property
-    def address_key(self) -> str:
-        return digest_of(f"address:{self.address}")
+    def address_key(self) -> str | None:
+        return None if self.address is None else digest_of(f"address:{self.address}")
 
     @property
-    def keys(self) -> tuple[str, str]:
-        """Both keys in the order in which their rows are locked, the same in every transaction."""
-        first, second = sorted((self.account_key, self.address_key))
-        return first, second
+    def keys(self) -> list[str]:
+        """The keys in the order in which their rows are locked, the same in every transaction."""
+        return sorted(key for key in (self.account_key, self.address_key) if key is not None)
 
 
 def new_secret() -> str:

@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn
 
+from portico.contracts.identity import SessionId
 from portico.kit import ClientInfo, Reader, ServiceContext, UnitOfWork
 from portico.services.identity.errors import SignInLocked, SignInRefused
 from portico.services.identity.repository import audit
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens.access_tokens import TokenIssuer
+from portico.services.identity.tokens.device_tokens import DeviceTokens
 from portico.services.identity.tokens.domain import LoginKey
 from portico.services.identity.tokens.models import SignInThrottle
 from portico.services.identity.tokens.repository import (
@@ -28,15 +30,17 @@ from portico.services.identity.users.repository import Users
 
 @dataclass(frozen=True, slots=True)
 class SignInAttempt:
-    """An email address and a password, and the client that sent them."""
+    """An email address and a password, and the client that sent them, perhaps with its device token."""
 
     email: str
     password: str
     client: ClientInfo
+    device_token: str | None = None
 
     @property
-    def login_key(self) -> LoginKey:
-        return LoginKey(key_of(self.email) or self.email, self.client.rate_limit_key)
+    def account(self) -> str:
+        """The key of the email address, or what was entered instead of one."""
+        return key_of(self.email) or self.email
 
 
 class SignIns:
@@ -47,6 +51,7 @@ class SignIns:
         self._hasher = context.resource(PasswordHasher)
         self._issuer = context.resource(TokenIssuer)
         self._settings = context.settings_of(IdentitySettings)
+        self._devices = DeviceTokens(context.secrets.secret_key.get_secret_value())
 
     async def sign_in(self, reads: Reader, work: UnitOfWork, attempt: SignInAttempt) -> Grant:
         """Open a session. The transaction begins after the password was hashed.
@@ -56,20 +61,20 @@ class SignIns:
             SignInLocked: too many failures.
             HashingBusy: too many passwords wait to be hashed.
         """
-        await ensure_not_locked(reads, attempt.login_key)
+        login_key = await self._unlocked_key(reads, attempt)
         found = await Users(reads).find_by_email(key_of(attempt.email))
         known_hash = found.password_hash if found is not None and found.may_sign_in else None
         check = await self._hasher.verify(attempt.password, known_hash)
         if found is None or known_hash is None or not check.matches:
-            await self._refuse(attempt, found)
+            await self._refuse(login_key, found, attempt.client)
         # Checked again under lock: concurrent guesses beyond the limit must not reveal which password was right.
-        await ensure_not_locked(work, attempt.login_key, lock=True)
+        await ensure_not_locked(work, login_key, lock=True)
         user = await Users(work).get(found.user_id, lock=True)
         if not user.may_sign_in or user.password_hash != known_hash:
             raise SignInRefused
         if check.new_hash is not None:
             user.password_hash = check.new_hash
-        await clear_account_failures(work, attempt.login_key)
+        await clear_account_failures(work, login_key)
         grant = await open_session(work, user, self._issuer, self._settings, client=attempt.client)
         audit(
             work,
@@ -81,23 +86,47 @@ class SignIns:
         )
         return grant
 
-    async def check_password(self, reads: Reader, user: User, attempt: SignInAttempt) -> str:
-        """Return the password hash of a signed-in user that the password matches. Raises as `sign_in` does."""
-        await ensure_not_locked(reads, attempt.login_key)
+    def issue_device_token(self, attempt: SignInAttempt) -> str:
+        """Return the token that recognizes the device of a successful attempt at its next one."""
+        return self._devices.issue(attempt.account, self._context.clock.now())
+
+    async def check_password(
+        self, reads: Reader, user: User, password: str, *, session_id: SessionId, client: ClientInfo
+    ) -> str:
+        """Return the password hash of a signed-in user that the password matches. Raises as `sign_in` does.
+
+        Failures are counted by the session. Those of others, who are not signed in, do not lock it.
+        """
+        login_key = LoginKey.of_session(session_id)
+        await ensure_not_locked(reads, login_key)
         known_hash = user.password_hash
-        check = await self._hasher.verify(attempt.password, known_hash)
+        check = await self._hasher.verify(password, known_hash)
         if known_hash is None or not check.matches:
-            await self._refuse(attempt, user)
+            await self._refuse(login_key, user, client)
         return known_hash
 
-    async def _refuse(self, attempt: SignInAttempt, user: User | None) -> NoReturn:
+    async def _unlocked_key(self, reads: Reader, attempt: SignInAttempt) -> LoginKey:
+        """Return what a failure of the attempt is counted by. Raises SignInLocked.
+
+        A known device is counted alone. Once its own failures have locked it, it is treated as an unknown one.
+        """
+        device = self._devices.find_device(attempt.device_token, attempt.account, reads.now)
+        if device is not None:
+            of_device = LoginKey.of_device(device, attempt.account)
+            if not _remaining_locks(await Throttles(reads).find(of_device), reads.now):
+                return of_device
+        login_key = LoginKey(attempt.account, attempt.client.rate_limit_key)
+        await ensure_not_locked(reads, login_key)
+        return login_key
+
+    async def _refuse(self, login_key: LoginKey, user: User | None, client: ClientInfo) -> NoReturn:
         """Count the failure in a transaction of its own, since the request's is rolled back with the 401."""
         user_id = user.user_id if user is not None else None
-        await prepare_counting(self._context, attempt.login_key)
+        await prepare_counting(self._context, login_key)
         async with self._context.transaction() as work:
-            audit(work, "sign_in.failed", user_id=user_id, client=attempt.client)
-            if await count_failure(work, attempt.login_key, self._settings):
-                audit(work, "sign_in.locked", user_id=user_id, client=attempt.client)
+            audit(work, "sign_in.failed", user_id=user_id, client=client)
+            if await count_failure(work, login_key, self._settings):
+                audit(work, "sign_in.locked", user_id=user_id, client=client)
         raise SignInRefused
 
 
@@ -139,6 +168,9 @@ async def count_failure(work: UnitOfWork, login_key: LoginKey, settings: Identit
 
 
 def _raise_if_locked(throttles: Sequence[SignInThrottle], now: datetime) -> None:
-    remaining = [lock for throttle in throttles if (lock := throttle.remaining_lock(now))]
-    if remaining:
+    if remaining := _remaining_locks(throttles, now):
         raise SignInLocked(retry_after=max(remaining).total_seconds())
+
+
+def _remaining_locks(throttles: Sequence[SignInThrottle], now: datetime) -> list[timedelta]:
+    return [lock for throttle in throttles if (lock := throttle.remaining_lock(now))]
