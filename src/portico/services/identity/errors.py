@@ -64,7 +64,7 @@ class PasswordTooLong(Unprocessable):
     limit: int
 
 
-class PasswordCommon(Unprocessable):
+class PasswordGuessable(Unprocessable):
     detail = "This password is one of the most common ones, which attackers try first. Choose another one."
     location = ("body", "password")
 

@@ -85,7 +85,7 @@ class TestChangePassword:
 
         answer = await ada.post("/auth/me/password", json={"current_password": PASSWORD, "new_password": "sunshine"})
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "password_common")
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_guessable")
 
     async def test_short_password_is_rejected(self, embedded: Identity) -> None:
         ada = await embedded.new_person()

@@ -13,7 +13,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from portico.servers.server import free_port
-from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordCommon, PasswordTooLong
+from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordGuessable, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.users import known_passwords
 from portico.services.identity.users.domain import MIN_PASSWORD_LENGTH
@@ -213,7 +213,7 @@ async def looking_up(url: str, **changes: Any) -> AsyncIterator[PasswordHasher]:
 class TestNewPassword:
     @pytest.mark.parametrize("password", ["password", "Password1", "QWERTYUIOP", "1qaz2wsx"])
     async def test_common_one_is_rejected(self, hasher: PasswordHasher, password: str) -> None:
-        with pytest.raises(PasswordCommon):
+        with pytest.raises(PasswordGuessable):
             await hasher.hash(password)
 
     def test_list_has_ten_thousand_passwords_of_sufficient_length(self) -> None:

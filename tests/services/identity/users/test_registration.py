@@ -48,7 +48,7 @@ class TestRegister:
     async def test_common_password_is_rejected(self, embedded: Identity) -> None:
         answer = await embedded.anonymous.post("/register", json={"email": "a@example.com", "password": "Iloveyou"})
 
-        assert (answer.status_code, answer.json()["code"]) == (422, "password_common")
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_guessable")
         assert answer.json()["errors"][0]["location"] == ["body", "password"]
 
     async def test_concurrent_registrations_of_one_address_create_one_account(self, identity: Identity) -> None:

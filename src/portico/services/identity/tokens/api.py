@@ -9,7 +9,7 @@ from portico.kit.http import bearer_token
 from portico.services.identity.errors import (
     HashingBusy,
     PasswordBreached,
-    PasswordCommon,
+    PasswordGuessable,
     PasswordTooLong,
     RefreshRefused,
     SignInLocked,
@@ -64,7 +64,7 @@ _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
     status_code=204,
     rate="sign_in",
     stores_answer=False,
-    errors=[WrongPassword, PasswordTooLong, PasswordCommon, PasswordBreached, SignInLocked, HashingBusy],
+    errors=[WrongPassword, PasswordTooLong, PasswordGuessable, PasswordBreached, SignInLocked, HashingBusy],
 )
 async def change_own_password(
     body: PasswordChange,

@@ -25,7 +25,7 @@ from portico.services.identity.errors import (
     HashingBusy,
     LastAdministrator,
     PasswordBreached,
-    PasswordCommon,
+    PasswordGuessable,
     PasswordTooLong,
     RoleTaken,
     RoleUnknown,
@@ -54,7 +54,7 @@ roles = Router(prefix="/roles", tags=["roles"], description="Named sets of permi
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 RoleEditor = Annotated[Principal, permitted("roles:write")]
 
-_REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, PasswordCommon, PasswordBreached, HashingBusy)
+_REGISTER_ERRORS = (EmailInvalid, EmailTaken, PasswordTooLong, PasswordGuessable, PasswordBreached, HashingBusy)
 
 
 @accounts.post("/register", status_code=201, response_model=UserRead, rate="sign_in", errors=_REGISTER_ERRORS)

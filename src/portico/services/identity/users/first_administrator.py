@@ -13,7 +13,7 @@ from portico.services.identity.errors import (
     EmailInvalid,
     EmailTaken,
     PasswordBreached,
-    PasswordCommon,
+    PasswordGuessable,
     PasswordTooLong,
 )
 from portico.services.identity.models import ADMINISTRATORS
@@ -89,7 +89,7 @@ async def _create_administrator(context: ServiceContext) -> FirstAdministrator:
         await create_account(context, NewUser(email, password, "Administrator", (ADMINISTRATOR,)), actor="first start")
     except EmailInvalid as error:
         raise SettingsError(f"ADMIN_EMAIL is not a valid email address: {error.reason}") from error
-    except (PasswordCommon, PasswordBreached, PasswordTooLong) as error:
+    except (PasswordGuessable, PasswordBreached, PasswordTooLong) as error:
         raise SettingsError(f"ADMIN_PASSWORD cannot be used. {error.sentence()}") from error
     except EmailTaken:
         return FirstAdministrator()  # another process started at the same time

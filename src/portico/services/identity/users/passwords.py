@@ -19,7 +19,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
 from portico.kit import ServiceContext
-from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordCommon, PasswordTooLong
+from portico.services.identity.errors import HashingBusy, PasswordBreached, PasswordGuessable, PasswordTooLong
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.users.known_passwords import BreachedPasswords, is_common, open_breached_passwords
 
@@ -63,7 +63,7 @@ class PasswordHasher:
 
         Raises:
             PasswordTooLong: it has more than 72 bytes, and the algorithm is bcrypt.
-            PasswordCommon: it is in the list of common passwords.
+            PasswordGuessable: it is in the list of common passwords.
             PasswordBreached: it is known from a breach.
             HashingBusy: too many passwords wait to be hashed.
         """
@@ -71,7 +71,7 @@ class PasswordHasher:
         if not self._can_hash(text):
             raise PasswordTooLong(limit=_BCRYPT_LIMIT)
         if is_common(text):
-            raise PasswordCommon
+            raise PasswordGuessable
         if self._breached is not None and await self._breached.contains(text):
             raise PasswordBreached
         return await self._run(lambda: self._hashes.hash(text))
