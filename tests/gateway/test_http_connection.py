@@ -88,6 +88,23 @@ class TestRequests:
 
 
 class TestAnswers:
+    async def test_trailers_do_not_become_header_fields(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[OK + b"transfer-encoding: chunked\r\n\r\n0\r\nset-cookie: a=b\r\nx-note: a\r\n\r\n"]]
+
+        answer = await upstream.send(UpstreamRequest("GET", b"/x", b"", [], 2.0), set())
+        body = [chunk async for chunk in answer.chunks()]
+        await answer.aclose()
+
+        assert (body, answer.headers) == ([], [(b"transfer-encoding", b"chunked")])
+
+    async def test_values_have_no_white_space_behind_them(self, upstream: HttpUpstream, server: RawServer) -> None:
+        server.answers = [[OK + b"content-length: 5 \r\nx-note: a \t\r\n\r\nhello"]]
+
+        answer = await upstream.send(UpstreamRequest("GET", b"/x", b"", [], 2.0), set())
+        await answer.aclose()
+
+        assert answer.headers == [(b"content-length", b"5"), (b"x-note", b"a")]
+
     @pytest.mark.parametrize(
         "parts",
         [

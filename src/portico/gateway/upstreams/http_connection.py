@@ -176,7 +176,8 @@ class HttpConnection(asyncio.Protocol):
         self._field_bytes += len(name) + len(value)
         if self._field_bytes > MAX_FIELD_BYTES:
             raise ValueError("the response headers are too large")
-        self.headers.append((name.lower(), value))
+        if not self.status:  # trailer fields do not become header fields (RFC 9110 section 6.5.1)
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
