@@ -7,7 +7,7 @@ from typing import Any
 
 import uvicorn
 
-from portico.kit._compat.uvicorn import ServerState, protocol_factory
+from portico.kit._compat.uvicorn_server import ServerState, protocol_factory
 
 
 @asynccontextmanager

@@ -9,9 +9,15 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from portico.kit._compat.uvicorn import WebSocketConnection
+from portico.kit._compat.uvicorn_server import protocol_factory
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 LIMIT = 4096
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 WHOLE = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -194,6 +200,7 @@ class TestBody:
         with contextlib.suppress(ConnectionError):
             await client.send(endless + b"a" * (1 << 20))
 
+        assert (await client.answer())[0] == 431
         assert await client.is_closed()
 
 
@@ -207,6 +214,28 @@ class TestInvalidHttp:
         assert fields["content-type"] == "application/problem+json"
         assert json.loads(body)["code"] == "malformed_request"
         assert await client.is_closed()
+
+
+class Impatient(WebSocketConnection):
+    handshake_seconds = 0.05
+
+
+class TestWebSocketHandshake:
+    async def test_that_the_app_neither_accepts_nor_rejects_is_ended(self) -> None:
+        async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        config = uvicorn.Config(waits, log_config=None, lifespan="off", http=LimitedConnection, ws=Impatient)
+        server = await asyncio.get_running_loop().create_server(protocol_factory(config, ServerState()), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(HANDSHAKE)
+
+            answer = await reader.read()
+            writer.close()
+
+        assert answer.startswith(b"HTTP/1.1 500 ")
 
 
 class TestValidRequest:

@@ -14,7 +14,7 @@ from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy.http import HttpExchange, Outcome
 from portico.gateway.proxy.responses import Reply, oauth_error_reply, problem_reply, refuse_websocket, send_reply
-from portico.gateway.proxy.websocket import WebSocketBridge
+from portico.gateway.proxy.websocket import GOING_AWAY, WebSocketBridge
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.request_ids import RequestIds, request_ids_of
 from portico.gateway.routes import WEBSOCKET, Route
@@ -23,7 +23,7 @@ from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.clock import Clock
-from portico.kit.foundation.problems import ContentTooLarge, Problem, Unavailable
+from portico.kit.foundation.problems import BadRequest, ContentTooLarge, Problem, Unavailable
 from portico.kit.foundation.shares import Shares, share_of
 from portico.kit.http.request_body import BodyIntake, BodyReceiver
 from portico.kit.http.schema import Case
@@ -250,6 +250,9 @@ class ProxyApp:
             accepted = {"type": "websocket.accept", "subprotocol": websocket.subprotocol}
             await request.send({**accepted, "headers": request.added})
             await bridge.run()
+        except OSError:  # the client has left before its handshake was accepted
+            access.status = CLIENT_GONE
+            await websocket.aclose(GOING_AWAY, "")
         finally:
             self._open.discard(bridge)
 
@@ -270,8 +273,10 @@ class ProxyApp:
 
     async def _refuse(self, request: _Request, problem: Problem) -> None:
         reply = self._problem(request, problem)
-        if isinstance(problem, ContentTooLarge) and request.access.service is not None:
-            reply.headers.append((b"connection", b"close"))  # the rest of the body was not read
+        is_unread = isinstance(problem, ContentTooLarge) and request.access.service is not None
+        if is_unread or isinstance(problem, BadRequest):
+            # The rest of the body was not read, or the request could be read differently (RFC 9112 section 11.2).
+            reply.headers.append((b"connection", b"close"))
         await send_reply(request.send, reply, request.added)
 
     async def _refuse_websocket(self, request: _Request, problem: Problem) -> None:

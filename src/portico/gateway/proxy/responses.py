@@ -1,6 +1,7 @@
 """Responses that the gateway creates itself."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from starlette.types import Scope, Send
@@ -58,5 +59,6 @@ async def refuse_websocket(scope: Scope, send: Send, reply: Reply, added: Iterab
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
         return
     headers = [*reply.headers, *added, (b"content-length", str(len(reply.body)).encode())]
-    await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": reply.body})
+    with suppress(OSError):  # the client has left
+        await send({"type": "websocket.http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": reply.body})

@@ -1,4 +1,4 @@
-"""Every use of a library's private API, one module per library, and the switch of the optional ones.
+"""Every use of a library's private API, in modules named after the libraries, and the switch of the optional ones.
 
 A module checks at import the names that it relies on, and raises `UnsupportedVersion` if the installed version lacks one.
 

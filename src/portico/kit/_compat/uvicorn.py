@@ -3,60 +3,60 @@
 uvicorn sets no limits before a request reaches its app. With its own protocol, one header field of any length fills the memory,
 a long target costs the square of its length while every other request waits, and a head that never ends holds its connection
 forever. There is no public way to set such limits.
+
+Nor does it check what its parser accepts: other protocols than HTTP/1.1, trailer fields that become header fields, an upgrade
+that hides the body of its request. It drops the responses of pipelined requests if a later one is malformed.
 """
 
 import asyncio
-import contextlib
 from abc import abstractmethod
 from asyncio.events import TimerHandle
-from collections.abc import Callable, Iterator
-from enum import Enum
+from collections import deque
+from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
-import uvicorn
+import httptools
 
 from portico.kit._compat import Library, require
+from portico.kit.foundation.request_framing import HEAD_END, HeadFault, HeadRejected, RequestBytes, RequestReader
 
 with Library("uvicorn", "0.54").shape():
+    from uvicorn._types import ASGI3Application
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
     from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-    from uvicorn.server import ServerState
 
-    require(HttpToolsProtocol, "connection_made", "connection_lost", "data_received", "send_400_response")
-    require(HttpToolsProtocol, "on_message_begin", "on_headers_complete", "on_body", "on_message_complete")
-    require(HttpToolsProtocol, "loop", "transport", "cycle", "timeout_keep_alive_handler")
-    require(HttpToolsProtocol, "timeout_keep_alive", "timeout_keep_alive_task")
-    require(RequestResponseCycle, "response_complete")
-    require(WebSocketsSansIOProtocol, "send", "initial_response", "close_sent", "handshake_complete")
+    require(HttpToolsProtocol, "connection_made", "connection_lost", "data_received", "shutdown")
+    require(HttpToolsProtocol, "on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete")
+    require(HttpToolsProtocol, "on_response_complete", "_start_asgi_task", "_unset_keepalive_if_required")
+    require(HttpToolsProtocol, "loop", "transport", "parser", "cycle", "pipeline", "headers", "expect_100_continue")
+    require(HttpToolsProtocol, "config", "server_state", "app_state", "connections", "ws_protocol_class")
+    require(HttpToolsProtocol, "timeout_keep_alive", "timeout_keep_alive_task", "timeout_keep_alive_handler")
     require(
-        uvicorn.Server, "capture_signals", "main_loop", "on_tick", "serve", "server_state", "started", "should_exit"
+        RequestResponseCycle, "response_started", "response_complete", "disconnected", "message_event", "keep_alive"
     )
-    require(uvicorn.Config, "load")
-    require(ServerState, "connections", "tasks")
+    require(RequestResponseCycle, "waiting_for_100_continue", "more_body", "run_asgi")
+    require(WebSocketsSansIOProtocol, "send", "initial_response", "close_sent")
+    require(WebSocketsSansIOProtocol, "handshake_initiated", "handshake_complete", "send_500_response")
+    require(WebSocketsSansIOProtocol, "connection_made", "connection_lost", "data_received", "loop", "transport")
 
 __all__ = [
-    "HeadFault",
+    "HEAD_SECONDS",
     "LimitedHttpProtocol",
-    "ServerState",
-    "SignalFreeServer",
     "WebSocketConnection",
-    "protocol_factory",
 ]
 
 MAX_HEAD: Final = 65_536
 HEAD_SECONDS: Final = 10.0
-
-
-class HeadFault(Enum):
-    """Why a connection is closed before its request is complete."""
-
-    MALFORMED = "malformed"
-    TOO_LONG = "too long"
-    TOO_SLOW = "too slow"
+HANDSHAKE_SECONDS: Final = 60.0
+LINGER_SECONDS: Final = 2.0
+"""How long (seconds) a connection stays half open after a rejection, so that data under way does not destroy it."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol for HTTP/1.1 with two limits.
+    """uvicorn's protocol for HTTP/1.1 with limits, and with checks of each head before it is parsed.
+
+    The parser gets one head or one body at a time. A head is checked as bytes, because the parser does not pass on
+    everything that it accepts.
 
     Attributes:
         max_head: Bytes that may come in a row without being part of a body: a head, chunk extensions, trailers.
@@ -66,155 +66,271 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     max_head: ClassVar[int] = MAX_HEAD
     head_seconds: ClassVar[float] = HEAD_SECONDS
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._head_size = 0
-        self._in_head = True
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._reader = RequestReader(self, self.max_head)
+        self._is_head_checked = False
+        self._has_no_body = False  # the response to the head that was read last
+        self._receiving: RequestResponseCycle | None = None  # the request whose body is incomplete
+        self._running: RequestResponseCycle | None = None  # the request whose app runs
+        self._last: Callable[[], None] | None = None  # what to do after the responses that are due
         self._head_timer: TimerHandle | None = None
 
     @abstractmethod
-    def rejection(self, fault: HeadFault) -> bytes:
+    def rejection(self, rejected: HeadRejected) -> bytes:
         """Return the whole response to a request that is rejected before its app sees it."""
+
+    @abstractmethod
+    def check_request_line(self, line: bytes) -> None:
+        """Check a request line, with its line end. Raises HeadRejected."""
+
+    @abstractmethod
+    def check_head(self, head: bytes) -> RequestBytes:
+        """Check a complete head. Raises HeadRejected."""
+
+    # Connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._start_timer()
+        self._start_timer(self._time_out)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._disconnect(self._running)  # uvicorn informs only the request that came last
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._head_size += len(data)
-        super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # closed, or a WebSocket now
-            self._stop_timer()
-        elif self._head_size > self.max_head:
-            self._reject(HeadFault.TOO_LONG)
-        elif self._in_head:
-            self._start_timer()
+        try:
+            self._reader.feed(data)
+        except HeadRejected as rejected:
+            self._reject(rejected)
         else:
-            self._stop_timer()
-            self._keep_idle_short()
+            self._set_timers()
+
+    def receive_head(self, head: bytes, *, is_last: bool) -> None:
+        """Check a complete head and parse it, or switch to a WebSocket. Raises HeadRejected."""
+        self._has_no_body = head.startswith(b"HEAD ")
+        checked = self.check_head(head)
+        if checked.is_handshake:
+            if not is_last:
+                raise HeadRejected(HeadFault.MALFORMED, "data follows the WebSocket handshake before it is accepted")
+            self._end_with(lambda: self._switch_to_websocket(checked.head))
+            return
+        if self._reader.follows_chunks:  # trailer fields have changed the state of the parser
+            self.parser = httptools.HttpRequestParser(self)
+        self._is_head_checked = True
+        self.receive_body(checked.head)
+
+    def receive_body(self, data: bytes | memoryview) -> None:
+        """Parse a part of a body, or a head. Raises HeadRejected."""
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            raise HeadRejected(HeadFault.MALFORMED) from error
+
+    # Parser
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        if not self._is_head_checked:
+            raise HeadRejected(HeadFault.MALFORMED)
+        self._is_head_checked = False
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reader.in_head:  # trailer fields do not become header fields (RFC 9110 section 6.5.1)
+            super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._head_size = 0
+        self._reader.begin_body(next((int(value) for name, value in self.headers if name == b"content-length"), None))
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # RFC 9110 section 10.1.1
         super().on_headers_complete()
+        self._receiving = self.cycle
 
     def on_body(self, body: bytes) -> None:
-        self._head_size = 0
+        self._reader.note_data()
+        self.cycle.waiting_for_100_continue = False  # the client does not wait
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._head_size = 0
         super().on_message_complete()
+        self._reader.end_message()
+        self._receiving = None
+        self.cycle.waiting_for_100_continue = False
+        if not self.cycle.keep_alive:
+            self._reader.stop()  # what follows is no request (RFC 9112 section 9.6)
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's text has no details
-        self._reject(HeadFault.MALFORMED)
+    # Responses
 
-    def _start_timer(self) -> None:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        super()._start_asgi_task(
+            cycle, _closing_unless_continued(app, cycle) if cycle.waiting_for_100_continue else app
+        )
+
+    def on_response_complete(self) -> None:
+        self._running = None
+        super().on_response_complete()
+        if self.transport.is_closing() or self._running is not None:
+            return
+        if self._last is not None:
+            self._unset_keepalive_if_required()
+            self._last()
+        elif self._receiving is not None:
+            self._unset_keepalive_if_required()
+            self._start_timer(self.transport.close)  # the client must send the rest of the body in time
+        elif self._reader.has_partial_head:
+            self._unset_keepalive_if_required()
+            self._start_timer(self._time_out)
+
+    def _end_with(self, action: Callable[[], None]) -> None:
+        """Read no further request, and do this after the responses that are due."""
+        self._reader.stop()
+        self._stop_timer()
+        self._unset_keepalive_if_required()
+        if self._running is None:
+            action()
+        else:
+            self._last = action
+
+    def _reject(self, rejected: HeadRejected) -> None:
+        """Respond and close: where the next request begins is not known. Responses that are due come first."""
+        broken, self._receiving = self._receiving, None
+        if broken is not None and (broken.response_started or broken.response_complete):
+            self._reader.stop()
+            self._disconnect(broken)
+            self.transport.close()
+            return
+        if broken is self._running:
+            self._disconnect(broken)
+            self._running = None
+        self.pipeline = deque(each for each in self.pipeline if each[0] is not broken)
+        self._end_with(lambda: self._send_last(self.rejection(rejected)))
+
+    def _send_last(self, response: bytes) -> None:
+        """Send a response and close the connection for writing; data that is under way is discarded."""
+        self.transport.write(response[: response.index(HEAD_END) + len(HEAD_END)] if self._has_no_body else response)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._head_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    def _switch_to_websocket(self, handshake: bytes) -> None:
+        self.connections.discard(self)
+        protocol = cast("Any", self.ws_protocol_class)(
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        protocol.connection_made(self.transport)
+        protocol.data_received(handshake)
+        self.transport.set_protocol(protocol)
+
+    @staticmethod
+    def _disconnect(cycle: RequestResponseCycle | None) -> None:
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    # Timers
+
+    def _set_timers(self) -> None:
+        """Limit the time of a head that has begun. An idle connection has uvicorn's own timer.
+
+        While a response is due, no timer runs: reading may be paused.
+        """
+        if self._running is not None or self._reader.is_stopped:
+            return
+        if self._reader.has_partial_head:
+            self._unset_keepalive_if_required()
+            self._start_timer(self._time_out)
+        elif not self._reader.in_head:
+            self._unset_keepalive_if_required()
+        elif cast("RequestResponseCycle | None", self.cycle) is not None:  # None before the first request
+            self._stop_timer()
+            self._keep_idle_short()
+
+    def _start_timer(self, action: Callable[[], None]) -> None:
         if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self.head_seconds, self._reject, HeadFault.TOO_SLOW)
+            self._head_timer = self.loop.call_later(self.head_seconds, action)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
 
-    @property
-    def _is_responding(self) -> bool:
-        cycle = cast(
-            "RequestResponseCycle | None", self.cycle
-        )  # None before the first request, whatever uvicorn declares
-        return cycle is not None and not cycle.response_complete
+    def _time_out(self) -> None:
+        self._head_timer = None
+        self._reject(HeadRejected(HeadFault.TOO_SLOW))
 
     def _keep_idle_short(self) -> None:
-        """Restart uvicorn's timer of an idle connection, which empty lines between requests have stopped."""
-        if self.timeout_keep_alive_task is None and not self._is_responding:
+        """Start uvicorn's timer of an idle connection, unless it runs."""
+        if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
 
-    def _reject(self, fault: HeadFault) -> None:
-        """Respond, unless a response is under way, and close: where the next request begins is not known."""
-        self._stop_timer()
-        if not self._is_responding:
-            self.transport.write(self.rejection(fault))
-        self.transport.close()
+
+def _closing_unless_continued(app: ASGI3Application, cycle: RequestResponseCycle) -> ASGI3Application:
+    """Return the app of a request whose client waits for `100 Continue` before it sends the body.
+
+    If the app responds without reading the body, the connection is closed: whether the body still comes is not known
+    (RFC 9110 section 10.1.1).
+    """
+
+    async def run(scope: Any, receive: Any, send: Any) -> None:
+        async def send_final(message: Any) -> None:
+            if message["type"] == "http.response.start" and cycle.waiting_for_100_continue:
+                cycle.keep_alive = False
+            await send(message)
+
+        await app(scope, receive, send_final)
+
+    return run
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, which accepts an HTTP response as the complete answer to a handshake.
+    """uvicorn's WebSocket, which accepts an HTTP response as the complete answer to a handshake, and waits a limited time.
 
     uvicorn's own protocol sends the response, and then logs an error about an app that never completed the handshake.
+
+    Attributes:
+        handshake_seconds: Seconds within which the app must accept or reject the handshake.
     """
+
+    handshake_seconds: ClassVar[float] = HANDSHAKE_SECONDS
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._handshake_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._handshake_timer = self.loop.call_later(self.handshake_seconds, self._time_out)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.close()  # a client must not send data before its handshake is accepted (RFC 6455 section 4.1)
+            return
+        super().data_received(data)
 
     async def send(self, message: Any) -> None:
         await super().send(message)
         if self.initial_response is not None and self.close_sent:
             self.handshake_complete = True
+        if self.handshake_complete:
+            self._stop_timer()
 
+    def _time_out(self) -> None:
+        self.send_500_response()
+        self.transport.close()
 
-class SignalFreeServer(uvicorn.Server):
-    """A server that leaves signals and the time to its process, which calls `tick` once a second.
-
-    Args:
-        config: uvicorn's configuration.
-        unread_seconds: how long a client may read nothing of what was written before its connection is aborted. uvicorn
-            waits forever, even for a response that is complete.
-    """
-
-    def __init__(self, config: uvicorn.Config, *, unread_seconds: float) -> None:
-        super().__init__(config)
-        self._stopping = asyncio.Event()
-        self._unread_seconds = unread_seconds
-        self._unread: dict[asyncio.Transport, tuple[int, float]] = {}
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def stop(self) -> None:
-        """Stop accepting, and end when the requests in flight have ended."""
-        self.should_exit = True
-        self._stopping.set()
-
-    async def main_loop(self) -> None:
-        """Wait until the server stops. uvicorn's own loop wakes up ten times a second."""
-        await self.tick()
-        await self._stopping.wait()
-
-    async def tick(self) -> None:
-        """Update the Date header and abort unread connections."""
-        await self.on_tick(0)
-        self._abort_unread()
-
-    def _abort_unread(self) -> None:
-        """Abort the connections whose clients have read nothing for too long. Remember the others with unread bytes."""
-        now, before, self._unread = asyncio.get_running_loop().time(), self._unread, {}
-        for connection in list(self.server_state.connections):
-            transport: asyncio.Transport = connection.transport
-            if not (size := transport.get_write_buffer_size()):
-                continue
-            earlier, since = before.get(transport, (size + 1, now))
-            since = now if size < earlier else since
-            if now - since >= self._unread_seconds:
-                transport.abort()
-            else:
-                self._unread[transport] = size, since
-
-
-def protocol_factory(config: uvicorn.Config, state: ServerState) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol of each connection, for a server that is not uvicorn's. Loads the configuration."""
-    config.load()
-
-    def make() -> asyncio.Protocol:
-        made: asyncio.Protocol = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg]  # the class is chosen at run time
-        return made
-
-    return make
+    def _stop_timer(self) -> None:
+        if self._handshake_timer is not None:
+            self._handshake_timer.cancel()
+            self._handshake_timer = None

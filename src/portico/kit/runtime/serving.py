@@ -17,7 +17,8 @@ from typing import Any, Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from portico.kit._compat.uvicorn import SignalFreeServer
+from portico.kit._compat.uvicorn import HEAD_SECONDS
+from portico.kit._compat.uvicorn_server import SignalFreeServer
 from portico.kit.foundation.shares import share_of
 from portico.kit.runtime.uvicorn_protocols import CountedWebSocket, LimitedConnection, OpenConnections
 from portico.kit.settings import Settings
@@ -53,19 +54,21 @@ class ConnectionLimits:
         each: maximum number per client address; further connections are closed with 429.
         exempt: networks of proxies, whose connections are not counted per address.
         unread_seconds: how long a client may read nothing of a response before its connection is aborted.
+        head_seconds: how long the head of a request may take.
     """
 
     total: int = 10_000
     each: int = 10_000
     exempt: tuple[Network, ...] = ()
     unread_seconds: float = 30.0
+    head_seconds: float = HEAD_SECONDS
 
     @classmethod
     def of(cls, settings: Settings, *, behind_gateway: bool) -> Self:
         """Return the limits in the settings. Behind a gateway, this machine is exempt: the gateway may run on it."""
         exempt = (*settings.trusted_proxies, *(LOOPBACK if behind_gateway else ()))
         each = share_of(settings.max_connections, settings.max_client_share)
-        return cls(settings.max_connections, each, exempt, settings.request_timeout)
+        return cls(settings.max_connections, each, exempt, settings.request_timeout, settings.head_timeout)
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         timeout_graceful_shutdown=max(1, round(grace)),
         limit_concurrency=served.limits.total,
         backlog=_BACKLOG,
-        http=type("_Connection", (LimitedConnection,), counted),
+        http=type("_Connection", (LimitedConnection,), {**counted, "head_seconds": served.limits.head_seconds}),
         ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
         **options,

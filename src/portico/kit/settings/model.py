@@ -131,6 +131,9 @@ class Settings(ServiceSettings):
     request_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="How long (seconds) a request may take before it fails with 504"
     )
+    head_timeout: Seconds = Field(
+        10.0, gt=0, le=300, description="How long (seconds) the head of a request may take before it fails with 408"
+    )
     health_timeout: Seconds = Field(
         2.0, gt=0, le=60, description="How long (seconds) a dependency may take to respond to a health check"
     )
