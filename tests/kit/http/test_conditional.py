@@ -4,11 +4,13 @@ import orjson
 import pytest
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book
+from tests.examples.loans.repository import Books
+from tests.examples.loans.schemas import BookRead
 from tests.kit.http.conftest import Extended
 
 from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.foundation.problems import PreconditionFailed
-from portico.kit.http.boundary import Work
+from portico.kit.http.boundary import Reads, Work
 from portico.kit.http.conditional import Conditional, Conditions, entity_tag
 from portico.kit.http.router import Router
 from portico.testing.running_service import RunningService
@@ -228,6 +230,19 @@ class TestOperationWithoutConditions:
 
         assert (answer.status_code, answer.json()["code"]) == (412, "precondition_unsupported")
         assert (await embedded_loans.anonymous.get("/books")).json() == []
+
+    async def test_that_reads_is_evaluated_by_the_boundary(self, embedded_extended: Extended) -> None:
+        router = Router(prefix="/shelf")
+
+        @router.get("/{book_id}", response_model=BookRead)
+        async def read(book_id: BookId, reads: Reads, conditions: Conditions) -> Book:
+            return await Books(reads).get(book_id)
+
+        async with embedded_extended(router) as loans:
+            book = await loans.given(Book(title="Dune"))
+            answer = await loans.anonymous.get(f"/shelf/{book.book_id}", headers={"if-none-match": '"1"'})
+
+        assert answer.status_code == 304
 
     async def test_that_forgets_to_evaluate_them_is_not_committed(self, embedded_extended: Extended) -> None:
         router = Router(prefix="/forgetful")

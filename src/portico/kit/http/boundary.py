@@ -87,7 +87,8 @@ class BoundaryRoute(APIRoute):
         self._takes_json = takes_json(self)
         requested = set(functions_of(self.dependant))
         self._uses_database = not requested.isdisjoint({_work, _reads})
-        self._rejects_conditions = declared.method != "GET" and conditions not in requested
+        self._is_read = declared.method == "GET"
+        self._rejects_conditions = not self._is_read and conditions not in requested
 
     def get_route_handler(self) -> Handler:
         self._handlers = SparseHandlers(self.dependant, self._handler_of, limit=MAX_SPARSE_HANDLERS)
@@ -124,7 +125,7 @@ class BoundaryRoute(APIRoute):
             group = self._context.response_cache(self._cache_tag)
             make = functools.partial(self._checked, request, handle, within)
             response = await cached_response(group, request, make, self._cache_tag.seconds)
-        return conditional_response(request, response) if self._declared.method == "GET" else response
+        return conditional_response(request, response) if self._is_read else response
 
     async def _checked(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
         if (raw := request.scope["query_string"]) and not self._declared.any_query:
@@ -178,7 +179,7 @@ class BoundaryRoute(APIRoute):
                 return other.answer
             if response.status_code < _ERRORS:
                 conditional: Conditional | None = scope.get(CONDITIONAL)
-                if conditional is not None:
+                if conditional is not None and not self._is_read:
                     conditional.reject_unevaluated()
                 if within.expired():
                     await asyncio.sleep(0)  # the deadline has just passed: let its cancellation arrive
