@@ -10,6 +10,7 @@ from portico.kit.foundation.problems import (
     TooManyRequests,
     Unauthorized,
     Unavailable,
+    Unprocessable,
 )
 
 
@@ -41,6 +42,15 @@ class TestProblem:
     def test_requires_all_fields(self) -> None:
         with pytest.raises(TypeError):
             BookNotFound()  # type: ignore[call-arg]
+
+    def test_the_location_of_an_invalid_value_is_not_a_field(self) -> None:
+        class PageTooLarge(Unprocessable):
+            location = ("query", "limit")
+
+            limit: int
+
+        assert Unprocessable.field_names() == ()
+        assert PageTooLarge(limit=5).data() == {"limit": 5}
 
     def test_has_no_fields_by_default(self) -> None:
         assert Problem().data() == {}

@@ -53,7 +53,9 @@ class Problem(Exception):
     @classmethod
     def field_names(cls) -> tuple[str, ...]:
         """Return the names of the extension members."""
-        return tuple(getattr(cls, "__dataclass_fields__", ()))
+        if cls is Problem:
+            return ()
+        return tuple(each.name for each in dataclasses.fields(cls))  # type: ignore[arg-type]  # subclasses are dataclasses
 
     def sentence(self) -> str:
         """Return the detail with the values of the fields."""
