@@ -26,7 +26,7 @@ EXTRAS := mysql rabbitmq nats kafka dns otlp
 KAFKA_JARS := /usr/local/share/kafka/libs
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka lock clean
+.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka node lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,10 @@ kafka: ## install Kafka for its tests (there is no package); needs Java and Mave
 		-DoutputDirectory="$$jars"; \
 	$$sudo mkdir -p $(KAFKA_JARS); \
 	$$sudo install -m 644 "$$jars"/*.jar $(KAFKA_JARS)
+
+node: ## install the Node.js clients that tests run: newman and the AsyncAPI parser; needs npm and network access
+	@command -v npm >/dev/null || { echo "make node needs Node.js with npm: apt-get install nodejs npm" >&2; exit 1; }
+	@npm install --prefix tests/node --no-audit --no-fund --no-package-lock --ignore-scripts --silent
 
 lock: ## update the lock files; needs uv and network access
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv: python3 -m pip install uv, or set UV=<path of uv>" >&2; exit 1; }

@@ -2,8 +2,12 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
+
+NODE = Path(__file__).parents[1] / "node"
+"""The folder of the Node.js packages that tests use."""
 
 
 def program(name: str, *, package: str) -> str:
@@ -17,3 +21,11 @@ def program(name: str, *, package: str) -> str:
     if "all" in os.environ.get("REQUIRE_SERVERS", "").lower().split(","):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def node_file(path: str) -> Path:
+    """Return a file of an installed Node.js package; skip the test if `make node` has not installed it."""
+    found = NODE / "node_modules" / path
+    if shutil.which("node") is None or not found.exists():
+        pytest.skip(f"{path.partition('/')[0]}: not installed; `make node` installs it and needs Node.js")
+    return found

@@ -1,4 +1,4 @@
-"""`portico export`: configuration of a proxy in front of the gateway, and of the monitoring of a system."""
+"""`portico export`: configuration of a proxy in front of the gateway, of the monitoring of a system, and of an API client."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Print the configuration of a proxy in front of a system's gateway, or of its monitoring.",
+    help="Print the configuration of a proxy, of monitoring or of an API client.",
 )
 
 System = Annotated[str | None, typer.Argument(help="The system. Default: PORTICO_SYSTEM.")]
@@ -88,6 +88,25 @@ def grafana(system: System = None, *, out: Out = None) -> None:
     """Print a Grafana dashboard for the metrics that `portico export prometheus` collects. Nothing needs to run."""
     *_, (name, text) = monitoring_files(_chosen(system)).items()
     _print_or_write(text, name, out)
+
+
+@app.command()
+def postman(
+    system: System = None,
+    *,
+    address: Annotated[str | None, typer.Option(help="The gateway's address. Default: its port on 127.0.0.1.")] = None,
+    out: Out = None,
+) -> None:
+    """Print a Postman collection of all operations, from the OpenAPI document. Nothing needs to run."""
+    import asyncio
+
+    from portico.cli.openapi import fetch_document
+    from portico.gateway.export import postman as postman_collection
+
+    found = _chosen(system)
+    document = asyncio.run(fetch_document(None, system))
+    text = postman_collection(document, address or f"http://127.0.0.1:{found.gateway}")
+    _print_or_write(text, f"{found.name}.postman.json", out)
 
 
 def export(

@@ -1,6 +1,6 @@
 """`portico openapi`: the OpenAPI document of a system or a service."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,10 +18,13 @@ def openapi(
     import asyncio
     import sys
 
-    sys.stdout.buffer.write(asyncio.run(_fetch_document(name, system)) + b"\n")
+    import orjson
+
+    document = asyncio.run(fetch_document(name, system))
+    sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-async def _fetch_document(name: str | None, system: str | None) -> bytes:
+async def fetch_document(name: str | None, system: str | None) -> dict[str, Any]:
     """Open the service in a temporary folder, and ask it for its document. Raises NoSuchSystem, NoSuchService."""
     from tempfile import TemporaryDirectory
 
@@ -44,4 +47,5 @@ async def _fetch_document(name: str | None, system: str | None) -> bytes:
             request = Outgoing(service=part, method="GET", path="/openapi.json", timeout=_TIMEOUT)
             response = await channel.send(request)
             await channel.aclose()
-    return orjson.dumps(orjson.loads(response.body), option=orjson.OPT_INDENT_2)
+    document: dict[str, Any] = orjson.loads(response.body)
+    return document

@@ -1,3 +1,4 @@
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +8,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator, meta
 from tests.cli.leaving import leaving
 from tests.kit.messaging.leaving import ReaderLeft, left
+from tests.support.programs import NODE, node_file
 
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
@@ -41,6 +43,20 @@ def found(document: Any, reference: str) -> Any:
 
 def payload_of(document: Any, message: str) -> Any:
     return {**document["components"]["messages"][message]["payload"], "components": document["components"]}
+
+
+@pytest.mark.slow
+class TestStandardParser:
+    @pytest.mark.parametrize("system", [leaving, *map(find_system, shipped_systems())], ids=lambda system: system.name)
+    def test_finds_no_error(self, system: System) -> None:
+        node_file("@asyncapi/parser/package.json")
+        command = ["node", NODE / "check_asyncapi.mjs"]
+
+        checked = subprocess.run(command, input=orjson.dumps(asyncapi(system, None)), capture_output=True, check=True)
+
+        found = orjson.loads(checked.stdout)
+        serious = [each for each in found["diagnostics"] if each["code"] != "asyncapi-latest-version"]
+        assert (found["parsed"], serious) == (True, [])
 
 
 class TestStructure:

@@ -1,8 +1,9 @@
-"""Export of configuration: the gateway's route table for NGINX or Traefik in front of it, and a system's monitoring."""
+"""Export of configuration: the gateway's route table for NGINX or Traefik in front of it, a system's monitoring and API client."""
 
 from portico.gateway.export.grafana import grafana
 from portico.gateway.export.nginx import nginx
 from portico.gateway.export.options import ExportOptions, Tls
+from portico.gateway.export.postman import postman
 from portico.gateway.export.prometheus import prometheus, prometheus_rules, rules_file
 from portico.gateway.export.public_routes import PublicRoutes
 from portico.gateway.export.traefik import traefik
@@ -13,6 +14,7 @@ __all__ = [
     "Tls",
     "grafana",
     "nginx",
+    "postman",
     "prometheus",
     "prometheus_rules",
     "rules_file",
