@@ -7,6 +7,7 @@ import pytest
 
 from portico.cli import COMMANDS, app
 from portico.cli.errors import CommandError, print_error
+from portico.kit.runtime.system import NoSuchService
 from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import SettingsError
 
@@ -91,6 +92,15 @@ class TestPrintError:
         message = capsys.readouterr().err
         assert message.startswith("✗ Portico failed: RuntimeError: lost redis://:***@cache\n")
         assert "DEBUG=1" in message
+
+    def test_an_unknown_service_is_reported_with_the_ways_to_name_its_system(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(NoSuchService) as raised:
+            find_system("catalog").placement("loans")
+
+        assert print_error(raised.value) == 2
+        assert "in the folder of its project, or name the system: --system" in capsys.readouterr().err
 
     def test_a_full_disk_is_an_error_of_the_user(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert print_error(OSError(errno.ENOSPC, "No space left on device", "/data/shop.db")) == 2

@@ -1,54 +1,31 @@
-"""The tutorial's project, in use: what its last section shows."""
+"""The tutorial, followed by a stranger: with Portico's wheel, in an empty folder and a fresh environment."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests.cli.running import Addresses
+from tests.support.stranger import Stranger
 from tests.support.tutorial import follow_tutorial
 
-from portico.testing.commands import Command, eventually, fetch
+from portico.testing.commands import eventually, fetch
 
-ROOT = Path(__file__).parents[2]
 ADMINISTRATOR = {"email": "admin@example.com", "password": "correct horse battery"}
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """The folder of the tutorial's project."""
-    return follow_tutorial(tmp_path)
+VARIABLES = {f"ADMIN_{name.upper()}": value for name, value in ADMINISTRATOR.items()}
 
 
 @pytest.mark.slow
 class TestTutorial:
-    def test_its_project_passes_all_checks(self, shop: Path) -> None:
-        sources = os.pathsep.join([str(shop / "src"), str(ROOT / "src")])
-        environ = {**os.environ, "PYTHONPATH": sources, "MYPYPATH": str(ROOT / "src")}
-        for check in (
-            ["ruff", "check"],
-            ["ruff", "format", "--check"],
-            ["mypy"],
-            ["pytest", "-q", "-p", "no:cacheprovider"],
-        ):
-            done = subprocess.run(
-                [sys.executable, "-m", *check],
-                cwd=shop,
-                env=environ,
-                capture_output=True,
-                text=True,
-                timeout=300,
-                check=False,
-            )
+    def test_its_project_passes_its_checks_and_does_what_the_tutorial_shows(
+        self, stranger: Stranger, tmp_path: Path
+    ) -> None:
+        shop = follow_tutorial(tmp_path, lambda folder, *arguments: stranger.run(folder, "portico", *arguments))
+        for check in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["pytest", "-q"]):
+            done = stranger.run(shop, *check)
             assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_its_system_does_what_the_tutorial_shows(self, shop: Path) -> None:
         at = Addresses.of("gateway", "identity", "catalog", "items")
-        variables = {f"ADMIN_{name.upper()}": value for name, value in ADMINISTRATOR.items()}
         gateway = at["gateway"]
-
-        with Command(shop, "up", *at.options, variables=variables) as up:
+        with stranger.start(shop, "up", *at.options, variables=VARIABLES) as up:
             up.wait_for(gateway)
             token = fetch(gateway + "/login", method="POST", body=ADMINISTRATOR)[1]["access_token"]
             headers = {"authorization": f"Bearer {token}"}

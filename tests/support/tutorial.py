@@ -4,6 +4,8 @@ import ast
 import json
 import re
 import shlex
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from portico.cli.scaffold.edits import Module
@@ -14,11 +16,15 @@ BLOCK = re.compile(r"^```(?P<language>sh|python|json)\n(?P<text>.*?)^```$", re.M
 EXECUTED = ("portico new ", "portico migrate new ")
 
 
-def follow_tutorial(folder: Path) -> Path:
+Run = Callable[..., subprocess.CompletedProcess[str]]
+"""Runs `portico` in a folder, with the arguments."""
+
+
+def follow_tutorial(folder: Path, run: Run = run_portico) -> Path:
     """Create the tutorial's project in `folder`. Return the project's folder."""
     for block in BLOCK.finditer(PAGE.read_text("utf-8")):
         if block["language"] == "sh":
-            folder = _run_commands(folder, block["text"])
+            folder = _run_commands(folder, block["text"], run)
         elif block["language"] == "python":
             _write_code(folder, block["text"])
         else:
@@ -26,12 +32,12 @@ def follow_tutorial(folder: Path) -> Path:
     return folder
 
 
-def _run_commands(folder: Path, text: str) -> Path:
+def _run_commands(folder: Path, text: str, run: Run) -> Path:
     for line in text.splitlines():
         if line.startswith("cd ") and (folder / line[3:]).is_dir() and line != "cd ..":
             folder /= line[3:]
         if line.startswith(EXECUTED):
-            done = run_portico(folder, *shlex.split(line)[1:])
+            done = run(folder, *shlex.split(line)[1:])
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     return folder
 

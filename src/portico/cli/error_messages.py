@@ -21,6 +21,11 @@ _FILE_ERRORS = {
 }
 """What to do about errors of the operating system that are not faults of Portico."""
 
+_OTHER_SYSTEM = (
+    "For a service of another system, run the command in the folder of its project, or name the system: "
+    "--system shop.systems:shop (PORTICO_SYSTEM in the environment)."
+)
+
 Message = tuple[tuple[str, ...], str | None]
 
 
@@ -53,7 +58,9 @@ def user_message(error: Exception) -> Message | None:
             message = (_sentence(error),), "Run `portico migrate upgrade`, or start the service with --migrate."
         case AddressRefused():
             message = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
-        case NoSuchSystem() | NoSuchService() | Undeclared() | AddressError() | KeyDecryptionFailed():
+        case NoSuchService():
+            message = (_sentence(error),), _OTHER_SYSTEM
+        case NoSuchSystem() | Undeclared() | AddressError() | KeyDecryptionFailed():
             message = (_sentence(error),), None
         case OSError(errno=int(number)) if number in _FILE_ERRORS:
             file = "" if error.filename is None else f"{error.filename}: "

@@ -81,14 +81,21 @@ class Command:
         folder: its working directory, with its data.
         arguments: of the command.
         variables: environment variables, besides those that a process needs to start.
+        python: the Python that runs it.
     """
 
-    def __init__(self, folder: Path, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        variables: Mapping[str, str] | None = None,
+        python: str | Path = sys.executable,
+    ) -> None:
         self._out = folder / "out.txt"
         self._err = folder / "err.txt"
         with self._out.open("ab") as out, self._err.open("ab") as err:
             self.process = subprocess.Popen(  # noqa: S603 this Python
-                portico(*arguments), cwd=folder, env=environment(variables), stdout=out, stderr=err
+                portico(*arguments, python=python), cwd=folder, env=environment(variables), stdout=out, stderr=err
             )
 
     def __enter__(self) -> Self:
@@ -142,9 +149,9 @@ class Command:
         return self.process.wait(PATIENCE)
 
 
-def portico(*arguments: str) -> list[str]:
-    """Return the command line that runs `portico` with this Python."""
-    return [sys.executable, "-m", "portico", *arguments]
+def portico(*arguments: str, python: str | Path = sys.executable) -> list[str]:
+    """Return the command line that runs `portico` with `python`, by default this one."""
+    return [str(python), "-m", "portico", *arguments]
 
 
 def environment(variables: Mapping[str, str] | None = None) -> dict[str, str]:
