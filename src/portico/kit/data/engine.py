@@ -25,6 +25,7 @@ logger = get_logger(__name__)
 
 _TRIED_BYTES = 16_384  # several pages of every database
 
+_SQLITE_READERS = 5  # one of them is kept for background work
 _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_autocommit_rollback": True}
 """Engine options for connections that autocommit."""
 
@@ -95,7 +96,7 @@ class Database:
             writing, reading = (SqliteConnections(address, timeout=sizes.wait) for _ in range(2))
             return cls(
                 _sqlite(address, writing, "BEGIN IMMEDIATE", 1, sizes),
-                _sqlite(address, reading, None, 4, sizes),
+                _sqlite(address, reading, None, _SQLITE_READERS, sizes),
                 files=(writing, reading),
                 log_sql=log_sql,
             )
