@@ -381,6 +381,30 @@ class FailingContract(StreamingContract):
         assert problem["request_id"] == answer.headers["X-Request-ID"]
         assert len(service.requests) == 1
 
+    async def test_a_service_that_still_reads_the_body_after_a_504_sees_a_disconnect(
+        self, gateway: Gateway, service: Service
+    ) -> None:
+        ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+        async def listen(request: ServiceRequest) -> None:
+            try:
+                while await request.chunk() is not None:
+                    pass
+            except BaseException as error:
+                ended.set_result(error)
+                raise
+
+        async def speak() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.shield(ended)
+
+        service.on("/slow", listen)
+        answer = await gateway.client.post("/slow", data=speak())
+
+        assert answer.status == 504
+        async with asyncio.timeout(60):
+            assert isinstance(await ended, ConnectionError)
+
     async def test_a_stalled_response_is_aborted(self, gateway: Gateway, service: Service) -> None:
         async def stalls(request: ServiceRequest) -> None:
             await request.begin(200)

@@ -72,6 +72,7 @@ class HttpExchange:
         self._body = RequestBody(receive, decision.body_limit, self._body_broken) if decision.fields.has_body else None
         self._scope = asyncio.timeout(None)
         self._interruption = Outcome.STALLED
+        self._may_interrupt = False
         self._stopping = False
         self._watcher: asyncio.TimerHandle | asyncio.Task[None] | None = None
 
@@ -88,17 +89,24 @@ class HttpExchange:
         self._watcher = self._loop.call_later(WATCH_AFTER, self._watch)
         try:
             async with self._scope:
-                response = await self._request_upstream(headers)
+                self._may_interrupt = True
                 try:
-                    return await self._relay(response, added)
+                    return await self._exchange(headers, added)
                 finally:
-                    await response.aclose()
+                    self._may_interrupt = False
         except TimeoutError:
             return await self._interrupted()
         except CallFailed as failure:
             return await self._failed(failure)
         finally:
             self._watcher.cancel()
+
+    async def _exchange(self, headers: list[Header], added: Iterable[Header]) -> Outcome:
+        response = await self._request_upstream(headers)
+        try:
+            return await self._relay(response, added)
+        finally:
+            await response.aclose()
 
     def stop(self) -> None:
         """End the response if it is a stream, because the gateway shuts down; also if it begins later."""
@@ -156,7 +164,7 @@ class HttpExchange:
         sent, finished = 0, False
         async with aclosing(response.chunks()) as chunks:
             async for chunk in chunks:
-                if not self.is_stream:
+                if not self.is_stream and self._interruption is Outcome.STALLED:
                     self._scope.reschedule(self._loop.time() + self._decision.timeout)
                 sent += len(chunk)
                 finished = sent == length
@@ -189,7 +197,8 @@ class HttpExchange:
         self._interrupt(Outcome.BODY_REFUSED if refused else Outcome.CLIENT_GONE)
 
     def _interrupt(self, outcome: Outcome) -> None:
-        if self._interruption is Outcome.STALLED:
+        """End the exchange, unless it has ended or is ending: its service may read the body for longer."""
+        if self._may_interrupt and self._interruption is Outcome.STALLED and not self._scope.expired():
             self._interruption = outcome
             self._scope.reschedule(self._loop.time())
 
