@@ -19,6 +19,7 @@ from tests.journeys.shop import TIMEOUT, run_shop
 from tests.support.programs import program
 
 from portico.cli.export import monitoring_files
+from portico.gateway.export.prometheus import alerts_of
 from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.runtime.system import GATEWAY
@@ -192,3 +193,67 @@ class TestExportedFiles:
             command = [program("promtool", package="prometheus"), "check", kind, str(tmp_path / name)]
             checked = subprocess.run(command, capture_output=True, text=True, check=False)
             assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+SERIES = {
+    "PorticoPartDown": {'up{system="commerce", job="orders", instance="a"}': "0x20"},
+    "PorticoErrorsHigh": {
+        'portico_http_requests_total{system="commerce", job="orders", status="500"}': "0+3x20",
+        'portico_http_requests_total{system="commerce", job="orders", status="200"}': "0+97x20",
+    },
+    "PorticoRequestsSlow": {
+        'portico_http_request_duration_seconds_bucket{system="commerce", job="orders", le="2.5"}': "0+90x20",
+        'portico_http_request_duration_seconds_bucket{system="commerce", job="orders", le="5.0"}': "0+100x20",
+        'portico_http_request_duration_seconds_bucket{system="commerce", job="orders", le="+Inf"}': "0+100x20",
+    },
+    "PorticoEventLoopBlocked": {'portico_event_loop_lag_seconds{system="commerce", job="orders"}': "0.2x20"},
+    "PorticoFilesExhausted": {
+        'process_open_fds{system="commerce", job="orders"}': "900x20",
+        'process_max_fds{system="commerce", job="orders"}': "1000x20",
+    },
+    "PorticoBreakerOpen": {'portico_gateway_breaker{system="commerce", job="gateway", upstream="orders a"}': "2x20"},
+    "PorticoRateLimitsNotShared": {
+        'portico_gateway_rate_limit_fallbacks_total{system="commerce", job="gateway"}': "0+1x20"
+    },
+    "PorticoOutboxLate": {'portico_outbox_lag_seconds{system="commerce", job="orders"}': "61x20"},
+    "PorticoDeadLetters": {'portico_dead_letters{system="commerce", job="orders"}': "1x20"},
+    "PorticoRetriesPiling": {'portico_events_parked{system="commerce", job="orders"}': "101x20"},
+    "PorticoEventsUnroutable": {'portico_events_stranded{system="commerce", job="orders"}': "1x20"},
+    "PorticoSagaOld": {'portico_sagas_oldest_seconds{system="commerce", job="orders", saga="s"}': "901x20"},
+    "PorticoSagasFailing": {'portico_sagas_failing{system="commerce", job="orders", saga="s"}': "11x20"},
+}
+"""Values (one a minute) for which each alert fires."""
+
+
+class TestAlerts:
+    def test_each_fires_for_its_own_values_only(self, tmp_path: Path) -> None:
+        alerts = alerts_of(commerce)
+        (tmp_path / "commerce.rules.yaml").write_text(monitoring_files(commerce)["commerce.rules.yaml"])
+        query = "count by (alertname) (ALERTS{alertstate='firing'})"
+        cases = [
+            {
+                "name": name,
+                "interval": "1m",
+                "input_series": [{"series": each, "values": values} for each, values in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": query,
+                        "eval_time": "20m",
+                        "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1}],
+                    }
+                ],
+            }
+            for name, series in SERIES.items()
+        ]
+        (tmp_path / "cases.json").write_text(json.dumps({"rule_files": ["commerce.rules.yaml"], "tests": cases}))
+
+        tested = subprocess.run(
+            [program("promtool", package="prometheus"), "test", "rules", "cases.json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert {alert.name for alert in alerts} == SERIES.keys()
+        assert tested.returncode == 0, tested.stdout + tested.stderr
