@@ -45,6 +45,10 @@ class TestUp:
             eventually(lambda: "Ctrl-C" in library.err, "the addresses")
 
             assert all(at[name] in library.err for name in PARTS)
+            assert library.err.splitlines()[:2] == [
+                "Loading the system …",
+                "Starting loans, patience and the gateway …",
+            ]
             assert library.out == ""  # what programs read holds log lines only
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -53,7 +57,11 @@ class TestUp:
             library.wait_for(at["gateway"])
 
             assert library.stop(number) == 0
-            assert [json.loads(line)["event"] for line in library.out.splitlines()][-1] == "stopped"
+            last = [json.loads(line) for line in library.out.splitlines()][-2:]
+            assert [(line["service"], line["event"]) for line in last] == [
+                ("library", "stopping"),
+                ("library", "stopped"),
+            ]
 
     def test_finishes_requests_in_flight(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library, ThreadPoolExecutor() as threads:
@@ -137,7 +145,11 @@ class TestSplit:
             assert len(library.children) == 3
             assert fetch(at["gateway"] + "/books") == (200, [])
             eventually(lambda: "Ctrl-C" in library.err, "the addresses")
+            assert all(f"{part} is ready" in library.err for part in PARTS)
+            assert "is ready (3 of 3)" in library.err
             assert library.stop() == 0
+            lines = [json.loads(line) for line in library.out.splitlines()]
+            assert sorted(line["service"] for line in lines if line["event"] == "stopping") == sorted(PARTS)
 
     def test_restarts_a_killed_process_without_failed_requests(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--split") as library:

@@ -1,4 +1,4 @@
-"""Errors of commands, and how the command line prints them."""
+"""Errors of commands, and how the command line prints them, warnings and progress."""
 
 import os
 import sys
@@ -50,6 +50,13 @@ def print_warning(text: str) -> None:
     from rich.text import Text
 
     Console(stderr=True, highlight=False).print(Text("! ", style="bold yellow"), Text(text), sep="", soft_wrap=True)
+
+
+def print_progress(text: str) -> None:
+    """Print what the command is doing to standard error, dimmed on a terminal."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(text, style="dim", soft_wrap=True, markup=False)
 
 
 def is_debug() -> bool:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from portico.cli.errors import CommandError
+from portico.cli.errors import CommandError, print_progress
 from portico.kit.messaging.brokers.factory import names_broker
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url, servers_in
@@ -51,7 +51,7 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
         try:
             servers = _missing_servers(folder, settings, connections=_connections(system, settings, workers))
             if servers:
-                _print(f"Starting private {_join([each.name for each in servers.values()])} in {folder} …")
+                print_progress(f"Starting private {_join([each.name for each in servers.values()])} in {folder} …")
             stack.enter_context(SupervisedServers(list(servers.values())))
         except ProgramMissing as missing:
             raise CommandError(f"--servers needs a program that is not installed: {missing}.") from missing
@@ -61,7 +61,7 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
         if not servers_in(settings):
             variables["PRIVATE_SERVERS"] = "true"
         file = stack.enter_context(_environment_file(folder / ENVIRONMENT, variables))
-        _print(f"Other commands use them after: set -a; . {shlex.quote(str(file))}; set +a")
+        print_progress(f"Other commands use them after: set -a; . {shlex.quote(str(file))}; set +a")
         yield Environment({**environment.variables, **variables}, environment.dotenv_file)
 
 
@@ -128,9 +128,3 @@ def _environment_file(path: Path, variables: Mapping[str, str]) -> Iterator[Path
 def _join(names: Sequence[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def _print(line: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(line, style="dim", soft_wrap=True, markup=False)

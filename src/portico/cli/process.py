@@ -69,9 +69,14 @@ class Process:
                 _tune_garbage_collection()
                 ready(composition)
                 await stop.wait()
-                logger.info("stopping", grace_seconds=settings.grace_period)
+                logger.info("stopping", service=self._name, grace_seconds=settings.grace_period)
                 composition.stop()
-        logger.info("stopped")
+        logger.info("stopped", service=self._name)
+
+    @property
+    def _name(self) -> str:
+        """The name of the only part that this process serves; of the system if there are several."""
+        return next(iter(self.sockets)) if len(self.sockets) == 1 else self.system.name
 
 
 def _tune_garbage_collection() -> None:

@@ -1,5 +1,6 @@
 """`portico up`: a whole system, in one process or in several processes for each part."""
 
+import asyncio
 import os
 import sys
 from functools import partial
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portico.cli.errors import CommandError
+from portico.cli.errors import CommandError, print_progress
 
 if TYPE_CHECKING:
     import socket
@@ -60,6 +61,7 @@ def up(
 
     If no server is configured, everything is embedded, in files under DATA_DIR. Ctrl-C stops the system.
     """
+    print_progress("Loading the system …")
     from contextlib import nullcontext
 
     from portico.cli.environment import environment_with, find_chosen_system, system_name
@@ -129,6 +131,7 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
 
     moved = system.with_ports(ports_of(sockets))
     process = Process(moved, environment, sockets)
+    print_progress(_starting(system))
 
     def ready(composition: "Composition") -> None:
         print_system(moved, composition.host.settings, new_administrator(composition))
@@ -139,6 +142,10 @@ def run_together(system: "System", environment: "Environment", sockets: "Mapping
         return 0
 
     return run(serve())
+
+
+def _starting(system: "System") -> str:
+    return f"Starting {', '.join(each.name for each in system.placements)} and the gateway …"
 
 
 def check_can_reload(*, workers: int, servers: bool) -> None:
@@ -223,6 +230,10 @@ class _SplitSystem:
         self._sockets = sockets
         self._not_ready = {f"{part} {number}" for part in sockets for number in range(1, workers + 1)}
         self._administrator: NewAdministrator | None = None
+        issuers = [each.name for each in system.placements if each.service.verifier is not None]
+        self._issuing = {f"{part} {number}" for part in issuers for number in range(1, workers + 1)}
+        # Set when the processes that issue tokens are ready. The others need tokens, and start afterwards.
+        self._issuers_ready = asyncio.Event()
         self._processes = {
             part: [self._process(name, part, number) for number in range(1, workers + 1)] for part in sockets
         }
@@ -234,6 +245,7 @@ class _SplitSystem:
 
         logs = Logs.configure(level=self._settings.log_level, style=self._settings.log_format)
         everything = [each for processes in self._processes.values() for each in processes]
+        print_progress(_starting(self._system))
 
         def kill() -> None:
             for each in everything:
@@ -253,7 +265,8 @@ class _SplitSystem:
         assignment = Assignment(system, part, self._sockets[part].fileno(), self._system.ports)
         name = f"{part} {number}"
         program = Program(name, "portico.cli.worker", assignment)
-        return SupervisedProcess(program, lambda message: self._is_ready(name, message))
+        after = None if name in self._issuing or not self._issuing else self._issuers_ready
+        return SupervisedProcess(program, lambda message: self._is_ready(name, message), after=after)
 
     def _is_ready(self, name: str, message: dict[str, Any]) -> None:
         from portico.cli.banner import NewAdministrator, print_system
@@ -262,13 +275,16 @@ class _SplitSystem:
             self._administrator = NewAdministrator(**message["administrator"])
         if name in self._not_ready:
             self._not_ready.remove(name)
+            total = sum(map(len, self._processes.values()))
+            shown = name.removesuffix(" 1") if total == len(self._processes) else name
+            print_progress(f"{shown} is ready ({total - len(self._not_ready)} of {total})")
+            if not self._issuing & self._not_ready:
+                self._issuers_ready.set()
             if not self._not_ready:
                 print_system(self._system, self._settings, self._administrator)
 
     async def _stop(self) -> None:
         """Stop the gateway first: its requests in flight still need the services."""
-        import asyncio
-
         from portico.kit.runtime.system import GATEWAY
 
         for bound in self._sockets.values():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
     from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
+    from portico.kit.http.middleware import QUIET
     from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
     from portico.kit.http.paging import LARGEST_LIMIT, Page
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
@@ -25,6 +26,7 @@ else:
             "client_info": "ClientInfo RequestClient",
             "conditional": "Conditions",
             "context": "Context HttpContext OnBehalf provided",
+            "middleware": "QUIET",
             "oauth_errors": "InvalidClient OAuthError plain_description",
             "paging": "LARGEST_LIMIT Page",
             "problems": "ProblemRead field_errors problem_document",
@@ -36,6 +38,7 @@ else:
 
 __all__ = [
     "LARGEST_LIMIT",
+    "QUIET",
     "Case",
     "ClientInfo",
     "Conditions",

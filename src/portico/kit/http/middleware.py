@@ -26,6 +26,8 @@ from portico.kit.telemetry.traces import Span
 logger = get_logger(__name__)
 
 DEADLINE_HEADER = b"x-request-deadline-ms"
+QUIET = "portico.quiet"
+"""Key of the scope: an endpoint sets it to True if the request is not to be logged, like those of a quiet route."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:\-]{1,128}")
 _DIGITS = 12
 _CLIENT_CLOSED_REQUEST = 499
@@ -150,7 +152,8 @@ class ServiceMiddleware:
             self._requests.observe(scope["method"], path, status, seconds)
         span.end(route=path, status=status)
         log = self._context.request_log
-        if log is None or (getattr(route, "quiet", False) and not _CLIENT_ERROR <= status < _SERVER_ERROR):
+        is_quiet = getattr(route, "quiet", False) or scope.get(QUIET, False)
+        if log is None or (is_quiet and not _CLIENT_ERROR <= status < _SERVER_ERROR):
             return
         principal = scope["portico.authentication"].principal
         log(

@@ -80,10 +80,14 @@ class SupervisedProcess:
     Args:
         program: what to run.
         ready: called with the worker's message each time that a worker is ready.
+        after: the first start waits until it is set.
     """
 
-    def __init__(self, program: Program, ready: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, program: Program, ready: Callable[[dict[str, Any]], None], *, after: asyncio.Event | None = None
+    ) -> None:
         self.program = program
+        self._after = after
         self._ready = ready
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
@@ -93,6 +97,11 @@ class SupervisedProcess:
         """Run the process, and restart it, until `stop` is called. Raises StartFailed."""
         failures = 0
         loop = asyncio.get_running_loop()
+        if self._after is not None:
+            waiting = [asyncio.create_task(each.wait()) for each in (self._after, self._stopping)]
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for each in waiting:
+                each.cancel()
         while not self._stopping.is_set():
             started_at = loop.time()
             status = await self._run_once()

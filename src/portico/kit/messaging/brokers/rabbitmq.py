@@ -162,7 +162,7 @@ class RabbitMQBroker:
         async with RabbitMQConnection(self._url) as connection:
             async with translate_errors():
                 channel = await connection.channel(publisher_confirms=False)
-                # Publishers create the exchange. Until then binding fails and is retried.
+                await channel.exchange_declare(self._exchange, exchange_type="direct", durable=True)
                 await channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=_SUBSCRIBER_QUEUE)
                 for each in sorted(types):
                     for partition in range(PARTITIONS):

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from portico.kit import Context, Reads, RequestClient, Router, Unauthorized, Work, provided
 from portico.kit.auth import InvalidToken
 from portico.kit.foundation import InvalidCredentials
-from portico.kit.http import InvalidClient, OAuthError, bearer_token
+from portico.kit.http import QUIET, InvalidClient, OAuthError, bearer_token
 from portico.services.identity.errors import (
     HashingBusy,
     InvalidGrant,
@@ -55,6 +55,8 @@ async def issue_tokens(
 ) -> JSONResponse:
     """Issue tokens for a password, a refresh token or a client's own credentials (RFC 6749)."""
     form = await OAuthForm.read(request)
+    if form.required("grant_type") == "client_credentials":
+        request.scope[QUIET] = True  # each process of the system requests its token when it starts
     return no_store_response(await OAuthGrants(context, client).issue(form, reads, work))
 
 
