@@ -19,6 +19,7 @@ def properties(**kinds: Any) -> dict[str, Any]:
 TEXT = {"type": "string"}
 DOCUMENT = {
     "info": {"title": "library"},
+    "tags": [{"name": "sessions", "description": "Sign-in"}, {"name": "unused"}],
     "components": {
         "schemas": {
             "Loan": properties(loan_id=TEXT, note=TEXT),
@@ -82,8 +83,9 @@ class TestCollection:
 
         assert [error.message for error in Draft7Validator(schema).iter_errors(COLLECTION)] == []
 
-    def test_has_a_folder_for_each_tag_after_the_sign_in(self) -> None:
-        assert [*FOLDERS] == ["Sign in", "loans", "sessions"]
+    def test_has_a_folder_for_each_tag_in_the_order_of_the_document(self) -> None:
+        assert [*FOLDERS] == ["Sign in", "sessions", "loans"]
+        assert COLLECTION["item"][1]["description"] == "Sign-in"
         assert [*FOLDERS["loans"]] == ["List loans", "POST /loans", "GET /loans/{loan_id}"]
 
     def test_sign_in_stores_the_token_that_requests_carry(self) -> None:

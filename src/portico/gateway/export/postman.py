@@ -52,7 +52,8 @@ class _Collection:
         )
 
     def render(self) -> Json:
-        folders: dict[str, list[Json]] = {}
+        described = {tag["name"]: tag.get("description", "") for tag in self._document.get("tags", [])}
+        folders: dict[str, list[Json]] = {name: [] for name in described}
         sign_in: list[Json] = []
         for method, path, operation in self._operations:
             item = self._item(method, path, operation)
@@ -69,7 +70,11 @@ class _Collection:
             ],
             "item": [
                 {"name": "Sign in", "description": "Set the variables email and password first.", "item": sign_in},
-                *({"name": name, "item": items} for name, items in folders.items()),
+                *(
+                    {"name": name, "description": described.get(name, ""), "item": items}
+                    for name, items in folders.items()
+                    if items
+                ),
             ],
         }
 
