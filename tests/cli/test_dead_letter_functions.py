@@ -9,8 +9,8 @@ from tests.cli.leaving import Leaving, dead, shelving
 from tests.kit.messaging.leaving import left
 
 from portico.cli.dead_letters import Scope, discard_letters, list_letters, read_choice, replay_letters, show_letter
-from portico.cli.errors import CommandError
 from portico.kit.data.kit_tables import failed_events
+from portico.kit.foundation.errors import CommandError
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.dead_letters import DeadLetterFilter
 

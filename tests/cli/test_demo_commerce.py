@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from portico.cli.demo import Options, _check
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
 from portico.testing.commands import environment, portico
 

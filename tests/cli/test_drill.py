@@ -6,9 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from portico.cli.drill import app
-from portico.cli.errors import CommandError
-from portico.drill.errors import DrillFailed
 from portico.drill.private_servers import start_private_servers
+from portico.kit.foundation.errors import CommandError
 from portico.servers import programs
 
 
@@ -36,5 +35,5 @@ def test_a_missing_server_is_named_with_its_package(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", str(tmp_path))
 
     missing = r"no postgres on this machine; `make servers` .*`apt-get install postgresql`"
-    with pytest.raises(DrillFailed, match=missing), start_private_servers():
+    with pytest.raises(CommandError, match=missing), start_private_servers():
         pytest.fail("no server is installed")

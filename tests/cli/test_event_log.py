@@ -4,8 +4,8 @@ import pytest
 from tests.cli.leaving import Leaving, shelving
 from tests.kit.messaging.leaving import ReaderCame, failed_rows, left, publish_events, waiting
 
-from portico.cli.errors import CommandError
 from portico.cli.events import read_selection, replay_events, replay_events_to, tail_events
+from portico.kit.foundation.errors import CommandError
 from portico.kit.messaging.log import EventFilter
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.system import NoSuchService

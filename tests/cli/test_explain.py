@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from portico.cli.errors import CommandError
 from portico.cli.explain import read_request_head
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.errors import CommandError
 from portico.testing.commands import Command, fetch, free_ports, run_portico
 from portico.testing.issuer import Issuer
 

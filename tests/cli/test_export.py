@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.errors import CommandError
 from portico.cli.export import export, monitoring_files, read_tls
 from portico.gateway.export import Tls
+from portico.kit.foundation.errors import CommandError
 from portico.systems.catalog import catalog
 from portico.systems.commerce import commerce
 from portico.testing.commands import run_portico

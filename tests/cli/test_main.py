@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from portico.cli import COMMANDS, app
-from portico.cli.errors import CommandError, print_error
+from portico.cli.errors import print_error
+from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.system import NoSuchService
 from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import SettingsError

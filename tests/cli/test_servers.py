@@ -9,8 +9,8 @@ import pytest
 from tests.cli.running import LIBRARY, Addresses, up
 from tests.cli.systems import library
 
-from portico.cli.errors import CommandError
 from portico.cli.private_servers import private_servers
+from portico.kit.foundation.errors import CommandError
 from portico.kit.settings import Environment
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer, programs
 from portico.testing.commands import Command, eventually, fetch, run_portico

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from portico.cli.errors import CommandError
 from portico.cli.times import format_age, format_time, printable, read_time
+from portico.kit.foundation.errors import CommandError
 
 
 class TestReadTime:

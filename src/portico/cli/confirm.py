@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 
 def confirm(question: str) -> None:

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from portico.cli.confirm import confirm
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -74,7 +74,7 @@ def demo(
 
 def _check(options: Options) -> None:
     """Raise CommandError if options are invalid or exclude each other."""
-    from portico.cli.errors import CommandError
+    from portico.kit.foundation.errors import CommandError
 
     if options.system not in SYSTEMS:
         raise CommandError(f"There is no demo of {options.system!r}.", f"Known: {', '.join(SYSTEMS)}.")

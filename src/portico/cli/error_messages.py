@@ -34,8 +34,6 @@ def user_message(error: Exception) -> Message | None:
     if isinstance(error, SettingsError):
         return error.messages, None
     # Imported here, so that an error in the settings is printed without the delay of these imports.
-    from portico.demo.errors import DemoFailed
-    from portico.drill.errors import DrillFailed
     from portico.kit.calls.addresses import AddressError
     from portico.kit.data.migrations import NotMigrated
     from portico.kit.data.provisioning import DatabaseMissing
@@ -50,7 +48,7 @@ def user_message(error: Exception) -> Message | None:
     match error:
         case PortTaken():
             message = _port_taken(error.host, error.port)
-        case DatabaseUnusable() | DemoFailed() | DrillFailed():
+        case DatabaseUnusable():
             message = (error.problem,), error.advice
         case DatabaseMissing():
             message = _database_missing(error.name, error.statements)

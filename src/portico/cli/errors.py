@@ -4,24 +4,11 @@ import os
 import sys
 import traceback
 
+from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.signals import USER_ERROR
 
 INTERNAL_ERROR = 1
 """Exit status if Portico is at fault."""
-
-
-class CommandError(Exception):
-    """An error that the user can fix.
-
-    Args:
-        problem: what is wrong, a sentence.
-        advice: what to do about it.
-    """
-
-    def __init__(self, problem: str, advice: str | None = None) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.advice = advice
 
 
 def print_error(error: Exception) -> int:

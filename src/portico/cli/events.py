@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from portico.cli.confirm import confirm
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     from portico.cli.service_databases import ServiceDatabase

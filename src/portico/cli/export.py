@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     from portico.gateway.export import ExportOptions, Tls

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from portico.cli.banner import new_administrator, print_administrator
 from portico.cli.environment import find_chosen_system
-from portico.cli.errors import CommandError
 from portico.contracts.token_verification import ISSUER, has_identity
+from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.settings import Environment, Settings, check_server_passwords
 from portico.systems.composition import Composition

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -62,8 +62,8 @@ def _write(changes: "Changes") -> None:
 
 def _current_project() -> "Project":
     """Return the project in the working directory. Raises CommandError."""
-    from portico.cli.errors import CommandError
     from portico.cli.project import Project
+    from portico.kit.foundation.errors import CommandError
 
     here = Path.cwd()
     if (found := Project.at(here)) is not None:

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from portico.cli.errors import CommandError, print_progress
+from portico.cli.errors import print_progress
+from portico.kit.foundation.errors import CommandError
 from portico.kit.messaging.brokers.factory import names_broker
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url, servers_in

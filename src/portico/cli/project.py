@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 FILE = "pyproject.toml"
 

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from portico.cli.environment import current_settings, find_chosen_system, system_name
-from portico.cli.errors import CommandError
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, status
 from portico.kit.data.provisioning import database_exists
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
 from portico.kit.runtime.system import Placement
 from portico.kit.settings import Settings, check_server_passwords, database_for

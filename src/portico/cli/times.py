@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 from portico.kit.settings.values import parse_duration
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portico.cli.errors import CommandError, print_progress
+from portico.cli.errors import print_progress
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     import socket

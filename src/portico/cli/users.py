@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
     from portico.contracts.identity import UserId

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 
 from portico.demo.accounts import Account
-from portico.demo.errors import DemoFailed
 from portico.demo.own_system import environment_for, free_ports, start_command, stop_command, wait_until_ready
+from portico.kit.foundation.errors import CommandError
 from portico.shop_client import ExpectationFailed
 
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway")
@@ -58,7 +58,7 @@ class OwnShop:
         return (*PARTS, *SERVERS) if self.servers else (WHOLE,)
 
     async def start(self) -> None:
-        """Start it, and wait until all parts are ready. Raises DemoFailed."""
+        """Start it, and wait until all parts are ready. Raises CommandError."""
         log = self.folder / "shop.log"
         ports = [f"--port={name}={port}" for name, port in self.ports.items()]
         options = ["--split", "--servers"] if self.servers else []
@@ -86,7 +86,7 @@ class OwnShop:
         found.send_signal(signal.SIGKILL)
 
     async def dead_letters(self) -> list[dict[str, Any]]:
-        """Return what `portico dead-letters list` prints. Raises DemoFailed."""
+        """Return what `portico dead-letters list` prints. Raises CommandError."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "portico", "dead-letters", "list", "--json", "--system", "commerce"),
             env=self._variables() | self._server_variables(),
@@ -96,7 +96,7 @@ class OwnShop:
         )
         out, err = await process.communicate()
         if process.returncode != 0:
-            raise DemoFailed("portico dead-letters failed.", err.decode(errors="replace")[-2000:])
+            raise CommandError("portico dead-letters failed.", err.decode(errors="replace")[-2000:])
         found: list[dict[str, Any]] = json.loads(out)
         return found
 
@@ -129,7 +129,7 @@ class OwnShop:
 
 @asynccontextmanager
 async def start_own_shop(*, servers: bool) -> AsyncIterator[OwnShop]:
-    """Start the system; at the end, stop its processes and delete its folder. Raises DemoFailed."""
+    """Start the system; at the end, stop its processes and delete its folder. Raises CommandError."""
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-", ignore_cleanup_errors=True))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-from portico.demo.errors import DemoFailed
+from portico.kit.foundation.errors import CommandError
 
 _READY_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 20.0  # seconds
@@ -64,7 +64,7 @@ class OwnSystem:
         return self._address("catalog")
 
     async def start(self, name: str) -> None:
-        """Start one process, and wait until it is ready. Raises DemoFailed."""
+        """Start one process, and wait until it is ready. Raises CommandError."""
         log = self.folder / f"{name}.log"
         process = await start_command(
             "run", name, "--port", str(self.ports[name]), variables=self._variables(), log=log
@@ -129,7 +129,7 @@ async def stop_command(process: asyncio.subprocess.Process, *, within: float) ->
 
 
 async def wait_until_ready(process: asyncio.subprocess.Process, url: str, *, log: Path, within: float) -> None:
-    """Wait until `url` responds with success. Raises DemoFailed after `within` seconds, or if the process exits."""
+    """Wait until `url` responds with success. Raises CommandError after `within` seconds, or if the process exits."""
     until = time.monotonic() + within
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < until and process.returncode is None:
@@ -142,12 +142,12 @@ async def wait_until_ready(process: asyncio.subprocess.Process, url: str, *, log
             await asyncio.sleep(_POLL)
     output = (await asyncio.to_thread(log.read_text, "utf-8", "replace"))[-2000:]
     failure = "exited" if process.returncode is not None else f"was not ready within {within:.0f} s"
-    raise DemoFailed(f"{log.stem} {failure}.", f"Its output:\n{output}")
+    raise CommandError(f"{log.stem} {failure}.", f"Its output:\n{output}")
 
 
 @asynccontextmanager
 async def start_own_system() -> AsyncIterator[OwnSystem]:
-    """Start the system; at the end, stop its processes and delete its folder. Raises DemoFailed."""
+    """Start the system; at the end, stop its processes and delete its folder. Raises CommandError."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-")))
         system = OwnSystem(folder, dict(zip(("identity", "catalog", "gateway"), free_ports(3), strict=True)))

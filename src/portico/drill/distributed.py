@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from portico.drill.customers import Customers
 from portico.drill.databases import ShopDatabases
-from portico.drill.errors import DrillFailed, Interrupted
+from portico.drill.errors import Interrupted
 from portico.drill.fault_schedule import ScheduledFault, schedule_faults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
@@ -22,6 +22,7 @@ from portico.drill.report import Report
 from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
+from portico.kit.foundation.errors import CommandError
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.runtime.databases import open_database
@@ -44,7 +45,7 @@ def drill_on_private_servers(system: System, worker: Worker, drill: DrillSetting
     """Drill `system` on servers that are started for it. SIGTERM and Ctrl-C end it and everything that it started.
 
     Raises:
-        DrillFailed: a server is not installed, or a process or server does not start.
+        CommandError: a server is not installed, or a process or server does not start.
         Interrupted: SIGTERM or Ctrl-C was received.
     """
     with tempfile.TemporaryDirectory(prefix="portico-drill-") as path:
@@ -212,11 +213,11 @@ def _copy_logs(folder: Path) -> Path:
 
 
 def _first_failure(group: BaseExceptionGroup[Any], logs: Path) -> BaseException:
-    """Return the error to raise: the first known failure as DrillFailed, else the whole group."""
+    """Return the error to raise: the first known failure as CommandError, else the whole group."""
     known = group.subgroup((PartFailed, ServerFailed))
     if known is None:
         return group
     first: BaseException = known
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    return DrillFailed(f"The drill could not continue: {mask_url(str(first))}", f"The logs are in {logs}.")
+    return CommandError(f"The drill could not continue: {mask_url(str(first))}", f"The logs are in {logs}.")

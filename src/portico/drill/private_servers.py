@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from portico.drill.errors import DrillFailed
+from portico.kit.foundation.errors import CommandError
 from portico.kit.settings import mask_url
 from portico.servers import PostgreSQLServer, ProgramMissing, RabbitMQServer, RedisServer, Server, ServerFailed
 
@@ -55,7 +55,7 @@ def start_private_servers() -> Iterator[PrivateServers]:
     """Run servers in temporary folders for the duration of the block.
 
     Raises:
-        DrillFailed: a program is not installed, or a server does not start.
+        CommandError: a program is not installed, or a server does not start.
     """
     servers: list[Server] = []
     try:
@@ -66,9 +66,9 @@ def start_private_servers() -> Iterator[PrivateServers]:
             list(threads.map(lambda server: server.start(), servers))
         yield PrivateServers(postgresql, redis, rabbitmq)
     except ProgramMissing as missing:
-        raise DrillFailed(f"--on servers needs a program that is not installed: {missing}.") from missing
+        raise CommandError(f"--on servers needs a program that is not installed: {missing}.") from missing
     except ServerFailed as error:
-        raise DrillFailed(mask_url(str(error))) from error
+        raise CommandError(mask_url(str(error))) from error
     finally:
         with ThreadPoolExecutor(max(1, len(servers))) as threads:
             list(threads.map(lambda server: server.stop(), servers))

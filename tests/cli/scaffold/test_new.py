@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.cli.running import Addresses
 
-from portico.cli.errors import CommandError
 from portico.cli.project import Project
 from portico.cli.scaffold.project import new_project
 from portico.cli.scaffold.service import new_resource, new_service
+from portico.kit.foundation.errors import CommandError
 from portico.testing.commands import Command, eventually, fetch, run_portico
 
 ROOT = Path(__file__).parents[3]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from portico.cli.errors import CommandError
 from portico.cli.scaffold.edits import EditRefused, Module
+from portico.kit.foundation.errors import CommandError
 
 
 @dataclass(frozen=True)

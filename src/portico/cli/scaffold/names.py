@@ -8,7 +8,7 @@ import sys
 
 import portico.kit
 import portico.services
-from portico.cli.errors import CommandError
+from portico.kit.foundation.errors import CommandError
 
 LONGEST_NAME = 20
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from portico.cli.errors import CommandError
 from portico.cli.scaffold.changes import Changes
 from portico.cli.scaffold.names import check_project_name
 from portico.cli.scaffold.rendering import render
+from portico.kit.foundation.errors import CommandError
 
 
 def new_project(name: str, folder: Path) -> Changes:

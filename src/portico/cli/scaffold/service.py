@@ -5,12 +5,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.cli.errors import CommandError
 from portico.cli.project import Project
 from portico.cli.scaffold.changes import Changes
 from portico.cli.scaffold.edits import Module
 from portico.cli.scaffold.names import check_service_name, resource_names
 from portico.cli.scaffold.rendering import render
+from portico.kit.foundation.errors import CommandError
 
 FIRST_PORT = 9000
 _LAYERS = ("api", "schemas", "service", "repository", "models", "errors", "consumers")

@@ -1,5 +1,8 @@
-class DemoFailed(RuntimeError):
-    """The demo could not start or stop the system it runs against.
+"""The error of a command that its user can fix. The command line, the demo and the drill raise it."""
+
+
+class CommandError(Exception):
+    """An error that the user can fix.
 
     Args:
         problem: what is wrong, a sentence.
