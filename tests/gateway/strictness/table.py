@@ -895,7 +895,7 @@ LEAVING = [
     ),
 ]
 
-SLOW = [
+SLOW_HEADS = [
     Row(name, sent, Outcome((408,), CLOSED), is_slow=True)
     for name, sent in (
         ("a connection without a request", ()),
@@ -910,7 +910,7 @@ SLOW = [
         ("a slow head with a length", (post(b"Content-Length: 3")[:-2],)),
     )
 ]
-SLOW += [
+SLOW_HEADS += [
     Row("a slow second head", (get(), AWAIT_ANSWER, get()[:-2]), Outcome((200, 408), CLOSED, ("GET",)), is_slow=True),
     Row("a slow head behind a request", (get() + get()[:-2],), Outcome((200, 408), CLOSED, ("GET",)), is_slow=True),
     Row(
@@ -923,6 +923,52 @@ SLOW += [
         "an answer before a body that does not come",
         (request(b"POST /early/{row} HTTP/1.1", b"Content-Length: 3"),),
         Outcome((200,), CLOSED, ("POST",)),
+        is_slow=True,
+    ),
+]
+
+SLOW_BODIES = [
+    Row(name, sent, Outcome((408,), CLOSED), is_slow=True)
+    for name, sent in (
+        ("a body that does not come", (post(b"Content-Length: 3"),)),
+        ("half a body", (post(b"Content-Length: 3", body=b"ab"),)),
+        ("half a body of a GET", (get(b"Content-Length: 3") + b"ab",)),
+        ("a chunked body that does not come", (chunked(b""),)),
+        ("half a chunk size", (chunked(b"3"),)),
+        ("half a chunk", (chunked(b"3\r\nab"),)),
+        ("a chunk without its line end", (chunked(b"3\r\nabc"),)),
+        ("chunks without a last one", (chunked(b"3\r\nabc\r\n"),)),
+        ("half a last chunk", (chunked(b"3\r\nabc\r\n0\r\n"),)),
+        ("half a trailer", (chunked(b"3\r\nabc\r\n0\r\nX-Note: a"),)),
+        (
+            "half a body behind an upgrade",
+            (post(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 3", body=b"a"),),
+        ),
+    )
+]
+SLOW_BODIES += [
+    Row(
+        "half a body in HTTP/1.0",
+        (old(b"Content-Length: 3", method=b"POST", body=b"ab"),),
+        Outcome((408,), CLOSED),
+        is_slow=True,
+    ),
+    Row(
+        "an expected body that does not come",
+        (post(b"Expect: 100-continue", b"Content-Length: 3"),),
+        Outcome((100, 408), CLOSED),
+        is_slow=True,
+    ),
+    Row(
+        "half a body behind a request",
+        (get() + post(b"Content-Length: 3", body=b"ab"),),
+        Outcome((200, 408), CLOSED, ("GET",)),
+        is_slow=True,
+    ),
+    Row(
+        "half a body and a request behind it",
+        (post(b"Content-Length: 60", body=get()),),
+        Outcome((408,), CLOSED),
         is_slow=True,
     ),
 ]
@@ -942,5 +988,6 @@ GROUPS = {
     "hop by hop": HOP_BY_HOP,
     "expectations": EXPECTATIONS,
     "leaving": LEAVING,
-    "slow": SLOW,
+    "slow heads": SLOW_HEADS,
+    "slow bodies": SLOW_BODIES,
 }

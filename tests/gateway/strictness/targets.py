@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -24,8 +25,10 @@ from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.app import build_app
+from portico.kit.http.request_body import BodyPace
 from portico.kit.http.router import Router, declared_routes
 from portico.kit.http.sockets import Socket
+from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, bind
 from portico.kit.telemetry.traces import Tracing
@@ -35,8 +38,10 @@ from portico.testing.databases import Databases
 from portico.testing.running_service import run_service, system_of
 
 HOST: Final = "127.0.0.1"
-HEAD_SECONDS: Final = 2.0
-"""Time-out (seconds) of the heads of slow rows."""
+TIME_OUT: Final = 2.0
+"""Time-out (seconds) of the heads and bodies of slow rows."""
+PATIENT: Final = GatewaySetup(max_requests=1000)
+HURRIED: Final = GatewaySetup(max_requests=1000, pace=BodyPace(grace=TIME_OUT))
 
 VARIABLES: Final = {"MAX_STREAMS_EACH": "1000"}
 
@@ -132,30 +137,42 @@ async def targets(databases: Databases) -> AsyncIterator[Mapping[str, Target]]:
         running = await stack.enter_async_context(
             run_service(service, databases, background=False, variables=VARIABLES)
         )
-        apps: dict[str, ASGIApp] = {}
-        recorders: dict[str, Recorder] = {}
+        impatient = copy(running.context)
+        impatient.bodies = a_body_intake(HURRIED)
         sockets = {name: (bind(HOST, 0), bind(HOST, 0)) for name in ("service", "joined", "behind", "split", "proxied")}
         addresses = {name: [_address(each) for each in pair] for name, pair in sockets.items()}
-        for name in ("service", "joined", "behind", "proxied"):
-            built = build_app(running.context, summary=service.summary, routers=service.routers)
-            recorders[name] = Recorder(built)
-        local = LocalUpstream("echo", recorders["joined"])
+        recorders = {
+            name: _recorders(running.context, impatient) for name in ("service", "joined", "behind", "proxied")
+        }
+        local, proxied = (LocalUpstream("echo", recorders[name][0]) for name in ("joined", "proxied"))
         stack.push_async_callback(local.aclose)
-        proxied = LocalUpstream("echo", recorders["proxied"])
         stack.push_async_callback(proxied.aclose)
-        apps["service"], apps["behind"] = recorders["service"], recorders["behind"]
-        apps["joined"] = _gateway(local)
-        apps["proxied"] = _gateway(proxied)
-        apps["split"] = _gateway(await _remote(stack, addresses["behind"][0]))
-        limits = (ConnectionLimits(), ConnectionLimits(head_seconds=HEAD_SECONDS))
+        remote = await _remote(stack, addresses["behind"][0])
+        apps: dict[str, tuple[ASGIApp, ASGIApp]] = {
+            "service": recorders["service"],
+            "behind": recorders["behind"],
+            "joined": (_gateway(local, PATIENT), _gateway(local, HURRIED)),
+            "proxied": (_gateway(proxied, PATIENT), _gateway(proxied, HURRIED)),
+            "split": (_gateway(remote, PATIENT), _gateway(remote, HURRIED)),
+        }
+        limits = (ConnectionLimits(), ConnectionLimits(head_seconds=TIME_OUT))
         faces = [
             ServedApp(name, app, bound, limit)
-            for name, app in apps.items()
-            for bound, limit in zip(sockets[name], limits, strict=True)
+            for name, pair in apps.items()
+            for app, bound, limit in zip(pair, sockets[name], limits, strict=True)
         ]
         await stack.enter_async_context(Servers(faces, grace=1))
-        found = {name: Target(*addresses[name], recorders[name]) for name in ("service", "joined", "proxied")}
-        yield {**found, "split": Target(*addresses["split"], recorders["behind"])}
+        found = {name: Target(*addresses[name], recorders[name][0]) for name in ("service", "joined", "proxied")}
+        yield {**found, "split": Target(*addresses["split"], recorders["behind"][0])}
+
+
+def _recorders(patient: ServiceRuntime, hurried: ServiceRuntime) -> tuple[Recorder, Recorder]:
+    """Return the service with long and with short time-outs, which record in the same place."""
+    first, second = (
+        build_app(context, summary=service.summary, routers=service.routers) for context in (patient, hurried)
+    )
+    recorder = Recorder(first)
+    return recorder, Recorder(second, recorder.arrived, recorder.events)
 
 
 def behind(nginx_server: NginxServer, gateway: Target) -> Target:
@@ -177,8 +194,8 @@ def _policy() -> Policy:
     )
 
 
-def _gateway(upstream: Upstream) -> ProxyApp:
-    clock, setup = Clock(), GatewaySetup(max_requests=1000, client_share=1.0)
+def _gateway(upstream: Upstream, setup: GatewaySetup) -> ProxyApp:
+    clock = Clock()
     return ProxyApp(
         _policy(),
         {"echo": upstream},
