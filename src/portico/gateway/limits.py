@@ -64,7 +64,7 @@ def check_rate(rate: Rate, now: float, previous: int, current: int) -> Verdict:
 
     Args:
         rate: The rate to check.
-        now: Seconds since the epoch.
+        now: Seconds of the clock by which the windows are aligned.
         previous: Requests counted in the previous window.
         current: Requests counted in the current window, without this one.
     """
@@ -116,7 +116,7 @@ class MemoryLimiter:
 
     def take_now(self, rate: Rate, key: str) -> Verdict:
         """Do the same as `take`, without awaiting."""
-        now = self._clock.now().timestamp()
+        now = self._clock.monotonic()  # the wall clock may be set back, and each caller would wait for it
         windows = self._windows.get(rate)
         if windows is None:
             windows = self._windows[rate] = _Windows()

@@ -13,22 +13,26 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 # Checks and counts in one round trip. The gateway passes the time, so that tests can control it; the clocks of the
-# processes differ by far less than a window.
+# processes differ by far less than a window. A process whose clock is behind by up to a window counts in the window of
+# the others. Where the stored window is further ahead, the clock was set back: a new window begins.
 TAKE = """
 local requests, seconds, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local index = math.floor(now / seconds)
 local stored = redis.call('HMGET', KEYS[1], 'index', 'current', 'previous')
 local at, current, previous = tonumber(stored[1] or 0), tonumber(stored[2] or 0), tonumber(stored[3] or 0)
-if index > at then
+if index == at - 1 then
+  index = at
+  now = at * seconds
+elseif index ~= at then
   if index == at + 1 then previous = current else previous = 0 end
   current = 0
 end
 local left = seconds - (now - index * seconds)
 if previous * left / seconds + current + 1 <= requests then
-  redis.call('HSET', KEYS[1], 'index', math.max(index, at), 'current', current + 1, 'previous', previous)
+  redis.call('HSET', KEYS[1], 'index', index, 'current', current + 1, 'previous', previous)
   redis.call('PEXPIRE', KEYS[1], seconds * 2000)
 end
-return {previous, current}
+return {previous, current, index}
 """
 
 TIMEOUT = 0.25
@@ -115,5 +119,5 @@ class RedisLimiter:
         reply = self._script(
             keys=[f"{self._prefix}:rate:{rate.seconds}:{key}"], args=[rate.requests, rate.seconds, f"{now:.6f}"]
         )
-        previous, current = await cast("Awaitable[list[int]]", reply)
-        return check_rate(rate, now, previous, current)
+        previous, current, index = await cast("Awaitable[list[int]]", reply)
+        return check_rate(rate, max(now, float(index * rate.seconds)), previous, current)

@@ -24,3 +24,7 @@ class ManualClock(Clock):
         """Advance the clock by `seconds`."""
         self._now += timedelta(seconds=seconds)
         self._seconds += seconds
+
+    def set_back(self, seconds: float) -> None:
+        """Set the wall clock back by `seconds`, as a time server does. The monotonic clock continues."""
+        self._now -= timedelta(seconds=seconds)

@@ -42,6 +42,15 @@ class LimiterContract:
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
 
+    async def test_nobody_waits_for_a_clock_that_was_set_back(self, limiter: Limiter, clock: ManualClock) -> None:
+        for _ in range(5):
+            await limiter.take(FIVE, "ann")
+
+        clock.set_back(3600)
+        clock.advance(120)
+
+        assert [(await limiter.take(FIVE, "ann")).allowed for _ in range(6)] == [True] * 5 + [False]
+
     async def test_the_previous_window_still_counts(self, limiter: Limiter, clock: ManualClock) -> None:
         clock.advance(59)
         for _ in range(5):

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +31,17 @@ class TestRedisLimiter(LimiterContract):
         await other.aclose()
 
         assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+
+    async def test_a_gateway_whose_clock_is_behind_counts_in_the_same_window(
+        self, limiter: RedisLimiter, clock: ManualClock, redis_url: str
+    ) -> None:
+        late = ManualClock(clock.now() - timedelta(seconds=2))
+        other = RedisLimiter.to(redis_url, late, prefix="catalog:gateway", timeout=10.0)
+        verdicts = [await one.take(FIVE, "ann") for one in (limiter, other) * 3]
+        await other.aclose()
+
+        assert [verdict.allowed for verdict in verdicts] == [True] * 5 + [False]
+        assert verdicts[-1].retry_after <= 120
 
     async def test_two_systems_on_one_server_are_counted_separately(
         self, limiter: RedisLimiter, clock: ManualClock, redis_url: str

@@ -64,6 +64,19 @@ class TestJobRunner:
         assert ran == [False] * 5
         assert [each for each in written if "job:tally" in each] == []
 
+    async def test_a_job_does_not_wait_for_a_clock_that_was_set_back(self, loans: RunningService) -> None:
+        tally = Tally()
+        runner, another = (JobRunner(loans.context, loans.context.database) for _ in range(2))
+        job = tally.job(minutes=5)
+        await runner.run_due(job)
+
+        loans.clock.set_back(3600)
+        ran = [await another.run_due(job), await runner.run_due(job), await another.run_due(job)]
+        loans.clock.advance(300)
+        ran.append(await runner.run_due(job))
+
+        assert ran == [True, False, False, True]
+
     async def test_several_processes_run_a_job_once_per_interval(self, loans: RunningService) -> None:
         tally, runners = Tally(), [JobRunner(loans.context, loans.context.database) for _ in range(8)]
         job = tally.job()

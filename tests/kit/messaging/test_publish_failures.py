@@ -70,6 +70,20 @@ class TestRejectedEvents:
         assert (await waiting(library), await logged(library)) == ([], [])
         assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.event_id]
 
+    async def test_a_rejected_event_does_not_wait_for_a_clock_that_was_set_back(
+        self, library: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        event = left("Dune")
+        await publish_events(library, event)
+        broker.refusing = {event.event_id}
+        await relay.drain()
+        broker.refusing = set()
+
+        library.clock.set_back(3600)
+        await relay.drain()
+
+        assert (await waiting(library), await logged(library)) == ([], ids(event))
+
     async def test_later_events_of_the_aggregate_are_published_then(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:

@@ -302,6 +302,19 @@ class TestLease:
         assert await second.drain() == 1
         assert await first.drain() == 0
 
+    async def test_another_relay_takes_over_after_the_clock_was_set_back(
+        self, loans: RunningService, relay: Relay, broker: ScriptedBroker
+    ) -> None:
+        await publish_one(loans)
+        await relay.drain()
+        await publish_one(loans)
+        other = Relay(loans.context, broker)
+        early = await other.drain()
+
+        loans.clock.set_back(3600)
+
+        assert (early, await other.drain()) == (0, 1)
+
     async def test_a_relay_that_ends_releases_its_lease(self, loans: RunningService, broker: ScriptedBroker) -> None:
         first, second = Relay(loans.context, broker), Relay(loans.context, broker)
         await publish_one(loans)

@@ -80,6 +80,20 @@ class TestConsumersOfAnotherVersion:
         assert library.inbox.retry_queue.unroutable == 0
 
 
+class TestClockSetBack:
+    async def test_failed_events_are_due_at_once(self, library: RunningService, shelving: Shelving) -> None:
+        shelving.failing = {"Dune"}
+        await library.receives(left("Dune"))
+        shelving.failing, shelving.seen = set(), []
+        early = await retry_due(library.inbox)
+
+        library.clock.set_back(3600)
+        remaining = await library.inbox.retry_queue.seconds_until_due()
+        retried = await retry_due(library.inbox)
+
+        assert (early, remaining, retried, shelving.seen) == (0, 0.0, 1, ["Dune"])
+
+
 class TestReplayOfUnreadableMessages:
     async def test_each_consumer_has_attempts_of_its_own(self, library: RunningService, shelving: Shelving) -> None:
         noted: list[str] = []

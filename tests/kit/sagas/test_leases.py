@@ -42,6 +42,27 @@ class TestTwoRunners:
         assert await library.story(lending) == "asked reserved paid lent"
 
 
+class TestClockSetBack:
+    async def test_a_lease_and_the_next_steps_do_not_wait_for_the_clock(self, library: Library) -> None:
+        lending = await library.asked()
+        await library.runner._leases.claim(1)  # by a process that ends
+
+        library.loans.clock.set_back(3600)
+        remaining = await library.runner._leases.seconds_until_due()
+        await library.another_runner().run_due()
+
+        assert remaining == 0.0
+        assert await library.story(lending) == "asked reserved paid lent"
+
+    async def test_a_lease_in_use_is_respected(self, library: Library) -> None:
+        await library.asked()
+        await library.runner._leases.claim(1)
+
+        library.loans.clock.set_back(10)
+
+        assert await library.another_runner()._leases.claim(1) == []
+
+
 class TestLostLease:
     async def test_goes_to_another_runner_and_the_late_result_is_dropped(self, library: Library) -> None:
         lending = await library.asked()

@@ -72,6 +72,18 @@ class TestOrder:
         assert [each["status"] for each in await notifications.list_notifications()] == ["sent", "failed"]
 
 
+class TestClockSetBack:
+    async def test_mails_do_not_wait_for_the_clock(self, notifications: NotificationsService) -> None:
+        notifications.fail_with(MailDeferred("451 try again later"))
+        await notifications.confirm_order(await notifications.create_user())
+        await notifications.send_due()
+
+        notifications.run.clock.set_back(DAY)
+        await notifications.send_due()
+
+        assert (await notifications.single())["status"] == "sent"
+
+
 class TestRetries:
     async def test_deferred_mails_are_retried_later(self, notifications: NotificationsService) -> None:
         notifications.fail_with(MailDeferred("451 try again later"), MailDeferred("connection refused"))
@@ -262,7 +274,7 @@ class TestSeveralSenders:
         await notifications.confirm_order(await notifications.create_user())
         rules, run = notifications.sender._rules, notifications.run.context
         async with run.reader() as reader:
-            due = await Notifications(reader).due(reader.now, 10)
+            due = await Notifications(reader).due(reader.now, 10, longest=rules.longest_wait)
         async with run.transaction() as work:
             _, (late,) = await claim_due(work, due, rules)
         notifications.run.clock.advance(41)

@@ -268,6 +268,16 @@ class TestVoidOfAChargeInFlight:
         assert await provider_charges(payments) == []
         assert await published_types(payments) == []
 
+    async def test_does_not_wait_for_a_clock_that_was_set_back(self, payments: RunningService) -> None:
+        payment_id = await start_charge(payments, "ord_1/charge")
+        payments.clock.set_back(3600)
+        await settle_open_payments.function(payments.context)
+
+        payments.clock.advance(ATTEMPT_LIMIT)
+        await settle_open_payments.function(payments.context)
+
+        assert (await read(payments, payment_id))["status"] == "succeeded"
+
     async def test_refunds_a_charge_that_arrives_after_the_payment_was_closed(self, payments: RunningService) -> None:
         payment_id = await start_charge(payments, "ord_1/charge")
         payments.clock.advance(ATTEMPT_LIMIT)

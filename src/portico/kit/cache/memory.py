@@ -40,7 +40,7 @@ class MemoryCache(Cache):
             self._drop(next(iter(self._entries)))
 
     async def incr(self, key: str) -> int:
-        number = self._counts.pop(key, int(self._clock.now().timestamp() * 1000)) + 1
+        number = self._counts.pop(key, int(self._clock.monotonic() * 1000)) + 1
         self._counts[key] = number
         if len(self._counts) > self._max_entries:
             self._counts.popitem(last=False)

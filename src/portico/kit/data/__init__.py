@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
-    from portico.kit.data.statements import Statement
+    from portico.kit.data.statements import Statement, is_due
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
@@ -28,7 +28,7 @@ else:
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient run_transaction",
-            "statements": "Statement",
+            "statements": "Statement is_due",
             "table": "TableRules identifier revision",
             "types": "ExactText IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
@@ -60,6 +60,7 @@ __all__ = [
     "identifier",
     "insert_if_absent",
     "insert_or_ignore",
+    "is_due",
     "is_retryable_conflict",
     "is_transient",
     "is_unavailable",

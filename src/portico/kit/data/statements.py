@@ -6,9 +6,14 @@ A `Statement` is data: `Reader.rows`, `UnitOfWork.write`, `UnitOfWork.write_each
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import ColumnElement, Dialect, Executable, bindparam, or_
 
 from portico.kit._compat.sqlalchemy import CompiledStatement, compile_statement
+
+
+def is_due(column: Any) -> ColumnElement[bool]:
+    """Return the condition that a moment has passed at `now`, or is beyond `latest`: what `latest_due` returns."""
+    return or_(column <= bindparam("now", type_=column.type), column > bindparam("latest", type_=column.type))
 
 
 class Statement:

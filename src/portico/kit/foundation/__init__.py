@@ -7,7 +7,7 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from portico.kit.foundation.aio import wait_for_event
     from portico.kit.foundation.backoff import Backoff
-    from portico.kit.foundation.clock import Clock
+    from portico.kit.foundation.clock import Clock, latest_due, seconds_until
     from portico.kit.foundation.ids import Identifier
     from portico.kit.foundation.money import (
         EXPONENTS,
@@ -41,7 +41,7 @@ else:
         {
             "aio": "wait_for_event",
             "backoff": "Backoff",
-            "clock": "Clock",
+            "clock": "Clock latest_due seconds_until",
             "ids": "Identifier",
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
@@ -75,5 +75,7 @@ __all__ = [
     "UnknownCurrency",
     "Unprocessable",
     "json_number",
+    "latest_due",
+    "seconds_until",
     "wait_for_event",
 ]

@@ -1,7 +1,11 @@
 """The clock, which tests replace."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+CLOCK_DIFFERENCE: Final = timedelta(minutes=1)
+"""By how much the wall clocks of two processes may differ."""
 
 
 class Clock:
@@ -14,3 +18,17 @@ class Clock:
     def monotonic(self) -> float:
         """Return the monotonic time in seconds."""
         return time.monotonic()
+
+
+def latest_due(now: datetime, longest: timedelta) -> datetime:
+    """Return the latest moment for which anything can wait at `now`, if the longest wait is `longest`.
+
+    A later moment was stored before the clock was set back. What waits for it is due now: otherwise it would wait for as
+    long as the clock was set back.
+    """
+    return now + longest + CLOCK_DIFFERENCE
+
+
+def seconds_until(due_at: datetime, now: datetime, *, longest: timedelta) -> float:
+    """Return the seconds from `now` until `due_at`; 0 if that is beyond `latest_due`. Negative if it is overdue."""
+    return 0.0 if due_at > latest_due(now, longest) else (due_at - now).total_seconds()

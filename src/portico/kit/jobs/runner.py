@@ -11,9 +11,10 @@ from sqlalchemy import bindparam, select, update
 
 from portico.kit.data.engine import Database
 from portico.kit.data.kit_tables import leases
-from portico.kit.data.statements import Statement
+from portico.kit.data.statements import Statement, is_due
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.aio import is_cancelled
+from portico.kit.foundation.clock import latest_due, seconds_until
 from portico.kit.foundation.stored_names import checked_name
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.logs import get_logger
@@ -26,7 +27,7 @@ _TIMER_RESOLUTION = 0.001  # seconds by which the timer of an event loop may be 
 _LEASED_UNTIL = Statement(select(leases.c.until).where(leases.c.name == bindparam("lease")))
 _CLAIM = Statement(
     update(leases)
-    .where(leases.c.name == bindparam("lease"), leases.c.until <= bindparam("now"))
+    .where(leases.c.name == bindparam("lease"), is_due(leases.c.until))
     .values(owner=bindparam("new_owner"), until=bindparam("new_until"))
 )
 
@@ -112,7 +113,9 @@ class JobRunner:
     def _remaining(self, each: Job) -> float:
         """Return the seconds until the job is due; 0 if that is not known."""
         due_at = self._due_at.get(each.name)
-        return 0.0 if due_at is None else max((due_at - self._context.clock.now()).total_seconds(), 0.0)
+        if due_at is None:
+            return 0.0
+        return max(seconds_until(due_at, self._context.clock.now(), longest=each.every), 0.0)
 
     async def _claim(self, each: Job) -> bool:
         lease, now = f"job:{each.name}", self._context.clock.now()
@@ -120,7 +123,13 @@ class JobRunner:
             async with self._context.transaction() as work:
                 await insert_if_absent(work, leases, {"name": lease, "owner": self._owner, "until": now})
         until = now + each.every
-        values = {"lease": lease, "now": now, "new_owner": self._owner, "new_until": until}
+        values = {
+            "lease": lease,
+            "now": now,
+            "latest": latest_due(now, each.every),
+            "new_owner": self._owner,
+            "new_until": until,
+        }
         claimed = await self._database.write_alone(_CLAIM, values)
         self._due_at[each.name] = until if claimed else await self._leased_until(lease)
         return bool(claimed)

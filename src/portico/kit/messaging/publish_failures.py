@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select
+from sqlalchemy import delete, exists, func, insert, select
 
 from portico.kit.data.kit_tables import blocked_aggregates, failed_events, outbox
+from portico.kit.data.statements import is_due
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.backoff import Backoff
@@ -17,12 +18,14 @@ from portico.kit.telemetry.logs import get_logger
 logger = get_logger(__name__)
 
 _CAUSE = "Refused"
-_HOLD_BACKOFF = Backoff(base=2.0, limit=300.0, jitter=0.0)
+LONGEST_HOLD = timedelta(seconds=300)
+"""Maximum delay between two attempts to publish a rejected event."""
+_HOLD_BACKOFF = Backoff(base=2.0, limit=LONGEST_HOLD.total_seconds(), jitter=0.0)
 _LONGEST_REASON = 1_000  # characters
 
 IS_BLOCKED = exists().where(
     blocked_aggregates.c.aggregate == outbox.c.aggregate,
-    blocked_aggregates.c.until > bindparam("now", type_=blocked_aggregates.c.until.type),
+    ~is_due(blocked_aggregates.c.until),
 )
 """Condition that an event of the outbox waits behind one that the broker rejected."""
 

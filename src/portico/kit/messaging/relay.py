@@ -16,14 +16,16 @@ from portico.kit.data.statements import Statement
 from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
+from portico.kit.foundation.clock import latest_due
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.context import MessagingContext
-from portico.kit.messaging.publish_failures import IS_BLOCKED, PublishFailures
+from portico.kit.messaging.publish_failures import IS_BLOCKED, LONGEST_HOLD, PublishFailures
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
 _LEASE = "relay"
+_LONGEST_LEASE = timedelta(seconds=300)  # maximum of RELAY_LEASE, which may differ between processes
 _BATCH = 1000  # events per batch
 _POLL = Backoff(base=0.5, limit=5.0, jitter=0.2)  # for events that another process has committed
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
@@ -142,7 +144,9 @@ class Relay:
     async def _next(self, in_progress: Sequence[int]) -> Sequence[Any]:
         now = self._context.clock.now()
         check_blocked = self._publish_failures.hold(now)
-        values = {"in_progress": in_progress, "now": now} if check_blocked else {"in_progress": in_progress}
+        values: dict[str, Any] = {"in_progress": in_progress}
+        if check_blocked:
+            values |= {"now": now, "latest": latest_due(now, LONGEST_HOLD)}
         async with self._context.reader() as reader:
             return await reader.rows(_batch(reader.database.dialect, check_blocked=check_blocked), values)
 
@@ -170,7 +174,7 @@ class Relay:
     async def _acquire_lease(self) -> bool:
         """Acquire or renew the lease. Return whether this process holds it."""
         now = self._context.clock.now()
-        if self._until is not None and now < self._until - self._lease / 2:
+        if self._until is not None and self._lease / 2 < self._until - now <= self._lease:
             return True
         if not self._has_lease_row:
             async with self._context.transaction() as work:
@@ -178,7 +182,9 @@ class Relay:
             self._has_lease_row = True
         async with self._context.transaction() as work:
             until = now + self._lease
-            free = or_(leases.c.owner == self._owner, leases.c.until <= now)
+            free = or_(
+                leases.c.owner == self._owner, leases.c.until <= now, leases.c.until > latest_due(now, _LONGEST_LEASE)
+            )
             taken = await work.execute(
                 update(leases).where(leases.c.name == _LEASE, free).values(owner=self._owner, until=until)
             )

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self, cast
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, literal, or_, select, update
 
 from portico.kit.calls.errors import CallError
 from portico.kit.data.kit_tables import NAME_LENGTH, failed_events, inbox
-from portico.kit.data.statements import Statement
+from portico.kit.data.statements import Statement, is_due
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.backoff import Backoff
+from portico.kit.foundation.clock import latest_due, seconds_until
 from portico.kit.foundation.problems import Problem
 from portico.kit.messaging.brokers.base import Message
 from portico.kit.messaging.consumer import Consumer
@@ -32,7 +33,7 @@ CHANGE_SUBJECT = "retry-queue"
 """The subject of change notifications when an event is queued, retried or replayed in this process."""
 
 _BATCH = 100
-_LONGEST_DELAY = 300.0  # seconds
+_LONGEST_DELAY = timedelta(seconds=300)
 # Delay of an event behind an earlier one, in case it is not woken.
 _BLOCKED_BACKOFF = Backoff(base=15.0, limit=15.0, jitter=0.2)
 _LONGEST_ERROR = 4_000  # characters
@@ -149,13 +150,15 @@ class RetryQueue:
     async def due(self) -> Sequence[FailedEvent]:
         """Return the events that are due for a retry by a consumer of this process, in the order in which they failed."""
         async with self._context.reader() as reader:
-            rows = await reader.rows(self._due, {"now": reader.now})
+            now = reader.now
+            rows = await reader.rows(self._due, {"now": now, "latest": latest_due(now, _LONGEST_DELAY)})
         return [FailedEvent(*row) for row in rows]
 
-    async def next_due_at(self) -> datetime | None:
-        """Return when the next event is due for a retry by a consumer of this process; None if no event waits."""
+    async def seconds_until_due(self) -> float | None:
+        """Return the seconds until the next event is due for a retry by a consumer of this process; None if none waits."""
         async with self._context.reader() as reader:
-            return cast("datetime | None", (await reader.rows(self._next_due_at, {}))[0][0])
+            due_at = cast("datetime | None", (await reader.rows(self._next_due_at, {}))[0][0])
+            return None if due_at is None else seconds_until(due_at, reader.now, longest=_LONGEST_DELAY)
 
     async def remove(self, work: UnitOfWork, failed: FailedEvent) -> None:
         """Remove an event that was handled in this unit of work, and wake the next event of its aggregate."""
@@ -212,7 +215,7 @@ class RetryQueue:
 
     def _row(self, failed: FailedEvent, work: UnitOfWork, *, is_blocked: bool) -> dict[str, Any]:
         settings = self._context.settings
-        backoff = Backoff(base=settings.event_retry_delay, limit=_LONGEST_DELAY, jitter=0.2)
+        backoff = Backoff(base=settings.event_retry_delay, limit=_LONGEST_DELAY.total_seconds(), jitter=0.2)
         if is_blocked:
             backoff = _BLOCKED_BACKOFF
         row = {name: getattr(failed, name) for name in _COLUMNS if name != "id"}
@@ -258,7 +261,7 @@ def _is_routable(consumers: Sequence[Consumer]) -> ColumnElement[bool]:
 def _due(is_ours: ColumnElement[bool]) -> Statement:
     return Statement(
         select(*(failed_events.c[name] for name in _COLUMNS))
-        .where(_IS_WAITING, failed_events.c.next_at <= bindparam("now"), is_ours)
+        .where(_IS_WAITING, is_due(failed_events.c.next_at), is_ours)
         .order_by(failed_events.c.id)
         .limit(_BATCH)
     )

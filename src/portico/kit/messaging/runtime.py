@@ -93,8 +93,8 @@ async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
             changed.clear()
             delay = _POLL.delay(idle)
             try:
-                if (due_at := await queue.next_due_at()) is not None:
-                    delay = min(delay, (due_at - context.clock.now()).total_seconds())
+                if (remaining := await queue.seconds_until_due()) is not None:
+                    delay = min(delay, remaining)
                 if delay <= 0:
                     await retry_due(inbox)
                 if monotonic() - counted_at >= _COUNT_INTERVAL:

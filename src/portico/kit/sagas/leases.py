@@ -9,7 +9,8 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
 
 from portico.kit.data.kit_tables import sagas
-from portico.kit.data.statements import Statement
+from portico.kit.data.statements import Statement, is_due
+from portico.kit.foundation.clock import latest_due, seconds_until
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.outcomes import UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
@@ -23,7 +24,7 @@ LEASE_MARGIN = timedelta(seconds=5)
 _NEXT_DUE = Statement(select(func.min(sagas.c.due_at)).where(sagas.c.due_at.is_not(None)))
 _DUE = (
     select(sagas)
-    .where(sagas.c.due_at <= bindparam("now"), sagas.c.name.in_(bindparam("names", expanding=True)))
+    .where(is_due(sagas.c.due_at), sagas.c.name.in_(bindparam("names", expanding=True)))
     .order_by(sagas.c.due_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -123,18 +124,21 @@ class SagaLeases:
         self._context = context
         self._known = known
         self.owner = owner
+        leases = [lease_of(saga, step.name) for saga in known.values() for step in saga.steps]
+        self._longest = max([timedelta(seconds=context.settings.saga_retry_longest), _UNKNOWN_STEP_LEASE, *leases])
 
-    async def next_due_at(self) -> datetime | None:
-        """Return when the next saga is due or its lease expires; None if all have ended."""
+    async def seconds_until_due(self) -> float | None:
+        """Return the seconds until the next saga is due or its lease expires; None if all have ended."""
         async with self._context.reader() as reader:
-            found = (await reader.rows(_NEXT_DUE, {}))[0][0]
-        return cast("datetime | None", found)
+            due_at = cast("datetime | None", (await reader.rows(_NEXT_DUE, {}))[0][0])
+            return None if due_at is None else seconds_until(due_at, reader.now, longest=self._longest)
 
     async def claim(self, limit: int) -> Sequence[Any]:
         """Claim up to `limit` due sagas, without waiting for locked rows. Return their rows as they were before."""
         now = self._context.clock.now()
         async with self._context.transaction() as work:
-            rows = await work.rows(_DUE, {"now": now, "names": list(self._known), "most": limit})
+            names, latest = list(self._known), latest_due(now, self._longest)
+            rows = await work.rows(_DUE, {"now": now, "latest": latest, "names": names, "most": limit})
             batches: dict[tuple[timedelta, bool], list[str]] = defaultdict(list)
             for row in rows:
                 batches[self._lease_of(row), row.owner is not None].append(row.saga_id)

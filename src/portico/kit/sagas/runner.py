@@ -5,7 +5,6 @@ import contextvars
 import random
 import secrets
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -124,13 +123,13 @@ class SagaRunner:
         requested, self._claim_requested = self._claim_requested, False
         delay = self._poll
         try:
-            due_at = None if requested else await self._leases.next_due_at()
-            if requested or self._is_due(due_at):
+            until_due = None if requested else await self._leases.seconds_until_due()
+            if requested or (until_due is not None and until_due <= 0):
                 await self._claim()
-                due_at = None if self._claim_requested else await self._leases.next_due_at()
+                until_due = None if self._claim_requested else await self._leases.seconds_until_due()
             if not self._claim_requested:
                 await self.metrics.refresh()
-                delay = self._next_delay(due_at)
+                delay = self._next_delay(until_due)
             self.metrics.claim_error = None
         except Exception as error:  # noqa: BLE001  every error is logged, and the claim is retried
             if is_retryable_conflict(error):
@@ -147,19 +146,13 @@ class SagaRunner:
         await wait_for_event(self._woken, min(self._poll, _CLAIM_RETRY))
         self._claim_requested = True  # the sagas that this process was woken for are still due
 
-    def _is_due(self, due_at: datetime | None) -> bool:
-        return due_at is not None and self._seconds_until(due_at) <= 0
-
-    def _next_delay(self, due_at: datetime | None) -> float:
-        """Return the seconds until the next poll, if the next saga is due at `due_at`."""
-        until_due = self._poll if due_at is None else self._seconds_until(due_at)
+    def _next_delay(self, until_due: float | None) -> float:
+        """Return the seconds until the next poll, if the next saga is due in `until_due` seconds."""
+        until_due = self._poll if until_due is None else until_due
         poll = self._poll * (0.8 + 0.2 * self._draw())  # so that processes do not poll at the same time
         if not self._running and not self._claim_requested and until_due > 0:
             self._idle.set()
         return min(poll, until_due + _DUE_MARGIN) if until_due > 0 else poll
-
-    def _seconds_until(self, due_at: datetime) -> float:
-        return (due_at - self._context.clock.now()).total_seconds()
 
     async def _claim(self) -> int:
         """Claim as many due sagas as there is capacity for, and start them. Return how many there were."""

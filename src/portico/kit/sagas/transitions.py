@@ -158,7 +158,8 @@ def _has_undo(saga: Saga[Any], name: str) -> bool:
 
 def _retry(position: Position, outcome: Outcome, backoff: Backoff, *, in_doubt: bool) -> Position:
     if outcome.kind == "pending":
-        return replace(position, failures=0, in_doubt=in_doubt, wait=outcome.retry_after)
+        wait = min(outcome.retry_after or 0.0, backoff.limit)
+        return replace(position, failures=0, in_doubt=in_doubt, wait=wait)
     failures = position.failures + 1
     wait = backoff.delay(failures, outcome.retry_after)
     return replace(position, failures=failures, in_doubt=in_doubt, wait=wait)

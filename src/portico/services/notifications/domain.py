@@ -85,6 +85,11 @@ class SendingRules:
             lease=timedelta(seconds=lease),
         )
 
+    @property
+    def longest_wait(self) -> timedelta:
+        """Return the longest time until a mail is due again."""
+        return max(self.longest_delay, self.lease, _MAX_RECHECK)
+
     def delay_after(self, tries: int) -> timedelta:
         """Return the pause between attempt number `tries` and the next one."""
         base, limit = self.first_delay.total_seconds(), self.longest_delay.total_seconds()

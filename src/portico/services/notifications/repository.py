@@ -1,7 +1,7 @@
 """SQL of recipients, notifications and attempts. Recipients are locked before notifications."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, select, true, update
@@ -9,7 +9,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from portico.contracts.notifications import NotificationId
 from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
-from portico.kit.data import Statement, insert_if_absent, newest_first
+from portico.kit.data import Statement, insert_if_absent, is_due, newest_first
+from portico.kit.foundation import latest_due
 from portico.services.notifications.domain import Result
 from portico.services.notifications.errors import NotificationNotFound
 from portico.services.notifications.mail.base import LONGEST_ANSWER
@@ -35,7 +36,7 @@ _LOCK_RECIPIENTS = (
 _DUE = Statement(
     select(_N.notification_id, _N.user_id)
     .where(
-        _N.due_at <= bindparam("now"),
+        is_due(_N.due_at),
         ~exists().where(
             _EARLIER.order_id == _N.order_id,
             _EARLIER.notification_id < _N.notification_id,
@@ -47,7 +48,7 @@ _DUE = Statement(
 )
 _LOCK_DUE = (
     select(Notification)
-    .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), Notification.due_at <= bindparam("now"))
+    .where(Notification.notification_id.in_(bindparam("ids", expanding=True)), is_due(_N.due_at))
     .with_for_update(skip_locked=True)
 )
 _MARK_SENT = Statement(
@@ -95,18 +96,27 @@ class Notifications(Repository[Notification]):
         """Return the condition for the notifications that `caller` may see: all, or its own. Raises PersonRequired."""
         return true() if caller.may(READ) else Notification.user_id == caller.user_id
 
-    async def due(self, now: datetime, limit: int) -> Sequence[tuple[NotificationId, UserId]]:
+    async def due(self, now: datetime, limit: int, *, longest: timedelta) -> Sequence[tuple[NotificationId, UserId]]:
         """Return the notifications that are due, longest due first, each with its recipient.
 
         Mails of one order are sent in order: a later one is not due before the earlier ones are sent or failed.
         Otherwise "confirmed" could arrive after "cancelled".
+
+        Args:
+            now: the current time.
+            limit: maximum number of notifications.
+            longest: the longest time until a mail is due again.
         """
-        found = await self.source.rows(_DUE, {"now": now, "most": limit})
+        values = {"now": now, "latest": latest_due(now, longest), "most": limit}
+        found = await self.source.rows(_DUE, values)
         return [(row.notification_id, row.user_id) for row in found]
 
-    async def lock_due(self, ids: Sequence[NotificationId], now: datetime) -> Sequence[Notification]:
+    async def lock_due(
+        self, ids: Sequence[NotificationId], now: datetime, *, longest: timedelta
+    ) -> Sequence[Notification]:
         """Return those of `ids` that are still due, locked; skip rows that another process has locked."""
-        return (await self.source.execute(_LOCK_DUE, {"ids": list(ids), "now": now})).scalars().all()
+        values = {"ids": list(ids), "now": now, "latest": latest_due(now, longest)}
+        return (await self.source.execute(_LOCK_DUE, values)).scalars().all()
 
     async def load_attempts(self, notification: Notification) -> Notification:
         """Load the attempts of a notification, oldest first, and return it."""

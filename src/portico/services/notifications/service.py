@@ -108,7 +108,8 @@ async def claim_due(
         How many notifications were changed (some wait, some failed), and the mails to send.
     """
     recipients = await Recipients(work).lock(user_id for _, user_id in due)
-    locked = await Notifications(work).lock_due([notification_id for notification_id, _ in due], work.now)
+    ids = [notification_id for notification_id, _ in due]
+    locked = await Notifications(work).lock_due(ids, work.now, longest=rules.longest_wait)
     claimed = []
     for each in locked:
         if each.status == "sending":

@@ -8,7 +8,7 @@ from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
 from portico.kit import Money, TableRules, UserId, identifier, revision
 from portico.kit.data import ExactText
-from portico.kit.foundation import json_number
+from portico.kit.foundation import json_number, seconds_until
 from portico.services.payments.domain import PaymentRequest, RefundRequest, refund_retry_delay, settlement_delay
 from portico.services.payments.errors import NotRefundable, RefundExceedsCharge
 
@@ -19,7 +19,8 @@ PROVIDER_LENGTH: Final = 40
 EVENT_ID_LENGTH: Final = 255
 REPORTED_CURRENCY_LENGTH: Final = 10  # what a provider reports may be no ISO 4217 code
 
-_FINAL_CHECK_AFTER: Final = timedelta(minutes=15)
+LONGEST_PAYMENT_WAIT: Final = timedelta(minutes=15)
+"""Maximum time until the provider is asked again about a charge: the final check of one that is over."""
 
 
 class Table(TableRules, DeclarativeBase):
@@ -182,12 +183,12 @@ class Payment(ReportedAmount, Table):
         The provider is asked once more later, because a request may have been delayed on its way.
         """
         self.status = "voided"
-        self.settle_at, self.updated_at = now + _FINAL_CHECK_AFTER, now
+        self.settle_at, self.updated_at = now + LONGEST_PAYMENT_WAIT, now
         self.reported = None
 
     def finish_final_check(self, now: datetime) -> None:
         """Stop asking the provider, if the final check was due."""
-        if self.settle_at is not None and self.settle_at <= now:
+        if self.settle_at is not None and seconds_until(self.settle_at, now, longest=LONGEST_PAYMENT_WAIT) <= 0:
             self.settle_at = None
 
     def start_refund(self, request: RefundRequest, now: datetime) -> "Refund":

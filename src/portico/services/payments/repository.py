@@ -7,8 +7,10 @@ from sqlalchemy import ColumnElement, bindparam, delete, insert, select, true, u
 from portico.contracts.payments import PaymentId
 from portico.kit import Principal, Reader, Repository, Slice, UnitOfWork, Window
 from portico.kit.data import Statement, insert_if_absent, newest_first
+from portico.kit.foundation import latest_due
+from portico.services.payments.domain import LONGEST_REFUND_WAIT
 from portico.services.payments.errors import PaymentNotFound
-from portico.services.payments.models import Payment, PaymentKey, Refund, WebhookEvent
+from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, PaymentKey, Refund, WebhookEvent
 
 READ_PERMISSION: Final = "payments:read"
 
@@ -47,7 +49,8 @@ class Payments(Repository[Payment]):
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[Payment]:
         """Return the payments whose settlement is due, most overdue first."""
-        statement = select(Payment).where(Payment.settle_at <= now).order_by(Payment.settle_at).limit(limit)
+        is_due = (Payment.settle_at <= now) | (Payment.settle_at > latest_due(now, LONGEST_PAYMENT_WAIT))
+        statement = select(Payment).where(is_due).order_by(Payment.settle_at).limit(limit)
         return await self.source.all(statement)
 
     async def after(self, payment_id: str | None, *, limit: int) -> Sequence[Payment]:
@@ -104,7 +107,8 @@ class Refunds:
 
     async def due(self, now: datetime, *, limit: int) -> Sequence[Refund]:
         """Return the refunds whose settlement or replacement is due, most overdue first."""
-        statement = select(Refund).where(Refund.settle_at <= now).order_by(Refund.settle_at).limit(limit)
+        is_due = (Refund.settle_at <= now) | (Refund.settle_at > latest_due(now, LONGEST_REFUND_WAIT))
+        statement = select(Refund).where(is_due).order_by(Refund.settle_at).limit(limit)
         return await self.source.all(statement)
 
     async def page(self, payment_id: PaymentId, window: Window) -> Slice[Refund]:

@@ -6,7 +6,7 @@ from tests.contracts.broker_of_a_system import Open
 from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import Broker
-from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS
+from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile
 from portico.testing.recording_consumer import Listener, messages
 
 
@@ -17,6 +17,15 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 class TestEmbeddedBroker(BrokerContract):
     pass
+
+
+def test_a_lease_that_was_taken_before_the_clock_was_set_back_is_free(tmp_path: Path) -> None:
+    file = BrokerFile(tmp_path / "broker.db")
+    taken, too_early = file.lead("loans", "one", 3600.0), file.lead("loans", "another", 3600.0)
+    free = file.lead("loans", "another", 30.0)
+    file.close()
+
+    assert (taken, too_early, free) == (True, False, True)
 
 
 class TestEmbeddedBrokerSubscriptions(BrokerSubscriptionContract):

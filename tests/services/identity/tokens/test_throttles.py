@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW
+from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW, failures_in_window
 from portico.services.identity.tokens.models import SignInThrottle
 from portico.testing.clock import START
 
@@ -58,3 +58,12 @@ class TestSignInThrottle:
             if locked:
                 rate_limit_key, locked_until = [], moment + int(LOCKOUT_DURATION.total_seconds())
             assert len(throttle.failures) < most
+
+
+def test_a_lock_and_failures_do_not_wait_for_a_clock_that_was_set_back() -> None:
+    throttle, earlier = fresh(), START - timedelta(hours=1)
+    throttle.record_failure(START, limit=1)
+
+    assert throttle.remaining_lock(START) == LOCKOUT_DURATION
+    assert throttle.remaining_lock(earlier) is None
+    assert failures_in_window([START.timestamp()], earlier) == []

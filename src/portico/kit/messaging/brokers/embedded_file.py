@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from portico.kit.foundation.clock import CLOCK_DIFFERENCE
 from portico.kit.messaging.brokers.base import Message
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000")
@@ -116,8 +117,8 @@ class BrokerFile:
         with self._connection:
             changed = self._connection.execute(
                 "INSERT INTO leases VALUES (?1, ?2, ?3) ON CONFLICT (consumers) DO UPDATE SET owner = ?2, until = ?3"
-                " WHERE owner = ?2 OR until < ?4",
-                (group, owner, now + seconds, now),
+                " WHERE owner = ?2 OR until < ?4 OR until > ?5",
+                (group, owner, now + seconds, now, now + seconds + CLOCK_DIFFERENCE.total_seconds()),
             )
             return bool(changed.rowcount)
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from portico.kit.auth import AccessClaims, SigningKey
+from portico.kit.foundation import latest_due
 from portico.services.identity.errors import KeyDecryptionFailed
 
 LOCKOUT_WINDOW: Final = timedelta(minutes=15)
@@ -93,7 +94,8 @@ def digest_of(text: str) -> str:
 
 def failures_in_window(failures: Sequence[float], now: datetime) -> list[float]:
     """Return the failures (Unix times in seconds) that still count at `now`."""
-    return [moment for moment in failures if moment > (now - LOCKOUT_WINDOW).timestamp()]
+    latest = latest_due(now, timedelta(0)).timestamp()
+    return [moment for moment in failures if (now - LOCKOUT_WINDOW).timestamp() < moment <= latest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from portico.contracts.identity import SessionId
 from portico.kit.auth import SigningKey
 from portico.kit.data import ExactText, LongText, Payload
+from portico.kit.foundation import seconds_until
 from portico.services.identity.models import Table
 from portico.services.identity.tokens.domain import LOCKOUT_DURATION, KeyCipher, failures_in_window
 
@@ -51,7 +52,10 @@ class SignInThrottle(Table):
 
     def remaining_lock(self, now: datetime) -> timedelta | None:
         """Return how long sign-ins stay locked, or None if they are not."""
-        return self.locked_until - now if self.locked_until is not None and self.locked_until > now else None
+        if self.locked_until is None:
+            return None
+        remaining = seconds_until(self.locked_until, now, longest=LOCKOUT_DURATION)
+        return timedelta(seconds=remaining) if remaining > 0 else None
 
     def record_failure(self, now: datetime, *, limit: int) -> bool:
         """Count a failure, unless locked. Return whether it reached `limit` and locked the sign-in."""
