@@ -392,6 +392,27 @@ class TestBody:
         assert answer.status_code == 499
         assert await titles(embedded_loans) == []
 
+    async def test_that_stalls_is_a_408_that_closes_the_connection(self, embedded_extended: Extended) -> None:
+        async with embedded_extended(BODY_GRACE="0.01") as loans:
+            headers = [("authorization", _bearer(loans)), ("content-type", "application/json")]
+            answer = await send(loans, "POST", "/books", headers=headers, chunks=[b"{"], stalls=asyncio.Event())
+
+        assert (answer.status_code, answer.json()["code"]) == (408, "body_too_slow")
+        assert answer.headers["connection"] == "close"
+
+    async def test_is_awaited_from_a_client_up_to_its_share(self, embedded_extended: Extended) -> None:
+        async with embedded_extended(MAX_REQUESTS="1") as loans:
+            headers = [("authorization", _bearer(loans)), ("content-type", "application/json")]
+            waits, stalls = asyncio.Event(), asyncio.Event()
+            first = asyncio.create_task(send(loans, "POST", "/books", headers=headers, chunks=[b"{"], stalls=waits))
+            await waits.wait()
+            refused = await send(loans, "POST", "/books", headers=headers, chunks=[b"{"], stalls=stalls)
+            whole = await loans.as_user("books:write").post("/books", json={"title": "Dune"})
+            first.cancel()
+
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_bodies")
+        assert whole.status_code == 201
+
     @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data", "text/x+json", "json"])
     async def test_of_another_type_is_rejected(self, kind: str, embedded_loans: RunningService) -> None:
         answer = await embedded_loans.as_user("books:write").post(

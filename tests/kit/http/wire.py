@@ -1,5 +1,6 @@
 """Raw ASGI requests, for requests that HTTP clients cannot send."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -34,16 +35,22 @@ async def send(
     headers: Iterable[tuple[str, str]] = (),
     chunks: Iterable[bytes] = (b"",),
     cut: bool = False,
+    stalls: asyncio.Event | None = None,
 ) -> Received:
-    """Send a request in `chunks`. With `cut`, disconnect after them."""
+    """Send a request in `chunks`. With `cut`, disconnect after them. With `stalls`, set it and send no more."""
     waiting = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
-    if cut:
+    if stalls is not None:
+        pass
+    elif cut:
         waiting.append({"type": "http.disconnect"})
     else:
         waiting[-1]["more_body"] = False
     messages: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
+        if stalls is not None and not waiting:
+            stalls.set()
+            await asyncio.Event().wait()
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     async def keep(message: dict[str, Any]) -> None:

@@ -1,9 +1,12 @@
-"""Helpers for cancellation in asyncio."""
+"""Helpers for cancellation and waiting in asyncio."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
 
 
 def is_cancelled() -> bool:
@@ -36,3 +39,45 @@ async def run_to_completion(act: Coroutine[Any, Any, None]) -> None:
         if not task.cancelled():
             task.exception()  # mark as retrieved: the caller is cancelled, and asyncio must not log it
         raise
+
+
+class Begun(Generic[T]):
+    """An awaitable that has run until it first has to wait, or to its end.
+
+    It tells whether waiting is necessary, so that timers and limits of waiting cost nothing otherwise. Await it in the
+    task that began it, before anything else is awaited, or close it.
+
+    Attributes:
+        is_done: whether it has ended without waiting. `result` is its result then.
+    """
+
+    __slots__ = ("_first", "_rest", "is_done", "result")
+
+    def __init__(self, awaitable: Awaitable[T]) -> None:
+        self._rest = awaitable.__await__()
+        self.is_done = False
+        try:
+            self._first = next(self._rest)
+        except StopIteration as end:
+            self.is_done = True
+            self.result: T = end.value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        if self.is_done:
+            return self.result
+        yielded = self._first
+        while True:
+            try:
+                sent = yield yielded
+            except BaseException as error:  # noqa: BLE001  whatever is raised here belongs to what is awaited
+                step = partial(self._rest.throw, error)
+            else:
+                step = partial(self._rest.send, sent)
+            try:
+                yielded = step()
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # a generator's value has no type
+
+    def close(self) -> None:
+        """End it where it waits."""
+        self._rest.close()

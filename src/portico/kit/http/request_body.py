@@ -7,6 +7,7 @@ from typing import Final
 
 from starlette.types import Message, Receive
 
+from portico.kit.foundation.aio import Begun
 from portico.kit.foundation.problems import Problem
 from portico.kit.foundation.shares import Shares, TooManyAtOnce, share_of
 from portico.kit.settings import Settings
@@ -99,45 +100,38 @@ class BodyReceiver:
         """Return the next message. Raises BodyTooSlow, TooManyBodies."""
         if self._complete:
             return await self._receive()
+        begun = Begun(self._receive())
+        message = begun.result if begun.is_done else await self._wait(begun)
+        self._size += len(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        return message
+
+    async def _wait(self, begun: Begun[Message]) -> Message:
+        """Wait for the next message. The request's place is free for others meanwhile."""
         client = self._client
         if client is None:
             client = self._client = self._find_client()
         try:
             self._intake.waiting.take(client)
-        except TooManyBodies as refusal:
-            message = await self._present(refusal)
-        else:
-            message = await self._wait(client)
-        self._size += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
-        return message
-
-    async def _present(self, refusal: TooManyBodies) -> Message:
-        """Return the next message if it needs no waiting, because it arrived with the head."""
-        try:
-            async with asyncio.timeout(0):
-                return await self._receive()
-        except TimeoutError:
-            raise refusal from None
-
-    async def _wait(self, client: str) -> Message:
-        """Wait for the next message. The request's place is free for others meanwhile."""
+        except TooManyBodies:
+            begun.close()
+            raise
         if self._places is not None:
             self._places.release(client)
         try:
-            return await self._next()
+            return await self._in_time(begun)
         finally:
             if self._places is not None:
                 self._places.resume(client)
             self._intake.waiting.release(client)
 
-    async def _next(self) -> Message:
+    async def _in_time(self, begun: Begun[Message]) -> Message:
         pace, loop = self._intake.pace, asyncio.get_running_loop()
-        began = loop.time()
+        since = loop.time()
         try:
             async with asyncio.timeout(pace.seconds_for(self._size) - self._waited):
-                return await self._receive()
+                return await begun
         except TimeoutError:
             raise BodyTooSlow(grace=pace.grace, min_rate=pace.min_rate) from None
         finally:
-            self._waited += loop.time() - began
+            self._waited += loop.time() - since
