@@ -185,6 +185,23 @@ async def test_a_client_holds_a_bounded_part_and_others_are_served(resource: Res
         assert await status_of(other, POST + b"x" * 10) == b"200"
 
 
+@pytest.mark.parametrize(
+    "fields", [b"Sec-WebSocket-Version: 13\r\nContent-Length: 2\r\n", b"Sec-WebSocket-Version: 12\r\n"]
+)
+async def test_a_refused_upgrade_holds_nothing(fields: bytes) -> None:
+    handshake = b"GET /loans/loan_1/live HTTP/1.1\r\n" + fields + UPGRADE + b"\r\n{}"
+    async with (
+        a_gateway(Settings(**CONNECTIONS)) as (port, _),
+        peer(STRANGER, port) as stranger,
+        peer(OTHER, port) as other,
+    ):
+        for _ in range(10):  # more than a client's share of connections
+            reader = await stranger.connect(handshake)
+            assert (await reader.read()).startswith(b"HTTP/1.1 4")  # and the connection is closed
+
+        assert await status_of(other, GET) == b"200"
+
+
 async def test_a_client_that_reads_nothing_is_disconnected() -> None:
     gone = asyncio.Event()
 
