@@ -26,6 +26,22 @@ def portico(*arguments: str, folder: Path, **environ: str) -> subprocess.Complet
     )
 
 
+DECLARING = {"sqlalchemy", "fastapi", "portico.systems.commerce"}
+"""What declarations of services import."""
+SERVING = {
+    "aiohttp",
+    "uvicorn",
+    "httptools",
+    "alembic",
+    "asyncpg",
+    "redis",
+    "aiormq",
+    "jinja2",
+    "portico.kit.runtime.host",
+}
+"""What only a running service imports."""
+
+
 class TestMain:
     def test_help_names_every_command(self, tmp_path: Path) -> None:
         printed = portico("--help", folder=tmp_path)
@@ -33,21 +49,35 @@ class TestMain:
         assert printed.returncode == 0
         assert all(command in printed.stdout for command in COMMANDS)
 
-    def test_help_imports_no_slow_library(self) -> None:
+    @pytest.mark.parametrize(
+        ("command", "unneeded"),
+        [
+            ("--help", {"pydantic", *DECLARING, *SERVING}),
+            ("new project shop", {*DECLARING, *SERVING}),
+            ("migrate --help", {*DECLARING, *SERVING}),
+            ("config --json", SERVING),
+            ("systems", SERVING),
+            ("export nginx catalog", SERVING - {"uvicorn", "httptools"}),
+        ],
+    )
+    def test_a_command_imports_no_slow_library_that_it_does_not_need(
+        self, command: str, unneeded: set[str], tmp_path: Path
+    ) -> None:
         code = (
-            "import sys; from portico.cli import app; app(['--help'], standalone_mode=False); "
-            "print({'sqlalchemy', 'fastapi', 'pydantic', 'aiohttp'} & set(sys.modules))"
+            f"import sys; from portico.cli import app; app({command.split()!r}, standalone_mode=False); "
+            f"print({unneeded!r} & set(sys.modules) or 'none')"
         )
 
         printed = subprocess.run(
             [sys.executable, "-c", code],
             capture_output=True,
             text=True,
+            cwd=tmp_path,
             check=True,
             env={"PYTHONPATH": ":".join(sys.path)},
         )
 
-        assert printed.stdout.splitlines()[-1] == "set()"
+        assert printed.stdout.splitlines()[-1] == "none"
 
     def test_an_invalid_setting_is_reported_without_a_traceback(self, tmp_path: Path) -> None:
         printed = portico("config", folder=tmp_path, LOG_LEVEL="chatty")

@@ -10,17 +10,14 @@ from typing import Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico import __version__
-from portico.gateway.client_address import ClientNetworks, TrustedProxies
-from portico.gateway.cors import Cors
 from portico.gateway.health import ServiceHealth
-from portico.gateway.limits import Limiter, MemoryLimiter, Rate
+from portico.gateway.limits import Limiter, MemoryLimiter
 from portico.gateway.metrics import GatewayMetrics, watch_instances
 from portico.gateway.openapi import SystemDocument
-from portico.gateway.pages import OPERATOR_PATHS, OWN_PATHS, START, Pages
-from portico.gateway.policy import OperatorPages, Policy, RouteDefaults
+from portico.gateway.pages import Pages
 from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
-from portico.gateway.routes import RouteTable, routes_of
+from portico.gateway.system_policy import policy_of
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
 from portico.gateway.upstreams.http import open_session
 from portico.gateway.upstreams.http_connection import ConnectionPool
@@ -29,7 +26,6 @@ from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.request_body import BodyIntake
-from portico.kit.http.router import declared_routes
 from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import System
 from portico.kit.settings import Settings
@@ -42,31 +38,6 @@ from portico.kit.telemetry.traces import Tracing
 NAME = "gateway"
 # Shorter than the default: few requests probe an instance, so a recovered one is found within seconds.
 BREAKER = BreakerConfig(open_for=1.0, max_open_for=10.0)
-
-
-def policy_of(system: System, settings: Settings) -> Policy:
-    """Return the policy of the gateway of `system`. Needs no running service; `portico explain` uses it too."""
-    table = RouteTable(
-        routes_of({each.name: declared_routes(each.service.routers, system.prefix) for each in system.placements})
-    )
-    rates = {
-        "default": Rate("default", settings.rate_limit.limit, settings.rate_limit.window),
-        "token": Rate("token", settings.rate_limit_token.limit, settings.rate_limit_token.window, "address"),
-        "sign_in": Rate("sign_in", settings.rate_limit_sign_in.limit, settings.rate_limit_sign_in.window, "address"),
-    }
-    return Policy(
-        table,
-        defaults=RouteDefaults(rates=rates, timeout=settings.request_timeout, body_limit=settings.body_limit),
-        cors=Cors(settings.cors_origins),
-        proxies=TrustedProxies(str(network) for network in settings.trusted_proxies),
-        own={path: name for path, name in OWN_PATHS.items() if path != START or not _routes_start(table)},
-        operator_pages=OperatorPages(OPERATOR_PATHS, ClientNetworks(map(str, settings.operator_networks))),
-    )
-
-
-def _routes_start(table: RouteTable) -> bool:
-    """Return whether a service has the path of the gateway's start page."""
-    return any(route.path == START for route in table.routes)
 
 
 class Gateway:

@@ -1,6 +1,5 @@
 """The gateway's own pages: the start page, health, metrics, API documents."""
 
-from collections.abc import Mapping
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -12,20 +11,11 @@ from portico.gateway.openapi import SystemDocument
 from portico.gateway.proxy.app import Page
 from portico.gateway.proxy.responses import Reply
 from portico.gateway.request_head import RequestHead
+from portico.gateway.system_policy import START
 from portico.kit.http.docs import PATHS, accepts_gzip, doc_page
 from portico.kit.http.schema import Case, apply_case
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import CONTENT_TYPE, Metrics
-
-START = "/"
-SYSTEM_PATHS = (START, "/health", "/health/ready", "/health/detailed", "/metrics", "/openapi.json")
-OWN_PATHS: Mapping[str, str] = {path: path for path in (*SYSTEM_PATHS, *PATHS)}
-"""Paths of the gateway's own pages, for its policy."""
-OPERATOR_PATHS = frozenset(("/health/detailed", "/metrics"))
-"""Pages that only clients in OPERATOR_NETWORKS and callers with the permission `gateway:read` may read."""
-INTERNAL = OPERATOR_PATHS | {"/health/ready"}
-"""Pages that no client of the system needs; an exported proxy configuration does not forward them."""
-
 
 # A page with inline styles and without scripts.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

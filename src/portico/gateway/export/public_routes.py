@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 from portico.gateway.export.route_classes import ForwardLimits, RouteClass
-from portico.gateway.pages import INTERNAL
 from portico.gateway.policy import Policy
 from portico.gateway.routes import WEBSOCKET
+from portico.gateway.system_policy import INTERNAL
 
 ANY_METHOD = frozenset[str]()
 """Stands for every method in a BlockRule."""

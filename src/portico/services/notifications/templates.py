@@ -8,8 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from jinja2 import DictLoader, StrictUndefined, select_autoescape
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from portico.kit import Amount, CurrencyCode, Event, ServiceContext
@@ -116,6 +114,13 @@ class Templates:
     """
 
     def __init__(self, sources: dict[str, str], *, signature: str) -> None:
+        from jinja2 import (  # slow to import; commands need the declaration
+            DictLoader,
+            StrictUndefined,
+            select_autoescape,
+        )
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         # The data comes from users: HTML is autoescaped, and the sandbox keeps templates from reaching other objects.
         self._environment = ImmutableSandboxedEnvironment(
             loader=DictLoader(sources),

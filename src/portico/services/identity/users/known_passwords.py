@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Final
-
-import aiohttp
+from typing import TYPE_CHECKING, Final
 
 from portico.kit import get_logger
 from portico.services.identity.settings import IdentitySettings
+
+if TYPE_CHECKING:
+    import aiohttp  # slow to import; commands need the declaration of the service, but no look-up
 
 logger = get_logger(__name__)
 
@@ -32,12 +33,14 @@ class BreachedPasswords:
     are padding.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+    def __init__(self, session: "aiohttp.ClientSession", url: str) -> None:
         self._session = session
         self._url = url.rstrip("/")
 
     async def contains(self, password: str) -> bool:
         """Return whether `password` is known from a breach; False if the service does not answer in time."""
+        import aiohttp
+
         digest = hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()
         prefix, suffix = digest[:_PREFIX_LENGTH], digest[_PREFIX_LENGTH:]
         try:
@@ -57,6 +60,8 @@ async def open_breached_passwords(settings: IdentitySettings) -> AsyncIterator[B
     if settings.breached_passwords_url is None:
         yield None
         return
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=settings.breached_passwords_timeout)
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
     async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
