@@ -20,7 +20,7 @@ from portico.kit.foundation.clock import latest_due
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Message
 from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.publish_failures import IS_BLOCKED, LONGEST_HOLD, PublishFailures
-from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.logs import LastFailure, get_logger
 
 logger = get_logger(__name__)
 
@@ -71,6 +71,7 @@ class Relay:
         none, they become less frequent, and the lease is free for any process.
         """
         failures = idle = 0
+        failure = LastFailure()
         is_woken = True
         try:
             while True:
@@ -84,12 +85,16 @@ class Relay:
                         idle += 1
                         await self._release_lease()
                     failures = 0
+                    failure.clear()
                 except BrokerUnavailable as error:
                     if not failures:
                         logger.warning("broker_unavailable", service=self._context.name, error=str(error))
                     failures += 1
-                except Exception:
-                    logger.exception("relay_failed", service=self._context.name)
+                except Exception as error:
+                    if failure.is_new(error):
+                        logger.exception("relay_failed", service=self._context.name)
+                    else:
+                        logger.warning("relay_failed", service=self._context.name, error=repr(error))
                     failures += 1
                 is_woken = await self._wait(failures, idle)
         finally:

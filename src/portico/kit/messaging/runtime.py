@@ -14,7 +14,7 @@ from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.inbox import Inbox
 from portico.kit.messaging.relay import Relay
 from portico.kit.messaging.retry_queue import CHANGE_SUBJECT, RetryQueue
-from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.logs import LastFailure, get_logger
 
 logger = get_logger(__name__)
 
@@ -87,7 +87,7 @@ class MessagingRuntime:
 
 async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
     """Retry failed events as they become due, until cancelled."""
-    queue, idle, counted_at = inbox.retry_queue, 0, float("-inf")
+    queue, idle, counted_at, failure = inbox.retry_queue, 0, float("-inf"), LastFailure()
     with context.change_notifier.follow(CHANGE_SUBJECT) as changed:
         while True:
             changed.clear()
@@ -102,8 +102,13 @@ async def run_retries(context: MessagingContext, inbox: Inbox) -> None:
                     await queue.count()
             except Exception as error:
                 if not is_unavailable(error):
-                    logger.exception("retry_queue_failed", service=context.name)
+                    if failure.is_new(error):
+                        logger.exception("retry_queue_failed", service=context.name)
+                    else:
+                        logger.warning("retry_queue_failed", service=context.name, error=repr(error))
                 delay = _POLL.base
+            else:
+                failure.clear()
             if delay > 0:
                 is_woken = await wait_for_event(changed, delay)
                 idle = 0 if is_woken else idle + 1

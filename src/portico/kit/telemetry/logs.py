@@ -156,6 +156,22 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
+class LastFailure:
+    """The last failure of work that is retried, so that each new one is logged with its traceback, but not each retry."""
+
+    def __init__(self) -> None:
+        self._kind: type[BaseException] | None = None
+
+    def is_new(self, error: BaseException) -> bool:
+        """Remember `error`. Return whether the previous attempt did not fail with an error of this type."""
+        previous, self._kind = self._kind, type(error)
+        return previous is not self._kind
+
+    def clear(self) -> None:
+        """Record a success."""
+        self._kind = None
+
+
 class RequestLog:
     """Writes one line per request. It bypasses structlog, which saves 8 µs per request.
 

@@ -7,7 +7,7 @@ from portico.kit.messaging.brokers.keyed_dispatcher import consume_until_cancell
 
 class TestConsumeUntilCancelled:
     async def test_continues_after_an_unexpected_error(self) -> None:
-        errors = [ValueError("a header is not valid")]
+        errors = [ValueError("a header is not valid"), ValueError("a header is not valid")]
         again = asyncio.Event()
 
         async def once() -> None:
@@ -20,4 +20,7 @@ class TestConsumeUntilCancelled:
             async with asyncio.timeout(20):
                 await run_until_first_ends(consume_until_cancelled("shipping", once), again.wait())
 
-        assert [(line["event"], line["group"]) for line in lines] == [("consuming_failed", "shipping")]
+        first, repeated = lines
+        assert (first["event"], first["group"], first["log_level"]) == ("consuming_failed", "shipping", "error")
+        assert (repeated["event"], repeated["log_level"]) == ("consuming_failed", "warning")
+        assert repeated["error"] == "ValueError('a header is not valid')"

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message
-from portico.kit.telemetry.logs import get_logger
+from portico.kit.telemetry.logs import LastFailure, get_logger
 
 logger = get_logger(__name__)
 
@@ -100,6 +100,7 @@ async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]
     between attempts grows while the broker is unavailable.
     """
     failures = 0
+    failure = LastFailure()
     while True:
         began = monotonic()
         try:
@@ -107,8 +108,13 @@ async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]
         except Exception as error:
             if monotonic() - began > _STABLE:
                 failures = 0
+                failure.clear()
+            is_new = failure.is_new(error)
             if not isinstance(error, BrokerUnavailable):
-                logger.exception("consuming_failed", group=group)
+                if is_new:
+                    logger.exception("consuming_failed", group=group)
+                else:
+                    logger.warning("consuming_failed", group=group, error=repr(error))
             elif not failures:
                 logger.warning("broker_unavailable", group=group, error=str(error))
         failures += 1
