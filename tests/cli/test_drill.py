@@ -1,11 +1,15 @@
-"""`portico drill` rejects invalid options."""
+"""`portico drill`: its options, and how it shows its progress."""
 
+import io
 from pathlib import Path
+from typing import cast
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
-from portico.cli.drill import app
+from portico.cli.drill import app, count_orders
+from portico.drill import DrillSettings
 from portico.drill.private_servers import start_private_servers
 from portico.kit.foundation.errors import CommandError
 from portico.servers import programs
@@ -37,3 +41,17 @@ def test_a_missing_server_is_named_with_its_package(tmp_path: Path, monkeypatch:
     missing = r"no postgres on this machine; `make servers` .*`apt-get install postgresql`"
     with pytest.raises(CommandError, match=missing), start_private_servers():
         pytest.fail("no server is installed")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "expected"), [(True, ["seed 3: orders", "8/8"]), (False, ["seed 3: 2 of 8 orders placed\n"])]
+)
+def test_the_number_of_placed_orders_is_shown(is_terminal: bool, expected: list[str]) -> None:  # noqa: FBT001 an example
+    console = Console(file=io.StringIO(), force_terminal=is_terminal, highlight=False, width=100)
+    with count_orders(console, DrillSettings(8, 3, (), 0.03)) as placed:
+        for number in range(1, 9):
+            placed(number)
+
+    printed = cast("io.StringIO", console.file).getvalue()
+    assert all(each in printed for each in expected)
+    assert is_terminal or (printed.count("\n"), "\x1b" in printed) == (4, False)

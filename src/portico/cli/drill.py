@@ -1,5 +1,6 @@
 """`portico drill`: run a whole system with faults injected from a seed, and check its invariants."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,11 +10,13 @@ from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.signals import INTERRUPTED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from portico.drill import DrillSettings, Report
-    from portico.drill.embedded import Progress
     from portico.drill.faults.plan import Kind
+    from portico.drill.setup import OnOrder, Progress
 
 app = typer.Typer()
 
@@ -22,6 +25,7 @@ PLACES = ("embedded", "servers")
 DEFAULT_RATE_EMBEDDED = 0.03
 WORKER_MODULE = "portico.cli.worker"
 _MAX_BREACHES = 20
+_QUARTERS = 4
 
 Rate = Annotated[
     float | None,
@@ -134,19 +138,39 @@ def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: s
 
     logs = Logs.configure(level="critical", style="text")  # errors caused by injected faults are not printed
     try:
-        if on == "embedded":
-            return _run_embedded(settings, progress)
-        from portico.drill.distributed import drill_on_private_servers
-        from portico.drill.part_processes import Worker
+        with count_orders(console, settings) as placed:
+            if on == "embedded":
+                return _run_embedded(settings, progress, placed)
+            from portico.drill.distributed import drill_on_private_servers
+            from portico.drill.part_processes import Worker
 
-        return drill_on_private_servers(commerce, Worker(WORKER_MODULE, system), settings, progress)
+            return drill_on_private_servers(commerce, Worker(WORKER_MODULE, system), settings, progress, placed)
     except Interrupted:
         raise typer.Exit(INTERRUPTED) from None
     finally:
         logs.close()
 
 
-def _run_embedded(settings: "DrillSettings", progress: "Progress") -> "Report":
+@contextmanager
+def count_orders(console: "Console", settings: "DrillSettings") -> "Iterator[OnOrder]":
+    """Show how many orders have been placed: as a bar on a terminal, otherwise a line for each quarter of them."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(f"seed {settings.seed}: orders", total=settings.orders)
+            yield lambda placed: bar.update(task, completed=placed)
+        return
+
+    def print_quarter(placed: int) -> None:
+        if _QUARTERS * placed // settings.orders > _QUARTERS * (placed - 1) // settings.orders:
+            console.print(f"seed {settings.seed}: {placed} of {settings.orders} orders placed", soft_wrap=True)
+
+    yield print_quarter
+
+
+def _run_embedded(settings: "DrillSettings", progress: "Progress", placed: "OnOrder") -> "Report":
     import asyncio
     import tempfile
 
@@ -154,7 +178,7 @@ def _run_embedded(settings: "DrillSettings", progress: "Progress") -> "Report":
     from portico.systems.commerce import commerce
 
     with tempfile.TemporaryDirectory(prefix="portico-drill-") as folder:
-        return asyncio.run(run_embedded(commerce, settings, Path(folder), progress=progress))
+        return asyncio.run(run_embedded(commerce, settings, Path(folder), progress=progress, placed=placed))
 
 
 def print_report(console: "Console", report: "Report", *, brief: bool) -> None:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from portico.drill.part_processes import PartFailed, PartProcess, Worker, gatewa
 from portico.drill.private_servers import PrivateServers, start_private_servers
 from portico.drill.quiescence import check, wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, OnOrder, Progress, sign_in_staff, system_settings
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.foundation.errors import CommandError
@@ -31,7 +31,6 @@ from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url
 from portico.servers import Server, ServerFailed
 
-Progress = Callable[[str], None]
 T = TypeVar("T")
 
 _CONCURRENT_ORDERS = 8  # so that orders are in flight when a fault occurs
@@ -41,7 +40,9 @@ _QUIET_WITHIN = (
 )
 
 
-def drill_on_private_servers(system: System, worker: Worker, drill: DrillSettings, progress: Progress) -> Report:
+def drill_on_private_servers(
+    system: System, worker: Worker, drill: DrillSettings, progress: Progress, placed: OnOrder
+) -> Report:
     """Drill `system` on servers that are started for it. SIGTERM and Ctrl-C end it and everything that it started.
 
     Raises:
@@ -52,7 +53,7 @@ def drill_on_private_servers(system: System, worker: Worker, drill: DrillSetting
         folder = Path(path)
         progress("starting PostgreSQL, Redis and RabbitMQ")
         with start_private_servers() as servers:
-            work = run_on_servers(system, worker, drill, servers, folder, progress=progress)
+            work = run_on_servers(system, worker, drill, servers, folder, progress=progress, placed=placed)
             try:
                 report = asyncio.run(_until_interrupted(work))
             except ExceptionGroup as group:
@@ -70,6 +71,7 @@ async def run_on_servers(
     folder: Path,
     *,
     progress: Progress = lambda _: None,
+    placed: OnOrder = lambda _: None,
 ) -> Report:
     """Drill `system` in a process for each part, on new `servers`.
 
@@ -80,6 +82,7 @@ async def run_on_servers(
         servers: the servers, which are killed too.
         folder: an empty folder for files and logs.
         progress: called with messages about the progress.
+        placed: called with the number of placed orders after each.
 
     Raises:
         PartFailed: a part of the system does not start, or does not answer.
@@ -94,7 +97,7 @@ async def run_on_servers(
         await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
         faults = schedule_faults(drill.seed, drill.faults, orders=drill.orders, rate=drill.rate, parts=list(parts))
         progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, {len(faults)} faults scheduled")
-        await FaultRunner(parts, servers, report, progress).run(customers, drill.orders, faults)
+        await FaultRunner(parts, servers, report, progress).run(customers, drill.orders, faults, placed)
         progress(f"{len(customers.acknowledged)} orders placed; {report.injected.total()} faults; waiting for quiet")
         async with _open_shop(running, variables) as (shop, broker):
             await wait_until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=lambda: _wait_for_parts(parts))
@@ -135,11 +138,12 @@ class FaultRunner:
         self._report = report
         self._progress = progress
 
-    async def run(self, customers: Customers, orders: int, faults: list[ScheduledFault]) -> None:
+    async def run(self, customers: Customers, orders: int, faults: list[ScheduledFault], placed: OnOrder) -> None:
         """Place orders and cause the faults, until both are done."""
         async with asyncio.TaskGroup() as group:
 
             def on_order(number: int) -> None:
+                placed(number)
                 for fault in faults:
                     if fault.after == number:
                         group.create_task(self._cause(fault), name=str(fault))

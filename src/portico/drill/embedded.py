@@ -13,7 +13,7 @@ from portico.drill.databases import ShopDatabases
 from portico.drill.faults import FaultPlan, RestartingServices
 from portico.drill.quiescence import check, wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, sign_in_staff, system_settings
+from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, OnOrder, Progress, sign_in_staff, system_settings
 from portico.gateway import Gateway
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel
@@ -25,8 +25,6 @@ from portico.kit.runtime.context import ServiceRuntime, layout_of
 from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings
 
-Progress = Callable[[str], None]
-
 _QUIET_WITHIN = 180.0  # seconds without progress
 
 
@@ -36,6 +34,7 @@ async def run_embedded(
     folder: Path,
     *,
     progress: Progress = lambda _: None,
+    placed: OnOrder = lambda _: None,
     change: Callable[[ServiceRuntime], None] | None = None,
 ) -> Report:
     """Drill `system` in this process, in an empty `folder`.
@@ -45,6 +44,7 @@ async def run_embedded(
         drill: what to do.
         folder: for its files.
         progress: called with messages about the progress.
+        placed: called with the number of placed orders after each.
         change: applied to each service when it starts, so that a test can plant a bug.
     """
     started_at = time.monotonic()
@@ -54,7 +54,7 @@ async def run_embedded(
     settings = system_settings(folder)
     async with _run_system(system, folder, settings, plan, change) as (services, channel):
         staff = await sign_in_staff(channel, settings)
-        customers = Customers(channel, drill.seed, staff)
+        customers = Customers(channel, drill.seed, staff, on_order=placed)
         await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
         progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, faults {', '.join(drill.faults)}")
         plan.active = True

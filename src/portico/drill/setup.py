@@ -1,7 +1,7 @@
 """The settings of a drill, and of the system under drill."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from portico.drill.customers import client_of
@@ -12,6 +12,11 @@ from portico.shop_client import ShopClient
 
 CUSTOMERS = 12
 PRODUCTS = 10
+
+Progress = Callable[[str], None]
+"""Is called with messages about a drill's progress."""
+OnOrder = Callable[[int], None]
+"""Is called with the number of placed orders after each."""
 
 _ADMIN = "admin@example.com"
 
