@@ -3,39 +3,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 from rich.console import Console
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from tests.support.scripted_gateway import ScriptedGateway
 
 from portico.demo.walkthrough import Walk
 from portico.shop_client import ExpectationFailed, NoResponse
-from portico.testing.loopback import loopback_server
-
-
-class Gateway:
-    """Returns the responses of its script, and records the tokens."""
-
-    def __init__(self) -> None:
-        self.script: list[JSONResponse] = []
-        self.tokens: list[str | None] = []
-
-    async def respond(self, request: Request) -> JSONResponse:
-        self.tokens.append(request.headers.get("authorization"))
-        return self.script.pop(0)
-
-    async def send_statuses(self, socket: WebSocket) -> None:
-        self.tokens.append(socket.headers.get("authorization"))
-        await socket.accept()
-        for status in ("pending", "confirmed"):
-            await socket.send_json({"status": status})
-        await socket.close()
 
 
 @pytest.fixture
-def gateway() -> Gateway:
-    return Gateway()
+def gateway() -> ScriptedGateway:
+    return ScriptedGateway()
 
 
 @pytest.fixture
@@ -44,15 +21,15 @@ def output() -> io.StringIO:
 
 
 @pytest.fixture
-async def walk(gateway: Gateway, output: io.StringIO) -> AsyncIterator[Walk]:
-    live = WebSocketRoute("/orders/1/live", gateway.send_statuses)
-    app = Starlette(routes=[live, Route("/{path:path}", gateway.respond, methods=["GET", "POST"])])
-    async with loopback_server(app) as address, Walk(Console(file=output, width=200), address) as walk:
+async def walk(gateway: ScriptedGateway, output: io.StringIO) -> AsyncIterator[Walk]:
+    async with gateway.serve() as address, Walk(Console(file=output, width=200), address) as walk:
         yield walk
 
 
 class TestWalk:
-    async def test_a_call_is_printed_with_its_response(self, walk: Walk, gateway: Gateway, output: io.StringIO) -> None:
+    async def test_a_call_is_printed_with_its_response(
+        self, walk: Walk, gateway: ScriptedGateway, output: io.StringIO
+    ) -> None:
         gateway.script = [JSONResponse({"name": "Lamp"})]
 
         await walk.call("GET", "/products/1", token="abc")
@@ -62,7 +39,9 @@ class TestWalk:
         assert gateway.tokens == ["Bearer abc"]
         assert "1 requests" in walk.summary()
 
-    async def test_a_rate_limited_call_is_repeated(self, walk: Walk, gateway: Gateway, output: io.StringIO) -> None:
+    async def test_a_rate_limited_call_is_repeated(
+        self, walk: Walk, gateway: ScriptedGateway, output: io.StringIO
+    ) -> None:
         gateway.script = [JSONResponse({}, 429, {"retry-after": "0"}), JSONResponse({"name": "Lamp"})]
 
         response = await walk.call("GET", "/products/1")
@@ -70,7 +49,7 @@ class TestWalk:
         assert response.status == 200
         assert "rate limited (429), waiting 0 s" in output.getvalue()
 
-    async def test_a_long_rate_limit_ends_the_walk(self, walk: Walk, gateway: Gateway) -> None:
+    async def test_a_long_rate_limit_ends_the_walk(self, walk: Walk, gateway: ScriptedGateway) -> None:
         gateway.script = [JSONResponse({}, 429, {"retry-after": "3600"})]
 
         with pytest.raises(ExpectationFailed, match="retry after 3600 s"):
@@ -94,7 +73,9 @@ class TestWalk:
 
 
 class TestClient:
-    async def test_retries_are_counted_and_not_printed(self, walk: Walk, gateway: Gateway, output: io.StringIO) -> None:
+    async def test_retries_are_counted_and_not_printed(
+        self, walk: Walk, gateway: ScriptedGateway, output: io.StringIO
+    ) -> None:
         gateway.script = [JSONResponse({}, 503, {"retry-after": "0"}), JSONResponse({})]
 
         (await walk.client().request_until_final("POST", "/orders", {}, key="once")).expect(200)
@@ -102,7 +83,9 @@ class TestClient:
         assert walk.retries == 1
         assert output.getvalue() == ""
 
-    async def test_rate_limits_are_printed_once(self, walk: Walk, gateway: Gateway, output: io.StringIO) -> None:
+    async def test_rate_limits_are_printed_once(
+        self, walk: Walk, gateway: ScriptedGateway, output: io.StringIO
+    ) -> None:
         gateway.script = [*(JSONResponse({}, 429, {"retry-after": "0"}) for _ in range(2)), JSONResponse({})]
 
         (await walk.client(within=0.5).request_until_final("GET", "/orders")).expect(200)
@@ -112,7 +95,7 @@ class TestClient:
 
 class TestFollow:
     async def test_messages_are_printed_until_the_condition_holds(
-        self, walk: Walk, gateway: Gateway, output: io.StringIO
+        self, walk: Walk, gateway: ScriptedGateway, output: io.StringIO
     ) -> None:
         received = await walk.follow("/orders/1/live", token="abc", until=lambda each: each["status"] == "confirmed")
 

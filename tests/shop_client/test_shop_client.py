@@ -2,11 +2,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
+from tests.support.scripted_gateway import ScriptedGateway
 
 from portico.kit.calls.errors import ConnectionLost
 from portico.shop_client import (
@@ -22,41 +19,18 @@ from portico.shop_client import (
     order_item,
 )
 from portico.testing.channels import ScriptedChannel, canned_response
-from portico.testing.loopback import loopback_server
 
 IMPATIENT = RetryPolicy(within=20.0, shortest=0.0, longest=0.0, obeys_retry_after=False)
 
 
-class Gateway:
-    """Returns the responses of its script, and records headers."""
-
-    def __init__(self) -> None:
-        self.script: list[JSONResponse] = []
-        self.tokens: list[str | None] = []
-        self.keys: list[str | None] = []
-
-    async def respond(self, request: Request) -> JSONResponse:
-        self.tokens.append(request.headers.get("authorization"))
-        self.keys.append(request.headers.get("idempotency-key"))
-        return self.script.pop(0)
-
-    async def send_statuses(self, socket: WebSocket) -> None:
-        await socket.accept()
-        for status in ("pending", "confirmed"):
-            await socket.send_json({"status": status})
-        await socket.close()
+@pytest.fixture
+def gateway() -> ScriptedGateway:
+    return ScriptedGateway()
 
 
 @pytest.fixture
-def gateway() -> Gateway:
-    return Gateway()
-
-
-@pytest.fixture
-async def client(gateway: Gateway) -> AsyncIterator[ShopClient]:
-    live = WebSocketRoute("/orders/1/live", gateway.send_statuses)
-    app = Starlette(routes=[live, Route("/{path:path}", gateway.respond, methods=["GET", "POST"])])
-    async with loopback_server(app) as address, HttpTransport(address) as transport:
+async def client(gateway: ScriptedGateway) -> AsyncIterator[ShopClient]:
+    async with gateway.serve() as address, HttpTransport(address) as transport:
         yield ShopClient(transport, retry=IMPATIENT)
 
 
@@ -84,7 +58,7 @@ class TestResponse:
 
 
 class TestRequest:
-    async def test_carries_token_and_key(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_carries_token_and_key(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         gateway.script = [JSONResponse({"name": "Lamp"})]
 
         found = await replace(client, token="abc").request("GET", "/products/1", key="once")
@@ -107,7 +81,7 @@ class TestRequest:
 
 
 class TestRequestUntilFinal:
-    async def test_repeats_with_the_same_key(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_repeats_with_the_same_key(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         outcomes: list[Response | NoResponse] = []
         gateway.script = [
             JSONResponse({}, 503, {"retry-after": "0"}),
@@ -130,7 +104,7 @@ class TestRequestUntilFinal:
 
         assert found.status == 200
 
-    async def test_gives_up_with_the_last_response(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_gives_up_with_the_last_response(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         gateway.script = [JSONResponse({"oh": "no"}, 500)]
 
         with pytest.raises(NoResponse, match=r"no final response in 0 s; last: 500 .*no"):
@@ -138,7 +112,7 @@ class TestRequestUntilFinal:
 
 
 class TestAccounts:
-    async def test_a_registered_client_is_signed_in(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_a_registered_client_is_signed_in(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         session = {"access_token": "abc", "user": {"user_id": "usr_1"}}
         gateway.script = [JSONResponse({"email": "jane@example.com"}, 201), JSONResponse(session)]
 
@@ -148,18 +122,20 @@ class TestAccounts:
 
 
 class TestOrders:
-    async def test_a_placed_order_has_an_id(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_a_placed_order_has_an_id(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         gateway.script = [JSONResponse({"order_id": "ord_1", "status": "pending"}, 201)]
 
         assert await client.place_order(order_draft(order_item("prod_1", 2))) == "ord_1"
         assert gateway.keys[0]
 
-    async def test_an_order_is_followed_until_a_status(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_an_order_is_followed_until_a_status(self, client: ShopClient, gateway: ScriptedGateway) -> None:
         gateway.script = [JSONResponse({"ticket": "t"}, 201)]
 
         assert await client.follow_order("1", ["confirmed"]) == {"status": "confirmed"}
 
-    async def test_a_websocket_that_closes_early_is_an_error(self, client: ShopClient, gateway: Gateway) -> None:
+    async def test_a_websocket_that_closes_early_is_an_error(
+        self, client: ShopClient, gateway: ScriptedGateway
+    ) -> None:
         gateway.script = [JSONResponse({"ticket": "t"}, 201)]
 
         with pytest.raises(NoResponse, match="closed early"):

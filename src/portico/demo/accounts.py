@@ -1,6 +1,7 @@
 """The accounts of a walkthrough."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -35,3 +36,12 @@ async def sign_in(walk: Walk, account: Account) -> None:
     """Sign in. Raises ExpectationFailed."""
     session = await walk.client().sign_in(account.email, account.password)
     account.token, account.user_id = session.token, session.user_id
+
+
+async def sign_up(walk: Walk, names: Sequence[str], suffix: str) -> list[Account]:
+    """Register an account for each name, and sign in. Raises ExpectationFailed."""
+    accounts = [Account.new(name, suffix) for name in names]
+    for account in accounts:
+        (await walk.call("POST", "/register", json=account.draft)).expect(201, email=account.email)
+        await sign_in(walk, account)
+    return accounts

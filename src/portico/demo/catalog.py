@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from portico.demo.accounts import Account, sign_in
+from portico.demo.accounts import Account, sign_up
 from portico.demo.probes import check_system
 from portico.demo.product_import import load_products
 from portico.demo.walkthrough import Walk
@@ -55,10 +55,7 @@ async def walk_catalog(walk: Walk, *, products: int, own: Stoppable | None) -> N
 
 async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
     walk.section("Ada and Bob sign up")
-    accounts = [Account.new(name, suffix) for name in ("ada", "bob")]
-    for account in accounts:
-        (await walk.call("POST", "/register", json=account.draft)).expect(201, email=account.email)
-        await sign_in(walk, account)
+    accounts = await sign_up(walk, ("ada", "bob"), suffix)
     duplicate = {"email": accounts[0].email.upper(), "password": "another password"}
     (await walk.call("POST", "/register", json=duplicate)).expect(409, code="email_taken")
     wrong = {"email": accounts[0].email, "password": "not the password"}

@@ -5,7 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 
-from portico.demo.accounts import Account, sign_in
+from portico.demo.accounts import Account, sign_in, sign_up
 from portico.demo.books import BookReader
 from portico.demo.crowd import Crowd
 from portico.demo.own_shop import OwnShop
@@ -73,11 +73,8 @@ async def walk_commerce(walk: Walk, scope: Scope, staff: Account, own: OwnShop |
 
 async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
     walk.section("Jane and John sign up")
-    accounts = [Account.new(name, suffix) for name in ("jane", "john")]
-    for account in accounts:
-        (await walk.call("POST", "/register", json=account.draft)).expect(201, email=account.email)
-        await sign_in(walk, account)
-    return accounts[0], accounts[1]
+    jane, john = await sign_up(walk, ("jane", "john"), suffix)
+    return jane, john
 
 
 async def _reconcile(walk: Walk, reader: BookReader, own: OwnShop | None) -> None:
