@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,23 @@ class TestAsyncapi:
 
         assert refused.returncode == 2
         assert "Did you mean identity?" in refused.stderr
+
+
+@pytest.mark.slow
+class TestClients:
+    def test_a_client_is_created_listed_and_deleted(self, tmp_path: Path) -> None:
+        def clients(*arguments: str) -> str:
+            done = run_portico(tmp_path, "clients", *arguments)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        created = clients("create", "The App", "--redirect-uri", "https://app.example/cb", "--confidential")
+        (client_id,) = re.findall(r"client_id: (client_\w{26})", created)
+        refused = run_portico(tmp_path, "clients", "create", "App", "--redirect-uri", "http://app.example/")
+
+        assert re.search(r"client_secret: \S{43}", created)
+        assert clients("list") == f"{client_id}  confidential  The App  https://app.example/cb\n"
+        assert (refused.returncode, "write https" in refused.stderr) == (2, True)
+        clients("delete", client_id)
+        assert clients("list") == ""
+        assert run_portico(tmp_path, "clients", "delete", client_id).returncode == 2

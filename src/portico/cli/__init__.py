@@ -21,6 +21,7 @@ COMMANDS = (
     "new",
     "migrate",
     "users",
+    "clients",
     "keys",
     "dead-letters",
     "events",

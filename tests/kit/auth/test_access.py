@@ -1,10 +1,11 @@
+import dataclasses
 from datetime import timedelta
 from typing import Annotated
 
 import pytest
 
 from portico.kit.auth import FromService, KnownCaller, Principal, SignedIn, permitted
-from portico.kit.auth.access import Access, ServicesOnly, UsersOnly
+from portico.kit.auth.access import Access, AccessKind, ServicesOnly, UsersOnly
 from portico.kit.foundation.problems import PermissionMissing
 from portico.kit.http.router import access_of_endpoint
 from portico.testing.clock import START
@@ -49,6 +50,15 @@ class TestCheck:
             Access("service").check(CLERK)
         with pytest.raises(UsersOnly):
             Access("signed_in").check(SERVICE)
+
+    @pytest.mark.parametrize("kind", ["optional", "known", "signed_in"])
+    def test_a_registered_client_needs_a_scope_for_what_needs_no_permission(self, kind: AccessKind) -> None:
+        with pytest.raises(PermissionMissing, match="'api'"):
+            Access(kind).check(dataclasses.replace(USER, client_id="client_1", permissions=frozenset({"openid"})))
+        Access(kind).check(dataclasses.replace(USER, client_id="client_1", permissions=frozenset({"api"})))
+
+    def test_a_registered_client_has_the_permissions_in_its_scope(self) -> None:
+        Access("permission", "payments:write").check(dataclasses.replace(CLERK, client_id="client_1"))
 
 
 class TestAccessOfEndpoint:

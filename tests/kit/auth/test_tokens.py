@@ -95,6 +95,13 @@ class TestToken:
             "roles": ["seller"],
         }
 
+    def test_names_the_registered_client(self, bench: Bench) -> None:
+        claims = dataclasses.replace(bench.issuer.claims(permissions=["openid"]), client_id="client_1")
+        token = bench.issuer.sign(claims)
+
+        assert payload_of(token)["client_id"] == "client_1"
+        assert (bench.read(token), bench.read(token).principal().client_id) == (claims, "client_1")
+
     def test_of_a_service_has_no_session(self, bench: Bench) -> None:
         principal = bench.read(bench.issuer.token("service:catalog")).principal()
 
@@ -181,7 +188,7 @@ class TestMalformedToken:
 
         assert bench.read(forged(HEADER, payload)).subject == payload["sub"]
 
-    @pytest.mark.parametrize("name", ["iss", "aud", "sub", "iat", "exp", "jti"])
+    @pytest.mark.parametrize("name", ["iss", "aud", "sub", "client_id", "iat", "exp", "jti"])
     def test_without_a_required_claim_is_rejected(self, bench: Bench, name: str) -> None:
         payload = bench.payload()
         del payload[name]

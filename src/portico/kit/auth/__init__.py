@@ -7,9 +7,18 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
     from portico.kit.auth.keys import PublicAlgorithm, SigningKey, VerifyingKey
-    from portico.kit.auth.principal import EVERYTHING, SERVICE_PREFIX, Principal, UserId
+    from portico.kit.auth.principal import ACT_AS_USER, EVERYTHING, SERVICE_PREFIX, Principal, UserId
     from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
-    from portico.kit.auth.tokens import LEEWAY, AccessClaims, InvalidToken, Reason, TokenFormat, UnverifiedToken
+    from portico.kit.auth.tokens import (
+        ID_TOKEN,
+        LEEWAY,
+        AccessClaims,
+        InvalidToken,
+        Reason,
+        TokenFormat,
+        UnverifiedToken,
+        sign_jwt,
+    )
     from portico.kit.auth.verification import (
         IntrospectionVerifier,
         KeyVerifier,
@@ -23,15 +32,17 @@ else:
         {
             "access": "AnyCaller FromService KnownCaller SignedIn permitted",
             "keys": "PublicAlgorithm SigningKey VerifyingKey",
-            "principal": "EVERYTHING SERVICE_PREFIX Principal UserId",
+            "principal": "ACT_AS_USER EVERYTHING SERVICE_PREFIX Principal UserId",
             "revocations": "Revocation RevocationKind RevocationPage",
-            "tokens": "LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken",
+            "tokens": "ID_TOKEN LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken sign_jwt",
             "verification": "IntrospectionVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
         },
     )
 
 __all__ = [
+    "ACT_AS_USER",
     "EVERYTHING",
+    "ID_TOKEN",
     "LEEWAY",
     "SERVICE_PREFIX",
     "AccessClaims",
@@ -57,4 +68,5 @@ __all__ = [
     "VerificationUnavailable",
     "VerifyingKey",
     "permitted",
+    "sign_jwt",
 ]

@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from portico.kit._compat.fastapi import lookup
-from portico.kit.auth.principal import Principal
+from portico.kit.auth.principal import ACT_AS_USER, Principal
 from portico.kit.foundation.problems import Forbidden, PermissionMissing
 
 AccessKind = Literal["public", "optional", "known", "signed_in", "permission", "service"]
@@ -20,6 +20,8 @@ _STRICTNESS: dict[AccessKind, int] = {
     "permission": 4,
     "service": 5,
 }
+_IN_THE_USERS_NAME: frozenset[AccessKind] = frozenset(("optional", "known", "signed_in"))
+"""Access that needs no permission, so that a registered client needs a scope of its own for it."""
 
 
 class ServicesOnly(Forbidden):
@@ -58,6 +60,8 @@ class Access:
             raise ServicesOnly
         if self.kind == "signed_in" and caller.kind != "user":
             raise UsersOnly
+        if caller.client_id is not None and self.kind in _IN_THE_USERS_NAME and not caller.may(ACT_AS_USER):
+            raise PermissionMissing(permission=ACT_AS_USER)
         if self.or_service and caller.kind == "service":
             return
         if self.permission is not None and not caller.may(self.permission):

@@ -9,6 +9,8 @@ from portico.kit.foundation.problems import Forbidden
 
 EVERYTHING = "*"
 SERVICE_PREFIX = "service:"
+ACT_AS_USER = "api"
+"""The scope with which a registered OAuth client may use what needs no permission of its own, in the user's name."""
 
 PrincipalKind = Literal["user", "service"]
 
@@ -25,7 +27,10 @@ class PersonRequired(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `permissions` are names such as `products:write`; `*` stands for all of them."""
+    """An authenticated caller. `permissions` are names such as `products:write`; `*` stands for all of them.
+
+    `client_id` is the registered OAuth client that acts for the user; None for the system's own clients and services.
+    """
 
     subject: str
     kind: PrincipalKind
@@ -36,6 +41,7 @@ class Principal:
     issued_at: datetime
     expires_at: datetime
     email: str | None = None
+    client_id: str | None = None
 
     def may(self, permission: str) -> bool:
         """Return whether the caller has `permission`."""

@@ -1,7 +1,7 @@
 """Access tokens as in RFC 9068: claims, signing and validation."""
 
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -18,7 +18,8 @@ LEEWAY: Final = 5
 """Tolerated clock difference (seconds) between machines."""
 _LATEST: Final = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 _SEGMENTS: Final = 3
-_TYPES: Final = ("at+jwt", "application/at+jwt")
+_ACCESS_TOKEN: Final = ("at+jwt", "application/at+jwt")
+ID_TOKEN: Final = ("jwt",)
 
 
 class InvalidToken(Exception):
@@ -31,7 +32,10 @@ class InvalidToken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AccessClaims:
-    """Claims of an access token. `issued_at` and `expires_at` are whole seconds."""
+    """Claims of an access token. `issued_at` and `expires_at` are whole seconds.
+
+    `client_id` is the registered OAuth client that the token was issued to; None for the system's own clients.
+    """
 
     subject: str
     token_id: str
@@ -40,6 +44,7 @@ class AccessClaims:
     expires_at: datetime
     scope: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
+    client_id: str | None = None
 
     def principal(self, email: str | None = None) -> Principal:
         return Principal(
@@ -52,6 +57,7 @@ class AccessClaims:
             issued_at=self.issued_at,
             expires_at=self.expires_at,
             email=email,
+            client_id=self.client_id,
         )
 
 
@@ -64,16 +70,14 @@ class TokenFormat:
 
     def sign(self, claims: AccessClaims, key: SigningKey) -> str:
         """Return a signed token with `claims`."""
-        head = _encode({"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"})
-        signed = head + b"." + _encode(self._payload(claims))
-        return (signed + b"." + urlsafe_b64encode(key.sign(signed))).decode("ascii")
+        return sign_jwt(self._payload(claims), key, kind="at+jwt")
 
     def _payload(self, claims: AccessClaims) -> dict[str, Any]:
         payload: dict[str, Any] = {
             "iss": self.issuer,
             "aud": self.audience,
             "sub": claims.subject,
-            "client_id": claims.subject.removeprefix(SERVICE_PREFIX) if claims.session_id is None else self.audience,
+            "client_id": claims.client_id or self._own_client(claims),
             "iat": int(claims.issued_at.timestamp()),
             "exp": int(claims.expires_at.timestamp()),
             "jti": claims.token_id,
@@ -81,6 +85,9 @@ class TokenFormat:
             "roles": list(claims.roles),
         }
         return payload if claims.session_id is None else payload | {"sid": claims.session_id}
+
+    def _own_client(self, claims: AccessClaims) -> str:
+        return claims.subject.removeprefix(SERVICE_PREFIX) if claims.session_id is None else self.audience
 
     def claims_of(self, payload: dict[str, Any], now: datetime) -> AccessClaims:
         """Return the claims of a payload with a valid signature.
@@ -93,6 +100,8 @@ class TokenFormat:
         if self.audience not in (audience if isinstance(audience, list) else [audience]):
             raise InvalidToken("malformed", "the token has another audience")
         claims = _read_claims(payload)
+        if claims.client_id == self._own_client(claims):
+            claims = replace(claims, client_id=None)
         if claims.expires_at.timestamp() + LEEWAY <= now.timestamp():
             raise InvalidToken("expired", "the token has expired")
         not_before = max(_seconds(payload, "nbf") if "nbf" in payload else 0, claims.issued_at.timestamp())
@@ -112,8 +121,8 @@ class UnverifiedToken:
     signature: bytes
 
     @classmethod
-    def parse(cls, token: str) -> "UnverifiedToken":
-        """Parse `token`. Raises InvalidToken (malformed) unless it is a signed `at+jwt` of at most 8 KiB."""
+    def parse(cls, token: str, *, kinds: tuple[str, ...] = _ACCESS_TOKEN) -> "UnverifiedToken":
+        """Parse `token`. Raises InvalidToken (malformed) unless it is signed, of one of `kinds` and at most 8 KiB."""
         if len(token) > LONGEST_TOKEN:
             raise InvalidToken("malformed", "the token is too long")
         segments = token.split(".")
@@ -127,7 +136,7 @@ class UnverifiedToken:
         kid, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):
             raise InvalidToken("malformed", "the token does not name its key and algorithm")
-        _check_header(header)
+        _check_header(header, kinds)
         return cls(kid, algorithm, payload, token.rpartition(".")[0].encode("ascii"), signature)
 
     def verify(self, key: VerifyingKey) -> dict[str, Any]:
@@ -142,12 +151,18 @@ class UnverifiedToken:
         return _parse_object(self.payload)
 
 
-def _check_header(header: dict[str, Any]) -> None:
+def _check_header(header: dict[str, Any], kinds: tuple[str, ...]) -> None:
     kind = header.get("typ")
-    if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise InvalidToken("malformed", "this is not an access token (typ at+jwt)")
+    if not isinstance(kind, str) or kind.lower() not in kinds:
+        raise InvalidToken("malformed", f"this is not a token of the type {kinds[0]}")
     if "crit" in header:
         raise InvalidToken("malformed", "the token requires an unknown extension")
+
+
+def sign_jwt(payload: dict[str, Any], key: SigningKey, *, kind: str) -> str:
+    """Return a signed JWT of a type (RFC 8725 section 3.11), so that it is not accepted in the place of another."""
+    signed = _encode({"alg": key.algorithm, "kid": key.kid, "typ": kind}) + b"." + _encode(payload)
+    return (signed + b"." + urlsafe_b64encode(key.sign(signed))).decode("ascii")
 
 
 def _encode(document: dict[str, Any]) -> bytes:
@@ -183,6 +198,7 @@ def _read_claims(payload: dict[str, Any]) -> AccessClaims:
         expires_at=datetime.fromtimestamp(_seconds(payload, "exp"), UTC),
         scope=tuple(scope.split()),
         roles=tuple(roles),
+        client_id=_text(payload, "client_id"),
     )
 
 

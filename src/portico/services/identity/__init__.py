@@ -5,6 +5,7 @@ from portico.kit import Service
 from portico.services.identity import api, jobs
 from portico.services.identity.models import Table
 from portico.services.identity.oauth import api as oauth
+from portico.services.identity.oauth import browser
 from portico.services.identity.oauth.client_authentication import OAuthClients, open_oauth_clients
 from portico.services.identity.oauth.grants import PasswordGrantRate, open_password_grant_rate
 from portico.services.identity.settings import IdentitySettings
@@ -28,11 +29,14 @@ service = Service(
         tokens.tokens,
         tokens.tickets,
         oauth.oauth,
+        oauth.clients,
+        browser.pages,
         users.users,
         users.roles,
         api.audit_log,
         api.revocations,
         api.discovery,
+        oauth.discovery,
     ],
     jobs=[jobs.rotate_signing_keys, jobs.delete_expired_rows],
     tables=Table.metadata,

@@ -1,5 +1,5 @@
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Response
 
@@ -109,30 +109,8 @@ async def list_audit_entries(
     return await AuditLog(reads).search(page, user_id=user_id, action=action)
 
 
-@discovery.get("/.well-known/jwks.json", quiet=True)
+@discovery.get("/.well-known/jwks.json", quiet=True, any_origin=True)
 async def read_key_set(ring: Annotated[KeyRing, provided(KeyRing)], response: Response) -> KeySetRead:
     """Return the public keys that verify access tokens (RFC 7517), including the one that will sign next."""
     response.headers["cache-control"] = "public, max-age=60"
     return KeySetRead(keys=await ring.public_keys())
-
-
-@discovery.get("/.well-known/oauth-authorization-server")
-async def read_metadata(context: Context) -> dict[str, Any]:
-    """Return identity's endpoints and capabilities for standard clients (RFC 8414)."""
-    root = context.settings_of(IdentitySettings).issuer_of(context.system)
-    paths = root + context.system.prefix
-    return {
-        "issuer": root,
-        "token_endpoint": f"{paths}/oauth/token",
-        "introspection_endpoint": f"{paths}/oauth/introspect",
-        "revocation_endpoint": f"{paths}/oauth/revoke",
-        "jwks_uri": f"{root}/.well-known/jwks.json",
-        "grant_types_supported": ["password", "refresh_token", "client_credentials"],
-        "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "revocation_endpoint_auth_methods_supported": ["none"],
-        "scopes_supported": sorted(
-            {permission for permissions in context.system.roles.values() for permission in permissions}
-        ),
-    }

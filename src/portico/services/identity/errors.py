@@ -101,6 +101,12 @@ class SessionNotFound(NotFound):
     session_id: SessionId
 
 
+class ClientNotFound(NotFound):
+    detail = "The OAuth client {client_id} does not exist."
+
+    client_id: str
+
+
 class TicketNotFound(NotFound):
     detail = "The ticket was used, has expired or never existed. Request a new one."
 
@@ -113,6 +119,10 @@ class InvalidGrant(OAuthError):
 
 class InvalidScope(OAuthError):
     code = "invalid_scope"
+
+
+class UnauthorizedClient(OAuthError):
+    code = "unauthorized_client"
 
 
 class UnsupportedGrantType(OAuthError):

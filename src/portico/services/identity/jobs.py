@@ -1,6 +1,7 @@
 from datetime import timedelta
 
 from portico.kit import ServiceContext, job
+from portico.services.identity.oauth.repository import expired_oauth_rows
 from portico.services.identity.repository import expired_session_rows
 from portico.services.identity.tokens.key_ring import KeyRing
 from portico.services.identity.tokens.repository import expired_token_rows
@@ -14,12 +15,12 @@ async def rotate_signing_keys(context: ServiceContext) -> None:
 
 @job(name="delete-expired-credentials", every=timedelta(minutes=10))
 async def delete_expired_rows(context: ServiceContext) -> None:
-    """Delete tickets, throttles, revocations, refresh tokens and sessions that have expired.
+    """Delete tickets, authorization codes, throttles, revocations, refresh tokens and sessions that have expired.
 
     Each batch is a transaction of its own, so that no lock is held for long.
     """
     now = context.clock.now()
-    for expired in (*expired_token_rows(now), *expired_session_rows(now)):
+    for expired in (*expired_token_rows(now), *expired_oauth_rows(now), *expired_session_rows(now)):
         more = True
         while more:
             async with context.transaction() as work:

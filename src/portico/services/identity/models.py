@@ -35,6 +35,14 @@ AuditAction = Literal[
     "refresh_token.reused",
     "token.revoked",
     "client.refused",
+    "client.registered",
+    "client.changed",
+    "client.secret_renewed",
+    "client.deleted",
+    "client.allowed",
+    "client.denied",
+    "client.signed_in",
+    "authorization_code.reused",
     "keys.rotated",
 ]
 
@@ -77,7 +85,12 @@ class AuditEntry(Table):
 
 
 class Session(Table):
-    """A sign-in on one device. The refresh tokens of a session are one family (RFC 9700 section 4.14.2)."""
+    """A sign-in on one device. The refresh tokens of a session are one family (RFC 9700 section 4.14.2).
+
+    A session that a registered OAuth client opened has the client, the scope that the user allowed, and the session of
+    the browser that it was opened from. `authenticated_at` is when the user last proved who it is, if that was not
+    when the session began.
+    """
 
     __tablename__ = "sessions"
 
@@ -90,6 +103,10 @@ class Session(Table):
     expires_at: Mapped[datetime] = mapped_column(index=True)
     tokens_expire_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    client_id: Mapped[str | None] = mapped_column(ExactText(48), index=True)
+    scope: Mapped[list[str] | None] = mapped_column(Payload)
+    authenticated_at: Mapped[datetime | None]
+    browser_session_id: Mapped[SessionId | None] = mapped_column(index=True)
 
     @classmethod
     def start(cls, user_id: UserId, client: ClientInfo, *, limits: SessionLimits, now: datetime) -> "Session":
@@ -115,6 +132,25 @@ class Session(Table):
     def ends_at(self, limits: SessionLimits) -> datetime:
         """Return when the session ends at the latest."""
         return self.created_at + limits.total
+
+    @property
+    def proved_at(self) -> datetime:
+        """When the user last proved who it is."""
+        return self.authenticated_at or self.created_at
+
+    def authenticate(self, *, lifetime: timedelta, now: datetime) -> None:
+        """Record that the user has just proved who it is: the session lasts for another `lifetime`."""
+        self.authenticated_at = self.last_used_at = now
+        self.expires_at = now + lifetime
+
+    def authorize_client(
+        self, client_id: str, *, scope: list[str], authenticated_at: datetime, browser_session_id: SessionId
+    ) -> None:
+        """Give the session to a registered client: its tokens have no more than `scope`."""
+        self.client_id = client_id
+        self.scope = scope
+        self.authenticated_at = authenticated_at
+        self.browser_session_id = browser_session_id
 
     def cover_token(self, expires_at: datetime) -> None:
         """Record that an access token of this session is valid until `expires_at`."""

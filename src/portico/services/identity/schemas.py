@@ -28,6 +28,7 @@ class SessionRead(Schema):
     """A session: its device, its address, and whether it is the caller's current one.
 
     It expires at `expires_at` unless it is refreshed, and at `ends_at` in any case.
+    `client_id` is the registered OAuth client that opened it, if any.
     """
 
     session_id: SessionId
@@ -38,6 +39,7 @@ class SessionRead(Schema):
     expires_at: Moment
     ends_at: Moment
     current: bool
+    client_id: str | None
 
     @classmethod
     def from_session(cls, session: Session, limits: SessionLimits, *, current: str | None) -> Self:
@@ -51,6 +53,7 @@ class SessionRead(Schema):
             expires_at=session.expires_at,
             ends_at=session.ends_at(limits),
             current=session.session_id == current,
+            client_id=session.client_id,
         )
 
 

@@ -59,6 +59,12 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
         le=120,
         description="How long (seconds) a rotated refresh token is still accepted, in case the response was lost",
     )
+    browser_session_hours: float = Field(
+        12.0,
+        gt=0,
+        le=720,
+        description="How long (hours) a browser stays signed in for OAuth clients, without a password",
+    )
     service_token_expire_minutes: float = Field(
         10.0, gt=0, le=60, description="Lifetime (minutes) of the access tokens of services"
     )
@@ -105,3 +111,8 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
         return SessionLimits(
             unused=timedelta(days=self.refresh_token_expire_days), total=timedelta(days=self.session_expire_days)
         )
+
+    @property
+    def has_openid(self) -> bool:
+        """Whether clients can verify ID tokens. With HS256 only identity could."""
+        return self.jwt_algorithm != "HS256"

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from portico.contracts.identity import TokenId
 from portico.kit import Principal, Reader, ServiceContext
-from portico.kit.auth import SERVICE_PREFIX, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken
+from portico.kit.auth import SERVICE_PREFIX, AccessClaims, InvalidToken, TokenFormat, UnverifiedToken, sign_jwt
 from portico.services.identity.models import Session
 from portico.services.identity.settings import IdentitySettings
-from portico.services.identity.tokens.domain import AccessToken
+from portico.services.identity.tokens.domain import AccessToken, delegated, half_hash
 from portico.services.identity.tokens.key_ring import KeyRing
 from portico.services.identity.tokens.repository import find_bearer, is_token_revoked
 from portico.services.identity.users.models import User
@@ -44,10 +44,27 @@ class TokenIssuer:
                 session_id=session.session_id,
                 issued_at=issued_at,
                 expires_at=expires_at,
-                scope=tuple(user.permissions),
-                roles=tuple(user.roles),
+                scope=tuple(user.permissions if session.scope is None else delegated(session.scope, user.permissions)),
+                roles=tuple(user.roles) if session.client_id is None else (),
+                client_id=session.client_id,
             )
         )
+
+    async def issue_id_token(self, session: Session, access: AccessToken, *, nonce: str | None = None) -> str:
+        """Return the ID token of a registered client's session (OpenID Connect Core 1.0 section 2)."""
+        key = await self._ring.signing_key()
+        claims = access.claims
+        payload = {
+            "iss": self.form.issuer,
+            "sub": claims.subject,
+            "aud": session.client_id,
+            "iat": int(claims.issued_at.timestamp()),
+            "exp": int(claims.expires_at.timestamp()),
+            "auth_time": int(session.proved_at.timestamp()),
+            "sid": session.session_id,
+            "at_hash": half_hash(access.text, key.algorithm),
+        }
+        return sign_jwt(payload if nonce is None else payload | {"nonce": nonce}, key, kind="JWT")
 
     async def issue_for_service(self, name: str) -> AccessToken:
         """Return a short-lived token of the service `name`."""

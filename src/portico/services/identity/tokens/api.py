@@ -20,7 +20,7 @@ from portico.services.identity.errors import (
 from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens import service
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
-from portico.services.identity.tokens.device_tokens import DEVICE_TOKEN_LIFETIME
+from portico.services.identity.tokens.device_tokens import DEVICE_COOKIE, set_device_cookie
 from portico.services.identity.tokens.domain import TICKET_LIFETIME
 from portico.services.identity.tokens.schemas import (
     InvalidTokenRead,
@@ -55,7 +55,6 @@ Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 Issuer = Annotated[TokenIssuer, provided(TokenIssuer)]
 Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
 
-DEVICE_COOKIE = "portico_device"
 _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
 
 
@@ -116,14 +115,8 @@ async def sign_in(
     response.headers["cache-control"] = "no-store"
     attempt = SignInAttempt(body.account, body.password, client, request.cookies.get(DEVICE_COOKIE))
     grant = await signing_in.sign_in(reads, work, attempt)
-    response.set_cookie(
-        DEVICE_COOKIE,
-        signing_in.issue_device_token(attempt),
-        max_age=int(DEVICE_TOKEN_LIFETIME.total_seconds()),
-        secure=context.settings_of(IdentitySettings).issuer_of(context.system).startswith("https:"),
-        httponly=True,
-        samesite="strict",
-    )
+    is_secure = context.settings_of(IdentitySettings).issuer_of(context.system).startswith("https:")
+    set_device_cookie(response, signing_in.issue_device_token(attempt), secure=is_secure)
     return SignedInRead.from_grant(grant)
 
 

@@ -11,7 +11,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from fastapi import Response
 
+DEVICE_COOKIE: Final = "portico_device"
 DEVICE_TOKEN_LIFETIME: Final = timedelta(days=180)
 _DEVICE_BYTES: Final = 16
 _MAX_LENGTH: Final = 200
@@ -41,3 +43,9 @@ class DeviceTokens:
 
     def _signature(self, device: str, expires: int, account: str) -> str:
         return hmac.new(self._key, f"{device}.{expires}.{account}".encode(), "sha256").hexdigest()
+
+
+def set_device_cookie(response: Response, token: str, *, secure: bool) -> None:
+    """Store a device token in the browser. `secure` keeps it from being sent without TLS."""
+    lifetime = int(DEVICE_TOKEN_LIFETIME.total_seconds())
+    response.set_cookie(DEVICE_COOKIE, token, max_age=lifetime, secure=secure, httponly=True, samesite="strict")

@@ -2,8 +2,8 @@
 
 import hashlib
 import secrets
-from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from portico.kit.auth import AccessClaims, SigningKey
+from portico.kit.auth import EVERYTHING, AccessClaims, SigningKey
 from portico.kit.foundation import latest_due
 from portico.services.identity.errors import KeyDecryptionFailed
 
@@ -90,6 +90,21 @@ def new_secret() -> str:
 def digest_of(text: str) -> str:
     """Return the SHA-256 digest under which a secret is stored. Random secrets of 256 bits need no salt."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def delegated(scope: Iterable[str], permissions: Collection[str]) -> list[str]:
+    """Return the part of a client's `scope` that a user with `permissions` can delegate to it."""
+    everything = EVERYTHING in permissions
+    return [each for each in scope if ":" not in each or everything or each in permissions]
+
+
+def half_hash(token: str, algorithm: str) -> str:
+    """Return the left half of a token's hash, for the claim `at_hash` (OpenID Connect Core 1.0 section 3.1.3.6).
+
+    The hash is that of the ID token's signature algorithm. Ed25519 uses SHA-512.
+    """
+    digest = (hashlib.sha512 if algorithm == "EdDSA" else hashlib.sha256)(token.encode()).digest()
+    return urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 
 def failures_in_window(failures: Sequence[float], now: datetime) -> list[float]:

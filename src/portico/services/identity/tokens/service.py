@@ -8,7 +8,7 @@ from portico.services.identity.errors import TicketNotFound
 from portico.services.identity.models import RefreshToken, Session
 from portico.services.identity.repository import Sessions, audit, find_refresh_token_owner, is_reused
 from portico.services.identity.service import end_session, revoke
-from portico.services.identity.settings import IdentitySettings
+from portico.services.identity.settings import IdentitySettings, SessionLimits
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import TICKET_LIFETIME, AccessToken, digest_of, new_secret
 from portico.services.identity.tokens.models import Ticket
@@ -24,24 +24,46 @@ class Grant:
     access: AccessToken
     refresh_token: str
     user: User
+    session: Session
 
 
 async def open_session(
     work: UnitOfWork, user: User, issuer: TokenIssuer, settings: IdentitySettings, *, client: ClientInfo
 ) -> Grant:
-    """Open a session for a locked user. Beyond `sessions_per_user`, the least recently used one ends."""
+    """Open a session for a locked user and return its first tokens."""
+    return await issue_tokens(work, await start_session(work, user, settings, client=client), user, issuer)
+
+
+async def start_session(
+    work: UnitOfWork,
+    user: User,
+    settings: IdentitySettings,
+    *,
+    client: ClientInfo,
+    limits: SessionLimits | None = None,
+) -> Session:
+    """Start a session of a locked user. Beyond `sessions_per_user`, the least recently used one ends.
+
+    `limits` are how long it lasts, if not as long as the settings say.
+    """
     for session in (await Sessions(work).lock_all(user.user_id))[settings.sessions_per_user - 1 :]:
         end_session(work, session, actor=user.user_id, client=client, reason="too_many")
-    session = Session.start(user.user_id, client, limits=settings.session_limits, now=work.now)
+    session = Session.start(user.user_id, client, limits=limits or settings.session_limits, now=work.now)
     work.add(session)
     await work.flush()
-    return await _issue_pair(work, session, user, issuer, generation=0)
+    return session
 
 
 async def refresh_session(
-    work: UnitOfWork, refresh_token: str, issuer: TokenIssuer, settings: IdentitySettings, *, client: ClientInfo
+    work: UnitOfWork,
+    refresh_token: str,
+    issuer: TokenIssuer,
+    settings: IdentitySettings,
+    *,
+    client: ClientInfo,
+    client_id: str | None,
 ) -> Grant | None:
-    """Return a new pair of tokens, or None if the refresh token is not valid.
+    """Return a new pair of tokens, or None if the refresh token is not valid, or not one of the client's.
 
     If the token or one that outdates it was used longer ago than the leeway, two parties hold tokens of the session, so
     it ends (RFC 9700 section 4.14.2). Within the leeway a token is exchanged at most `MAX_SUCCESSORS` times. The caller
@@ -57,6 +79,8 @@ async def refresh_session(
     token = await work.get(RefreshToken, digest, lock=True)
     if user is None or session is None or token is None or not session.is_open(work.now) or not user.may_sign_in:
         return None
+    if session.client_id != client_id:
+        return None
     leeway = timedelta(seconds=settings.refresh_token_leeway)
     if await is_reused(work, token, used_before=work.now - leeway):
         end_session(work, session, actor=user.user_id, client=client, reason="refresh_token_reused")
@@ -67,17 +91,20 @@ async def refresh_session(
         return None
     token.use(work.now)
     session.extend(limits, now=work.now)
-    return await _issue_pair(work, session, user, issuer, generation=token.generation + 1)
+    return await issue_tokens(work, session, user, issuer, generation=token.generation + 1)
 
 
-async def refresh(context: ServiceContext, refresh_token: str, client: ClientInfo) -> Grant | None:
+async def refresh(
+    context: ServiceContext, refresh_token: str, client: ClientInfo, *, client_id: str | None = None
+) -> Grant | None:
     """Refresh a session in a transaction of its own. Return None if the refresh token is not valid.
 
-    It is committed although the response is an error: the session of a stolen token stays ended.
+    It is committed although the response is an error: the session of a stolen token stays ended. `client_id` is the
+    registered client that sent the token, if any.
     """
     async with context.transaction() as work:
         issuer, settings = context.resource(TokenIssuer), context.settings_of(IdentitySettings)
-        return await refresh_session(work, refresh_token, issuer, settings, client=client)
+        return await refresh_session(work, refresh_token, issuer, settings, client=client, client_id=client_id)
 
 
 async def revoke_token(work: UnitOfWork, token: str, verifier: OwnVerifier, *, client: ClientInfo) -> None:
@@ -130,7 +157,10 @@ async def _revoke_refresh_token(work: UnitOfWork, token: str, client: ClientInfo
         end_session(work, session, actor=UserId(owner.user_id), client=client, reason="token_revoked")
 
 
-async def _issue_pair(work: UnitOfWork, session: Session, user: User, issuer: TokenIssuer, *, generation: int) -> Grant:
+async def issue_tokens(
+    work: UnitOfWork, session: Session, user: User, issuer: TokenIssuer, *, generation: int = 0
+) -> Grant:
+    """Return a new access token and a new refresh token of a locked session and its locked user."""
     access = await issuer.issue_for_session(session, user)
     secret = new_secret()
     work.add(
@@ -143,4 +173,4 @@ async def _issue_pair(work: UnitOfWork, session: Session, user: User, issuer: To
             expires_at=session.expires_at,
         )
     )
-    return Grant(access, secret, user)
+    return Grant(access, secret, user, session)

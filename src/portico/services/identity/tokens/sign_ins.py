@@ -54,7 +54,21 @@ class SignIns:
         self._devices = DeviceTokens(context.secrets.secret_key.get_secret_value())
 
     async def sign_in(self, reads: Reader, work: UnitOfWork, attempt: SignInAttempt) -> Grant:
-        """Open a session. The transaction begins after the password was hashed.
+        """Open a session. Raises as `authenticate` does."""
+        user = await self.authenticate(reads, work, attempt)
+        grant = await open_session(work, user, self._issuer, self._settings, client=attempt.client)
+        audit(
+            work,
+            "sign_in.succeeded",
+            actor=user.user_id,
+            user_id=user.user_id,
+            client=attempt.client,
+            session_id=grant.access.claims.session_id,
+        )
+        return grant
+
+    async def authenticate(self, reads: Reader, work: UnitOfWork, attempt: SignInAttempt) -> User:
+        """Return the locked user whose password it is. The transaction begins after the password was hashed.
 
         Raises:
             SignInRefused: the email address or the password is wrong, or the account is not active.
@@ -75,16 +89,7 @@ class SignIns:
         if check.new_hash is not None:
             user.password_hash = check.new_hash
         await clear_account_failures(work, login_key)
-        grant = await open_session(work, user, self._issuer, self._settings, client=attempt.client)
-        audit(
-            work,
-            "sign_in.succeeded",
-            actor=user.user_id,
-            user_id=user.user_id,
-            client=attempt.client,
-            session_id=grant.access.claims.session_id,
-        )
-        return grant
+        return user
 
     def issue_device_token(self, attempt: SignInAttempt) -> str:
         """Return the token that recognizes the device of a successful attempt at its next one."""
