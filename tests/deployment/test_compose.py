@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.deployment.compose import FILE, GATEWAY, PORTS, interpolations, parts, services
 
+from portico.contracts.token_verification import TokenSettings
 from portico.kit.settings import Settings, variables_of
 from portico.systems.commerce import commerce
 
@@ -25,6 +26,7 @@ def known_to(part: str) -> set[str]:
     """Return the variables that a process of `part` reads."""
     names = {name.upper() for name in Settings.model_fields}
     names |= {f"{each.name.upper()}_SERVICE_URL" for each in commerce.placements}
+    names |= {variables_of(TokenSettings, name)[0] for name in TokenSettings.model_fields}  # each part verifies tokens
     if part != GATEWAY and (own := commerce.placement(part).service.settings) is not None:
         names |= {variables_of(own, name)[0] for name in own.model_fields}
     return names
