@@ -223,6 +223,9 @@ const form = new URLSearchParams({grant_type: "authorization_code", client_id: c
 })().catch(error => document.getElementById("out").textContent = String(error)).then(() => location.hash = "done");
 </script>"""
 
+_CLICK_AUTHORIZE = """[...document.querySelectorAll(".auth-container")]
+    .find(each => each.querySelector("#oauth_username")).querySelector("button.authorize").click()"""
+
 
 @needs_chromium
 @pytest.mark.slow
@@ -271,4 +274,18 @@ class TestBrowser:
 
             assert fits, "the page fits a phone"
             assert await tab.evaluate("document.querySelector('#out').textContent") == ADMIN["email"]
+            assert [error for error in tab.errors if "Security Policy" in error] == []
+
+    async def test_a_developer_signs_in_with_the_password_flow_of_swagger_ui(self, shop: Shop, tmp_path: Path) -> None:
+        async with chromium(tmp_path / "profile") as tab:
+            await tab.open(f"{shop.url}/docs")
+            await tab.appears(".authorize")
+            await tab.click(".authorize")
+            await tab.appears("#oauth_username")
+            for field, value in (("#oauth_username", ADMIN["email"]), ("#oauth_password", PASSWORD)):
+                await tab.evaluate(f"document.querySelector('{field}').focus()")
+                await tab.call("Input.insertText", text=value)
+            await tab.evaluate(_CLICK_AUTHORIZE)
+            await tab.appears(".modal-ux h6")  # "Authorized"
+
             assert [error for error in tab.errors if "Security Policy" in error] == []

@@ -40,8 +40,8 @@ class Tab:
         await self.until("document.readyState == 'complete'")
 
     async def evaluate(self, script: str) -> Any:
-        """Return the value of a script. The page's content security policy does not apply to it."""
-        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        """Return the value of a script, or of the promise that it returns. The page's content security policy does not apply to it."""
+        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         return answer["result"].get("value")
 
     async def until(self, condition: str) -> None:
@@ -49,6 +49,21 @@ class Tab:
         async with asyncio.timeout(PATIENCE):
             while not await self.evaluate(condition):
                 await self._next()
+
+    async def appears(self, selector: str) -> None:
+        """Wait until an element is in the page."""
+        wanted = json.dumps(selector)
+        await self.evaluate(
+            f"""new Promise(found => {{
+                const look = () => document.querySelector({wanted}) && (watch.disconnect(), found(true));
+                const watch = new MutationObserver(look);
+                watch.observe(document, {{childList: true, subtree: true, attributes: true}});
+                look();
+            }})"""
+        )
+
+    async def click(self, selector: str) -> None:
+        await self.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
 
     async def resize(self, width: int, height: int) -> None:
         """Show pages as on a phone of this size."""

@@ -1,6 +1,7 @@
 from typing import Any
 
 from portico.gateway.openapi import merge_documents
+from portico.gateway.openapi.oauth_flows import add_oauth_flows
 from portico.kit.http.documents import SUPPLEMENTARY
 
 INFO = {"title": "shop", "version": "1"}
@@ -94,3 +95,21 @@ class TestMerge:
         merged = merge_documents(INFO, {"a": a_document("/a", {"Item": tree})}, everything)
 
         assert merged["components"]["schemas"] == {"Item": tree}
+
+
+def test_operations_with_a_token_offer_the_oauth_flows() -> None:
+    paths = {
+        "/me": {"get": {"security": [{"bearer": []}]}},
+        "/feed": {"get": {"security": [{"bearer": []}, {}]}},
+        "/open": {"get": {}, "parameters": []},
+    }
+    document = {"paths": paths, "components": {"securitySchemes": {"bearer": {}}}}
+
+    add_oauth_flows(document, "/api/oauth/token")
+
+    flows = document["components"]["securitySchemes"]["oauth2"]["flows"]
+    assert flows["password"]["tokenUrl"] == flows["authorizationCode"]["tokenUrl"] == "/api/oauth/token"
+    assert flows["authorizationCode"]["authorizationUrl"] == "/api/oauth/authorize"
+    assert paths["/me"]["get"]["security"] == [{"bearer": []}, {"oauth2": []}]
+    assert paths["/feed"]["get"]["security"] == [{"bearer": []}, {"oauth2": []}, {}]
+    assert paths["/open"]["get"] == {}

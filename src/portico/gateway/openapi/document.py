@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from portico.gateway.openapi.merge import merge_documents
+from portico.gateway.openapi.oauth_flows import TOKEN_PATH, add_oauth_flows
 from portico.gateway.routes import Route, RouteTable
 from portico.gateway.upstreams.base import Upstream, UpstreamRequest
 from portico.kit.calls.errors import CallFailed
@@ -50,6 +51,7 @@ class SystemDocument:
         self._version = version
         self._upstreams = upstreams
         self._routed = {(route.service, route.method, _plain(route)) for route in table.routes}
+        self._token_path = next((route.path for route in table.routes if route.path.endswith(TOKEN_PATH)), None)
         self._clock = clock
         self._body = b""
         self._until = float("-inf")
@@ -90,7 +92,10 @@ class SystemDocument:
         if missing:
             description += f"\n\nNot described here, because the service is unreachable: {', '.join(missing)}."
         info = {"title": self._title, "version": self._version, "description": description}
-        return orjson.dumps(merge_documents(info, documents, lambda *operation: operation in self._routed))
+        merged = merge_documents(info, documents, lambda *operation: operation in self._routed)
+        if self._token_path is not None:
+            add_oauth_flows(merged, self._token_path)
+        return orjson.dumps(merged)
 
     async def _fetch(self, service: str) -> dict[str, Any] | None:
         request = UpstreamRequest("GET", b"/openapi.json", b"", [(b"accept", b"application/json")], TIMEOUT)

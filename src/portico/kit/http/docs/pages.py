@@ -48,14 +48,29 @@ REDOC: Final = """<!doctype html>
 </html>
 """
 
+# The redirect address of OAuth clients that sign in from the page /docs.
+OAUTH2_REDIRECT: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<link rel="icon" href="/docs/favicon.png">
+</head>
+<body>
+<script src="/docs/oauth2-redirect.js"></script>
+</body>
+</html>
+"""
+
 _REFUSED: Final = re.compile(r"q=0(\.0{0,3})?")
 
-HTML: Final = {"/docs": SWAGGER, "/redoc": REDOC}
+HTML: Final = {"/docs": SWAGGER, "/docs/oauth2-redirect": OAUTH2_REDIRECT, "/redoc": REDOC}
 # Path, file, media type. Scripts and styles are stored compressed and sent so to clients that accept gzip.
 ASSETS: Final = {
     "/docs/swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
     "/docs/swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
     "/docs/start.js": ("swagger-start.js", "text/javascript; charset=utf-8"),
+    "/docs/oauth2-redirect.js": ("swagger-oauth2-redirect.js", "text/javascript; charset=utf-8"),
     "/docs/favicon.png": ("favicon.png", "image/png"),
     "/redoc/redoc.js": ("redoc.js.gz", "text/javascript; charset=utf-8"),
 }

@@ -5,4 +5,6 @@ window.ui = SwaggerUIBundle({
   deepLinking: true,
   displayRequestDuration: true,
   persistAuthorization: false,
+  oauth2RedirectUrl: `${location.origin}/docs/oauth2-redirect`,
 });
+window.ui.initOAuth({ usePkceWithAuthorizationCodeGrant: true });
