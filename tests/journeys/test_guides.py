@@ -50,7 +50,11 @@ class TestReadme:
     def test_the_order_is_confirmed(self, stranger: Stranger, tmp_path: Path) -> None:
         commands = "\n".join(blocks("README.md", "## Try it", "The demo lets"))
         assert SLEEP.search(commands) is not None
-        wait = 'until curl -s localhost:8080/orders/$ORDER -H "authorization: Bearer $ADA" | grep confirmed; do :; done'
+        order, mails = "orders/$ORDER -H 'authorization: Bearer '$ADA", "mailbox -H 'authorization: Bearer '$STAFF"
+        wait = "\n".join(
+            f"until curl -s localhost:8080/{path} | grep {text}; do :; done"
+            for path, text in ((order, "confirmed"), (mails, "ada@example.com"))
+        )
         with gateway_of(stranger, "commerce", tmp_path, **ADMINISTRATOR) as gateway:
             script = SLEEP.sub(wait, commands.replace("make up\n", ""))
             printed = run(script.replace("localhost:8080", gateway))
