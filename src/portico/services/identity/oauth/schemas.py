@@ -21,7 +21,7 @@ _SCOPE = rf"^({'|'.join((*OIDC_SCOPES, ACT_AS_USER))}|{_PERMISSION})$"
 
 ClientName = Annotated[str, OneLine(80)]
 Address = Annotated[
-    str, StringConstraints(min_length=1, max_length=MAX_ADDRESS_LENGTH), AfterValidator(check_redirect_address)
+    str, StringConstraints(pattern=r"^[!-~]+$", max_length=MAX_ADDRESS_LENGTH), AfterValidator(check_redirect_address)
 ]
 Scope = Annotated[str, StringConstraints(pattern=_SCOPE)]
 DEFAULT_SCOPE = ("openid", "profile", "email", ACT_AS_USER)
