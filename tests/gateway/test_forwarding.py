@@ -112,7 +112,7 @@ class TestResponseHeaders:
 
 
 def given_ids(*headers: Header) -> RequestIds:
-    return request_ids_of(a_head("GET", b"/products", *headers), Tracing.off())
+    return request_ids_of(a_head("GET", b"/products", *headers), Tracing.off(), own=())
 
 
 class TestRequestIds:
