@@ -1,4 +1,4 @@
-"""`portico users`: create accounts."""
+"""`portico users`: create accounts, and let their owners reset a password."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -8,14 +8,16 @@ import typer
 from portico.kit.foundation.errors import CommandError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from portico.contracts.identity import UserId
 
-app = typer.Typer(no_args_is_help=True, help="Create accounts.")
+app = typer.Typer(no_args_is_help=True, help="Create accounts and reset passwords.")
 
 
 @app.callback()
 def users() -> None:
-    """Create accounts."""
+    """Create accounts and reset passwords."""
 
 
 @app.command()
@@ -26,6 +28,7 @@ def create(
     ] = False,
     name: Annotated[str | None, typer.Option(help="The user's name.")] = None,
     role: Annotated[list[str] | None, typer.Option(help="A role. May be repeated. Default: the system's.")] = None,
+    verified: Annotated[bool, typer.Option("--verified", help="Record the email address as verified.")] = False,
     system: Annotated[str | None, typer.Option(help="The system of the account.")] = None,
 ) -> None:
     """Create an account. The password is prompted for, or read from standard input if that is not a terminal.
@@ -35,12 +38,51 @@ def create(
     import asyncio
 
     password = _read_password()
-    user = asyncio.run(create_user(system, email, password, name=name, roles=tuple(role or ()), admin=admin))
+    user = asyncio.run(
+        create_user(system, email, password, name=name, roles=tuple(role or ()), admin=admin, verified=verified)
+    )
     print(f"Created the account of {email}, {user or 'the first administrator'}.")
 
 
+@app.command("reset-password")
+def reset_password(
+    email: Annotated[str, typer.Argument(help="The email address of the account.")],
+    system: Annotated[str | None, typer.Option(help="The system of the account.")] = None,
+) -> None:
+    """Print a one-time token by which the owner of an account sets a new password.
+
+    The owner sends it to `POST /auth/password-reset/confirm`. Where mails are sent, `POST /auth/password-reset` mails one.
+    """
+    import asyncio
+
+    token, expires_at = asyncio.run(issue_reset_token(system, email))
+    print(token)
+    print(f"It expires at {expires_at:%Y-%m-%d %H:%M} UTC.", file=sys.stderr)
+
+
+async def issue_reset_token(system: str | None, email: str) -> "tuple[str, datetime]":
+    """Return a token to reset the password of an account, and when it expires. Raises CommandError."""
+    from portico.cli.identity import open_identity
+    from portico.kit.foundation.problems import Problem
+    from portico.services.identity.tokens.mailed_tokens import issue_for_operator
+
+    async with open_identity(system) as identity:
+        try:
+            token = await issue_for_operator(identity, email)
+        except Problem as problem:
+            raise CommandError(problem.sentence()) from problem
+    return token.text, token.expires_at
+
+
 async def create_user(
-    system: str | None, email: str, password: str, *, name: str | None, roles: tuple[str, ...], admin: bool
+    system: str | None,
+    email: str,
+    password: str,
+    *,
+    name: str | None,
+    roles: tuple[str, ...],
+    admin: bool,
+    verified: bool = False,
 ) -> "UserId | None":
     """Create an account.
 
@@ -69,7 +111,8 @@ async def create_user(
         default_role = identity.system.default_role
         default = () if default_role is None else (default_role,)
         try:
-            new_user = NewUser(email, password, name, (ADMINISTRATOR, *roles) if admin else roles or default)
+            chosen = (ADMINISTRATOR, *roles) if admin else roles or default
+            new_user = NewUser(email, password, name, chosen, email_verified=verified)
             return await create_account(identity, new_user)
         except Problem as problem:
             raise CommandError(problem.sentence()) from problem

@@ -12,13 +12,17 @@ from portico.kit.auth import (
     Revocation,
     RevocationKind,
     RevocationPage,
+    Sealer,
     Validation,
     VerificationUnavailable,
 )
 from portico.kit.calls import CallFailed, Refused
 
 __all__ = [
+    "EmailVerificationRequested",
     "IdentityClient",
+    "MailedTokenSeal",
+    "PasswordResetRequested",
     "SessionId",
     "SessionRevoked",
     "TokenId",
@@ -72,6 +76,40 @@ class SessionRevoked(Event, type="session.revoked", version=1, aggregate="user_i
     session_id: SessionId
     user_id: UserId
     tokens_expire_at: datetime
+
+
+class PasswordResetRequested(Event, type="password_reset.requested", version=1, aggregate="user_id"):
+    """A user asked to reset the password. `sealed_token` proves the mailbox: see MailedTokenSeal."""
+
+    user_id: UserId
+    sealed_token: str
+    expires_at: datetime
+
+
+class EmailVerificationRequested(Event, type="email_verification.requested", version=1, aggregate="user_id"):
+    """A user asked to verify the email address. `sealed_token` proves the mailbox: see MailedTokenSeal."""
+
+    user_id: UserId
+    sealed_token: str
+    expires_at: datetime
+
+
+class MailedTokenSeal:
+    """Encryption of the tokens that users receive by mail, with a key derived from SERVICE_SECRET.
+
+    An event stays in outboxes, brokers, the event log and dead letters, where a token must not be readable.
+    """
+
+    def __init__(self, service_secret: str) -> None:
+        self._sealer = Sealer(service_secret, "portico mailed tokens")
+
+    def seal(self, token: str, user_id: UserId) -> str:
+        """Return `token` encrypted, for this user's mail only."""
+        return self._sealer.seal(token.encode(), user_id)
+
+    def open(self, sealed_token: str, user_id: UserId) -> str:
+        """Return the token. Raises SealBroken."""
+        return self._sealer.open(sealed_token, user_id).decode()
 
 
 class IdentityClient(Client, service="identity"):

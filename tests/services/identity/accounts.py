@@ -16,12 +16,13 @@ ADMIN = "admin@example.com"
 CHEAP_HASHING = {"IDENTITY_PASSWORD_PASSES": "1", "IDENTITY_PASSWORD_MEMORY_KIB": "64"}
 VARIABLES = {**CHEAP_HASHING, "ADMIN_EMAIL": ADMIN, "ADMIN_PASSWORD": PASSWORD}
 
+ROLES = {"customer": ("products:write",), "auditor": ("audit:read", "users:read"), "clerk": ("roles:write",)}
 SYSTEM = System(
     "catalog",
     "A system for a test",
     gateway=1,
     services={service: 1},
-    roles={"customer": ("products:write",), "auditor": ("audit:read", "users:read"), "clerk": ("roles:write",)},
+    roles=ROLES,
     default_role="customer",
 )
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from portico.kit.auth.keys import PublicAlgorithm, SigningKey, VerifyingKey
     from portico.kit.auth.principal import ACT_AS_USER, EVERYTHING, SERVICE_PREFIX, Principal, UserId
     from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
+    from portico.kit.auth.sealing import SealBroken, Sealer
     from portico.kit.auth.tokens import (
         ID_TOKEN,
         LEEWAY,
@@ -34,6 +35,7 @@ else:
             "keys": "PublicAlgorithm SigningKey VerifyingKey",
             "principal": "ACT_AS_USER EVERYTHING SERVICE_PREFIX Principal UserId",
             "revocations": "Revocation RevocationKind RevocationPage",
+            "sealing": "SealBroken Sealer",
             "tokens": "ID_TOKEN LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken sign_jwt",
             "verification": "IntrospectionVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
         },
@@ -58,6 +60,8 @@ __all__ = [
     "Revocation",
     "RevocationKind",
     "RevocationPage",
+    "SealBroken",
+    "Sealer",
     "SignedIn",
     "SigningKey",
     "TokenFormat",

@@ -1,6 +1,13 @@
 """Identity: accounts, sessions, tokens and roles."""
 
-from portico.contracts.identity import SessionRevoked, UserCreated, UserDeleted, UserUpdated
+from portico.contracts.identity import (
+    EmailVerificationRequested,
+    PasswordResetRequested,
+    SessionRevoked,
+    UserCreated,
+    UserDeleted,
+    UserUpdated,
+)
 from portico.kit import Service
 from portico.services.identity import api, jobs
 from portico.services.identity.models import Table
@@ -12,6 +19,7 @@ from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens import api as tokens
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer, open_token_issuer, open_verifier
 from portico.services.identity.tokens.key_ring import KeyRing, open_key_ring
+from portico.services.identity.tokens.mailed_tokens import MailedTokens, open_mailed_tokens, run_mailed_tokens
 from portico.services.identity.tokens.sign_ins import SignIns, open_sign_ins
 from portico.services.identity.users import api as users
 from portico.services.identity.users.first_administrator import FirstAdministrator, open_first_administrator
@@ -40,7 +48,15 @@ service = Service(
     ],
     jobs=[jobs.rotate_signing_keys, jobs.delete_expired_rows],
     tables=Table.metadata,
-    publishes=[UserCreated, UserUpdated, UserDeleted, SessionRevoked],
+    publishes=[
+        UserCreated,
+        UserUpdated,
+        UserDeleted,
+        SessionRevoked,
+        PasswordResetRequested,
+        EmailVerificationRequested,
+    ],
+    background=[run_mailed_tokens],
     settings=IdentitySettings,
     resources={
         PasswordHasher: open_password_hasher,
@@ -48,6 +64,7 @@ service = Service(
         TokenIssuer: open_token_issuer,
         OwnVerifier: open_verifier,
         SignIns: open_sign_ins,
+        MailedTokens: open_mailed_tokens,
         OAuthClients: open_oauth_clients,
         PasswordGrantRate: open_password_grant_rate,
         FirstAdministrator: open_first_administrator,

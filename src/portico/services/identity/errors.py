@@ -2,6 +2,7 @@
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable, Unprocessable
+from portico.kit.foundation import Problem
 from portico.kit.http import OAuthError
 
 
@@ -53,6 +54,31 @@ class RoleUnknown(Unprocessable):
     location = ("body", "roles")
 
     name: str
+
+
+class MailUnavailable(Problem):
+    """The system has no service that sends mails."""
+
+    status = 501
+    detail = (
+        "The system '{system}' has no notifications service, so no mail can be sent. Ask an operator for a token: "
+        "portico users reset-password EMAIL."
+    )
+
+    system: str
+
+
+class EmailUnknown(NotFound):
+    detail = "No active account has this email address."
+
+
+class EmailAlreadyVerified(Conflict):
+    detail = "The email address of this account is verified already."
+
+
+class MailedTokenInvalid(Unprocessable):
+    detail = "The token was used, has expired or was replaced. Request a new mail."
+    location = ("body", "token")
 
 
 class PasswordTooLong(Unprocessable):

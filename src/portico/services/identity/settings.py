@@ -81,6 +81,12 @@ class IdentitySettings(TokenSettings, env_prefix="IDENTITY_"):
     key_lead_minutes: float = Field(
         15.0, ge=6, le=1440, description="How long (minutes) a new signing key is published before it signs"
     )
+    password_reset_minutes: float = Field(
+        60.0, gt=0, le=1440, description="Lifetime (minutes) of a token that was mailed to reset a password"
+    )
+    email_verification_hours: float = Field(
+        24.0, gt=0, le=720, description="Lifetime (hours) of a token that was mailed to verify an email address"
+    )
     breached_passwords_url: str | None = Field(
         None,
         pattern=r"^https?://\S+$",

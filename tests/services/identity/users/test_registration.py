@@ -17,6 +17,7 @@ class TestRegister:
         assert user == {
             "user_id": user["user_id"],
             "email": "Ada@example.com",
+            "email_verified": False,
             "name": "Ada",
             "first_name": None,
             "last_name": None,

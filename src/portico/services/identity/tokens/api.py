@@ -7,7 +7,10 @@ from portico.kit import Context, FromService, Reads, RequestClient, Router, Sign
 from portico.kit.auth import InvalidToken
 from portico.kit.http import bearer_token
 from portico.services.identity.errors import (
+    EmailAlreadyVerified,
     HashingBusy,
+    MailedTokenInvalid,
+    MailUnavailable,
     PasswordBreached,
     PasswordGuessable,
     PasswordTooLong,
@@ -22,9 +25,19 @@ from portico.services.identity.tokens import service
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.device_tokens import DEVICE_COOKIE, set_device_cookie
 from portico.services.identity.tokens.domain import TICKET_LIFETIME
+from portico.services.identity.tokens.mailed_tokens import (
+    MailedTokens,
+    find_mailed_token,
+    reset_password,
+    verify_email,
+)
 from portico.services.identity.tokens.schemas import (
+    EmailProof,
     InvalidTokenRead,
+    MailAccepted,
     PasswordChange,
+    PasswordForgotten,
+    PasswordReset,
     RedeemedRead,
     Refresh,
     SignedInRead,
@@ -36,8 +49,11 @@ from portico.services.identity.tokens.schemas import (
     ValidTokenRead,
 )
 from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
+from portico.services.identity.users.domain import key_of
+from portico.services.identity.users.models import User
 from portico.services.identity.users.passwords import PasswordHasher
 from portico.services.identity.users.repository import Users
+from portico.services.identity.users.schemas import UserRead
 from portico.services.identity.users.service import change_password
 
 accounts = Router(tags=["accounts"])
@@ -54,6 +70,7 @@ SignInService = Annotated[SignIns, provided(SignIns)]
 Hasher = Annotated[PasswordHasher, provided(PasswordHasher)]
 Issuer = Annotated[TokenIssuer, provided(TokenIssuer)]
 Verifier = Annotated[OwnVerifier, provided(OwnVerifier)]
+Mailed = Annotated[MailedTokens, provided(MailedTokens)]
 
 _SIGN_IN_ERRORS = (SignInRefused, SignInLocked, HashingBusy)
 
@@ -87,6 +104,56 @@ async def change_own_password(
     await change_password(
         work, user.user_id, password_hash, verified_hash=verified_hash, keep=session_id, client=client
     )
+
+
+@accounts.post("/auth/password-reset", status_code=202, rate="sign_in", stores_answer=False, errors=[MailUnavailable])
+async def request_password_reset(body: PasswordForgotten, mailed: Mailed, work: Work) -> MailAccepted:
+    """Mail a token to reset the password, if an account has this address. The response does not say whether one has."""
+    await mailed.request(work, "reset_password", key_of(body.email))
+    return MailAccepted(detail="If an account has this email address, a mail with a token is on its way.")
+
+
+@accounts.post(
+    "/auth/password-reset/confirm",
+    status_code=204,
+    rate="sign_in",
+    stores_answer=False,
+    errors=[MailedTokenInvalid, PasswordTooLong, PasswordGuessable, PasswordBreached, HashingBusy],
+)
+async def confirm_password_reset(
+    body: PasswordReset, hasher: Hasher, reads: Reads, work: Work, client: RequestClient
+) -> None:
+    """Set a new password by a mailed token, once. All of the user's sessions end."""
+    await find_mailed_token(reads, body.token, "reset_password")  # before hashing, which is costly
+    await reset_password(work, body.token, await hasher.hash(body.password), client=client)
+
+
+@accounts.post(
+    "/auth/email-verification",
+    status_code=202,
+    rate="sign_in",
+    stores_answer=False,
+    errors=[MailUnavailable, EmailAlreadyVerified],
+)
+async def request_email_verification(caller: SignedIn, mailed: Mailed, reads: Reads, work: Work) -> MailAccepted:
+    """Mail a token to the caller's address, to verify it."""
+    user = await Users(reads).get_undeleted(caller.user_id)
+    if user.email_verified:
+        raise EmailAlreadyVerified
+    await mailed.request(work, "verify_email", user.email_key)
+    return MailAccepted(detail="A mail with a token is on its way.")
+
+
+@accounts.post(
+    "/auth/email-verification/confirm",
+    response_model=UserRead,
+    rate="sign_in",
+    stores_answer=False,
+    errors=[MailedTokenInvalid],
+)
+async def confirm_email_verification(body: EmailProof, work: Work, client: RequestClient) -> User:
+    """Verify the address of an account by a mailed token, once."""
+    return await verify_email(work, body.token, client=client)
 
 
 @sign_ins.post("/login", rate="sign_in", stores_answer=False, accepts_forms=True, errors=_SIGN_IN_ERRORS)

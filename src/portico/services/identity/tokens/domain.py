@@ -2,29 +2,30 @@
 
 import hashlib
 import secrets
-from base64 import b64decode, b64encode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from portico.kit.auth import EVERYTHING, AccessClaims, SigningKey
+from portico.kit.auth import EVERYTHING, AccessClaims, SealBroken, Sealer, SigningKey
 from portico.kit.foundation import latest_due
 from portico.services.identity.errors import KeyDecryptionFailed
 
 LOCKOUT_WINDOW: Final = timedelta(minutes=15)
 LOCKOUT_DURATION: Final = timedelta(minutes=15)
 TICKET_LIFETIME: Final = timedelta(seconds=30)
+MAIL_WINDOW: Final = timedelta(hours=1)
+MAX_MAILS: Final = 5
+"""How many mails for one purpose a user gets within MAIL_WINDOW."""
+
+MailPurpose = Literal["reset_password", "verify_email"]
+"""What a mailed token is for. It works for nothing else."""
 
 _SECRET_BYTES: Final = 32
-_NONCE_BYTES: Final = 12  # NIST SP 800-38D section 8.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,25 +134,18 @@ def signing_key_at(keys: Sequence[ScheduledKey], now: datetime) -> SigningKey:
 
 
 class KeyCipher:
-    """Encryption of signing keys at rest: AES-256-GCM with a key derived from SECRET_KEY."""
+    """Encryption of signing keys at rest, with a key derived from SECRET_KEY."""
 
     def __init__(self, secret_key: str) -> None:
-        derived = HKDF(SHA256(), length=32, salt=None, info=b"portico identity signing keys").derive(
-            secret_key.encode()
-        )
-        self._cipher = AESGCM(derived)
+        self._sealer = Sealer(secret_key, "portico identity signing keys")
 
     def encrypt(self, key: SigningKey) -> str:
         """Return the private key encrypted and bound to its kid, so that rows cannot be exchanged."""
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        encrypted = self._cipher.encrypt(nonce, orjson.dumps(key.private_jwk()), key.kid.encode())
-        return b64encode(nonce + encrypted).decode()
+        return self._sealer.seal(orjson.dumps(key.private_jwk()), key.kid)
 
     def decrypt(self, kid: str, encrypted: str) -> SigningKey:
         """Return the decrypted key. Raises KeyDecryptionFailed."""
-        raw = b64decode(encrypted)
         try:
-            plain = self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], kid.encode())
-        except InvalidTag as error:
+            return SigningKey.from_jwk(orjson.loads(self._sealer.open(encrypted, kid)))
+        except SealBroken as error:
             raise KeyDecryptionFailed(kid) from error
-        return SigningKey.from_jwk(orjson.loads(plain))

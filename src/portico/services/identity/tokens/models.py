@@ -5,11 +5,13 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.identity import SessionId
+from portico.kit import UserId
 from portico.kit.auth import SigningKey
 from portico.kit.data import ExactText, LongText, Payload
 from portico.kit.foundation import seconds_until
 from portico.services.identity.models import Table
-from portico.services.identity.tokens.domain import LOCKOUT_DURATION, KeyCipher, failures_in_window
+from portico.services.identity.tokens.domain import LOCKOUT_DURATION, KeyCipher, MailPurpose, failures_in_window
+from portico.services.identity.users.domain import MAX_KEY_LENGTH
 
 
 class StoredKey(Table):
@@ -69,6 +71,32 @@ class SignInThrottle(Table):
         self.failures = []
         self.locked_until = now + LOCKOUT_DURATION
         return True
+
+
+class MailRequest(Table):
+    """A request for a mail to an address, whether or not an account has it. It is removed when it is handled.
+
+    The endpoint only inserts it, so that its response does not depend on the address in content or time.
+    """
+
+    __tablename__ = "mail_requests"
+
+    purpose: Mapped[MailPurpose] = mapped_column(ExactText(24), primary_key=True)
+    email_key: Mapped[str] = mapped_column(ExactText(MAX_KEY_LENGTH), primary_key=True)
+    requested_at: Mapped[datetime]
+
+
+class MailedToken(Table):
+    """A one-time token that was mailed to a user for one purpose, stored by its digest. It proves the address."""
+
+    __tablename__ = "mailed_tokens"
+
+    digest: Mapped[str] = mapped_column(ExactText(64), primary_key=True)
+    purpose: Mapped[MailPurpose] = mapped_column(ExactText(24))
+    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id"), index=True)
+    email_key: Mapped[str] = mapped_column(ExactText(MAX_KEY_LENGTH))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class Ticket(Table):

@@ -3,16 +3,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Select, and_, delete, exists, select, update
+from sqlalchemy import Select, and_, delete, exists, func, select, update
 from sqlalchemy import Table as CoreTable
 
-from portico.kit import Reader, UnitOfWork
+from portico.kit import Reader, UnitOfWork, UserId
 from portico.kit.auth import AccessClaims
 from portico.kit.data import insert_if_absent
 from portico.services.identity.models import RefreshToken, Revocation, Session
 from portico.services.identity.repository import ExpiredRows, finished_sessions
-from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW, LoginKey
-from portico.services.identity.tokens.models import SignInThrottle, StoredKey, Ticket
+from portico.services.identity.tokens.domain import LOCKOUT_DURATION, LOCKOUT_WINDOW, MAIL_WINDOW, LoginKey, MailPurpose
+from portico.services.identity.tokens.models import MailedToken, MailRequest, SignInThrottle, StoredKey, Ticket
 from portico.services.identity.users.models import User
 
 _MAX_INSERTS: Final = 3
@@ -82,6 +82,41 @@ async def _insert_throttle(work: UnitOfWork, key: str) -> None:
     await insert_if_absent(work, table, {"key": key, "failures": [], "changed_at": work.now})
 
 
+_MAIL_REQUESTS = cast("CoreTable", MailRequest.__table__)
+
+
+async def insert_mail_request(work: UnitOfWork, purpose: MailPurpose, email_key: str) -> None:
+    """Insert a request for a mail unless the same one waits already."""
+    values = {"purpose": purpose, "email_key": email_key, "requested_at": work.now}
+    await insert_if_absent(work, _MAIL_REQUESTS, values)
+
+
+async def take_mail_request(work: UnitOfWork) -> MailRequest | None:
+    """Return the oldest request that no other transaction is handling, and delete it. None if there is none."""
+    oldest: Select[Any] = select(MailRequest).order_by(MailRequest.requested_at)
+    request = await work.one(oldest.limit(1).with_for_update(skip_locked=True))
+    if request is not None:
+        same = (MailRequest.purpose == request.purpose, MailRequest.email_key == request.email_key)
+        await work.execute(delete(MailRequest).where(*same).execution_options(synchronize_session=False))
+    return request
+
+
+async def count_mailed_tokens(work: UnitOfWork, user_id: UserId, purpose: MailPurpose, *, since: datetime) -> int:
+    """Return how many tokens were mailed to the user for a purpose since a moment."""
+    statement: Select[int] = (
+        select(func.count())
+        .select_from(MailedToken)
+        .where(MailedToken.user_id == user_id, MailedToken.purpose == purpose, MailedToken.created_at > since)
+    )
+    return int((await work.execute(statement)).scalar_one())
+
+
+async def delete_mailed_tokens(work: UnitOfWork, user_id: UserId, purpose: MailPurpose) -> None:
+    """Delete all of the user's tokens for a purpose."""
+    statement = delete(MailedToken).where(MailedToken.user_id == user_id, MailedToken.purpose == purpose)
+    await work.execute(statement.execution_options(synchronize_session=False))
+
+
 async def take_ticket(work: UnitOfWork, ticket: Ticket) -> bool:
     """Delete a ticket. Return whether this transaction deleted it: of two concurrent ones, one does."""
     statement = delete(Ticket).where(Ticket.digest == ticket.digest)
@@ -143,6 +178,7 @@ def expired_token_rows(now: datetime) -> list[ExpiredRows]:
     return [
         ExpiredRows(Ticket.digest, Ticket.expires_at < now),
         ExpiredRows(Ticket.digest, Ticket.session_id.in_(finished_sessions(now))),
+        ExpiredRows(MailedToken.digest, MailedToken.expires_at < now - MAIL_WINDOW),
         ExpiredRows(SignInThrottle.key, SignInThrottle.changed_at < now - LOCKOUT_WINDOW - LOCKOUT_DURATION),
     ]
 

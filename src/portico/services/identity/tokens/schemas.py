@@ -8,6 +8,9 @@ from portico.services.identity.tokens.service import Grant
 from portico.services.identity.users.schemas import NewPassword, UserRead
 
 AnyEmail = Annotated[str, StringConstraints(max_length=320)]
+MailedTokenText = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), Field(examples=["Zm9yLWV4YW1wbGUtb25seQ"])
+]
 AnyPassword = Annotated[str, StringConstraints(max_length=1024), Field(examples=["correct horse battery"])]
 
 
@@ -32,6 +35,23 @@ class SignIn(Schema):
 class PasswordChange(Schema):
     current_password: AnyPassword
     new_password: NewPassword
+
+
+class PasswordForgotten(Schema):
+    email: AnyEmail = Field(examples=["ada@example.com"])
+
+
+class PasswordReset(Schema):
+    token: MailedTokenText
+    password: NewPassword
+
+
+class EmailProof(Schema):
+    token: MailedTokenText
+
+
+class MailAccepted(Schema):
+    detail: str = Field(examples=["A mail with a token is on its way."])
 
 
 class Refresh(Schema):

@@ -48,6 +48,7 @@ class NewUser:
     password: str
     name: str | None = None
     roles: tuple[str, ...] = ()
+    email_verified: bool = False
 
 
 async def create_account(context: ServiceContext, new: NewUser, *, actor: str = "operator") -> UserId:
@@ -61,6 +62,8 @@ async def create_account(context: ServiceContext, new: NewUser, *, actor: str = 
         user = await create_user(
             work, email, Names(name=new.name), password_hash=password_hash, roles=new.roles, actor=actor
         )
+        if new.email_verified:
+            user.verify_email(now=work.now)
     return user.user_id
 
 

@@ -56,6 +56,7 @@ class User(Table):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+    email_verified_at: Mapped[datetime | None]
     revision: Mapped[int] = revision()
     assigned_roles: Mapped[list[Role]] = relationship(secondary="memberships", order_by=Role.name, lazy="raise")
 
@@ -109,6 +110,11 @@ class User(Table):
         return self.is_active and any(role.grants_everything for role in self.assigned_roles)
 
     @property
+    def email_verified(self) -> bool:
+        """Whether the user proved to read the mails to the address."""
+        return self.email_verified_at is not None
+
+    @property
     def may_sign_in(self) -> bool:
         return self.is_active and self.deleted_at is None
 
@@ -124,6 +130,11 @@ class User(Table):
         self.password_hash = password_hash
         self.updated_at = now
 
+    def verify_email(self, *, now: datetime) -> None:
+        """Record that the user reads the mails to the address."""
+        if self.email_verified_at is None:
+            self.email_verified_at = self.updated_at = now
+
     def assign_roles(self, roles: list[Role], *, now: datetime) -> None:
         """Replace the user's roles."""
         self.assigned_roles = roles
@@ -135,7 +146,7 @@ class User(Table):
 
     def anonymize(self, *, now: datetime) -> None:
         """Delete the account: erase personal data and roles. The row stays."""
-        self.email = self.email_key = self.password_hash = None
+        self.email = self.email_key = self.password_hash = self.email_verified_at = None
         self.names = Names()
         self.is_active = False
         self.assigned_roles = []

@@ -56,6 +56,7 @@ class UserUpdate(PersonNames):
 class UserRead(Schema):
     user_id: UserId
     email: str | None = Field(examples=["ada@example.com"])
+    email_verified: bool
     name: str | None = Field(examples=["Ada Lovelace"])
     first_name: str | None = Field(examples=["Ada"])
     last_name: str | None = Field(examples=["Lovelace"])
