@@ -9,7 +9,7 @@ from portico.kit.runtime.kit_jobs import KIT_JOBS
 
 SERVICES = shipped_services().values()
 
-CONSUMERS = {"notifications": ["save-recipient", "forget-recipient", "queue-order-mail"]}
+CONSUMERS = {"notifications": ["save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"]}
 
 JOBS = {
     "catalog": ["expire-reservations"],

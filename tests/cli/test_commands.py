@@ -33,6 +33,25 @@ class TestUsersCreate:
         assert joe["user"]["roles"] == ["customer"]
         assert joe["user"]["name"] == "Joe"
 
+    def test_a_reset_token_sets_a_new_password(self, tmp_path: Path) -> None:
+        create(tmp_path, "--email", "joe@example.com", "--verified")
+        (port,) = free_ports(1)
+        address = f"http://127.0.0.1:{port}"
+
+        issued = run_portico(tmp_path, "users", "reset-password", "JOE@example.com")
+        unknown = run_portico(tmp_path, "users", "reset-password", "jane@example.com")
+        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
+            identity.wait_for(address)
+            reset = {"token": issued.stdout.strip(), "password": "another long password"}
+            status, _ = fetch(address + "/auth/password-reset/confirm", method="POST", body=reset)
+            joe = {"email": "joe@example.com", "password": "another long password"}
+            _, signed_in = fetch(address + "/login", method="POST", body=joe)
+
+        assert (issued.returncode, status) == (0, 204)
+        assert signed_in["user"]["email_verified"] is True
+        assert unknown.returncode == 2
+        assert "No active account has this email address." in unknown.stderr
+
     def test_the_first_command_prints_a_generated_administrator(self, tmp_path: Path) -> None:
         assert "admin@example.com" in create(tmp_path, "--email", "joe@example.com")
         assert "admin@example.com" not in create(tmp_path, "--email", "jane@example.com")

@@ -1,6 +1,7 @@
 """The commerce system in one process, used as a browser does: through the gateway, with tickets for WebSockets."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,27 @@ class TestMails:
         assert {mail["recipient"] for mail in mails} == {"jane@example.com"}
         assert {each["order_id"] for each in await shop.jane.get("/notifications")} == {confirmed, cancelled}
         assert (await shop.jane.request("GET", "/mailbox")).status == 403
+
+    async def test_a_forgotten_password_is_reset_by_mail(self, shop: Shop, tmp_path: Path) -> None:
+        (await shop.jane.request("POST", "/auth/password-reset", {"email": "jane@example.com"})).expect(202)
+        mails: list[dict[str, Any]] = []
+        async with asyncio.timeout(TIMEOUT):
+            while not mails:
+                mails = await shop.admin.get("/mailbox")
+        token, password = mailed_token(tmp_path), "another password of Jane"
+
+        confirmation = {"token": token, "password": password}
+        (await shop.jane.request("POST", "/auth/password-reset/confirm", confirmation)).expect(204)
+
+        assert (await shop.jane.request("GET", "/auth/me")).status == 401
+        jane = await shop.jane.sign_in("jane@example.com", password)
+        assert (await jane.get("/auth/me"))["email_verified"] is True
+        assert token not in str(await shop.admin.get(f"/mailbox/{mails[0]['mail_id']}"))
+
+
+def mailed_token(folder: Path) -> str:
+    """Return the token of the only mail, as its recipient reads it."""
+    (mail,) = folder.rglob("*.eml")
+    found = re.search(r"new password:\s+([\w-]{43})\s", mail.read_text())
+    assert found is not None
+    return found.group(1)

@@ -5,7 +5,15 @@ from jinja2.exceptions import SecurityError
 from tests.services.notifications.support import NotificationsService
 
 from portico.services.notifications.domain import RULES
-from portico.services.notifications.templates import FILES, PARTS, SAMPLE, TEMPLATES, Templates, read_files
+from portico.services.notifications.templates import (
+    ACCOUNT_SAMPLE,
+    FILES,
+    PARTS,
+    SAMPLE,
+    TEMPLATES,
+    Templates,
+    read_files,
+)
 
 
 async def preview(notifications: NotificationsService, name: str = "order-confirmed", **body: Any) -> Any:
@@ -23,9 +31,11 @@ class TestTemplates:
 
     @pytest.mark.parametrize("template", TEMPLATES, ids=lambda each: f"{each.name}-{each.version}")
     async def test_have_the_same_content_in_text_and_html(self, template: Any) -> None:
-        written = await Templates(read_files(), signature="Shop").render(template, SAMPLE, name="Ada")
+        written = await Templates(read_files(), signature="Shop").render(template, dict(template.sample), name="Ada")
 
-        for fragment in ("Hello Ada,", "1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD", "Shop"):
+        of_orders = ("1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD")
+        of_accounts = (ACCOUNT_SAMPLE["link"], "2030-01-01 12:00 UTC")
+        for fragment in ("Hello Ada,", "Shop", *(of_accounts if template.is_confidential else of_orders)):
             assert fragment in written.text
             assert fragment in written.html
         assert "{{" not in written.text + written.html + written.subject
@@ -41,7 +51,8 @@ class TestTemplates:
         answer = await embedded.staff.get("/templates")
 
         assert answer.json() == [
-            {"name": name, "version": 1} for name in ("order-cancelled", "order-confirmed", "order-shipped")
+            {"name": name, "version": 1}
+            for name in ("email-verification", "order-cancelled", "order-confirmed", "order-shipped", "password-reset")
         ]
 
 

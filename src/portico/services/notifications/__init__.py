@@ -1,4 +1,4 @@
-"""Notifications: mails to users about their orders."""
+"""Notifications: mails to users about their orders and accounts."""
 
 from portico.kit import Service
 from portico.services.notifications import api, consumers, jobs
@@ -11,10 +11,15 @@ from portico.services.notifications.templates import Templates, open_templates
 
 service = Service(
     name="notifications",
-    summary="Mails to users about their orders",
+    summary="Mails to users about their orders and accounts",
     module=__name__,
     routers=[api.notifications_router, api.templates_router, api.mailbox_router],
-    consumers=[consumers.save_recipient, consumers.forget_recipient, consumers.queue_order_mail],
+    consumers=[
+        consumers.save_recipient,
+        consumers.forget_recipient,
+        consumers.queue_order_mail,
+        consumers.queue_account_mail,
+    ],
     jobs=[jobs.delete_old_notifications],
     background=[run_sender],
     tables=Table.metadata,

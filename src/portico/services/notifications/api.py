@@ -42,7 +42,7 @@ from portico.services.notifications.schemas import (
     TemplateRead,
 )
 from portico.services.notifications.sender import Sender
-from portico.services.notifications.templates import SAMPLE, Template, Templates
+from portico.services.notifications.templates import Template, Templates
 
 notifications_router = Router(
     prefix="/notifications", tags=["notifications"], description="Mails to users, and the attempts to send them"
@@ -106,7 +106,7 @@ async def preview_template(
 ) -> PreviewRead:
     """Render a template without sending anything."""
     template = templates.newest(name) if preview.version is None else templates.find(name, preview.version)
-    data = SAMPLE if preview.data is None else preview.data
+    data = dict(template.sample) if preview.data is None else preview.data
     rendered = await templates.render(template, data, name=preview.recipient_name or "Ada Lovelace")
     return PreviewRead(
         name=template.name, version=template.version, subject=rendered.subject, text=rendered.text, html=rendered.html

@@ -1,8 +1,14 @@
-from portico.contracts.identity import UserCreated, UserDeleted, UserUpdated
+from portico.contracts.identity import (
+    EmailVerificationRequested,
+    PasswordResetRequested,
+    UserCreated,
+    UserDeleted,
+    UserUpdated,
+)
 from portico.contracts.orders import OrderCancelled, OrderUpdated
 from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.notifications import service
-from portico.services.notifications.domain import template_for
+from portico.services.notifications.domain import ACCOUNT_MAILS, template_for
 from portico.services.notifications.sender import Sender
 from portico.services.notifications.templates import Templates
 
@@ -19,6 +25,16 @@ async def save_recipient(event: UserCreated | UserUpdated, work: UnitOfWork, con
 async def forget_recipient(event: UserDeleted, work: UnitOfWork) -> None:
     """Delete the user's address, also from the attempts that were made."""
     await service.forget_recipient(work, event.user_id)
+
+
+@consumes(PasswordResetRequested, EmailVerificationRequested, name="queue-account-mail")
+async def queue_account_mail(
+    event: PasswordResetRequested | EmailVerificationRequested, work: UnitOfWork, context: ServiceContext
+) -> None:
+    """Queue the mail with the event's token, which stays sealed until the mail is sent."""
+    template = context.resource(Templates).newest(ACCOUNT_MAILS[type(event)])
+    await service.queue_mail(work, template, event.user_id, order_id=None, data=template.data_from(event))
+    work.after_commit(context.resource(Sender).wake)
 
 
 @consumes(OrderUpdated, OrderCancelled, name="queue-order-mail")

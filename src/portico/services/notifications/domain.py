@@ -1,10 +1,13 @@
 """Which event causes which mail, the states of a notification, and when its next attempt is due."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from portico.contracts.identity import EmailVerificationRequested, PasswordResetRequested
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
+from portico.kit import Event
 from portico.kit.foundation import Backoff
 from portico.services.notifications.settings import NotificationsSettings
 
@@ -38,6 +41,13 @@ RULES = (
     Rule(OrderUpdated, "order-shipped", status="shipped"),
     Rule(OrderCancelled, "order-cancelled"),
 )
+
+
+ACCOUNT_MAILS: Mapping[type[Event], str] = {
+    PasswordResetRequested: "password-reset",
+    EmailVerificationRequested: "email-verification",
+}
+"""The template of the mail that brings a user the token of an event."""
 
 
 def template_for(event: OrderEvent) -> str | None:

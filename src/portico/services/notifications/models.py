@@ -66,7 +66,7 @@ class Notification(Table):
     channel: Mapped[str] = mapped_column(ExactText(20))
     template: Mapped[str] = mapped_column(ExactText(LONGEST_TEMPLATE))
     template_version: Mapped[int] = mapped_column(Integer)
-    order_id: Mapped[OrderId]
+    order_id: Mapped[OrderId | None]
     data: Mapped[dict[str, Any]] = mapped_column(Payload)
     mail_id: Mapped[MailId]
     status: Mapped[Status] = mapped_column(ExactText(12))

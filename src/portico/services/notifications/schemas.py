@@ -17,7 +17,7 @@ class NotificationRead(Schema):
     channel: str = Field(examples=["email"])
     template: str = Field(examples=["order_confirmed"])
     template_version: int
-    order_id: OrderId
+    order_id: OrderId | None
     mail_id: MailId
     status: Status
     failure_reason: Reason | None

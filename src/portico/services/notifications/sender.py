@@ -5,8 +5,11 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
+from portico.contracts.identity import MailedTokenSeal
 from portico.kit import ServiceContext, get_logger
+from portico.kit.auth import SealBroken
 from portico.kit.data import RetryPolicy, is_transient, run_transaction
 from portico.kit.foundation import Backoff
 from portico.kit.telemetry import RequestContext, request_context
@@ -15,7 +18,7 @@ from portico.services.notifications.mail import Address, BadMail, Mail, MailDefe
 from portico.services.notifications.repository import Notifications
 from portico.services.notifications.service import ClaimedMail, claim_due, record_attempt
 from portico.services.notifications.settings import NotificationsSettings
-from portico.services.notifications.templates import Templates
+from portico.services.notifications.templates import SealedAccountMail, Templates
 
 logger = get_logger(__name__)
 
@@ -41,6 +44,12 @@ class Sender:
         self._concurrency = context.settings_of(NotificationsSettings).smtp_connections
         self._lease = mailer.limit + _MARGIN
         self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
+        settings = context.settings_of(NotificationsSettings)
+        self._pages = {
+            "password-reset": settings.password_reset_url,
+            "email-verification": settings.email_verification_url,
+        }
+        self._seal = MailedTokenSeal(context.secrets.service_secret.get_secret_value())
         self._wakeup = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
 
@@ -143,7 +152,8 @@ class Sender:
 
     async def _rendered(self, claimed: ClaimedMail) -> Mail:
         template = self._templates.find(claimed.template, claimed.template_version)
-        rendered = await self._templates.render(template, claimed.data, name=claimed.name)
+        data = self._opened(claimed) if template.is_confidential else claimed.data
+        rendered = await self._templates.render(template, data, name=claimed.name)
         return Mail(
             mail_id=claimed.mail_id,
             to=Address(claimed.email, claimed.name),
@@ -151,7 +161,21 @@ class Sender:
             text=rendered.text,
             html=rendered.html,
             written_at=claimed.written_at,
+            is_confidential=template.is_confidential,
         )
+
+    def _opened(self, claimed: ClaimedMail) -> dict[str, Any]:
+        """Return the data of a mail with a token. Raises BadMail if the token expired or cannot be decrypted."""
+        stored = SealedAccountMail.model_validate(claimed.data)
+        if stored.expires_at <= self._context.clock.now():
+            raise BadMail("the token has expired")
+        try:
+            token = self._seal.open(stored.sealed_token, claimed.user_id)
+        except SealBroken as error:
+            raise BadMail("the token cannot be decrypted with this SERVICE_SECRET") from error
+        page = self._pages[claimed.template]
+        link = None if page is None else page.replace("{token}", token)
+        return {"token": token, "link": link, "expires_at": stored.expires_at}
 
     async def _record(self, claimed: ClaimedMail, result: Result, until: float) -> None:
         """Store the outcome, and retry while the lease lasts: an outcome that is not stored means a duplicate mail."""

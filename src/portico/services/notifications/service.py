@@ -34,6 +34,7 @@ class ClaimedMail:
     notification_id: NotificationId
     number: int
     mail_id: MailId
+    user_id: UserId
     email: str
     name: str
     template: str
@@ -62,9 +63,9 @@ async def release_waiting(work: UnitOfWork, user_id: UserId) -> bool:
 
 
 async def queue_mail(
-    work: UnitOfWork, template: Template, user_id: UserId, *, order_id: OrderId, data: dict[str, Any]
+    work: UnitOfWork, template: Template, user_id: UserId, *, order_id: OrderId | None, data: dict[str, Any]
 ) -> bool:
-    """Queue a mail about an order, unless the order already has one by this template. Return whether it is new."""
+    """Queue a mail, unless it is about an order that already has one by this template. Return whether it is new."""
     is_known = await Recipients(work).is_known(user_id)
     return await insert_notification(
         work,
@@ -145,6 +146,7 @@ def _claimed(notification: Notification, attempt: Attempt, email: str, name: str
         notification_id=notification.notification_id,
         number=attempt.number,
         mail_id=notification.mail_id,
+        user_id=notification.user_id,
         email=email,
         name=name,
         template=notification.template,

@@ -13,6 +13,7 @@ def _smtp_url(text: Any) -> Any:
     return text
 
 
+_PAGE = r"^https?://[^\s{}]*\{token\}[^\s{}]*$"
 SmtpUrl = Annotated[str, BeforeValidator(_smtp_url)]
 
 
@@ -55,6 +56,17 @@ class NotificationsSettings(ServiceSettings, env_prefix="NOTIFICATIONS_"):
     )
     mail_retry_limit: Seconds = Field(
         3600.0, ge=1, le=86_400, description="Maximum delay (seconds) between two attempts to send a mail"
+    )
+    password_reset_url: str | None = Field(
+        None,
+        pattern=_PAGE,
+        description="Page that a mail to reset a password links to, with {token}: https://shop.example/reset?token={token}; the mail has "
+        "the bare token if unset",
+    )
+    email_verification_url: str | None = Field(
+        None,
+        pattern=_PAGE,
+        description="Page that a mail to verify an email address links to, with {token}; the mail has the bare token if unset",
     )
     recipient_patience: Seconds = Field(
         3600.0, ge=1, le=604_800, description="How long (seconds) a mail waits until the recipient's address is known"

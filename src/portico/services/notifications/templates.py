@@ -1,14 +1,14 @@
 """Mail templates: files of the package, compiled when the service starts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from portico.kit import Amount, CurrencyCode, Event, ServiceContext
 from portico.kit.foundation import EXPONENTS
@@ -46,6 +46,25 @@ class OrderMail(BaseModel):
     items: tuple[OrderedItem, ...] = Field(max_length=MOST_ITEMS)
 
 
+class SealedAccountMail(BaseModel):
+    """The stored data of a mail with a token: nothing that a reader of the database could use."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    sealed_token: Line
+    expires_at: AwareDatetime
+
+
+class AccountMail(BaseModel):
+    """The data that a mail with a token is rendered with. `link` is the page to use the token at, if there is one."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    token: Line
+    link: Line | None
+    expires_at: AwareDatetime
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """One version of a template. A released version never changes, because queued mails refer to it.
@@ -54,17 +73,26 @@ class Template:
         name: the folder of its files.
         version: the folder below that.
         data: the model of the data that it is rendered with.
+        stored: the model of the data that is stored with the notification.
+        sample: the data of its preview.
     """
 
     name: str
     version: int
-    data: type[OrderMail]
+    data: type[BaseModel]
+    stored: type[BaseModel]
+    sample: Mapping[str, Any]
+
+    @property
+    def is_confidential(self) -> bool:
+        """Whether only the recipient may read the mail."""
+        return self.data is AccountMail
 
     def data_from(self, event: Event) -> dict[str, Any]:
-        """Return the data for `event`, as JSON."""
-        return self.data.model_validate(event.model_dump(mode="json")).model_dump(mode="json")
+        """Return the data to store for `event`, as JSON."""
+        return self.stored.model_validate(event.model_dump(mode="json")).model_dump(mode="json")
 
-    def checked(self, data: Any) -> OrderMail:
+    def checked(self, data: Any) -> BaseModel:
         """Validate `data`. Raises TemplateDataInvalid."""
         try:
             return self.data.model_validate(data)
@@ -73,12 +101,6 @@ class Template:
             place = ".".join(str(part) for part in first["loc"])
             raise TemplateDataInvalid(name=self.name, reason=f"{place}: {first['msg']}".removeprefix(": ")) from error
 
-
-TEMPLATES = (
-    Template("order-confirmed", 1, OrderMail),
-    Template("order-shipped", 1, OrderMail),
-    Template("order-cancelled", 1, OrderMail),
-)
 
 SAMPLE: dict[str, Any] = {
     "order_id": "ord_00000000000000000000000000",
@@ -89,6 +111,24 @@ SAMPLE: dict[str, Any] = {
         {"name": "Lamp", "quantity": 2, "price": 29.99, "subtotal": 59.98},
     ],
 }
+
+
+ACCOUNT_SAMPLE: dict[str, Any] = {
+    "token": "the-token-of-the-mail",
+    "link": "https://shop.example/account?token=the-token-of-the-mail",
+    "expires_at": "2030-01-01T12:00:00Z",
+}
+
+TEMPLATES = (
+    *(
+        Template(name, 1, OrderMail, OrderMail, SAMPLE)
+        for name in ("order-confirmed", "order-shipped", "order-cancelled")
+    ),
+    *(
+        Template(name, 1, AccountMail, SealedAccountMail, ACCOUNT_SAMPLE)
+        for name in ("password-reset", "email-verification")
+    ),
+)
 
 
 def money(amount: Decimal, currency: str) -> str:

@@ -112,6 +112,7 @@ class Mail:
         text: the plain text body.
         html: the HTML body, or None.
         written_at: the Date header; the same for every attempt.
+        is_confidential: whether the bodies have a secret of the recipient, which staff may not read.
 
     Raises:
         BadMail: the subject is empty, too long or has a line break, or the bodies are too large.
@@ -123,6 +124,7 @@ class Mail:
     text: str
     html: str | None
     written_at: datetime
+    is_confidential: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < len(self.subject) <= LONGEST_SUBJECT or breaks_lines(self.subject):

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from portico.kit import Clock, InvalidCursor, Slice, Window
 from portico.services.notifications.mail.base import Address, Mail, MailDeferred, Mailer, MailId
-from portico.services.notifications.mail.message import as_bytes
+from portico.services.notifications.mail.message import CONFIDENTIAL, as_bytes
 
+HIDDEN = "This mail has a token that only its recipient may read. It is in the mailbox directory in DATA_DIR."
+"""Shown instead of the text of a confidential mail: its token would give the account to the reader."""
 _ENDING = ".eml"
 _SHARE = 100
 """The folder is pruned after every `keep / _SHARE` mails."""
@@ -161,14 +163,15 @@ class Mailbox(Mailer):
         except FileNotFoundError:
             return None
         message = email.message_from_bytes(content, policy=email.policy.default)
+        is_hidden = _header(message, "sensitivity") == CONFIDENTIAL
         return StoredMail(
             mail_id=mail_id,
             message_id=_header(message, "message-id"),
             sender=_header(message, "from"),
             recipient=_header(message, "to"),
             subject=_header(message, "subject"),
-            text=_body(message, "plain") or "",
-            html=_body(message, "html"),
+            text=HIDDEN if is_hidden else _body(message, "plain") or "",
+            html=None if is_hidden else _body(message, "html"),
             size=status.st_size,
             received_at=datetime.fromtimestamp(status.st_mtime, UTC),
         )

@@ -10,6 +10,9 @@ from portico.services.notifications.mail.base import Address, Mail
 # Everything is ASCII except address headers that cannot be, so that servers without 8BITMIME accept it.
 _POLICY = SMTP.clone(cte_type="7bit", max_line_length=78)
 
+CONFIDENTIAL = "Private"
+"""Value of the header Sensitivity (RFC 4021 section 2.1.55) in mails that only the recipient may read."""
+
 
 def message_id(mail: Mail, sender: Address) -> str:
     """Return the Message-ID (RFC 5322 section 3.6.4). It is the same for every attempt, so that duplicates can be detected."""
@@ -26,6 +29,8 @@ def as_bytes(mail: Mail, sender: Address) -> bytes:
     message["Date"] = format_datetime(mail.written_at)
     message["Message-ID"] = message_id(mail, sender)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: keeps automatic replies from answering
+    if mail.is_confidential:
+        message["Sensitivity"] = CONFIDENTIAL
     message.set_content(mail.text, cte="quoted-printable")
     if mail.html is not None:
         message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
