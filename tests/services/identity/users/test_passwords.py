@@ -183,7 +183,8 @@ class RangeServer:
         if self.state == "silent":
             await self.ended.wait()
         suffix = DIGEST[5:]
-        return web.Response(text=f"{'0' * 35}:7\r\n{suffix}:42\r\n{'F' * 35}:0\r\n")
+        others = "".join(f"{number:035X}:1\r\n" for number in range(4000))  # more than one read of a socket brings
+        return web.Response(text=f"{others}{suffix}:42\r\n{'F' * 35}:0\r\n")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Passwords that attackers try first: a list of common ones, and a service that knows those from breaches."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -46,12 +46,23 @@ class BreachedPasswords:
         try:
             async with self._session.get(f"{self._url}/{prefix}", headers={"add-padding": "true"}) as response:
                 response.raise_for_status()
-                lines = (await response.content.read(_MAX_ANSWER)).decode("ascii", "replace").splitlines()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                return await _has_suffix(response.content, suffix)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             logger.warning("breached_passwords_lookup_failed", cause=type(error).__name__)
             return False
-        counts = dict(line.strip().upper().split(":", 1) for line in lines if ":" in line)
-        return counts.get(suffix, "0") != "0"
+
+
+async def _has_suffix(lines: AsyncIterable[bytes], suffix: str) -> bool:
+    """Whether a range has a password with this suffix. Raises ValueError if the range is too long."""
+    size = 0
+    async for line in lines:
+        size += len(line)
+        if size > _MAX_ANSWER:
+            raise ValueError("the answer is too long")
+        found, _, count = line.decode("ascii", "replace").strip().upper().partition(":")
+        if found == suffix:
+            return count != "0"
+    return False
 
 
 @asynccontextmanager
