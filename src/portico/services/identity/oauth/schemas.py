@@ -117,5 +117,5 @@ class UserInfo(BaseModel):
         if "profile" in scope:
             claims |= {"name": user.name, "given_name": user.first_name, "family_name": user.last_name}
         if "email" in scope:
-            claims |= {"email": user.email, "email_verified": False}  # nothing verifies addresses
+            claims |= {"email": user.email, "email_verified": user.email_verified}
         return cls(**claims)
