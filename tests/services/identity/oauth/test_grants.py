@@ -1,4 +1,5 @@
 import base64
+from typing import Any
 
 import pytest
 from tests.services.identity.accounts import PASSWORD, Identity
@@ -97,6 +98,16 @@ class TestClientCredentials:
 
     async def test_are_accepted_in_the_form(self, embedded: Identity) -> None:
         assert (await (await embedded.as_service()).get("/auth/revocations")).status_code == 200
+
+    async def test_only_failures_are_in_the_access_log(
+        self, embedded: Identity, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lines: list[dict[str, Any]] = []
+        monkeypatch.setattr(embedded.run.context, "request_log", lambda **line: lines.append(line))
+        for secret in (None, "guess"):
+            await embedded.form("/oauth/token", basic(embedded, secret=secret), grant_type="client_credentials")
+
+        assert [(line["path"], line["status"]) for line in lines] == [("/oauth/token", 401)]
 
     @pytest.mark.parametrize(("name", "secret"), [("identity", "guess"), ("unknown", None), ("identity", "é")])
     async def test_wrong_credentials_are_rejected(self, embedded: Identity, name: str, secret: str | None) -> None:
