@@ -15,7 +15,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
 
 class TestConfig:
     def test_prints_each_setting_with_its_origin(self, run: CliRunner, tmp_path: Path) -> None:
-        (tmp_path / ".env").write_text("ISSUER=https://id.example\n")
+        (tmp_path / ".env").write_text("PUBLIC_URL=https://id.example\n")
 
         printed = run.invoke(app, ["config"])
 
@@ -23,7 +23,7 @@ class TestConfig:
         lines = {line.split()[0]: line for line in printed.output.splitlines() if line.strip()}
         assert "postgresql://me:***@db/shop" in lines["DATABASE_URL"]
         assert "environment" in lines["DATABASE_URL"]
-        assert ".env" in lines["ISSUER"]
+        assert ".env" in lines["PUBLIC_URL"]
         assert "default" in lines["RATE_LIMIT"]
 
     def test_a_misspelt_setting_is_reported_beside_the_output(self, run: CliRunner, tmp_path: Path) -> None:
