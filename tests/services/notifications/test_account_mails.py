@@ -10,6 +10,8 @@ from tests.services.notifications.support import NotificationsService, open_noti
 
 from portico.contracts.identity import EmailVerificationRequested, MailedTokenSeal, PasswordResetRequested
 from portico.kit.auth.principal import UserId
+from portico.kit.data.migrations import MigrationSet, downgrade, upgrade
+from portico.services.notifications import service
 from portico.services.notifications.models import Notification
 from portico.testing.databases import Databases
 
@@ -112,3 +114,17 @@ class TestSecrecy:
             (stored,) = await reader.all(select(Notification))
 
         assert TOKEN not in str(vars(stored))
+
+
+async def test_migration_keeps_the_mails_that_were_sent_before_it(notifications: NotificationsService) -> None:
+    order_id = await notifications.confirm_order(await notifications.create_user())
+    await notifications.send_due()
+    assert service.migrations is not None
+    migrations = MigrationSet("notifications", service.migrations, service.tables)
+    await downgrade(notifications.run.context.database, migrations, "0001")
+
+    await upgrade(notifications.run.context.database, [migrations])
+
+    detail = await notifications.read_detail()
+    assert (detail["order_id"], detail["status"]) == (order_id, "sent")
+    assert [attempt["outcome"] for attempt in detail["attempts"]] == ["delivered"]

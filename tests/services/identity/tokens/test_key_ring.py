@@ -180,4 +180,9 @@ class TestMetadata:
         assert offered["issuer"] == "http://localhost:1"
         assert offered["token_endpoint"] == "http://localhost:1/oauth/token"
         assert offered["jwks_uri"] == "http://localhost:1/.well-known/jwks.json"
-        assert set(offered["grant_types_supported"]) == {"password", "refresh_token", "client_credentials"}
+        assert set(offered["grant_types_supported"]) == {
+            "password",
+            "refresh_token",
+            "client_credentials",
+            "authorization_code",
+        }

@@ -73,9 +73,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_sessions_browser_session_id", "sessions")
     op.drop_index("ix_sessions_client_id", "sessions")
-    with op.batch_alter_table("sessions") as sessions:
-        for name in ("browser_session_id", "authenticated_at", "scope", "client_id"):
-            sessions.drop_column(name)
+    for name in ("browser_session_id", "authenticated_at", "scope", "client_id"):
+        op.drop_column("sessions", name)
     op.drop_table("browser_secrets")
     op.drop_table("authorization_codes")
     op.drop_table("oauth_consents")

@@ -1,6 +1,5 @@
 """Notifications that are not about an order."""
 
-import sqlalchemy as sa
 from alembic import op
 
 from portico.contracts.orders import OrderId
@@ -11,13 +10,25 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("notifications") as table:
-        table.alter_column("order_id", existing_type=IdentifierText(OrderId), nullable=True)
+    _alter_order_id(nullable=True)
 
 
 def downgrade() -> None:
-    attempted = "SELECT notification_id FROM notifications WHERE order_id IS NULL"
-    op.execute(sa.text(f"DELETE FROM attempts WHERE notification_id IN ({attempted})"))  # noqa: S608  a constant
+    op.execute(
+        "DELETE FROM attempts WHERE notification_id IN (SELECT notification_id FROM notifications WHERE order_id IS NULL)"
+    )
     op.execute("DELETE FROM notifications WHERE order_id IS NULL")
+    _alter_order_id(nullable=False)
+
+
+def _alter_order_id(*, nullable: bool) -> None:
+    # SQLite changes a column by creating the table again, and cannot drop a table while rows refer to its rows.
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    if is_sqlite:
+        op.execute("CREATE TABLE attempts_meanwhile AS SELECT * FROM attempts")
+        op.execute("DELETE FROM attempts")
     with op.batch_alter_table("notifications") as table:
-        table.alter_column("order_id", existing_type=IdentifierText(OrderId), nullable=False)
+        table.alter_column("order_id", existing_type=IdentifierText(OrderId), nullable=nullable)
+    if is_sqlite:
+        op.execute("INSERT INTO attempts SELECT * FROM attempts_meanwhile")
+        op.drop_table("attempts_meanwhile")
