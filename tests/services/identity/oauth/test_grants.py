@@ -75,6 +75,16 @@ class TestRefreshGrant:
 
         assert (await identity.person(answer.json()).get("/auth/me")).status_code == 200
 
+    async def test_a_scope_beyond_the_users_permissions_leaves_the_token_usable(self, embedded: Identity) -> None:
+        ada = await embedded.new_person()
+        fields = {"grant_type": "refresh_token", "refresh_token": ada.refresh_token}
+
+        rejected = await embedded.form("/oauth/token", **fields, scope="*")
+        embedded.advance(11)  # a used token would now count as stolen
+
+        assert rejected.json()["error"] == "invalid_scope"
+        assert (await embedded.form("/oauth/token", **fields)).status_code == 200
+
     async def test_reuse_of_a_rotated_refresh_token_revokes_the_family(self, identity: Identity) -> None:
         ada = await identity.new_person()
         await identity.form("/oauth/token", grant_type="refresh_token", refresh_token=ada.refresh_token)

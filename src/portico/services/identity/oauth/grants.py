@@ -26,7 +26,7 @@ from portico.services.identity.settings import IdentitySettings
 from portico.services.identity.tokens.access_tokens import OwnVerifier, TokenIssuer
 from portico.services.identity.tokens.domain import AccessToken, digest_of
 from portico.services.identity.tokens.repository import find_refresh_token
-from portico.services.identity.tokens.service import Grant, issue_tokens, refresh
+from portico.services.identity.tokens.service import Grant, check_scope, issue_tokens, refresh
 from portico.services.identity.tokens.sign_ins import SignInAttempt, SignIns
 
 GRANT_TYPES: Final = ("authorization_code", "refresh_token", "client_credentials", "password")
@@ -80,7 +80,9 @@ class OAuthGrants:
         if grant_type == "client_credentials":
             return await self._service_token(form)
         if grant_type == "password":
-            return _session_tokens(await self._sign_in(form, reads, work), form)
+            grant = await self._sign_in(form, reads, work)
+            check_scope(grant, form.scope)
+            return _tokens(grant.access, grant.refresh_token)
         raise UnsupportedGrantType(reason=" or ".join(GRANT_TYPES))
 
     async def _redeem(self, form: OAuthForm) -> OAuthTokens:
@@ -116,10 +118,10 @@ class OAuthGrants:
         client = await self._registered_client(form)
         token = form.required("refresh_token")
         client_id = None if client is None else client.client_id
-        grant = await refresh(self._context, token, self._client, client_id=client_id)
+        grant = await refresh(self._context, token, self._client, client_id=client_id, scope=form.scope)
         if grant is None:
             raise InvalidGrant(reason="the refresh token is not valid")
-        return _session_tokens(grant, form, await self._id_token(grant))
+        return _tokens(grant.access, grant.refresh_token, await self._id_token(grant))
 
     async def _registered_client(self, form: OAuthForm) -> OAuthClient | None:
         return await self._context.resource(OAuthClients).identify(form, self._client)
@@ -171,14 +173,8 @@ async def _introspect_refresh_token(context: ServiceContext, reads: Reader, toke
     )
 
 
-def _session_tokens(grant: Grant, form: OAuthForm, id_token: str | None = None) -> OAuthTokens:
-    """Return the pair with its full scope, also to a client that requested less (RFC 6749 section 3.3)."""
-    if form.scope - set(grant.access.claims.scope):
-        raise InvalidScope(reason="the user does not have all permissions in this scope")
-    return _tokens(grant.access, grant.refresh_token, id_token)
-
-
 def _tokens(access: AccessToken, refresh_token: str | None = None, id_token: str | None = None) -> OAuthTokens:
+    """Return tokens with their full scope, also to a client that requested less (RFC 6749 section 3.3)."""
     return OAuthTokens(
         access_token=access.text,
         token_type="Bearer",  # noqa: S106  the scheme's name

@@ -1,10 +1,11 @@
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit import ClientInfo, Principal, ServiceContext, UnitOfWork
 from portico.kit.auth import InvalidToken
-from portico.services.identity.errors import TicketNotFound
+from portico.services.identity.errors import InvalidScope, TicketNotFound
 from portico.services.identity.models import RefreshToken, Session
 from portico.services.identity.repository import Sessions, audit, find_refresh_token_owner, is_reused
 from portico.services.identity.service import end_session, revoke
@@ -95,16 +96,33 @@ async def refresh_session(
 
 
 async def refresh(
-    context: ServiceContext, refresh_token: str, client: ClientInfo, *, client_id: str | None = None
+    context: ServiceContext,
+    refresh_token: str,
+    client: ClientInfo,
+    *,
+    client_id: str | None = None,
+    scope: Collection[str] = (),
 ) -> Grant | None:
     """Refresh a session in a transaction of its own. Return None if the refresh token is not valid.
 
     It is committed although the response is an error: the session of a stolen token stays ended. `client_id` is the
     registered client that sent the token, if any.
+
+    Raises:
+        InvalidScope: the session does not have all of `scope`. The refresh token remains usable.
     """
     async with context.transaction() as work:
         issuer, settings = context.resource(TokenIssuer), context.settings_of(IdentitySettings)
-        return await refresh_session(work, refresh_token, issuer, settings, client=client, client_id=client_id)
+        grant = await refresh_session(work, refresh_token, issuer, settings, client=client, client_id=client_id)
+        if grant is not None:
+            check_scope(grant, scope)
+        return grant
+
+
+def check_scope(grant: Grant, requested: Collection[str]) -> None:
+    """Raise InvalidScope if the access token does not have all of the requested scope."""
+    if set(requested) - set(grant.access.claims.scope):
+        raise InvalidScope(reason="the user does not have all permissions in this scope")
 
 
 async def revoke_token(work: UnitOfWork, token: str, verifier: OwnVerifier, *, client: ClientInfo) -> None:
