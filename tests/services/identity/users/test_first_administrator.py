@@ -50,6 +50,13 @@ class TestFirstStart:
             async with run_service(service, sqlite_databases, variables=VARIABLES | wrong, system=SYSTEM):
                 pass
 
+    async def test_a_password_without_an_email_is_rejected(self, sqlite_databases: Databases) -> None:
+        variables = VARIABLES | {"ADMIN_EMAIL": "", "ADMIN_PASSWORD": PASSWORD}
+
+        with pytest.raises(SettingsError, match="ADMIN_EMAIL is not"):
+            async with run_service(service, sqlite_databases, variables=variables, system=SYSTEM):
+                pass
+
 
 class TestCreateAccount:
     async def test_assigns_the_given_roles(self, identity: Identity) -> None:

@@ -79,6 +79,8 @@ async def open_first_administrator(context: ServiceContext) -> AsyncIterator[Fir
 
 async def _create_administrator(context: ServiceContext) -> FirstAdministrator:
     settings = context.settings_of(IdentitySettings)
+    if settings.admin_password is not None and settings.admin_email is None:
+        raise SettingsError("ADMIN_PASSWORD is set, but ADMIN_EMAIL is not. Set both, or remove ADMIN_PASSWORD.")
     if settings.admin_email is not None and settings.admin_password is not None:
         password, generated = settings.admin_password.get_secret_value(), None
         if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
