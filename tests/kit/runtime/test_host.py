@@ -9,7 +9,9 @@ from structlog.testing import capture_logs
 from tests.examples.loans import service
 
 from portico.kit.runtime.context import NotDeclared, ServiceRuntime
-from portico.kit.runtime.host import _end
+from portico.kit.runtime.host import _end, address_of
+from portico.kit.runtime.system import Placement
+from portico.kit.settings import Settings
 from portico.testing.databases import Databases
 from portico.testing.running_service import run_service
 
@@ -143,3 +145,10 @@ class TestWorkThatIgnoresCancellation:
         await _end(task)
 
         assert (task.cancelled(), swallowed) == (True, 2)
+
+
+class TestAddressOf:
+    def test_a_hyphen_in_the_name_is_an_underscore_in_the_variable(self) -> None:
+        placement = Placement(service, "data-import", 8001)
+
+        assert address_of(placement, Settings(service_urls={"data_import": ("http://import:1",)})) == "http://import:1"

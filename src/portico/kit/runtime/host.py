@@ -327,7 +327,7 @@ class Host:
 
 def address_of(placement: Placement, settings: Settings) -> str:
     """Return the addresses of a service's instances: `{NAME}_SERVICE_URL`, or its port on this host."""
-    given = settings.service_urls.get(placement.name)
+    given = settings.service_urls.get(placement.name.replace("-", "_"))
     return ",".join(given) if given else local_address(settings.host, placement.port)
 
 
