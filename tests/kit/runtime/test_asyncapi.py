@@ -87,6 +87,7 @@ class TestContent:
         assert {name: operation["action"] for name, operation in operations.items()} == {
             "readers.send.reader.left.1": "send",
             "readers.send.reader.came.1": "send",
+            "readers.send.book.lent.1": "send",
             "shelves.shelve-book-of-former-reader.reader.left.1": "receive",
         }
 
