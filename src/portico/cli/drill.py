@@ -129,7 +129,7 @@ def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSett
 
 
 def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: str) -> "Report":
-    from portico.drill.errors import Interrupted
+    from portico.drill.distributed import Interrupted
     from portico.kit.telemetry.logs import Logs
     from portico.systems.commerce import commerce
 

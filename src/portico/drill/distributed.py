@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from portico.drill.customers import Customers
 from portico.drill.databases import ShopDatabases
-from portico.drill.errors import Interrupted
 from portico.drill.fault_schedule import ScheduledFault, schedule_faults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
@@ -35,9 +34,11 @@ T = TypeVar("T")
 
 _CONCURRENT_ORDERS = 8  # so that orders are in flight when a fault occurs
 _PAUSE = 1.0  # seconds
-_QUIET_WITHIN = (
-    300.0  # seconds without progress; the step of a saga whose process died is taken over when its lease expires
-)
+_QUIET_WITHIN = 300.0  # seconds without progress; longer than the lease of a saga whose process died
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C stopped the drill before its end."""
 
 
 def drill_on_private_servers(
