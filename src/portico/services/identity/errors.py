@@ -2,7 +2,6 @@
 
 from portico.contracts.identity import SessionId, UserId
 from portico.kit import Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized, Unavailable, Unprocessable
-from portico.kit.foundation import Problem
 from portico.kit.http import OAuthError
 
 
@@ -56,10 +55,9 @@ class RoleUnknown(Unprocessable):
     name: str
 
 
-class MailUnavailable(Problem):
+class MailUnavailable(NotFound):
     """The system has no service that sends mails."""
 
-    status = 501
     detail = (
         "The system '{system}' has no notifications service, so no mail can be sent. Ask an operator for a token: "
         "portico users reset-password EMAIL."

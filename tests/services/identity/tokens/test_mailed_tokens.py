@@ -225,5 +225,5 @@ class TestSystemWithoutMails:
         ada = await embedded.new_person()
 
         for answer in (await forget(embedded), await ada.post("/auth/email-verification")):
-            assert (answer.status_code, answer.json()["code"]) == (501, "mail_unavailable")
+            assert (answer.status_code, answer.json()["code"]) == (404, "mail_unavailable")
             assert "portico users reset-password" in answer.json()["detail"]
