@@ -102,4 +102,4 @@ class TestCatalog:
 
         with up(tmp_path, "catalog", at, variables=variables) as system:
             assert system.process.wait(30) == 2
-            assert "SECRET_KEY is a well-known value" in system.err
+            assert "SECRET_KEY is the secret of an example" in system.err
