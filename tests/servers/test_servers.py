@@ -234,3 +234,13 @@ class TestFindProgram:
         assert "no redis-server or valkey-server" in message
         assert "`apt-get install redis-server`" in message
         assert "`brew install redis`" in message
+
+
+class TestPreviousProcess:
+    def test_may_end_while_it_is_looked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        server = RedisServer()
+        monkeypatch.setattr("portico.servers.server.is_same_process", lambda *_: True)
+        monkeypatch.setattr("portico.servers.server.tree", lambda _: [])
+
+        with server:
+            assert server.is_ready()

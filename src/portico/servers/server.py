@@ -9,6 +9,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -236,9 +237,9 @@ class Server(ABC):
     def _end_previous_process(self) -> None:
         """End the server of a previous run that was killed together with its guard."""
         pid, started_at = self._data_dir.previous_process()
-        if is_same_process(pid, started_at):
-            whole = tree(pid)
-            whole[0].send_signal(self.stop_signal)
+        if is_same_process(pid, started_at) and (whole := tree(pid)):  # it may end at any moment
+            with suppress(psutil.NoSuchProcess):
+                whole[0].send_signal(self.stop_signal)
             wait_or_kill(whole, STOP_LIMIT)
         wait_or_kill(orphans(pid, started_at), 0)
 
