@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from tests.cli.running import LIBRARY, Addresses
 
-from portico.testing.commands import Command, fetch, run_portico
+from portico.testing.commands import Command, fetch, on_a_free_port, run_portico
 
 
 @pytest.fixture
@@ -54,7 +54,9 @@ class TestRun:
         assert "Traceback" not in refused.stderr
 
     def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
-        refused = run_portico(tmp_path, "run", "loans", "--system", LIBRARY, variables={"DATA_DIR": "/proc/nowhere"})
+        refused = run_portico(
+            tmp_path, "run", "loans", "--system", LIBRARY, *on_a_free_port(), variables={"DATA_DIR": "/proc/nowhere"}
+        )
 
         assert refused.returncode == 2
         assert "/proc/nowhere" in refused.stderr

@@ -127,7 +127,7 @@ class TestUpOnServers:
         variables = {"HOST": "0.0.0.0"}  # noqa: S104 it does not come to that
 
         with Command(tmp_path, "up", LIBRARY, "--free-ports", "--servers", variables=variables) as system:
-            assert system.process.wait(LONG) == 2
+            assert system.process.wait(LONG) == 2, system.err
             assert "SERVICE_SECRET is not set" in system.err
 
 

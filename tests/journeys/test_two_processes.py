@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 from tests.journeys.systems import ADMIN, Pair, pair, settings_for
 
-from portico.testing.commands import eventually, fetch, run_portico
+from portico.testing.commands import eventually, fetch, on_a_free_port, run_portico
 from portico.testing.databases import Databases
 
 CALLERS = 6
@@ -82,7 +82,7 @@ def _written(both: Pair, service: str, headers: dict[str, str]) -> set[str]:
 @pytest.mark.slow
 class TestRunOnAServer:
     def test_a_database_with_pending_migrations_is_rejected(self, server_databases: Databases, tmp_path: Path) -> None:
-        refused = run_portico(tmp_path, "run", "catalog", variables=settings_for(server_databases))
+        refused = run_portico(tmp_path, "run", "catalog", *on_a_free_port(), variables=settings_for(server_databases))
 
         assert refused.returncode == 2
         assert "portico migrate upgrade" in refused.stderr
@@ -104,7 +104,7 @@ class TestRunOnAServer:
         wrong = right.set(password="hunter2hunter2").render_as_string(hide_password=False)
         variables["DATABASE_URL"] = wrong.replace("%7B", "{").replace("%7D", "}")
 
-        refused = run_portico(tmp_path, "run", "catalog", variables=variables)
+        refused = run_portico(tmp_path, "run", "catalog", *on_a_free_port(), variables=variables)
 
         assert refused.returncode == 2, refused.stderr
         assert "rejected" in refused.stderr
@@ -116,7 +116,7 @@ class TestRunOnAServer:
         nowhere = make_url(variables["DATABASE_URL"]).set(port=1).render_as_string(hide_password=False)
         variables["DATABASE_URL"] = nowhere.replace("%7B", "{").replace("%7D", "}")
 
-        refused = run_portico(tmp_path, "run", "catalog", variables=variables)
+        refused = run_portico(tmp_path, "run", "catalog", *on_a_free_port(), variables=variables)
 
         assert refused.returncode == 2, refused.stderr
         assert "127.0.0.1:1 cannot be reached" in refused.stderr
@@ -125,7 +125,7 @@ class TestRunOnAServer:
     def test_a_missing_secret_is_named(self, server_databases: Databases, tmp_path: Path) -> None:
         variables = {"DATABASE_URL": settings_for(server_databases)["DATABASE_URL"]}
 
-        refused = run_portico(tmp_path, "run", "identity", "--migrate", variables=variables)
+        refused = run_portico(tmp_path, "run", "identity", "--migrate", *on_a_free_port(), variables=variables)
 
         assert refused.returncode == 2
         assert "SECRET_KEY is not set" in refused.stderr

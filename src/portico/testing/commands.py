@@ -46,6 +46,11 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+def on_a_free_port() -> list[str]:
+    """Return the options of `portico run` that select a free port: tests run in parallel."""
+    return ["--port", str(free_ports(1)[0])]
+
+
 def fetch(
     url: str,
     *,
