@@ -1,18 +1,14 @@
 """What the documents show is run, compiled or parsed as it stands there."""
 
 import ast
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
-from tests.support.tutorial import follow_tutorial
 
 from portico.cli import app
 from portico.cli.deploy_files import deploy_files
@@ -63,23 +59,6 @@ def parse(arguments: list[str], *, complete: bool) -> None:
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     unknown = {word.partition("=")[0] for word in arguments if word.startswith("--")} - known
     assert not unknown, f"no such option: {unknown}"
-
-
-class TestTutorial:
-    def test_its_code_passes_its_tests(self, tmp_path: Path) -> None:
-        shop = follow_tutorial(tmp_path)
-
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not TestDocument"],
-            cwd=shop,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-        assert "15 passed" in run.stdout, run.stdout + run.stderr
 
 
 def problems(page: Path) -> Iterator[str]:
