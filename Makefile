@@ -126,7 +126,7 @@ endef
 
 clean: ## remove everything that the other targets created, including embedded data
 	rm -rf $(VENV) .portico build dist htmlcov .coverage .coverage.* .hypothesis \
-		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis
+		.mypy_cache .pytest_cache .ruff_cache .import_linter_cache .schemathesis tests/node/node_modules
 	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_TIME): requirements.lock pyproject.toml | $(PY)
