@@ -39,7 +39,7 @@ up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
 test: $(DEVELOPMENT) ## run the tests, two files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
-	@$(if $(WHOLE),,echo "Slow tests (whole systems whose processes are killed) are left out. Run them with: make test SLOW=1")
+	@$(if $(WHOLE),,echo "Slow tests (whole systems whose processes are killed, MariaDB) are left out. Run them with: make test SLOW=1")
 	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(if $(WHOLE),,-m "not slow") $(ARGS)
 
 drill: $(DEVELOPMENT) ## run the drill with twenty seeds; choose others with ARGS="--seed 100 --seeds 50"; takes minutes
