@@ -43,7 +43,7 @@ DIFFERENCES: list[tuple[str, Outcome, tuple[str, ...]]] = [
         ("a line without a colon", "a name with a delimiter", "a name with a byte above ASCII"),
     ),
     (
-        "accepts white space and bare LFs between chunks, and control characters in extensions, and writes the body anew",
+        "accepts white space and bare LFs between chunks, and control characters in extensions, and encodes the body again",
         POST,
         (
             "a chunk size with white space behind it",
@@ -170,7 +170,7 @@ DIFFERENCES: list[tuple[str, Outcome, tuple[str, ...]]] = [
     ),
     ("forwards HTTP/1.1, which needs a Host", refused(400), ("HTTP/1.0 without a Host",)),
     (
-        "writes Connection anew",
+        "writes a Connection field of its own",
         GET,
         (
             "Host named by Connection",

@@ -130,7 +130,7 @@ class _Player:
             await self._read_one()
 
     async def probe(self, *, silently: bool) -> None:
-        """Send one more request, unless the connection is a WebSocket by now, and wait for its answer or the end."""
+        """Send one more request, unless the connection has become a WebSocket, and wait for its answer or the end."""
         if self._exchange.answers and self._exchange.answers[-1].status == SWITCHING:
             self._exchange.fate = Fate.SWITCHED
             return

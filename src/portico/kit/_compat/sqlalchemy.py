@@ -1,9 +1,12 @@
 """Private APIs of SQLAlchemy, written for SQLAlchemy 2.1.
 
-A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one. Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
+A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one.
+
+Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
 `sqlalchemy_compiled`, which takes the driver's statement out of SQLAlchemy's compiler.
 """
 
+from abc import abstractmethod
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,17 +118,17 @@ class GatedPool(AsyncAdaptedQueuePool):
     SQLAlchemy's own queue gives a returned connection to the next task that asks, even if another one has waited longer.
     """
 
+    @abstractmethod
     async def admit(self) -> Any:
         """Wait until the calling task may take a connection, and return a token. Raises SQLAlchemy's TimeoutError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def admit_now(self) -> Any:
         """Return a token if the calling task may take a connection at once, else None."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self, token: Any) -> None:
         """Take back the token: its connection is in the pool again, or was not opened."""
-        raise NotImplementedError
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
