@@ -4,11 +4,10 @@ import asyncio
 import json
 import secrets
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,10 +79,8 @@ class OwnShop:
             await self._process.wait()
             await self.start()
             return
-        found = await asyncio.to_thread(self._find, name, self._process.pid)
-        if found is None:
+        if not await asyncio.to_thread(self._kill_process, name, self._process.pid):
             raise ExpectationFailed(f"Expected: a process of {name} runs")
-        found.send_signal(signal.SIGKILL)
 
     async def dead_letters(self) -> list[dict[str, Any]]:
         """Return what `portico dead-letters list` prints. Raises CommandError."""
@@ -116,15 +113,21 @@ class OwnShop:
     def _servers(self) -> Path:
         return self.folder / "data" / "servers"
 
-    def _find(self, name: str, supervisor: int) -> psutil.Process | None:
+    def _kill_process(self, name: str, supervisor: int) -> bool:
+        """Kill the server or part of this name. Return whether it ran."""
         if name in SERVERS:
             state = json.loads((self._servers / f"{name}.json").read_text("utf-8"))
-            return psutil.Process(state["pid"])
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(state["pid"]).kill()
+                return True
+            return False
         for child in psutil.Process(supervisor).children():
-            words = child.cmdline()
-            if _WORKER in words and json.loads(words[-1])["part"] == name:
-                return child
-        return None
+            with suppress(psutil.NoSuchProcess):  # one killed earlier is exiting
+                words = child.cmdline()
+                if _WORKER in words and json.loads(words[-1])["part"] == name:
+                    child.kill()
+                    return True
+        return False
 
 
 @asynccontextmanager
