@@ -185,6 +185,7 @@ def _settings(databases: Databases) -> dict[str, str]:
         "SERVICE_SECRET": secrets.token_urlsafe(48),
         "PAYMENTS_WEBHOOK_SECRET": secrets.token_urlsafe(48),
         # Longer than the defaults, so that tests pass on a busy machine.
+        "DATABASE_CONNECT_TIMEOUT": "60",
         "DATABASE_POOL_TIMEOUT": "60",
         "HEALTH_TIMEOUT": "60",
         "REQUEST_TIMEOUT": "60",

@@ -6,7 +6,7 @@ from sqlalchemy import literal, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from portico.kit.data.engine import Database, PoolSizes
+from portico.kit.data.engine import Database, PoolLimits
 from portico.kit.data.pool import ConnectionQueue, Workload, current_workload
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
@@ -140,8 +140,8 @@ class TestPool:
         assert "saga" in order[:5]
 
     async def test_says_after_its_timeout_that_all_connections_are_in_use(self, tmp_path: Path) -> None:
-        sizes = PoolSizes(wait=0.01)
-        database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"), pools=sizes)
+        limits = PoolLimits(wait=0.01)
+        database = Database.connect(make_url(f"sqlite+aiosqlite:///{tmp_path}/books.db"), pools=limits)
 
         async with database.writer.connect():
             with pytest.raises(PoolTimeout, match=r"All 1 connections of the pool were in use for 0\.01 s"):

@@ -18,7 +18,7 @@ from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.data.pool import FairPool
 from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
-from portico.kit.data.timeouts import connect_options
+from portico.kit.data.timeouts import CONNECT_TIMEOUT, connect_options
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -31,11 +31,17 @@ _NOTHING_TO_ROLL_BACK: dict[str, Any] = {"pool_reset_on_return": None, "skip_aut
 
 
 @dataclass(frozen=True, slots=True)
-class PoolSizes:
-    """Limits of a connection pool: its size, and how long (seconds) a caller waits for a connection before a 503."""
+class PoolLimits:
+    """Limits of a connection pool.
+
+    size: number of connections.
+    wait: how long (seconds) a caller waits for a connection before a 503.
+    connect_timeout: how long (seconds) a new connection to a server may take.
+    """
 
     size: int = 10
     wait: float = 5.0
+    connect_timeout: float = CONNECT_TIMEOUT
 
 
 class Database:
@@ -79,7 +85,7 @@ class Database:
         *,
         replica: URL | None = None,
         schema: str | None = None,
-        pools: PoolSizes | None = None,
+        pools: PoolLimits | None = None,
         log_sql: bool = False,
     ) -> Self:
         """Create the engines for `address`, which names an async driver. No connection is opened yet.
@@ -88,25 +94,25 @@ class Database:
             address: the database.
             replica: a database to read from instead, if any.
             schema: the PostgreSQL schema of the tables.
-            pools: sizes of the connection pools.
+            pools: limits of the connection pools.
             log_sql: whether each statement is logged, without its values.
         """
-        sizes = pools or PoolSizes()
+        limits = pools or PoolLimits()
         if address.get_backend_name() == "sqlite":
-            writing, reading = (SqliteConnections(address, timeout=sizes.wait) for _ in range(2))
+            writing, reading = (SqliteConnections(address, timeout=limits.wait) for _ in range(2))
             return cls(
-                _sqlite(address, writing, "BEGIN IMMEDIATE", 1, sizes),
-                _sqlite(address, reading, None, _SQLITE_READERS, sizes),
+                _sqlite(address, writing, "BEGIN IMMEDIATE", 1, limits),
+                _sqlite(address, reading, None, _SQLITE_READERS, limits),
                 files=(writing, reading),
                 log_sql=log_sql,
             )
-        arguments = _server_arguments(address, schema)
+        arguments = _server_arguments(address, schema, limits.connect_timeout)
         writer = create_async_engine(
             address,
             isolation_level="READ COMMITTED",
             connect_args=arguments,
             json_deserializer=orjson.loads,
-            **_pool(sizes.size, sizes),
+            **_pool(limits.size, limits),
         )
         reader = create_async_engine(
             replica or address,
@@ -114,7 +120,7 @@ class Database:
             connect_args=arguments,
             json_deserializer=orjson.loads,
             **_NOTHING_TO_ROLL_BACK,
-            **_pool(sizes.size, sizes),
+            **_pool(limits.size, limits),
         )
         return cls(writer, reader, log_sql=log_sql)
 
@@ -176,27 +182,27 @@ class Database:
             await each.aclose()
 
 
-def _pool(size: int, sizes: PoolSizes) -> dict[str, Any]:
+def _pool(size: int, limits: PoolLimits) -> dict[str, Any]:
     return {
         "poolclass": FairPool,
         "pool_size": size,
         "max_overflow": 0,
-        "pool_timeout": sizes.wait,
+        "pool_timeout": limits.wait,
         "hide_parameters": True,
     }
 
 
-def _server_arguments(address: URL, schema: str | None) -> dict[str, Any]:
+def _server_arguments(address: URL, schema: str | None, connect_timeout: float) -> dict[str, Any]:
     if address.get_backend_name() != "postgresql":
-        return {"init_command": "SET SESSION time_zone = '+00:00'", **connect_options(address)}
+        return {"init_command": "SET SESSION time_zone = '+00:00'", **connect_options(address, connect_timeout)}
     settings = {"timezone": "UTC", "application_name": "portico"}
     if schema is not None:
         settings["search_path"] = f'"{schema}"'
-    return {"server_settings": settings, **connect_options(address)}
+    return {"server_settings": settings, **connect_options(address, connect_timeout)}
 
 
 def _sqlite(
-    address: URL, connections: SqliteConnections, begin: str | None, size: int, sizes: PoolSizes
+    address: URL, connections: SqliteConnections, begin: str | None, size: int, limits: PoolLimits
 ) -> AsyncEngine:
     """Create an engine that begins transactions explicitly.
 
@@ -209,7 +215,7 @@ def _sqlite(
         isolation_level=None if begin else "AUTOCOMMIT",
         json_deserializer=orjson.loads,
         **({} if begin else _NOTHING_TO_ROLL_BACK),
-        **_pool(size, sizes),
+        **_pool(size, limits),
     )
 
     if begin:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sqlalchemy import URL, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from portico.kit.data.timeouts import connect_options
+from portico.kit.data.timeouts import CONNECT_TIMEOUT, connect_options
 
 _NO_CATALOG = "3D000"  # PostgreSQL: invalid_catalog_name
 # MySQL: ER_BAD_DB_ERROR, and ER_DBACCESS_DENIED_ERROR if the account may not see the database.
@@ -29,8 +29,13 @@ class DatabaseMissing(RuntimeError):
         self.statements = statements
 
 
-async def ensure_database(address: URL, schema: str | None) -> None:
+async def ensure_database(address: URL, schema: str | None, *, connect_timeout: float = CONNECT_TIMEOUT) -> None:
     """Create the database that `address` names, and its schema, if they do not exist.
+
+    Args:
+        address: the database.
+        schema: its PostgreSQL schema, if any.
+        connect_timeout: how long (seconds) a connection to its server may take.
 
     Raises:
         DatabaseMissing: they do not exist, and the account may not create them.
@@ -38,10 +43,10 @@ async def ensure_database(address: URL, schema: str | None) -> None:
     if address.get_backend_name() == "sqlite":
         await asyncio.to_thread(_create_file, Path(str(address.database)))
         return
-    if not await database_exists(address):
-        await _create_database(address)
+    if not await database_exists(address, connect_timeout=connect_timeout):
+        await _create_database(address, connect_timeout)
     if schema is not None:
-        await _create_schema(address, schema)
+        await _create_schema(address, schema, connect_timeout)
 
 
 def _create_file(path: Path) -> None:
@@ -64,12 +69,12 @@ def _create_file(path: Path) -> None:
         draft.unlink()
 
 
-async def database_exists(address: URL) -> bool:
+async def database_exists(address: URL, *, connect_timeout: float = CONNECT_TIMEOUT) -> bool:
     """Return whether the database that `address` names exists."""
     if address.get_backend_name() == "sqlite":
         return await asyncio.to_thread(Path(str(address.database)).exists)
     try:
-        await _run(address, "SELECT 1")
+        await _run(address, "SELECT 1", connect_timeout)
     except DBAPIError as error:
         if _is_missing(error):
             return False
@@ -77,7 +82,7 @@ async def database_exists(address: URL) -> bool:
     return True
 
 
-async def _create_database(address: URL) -> None:
+async def _create_database(address: URL, connect_timeout: float) -> None:
     name, user = address.database or "", address.username or "the_account"
     if address.get_backend_name() == "postgresql":
         elsewhere, statement = address.set(database="postgres"), f'CREATE DATABASE "{name}"'
@@ -89,15 +94,15 @@ async def _create_database(address: URL) -> None:
             f"GRANT ALL ON `{name}`.* TO '{user}'@'%';",
         ]
     try:
-        await _run(elsewhere, statement)
+        await _run(elsewhere, statement, connect_timeout)
     except DBAPIError as error:
-        if await database_exists(address):
+        if await database_exists(address, connect_timeout=connect_timeout):
             return  # another process created it first
         raise DatabaseMissing(f"database {name}", manual) from error
 
 
-async def _create_schema(address: URL, schema: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=connect_options(address))
+async def _create_schema(address: URL, schema: str, connect_timeout: float) -> None:
+    engine = _engine(address, connect_timeout)
     try:
         async with engine.connect() as connection:
             if await _schema_exists(connection, schema):
@@ -121,14 +126,18 @@ async def _schema_exists(connection: AsyncConnection, schema: str) -> bool:
     return known.scalar() is not None
 
 
-async def _run(address: URL, *statements: str) -> None:
-    engine = create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=connect_options(address))
+async def _run(address: URL, statement: str, connect_timeout: float) -> None:
+    engine = _engine(address, connect_timeout)
     try:
         async with engine.connect() as connection:
-            for statement in statements:
-                await connection.execute(text(statement))
+            await connection.execute(text(statement))
     finally:
         await engine.dispose()
+
+
+def _engine(address: URL, connect_timeout: float) -> AsyncEngine:
+    options = connect_options(address, connect_timeout)
+    return create_async_engine(address, isolation_level="AUTOCOMMIT", connect_args=options)
 
 
 def _is_missing(error: DBAPIError) -> bool:

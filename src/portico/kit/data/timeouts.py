@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from sqlalchemy import URL
 
-CONNECT_TIMEOUT: Final = 5.0  # seconds to connect
+CONNECT_TIMEOUT: Final = 5.0  # seconds, unless DATABASE_CONNECT_TIMEOUT is set
 
 
-def connect_options(address: URL, seconds: float = CONNECT_TIMEOUT) -> dict[str, Any]:
+def connect_options(address: URL, seconds: float) -> dict[str, Any]:
     """Return driver options that limit the time to connect. On expiry the driver raises TimeoutError.
 
     asyncmy's own limit ends when the socket is open. It would wait forever for a server that accepts the connection and

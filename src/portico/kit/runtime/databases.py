@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from portico.kit.data.engine import Database, PoolSizes
+from portico.kit.data.engine import Database, PoolLimits
 from portico.kit.data.failures import is_storage_full, is_unavailable
 from portico.kit.data.migrations import MigrationSet, migration_sets_of
 from portico.kit.data.provisioning import ensure_database
@@ -50,12 +50,14 @@ async def open_database(placement: Placement, settings: Settings) -> AsyncIterat
     address = database_for(settings, placement.name)
     replica = replica_for(settings, placement.name)
     with translate_errors(placement.name, address):
-        await ensure_database(address.url, address.schema)
+        await ensure_database(address.url, address.schema, connect_timeout=settings.database_connect_timeout)
         database = Database.connect(
             address.url,
             replica=replica.url if replica else None,
             schema=address.schema,
-            pools=PoolSizes(settings.database_pool_size, settings.database_pool_timeout),
+            pools=PoolLimits(
+                settings.database_pool_size, settings.database_pool_timeout, settings.database_connect_timeout
+            ),
             log_sql=settings.log_sql,
         )
     try:

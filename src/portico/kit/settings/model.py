@@ -72,6 +72,9 @@ class Settings(ServiceSettings):
     database_pool_timeout: Seconds = Field(
         5.0, gt=0, le=300, description="How long (seconds) a request waits for a connection before it fails with 503"
     )
+    database_connect_timeout: Seconds = Field(
+        5.0, gt=0, le=300, description="How long (seconds) a new connection to a database server may take"
+    )
     redis_url: Annotated[RedisUrl | None, NamesServer()] = Field(
         None, repr=False, description="Redis for caches and rate limits shared by processes; memory if unset"
     )
