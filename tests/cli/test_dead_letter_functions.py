@@ -76,7 +76,7 @@ class TestList:
     async def test_filters_dead_letters(self, library: Leaving, printed: Printed) -> None:
         events = await dead(library, "Dune", "Emma")
 
-        assert [letter["event_id"] for letter in await printed.list()] == [event.event_id for event in events]
+        assert [letter["event_id"] for letter in await printed.list()] == [event.message_id for event in events]
         assert names(await printed.list(chosen(aggregate="r-Emma", cause="shelf_full"))) == ["shelves/2"]
         assert names(await printed.list(chosen(since="1h", kind="reader.left"))) == ["shelves/1", "shelves/2"]
         assert await printed.list(scope=Scope(None, ("readers",))) == []

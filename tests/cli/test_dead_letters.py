@@ -28,7 +28,7 @@ class TestDeadLetters:
         done = await library.run("dead-letters", "discard", "--all", "--yes")
         assert (done.returncode, done.stdout) == (0, "shelves: 1 discarded.\n")
         line = json.loads(done.stderr)
-        assert (line["event"], line["event_id"]) == ("dead_letter_discarded", last.event_id)
+        assert (line["event"], line["event_id"]) == ("dead_letter_discarded", last.message_id)
         assert line["by"]
         await library.shelves.receives(last)
         assert shelving.seen == ["Dune", "Emma"]

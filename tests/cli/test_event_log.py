@@ -39,7 +39,7 @@ class TestTail:
         await tail_events(None, ["readers"], selection, limit=20, follow=False, as_json=True)
 
         (event,) = map(json.loads, capsys.readouterr().out.splitlines())
-        assert (event["specversion"], event["id"], event["source"]) == ("1.0", came.event_id, "/leaving/readers")
+        assert (event["specversion"], event["id"], event["source"]) == ("1.0", came.message_id, "/leaving/readers")
 
 
 class TestReplay:
@@ -50,7 +50,7 @@ class TestReplay:
         await replay_events(None, (), EventFilter(aggregate="r1"))
 
         assert capsys.readouterr().out == "readers: 1 event will be published again as soon as readers runs.\n"
-        assert await waiting(library.readers) == [event.event_id]
+        assert await waiting(library.readers) == [event.message_id]
 
     async def test_to_one_service(self, library: Leaving, capsys: pytest.CaptureFixture[str]) -> None:
         one, two = left("one"), left("two")
@@ -70,7 +70,7 @@ class TestReplay:
         event = left("one")
         await publish_events(library.readers, event)
         await library.shelves.receives(event)
-        selection = EventFilter(event_ids=(event.event_id,))
+        selection = EventFilter(event_ids=(event.message_id,))
 
         await replay_events_to("shelves", None, (), selection, again=False, yes=False)
         assert "No event to deliver" in capsys.readouterr().out

@@ -26,9 +26,9 @@ class TestEvents:
         event = left("one")
         await publish_events(library.readers, event)
 
-        await library.output_of("events", "replay", event.event_id)
+        await library.output_of("events", "replay", event.message_id)
 
-        assert await waiting(library.readers) == [event.event_id]
+        assert await waiting(library.readers) == [event.message_id]
 
     async def test_again_needs_one_service(self, library: Leaving) -> None:
         refused = await library.run("events", "replay", "--all", "--again")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.unit_of_work import UnitOfWork
     from portico.kit.foundation.clock import Clock
-    from portico.kit.foundation.ids import Identifier
+    from portico.kit.foundation.ids import Identifier, IntegerIdentifier
     from portico.kit.foundation.money import Amount, CurrencyCode, Money
     from portico.kit.foundation.problems import (
         BadRequest,
@@ -68,7 +68,7 @@ else:
             "data.table": "TableRules identifier revision",
             "data.unit_of_work": "UnitOfWork",
             "foundation.clock": "Clock",
-            "foundation.ids": "Identifier",
+            "foundation.ids": "Identifier IntegerIdentifier",
             "foundation.money": "Amount CurrencyCode Money",
             "foundation.problems": "BadRequest Conflict ContentTooLarge Forbidden NotFound PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
             "http.boundary": "Reads Work",
@@ -114,6 +114,7 @@ __all__ = [
     "Forbidden",
     "FromService",
     "Identifier",
+    "IntegerIdentifier",
     "InvalidCursor",
     "Keyset",
     "KnownCaller",

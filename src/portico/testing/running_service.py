@@ -149,7 +149,7 @@ class RunningService:
         """Deliver `events` to the service's consumers, as its broker would."""
         for event in events:
             body = serialize(event, source=source, time=self.clock.now(), trace=None)
-            await self.inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
+            await self.inbox.deliver(Message(event.message_id, event.event_type, event.aggregate_id, body.encode()))
 
     @cached_property
     def inbox(self) -> Inbox:

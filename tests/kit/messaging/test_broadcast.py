@@ -25,7 +25,7 @@ class BookFound(Event, type="book.found", version=1, aggregate="book_id"):
 
 def message_of(event: Event) -> Message:
     body = serialize(event, source="/library/loans", time=datetime(2026, 11, 1, tzinfo=UTC), trace=None)
-    return Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
+    return Message(event.message_id, event.event_type, event.aggregate_id, body.encode())
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ class TestBroadcasts:
         await broker.publish([message_of(lost), message_of(BookFound(book_id="book_1"))])
 
         assert received == [lost, lost]
-        assert {each.event_id for each in received} == {lost.event_id}
+        assert {each.message_id for each in received} == {lost.message_id}
 
     async def test_does_not_subscribe_to_the_broker_without_subscribers(
         self, broadcasts: Broadcasts, broker: ScriptedBroker

@@ -30,7 +30,7 @@ class TestReading:
 
         assert (dead_letter.consumer, dead_letter.event_id, dead_letter.type, dead_letter.aggregate) == (
             "shelve-book-of-former-reader",
-            event.event_id,
+            event.message_id,
             "reader.left",
             "r1",
         )
@@ -141,7 +141,7 @@ class TestDiscard:
         await library.receives(event)
 
         assert (shelving.seen, await failed_rows(library)) == ([], [])
-        assert await handled(library) == {event.event_id}
+        assert await handled(library) == {event.message_id}
 
     async def test_discarding_logs_the_operator(
         self, library: RunningService, dead_letters: DeadLetters, shelving: Shelving
@@ -154,7 +154,7 @@ class TestDiscard:
             await dead_letters.discard(ALL, by="ann")
 
         [line] = [line for line in lines if line["event"] == "dead_letter_discarded"]
-        assert (line["event_id"], line["cause"], line["by"]) == (event.event_id, "shelf_full", "ann")
+        assert (line["event_id"], line["cause"], line["by"]) == (event.message_id, "shelf_full", "ann")
 
     async def test_waiting_events_are_not_discarded(
         self, library: RunningService, dead_letters: DeadLetters, shelving: Shelving

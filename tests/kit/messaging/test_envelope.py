@@ -22,7 +22,7 @@ class TestEnvelope:
 
         assert document == {
             "specversion": "1.0",
-            "id": event.event_id,
+            "id": event.message_id,
             "type": "tea.served",
             "eventversion": 2,
             "source": "/house/kitchen",
@@ -38,7 +38,7 @@ class TestEnvelope:
 
         envelope = Envelope.parse(serialize(event, source="/house/kitchen", time=NOON, trace="00-1-2-01"))
 
-        assert (envelope.event_id, envelope.type, envelope.version) == (event.event_id, "tea.served", 2)
+        assert (envelope.event_id, envelope.type, envelope.version) == (event.message_id, "tea.served", 2)
         assert (envelope.subject, envelope.trace, envelope.data) == ("7", "00-1-2-01", {"table": "7", "cups": 3})
 
     @pytest.mark.parametrize(

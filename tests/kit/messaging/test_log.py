@@ -33,7 +33,7 @@ class TestReading:
 
         [found] = await log.page(ALL)
 
-        assert (found.event_id, found.type, found.aggregate) == (event.event_id, "reader.left", "r1")
+        assert (found.event_id, found.type, found.aggregate) == (event.message_id, "reader.left", "r1")
         assert found.occurred_at == library.clock.now()
         assert (found.envelope.data, found.envelope.source) == (event.model_dump(), "/catalog/loans")
 
@@ -49,12 +49,12 @@ class TestReading:
             assert await log.count(selection) == len(page)
             return ids(page)
 
-        assert await found(ALL) == [one.event_id, two.event_id, three.event_id]
-        assert await found(EventFilter(types=("reader.left",))) == [one.event_id, two.event_id]
+        assert await found(ALL) == [one.message_id, two.message_id, three.message_id]
+        assert await found(EventFilter(types=("reader.left",))) == [one.message_id, two.message_id]
         assert await found(EventFilter(types=("reader.left", "reader.came"), aggregate="r2")) == ids_of(two, three)
-        assert await found(EventFilter(event_ids=(two.event_id,))) == [two.event_id]
+        assert await found(EventFilter(event_ids=(two.message_id,))) == [two.message_id]
         assert await found(EventFilter(since=began + timedelta(seconds=10))) == ids_of(two, three)
-        assert await found(EventFilter(until=began + timedelta(seconds=10))) == [one.event_id]
+        assert await found(EventFilter(until=began + timedelta(seconds=10))) == [one.message_id]
 
     async def test_pages_from_both_ends(self, library: RunningService, log: EventLog) -> None:
         events = [left(str(number)) for number in range(5)]
@@ -68,7 +68,7 @@ class TestReading:
 
 
 def ids_of(*events: object) -> list[str]:
-    return [event.event_id for event in events]  # type: ignore[attr-defined]
+    return [event.message_id for event in events]  # type: ignore[attr-defined]
 
 
 class TestFollow:
@@ -88,7 +88,7 @@ class TestFollow:
 
         await publish_events(library, left("one"), came)
 
-        assert ids(await follower.news()) == [came.event_id]
+        assert ids(await follower.news()) == [came.message_id]
 
     async def test_an_event_that_commits_late_is_not_missed(self, library: RunningService, log: EventLog) -> None:
         await _logged_as(library, 50)
@@ -147,7 +147,7 @@ class TestPublishAgain:
         assert await log.publish_again(EventFilter(aggregate="r1")) == 2
 
         assert await waiting(library) == ids_of(events[0], events[2])
-        assert await logged(library) == [events[1].event_id]
+        assert await logged(library) == [events[1].message_id]
         broker = ScriptedBroker()
         await Relay(library.context, broker).drain()
         assert [message.id for message in broker.stored] == ids_of(events[0], events[2])

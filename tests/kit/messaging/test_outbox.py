@@ -55,7 +55,7 @@ class TestPublish:
                     work.publish(lent(loans))
                     raise LookupError
 
-        assert [event.event_id for event in await loans.published()] == [kept.event_id]
+        assert [event.message_id for event in await loans.published()] == [kept.message_id]
 
     async def test_a_commit_wakes_the_relay(self, loans: RunningService) -> None:
         woken: asyncio.Event = loans.context.committed_events

@@ -41,7 +41,7 @@ async def try_twice(library: RunningService, relay: Relay) -> None:
 
 
 def ids(*events: ReaderLeft) -> list[str]:
-    return [event.event_id for event in events]
+    return [event.message_id for event in events]
 
 
 class TestRejectedEvents:
@@ -50,7 +50,7 @@ class TestRejectedEvents:
     ) -> None:
         bad = left("Dune")
         await publish_events(library, bad)
-        broker.refusing = {bad.event_id}
+        broker.refusing = {bad.message_id}
 
         await relay.drain()
         assert (await waiting(library), await dead_letters.count(DeadLetterFilter())) == (ids(bad), 0)
@@ -61,21 +61,21 @@ class TestRejectedEvents:
         [dead_letter] = await dead_letters.page(DeadLetterFilter())
         assert (dead_letter.kind, dead_letter.event_id, dead_letter.type, dead_letter.aggregate) == (
             "not_publishable",
-            bad.event_id,
+            bad.message_id,
             "reader.left",
             "r1",
         )
         assert (dead_letter.attempts, dead_letter.cause, dead_letter.error) == (2, "Refused", "refused")
         assert '"title":"Dune"' in dead_letter.body
         assert (await waiting(library), await logged(library)) == ([], [])
-        assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.event_id]
+        assert [line["event_id"] for line in lines if line["event"] == "event_dead"] == [bad.message_id]
 
     async def test_a_rejected_event_does_not_wait_for_a_clock_that_was_set_back(
         self, library: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         event = left("Dune")
         await publish_events(library, event)
-        broker.refusing = {event.event_id}
+        broker.refusing = {event.message_id}
         await relay.drain()
         broker.refusing = set()
 
@@ -89,7 +89,7 @@ class TestRejectedEvents:
     ) -> None:
         before, bad, behind = left("Dune"), left("Emma"), left("Kim")
         await publish_events(library, before, bad, behind)
-        broker.refusing = {bad.event_id}
+        broker.refusing = {bad.message_id}
 
         await relay.drain()
         assert (await logged(library), await waiting(library)) == (ids(before), ids(bad, behind))
@@ -118,8 +118,8 @@ class TestRejectedEvents:
         await relay.drain()
 
         assert [(each.event_id, each.attempts) for each in await dead_letters.page(DeadLetterFilter())] == [
-            (one.event_id, 2),
-            (two.event_id, 2),
+            (one.message_id, 2),
+            (two.message_id, 2),
         ]
         assert await logged(library) == ids(between)
 
@@ -143,7 +143,7 @@ class TestDeadLetters:
     async def dead(self, library: RunningService, relay: Relay, broker: ScriptedBroker) -> ReaderLeft:
         dead = left("Dune")
         await publish_events(library, dead)
-        broker.refusing = {dead.event_id}
+        broker.refusing = {dead.message_id}
         await try_twice(library, relay)
         return dead
 
@@ -156,7 +156,7 @@ class TestDeadLetters:
         await relay.drain()
 
         [message] = broker.stored
-        assert (message.id, message.key) == (dead.event_id, "r1")
+        assert (message.id, message.key) == (dead.message_id, "r1")
         assert await _rows(library) == ([], ids(dead))
 
     async def test_a_replayed_dead_letter_that_is_rejected_again_starts_with_its_first_attempt(
@@ -168,14 +168,14 @@ class TestDeadLetters:
         library.clock.advance(5)
         await relay.drain()
 
-        assert [(row.event_id, row.attempts) for row in await failed_rows(library)] == [(dead.event_id, 2)]
+        assert [(row.event_id, row.attempts) for row in await failed_rows(library)] == [(dead.message_id, 2)]
 
     async def test_a_discarded_dead_letter_is_deleted(
         self, library: RunningService, dead_letters: DeadLetters, dead: ReaderLeft
     ) -> None:
         assert await dead_letters.discard(DeadLetterFilter(numbers=(1,)), by="ann") == 1
         assert await _rows(library) == ([], [])
-        assert dead.event_id not in await waiting(library)
+        assert dead.message_id not in await waiting(library)
 
     async def test_rejected_and_failed_events_are_replayed_together(
         self, library: RunningService, dead_letters: DeadLetters, shelving: Shelving, dead: ReaderLeft

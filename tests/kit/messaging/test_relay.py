@@ -66,10 +66,10 @@ class TestDrain:
 
         assert await relay.drain() == 5
 
-        assert [message.id for message in broker.stored] == [event.event_id for event in events]
+        assert [message.id for message in broker.stored] == [event.message_id for event in events]
         assert [message.key for message in broker.stored] == [event.book_id for event in events]
         assert await left(loans) == (0, 5)
-        assert [event.event_id for event in await loans.published()] == [event.event_id for event in events]
+        assert [event.message_id for event in await loans.published()] == [event.message_id for event in events]
 
     async def test_a_late_commit_with_a_lower_number_is_published(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
@@ -107,26 +107,26 @@ class TestDrain:
         broker.losing = False
         await relay.drain()
 
-        assert [message.id for message in broker.stored] == [event.event_id] * 2
+        assert [message.id for message in broker.stored] == [event.message_id] * 2
 
     async def test_a_rejected_event_blocks_its_aggregate_and_others_continue(
         self, loans: RunningService, relay: Relay, broker: ScriptedBroker
     ) -> None:
         bad, other = await publish_one(loans), await publish_one(loans)
         behind = await publish_one(loans, of=bad.book_id)
-        broker.refusing = {bad.event_id}
+        broker.refusing = {bad.message_id}
 
         await relay.drain()
         assert await left(loans) == (2, 1)
-        assert other.event_id in {message.id for message in broker.stored}
+        assert other.message_id in {message.id for message in broker.stored}
 
-        assert behind.event_id not in {message.id for message in broker.stored}
+        assert behind.message_id not in {message.id for message in broker.stored}
 
         broker.refusing, broker.batches = set(), []
         assert await relay.drain() == 0
         loans.clock.advance(5)
         assert await relay.drain() == 2
-        assert [message.id for message in broker.stored] == [bad.event_id, behind.event_id]
+        assert [message.id for message in broker.stored] == [bad.message_id, behind.message_id]
 
     @pytest.mark.slow  # each rejection is one transaction
     async def test_a_drain_attempts_each_rejected_event_once(self, loans: RunningService) -> None:
@@ -169,7 +169,7 @@ class TestDrain:
         assert await Relay(loans.context, broker).drain() == 6
 
         events = await loans.published()
-        assert [message.id for message in broker.stored] == [event.event_id for event in events]
+        assert [message.id for message in broker.stored] == [event.message_id for event in events]
         assert await left(loans) == (0, 6)
 
     async def test_events_read_ahead_wait_behind_a_rejected_one(

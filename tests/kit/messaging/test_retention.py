@@ -18,18 +18,18 @@ class TestRetention:
         await publish_events(library, young)
 
         await delete_old_events(library.context)
-        assert await logged(library) == [old.event_id, young.event_id]
+        assert await logged(library) == [old.message_id, young.message_id]
 
         library.clock.advance(11)
         await delete_old_events(library.context)
-        assert await logged(library) == [young.event_id]
+        assert await logged(library) == [young.message_id]
 
     async def test_handled_ids_outlive_the_events_that_can_be_replayed(self, library: RunningService) -> None:
         event = left("old")
         await library.receives(event)
         library.clock.advance(WEEK + 1)
         await delete_handled_events(library.context)
-        assert await handled(library) == {event.event_id}
+        assert await handled(library) == {event.message_id}
 
         library.clock.advance(MARGIN.total_seconds())
         await delete_handled_events(library.context)

@@ -146,7 +146,7 @@ class TestReplayOfUnreadableMessages:
     async def _is_unreadable(self, library: RunningService, event: ReaderLeft) -> None:
         """Deliver the event to a version of the service that does not know it."""
         body = serialize(event, source="/catalog/another", time=library.clock.now(), trace=None)
-        message = Message(event.event_id, event.event_type, event.aggregate_id, body.encode())
+        message = Message(event.message_id, event.event_type, event.aggregate_id, body.encode())
         await with_consumers(library, [greet_new_reader]).deliver(message)
 
     async def _replayed(self, library: RunningService, inbox: Inbox) -> None:
@@ -190,7 +190,7 @@ async def fail(library: RunningService, inbox: Inbox, *, retries: int) -> list[A
     event = left("Dune")
     body = serialize(event, source="/catalog/another", time=library.clock.now(), trace=None)
     with capture_logs() as lines:
-        await inbox.deliver(Message(event.event_id, event.event_type, event.aggregate_id, body.encode()))
+        await inbox.deliver(Message(event.message_id, event.event_type, event.aggregate_id, body.encode()))
         for _ in range(retries):
             library.clock.advance(600)
             await retry_due(inbox)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
     from portico.kit.data.statements import Statement, is_due
     from portico.kit.data.table import TableRules, identifier, revision
-    from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
+    from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
     from portico.kit.data.upsert import insert_if_absent, insert_or_ignore
 else:
@@ -30,7 +30,7 @@ else:
             "retry": "RetryPolicy is_transient run_transaction",
             "statements": "Statement is_due",
             "table": "TableRules identifier revision",
-            "types": "ExactText IdentifierText Instant LongText Payload Sequence",
+            "types": "ExactText IdentifierNumber IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
             "upsert": "insert_if_absent insert_or_ignore",
         },
@@ -39,6 +39,7 @@ else:
 __all__ = [
     "ExactText",
     "GroupCommit",
+    "IdentifierNumber",
     "IdentifierText",
     "Instant",
     "InvalidCursor",

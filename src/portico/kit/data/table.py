@@ -8,8 +8,8 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.orm.decl_api import TypeResolve
 from sqlalchemy.types import TypeEngine
 
-from portico.kit.data.types import IdentifierText, Instant
-from portico.kit.foundation.ids import Identifier
+from portico.kit.data.types import IdentifierNumber, IdentifierText, Instant
+from portico.kit.foundation.ids import Identifier, IntegerIdentifier
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -59,7 +59,11 @@ class TableRules:
 
 def _identifier_type(resolving: TypeResolve) -> TypeEngine[Any] | None:
     kind = resolving.resolved_type
-    return IdentifierText(kind) if isinstance(kind, type) and issubclass(kind, Identifier) else None
+    if not isinstance(kind, type):
+        return None
+    if issubclass(kind, Identifier):
+        return IdentifierText(kind)
+    return IdentifierNumber(kind) if issubclass(kind, IntegerIdentifier) else None
 
 
 def _declare_revision(table: type) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, Tex
 from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
-from portico.kit.foundation.ids import MAX_LENGTH, Identifier
+from portico.kit.foundation.ids import MAX_LENGTH, Identifier, IntegerIdentifier
 
 _MYSQL = ("mysql", "mariadb")
 
@@ -79,6 +79,23 @@ class IdentifierText(TypeDecorator[Identifier]):
         return None if value is None else str(value)  # C drivers require exactly str
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Identifier | None:  # noqa: ARG002  # SQLAlchemy's signature
+        return None if value is None else self.kind(value)
+
+
+class IdentifierNumber(TypeDecorator[IntegerIdentifier]):
+    """An integer identifier of one kind. Values that are read have this kind again."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def __init__(self, kind: type[IntegerIdentifier] = IntegerIdentifier) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:  # noqa: ARG002  # SQLAlchemy's signature
+        return None if value is None else int(value)  # C drivers require exactly int
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> IntegerIdentifier | None:  # noqa: ARG002  # SQLAlchemy's signature
         return None if value is None else self.kind(value)
 
 

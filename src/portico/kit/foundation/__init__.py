@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portico.kit.foundation.aio import wait_for_event
     from portico.kit.foundation.backoff import Backoff
     from portico.kit.foundation.clock import Clock, latest_due, seconds_until
-    from portico.kit.foundation.ids import Identifier
+    from portico.kit.foundation.ids import Identifier, IntegerIdentifier
     from portico.kit.foundation.money import (
         EXPONENTS,
         LARGEST,
@@ -42,7 +42,7 @@ else:
             "aio": "wait_for_event",
             "backoff": "Backoff",
             "clock": "Clock latest_due seconds_until",
-            "ids": "Identifier",
+            "ids": "Identifier IntegerIdentifier",
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
             "text": "NOT_IN_A_LINE",
@@ -62,6 +62,7 @@ __all__ = [
     "CurrencyCode",
     "Forbidden",
     "Identifier",
+    "IntegerIdentifier",
     "InvalidCredentials",
     "Money",
     "NotFound",

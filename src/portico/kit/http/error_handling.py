@@ -12,7 +12,7 @@ from starlette.responses import Response
 from portico.kit.calls.errors import CallFailed, Refused
 from portico.kit.calls.problems import problem_of
 from portico.kit.data.failures import is_duplicate, is_retryable_conflict, is_storage_full, is_unavailable
-from portico.kit.foundation.ids import MAX_LENGTH
+from portico.kit.foundation.ids import MAX_LENGTH, IntegerIdentifier
 from portico.kit.foundation.problems import BadRequest, Conflict, NotFound, Problem, Unavailable, Unprocessable
 from portico.kit.http.oauth_errors import oauth_error_response
 from portico.kit.http.problems import field_errors, problem_response
@@ -143,4 +143,9 @@ def _names_an_identifier(kind: type[Problem]) -> TypeGuard[type[NotFound]]:
     """Return whether `kind` is the problem of a missing resource, with its identifier as the only field."""
     hints = get_type_hints(kind)
     kinds = [hints[name] for name in kind.field_names()]
-    return issubclass(kind, NotFound) and len(kinds) == 1 and isinstance(kinds[0], type) and issubclass(kinds[0], str)
+    return (
+        issubclass(kind, NotFound)
+        and len(kinds) == 1
+        and isinstance(kinds[0], type)
+        and issubclass(kinds[0], str | IntegerIdentifier)
+    )

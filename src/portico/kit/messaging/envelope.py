@@ -88,7 +88,7 @@ def serialize(event: Event, *, source: str, time: datetime, trace: str | None) -
     """
     attributes = {
         "specversion": "1.0",
-        "id": event.event_id,
+        "id": event.message_id,
         "type": event.event_type,
         "eventversion": event.version,
         "source": source,

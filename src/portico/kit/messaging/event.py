@@ -28,7 +28,7 @@ class Event(BaseModel):
     version: ClassVar[int] = 0
     aggregate_field: ClassVar[str] = ""
 
-    _event_id: EventId = PrivateAttr(default_factory=EventId.new)
+    _message_id: EventId = PrivateAttr(default_factory=EventId.new)
 
     def __init_subclass__(cls, *, type: str = "", version: int = 1, aggregate: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -43,16 +43,16 @@ class Event(BaseModel):
             )
 
     @property
-    def event_id(self) -> EventId:
-        """Id of the event, generated when it is created."""
-        return self._event_id
+    def message_id(self) -> EventId:
+        """Id of the event, generated when it is created; not a field of its data, which may be called `event_id`."""
+        return self._message_id
 
     @property
     def aggregate_id(self) -> str:
         """Id of the aggregate that the event concerns."""
         return str(getattr(self, self.aggregate_field))
 
-    def known_as(self, event_id: str) -> Self:
+    def known_as(self, message_id: str) -> Self:
         """Set the id that the event was published with, and return the event."""
-        self._event_id = EventId(event_id)
+        self._message_id = EventId(message_id)
         return self

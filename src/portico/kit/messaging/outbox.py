@@ -57,7 +57,7 @@ class Outbox:
                 f"{event.event_type} has {len(body)} characters, more than EVENT_SIZE_LIMIT. Shorten it or raise the limit."
             )
         return {
-            "event_id": event.event_id,
+            "event_id": event.message_id,
             "type": event.event_type,
             "aggregate": event.aggregate_id,
             "body": body,

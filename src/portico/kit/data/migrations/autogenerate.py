@@ -17,8 +17,8 @@ from portico.kit.data.engine import Database
 from portico.kit.data.migrations import MigrationSet, upgrade
 from portico.kit.data.migrations.alembic_runner import revisions, script_context
 from portico.kit.data.provisioning import ensure_database
-from portico.kit.data.types import ExactText, IdentifierText, Instant, LongText, Payload, Sequence
-from portico.kit.foundation.ids import Identifier
+from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
+from portico.kit.foundation.ids import Identifier, IntegerIdentifier
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _import_lines(imports: Imports, *, is_shipped: bool) -> str:
     return gap + portico + ("\n" + own if own else "")
 
 
-def _public_module(kind: type[Identifier]) -> str:
+def _public_module(kind: type[Identifier | IntegerIdentifier]) -> str:
     """Return the module to import an identifier from: of the kit, the package that exports it."""
     module = kind.__module__
     return ".".join(module.split(".")[:3]) if module.startswith("portico.kit.") else module
@@ -130,10 +130,11 @@ def _render(operations: UpgradeOps | DowngradeOps, imports: Imports) -> str:
 
 def _render_type(kind: TypeEngine[Any], imports: Imports) -> str | Literal[False]:
     """Return the source of a kit type and add its imports; return False for other types, which Alembic renders."""
-    if isinstance(kind, IdentifierText):
+    if isinstance(kind, IdentifierText | IdentifierNumber):
+        name = type(kind).__name__
         imports[_public_module(kind.kind)].add(kind.kind.__name__)
-        imports[_TYPES].add("IdentifierText")
-        return f"IdentifierText({kind.kind.__name__})"
+        imports[_TYPES].add(name)
+        return f"{name}({kind.kind.__name__})"
     if isinstance(kind, ExactText):
         imports[_TYPES].add("ExactText")
         return f"ExactText({kind.length})"
