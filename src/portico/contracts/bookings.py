@@ -1,0 +1,115 @@
+"""The client and the events of bookings: bookings and their tickets."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from portico.contracts.events import ShowId
+from portico.contracts.seating import HoldId
+from portico.kit import Amount, Client, Event, Identifier, Summary, UserId
+
+
+class BookingId(Identifier, prefix="bkg"):
+    """Id of a booking."""
+
+
+class TicketId(Identifier, prefix="tkt"):
+    """Id of a ticket."""
+
+
+BookingStatus = Literal["PENDING", "CONFIRMED", "CANCELLED", "FAILED", "EXPIRED"]
+TicketStatus = Literal["VALID", "USED", "CANCELLED"]
+
+
+class BookingEvent(Event):
+    """Base of all booking events: the state of the booking after the change."""
+
+    booking_id: BookingId
+    event_id: ShowId
+    user_id: UserId
+    quantity: int
+    amount: Amount
+    currency: str
+    refunded: Amount
+    failure_reason: str | None
+
+
+class BookingCreated(BookingEvent, type="booking.created", version=1, aggregate="booking_id"):
+    """A booking was made. Its payment follows."""
+
+
+class BookingConfirmed(BookingEvent, type="booking.confirmed", version=1, aggregate="booking_id"):
+    """A booking is paid, its places are sold and its tickets issued."""
+
+
+class BookingFailed(BookingEvent, type="booking.failed", version=1, aggregate="booking_id"):
+    """A booking failed. `failure_reason` is `payment_declined`, `hold_lost` or `event_cancelled`."""
+
+
+class BookingCancelled(BookingEvent, type="booking.cancelled", version=1, aggregate="booking_id"):
+    """A booking was cancelled, in whole or, if its quantity is not 0, in part."""
+
+
+class BookingExpired(BookingEvent, type="booking.expired", version=1, aggregate="booking_id"):
+    """A booking had no outcome in time and was given up."""
+
+
+class TicketEvent(Event):
+    """Base of all ticket events. `seat` is None in a standing section."""
+
+    ticket_id: TicketId
+    booking_id: BookingId
+    event_id: ShowId
+    seat: str | None
+
+
+class TicketIssued(TicketEvent, type="ticket.issued", version=1, aggregate="ticket_id"):
+    """A ticket was issued."""
+
+
+class TicketCheckedIn(TicketEvent, type="ticket.checked_in", version=1, aggregate="ticket_id"):
+    """A ticket was used at a gate."""
+
+
+class TicketTransferred(TicketEvent, type="ticket.transferred", version=1, aggregate="ticket_id"):
+    """A ticket belongs to another person, under a new code."""
+
+
+class TicketCancelled(TicketEvent, type="ticket.cancelled", version=1, aggregate="ticket_id"):
+    """A ticket is permanently void."""
+
+
+class SoldPlace(Summary):
+    """A live ticket of a confirmed booking, for reconciliation. `seat_id` is None in a standing section."""
+
+    ticket_id: TicketId
+    booking_id: BookingId
+    hold_id: HoldId
+    section: str
+    seat_id: str | None = None
+
+
+class BookingTotal(Summary):
+    """What a booking costs after refunds, for the reconciliation of payments."""
+
+    booking_id: BookingId
+    user_id: UserId
+    status: BookingStatus
+    amount: Decimal
+    refunded: Decimal
+    currency: str
+    created_at: datetime
+
+
+class BookingsClient(Client, service="bookings"):
+    """Read sold places and totals. For services only."""
+
+    async def sold_places(self, event_id: ShowId, *, after: TicketId | None, limit: int) -> list[SoldPlace]:
+        """Return live tickets of the show, by id, after this one."""
+        params = {"event_id": event_id, "limit": limit, **({"after": after} if after else {})}
+        return await self.get("/bookings/places", params=params, answer=list[SoldPlace])
+
+    async def totals(self, *, after: BookingId | None, limit: int) -> list[BookingTotal]:
+        """Return totals of bookings, oldest first, after this one."""
+        params = {"limit": limit, **({"after": after} if after else {})}
+        return await self.get("/bookings/totals", params=params, answer=list[BookingTotal])
