@@ -59,6 +59,8 @@ check: $(DEVELOPMENT) ## check lint, format, types, layers, language and generat
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@MYPYPATH=src:bench $(VENV)/bin/mypy --config-file= --check-untyped-defs --ignore-missing-imports \
+		--disable-error-code=call-arg bench/*.py
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/deptry --no-ansi src
 	@$(PY) -m pytest -q tests/architecture/test_locks.py tests/architecture/test_documents.py \

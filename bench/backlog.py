@@ -18,7 +18,7 @@ from typing import NamedTuple
 import asyncpg
 import orjson
 import uvloop
-from told import SYSTEM, Told, fill, host
+from event_services import SYSTEM, Measured, fill, host
 
 from portico.kit.messaging.brokers.factory import open_broker
 from portico.kit.messaging.relay import Relay
@@ -60,8 +60,8 @@ class Writers:
         if self._child.stdin is None or self._child.stdout is None:
             raise RuntimeError("the writers have no pipes")
         self._child.stdin.write(b"\n")
-        told: list[float] = orjson.loads(await self._child.stdout.readline())
-        return told
+        times: list[float] = orjson.loads(await self._child.stdout.readline())
+        return times
 
 
 @asynccontextmanager
@@ -86,14 +86,14 @@ async def write(rate: float) -> None:
     """Write until standard input ends; at each line say how long each transaction took, in milliseconds."""
     times: list[float] = []
     numbers = itertools.count(1)
-    async with host({}, only=["teller"], broker=False) as here:
-        running = here.context["teller"]
+    async with host({}, only=["publisher"], broker=False) as here:
+        running = here.contexts["publisher"]
 
         async def one_after_the_other() -> None:
             while True:
                 began = time.perf_counter()
                 async with running.transaction() as work:
-                    work.publish(Told.numbered(next(numbers)))
+                    work.publish(Measured.numbered(next(numbers)))
                 times.append((time.perf_counter() - began) * 1000)
                 if rate:
                     await asyncio.sleep(max(0.0, began + WRITERS / rate - time.perf_counter()))
@@ -164,12 +164,12 @@ async def main(events: int) -> None:
     async with AsyncExitStack() as stack:
         postgresql, rabbitmq = (stack.enter_context(server()) for server in (PostgreSQLServer, RabbitMQServer))
         url = postgresql.url("bench_{service}")
-        here = await stack.enter_async_context(host({"DATABASE_URL": url}, only=["teller"], broker=False))
+        here = await stack.enter_async_context(host({"DATABASE_URL": url}, only=["publisher"], broker=False))
         broker = await stack.enter_async_context(open_broker(Settings(rabbitmq_url=rabbitmq.url()), SYSTEM))
-        await broker.declare("hearer", [Told.event_type])
-        database = await asyncpg.connect(postgresql.url("bench_teller"))
+        await broker.declare("consumer", [Measured.event_type])
+        database = await asyncpg.connect(postgresql.url("bench_publisher"))
         stack.push_async_callback(database.close)
-        relaying = asyncio.create_task(Relay(here.context["teller"], broker).run())
+        relaying = asyncio.create_task(Relay(here.contexts["publisher"], broker).run())
         try:
             await Backlog(url, database, events).compare()
         finally:

@@ -1,4 +1,4 @@
-"""An event from commit to handled: from the end of the transaction that told of it to the end of the one that heard it.
+"""An event from commit to handled: from the end of the transaction that published it to the end of the one that handled it.
 
 In one process on the embedded backends (SQLite and a file for a broker), at two paces; and from one process to another
 through PostgreSQL and RabbitMQ. Events of 600 bytes come evenly, whether or not the ones before were handled. Run it with
@@ -19,7 +19,7 @@ from time import monotonic
 
 import orjson
 import uvloop
-from told import Heard, Told, host
+from event_services import Arrivals, Measured, host
 
 from portico.kit.runtime.context import ServiceRuntime
 from portico.servers import PostgreSQLServer, RabbitMQServer
@@ -31,8 +31,8 @@ PATIENT = {"DATABASE_POOL_TIMEOUT": "60"}  # a machine that has no time for this
 
 numbers = itertools.count(1)
 
-Hear = Callable[[], Awaitable[Mapping[int, float]]]
-"""What was heard since the last time."""
+ReadArrivals = Callable[[], Awaitable[Mapping[int, float]]]
+"""Returns the arrivals since the last call."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Case:
     rate: int  # events a second
     wanted: tuple[int, int]  # milliseconds: p50, p99
     context: ServiceRuntime
-    hear: Hear
+    read_arrivals: ReadArrivals
 
 
-async def tell(context: ServiceRuntime, rate: int, seconds: float) -> dict[int, float]:
+async def publish(context: ServiceRuntime, rate: int, seconds: float) -> dict[int, float]:
     """Tell of events at a steady pace; when each was committed."""
     committed: dict[int, float] = {}
     loop = asyncio.get_running_loop()
 
     async def one(number: int) -> None:
         async with context.transaction() as work:
-            work.publish(Told.numbered(number))
+            work.publish(Measured.numbered(number))
             work.after_commit(lambda: committed.setdefault(number, monotonic()) and None)
 
     began = loop.time()
@@ -64,13 +64,13 @@ async def tell(context: ServiceRuntime, rate: int, seconds: float) -> dict[int, 
 
 async def measured(case: Case, seconds: float) -> tuple[float, float]:
     """Milliseconds from commit to handled, p50 and p99."""
-    committed = await tell(case.context, case.rate, seconds)
-    heard: dict[int, float] = {}
+    committed = await publish(case.context, case.rate, seconds)
+    arrivals: dict[int, float] = {}
     async with asyncio.timeout(PATIENCE):
-        while not heard.keys() >= committed.keys():
-            heard |= await case.hear()
+        while not arrivals.keys() >= committed.keys():
+            arrivals |= await case.read_arrivals()
             await asyncio.sleep(LOOK)
-    taken = sorted((heard[number] - at) * 1000 for number, at in committed.items())
+    taken = sorted((arrivals[number] - at) * 1000 for number, at in committed.items())
     return taken[len(taken) // 2], taken[len(taken) * 99 // 100]
 
 
@@ -78,15 +78,17 @@ async def measured(case: Case, seconds: float) -> tuple[float, float]:
 async def embedded() -> AsyncIterator[list[Case]]:
     with tempfile.TemporaryDirectory() as folder:
         async with host({**PATIENT, "DATA_DIR": folder}) as here:
-            heard = here.context["hearer"].resource(Heard)
+            arrivals = here.contexts["consumer"].resource(Arrivals)
 
-            async def hear() -> Mapping[int, float]:
-                found = dict(heard)
-                heard.clear()
+            async def read_arrivals() -> Mapping[int, float]:
+                found = dict(arrivals)
+                arrivals.clear()
                 return found
 
-            context = here.context["teller"]
-            yield [Case(f"one process, embedded, {rate}/s", rate, (5, 25), context, hear) for rate in (50, 200)]
+            context = here.contexts["publisher"]
+            yield [
+                Case(f"one process, embedded, {rate}/s", rate, (5, 25), context, read_arrivals) for rate in (50, 200)
+            ]
 
 
 @asynccontextmanager
@@ -94,15 +96,23 @@ async def servers() -> AsyncIterator[list[Case]]:
     with PostgreSQLServer() as postgresql, RabbitMQServer() as rabbitmq:
         url = postgresql.url("bench_{service}")
         variables = {**PATIENT, "DATABASE_URL": url, "RABBITMQ_URL": rabbitmq.url()}
-        async with host(variables, only=["teller"]) as here, hearing(variables) as hear:
-            yield [Case("two processes, PostgreSQL, RabbitMQ, 500/s", 500, (10, 50), here.context["teller"], hear)]
+        async with host(variables, only=["publisher"]) as here, consumer_process(variables) as read_arrivals:
+            yield [
+                Case(
+                    "two processes, PostgreSQL, RabbitMQ, 500/s",
+                    500,
+                    (10, 50),
+                    here.contexts["publisher"],
+                    read_arrivals,
+                )
+            ]
 
 
 @asynccontextmanager
-async def hearing(variables: Mapping[str, str]) -> AsyncIterator[Hear]:
+async def consumer_process(variables: Mapping[str, str]) -> AsyncIterator[ReadArrivals]:
     """A process that hears."""
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, "--hear"),
+        *(sys.executable, __file__, "--consume"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, **variables},
@@ -112,25 +122,25 @@ async def hearing(variables: Mapping[str, str]) -> AsyncIterator[Hear]:
     if asking is None or answers is None:
         raise RuntimeError("the other process has no pipes")
 
-    async def hear() -> Mapping[int, float]:
+    async def read_arrivals() -> Mapping[int, float]:
         asking.write(b"\n")
         return {int(number): at for number, at in orjson.loads(await answers.readline()).items()}
 
     try:
-        await hear()
-        yield hear
+        await read_arrivals()
+        yield read_arrivals
     finally:
         asking.close()
         await child.wait()
 
 
-async def hear_until_told() -> None:
-    """Hear, and say what was heard whenever a line comes."""
-    async with host({}, only=["hearer"]) as here:
-        heard = here.context["hearer"].resource(Heard)
+async def serve_until_closed() -> None:
+    """Run the consumer, and print its new arrivals for each line on standard input."""
+    async with host({}, only=["consumer"]) as here:
+        arrivals = here.contexts["consumer"].resource(Arrivals)
         while await asyncio.to_thread(sys.stdin.readline):
-            print(orjson.dumps({str(number): at for number, at in heard.items()}).decode(), flush=True)
-            heard.clear()
+            print(orjson.dumps({str(number): at for number, at in arrivals.items()}).decode(), flush=True)
+            arrivals.clear()
 
 
 async def main(rounds: int, seconds: float) -> None:
@@ -147,8 +157,8 @@ async def main(rounds: int, seconds: float) -> None:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--hear", action="store_true", help="be the process that hears")
+    options.add_argument("--consume", action="store_true", help="be the consuming process")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=5.0, help="of a round")
     asked = options.parse_args()
-    uvloop.run(hear_until_told() if asked.hear else main(asked.rounds, asked.seconds))
+    uvloop.run(serve_until_closed() if asked.consume else main(asked.rounds, asked.seconds))

@@ -47,7 +47,7 @@ def products(many: int = MANY) -> Iterator[Product]:
             updated_at=made,
             revision=1,
         )
-        product.cost(Decimal(chance.randrange(100, 100_000)) / 100, "USD")
+        product.set_price(Decimal(chance.randrange(100, 100_000)) / 100, "USD")
         yield product
 
 

@@ -17,7 +17,7 @@ import aio_pika
 import asyncpg
 import nats
 import uvloop
-from told import SYSTEM, Told, fill, host
+from event_services import SYSTEM, Measured, fill, host
 
 from portico.kit.data.kit_tables import outbox
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
@@ -29,7 +29,7 @@ from portico.servers import NatsServer, PostgreSQLServer, RabbitMQServer
 
 BATCH = 1000  # the relay's
 ALONE = 0.1  # of the events, for who takes one after the other
-GROUP = "hearer"
+GROUP = "consumer"
 
 One = Callable[[Message], Awaitable[object]]
 
@@ -71,7 +71,7 @@ async def rabbitmq(server: RabbitMQServer) -> AsyncIterator[Case]:
         open_broker(Settings(rabbitmq_url=server.url()), SYSTEM) as broker,
         await aio_pika.connect(server.url()) as connection,
     ):
-        await broker.declare(GROUP, [Told.event_type])
+        await broker.declare(GROUP, [Measured.event_type])
         channel = await connection.channel(publisher_confirms=True)
         exchange = await channel.get_exchange(f"{SYSTEM}.events")
 
@@ -85,7 +85,7 @@ async def rabbitmq(server: RabbitMQServer) -> AsyncIterator[Case]:
 @asynccontextmanager
 async def jetstream(server: NatsServer) -> AsyncIterator[Case]:
     async with open_broker(Settings(nats_url=server.url()), SYSTEM) as broker:
-        await broker.declare(GROUP, [Told.event_type])
+        await broker.declare(GROUP, [Measured.event_type])
         client = await nats.connect(server.url())
         stream = client.jetstream()
 
@@ -128,12 +128,12 @@ async def main(asked: argparse.Namespace) -> None:
     async with AsyncExitStack() as stack:
         postgresql = stack.enter_context(PostgreSQLServer())
         variables = {"DATABASE_URL": postgresql.url("bench_{service}")}
-        here = await stack.enter_async_context(host(variables, only=["teller"], broker=False))
-        database = await asyncpg.connect(postgresql.url("bench_teller"))
+        here = await stack.enter_async_context(host(variables, only=["publisher"], broker=False))
+        database = await asyncpg.connect(postgresql.url("bench_publisher"))
         stack.push_async_callback(database.close)
         opened = [rabbitmq(stack.enter_context(RabbitMQServer())), jetstream(stack.enter_context(NatsServer()))]
         cases = [await stack.enter_async_context(each) for each in opened]
-        await compare(database, here.context["teller"], cases, asked)
+        await compare(database, here.contexts["publisher"], cases, asked)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,18 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 from catalog import LOADING, SERVING, Measure, free_port, interleaved, serving, table
 from peers import usual_stock
 
 from portico.contracts.catalog import ProductId, ReservationId
+
+if TYPE_CHECKING:
+    from portico.kit.runtime.host import Host
 
 CALLERS = 256
 SECONDS = 2.0
@@ -31,7 +35,7 @@ Take = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def catalog(token: Path | None = None) -> AsyncIterator[object]:
+async def catalog(token: Path | None = None) -> AsyncIterator["Host"]:
     """Catalog alone, as `portico run catalog` serves it; a service's token is left in the file `token`."""
     from portico.kit.auth.tokens import TokenFormat
     from portico.kit.auth.verification import KeyVerifier
@@ -66,11 +70,11 @@ async def serve(port: int, token: str) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-async def make_product(host: object) -> ProductId:
+async def make_product(host: "Host") -> ProductId:
     from portico.services.catalog.products.schemas import ProductCreate
     from portico.services.catalog.products.service import create_product
 
-    draft = ProductCreate(name="Hot", price=1, category="hot", sku="HOT", stock_quantity=PLENTY)
+    draft = ProductCreate(name="Hot", price=Decimal(1), category="hot", sku="HOT", stock_quantity=PLENTY)
     async with host.contexts["catalog"].transaction() as work:
         return (await create_product(work, draft, actor="bench")).product_id
 
@@ -127,14 +131,14 @@ def over_http(port: int, body: object, token: str = "") -> Measure:
     return measure
 
 
-async def in_process(url: str, host: object, product_id: ProductId) -> dict[str, Measure]:
+async def in_process(url: str, host: "Host", product_id: ProductId) -> dict[str, Measure]:
     from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
     from portico.services.catalog.stock.writer import StockWriter
 
     engine = create_async_engine(url.replace("postgresql:", "postgresql+asyncpg:"), pool_size=20, pool_timeout=60)
     writer = host.contexts["catalog"].resource(StockWriter)
-    wanted = usual_stock.ProductQuery(product_id=product_id, quantity=1)
+    wanted = usual_stock.Wanted(product_id=product_id, quantity=1)
 
     async def usual() -> None:
         async with AsyncSession(engine, expire_on_commit=False) as session:

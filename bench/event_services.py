@@ -1,4 +1,4 @@
-"""Two services of which one tells and the other hears, for the benchmarks of events."""
+"""Two services, one that publishes and one that consumes, for the benchmarks of events."""
 
 import itertools
 import os
@@ -23,6 +23,7 @@ from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.runtime.host import Host
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.system import System
+from portico.kit.service_context import ServiceContext
 from portico.kit.settings import Environment
 from portico.testing.issuer import Issuer
 
@@ -37,33 +38,39 @@ SELECT 'evt_' || $1::text || '_' || n, $2, 'thing_' || n % 500, $3, now() FROM g
 fills = itertools.count(1)
 
 
-class Told(Event, type="thing.told", version=1, aggregate="thing_id"):
+class Measured(Event, type="thing.measured", version=1, aggregate="thing_id"):
     thing_id: str
     number: int
     text: str = TEXT
 
     @classmethod
-    def numbered(cls, number: int) -> "Told":
+    def numbered(cls, number: int) -> "Measured":
         return cls(thing_id=f"thing_{number % THINGS}", number=number)
 
 
-class Heard(dict[int, float]):
+class Arrivals(dict[int, float]):
     """When the effect of each event was committed, by its number: seconds of the machine's clock."""
 
 
 @asynccontextmanager
-async def nothing_heard(_: ServiceRuntime) -> AsyncIterator[Heard]:
-    yield Heard()
+async def open_arrivals(_: ServiceContext) -> AsyncIterator[Arrivals]:
+    yield Arrivals()
 
 
-@consumes(Told, name="record-arrival")
-async def hear(event: Told, work: UnitOfWork, context: ServiceRuntime) -> None:
-    heard = context.resource(Heard)
-    work.after_commit(lambda: heard.setdefault(event.number, monotonic()) and None)
+@consumes(Measured, name="record-arrival")
+async def record_arrival(event: Measured, work: UnitOfWork, context: ServiceRuntime) -> None:
+    arrivals = context.resource(Arrivals)
+    work.after_commit(lambda: arrivals.setdefault(event.number, monotonic()) and None)
 
 
-teller = Service(name="teller", summary="Tells", module=__name__, publishes=[Told])
-hearer = Service(name="hearer", summary="Hears", module=__name__, consumers=[hear], resources={Heard: nothing_heard})
+publisher = Service(name="publisher", summary="Publishes", module=__name__, publishes=[Measured])
+consumer = Service(
+    name="consumer",
+    summary="Consumes",
+    module=__name__,
+    consumers=[record_arrival],
+    resources={Arrivals: open_arrivals},
+)
 
 
 def host(
@@ -74,7 +81,7 @@ def host(
     environment = {**os.environ, "SERVICE_SECRET": secrets.token_urlsafe(48), **variables}
     how: dict[str, Any] = {"broker": open_broker if broker else None, "background": broker}
     return Host(
-        System(SYSTEM, "A system to be measured", gateway=1, services={teller: 1, hearer: 1}),
+        System(SYSTEM, "A system to be measured", gateway=1, services={publisher: 1, consumer: 1}),
         Environment(environment),
         verifier_of=lambda _: KeyVerifier(Issuer(clock, form), form, clock),
         only=only,
@@ -84,7 +91,7 @@ def host(
 
 async def fill(database: asyncpg.Connection, count: int) -> None:
     """Have so many events wait, by one statement."""
-    event = Told.numbered(1)
-    body = serialize(event, source=f"/{SYSTEM}/teller", time=datetime.now(UTC), trace=None)
-    await database.execute(FILL, str(next(fills)), Told.event_type, body, count)
+    event = Measured.numbered(1)
+    body = serialize(event, source=f"/{SYSTEM}/publisher", time=datetime.now(UTC), trace=None)
+    await database.execute(FILL, str(next(fills)), Measured.event_type, body, count)
     await database.execute("ANALYZE outbox")
