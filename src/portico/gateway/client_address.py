@@ -2,22 +2,12 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from portico.gateway.request_head import Fields
+from portico.kit.foundation.ip_addresses import parse_address
 
 MAX_HOPS = 32
-
-
-@lru_cache(maxsize=4096)
-def _parse(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
 
 
 class TrustedProxies:
@@ -35,7 +25,7 @@ class TrustedProxies:
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
 
     def _trusts(self, peer: str) -> bool:
-        address = _parse(peer)
+        address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
 
     def client(self, peer: str, forwarded_for: bytes | None) -> str:
@@ -47,7 +37,7 @@ class TrustedProxies:
             return peer
         client = peer
         for entry in reversed(forwarded_for.decode("latin-1").split(",")[-MAX_HOPS:]):
-            address = _parse(_without_port(entry.strip()))
+            address = parse_address(_without_port(entry.strip()))
             if address is None:
                 break
             client = str(address)
@@ -69,7 +59,7 @@ class ClientNetworks:
 
     def include(self, client: str) -> bool:
         """Return whether the client's address belongs to one of the networks."""
-        address = _parse(client)
+        address = parse_address(client)
         return address is not None and any(address in network for network in self._networks)
 
 
@@ -78,11 +68,3 @@ def _without_port(entry: str) -> str:
     if entry.startswith("["):
         return entry[1:].partition("]")[0]
     return entry.partition(":")[0] if entry.count(":") == 1 else entry
-
-
-def rate_limit_address(client: str) -> str:
-    """Return the address that rate limits count: the /64 network of an IPv6 client, because a client owns all of it."""
-    address = _parse(client)
-    if isinstance(address, IPv6Address):
-        return f"{ip_network((int(address) >> 64 << 64, 64)).network_address}/64"
-    return client

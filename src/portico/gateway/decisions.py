@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from portico.gateway.client_address import rate_limit_address
 from portico.gateway.limits import Rate, Verdict
 from portico.gateway.request_head import Fields, Header
 from portico.gateway.routes import Route
 from portico.kit.auth.principal import Principal
+from portico.kit.foundation.ip_addresses import address_key
 from portico.kit.foundation.problems import Problem
 
 
@@ -62,7 +62,7 @@ class Matched:
         """Return the key that the rate limit counts: the caller if known, otherwise the client's address."""
         if caller.principal is not None and self.rate.scope == "caller":
             return f"{self.rate.name}:{caller.principal.subject}"
-        return f"{self.rate.name}:@{rate_limit_address(self.client)}"
+        return f"{self.rate.name}:@{address_key(self.client)}"
 
 
 @dataclass(slots=True)

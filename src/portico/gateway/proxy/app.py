@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope, Send
 
 from portico.gateway.access_log import AccessObserver, AccessRecord
-from portico.gateway.client_address import rate_limit_address
 from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight, Refuse
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
@@ -23,6 +22,7 @@ from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.ip_addresses import address_key
 from portico.kit.foundation.problems import BadRequest, ContentTooLarge, Problem, Unavailable
 from portico.kit.foundation.shares import Shares, share_of
 from portico.kit.http.request_body import BodyIntake, BodyReceiver
@@ -168,7 +168,7 @@ class ProxyApp:
             return
         request.access.route, request.access.client = matched.route.path, matched.client
         places = self._places[matched.route.streams]
-        with places.slot(rate_limit_address(matched.client)):
+        with places.slot(address_key(matched.client)):
             await handle(request, await self._settle(request, matched))
 
     async def _settle(self, request: _Request, matched: Matched) -> Decision:
@@ -221,7 +221,7 @@ class ProxyApp:
         if not decision.fields.has_body:
             return request.receive
         places = self._places[decision.route.streams]
-        return BodyReceiver(request.receive, self._bodies, lambda: rate_limit_address(decision.client), places)
+        return BodyReceiver(request.receive, self._bodies, lambda: address_key(decision.client), places)
 
     async def _handle_websocket(self, request: _Request, decision: Decision) -> None:
         await request.receive()  # websocket.connect

@@ -1,11 +1,11 @@
 """Client address of a request, from the headers that trusted proxies set."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from portico.kit.foundation.ip_addresses import address_key, parse_address
 from portico.kit.http.request import combined_field
 from portico.kit.service_context import ServiceContext
 
@@ -24,14 +24,6 @@ class ClientInfo:
     @property
     def rate_limit_key(self) -> str:
         return address_key(self.address)
-
-
-def address_key(address: str) -> str:
-    """Return what identifies a client: its address, or its /64 network in IPv6, because a client owns all of it."""
-    found = parse_address(address)
-    if found is None or isinstance(found, IPv4Address):
-        return address if found is None else str(found)
-    return f"{found.exploded[:19]}::/64"
 
 
 def client_key(request: Request, context: ServiceContext) -> str:
@@ -58,17 +50,6 @@ def _is_trusted(address: str, context: ServiceContext) -> bool:
     if found is None:
         return address == UNKNOWN
     return found.is_loopback or any(found in network for network in context.settings.trusted_proxies)
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Parse an address. An IPv4-mapped IPv6 address becomes IPv4. Return None if it is not valid or has a zone."""
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return None
-    if isinstance(found, IPv4Address):
-        return found
-    return None if found.scope_id is not None else found.ipv4_mapped or found
 
 
 async def _client_info(request: Request) -> ClientInfo:

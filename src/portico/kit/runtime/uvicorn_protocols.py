@@ -18,10 +18,10 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from portico.kit._compat.uvicorn import LimitedHttpProtocol, WebSocketConnection
+from portico.kit.foundation.ip_addresses import address_key, parse_address
 from portico.kit.foundation.problems import BadRequest, Problem
 from portico.kit.foundation.request_framing import HeadFault, HeadRejected, RequestBytes
 from portico.kit.foundation.shares import Shares, TooManyAtOnce
-from portico.kit.http.client_info import address_key, parse_address
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.settings.values import Network
 
