@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Unprocessable,
     )
     from portico.kit.foundation.text import NOT_IN_A_LINE
+    from portico.kit.foundation.words import CJK, FLAG_LETTERS, SYMBOLS, blank_separators, fold
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -46,13 +47,17 @@ else:
             "money": "EXPONENTS LARGEST Amount CurrencyCode Money TooPrecise UnknownCurrency json_number",
             "problems": "BadRequest Conflict ContentTooLarge Forbidden InvalidCredentials NotFound PermissionMissing PreconditionFailed Problem TooManyRequests Unauthorized Unavailable Unprocessable",
             "text": "NOT_IN_A_LINE",
+            "words": "CJK FLAG_LETTERS SYMBOLS blank_separators fold",
         },
     )
 
 __all__ = [
+    "CJK",
     "EXPONENTS",
+    "FLAG_LETTERS",
     "LARGEST",
     "NOT_IN_A_LINE",
+    "SYMBOLS",
     "Amount",
     "Backoff",
     "BadRequest",
@@ -75,6 +80,8 @@ __all__ = [
     "Unavailable",
     "UnknownCurrency",
     "Unprocessable",
+    "blank_separators",
+    "fold",
     "json_number",
     "latest_due",
     "seconds_until",

@@ -13,7 +13,8 @@ from portico.contracts.catalog import ProductId
 from portico.kit import Money, TableRules, identifier, revision
 from portico.kit.cache import CacheTag
 from portico.kit.data import ExactText, LongText, Payload
-from portico.services.catalog.words import LONGEST_WORD, fold, words_of
+from portico.kit.foundation import fold
+from portico.services.catalog.words import LONGEST_WORD, words_of
 
 PRODUCTS = CacheTag("products", seconds=30)
 """Tag of cached product responses. A change invalidates them; the time limits how long a crash may leave one stale."""

@@ -1,49 +1,16 @@
-"""Words of the product search index, and the sort key of names."""
+"""Words of the product search index."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
+
+from portico.kit.foundation import CJK, FLAG_LETTERS, SYMBOLS, blank_separators, fold
 
 LONGEST_WORD = 40
 MOST_WORDS = 400
 
-_CJK = "\u1100-\u11ff\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
-_FLAG_LETTERS = "\U0001f1e6-\U0001f1ff"
-_SYMBOLS = "\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001f1e5\U0001f200-\U0001faff"  # emoji and their like
-# Accents, and what a reader does not see (Unicode: Default_Ignorable_Code_Point). U+200B stays: it separates words.
-_IGNORED = re.compile(
-    "[\u00ad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f"
-    "\ufeff\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
 _ASCII_WORDS = re.compile(r"[0-9a-z]+[+#]*")
-_WORDS = re.compile(rf"[{_CJK}]+|[{_FLAG_LETTERS}]{{1,2}}|[{_SYMBOLS}]|[^\s+#{_CJK}{_FLAG_LETTERS}{_SYMBOLS}]+[+#]*")
-_STARTS_WITH_CJK = re.compile(f"[{_CJK}]")
-_IS_SYMBOL = re.compile(f"[{_FLAG_LETTERS}{_SYMBOLS}]")
-_CACHED_BELOW = 0x3000
-
-
-class _Separators(dict[int, str]):
-    """Table for str.translate: characters that belong to no word become spaces."""
-
-    def __missing__(self, code: int) -> str:
-        letter = chr(code)
-        is_kept = letter.isalnum() or letter in "+#" or unicodedata.category(letter).startswith("M")
-        mapped = letter if is_kept or _IS_SYMBOL.match(letter) else " "
-        if code < _CACHED_BELOW:
-            self[code] = mapped
-        return mapped
-
-
-_separators = _Separators()
-
-
-def fold(text: str) -> str:
-    """Return `text` without differences of case, accents, width, ligatures and invisible characters (NFKD, UAX 15)."""
-    if text.isascii():
-        return text.lower()
-    # Case folding comes first: it turns the combining iota (U+0345) into a letter, so that it is not removed as an accent.
-    bare = _IGNORED.sub("", unicodedata.normalize("NFKD", text.casefold()))
-    return unicodedata.normalize("NFC", bare.casefold())
+_WORDS = re.compile(rf"[{CJK}]+|[{FLAG_LETTERS}]{{1,2}}|[{SYMBOLS}]|[^\s+#{CJK}{FLAG_LETTERS}{SYMBOLS}]+[+#]*")
+_STARTS_WITH_CJK = re.compile(f"[{CJK}]")
 
 
 def words_of(*texts: str) -> list[str]:
@@ -75,7 +42,7 @@ def _distinct(words: Iterable[str], limit: int) -> list[str]:
 
 def _runs(text: str) -> list[str]:
     folded = fold(text)
-    return _ASCII_WORDS.findall(folded) if folded.isascii() else _WORDS.findall(folded.translate(_separators))
+    return _ASCII_WORDS.findall(folded) if folded.isascii() else _WORDS.findall(blank_separators(folded))
 
 
 def _indexed(run: str) -> Iterable[str]:

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from portico.services.catalog.words import LONGEST_WORD, MOST_WORDS, fold, search_words, words_of
+from portico.kit.foundation import fold
+from portico.services.catalog.words import LONGEST_WORD, MOST_WORDS, search_words, words_of
 
 
 class TestFold:
