@@ -1,4 +1,4 @@
-# `make help` lists the targets. Only `servers` and `kafka` write outside this directory.
+# `make help` lists the targets. Only `servers`, `kafka` and `opensearch` write outside this directory.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -24,9 +24,10 @@ SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server
 EXTRAS := mysql rabbitmq nats kafka dns otlp
 
 KAFKA_JARS := /usr/local/share/kafka/libs
+OPENSEARCH_JARS := /usr/local/share/opensearch
 
 .DEFAULT_GOAL := help
-.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka node lock clean
+.PHONY: help install develop up test drill fuzz coverage check generate bench servers kafka opensearch node lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +110,19 @@ kafka: ## install Kafka for its tests (there is no package); needs Java and Mave
 		-DoutputDirectory="$$jars"; \
 	$$sudo mkdir -p $(KAFKA_JARS); \
 	$$sudo install -m 644 "$$jars"/*.jar $(KAFKA_JARS)
+
+opensearch: ## install OpenSearch for the tests of search (there is no package); needs a JDK and Maven
+	@command -v javac >/dev/null && command -v mvn >/dev/null || { \
+		echo "make opensearch needs a JDK and Maven: apt-get install default-jdk-headless maven" >&2; \
+		exit 1; }
+	@set -eu; \
+	sudo=; [ -w /usr/local/share ] || sudo=sudo; \
+	jars=$$(mktemp -d); trap 'rm -rf "$$jars"' EXIT INT TERM; \
+	mvn --quiet --batch-mode --file tests/opensearch/pom.xml dependency:copy-dependencies -DincludeScope=runtime \
+		-DoutputDirectory="$$jars"; \
+	javac -cp "$$jars/*" -d "$$jars" tests/opensearch/OpenSearchNode.java; \
+	$$sudo mkdir -p $(OPENSEARCH_JARS); \
+	$$sudo install -m 644 "$$jars"/*.jar "$$jars"/*.class $(OPENSEARCH_JARS)
 
 node: ## install the Node.js clients that tests run: newman and the AsyncAPI parser; needs npm and network access
 	@command -v npm >/dev/null || { echo "make node needs Node.js with npm: apt-get install nodejs npm" >&2; exit 1; }

@@ -23,6 +23,8 @@ _DEFAULT_ACCOUNTS = {
     "unix": None,
     "smtp": None,
     "smtps": None,
+    "http": None,
+    "https": None,
 }
 _DRIVERS = {
     "postgresql": "postgresql+asyncpg",

@@ -3,9 +3,10 @@
 from portico.kit import Service
 from portico.services.search import api, consumers
 from portico.services.search.index.base import ShowIndex
-from portico.services.search.index.sql import open_index
+from portico.services.search.index.factory import open_index
 from portico.services.search.models import Base
 from portico.services.search.rebuilder import Rebuilder, open_rebuilder, run_rebuilder
+from portico.services.search.settings import SearchSettings
 
 service = Service(
     name="search",
@@ -15,6 +16,7 @@ service = Service(
     consumers=[consumers.index_show],
     background=[run_rebuilder],
     tables=Base.metadata,
+    settings=SearchSettings,
     resources={ShowIndex: open_index, Rebuilder: open_rebuilder},
     calls=["identity"],
 )

@@ -22,7 +22,7 @@ from portico.kit import (
 from portico.services.search import service
 from portico.services.search.document import Document, category_key, microseconds, price_order
 from portico.services.search.domain import Term, parse_query, score
-from portico.services.search.errors import RebuildNotFound
+from portico.services.search.errors import IndexUnavailable, RebuildNotFound
 from portico.services.search.index.base import Position, Results, SearchQuery, ShowIndex
 from portico.services.search.models import Rebuild, RebuildId
 from portico.services.search.rebuilder import Rebuilder
@@ -72,7 +72,12 @@ def _day(bound: datetime | date | None) -> str | None:
     return None if bound is None or isinstance(bound, datetime) else bound.isoformat()
 
 
-@router.get("", errors=[InvalidCursor], response_model=SearchRead, framework={"response_model_exclude_unset": True})
+@router.get(
+    "",
+    errors=[InvalidCursor, IndexUnavailable],
+    response_model=SearchRead,
+    framework={"response_model_exclude_unset": True},
+)
 async def search_shows(
     query: Annotated[SearchQuery, Depends(_query)],
     reads: Reads,

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from portico.kit import ServiceContext, UnitOfWork, get_logger
 from portico.kit.data import is_transient
+from portico.services.search.errors import IndexUnavailable
 from portico.services.search.index.base import ShowIndex
 from portico.services.search.models import Rebuild, RebuildId, Slot
 from portico.services.search.repository import (
@@ -59,7 +60,7 @@ class Rebuilder:
             try:
                 await self.run_due()
             except Exception as error:
-                if not (is_transient(error) or isinstance(error, LeaseLost)):
+                if not (is_transient(error) or isinstance(error, IndexUnavailable | LeaseLost)):
                     logger.exception("rebuild_interrupted", service=self._context.name)
             waiting = [asyncio.ensure_future(event.wait()) for event in (self._wakeup, self._context.stopping)]
             try:

@@ -75,7 +75,8 @@ class Digest(NamedTuple):
 class ShowIndex(Protocol):
     """Finds shows. It has two slots, each with an index of its own.
 
-    A change is repeatable: writing the same document again has no effect.
+    A change is repeatable: writing the same document again has no effect. Each method raises IndexUnavailable if the index
+    cannot answer now.
     """
 
     async def write(

@@ -1,14 +1,13 @@
 """The index in the service's own database: SQLite FTS5, PostgreSQL text search, or FULLTEXT of MySQL and MariaDB."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, TextClause, bindparam, delete, func, insert, select, text
 
 from portico.contracts.events import ShowId
-from portico.kit import Reader, ServiceContext, UnitOfWork
+from portico.kit import Reader, UnitOfWork
 from portico.kit.data import insert_or_ignore
 from portico.services.search.document import Document
 from portico.services.search.domain import (
@@ -306,10 +305,3 @@ def _tokens(document: Document) -> Iterable[Any]:
 
 def _batches(values: Sequence[str]) -> Iterable[Sequence[str]]:
     return (values[start : start + _BATCH] for start in range(0, len(values), _BATCH))
-
-
-@asynccontextmanager
-async def open_index(context: ServiceContext) -> AsyncIterator[SqlIndex]:
-    """Open the index in the service's database."""
-    async with context.reader() as reader:
-        yield SqlIndex(reader.database.dialect)
