@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, TextClause, bindparam, delete, func, insert, select, text
@@ -23,7 +24,6 @@ from portico.services.search.domain import (
 from portico.services.search.index.base import (
     FACETS,
     MOST_FACET_VALUES,
-    Counts,
     Digest,
     Facet,
     Position,
@@ -37,6 +37,7 @@ _PARAMETER = re.compile(r":(\w+)")
 _BATCH: Final = 500  # values of one IN
 _VENUE: Final[tuple[Field, ...]] = ("venue_name",)
 _ORDER: Final = "tier, standing, starts_at, show_id"
+_AFTER: Final = ("after_tier", "after_standing", "after_start", "after_show")
 
 
 class SqlIndex:
@@ -91,15 +92,11 @@ class SqlIndex:
         if query.terms == ():
             return Results([], 0)
         terms = await self._alternatives(reader, slot, query.terms or ())
-        statement = _Search(self._dialect, slot, query, terms)
-        total, facets = _counts(await _rows(reader, statement.counts(), statement.parameters))
-        if not total and len(terms) > 1 and await self._relax(reader, statement):
-            total, facets = _counts(await _rows(reader, statement.counts(), statement.parameters))
-        if not total or skip >= total:
-            return Results([], total, facets, statement.is_relaxed)
-        chosen, values = statement.page(limit, skip, after)
-        positions = [Position(*map(int, row)) for row in await _rows(reader, chosen, values)]
-        return Results(positions, total, facets, statement.is_relaxed)
+        statement = _Search(self._dialect, slot, query, terms, limit=limit, skip=skip, after=after)
+        results = _results(await _rows(reader, statement.text(), statement.parameters))
+        if not results.total and len(terms) > 1 and await self._relax(reader, statement):
+            results = _results(await _rows(reader, statement.text(), statement.parameters))
+        return replace(results, is_relaxed=statement.is_relaxed and results.total > 0)
 
     async def _relax(self, reader: Reader, statement: "_Search") -> bool:
         """Let the statement find the shows with the most terms. Return whether any show has one."""
@@ -144,42 +141,52 @@ class _Search:
     matches, from the strictest to the widest.
     """
 
-    def __init__(self, dialect: str, slot: Slot, query: SearchQuery, terms: Sequence[Alternatives]) -> None:
+    def __init__(
+        self,
+        dialect: str,
+        slot: Slot,
+        query: SearchQuery,
+        terms: Sequence[Alternatives],
+        *,
+        limit: int,
+        skip: int,
+        after: Position | None,
+    ) -> None:
         self._slot = slot
         self._terms = terms
         self._full_text = FULL_TEXT[dialect]
         self.is_relaxed = False
-        self.parameters: dict[str, Any] = {}
+        self.parameters: dict[str, Any] = {"most_rows": limit, "skipped": skip if after is None else 0}
         self._filters, self._others = self._conditions(query)
         self._tiers = self._strict_tiers()
+        self._after = after
+        if after is not None:
+            self.parameters |= dict(zip(_AFTER, after, strict=True))
 
-    def counts(self) -> str:
-        """Return the statement that counts all results, and those of each value of each facet."""
-        flags = ", ".join(f"({condition}) AS is_{facet}" for facet, condition in self._filters.items())
-        columns = f"status, category, venue_name, month{', ' if flags else ''}{flags}"
-        source = self._source(columns)
-        parts = [f"SELECT 'total' AS facet, NULL AS value, COUNT(*) AS number FROM hits{self._where(None)}"]
+    def text(self) -> str:
+        """Return the statement that selects the page, the number of results, and those of each value of each facet.
+
+        It is one statement because a trip to the database costs more than most searches.
+        """
+        flags = [f"({condition}) AS is_{facet}" for facet, condition in self._filters.items()]
+        columns = [
+            "status, category, venue_name, month",
+            *flags,
+            f"{self._tier()} AS tier, standing, starts_at, s.show_id AS show_id",
+        ]
+        here = self._where(None)
+        place = f"({_ORDER}) > (:{', :'.join(_AFTER)})"
+        wanted = here if self._after is None else f"{here} AND {place}" if here else f" WHERE {place}"
+        page = f"SELECT 'page' AS facet, NULL AS value, 0 AS number, {_ORDER} FROM hits{wanted} ORDER BY {_ORDER} LIMIT :most_rows OFFSET :skipped"
+        parts = [f"SELECT * FROM ({page}) AS of_page", f"SELECT 'total', NULL, COUNT(*), 0, 0, 0, 0 FROM hits{here}"]
+        zeros = "0 AS tier, 0 AS standing, 0 AS starts_at, 0 AS show_id"
         for facet in FACETS:
-            grouped = f"SELECT '{facet}' AS facet, {facet} AS value, COUNT(*) AS number FROM hits{self._where(facet)} GROUP BY {facet}"
+            grouped = f"SELECT '{facet}' AS facet, {facet} AS value, COUNT(*) AS number, {zeros} FROM hits{self._where(facet)} GROUP BY {facet}"
             parts.append(
                 f"SELECT * FROM ({grouped} ORDER BY number DESC, value LIMIT {MOST_FACET_VALUES}) AS of_{facet}"
             )
+        source = self._source(", ".join(columns))
         return f"WITH hits AS {self._full_text.materialized} ({source}) {' UNION ALL '.join(parts)}"
-
-    def page(self, limit: int, skip: int, after: Position | None) -> tuple[str, dict[str, Any]]:
-        """Return the statement that selects positions in order, and its values."""
-        values = {**self.parameters, "most_rows": limit, "skipped": skip if after is None else 0}
-        conditions = list(self._filters.values())
-        filtered = "".join(f" AND {each}" for each in conditions)
-        inner = self._source(f"{self._tier()} AS tier, standing, starts_at, s.show_id AS show_id") + filtered
-        place = ""
-        if after is not None:
-            place = f" WHERE ({_ORDER}) > (:after_tier, :after_standing, :after_start, :after_show)"
-            values |= dict(zip(("after_tier", "after_standing", "after_start", "after_show"), after, strict=True))
-        return (
-            f"SELECT {_ORDER} FROM ({inner}) AS hits{place} ORDER BY {_ORDER} LIMIT :most_rows OFFSET :skipped",
-            values,
-        )
 
     def most_matched(self) -> str:
         """Return the statement that selects the largest number of terms that a show has."""
@@ -280,15 +287,18 @@ class _Search:
         return condition
 
 
-def _counts(rows: Iterable[Any]) -> tuple[int, Counts]:
+def _results(rows: Iterable[Any]) -> Results:
     total = 0
+    positions: list[Position] = []
     facets: dict[Facet, dict[str, int]] = {facet: {} for facet in FACETS}
-    for facet, value, number in rows:
-        if facet == "total":
+    for kind, value, number, *position in rows:
+        if kind == "page":
+            positions.append(Position(*map(int, position)))
+        elif kind == "total":
             total = int(number)
         elif value is not None and number:
-            facets[facet][value] = int(number)
-    return total, facets
+            facets[kind][value] = int(number)
+    return Results(sorted(positions), total, facets)
 
 
 async def _rows(reader: Reader, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
