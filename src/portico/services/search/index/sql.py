@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, TextClause, bindparam, delete, func, insert, 
 
 from portico.contracts.events import ShowId
 from portico.kit import Reader, UnitOfWork
-from portico.kit.data import insert_or_ignore
+from portico.kit.data import Statement, insert_or_ignore
 from portico.services.search.document import Document
 from portico.services.search.domain import (
     FIELDS,
@@ -31,13 +31,24 @@ from portico.services.search.index.base import (
     SearchQuery,
 )
 from portico.services.search.index.full_text import FULL_TEXT, Alternatives
-from portico.services.search.models import SHOWS, TYPO_KEYS, WORDS, Slot
+from portico.services.search.models import SHOWS, SLOTS, TYPO_KEYS, WORDS, Slot
 
 _PARAMETER = re.compile(r":(\w+)")
 _BATCH: Final = 500  # values of one IN
 _VENUE: Final[tuple[Field, ...]] = ("venue_name",)
 _ORDER: Final = "tier, standing, starts_at, show_id"
 _AFTER: Final = ("after_tier", "after_standing", "after_start", "after_show")
+_LOOKUP_SIZES: Final = (32, 128, _BATCH)
+
+
+def _lookup(slot: Slot, size: int) -> Statement:
+    """Return the statement for the words with one of `size` typo keys. It is compiled once, unlike one for any number."""
+    table = TYPO_KEYS[slot]
+    keys = [bindparam(f"key_{place}", type_=table.c.typo_key.type) for place in range(size)]
+    return Statement(select(table.c.word).where(table.c.typo_key.in_(keys)))
+
+
+_LOOKUPS: Final = {(slot, size): _lookup(slot, size) for slot in SLOTS for size in _LOOKUP_SIZES}
 
 
 class SqlIndex:
@@ -126,11 +137,11 @@ class SqlIndex:
         keys = {key for term in terms if term.typos for key in typo_keys(term.words[0], term.typos)}
         if not keys:
             return [Alternatives(term) for term in terms]
-        table = TYPO_KEYS[slot]
         candidates: set[str] = set()
         for batch in _batches(sorted(keys)):
-            rows = await reader.rows(select(table.c.word).where(table.c.typo_key.in_(batch)))
-            candidates.update(row.word for row in rows)
+            size = next(each for each in _LOOKUP_SIZES if each >= len(batch))
+            values = {f"key_{place}": batch[min(place, len(batch) - 1)] for place in range(size)}
+            candidates.update(row.word for row in await reader.rows(_LOOKUPS[slot, size], values))
         return [Alternatives(term, nearest_words(term, candidates) if term.typos else ()) for term in terms]
 
 
