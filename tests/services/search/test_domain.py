@@ -124,6 +124,14 @@ class TestTypos:
         if typo_distance(word, other, limit) <= limit:
             assert typo_keys(word, limit) & indexed_typo_keys(other)
 
+    @given(st.text("abcdef", min_size=5, max_size=11), st.lists(st.text("abcdef", min_size=3, max_size=12)))
+    def test_nearest_words_are_those_within_the_limit(self, word: str, others: list[str]) -> None:
+        term = Term((word,))
+
+        expected = {each for each in others if 0 < typo_distance(word, each, term.typos) <= term.typos}
+
+        assert set(nearest_words(term, others)) == expected
+
     def test_nearest_words_come_first(self) -> None:
         term = Term(("orchestra",))
 

@@ -184,7 +184,10 @@ def indexed_typo_keys(word: str) -> set[str]:
 def nearest_words(term: Term, candidates: Iterable[str]) -> tuple[str, ...]:
     """Return those of the `candidates` that differ from the term by its typos, the nearest first."""
     [word], limit = term.words, term.typos
-    distances = ((typo_distance(word, other, limit), other) for other in set(candidates) - {word})
+    letters = set(word)
+    # A typo changes at most two of the letters that occur: most candidates need no comparison.
+    similar = (each for each in set(candidates) - {word} if len(letters.symmetric_difference(each)) <= 2 * limit)
+    distances = ((typo_distance(word, other, limit), other) for other in similar)
     near = sorted(each for each in distances if each[0] <= limit)
     return tuple(other for _, other in near[:MOST_CANDIDATES])
 

@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, TextClause, bindparam, delete, func, insert, select, text
+from sqlalchemy import TextClause, bindparam, delete, func, insert, select, text
 
 from portico.contracts.events import ShowId
 from portico.kit import Reader, UnitOfWork
@@ -313,11 +314,14 @@ def _results(rows: Iterable[Any]) -> Results:
 
 
 async def _rows(reader: Reader, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
-    used = {name: values[name] for name in _PARAMETER.findall(statement)}
-    chosen: TextClause = text(statement).bindparams(
-        *(bindparam(name, value, type_=BigInteger if isinstance(value, int) else None) for name, value in used.items())
-    )
-    return await reader.rows(chosen)  # type: ignore[arg-type]  # a text is executed like a select
+    prepared, names = _prepared(statement)
+    return await reader.rows(prepared, {name: values[name] for name in names})  # type: ignore[arg-type]  # executed like a select
+
+
+@lru_cache(256)
+def _prepared(statement: str) -> tuple[TextClause, frozenset[str]]:
+    """Return a statement and the names of its parameters. Searches of the same shape have the same statement."""
+    return text(statement), frozenset(_PARAMETER.findall(statement))
 
 
 def _tokens(document: Document) -> Iterable[Any]:
