@@ -184,6 +184,11 @@ class TestCase:
     async def test_of_query_parameters_can_be_either(self, name: str, camel_loans: RunningService) -> None:
         assert (await camel_loans.anonymous.get(f"/api/books/greeting?{name}=7")).json()["page_size"] == 7
 
+    async def test_of_query_parameters_is_snake_in_a_snake_system(self, embedded_loans: RunningService) -> None:
+        answer = await embedded_loans.anonymous.get("/books/greeting?pageSize=7")
+
+        assert (answer.status_code, answer.json()["errors"][0]["type"]) == (422, "extra_forbidden")
+
     async def test_a_parameter_in_both_cases_is_repeated(self, camel_loans: RunningService) -> None:
         answer = await camel_loans.anonymous.get("/api/books/greeting?page_size=7&pageSize=8")
 

@@ -1,4 +1,4 @@
-"""Query parameters: accept both cases, reject unknown and repeated ones.
+"""Query parameters: accept both cases in a camel-case system, reject unknown and repeated ones.
 
 FastAPI ignores unknown parameters and takes the last of repeated ones, so a misspelt filter would have no effect.
 """
@@ -39,7 +39,8 @@ class Queries:
             self._known[also] = also
         for name, field in _fields(dependant):
             alias = field.alias or name
-            self._known.update(dict.fromkeys((name, alias, to_camel(name)), name))
+            spellings = (name, alias, to_camel(name)) if case == "camel" else (name, alias)
+            self._known.update(dict.fromkeys(spellings, name))
             if any(isinstance(kind, type) and issubclass(kind, _SEQUENCES) for kind in _kinds(field)):
                 self._repeatable.add(name)
 
