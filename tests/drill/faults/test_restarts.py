@@ -42,7 +42,7 @@ async def add_copy_of_lent_book(event: BookLent, work: UnitOfWork) -> None:
 async def forget_lent_book(event: BookLent, work: UnitOfWork) -> None:
     """A planted bug: the inbox entry is deleted, so that a repeated event takes effect again."""
     await add_copy_of_lent_book.function(event, work)
-    await work.execute(delete(inbox).where(inbox.c.event_id == event.event_id))
+    await work.execute(delete(inbox).where(inbox.c.event_id == event.message_id))
 
 
 def library(consumer: Any) -> System:
