@@ -123,7 +123,7 @@ class SeatingClient(Client, service="seating"):
         return found
 
     async def apply_layout(self, event_id: ShowId, sections: Sequence[SectionPlan], *, revision: int) -> Availability:
-        """Give a show the sections of its next revision. Larger and further sections only, or unused capacity less.
+        """Replace the sections of a show by those of its next revision. Places that are in use must remain.
 
         Raises:
             Refused: 409 `seats_in_use`, the new layout has fewer places than are held, sold or blocked.
