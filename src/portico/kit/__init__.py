@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
     from portico.kit.http.context import Context, OnBehalf, provided
-    from portico.kit.http.paging import Page
+    from portico.kit.http.paging import NumberedPage, Page, numbered_list
     from portico.kit.http.router import Router
     from portico.kit.http.schema import Line, Moment, OneLine, Schema
     from portico.kit.http.sockets import Socket
@@ -75,7 +75,7 @@ else:
             "http.client_info": "ClientInfo RequestClient",
             "http.conditional": "Conditions",
             "http.context": "Context OnBehalf provided",
-            "http.paging": "Page",
+            "http.paging": "NumberedPage Page numbered_list",
             "http.router": "Router",
             "http.schema": "Line Moment OneLine Schema",
             "http.sockets": "Socket",
@@ -122,6 +122,7 @@ __all__ = [
     "Moment",
     "Money",
     "NotFound",
+    "NumberedPage",
     "OnBehalf",
     "OneLine",
     "Page",
@@ -165,6 +166,7 @@ __all__ = [
     "job",
     "minutes",
     "newest_first",
+    "numbered_list",
     "permitted",
     "provided",
     "revision",

@@ -83,6 +83,17 @@ class TestSearch:
     async def test_invalid_parameters_are_rejected(self, search: SearchService, query: str) -> None:
         assert (await search.run.anonymous.get(f"/search?{query}")).status_code == 422
 
+    async def test_links_visit_every_show_once_and_end_with_a_full_page(self, search: SearchService) -> None:
+        shows = [await search.show(event_date=f"2027-03-{day:02}T19:00:00Z") for day in range(1, 5)]
+        path, seen = "/search?size=2", []
+        while path:
+            answer = await search.run.anonymous.get(path)
+            seen.append([each["event_id"] for each in answer.json()["events"]])
+            links = dict(reversed(link.split("; ")) for link in answer.headers["link"].split(", "))
+            path = links.get('rel="next"', "").strip("<>")
+
+        assert seen == [shows[:2], shows[2:]]
+
     async def test_nul_is_rejected(self, search: SearchService) -> None:
         assert (await search.run.anonymous.get("/search?q=%00")).status_code in {400, 422}
 

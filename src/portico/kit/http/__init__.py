@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
     from portico.kit.http.middleware import QUIET
     from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
-    from portico.kit.http.paging import LARGEST_LIMIT, Page
+    from portico.kit.http.paging import (
+        LARGEST_LIMIT,
+        NumberedPage,
+        NumberedPageRequest,
+        Page,
+        PageNumbers,
+        numbered_list,
+    )
     from portico.kit.http.problems import ProblemRead, field_errors, problem_document
     from portico.kit.http.router import Router
     from portico.kit.http.schema import Case, Line, Moment, OneLine, Schema
@@ -28,7 +35,7 @@ else:
             "context": "Context HttpContext OnBehalf provided",
             "middleware": "QUIET",
             "oauth_errors": "InvalidClient OAuthError plain_description",
-            "paging": "LARGEST_LIMIT Page",
+            "paging": "LARGEST_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
             "problems": "ProblemRead field_errors problem_document",
             "router": "Router",
             "schema": "Case Line Moment OneLine Schema",
@@ -47,10 +54,13 @@ __all__ = [
     "InvalidClient",
     "Line",
     "Moment",
+    "NumberedPage",
+    "NumberedPageRequest",
     "OAuthError",
     "OnBehalf",
     "OneLine",
     "Page",
+    "PageNumbers",
     "ProblemRead",
     "Reads",
     "RequestClient",
@@ -60,6 +70,7 @@ __all__ = [
     "Work",
     "bearer_token",
     "field_errors",
+    "numbered_list",
     "plain_description",
     "problem_document",
     "provided",

@@ -1,7 +1,7 @@
 """OpenAPI document of a service, with every problem of its routes, in the system's case."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -32,7 +32,7 @@ from portico.kit.http.authentication import TICKET
 from portico.kit.http.conditional import conditions
 from portico.kit.http.examples import add_examples
 from portico.kit.http.oauth_errors import OAUTH_MEDIA_TYPE, OAuthErrorRead, oauth_error_code
-from portico.kit.http.paging import page
+from portico.kit.http.paging import numbered_page, page
 from portico.kit.http.problems import MEDIA_TYPE, InvalidRead, ProblemRead, problem_model
 from portico.kit.http.router import Route, Router
 from portico.kit.http.rows import returns_revised_row
@@ -60,9 +60,10 @@ _TICKET = {
     "description": "One-time ticket from `POST /auth/tickets`, for clients that cannot set a header",
     "schema": {"type": "string", "maxLength": 128},
 }
+_LINK = {"Link": _described("Links to the `first`, `next` and `prev` page (RFC 8288)")}
 _PAGED = {
-    "X-Total-Count": _described("Total number of items", "integer"),
-    "Link": _described("Links to the `first`, `next` and `prev` page (RFC 8288)"),
+    page: {"X-Total-Count": _described("Total number of items", "integer"), **_LINK},
+    numbered_page: _LINK,
 }
 _RETRY_AFTER = _described("Seconds after which a retry may succeed", "integer")
 _CHALLENGE = _described("Required kind of token, or the error in this one (RFC 6750)")
@@ -139,13 +140,14 @@ def operation_ids(routers: Iterable[Router]) -> Callable[[Route], str | None]:
 def describe(built: APIRoute, route: Route) -> None:
     """Add to an operation what FastAPI does not know: problems, preconditions, headers and required permissions."""
     requested = set(functions_of(built.dependant))
-    conditional, paged = conditions in requested, page in requested
+    conditional = conditions in requested
+    paging = next((headers for dependency, headers in _PAGED.items() if dependency in requested), {})
     tagged = route.response_model is not None and returns_revised_row(route.endpoint)
     parameters = list(_parameters(route, conditional=conditional, tagged=tagged))
     summary, _, rest = built.description.partition("\n")
     built.summary = built.summary or summary.rstrip(".")
     built.description = rest.strip()
-    built.responses = {**_responses(route, conditional=conditional, tagged=tagged, paged=paged), **built.responses}
+    built.responses = {**_responses(route, conditional=conditional, tagged=tagged, paging=paging), **built.responses}
     built.openapi_extra = {
         **security_of(route.access),
         **({"parameters": parameters} if parameters else {}),
@@ -169,7 +171,9 @@ def _header(name: str, description: str, pattern: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": schema}
 
 
-def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) -> dict[int | str, dict[str, Any]]:
+def _responses(
+    route: Route, *, conditional: bool, tagged: bool, paging: Mapping[str, Any]
+) -> dict[int | str, dict[str, Any]]:
     """Return the documented responses besides the response model, by status."""
     responder: dict[int, list[type[Problem]]] = {}
     conditional = conditional or (tagged and route.method == "GET")
@@ -179,11 +183,7 @@ def _responses(route: Route, *, conditional: bool, tagged: bool, paged: bool) ->
         status: _response(" or ".join(dict.fromkeys(_code_of(error, route) for error in errors)), errors, route)
         for status, errors in sorted(responder.items())
     }
-    success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID}
-    if tagged:
-        success["ETag"] = _ETAG
-    if paged:
-        success |= _PAGED
+    success: dict[str, Any] = {"X-Request-ID": _REQUEST_ID, **({"ETag": _ETAG} if tagged else {}), **paging}
     if tagged and route.method == "GET":
         documented[304] = {"description": "The caller's copy is current", "headers": dict(success)}
     return {route.status_code: {"headers": success}} | documented

@@ -1,4 +1,8 @@
-"""Lists: query parameters `skip`, `limit` and `cursor`, and the headers `X-Total-Count` and `Link` (RFC 8288)."""
+"""Lists: the part that a request asks for, and what tells the caller where it is in the list.
+
+A `Page` is asked for by `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
+(RFC 8288). A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +10,17 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Query, Request, Response
+from pydantic import Field, create_model
+from pydantic.alias_generators import to_pascal
 
 from portico.kit.data.paging import Slice, Window
+from portico.kit.http.schema import Schema
 
 DEFAULT_LIMIT = 100
 LARGEST_LIMIT = 1000
 LARGEST_SKIP = 2**31 - 1
+DEFAULT_SIZE = 20
+LARGEST_SIZE = 100
 PAGE = "portico.page"
 """Key of the request's page in the ASGI scope."""
 
@@ -23,9 +32,10 @@ class PageRequest(Window):
     request: Request
     response: Response
 
-    def set_headers(self, found: Slice[Any]) -> None:
-        """Set `X-Total-Count` and `Link` of the response."""
+    def render(self, found: Slice[Any]) -> Any:
+        """Set `X-Total-Count` and `Link` of the response, and return what the response model renders: the rows."""
         self.response.headers.update(self.headers(found))
+        return found.rows
 
     def headers(self, found: Slice[Any]) -> dict[str, str]:
         """Return `X-Total-Count` and `Link`, for an endpoint that builds its own response."""
@@ -34,9 +44,7 @@ class PageRequest(Window):
 
 def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> dict[str, str]:
     """Return `x-total-count` and `link` for a slice of the list at `path`. The links keep the filters in `query`."""
-    filters = [
-        (name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in {"skip", "cursor"}
-    ]
+    filters = _filters(query, "skip", "cursor")
     links = [_link(path, filters, [], "first")]
     if found.next is not None:
         links.append(_link(path, filters, [("cursor", found.next)], "next"))
@@ -45,6 +53,71 @@ def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> di
     elif window.cursor is None and window.skip > 0:
         links.append(_link(path, filters, [("skip", str(max(0, window.skip - window.limit)))], "prev"))
     return {"x-total-count": str(found.total), "link": ", ".join(links)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedPageRequest(Window):
+    """The numbered page of a list that a request asks for. A cursor takes the place of the number. Pages start at 0."""
+
+    number: int
+    request: Request
+    response: Response
+
+    def render(self, found: Slice[Any]) -> "NumberedSlice":
+        """Set `Link` of the response, and return what a model of `numbered_list` renders."""
+        self.response.headers["link"] = ", ".join(self._links(found))
+        return NumberedSlice(list(found.rows), PageNumbers.of_page(self.number, self.limit, found.total))
+
+    def _links(self, found: Slice[Any]) -> list[str]:
+        path, filters = self.request.url.path, _filters(self.request.url.query, "page", "cursor")
+        links = [_link(path, filters, [], "first")]
+        if found.next is not None:
+            links.append(_link(path, filters, [("page", str(self.number + 1)), ("cursor", found.next)], "next"))
+        if self.number > 0 and (found.previous is not None or self.cursor is None):
+            place = [("page", str(self.number - 1))]
+            links.append(_link(path, filters, [*place, *_cursor(found.previous)], "prev"))
+        return links
+
+
+class PageNumbers(Schema):
+    """Where a numbered page is in its list."""
+
+    number: int = Field(description="Number of the page, from 0")
+    size: int = Field(description="Maximum number of items on a page")
+    total_elements: int = Field(description="Number of items in the list")
+    total_pages: int = Field(description="Number of pages in the list")
+
+    @classmethod
+    def of_page(cls, number: int, size: int, total: int) -> "PageNumbers":
+        """Return the numbers of a page of a list with `total` items."""
+        return cls(number=number, size=size, total_elements=total, total_pages=-(-total // size))
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedSlice:
+    """The rows of a numbered page."""
+
+    rows: list[Any]
+    page: PageNumbers
+
+
+def numbered_list(name: str, item: type[Any]) -> type[Schema]:
+    """Return the response model of a list with numbered pages: `{"loans": […], "page": {…}}`.
+
+    Args:
+        name: name of the list, in snake_case and plural.
+        item: model of an item.
+    """
+    fields: dict[str, Any] = {name: (list[item], Field(validation_alias="rows")), "page": (PageNumbers, ...)}  # type: ignore[valid-type]
+    return create_model(f"{to_pascal(name)}Page", __base__=Schema, **fields)
+
+
+def _filters(query: str, *places: str) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in places]
+
+
+def _cursor(cursor: str | None) -> list[tuple[str, str]]:
+    return [] if cursor is None else [("cursor", cursor)]
 
 
 def _link(path: str, filters: Sequence[tuple[str, str]], place: list[tuple[str, str]], relation: str) -> str:
@@ -66,3 +139,21 @@ async def page(
 
 Page = Annotated[PageRequest, Depends(page)]
 """The page of a list that the caller requests."""
+
+
+async def numbered_page(
+    request: Request,
+    response: Response,
+    page: Annotated[int, Query(ge=0, le=LARGEST_SKIP // LARGEST_SIZE, description="Number of the page, from 0")] = 0,
+    size: Annotated[int, Query(ge=1, le=LARGEST_SIZE, description="Maximum number of items on a page")] = DEFAULT_SIZE,
+    cursor: Annotated[str | None, Query(max_length=1024, description="Position from a `Link` of this list")] = None,
+) -> NumberedPageRequest:
+    requested = NumberedPageRequest(
+        number=page, skip=page * size, limit=size, cursor=cursor, request=request, response=response
+    )
+    request.scope[PAGE] = requested
+    return requested
+
+
+NumberedPage = Annotated[NumberedPageRequest, Depends(numbered_page)]
+"""The numbered page of a list that the caller requests. The response model is `numbered_list(…)`."""

@@ -25,7 +25,8 @@ class RouteOptions(TypedDict, total=False):
 
     Attributes:
         status_code: status of a successful response.
-        response_model: model that renders the returned row by its attributes. For a `Slice` of rows, `list[Model]`.
+        response_model: model that renders the returned row by its attributes. For a `Slice` of rows, `list[Model]`,
+            or `numbered_list("loans", Model)` if the endpoint takes a NumberedPage.
         errors: problems that the endpoint raises, for the documentation.
         rate: name of a stricter rate limit at the gateway ("sign_in").
         timeout: time limit (seconds), if it differs from the service's own.

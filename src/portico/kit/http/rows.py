@@ -2,8 +2,8 @@
 
 An endpoint declares `response_model=LoanRead` and returns a `Loan`. FastAPI reads the model's fields from the row's
 attributes. The ETag is the row's `revision`. A row whose response also shows other rows has a second number,
-`related_revision`, which increases when those change. A `Slice` of rows becomes a JSON array with `X-Total-Count` and
-`Link`.
+`related_revision`, which increases when those change. A `Slice` of rows becomes what the requested page makes of it: a JSON
+array, or an object with the page's numbers.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from portico.kit.data.paging import Slice
 from portico.kit.http.conditional import entity_tag, is_revised
-from portico.kit.http.paging import PAGE, PageRequest
+from portico.kit.http.paging import PAGE, NumberedPageRequest, PageRequest
 
 _RETURNED_ROW = "portico.returned_row"
 _REQUEST = "portico_request"
@@ -44,15 +44,14 @@ def rendering_rows(endpoint: Endpoint) -> Endpoint:
 
 
 def _prepare(request: Request, result: Any) -> Any:
-    """Return what FastAPI renders: a row, or the list of rows in a slice."""
+    """Return what FastAPI renders: a row, or the page of the rows in a slice."""
     request.scope[_RETURNED_ROW] = result if is_revised(result) else None
     if not isinstance(result, Slice):
         return result
-    page: PageRequest | None = request.scope.get(PAGE)
+    page: PageRequest | NumberedPageRequest | None = request.scope.get(PAGE)
     if page is None:
         raise TypeError(f"{request.method} {request.url.path} returns a Slice and has no parameter of type Page")
-    page.set_headers(result)
-    return result.rows
+    return page.render(result)
 
 
 def set_etag(request: Request, response: Response) -> None:

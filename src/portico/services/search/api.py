@@ -3,7 +3,6 @@ import binascii
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from fastapi import Depends, Query, Request, Response
@@ -13,9 +12,11 @@ from portico.kit import (
     Context,
     InvalidCursor,
     Moment,
+    NumberedPage,
     Principal,
     Reads,
     Router,
+    Slice,
     Work,
     permitted,
 )
@@ -23,7 +24,7 @@ from portico.services.search import service
 from portico.services.search.document import Document, category_key, microseconds, price_order
 from portico.services.search.domain import Term, parse_query, score
 from portico.services.search.errors import IndexUnavailable, RebuildNotFound
-from portico.services.search.index.base import Position, Results, SearchQuery, ShowIndex
+from portico.services.search.index.base import Position, SearchQuery, ShowIndex
 from portico.services.search.models import Rebuild, RebuildId
 from portico.services.search.rebuilder import Rebuilder
 from portico.services.search.repository import Rebuilds
@@ -34,7 +35,6 @@ router = Router(prefix="/search", tags=["search"], description="Search for shows
 Rebuilding = Annotated[Principal, permitted("search:write")]
 Bound = Moment | date
 LONGEST_QUERY: Final = 200
-_LARGEST_PAGE: Final = 10_000
 
 
 async def _query(
@@ -80,13 +80,9 @@ def _day(bound: datetime | date | None) -> str | None:
 )
 async def search_shows(
     query: Annotated[SearchQuery, Depends(_query)],
+    page: NumberedPage,
     reads: Reads,
     context: Context,
-    request: Request,
-    response: Response,
-    page: Annotated[int, Query(ge=0, le=_LARGEST_PAGE, description="Number of the page, from 0")] = 0,
-    size: Annotated[int, Query(ge=1, le=100, description="Shows of a page")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="Position from a `Link` of this list")] = None,
     explain: Annotated[bool, Query(description="Whether each show says why it has its place")] = False,  # noqa: FBT002  # a query parameter
 ) -> dict[str, Any]:
     """Search for shows.
@@ -95,21 +91,20 @@ async def search_shows(
     most are found (`relaxed`). Without `q`, every show is found, those on sale first.
     """
     index = context.resource(ShowIndex)  # type: ignore[type-abstract]  # the declared type is the interface
-    after = None if cursor is None else _position(cursor)
-    found, results = await service.search_shows(reads, index, query, limit=size, skip=page * size, after=after)
+    after = None if page.cursor is None else _position(page.cursor)
+    # One show more than the page has tells whether there is another page.
+    found, results = await service.search_shows(reads, index, query, limit=page.limit + 1, skip=page.skip, after=after)
     terms = query.terms or ()
-    if len(results.positions) == size:
-        response.headers["link"] = _next_link(request, results.positions[-1])
+    shown = [_shown(each.document, each.position, terms, explained=explain) for each in found[: page.limit]]
+    has_more = len(results.positions) > page.limit
+    following = _cursor(results.positions[page.limit - 1]) if has_more else None
+    rendered = page.render(Slice(shown, results.total, next=following))
     return {
-        "events": [_shown(each.document, each.position, terms, explained=explain) for each in found],
-        "page": _page(page, size, results),
+        "events": rendered.rows,
+        "page": rendered.page,
         "facets": results.facets,
         "relaxed": results.is_relaxed,
     }
-
-
-def _page(number: int, size: int, results: Results) -> dict[str, int]:
-    return {"number": number, "size": size, "total_elements": results.total, "total_pages": -(-results.total // size)}
 
 
 def _shown(show: Document, position: Position, terms: tuple[Term, ...], *, explained: bool) -> dict[str, Any]:
@@ -135,14 +130,8 @@ def _explained(show: Document, term: Term) -> dict[str, Any]:
     return {"term": term.text, "field": found.field, "word": word, "match": found.how, "typos": found.typos}
 
 
-def _next_link(request: Request, last: Position) -> str:
-    filters = [
-        (name, value)
-        for name, value in parse_qsl(request.url.query, keep_blank_values=True)
-        if name not in {"page", "cursor"}
-    ]
-    cursor = base64.urlsafe_b64encode(orjson.dumps(list(last))).rstrip(b"=").decode()
-    return f'<{request.url.path}?{urlencode([*filters, ("cursor", cursor)])}>; rel="next"'
+def _cursor(last: Position) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps(list(last))).rstrip(b"=").decode()
 
 
 def _position(cursor: str) -> Position:

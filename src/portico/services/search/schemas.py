@@ -4,6 +4,7 @@ from pydantic import Field
 
 from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import Moment, Schema
+from portico.kit.http import PageNumbers
 from portico.services.search.models import RebuildId, RebuildStatus
 
 
@@ -51,13 +52,6 @@ class FoundShowRead(Schema):
     explanation: ExplanationRead | None = None
 
 
-class PageRead(Schema):
-    number: int
-    size: int
-    total_elements: int
-    total_pages: int
-
-
 class FacetsRead(Schema):
     """How many shows each value has; of each facet at most 50 values, the most frequent ones."""
 
@@ -69,7 +63,7 @@ class FacetsRead(Schema):
 
 class SearchRead(Schema):
     events: list[FoundShowRead]
-    page: PageRead
+    page: PageNumbers
     facets: FacetsRead
     relaxed: bool = Field(description="Whether no show has all terms; then those with the most terms are found")
 
