@@ -1,0 +1,1 @@
+"""Seating: the places of shows, and who holds them."""
