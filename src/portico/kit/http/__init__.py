@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
     from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
+    from portico.kit.http.docs import accepts_gzip
     from portico.kit.http.middleware import QUIET
     from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
     from portico.kit.http.paging import (
@@ -33,6 +34,7 @@ else:
             "client_info": "ClientInfo RequestClient",
             "conditional": "Conditions",
             "context": "Context HttpContext OnBehalf provided",
+            "docs": "accepts_gzip",
             "middleware": "QUIET",
             "oauth_errors": "InvalidClient OAuthError plain_description",
             "paging": "LARGEST_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
@@ -68,6 +70,7 @@ __all__ = [
     "Schema",
     "Socket",
     "Work",
+    "accepts_gzip",
     "bearer_token",
     "field_errors",
     "numbered_list",

@@ -15,6 +15,12 @@ class _AboutSeats(Conflict):
         return self.detail.format(**{**self.data(), "seats": ", ".join(self.seats)})
 
 
+class EventNotFound(NotFound):
+    detail = "Event {event_id} not found."
+
+    event_id: ShowId
+
+
 class UnknownSeat(Unprocessable):
     detail = "Unknown seats: {listed}. A seat is named by section, row and number, such as 1-A-12."
     location = ("body", "seats")

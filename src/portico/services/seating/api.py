@@ -1,0 +1,84 @@
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from portico.contracts.events import ShowId
+from portico.contracts.seating import Availability
+from portico.kit import FromService, Reads, Router, Work, provided
+from portico.kit.http import accepts_gzip
+from portico.services.seating import repository, service
+from portico.services.seating.errors import EventInUse, EventNotFound, SeatsInUse, UnknownSeat
+from portico.services.seating.schemas import (
+    AvailabilityRead,
+    InventoryRead,
+    LayoutPut,
+    SeatChangesRead,
+    SeatMapRead,
+)
+from portico.services.seating.seat_map import SeatMaps
+
+router = Router(prefix="/inventory", tags=["inventory"], description="Places of shows, and who holds them")
+
+Maps = Annotated[SeatMaps, provided(SeatMaps)]
+_MOST_SHOWS = 100
+
+
+class MapResponse(Response):
+    """A seat map as JSON. `revision` becomes its ETag."""
+
+    media_type = "application/json"
+    revision: str = ""
+
+
+@router.get("/availability", response_model=list[AvailabilityRead])
+async def list_availability(
+    caller: FromService,
+    reads: Reads,
+    event_id: Annotated[list[ShowId], Query(min_length=1, max_length=_MOST_SHOWS)],
+) -> Sequence[Availability]:
+    """Return how many places of these shows are available and used. Unknown shows are left out."""
+    return await repository.availability_of(reads, event_id)
+
+
+@router.get("/{event_id}", response_model=InventoryRead, errors=[EventNotFound])
+async def read_inventory(event_id: ShowId, reads: Reads) -> repository.Inventory:
+    """Return how many places of a show are available, held, sold and blocked."""
+    return await repository.inventory_of(reads, event_id)
+
+
+@router.get("/{event_id}/seats", response_model=SeatMapRead | SeatChangesRead, errors=[EventNotFound])
+async def read_seat_map(
+    event_id: ShowId,
+    reads: Reads,
+    maps: Maps,
+    request: Request,
+    since: Annotated[int | None, Query(ge=0, lt=2**63, description="Version that the caller has")] = None,
+) -> MapResponse:
+    """Return the map of all seats, or what has changed since a version of it.
+
+    The whole map is also the answer to `since` if the sections have changed since then, or very many seats.
+    """
+    if since is not None and (changes := await maps.changes(reads, event_id, since)) is not None:
+        return MapResponse(changes, headers={"cache-control": "no-cache"})
+    seat_map = await maps.current(reads, event_id)
+    headers = {"cache-control": "no-cache", "vary": "Accept-Encoding"}
+    if accepts_gzip(request.headers.get("accept-encoding", "")):
+        response = MapResponse(seat_map.compressed, headers={**headers, "content-encoding": "gzip"})
+        response.revision = f"{seat_map.version}-gzip"
+    else:
+        response = MapResponse(seat_map.body, headers=headers)
+        response.revision = str(seat_map.version)
+    return response
+
+
+@router.put("/{event_id}/layout", response_model=AvailabilityRead, errors=[SeatsInUse, UnknownSeat])
+async def replace_layout(event_id: ShowId, body: LayoutPut, caller: FromService, work: Work) -> Availability:
+    """Replace the sections of a show. Places that are held, sold or blocked must remain."""
+    return await service.replace_layout(work, event_id, body.sections, revision=body.revision)
+
+
+@router.delete("/{event_id}/layout", status_code=204, errors=[EventInUse])
+async def retire_show(event_id: ShowId, caller: FromService, work: Work) -> None:
+    """Close a show that is about to be deleted, so that none of its places can be held."""
+    await service.retire_show(work, event_id)

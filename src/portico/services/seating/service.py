@@ -1,0 +1,113 @@
+"""Use cases of shows and their sections."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from portico.contracts.events import SectionPlan, ShowDeleted, ShowEvent, ShowId
+from portico.contracts.seating import Availability
+from portico.kit import Money, UnitOfWork, get_logger
+from portico.services.seating.errors import EventInUse, SeatsInUse
+from portico.services.seating.hall.layout import Layout, Section
+from portico.services.seating.hall.places import Places
+from portico.services.seating.models import Show
+from portico.services.seating.repository import find_show, load_places, lock_show, replace_sections, sections_of
+
+logger = get_logger(__name__)
+
+
+async def apply_event(work: UnitOfWork, event: ShowEvent) -> bool:
+    """Take over the state of a show. Return False if a newer event was handled before."""
+    show = await lock_show(work, event.event_id)
+    if event.revision <= show.event_revision:
+        return False
+    show.event_revision = event.revision
+    show.status = event.status
+    show.sold_out_by_hand = event.sold_out_by_hand
+    show.sale_starts_at = event.sale_start_time
+    show.sale_ends_at = event.sale_end_time
+    show.price_minor = Money.of(event.price, event.currency).minor
+    show.currency = event.currency
+    show.max_seats_per_user = event.max_seats_per_user
+    show.orphan_rule = event.orphan_rule
+    show.waiting_room = event.waiting_room
+    if event.revision >= show.layout_revision:
+        try:
+            await _store_sections(work, show, event.sections, event.revision)
+        except SeatsInUse as problem:
+            # A larger layout was announced and used, but its revision was never made. The next one is checked first.
+            logger.warning("layout_kept", event_id=int(show.show_id), revision=event.revision, reason=str(problem))
+    return True
+
+
+async def apply_deletion(work: UnitOfWork, event: ShowDeleted) -> bool:
+    """Close a deleted show. Return False if a newer event was handled before."""
+    show = await lock_show(work, event.event_id)
+    if event.revision <= show.event_revision:
+        return False
+    show.event_revision, show.is_closed = event.revision, True
+    return True
+
+
+async def replace_layout(
+    work: UnitOfWork, show_id: ShowId, plans: Sequence[SectionPlan], *, revision: int
+) -> Availability:
+    """Replace the sections of a show by those of its next revision; an outdated one changes nothing.
+
+    A show whose first event has not arrived has no place in use, so that its event can bring any sections.
+
+    Raises:
+        SeatsInUse: places that are held, sold or blocked do not exist in the new layout.
+    """
+    show = await find_show(work, show_id)
+    if show is None:
+        return Availability(event_id=show_id, available=Layout.of(plans).places, used=0)
+    if revision > show.event_revision and revision >= show.layout_revision:
+        await _store_sections(work, show, plans, revision)
+    places = await load_places(work, show)
+    counts = places.counts()
+    return Availability(event_id=show_id, available=counts.available, used=counts.held + counts.sold)
+
+
+async def retire_show(work: UnitOfWork, show_id: ShowId) -> None:
+    """Close a show that is about to be deleted. Raises EventInUse if a place is held or sold."""
+    show = await find_show(work, show_id)
+    if show is None or show.is_closed:
+        return
+    counts = (await load_places(work, show)).counts()
+    if counts.held or counts.sold:
+        raise EventInUse(event_id=show_id)
+    show.is_closed = True
+    show.version += 1
+
+
+async def _store_sections(work: UnitOfWork, show: Show, plans: Sequence[SectionPlan], revision: int) -> None:
+    """Store the sections of a revision if they differ, with the places that are in use. Raises SeatsInUse."""
+    show.layout_revision = revision
+    layout = Layout.of(plans)
+    known = await sections_of(work, show.show_id)
+    places = (await load_places(work, show)).resized(layout) if known else Places.empty(layout)
+    rows = [_row(show, section, plan, places) for section, plan in zip(layout.sections, plans, strict=True)]
+    if not show.is_closed and rows == [dict(each._mapping) for each in known]:  # noqa: SLF001  SQLAlchemy's public name for it
+        return
+    show.is_closed = False
+    show.version += 1
+    show.layout_version = show.version
+    await replace_sections(work, show.show_id, rows, places.dump())
+
+
+def _row(show: Show, section: Section, plan: SectionPlan, places: Places) -> dict[str, Any]:
+    counts = places.counts(section)
+    price = show.price_minor if plan.price is None else Money.of(plan.price, show.currency).minor
+    return {
+        "show_id": show.show_id,
+        "number": section.number,
+        "name": section.name,
+        "row_count": section.rows,
+        "seats_per_row": section.seats_per_row,
+        "accessible": list(plan.accessible),
+        "price_minor": price,
+        "total": counts.total,
+        "held": counts.held,
+        "sold": counts.sold,
+        "blocked": counts.blocked,
+    }
