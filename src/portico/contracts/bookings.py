@@ -17,6 +17,14 @@ class TicketId(Identifier, prefix="tkt"):
     """Id of a ticket."""
 
 
+class TransferId(Identifier, prefix="trf"):
+    """Id of the offer of a ticket to another person."""
+
+
+class CheckInId(Identifier, prefix="chk"):
+    """Id of a check-in."""
+
+
 BookingStatus = Literal["PENDING", "CONFIRMED", "CANCELLED", "FAILED", "EXPIRED"]
 TicketStatus = Literal["VALID", "USED", "CANCELLED"]
 
@@ -69,6 +77,18 @@ class TicketIssued(TicketEvent, type="ticket.issued", version=1, aggregate="tick
 
 class TicketCheckedIn(TicketEvent, type="ticket.checked_in", version=1, aggregate="ticket_id"):
     """A ticket was used at a gate."""
+
+
+class TransferOffered(TicketEvent, type="ticket.transfer_offered", version=1, aggregate="ticket_id"):
+    """A ticket was offered to the owner of the address `email`, who can accept it until `expires_at`.
+
+    from_name: name of the user who offers it, if known.
+    """
+
+    transfer_id: TransferId
+    email: str
+    from_name: str | None
+    expires_at: datetime
 
 
 class TicketTransferred(TicketEvent, type="ticket.transferred", version=1, aggregate="ticket_id"):

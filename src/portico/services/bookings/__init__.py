@@ -6,17 +6,41 @@ from portico.contracts.bookings import (
     BookingCreated,
     BookingExpired,
     BookingFailed,
+    TicketCancelled,
+    TicketIssued,
+    TicketTransferred,
+    TransferOffered,
 )
 from portico.kit import Service
 from portico.services.bookings import api
 from portico.services.bookings.models import Base
+from portico.services.bookings.settings import BookingsSettings
+from portico.services.bookings.tickets import api as tickets
+from portico.services.bookings.tickets import consumers as holders
+from portico.services.bookings.tickets import jobs
+from portico.services.bookings.tickets.signing_keys import TicketKeys, open_ticket_keys
 
 service = Service(
     name="bookings",
-    summary="Bookings of places of shows",
+    summary="Bookings of places of shows, their tickets, and check-ins",
     module=__name__,
-    routers=[api.router],
-    publishes=[BookingCreated, BookingConfirmed, BookingFailed, BookingCancelled, BookingExpired],
+    routers=[tickets.places, api.router, tickets.of_booking, tickets.tickets, tickets.transfers],
+    consumers=[holders.save_user, holders.forget_user],
+    jobs=[jobs.rotate_ticket_keys, jobs.delete_old_transfers],
+    publishes=[
+        BookingCreated,
+        BookingConfirmed,
+        BookingFailed,
+        BookingCancelled,
+        BookingExpired,
+        TicketIssued,
+        TicketCancelled,
+        TransferOffered,
+        TicketTransferred,
+    ],
     tables=Base.metadata,
+    settings=BookingsSettings,
+    resources={TicketKeys: open_ticket_keys},
     calls=["identity"],
+    secrets=["secret_key"],
 )

@@ -1,0 +1,1 @@
+"""Tickets, their codes, and their transfer to other people."""
