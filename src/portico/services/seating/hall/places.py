@@ -58,6 +58,13 @@ class Selection:
     def quantity(self) -> int:
         return len(self.seats) + sum(self.standing.values())
 
+    @property
+    def is_adjacent(self) -> bool:
+        """Whether all places are seats side by side, or all are in one standing section."""
+        if self.standing:
+            return not self.seats and len(self.standing) == 1
+        return self.seats[-1] - self.seats[0] + 1 == len(self.seats)
+
 
 class Places:
     """The states of all places of a show. A change applies to all places of a selection or to none."""
