@@ -10,7 +10,8 @@ from typing import Self
 
 import orjson
 
-from portico.shop_client import HttpTransport, ShopClient, order_draft, order_item
+from portico.gateway_client import HttpTransport
+from portico.shop_client import ShopClient, order_draft, order_item
 from portico.testing.commands import Command, eventually, free_ports, is_healthy
 
 PARTS = ("gateway", "identity", "catalog", "orders", "payments", "notifications")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from portico.demo.own_shop import OwnShop
-from portico.shop_client import ExpectationFailed
+from portico.gateway_client import ExpectationFailed
 
 # A supervisor with an exited process that it has not waited for, and one that serves orders.
 SUPERVISOR = """

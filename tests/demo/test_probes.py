@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from portico.demo.probes import check_system
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed, NoResponse
+from portico.gateway_client import ExpectationFailed, NoResponse
 from portico.testing.loopback import loopback_server
 
 Arrival = Callable[[str, list[str]], AbstractAsyncContextManager[Walk]]

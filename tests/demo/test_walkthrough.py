@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse
 from tests.support.scripted_gateway import ScriptedGateway
 
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed, NoResponse
+from portico.gateway_client import ExpectationFailed, NoResponse
 
 
 @pytest.fixture

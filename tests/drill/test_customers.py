@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from portico.drill.customers import Customers, Watchdog
+from portico.gateway_client import NoResponse, Response
 from portico.kit.calls.local import LocalChannel
-from portico.shop_client import NoResponse, Response, ShopClient
+from portico.shop_client import ShopClient
 
 LIMIT = 120.0  # seconds
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp
 from tests.gateway.proxy.servers import served
 
+from portico.gateway_client import HttpTransport
 from portico.kit.settings import Environment
-from portico.shop_client import HttpTransport, ShopClient, kept_amount, order_draft, order_item
+from portico.shop_client import ShopClient, kept_amount, order_draft, order_item
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 

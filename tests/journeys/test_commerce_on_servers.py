@@ -15,16 +15,9 @@ from tests.cli.running import Addresses, up
 from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT, create_product, run_shop, wait_for_stock
 
 from portico.cli.private_servers import ENVIRONMENT, FOLDER
+from portico.gateway_client import ExpectationFailed, HttpTransport, RetryPolicy
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.shop_client import (
-    ExpectationFailed,
-    HttpTransport,
-    RetryPolicy,
-    ShopClient,
-    kept_amount,
-    order_draft,
-    order_item,
-)
+from portico.shop_client import ShopClient, kept_amount, order_draft, order_item
 from portico.testing.commands import Command, eventually, run_portico
 from portico.testing.databases import Databases
 

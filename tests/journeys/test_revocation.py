@@ -15,9 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.gateway.proxy.servers import bound, served
 from tests.journeys.shop import PASSWORD, SETTINGS, TIMEOUT
 
+from portico.gateway_client import HttpTransport
 from portico.kit.settings import Environment
 from portico.servers import Server
-from portico.shop_client import HttpTransport, ShopClient
+from portico.shop_client import ShopClient
 from portico.systems.catalog import catalog
 from portico.systems.composition import Composition
 

@@ -5,19 +5,9 @@ import pytest
 from starlette.responses import JSONResponse
 from tests.support.scripted_gateway import ScriptedGateway
 
+from portico.gateway_client import ChannelTransport, ExpectationFailed, HttpTransport, NoResponse, Response, RetryPolicy
 from portico.kit.calls.errors import ConnectionLost
-from portico.shop_client import (
-    ChannelTransport,
-    ExpectationFailed,
-    HttpTransport,
-    NoResponse,
-    Response,
-    RetryPolicy,
-    ShopClient,
-    kept_amount,
-    order_draft,
-    order_item,
-)
+from portico.shop_client import ShopClient, kept_amount, order_draft, order_item
 from portico.testing.channels import ScriptedChannel, canned_response
 
 IMPATIENT = RetryPolicy(within=20.0, shortest=0.0, longest=0.0, obeys_retry_after=False)

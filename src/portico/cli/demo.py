@@ -96,7 +96,7 @@ async def _run(console: "Console", options: Options) -> bool:
     """Run the walkthrough, and print its result. Return whether it passed."""
     from rich.text import Text
 
-    from portico.shop_client import ExpectationFailed
+    from portico.gateway_client import ExpectationFailed
 
     walk_system = _walk_commerce if options.system == "commerce" else _walk_catalog
     try:

@@ -10,7 +10,7 @@ from portico.demo.accounts import Account, sign_up
 from portico.demo.probes import check_system
 from portico.demo.product_import import load_products
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed
+from portico.gateway_client import ExpectationFailed
 
 PAGE = 250
 FEW = 5

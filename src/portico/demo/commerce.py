@@ -15,7 +15,7 @@ from portico.demo.shelf import Shelf
 from portico.demo.single_orders import SingleOrders
 from portico.demo.tables import books_table, orders_table
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed
+from portico.gateway_client import ExpectationFailed
 
 _QUIET_WITHIN = 120.0  # seconds
 _POLL = 0.5

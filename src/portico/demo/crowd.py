@@ -13,7 +13,7 @@ from portico.demo.accounts import Account
 from portico.demo.product_import import progress_bar
 from portico.demo.shelf import METHODS, Shelf, order_of
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed, NoResponse
+from portico.gateway_client import ExpectationFailed, NoResponse
 
 ORDERS_EACH = 2
 OUTCOMES: Mapping[str, Sequence[str]] = {

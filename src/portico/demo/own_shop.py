@@ -16,8 +16,8 @@ import psutil
 
 from portico.demo.accounts import Account
 from portico.demo.own_system import environment_for, free_ports, start_command, stop_command, wait_until_ready
+from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
-from portico.shop_client import ExpectationFailed
 
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway")
 SERVERS = ("redis", "rabbitmq", "postgresql")

@@ -1,7 +1,7 @@
 """Check that a walkthrough has reached the gateway of the right system."""
 
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed, NoResponse
+from portico.gateway_client import ExpectationFailed, NoResponse
 
 
 async def check_system(walk: Walk, *, system: str, path: str) -> None:

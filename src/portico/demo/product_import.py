@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from portico.demo.accounts import Account
 from portico.demo.product_file import is_valid, read_products, write_products
 from portico.demo.walkthrough import Walk
-from portico.shop_client import ExpectationFailed
+from portico.gateway_client import ExpectationFailed
 
 BATCH = 500
 

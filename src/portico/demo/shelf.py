@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portico.shop_client import ExpectationFailed, order_draft, order_item
+from portico.gateway_client import ExpectationFailed
+from portico.shop_client import order_draft, order_item
 
 METHODS = (
     "pm_ok",

@@ -12,7 +12,8 @@ from portico.contracts.catalog import ProductId
 from portico.demo.accounts import Account
 from portico.demo.shelf import Shelf, order_of
 from portico.demo.walkthrough import Walk
-from portico.shop_client import Response, kept_amount
+from portico.gateway_client import Response
+from portico.shop_client import kept_amount
 
 _TIMEOUT = 30.0  # seconds
 _TOO_MANY = 9_999  # more than the stock of any product

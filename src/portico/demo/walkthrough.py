@@ -8,22 +8,25 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import orjson
 from rich.console import Console
 from rich.text import Text
 
-from portico.shop_client import (
+from portico.gateway_client import (
     LONGEST_RETRY_AFTER,
     ExpectationFailed,
+    GatewayClient,
     HttpTransport,
     NoResponse,
     Response,
     RetryPolicy,
-    ShopClient,
     shorten,
 )
+from portico.shop_client import ShopClient
+
+C = TypeVar("C", bound=GatewayClient)
 
 _POLL = 0.05  # seconds
 _TIMEOUT = 120.0  # seconds
@@ -73,8 +76,12 @@ class Walk:
         self.report(sentence)
 
     def client(self, token: str = "", *, within: float = _TIMEOUT) -> ShopClient:
+        """As `client_of`, for commerce."""
+        return self.client_of(ShopClient, token, within=within)
+
+    def client_of(self, kind: type[C], token: str = "", *, within: float = _TIMEOUT) -> C:
         """Return a client whose requests are counted but not printed, and repeated for `within` seconds."""
-        return ShopClient(self, token, retry=RetryPolicy(within), on_retry=self._count_retry)
+        return kind(self, token, retry=RetryPolicy(within), on_retry=self._count_retry)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], content: bytes) -> Response:
         """Send one request, and count it. Raises NoResponse."""
@@ -94,7 +101,7 @@ class Walk:
         quiet: bool = False,
     ) -> Response:
         """Send a request, repeat it after a 429, and print it unless `quiet`."""
-        client = ShopClient(self, token)
+        client = GatewayClient(self, token)
         while True:
             response = await client.request(method, path, json, headers=headers)
             if response.status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -125,7 +132,7 @@ class Walk:
             NoResponse: the connection failed, or no such message came within `within` seconds.
         """
         received: list[Any] = []
-        headers = ShopClient(self, token).authorization
+        headers = GatewayClient(self, token).authorization
         try:
             async with asyncio.timeout(within), aclosing(self._http.messages(path, headers)) as messages:
                 async for message in messages:

@@ -6,17 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from portico.gateway_client import ChannelTransport, ExpectationFailed, NoResponse, RetryPolicy
 from portico.kit.calls.channel import Channel
 from portico.kit.foundation.backoff import Backoff
-from portico.shop_client import (
-    ChannelTransport,
-    ExpectationFailed,
-    NoResponse,
-    RetryPolicy,
-    ShopClient,
-    order_draft,
-    order_item,
-)
+from portico.shop_client import ShopClient, order_draft, order_item
 
 METHOD_WEIGHTS: Mapping[str, float] = {
     "pm_ok": 60,
