@@ -1,6 +1,18 @@
 from typing import Any
 
+from portico.kit import IntegerIdentifier, NotFound
+from portico.kit.http.problems import problem_model
 from portico.testing.running_service import RunningService
+
+
+class SeatNumber(IntegerIdentifier):
+    """Id of a seat."""
+
+
+class SeatNotFound(NotFound):
+    detail = "Seat {seat_number} does not exist."
+
+    seat_number: SeatNumber
 
 
 async def document(loans: RunningService) -> Any:
@@ -36,6 +48,11 @@ class TestDocument:
         assert {"400", "401", "403", "404", "413", "415", "422", "500", "503", "504"} <= set(responses)
         assert "Retry-After" in responses["503"]["headers"]
         assert "WWW-Authenticate" in responses["401"]["headers"]
+
+    def test_an_integer_that_was_not_found_may_be_any_text(self) -> None:
+        member = problem_model(SeatNotFound).model_json_schema()["properties"]["seat_number"]
+
+        assert [each["type"] for each in member["anyOf"]] == ["integer", "string"]
 
     async def test_documents_conditional_headers(self, embedded_loans: RunningService) -> None:
         path = (await document(embedded_loans))["paths"]["/books/{book_id}"]

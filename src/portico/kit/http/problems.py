@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import to_jsonable_python
 from starlette.responses import Response
 
+from portico.kit.foundation.ids import IntegerIdentifier
 from portico.kit.foundation.problems import NotFound, Problem, Unprocessable
 from portico.kit.http.schema import Case, Schema, location_in_caller_case
 
@@ -129,13 +130,20 @@ def problem_model(kind: type[Problem]) -> type[Schema]:
         return known
     base: type[Schema] = InvalidRead if kind.status == HTTPStatus.UNPROCESSABLE_ENTITY else ProblemRead
     hints = get_type_hints(kind)
-    if issubclass(kind, NotFound):  # the text in the path may not have the form of an identifier
-        hints = {
-            name: str if isinstance(hint, type) and issubclass(hint, str) else hint for name, hint in hints.items()
-        }
+    if issubclass(kind, NotFound):
+        hints = {name: _as_sent(hint) for name, hint in hints.items()}
     fields: dict[str, Any] = {name: (hints[name], ...) for name in kind.field_names()}
     model = create_model(kind.__name__, __base__=base, __doc__=kind.detail, **fields) if fields else base
     return _MODELS.setdefault(kind, model)
+
+
+def _as_sent(hint: Any) -> Any:
+    """Return the type of a value from the path, which may not have the form of an identifier."""
+    if not isinstance(hint, type):
+        return hint
+    if issubclass(hint, IntegerIdentifier):
+        return hint | str
+    return str if issubclass(hint, str) else hint
 
 
 _MODELS: dict[type[Problem], type[Schema]] = {}

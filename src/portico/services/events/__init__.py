@@ -1,0 +1,18 @@
+"""Events: shows, and their life on sale. The API calls a show an event; in code an event is a message."""
+
+from portico.contracts.events import ShowCreated, ShowStatusChanged
+from portico.kit import Service
+from portico.services.events import api
+from portico.services.events.availability import AvailableSeats, open_available_seats
+from portico.services.events.models import Table
+
+service = Service(
+    name="events",
+    summary="Events: dates, venues, prices and their life on sale",
+    module=__name__,
+    routers=[api.router],
+    publishes=[ShowCreated, ShowStatusChanged],
+    tables=Table.metadata,
+    resources={AvailableSeats: open_available_seats},
+    calls=["identity", "seating"],
+)

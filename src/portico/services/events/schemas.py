@@ -1,0 +1,152 @@
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from portico.contracts.events import OrphanRule, ShowId, ShowStatus, WaitingRoomMode
+from portico.kit import Amount, CurrencyCode, Moment, OneLine, Schema
+from portico.services.events.domain import (
+    FIRST_TIME,
+    LAST_TIME,
+    LONGEST_NAME,
+    LONGEST_ZONE,
+    MOST_ACCESSIBLE,
+    MOST_SEATS,
+    MOST_SECTIONS,
+    Section,
+    zone,
+)
+
+
+def _known_zone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _storable(moment: datetime) -> datetime:
+    if not FIRST_TIME <= moment < LAST_TIME:
+        raise ValueError(f"the time must be in the years {FIRST_TIME.year} to {LAST_TIME.year - 1}")
+    return moment
+
+
+Name = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Queen"])]
+Venue = Annotated[str, OneLine(LONGEST_NAME), Field(examples=["Wembley Arena"])]
+Category = Annotated[str, OneLine(100), Field(examples=["Rock"])]
+Description = Annotated[str, StringConstraints(max_length=5_000)]
+TimeZone = Annotated[
+    str, OneLine(LONGEST_ZONE), AfterValidator(_known_zone), Field(description="IANA name", examples=["Europe/London"])
+]
+ShowTime = Annotated[Moment, AfterValidator(_storable), Field(examples=["2027-03-01T19:00:00Z"])]
+Seats = Annotated[int, Field(ge=1, le=MOST_SEATS, examples=[140])]
+Percent = Annotated[int, Field(ge=0, le=100, examples=[100])]
+AccessibleSeat = Annotated[str, StringConstraints(pattern="^[A-Z]{1,4}-[1-9][0-9]{0,5}$")]
+
+
+class SectionWrite(Schema):
+    """A section of the hall: seated with `rows` and `seats_per_row`, or standing with `capacity`.
+
+    Rows are A to Z, then AA. `accessible` names seats by row and number ("A-1").
+    """
+
+    name: Annotated[str, OneLine(100), Field(examples=["Stalls"])]
+    rows: Seats | None = Field(None, examples=[10])
+    seats_per_row: Seats | None = Field(None, examples=[14])
+    capacity: Seats | None = Field(None, examples=[None])
+    price: Amount | None = Field(None, examples=[79.5])
+    accessible: Annotated[list[AccessibleSeat], Field(max_length=MOST_ACCESSIBLE, examples=[["A-1"]])] = Field(
+        default_factory=list
+    )
+
+    def to_section(self) -> Section:
+        """Return the section."""
+        return Section(**{**dict(self), "accessible": tuple(self.accessible)})
+
+
+Sections = Annotated[list[SectionWrite], Field(min_length=1, max_length=MOST_SECTIONS)]
+
+
+class ShowCreate(Schema):
+    """A new event. Without `sections` it has one standing section, "General"."""
+
+    event_name: Name
+    event_date: ShowTime
+    venue_name: Venue
+    total_seats: Seats
+    status: Literal["UPCOMING", "ON_SALE"] = "UPCOMING"
+    sale_start_time: ShowTime | None = None
+    sale_end_time: ShowTime | None = Field(None, description="The event's date if it is not given")
+    time_zone: TimeZone = "UTC"
+    price: Annotated[Amount, Field(examples=[49.5])] = Field(0, validate_default=True)
+    currency: CurrencyCode = "USD"
+    description: Description | None = None
+    category: Category | None = None
+    sections: Sections | None = None
+    max_seats_per_user: Seats | None = None
+    orphan_rule: OrphanRule = "AVOID"
+    waiting_room: WaitingRoomMode = "OFF"
+    cancellable_until: ShowTime | None = Field(None, description="The event's date if it is not given")
+    refund_percent: Percent = 100
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields by name, with sections of the domain."""
+        sections = None if self.sections is None else [each.to_section() for each in self.sections]
+        return {**dict(self), "sections": sections}
+
+
+class StatusChange(Schema):
+    """A change of status by hand. `reopen` puts a sold-out event on sale again."""
+
+    status: ShowStatus
+    reopen: bool = False
+
+
+class SectionRead(Schema):
+    name: str
+    rows: int | None
+    seats_per_row: int | None
+    capacity: int | None
+    price: Amount | None = Field(description="Null if it is the event's price")
+    accessible: list[str] | tuple[str, ...]
+
+
+class ShowRead(Schema):
+    """An event. `available_seats` counts the places that are neither held nor sold nor blocked.
+
+    It is at most a second old, and null while the inventory cannot be reached.
+    """
+
+    event_id: ShowId
+    event_name: str
+    event_date: Moment
+    local_time: str = Field(description="The date in the event's time zone, with its offset")
+    venue_name: str
+    time_zone: str
+    total_seats: int
+    available_seats: int | None
+    status: ShowStatus
+    sale_start_time: Moment | None
+    sale_end_time: Moment
+    price: Amount
+    currency: str
+    description: str | None
+    category: str | None
+    sections: list[SectionRead]
+    max_seats_per_user: int | None
+    orphan_rule: OrphanRule
+    waiting_room: WaitingRoomMode
+    cancellable_until: Moment
+    refund_percent: int
+    full_refund_until: Moment | None
+    created_at: Moment
+    updated_at: Moment
+
+
+class RecordRead(Schema):
+    """A record of the outbox: the message about a change. `processed` tells that it was published."""
+
+    aggregate_id: str
+    aggregate_type: Literal["EVENT"] = "EVENT"
+    event_type: str = Field(examples=["EVENT_CREATED"])
+    payload: dict[str, Any]
+    processed: bool
+    created_at: Moment

@@ -1,0 +1,117 @@
+"""The events service under test, and a simulation of seating."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from portico.contracts.events import ShowId
+from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoing
+from portico.services.events import service
+from portico.testing.databases import Databases
+from portico.testing.running_service import Answer, Caller, RunningService, run_service
+
+FIRST_NIGHT = datetime(2026, 3, 1, 19, tzinfo=UTC)
+"""Eight weeks after the clock of the tests starts."""
+
+
+class Seating(Channel):
+    """Simulates seating: `taken` has the number of unavailable places of each show that it knows."""
+
+    def __init__(self) -> None:
+        self.taken: dict[int, int] = {}
+        self.totals: dict[int, int] = {}
+        self.is_down = False
+        self.requests: list[tuple[str, str]] = []
+
+    async def send(self, out: Outgoing) -> Incoming:
+        if out.path == "/oauth/token":
+            return _answer({"access_token": "events", "expires_in": 600})
+        if out.path.startswith("/health"):
+            return _answer({})
+        self.requests.append((out.method, out.path))
+        if self.is_down:
+            raise ConnectionLost(out.service, "the connection broke")
+        asked = [int(each) for each in parse_qs(out.query.decode())["event_id"]]
+        answer = [
+            {
+                "event_id": each,
+                "available": self.totals[each] - self.taken.get(each, 0),
+                "used": self.taken.get(each, 0),
+            }
+            for each in asked
+            if each in self.totals
+        ]
+        return _answer(answer)
+
+
+def _answer(body: Any, status: int = 200) -> Incoming:
+    return Incoming(status, [(b"content-type", b"application/json")], orjson.dumps(body))
+
+
+def draft(**changes: Any) -> dict[str, Any]:
+    """Return the body of a new show."""
+    usual = {
+        "event_name": "Queen",
+        "event_date": FIRST_NIGHT.isoformat(),
+        "venue_name": "Wembley Arena",
+        "total_seats": 100,
+    }
+    return {**usual, **changes}
+
+
+@dataclass
+class EventsService:
+    """The events service under test."""
+
+    run: RunningService
+    seating: Seating = field(default_factory=Seating)
+
+    @property
+    def organizer(self) -> Caller:
+        return self.run.as_user("events:write")
+
+    async def create(self, **changes: Any) -> Any:
+        """Create a show and return it."""
+        answer = await self.organizer.post("/events", json=draft(**changes))
+        assert answer.status_code == 201, answer.content
+        return answer.json()
+
+    async def read(self, show_id: int) -> Any:
+        """Return a show as anyone reads it."""
+        answer = await self.run.anonymous.get(f"/events/{show_id}")
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    async def set_status(self, show_id: int, status: str, **more: Any) -> Answer:
+        return await self.organizer.put(f"/events/{show_id}/status", json={"status": status, **more})
+
+    async def records(self, show_id: int, **params: Any) -> Any:
+        answer = await self.organizer.get(f"/events/{show_id}/outbox", params=params)
+        assert answer.status_code == 200, answer.content
+        return answer.json()
+
+    async def published(self, show_id: int | None = None) -> list[Any]:
+        """Return the events about a show, or all, oldest first."""
+        return [each for each in await self.run.published() if show_id in {None, getattr(each, "event_id", None)}]
+
+    def fails_with(self, answer: Answer, status: int, code: str) -> dict[str, Any]:
+        """Check the status and the code of a problem, and return it."""
+        problem: dict[str, Any] = answer.json()
+        assert (answer.status_code, problem["code"]) == (status, code), problem
+        return problem
+
+
+@asynccontextmanager
+async def open_events(databases: Databases, **options: Any) -> AsyncIterator[EventsService]:
+    """Run events without background work, with an empty database."""
+    seating = Seating()
+    async with run_service(service, databases, channel=seating, **{"background": False, **options}) as run:
+        yield EventsService(run, seating)
+
+
+NO_SHOW = ShowId(4_503_599_627_370_495)
