@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from portico.gateway.request_head import Header
 from portico.gateway.upstreams import UpstreamRequest, UpstreamResponse, UpstreamWebSocket
 from portico.kit.calls.errors import Unreachable
+from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
 
 
 class StubResponse:
@@ -17,6 +18,11 @@ class StubResponse:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         yield self._body
+
+    may_redirect = False
+
+    def redirect(self, target: StreamConnection) -> StreamSource:
+        raise NotImplementedError
 
     async def aclose(self) -> None:
         """Do nothing."""

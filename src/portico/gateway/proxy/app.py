@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -11,8 +12,10 @@ from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
-from portico.gateway.proxy.http import HttpExchange, Outcome
+from portico.gateway.proxy.http import HttpExchange
+from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.proxy.responses import Reply, oauth_error_reply, problem_reply, refuse_websocket, send_reply
+from portico.gateway.proxy.streams import RelayedStream
 from portico.gateway.proxy.websocket import GOING_AWAY, WebSocketBridge
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.request_ids import RequestIds, request_ids_of
@@ -29,7 +32,7 @@ from portico.kit.http.request_body import BodyIntake, BodyReceiver
 from portico.kit.http.schema import Case
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
-from portico.kit.telemetry.traces import Tracing
+from portico.kit.telemetry.traces import Span, Tracing
 
 logger = get_logger(__name__)
 
@@ -72,6 +75,8 @@ class _Request:
     access: AccessRecord
     added: list[Header]
     route: Route | None = None
+    stream: RelayedStream | None = None
+    release: Callable[[], None] = lambda: None
 
 
 class ProxyApp:
@@ -116,7 +121,7 @@ class ProxyApp:
             for is_stream, limit in ((False, capacity.requests), (True, capacity.streams))
         }
         self._budgets = {service: RetryBudget() for service in upstreams}
-        self._open: set[HttpExchange | WebSocketBridge] = set()
+        self._open: set[HttpExchange | WebSocketBridge | RelayedStream] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._read(scope, receive, send)
@@ -136,14 +141,33 @@ class ProxyApp:
                 raise
             await refuse(request, Problem())
         finally:
-            request.access.seconds = time.perf_counter() - began
-            request.ids.span.end(route=request.access.route, status=request.access.status)
-            self._observer.record(request.access)
+            if request.stream is None:
+                self._record(request.access, request.ids.span, began)
+            else:
+                self._record_at_its_end(request, request.stream, began)
 
     def stop(self) -> None:
         """End event streams and WebSockets. Other requests finish."""
-        for exchange in self._open:
+        for exchange in tuple(self._open):
             exchange.stop()
+
+    def _record(self, access: AccessRecord, span: Span, began: float) -> None:
+        access.seconds = time.perf_counter() - began
+        span.end(route=access.route, status=access.status)
+        self._observer.record(access)
+
+    def _record_at_its_end(self, request: _Request, stream: RelayedStream, began: float) -> None:
+        """Record a request whose response continues as a stream, when that ends. Keep no more of it than necessary."""
+        access, span, release = request.access, request.ids.span, request.release
+        self._open.add(stream)
+
+        def ended(outcome: Outcome) -> None:
+            self._open.discard(stream)
+            release()
+            access.outcome = outcome.value
+            self._record(access, span, began)
+
+        stream.when_ended(ended)
 
     def _read(self, scope: Scope, receive: Receive, send: Send) -> _Request:
         head = head_of(scope)
@@ -168,8 +192,12 @@ class ProxyApp:
             return
         request.access.route, request.access.client = matched.route.path, matched.client
         places = self._places[matched.route.streams]
-        with places.slot(address_key(matched.client)):
+        holder = address_key(matched.client)
+        with places.slot(holder):
             await handle(request, await self._settle(request, matched))
+            if request.stream is not None:
+                places.resume(holder)  # until the stream ends
+                request.release = partial(places.release, holder)
 
     async def _settle(self, request: _Request, matched: Matched) -> Decision:
         access = request.access
@@ -210,6 +238,7 @@ class ProxyApp:
         try:
             outcome = await exchange.run(headers, request.added)
             access.outcome = outcome.value
+            request.stream = exchange.stream
         finally:
             self._open.discard(exchange)
             access.status = exchange.status

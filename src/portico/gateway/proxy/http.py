@@ -1,7 +1,6 @@
 """Forwarding of one HTTP request: the request body goes up and the response body comes down as streams."""
 
 import asyncio
-import enum
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -11,6 +10,8 @@ from starlette.types import Receive, Send
 
 from portico.gateway.decisions import Forward
 from portico.gateway.forwarding import client_headers
+from portico.gateway.proxy.outcome import Outcome
+from portico.gateway.proxy.streams import RelayedStream
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.upstreams.base import RequestBodyBroken, Upstream, UpstreamRequest, UpstreamResponse
 from portico.kit.calls.breaker import is_proxy_error
@@ -18,6 +19,7 @@ from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import BreakerOpen, CallFailed, ConnectionLost, Unreachable
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.problems import ContentTooLarge, Problem
+from portico.kit.http.stream_connections import hand_over
 
 # Seconds after which the gateway watches for a client disconnect. A task for each short request would cost too much.
 WATCH_AFTER = 0.1
@@ -25,19 +27,10 @@ MAX_ATTEMPTS = 3
 EVENT_STREAM = b"text/event-stream"
 
 
-class Outcome(enum.Enum):
-    """How a request ended."""
-
-    COMPLETE = "complete"
-    CLIENT_GONE = "client_gone"
-    BODY_REFUSED = "body_refused"
-    STOPPED = "stopped"
-    STALLED = "stalled"
-    BROKEN = "broken"
-
-
 class HttpExchange:
     """One request to a service and its response. `status` is 0 until the response begins.
+
+    After `run`, `stream` is the rest of the response if it is an event stream that continues without this exchange.
 
     Args:
         head: The request.
@@ -60,6 +53,7 @@ class HttpExchange:
     ) -> None:
         self.status = 0
         self.is_stream = False
+        self.stream: RelayedStream | None = None
         self.attempts = 0
         self.upstream_seconds = 0.0
         self._head = head
@@ -106,7 +100,8 @@ class HttpExchange:
         try:
             return await self._relay(response, added)
         finally:
-            await response.aclose()
+            if self.stream is None:
+                await response.aclose()
 
     def stop(self) -> None:
         """End the response if it is a stream, because the gateway shuts down; also if it begins later."""
@@ -161,6 +156,8 @@ class HttpExchange:
         if self._stopping:
             self.stop()
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if self._body is None and length is None and _is_event_stream(headers) and self._hand_over(response):
+            return Outcome.COMPLETE
         sent, finished = 0, False
         async with aclosing(response.chunks()) as chunks:
             async for chunk in chunks:
@@ -174,6 +171,18 @@ class HttpExchange:
         if not finished:
             await self._finish()
         return Outcome.COMPLETE
+
+    def _hand_over(self, response: UpstreamResponse) -> bool:
+        """Let the service write to the client without this exchange. Return whether both connections allow that."""
+        if self._stopping or not response.may_redirect:
+            return False
+        stream = RelayedStream()
+        client = hand_over(self._send, stream)
+        if client is None:
+            return False
+        self.stream = stream
+        stream.connect(client, response.redirect)
+        return True
 
     async def _finish(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

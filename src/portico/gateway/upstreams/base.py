@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from portico.gateway.request_head import Header
+from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
 
 
 class RequestChunks(Protocol):
@@ -47,6 +48,20 @@ class UpstreamResponse(Protocol):
 
     def chunks(self) -> AsyncGenerator[bytes]:
         """Stream the body. Raises ConnectionLost if it ends early."""
+
+    @property
+    def may_redirect(self) -> bool:
+        """Whether the rest of the body can be redirected."""
+
+    def redirect(self, target: StreamConnection) -> StreamSource:
+        """Write the rest of the body to a connection from now on. Call it instead of `chunks` and `aclose`.
+
+        Args:
+            target: ends or aborts with the body.
+
+        Returns:
+            What the body comes from. It must be told when the target is lost.
+        """
 
     async def aclose(self) -> None:
         """Release the response, including an unread rest of the body."""

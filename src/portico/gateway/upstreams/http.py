@@ -21,6 +21,7 @@ from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.directory import Directory, InstanceLease
 from portico.kit.calls.errors import CallFailed, CallTimedOut, ConnectionLost, Unreachable
+from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
 
 EVENT_STREAM = b"text/event-stream"
 BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
@@ -163,8 +164,28 @@ class HttpResponse:
         self._lease.succeeded()
 
     async def aclose(self) -> None:
+        self.connection_lost()
+
+    # An event stream that is written directly to the client
+
+    @property
+    def may_redirect(self) -> bool:
+        return self._connection.is_receiving
+
+    def redirect(self, target: StreamConnection) -> StreamSource:
+        self.headers = []
+        self._connection.redirect(target)
+        return self
+
+    def connection_lost(self) -> None:
         self._lease.abandoned()
         self._connections.release(self._lease.instance.address, self._connection)
+
+    def pause_writing(self) -> None:
+        self._connection.pause()
+
+    def resume_writing(self) -> None:
+        self._connection.resume()
 
 
 def _target(request: UpstreamRequest) -> bytes:

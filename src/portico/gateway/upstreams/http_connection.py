@@ -13,6 +13,7 @@ from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks
 from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost, Unreachable
+from portico.kit.foundation.stream_connection import StreamConnection
 
 HIGH_WATER = 65536
 INFORMATIONAL = range(100, 200)
@@ -63,6 +64,7 @@ class HttpConnection(asyncio.Protocol):
         self._complete = self._keep_alive = self._surplus = False
         self._failure: CallFailed | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._target: StreamConnection | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._active = True
@@ -88,6 +90,30 @@ class HttpConnection(asyncio.Protocol):
                 raise self._failure
             self._reader = self._loop.create_future()
             await self._reader
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether more of the response is due."""
+        return not self._complete and self._failure is None
+
+    def redirect(self, target: StreamConnection) -> None:
+        """Write the rest of the body to `target` from now on, instead of `chunks`."""
+        self.headers = []
+        self._target = target
+        while self._chunks:
+            chunk = self._chunks.popleft()
+            self._drop(len(chunk))
+            target.write(chunk)
+
+    def pause(self) -> None:
+        """Read nothing further of the body for now."""
+        if self._open:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read the body further."""
+        if self._open:
+            self._transport.resume_reading()
 
     def finish(self) -> bool:
         """Finish this response. Return whether the connection can be reused; close it if not."""
@@ -139,8 +165,7 @@ class HttpConnection(asyncio.Protocol):
         if not self._active or self._complete:
             return
         if self.status and exc is None and not any(name in FRAMING for name, _ in self.headers):
-            self._complete = True  # the end of the connection ends the body (RFC 9112 section 6.3)
-            _wake(self._reader)
+            self._end_body()  # the end of the connection ends it (RFC 9112 section 6.3)
         else:
             self._fail(ConnectionLost(self._service, "the connection closed"))
 
@@ -166,6 +191,14 @@ class HttpConnection(asyncio.Protocol):
             self._failure = self._failure or failure
             _wake(self._begun)
             _wake(self._reader)
+            if self._target is not None:
+                self._target.abort()
+
+    def _end_body(self) -> None:
+        self._complete = True
+        _wake(self._reader)
+        if self._target is not None:
+            self._target.end()
 
     # Parser callbacks
 
@@ -194,6 +227,9 @@ class HttpConnection(asyncio.Protocol):
         if self._complete:
             self._surplus = True
             return
+        if self._target is not None:
+            self._target.write(body)
+            return
         self._chunks.append(body)
         if self._buffered < HIGH_WATER <= self._buffered + len(body):
             self._transport.pause_reading()
@@ -205,8 +241,7 @@ class HttpConnection(asyncio.Protocol):
             self.headers = []  # informational response (RFC 9110 section 15.2); the final one follows
             return
         self._keep_alive = self._parser.should_keep_alive()
-        self._complete = True
-        _wake(self._reader)
+        self._end_body()
 
 
 def _wake(waiter: "asyncio.Future[None] | None") -> None:

@@ -18,6 +18,7 @@ from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, UpstreamRequest, UpstreamResponse, UpstreamWebSocket
 from portico.gateway.upstreams.local_websocket import LocalWebSocket
 from portico.kit.calls.errors import CallTimedOut, ConnectionLost
+from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -96,6 +97,7 @@ class LocalResponse:
 
     def __init__(self, service: str, request: UpstreamRequest) -> None:
         self.status = 0
+        self._handed_over = False
         self.headers: list[Header] = []
         self._service = service
         self._body = request.body
@@ -110,6 +112,7 @@ class LocalResponse:
         self._ended = False
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._stream: LocalStream | None = None
 
     # Proxy side
 
@@ -139,8 +142,31 @@ class LocalResponse:
         """Send the application a disconnect and discard what it still writes."""
         _wake(self._disconnected)
         _wake(self._writer)
+        if self._stream is not None:
+            self._stream.connection_lost()
+
+    @property
+    def may_redirect(self) -> bool:
+        return self._stream is not None and not self._complete and not self._disconnected.done()
+
+    def redirect(self, target: StreamConnection) -> StreamSource:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            raise RuntimeError("only a response that was handed over can be redirected")
+        while self._chunks:
+            target.write(self._chunks.popleft())
+        stream.redirect(target)
+        return stream
 
     # Application side
+
+    def hand_over(self, source: StreamSource) -> StreamConnection | None:
+        """Hand the response over: the application writes it after it has returned (see kit.http.stream_connections)."""
+        if self._bodiless or self._complete or self._disconnected.done():
+            return None
+        self._stream = LocalStream(self, source)
+        self._handed_over = True
+        return self._stream
 
     async def run(self, app: ASGIApp, scope: Message) -> None:
         """Call the application."""
@@ -148,11 +174,31 @@ class LocalResponse:
             await app(scope, self._receive, self._send)
         except Exception as error:
             logger.exception("service_failed", service=self._service, error=type(error).__name__)
+            self._handed_over = False
         if not self._begun.done():
             self._begin(500, FAILED_HEADERS)
             self._add(FAILED)
             self._complete = True
+        if not self._handed_over:
+            self.end_early()
+
+    def end_early(self) -> None:
+        """End the response where it is; the proxy sees it as incomplete unless it is complete."""
         self._ended = True
+        _wake(self._reader)
+
+    def end_body(self) -> None:
+        """Complete the response."""
+        self._complete = True
+        _wake(self._reader)
+
+    @property
+    def buffered(self) -> int:
+        return self._buffered
+
+    def write(self, chunk: bytes) -> None:
+        """Add a part of the body."""
+        self._add(chunk)
         _wake(self._reader)
 
     async def _receive(self) -> Message:
@@ -171,7 +217,7 @@ class LocalResponse:
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._begin(message["status"], message.get("headers", ()))
-        elif message["type"] == "http.response.body" and not self._complete:
+        elif message["type"] == "http.response.body" and not self._complete and not self._handed_over:
             self._add(message.get("body", b""))
             if not message.get("more_body", False):
                 self._complete = True
@@ -194,6 +240,69 @@ class LocalResponse:
         while self._buffered >= HIGH_WATER and not self._disconnected.done():
             self._writer = self._loop.create_future()
             await self._writer
+
+
+class LocalStream:
+    """A response that the service writes after its task has ended, to the proxy or directly to the client.
+
+    Args:
+        response: what the proxy reads.
+        source: what writes.
+    """
+
+    __slots__ = ("_source", "_target")
+
+    def __init__(self, response: LocalResponse, source: StreamSource) -> None:
+        self._target: LocalResponse | StreamConnection = response
+        self._source: StreamSource | None = source
+
+    def redirect(self, target: StreamConnection) -> None:
+        """Write to `target` from now on."""
+        self._target = target
+
+    # The service writes
+
+    @property
+    def unread(self) -> int:
+        target = self._target
+        return target.buffered if isinstance(target, LocalResponse) else target.unread
+
+    def write(self, chunk: bytes) -> None:
+        if self._source is not None:
+            self._target.write(chunk)
+
+    def end(self) -> None:
+        if self._source is None:
+            return
+        if isinstance(self._target, LocalResponse):
+            self._target.end_body()
+        else:
+            self._target.end()
+        self.connection_lost()
+
+    def abort(self) -> None:
+        if self._source is None:
+            return
+        if isinstance(self._target, LocalResponse):
+            self._target.end_early()
+        else:
+            self._target.abort()
+        self.connection_lost()
+
+    # The client's connection
+
+    def connection_lost(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            source.connection_lost()
+
+    def pause_writing(self) -> None:
+        if self._source is not None:
+            self._source.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._source is not None:
+            self._source.resume_writing()
 
 
 def _wake(waiter: "asyncio.Future[None] | None") -> None:

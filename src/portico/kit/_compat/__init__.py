@@ -22,6 +22,7 @@ FAST_PATHS: Final = (
     "nats_publish",
     "sqlalchemy_compiled",
     "sqlalchemy_core",
+    "uvicorn_streams",
 )
 _NONE = "none"
 

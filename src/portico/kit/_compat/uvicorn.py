@@ -128,6 +128,13 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise HeadRejected(HeadFault.MALFORMED) from error
 
+    def detach(self) -> Callable[[asyncio.Transport], None] | None:
+        """Give the connection away: another protocol takes it. Return what to call when it is closed, if anything."""
+        self._stop_timer()
+        self._running = None
+        del self._reader  # breaks a ring of references
+        return None
+
     # Parser
 
     def on_message_begin(self) -> None:

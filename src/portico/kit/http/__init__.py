@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from portico.kit.http.conditional import Conditions
     from portico.kit.http.context import Context, HttpContext, OnBehalf, provided
     from portico.kit.http.docs import accepts_gzip
+    from portico.kit.http.event_stream import EventStreams, StreamReader, format_event, open_event_streams
+    from portico.kit.http.event_stream_response import EventStream, EventStreamRequest
     from portico.kit.http.middleware import QUIET
     from portico.kit.http.oauth_errors import InvalidClient, OAuthError, plain_description
     from portico.kit.http.paging import (
@@ -35,6 +37,8 @@ else:
             "conditional": "Conditions",
             "context": "Context HttpContext OnBehalf provided",
             "docs": "accepts_gzip",
+            "event_stream": "EventStreams StreamReader format_event open_event_streams",
+            "event_stream_response": "EventStream EventStreamRequest",
             "middleware": "QUIET",
             "oauth_errors": "InvalidClient OAuthError plain_description",
             "paging": "LARGEST_LIMIT NumberedPage NumberedPageRequest Page PageNumbers numbered_list",
@@ -52,6 +56,9 @@ __all__ = [
     "ClientInfo",
     "Conditions",
     "Context",
+    "EventStream",
+    "EventStreamRequest",
+    "EventStreams",
     "HttpContext",
     "InvalidClient",
     "Line",
@@ -69,11 +76,14 @@ __all__ = [
     "Router",
     "Schema",
     "Socket",
+    "StreamReader",
     "Work",
     "accepts_gzip",
     "bearer_token",
     "field_errors",
+    "format_event",
     "numbered_list",
+    "open_event_streams",
     "plain_description",
     "problem_document",
     "provided",

@@ -114,6 +114,8 @@ class BoundaryRoute(APIRoute):
         return handler_of(self, dependant, super().get_route_handler)
 
     async def _answer(self, request: BoundedRequest, handle: Handler, within: asyncio.Timeout) -> Response:
+        if self._declared.streams:
+            request.scope["portico.access"] = self._declared.access  # event streams re-check it
         if self._declared.access.kind != "public":
             authentication: Authentication = request.scope["portico.authentication"]
             if self._declared.streams and (ticket := request.query_params.get(TICKET)) is not None:

@@ -19,6 +19,7 @@ from portico.kit.http.context import HttpContext
 from portico.kit.http.live import SWITCHED, Handshake
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.http.router import WEBSOCKET
+from portico.kit.http.stream_connections import HANDING_OVER, HandingOver, hand_over
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
 from portico.kit.telemetry.traces import Span
@@ -68,7 +69,7 @@ class ServiceMiddleware:
             return
         if scope["method"] == "HEAD":
             # A HEAD has the response of a GET (RFC 9110 section 9.3.2). The server leaves out the body.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "portico.is_head": True}
         path = scope["path"]
         span = self._context.tracing.serve(
             method=scope["method"], path=path, traceparent=traceparent, polled=path in self._polled
@@ -233,6 +234,11 @@ class _Response:
                 name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
             )
             self._unfinished = self.streams_events
+            source: HandingOver | None = message.pop(HANDING_OVER, None)
+            if source is not None:
+                await self._send(message)
+                self._unfinished = not source.take(hand_over(self._send, source))
+                return
         elif self._unfinished:
             self._unfinished = message.get("more_body", False)
         await self._send(message)

@@ -94,11 +94,11 @@ class ServiceRuntime:
 
     @property
     def sockets(self) -> Shares:
-        """The open WebSockets, for the limits on their number."""
+        """The open WebSockets and event streams, for the limits on their number."""
         if self._sockets is None:
             limit, each = self.settings.max_streams, self.settings.max_streams_each
             self._sockets = sockets = Shares(limit, each, full=TooManyStreams, exceeded=TooManyStreams)
-            self.metrics.gauge("portico_websockets", "Open WebSockets", lambda: sockets.total)
+            self.metrics.gauge("portico_streams", "Open WebSockets and event streams", lambda: sockets.total)
         return self._sockets
 
     @property

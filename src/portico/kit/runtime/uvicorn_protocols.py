@@ -8,7 +8,7 @@ import asyncio
 import re
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import ClassVar
 
@@ -140,6 +140,10 @@ class LimitedConnection(LimitedHttpProtocol):
         if self.open_connections is not None:
             self.open_connections.remove(self.transport)
         super().connection_lost(exc)
+
+    def detach(self) -> Callable[[asyncio.Transport], None] | None:
+        super().detach()
+        return None if self.open_connections is None else self.open_connections.remove
 
     def rejection(self, rejected: HeadRejected) -> bytes:
         """Return a problem document as a whole HTTP response that closes the connection."""

@@ -154,10 +154,21 @@ class Settings(ServiceSettings):
         5000, ge=1, description="Concurrently open event streams and WebSockets; further ones fail with 503"
     )
     max_streams_each: int = Field(
-        20, ge=1, description="Concurrently open WebSockets per caller and service; further ones fail with 503"
+        20,
+        ge=1,
+        description="Concurrently open event streams and WebSockets per caller and service; further ones fail with 503",
     )
     stream_recheck: Seconds = Field(
-        5.0, gt=0, le=60, description="How often (seconds) an open WebSocket's authorization is re-checked"
+        5.0,
+        gt=0,
+        le=60,
+        description="How often (seconds) the authorization of an open WebSocket or event stream is re-checked",
+    )
+    stream_keep_alive: Seconds = Field(
+        15.0,
+        gt=0,
+        le=300,
+        description="How long (seconds) an event stream is idle before a comment is sent to its reader",
     )
     message_limit: Bytes = Field(
         16_384, ge=125, le=1 << 20, description="Maximum size (bytes) of a message that a client sends on a WebSocket"
