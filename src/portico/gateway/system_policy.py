@@ -30,6 +30,7 @@ def policy_of(system: System, settings: Settings) -> Policy:
     rates = {
         "default": Rate("default", settings.rate_limit.limit, settings.rate_limit.window),
         "token": Rate("token", settings.rate_limit_token.limit, settings.rate_limit_token.window, "address"),
+        "holds": Rate("holds", settings.rate_limit_holds.limit, settings.rate_limit_holds.window),
         "sign_in": Rate("sign_in", settings.rate_limit_sign_in.limit, settings.rate_limit_sign_in.window, "address"),
     }
     return Policy(

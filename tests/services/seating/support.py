@@ -7,8 +7,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import select
+
 from portico.contracts.events import SectionPlan, ShowCreated, ShowDeleted, ShowId, ShowStatusChanged, ShowUpdated
 from portico.services.seating import service
+from portico.services.seating.holds.expiry import HoldExpiry
+from portico.services.seating.holds.repository import HOLDS
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, RunningService, run_service
 
@@ -103,6 +107,24 @@ class SeatingService:
         sections = (await self.seat_map(show_id))["sections"]
         return [row["states"] for section in sections for row in section.get("rows", ())]
 
+    async def hold(
+        self, show_id: ShowId, quantity: int | None = None, *, user: str | None = None, **wanted: Any
+    ) -> Answer:
+        """Hold places for a user; a new one unless `user` is given."""
+        body = {**({} if quantity is None else {"quantity": quantity}), **wanted}
+        return await self.run.as_user(subject=user).post(f"/inventory/{show_id}/holds", json=body)
+
+    async def given_hold(self, show_id: ShowId, quantity: int | None = None, **wanted: Any) -> dict[str, Any]:
+        """Hold places, and return the hold."""
+        answer = await self.hold(show_id, quantity, **wanted)
+        assert answer.status_code == 201, answer.content
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def end_due_holds(self) -> int:
+        """Free the places of holds whose time is over, as the service does by itself."""
+        return await self.run.context.resource(HoldExpiry).run_due()
+
     @property
     def events_service(self) -> Caller:
         """The service that owns shows."""
@@ -114,7 +136,29 @@ class SeatingService:
 
 
 @asynccontextmanager
-async def open_seating(databases: Databases, **variables: str) -> AsyncIterator[SeatingService]:
-    """Run seating without background work, without shows."""
-    async with run_service(service, databases, variables=variables, background=False) as run:
+async def open_seating(
+    databases: Databases, *, background: bool = False, **variables: str
+) -> AsyncIterator[SeatingService]:
+    """Run seating without shows."""
+    async with run_service(service, databases, variables=variables, background=background) as run:
         yield SeatingService(run)
+
+
+async def assert_consistent(seating: SeatingService, show_id: ShowId) -> None:
+    """Check that counts, states and holds of a show agree, and that no seat has two holders."""
+    counts = await seating.counts(show_id)
+    async with seating.run.context.reader() as reader:
+        rows = await reader.rows(select(*HOLDS.c).where(HOLDS.c.show_id == show_id, HOLDS.c.used > 0))
+    letters = {"ACTIVE": "H", "CLAIMED": "H", "SOLD": "S"}
+    holders = [(place[0], letters[row.status]) for row in rows for place in row.places if not place[6]]
+    seats = {seat_id: letter for seat_id, letter in holders if seat_id is not None}
+    assert len(seats) == sum(seat_id is not None for seat_id, _ in holders), "a seat has two holders"
+    shown = {
+        f"{section['number']}-{row['row']}-{number}": state
+        for section in (await seating.seat_map(show_id))["sections"]
+        for row in section.get("rows", ())
+        for number, state in enumerate(row["states"], 1)
+        if state in "HS"
+    }
+    assert shown == seats
+    assert [sum(letter == state for _, letter in holders) for state in "HS"] == list(counts[1:3])

@@ -131,6 +131,7 @@ class Settings(ServiceSettings):
         Rate(120, 60),
         description="Requests to the OAuth token endpoint per client address; sign-ins with a password also count as such",
     )
+    rate_limit_holds: Requests = Field(Rate(30, 60), description="Requests per user to hold places of a show")
     request_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="How long (seconds) a request may take before it fails with 504"
     )

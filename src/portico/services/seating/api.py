@@ -72,13 +72,13 @@ async def read_seat_map(
     return response
 
 
-@router.put("/{event_id}/layout", response_model=AvailabilityRead, errors=[SeatsInUse, UnknownSeat])
+@router.put("/{event_id}/layout", response_model=AvailabilityRead, errors=[EventNotFound, SeatsInUse, UnknownSeat])
 async def replace_layout(event_id: ShowId, body: LayoutPut, caller: FromService, work: Work) -> Availability:
     """Replace the sections of a show. Places that are held, sold or blocked must remain."""
-    return await service.replace_layout(work, event_id, body.sections, revision=body.revision)
+    return await service.replace_layout(work, event_id, [each.plan for each in body.sections], revision=body.revision)
 
 
-@router.delete("/{event_id}/layout", status_code=204, errors=[EventInUse])
+@router.delete("/{event_id}/layout", status_code=204, errors=[EventNotFound, EventInUse])
 async def retire_show(event_id: ShowId, caller: FromService, work: Work) -> None:
     """Close a show that is about to be deleted, so that none of its places can be held."""
     await service.retire_show(work, event_id)

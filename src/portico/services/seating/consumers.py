@@ -1,12 +1,16 @@
 from portico.contracts.events import ShowCreated, ShowDeleted, ShowStatusChanged, ShowUpdated
-from portico.kit import UnitOfWork, consumes
+from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.seating import service
+from portico.services.seating.holds.expiry import HoldExpiry
 
 
 @consumes(ShowCreated, ShowUpdated, ShowStatusChanged, ShowDeleted, name="apply-show")
-async def apply_show(event: ShowCreated | ShowUpdated | ShowStatusChanged | ShowDeleted, work: UnitOfWork) -> None:
-    """Create, change or close the places of the show."""
+async def apply_show(
+    event: ShowCreated | ShowUpdated | ShowStatusChanged | ShowDeleted, work: UnitOfWork, context: ServiceContext
+) -> None:
+    """Create, change or close the places of the show. If it is cancelled or deleted, its holds end."""
     if isinstance(event, ShowDeleted):
         await service.apply_deletion(work, event)
     else:
         await service.apply_event(work, event)
+    work.after_commit(context.resource(HoldExpiry).wake)

@@ -118,6 +118,13 @@ async def inventory_of(reader: Reader, show_id: ShowId) -> Inventory:
     return Inventory(show_id, rows[0].version, sections)
 
 
+async def versions_of(reader: Reader, show_id: ShowId) -> tuple[int, int]:
+    """Return the version of a show's places and that of its layout. Raises EventNotFound."""
+    for row in await reader.rows(VERSION_OF_SHOW, {"show_id": show_id}):
+        return row.version, row.layout_version
+    raise EventNotFound(event_id=show_id)
+
+
 async def find_show(work: UnitOfWork, show_id: ShowId) -> Show | None:
     """Return the row of a show, locked."""
     return await work.get(Show, show_id, lock=True)

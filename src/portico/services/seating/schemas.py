@@ -1,11 +1,13 @@
-from typing import Annotated
+from typing import Annotated, Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from portico.contracts.events import SectionPlan, ShowId
-from portico.kit import Amount, CurrencyCode, Schema
+from portico.kit import Amount, CurrencyCode, Line, OneLine, Schema
 
-_MOST_SECTIONS = 1_000
+_MOST_SECTIONS: Final = 1_000
+_MOST_PLACES: Final = 200_000
+_LONGEST_SEAT_ID: Final = 32
 
 
 class SectionCountsRead(Schema):
@@ -87,8 +89,39 @@ class AvailabilityRead(Schema):
     used: int
 
 
+class SectionPut(Schema):
+    """A section: seated with `rows` and `seats_per_row`, or standing with `capacity`. Without a price it has the show's.
+
+    `accessible` names accessible seats by row and number: A-1.
+    """
+
+    name: Line
+    rows: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
+    seats_per_row: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
+    capacity: Annotated[int, Field(ge=1, le=_MOST_PLACES)] | None = None
+    price: Amount | None = None
+    accessible: Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(max_length=_MOST_PLACES)] = Field(
+        default_factory=list
+    )
+
+    @model_validator(mode="after")
+    def _is_seated_or_standing(self) -> Self:
+        is_seated = self.rows is not None and self.seats_per_row is not None and self.capacity is None
+        is_standing = self.rows is None and self.seats_per_row is None and self.capacity is not None
+        if not (is_seated or is_standing):
+            raise ValueError("a section has either rows and seats_per_row, or a capacity")
+        if self.plan.places > _MOST_PLACES:
+            raise ValueError(f"a section has at most {_MOST_PLACES} places")
+        return self
+
+    @property
+    def plan(self) -> SectionPlan:
+        """The section as events describe it."""
+        return SectionPlan(**self.model_dump())
+
+
 class LayoutPut(Schema):
     """The sections of a show at a revision of it."""
 
-    sections: Annotated[list[SectionPlan], Field(min_length=1, max_length=_MOST_SECTIONS)]
+    sections: Annotated[list[SectionPut], Field(min_length=1, max_length=_MOST_SECTIONS)]
     revision: Annotated[int, Field(ge=1)]

@@ -13,7 +13,7 @@ from portico.kit import Money, Reader, ServiceContext
 from portico.services.seating.errors import EventNotFound
 from portico.services.seating.hall.layout import Section, row_name
 from portico.services.seating.hall.places import Places
-from portico.services.seating.repository import COUNTS_OF_SHOW, VERSION_OF_SHOW, changes_since, layout_of, states_of
+from portico.services.seating.repository import COUNTS_OF_SHOW, changes_since, layout_of, states_of, versions_of
 from portico.services.seating.schemas import RowMapRead, SeatChangesRead, SeatMapRead, SectionMapRead, StandingRead
 from portico.services.seating.settings import SeatingSettings
 
@@ -114,13 +114,6 @@ class SeatMaps:
     def _json(self, model: SeatMapRead | SeatChangesRead) -> bytes:
         is_camel = self._context.system.case == "camel"
         return model.model_dump_json(by_alias=is_camel, exclude_none=True).encode()
-
-
-async def versions_of(reader: Reader, show_id: ShowId) -> tuple[int, int]:
-    """Return the version of a show's places and that of its layout. Raises EventNotFound."""
-    for row in await reader.rows(VERSION_OF_SHOW, {"show_id": show_id}):
-        return row.version, row.layout_version
-    raise EventNotFound(event_id=show_id)
 
 
 def _section_map(section: Section, row: Any, places: Places) -> SectionMapRead:

@@ -9,6 +9,8 @@ from portico.kit import Money, UnitOfWork, get_logger
 from portico.services.seating.errors import EventInUse, SeatsInUse
 from portico.services.seating.hall.layout import Layout, Section
 from portico.services.seating.hall.places import Places
+from portico.services.seating.holds.locked_show import exhaustion_event, is_exhausted_with
+from portico.services.seating.holds.repository import end_holds_of_show
 from portico.services.seating.models import Show
 from portico.services.seating.repository import find_show, load_places, lock_show, replace_sections, sections_of
 
@@ -36,6 +38,8 @@ async def apply_event(work: UnitOfWork, event: ShowEvent) -> bool:
         except SeatsInUse as problem:
             # A larger layout was announced and used, but its revision was never made. The next one is checked first.
             logger.warning("layout_kept", event_id=int(show.show_id), revision=event.revision, reason=str(problem))
+    if show.status == "CANCELLED":
+        await end_holds_of_show(work, show.show_id)
     return True
 
 
@@ -44,7 +48,8 @@ async def apply_deletion(work: UnitOfWork, event: ShowDeleted) -> bool:
     show = await lock_show(work, event.event_id)
     if event.revision <= show.event_revision:
         return False
-    show.event_revision, show.is_closed = event.revision, True
+    show.event_revision, show.status, show.is_closed = event.revision, "CANCELLED", True
+    await end_holds_of_show(work, show.show_id)
     return True
 
 
@@ -92,6 +97,11 @@ async def _store_sections(work: UnitOfWork, show: Show, plans: Sequence[SectionP
     show.is_closed = False
     show.version += 1
     show.layout_version = show.version
+    is_exhausted = is_exhausted_with(places.counts(), was_exhausted=show.is_exhausted)
+    if is_exhausted != show.is_exhausted:
+        show.is_exhausted = is_exhausted
+        show.exhaustion_number += 1
+        work.publish(exhaustion_event(show.show_id, show.exhaustion_number, is_exhausted=is_exhausted))
     await replace_sections(work, show.show_id, rows, places.dump())
 
 

@@ -1,9 +1,35 @@
 from pydantic import Field
 
-from portico.kit import ServiceSettings
+from portico.kit import Seconds, ServiceSettings
 
 
 class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
     """Settings of seating."""
 
+    hold_expires_in: Seconds = Field(
+        600.0,
+        ge=1,
+        le=86_400,
+        validation_alias="HOLD_EXPIRES_IN",
+        description="How long (seconds) places are held for a user",
+    )
+    max_seats_per_user: int = Field(
+        8,
+        ge=1,
+        le=1_000,
+        validation_alias="MAX_SEATS_PER_USER",
+        description="Places of a show that one user may hold and book, unless the show has its own limit",
+    )
+    hold_queue: int = Field(
+        20_000,
+        ge=1,
+        le=1_000_000,
+        validation_alias="HOLD_QUEUE",
+        description="Changes of holds that may wait; further ones fail with 503",
+    )
+    hold_batch: int = Field(256, ge=1, le=10_000, description="Maximum changes of holds in one transaction")
+    expiry_batch: int = Field(
+        200, ge=1, le=10_000, description="Maximum ended holds whose places are freed by one change"
+    )
+    cached_halls: int = Field(64, ge=1, le=10_000, description="Shows whose places are kept in memory for changes")
     cached_maps: int = Field(32, ge=1, le=10_000, description="Seat maps kept in memory, as JSON and compressed")

@@ -1,0 +1,115 @@
+import hashlib
+from typing import Annotated, Final
+
+from fastapi import Request, Response
+
+from portico.contracts.events import ShowId
+from portico.contracts.seating import HoldId
+from portico.kit import (
+    Context,
+    InvalidCursor,
+    NumberedPage,
+    Reads,
+    Router,
+    SignedIn,
+    Slice,
+    UserId,
+    numbered_list,
+    provided,
+)
+from portico.services.seating.errors import (
+    AccessibleOnly,
+    EventNotFound,
+    HoldInUse,
+    HoldNotFound,
+    HoldUsed,
+    LeavesSingleSeat,
+    NoAdjacentSeats,
+    NotEnoughSeats,
+    SaleClosed,
+    SeatLimitReached,
+    SeatTaken,
+    SoldOut,
+    UnknownSeat,
+    UnknownSection,
+)
+from portico.services.seating.holds import repository
+from portico.services.seating.holds.schemas import HoldCreate, HoldRead, HoldView, hold_json
+from portico.services.seating.holds.writer import HoldWriter
+from portico.services.seating.repository import versions_of
+
+router = Router(prefix="/inventory", tags=["holds"], description="Places that are held for a user")
+
+Writer = Annotated[HoldWriter, provided(HoldWriter)]
+TAKE_ERRORS: Final = (
+    EventNotFound,
+    SaleClosed,
+    SoldOut,
+    SeatLimitReached,
+    UnknownSection,
+    UnknownSeat,
+    SeatTaken,
+    AccessibleOnly,
+    LeavesSingleSeat,
+    NotEnoughSeats,
+    NoAdjacentSeats,
+)
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_DIGITS: Final = 26
+
+
+@router.post(
+    "/{event_id}/holds",
+    status_code=201,
+    response_model=HoldRead,
+    asks_others=True,
+    rate="holds",
+    errors=[*TAKE_ERRORS, HoldNotFound],
+)
+async def take_hold(
+    event_id: ShowId, body: HoldCreate, caller: SignedIn, writer: Writer, context: Context, request: Request
+) -> Response:
+    """Hold places for the caller: the best available, or chosen seats. All of them are held, or none."""
+    key = request.headers.get("idempotency-key")
+    hold_id = HoldId.new() if key is None else _hold_id_of(caller.user_id, event_id, key)
+    hold = await writer.take(event_id, hold_id, caller.user_id, body.wanted, is_new=key is None)
+    headers = {"location": f"{request.url.path}/{hold.hold_id}"}
+    return Response(
+        hold_json(hold, context.system.case), status_code=201, headers=headers, media_type="application/json"
+    )
+
+
+def _hold_id_of(user_id: UserId, event_id: ShowId, key: str) -> HoldId:
+    """Return the id of the hold that a request with this Idempotency-Key takes.
+
+    If the process ends between the hold and the storing of the answer, a repeated request finds the same hold.
+    """
+    number = int.from_bytes(hashlib.sha256(f"{user_id}\n{event_id}\n{key}".encode()).digest())
+    digits = []
+    for _ in range(_DIGITS):
+        number, digit = divmod(number, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return HoldId(f"{HoldId.prefix}_{''.join(digits)}")
+
+
+@router.get("/{event_id}/holds", response_model=numbered_list("holds", HoldRead), errors=[EventNotFound, InvalidCursor])
+async def list_holds(event_id: ShowId, caller: SignedIn, reads: Reads, page: NumberedPage) -> Slice[HoldView]:
+    """List the caller's holds of a show, newest first."""
+    await versions_of(reads, event_id)
+    found = await repository.list_holds(reads, event_id, caller.user_id, page)
+    views = [HoldView(each, reads.now) for each in found.rows]
+    return Slice(views, found.total, next=found.next, previous=found.previous)
+
+
+@router.get("/{event_id}/holds/{hold_id}", response_model=HoldRead, errors=[EventNotFound, HoldNotFound])
+async def read_hold(event_id: ShowId, hold_id: HoldId, caller: SignedIn, reads: Reads) -> HoldView:
+    """Return one of the caller's holds."""
+    return HoldView(await repository.find_hold(reads, event_id, hold_id, caller.user_id), reads.now)
+
+
+@router.delete(
+    "/{event_id}/holds/{hold_id}", status_code=204, errors=[EventNotFound, HoldNotFound, HoldInUse, HoldUsed]
+)
+async def release_hold(event_id: ShowId, hold_id: HoldId, caller: SignedIn, writer: Writer) -> None:
+    """Give the places of a hold back. A hold that has ended stays as it is."""
+    await writer.release(event_id, hold_id, caller.user_id)

@@ -1,0 +1,89 @@
+"""Frees the places of holds whose time is over, in batches between the requests of users."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from portico.kit import ServiceContext, get_logger
+from portico.services.seating.holds.repository import due_holds, next_end
+from portico.services.seating.holds.writer import HoldWriter
+from portico.services.seating.settings import SeatingSettings
+
+logger = get_logger(__name__)
+
+_LONGEST_PAUSE: Final = 5.0  # seconds
+_SHORTEST_PAUSE: Final = 0.05  # seconds
+
+
+class HoldExpiry:
+    """Ends holds in time. Each process of the service runs one; a hold that another has ended is left alone.
+
+    Between two runs it sleeps until the next hold ends. No hold that is taken meanwhile can end earlier than half of the
+    shortest time that a hold gets.
+
+    Args:
+        context: the service.
+        writer: frees the places.
+        batch: maximum number of holds that are ended by one change.
+        shortest: the shortest time (seconds) that a hold gets.
+    """
+
+    def __init__(self, context: ServiceContext, writer: HoldWriter, *, batch: int, shortest: float) -> None:
+        self._context = context
+        self._writer = writer
+        self._batch = batch
+        self._longest_pause = min(_LONGEST_PAUSE, shortest / 2)
+        self._wakeup = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for ended holds now: the time of some was shortened."""
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """End holds until the service stops."""
+        while True:
+            pause = _LONGEST_PAUSE
+            self._wakeup.clear()
+            try:
+                await self.run_due()
+                pause = await self._pause()
+            except Exception:
+                logger.exception("hold_expiry_failed", service=self._context.name)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                pass
+
+    async def run_due(self) -> int:
+        """End the holds whose time is over. Return how many were ended."""
+        total = 0
+        while True:
+            async with self._context.reader() as reader:
+                found = await due_holds(reader, self._context.clock.now(), self._batch)
+            ended = sum([await self._writer.expire(show_id, hold_ids) for show_id, hold_ids in found.items()])
+            total += ended
+            if sum(map(len, found.values())) < self._batch or not ended:
+                return total
+
+    async def _pause(self) -> float:
+        async with self._context.reader() as reader:
+            end = await next_end(reader)
+        if end is None:
+            return self._longest_pause
+        remaining = (end - self._context.clock.now()).total_seconds()
+        return min(max(remaining, _SHORTEST_PAUSE), self._longest_pause)
+
+
+@asynccontextmanager
+async def open_hold_expiry(context: ServiceContext) -> AsyncIterator[HoldExpiry]:
+    """Open what ends the holds of the service."""
+    settings = context.settings_of(SeatingSettings)
+    writer = context.resource(HoldWriter)
+    yield HoldExpiry(context, writer, batch=settings.expiry_batch, shortest=settings.hold_expires_in)
+
+
+async def run_hold_expiry(context: ServiceContext) -> None:
+    """End holds while the service runs."""
+    await context.resource(HoldExpiry).run()

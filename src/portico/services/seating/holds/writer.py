@@ -1,0 +1,65 @@
+"""The process's single writer of places, which commits the requests of many callers in groups."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from portico.contracts.events import ShowId
+from portico.contracts.seating import HoldId
+from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
+from portico.kit.data import GroupCommit
+from portico.services.seating.holds.domain import Hold, HoldBatch, Wanted
+from portico.services.seating.holds.halls import Halls
+from portico.services.seating.holds.service import Change, change_holds
+from portico.services.seating.settings import SeatingSettings
+
+
+class HoldWriter:
+    """Changes the places of shows for many callers in few transactions. Each call can be repeated safely.
+
+    Each method raises what the HoldBatch method of the same name raises, EventNotFound for an unknown show, and Unavailable
+    when the queue is full.
+    """
+
+    def __init__(self, group: GroupCommit[Change, Any], *, lasting: timedelta) -> None:
+        self._group = group
+        self._lasting = lasting
+
+    async def take(
+        self, show_id: ShowId, hold_id: HoldId, user_id: UserId, wanted: Wanted, *, is_new: bool = False
+    ) -> Hold:
+        """Hold places for a user. `is_new` says that the id was generated for this call."""
+        act = partial(HoldBatch.take, hold_id=hold_id, user_id=user_id, wanted=wanted, lasting=self._lasting)
+        return await self._hold(Change(show_id, act, [hold_id], taker=user_id, is_new=is_new))
+
+    async def release(self, show_id: ShowId, hold_id: HoldId, user_id: UserId) -> Hold:
+        """Give the places of a user's hold back."""
+        act = partial(HoldBatch.release, hold_id=hold_id, user_id=user_id)
+        return await self._hold(Change(show_id, act, [hold_id]))
+
+    async def expire(self, show_id: ShowId, hold_ids: Collection[HoldId]) -> int:
+        """Free the places of holds whose time is over. Return how many holds ended."""
+        ended: int = await self._group.submit(Change(show_id, partial(HoldBatch.expire, hold_ids=hold_ids), hold_ids))
+        return ended
+
+    async def _hold(self, change: Change) -> Hold:
+        hold: Hold = await self._group.submit(change)
+        return hold
+
+
+@asynccontextmanager
+async def open_hold_writer(context: ServiceContext) -> AsyncIterator[HoldWriter]:
+    """Open the writer. Changes that wait when the service stops are still written."""
+    settings = context.settings_of(SeatingSettings)
+    halls = Halls(limit=settings.cached_halls)
+
+    async def apply(work: UnitOfWork, changes: Sequence[Change]) -> Sequence[Any | Problem]:
+        return await change_holds(work, changes, halls, max_seats=settings.max_seats_per_user)
+
+    group = GroupCommit[Change, Any](
+        context.transaction, apply, max_batch=settings.hold_batch, max_waiting=settings.hold_queue
+    )
+    async with group:
+        yield HoldWriter(group, lasting=timedelta(seconds=settings.hold_expires_in))
