@@ -2,17 +2,20 @@
 
 from portico.contracts.events import ShowCreated, ShowStatusChanged
 from portico.kit import Service
-from portico.services.events import api
+from portico.services.events import api, consumers
 from portico.services.events.availability import AvailableSeats, open_available_seats
 from portico.services.events.models import Table
+from portico.services.events.status_scheduler import StatusScheduler, open_status_scheduler, run_status_scheduler
 
 service = Service(
     name="events",
     summary="Events: dates, venues, prices and their life on sale",
     module=__name__,
     routers=[api.router],
+    consumers=[consumers.apply_exhaustion],
+    background=[run_status_scheduler],
     publishes=[ShowCreated, ShowStatusChanged],
     tables=Table.metadata,
-    resources={AvailableSeats: open_available_seats},
+    resources={AvailableSeats: open_available_seats, StatusScheduler: open_status_scheduler},
     calls=["identity", "seating"],
 )

@@ -1,11 +1,13 @@
-from typing import Annotated, Any
+from datetime import date, datetime
+from typing import Annotated, Any, Final
 
-from fastapi import Request, Response
+from fastapi import Depends, Query, Request, Response
 
-from portico.contracts.events import ShowId
+from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import (
     Conditions,
     InvalidCursor,
+    Moment,
     NumberedPage,
     PreconditionFailed,
     Principal,
@@ -20,6 +22,7 @@ from portico.kit import (
 from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.services.events import service
 from portico.services.events.availability import AvailableSeats
+from portico.services.events.domain import FIRST_TIME, LAST_TIME
 from portico.services.events.errors import (
     IllegalTransition,
     LayoutInvalid,
@@ -28,11 +31,12 @@ from portico.services.events.errors import (
     ShowNotFound,
 )
 from portico.services.events.models import Show
-from portico.services.events.repository import Shows, records_of
-from portico.services.events.schemas import RecordRead, ShowCreate, ShowRead, StatusChange
+from portico.services.events.repository import ShowFilter, Shows, records_of
+from portico.services.events.schemas import LocalDate, RecordRead, ShowCreate, ShowRead, StatusChange
 
 router = Router(prefix="/events", tags=["events"], description="Events: dates, venues, prices and their life on sale")
 
+LONGEST_QUERY: Final = 200
 EventsWriter = Annotated[Principal, permitted("events:write")]
 Available = Annotated[AvailableSeats, provided(AvailableSeats)]
 DRAFT_ERRORS = (LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise)
@@ -46,6 +50,47 @@ async def create_event(
     show = await service.create_show(work, draft)
     response.headers["location"] = f"{request.url.path}/{show.event_id}"
     return show
+
+
+async def _filter(
+    status: ShowStatus | None = None,
+    category: Annotated[str | None, Query(max_length=LONGEST_QUERY)] = None,
+    venue: Annotated[str | None, Query(max_length=LONGEST_QUERY, description="Words that the venue has")] = None,
+    date_from: Annotated[
+        Moment | LocalDate | None, Query(description="A time, or a date in the event's time zone; included")
+    ] = None,
+    date_to: Annotated[
+        Moment | LocalDate | None,
+        Query(description="A time (excluded), or a date in the event's time zone (included)"),
+    ] = None,
+) -> ShowFilter:
+    return ShowFilter(
+        status=status,
+        category=category or None,
+        venue=venue or None,
+        starts_from=_instant(date_from),
+        starts_before=_instant(date_to),
+        first_date=_date(date_from),
+        last_date=_date(date_to),
+    )
+
+
+def _instant(bound: datetime | date | None) -> datetime | None:
+    return min(max(bound, FIRST_TIME), LAST_TIME) if isinstance(bound, datetime) else None
+
+
+def _date(bound: datetime | date | None) -> str | None:
+    return None if bound is None or isinstance(bound, datetime) else bound.isoformat()
+
+
+@router.get("", response_model=numbered_list("events", ShowRead), errors=[InvalidCursor])
+async def list_events(
+    chosen: Annotated[ShowFilter, Depends(_filter)], page: NumberedPage, reads: Reads, available: Available
+) -> Slice[Show]:
+    """List events by date. `category` is compared whole, without case and accents."""
+    found = await Shows(reads).list_shows(chosen, page)
+    await available.add_to(found.rows)
+    return found
 
 
 @router.get("/{event_id}", response_model=ShowRead, errors=[ShowNotFound])

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from portico.contracts.events import SectionPlan, ShowStatus
+from portico.kit.foundation import CJK, blank_separators, fold
 
 MOST_SEATS: Final = 200_000
 MOST_SECTIONS: Final = 200
@@ -27,10 +28,13 @@ FULL_REFUND_FOR: Final = timedelta(days=14)
 FIRST_TIME: Final = datetime(1900, 1, 1, tzinfo=UTC)
 LAST_TIME: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
+LONGEST_WORDS: Final = 1_000
+
 ENDED: Final[tuple[ShowStatus, ...]] = ("CANCELLED", "COMPLETED")
 
 _SEAT: Final = re.compile(r"([A-Z]{1,4})-([1-9][0-9]{0,5})")
 _LETTERS: Final = 26
+_HAS_CJK: Final = re.compile(f"[{CJK}]")
 
 
 @lru_cache(maxsize=1024)
@@ -50,6 +54,24 @@ def local_time(moment: datetime, time_zone: str) -> str:
 def local_date(moment: datetime, time_zone: str) -> str:
     """Return the date of a time in a time zone (YYYY-MM-DD)."""
     return moment.astimezone(zone(time_zone)).date().isoformat()
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text without case and accents."""
+    return blank_separators(fold(text)).split()
+
+
+def spaced_words(text: str) -> str:
+    """Return the words of a text, each between spaces, as `word_patterns` finds them."""
+    return f" {' '.join(words_of(text))} "[:LONGEST_WORDS]
+
+
+def word_patterns(text: str) -> list[str]:
+    """Return patterns for LIKE that find the words of a text in `spaced_words`.
+
+    Chinese, Japanese and Korean are written without spaces, so their words are found within others.
+    """
+    return [f"%{word}%" if _HAS_CJK.search(word) else f"% {word} %" for word in words_of(text)]
 
 
 def row_number(label: str) -> int:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from sqlalchemy import BigInteger, Index, String
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
 
 from portico.contracts.events import OrphanRule, ShowEvent, ShowId, ShowStatus, WaitingRoomMode
 from portico.kit import Money, TableRules, identifier, revision
@@ -17,6 +17,7 @@ from portico.services.events.domain import (
     COMPLETED_AFTER,
     ENDED,
     LONGEST_NAME,
+    LONGEST_WORDS,
     LONGEST_ZONE,
     Section,
     general_section,
@@ -24,6 +25,7 @@ from portico.services.events.domain import (
     local_date,
     local_time,
     next_statuses,
+    spaced_words,
 )
 from portico.services.events.errors import IllegalTransition, LayoutInvalid, SaleWindowInvalid, SeatTotalDiffers
 
@@ -36,9 +38,9 @@ class Show(Table):
     """A show that is put on sale.
 
     `sale_ends_at` and `refundable_until` are None while they follow the date of the show. `local_date` is the date in the
-    show's time zone, and `category_key` the category without case and accents: both are for filters. `sold_out_by_hand`
-    tells that an administrator set SOLD_OUT. `complete_at` is when the show becomes COMPLETED by itself; None once it has
-    ended.
+    show's time zone; it, `category_key` and `venue_words` are for filters. `sold_out_by_hand` tells that an administrator set
+    SOLD_OUT. `open_at` and `complete_at` are when the show becomes ON_SALE and COMPLETED by itself; None if it does not.
+    `is_exhausted` tells that every place is sold, as the message number `exhausted_number` of seating said.
     """
 
     __tablename__ = "shows"
@@ -48,6 +50,7 @@ class Show(Table):
     event_date: Mapped[datetime]
     local_date: Mapped[str] = mapped_column(ExactText(10))
     venue_name: Mapped[str] = mapped_column(String(LONGEST_NAME))
+    venue_words: Mapped[str] = mapped_column(ExactText(LONGEST_WORDS))
     time_zone: Mapped[str] = mapped_column(ExactText(LONGEST_ZONE))
     total_seats: Mapped[int]
     sections_data: Mapped[list[dict[str, Any]]] = mapped_column(Payload)
@@ -66,7 +69,10 @@ class Show(Table):
     refundable_until: Mapped[datetime | None]
     refund_percent: Mapped[int]
     full_refund_until: Mapped[datetime | None]
+    open_at: Mapped[datetime | None]
     complete_at: Mapped[datetime | None]
+    is_exhausted: Mapped[bool]
+    exhausted_number: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     revision: Mapped[int] = revision()
@@ -75,6 +81,7 @@ class Show(Table):
         Index(None, "event_date", "event_id"),
         Index(None, "status", "event_date", "event_id"),
         Index(None, "category_key", "event_date", "event_id"),
+        Index(None, "open_at"),
         Index(None, "complete_at"),
     )
 
@@ -89,7 +96,9 @@ class Show(Table):
         Raises:
             LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise
         """
-        show = cls(sold_out_by_hand=False, full_refund_until=None, created_at=now, updated_at=now)
+        show = cls(
+            sold_out_by_hand=False, full_refund_until=None, created_at=now, is_exhausted=False, exhausted_number=0
+        )
         for name in _PLAIN:
             setattr(show, name, fields[name])
         show.sale_ends_at = fields["sale_end_time"]
@@ -98,7 +107,7 @@ class Show(Table):
         show.set_layout(fields["sections"], fields["total_seats"])
         show.set_prices(fields["price"], fields["currency"])
         show.set_times()
-        show.touch(now)
+        show.record_change(now)
         show.set_available(ALL)
         return show
 
@@ -141,6 +150,11 @@ class Show(Table):
         """A number that differs for each number of available places, which change without a new revision."""
         return 0 if self.available_seats is None else self.available_seats + 1
 
+    @validates("venue_name")
+    def _set_venue_words(self, _key: str, venue_name: str) -> str:
+        self.venue_words = spaced_words(venue_name)
+        return venue_name
+
     def set_category(self, category: str | None) -> None:
         """Set the category."""
         self.category = category
@@ -170,10 +184,16 @@ class Show(Table):
             raise SaleWindowInvalid
         self.local_date = local_date(self.event_date, self.time_zone)
 
-    def touch(self, now: datetime) -> None:
+    def record_change(self, now: datetime) -> None:
         """Record a change by hand: the show becomes COMPLETED a day after it at the earliest."""
+        self.complete_at = max(self.event_date, now) + COMPLETED_AFTER
+        self._after_change(now)
+
+    def _after_change(self, now: datetime) -> None:
         self.updated_at = now
-        self.complete_at = None if self.status in ENDED else max(self.event_date, now) + COMPLETED_AFTER
+        self.open_at = self.sale_start_time if self.status == "UPCOMING" else None
+        if self.status in ENDED:
+            self.complete_at = None
 
     def change_status(self, wanted: ShowStatus, *, reopen: bool, now: datetime) -> ShowStatus | None:
         """Change the status as an administrator asks.
@@ -188,8 +208,38 @@ class Show(Table):
             raise IllegalTransition(current=current, wanted=wanted, legal=legal)
         self.status = wanted
         self.sold_out_by_hand = wanted == "SOLD_OUT"
-        self.touch(now)
+        self.record_change(now)
         return current
+
+    def next_status(self, now: datetime) -> ShowStatus | None:
+        """Return the status that the show takes by itself; None if it keeps its own."""
+        if self.complete_at is not None and self.complete_at <= now:
+            return "COMPLETED"
+        if self.status == "UPCOMING":
+            is_due = self.open_at is not None and self.open_at <= now < self.sale_end_time
+            return "ON_SALE" if is_due else None
+        return None
+
+    def supply_status(self) -> ShowStatus | None:
+        """Return the status that follows from whether places are left; None if it is the current one."""
+        if self.status == "ON_SALE" and self.is_exhausted:
+            return "SOLD_OUT"
+        if self.status == "SOLD_OUT" and not self.is_exhausted and not self.sold_out_by_hand:
+            return "ON_SALE"
+        return None
+
+    def take_status(self, status: ShowStatus, now: datetime) -> ShowStatus:
+        """Change the status without an administrator. Return the previous one."""
+        previous, self.status, self.sold_out_by_hand = self.status, status, False
+        self._after_change(now)
+        return previous
+
+    def set_exhausted(self, number: int, *, is_exhausted: bool) -> bool:
+        """Record whether every place is sold. Return False if a later message was handled before."""
+        if number <= self.exhausted_number:
+            return False
+        self.exhausted_number, self.is_exhausted = number, is_exhausted
+        return True
 
     def event_fields(self) -> dict[str, Any]:
         """Return the fields of events about the show. Call it after the flush, which increments the revision."""

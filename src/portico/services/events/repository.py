@@ -1,25 +1,92 @@
 """SQL of shows and of the records of their changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import ColumnElement, and_, false, func, literal, or_, select, union_all
 
-from portico.contracts.events import ShowId
+from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import Keyset, Reader, Repository, Slice, Window
 from portico.kit.data import event_log, outbox
+from portico.services.events.domain import word_patterns
 from portico.services.events.errors import ShowNotFound
-from portico.services.events.models import Show
+from portico.services.events.models import Show, category_key
 
+_SALE_END: Final = func.coalesce(Show.sale_ends_at, Show.event_date)
 BY_DATE: Final = Keyset.by("date", Show.event_date, Show.event_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowFilter:
+    """Which shows are listed.
+
+    starts_from, starts_before: bounds of the instant; the second one is excluded.
+    first_date, last_date: bounds of the date in the show's own time zone, both included (YYYY-MM-DD).
+    venue: words that the venue has.
+    """
+
+    status: ShowStatus | None = None
+    category: str | None = None
+    venue: str | None = None
+    starts_from: datetime | None = None
+    starts_before: datetime | None = None
+    first_date: str | None = None
+    last_date: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions for the shows."""
+        found: list[ColumnElement[bool]] = []
+        if self.status is not None:
+            found.append(Show.status == self.status)
+        if self.category is not None:
+            found.append(Show.category_key == category_key(self.category))
+        if self.venue is not None:
+            patterns = word_patterns(self.venue)
+            found += [Show.venue_words.like(each) for each in patterns] or [false()]
+        if self.starts_from is not None:
+            found.append(Show.event_date >= self.starts_from)
+        if self.starts_before is not None:
+            found.append(Show.event_date < self.starts_before)
+        if self.first_date is not None:
+            found.append(Show.local_date >= self.first_date)
+        if self.last_date is not None:
+            found.append(Show.local_date <= self.last_date)
+        return found
 
 
 class Shows(Repository[Show]):
     """The shows, by date."""
 
     model, not_found, order = Show, ShowNotFound, BY_DATE
+
+    async def list_shows(self, chosen: ShowFilter, window: Window) -> Slice[Show]:
+        """Return a page of the shows that match, by date. Raises InvalidCursor."""
+        return await self.page(window, *chosen.conditions())
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[ShowId]:
+        """Return shows whose status changes by itself now, most overdue first."""
+        is_due = or_(
+            and_(Show.open_at <= now, Show.status == "UPCOMING", now < _SALE_END),
+            Show.complete_at <= now,
+        )
+        statement = select(Show.event_id).where(is_due).order_by(Show.event_id).limit(limit)
+        return await self.source.all(statement)
+
+    async def lock_all(self, show_ids: Sequence[ShowId]) -> Sequence[Show]:
+        """Return these shows, locked in order of id, so that two callers cannot deadlock."""
+        statement = select(Show).where(Show.event_id.in_(show_ids)).order_by(Show.event_id).with_for_update()
+        return await self.work.all(statement.execution_options(populate_existing=True))
+
+    async def next_due_at(self, now: datetime) -> datetime | None:
+        """Return when the next status changes by itself; None if none does."""
+        times = union_all(
+            select(func.min(Show.open_at).label("at")).where(Show.open_at > now),
+            select(func.min(Show.complete_at).label("at")).where(Show.complete_at > now),
+        ).subquery()
+        return await self.source.one(select(func.min(times.c.at)))
 
     async def exists(self, show_id: ShowId) -> bool:
         """Whether the show exists."""

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("event_date", Instant(), nullable=False),
         sa.Column("local_date", ExactText(10), nullable=False),
         sa.Column("venue_name", sa.String(255), nullable=False),
+        sa.Column("venue_words", ExactText(1000), nullable=False),
         sa.Column("time_zone", ExactText(64), nullable=False),
         sa.Column("total_seats", sa.Integer(), nullable=False),
         sa.Column("sections_data", Payload, nullable=False),
@@ -36,7 +37,10 @@ def upgrade() -> None:
         sa.Column("refundable_until", Instant()),
         sa.Column("refund_percent", sa.Integer(), nullable=False),
         sa.Column("full_refund_until", Instant()),
+        sa.Column("open_at", Instant()),
         sa.Column("complete_at", Instant()),
+        sa.Column("is_exhausted", sa.Boolean(), nullable=False),
+        sa.Column("exhausted_number", sa.Integer(), nullable=False),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
@@ -46,6 +50,7 @@ def upgrade() -> None:
         ["event_date", "event_id"],
         ["status", "event_date", "event_id"],
         ["category_key", "event_date", "event_id"],
+        ["open_at"],
         ["complete_at"],
     ):
         op.create_index(f"ix_shows_{'_'.join(columns)}", "shows", columns)
