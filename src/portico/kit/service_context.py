@@ -29,6 +29,9 @@ S = TypeVar("S", bound=ServiceSettings)
 Case = Literal["snake", "camel"]
 """Case of the field names in a system's JSON."""
 
+Lists = Literal["arrays", "pages"]
+"""Whether a system's lists are JSON arrays, or objects with numbered pages."""
+
 
 @dataclass(frozen=True, slots=True)
 class SystemInfo:
@@ -39,6 +42,7 @@ class SystemInfo:
         services: names of its services.
         prefix: path prefix of resources, such as `/api`.
         case: case of JSON field names.
+        lists: whether lists are arrays, or objects with numbered pages.
         roles: named sets of permissions; "*" is every permission.
         default_role: the role of a new user, if any.
         local_url: address of the gateway for clients on the same machine.
@@ -48,6 +52,7 @@ class SystemInfo:
     services: frozenset[str] = frozenset()
     prefix: str = ""
     case: Case = "snake"
+    lists: Lists = "arrays"
     roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
     default_role: str | None = None
     local_url: str = "http://localhost"

@@ -151,3 +151,19 @@ class TestLinks:
             second = await loans.anonymous.get(links(first)["next"])
 
         assert titles(second) == [f"title {number:03}" for number in range(5, 10)]
+
+
+class TestSystemWithNumberedPages:
+    async def test_has_them_in_lists_that_take_a_page(self, sqlite_databases: Databases) -> None:
+        async with run_service(service, sqlite_databases, system=system_of(service, lists="pages")) as loans:
+            await shelve(loans, 3)
+
+            answer = await loans.anonymous.get("/books?size=2&sort_by=title")
+            refused = await loans.anonymous.get("/books?limit=2")
+            document = (await loans.anonymous.get("/openapi.json")).json()
+
+        assert [book["title"] for book in answer.json()["books"]] == ["title 000", "title 001"]
+        assert answer.json()["page"] == {"number": 0, "size": 2, "total_elements": 3, "total_pages": 2}
+        assert refused.status_code == 422
+        names = {each["name"] for each in document["paths"]["/books"]["get"]["parameters"]}
+        assert names == {"page", "size", "cursor", "sort_by"}

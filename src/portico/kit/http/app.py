@@ -19,6 +19,7 @@ from portico.kit.http.documents import ServiceApp, describe, describe_tags, oper
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.health_routes import router as health_router
 from portico.kit.http.middleware import ServiceMiddleware
+from portico.kit.http.numbered_lists import with_numbered_pages
 from portico.kit.http.pages import page_routes
 from portico.kit.http.router import WEBSOCKET, Route, Router
 from portico.kit.http.sockets import SocketRoute, WebSocketExpected
@@ -81,6 +82,8 @@ def build_route(
 ) -> BoundaryRoute | SocketRoute:
     """Return the FastAPI route of a declared route in this system."""
     path = (context.system.prefix if route.prefixed else "") + route.path
+    if context.system.lists == "pages":
+        route = with_numbered_pages(route)
     if route.method == WEBSOCKET:
         return SocketRoute(route, context, path, dependency_overrides_provider=app)
     rendered = {} if route.response_model is None else {"response_model": route.response_model}

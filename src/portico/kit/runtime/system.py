@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Self
 
 from portico.kit.runtime.service import Service
-from portico.kit.service_context import Case, SystemInfo
+from portico.kit.service_context import Case, Lists, SystemInfo
 from portico.kit.settings import Settings, all_variables
 
 GATEWAY: Final = "gateway"
@@ -37,6 +37,7 @@ class System:
         services: the services with their ports.
         case: case of JSON field names.
         prefix: path prefix of resources ("/api").
+        lists: whether lists are JSON arrays (`skip`, `limit`), or objects with numbered pages (`page`, `size`).
         names: names of services that are called differently in this system.
         roles: named sets of permissions; "*" is every permission.
         default_role: role of a new user.
@@ -50,6 +51,7 @@ class System:
     services: Mapping[Service, int]
     case: Case = "snake"
     prefix: str = ""
+    lists: Lists = "arrays"
     names: Mapping[Service, str] = field(default_factory=dict)
     roles: Mapping[str, Iterable[str]] = field(default_factory=dict)
     default_role: str | None = None
@@ -63,6 +65,7 @@ class System:
             services=frozenset(each.name for each in self.placements),
             prefix=self.prefix,
             case=self.case,
+            lists=self.lists,
             roles={role: frozenset(permissions) for role, permissions in self.roles.items()},
             default_role=self.default_role,
             local_url=f"http://localhost:{self.gateway}",
