@@ -19,7 +19,9 @@ async def service(
 ) -> AsyncIterator[RunningService]:
     """Each service that has tables, migrated, on SQLite, PostgreSQL and MariaDB."""
     variables = {"DATA_DIR": str(tmp_path)}
-    async with run_service(SERVICES[request.param], databases, variables=variables, background=False) as service:
+    async with run_service(
+        SERVICES[request.param], databases, variables=variables, background=False, template=False
+    ) as service:
         yield service
 
 

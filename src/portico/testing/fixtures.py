@@ -28,6 +28,7 @@ from portico.servers import (
     Server,
 )
 from portico.testing.databases import Databases, ServerDatabases, SQLiteDatabases
+from portico.testing.server_connection import close_connection
 
 pytest.register_assert_rewrite("tests.contracts")
 
@@ -123,6 +124,7 @@ def start_server() -> Iterator[Callable[..., Any]]:
 
     yield start
     for server in started:
+        close_connection(server)
         server.stop()
 
 
@@ -177,6 +179,7 @@ def _configure_plain_tracebacks() -> None:
 def _start(kind: type[S]) -> Iterator[S]:
     with _create(kind) as server:
         yield server
+        close_connection(server)
 
 
 def _create(kind: type[S], *, durable: bool = False) -> S:

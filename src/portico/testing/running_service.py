@@ -202,6 +202,7 @@ async def run_service(
     clock: ManualClock | None = None,
     channel: Channel | None = None,
     background: bool = True,
+    template: bool = True,
 ) -> AsyncIterator[RunningService]:
     """Run `service` with a migrated database of its own.
 
@@ -213,12 +214,14 @@ async def run_service(
         clock: the clock; a new one that stands still by default.
         channel: the way to other services; by default their addresses, where nothing listens.
         background: whether jobs, relay and sagas run; otherwise the test runs them.
+        template: whether its database is a copy of one that was migrated before; otherwise its start runs the migrations.
     """
     held = clock or ManualClock()
     whole = system or system_of(service)
     form = TokenFormat(issuer=whole.info.local_url, audience=whole.name)
     issuer = Issuer(held, form)
-    environment = Environment({**_settings(databases), **(variables or {})})
+    settings = {**_settings(databases), **(variables or {})}
+    environment = Environment(settings)
     host = Host(
         whole,
         environment,
@@ -229,6 +232,8 @@ async def run_service(
         channel=channel,
         broker=None,
     )
+    if template and settings["DATABASE_URL"] == databases.per_service():
+        await databases.create_migrated(whole.placement(service.name))
     async with host:
         callers = LocalChannel(host.apps)
         yield RunningService(host.contexts[whole.name_of(service)], issuer, held, callers)

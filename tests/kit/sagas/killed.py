@@ -12,6 +12,7 @@ from tests.examples.loans.desk import Desk
 from tests.kit.sagas.library import open_library
 
 from portico.kit.calls.channel import Incoming, Outgoing
+from portico.kit.runtime.system import Placement
 
 
 class Hanging(Desk):
@@ -44,6 +45,9 @@ class Address:
 
     def per_service(self) -> str:
         return self._address
+
+    async def create_migrated(self, placement: Placement) -> None:
+        """Leave the tables to the start of the service."""
 
 
 async def main(address: str, ledger: Path) -> None:
