@@ -95,7 +95,7 @@ def build_route(
         tags=list(route.tags),
         operation_id=operation_id,
         response_model_by_alias=context.system.case == "camel",
-        dependency_overrides_provider=app,
+        app=app,
         **rendered,
         **route.framework,
     )

@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends
-from fastapi.routing import APIRoute
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection, Request
@@ -20,6 +19,7 @@ from starlette.responses import Response
 
 from portico.kit._compat.fastapi import (
     MAX_SPARSE_HANDLERS,
+    AnalyzedRoute,
     Dependant,
     SparseHandlers,
     functions_of,
@@ -69,7 +69,7 @@ _JSON = re.compile(r"application/([\w.\-]+\+)?json")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class BoundaryRoute(APIRoute):
+class BoundaryRoute(AnalyzedRoute):
     """A FastAPI route that commits between its handler and its response."""
 
     def __init__(self, declared: Route, context: HttpContext, path: str, **options: Any) -> None:
@@ -82,7 +82,8 @@ class BoundaryRoute(APIRoute):
         self._limit = declared.body_limit or context.settings.body_limit
         self._seconds = declared.timeout or context.settings.request_timeout
         endpoint = declared.endpoint if declared.response_model is None else rendering_rows(declared.endpoint)
-        super().__init__(path, endpoint, methods=[declared.method], **options)
+        super().__init__(path, endpoint, analyses=declared.analyses, methods=[declared.method], **options)
+        self._handlers = SparseHandlers(self.dependant, self._handler_of, limit=MAX_SPARSE_HANDLERS)
         self._queries = Queries(self.dependant, context.system.case, also=TICKET if declared.streams else None)
         self._takes_json = takes_json(self)
         requested = set(functions_of(self.dependant))
@@ -91,7 +92,6 @@ class BoundaryRoute(APIRoute):
         self._rejects_conditions = not self._is_read and conditions not in requested
 
     def get_route_handler(self) -> Handler:
-        self._handlers = SparseHandlers(self.dependant, self._handler_of, limit=MAX_SPARSE_HANDLERS)
         return self._respond
 
     async def _respond(self, given: Request) -> Response:

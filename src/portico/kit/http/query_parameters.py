@@ -91,5 +91,5 @@ def _kinds(field: FieldInfo) -> Iterable[object]:
 def _spell_both_ways(dependant: Dependant) -> None:
     for name, field in query_fields(dependant):
         camel = to_camel(name)
-        if camel != name and field.validation_alias in {None, name}:
+        if camel != name and field.validation_alias in (None, name):  # otherwise another app of this service did it
             field.validation_alias = AliasChoices(camel, name)

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 from fastapi.params import Depends
 
+from portico.kit._compat.fastapi import Analyses
 from portico.kit.auth.access import Access, access_of
 from portico.kit.cache.tag import CacheTag
 from portico.kit.calls.client import Calls
@@ -90,6 +91,7 @@ class Route:
     any_origin: bool = False
     any_query: bool = False
     framework: Mapping[str, Any] = field(default_factory=dict)
+    analyses: Analyses = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.cache is not None and (self.method != "GET" or self.access.kind != "public"):
