@@ -7,12 +7,14 @@ from portico.contracts.bookings import (
     BookingExpired,
     BookingFailed,
     TicketCancelled,
+    TicketCheckedIn,
     TicketIssued,
     TicketTransferred,
     TransferOffered,
 )
 from portico.kit import Service
 from portico.services.bookings import api
+from portico.services.bookings.check_ins import api as check_ins
 from portico.services.bookings.models import Base
 from portico.services.bookings.settings import BookingsSettings
 from portico.services.bookings.tickets import api as tickets
@@ -24,7 +26,7 @@ service = Service(
     name="bookings",
     summary="Bookings of places of shows, their tickets, and check-ins",
     module=__name__,
-    routers=[tickets.places, api.router, tickets.of_booking, tickets.tickets, tickets.transfers],
+    routers=[tickets.places, api.router, tickets.of_booking, tickets.tickets, tickets.transfers, check_ins.router],
     consumers=[holders.save_user, holders.forget_user],
     jobs=[jobs.rotate_ticket_keys, jobs.delete_old_transfers],
     publishes=[
@@ -34,6 +36,7 @@ service = Service(
         BookingCancelled,
         BookingExpired,
         TicketIssued,
+        TicketCheckedIn,
         TicketCancelled,
         TransferOffered,
         TicketTransferred,

@@ -59,6 +59,8 @@ class TicketKeys:
         """Return what each code says; None for one that no ticket key signed."""
         await self._load_for(number for text in texts if (number := key_number_of(text)) is not None)
         keys = self._verifying
+        if len(texts) == 1:
+            return [TicketCode.read(texts[0], keys)]
         return await asyncio.to_thread(lambda: [TicketCode.read(text, keys) for text in texts])
 
     async def public_keys(self) -> list[dict[str, Any]]:

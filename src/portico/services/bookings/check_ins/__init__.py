@@ -1,0 +1,1 @@
+"""Check-ins: tickets that are used at the gates of a show."""
