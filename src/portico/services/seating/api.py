@@ -5,7 +5,7 @@ from fastapi import Query, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability
-from portico.kit import FromService, Reads, Router, Work, provided
+from portico.kit import Context, FromService, Reads, Router, Work, provided
 from portico.kit.http import accepts_gzip
 from portico.services.seating import repository, service
 from portico.services.seating.errors import EventInUse, EventNotFound, SeatsInUse, UnknownSeat
@@ -17,6 +17,8 @@ from portico.services.seating.schemas import (
     SeatMapRead,
 )
 from portico.services.seating.seat_map import SeatMaps
+from portico.services.seating.waitlist import service as waitlist
+from portico.services.seating.waitlist.offers import offers_of
 
 router = Router(prefix="/inventory", tags=["inventory"], description="Places of shows, and who holds them")
 
@@ -73,9 +75,15 @@ async def read_seat_map(
 
 
 @router.put("/{event_id}/layout", response_model=AvailabilityRead, errors=[EventNotFound, SeatsInUse, UnknownSeat])
-async def replace_layout(event_id: ShowId, body: LayoutPut, caller: FromService, work: Work) -> Availability:
+async def replace_layout(
+    event_id: ShowId, body: LayoutPut, caller: FromService, work: Work, context: Context
+) -> Availability:
     """Replace the sections of a show. Places that are held, sold or blocked must remain."""
-    return await service.replace_layout(work, event_id, [each.plan for each in body.sections], revision=body.revision)
+    availability = await service.replace_layout(
+        work, event_id, [each.plan for each in body.sections], revision=body.revision
+    )
+    await waitlist.follow_show(work, event_id, offers_of(context))
+    return availability
 
 
 @router.delete("/{event_id}/layout", status_code=204, errors=[EventNotFound, EventInUse])

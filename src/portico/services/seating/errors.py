@@ -176,6 +176,10 @@ class AlreadyWaiting(Conflict):
     entry_id: WaitlistEntryId
 
 
+class WaitlistEntryNotFound(NotFound):
+    detail = "The caller has not joined the waiting list of this show."
+
+
 class QueueNotOpen(Conflict):
     detail = "The waiting room is not open yet."
 

@@ -20,6 +20,13 @@ class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
         validation_alias="MAX_SEATS_PER_USER",
         description="Places of a show that one user may hold and book, unless the show has its own limit",
     )
+    waitlist_offer_expires_in: Seconds = Field(
+        1_800.0,
+        ge=1,
+        le=604_800,
+        validation_alias="WAITLIST_OFFER_EXPIRES_IN",
+        description="How long (seconds) places are held for a user in the waiting list who is offered them",
+    )
     hold_queue: int = Field(
         20_000,
         ge=1,

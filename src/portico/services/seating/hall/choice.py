@@ -71,6 +71,11 @@ def _best_block(places: Places, sections: Sequence[Section], quantity: int) -> S
     return None
 
 
+def count_choosable(places: Places) -> int:
+    """Return the number of free places of a show that are not accessible seats."""
+    return sum(_choosable(places, each) for each in places.layout.sections)
+
+
 def check_chosen(places: Places, seats: Sequence[int], rule: OrphanRule) -> None:
     """Check whether a user may take these seats.
 

@@ -12,6 +12,7 @@ from portico.contracts.seating import (
     SeatsEvent,
     SeatsHeld,
     SeatsReleased,
+    WaitlistEntryId,
 )
 from portico.kit import Event, UserId
 from portico.services.seating.errors import (
@@ -58,7 +59,8 @@ class HeldPlace(NamedTuple):
 class Hold:
     """A hold: all of its places or none.
 
-    `known` says whether it is stored already; `changed` whether it has to be written.
+    `known` says whether it is stored already; `changed` whether it has to be written. `entry_id` is the entry in the
+    waiting list that the hold is an offer to.
     """
 
     hold_id: HoldId
@@ -74,6 +76,7 @@ class Hold:
     booking_id: str | None = None
     return_keys: list[str] = field(default_factory=list)
     changes: int = 0
+    entry_id: WaitlistEntryId | None = None
     known: bool = True
     changed: bool = False
 
@@ -148,9 +151,30 @@ class HoldBatch:
         if (found := self.holds.get(hold_id)) is not None:
             return self._of_user(found, user_id)
         self._check_sale()
-        usage = self._check_limit(user_id, wanted.quantity)
-        selection = self._choose(wanted)
-        self.show.move(selection, "F", "H", hold_id=hold_id, reason="held")
+        self.check_limit(user_id, wanted.quantity)
+        return self._add(hold_id, user_id, self._choose(wanted), lasting=lasting)
+
+    def offer(
+        self, hold_id: HoldId, entry_id: WaitlistEntryId, user_id: UserId, quantity: int, *, lasting: timedelta
+    ) -> Hold:
+        """Hold the best places for a user in the waiting list. The limit is checked by the caller.
+
+        Raises:
+            NotEnoughSeats: fewer places are free.
+        """
+        selection = best_available(self.show.places, quantity)
+        return self._add(hold_id, user_id, selection, lasting=lasting, entry_id=entry_id)
+
+    def _add(
+        self,
+        hold_id: HoldId,
+        user_id: UserId,
+        selection: Selection,
+        *,
+        lasting: timedelta,
+        entry_id: WaitlistEntryId | None = None,
+    ) -> Hold:
+        self.show.move(selection, "F", "H", hold_id=hold_id, reason="held" if entry_id is None else "offered")
         hold = Hold(
             hold_id,
             self.show.show_id,
@@ -162,10 +186,12 @@ class HoldBatch:
             is_adjacent=_is_adjacent(selection),
             expires_at=self.now + lasting,
             created_at=self.now,
+            entry_id=entry_id,
             known=False,
             changed=True,
         )
         self.holds[hold_id] = hold
+        usage = self.usage.get(user_id, Usage())
         self.usage[user_id] = usage._replace(held=usage.held + hold.quantity)
         self._publish(SeatsHeld, hold, hold.places)
         return hold
@@ -211,15 +237,14 @@ class HoldBatch:
             raise EventNotFound(event_id=show.show_id)
         if show.status == "SOLD_OUT":
             raise SoldOut(event_id=show.show_id)
-        is_open = (show.sale_starts_at is None or show.sale_starts_at <= self.now) and self.now < show.sale_ends_at
-        if show.status != "ON_SALE" or not is_open:
+        if show.status != "ON_SALE" or not show.is_open_at(self.now):
             raise SaleClosed(event_status=show.status, opens_at=show.sale_starts_at, closes_at=show.sale_ends_at)
 
-    def _check_limit(self, user_id: UserId, quantity: int) -> Usage:
+    def check_limit(self, user_id: UserId, quantity: int) -> None:
+        """Raise SeatLimitReached if the user would have too many places with these."""
         usage = self.usage.get(user_id, Usage())
         if sum(usage) + quantity > self.show.max_seats:
             raise SeatLimitReached(limit=self.show.max_seats, held=usage.held, booked=usage.booked)
-        return usage
 
     def _choose(self, wanted: Wanted) -> Selection:
         places = self.show.places

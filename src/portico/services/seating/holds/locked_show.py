@@ -32,6 +32,7 @@ class LockedShow:
         show_id: its id.
         is_closed: whether it was deleted, so that nothing can be held.
         status: its status.
+        sold_out_by_hand: whether an administrator set SOLD_OUT.
         sale_starts_at: start of the sale; None if it is open from the beginning.
         sale_ends_at: end of the sale.
         currency: currency of its prices.
@@ -41,11 +42,13 @@ class LockedShow:
         is_exhausted: whether every place that is not blocked was sold.
         exhaustion_number: how often that has changed.
         places: the states of its places.
+        has_freed: whether places have come free that the waiting list has not been offered.
     """
 
     show_id: ShowId
     is_closed: bool
     status: ShowStatus
+    sold_out_by_hand: bool
     sale_starts_at: datetime | None
     sale_ends_at: datetime
     currency: str
@@ -58,6 +61,7 @@ class LockedShow:
     journal: dict[int, list[PlaceChange]] = field(default_factory=dict)
     changed_seats: set[int] = field(default_factory=set)
     changed_sections: set[int] = field(default_factory=set)
+    has_freed: bool = False
 
     def move(self, selection: Selection, source: State, target: State, *, hold_id: HoldId | None, reason: str) -> None:
         """Change the state of places and note it in the journal. Raises what `Places.change` raises."""
@@ -67,6 +71,7 @@ class LockedShow:
     def note(self, selection: Selection, state: State, *, hold_id: HoldId | None, reason: str) -> None:
         """Note a change of places that was made."""
         layout = self.places.layout
+        self.has_freed |= state == "F"
         for index in selection.seats:
             section = layout.section_of(index)
             change = PlaceChange(layout.seat_id(index), state, hold_id, reason)
@@ -76,6 +81,10 @@ class LockedShow:
             section = layout.sections[number - 1]
             available = self.places.counts(section).available
             self._append(part_of(section), section, PlaceChange(str(number), available, hold_id, reason))
+
+    def is_open_at(self, now: datetime) -> bool:
+        """Return whether the time is in the window of the sale."""
+        return (self.sale_starts_at is None or self.sale_starts_at <= now) and now < self.sale_ends_at
 
     def update_sales_state(self) -> Event | None:
         """Return the event that every place is sold now, or that places are free again; None if nothing changed."""

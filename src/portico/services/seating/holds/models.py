@@ -5,7 +5,7 @@ from sqlalchemy import BigInteger, Boolean, Index, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from portico.contracts.events import ShowId
-from portico.contracts.seating import HoldId, HoldStatus
+from portico.contracts.seating import HoldId, HoldStatus, WaitlistEntryId
 from portico.kit import UserId, identifier
 from portico.kit.data import ExactText, IdentifierNumber, Payload
 from portico.services.seating.models import Base
@@ -16,7 +16,8 @@ class HoldRow(Base):
 
     `places` has `[seat id, section number, section, row, number, price in minor units, is returned]` for each place.
     `used` is the number of places that count towards the user's limit: all while they are held, those that are not returned
-    when they are sold. `return_keys` are the keys of the returns that were made.
+    when they are sold. `return_keys` are the keys of the returns that were made. `entry_id` is the entry in the waiting list
+    that the hold is an offer to.
     """
 
     __tablename__ = "holds"
@@ -35,5 +36,6 @@ class HoldRow(Base):
     booking_id: Mapped[str | None] = mapped_column(ExactText())
     return_keys: Mapped[list[str]] = mapped_column(Payload)
     changes: Mapped[int] = mapped_column(Integer)
+    entry_id: Mapped[WaitlistEntryId | None]
 
     __table_args__ = (Index(None, "show_id", "user_id"), Index(None, "status", "expires_at"))

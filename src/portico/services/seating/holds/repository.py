@@ -217,6 +217,7 @@ def _hold_of(row: Any) -> Hold:
         booking_id=row.booking_id,
         return_keys=list(row.return_keys),
         changes=row.changes,
+        entry_id=row.entry_id,
     )
 
 
@@ -245,6 +246,7 @@ def _new_row(hold: Hold) -> Mapping[str, Any]:
         "currency": hold.currency,
         "is_adjacent": hold.is_adjacent,
         "created_at": hold.created_at,
+        "entry_id": hold.entry_id,
         **_changed_values(hold),
     }
 

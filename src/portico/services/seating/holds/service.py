@@ -1,10 +1,10 @@
 """Use cases of holds. Requests of many callers are executed in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
@@ -21,6 +21,16 @@ from portico.services.seating.holds.repository import (
     save_holds,
     save_show,
 )
+
+
+class BatchFollower(Protocol):
+    """Follows the changes of places in their transaction: the waiting list."""
+
+    async def offer_freed_places(self, work: UnitOfWork, batch: HoldBatch) -> None:
+        """Called after a change that freed places, before the next change of the batch."""
+
+    async def close_offers(self, work: UnitOfWork, offers: Iterable[Hold]) -> None:
+        """Called with the offers whose holds have changed, at the end of the batch."""
 
 
 @dataclass(slots=True)
@@ -49,7 +59,7 @@ class Change:
 
 
 async def change_holds(
-    work: UnitOfWork, changes: Sequence[Change], halls: Halls, *, max_seats: int
+    work: UnitOfWork, changes: Sequence[Change], halls: Halls, *, max_seats: int, follower: BatchFollower
 ) -> Sequence[Any | Problem]:
     """Apply `changes` in order. Return for each the result or the problem.
 
@@ -58,6 +68,7 @@ async def change_holds(
         changes: the requested changes.
         halls: the halls in memory.
         max_seats: how many places of a show one user may have, unless the show has its own limit.
+        follower: follows the changes.
     """
     by_show: defaultdict[ShowId, list[Change]] = defaultdict(list)
     for change in changes:
@@ -68,9 +79,14 @@ async def change_holds(
         hall = halls.take(show_id, row.version) or await load_hall(work, row)
         batches[show_id] = await _load_batch(work, by_show[show_id], _locked_show(row, hall, max_seats))
         versions[show_id] = row.version
-    outcomes = [_outcome(change, batches.get(change.show_id)) for change in changes]
+    outcomes = []
+    for change in changes:
+        batch = batches.get(change.show_id)
+        outcomes.append(_outcome(change, batch))
+        if batch is not None and batch.show.has_freed:
+            await follower.offer_freed_places(work, batch)
     for show_id, batch in batches.items():
-        version = await _save_batch(work, batch, versions[show_id])
+        version = await save_batch(work, batch, versions[show_id], follower)
         hall = Hall(show_id, version, batch.show.places, batch.show.prices)
         work.after_commit(partial(halls.put, hall))
     return outcomes
@@ -84,9 +100,24 @@ async def _load_batch(work: UnitOfWork, changes: Sequence[Change], show: LockedS
     return HoldBatch(show, holds, await load_usage(work, show.show_id, takers), work.now)
 
 
-async def _save_batch(work: UnitOfWork, batch: HoldBatch, version: int) -> int:
+async def open_batch(
+    work: UnitOfWork, show_id: ShowId, *, max_seats: int, hold_ids: Collection[HoldId] = (), taker: UserId | None = None
+) -> tuple[HoldBatch, int]:
+    """Lock a show and return a batch of changes of it, and the version of its places. Raises EventNotFound."""
+    rows = await lock_shows(work, [show_id])
+    if show_id not in rows:
+        raise EventNotFound(event_id=show_id)
+    row = rows[show_id]
+    show = _locked_show(row, await load_hall(work, row), max_seats)
+    usage = await load_usage(work, show_id, [taker] if taker else [])
+    return HoldBatch(show, await load_holds(work, hold_ids), usage, work.now), row.version
+
+
+async def save_batch(work: UnitOfWork, batch: HoldBatch, version: int, follower: BatchFollower) -> int:
     """Write what a batch has changed, publish its events, and return the new version of the show."""
     await save_holds(work, batch.holds.values())
+    if offers := [each for each in batch.holds.values() if each.changed and each.entry_id is not None]:
+        await follower.close_offers(work, offers)
     show = batch.show
     if not show.journal:
         return version
@@ -114,6 +145,7 @@ def _locked_show(row: Any, hall: Hall, max_seats: int) -> LockedShow:
         show_id=row.show_id,
         is_closed=row.is_closed,
         status=row.status,
+        sold_out_by_hand=row.sold_out_by_hand,
         sale_starts_at=row.sale_starts_at,
         sale_ends_at=row.sale_ends_at,
         currency=row.currency,

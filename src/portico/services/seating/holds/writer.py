@@ -1,6 +1,6 @@
 """The process's single writer of places, which commits the requests of many callers in groups."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -12,7 +12,7 @@ from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
 from portico.kit.data import GroupCommit
 from portico.services.seating.holds.domain import Hold, HoldBatch, Wanted
 from portico.services.seating.holds.halls import Halls
-from portico.services.seating.holds.service import Change, change_holds
+from portico.services.seating.holds.service import BatchFollower, Change, change_holds
 from portico.services.seating.settings import SeatingSettings
 
 
@@ -50,13 +50,20 @@ class HoldWriter:
 
 
 @asynccontextmanager
-async def open_hold_writer(context: ServiceContext) -> AsyncIterator[HoldWriter]:
-    """Open the writer. Changes that wait when the service stops are still written."""
+async def open_hold_writer(
+    context: ServiceContext, *, follower_of: Callable[[ServiceContext], BatchFollower]
+) -> AsyncIterator[HoldWriter]:
+    """Open the writer. Changes that wait when the service stops are still written.
+
+    Args:
+        context: the service.
+        follower_of: returns what follows the changes.
+    """
     settings = context.settings_of(SeatingSettings)
-    halls = Halls(limit=settings.cached_halls)
+    halls, follower = Halls(limit=settings.cached_halls), follower_of(context)
 
     async def apply(work: UnitOfWork, changes: Sequence[Change]) -> Sequence[Any | Problem]:
-        return await change_holds(work, changes, halls, max_seats=settings.max_seats_per_user)
+        return await change_holds(work, changes, halls, max_seats=settings.max_seats_per_user, follower=follower)
 
     group = GroupCommit[Change, Any](
         context.transaction, apply, max_batch=settings.hold_batch, max_waiting=settings.hold_queue

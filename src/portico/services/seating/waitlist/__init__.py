@@ -1,0 +1,1 @@
+"""The waiting list of a show: who gets the places that come free."""
