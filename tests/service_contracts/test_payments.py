@@ -4,6 +4,7 @@ from decimal import Decimal
 import pytest
 from tests.services.payments.support import provider_charges
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentsClient, PaymentSummary
 from portico.kit.auth import UserId
@@ -41,8 +42,19 @@ class TestPaymentsClient:
         assert first == again
         assert (first.status, first.amount, first.refunded) == ("succeeded", Decimal("25.0"), 0)
         assert await client.payment(first.payment_id) == first
+        assert first.order_id is not None
         assert await client.of_order(first.order_id) == [first]
         assert await provider_charges(payments) == [("succeeded", 2500, 0)]
+
+    async def test_charges_for_a_booking(self, client: PaymentsClient) -> None:
+        booking_id, user_id = BookingId.new(), UserId.new()
+
+        payment = await client.charge(
+            key="saga_1/pay", booking_id=booking_id, user_id=user_id, amount=USD25, method="pm_ok"
+        )
+
+        assert (payment.booking_id, payment.order_id) == (booking_id, None)
+        assert await client.of_booking(booking_id) == [payment]
 
     async def test_distinguishes_failed_and_processing_charges(self, client: PaymentsClient) -> None:
         declined = await charge(client, "pm_declined", "one")

@@ -1,5 +1,6 @@
 """The client and the events of bookings: bookings and their tickets."""
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
 from typing import Literal
@@ -110,7 +111,10 @@ class SoldPlace(Summary):
 
 
 class BookingTotal(Summary):
-    """What a booking costs after refunds, for the reconciliation of payments."""
+    """What a booking costs, for the reconciliation of payments.
+
+    refunded: the part of `amount` that bookings has refunded or is about to refund.
+    """
 
     booking_id: BookingId
     user_id: UserId
@@ -129,7 +133,15 @@ class BookingsClient(Client, service="bookings"):
         params = {"event_id": event_id, "limit": limit, **({"after": after} if after else {})}
         return await self.get("/bookings/places", params=params, answer=list[SoldPlace])
 
-    async def totals(self, *, after: BookingId | None, limit: int) -> list[BookingTotal]:
-        """Return totals of bookings, oldest first, after this one."""
-        params = {"limit": limit, **({"after": after} if after else {})}
+    async def totals(
+        self, *, booking_id: Collection[BookingId] = (), after: BookingId | None = None, limit: int = 1000
+    ) -> list[BookingTotal]:
+        """Return one page of totals of bookings, oldest first.
+
+        Args:
+            booking_id: only these bookings, at most 100; all if empty.
+            after: the last booking of the previous page.
+            limit: page size, at most 1000.
+        """
+        params = {"booking_id": list(booking_id), "after": after, "limit": limit}
         return await self.get("/bookings/totals", params=params, answer=list[BookingTotal])

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from urllib.parse import quote
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.kit import Client, Event, Identifier, Money, Summary, UserId
 from portico.kit.foundation import json_number
@@ -12,7 +13,7 @@ from portico.kit.foundation import json_number
 PaymentStatus = Literal["processing", "succeeded", "failed", "voided"]
 RefundStatus = Literal["processing", "succeeded", "failed"]
 
-_MOST_PER_ORDER = 100
+_MOST_PER_PURCHASE = 100
 
 
 class PaymentId(Identifier, prefix="pay"):
@@ -56,14 +57,48 @@ class PaymentRefunded(Event, type="payment.refunded", version=1, aggregate="paym
     currency: str
 
 
+class BookingPaymentProcessed(Event, type="booking_payment.processed", version=1, aggregate="payment_id"):
+    """A charge for a booking succeeded. Amounts are minor units of `currency`."""
+
+    payment_id: PaymentId
+    booking_id: BookingId
+    user_id: UserId
+    amount_minor: int
+    currency: str
+
+
+class BookingPaymentFailed(Event, type="booking_payment.failed", version=1, aggregate="payment_id"):
+    """A charge for a booking was refused and cannot succeed any more. `reason` is the provider's code."""
+
+    payment_id: PaymentId
+    booking_id: BookingId
+    user_id: UserId
+    amount_minor: int
+    currency: str
+    reason: str
+
+
+class BookingPaymentRefunded(Event, type="booking_payment.refunded", version=1, aggregate="payment_id"):
+    """A refund of `amount_minor` for a booking succeeded. `refunded_minor` is the sum of all refunds of the payment."""
+
+    payment_id: PaymentId
+    refund_id: RefundId
+    booking_id: BookingId
+    user_id: UserId
+    amount_minor: int
+    refunded_minor: int
+    currency: str
+
+
 class PaymentSummary(Summary):
-    """A payment as other services see it. `amount` and `refunded` are decimal amounts in `currency`.
+    """A payment of an order or of a booking as other services see it. `amount` and `refunded` are decimal amounts in `currency`.
 
     `processing` means that the outcome is unknown; callers must not draw conclusions from it.
     """
 
     payment_id: PaymentId
-    order_id: OrderId
+    order_id: OrderId | None = None
+    booking_id: BookingId | None = None
     user_id: UserId
     status: PaymentStatus
     amount: Decimal
@@ -99,7 +134,14 @@ class PaymentsClient(Client, service="payments"):
     """Charge, void and refund. For services only."""
 
     async def charge(
-        self, *, key: str, order_id: OrderId, user_id: UserId, amount: Money, method: str
+        self,
+        *,
+        key: str,
+        user_id: UserId,
+        amount: Money,
+        method: str,
+        order_id: OrderId | None = None,
+        booking_id: BookingId | None = None,
     ) -> PaymentSummary:
         """Charge `amount` once per `key`; a repeat returns the payment's current state.
 
@@ -108,15 +150,17 @@ class PaymentsClient(Client, service="payments"):
 
         Args:
             key: the idempotency key, 1 to 200 letters, digits and `-._~:/`; `void` takes the same key.
-            order_id: the order that is paid.
             user_id: the user who pays.
             amount: greater than zero.
             method: the provider's name for the payment method (`pm_ok` at the simulated one).
+            order_id: the order that is paid, or
+            booking_id: the booking that is paid.
 
         Raises:
             Refused: 409 `voided`, the key was voided; 422 `payment_key_reused`, the key belongs to another charge.
         """
-        body = {**_amount(amount), "key": key, "order_id": order_id, "user_id": user_id, "method": method}
+        purchase = {"order_id": order_id} if booking_id is None else {"booking_id": booking_id}
+        body = {**_amount(amount), "key": key, **purchase, "user_id": user_id, "method": method}
         return await self.post("/payments", json=body, key=key, answer=PaymentSummary)
 
     async def void(self, key: str) -> VoidSummary:
@@ -144,7 +188,12 @@ class PaymentsClient(Client, service="payments"):
 
     async def of_order(self, order_id: OrderId) -> list[PaymentSummary]:
         """Return the payments of an order, newest first, at most a hundred."""
-        params = {"order_id": order_id, "limit": _MOST_PER_ORDER}
+        params = {"order_id": order_id, "limit": _MOST_PER_PURCHASE}
+        return await self.get("/payments", params=params, answer=list[PaymentSummary])
+
+    async def of_booking(self, booking_id: BookingId) -> list[PaymentSummary]:
+        """Return the payments of a booking, newest first, at most a hundred."""
+        params = {"booking_id": booking_id, "limit": _MOST_PER_PURCHASE}
         return await self.get("/payments", params=params, answer=list[PaymentSummary])
 
 

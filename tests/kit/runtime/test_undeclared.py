@@ -42,6 +42,7 @@ class TestCheckDeclarations:
         [
             ("orders", "publishes", r"portico\.services\.orders\.\w+ uses OrderCancelled \(add it to `publishes`\)"),
             ("identity", "publishes", r"uses UserDeleted \(add it to `publishes`\)"),
+            ("payments", "optional_calls", r'uses OrdersClient \(add "orders" to `calls`\)'),
             ("orders", "calls", r'uses PaymentsClient \(add "payments" to `calls`\)'),
         ],
     )

@@ -36,7 +36,6 @@ def booking_of(run: RunningService, *places: Place, **members: Any) -> Booking:
         "amount_minor": sum(each["price_minor"] for each in held),
         "discount_minor": 0,
         "refunded_minor": 0,
-        "is_complimentary": False,
         "payment_method": "pm_ok",
         "created_at": now,
         "confirmed_at": now,

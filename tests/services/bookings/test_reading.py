@@ -52,3 +52,30 @@ class TestReadBooking:
 
 async def test_the_migration_creates_the_tables_of_the_models(bookings: BookingsService) -> None:
     assert await differences(bookings.run) == []
+
+
+class TestTotals:
+    async def test_lists_what_bookings_cost_for_services(self, bookings: BookingsService) -> None:
+        first, second = [
+            await bookings.run.given(booking_of(bookings.run, refunded_minor=refunded)) for refunded in (0, 1000)
+        ]
+        payments = bookings.run.as_service("payments")
+
+        everything = (await payments.get("/bookings/totals")).json()
+        page = (await payments.get(f"/bookings/totals?after={first.booking_id}&limit=5")).json()
+        only = (await payments.get(f"/bookings/totals?booking_id={first.booking_id}")).json()
+
+        assert [each["booking_id"] for each in everything] == [first.booking_id, second.booking_id]
+        assert page == [
+            {
+                "booking_id": second.booking_id,
+                "user_id": second.user_id,
+                "status": "CONFIRMED",
+                "amount": 49.5,
+                "refunded": 10,
+                "currency": "USD",
+                "created_at": "2026-01-05T09:00:00Z",
+            }
+        ]
+        assert [each["booking_id"] for each in only] == [first.booking_id]
+        assert (await bookings.staff.get("/bookings/totals")).status_code == 403

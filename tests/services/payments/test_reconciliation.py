@@ -12,7 +12,7 @@ from portico.kit.auth import UserId
 from portico.kit.calls.errors import Unreachable
 from portico.kit.foundation.money import Money
 from portico.services.payments.ledger.repository import ENTRIES, TRANSACTIONS, post
-from portico.services.payments.ledger.service import OrderTotals
+from portico.services.payments.ledger.totals import OrderTotals
 from portico.services.payments.models import Payment
 from portico.services.payments.provider import PaymentProvider, ProviderCharge, ProviderUnavailable
 from portico.services.payments.simulated_provider.models import ChargeId, SimulatedCharge
@@ -22,6 +22,8 @@ from portico.testing.running_service import RunningService
 
 class Orders(OrderTotals):
     """The orders that the test adds."""
+
+    is_present = True
 
     def __init__(self) -> None:
         self.there: dict[OrderId, OrderTotal] = {}

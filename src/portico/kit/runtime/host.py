@@ -229,7 +229,9 @@ class Host:
         if self.settings.redis_url is not None:
             context.health.add("cache", context.cache.check, critical=False)
         self._stack.push_async_callback(context.health.aclose)
-        for name in placement.service.calls:
+        present = {each.service.name for each in self.system.placements}
+        optional = [name for name in placement.service.optional_calls if name in present]
+        for name in (*placement.service.calls, *optional):
             self._add_neighbour(context, name)
         self.contexts[placement.name] = context
         context.verifier = self._verifier_for(context)

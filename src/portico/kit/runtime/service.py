@@ -43,6 +43,7 @@ class Service:
         resources: objects that live as long as the service, by type; opened in order, closed in reverse.
         verifier: creates its token verifier, for the service that issues tokens.
         calls: names of the services that it calls.
+        optional_calls: names of services that it calls in systems that have them.
         secrets: secrets of the system that it receives. A service that encrypts nothing does not need SECRET_KEY.
     """
 
@@ -60,6 +61,7 @@ class Service:
     resources: Mapping[type[Any], OpenResource] = field(default_factory=dict)
     verifier: "Callable[[ServiceContext], TokenVerifier] | None" = None
     calls: Sequence[str] = ()
+    optional_calls: Sequence[str] = ()
     secrets: Sequence[Literal["secret_key", "service_secret"]] = ("service_secret",)
 
     def __post_init__(self) -> None:

@@ -98,7 +98,8 @@ def _advice_for(used: type[Any], service: Service, neighbours: Collection[str]) 
     """Return what to add to the declaration for a class that the service uses; None if nothing is missing."""
     if issubclass(used, Client):
         name = getattr(used, "service", None)
-        return f'add "{name}" to `calls`' if name in set(neighbours) - {service.name, *service.calls} else None
+        declared = {service.name, *service.calls, *service.optional_calls}
+        return f'add "{name}" to `calls`' if name in set(neighbours) - declared else None
     if not used.event_type or used in service.publishes or any(used in each.events for each in service.consumers):
         return None
     return "add it to `publishes`"

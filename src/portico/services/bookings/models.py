@@ -8,6 +8,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.contracts.bookings import BookingEvent, BookingId, BookingStatus
 from portico.contracts.events import ShowId
+from portico.contracts.payments import PaymentId
 from portico.contracts.seating import HoldId
 from portico.kit import Money, TableRules, UserId, identifier, revision
 from portico.kit.data import ExactText, IdentifierNumber, Payload
@@ -56,8 +57,7 @@ class Booking(Base):
 
     hold_id: the hold of the places.
     is_own_hold: whether the booking took the hold itself; it is then released if the booking fails.
-    is_complimentary: whether nothing is charged whatever the places cost.
-    amount_minor: what is charged, in minor units.
+    amount_minor: what is charged, in minor units; 0 for a complimentary booking.
     refunded_minor: what was refunded or is being refunded.
     cancel_requested_at: when the booking was cancelled while it was being paid.
     """
@@ -76,8 +76,8 @@ class Booking(Base):
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     discount_minor: Mapped[int] = mapped_column(BigInteger)
     refunded_minor: Mapped[int] = mapped_column(BigInteger)
-    is_complimentary: Mapped[bool] = mapped_column(Boolean)
     payment_method: Mapped[str | None] = mapped_column(String(METHOD_LENGTH))
+    payment_id: Mapped[PaymentId | None]
     failure_reason: Mapped[str | None] = mapped_column(ExactText(64))
     failure_detail: Mapped[str | None] = mapped_column(String(DETAIL_LENGTH))
     cancel_requested_at: Mapped[datetime | None]

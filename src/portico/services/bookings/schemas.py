@@ -14,6 +14,18 @@ class SeatRead(Schema):
     price: Amount = Field(examples=[49.5])
 
 
+class BookingTotalRead(Schema):
+    """What a booking costs, for services. `refunded` is the part of `amount` that was refunded or is being refunded."""
+
+    booking_id: BookingId
+    user_id: UserId
+    status: BookingStatus
+    amount: Amount
+    refunded: Amount
+    currency: str
+    created_at: Moment
+
+
 class BookingRead(Schema):
     """A booking. `seats` is empty in a standing section. `failure_reason` is a code, `failure_detail` a sentence."""
 

@@ -1,9 +1,16 @@
 """Payments: charges, refunds, and a double-entry ledger."""
 
-from portico.contracts.payments import PaymentFailed, PaymentProcessed, PaymentRefunded
+from portico.contracts.payments import (
+    BookingPaymentFailed,
+    BookingPaymentProcessed,
+    BookingPaymentRefunded,
+    PaymentFailed,
+    PaymentProcessed,
+    PaymentRefunded,
+)
 from portico.kit import Service
 from portico.services.payments import api, jobs
-from portico.services.payments.ledger.service import OrderTotals, open_order_totals
+from portico.services.payments.ledger.totals import BookingTotals, OrderTotals, open_booking_totals, open_order_totals
 from portico.services.payments.models import Table
 from portico.services.payments.provider import PaymentProvider
 from portico.services.payments.settings import PaymentsSettings
@@ -16,10 +23,22 @@ service = Service(
     module=__name__,
     routers=[api.payments, api.refunds, api.voids, api.webhooks, api.ledger],
     jobs=[jobs.settle_open_payments, jobs.delete_old_webhooks, simulated_provider.run_simulated_provider],
-    publishes=[PaymentProcessed, PaymentFailed, PaymentRefunded],
+    publishes=[
+        PaymentProcessed,
+        PaymentFailed,
+        PaymentRefunded,
+        BookingPaymentProcessed,
+        BookingPaymentFailed,
+        BookingPaymentRefunded,
+    ],
     tables=Table.metadata,
     settings=PaymentsSettings,
-    resources={PaymentProvider: open_simulated_provider, OrderTotals: open_order_totals},
-    calls=["identity", "orders"],
+    resources={
+        PaymentProvider: open_simulated_provider,
+        OrderTotals: open_order_totals,
+        BookingTotals: open_booking_totals,
+    },
+    calls=["identity"],
+    optional_calls=["orders", "bookings"],
     secrets=["service_secret"],
 )

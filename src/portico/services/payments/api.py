@@ -2,6 +2,7 @@ from typing import Annotated, Final
 
 from fastapi import Header, Path, Query, Request, Response
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit import (
@@ -37,7 +38,8 @@ from portico.services.payments.errors import (
     VoidUnfinished,
 )
 from portico.services.payments.ledger.domain import Position
-from portico.services.payments.ledger.service import OrderTotals, Reconciliation
+from portico.services.payments.ledger.service import Reconciliation
+from portico.services.payments.ledger.totals import BookingTotals, OrderTotals
 from portico.services.payments.models import PROVIDER_LENGTH, Payment, Refund
 from portico.services.payments.provider import SIGNATURE_HEADER, provider_of
 from portico.services.payments.repository import READ_PERMISSION, Payments, Refunds
@@ -54,7 +56,7 @@ from portico.services.payments.schemas import (
     WebhookQuery,
 )
 
-payments = Router(prefix="/payments", tags=["payments"], description="Charges of orders")
+payments = Router(prefix="/payments", tags=["payments"], description="Charges of orders and bookings")
 refunds = Router(prefix="/payments/{payment_id}/refunds", tags=["refunds"], description="Refunds of a payment")
 voids = Router(prefix="/payments/voids", tags=["voids"], description="Withdrawn charges, for services")
 webhooks = Router(
@@ -99,7 +101,7 @@ async def charge(
     key = body.key or idempotency_key
     if key is None:
         raise PaymentKeyMissing
-    wanted = PaymentRequest(body.order_id, body.user_id, Money.of(body.amount, body.currency), body.method)
+    wanted = PaymentRequest(body.reference, body.user_id, Money.of(body.amount, body.currency), body.method)
     payment = await service.charge(context, key, wanted)
     response.headers["location"] = f"{request.url.path}/{payment.payment_id}"
     return payment
@@ -107,11 +109,16 @@ async def charge(
 
 @payments.get("", response_model=list[PaymentRead], errors=[InvalidCursor])
 async def list_payments(
-    caller: KnownCaller, page: Page, reads: Reads, order_id: OrderId | None = None
+    caller: KnownCaller,
+    page: Page,
+    reads: Reads,
+    order_id: OrderId | None = None,
+    booking_id: BookingId | None = None,
 ) -> Slice[Payment]:
     """List the caller's payments, or all with `payments:read`; newest first."""
     of_order = None if order_id is None else Payment.order_id == order_id
-    return await Payments(reads).page_visible(page, caller, of_order)
+    of_booking = None if booking_id is None else Payment.booking_id == booking_id
+    return await Payments(reads).page_visible(page, caller, of_order, of_booking)
 
 
 @payments.get("/{payment_id}", response_model=PaymentRead, errors=[PaymentNotFound])
@@ -196,11 +203,13 @@ async def receive_webhook(
 async def reconcile(
     caller: PaymentsReader, reads: Reads, context: Context, limit: Limit = 1000, cursor: Cursor = None
 ) -> ReconciliationRead:
-    """Compare ledger, payments, provider and orders, and list the mismatches.
+    """Compare ledger, payments, provider, orders and bookings, and list the mismatches.
 
-    Each page checks `limit` rows: the payments, then the provider's charges, the ledger's transactions and the orders.
+    Each page checks `limit` rows: the payments, then the provider's charges, the ledger's transactions, the orders and the
+    bookings.
     Charges and refunds in progress are not mismatches.
     """
-    reconciliation = Reconciliation(reads, provider_of(context), context.resource(OrderTotals))
+    sellers = context.resource(OrderTotals), context.resource(BookingTotals)
+    reconciliation = Reconciliation(reads, provider_of(context), *sellers)
     start = None if cursor is None else Position.of(cursor)
     return ReconciliationRead.of_report(await reconciliation.run(start, limit=limit))

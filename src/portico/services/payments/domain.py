@@ -3,9 +3,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.kit import Money, UserId
 from portico.kit.foundation import Backoff
+
+Reference = OrderId | BookingId
+"""What is paid: an order or a booking."""
 
 _SETTLEMENT_BACKOFF: Final = Backoff(base=1.0, limit=300.0, jitter=0.0)
 LONGEST_REFUND_WAIT: Final = timedelta(days=1)
@@ -15,9 +19,9 @@ _REFUND_BACKOFF: Final = Backoff(base=60.0, limit=LONGEST_REFUND_WAIT.total_seco
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequest:
-    """A request to charge a user for an order. `method` is the provider's name for the payment method."""
+    """A request to charge a user for an order or a booking. `method` is the provider's name for the payment method."""
 
-    order_id: OrderId
+    reference: Reference
     user_id: UserId
     amount: Money
     method: str

@@ -4,12 +4,19 @@ from typing import Final
 from sqlalchemy import BigInteger, Index, Integer, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
 from portico.kit import Money, TableRules, UserId, identifier, revision
 from portico.kit.data import ExactText
 from portico.kit.foundation import json_number, seconds_until
-from portico.services.payments.domain import PaymentRequest, RefundRequest, refund_retry_delay, settlement_delay
+from portico.services.payments.domain import (
+    PaymentRequest,
+    Reference,
+    RefundRequest,
+    refund_retry_delay,
+    settlement_delay,
+)
 from portico.services.payments.errors import NotRefundable, RefundExceedsCharge
 
 KEY_LENGTH: Final = 200
@@ -60,7 +67,7 @@ class PaymentKey(Table):
 
 
 class Payment(ReportedAmount, Table):
-    """A charge and its refunds. The payment's id is the idempotency key at the provider.
+    """A charge of an order or a booking, and its refunds. The payment's id is the idempotency key at the provider.
 
     The provider is asked again at `settle_at`; until then an attempt may be under way. `refunding_minor` is the sum of
     the refunds in progress, `refunded_minor` the sum of the completed ones.
@@ -69,7 +76,8 @@ class Payment(ReportedAmount, Table):
     __tablename__ = "payments"
 
     payment_id: Mapped[PaymentId] = identifier()
-    order_id: Mapped[OrderId]
+    order_id: Mapped[OrderId | None]
+    booking_id: Mapped[BookingId | None]
     user_id: Mapped[UserId]
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str] = mapped_column(ExactText(3))
@@ -87,14 +95,20 @@ class Payment(ReportedAmount, Table):
     updated_at: Mapped[datetime]
     revision: Mapped[int] = revision()
 
-    __table_args__ = (Index(None, "user_id", "payment_id"), Index(None, "order_id", "payment_id"))
+    __table_args__ = (
+        Index(None, "user_id", "payment_id"),
+        Index(None, "order_id", "payment_id"),
+        Index(None, "booking_id", "payment_id"),
+    )
 
     @classmethod
     def start(cls, payment_id: PaymentId, request: PaymentRequest, *, attempt_limit: float, now: datetime) -> "Payment":
         """Return a payment whose first attempt to charge ends within `attempt_limit` seconds."""
+        booking_id = request.reference if isinstance(request.reference, BookingId) else None
         return cls(
             payment_id=payment_id,
-            order_id=request.order_id,
+            order_id=OrderId(request.reference) if booking_id is None else None,
+            booking_id=booking_id,
             user_id=request.user_id,
             amount_minor=request.amount.minor,
             currency=request.amount.currency,
@@ -114,6 +128,11 @@ class Payment(ReportedAmount, Table):
             updated_at=now,
             revision=1,
         )
+
+    @property
+    def reference(self) -> Reference:
+        """The order or the booking that is paid."""
+        return self.booking_id or OrderId(self.order_id or "")
 
     @property
     def money(self) -> Money:
@@ -147,7 +166,7 @@ class Payment(ReportedAmount, Table):
 
     def matches(self, request: PaymentRequest) -> bool:
         """Whether this payment was made for an equal request."""
-        return request == PaymentRequest(self.order_id, self.user_id, self.money, self.method)
+        return request == PaymentRequest(self.reference, self.user_id, self.money, self.method)
 
     def start_attempt(self, now: datetime, *, limit: float) -> None:
         """Record that the provider is asked to charge; the attempt ends within `limit` seconds."""

@@ -3,11 +3,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, model_validator
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, PaymentStatus, RefundId, RefundStatus
 from portico.kit import Amount, CurrencyCode, Line, Moment, Money, Schema, UserId
 from portico.kit.foundation import EXPONENTS
-from portico.services.payments.ledger.domain import SECTIONS, Mismatch, MismatchKind, Neighbour, Report
+from portico.services.payments.domain import Reference
+from portico.services.payments.ledger.domain import Mismatch, MismatchKind, Neighbour, Report
 from portico.services.payments.models import KEY_LENGTH, METHOD_LENGTH
 
 KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~:/\-]*$"
@@ -24,11 +26,16 @@ SignedAmount = Annotated[Decimal, PlainSerializer(float, return_type=float, when
 """An amount that may be negative, as a JSON number."""
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class PaymentCreate(Schema):
-    """A charge. `key` may be sent in the header Idempotency-Key instead; `key` takes precedence."""
+    """A charge of an order or of a booking. `key` may be sent in the header Idempotency-Key; `key` takes precedence."""
 
     key: Key | None = None
-    order_id: OrderId
+    order_id: OrderId | None = None
+    booking_id: BookingId | None = None
     user_id: UserId
     amount: PositiveAmount
     currency: CurrencyCode
@@ -36,12 +43,23 @@ class PaymentCreate(Schema):
         description="The provider's name for the payment method", examples=["pm_ok"]
     )
 
+    @model_validator(mode="after")
+    def _pays_one_purchase(self) -> Self:
+        if (self.order_id is None) == (self.booking_id is None):
+            raise ValueError("send either 'order_id' or 'booking_id'")
+        return self
+
+    @property
+    def reference(self) -> Reference:
+        return self.booking_id or OrderId(self.order_id or "")
+
 
 class PaymentRead(Schema):
-    """A payment. `refunded` is the sum of its completed refunds."""
+    """A payment. `refunded` is the sum of its completed refunds. It has an `order_id` or a `booking_id`."""
 
     payment_id: PaymentId
-    order_id: OrderId
+    order_id: OrderId | None = Field(exclude_if=_is_none)
+    booking_id: BookingId | None = Field(exclude_if=_is_none)
     user_id: UserId
     status: PaymentStatus
     amount: Amount = Field(examples=[99.8])
@@ -128,6 +146,7 @@ class MismatchRead(Schema):
     detail: str
     payment_id: PaymentId | None
     order_id: OrderId | None
+    booking_id: BookingId | None = Field(exclude_if=_is_none)
     reference: str | None
     currency: str | None
     expected: SignedAmount
@@ -135,12 +154,13 @@ class MismatchRead(Schema):
 
 
 class Checked(Schema):
-    """How many rows this page checked."""
+    """How many rows this page checked. `orders` and `bookings` are those of the services that the system has."""
 
     payments: int
     charges: int
     transactions: int
-    orders: int
+    orders: int | None = Field(None, exclude_if=_is_none)
+    bookings: int | None = Field(None, exclude_if=_is_none)
 
 
 class ReconciliationRead(Schema):
@@ -161,7 +181,7 @@ class ReconciliationRead(Schema):
         accounts = report.accounts
         return cls(
             matches=not report.mismatches and not report.skipped,
-            checked=Checked(**{section: report.checked[section] for section in SECTIONS}),
+            checked=Checked(**report.checked),
             skipped=sorted(report.skipped),
             accounts=None
             if accounts is None
@@ -182,6 +202,7 @@ def _mismatch(found: Mismatch) -> MismatchRead:
         detail=found.detail,
         payment_id=found.payment_id,
         order_id=found.order_id,
+        booking_id=found.booking_id,
         reference=found.reference,
         currency=found.currency,
         expected=_amount(found.expected, found.currency),

@@ -10,11 +10,12 @@ from enum import Enum
 from functools import partial
 from typing import Final
 
-from portico.contracts.payments import PaymentFailed, PaymentId, PaymentProcessed, PaymentRefunded, RefundId
+from portico.contracts.payments import PaymentId, RefundId
 from portico.kit import Money, ServiceContext, UnitOfWork, get_logger
 from portico.kit.foundation import latest_due, seconds_until
-from portico.services.payments import repository
+from portico.services.payments import events, repository
 from portico.services.payments.domain import LONGEST_REFUND_WAIT, RefundRequest
+from portico.services.payments.ledger.models import income_account
 from portico.services.payments.ledger.repository import post
 from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, Refund
 from portico.services.payments.provider import (
@@ -77,7 +78,7 @@ async def settle_payment(context: ServiceContext, payment: Payment, *, first_att
 
 async def _charge_outcome(context: ServiceContext, payment: Payment, *, first_attempt: bool) -> ChargeOutcome:
     provider = provider_of(context)
-    request = ChargeRequest(payment.payment_id, payment.money, payment.method, payment.order_id)
+    request = ChargeRequest(payment.payment_id, payment.money, payment.method, payment.reference)
     try:
         async with asyncio.timeout(context.settings_of(PaymentsSettings).provider_timeout):
             if not first_attempt:
@@ -150,30 +151,14 @@ async def _record_uncontended_success(work: UnitOfWork, *, payment: Payment, cha
 
 
 async def _post_charge(work: UnitOfWork, payment: Payment) -> None:
-    await post(work, "charge", payment.payment_id, payment.payment_id, payment.money)
-    work.publish(
-        PaymentProcessed(
-            payment_id=payment.payment_id,
-            order_id=payment.order_id,
-            user_id=payment.user_id,
-            amount_minor=payment.amount_minor,
-            currency=payment.currency,
-        )
-    )
+    income = income_account(payment)
+    await post(work, "charge", payment.payment_id, payment.payment_id, payment.money, income=income)
+    work.publish(events.processed(payment))
 
 
 def _record_failure(work: UnitOfWork, payment: Payment, reason: str, charge_id: str | None) -> None:
     payment.fail(reason, work.now, charge_id=charge_id)
-    work.publish(
-        PaymentFailed(
-            payment_id=payment.payment_id,
-            order_id=payment.order_id,
-            user_id=payment.user_id,
-            amount_minor=payment.amount_minor,
-            currency=payment.currency,
-            reason=payment.failure_reason or reason,
-        )
-    )
+    work.publish(events.failed(payment, payment.failure_reason or reason))
 
 
 def _reported_other_amount(row: Payment | Refund, outcome: ChargeOutcome | ProviderRefund | None) -> Money | None:
@@ -291,7 +276,7 @@ async def record_refund(
         refund.finish("succeeded", work.now)
         payment.finish_refund(refund.amount_minor, work.now, succeeded=True)
         await post(work, "refund", refund.refund_id, payment.payment_id, refund.money)
-        work.publish(_refunded(payment, refund))
+        work.publish(events.refunded(payment, refund))
     return refund
 
 
@@ -301,15 +286,3 @@ async def _schedule_replacement(work: UnitOfWork, refund: Refund) -> None:
     for each in earlier:
         each.settle_at = None
     refund.schedule_replacement(len(earlier) + 1, work.now)
-
-
-def _refunded(payment: Payment, refund: Refund) -> PaymentRefunded:
-    return PaymentRefunded(
-        payment_id=payment.payment_id,
-        refund_id=refund.refund_id,
-        order_id=payment.order_id,
-        user_id=payment.user_id,
-        amount_minor=refund.amount_minor,
-        refunded_minor=payment.refunded_minor,
-        currency=payment.currency,
-    )

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import orjson
 
+from portico.contracts.bookings import BookingId, BookingTotal
 from portico.contracts.orders import SOLD, OrderId, OrderTotal
 from portico.contracts.payments import PaymentId
 from portico.kit import InvalidCursor, Money
@@ -24,13 +25,19 @@ MismatchKind = Literal[
     "provider_unknown_payment",
     "order_unknown",
     "order_differs",
+    "booking_unknown",
+    "booking_differs",
 ]
-Section = Literal["payments", "charges", "transactions", "orders"]
-Neighbour = Literal["orders", "provider"]
+Seller = Literal["orders", "bookings"]
+"""A service that sells what is paid."""
+Section = Literal["payments", "charges", "transactions"] | Seller
+Neighbour = Literal["provider"] | Seller
 
-SECTIONS: Final[tuple[Section, ...]] = ("payments", "charges", "transactions", "orders")
-"""What is checked, in this order; a page may end in any section."""
+SECTIONS: Final[tuple[Section, ...]] = ("payments", "charges", "transactions", "orders", "bookings")
+"""What is checked, in this order; a page may end in any section. A section of a service that the system lacks is empty."""
 _CLOSED: Final = frozenset({"returned", "cancelled", "failed"})
+_PAID_BOOKINGS: Final = frozenset({"CONFIRMED", "CANCELLED"})
+_UNPAID_BOOKINGS: Final = frozenset({"FAILED", "EXPIRED"})
 _LONGEST_CURSOR: Final = 300
 
 
@@ -55,7 +62,7 @@ class Imbalance:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What the payments of an order have collected, by currency.
+    """What the payments of an order or a booking have collected, by currency.
 
     Args:
         minor: charges less completed refunds.
@@ -69,6 +76,25 @@ class Collected:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """What must be collected for an order or a booking, in minor units of `currency`.
+
+    Args:
+        reference: the order or the booking.
+        status: its status.
+        currency: ISO 4217.
+        minor: the amount; None while that is undecided.
+        refunded: refunds that the amount already takes into account.
+    """
+
+    reference: OrderId | BookingId
+    status: str
+    currency: str
+    minor: int | None
+    refunded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Mismatch:
     """Two records disagree: `expected` according to the first, `found` in the second."""
 
@@ -79,6 +105,7 @@ class Mismatch:
     found: int
     payment_id: PaymentId | None = None
     order_id: OrderId | None = None
+    booking_id: BookingId | None = None
     reference: str | None = None
 
 
@@ -124,9 +151,9 @@ class SectionResult:
 
 @dataclass(slots=True)
 class Report:
-    """The result for one page."""
+    """The result for one page. `checked` has the sections that the system has."""
 
-    checked: dict[Section, int] = field(default_factory=lambda: dict.fromkeys(SECTIONS, 0))
+    checked: dict[Section, int]
     mismatches: list[Mismatch] = field(default_factory=list)
     skipped: set[Neighbour] = field(default_factory=set)
     accounts: list[Balance] | None = None
@@ -148,11 +175,12 @@ def compare_with_ledger(payment: Payment, held: dict[str, int]) -> Mismatch | No
         found.get(currency, 0),
         payment_id=payment.payment_id,
         order_id=payment.order_id,
+        booking_id=payment.booking_id,
     )
 
 
-def compare_with_report(row: Payment | Refund, order_id: OrderId) -> Mismatch | None:
-    """Compare a charge or a refund in progress with the amount that the provider last reported for it."""
+def compare_with_report(row: Payment | Refund, payment: Payment) -> Mismatch | None:
+    """Compare a charge or a refund of `payment` in progress with the amount that the provider last reported for it."""
     reported = row.reported
     if reported is None:
         return None
@@ -164,7 +192,8 @@ def compare_with_report(row: Payment | Refund, order_id: OrderId) -> Mismatch | 
         row.amount_minor if row.currency == reported.currency else 0,
         reported.minor,
         payment_id=row.payment_id,
-        order_id=order_id,
+        order_id=payment.order_id,
+        booking_id=payment.booking_id,
         reference=reference,
     )
 
@@ -206,33 +235,51 @@ def _compare_amounts(payment: Payment, charge: ProviderCharge) -> Mismatch | Non
         collected.minor,
         payment_id=payment.payment_id,
         order_id=payment.order_id,
+        booking_id=payment.booking_id,
         reference=charge.charge_id,
     )
 
 
-def compare_with_order(order: OrderTotal, collected: Collected) -> Mismatch | None:
-    """Compare an order with what was collected for it: its total if it is sold, nothing if it is closed.
+def owed_for_order(order: OrderTotal) -> Owed:
+    """Return what must be collected for an order: its total if it is sold, nothing if it is closed."""
+    minor = None
+    if order.status in SOLD:
+        minor = Money.of(order.total, order.currency).minor
+    elif order.status in _CLOSED:
+        minor = 0
+    return Owed(order.order_id, order.status, order.currency, minor)
 
-    Refunds by staff lower what must at least be there. Undecided orders and payments in progress are not mismatches.
+
+def owed_for_booking(booking: BookingTotal) -> Owed:
+    """Return what must be collected for a booking: its amount less refunds once it is paid, nothing if it failed."""
+    refunded = Money.of(booking.refunded, booking.currency).minor
+    minor = None
+    if booking.status in _PAID_BOOKINGS:
+        minor = Money.of(booking.amount, booking.currency).minor - refunded
+    elif booking.status in _UNPAID_BOOKINGS:
+        minor = 0
+    return Owed(booking.booking_id, booking.status, booking.currency, minor, refunded)
+
+
+def compare_with_owed(owed: Owed, collected: Collected) -> Mismatch | None:
+    """Compare what must be collected for an order or a booking with what was.
+
+    Refunds by staff lower what must at least be there. Undecided purchases and payments in progress are not mismatches.
     """
-    if collected.is_moving or order.status not in _CLOSED.union(SOLD):
+    if collected.is_moving or owed.minor is None:
         return None
-    total = Money.of(order.total, order.currency).minor if order.status in SOLD else 0
-    least = max(0, total - collected.refunded.get(order.currency, 0))
-    due = min(max(least, collected.minor.get(order.currency, 0)), total)
-    expected = {order.currency: due} if due else {}
+    least = max(0, owed.minor - max(0, collected.refunded.get(owed.currency, 0) - owed.refunded))
+    due = min(max(least, collected.minor.get(owed.currency, 0)), owed.minor)
+    expected = {owed.currency: due} if due else {}
     found = {currency: minor for currency, minor in collected.minor.items() if minor}
     if expected == found:
         return None
-    currency = next((each for each in found if each != order.currency), order.currency)
-    return Mismatch(
-        "order_differs",
-        f"The collected money differs from what an order in status '{order.status}' costs.",
-        currency,
-        expected.get(currency, 0),
-        found.get(currency, 0),
-        order_id=order.order_id,
-    )
+    currency = next((each for each in found if each != owed.currency), owed.currency)
+    minors = expected.get(currency, 0), found.get(currency, 0)
+    detail = f"The collected money differs from what {{}} in status '{owed.status}' costs."
+    if isinstance(owed.reference, BookingId):
+        return Mismatch("booking_differs", detail.format("a booking"), currency, *minors, booking_id=owed.reference)
+    return Mismatch("order_differs", detail.format("an order"), currency, *minors, order_id=owed.reference)
 
 
 def unbalanced_currencies(accounts: Iterable[Balance]) -> list[Mismatch]:
@@ -277,18 +324,21 @@ def missing_at_provider(payment: Payment) -> Mismatch:
         0,
         payment_id=payment.payment_id,
         order_id=payment.order_id,
+        booking_id=payment.booking_id,
         reference=payment.charge_id,
     )
 
 
-def unknown_order(payment: Payment) -> Mismatch:
-    """Report a payment of an order that does not exist."""
+def unknown_purchase(payment: Payment) -> Mismatch:
+    """Report a payment of an order or a booking that does not exist."""
+    of_order = payment.booking_id is None
     return Mismatch(
-        "order_unknown",
-        "Money was collected for an order that does not exist.",
+        "order_unknown" if of_order else "booking_unknown",
+        f"Money was collected for {'an order' if of_order else 'a booking'} that does not exist.",
         payment.currency,
         0,
         payment.collected_minor,
         payment_id=payment.payment_id,
         order_id=payment.order_id,
+        booking_id=payment.booking_id,
     )

@@ -7,24 +7,32 @@ from sqlalchemy.orm import Mapped, mapped_column
 from portico.contracts.payments import PaymentId
 from portico.kit import Identifier, Money, identifier
 from portico.kit.data import ExactText, Sequence
-from portico.services.payments.models import Table
+from portico.services.payments.models import Payment, Table
 
-AccountName = Literal["provider", "orders", "refunds"]
+IncomeAccount = Literal["orders", "bookings"]
+AccountName = Literal["provider", "orders", "bookings", "refunds"]
 TransactionKind = Literal["charge", "refund"]
 Posting = tuple[tuple[AccountName, int], tuple[AccountName, int]]
 
 PROVIDER: AccountName = "provider"
 """The money that the provider holds for the shop."""
-ORDERS: AccountName = "orders"
+ORDERS: IncomeAccount = "orders"
 """The money that orders brought in; its balance is negative."""
+BOOKINGS: IncomeAccount = "bookings"
+"""The money that bookings brought in; its balance is negative."""
 REFUNDS: AccountName = "refunds"
 """The money that was refunded."""
 
 
-def posting(kind: TransactionKind, amount: Money) -> Posting:
-    """Return the two entries of a charge (from orders to provider) or of a refund (from provider to refunds)."""
+def income_account(payment: Payment) -> IncomeAccount:
+    """Return the account that a charge of this payment comes from."""
+    return ORDERS if payment.booking_id is None else BOOKINGS
+
+
+def posting(kind: TransactionKind, amount: Money, *, income: IncomeAccount = ORDERS) -> Posting:
+    """Return the two entries of a charge (from `income` to provider) or of a refund (from provider to refunds)."""
     if kind == "charge":
-        return (PROVIDER, amount.minor), (ORDERS, -amount.minor)
+        return (PROVIDER, amount.minor), (income, -amount.minor)
     return (PROVIDER, -amount.minor), (REFUNDS, amount.minor)
 
 

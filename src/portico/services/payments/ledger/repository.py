@@ -3,13 +3,14 @@ from typing import Any
 
 from sqlalchemy import case, func, insert, select
 
-from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId
 from portico.kit import Money, Reader, UnitOfWork
 from portico.kit.data import Statement
-from portico.services.payments.ledger.domain import Balance, Collected, Imbalance
+from portico.services.payments.ledger.domain import Balance, Collected, Imbalance, Seller
 from portico.services.payments.ledger.models import (
+    ORDERS,
     PROVIDER,
+    IncomeAccount,
     LedgerEntry,
     LedgerTransaction,
     TransactionId,
@@ -21,10 +22,19 @@ from portico.services.payments.models import Payment
 TRANSACTIONS: Any = LedgerTransaction.__table__
 ENTRIES: Any = LedgerEntry.__table__
 _T, _E = TRANSACTIONS.c, ENTRIES.c
+_PURCHASED: dict[Seller, Any] = {"orders": Payment.order_id, "bookings": Payment.booking_id}
 _INSERT_TRANSACTION, _INSERT_ENTRY = Statement(insert(TRANSACTIONS)), Statement(insert(ENTRIES))
 
 
-async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_id: PaymentId, amount: Money) -> None:
+async def post(
+    work: UnitOfWork,
+    kind: TransactionKind,
+    reference: str,
+    payment_id: PaymentId,
+    amount: Money,
+    *,
+    income: IncomeAccount = ORDERS,
+) -> None:
     """Post a charge or a refund of `amount`. The unique index on `reference` rejects a second posting."""
     transaction_id = TransactionId.new()
     transaction = {
@@ -42,7 +52,7 @@ async def post(work: UnitOfWork, kind: TransactionKind, reference: str, payment_
             "amount_minor": minor,
             "currency": amount.currency,
         }
-        for account, minor in posting(kind, amount)
+        for account, minor in posting(kind, amount, income=income)
     ]
     await work.write_each(_INSERT_ENTRY, entries)
 
@@ -93,27 +103,34 @@ async def transactions_after(reader: Reader, after: str | None, *, limit: int) -
     return await reader.rows(statement)
 
 
-async def collected_for(reader: Reader, order_ids: Iterable[OrderId]) -> dict[OrderId, Collected]:
-    """Return what was collected for each of these orders."""
+async def collected_for(reader: Reader, seller: Seller, references: Iterable[str]) -> dict[str, Collected]:
+    """Return what was collected for each of these orders or bookings.
+
+    Args:
+        reader: the database.
+        seller: the service that has sold them.
+        references: their ids.
+    """
+    purchased = _PURCHASED[seller]
     is_charged = Payment.charged_at.is_not(None)
     collected = func.sum(case((is_charged, Payment.amount_minor - Payment.refunded_minor), else_=0))
     refunded = func.sum(case((Payment.status == "succeeded", Payment.refunded_minor), else_=0))
     moving = func.sum(case((Payment.status == "processing", 1), (Payment.refunding_minor > 0, 1), else_=0))
     statement = (
         select(
-            Payment.order_id,
+            purchased.label("reference"),
             Payment.currency,
             collected.label("minor"),
             refunded.label("refunded"),
             moving.label("moving"),
         )
-        .where(Payment.order_id.in_(list(order_ids)))
-        .group_by(Payment.order_id, Payment.currency)
+        .where(purchased.in_(list(references)))
+        .group_by(purchased, Payment.currency)
     )
-    found: dict[OrderId, Collected] = {}
+    found: dict[str, Collected] = {}
     for row in (await reader.execute(statement)).all():
-        known = found.get(row.order_id, Collected({}, {}))
-        found[row.order_id] = Collected(
+        known = found.get(row.reference, Collected({}, {}))
+        found[row.reference] = Collected(
             {**known.minor, row.currency: int(row.minor)},
             {**known.refunded, row.currency: int(row.refunded)},
             is_moving=known.is_moving or bool(row.moving),

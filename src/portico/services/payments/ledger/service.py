@@ -1,28 +1,34 @@
 """Reconciliation, one page at a time. A difference is checked a second time, because payments continue meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final
 
-from portico.contracts.orders import OrderId, OrdersClient, OrderTotal
-from portico.kit import Reader, ServiceContext
+from portico.contracts.bookings import BookingId
+from portico.contracts.orders import OrderId
+from portico.kit import Reader
 from portico.kit.calls import CallError
 from portico.services.payments.ledger.domain import (
     Collected,
     Mismatch,
+    Neighbour,
+    Owed,
     Position,
     Report,
+    Section,
     SectionResult,
+    Seller,
     compare_with_charge,
     compare_with_ledger,
-    compare_with_order,
+    compare_with_owed,
     compare_with_report,
     missing_at_provider,
+    owed_for_booking,
+    owed_for_order,
     unbalanced_currencies,
     unbalanced_transaction,
-    unknown_order,
     unknown_payment,
+    unknown_purchase,
 )
 from portico.services.payments.ledger.repository import (
     balances,
@@ -31,67 +37,48 @@ from portico.services.payments.ledger.repository import (
     imbalances,
     transactions_after,
 )
+from portico.services.payments.ledger.totals import BookingTotals, OrderTotals
 from portico.services.payments.models import Payment, Refund
 from portico.services.payments.provider import PaymentProvider, ProviderCharge, ProviderUnavailable
 from portico.services.payments.repository import Payments, Refunds
 
 _CONCURRENCY: Final = 8
-_MOST_BY_ID: Final = 100  # the orders service's limit on ids per request
-_MOST: Final = 1000
 
 
-class OrderTotals:
-    """Reads the totals of orders from the orders service, authenticated as payments."""
-
-    def __init__(self, context: ServiceContext) -> None:
-        self._context = context
-
-    async def after(self, order_id: OrderId | None, *, limit: int) -> Sequence[OrderTotal]:
-        """Return order totals, oldest first, after this order. Raises CallFailed, Refused."""
-        return await self._client.totals(after=order_id, limit=min(limit, _MOST))
-
-    async def by_id(self, order_ids: Collection[OrderId]) -> dict[OrderId, OrderTotal]:
-        """Return the totals of these orders, by id. Raises CallFailed, Refused."""
-        wanted = list(dict.fromkeys(order_ids))
-        found: dict[OrderId, OrderTotal] = {}
-        for start in range(0, len(wanted), _MOST_BY_ID):
-            some = await self._client.totals(order_id=wanted[start : start + _MOST_BY_ID], limit=_MOST_BY_ID)
-            found.update((order.order_id, order) for order in some)
-        return found
-
-    @property
-    def _client(self) -> OrdersClient:
-        return self._context.calls()(OrdersClient)
-
-
-@asynccontextmanager
-async def open_order_totals(context: ServiceContext) -> AsyncIterator[OrderTotals]:
-    """Open the service's access to order totals."""
-    yield OrderTotals(context)
+Check = Callable[[str | None, int], Awaitable[SectionResult]]
 
 
 class Reconciliation:
-    """Compares the payments with the ledger, the provider's charges and the orders."""
+    """Compares the payments with the ledger, the provider's charges, the orders and the bookings."""
 
-    def __init__(self, reader: Reader, provider: PaymentProvider, orders: OrderTotals) -> None:
+    def __init__(self, reader: Reader, provider: PaymentProvider, orders: OrderTotals, bookings: BookingTotals) -> None:
         self._reader = reader
         self._provider = provider
         self._orders = orders
-        self._sections = {
+        self._bookings = bookings
+        self._sections: dict[Section, Check] = {
             "payments": self._check_payments,
             "charges": self._check_charges,
             "transactions": self._check_transactions,
-            "orders": self._check_orders,
         }
+        if orders.is_present:
+            self._sections["orders"] = self._check_orders
+        if bookings.is_present:
+            self._sections["bookings"] = self._check_bookings
 
     async def run(self, start: Position | None, *, limit: int) -> Report:
         """Check `limit` rows from `start`. Without `start`, begin at the first row and check all balances too."""
-        report = Report(accounts=await balances(self._reader) if start is None else None)
+        accounts = await balances(self._reader) if start is None else None
+        report = Report(dict.fromkeys(self._sections, 0), accounts=accounts)
         if report.accounts is not None:
             report.mismatches.extend(unbalanced_currencies(report.accounts))
         position: Position | None = start or Position()
         while position is not None and limit > 0:
-            result = await self._sections[position.section](position.after, limit)
+            check = self._sections.get(position.section)
+            if check is None:
+                position = position.next_section()
+                continue
+            result = await check(position.after, limit)
             report.checked[position.section] += result.count
             report.mismatches.extend(result.mismatches)
             report.skipped |= result.skipped
@@ -110,18 +97,17 @@ class Reconciliation:
         result.mismatches.extend(
             _present(compare_with_ledger(each, held.get(each.payment_id, {})) for each in payments)
         )
-        orders = {payment.payment_id: payment.order_id for payment in payments}
+        of = {payment.payment_id: payment for payment in payments}
         rows: list[Payment | Refund] = [*payments, *refunds]
-        result.mismatches.extend(_present(compare_with_report(each, orders[each.payment_id]) for each in rows))
+        result.mismatches.extend(_present(compare_with_report(each, of[each.payment_id]) for each in rows))
         charged = [payment for payment in payments if payment.charged_at is not None]
         try:
             result.mismatches.extend(await self._missing_at_provider(charged))
         except ProviderUnavailable:
             result.skipped.add("provider")
-        try:
-            result.mismatches.extend(await self._unknown_orders(charged))
-        except CallError:
-            result.skipped.add("orders")
+        unknown, skipped = await self._unknown_purchases(charged)
+        result.mismatches.extend(unknown)
+        result.skipped |= skipped
         return result
 
     async def _missing_at_provider(self, payments: Sequence[Payment]) -> list[Mismatch]:
@@ -134,10 +120,26 @@ class Reconciliation:
 
         return _present(await asyncio.gather(*(check(payment) for payment in payments)))
 
-    async def _unknown_orders(self, payments: Sequence[Payment]) -> list[Mismatch]:
+    async def _unknown_purchases(self, payments: Sequence[Payment]) -> tuple[list[Mismatch], set[Neighbour]]:
+        """Return the payments whose order or booking does not exist, and the services that could not be asked."""
         collected = [payment for payment in payments if payment.collected_minor and not payment.refunding_minor]
-        known = await self._orders.by_id([payment.order_id for payment in collected]) if collected else {}
-        return [unknown_order(payment) for payment in collected if payment.order_id not in known]
+        orders = {payment.order_id for payment in collected if payment.order_id is not None}
+        bookings = {payment.booking_id for payment in collected if payment.booking_id is not None}
+        known: set[str] = set()
+        skipped: set[Neighbour] = set()
+        try:
+            if self._orders.is_present and orders:
+                known |= (await self._orders.by_id(orders)).keys()
+        except CallError:
+            skipped.add("orders")
+            known.update(orders)
+        try:
+            if self._bookings.is_present and bookings:
+                known |= (await self._bookings.by_id(bookings)).keys()
+        except CallError:
+            skipped.add("bookings")
+            known.update(bookings)
+        return [unknown_purchase(payment) for payment in collected if payment.reference not in known], skipped
 
     async def _check_charges(self, after: str | None, limit: int) -> SectionResult:
         try:
@@ -174,21 +176,40 @@ class Reconciliation:
         return result
 
     async def _check_orders(self, after: str | None, limit: int) -> SectionResult:
-        try:
-            orders = await self._orders.after(None if after is None else OrderId(after), limit=limit)
-            doubtful = await self._differing(orders)
-            again = await self._orders.by_id([order.order_id for order in doubtful]) if doubtful else {}
-            unchanged = [again[order.order_id] for order in doubtful if again.get(order.order_id) == order]
-            confirmed = await self._differing(unchanged)
-        except CallError:
-            return SectionResult(0, None, skipped={"orders"})
-        last = orders[-1].order_id if len(orders) >= limit else None
-        return SectionResult(len(orders), last, list(confirmed.values()))
+        start = None if after is None else OrderId(after)
+        return await self._check_owed("orders", self._orders, start, limit, owed_for_order)
 
-    async def _differing(self, orders: Sequence[OrderTotal]) -> dict[OrderTotal, Mismatch]:
-        collected = await collected_for(self._reader, [order.order_id for order in orders]) if orders else {}
-        found = {order: compare_with_order(order, collected.get(order.order_id, Collected({}, {}))) for order in orders}
-        return {order: mismatch for order, mismatch in found.items() if mismatch is not None}
+    async def _check_bookings(self, after: str | None, limit: int) -> SectionResult:
+        start = None if after is None else BookingId(after)
+        return await self._check_owed("bookings", self._bookings, start, limit, owed_for_booking)
+
+    async def _check_owed(
+        self,
+        seller: Seller,
+        totals: Any,
+        start: Any,
+        limit: int,
+        owed_for: Callable[[Any], Owed],
+    ) -> SectionResult:
+        """Compare what one service sold with what was collected for it."""
+        try:
+            owed = [owed_for(each) for each in await totals.after(start, limit=limit)]
+            doubtful = await self._differing(seller, owed)
+            again = await totals.by_id([each.reference for each in doubtful]) if doubtful else {}
+            unchanged = [
+                each for each in doubtful if each.reference in again and owed_for(again[each.reference]) == each
+            ]
+            confirmed = await self._differing(seller, unchanged)
+        except CallError:
+            return SectionResult(0, None, skipped={seller})
+        last = owed[-1].reference if len(owed) >= limit else None
+        return SectionResult(len(owed), last, list(confirmed.values()))
+
+    async def _differing(self, seller: Seller, owed: Sequence[Owed]) -> dict[Owed, Mismatch]:
+        references = [each.reference for each in owed]
+        collected = await collected_for(self._reader, seller, references) if owed else {}
+        found = {each: compare_with_owed(each, collected.get(each.reference, Collected({}, {}))) for each in owed}
+        return {each: mismatch for each, mismatch in found.items() if mismatch is not None}
 
 
 def _present(mismatches: Iterable[Mismatch | None]) -> list[Mismatch]:

@@ -5,6 +5,7 @@ from alembic import op
 
 from portico.contracts.bookings import BookingId
 from portico.contracts.events import ShowId
+from portico.contracts.payments import PaymentId
 from portico.contracts.seating import HoldId
 from portico.kit import UserId
 from portico.kit.data import ExactText, IdentifierNumber, IdentifierText, Instant, Payload
@@ -28,8 +29,8 @@ def upgrade() -> None:
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("discount_minor", sa.BigInteger(), nullable=False),
         sa.Column("refunded_minor", sa.BigInteger(), nullable=False),
-        sa.Column("is_complimentary", sa.Boolean(), nullable=False),
         sa.Column("payment_method", sa.String(100)),
+        sa.Column("payment_id", IdentifierText(PaymentId)),
         sa.Column("failure_reason", ExactText(64)),
         sa.Column("failure_detail", sa.String(500)),
         sa.Column("cancel_requested_at", Instant()),

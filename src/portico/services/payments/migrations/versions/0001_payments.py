@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import PaymentId, RefundId
 from portico.kit import UserId
@@ -36,7 +37,8 @@ def upgrade() -> None:
     op.create_table(
         "payments",
         sa.Column("payment_id", IdentifierText(PaymentId), nullable=False),
-        sa.Column("order_id", IdentifierText(OrderId), nullable=False),
+        sa.Column("order_id", IdentifierText(OrderId), nullable=True),
+        sa.Column("booking_id", IdentifierText(BookingId), nullable=True),
         sa.Column("user_id", IdentifierText(UserId), nullable=False),
         sa.Column("amount_minor", sa.BigInteger(), nullable=False),
         sa.Column("currency", ExactText(3), nullable=False),
@@ -58,6 +60,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("payment_id", name="pk_payments"),
     )
     op.create_index("ix_payments_order_id_payment_id", "payments", ["order_id", "payment_id"])
+    op.create_index("ix_payments_booking_id_payment_id", "payments", ["booking_id", "payment_id"])
     op.create_index("ix_payments_settle_at", "payments", ["settle_at"])
     op.create_index("ix_payments_user_id_payment_id", "payments", ["user_id", "payment_id"])
     op.create_table(
