@@ -131,13 +131,13 @@ class SeatingClient(Client, service="seating"):
         body = {"sections": [each.model_dump(mode="json") for each in sections], "revision": revision}
         return await self.put(f"/inventory/{event_id}/layout", json=body, answer=Availability)
 
-    async def retire(self, event_id: ShowId) -> None:
-        """Delete the places of a show, so that none can be held.
+    async def retire(self, event_id: ShowId, *, revision: int) -> None:
+        """Close a show that is about to be deleted, so that no place can be held. Only a later revision reopens it.
 
         Raises:
             Refused: 409 `event_in_use`, a place is held or sold.
         """
-        await self.delete(f"/inventory/{event_id}/layout")
+        await self.delete(f"/inventory/{event_id}/layout", params={"revision": revision})
 
     async def take_hold(self, hold_id: HoldId, event_id: ShowId, user_id: UserId, **wanted: Any) -> HoldSummary:
         """Hold places for a user under an id that the caller chose.

@@ -1,16 +1,16 @@
 """The events service under test, and a simulation of seating."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import orjson
 
-from portico.contracts.events import ShowId
-from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoing
+from portico.contracts.events import SectionPlan, ShowId
+from portico.kit.calls.channel import Channel, ConnectionLost, Incoming, Outgoing, Unreachable
 from portico.services.events import service
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, RunningService, run_service
@@ -19,14 +19,30 @@ FIRST_NIGHT = datetime(2026, 3, 1, 19, tzinfo=UTC)
 """Eight weeks after the clock of the tests starts."""
 
 
+Failure = Literal["unreachable", "lost_before", "lost_after", "busy"]
+"""Nothing is sent; the connection breaks before or after the request takes effect; seating answers 503."""
+
+
 class Seating(Channel):
-    """Simulates seating: `taken` has the number of unavailable places of each show that it knows."""
+    """Simulates seating: `taken` has the number of unavailable places of each show that it knows.
+
+    `failures` are those of the next changes; `before_answer` runs once a change has taken effect.
+    """
 
     def __init__(self) -> None:
         self.taken: dict[int, int] = {}
         self.totals: dict[int, int] = {}
+        self.revisions: dict[int, int] = {}
+        self.retired: set[int] = set()
         self.is_down = False
         self.requests: list[tuple[str, str]] = []
+        self.failures: list[Failure] = []
+        self.before_answer: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """The requests to change something."""
+        return [each for each in self.requests if each[0] != "GET"]
 
     async def send(self, out: Outgoing) -> Incoming:
         if out.path == "/oauth/token":
@@ -36,6 +52,40 @@ class Seating(Channel):
         self.requests.append((out.method, out.path))
         if self.is_down:
             raise ConnectionLost(out.service, "the connection broke")
+        return self._availability(out) if out.method == "GET" else await self._change(out)
+
+    async def _change(self, out: Outgoing) -> Incoming:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure == "unreachable":
+            raise Unreachable(out.service, "nobody listens")
+        if failure == "lost_before":
+            raise ConnectionLost(out.service, "the connection broke")
+        if failure == "busy":
+            return _answer({"code": "unavailable", "status": 503}, 503)
+        answer = self._apply(out, int(out.path.split("/")[2]))
+        if self.before_answer is not None:
+            act, self.before_answer = self.before_answer, None
+            await act()
+        if failure == "lost_after":
+            raise ConnectionLost(out.service, "the connection broke")
+        return answer
+
+    def _apply(self, out: Outgoing, show_id: int) -> Incoming:
+        used = self.taken.get(show_id, 0)
+        if out.method == "DELETE":
+            if used:
+                return _answer({"code": "event_in_use", "status": 409}, 409)
+            self.retired.add(show_id)
+            return Incoming(204, [], b"")
+        body = orjson.loads(out.body)
+        places = sum(SectionPlan.model_validate(each).places for each in body["sections"])
+        if places < used:
+            refused = {"code": "seats_in_use", "status": 409, "section": "General", "used": used, "seats": []}
+            return _answer(refused, 409)
+        self.totals[show_id], self.revisions[show_id] = places, body["revision"]
+        return _answer({"event_id": show_id, "available": places - used, "used": used})
+
+    def _availability(self, out: Outgoing) -> Incoming:
         asked = [int(each) for each in parse_qs(out.query.decode())["event_id"]]
         answer = [
             {
@@ -86,6 +136,12 @@ class EventsService:
         answer = await self.run.anonymous.get(f"/events/{show_id}")
         assert answer.status_code == 200, answer.content
         return answer.json()
+
+    async def update(self, show_id: int, **changes: Any) -> Answer:
+        return await self.organizer.put(f"/events/{show_id}", json=changes)
+
+    async def delete(self, show_id: int) -> Answer:
+        return await self.organizer.delete(f"/events/{show_id}")
 
     async def set_status(self, show_id: int, status: str, **more: Any) -> Answer:
         return await self.organizer.put(f"/events/{show_id}/status", json={"status": status, **more})

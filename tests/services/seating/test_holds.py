@@ -393,7 +393,7 @@ class TestLayoutsInUse:
 
         shorter = await seating.put_layout(show_id, FRONT.model_copy(update={"rows": 1}), FLOOR)
         smaller = await seating.put_layout(show_id, FRONT, FLOOR.model_copy(update={"capacity": 4}))
-        retired = await seating.events_service.delete(f"/inventory/{show_id}/layout")
+        retired = await seating.events_service.delete(f"/inventory/{show_id}/layout?revision=1")
 
         assert [answer.json()["code"] for answer in (shorter, smaller, retired)] == [
             "seats_in_use",

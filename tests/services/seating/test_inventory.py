@@ -192,7 +192,7 @@ class TestAvailability:
         answers = [
             await user.get("/inventory/availability?event_id=1"),
             await user.put("/inventory/1/layout", json={"sections": [], "revision": 1}),
-            await user.delete("/inventory/1/layout"),
+            await user.delete("/inventory/1/layout?revision=1"),
         ]
 
         assert {answer.status_code for answer in answers} == {403}
@@ -245,12 +245,21 @@ class TestLayout:
     async def test_a_retired_show_is_not_found_until_its_next_revision(self, seating: SeatingService) -> None:
         show_id = await seating.show()
 
-        answers = [await seating.events_service.delete(f"/inventory/{show_id}/layout") for _ in range(2)]
+        answers = [await seating.events_service.delete(f"/inventory/{show_id}/layout?revision=1") for _ in range(2)]
 
         assert [answer.status_code for answer in answers] == [204, 204]
         assert (await seating.run.anonymous.get(f"/inventory/{show_id}")).status_code == 404
         await seating.change(show_id)
         assert await seating.counts(show_id) == (24, 0, 0, 0)
+
+    async def test_an_event_that_comes_late_does_not_reopen_a_retired_show(self, embedded: SeatingService) -> None:
+        show_id = await embedded.show()
+        late = embedded.event(ShowStatusChanged, event_id=show_id, revision=2)
+        await embedded.events_service.delete(f"/inventory/{show_id}/layout?revision=2")
+
+        await embedded.run.receives(late)
+
+        assert (await embedded.run.anonymous.get(f"/inventory/{show_id}")).status_code == 404
 
 
 class TestMigrations:

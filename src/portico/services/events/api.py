@@ -6,6 +6,7 @@ from fastapi import Depends, Query, Request, Response
 from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import (
     Conditions,
+    Context,
     InvalidCursor,
     Moment,
     NumberedPage,
@@ -20,19 +21,23 @@ from portico.kit import (
     provided,
 )
 from portico.kit.foundation import TooPrecise, UnknownCurrency
-from portico.services.events import service
+from portico.services.events import planned_changes, service
 from portico.services.events.availability import AvailableSeats
 from portico.services.events.domain import FIRST_TIME, LAST_TIME
 from portico.services.events.errors import (
+    ChangeInProgress,
     IllegalTransition,
     LayoutInvalid,
     SaleWindowInvalid,
+    SeatsInUse,
     SeatTotalDiffers,
+    ShowEnded,
+    ShowInUse,
     ShowNotFound,
 )
 from portico.services.events.models import Show
 from portico.services.events.repository import ShowFilter, Shows, records_of
-from portico.services.events.schemas import LocalDate, RecordRead, ShowCreate, ShowRead, StatusChange
+from portico.services.events.schemas import LocalDate, RecordRead, ShowCreate, ShowRead, ShowUpdate, StatusChange
 
 router = Router(prefix="/events", tags=["events"], description="Events: dates, venues, prices and their life on sale")
 
@@ -99,6 +104,44 @@ async def read_event(event_id: ShowId, reads: Reads, available: Available) -> Sh
     show = await Shows(reads).get(event_id)
     await available.add_to([show])
     return show
+
+
+@router.put(
+    "/{event_id}",
+    response_model=ShowRead,
+    errors=[
+        ShowNotFound,
+        ShowEnded,
+        IllegalTransition,
+        SeatsInUse,
+        ChangeInProgress,
+        PreconditionFailed,
+        *DRAFT_ERRORS,
+    ],
+)
+async def update_event(
+    event_id: ShowId,
+    changes: ShowUpdate,
+    caller: EventsWriter,
+    context: Context,
+    conditions: Conditions,
+    available: Available,
+) -> Show:
+    """Change some fields of an event, all or nothing. A new date or venue reopens full refunds for 14 days.
+
+    Sections can be added, resized and renamed, as long as all seats that are held, sold or blocked remain. A new price is
+    for new holds.
+    """
+    show = await planned_changes.update_show(context, event_id, changes, check=conditions.require)
+    if show.available_seats is None:
+        await available.add_to([show])
+    return show
+
+
+@router.delete("/{event_id}", status_code=204, errors=[ShowNotFound, ShowInUse, ChangeInProgress, PreconditionFailed])
+async def delete_event(event_id: ShowId, caller: EventsWriter, context: Context, conditions: Conditions) -> None:
+    """Delete an event of which no seat is held or sold."""
+    await planned_changes.remove_show(context, event_id, check=conditions.require)
 
 
 @router.put("/{event_id}/status", response_model=ShowRead, errors=[ShowNotFound, IllegalTransition, PreconditionFailed])

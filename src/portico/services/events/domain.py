@@ -113,7 +113,7 @@ class Section:
             "rows": self.rows,
             "seats_per_row": self.seats_per_row,
             "capacity": self.capacity,
-            "price": None if self.price is None else str(self.price),
+            "price": None if self.price is None else f"{self.price.normalize():f}",
             "accessible": list(self.accessible),
         }
 

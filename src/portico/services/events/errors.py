@@ -25,6 +25,42 @@ class IllegalTransition(Conflict):
         return text
 
 
+class ShowEnded(Conflict):
+    code = "event_ended"
+    detail = "The event is {current} and cannot be changed any more."
+
+    current: ShowStatus
+
+
+class ShowInUse(Conflict):
+    code = "event_in_use"
+    detail = "Seats of event {event_id} are held or sold, so it cannot be deleted. Cancel it instead."
+
+    event_id: ShowId
+
+
+class SeatsInUse(Conflict):
+    """A new layout lacks places that are held, sold or blocked. `seats` is empty in a standing section."""
+
+    detail = "Section '{section}' has {used} places in use, which do not all exist in the new layout. Keep them."
+
+    section: str
+    used: int
+    seats: list[str]
+
+
+class ChangeInProgress(Conflict):
+    """Another change of the sections, or the deletion, is not finished yet."""
+
+    detail = "Another change of event {event_id} is in progress. Retry in 1 second."
+
+    event_id: ShowId
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"retry-after": "1"}
+
+
 class LayoutInvalid(Unprocessable):
     code = "invalid_layout"
     detail = "The sections are not valid: {reason}."

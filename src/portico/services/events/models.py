@@ -1,6 +1,7 @@
 """Tables of events, and the rules on them. A show is what the API calls an event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
@@ -16,6 +17,7 @@ from portico.services.events.domain import (
     ALL,
     COMPLETED_AFTER,
     ENDED,
+    FULL_REFUND_FOR,
     LONGEST_NAME,
     LONGEST_WORDS,
     LONGEST_ZONE,
@@ -27,11 +29,25 @@ from portico.services.events.domain import (
     next_statuses,
     spaced_words,
 )
-from portico.services.events.errors import IllegalTransition, LayoutInvalid, SaleWindowInvalid, SeatTotalDiffers
+from portico.services.events.errors import (
+    IllegalTransition,
+    LayoutInvalid,
+    SaleWindowInvalid,
+    SeatTotalDiffers,
+    ShowEnded,
+)
 
 
 class Table(TableRules, DeclarativeBase):
     """Base of the tables of events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a change of fields means for others."""
+
+    has_new_layout: bool
+    is_rescheduled: bool
 
 
 class Show(Table):
@@ -99,17 +115,60 @@ class Show(Table):
         show = cls(
             sold_out_by_hand=False, full_refund_until=None, created_at=now, is_exhausted=False, exhausted_number=0
         )
-        for name in _PLAIN:
-            setattr(show, name, fields[name])
-        show.sale_ends_at = fields["sale_end_time"]
-        show.refundable_until = fields["cancellable_until"]
-        show.set_category(fields["category"])
-        show.set_layout(fields["sections"], fields["total_seats"])
-        show.set_prices(fields["price"], fields["currency"])
-        show.set_times()
+        show.status = fields.pop("status")
+        show.set_layout(fields.pop("sections"), fields.pop("total_seats"))
+        show._set_fields(fields)
         show.record_change(now)
         show.set_available(ALL)
         return show
+
+    def revise(self, changes: Mapping[str, Any], now: datetime) -> Revision | None:
+        """Apply the fields of `changes` that differ, all or none. Return None if none does.
+
+        A new date or venue reopens full refunds.
+
+        Args:
+            changes: fields of `PUT /events/{event_id}` without the status.
+            now: the current time.
+
+        Raises:
+            ShowEnded, LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise
+        """
+        fields = {**changes}
+        layout = self._new_layout(fields.pop("sections", None), fields.pop("total_seats", None))
+        fields = {name: value for name, value in fields.items() if getattr(self, _COLUMNS.get(name, name)) != value}
+        if layout is None and not fields:
+            return None
+        if self.status in ENDED:
+            raise ShowEnded(current=self.status)
+        if layout is not None:
+            self.set_layout(layout, changes.get("total_seats", sum(each.places for each in layout)))
+        self._set_fields(fields)
+        is_rescheduled = not fields.keys().isdisjoint({"event_date", "venue_name"})
+        if is_rescheduled:
+            self.full_refund_until = now + FULL_REFUND_FOR
+        self.record_change(now)
+        return Revision(has_new_layout=layout is not None, is_rescheduled=is_rescheduled)
+
+    def _new_layout(self, sections: Sequence[Section] | None, total_seats: int | None) -> Sequence[Section] | None:
+        """Return the wanted sections if they differ. A number alone resizes the only section of a standing show."""
+        if sections is None:
+            if total_seats in {None, self.total_seats}:
+                return None
+            only = self.sections[0]
+            is_resizable = len(self.sections_data) == 1 and only.capacity is not None
+            return [replace(only, capacity=total_seats)] if is_resizable else self.sections
+        if [each.data for each in sections] == self.sections_data and total_seats in {None, self.total_seats}:
+            return None
+        return sections
+
+    def _set_fields(self, fields: Mapping[str, Any]) -> None:
+        """Set fields and what follows from them. Raises SaleWindowInvalid, UnknownCurrency, TooPrecise."""
+        for name, value in fields.items():
+            if name not in {"price", "currency"}:
+                setattr(self, _COLUMNS.get(name, name), value)
+        self.set_prices(fields.get("price"), fields.get("currency"))
+        self.set_times()
 
     @property
     def sections(self) -> list[Section]:
@@ -150,15 +209,15 @@ class Show(Table):
         """A number that differs for each number of available places, which change without a new revision."""
         return 0 if self.available_seats is None else self.available_seats + 1
 
+    @validates("category")
+    def _set_category_key(self, _key: str, category: str | None) -> str | None:
+        self.category_key = None if category is None else category_key(category)
+        return category
+
     @validates("venue_name")
     def _set_venue_words(self, _key: str, venue_name: str) -> str:
         self.venue_words = spaced_words(venue_name)
         return venue_name
-
-    def set_category(self, category: str | None) -> None:
-        """Set the category."""
-        self.category = category
-        self.category_key = None if category is None else category_key(category)
 
     def set_layout(self, sections: Sequence[Section] | None, total_seats: int) -> None:
         """Set the sections; None stands for one standing section. Raises LayoutInvalid, SeatTotalDiffers."""
@@ -171,12 +230,13 @@ class Show(Table):
         self.total_seats = total_seats
         self.sections_data = [each.data for each in layout]
 
-    def set_prices(self, price: Decimal, currency: str) -> None:
-        """Set the price; those of the sections must fit the currency too. Raises UnknownCurrency, TooPrecise."""
-        self.price_minor, self.currency = Money.of(price, currency).minor, currency
+    def set_prices(self, price: Decimal | None, currency: str | None) -> None:
+        """Set the price and the currency; None keeps one. Raises UnknownCurrency, TooPrecise, also for a section's price."""
+        money = Money.of(self.price if price is None else price, currency or self.currency)
+        self.price_minor, self.currency = money.minor, money.currency
         for section in self.sections:
             if section.price is not None:
-                Money.of(section.price, currency)
+                Money.of(section.price, money.currency)
 
     def set_times(self) -> None:
         """Set what follows from the date and the sale's times. Raises SaleWindowInvalid."""
@@ -247,20 +307,23 @@ class Show(Table):
         return {**plain, "sections": tuple(each.plan for each in self.sections)}
 
 
-_PLAIN = (
-    "event_name",
-    "event_date",
-    "venue_name",
-    "time_zone",
-    "status",
-    "sale_start_time",
-    "description",
-    "max_seats_per_user",
-    "orphan_rule",
-    "waiting_room",
-    "refund_percent",
-)
-"""Columns that hold what the caller sent."""
+class PlannedChange(Table):
+    """A change that seating must accept first: new sections, or the deletion of the show.
+
+    It is stored before seating is called, so that it is finished after a crash: seating may have accepted it.
+
+    changes: the fields that were sent; None for a deletion.
+    """
+
+    __tablename__ = "planned_changes"
+
+    event_id: Mapped[ShowId] = mapped_column(primary_key=True, autoincrement=False)
+    changes: Mapped[dict[str, Any] | None] = mapped_column(Payload)
+    planned_at: Mapped[datetime] = mapped_column(index=True)
+
+
+_COLUMNS = {"sale_end_time": "sale_ends_at", "cancellable_until": "refundable_until"}
+"""Columns with another name than the field."""
 
 
 def category_key(category: str) -> str:

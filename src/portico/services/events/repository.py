@@ -13,7 +13,7 @@ from portico.kit import Keyset, Reader, Repository, Slice, Window
 from portico.kit.data import event_log, outbox
 from portico.services.events.domain import word_patterns
 from portico.services.events.errors import ShowNotFound
-from portico.services.events.models import Show, category_key
+from portico.services.events.models import PlannedChange, Show, category_key
 
 _SALE_END: Final = func.coalesce(Show.sale_ends_at, Show.event_date)
 BY_DATE: Final = Keyset.by("date", Show.event_date, Show.event_id)
@@ -91,6 +91,22 @@ class Shows(Repository[Show]):
     async def exists(self, show_id: ShowId) -> bool:
         """Whether the show exists."""
         return await self.source.one(select(Show.event_id).where(Show.event_id == show_id)) is not None
+
+
+class PlannedChanges:
+    """The changes that are planned and not made yet, one for each show."""
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    async def find(self, show_id: ShowId, *, lock: bool = False) -> PlannedChange | None:
+        """Return the planned change of a show. Who locked the show need not lock it."""
+        return await self.source.get(PlannedChange, show_id, lock=lock)
+
+    async def planned_before(self, moment: datetime, *, limit: int) -> Sequence[ShowId]:
+        """Return the shows with a change that was planned before this time, oldest first."""
+        statement = select(PlannedChange.event_id).where(PlannedChange.planned_at <= moment)
+        return await self.source.all(statement.order_by(PlannedChange.planned_at).limit(limit))
 
 
 @dataclass(frozen=True, slots=True)

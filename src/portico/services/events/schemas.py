@@ -1,7 +1,8 @@
 import re
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
+import orjson
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from portico.contracts.events import OrphanRule, ShowId, ShowStatus, WaitingRoomMode
@@ -103,6 +104,60 @@ class ShowCreate(Schema):
         """Return the fields by name, with sections of the domain."""
         sections = None if self.sections is None else [each.to_section() for each in self.sections]
         return {**dict(self), "sections": sections}
+
+
+def _absent() -> Any:
+    """Default of fields that may be omitted but not null. It is never read."""
+    return None
+
+
+class ShowUpdate(Schema):
+    """Fields of an event to change; omitted fields stay. Null lets `sale_end_time` and `cancellable_until` follow the date.
+
+    With `sections` alone, `total_seats` is their sum. `reopen` puts a sold-out event on sale again.
+    """
+
+    event_name: Name = Field(default_factory=_absent)
+    event_date: ShowTime = Field(default_factory=_absent)
+    venue_name: Venue = Field(default_factory=_absent)
+    total_seats: Seats = Field(default_factory=_absent)
+    status: ShowStatus = Field(default_factory=_absent)
+    reopen: bool = False
+    sale_start_time: ShowTime | None = None
+    sale_end_time: ShowTime | None = None
+    time_zone: TimeZone = Field(default_factory=_absent)
+    price: Annotated[Amount, Field(examples=[49.5])] = Field(default_factory=_absent)
+    currency: CurrencyCode = Field(default_factory=_absent)
+    description: Description | None = None
+    category: Category | None = None
+    sections: Sections = Field(default_factory=_absent)
+    max_seats_per_user: Seats | None = None
+    orphan_rule: OrphanRule = Field(default_factory=_absent)
+    waiting_room: WaitingRoomMode = Field(default_factory=_absent)
+    cancellable_until: ShowTime | None = None
+    refund_percent: Percent = Field(default_factory=_absent)
+
+    @classmethod
+    def of_data(cls, data: dict[str, Any]) -> Self:
+        """Return the changes that `data` stores."""
+        return cls.model_validate_json(orjson.dumps(data))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The changes as JSON."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the given fields without the status by name, with sections of the domain."""
+        found = {name: getattr(self, name) for name in self.model_fields_set - {"status", "reopen"}}
+        if "sections" in found:
+            found["sections"] = [each.to_section() for each in self.sections]
+        return found
+
+    @property
+    def wanted_status(self) -> ShowStatus | None:
+        """The status to change to, if one is given."""
+        return self.status if "status" in self.model_fields_set else None
 
 
 class StatusChange(Schema):

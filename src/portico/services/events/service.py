@@ -1,11 +1,11 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from portico.contracts.events import ShowCreated, ShowId, ShowStatus, ShowStatusChanged
+from portico.contracts.events import ShowCreated, ShowDeleted, ShowId, ShowStatus, ShowStatusChanged, ShowUpdated
 from portico.kit import UnitOfWork
 from portico.services.events.models import Show
 from portico.services.events.repository import Shows
-from portico.services.events.schemas import ShowCreate
+from portico.services.events.schemas import ShowCreate, ShowUpdate
 
 SCHEDULE: Final = "schedule"
 """Subject of the notifications that wake the status scheduler: the time of the next change may be another one."""
@@ -29,13 +29,40 @@ async def change_status(work: UnitOfWork, show_id: ShowId, wanted: ShowStatus, *
     """
     show = await Shows(work).get(show_id, lock=True)
     check(show)
-    previous = show.change_status(wanted, reopen=reopen, now=work.now)
-    if previous is not None:
-        await _publish_status(work, show, previous)
-        if previous == "UPCOMING":
-            await _apply_supply(work, show)  # a presale may have sold every place
-        work.changes(SCHEDULE)
+    await _change_status(work, show, wanted, reopen=reopen)
     return show
+
+
+async def _change_status(work: UnitOfWork, show: Show, wanted: ShowStatus, *, reopen: bool) -> None:
+    previous = show.change_status(wanted, reopen=reopen, now=work.now)
+    if previous is None:
+        return
+    await _publish_status(work, show, previous)
+    if previous == "UPCOMING":
+        await _apply_supply(work, show)  # a presale may have sold every place
+    work.changes(SCHEDULE)
+
+
+async def revise_show(work: UnitOfWork, show: Show, changes: ShowUpdate) -> bool:
+    """Apply changes to a locked show and publish them, all or none. Return whether its sections changed.
+
+    Raises:
+        ShowEnded, IllegalTransition, LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise
+    """
+    revision = show.revise(changes.fields(), work.now)
+    if revision is not None:
+        await work.flush()
+        work.publish(ShowUpdated(**show.event_fields(), is_rescheduled=revision.is_rescheduled))
+        work.changes(SCHEDULE)
+    if changes.wanted_status is not None:
+        await _change_status(work, show, changes.wanted_status, reopen=changes.reopen)
+    return revision is not None and revision.has_new_layout
+
+
+async def delete_show(work: UnitOfWork, show: Show) -> None:
+    """Delete a locked show that seating has closed."""
+    await work.delete(show)
+    work.publish(ShowDeleted(event_id=show.event_id, revision=show.revision + 1))
 
 
 async def advance_shows(work: UnitOfWork, show_ids: Sequence[ShowId]) -> None:

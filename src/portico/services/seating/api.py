@@ -87,6 +87,8 @@ async def replace_layout(
 
 
 @router.delete("/{event_id}/layout", status_code=204, errors=[EventNotFound, EventInUse])
-async def retire_show(event_id: ShowId, caller: FromService, work: Work) -> None:
-    """Close a show that is about to be deleted, so that none of its places can be held."""
-    await service.retire_show(work, event_id)
+async def retire_show(
+    event_id: ShowId, caller: FromService, work: Work, revision: Annotated[int, Query(ge=1, lt=2**31)]
+) -> None:
+    """Close a show that is about to be deleted. None of its places can be held, until an event of a later revision."""
+    await service.retire_show(work, event_id, revision=revision)

@@ -73,14 +73,21 @@ async def replace_layout(
     return Availability(event_id=show_id, available=counts.available, used=counts.held + counts.sold)
 
 
-async def retire_show(work: UnitOfWork, show_id: ShowId) -> None:
-    """Close a show that is about to be deleted. Raises EventInUse if a place is held or sold."""
+async def retire_show(work: UnitOfWork, show_id: ShowId, *, revision: int) -> None:
+    """Close a show that is about to be deleted. Raises EventInUse if a place is held or sold.
+
+    An event of this revision or an earlier one, which comes late, does not reopen it.
+    """
     show = await find_show(work, show_id)
-    if show is None or show.is_closed:
+    if show is None:
+        return
+    if show.is_closed:
+        show.layout_revision = max(show.layout_revision, revision + 1)
         return
     counts = (await load_places(work, show)).counts()
     if counts.held or counts.sold:
         raise EventInUse(event_id=show_id)
+    show.layout_revision = max(show.layout_revision, revision + 1)
     show.is_closed = True
     show.version += 1
 

@@ -46,6 +46,14 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("event_id", name="pk_shows"),
     )
+    op.create_table(
+        "planned_changes",
+        sa.Column("event_id", IdentifierNumber(ShowId), autoincrement=False, nullable=False),
+        sa.Column("changes", Payload),
+        sa.Column("planned_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("event_id", name="pk_planned_changes"),
+    )
+    op.create_index("ix_planned_changes_planned_at", "planned_changes", ["planned_at"])
     for columns in (
         ["event_date", "event_id"],
         ["status", "event_date", "event_id"],
@@ -57,4 +65,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("planned_changes")
     op.drop_table("shows")
