@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.events import SectionPlan, ShowCreated, ShowDeleted, ShowId, ShowStatusChanged, ShowUpdated
 from portico.services.seating import service
 from portico.services.seating.holds.expiry import HoldExpiry
@@ -19,6 +20,7 @@ from portico.testing.running_service import Answer, Caller, RunningService, run_
 STALLS = SectionPlan(name="Stalls", rows=2, seats_per_row=5, price=Decimal(80), accessible=("A-1",))
 BALCONY = SectionPlan(name="Balcony", rows=1, seats_per_row=4)
 FLOOR = SectionPlan(name="Floor", capacity=10)
+BOOKING = BookingId.new()
 HALL = (STALLS, BALCONY, FLOOR)
 """Twenty-four places: two rows of five with an accessible seat, one row of four, ten standing."""
 
@@ -120,6 +122,17 @@ class SeatingService:
         assert answer.status_code == 201, answer.content
         found: dict[str, Any] = answer.json()
         return found
+
+    async def put(self, hold: dict[str, Any], change: str, **body: Any) -> Answer:
+        """Send the request of bookings to `claim`, `release` or sell (`sale`) a hold, or to `return` places."""
+        path = f"/inventory/{hold['event_id']}/holds/{hold['hold_id']}/{change}"
+        return await self.run.as_service("bookings").put(path, json={"booking_id": BOOKING, **body})
+
+    async def sell(self, hold: dict[str, Any]) -> None:
+        """Claim a hold and sell it."""
+        for change, body in (("claim", {"user_id": hold["user_id"]}), ("sale", {})):
+            answer = await self.put(hold, change, **body)
+            assert answer.status_code == 200, answer.content
 
     async def end_due_holds(self) -> int:
         """Free the places of holds whose time is over, as the service does by itself."""

@@ -13,6 +13,13 @@ class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
         validation_alias="HOLD_EXPIRES_IN",
         description="How long (seconds) places are held for a user",
     )
+    hold_grace: Seconds = Field(
+        120.0,
+        ge=1,
+        le=86_400,
+        validation_alias="HOLD_GRACE",
+        description="How long (seconds) places stay held at least after a declined payment",
+    )
     max_seats_per_user: int = Field(
         8,
         ge=1,

@@ -7,6 +7,7 @@ from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import (
     Context,
+    FromService,
     InvalidCursor,
     NumberedPage,
     Reads,
@@ -19,8 +20,11 @@ from portico.kit import (
 )
 from portico.services.seating.errors import (
     AccessibleOnly,
+    EventCancelled,
     EventNotFound,
+    HoldExpired,
     HoldInUse,
+    HoldLost,
     HoldNotFound,
     HoldUsed,
     LeavesSingleSeat,
@@ -34,7 +38,19 @@ from portico.services.seating.errors import (
     UnknownSection,
 )
 from portico.services.seating.holds import repository
-from portico.services.seating.holds.schemas import HoldCreate, HoldRead, HoldView, hold_json
+from portico.services.seating.holds.claims import SoldPlaceKey
+from portico.services.seating.holds.schemas import (
+    ClaimPut,
+    HoldCreate,
+    HoldPut,
+    HoldRead,
+    HoldView,
+    ReleasePut,
+    ReturnPut,
+    SalePut,
+    ServiceHoldRead,
+    hold_json,
+)
 from portico.services.seating.holds.writer import HoldWriter
 from portico.services.seating.repository import versions_of
 
@@ -113,3 +129,59 @@ async def read_hold(event_id: ShowId, hold_id: HoldId, caller: SignedIn, reads: 
 async def release_hold(event_id: ShowId, hold_id: HoldId, caller: SignedIn, writer: Writer) -> None:
     """Give the places of a hold back. A hold that has ended stays as it is."""
     await writer.release(event_id, hold_id, caller.user_id)
+
+
+@router.put("/{event_id}/holds/{hold_id}", response_model=ServiceHoldRead, errors=[*TAKE_ERRORS, HoldNotFound])
+async def take_hold_for_user(
+    event_id: ShowId, hold_id: HoldId, body: HoldPut, caller: FromService, writer: Writer, reads: Reads
+) -> HoldView:
+    """Hold places for a user under an id that the calling service chose. Safe to repeat."""
+    return HoldView(await writer.take(event_id, hold_id, body.user_id, body.wanted), reads.now)
+
+
+@router.put(
+    "/{event_id}/holds/{hold_id}/claim",
+    response_model=ServiceHoldRead,
+    errors=[EventNotFound, HoldNotFound, HoldExpired, HoldInUse, HoldUsed],
+)
+async def claim_hold(
+    event_id: ShowId, hold_id: HoldId, body: ClaimPut, caller: FromService, writer: Writer, reads: Reads
+) -> HoldView:
+    """Claim an active hold for a booking that is being paid. Until it is released or sold it does not expire. Safe to repeat."""
+    hold = await writer.claim(event_id, hold_id, booking_id=body.booking_id, user_id=body.user_id)
+    return HoldView(hold, reads.now)
+
+
+@router.put(
+    "/{event_id}/holds/{hold_id}/release",
+    response_model=ServiceHoldRead,
+    errors=[EventNotFound, HoldNotFound, HoldUsed],
+)
+async def release_claim(
+    event_id: ShowId, hold_id: HoldId, body: ReleasePut, caller: FromService, writer: Writer, reads: Reads
+) -> HoldView:
+    """Give a claimed hold back: to its user for `HOLD_GRACE` at least, or to the public. Safe to repeat."""
+    hold = await writer.release_claim(event_id, hold_id, booking_id=body.booking_id, keep=body.keep)
+    return HoldView(hold, reads.now)
+
+
+@router.put(
+    "/{event_id}/holds/{hold_id}/sale",
+    response_model=ServiceHoldRead,
+    errors=[EventNotFound, HoldNotFound, HoldLost, EventCancelled],
+)
+async def sell_hold(
+    event_id: ShowId, hold_id: HoldId, body: SalePut, caller: FromService, writer: Writer, reads: Reads
+) -> HoldView:
+    """Mark the places of a claimed hold as sold to the booking. Safe to repeat."""
+    return HoldView(await writer.sell(event_id, hold_id, booking_id=body.booking_id), reads.now)
+
+
+@router.put("/{event_id}/holds/{hold_id}/return", response_model=ServiceHoldRead, errors=[EventNotFound, HoldNotFound])
+async def return_places(
+    event_id: ShowId, hold_id: HoldId, body: ReturnPut, caller: FromService, writer: Writer, reads: Reads
+) -> HoldView:
+    """Return sold places of a booking, once per key. Places that are not sold to it are ignored."""
+    places = [SoldPlaceKey(each.seat_id, each.section) for each in body.places]
+    hold = await writer.return_places(event_id, hold_id, booking_id=body.booking_id, key=body.key, places=places)
+    return HoldView(hold, reads.now)

@@ -148,8 +148,8 @@ class HoldBatch:
             UnknownSeat, UnknownSection: there are no such places.
             SeatTaken, NotEnoughSeats, NoAdjacentSeats, AccessibleOnly, LeavesSingleSeat: the places cannot be held.
         """
-        if (found := self.holds.get(hold_id)) is not None:
-            return self._of_user(found, user_id)
+        if hold_id in self.holds:
+            return self.of_user(self.get(hold_id), user_id)
         self._check_sale()
         self.check_limit(user_id, wanted.quantity)
         return self._add(hold_id, user_id, self._choose(wanted), lasting=lasting)
@@ -193,7 +193,7 @@ class HoldBatch:
         self.holds[hold_id] = hold
         usage = self.usage.get(user_id, Usage())
         self.usage[user_id] = usage._replace(held=usage.held + hold.quantity)
-        self._publish(SeatsHeld, hold, hold.places)
+        self.publish(SeatsHeld, hold, hold.places)
         return hold
 
     def release(self, hold_id: HoldId, user_id: UserId) -> Hold:
@@ -204,13 +204,13 @@ class HoldBatch:
             HoldInUse: it is being paid.
             HoldUsed: its places are sold.
         """
-        hold = self._of_user(self._get(hold_id), user_id)
+        hold = self.of_user(self.get(hold_id), user_id)
         if hold.status == "CLAIMED":
             raise HoldInUse(hold_id=hold_id)
         if hold.status == "SOLD":
             raise HoldUsed(hold_id=hold_id, booking_id=str(hold.booking_id))
         if hold.status == "ACTIVE":
-            self._end(hold, "RELEASED", reason="released")
+            self.end(hold, "RELEASED", reason="released")
         return hold
 
     def expire(self, hold_ids: Iterable[HoldId]) -> int:
@@ -220,16 +220,17 @@ class HoldBatch:
         for hold_id in hold_ids:
             hold = self.holds.get(hold_id)
             if hold is not None and hold.status == "ACTIVE" and hold.expires_at <= self.now:
-                self._end(hold, *(("RELEASED", "cancelled") if is_cancelled else ("EXPIRED", "expired")))
+                self.end(hold, *(("RELEASED", "cancelled") if is_cancelled else ("EXPIRED", "expired")))
                 ended += 1
         return ended
 
-    def _end(self, hold: Hold, status: HoldStatus, reason: str) -> None:
-        self.show.move(self._selection(hold.places), "H", "F", hold_id=hold.hold_id, reason=reason)
+    def end(self, hold: Hold, status: HoldStatus, reason: str) -> None:
+        """Free the places of an active or claimed hold permanently."""
+        self.show.move(self.selection(hold.places), "H", "F", hold_id=hold.hold_id, reason=reason)
         hold.change_to(status)
         if (usage := self.usage.get(hold.user_id)) is not None:
             self.usage[hold.user_id] = usage._replace(held=usage.held - hold.quantity)
-        self._publish(SeatsReleased, hold, hold.places)
+        self.publish(SeatsReleased, hold, hold.places)
 
     def _check_sale(self) -> None:
         show = self.show
@@ -269,7 +270,8 @@ class HoldBatch:
             places.extend([place] * quantity)
         return places
 
-    def _selection(self, places: Iterable[HeldPlace]) -> Selection:
+    def selection(self, places: Iterable[HeldPlace]) -> Selection:
+        """Return these places of a hold as a selection."""
         seats: list[str] = []
         standing: dict[int, int] = {}
         for each in places:
@@ -279,18 +281,21 @@ class HoldBatch:
                 seats.append(each.seat_id)
         return Selection(tuple(self.show.places.layout.indexes_of(seats)), standing)
 
-    def _get(self, hold_id: HoldId) -> Hold:
+    def get(self, hold_id: HoldId) -> Hold:
+        """Return a hold of the show. Raises HoldNotFound."""
         found = self.holds.get(hold_id)
-        if found is None:
+        if found is None or found.show_id != self.show.show_id:
             raise HoldNotFound(hold_id=hold_id)
         return found
 
-    def _of_user(self, hold: Hold, user_id: UserId) -> Hold:
+    def of_user(self, hold: Hold, user_id: UserId) -> Hold:
+        """Return the hold if it is this user's. Raises HoldNotFound."""
         if hold.user_id != user_id:
             raise HoldNotFound(hold_id=hold.hold_id)
         return hold
 
-    def _publish(self, kind: type[SeatsEvent], hold: Hold, places: Sequence[HeldPlace]) -> None:
+    def publish(self, kind: type[SeatsEvent], hold: Hold, places: Sequence[HeldPlace]) -> None:
+        """Publish an event about some places of a hold."""
         self.events.append(
             kind(
                 event_id=hold.show_id,

@@ -81,7 +81,8 @@ async def open_hold_expiry(context: ServiceContext) -> AsyncIterator[HoldExpiry]
     """Open what ends the holds of the service."""
     settings = context.settings_of(SeatingSettings)
     writer = context.resource(HoldWriter)
-    yield HoldExpiry(context, writer, batch=settings.expiry_batch, shortest=settings.hold_expires_in)
+    shortest = min(settings.hold_expires_in, settings.hold_grace)
+    yield HoldExpiry(context, writer, batch=settings.expiry_batch, shortest=shortest)
 
 
 async def run_hold_expiry(context: ServiceContext) -> None:

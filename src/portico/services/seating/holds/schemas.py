@@ -7,6 +7,7 @@ import orjson
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId, HoldStatus
 from portico.kit import Amount, CurrencyCode, Line, Moment, Money, OneLine, Schema, UserId
@@ -16,6 +17,7 @@ from portico.services.seating.holds.domain import HeldPlace, Hold, Wanted
 
 MOST_PLACES: Final = 1_000
 _LONGEST_SEAT_ID: Final = 32
+_LONGEST_KEY: Final = 100
 
 SeatIds = Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(min_length=1, max_length=MOST_PLACES)]
 
@@ -77,6 +79,78 @@ class HoldRead(Schema):
     currency: CurrencyCode
     expires_at: Moment
     created_at: Moment
+
+
+class HeldPlaceRead(Schema):
+    """A place of a hold. `seat_id`, `row` and `number` are null in a standing section."""
+
+    seat_id: str | None
+    section: str
+    row: str | None
+    number: int | None
+    price: Amount
+
+
+class ServiceHoldRead(Schema):
+    """A hold as other services see it: with the price of every place, also of standing ones."""
+
+    hold_id: HoldId
+    event_id: ShowId
+    user_id: UserId
+    status: HoldStatus
+    quantity: int
+    places: list[HeldPlaceRead]
+    amount: Amount
+    discount: Amount
+    currency: CurrencyCode
+    expires_at: Moment
+
+
+class HoldPut(WantedPlaces):
+    """A hold that a service takes for a user."""
+
+    user_id: UserId
+
+
+class ClaimPut(Schema):
+    """The booking that claims a hold, and the user whose hold it is."""
+
+    booking_id: BookingId
+    user_id: UserId
+
+
+class ReleasePut(Schema):
+    """The booking that gives a hold back: to its user (`keep`), or to the public."""
+
+    booking_id: BookingId
+    keep: bool
+
+
+class SalePut(Schema):
+    """The booking that a hold is sold to."""
+
+    booking_id: BookingId
+
+
+class SoldPlacePut(Schema):
+    """A sold place: a seat, or a place of a standing section."""
+
+    seat_id: Annotated[str, OneLine(_LONGEST_SEAT_ID)] | None = None
+    section: Line | None = None
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if (self.seat_id is None) == (self.section is None):
+            raise ValueError("name either a seat or a section")
+        return self
+
+
+class ReturnPut(Schema):
+    """Sold places that a booking returns. A repeat with the same key changes nothing."""
+
+    booking_id: BookingId
+    key: Annotated[str, OneLine(_LONGEST_KEY)]
+    places: Annotated[list[SoldPlacePut], Field(max_length=MOST_PLACES)]
 
 
 class HoldView:

@@ -6,10 +6,13 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
 from portico.kit.data import GroupCommit
+from portico.services.seating.holds import claims
+from portico.services.seating.holds.claims import SoldPlaceKey
 from portico.services.seating.holds.domain import Hold, HoldBatch, Wanted
 from portico.services.seating.holds.halls import Halls
 from portico.services.seating.holds.service import BatchFollower, Change, change_holds
@@ -19,13 +22,14 @@ from portico.services.seating.settings import SeatingSettings
 class HoldWriter:
     """Changes the places of shows for many callers in few transactions. Each call can be repeated safely.
 
-    Each method raises what the HoldBatch method of the same name raises, EventNotFound for an unknown show, and Unavailable
+    Each method raises what the rule of the same name raises, EventNotFound for an unknown show, and Unavailable
     when the queue is full.
     """
 
-    def __init__(self, group: GroupCommit[Change, Any], *, lasting: timedelta) -> None:
+    def __init__(self, group: GroupCommit[Change, Any], *, lasting: timedelta, grace: timedelta) -> None:
         self._group = group
         self._lasting = lasting
+        self._grace = grace
 
     async def take(
         self, show_id: ShowId, hold_id: HoldId, user_id: UserId, wanted: Wanted, *, is_new: bool = False
@@ -37,6 +41,29 @@ class HoldWriter:
     async def release(self, show_id: ShowId, hold_id: HoldId, user_id: UserId) -> Hold:
         """Give the places of a user's hold back."""
         act = partial(HoldBatch.release, hold_id=hold_id, user_id=user_id)
+        return await self._hold(Change(show_id, act, [hold_id]))
+
+    async def claim(self, show_id: ShowId, hold_id: HoldId, *, booking_id: BookingId, user_id: UserId) -> Hold:
+        """Claim a hold for a booking."""
+        act = partial(claims.claim, hold_id=hold_id, booking_id=booking_id, user_id=user_id)
+        return await self._hold(Change(show_id, act, [hold_id]))
+
+    async def release_claim(self, show_id: ShowId, hold_id: HoldId, *, booking_id: BookingId, keep: bool) -> Hold:
+        """Give a claimed hold back."""
+        act = partial(claims.release_claim, hold_id=hold_id, booking_id=booking_id, keep=keep, grace=self._grace)
+        return await self._hold(Change(show_id, act, [hold_id]))
+
+    async def sell(self, show_id: ShowId, hold_id: HoldId, *, booking_id: BookingId) -> Hold:
+        """Mark the places of a claimed hold as sold."""
+        return await self._hold(
+            Change(show_id, partial(claims.sell, hold_id=hold_id, booking_id=booking_id), [hold_id])
+        )
+
+    async def return_places(
+        self, show_id: ShowId, hold_id: HoldId, *, booking_id: BookingId, key: str, places: Sequence[SoldPlaceKey]
+    ) -> Hold:
+        """Return sold places of a booking."""
+        act = partial(claims.return_places, hold_id=hold_id, booking_id=booking_id, key=key, places=places)
         return await self._hold(Change(show_id, act, [hold_id]))
 
     async def expire(self, show_id: ShowId, hold_ids: Collection[HoldId]) -> int:
@@ -69,4 +96,5 @@ async def open_hold_writer(
         context.transaction, apply, max_batch=settings.hold_batch, max_waiting=settings.hold_queue
     )
     async with group:
-        yield HoldWriter(group, lasting=timedelta(seconds=settings.hold_expires_in))
+        lasting, grace = timedelta(seconds=settings.hold_expires_in), timedelta(seconds=settings.hold_grace)
+        yield HoldWriter(group, lasting=lasting, grace=grace)
