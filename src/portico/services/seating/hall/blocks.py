@@ -12,6 +12,7 @@ from typing import Final
 from portico.services.seating.hall.layout import Section
 
 _FREE: Final = frozenset(b"Ff")
+_FREE_OR_NOT: Final = bytes(each if each in _FREE else ord(".") for each in range(256))
 _LITERAL: Final = 32  # a pattern that begins with letters is searched for fast
 
 
@@ -53,14 +54,32 @@ def best_block(buffer: bytearray, section: Section, size: int, first: int, *, cl
         first: the first block of the section.
         clean: whether only blocks that leave no single seat count.
     """
-    pattern = clean_block_pattern(size) if clean else block_pattern(size)
-    match = pattern.search(buffer, first, section.end)
-    if match is None:
+    found = _first_clean_block(buffer, section, size, first) if clean else first
+    if found is None:
         return None
-    row, _ = section.place(match.start())
-    return _nearest_middle(
-        buffer, section.first + row * (section.seats_per_row + 1), section.seats_per_row, size, pattern
-    )
+    pattern = clean_block_pattern(size) if clean else block_pattern(size)
+    row, _ = section.place(found)
+    start = section.first + row * (section.seats_per_row + 1)
+    return _nearest_middle(buffer, start, section.seats_per_row, size, pattern)
+
+
+def _first_clean_block(buffer: bytearray, section: Section, size: int, first: int) -> int | None:
+    """Return a seat of the front-most row with a block that leaves no single seat. `first` is the first block."""
+    row, _ = section.place(first)
+    next_row = section.first + (row + 1) * (section.seats_per_row + 1)
+    pattern = clean_block_pattern(size)
+    match = pattern.search(buffer, first, next_row)
+    if match is None and section.accessible:
+        match = pattern.search(buffer, next_row, section.end)
+    if match is not None or section.accessible:
+        return None if match is None else match.start()
+    # Without accessible seats, a clean block is a whole run, or a part of one that has at least two seats more. If many runs
+    # have one seat more, plain searches for both are several times as fast as the pattern.
+    rest = buffer[next_row - 1 : section.end].translate(_FREE_OR_NOT)
+    block = b"F" * size
+    whole, part = rest.find(b".%s." % block), rest.find(block + b"FF")
+    found = [next_row - 1 + each for each in (whole + 1, part) if each > 0]
+    return min(found, default=None)
 
 
 def _nearest_middle(buffer: bytearray, start: int, seats: int, size: int, pattern: re.Pattern[bytes]) -> int:

@@ -53,7 +53,7 @@ def fewest_pieces(places: Places, sections: Iterable[tuple[Section, int]], quant
     best: _Rows | None = None
     for section, available in offered:
         if available >= quantity:
-            best = _nearest_rows(places.buffer, section, quantity, best) or best
+            best = _nearest_rows(places.buffer, section, available, quantity, best) or best
         if best is not None and best.is_nearest:
             break
     if best is None:
@@ -82,13 +82,15 @@ def _across_sections(places: Places, sections: Sequence[tuple[Section, int]], qu
     return Selection(tuple(sorted(seats)), standing)
 
 
-def _nearest_rows(buffer: bytearray, section: Section, quantity: int, best: _Rows | None) -> _Rows | None:
+def _nearest_rows(
+    buffer: bytearray, section: Section, available: int, quantity: int, best: _Rows | None
+) -> _Rows | None:
     """Return the front-most of the fewest rows that have `quantity` seats in the fewest pieces, if better than `best`.
 
     A window moves over the runs. Its first run is dropped when the window has enough seats, and when the run is too far
     from the last one for a better result.
     """
-    pieces, smallest = _pieces_needed(_runs_by_length(buffer, section, quantity), quantity)
+    pieces, smallest = _pieces_needed(_runs_by_length(buffer, section, available, quantity), quantity)
     if best is not None and pieces > best.pieces:
         return None
     nearest = best.span if best is not None and best.pieces == pieces else section.rows
@@ -136,7 +138,7 @@ def _runs(buffer: bytearray, start: int, end: int, section: Section, *, at_least
         yield _Run((first - section.first) // stride, first, match.end() - first)
 
 
-def _runs_by_length(buffer: bytearray, section: Section, quantity: int) -> dict[int, int]:
+def _runs_by_length(buffer: bytearray, section: Section, available: int, quantity: int) -> dict[int, int]:
     """Return the number of runs of each length, longest first. All are shorter than `quantity`."""
     if quantity > _FEW:
         lengths = Counter(map(len, run_pattern(1).findall(buffer, section.first, section.end)))
@@ -144,7 +146,7 @@ def _runs_by_length(buffer: bytearray, section: Section, quantity: int) -> dict[
     numbers: dict[int, int] = {}
     for length in range(quantity - 1, 0, -1):
         # Each run contains its length divided by `length` such blocks; the longer runs are known.
-        blocks = buffer.count(b"F" * length, section.first, section.end)
+        blocks = available if length == 1 else buffer.count(b"F" * length, section.first, section.end)
         numbers[length] = blocks - sum(number * (longer // length) for longer, number in numbers.items())
     return numbers
 
