@@ -1,4 +1,5 @@
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,15 @@ class TestRun:
         assert refused.returncode == 2
         assert "203.0.113.7" in refused.stderr
         assert "Traceback" not in refused.stderr
+
+    def test_secrets_are_checked_before_the_port_is_opened(self, tmp_path: Path) -> None:
+        with socket.create_server(("", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            refused = run_portico(tmp_path, "run", "loans", "--system", LIBRARY, "--host", "0.0.0.0", "--port", port)  # noqa: S104  it refuses
+
+        assert refused.returncode == 2
+        assert "SERVICE_SECRET" in refused.stderr
+        assert "in use" not in refused.stderr
 
     def test_a_folder_that_cannot_be_written_is_named(self, tmp_path: Path) -> None:
         refused = run_portico(

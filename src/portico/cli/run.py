@@ -33,11 +33,14 @@ def run(
     from portico.kit.runtime.serving import bind_all
     from portico.kit.runtime.system import GATEWAY
     from portico.kit.settings import Settings
+    from portico.systems.composition import Composition
 
     environment = environment_with(host)
     settings = environment.read(Settings)
     found = find_chosen_system(system, settings)
     name = GATEWAY if service == GATEWAY else found.placement(service).name
+    # First: clients must not connect to a process that refuses to start, and a mistake is reported before a taken port.
+    Composition(found, environment, parts=[name]).host.check_settings()
     sockets = bind_all(settings.host, {name: port or found.ports[name]})
     raise typer.Exit(serve(found, environment, sockets, migrate=migrate))
 

@@ -127,7 +127,7 @@ class Host:
     async def __aenter__(self) -> Self:
         for each in self.placements:
             check_declarations(each.service, [placed.name for placed in self.system.services])
-        self._check_settings()
+        self.check_settings()
         try:
             self.channel = self._given_channel or self._open_channel()
             for placement in self.placements:
@@ -145,7 +145,7 @@ class Host:
     ) -> None:
         await self._stack.aclose()
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
         """Check settings and secrets before opening or migrating anything. Raises SettingsError with all errors."""
         kinds = {each.name: kind for each in self.system.placements if (kind := each.service.settings) is not None}
         check_variables({"the kit": Settings, **kinds})
