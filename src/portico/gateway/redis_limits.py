@@ -6,7 +6,7 @@ from typing import cast
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from portico.gateway.limits import MemoryLimiter, Rate, Verdict, check_rate
-from portico.kit.cache.redis import REDIS_FAILURES
+from portico.kit.cache.redis import REDIS_FAILURES, close_redis
 from portico.kit.foundation.clock import Clock
 from portico.kit.telemetry.logs import get_logger
 
@@ -108,7 +108,7 @@ class RedisLimiter:
         return verdict
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        await close_redis(self._redis)
 
     def _take_locally(self, rate: Rate, key: str) -> Verdict:
         self._on_fallback()

@@ -3,13 +3,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-import redis
+import redis.asyncio
 from structlog.testing import capture_logs
 from tests.contracts.cache import LARGEST, CacheContract, Maker, at_once, settled
 
 from portico.kit.cache.base import Cache, Entry
 from portico.kit.cache.group import CacheGroup
-from portico.kit.cache.redis import RedisCache
+from portico.kit.cache.redis import RedisCache, close_redis
 from portico.servers import RedisServer
 from portico.testing.clock import ManualClock
 
@@ -136,6 +136,24 @@ class TestSeveralProcesses:
     @pytest.fixture
     def maker(self) -> Maker:
         return Maker()
+
+
+class SlowRedis(redis.asyncio.Redis):
+    """A client whose connections do not close in time."""
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001  redis-py's signature
+        raise redis.TimeoutError("Timed out closing connection")
+
+
+class TestClosing:
+    async def test_that_takes_too_long_is_logged_without_a_traceback(self) -> None:
+        with capture_logs() as events:
+            await close_redis(SlowRedis())
+
+        [event] = events
+        assert (event["event"], event["log_level"]) == ("redis_not_closed", "warning")
+        assert event["error"] == "TimeoutError: Timed out closing connection"
+        assert "exc_info" not in event
 
 
 class TestUnavailable:

@@ -131,7 +131,7 @@ class RedisCache(Cache):
             await self._redis.ping()
 
     async def aclose(self) -> None:
-        await self._redis.aclose()
+        await close_redis(self._redis)
 
     async def _find(self, key: str) -> Entry | None:
         async def look() -> tuple[bytes | None, int]:
@@ -235,6 +235,14 @@ class RedisCache(Cache):
 
     def _claim(self, key: str) -> str:
         return f"{self._prefix}c:{key}"
+
+
+async def close_redis(redis: Redis) -> None:
+    """Close the connections to Redis. If one does not close in time, as on a busy machine, log it: no data is lost."""
+    try:
+        await redis.aclose()
+    except REDIS_FAILURES as error:
+        logger.warning("redis_not_closed", error=f"{type(error).__name__}: {error}")
 
 
 class _PendingWrite(NamedTuple):
