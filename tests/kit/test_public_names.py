@@ -17,7 +17,7 @@ LAZY = [name for name in PACKAGES if "lazy_exports" in Path(str(import_module(na
 PUBLIC = """
 FOREVER AbortSaga Amount AnyCaller BadRequest Calls Client ClientInfo Clock Conditions Conflict ContentTooLarge Context
 CurrencyCode Event EventId Forbidden FromService Identifier IntegerIdentifier InvalidCursor Keyset KnownCaller Line Moment Money NotFound
-NumberedPage OnBehalf OneLine Page PreconditionFailed Principal Problem Reader Reads Repository RequestClient Router Saga SagaState Schema
+NumberedPage OnBehalf OneLine Page PreconditionFailed Principal Problem PublicRead Reader Reads Repository RequestClient Router Saga SagaState Schema
 Seconds Secret Service ServiceContext ServiceSettings SignedIn Slice Socket Step StepPending Summary System TableRules
 TooManyRequests Unauthorized Unavailable UndoReason UnitOfWork Unprocessable UserId Window Work consumes
 get_logger hours identifier job minutes newest_first numbered_list permitted provided revision seconds

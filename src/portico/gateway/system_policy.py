@@ -24,9 +24,11 @@ INTERNAL = OPERATOR_PATHS | {"/health/ready"}
 
 def policy_of(system: System, settings: Settings) -> Policy:
     """Return the policy of the gateway of `system`. Needs no running service; `portico explain` uses it too."""
-    table = RouteTable(
-        routes_of({each.name: declared_routes(each.service.routers, system.prefix) for each in system.placements})
-    )
+    routes = {
+        each.name: declared_routes(each.service.routers, system.prefix, public_reads=settings.public_reads)
+        for each in system.placements
+    }
+    table = RouteTable(routes_of(routes))
     rates = {
         "default": Rate("default", settings.rate_limit.limit, settings.rate_limit.window),
         "token": Rate("token", settings.rate_limit_token.limit, settings.rate_limit_token.window, "address"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
+    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, PublicRead, SignedIn, permitted
     from portico.kit.auth.principal import Principal, UserId
     from portico.kit.calls.client import Calls, Client
     from portico.kit.calls.summary import Summary
@@ -58,7 +58,7 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "auth.access": "AnyCaller FromService KnownCaller SignedIn permitted",
+            "auth.access": "AnyCaller FromService KnownCaller PublicRead SignedIn permitted",
             "auth.principal": "Principal UserId",
             "calls.client": "Calls Client",
             "calls.summary": "Summary",
@@ -129,6 +129,7 @@ __all__ = [
     "PreconditionFailed",
     "Principal",
     "Problem",
+    "PublicRead",
     "Reader",
     "Reads",
     "Repository",

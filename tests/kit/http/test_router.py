@@ -3,7 +3,7 @@ from typing import Annotated
 import pytest
 from tests.examples.loans import service
 
-from portico.kit.auth.access import Access, AnyCaller, SignedIn, permitted
+from portico.kit.auth.access import Access, AnyCaller, PublicRead, SignedIn, permitted
 from portico.kit.auth.principal import Principal
 from portico.kit.http.context import OnBehalf
 from portico.kit.http.router import Router, access_of_endpoint, declared_routes
@@ -38,6 +38,17 @@ class TestAccessOfEndpoint:
         ) -> None: ...
 
         assert access_of_endpoint(ask) == Access("permission", "a:b")
+
+    def test_of_a_public_read_follows_public_reads(self) -> None:
+        router = Router(prefix="/books")
+
+        @router.get("")
+        async def list_books(caller: PublicRead) -> None: ...
+
+        found = [declared_routes([router], public_reads=each)[0].access for each in (True, False)]
+
+        assert found == [Access("public"), Access("known")]
+        assert router.routes[0].served(public_reads=False).access == Access("known")
 
     def test_is_public_without_a_caller(self) -> None:
         async def ask(number: int) -> None: ...

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
-    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, SignedIn, permitted
+    from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, PublicRead, SignedIn, permitted
     from portico.kit.auth.keys import PublicAlgorithm, SigningKey, VerifyingKey
     from portico.kit.auth.principal import ACT_AS_USER, EVERYTHING, SERVICE_PREFIX, Principal, UserId
     from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
@@ -31,7 +31,7 @@ else:
     __getattr__ = lazy_exports(
         __name__,
         {
-            "access": "AnyCaller FromService KnownCaller SignedIn permitted",
+            "access": "AnyCaller FromService KnownCaller PublicRead SignedIn permitted",
             "keys": "PublicAlgorithm SigningKey VerifyingKey",
             "principal": "ACT_AS_USER EVERYTHING SERVICE_PREFIX Principal UserId",
             "revocations": "Revocation RevocationKind RevocationPage",
@@ -56,6 +56,7 @@ __all__ = [
     "KnownCaller",
     "Principal",
     "PublicAlgorithm",
+    "PublicRead",
     "Reason",
     "Revocation",
     "RevocationKind",

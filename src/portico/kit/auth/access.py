@@ -11,14 +11,15 @@ from portico.kit._compat.fastapi import lookup
 from portico.kit.auth.principal import ACT_AS_USER, Principal
 from portico.kit.foundation.problems import Forbidden, PermissionMissing
 
-AccessKind = Literal["public", "optional", "known", "signed_in", "permission", "service"]
+AccessKind = Literal["public", "public_read", "optional", "known", "signed_in", "permission", "service"]
 _STRICTNESS: dict[AccessKind, int] = {
     "public": 0,
-    "optional": 1,
-    "known": 2,
-    "signed_in": 3,
-    "permission": 4,
-    "service": 5,
+    "public_read": 1,
+    "optional": 2,
+    "known": 3,
+    "signed_in": 4,
+    "permission": 5,
+    "service": 6,
 }
 _IN_THE_USERS_NAME: frozenset[AccessKind] = frozenset(("optional", "known", "signed_in"))
 """Access that needs no permission, so that a registered client needs a scope of its own for it."""
@@ -36,7 +37,7 @@ class UsersOnly(Forbidden):
 class Access:
     """Who may call a route.
 
-    Kinds: `public` (everyone), `optional` (everyone; the caller is known if a token was sent), `known` (a user or
+    Kinds: `public` (everyone), `public_read` (everyone, or a known caller if `PUBLIC_READS` is false), `optional` (everyone; the caller is known if a token was sent), `known` (a user or
     service), `signed_in` (a user), `permission` (a caller with the permission, and any service with `or_service`),
     `service`.
     """
@@ -49,6 +50,12 @@ class Access:
     def needs_caller(self) -> bool:
         """Whether the route requires an authenticated caller."""
         return self.kind not in {"public", "optional"}
+
+    def resolved(self, *, public_reads: bool) -> "Access":
+        """Return the access that `PUBLIC_READS` makes of this one."""
+        if self.kind != "public_read":
+            return self
+        return Access("public" if public_reads else "known")
 
     def stricter(self, other: "Access") -> "Access":
         """Return the stricter of the two."""
@@ -100,6 +107,9 @@ KnownCaller = Annotated[Principal, Depends(_caller_dependency(Access("known")))]
 
 SignedIn = Annotated[Principal, Depends(_caller_dependency(Access("signed_in")))]
 """A user with a valid token."""
+
+PublicRead = Annotated[Principal | None, Depends(_caller_dependency(Access("public_read")))]
+"""Everyone, who stays unknown. If `PUBLIC_READS` is false, a user or a service with a valid token."""
 
 AnyCaller = Annotated[Principal | None, Depends(_caller_dependency(Access("optional")))]
 """The caller if a valid token was sent, else None."""

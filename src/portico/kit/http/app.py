@@ -60,8 +60,9 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
     declared = [health_router, *routers]
     app.openapi_tags, operation_id_of = describe_tags(declared), operation_ids(declared)
     for router in declared:
-        for route in router.routes:
-            app.router.routes.append(build_route(app, route, context, operation_id_of(route)))
+        for each in router.routes:
+            route = each.served(public_reads=context.settings.public_reads)
+            app.router.routes.append(build_route(app, route, context, operation_id_of(each)))
             app.add_problem_schemas(route)
     app.router.routes.extend(page_routes(context.name))
 

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, TypeVar, Unpack, get_type_hints
 
 from fastapi.params import Depends
@@ -94,13 +94,18 @@ class Route:
     analyses: Analyses = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.cache is not None and (self.method != "GET" or self.access.kind != "public"):
+        if self.cache is not None and (self.method != "GET" or self.access.kind not in {"public", "public_read"}):
             raise TypeError(f"{self.method} {self.path}: only responses to a public GET can be cached. Remove cache=.")
         if self.keeps_answers and not self.asks_others and _takes_calls(self.endpoint):
             raise TypeError(
                 f"{self.method} {self.path}: {self.endpoint.__name__} calls other services, which is refused while an "
                 "Idempotency-Key is being claimed. Add asks_others=True, or stores_answer=False."
             )
+
+    def served(self, *, public_reads: bool) -> "Route":
+        """Return the route as it is served with this value of `PUBLIC_READS`."""
+        access = self.access.resolved(public_reads=public_reads)
+        return self if access is self.access else replace(self, access=access)
 
     @property
     def is_documented(self) -> bool:
@@ -208,13 +213,15 @@ class RouteDeclaration:
         return self.method in SAFE_METHODS
 
 
-def declared_routes(routers: Sequence[Router], prefix: str = "") -> list[RouteDeclaration]:
-    """Return the routes of a service under the `prefix` of its system."""
+def declared_routes(
+    routers: Sequence[Router], prefix: str = "", *, public_reads: bool = True
+) -> list[RouteDeclaration]:
+    """Return the routes of a service under the `prefix` of its system, with this value of `PUBLIC_READS`."""
     return [
         RouteDeclaration(
             method=route.method,
             path=(prefix if route.prefixed else "") + route.path,
-            access=route.access,
+            access=route.access.resolved(public_reads=public_reads),
             rate=route.rate,
             timeout=route.timeout,
             body_limit=route.body_limit,

@@ -132,6 +132,9 @@ class Settings(ServiceSettings):
         description="Requests to the OAuth token endpoint per client address; sign-ins with a password also count as such",
     )
     rate_limit_holds: Requests = Field(Rate(30, 60), description="Requests per user to hold places of a show")
+    public_reads: bool = Field(
+        default=True, description="Whether events, seat maps and search of ticketing can be read without a token"
+    )
     request_timeout: Seconds = Field(
         30.0, gt=0, le=3600, description="How long (seconds) a request may take before it fails with 504"
     )

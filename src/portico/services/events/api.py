@@ -12,6 +12,7 @@ from portico.kit import (
     NumberedPage,
     PreconditionFailed,
     Principal,
+    PublicRead,
     Reads,
     Router,
     Slice,
@@ -90,7 +91,11 @@ def _date(bound: datetime | date | None) -> str | None:
 
 @router.get("", response_model=numbered_list("events", ShowRead), errors=[InvalidCursor])
 async def list_events(
-    chosen: Annotated[ShowFilter, Depends(_filter)], page: NumberedPage, reads: Reads, available: Available
+    chosen: Annotated[ShowFilter, Depends(_filter)],
+    caller: PublicRead,
+    page: NumberedPage,
+    reads: Reads,
+    available: Available,
 ) -> Slice[Show]:
     """List events by date. `category` is compared whole, without case and accents."""
     found = await Shows(reads).list_shows(chosen, page)
@@ -99,7 +104,7 @@ async def list_events(
 
 
 @router.get("/{event_id}", response_model=ShowRead, errors=[ShowNotFound])
-async def read_event(event_id: ShowId, reads: Reads, available: Available) -> Show:
+async def read_event(event_id: ShowId, caller: PublicRead, reads: Reads, available: Available) -> Show:
     """Return one event. `available_seats` is at most a second old, and null while the inventory cannot be reached."""
     show = await Shows(reads).get(event_id)
     await available.add_to([show])

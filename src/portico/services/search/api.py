@@ -14,6 +14,7 @@ from portico.kit import (
     Moment,
     NumberedPage,
     Principal,
+    PublicRead,
     Reads,
     Router,
     Slice,
@@ -80,6 +81,7 @@ def _day(bound: datetime | date | None) -> str | None:
 )
 async def search_shows(
     query: Annotated[SearchQuery, Depends(_query)],
+    caller: PublicRead,
     page: NumberedPage,
     reads: Reads,
     context: Context,

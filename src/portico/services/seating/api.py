@@ -5,7 +5,7 @@ from fastapi import Query, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability
-from portico.kit import Context, FromService, Reads, Router, Work, provided
+from portico.kit import Context, FromService, PublicRead, Reads, Router, Work, provided
 from portico.kit.http import accepts_gzip
 from portico.services.seating import repository, service
 from portico.services.seating.errors import EventInUse, EventNotFound, SeatsInUse, UnknownSeat
@@ -44,7 +44,7 @@ async def list_availability(
 
 
 @router.get("/{event_id}", response_model=InventoryRead, errors=[EventNotFound])
-async def read_inventory(event_id: ShowId, reads: Reads) -> repository.Inventory:
+async def read_inventory(event_id: ShowId, caller: PublicRead, reads: Reads) -> repository.Inventory:
     """Return how many places of a show are available, held, sold and blocked."""
     return await repository.inventory_of(reads, event_id)
 
@@ -52,6 +52,7 @@ async def read_inventory(event_id: ShowId, reads: Reads) -> repository.Inventory
 @router.get("/{event_id}/seats", response_model=SeatMapRead | SeatChangesRead, errors=[EventNotFound])
 async def read_seat_map(
     event_id: ShowId,
+    caller: PublicRead,
     reads: Reads,
     maps: Maps,
     request: Request,
