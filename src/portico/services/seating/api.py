@@ -84,6 +84,7 @@ async def replace_layout(
         work, event_id, [each.plan for each in body.sections], revision=body.revision
     )
     await waitlist.follow_show(work, event_id, offers_of(context))
+    await service.update_exhaustion(work, event_id)
     return availability
 
 

@@ -19,4 +19,5 @@ async def apply_show(
     else:
         await service.apply_event(work, event)
     await waitlist.follow_show(work, event.event_id, offers_of(context))
+    await service.update_exhaustion(work, event.event_id)
     work.after_commit(context.resource(HoldExpiry).wake)

@@ -73,6 +73,22 @@ async def replace_layout(
     return Availability(event_id=show_id, available=counts.available, used=counts.held + counts.sold)
 
 
+async def update_exhaustion(work: UnitOfWork, show_id: ShowId) -> None:
+    """Publish whether the show is exhausted if its new sections have changed that.
+
+    Call it after their free places are offered to the waiting list: the public gets what the list leaves.
+    """
+    await work.flush()
+    show = await find_show(work, show_id)
+    if show is None or show.is_closed:
+        return
+    is_exhausted = is_exhausted_with((await load_places(work, show)).counts(), was_exhausted=show.is_exhausted)
+    if is_exhausted != show.is_exhausted:
+        show.is_exhausted = is_exhausted
+        show.exhaustion_number += 1
+        work.publish(exhaustion_event(show_id, show.exhaustion_number, is_exhausted=is_exhausted))
+
+
 async def retire_show(work: UnitOfWork, show_id: ShowId, *, revision: int) -> None:
     """Close a show that is about to be deleted. Raises EventInUse if a place is held or sold.
 
@@ -104,11 +120,6 @@ async def _store_sections(work: UnitOfWork, show: Show, plans: Sequence[SectionP
     show.is_closed = False
     show.version += 1
     show.layout_version = show.version
-    is_exhausted = is_exhausted_with(places.counts(), was_exhausted=show.is_exhausted)
-    if is_exhausted != show.is_exhausted:
-        show.is_exhausted = is_exhausted
-        show.exhaustion_number += 1
-        work.publish(exhaustion_event(show.show_id, show.exhaustion_number, is_exhausted=is_exhausted))
     await replace_sections(work, show.show_id, rows, places.dump())
 
 
