@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 
 import orjson
-from sqlalchemy import ColumnElement, and_, false, func, literal, or_, select, union_all
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, literal, or_, select, union_all
 
 from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import Keyset, Reader, Repository, Slice, Window
@@ -123,8 +123,12 @@ class Record:
 _COLUMNS: Final = ("id", "type", "aggregate", "body", "occurred_at")
 # One statement sees one snapshot, so a record that the relay moves meanwhile is found once.
 _RECORDS: Final = union_all(
-    select(*(outbox.c[name] for name in _COLUMNS), literal(value=False).label("processed")),
-    select(*(event_log.c[name] for name in _COLUMNS), literal(value=True).label("processed")),
+    *(
+        select(*(table.c[name] for name in _COLUMNS), literal(is_processed).label("processed")).where(
+            table.c.aggregate == bindparam("of_show", type_=table.c.aggregate.type)
+        )
+        for table, is_processed in ((outbox, False), (event_log, True))
+    )
 ).subquery("records")
 _OLDEST_FIRST: Final = Keyset.by("oldest", cast("Any", _RECORDS.c.id))
 
@@ -138,7 +142,7 @@ async def records_of(reader: Reader, show_id: ShowId, window: Window) -> Slice[R
         ShowNotFound: the show does not exist, and it has no record.
         InvalidCursor: the cursor belongs to another list.
     """
-    statement = select(_RECORDS).where(_RECORDS.c.aggregate == str(int(show_id)))
+    statement = select(_RECORDS).params(of_show=str(int(show_id)))
     found = await _OLDEST_FIRST.page_of_columns(reader, statement, window)
     if not found.total and not await Shows(reader).exists(show_id):
         raise ShowNotFound(event_id=show_id)
