@@ -19,6 +19,10 @@ class WaitlistEntryId(Identifier, prefix="wait"):
     """Id of an entry in the waiting list."""
 
 
+class QueueId(Identifier, prefix="queue"):
+    """Id of a place in a waiting room."""
+
+
 HoldStatus = Literal["ACTIVE", "CLAIMED", "SOLD", "RELEASED", "EXPIRED"]
 
 

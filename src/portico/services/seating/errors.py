@@ -186,5 +186,11 @@ class QueueNotOpen(Conflict):
     opens_at: datetime | None
 
 
+class NotInQueue(NotFound):
+    detail = "The caller is not in the waiting room of event {event_id}. Join it first."
+
+    event_id: ShowId
+
+
 class AdmissionRequired(Forbidden):
     detail = "Admission to this sale is required. Join the waiting room and send its token as X-Admission-Token."

@@ -47,3 +47,28 @@ class SeatingSettings(ServiceSettings, env_prefix="SEATING_"):
     )
     cached_halls: int = Field(64, ge=1, le=10_000, description="Shows whose places are kept in memory for changes")
     cached_maps: int = Field(32, ge=1, le=10_000, description="Seat maps kept in memory, as JSON and compressed")
+    waiting_room_shoppers: int = Field(
+        500,
+        ge=1,
+        le=1_000_000,
+        validation_alias="WAITING_ROOM_SHOPPERS",
+        description="Users who may shop at once in a show with a waiting room",
+    )
+    waiting_room_opens: Seconds = Field(
+        900.0,
+        ge=0,
+        le=604_800,
+        validation_alias="WAITING_ROOM_OPENS",
+        description="How long (seconds) before the sale users may join a waiting room",
+    )
+    admission_expires_in: Seconds = Field(
+        600.0,
+        ge=1,
+        le=86_400,
+        validation_alias="ADMISSION_EXPIRES_IN",
+        description="How long (seconds) a user who was admitted from a waiting room may take holds",
+    )
+    queue_limit: int = Field(
+        20_000, ge=1, le=1_000_000, description="Changes of waiting rooms that may wait; further ones fail with 503"
+    )
+    queue_batch: int = Field(256, ge=1, le=10_000, description="Maximum changes of waiting rooms in one transaction")
