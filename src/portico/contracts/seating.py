@@ -150,7 +150,7 @@ class SeatingClient(Client, service="seating"):
             hold_id: the id of the new hold.
             event_id: the show.
             user_id: who gets the places.
-            wanted: `quantity` with `section`, or `seats`; `code`.
+            wanted: `quantity` with `section`, or `seats`; `code`; `admission`, the user's token of the waiting room.
 
         Raises:
             Refused: with the problem of `POST …/holds`; nothing is held.

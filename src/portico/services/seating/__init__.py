@@ -14,12 +14,12 @@ from portico.contracts.seating import (
 from portico.kit import Service
 from portico.kit.http import EventStreams, open_event_streams
 from portico.services.seating import api, consumers
+from portico.services.seating.admission import Admissions, open_admissions
 from portico.services.seating.holds import api as holds
 from portico.services.seating.holds.expiry import HoldExpiry, open_hold_expiry, run_hold_expiry
 from portico.services.seating.holds.writer import HoldWriter, open_hold_writer
 from portico.services.seating.models import Base
 from portico.services.seating.queue import api as queue
-from portico.services.seating.queue.admission import Admissions, open_admissions
 from portico.services.seating.queue.rooms import WaitingRooms, open_waiting_rooms, run_waiting_rooms
 from portico.services.seating.queue.writer import QueueWriter, open_queue_writer
 from portico.services.seating.seat_map import SeatMaps, open_seat_maps

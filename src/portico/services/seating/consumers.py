@@ -4,7 +4,7 @@ from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.seating import service
 from portico.services.seating.holds.expiry import HoldExpiry
 from portico.services.seating.queue.service import end_admission_of_buyer
-from portico.services.seating.queue.writer import limits_of
+from portico.services.seating.queue.writer import QueueWriter, limits_of
 from portico.services.seating.settings import SeatingSettings
 from portico.services.seating.waitlist import service as waitlist
 from portico.services.seating.waitlist.offers import offers_of
@@ -30,4 +30,5 @@ async def apply_show(
 @consumes(SeatsSold, name="end-admission-of-buyer")
 async def end_admission(event: SeatsSold, work: UnitOfWork, context: ServiceContext) -> None:
     """End the admission of a user who has bought places, so that the next in the waiting room is admitted."""
-    await end_admission_of_buyer(work, event, limits_of(context.settings_of(SeatingSettings)))
+    limits, writer = limits_of(context.settings_of(SeatingSettings)), context.resource(QueueWriter)
+    await end_admission_of_buyer(work, event, limits, writer.holders)

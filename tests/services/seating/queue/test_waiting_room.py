@@ -14,7 +14,8 @@ from portico.contracts.seating import HoldId, SeatsSold
 from portico.gateway.upstreams.base import UpstreamRequest
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit import UserId
-from portico.services.seating.queue.admission import Admissions
+from portico.services.seating.admission import Admissions
+from portico.services.seating.holds.expiry import HoldExpiry
 from portico.services.seating.queue.rooms import WaitingRooms
 from portico.services.seating.queue.writer import open_queue_writer
 from portico.testing.databases import Databases
@@ -458,3 +459,67 @@ class TestStreams:
         answer = await user(embedded).get(f"/queue/{show}", headers={"accept": "text/event-stream"})
 
         assert answer.status_code == 404
+
+
+class TestHolds:
+    async def hold(self, seating: SeatingService, show_id: ShowId, name: str, token: str | None = None) -> Answer:
+        headers = {} if token is None else {"x-admission-token": token}
+        return await user(seating, name).post(f"/inventory/{show_id}/holds", json={"quantity": 1}, headers=headers)
+
+    async def test_need_the_token_of_their_user_while_the_room_is_on(self, seating: SeatingService) -> None:
+        show = await seating.show(waiting_room="ON")
+        token = (await join(seating, show, "a"))["admission_token"]
+
+        refused = [
+            await self.hold(seating, show, name, sent) for name, sent in (("a", None), ("b", token), ("a", "1.x"))
+        ]
+        taken = await self.hold(seating, show, "a", token)
+
+        assert {(each.status_code, each.json()["code"]) for each in refused} == {(403, "admission_required")}
+        assert taken.status_code == 201
+
+    async def test_that_a_service_takes_need_the_token_too(self, embedded: SeatingService) -> None:
+        show = await embedded.show(waiting_room="ON")
+        token = (await join(embedded, show, "a"))["admission_token"]
+        path, body = f"/inventory/{show}/holds/{HoldId.new()}", {"user_id": id_of("a"), "quantity": 1}
+        bookings = embedded.run.as_service("bookings")
+
+        refused = await bookings.put(path, json=body)
+        taken = await bookings.put(path, json={**body, "admission": token})
+
+        assert (refused.status_code, refused.json()["code"]) == (403, "admission_required")
+        assert taken.status_code == 200
+
+    async def test_need_none_once_the_admission_is_over_and_the_room_off(self, embedded: SeatingService) -> None:
+        show = await embedded.show(waiting_room="ON")
+        token = (await join(embedded, show, "a"))["admission_token"]
+        embedded.run.clock.advance(601)
+        assert (await self.hold(embedded, show, "a", token)).status_code == 403
+
+        await embedded.change(show, waiting_room="OFF")
+
+        assert (await self.hold(embedded, show, "a")).status_code == 201
+
+    async def test_of_a_closed_sale_are_refused_as_such(self, embedded: SeatingService) -> None:
+        show = await embedded.show(waiting_room="ON", status="UPCOMING")
+
+        assert (await self.hold(embedded, show, "a")).json()["code"] == "sale_closed"
+
+    async def test_in_mode_auto_count_as_shoppers(self, seating: SeatingService) -> None:
+        show = await seating.show(waiting_room="AUTO")
+        for name in "abc":
+            assert (await self.hold(seating, show, name)).status_code == 201
+        await pass_time(seating, 1)
+
+        assert (await self.hold(seating, show, "d")).status_code == 403
+        waiting = await join(seating, show, "d")
+        assert (waiting["status"], waiting["position"]) == ("WAITING", 1)
+        await pass_time(seating, 601)
+        await seating.run.context.resource(HoldExpiry).run_due()
+        await pass_time(seating, 1)
+        await pass_time(seating, 1)
+
+        admitted = await place(seating, show, "d")
+        assert admitted["status"] == "ADMITTED"
+        assert (await self.hold(seating, show, "d", admitted["admission_token"])).status_code == 201
+        assert (await self.hold(seating, show, "e")).status_code == 201

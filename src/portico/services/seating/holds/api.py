@@ -1,7 +1,7 @@
 import hashlib
 from typing import Annotated, Final
 
-from fastapi import Request, Response
+from fastapi import Header, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
@@ -20,6 +20,7 @@ from portico.kit import (
 )
 from portico.services.seating.errors import (
     AccessibleOnly,
+    AdmissionRequired,
     EventCancelled,
     EventNotFound,
     HoldExpired,
@@ -61,6 +62,7 @@ TAKE_ERRORS: Final = (
     EventNotFound,
     SaleClosed,
     SoldOut,
+    AdmissionRequired,
     SeatLimitReached,
     UnknownSection,
     UnknownSeat,
@@ -83,12 +85,20 @@ _DIGITS: Final = 26
     errors=[*TAKE_ERRORS, HoldNotFound],
 )
 async def take_hold(
-    event_id: ShowId, body: HoldCreate, caller: SignedIn, writer: Writer, context: Context, request: Request
+    event_id: ShowId,
+    body: HoldCreate,
+    caller: SignedIn,
+    writer: Writer,
+    context: Context,
+    request: Request,
+    x_admission_token: Annotated[str | None, Header(description="Token of the waiting room, while that is on")] = None,
 ) -> Response:
     """Hold places for the caller: the best available, or chosen seats. All of them are held, or none."""
     key = request.headers.get("idempotency-key")
     hold_id = HoldId.new() if key is None else _hold_id_of(caller.user_id, event_id, key)
-    hold = await writer.take(event_id, hold_id, caller.user_id, body.wanted, is_new=key is None)
+    hold = await writer.take(
+        event_id, hold_id, caller.user_id, body.wanted, admission=x_admission_token, is_new=key is None
+    )
     headers = {"location": f"{request.url.path}/{hold.hold_id}"}
     return Response(
         hold_json(hold, context.system.case), status_code=201, headers=headers, media_type="application/json"
@@ -136,7 +146,9 @@ async def take_hold_for_user(
     event_id: ShowId, hold_id: HoldId, body: HoldPut, caller: FromService, writer: Writer, reads: Reads
 ) -> HoldView:
     """Hold places for a user under an id that the calling service chose. Safe to repeat."""
-    return HoldView(await writer.take(event_id, hold_id, body.user_id, body.wanted), reads.now)
+    return HoldView(
+        await writer.take(event_id, hold_id, body.user_id, body.wanted, admission=body.admission), reads.now
+    )
 
 
 @router.put(

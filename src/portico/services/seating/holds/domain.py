@@ -1,6 +1,6 @@
 """Rules of holds: how a hold is taken, claimed, sold, given back and ended, within the places of one show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -30,6 +30,10 @@ from portico.services.seating.holds.locked_show import LockedShow
 
 HOLDING: Final = frozenset[HoldStatus]({"ACTIVE", "CLAIMED"})
 ENDED: Final = frozenset[HoldStatus]({"RELEASED", "EXPIRED"})
+
+
+CheckAdmission = Callable[[LockedShow, datetime], None]
+"""Raises AdmissionRequired if a waiting room is on that did not admit the user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +141,16 @@ class HoldBatch:
     now: datetime
     events: list[Event] = field(default_factory=list)
 
-    def take(self, hold_id: HoldId, user_id: UserId, wanted: Wanted, *, lasting: timedelta) -> Hold:
+    def take(
+        self, hold_id: HoldId, user_id: UserId, wanted: Wanted, *, lasting: timedelta, check_admission: CheckAdmission
+    ) -> Hold:
         """Hold places for a user. A repeated call with the same id returns the hold as it is.
 
         Raises:
             EventNotFound: the show was deleted.
             HoldNotFound: the id belongs to another user's hold.
             SaleClosed, SoldOut: nothing can be held now.
+            AdmissionRequired: the user is not admitted from the waiting room.
             SeatLimitReached: the user would have too many places.
             UnknownSeat, UnknownSection: there are no such places.
             SeatTaken, NotEnoughSeats, NoAdjacentSeats, AccessibleOnly, LeavesSingleSeat: the places cannot be held.
@@ -151,6 +158,7 @@ class HoldBatch:
         if hold_id in self.holds:
             return self.of_user(self.get(hold_id), user_id)
         self._check_sale()
+        check_admission(self.show, self.now)
         self.check_limit(user_id, wanted.quantity)
         return self._add(hold_id, user_id, self._choose(wanted), lasting=lasting)
 

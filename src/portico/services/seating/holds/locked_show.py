@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from portico.contracts.events import OrphanRule, ShowId, ShowStatus
+from portico.contracts.events import OrphanRule, ShowId, ShowStatus, WaitingRoomMode
 from portico.contracts.seating import HoldId, SalesExhausted, SalesResumed
 from portico.kit import Event
 from portico.services.seating.hall.layout import Section
@@ -38,6 +38,7 @@ class LockedShow:
         currency: currency of its prices.
         prices: price of a place in each section, in minor units.
         max_seats: how many places one user may have.
+        waiting_room: whether users have to be admitted to take places.
         orphan_rule: whether chosen seats may leave a single free seat.
         is_exhausted: whether every place that is not blocked was sold.
         exhaustion_number: how often that has changed.
@@ -54,6 +55,7 @@ class LockedShow:
     currency: str
     prices: Sequence[int]
     max_seats: int
+    waiting_room: WaitingRoomMode
     orphan_rule: OrphanRule
     is_exhausted: bool
     exhaustion_number: int

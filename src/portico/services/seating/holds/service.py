@@ -151,6 +151,7 @@ def _locked_show(row: Any, hall: Hall, max_seats: int) -> LockedShow:
         currency=row.currency,
         prices=hall.prices,
         max_seats=max_seats if row.max_seats_per_user is None else row.max_seats_per_user,
+        waiting_room=row.waiting_room,
         orphan_rule=row.orphan_rule,
         is_exhausted=row.is_exhausted,
         exhaustion_number=row.exhaustion_number,

@@ -11,6 +11,7 @@ from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
 from portico.kit.data import GroupCommit
+from portico.services.seating.admission import Admissions
 from portico.services.seating.holds import claims
 from portico.services.seating.holds.claims import SoldPlaceKey
 from portico.services.seating.holds.domain import Hold, HoldBatch, Wanted
@@ -26,16 +27,42 @@ class HoldWriter:
     when the queue is full.
     """
 
-    def __init__(self, group: GroupCommit[Change, Any], *, lasting: timedelta, grace: timedelta) -> None:
+    def __init__(
+        self, group: GroupCommit[Change, Any], admissions: Admissions, *, lasting: timedelta, grace: timedelta
+    ) -> None:
         self._group = group
+        self._admissions = admissions
         self._lasting = lasting
         self._grace = grace
 
     async def take(
-        self, show_id: ShowId, hold_id: HoldId, user_id: UserId, wanted: Wanted, *, is_new: bool = False
+        self,
+        show_id: ShowId,
+        hold_id: HoldId,
+        user_id: UserId,
+        wanted: Wanted,
+        *,
+        admission: str | None,
+        is_new: bool = False,
     ) -> Hold:
-        """Hold places for a user. `is_new` says that the id was generated for this call."""
-        act = partial(HoldBatch.take, hold_id=hold_id, user_id=user_id, wanted=wanted, lasting=self._lasting)
+        """Hold places for a user.
+
+        Args:
+            show_id: the show.
+            hold_id: the id of the new hold.
+            user_id: the user.
+            wanted: the places.
+            admission: the user's token of the waiting room, if there is one.
+            is_new: whether the id was generated for this call.
+        """
+        act = partial(
+            HoldBatch.take,
+            hold_id=hold_id,
+            user_id=user_id,
+            wanted=wanted,
+            lasting=self._lasting,
+            check_admission=partial(self._admissions.require, user_id=user_id, token=admission),
+        )
         return await self._hold(Change(show_id, act, [hold_id], taker=user_id, is_new=is_new))
 
     async def release(self, show_id: ShowId, hold_id: HoldId, user_id: UserId) -> Hold:
@@ -97,4 +124,4 @@ async def open_hold_writer(
     )
     async with group:
         lasting, grace = timedelta(seconds=settings.hold_expires_in), timedelta(seconds=settings.hold_grace)
-        yield HoldWriter(group, lasting=lasting, grace=grace)
+        yield HoldWriter(group, context.resource(Admissions), lasting=lasting, grace=grace)

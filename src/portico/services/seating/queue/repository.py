@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 
 from portico.contracts.events import ShowId
 from portico.kit import Reader, Slice, UnitOfWork, UserId, Window
 from portico.kit.data import Keyset, Statement, insert_if_absent
 from portico.services.seating.errors import EventNotFound
+from portico.services.seating.holds.models import HoldRow
 from portico.services.seating.models import Show
 from portico.services.seating.queue.domain import Entry, Queue, QueueBatch, QueueState, Record, Sale, first_hash
 from portico.services.seating.queue.models import LedgerRow, QueueEntry, QueueRow
@@ -18,6 +19,7 @@ QUEUES: Any = QueueRow.__table__
 ENTRIES: Any = QueueEntry.__table__
 LEDGER: Any = LedgerRow.__table__
 SHOWS: Any = Show.__table__
+HOLDS: Any = HoldRow.__table__
 
 PERIOD: Final = timedelta(seconds=1)
 """How often a queue is processed."""
@@ -186,15 +188,29 @@ async def close_waiting(work: UnitOfWork, show_id: ShowId) -> int:
 
 
 async def active_queues(reader: Reader) -> Sequence[Any]:
-    """Return the queues in which users wait or are admitted: `show_id`, `due_at`, and whether mode AUTO is on."""
-    is_crowded = and_(QUEUES.c.waiting > 0, SHOWS.c.waiting_room == "AUTO").label("is_crowded")
+    """Return the queues in which users wait or are admitted, with the mode of their shows."""
     found = (
-        select(QUEUES.c.show_id, QUEUES.c.due_at, is_crowded)
+        select(QUEUES.c.show_id, QUEUES.c.due_at, QUEUES.c.waiting, QUEUES.c.shopping, SHOWS.c.waiting_room)
         .join(SHOWS, SHOWS.c.show_id == QUEUES.c.show_id)
         .where(QUEUES.c.is_active.is_(True))
         .order_by(QUEUES.c.show_id)
     )
     return await reader.rows(found)
+
+
+async def holders_without_admission(reader: Reader) -> dict[ShowId, int]:
+    """Return how many users hold places of a show on sale in mode AUTO without being admitted, for the shows with any."""
+    is_admitted = exists().where(
+        ENTRIES.c.show_id == HOLDS.c.show_id, ENTRIES.c.user_id == HOLDS.c.user_id, ENTRIES.c.status == "ADMITTED"
+    )
+    found = (
+        select(HOLDS.c.show_id, func.count(HOLDS.c.user_id.distinct()).label("holders"))
+        .join(SHOWS, SHOWS.c.show_id == HOLDS.c.show_id)
+        .where(SHOWS.c.waiting_room == "AUTO", SHOWS.c.status == "ON_SALE")
+        .where(HOLDS.c.status.in_(("ACTIVE", "CLAIMED")), ~is_admitted)
+        .group_by(HOLDS.c.show_id)
+    )
+    return {row.show_id: int(row.holders) for row in await reader.rows(found)}
 
 
 async def ledger_page(reader: Reader, show_id: ShowId, window: Window) -> Slice[Any]:

@@ -1,18 +1,19 @@
 """The waiting rooms of this process: one task processes the queues and informs the readers of all streams once a second."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from portico.contracts.events import ShowId
 from portico.kit import ServiceContext, get_logger
 from portico.kit.http import EventStreams, StreamReader, format_event
+from portico.services.seating.admission import Admissions
 from portico.services.seating.errors import EventNotFound
-from portico.services.seating.queue.admission import Admissions
 from portico.services.seating.queue.domain import Entry, Limits, QueueState
-from portico.services.seating.queue.repository import active_queues, admitted_among, state_of
+from portico.services.seating.queue.repository import active_queues, admitted_among, holders_without_admission, state_of
 from portico.services.seating.queue.schemas import QueueEntryRead
 from portico.services.seating.queue.writer import QueueWriter, limits_of
 from portico.services.seating.settings import SeatingSettings
@@ -90,14 +91,16 @@ class WaitingRooms:
         now = self._context.clock.now()
         async with self._context.reader() as reader:
             active = await active_queues(reader)
-        self._admissions.crowded = frozenset(each.show_id for each in active if each.is_crowded)
+            holders = await holders_without_admission(reader)
+        self._writer.replace_holders(holders)
+        self._admissions.crowded = self._crowded(active, holders)
         for each in active:
             if each.due_at <= now:
                 await self._writer.advance(each.show_id)
         for group in self._streams.groups:
             if (show_id := _show_of(group)) is not None:
                 await self._inform(show_id, group)
-        return bool(active)
+        return bool(active or holders)
 
     async def state(self, show_id: ShowId, *, after: int) -> QueueState | None:
         """Return the state of a queue as of a second ago at most. Raises EventNotFound.
@@ -141,6 +144,17 @@ class WaitingRooms:
         """Send the first event of a stream."""
         follower: Follower = reader.key
         self._send(reader, follower, state)
+
+    def _crowded(self, active: Iterable[Any], holders: Mapping[ShowId, int]) -> frozenset[ShowId]:
+        """Return the shows in mode AUTO whose waiting room is on: users wait, or more than the limit shop."""
+        shoppers = Counter(holders)
+        waiting = set()
+        for each in active:
+            if each.waiting_room == "AUTO":
+                shoppers[each.show_id] += each.shopping
+                if each.waiting:
+                    waiting.add(each.show_id)
+        return frozenset(waiting | {show for show, count in shoppers.items() if count > self._limits.shoppers})
 
     # Readers
 

@@ -1,7 +1,7 @@
 """Use cases of queues. Requests of many callers are executed in one transaction."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,35 +35,46 @@ class Change:
     act: Callable[[QueueBatch], Any] | None = None
 
 
-async def change_queues(work: UnitOfWork, changes: Sequence[Change], limits: Limits) -> Sequence[Any | Problem]:
-    """Apply `changes` in order, and admit who is next in the queues of their shows. Return each result or problem."""
+async def change_queues(
+    work: UnitOfWork, changes: Sequence[Change], limits: Limits, holders: Mapping[ShowId, int]
+) -> Sequence[Any | Problem]:
+    """Apply `changes` in order, and admit who is next in the queues of their shows. Return each result or problem.
+
+    Args:
+        work: the transaction.
+        changes: the requested changes.
+        limits: the settings.
+        holders: how many users hold places of a show without admission, in mode AUTO.
+    """
     by_show: defaultdict[ShowId, list[Change]] = defaultdict(list)
     for change in changes:
         by_show[change.show_id].append(change)
     outcomes: dict[int, Any | Problem] = {}
     for show_id in sorted(by_show):
-        outcomes |= await _change_queue(work, show_id, by_show[show_id], limits)
+        outcomes |= await _change_queue(work, show_id, by_show[show_id], limits, holders.get(show_id, 0))
     return [outcomes[id(change)] for change in changes]
 
 
-async def end_admission_of_buyer(work: UnitOfWork, event: SeatsSold, limits: Limits) -> None:
+async def end_admission_of_buyer(
+    work: UnitOfWork, event: SeatsSold, limits: Limits, holders: Mapping[ShowId, int]
+) -> None:
     """End the admission of a user who has bought places, and admit the next."""
 
     def book(batch: QueueBatch) -> None:
         batch.book(event.user_id)
 
-    for outcome in await change_queues(work, [Change(event.event_id, event.user_id, book)], limits):
+    for outcome in await change_queues(work, [Change(event.event_id, event.user_id, book)], limits, holders):
         if isinstance(outcome, Problem) and not isinstance(outcome, EventNotFound):
             raise outcome
 
 
 async def _change_queue(
-    work: UnitOfWork, show_id: ShowId, changes: Sequence[Change], limits: Limits
+    work: UnitOfWork, show_id: ShowId, changes: Sequence[Change], limits: Limits, holders: int
 ) -> dict[int, Any | Problem]:
     sale = await find_sale(work, show_id)
     if sale is None:
         return {id(change): EventNotFound(event_id=show_id) for change in changes}
-    batch = await _open_batch(work, sale, changes, limits)
+    batch = await _open_batch(work, sale, changes, limits, holders)
     if sale.is_over:
         await close_waiting(work, show_id)
         batch.queue.waiting = batch.queue.shopping = 0
@@ -78,11 +89,13 @@ async def _change_queue(
     return {key: _copied(outcome) for key, outcome in outcomes.items()}
 
 
-async def _open_batch(work: UnitOfWork, sale: Sale, changes: Sequence[Change], limits: Limits) -> QueueBatch:
+async def _open_batch(
+    work: UnitOfWork, sale: Sale, changes: Sequence[Change], limits: Limits, holders: int
+) -> QueueBatch:
     queue = await lock_queue(work, sale.show_id)
     users = {change.user_id for change in changes if change.user_id is not None}
     live = await live_entries(work, sale.show_id, users)
-    batch = QueueBatch(sale, queue, live, limits, work.now)
+    batch = QueueBatch(sale, queue, live, limits, work.now, holders if sale.mode == "AUTO" else 0)
     batch.lapse(await due_admissions(work, sale.show_id, work.now))
     return batch
 

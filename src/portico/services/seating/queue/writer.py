@@ -1,6 +1,6 @@
 """The process's single writer of queues, which commits the requests of many callers in groups."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,11 +17,19 @@ from portico.services.seating.settings import SeatingSettings
 class QueueWriter:
     """Changes queues for many callers in few transactions. Each change also admits who is next.
 
+    `holders` is how many users hold places of a show without admission, in mode AUTO, as of a second ago.
+
     Each method raises EventNotFound for an unknown show, and Unavailable when too many changes wait.
     """
 
-    def __init__(self, group: GroupCommit[Change, Any]) -> None:
+    def __init__(self, group: GroupCommit[Change, Any], holders: dict[ShowId, int]) -> None:
+        self.holders = holders
         self._group = group
+
+    def replace_holders(self, holders: Mapping[ShowId, int]) -> None:
+        """Take over how many users hold places without admission."""
+        self.holders.clear()
+        self.holders.update(holders)
 
     async def join(self, show_id: ShowId, user_id: UserId) -> tuple[Entry, int | None]:
         """Return the user's entry; of a new one also its position. Raises QueueNotOpen, SaleClosed, SoldOut."""
@@ -55,11 +63,13 @@ async def open_queue_writer(context: ServiceContext) -> AsyncIterator[QueueWrite
     settings = context.settings_of(SeatingSettings)
     limits = limits_of(settings)
 
+    holders: dict[ShowId, int] = {}
+
     async def apply(work: UnitOfWork, changes: Sequence[Change]) -> Sequence[Any | Problem]:
-        return await change_queues(work, changes, limits)
+        return await change_queues(work, changes, limits, holders)
 
     group = GroupCommit[Change, Any](
         context.transaction, apply, max_batch=settings.queue_batch, max_waiting=settings.queue_limit
     )
     async with group:
-        yield QueueWriter(group)
+        yield QueueWriter(group, holders)

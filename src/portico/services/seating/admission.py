@@ -1,4 +1,4 @@
-"""Admission tokens, and the check that a hold needs one."""
+"""Admission tokens of waiting rooms, and the check that a hold needs one."""
 
 import hashlib
 import hmac
@@ -62,7 +62,7 @@ class Admissions:
             return False
         return show.waiting_room == "ON" or show.show_id in self.crowded
 
-    def require(self, show: GuardedShow, user_id: UserId, token: str | None, now: datetime) -> None:
+    def require(self, show: GuardedShow, now: datetime, *, user_id: UserId, token: str | None) -> None:
         """Raise AdmissionRequired if the waiting room is on and the token does not admit the user."""
         if self.is_on(show, now) and (token is None or not self.is_valid(token, show.show_id, user_id, now)):
             raise AdmissionRequired
