@@ -1,6 +1,10 @@
 import json
 import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,50 +20,73 @@ def create(folder: Path, *arguments: str, password: str = PASSWORD) -> str:
     return done.stdout + done.stderr
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A running identity whose users and keys were made by commands before it started.
+
+    Args:
+        folder: the working directory of the commands.
+        address: where identity answers.
+        created: what `users create` printed, in order.
+        rotated: what `keys rotate` printed.
+    """
+
+    folder: Path
+    address: str
+    created: list[str]
+    rotated: str
+
+    def run(self, *arguments: str, entered: str = "") -> subprocess.CompletedProcess[str]:
+        return run_portico(self.folder, *arguments, entered=entered)
+
+    def sign_in(self, email: str, password: str = PASSWORD) -> Any:
+        """Sign in; return the user."""
+        body = {"email": email, "password": password}
+        status, answer = fetch(f"{self.address}/login", method="POST", body=body)
+        assert status == 200, answer
+        return answer["user"]
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Identity]:
+    folder, (port,) = tmp_path_factory.mktemp("identity"), free_ports(1)
+    created = [
+        create(folder, "--email", "joe@example.com", "--name", "Joe"),
+        create(folder, "--email", "boss@example.com", "--admin"),
+        create(folder, "--email", "jane@example.com", "--verified"),
+    ]
+    rotated = run_portico(folder, "keys", "rotate")
+    assert rotated.returncode == 0, rotated.stderr
+    with Command(folder, "run", "identity", "--port", str(port)) as identity:
+        identity.wait_for(f"http://127.0.0.1:{port}")
+        yield Identity(folder, f"http://127.0.0.1:{port}", created, rotated.stdout)
+
+
 @pytest.mark.slow
 class TestUsersCreate:
-    def test_a_created_user_can_sign_in(self, tmp_path: Path) -> None:
-        create(tmp_path, "--email", "boss@example.com", "--admin")
-        create(tmp_path, "--email", "joe@example.com", "--name", "Joe")
-        (port,) = free_ports(1)
-        address = f"http://127.0.0.1:{port}"
+    def test_a_created_user_can_sign_in(self, identity: Identity) -> None:
+        boss, joe = identity.sign_in("boss@example.com"), identity.sign_in("joe@example.com")
 
-        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
-            identity.wait_for(address)
-            _, boss = fetch(address + "/login", method="POST", body={"email": "boss@example.com", "password": PASSWORD})
-            _, joe = fetch(address + "/login", method="POST", body={"email": "joe@example.com", "password": PASSWORD})
+        assert boss["roles"] == ["administrator"]
+        assert joe["roles"] == ["customer"]
+        assert joe["name"] == "Joe"
 
-        assert boss["user"]["roles"] == ["administrator"]
-        assert joe["user"]["roles"] == ["customer"]
-        assert joe["user"]["name"] == "Joe"
-
-    def test_a_reset_token_sets_a_new_password(self, tmp_path: Path) -> None:
-        create(tmp_path, "--email", "joe@example.com", "--verified")
-        (port,) = free_ports(1)
-        address = f"http://127.0.0.1:{port}"
-
-        issued = run_portico(tmp_path, "users", "reset-password", "JOE@example.com")
-        unknown = run_portico(tmp_path, "users", "reset-password", "jane@example.com")
-        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
-            identity.wait_for(address)
-            reset = {"token": issued.stdout.strip(), "password": "another long password"}
-            status, _ = fetch(address + "/auth/password-reset/confirm", method="POST", body=reset)
-            joe = {"email": "joe@example.com", "password": "another long password"}
-            _, signed_in = fetch(address + "/login", method="POST", body=joe)
+    def test_a_reset_token_sets_a_new_password(self, identity: Identity) -> None:
+        issued = identity.run("users", "reset-password", "JANE@example.com")
+        unknown = identity.run("users", "reset-password", "nobody@example.com")
+        reset = {"token": issued.stdout.strip(), "password": "another long password"}
+        status, _ = fetch(f"{identity.address}/auth/password-reset/confirm", method="POST", body=reset)
 
         assert (issued.returncode, status) == (0, 204)
-        assert signed_in["user"]["email_verified"] is True
+        assert identity.sign_in("jane@example.com", "another long password")["email_verified"] is True
         assert unknown.returncode == 2
         assert "No active account has this email address." in unknown.stderr
 
-    def test_the_first_command_prints_a_generated_administrator(self, tmp_path: Path) -> None:
-        assert "admin@example.com" in create(tmp_path, "--email", "joe@example.com")
-        assert "admin@example.com" not in create(tmp_path, "--email", "jane@example.com")
+    def test_the_first_command_prints_a_generated_administrator(self, identity: Identity) -> None:
+        assert ["admin@example.com" in printed for printed in identity.created] == [True, False, False]
 
-    def test_a_taken_email_is_rejected(self, tmp_path: Path) -> None:
-        create(tmp_path, "--email", "joe@example.com")
-
-        again = run_portico(tmp_path, "users", "create", "--email", "joe@example.com", entered=PASSWORD)
+    def test_a_taken_email_is_rejected(self, identity: Identity) -> None:
+        again = identity.run("users", "create", "--email", "joe@example.com", entered=PASSWORD)
 
         assert again.returncode == 2
         assert "Email already registered" in again.stderr
@@ -79,19 +106,11 @@ class TestUsersCreate:
 
 @pytest.mark.slow
 class TestKeysRotate:
-    def test_the_new_key_is_published_beside_the_old_one(self, tmp_path: Path) -> None:
-        (port,) = free_ports(1)
-        address = f"http://127.0.0.1:{port}"
-        create(tmp_path, "--email", "joe@example.com")
+    def test_the_new_key_is_published_beside_the_old_one(self, identity: Identity) -> None:
+        _, published = fetch(f"{identity.address}/.well-known/jwks.json")
 
-        rotated = run_portico(tmp_path, "keys", "rotate")
-
-        with Command(tmp_path, "run", "identity", "--port", str(port)) as identity:
-            identity.wait_for(address)
-            _, published = fetch(address + "/.well-known/jwks.json")
-        assert rotated.returncode == 0
         assert len(published["keys"]) == 2
-        assert published["keys"][-1]["kid"] in rotated.stdout
+        assert published["keys"][-1]["kid"] in identity.rotated
 
     def test_a_shared_secret_has_no_keys_to_rotate(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "keys", "rotate", variables={"JWT_ALGORITHM": "HS256"})
@@ -141,19 +160,19 @@ class TestAsyncapi:
 
 @pytest.mark.slow
 class TestClients:
-    def test_a_client_is_created_listed_and_deleted(self, tmp_path: Path) -> None:
+    def test_a_client_is_created_listed_and_deleted(self, identity: Identity) -> None:
         def clients(*arguments: str) -> str:
-            done = run_portico(tmp_path, "clients", *arguments)
+            done = identity.run("clients", *arguments)
             assert done.returncode == 0, done.stderr
             return done.stdout
 
         created = clients("create", "The App", "--redirect-uri", "https://app.example/cb", "--confidential")
         (client_id,) = re.findall(r"client_id: (client_\w{26})", created)
-        refused = run_portico(tmp_path, "clients", "create", "App", "--redirect-uri", "http://app.example/")
+        refused = identity.run("clients", "create", "App", "--redirect-uri", "http://app.example/")
 
         assert re.search(r"client_secret: \S{43}", created)
         assert clients("list") == f"{client_id}  confidential  The App  https://app.example/cb\n"
         assert (refused.returncode, "write https" in refused.stderr) == (2, True)
         clients("delete", client_id)
         assert clients("list") == ""
-        assert run_portico(tmp_path, "clients", "delete", client_id).returncode == 2
+        assert identity.run("clients", "delete", client_id).returncode == 2
