@@ -64,6 +64,19 @@ class TestCheckIn:
         assert {answer.json().get("gate") for answer in answers} == {winner["gate"]}
         assert await count_check_ins(bookings) == 1
 
+    async def test_of_concurrent_scans_exactly_one_wins_whatever_their_times(self, bookings: BookingsService) -> None:
+        _, ticket = await ticket_of(bookings)
+        bookings.run.clock.advance(3600)
+        moments = [f"2026-01-05T09:{minute}:00Z" for minute in (50, 40, 30, 20, 10)]
+
+        answers = await asyncio.gather(
+            *(gate(bookings).scan(ticket["code"], scanned_at=moment) for moment in (*moments, None))
+        )
+        late = await gate(bookings).scan(ticket["code"], scanned_at="2026-01-05T09:00:00Z")
+
+        assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 5}
+        assert late.status_code == 409
+
     async def test_the_same_scan_has_the_same_answer_also_at_the_same_time(self, bookings: BookingsService) -> None:
         ada, ticket = await ticket_of(bookings)
         north = gate(bookings)

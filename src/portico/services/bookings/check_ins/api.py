@@ -64,7 +64,10 @@ _SCANS_IN_A_TRANSACTION: Final = 100
     errors=[TicketUnknown, TicketCancelled, CodeReplaced, WrongEvent, AlreadyCheckedIn, ScanIdReused],
 )
 async def check_in(body: CheckInCreate, caller: Scanner, work: Work, keys: Keys) -> CheckInWithTicket:
-    """Let the holder of a ticket in, once. Whether the ticket is valid is checked before whether it was used."""
+    """Let the holder of a ticket in, once. Whether the ticket is valid is checked before whether it was used.
+
+    The first scan that arrives wins, whatever its time. Send what an offline gate scanned to `/check-ins/batch`.
+    """
     (code,) = await keys.read([body.code])
     scan = Scan.arrived(
         code,
@@ -73,6 +76,7 @@ async def check_in(body: CheckInCreate, caller: Scanner, work: Work, keys: Keys)
         scan_id=body.scan_id,
         scanned_at=body.scanned_at,
         now=work.now,
+        is_live=True,
     )
     return await service.check_in(work, scan, by=caller.subject)
 
@@ -92,6 +96,7 @@ async def check_in_batch(body: BatchCreate, caller: Scanner, context: Context, k
                 scan_id=each.scan_id,
                 scanned_at=each.scanned_at,
                 now=now,
+                is_live=False,
             ),
         )
         for each, code in zip(body.scans, codes, strict=True)

@@ -15,6 +15,8 @@ class Scan:
     code: what the code says; None if no ticket key signed it.
     event_id: the show that the gate admits to; None if it does not say.
     scanned_at: when the code was scanned; never after it arrived.
+    arrived_at: when the scan arrived here.
+    is_live: whether the gate waits for the answer before it lets the person in. Otherwise it has done so already.
     """
 
     code: TicketCode | None
@@ -22,6 +24,8 @@ class Scan:
     gate: str | None
     scan_id: str | None
     scanned_at: datetime
+    arrived_at: datetime
+    is_live: bool
 
     @classmethod
     def arrived(
@@ -33,13 +37,19 @@ class Scan:
         scan_id: str | None,
         scanned_at: datetime | None,
         now: datetime,
+        is_live: bool,
     ) -> Self:
         """Return a scan that arrives `now`. The clock of a gate may be fast, so its time is at most that."""
-        return cls(code, event_id, gate, scan_id, now if scanned_at is None else min(scanned_at, now))
+        return cls(code, event_id, gate, scan_id, now if scanned_at is None else min(scanned_at, now), now, is_live)
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the code was scanned some time before the scan arrived."""
+        return self.scanned_at < self.arrived_at
 
     @property
     def order(self) -> tuple[datetime, str]:
-        """What decides which of two scans of a ticket counts: the smaller one, in whatever order they arrive."""
+        """What decides which of two offline scans of a ticket counts: the smaller one, in whatever order they arrive."""
         return scan_order(self.scanned_at, self.scan_id)
 
     def not_before(self, earliest: datetime) -> Self:

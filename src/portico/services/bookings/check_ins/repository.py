@@ -4,14 +4,21 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, bindparam, insert, select, tuple_
 
 from portico.contracts.bookings import TicketId
 from portico.contracts.events import ShowId
 from portico.kit import Repository
-from portico.kit.data import newest_first
+from portico.kit.data import Statement, newest_first
 from portico.services.bookings.check_ins.errors import CheckInNotFound
 from portico.services.bookings.check_ins.models import CheckIn
+
+_CHECK_INS: Any = CheckIn.__table__
+_C = _CHECK_INS.c
+_INSERT = Statement(insert(_CHECK_INS))
+_BY_SCAN = Statement(
+    select(_C.check_in_id).where(_C.event_id == bindparam("of_show"), _C.scan_id == bindparam("of_scan"))
+)
 
 ScanKey = tuple[ShowId, str]
 """A show and the id of a scan there."""
@@ -26,6 +33,15 @@ class CheckIns(Repository[CheckIn]):
             return {}
         statement: Select[Any] = select(CheckIn).where(tuple_(CheckIn.event_id, CheckIn.scan_id).in_(list(keys)))
         return {(row.event_id, row.scan_id): row for row in await self.source.all(statement) if row.scan_id is not None}
+
+    async def is_known(self, event_id: ShowId, scan_id: str) -> bool:
+        """Return whether there is a check-in of this scan."""
+        return bool(await self.source.rows(_BY_SCAN, {"of_show": event_id, "of_scan": scan_id}))
+
+    async def insert(self, check_in: CheckIn) -> None:
+        """Insert a new check-in with one prepared statement instead of the ORM session."""
+        check_in.revision = 1
+        await self.work.write(_INSERT, {column.key: getattr(check_in, column.key) for column in _CHECK_INS.columns})
 
     async def active(self, ticket_ids: Collection[TicketId]) -> dict[TicketId, CheckIn]:
         """Return the check-ins of these tickets that count."""

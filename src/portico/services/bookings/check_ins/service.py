@@ -21,7 +21,7 @@ from portico.services.bookings.check_ins.repository import CheckIns, ScanKey
 from portico.services.bookings.tickets.domain import TicketCode
 from portico.services.bookings.tickets.errors import TicketCancelled
 from portico.services.bookings.tickets.models import RevokedCode, Ticket
-from portico.services.bookings.tickets.repository import Holders, RevokedCodes, Tickets
+from portico.services.bookings.tickets.repository import Holders, RevokedCodes, Tickets, use_ticket
 
 MOST_ENTRIES: Final = 10_000
 """How many revoked codes, and how many check-ins, a manifest has at most."""
@@ -35,16 +35,9 @@ class CheckInWithTicket:
     """A check-in with the ticket's place and its holder's name."""
 
     row: CheckIn
-    ticket: Ticket
+    section: str
+    seat: str | None
     holder_name: str | None
-
-    @property
-    def section(self) -> str:
-        return self.ticket.section
-
-    @property
-    def seat(self) -> str | None:
-        return self.ticket.seat_id
 
     @property
     def revision(self) -> int:
@@ -82,8 +75,8 @@ class _Known:
 async def record_scans(work: UnitOfWork, scans: Sequence[Scan], *, by: str) -> list[CheckIn | Problem]:
     """Let the holders of tickets in: return the check-in or the problem of each scan, in order.
 
-    The earliest scan of a ticket counts, in whatever order scans arrive. The tickets stay locked until the transaction
-    ends, so that of two gates one wins.
+    Of live scans of a ticket, the first one to arrive wins: the tickets stay locked until the transaction ends. Of scans that
+    arrive after the fact, the earliest counts, in whatever order they arrive.
     """
     known = await _load(work, scans)
     results: dict[int, CheckIn | Problem] = {}
@@ -102,6 +95,8 @@ async def check_in(work: UnitOfWork, scan: Scan, *, by: str) -> CheckInWithTicke
         AlreadyCheckedIn: an earlier scan of the ticket let a person in.
         ScanIdReused: the scan's id is that of a scan of another ticket.
     """
+    if (found := await _use_valid_ticket(work, scan, by=by)) is not None:
+        return found
     (result,) = await record_scans(work, [scan], by=by)
     if isinstance(result, Problem):
         raise result
@@ -130,7 +125,10 @@ async def with_tickets(reader: Reader, rows: Sequence[CheckIn]) -> list[CheckInW
     """Return check-ins with their tickets' places and holders."""
     tickets = await Tickets(reader).by_id({row.ticket_id for row in rows})
     names = await Holders(reader).names(ticket.user_id for ticket in tickets.values())
-    return [CheckInWithTicket(row, tickets[row.ticket_id], names.get(tickets[row.ticket_id].user_id)) for row in rows]
+    of_rows = ((row, tickets[row.ticket_id]) for row in rows)
+    return [
+        CheckInWithTicket(row, ticket.section, ticket.seat_id, names.get(ticket.user_id)) for row, ticket in of_rows
+    ]
 
 
 async def read_manifest(
@@ -146,6 +144,29 @@ async def read_manifest(
     ends = [rows[-1] for rows in (revoked, check_ins) if len(rows) == limit]
     reached = [each.revoked_at if isinstance(each, RevokedCode) else each.changed_at for each in ends]
     return Manifest(revoked, check_ins, min(reached, default=until), has_more=bool(reached))
+
+
+async def _use_valid_ticket(work: UnitOfWork, scan: Scan, *, by: str) -> CheckInWithTicket | None:
+    """Check a valid ticket in with a few prepared statements. Return None if the scan needs a closer look.
+
+    Nearly all scans at the doors are of valid tickets, and many come at once.
+    """
+    code = scan.code
+    if code is None or scan.event_id not in {None, code.event_id} or scan.is_dated or not scan.is_live:
+        return None
+    if scan.scan_id is not None and await CheckIns(work).is_known(code.event_id, scan.scan_id):
+        return None
+    ticket = await use_ticket(work, code.serial, at=scan.scanned_at)
+    if ticket is None:
+        return None
+    found = _new_check_in(work, scan, ticket.ticket_id, code, by=by)
+    await CheckIns(work).insert(found)
+    work.publish(
+        TicketCheckedIn(
+            ticket_id=ticket.ticket_id, booking_id=ticket.booking_id, event_id=ticket.event_id, seat=ticket.seat_id
+        )
+    )
+    return CheckInWithTicket(found, ticket.section, ticket.seat_id, ticket.holder_name)
 
 
 async def _load(work: UnitOfWork, scans: Sequence[Scan]) -> _Known:
@@ -171,9 +192,9 @@ def _record(work: UnitOfWork, scan: Scan, known: _Known, *, by: str) -> CheckIn 
         return ticket
     scan = scan.not_before(ticket.created_at)
     first = known.active.get(ticket.ticket_id)
-    if first is not None and scan_order(first.checked_in_at, first.scan_id) <= scan.order:
+    if first is not None and (scan.is_live or scan_order(first.checked_in_at, first.scan_id) <= scan.order):
         return AlreadyCheckedIn(check_in_id=first.check_in_id, first_checked_in_at=first.checked_in_at, gate=first.gate)
-    return _let_in(work, scan, ticket, first, known, by=by)
+    return _let_in(work, scan, code, ticket, known, by=by)
 
 
 def _valid_ticket(scan: Scan, code: TicketCode, known: _Known) -> Ticket | Problem:
@@ -188,19 +209,9 @@ def _valid_ticket(scan: Scan, code: TicketCode, known: _Known) -> Ticket | Probl
     return ticket
 
 
-def _let_in(work: UnitOfWork, scan: Scan, ticket: Ticket, first: CheckIn | None, known: _Known, *, by: str) -> CheckIn:
-    found = CheckIn(
-        ticket_id=ticket.ticket_id,
-        event_id=ticket.event_id,
-        serial=ticket.serial,
-        scan_id=scan.scan_id,
-        gate=scan.gate,
-        status="ACTIVE",
-        checked_in_at=scan.scanned_at,
-        checked_in_by=by,
-        created_at=work.now,
-        changed_at=work.now,
-    )
+def _let_in(work: UnitOfWork, scan: Scan, code: TicketCode, ticket: Ticket, known: _Known, *, by: str) -> CheckIn:
+    first = known.active.get(ticket.ticket_id)
+    found = _new_check_in(work, scan, ticket.ticket_id, code, by=by)
     ticket.use(at=scan.scanned_at, now=work.now)
     work.add(found)
     if first is None:
@@ -211,3 +222,18 @@ def _let_in(work: UnitOfWork, scan: Scan, ticket: Ticket, first: CheckIn | None,
     if scan.scan_id is not None:
         known.by_scan[ticket.event_id, scan.scan_id] = found
     return found
+
+
+def _new_check_in(work: UnitOfWork, scan: Scan, ticket_id: TicketId, code: TicketCode, *, by: str) -> CheckIn:
+    return CheckIn(
+        ticket_id=ticket_id,
+        event_id=code.event_id,
+        serial=code.serial,
+        scan_id=scan.scan_id,
+        gate=scan.gate,
+        status="ACTIVE",
+        checked_in_at=scan.scanned_at,
+        checked_in_by=by,
+        created_at=work.now,
+        changed_at=work.now,
+    )

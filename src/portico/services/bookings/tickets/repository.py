@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, true, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, true, update
 
 from portico.contracts.bookings import BookingId, SoldPlace, TicketId
 from portico.contracts.events import ShowId
 from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
-from portico.kit.data import insert_if_absent, newest_first
+from portico.kit.data import Statement, insert_if_absent, newest_first
 from portico.services.bookings.models import Booking
 from portico.services.bookings.repository import READ_ALL
 from portico.services.bookings.tickets.errors import TicketNotFound, TransferNotFound
@@ -17,11 +17,24 @@ from portico.services.bookings.tickets.models import Holder, RevokedCode, Ticket
 
 _HOLDERS: Any = Holder.__table__
 _KEYS: Any = TicketKey.__table__
-_T: Any = Ticket.__table__.c
 _B: Any = Booking.__table__.c
+_TICKETS: Any = Ticket.__table__
+_T = _TICKETS.c
 _TRANSFERS: Any = Transfer.__table__
 
 _MOST_DELETED: Final = 1000  # transfers in one statement
+
+# Statements of the hot path: a check-in at the doors.
+_USE = Statement(
+    update(_TICKETS)
+    .where(_T.serial == bindparam("of_serial"), _T.status == "VALID")
+    .values(status="USED", checked_in_at=bindparam("at"), updated_at=bindparam("now"), revision=_T.revision + 1)
+)
+_USED = Statement(
+    select(_T.ticket_id, _T.booking_id, _T.event_id, _T.section, _T.seat_id, _HOLDERS.c.name.label("holder_name"))
+    .outerjoin(_HOLDERS, _HOLDERS.c.user_id == _T.user_id)
+    .where(_T.serial == bindparam("of_serial"))
+)
 
 
 class TicketKeyRows:
@@ -79,6 +92,18 @@ class Tickets(Repository[Ticket]):
         if after is not None:
             statement = statement.where(_T.ticket_id > after)
         return [SoldPlace.model_validate(row._asdict()) for row in await self.source.rows(statement)]
+
+
+async def use_ticket(work: UnitOfWork, serial: str, *, at: datetime) -> Any | None:
+    """Mark a valid ticket as used at the moment `at`. Return its ids, its place and `holder_name`, or None if it is not valid.
+
+    Of two transactions that use a ticket, the second waits for the first and then finds it used.
+    """
+    values = {"of_serial": serial}
+    if not await work.write(_USE, {**values, "at": at, "now": work.now}):
+        return None
+    (row,) = await work.rows(_USED, values)
+    return row
 
 
 class RevokedCodes:
