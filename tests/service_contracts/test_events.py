@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 import pytest
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.events import EventsClient, ShowId
-from portico.kit import Event
+from portico.contracts.seating import HoldId, SeatingClient
+from portico.kit import Event, UserId
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
 from portico.kit.calls.client import Calls
 from portico.kit.calls.errors import Refused
@@ -77,6 +79,21 @@ class BoxOffice:
         assert answer.status_code == 201, answer.content
         return answer.json()
 
+    @property
+    def bookings(self) -> SeatingClient:
+        """Seating as the service bookings calls it."""
+        token = self.seating.issuer.token("service:bookings")
+        return Calls(self.seating.channel, identity=token)(SeatingClient)
+
+    async def sell_all(self, show_id: ShowId) -> tuple[HoldId, BookingId]:
+        """Sell the ten places of a show to one user."""
+        hold = await self.hold(show_id, 10, "Floor")
+        hold_id, booking_id = HoldId(hold["hold_id"]), BookingId.new()
+        await self.bookings.claim(hold_id, show_id, booking_id=booking_id, user_id=UserId(hold["user_id"]))
+        await self.bookings.sell(hold_id, show_id, booking_id=booking_id)
+        await self.deliver()
+        return hold_id, booking_id
+
     async def deliver(self) -> None:
         for event in await self._new("events", self.events):
             await self.seating.receives(event)
@@ -135,6 +152,33 @@ class TestShows:
         )
         inventory = (await office.seating.anonymous.get(f"/inventory/{show_id}")).json()
         assert (inventory["total_seats"], inventory["available"], inventory["held"]) == (25, 22, 3)
+
+    async def test_are_sold_out_with_the_last_place_and_on_sale_again_when_places_return(
+        self, office: BoxOffice
+    ) -> None:
+        show_id = await office.create(sections=[FLOOR], total_seats=10, max_seats_per_user=10)
+
+        hold_id, booking_id = await office.sell_all(show_id)
+        sold_out = await office.read(show_id)
+        await office.bookings.return_places(
+            hold_id, show_id, booking_id=booking_id, key="return-1", places=[{"section": "Floor"}]
+        )
+        await office.deliver()
+        returned = await office.read(show_id)
+
+        assert (sold_out["status"], sold_out["available_seats"]) == ("SOLD_OUT", 0)
+        assert (returned["status"], returned["available_seats"]) == ("ON_SALE", 1)
+
+    async def test_that_are_sold_out_are_on_sale_again_when_they_grow(self, office: BoxOffice) -> None:
+        show_id = await office.create(sections=[FLOOR], total_seats=10, max_seats_per_user=10)
+        await office.sell_all(show_id)
+        assert (await office.read(show_id))["status"] == "SOLD_OUT"
+
+        await office.update(show_id, total_seats=12)
+        await office.deliver()
+
+        show = await office.read(show_id)
+        assert (show["status"], show["available_seats"]) == ("ON_SALE", 2)
 
     async def test_are_deleted_everywhere_unless_places_are_in_use(self, office: BoxOffice) -> None:
         used, unused = await office.create(), await office.create()

@@ -109,6 +109,15 @@ class TestListEvents:
         assert await names(events, date_from="2026-03-01", date_to="2026-03-01") == ["London"]
         assert await names(events, date_from="2026-03-02") == ["Berlin"]
         assert await names(events, date_from="2026-03-01", date_to="2026-03-02") == ["Berlin", "London"]
+        assert await names(events, date_from="0001-01-01", date_to="9999-12-31") == ["Berlin", "London"]
+
+    async def test_a_date_is_compared_in_the_furthest_zones(self, embedded: EventsService) -> None:
+        for name, time_zone in (("East", "Pacific/Kiritimati"), ("West", "Etc/GMT+12")):
+            await embedded.create(event_name=name, event_date="2026-03-01T10:00:00Z", time_zone=time_zone)
+            await embedded.create(event_name=name, event_date="2026-03-01T13:00:00Z", time_zone=time_zone)
+
+        assert await names(embedded, date_from="2026-03-02", date_to="2026-03-02") == ["East", "East"]
+        assert await names(embedded, date_from="2026-02-28", date_to="2026-02-28") == ["West"]
 
     async def test_the_available_seats_of_a_page_are_read_at_once(self, embedded: EventsService) -> None:
         shows = [await embedded.create() for _ in range(3)]

@@ -85,8 +85,8 @@ def _instant(bound: datetime | date | None) -> datetime | None:
     return min(max(bound, FIRST_TIME), LAST_TIME) if isinstance(bound, datetime) else None
 
 
-def _date(bound: datetime | date | None) -> str | None:
-    return None if bound is None or isinstance(bound, datetime) else bound.isoformat()
+def _date(bound: datetime | date | None) -> date | None:
+    return None if isinstance(bound, datetime) else bound
 
 
 @router.get("", response_model=numbered_list("events", ShowRead), errors=[InvalidCursor])

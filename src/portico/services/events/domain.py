@@ -30,6 +30,9 @@ LAST_TIME: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 LONGEST_WORDS: Final = 1_000
 
+FURTHEST_ZONE: Final = timedelta(hours=16)
+"""More than the offset of any time zone, also of those of the past."""
+
 ENDED: Final[tuple[ShowStatus, ...]] = ("CANCELLED", "COMPLETED")
 
 _SEAT: Final = re.compile(r"([A-Z]{1,4})-([1-9][0-9]{0,5})")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, cast
 
 import orjson
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, false, func, literal, or_
 from portico.contracts.events import ShowId, ShowStatus
 from portico.kit import Keyset, Reader, Repository, Slice, Window
 from portico.kit.data import event_log, outbox
-from portico.services.events.domain import word_patterns
+from portico.services.events.domain import FIRST_TIME, FURTHEST_ZONE, LAST_TIME, word_patterns
 from portico.services.events.errors import ShowNotFound
 from portico.services.events.models import PlannedChange, Show, category_key
 
@@ -33,8 +33,8 @@ class ShowFilter:
     venue: str | None = None
     starts_from: datetime | None = None
     starts_before: datetime | None = None
-    first_date: str | None = None
-    last_date: str | None = None
+    first_date: date | None = None
+    last_date: date | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions for the shows."""
@@ -50,11 +50,19 @@ class ShowFilter:
             found.append(Show.event_date >= self.starts_from)
         if self.starts_before is not None:
             found.append(Show.event_date < self.starts_before)
+        # The bounds of the instant hold in every zone; an index can seek to them.
         if self.first_date is not None:
-            found.append(Show.local_date >= self.first_date)
+            found.append(Show.local_date >= self.first_date.isoformat())
+            found.append(Show.event_date >= _midnight(self.first_date) - FURTHEST_ZONE)
         if self.last_date is not None:
-            found.append(Show.local_date <= self.last_date)
+            found.append(Show.local_date <= self.last_date.isoformat())
+            found.append(Show.event_date < _midnight(self.last_date) + timedelta(days=1) + FURTHEST_ZONE)
         return found
+
+
+def _midnight(day: date) -> datetime:
+    """Return the beginning of a day in UTC, within the times that shows can have."""
+    return datetime.combine(min(max(day, FIRST_TIME.date()), LAST_TIME.date()), time(), UTC)
 
 
 class Shows(Repository[Show]):
