@@ -201,7 +201,7 @@ async def measure(tokens: Sequence[str], ports: dict[str, int], port: int, proce
     for transport in transports:
         transport.abort()
     sizes = " + ".join(f"{size / len(tokens) / 1024:.1f}" for size in grown)
-    return f"{sizes:>14}{len(tokens) / opened:>12,.0f}{last:>14.2f}{events.lost:>8}"
+    return f"{sizes:>14}{len(tokens) / opened:>12,.0f}{last:>16.2f}{events.lost:>8}"
 
 
 def main(readers: int) -> None:
@@ -215,7 +215,7 @@ def main(readers: int) -> None:
     issuer = Issuer(Clock(), TokenFormat(issuer="http://localhost", audience="rooms"))
     tokens = [issuer.token(lasting=3600 * 8) for _ in range(readers)]
     ports = dict(zip(("gateway", "service"), free_ports(2), strict=True))
-    print(f"{f'{readers:,} readers':<44}{'KB a reader':>14}{'opened/s':>12}{'last has it, s':>14}{'lost':>8}")
+    print(f"{f'{readers:,} readers':<44}{'KB a reader':>14}{'opened/s':>12}{'last has it, s':>16}{'lost':>8}")
     for name, kinds, port in (
         ("service", ("service",), "service"),
         ("service and gateway in one process", ("both",), "gateway"),

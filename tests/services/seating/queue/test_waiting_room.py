@@ -14,12 +14,13 @@ from portico.contracts.seating import HoldId, SeatsSold
 from portico.gateway.upstreams.base import UpstreamRequest
 from portico.gateway.upstreams.local import LocalUpstream
 from portico.kit import UserId
+from portico.services.seating import service
 from portico.services.seating.admission import Admissions
 from portico.services.seating.holds.expiry import HoldExpiry
 from portico.services.seating.queue.rooms import WaitingRooms
 from portico.services.seating.queue.writer import open_queue_writer
 from portico.testing.databases import Databases
-from portico.testing.running_service import Answer, Caller
+from portico.testing.running_service import Answer, Caller, run_service
 
 PATIENCE = 60.0
 SHOPPERS = 2
@@ -523,3 +524,18 @@ class TestHolds:
         assert admitted["status"] == "ADMITTED"
         assert (await self.hold(seating, show, "d", admitted["admission_token"])).status_code == 201
         assert (await self.hold(seating, show, "e")).status_code == 201
+
+
+class TestBackground:
+    async def test_queues_are_processed_and_streams_told_unasked(self, sqlite_databases: Databases) -> None:
+        variables = {"WAITING_ROOM_SHOPPERS": "1"}
+        async with run_service(service, sqlite_databases, variables=variables) as run:
+            seating = SeatingService(run)
+            show = await seating.show(waiting_room="ON")
+            for name in "ab":
+                await join(seating, show, name)
+            async with streamed(seating, show, "b") as stream:
+                assert (await stream.event())["status"] == "WAITING"
+                run.clock.advance(601)
+
+                assert (await stream.event())["status"] == "ADMITTED"

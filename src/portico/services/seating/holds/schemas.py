@@ -110,7 +110,7 @@ class HoldPut(WantedPlaces):
     """A hold that a service takes for a user. `admission` is the user's token of the waiting room, while that is on."""
 
     user_id: UserId
-    admission: Annotated[str, Field(max_length=255)] | None = None
+    admission: Line | None = None
 
 
 class ClaimPut(Schema):

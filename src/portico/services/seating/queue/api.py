@@ -23,6 +23,7 @@ Writer = Annotated[QueueWriter, provided(QueueWriter)]
     status_code=201,
     response_model=QueueEntryRead,
     stores_answer=False,
+    framework={"responses": {200: {"model": QueueEntryRead, "description": "The caller is in the queue already"}}},
     errors=[EventNotFound, QueueNotOpen, SaleClosed, SoldOut],
 )
 async def join_queue(
@@ -38,7 +39,13 @@ async def join_queue(
     return rooms.view(entry, state.position(entry.number) if position is None else position, state)
 
 
-@router.get("/{event_id}", streams=True, response_model=QueueEntryRead, errors=[EventNotFound, NotInQueue])
+@router.get(
+    "/{event_id}",
+    streams=True,
+    response_model=QueueEntryRead,
+    framework={"responses": {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
+    errors=[EventNotFound, NotInQueue],
+)
 async def read_queue(
     event_id: ShowId, caller: SignedIn, reads: Reads, rooms: Rooms, stream: EventStreamRequest
 ) -> QueueEntryRead | EventStream:
