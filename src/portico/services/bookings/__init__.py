@@ -15,6 +15,7 @@ from portico.contracts.bookings import (
 from portico.kit import Service
 from portico.services.bookings import api
 from portico.services.bookings.check_ins import api as check_ins
+from portico.services.bookings.check_ins.writer import CheckInWriter, open_check_in_writer
 from portico.services.bookings.models import Base
 from portico.services.bookings.settings import BookingsSettings
 from portico.services.bookings.tickets import api as tickets
@@ -43,7 +44,7 @@ service = Service(
     ],
     tables=Base.metadata,
     settings=BookingsSettings,
-    resources={TicketKeys: open_ticket_keys},
+    resources={TicketKeys: open_ticket_keys, CheckInWriter: open_check_in_writer},
     calls=["identity"],
     secrets=["secret_key"],
 )

@@ -13,3 +13,7 @@ class BookingsSettings(ServiceSettings, env_prefix="BOOKINGS_"):
         validation_alias="TRANSFER_EXPIRES_IN",
         description="How long (seconds) an offered ticket can be accepted",
     )
+    check_in_batch: int = Field(100, ge=1, le=1000, description="Maximum number of check-ins in one transaction")
+    check_in_queue: int = Field(
+        5000, ge=1, le=100_000, description="Maximum number of waiting check-ins; further ones fail with 503"
+    )

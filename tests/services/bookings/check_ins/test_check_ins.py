@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 from tests.services.bookings.check_ins.support import gate, ticket_of
-from tests.services.bookings.support import BookingsService
+from tests.services.bookings.support import BookingsService, place
 from tests.services.bookings.tickets.support import issue, person, void
 
 from portico.contracts.bookings import CheckInId
@@ -90,6 +90,39 @@ class TestCheckIn:
         assert len({answer.content for answer in answers}) == 1
         assert (later.status_code, later.json()) == (201, undone.json())
         assert (await ada.tickets())[0]["status"] == "CANCELLED"
+
+    async def test_an_idempotency_key_serves_as_id(self, embedded: BookingsService) -> None:
+        show = ShowId.new()
+        _, first = await ticket_of(embedded, show)
+        _, second = await ticket_of(embedded, show)
+        north, headers = gate(embedded), {"idempotency-key": "a key"}
+
+        answers = [
+            await gate_.caller.post("/check-ins", json={"code": code}, headers=headers)
+            for gate_, code in (
+                (north, first["code"]),
+                (north, first["code"]),
+                (north, second["code"]),
+                (gate(embedded), second["code"]),
+            )
+        ]
+
+        assert [answer.status_code for answer in answers] == [201, 201, 422, 201]
+        assert answers[0].json() == answers[1].json()
+
+    async def test_many_tickets_at_once_are_each_checked_in(self, bookings: BookingsService) -> None:
+        ada = await person(bookings)
+        await issue(bookings, ada.user_id, *(place(f"1-A-{number}") for number in range(1, 41)))
+        tickets = (await ada.caller.get("/tickets?size=100")).json()["tickets"]
+        codes = [ticket["code"] for ticket in tickets]
+
+        answers = await asyncio.gather(*(gate(bookings).scan(code) for code in [*codes, "forged", *codes]))
+
+        assert Counter(answer.status_code for answer in answers) == {201: 40, 404: 1, 409: 40}
+        assert {ticket["status"] for ticket in (await ada.caller.get("/tickets?size=100")).json()["tickets"]} == {
+            "USED"
+        }
+        assert await count_check_ins(bookings) == 40
 
     async def test_an_id_of_another_scan_is_422(self, embedded: BookingsService) -> None:
         show = ShowId.new()

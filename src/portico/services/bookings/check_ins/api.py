@@ -2,7 +2,7 @@ from functools import partial
 from itertools import islice
 from typing import Annotated, Final
 
-from fastapi import Query
+from fastapi import Header, Query
 
 from portico.contracts.bookings import CheckInId
 from portico.contracts.events import ShowId
@@ -22,7 +22,7 @@ from portico.kit import (
     provided,
 )
 from portico.services.bookings.check_ins import service
-from portico.services.bookings.check_ins.domain import Scan
+from portico.services.bookings.check_ins.domain import Scan, scan_id_of
 from portico.services.bookings.check_ins.errors import (
     AlreadyCheckedIn,
     CheckInNotFound,
@@ -44,6 +44,7 @@ from portico.services.bookings.check_ins.schemas import (
     UndoCreate,
 )
 from portico.services.bookings.check_ins.service import CheckInWithTicket
+from portico.services.bookings.check_ins.writer import CheckInWriter
 from portico.services.bookings.tickets.errors import TicketCancelled
 from portico.services.bookings.tickets.signing_keys import TicketKeys
 
@@ -51,6 +52,11 @@ router = Router(prefix="/check-ins", tags=["check-ins"], description="Tickets th
 
 Scanner = Annotated[Principal, permitted("check-ins:write")]
 Keys = Annotated[TicketKeys, provided(TicketKeys)]
+Writer = Annotated[CheckInWriter, provided(CheckInWriter)]
+KeyHeader = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, description="Used if the body has no `scan_id`"),
+]
 
 _CREATED: Final = 201
 _SCANS_IN_A_TRANSACTION: Final = 100
@@ -61,24 +67,36 @@ _SCANS_IN_A_TRANSACTION: Final = 100
     "",
     status_code=201,
     response_model=CheckInRead,
+    stores_answer=False,  # the scan's id, or else the key, is stored with the check-in
     errors=[TicketUnknown, TicketCancelled, CodeReplaced, WrongEvent, AlreadyCheckedIn, ScanIdReused],
 )
-async def check_in(body: CheckInCreate, caller: Scanner, work: Work, keys: Keys) -> CheckInWithTicket:
+async def check_in(
+    body: CheckInCreate,
+    caller: Scanner,
+    context: Context,
+    keys: Keys,
+    writer: Writer,
+    idempotency_key: KeyHeader = None,
+) -> CheckInWithTicket:
     """Let the holder of a ticket in, once. Whether the ticket is valid is checked before whether it was used.
 
     The first scan that arrives wins, whatever its time. Send what an offline gate scanned to `/check-ins/batch`.
     """
     (code,) = await keys.read([body.code])
+    scan_id = body.scan_id
+    if scan_id is None and idempotency_key is not None:
+        scan_id = scan_id_of(caller.subject, idempotency_key)
     scan = Scan.arrived(
         code,
         event_id=body.event_id,
         gate=body.gate,
-        scan_id=body.scan_id,
+        scan_id=scan_id,
         scanned_at=body.scanned_at,
-        now=work.now,
+        now=context.clock.now(),
         is_live=True,
+        by=caller.subject,
     )
-    return await service.check_in(work, scan, by=caller.subject)
+    return await writer.check_in(scan)
 
 
 @router.post("/batch", body_limit=2 << 20, timeout=60, stores_answer=False)  # each scan has an id of its own
@@ -97,6 +115,7 @@ async def check_in_batch(body: BatchCreate, caller: Scanner, context: Context, k
                 scanned_at=each.scanned_at,
                 now=now,
                 is_live=False,
+                by=caller.subject,
             ),
         )
         for each, code in zip(body.scans, codes, strict=True)
@@ -104,9 +123,7 @@ async def check_in_batch(body: BatchCreate, caller: Scanner, context: Context, k
     results: dict[str, CheckIn | Problem] = {}
     ordered = iter(sorted(scans, key=lambda scan: scan[1].order))
     while chunk := list(islice(ordered, _SCANS_IN_A_TRANSACTION)):
-        recorded = await context.transact(
-            partial(service.record_scans, scans=[scan for _, scan in chunk], by=caller.subject)
-        )
+        recorded = await context.transact(partial(service.record_scans, scans=[scan for _, scan in chunk]))
         results.update(zip((scan_id for scan_id, _ in chunk), recorded, strict=True))
     return BatchRead(results=[_result(each.scan_id, results[each.scan_id]) for each in body.scans])
 

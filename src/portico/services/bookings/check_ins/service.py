@@ -72,7 +72,7 @@ class _Known:
     active: dict[TicketId, CheckIn]
 
 
-async def record_scans(work: UnitOfWork, scans: Sequence[Scan], *, by: str) -> list[CheckIn | Problem]:
+async def record_scans(work: UnitOfWork, scans: Sequence[Scan]) -> list[CheckIn | Problem]:
     """Let the holders of tickets in: return the check-in or the problem of each scan, in order.
 
     Of live scans of a ticket, the first one to arrive wins: the tickets stay locked until the transaction ends. Of scans that
@@ -81,26 +81,28 @@ async def record_scans(work: UnitOfWork, scans: Sequence[Scan], *, by: str) -> l
     known = await _load(work, scans)
     results: dict[int, CheckIn | Problem] = {}
     for place in sorted(range(len(scans)), key=lambda place: scans[place].order):
-        results[place] = _record(work, scans[place], known, by=by)
+        results[place] = _record(work, scans[place], known)
     return [results[place] for place in range(len(scans))]
 
 
-async def check_in(work: UnitOfWork, scan: Scan, *, by: str) -> CheckInWithTicket:
-    """Let the holder of a ticket in.
+async def check_in_each(work: UnitOfWork, scans: Sequence[Scan]) -> list[CheckInWithTicket | Problem]:
+    """Let the holders of tickets in: return the check-in or the problem of each live scan, in order.
 
-    Raises:
-        TicketUnknown: the code is forged.
-        TicketCancelled, CodeReplaced: it is no longer valid.
-        WrongEvent: it is for another show.
-        AlreadyCheckedIn: an earlier scan of the ticket let a person in.
-        ScanIdReused: the scan's id is that of a scan of another ticket.
+    Tickets are locked in the order of their serials, so that two transactions do not wait for each other.
     """
-    if (found := await _use_valid_ticket(work, scan, by=by)) is not None:
+    results: dict[int, CheckInWithTicket | Problem] = {}
+    for place in sorted(range(len(scans)), key=lambda place: scans[place].lock_order):
+        results[place] = await _check_in(work, scans[place])
+    return [results[place] for place in range(len(scans))]
+
+
+async def _check_in(work: UnitOfWork, scan: Scan) -> CheckInWithTicket | Problem:
+    if (found := await _use_valid_ticket(work, scan)) is not None:
         return found
-    (result,) = await record_scans(work, [scan], by=by)
+    (result,) = await record_scans(work, [scan])
     if isinstance(result, Problem):
-        raise result
-    await work.flush()
+        return result
+    await work.flush()  # prepared statements for other scans must find it
     return (await with_tickets(work, [result]))[0]
 
 
@@ -146,7 +148,7 @@ async def read_manifest(
     return Manifest(revoked, check_ins, min(reached, default=until), has_more=bool(reached))
 
 
-async def _use_valid_ticket(work: UnitOfWork, scan: Scan, *, by: str) -> CheckInWithTicket | None:
+async def _use_valid_ticket(work: UnitOfWork, scan: Scan) -> CheckInWithTicket | None:
     """Check a valid ticket in with a few prepared statements. Return None if the scan needs a closer look.
 
     Nearly all scans at the doors are of valid tickets, and many come at once.
@@ -159,7 +161,7 @@ async def _use_valid_ticket(work: UnitOfWork, scan: Scan, *, by: str) -> CheckIn
     ticket = await use_ticket(work, code.serial, at=scan.scanned_at)
     if ticket is None:
         return None
-    found = _new_check_in(work, scan, ticket.ticket_id, code, by=by)
+    found = _new_check_in(work, scan, ticket.ticket_id, code)
     await CheckIns(work).insert(found)
     work.publish(
         TicketCheckedIn(
@@ -180,7 +182,7 @@ async def _load(work: UnitOfWork, scans: Sequence[Scan]) -> _Known:
     return _Known(tickets, revoked, by_scan, await CheckIns(work).active(used))
 
 
-def _record(work: UnitOfWork, scan: Scan, known: _Known, *, by: str) -> CheckIn | Problem:
+def _record(work: UnitOfWork, scan: Scan, known: _Known) -> CheckIn | Problem:
     code = scan.code
     if code is None:
         return TicketUnknown()
@@ -194,7 +196,7 @@ def _record(work: UnitOfWork, scan: Scan, known: _Known, *, by: str) -> CheckIn 
     first = known.active.get(ticket.ticket_id)
     if first is not None and (scan.is_live or scan_order(first.checked_in_at, first.scan_id) <= scan.order):
         return AlreadyCheckedIn(check_in_id=first.check_in_id, first_checked_in_at=first.checked_in_at, gate=first.gate)
-    return _let_in(work, scan, code, ticket, known, by=by)
+    return _let_in(work, scan, code, ticket, known)
 
 
 def _valid_ticket(scan: Scan, code: TicketCode, known: _Known) -> Ticket | Problem:
@@ -209,9 +211,9 @@ def _valid_ticket(scan: Scan, code: TicketCode, known: _Known) -> Ticket | Probl
     return ticket
 
 
-def _let_in(work: UnitOfWork, scan: Scan, code: TicketCode, ticket: Ticket, known: _Known, *, by: str) -> CheckIn:
+def _let_in(work: UnitOfWork, scan: Scan, code: TicketCode, ticket: Ticket, known: _Known) -> CheckIn:
     first = known.active.get(ticket.ticket_id)
-    found = _new_check_in(work, scan, ticket.ticket_id, code, by=by)
+    found = _new_check_in(work, scan, ticket.ticket_id, code)
     ticket.use(at=scan.scanned_at, now=work.now)
     work.add(found)
     if first is None:
@@ -224,7 +226,7 @@ def _let_in(work: UnitOfWork, scan: Scan, code: TicketCode, ticket: Ticket, know
     return found
 
 
-def _new_check_in(work: UnitOfWork, scan: Scan, ticket_id: TicketId, code: TicketCode, *, by: str) -> CheckIn:
+def _new_check_in(work: UnitOfWork, scan: Scan, ticket_id: TicketId, code: TicketCode) -> CheckIn:
     return CheckIn(
         ticket_id=ticket_id,
         event_id=code.event_id,
@@ -233,7 +235,7 @@ def _new_check_in(work: UnitOfWork, scan: Scan, ticket_id: TicketId, code: Ticke
         gate=scan.gate,
         status="ACTIVE",
         checked_in_at=scan.scanned_at,
-        checked_in_by=by,
+        checked_in_by=scan.by,
         created_at=work.now,
         changed_at=work.now,
     )
