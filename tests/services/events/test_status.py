@@ -52,6 +52,7 @@ class TestChangeStatus:
                     problem = embedded.fails_with(answer, 409, "illegal_transition")
                     assert (problem["current"], problem["wanted"]) == (current, wanted)
                     assert set(problem["legal"]) == legal
+                    assert f"Allowed next statuses: {', '.join(problem['legal']) or 'none'}." in problem["detail"]
                     assert (await embedded.read(show_id))["status"] == current
 
     async def test_to_the_current_status_changes_nothing(self, events: EventsService) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from tests.services.events.support import EventsService
 
+from portico.kit import ServiceContext
 from portico.services.events.repository import Shows
 from portico.services.events.status_scheduler import StatusScheduler
 from portico.testing.running_service import PATIENCE
@@ -111,18 +112,26 @@ class TestCompletion:
 
 
 class WatchedScheduler(StatusScheduler):
-    """Sets `ran` after each look for shows that are due."""
+    """Sets `ran` after each look for shows that are due. The first look fails if `fails` is set."""
 
-    ran = asyncio.Event()
+    def __init__(self, context: ServiceContext, *, fails: bool) -> None:
+        super().__init__(context, poll=100 * PATIENCE)
+        self.ran = asyncio.Event()
+        self._fails = fails
 
     async def run_due(self) -> int:
-        seen = await super().run_due()
-        self.ran.set()
-        return seen
+        fails, self._fails = self._fails, False
+        try:
+            if fails:
+                raise RuntimeError
+            return await super().run_due()
+        finally:
+            self.ran.set()
 
 
-async def test_a_change_of_this_process_wakes_the_scheduler(embedded: EventsService) -> None:
-    scheduler = WatchedScheduler(embedded.run.context, poll=100 * PATIENCE)
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_change_of_this_process_wakes_the_scheduler(embedded: EventsService, *, fails: bool) -> None:
+    scheduler = WatchedScheduler(embedded.run.context, fails=fails)
     running = asyncio.create_task(scheduler.run())
     try:
         async with asyncio.timeout(PATIENCE):

@@ -12,14 +12,14 @@ class ShowNotFound(NotFound):
 class IllegalTransition(Conflict):
     """The status cannot follow the current one."""
 
-    detail = "An event in status '{current}' cannot change to '{wanted}'. Allowed next statuses: {legal}."
+    detail = "An event in status '{current}' cannot change to '{wanted}'."
 
     current: ShowStatus
     wanted: ShowStatus
     legal: list[ShowStatus]
 
     def sentence(self) -> str:
-        text = super().sentence()
+        text = f"{super().sentence()} Allowed next statuses: {', '.join(self.legal) or 'none'}."
         if (self.current, self.wanted) == ("SOLD_OUT", "ON_SALE"):
             return f'{text} Send "reopen": true to sell it again.'
         return text

@@ -7,7 +7,7 @@ from typing import Final
 
 from portico.kit import ServiceContext, get_logger
 from portico.kit.data import is_transient
-from portico.kit.foundation import wait_for_event
+from portico.kit.foundation import Backoff, wait_for_event
 from portico.services.events.repository import Shows
 from portico.services.events.service import SCHEDULE, advance_shows
 
@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 
 _BATCH: Final = 100  # shows of one transaction
 _POLL: Final = 5.0  # seconds between looks for changes that other processes made
-_RETRY: Final = 0.5  # seconds after a failure
+_BACKOFF: Final = Backoff(base=0.5, limit=5.0)
 
 
 class StatusScheduler:
@@ -35,14 +35,16 @@ class StatusScheduler:
 
     async def run(self) -> None:
         """Change statuses until the service stops or this is cancelled."""
+        failures = 0
         with self._context.change_notifier.follow(SCHEDULE) as changed:
             while not self._context.stopping.is_set():
                 changed.clear()
-                pause = _RETRY
                 try:
                     await self.run_due()
-                    pause = await self._pause()
+                    pause, failures = await self._pause(), 0
                 except Exception as error:
+                    failures += 1
+                    pause = _BACKOFF.delay(failures)
                     if is_transient(error):
                         logger.warning("status_changes_delayed", service=self._context.name, error=repr(error))
                     else:
