@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -28,6 +30,34 @@ def at() -> Addresses:
 @pytest.fixture(autouse=True)
 def _installed(postgresql_server: PostgreSQLServer, redis_server: RedisServer, rabbitmq_server: RabbitMQServer) -> None:
     """Skip the tests, or fail, if the servers are not installed."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A system on servers that several tests share. They leave it running.
+
+    Args:
+        system: the command.
+        folder: its working directory.
+        at: its addresses.
+    """
+
+    system: Command
+    folder: Path
+    at: Addresses
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory,
+    postgresql_server: PostgreSQLServer,
+    redis_server: RedisServer,
+    rabbitmq_server: RabbitMQServer,
+) -> Iterator[Running]:
+    folder, at = tmp_path_factory.mktemp("servers"), Addresses.of(*PARTS)
+    with up(folder, LIBRARY, at, "--servers", variables={"LOG_LEVEL": "debug"}) as system:
+        is_up(system)
+        yield Running(system, folder, at)
 
 
 def is_up(system: Command, times: int = 1) -> None:
@@ -75,16 +105,13 @@ class TestUpOnServers:
         assert not list(tmp_path.rglob("*.db"))
         assert not (tmp_path / ".portico" / "servers" / "environment").exists()
 
-    def test_prints_no_password(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at, "--servers", variables={"LOG_LEVEL": "debug"}) as system:
-            is_up(system)
-            system.stop()
-
-            for name in SERVERS:
-                log = (tmp_path / ".portico" / "servers" / name / "server.log").read_text()
-                assert password_of(tmp_path, name) not in system.out + system.err + log
-            for what in ("Data: postgresql://portico", "Caches and limits: redis://", "Events: amqp://portico"):
-                assert f"{what}:***@127.0.0.1" in system.err
+    def test_prints_no_password(self, running: Running) -> None:
+        printed = running.system.out + running.system.err
+        for name in SERVERS:
+            log = (running.folder / ".portico" / "servers" / name / "server.log").read_text()
+            assert password_of(running.folder, name) not in printed + log
+        for what in ("Data: postgresql://portico", "Caches and limits: redis://", "Events: amqp://portico"):
+            assert f"{what}:***@127.0.0.1" in running.system.err
 
     def test_the_next_start_has_the_same_data_after_a_kill(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at, "--servers") as system:
@@ -98,30 +125,22 @@ class TestUpOnServers:
             assert server_variables(tmp_path) == first
             assert system.stop() == 0
 
-    def test_a_killed_server_is_logged_and_restarted(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at, "--servers") as system:
-            is_up(system)
-            killed = process_of(tmp_path, "redis")
+    def test_a_killed_server_is_logged_and_restarted(self, running: Running) -> None:
+        process_of(running.folder, "redis").kill()
 
-            killed.kill()
+        eventually(lambda: "server_restarted" in running.system.out, "Redis", LONG)
+        lines = [json.loads(line) for line in running.system.out.splitlines()]
+        died = next(line for line in lines if line["event"] == "server_exited")
+        assert (died["server"], died["status"]) == ("Redis", -9)
+        assert process_of(running.folder, "redis").is_running()
+        assert fetch(running.at["gateway"] + "/books") == (200, [])
 
-            eventually(lambda: "server_restarted" in system.out, "Redis", LONG)
-            lines = [json.loads(line) for line in system.out.splitlines()]
-            died = next(line for line in lines if line["event"] == "server_exited")
-            assert (died["server"], died["status"]) == ("Redis", -9)
-            assert process_of(tmp_path, "redis").is_running()
-            assert fetch(at["gateway"] + "/books") == (200, [])
-            assert system.stop() == 0
+    def test_a_second_process_on_the_same_data_is_rejected(self, running: Running) -> None:
+        refused = run_portico(running.folder, "up", LIBRARY, "--free-ports", "--servers")
 
-    def test_a_second_process_on_the_same_data_is_rejected(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at, "--servers") as system:
-            is_up(system)
-
-            refused = run_portico(tmp_path, "up", LIBRARY, "--free-ports", "--servers")
-
-            assert refused.returncode == 2
-            assert f"Process {system.process.pid} already runs the servers in" in refused.stderr
-            assert "DATA_DIR" in refused.stderr
+        assert refused.returncode == 2
+        assert f"Process {running.system.process.pid} already runs the servers in" in refused.stderr
+        assert "DATA_DIR" in refused.stderr
 
     def test_a_public_address_needs_secrets(self, tmp_path: Path) -> None:
         variables = {"HOST": "0.0.0.0"}  # noqa: S104 it does not come to that

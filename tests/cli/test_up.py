@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,25 +32,42 @@ def open_stream(address: str) -> Iterator[http.client.HTTPResponse]:
         yield answer
 
 
+@dataclass(frozen=True)
+class Running:
+    """A system that several tests share. They leave it running.
+
+    Args:
+        library: the command.
+        at: its addresses.
+    """
+
+    library: Command
+    at: Addresses
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    at = Addresses.of(*PARTS)
+    with up(tmp_path_factory.mktemp("library"), LIBRARY, at) as library:
+        library.wait_for(at["gateway"])
+        eventually(lambda: "Ctrl-C" in library.err, "the addresses")
+        yield Running(library, at)
+
+
 class TestUp:
-    def test_serves_the_gateway_and_each_service_on_its_own_port(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at) as library:
-            library.wait_for(at["gateway"])
+    def test_serves_the_gateway_and_each_service_on_its_own_port(self, running: Running) -> None:
+        assert fetch(running.at["gateway"] + "/books") == (200, [])
+        assert fetch(running.at["loans"] + "/books") == (200, [])
+        assert fetch(running.at["patience"] + "/books")[0] == 404
 
-            assert fetch(at["gateway"] + "/books") == (200, [])
-            assert fetch(at["loans"] + "/books") == (200, [])
-            assert fetch(at["patience"] + "/books")[0] == 404
-
-    def test_prints_addresses(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at) as library:
-            eventually(lambda: "Ctrl-C" in library.err, "the addresses")
-
-            assert all(at[name] in library.err for name in PARTS)
-            assert library.err.splitlines()[:2] == [
-                "Loading the system …",
-                "Starting loans, patience and the gateway …",
-            ]
-            assert library.out == ""  # what programs read holds log lines only
+    def test_prints_addresses(self, running: Running) -> None:
+        assert all(running.at[name] in running.library.err for name in PARTS)
+        assert running.library.err.splitlines()[:2] == [
+            "Loading the system …",
+            "Starting loans, patience and the gateway …",
+        ]
+        for line in running.library.out.splitlines():
+            json.loads(line)  # what programs read holds log lines only
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_stops_cleanly(self, number: signal.Signals, tmp_path: Path, at: Addresses) -> None:
@@ -72,13 +90,13 @@ class TestUp:
             assert library.stop() == 0
             assert [each.result() for each in answers] == [(200, {"answer": "at last"})] * 2
 
-    @pytest.mark.parametrize("part", ["gateway", "patience"])
-    def test_event_streams_end_and_do_not_delay_the_stop(self, part: str, tmp_path: Path, at: Addresses) -> None:
+    def test_event_streams_end_and_do_not_delay_the_stop(self, tmp_path: Path, at: Addresses) -> None:
         with up(tmp_path, LIBRARY, at) as library:
             library.wait_for(at["gateway"])
-            with open_stream(at[part]) as stream:
+            with open_stream(at["gateway"]) as through_gateway, open_stream(at["patience"]) as direct:
                 assert library.stop() == 0
-                assert stream.read() == b"\n"  # a proper end, not a broken connection
+                for stream in (through_gateway, direct):
+                    assert stream.read() == b"\n"  # a proper end, not a broken connection
             assert "exceeded" not in library.out
 
     def test_a_second_interrupt_ends_it_at_once(self, tmp_path: Path, at: Addresses) -> None:
@@ -101,17 +119,12 @@ class TestUp:
 
             assert library.stop() == 0
 
-    def test_a_taken_port_is_named_with_its_process(self, tmp_path: Path, at: Addresses) -> None:
-        with up(tmp_path, LIBRARY, at) as library:
-            library.wait_for(at["gateway"])
-            other = tmp_path / "other"
-            other.mkdir()
-
-            refused = run_portico(other, "up", LIBRARY, *at.options)
+    def test_a_taken_port_is_named_with_its_process(self, running: Running, tmp_path: Path) -> None:
+        refused = run_portico(tmp_path, "up", LIBRARY, *running.at.options)
 
         assert refused.returncode == 2
-        assert f"Port {at.ports['gateway']} on 127.0.0.1 is taken by python" in refused.stderr
-        assert f"process {library.process.pid}" in refused.stderr
+        assert f"Port {running.at.ports['gateway']} on 127.0.0.1 is taken by python" in refused.stderr
+        assert f"process {running.library.process.pid}" in refused.stderr
         assert "--gateway-port" in refused.stderr
         assert "Traceback" not in refused.stderr
 

@@ -46,24 +46,37 @@ def server(request: pytest.FixtureRequest, start_server: Start) -> Server:
     return started
 
 
+@pytest.fixture(params=ALL_SERVERS, ids=lambda kind: kind.key)
+def shared_server(request: pytest.FixtureRequest) -> Server:
+    """The server that the run's tests share, for tests that leave it as it is."""
+    shared: Server = request.getfixturevalue(f"{request.param.key}_server")
+    return shared
+
+
 @pytest.fixture(params=SQL_SERVERS, ids=lambda kind: kind.key)
 def sql_server(request: pytest.FixtureRequest, start_server: Start) -> PostgreSQLServer | MariaDBServer:
     started: PostgreSQLServer | MariaDBServer = start_server(request.param)
     return started
 
 
+@pytest.fixture(params=SQL_SERVERS, ids=lambda kind: kind.key)
+def shared_sql_server(request: pytest.FixtureRequest) -> PostgreSQLServer | MariaDBServer:
+    shared: PostgreSQLServer | MariaDBServer = request.getfixturevalue(f"{request.param.key}_server")
+    return shared
+
+
 class TestAServer:
-    def test_is_ready_once_it_is_started(self, server: Server) -> None:
-        assert server.is_ready()
+    def test_is_ready_once_it_is_started(self, shared_server: Server) -> None:
+        assert shared_server.is_ready()
 
-    def test_rejects_another_password(self, server: Server) -> None:
-        server.password = "guessed"
+    def test_rejects_another_password(self, shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shared_server, "password", "guessed")
 
-        assert not server.is_ready()
+        assert not shared_server.is_ready()
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="the account changes only where root runs the tests")
-    def test_does_not_run_as_root(self, server: Server) -> None:
-        assert psutil.Process(server.pid).uids().effective != 0
+    def test_does_not_run_as_root(self, shared_server: Server) -> None:
+        assert psutil.Process(shared_server.pid).uids().effective != 0
 
     def test_leaves_no_process_and_no_file_after_a_stop(self, server: Server) -> None:
         process = psutil.Process(server.pid)
@@ -94,17 +107,18 @@ class TestAServer:
 
 
 class TestASqlServer:
-    def test_creates_and_drops_databases(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
-        url = sql_server.create_database("loans_main")
-        sql_server.create_database("other")
-        sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans_main")
+    def test_creates_and_drops_databases(self, shared_sql_server: PostgreSQLServer | MariaDBServer) -> None:
+        url = shared_sql_server.create_database("loans_main")
+        shared_sql_server.create_database("loan")
+        shared_sql_server.execute("CREATE TABLE books (title VARCHAR(20))", "loans_main")
 
-        sql_server.drop_databases("loans_")
+        shared_sql_server.drop_databases("loans_")
 
-        assert url.endswith(f":{sql_server.port}/loans_main")
+        assert url.endswith(f":{shared_sql_server.port}/loans_main")
         with pytest.raises(ServerFailed, match="loans_main"):
-            sql_server.execute("SELECT 1", "loans_main")
-        assert sql_server.execute("SELECT 1", "other").strip() == "1"
+            shared_sql_server.execute("SELECT 1", "loans_main")
+        assert shared_sql_server.execute("SELECT 1", "loan").strip() == "1"
+        shared_sql_server.drop_databases("loan")
 
     def test_keeps_commits_after_a_kill(self, sql_server: PostgreSQLServer | MariaDBServer) -> None:
         sql_server.create_database("loans")
