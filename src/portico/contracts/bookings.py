@@ -56,7 +56,13 @@ class BookingFailed(BookingEvent, type="booking.failed", version=1, aggregate="b
 
 
 class BookingCancelled(BookingEvent, type="booking.cancelled", version=1, aggregate="booking_id"):
-    """A booking was cancelled, in whole or, if its quantity is not 0, in part."""
+    """A booking was cancelled. `remaining` is the number of its places that are still booked: 0 if it was cancelled in whole.
+
+    is_show_cancelled: whether the show was cancelled.
+    """
+
+    remaining: int
+    is_show_cancelled: bool
 
 
 class BookingExpired(BookingEvent, type="booking.expired", version=1, aggregate="booking_id"):
@@ -113,6 +119,7 @@ class SoldPlace(Summary):
 class BookingTotal(Summary):
     """What a booking costs, for the reconciliation of payments.
 
+    amount: what was paid; 0 for a booking that was never confirmed.
     refunded: the part of `amount` that bookings has refunded or is about to refund.
     """
 

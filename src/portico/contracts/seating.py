@@ -91,7 +91,10 @@ class HeldSeat(Summary):
 
 
 class HoldSummary(Summary):
-    """A hold as other services see it. `places` has the price of every place, also of standing ones, after discounts."""
+    """A hold as other services see it. `places` has the price of every place, also of standing ones, after discounts.
+
+    booking_id: the booking that claimed it or that it was sold to.
+    """
 
     hold_id: HoldId
     event_id: ShowId
@@ -103,6 +106,7 @@ class HoldSummary(Summary):
     discount: Decimal
     currency: str
     expires_at: datetime
+    booking_id: str | None = None
 
 
 class Availability(Summary):
@@ -158,6 +162,18 @@ class SeatingClient(Client, service="seating"):
         body = {"user_id": user_id, **{name: value for name, value in wanted.items() if value is not None}}
         return await self.put(f"/inventory/{event_id}/holds/{hold_id}", json=body, answer=HoldSummary)
 
+    async def hold(self, hold_id: HoldId, event_id: ShowId, *, user_id: UserId) -> HoldSummary:
+        """Return a hold of this user. Raises Refused with 404 `hold_not_found` if there is none."""
+        return await self.get(_path_of_user(event_id, user_id, hold_id), answer=HoldSummary)
+
+    async def release(self, hold_id: HoldId, event_id: ShowId, *, user_id: UserId) -> None:
+        """Release an active hold of this user, whose places are free again.
+
+        Raises:
+            Refused: 409 `hold_in_use`, it is being paid; `hold_used`, its places are sold.
+        """
+        await self.delete(_path_of_user(event_id, user_id, hold_id))
+
     async def claim(self, hold_id: HoldId, event_id: ShowId, *, booking_id: str, user_id: UserId) -> HoldSummary:
         """Claim an active hold for a booking that is being paid. Until it is released or sold it does not expire.
 
@@ -195,3 +211,7 @@ class SeatingClient(Client, service="seating"):
 
     async def _claimed(self, event_id: ShowId, hold_id: HoldId, change: str, body: dict[str, Any]) -> HoldSummary:
         return await self.put(f"/inventory/{event_id}/holds/{hold_id}/{change}", json=body, answer=HoldSummary)
+
+
+def _path_of_user(event_id: ShowId, user_id: UserId, hold_id: HoldId) -> str:
+    return f"/inventory/{event_id}/users/{user_id}/holds/{hold_id}"

@@ -29,6 +29,7 @@ class TestReadBooking:
             "hold_id": booking.hold_id,
             "failure_reason": None,
             "failure_detail": None,
+            "cancellation_reason": None,
             "created_at": "2026-01-05T09:00:00Z",
             "confirmed_at": "2026-01-05T09:00:00Z",
             "cancelled_at": None,

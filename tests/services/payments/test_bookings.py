@@ -129,9 +129,11 @@ class TestCharging:
         payment = await charge_booking(booking_payments)
         await charge_booking(booking_payments)
 
-        found = await booking_payments.as_service("bookings").get(f"/payments?booking_id={payment['booking_id']}")
+        service, booking_id = booking_payments.as_service("bookings"), payment["booking_id"]
 
-        assert found.json() == [payment]
+        assert (await service.get(f"/payments?booking_id={booking_id}")).json() == [payment]
+        assert (await service.get(f"/payments/bookings/{booking_id}")).json() == [payment]
+        assert (await booking_payments.as_user("*").get(f"/payments/bookings/{booking_id}")).status_code == 403
 
 
 class TestReconciliation:

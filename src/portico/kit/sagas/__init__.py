@@ -5,6 +5,7 @@ from portico.kit.sagas.definition import FOREVER, Saga, Step, hours, minutes, se
 from portico.kit.sagas.errors import PastNoReturn, SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
 from portico.kit.sagas.outcomes import AbortSaga, StepPending, UndoReason
 from portico.kit.sagas.state import SagaId, SagaState
+from portico.kit.sagas.subject_timeline import TimelineEvent, subject_timeline
 from portico.kit.sagas.timeline import SagaStatus, TimelineEntry, saga_status, timeline
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "StepPending",
     "StepUnderWay",
     "TimelineEntry",
+    "TimelineEvent",
     "UndoReason",
     "UndoTiming",
     "hours",
@@ -32,5 +34,6 @@ __all__ = [
     "seconds",
     "skip",
     "start_saga",
+    "subject_timeline",
     "timeline",
 ]

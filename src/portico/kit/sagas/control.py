@@ -1,5 +1,6 @@
 """Requests about a saga: start it, undo it, retry its step now, skip its step."""
 
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
@@ -35,7 +36,9 @@ class UndoTiming(StrEnum):
     ALREADY_REQUESTED = "already_requested"
 
 
-async def start_saga(work: UnitOfWork, saga: Saga[S], state: S, *, subject: str) -> SagaId:
+async def start_saga(
+    work: UnitOfWork, saga: Saga[S], state: S, *, subject: str, deadline: timedelta | None = None
+) -> SagaId:
     """Start a saga in the caller's transaction. It runs once the transaction is committed.
 
     Args:
@@ -43,6 +46,7 @@ async def start_saga(work: UnitOfWork, saga: Saga[S], state: S, *, subject: str)
         saga: the definition.
         state: the state that the first step is given.
         subject: the identifier of the resource that the saga is about, such as an order: at most 64 characters.
+        deadline: the time until the point of no return, if it is not that of the definition.
     """
     saga_id, context = SagaId.new(), request_context.get()
     await work.write(
@@ -61,7 +65,7 @@ async def start_saga(work: UnitOfWork, saga: Saga[S], state: S, *, subject: str)
             "skip": False,
             "fence": 0,
             "due_at": work.now,
-            "deadline_at": work.now + saga.deadline,
+            "deadline_at": work.now + (saga.deadline if deadline is None else deadline),
             "started_at": work.now,
             "trace": str((None if context is None else context.trace) or TraceContext.new()),
             "request_id": None if context is None else context.request_id,

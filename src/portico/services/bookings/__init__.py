@@ -13,7 +13,7 @@ from portico.contracts.bookings import (
     TransferOffered,
 )
 from portico.kit import Service
-from portico.services.bookings import api
+from portico.services.bookings import api, cancellation, consumers, saga, show_cancellation
 from portico.services.bookings.check_ins import api as check_ins
 from portico.services.bookings.check_ins.writer import CheckInWriter, open_check_in_writer
 from portico.services.bookings.models import Base
@@ -28,7 +28,7 @@ service = Service(
     summary="Bookings of places of shows, their tickets, and check-ins",
     module=__name__,
     routers=[tickets.places, api.router, tickets.of_booking, tickets.tickets, tickets.transfers, check_ins.router],
-    consumers=[holders.save_user, holders.forget_user],
+    consumers=[consumers.save_show, consumers.forget_show, holders.save_user, holders.forget_user],
     jobs=[jobs.rotate_ticket_keys, jobs.delete_old_transfers],
     publishes=[
         BookingCreated,
@@ -42,9 +42,10 @@ service = Service(
         TransferOffered,
         TicketTransferred,
     ],
+    sagas=[saga.make_booking, cancellation.cancel_tickets, show_cancellation.cancel_show],
     tables=Base.metadata,
     settings=BookingsSettings,
     resources={TicketKeys: open_ticket_keys, CheckInWriter: open_check_in_writer},
-    calls=["identity"],
-    secrets=["secret_key"],
+    calls=["identity", "seating", "payments"],
+    secrets=["secret_key", "service_secret"],
 )

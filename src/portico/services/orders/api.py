@@ -22,7 +22,14 @@ from portico.kit import (
 )
 from portico.kit.foundation import PermissionMissing, UnknownCurrency, wait_for_event
 from portico.kit.http import LARGEST_LIMIT
-from portico.kit.sagas import SagaEnded, SagaNotFound, SagaOfAnotherVersion, StepUnderWay
+from portico.kit.sagas import (
+    SagaEnded,
+    SagaNotFound,
+    SagaOfAnotherVersion,
+    StepUnderWay,
+    TimelineEvent,
+    subject_timeline,
+)
 from portico.kit.settings import database_for
 from portico.services.orders import service
 from portico.services.orders.domain import is_final, price_items
@@ -48,7 +55,6 @@ from portico.services.orders.schemas import (
     TimelineEventRead,
 )
 from portico.services.orders.settings import OrdersSettings
-from portico.services.orders.timeline import TimelineEvent, order_timeline
 
 router = Router(prefix="/orders", tags=["orders"], description="Orders, their progress, and what can be done with them")
 
@@ -124,7 +130,7 @@ async def read_order(order_id: OrderId, caller: SignedIn, reads: Reads) -> Order
 async def read_timeline(order_id: OrderId, caller: SignedIn, reads: Reads) -> list[TimelineEvent]:
     """Return every saga step, event and operator request of the order, with times, outcomes and errors."""
     await Orders(reads).get_visible(order_id, caller)
-    return await order_timeline(reads, order_id)
+    return await subject_timeline(reads, order_id)
 
 
 @router.get("/{order_id}/payments", response_model=list[OrderPaymentRead], errors=[OrderNotFound])

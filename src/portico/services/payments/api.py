@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from fastapi import Header, Path, Query, Request, Response
@@ -119,6 +120,12 @@ async def list_payments(
     of_order = None if order_id is None else Payment.order_id == order_id
     of_booking = None if booking_id is None else Payment.booking_id == booking_id
     return await Payments(reads).page_visible(page, caller, of_order, of_booking)
+
+
+@payments.get("/bookings/{booking_id}", response_model=list[PaymentRead])
+async def list_payments_of_booking(booking_id: BookingId, caller: FromService, reads: Reads) -> Sequence[Payment]:
+    """List the payments of a booking, newest first, at most a hundred, for services."""
+    return await Payments(reads).of_booking(booking_id)
 
 
 @payments.get("/{payment_id}", response_model=PaymentRead, errors=[PaymentNotFound])

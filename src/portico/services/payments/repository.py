@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, true, update
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.payments import PaymentId
 from portico.kit import Principal, Reader, Repository, Slice, UnitOfWork, Window
 from portico.kit.data import Statement, insert_if_absent, newest_first
@@ -13,6 +14,7 @@ from portico.services.payments.errors import PaymentNotFound
 from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, PaymentKey, Refund, WebhookEvent
 
 READ_PERMISSION: Final = "payments:read"
+_MOST_PER_BOOKING: Final = 100
 
 _KEYS: Any = PaymentKey.__table__
 _PAYMENTS: Any = Payment.__table__
@@ -59,6 +61,11 @@ class Payments(Repository[Payment]):
         if payment_id is not None:
             statement = statement.where(Payment.payment_id > payment_id)
         return await self.source.all(statement)
+
+    async def of_booking(self, booking_id: BookingId) -> Sequence[Payment]:
+        """Return the payments of a booking, newest first, at most a hundred."""
+        statement = select(Payment).where(Payment.booking_id == booking_id).order_by(Payment.payment_id.desc())
+        return await self.source.all(statement.limit(_MOST_PER_BOOKING))
 
     async def by_id(self, payment_ids: Collection[str]) -> dict[str, Payment]:
         """Return the payments with these ids, by id."""

@@ -9,7 +9,8 @@ from tests.services.bookings.support import BookingsService, booking_of
 from portico.contracts.bookings import BookingId
 from portico.contracts.identity import UserCreated
 from portico.kit import UnitOfWork, UserId
-from portico.services.bookings.models import Booking, Place
+from portico.services.bookings.domain import Place
+from portico.services.bookings.models import Booking
 from portico.services.bookings.tickets import service as tickets
 from portico.testing.running_service import Answer, Caller
 

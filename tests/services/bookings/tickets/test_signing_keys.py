@@ -1,15 +1,13 @@
 from structlog.testing import capture_logs
-from tests.services.bookings.support import BookingsService
+from tests.services.bookings.support import BookingsService, open_bookings
 from tests.services.bookings.tickets.support import issue, person
 
 from portico.kit.auth import VerifyingKey
-from portico.services.bookings import service
 from portico.services.bookings.tickets.domain import TicketCode, key_number_of
 from portico.services.bookings.tickets.jobs import rotate_ticket_keys
 from portico.services.bookings.tickets.repository import TicketKeyRows
 from portico.services.bookings.tickets.signing_keys import LEAD_TIME, MAX_AGE, TicketKeys
 from portico.testing.databases import Databases
-from portico.testing.running_service import run_service
 
 SECOND = 1
 
@@ -78,13 +76,13 @@ async def test_a_key_that_another_process_added_is_found_by_its_number(embedded:
 
 
 async def test_with_another_secret_key_a_new_key_signs_and_old_codes_stay_valid(sqlite_databases: Databases) -> None:
-    async with run_service(service, sqlite_databases, background=False) as run:
-        code = await code_of(BookingsService(run))
+    async with open_bookings(sqlite_databases) as bookings:
+        code = await code_of(bookings)
 
     with capture_logs() as logs:
-        async with run_service(service, sqlite_databases, background=False) as run:  # its SECRET_KEY is another
-            new = await code_of(BookingsService(run))
-            read = await run.context.resource(TicketKeys).read([code, new])
+        async with open_bookings(sqlite_databases) as bookings:  # its SECRET_KEY is another
+            new = await code_of(bookings)
+            read = await bookings.run.context.resource(TicketKeys).read([code, new])
 
     assert [None if each is None else each.key_number for each in read] == [1, 2]
     assert [log["number"] for log in logs if log["event"] == "ticket_key_unreadable"] == [1]

@@ -1,4 +1,4 @@
-"""Bookings."""
+"""Bookings, and what is known of shows."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("event_id", IdentifierNumber(ShowId), nullable=False),
         sa.Column("user_id", IdentifierText(UserId), nullable=False),
         sa.Column("hold_id", IdentifierText(HoldId), nullable=False),
+        sa.Column("live_hold_id", IdentifierText(HoldId)),
         sa.Column("is_own_hold", sa.Boolean(), nullable=False),
         sa.Column("status", ExactText(10), nullable=False),
         sa.Column("places", Payload, nullable=False),
@@ -34,17 +35,31 @@ def upgrade() -> None:
         sa.Column("failure_reason", ExactText(64)),
         sa.Column("failure_detail", sa.String(500)),
         sa.Column("cancel_requested_at", Instant()),
+        sa.Column("cancellation_reason", sa.String(500)),
         sa.Column("created_at", Instant(), nullable=False),
         sa.Column("confirmed_at", Instant()),
         sa.Column("cancelled_at", Instant()),
         sa.Column("updated_at", Instant(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("booking_id", name="pk_bookings"),
+        sa.UniqueConstraint("live_hold_id", name="uq_bookings_live_hold_id"),
     )
     op.create_index("ix_bookings_user_id_booking_id", "bookings", ["user_id", "booking_id"])
     op.create_index("ix_bookings_event_id_booking_id", "bookings", ["event_id", "booking_id"])
     op.create_index("ix_bookings_hold_id", "bookings", ["hold_id"])
+    op.create_table(
+        "shows",
+        sa.Column("event_id", IdentifierNumber(ShowId), nullable=False, autoincrement=False),
+        sa.Column("event_revision", sa.Integer(), nullable=False),
+        sa.Column("status", ExactText(12), nullable=False),
+        sa.Column("currency", ExactText(3), nullable=False),
+        sa.Column("cancellable_until", Instant(), nullable=False),
+        sa.Column("refund_percent", sa.Integer(), nullable=False),
+        sa.Column("full_refund_until", Instant()),
+        sa.PrimaryKeyConstraint("event_id", name="pk_shows"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("shows")
     op.drop_table("bookings")

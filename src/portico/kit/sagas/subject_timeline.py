@@ -1,4 +1,4 @@
-"""The timeline of an order: saga steps, events and operator requests in one list."""
+"""The whole timeline of a subject, such as an order: saga steps, events and operator requests in one list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,16 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
-from portico.contracts.orders import OrderId
-from portico.kit import Reader
-from portico.kit.data import event_log, outbox
-from portico.kit.sagas import TimelineEntry, timeline
+from portico.kit.data.kit_tables import event_log, outbox
+from portico.kit.data.reader import Reader
+from portico.kit.sagas.timeline import TimelineEntry, timeline
 
 _MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """An entry of an order's timeline: an attempt of a saga step, an event, or an operator's request."""
+    """An entry of a timeline: an attempt of a saga step, an event, or an operator's request."""
 
     kind: Literal["step", "event", "request"]
     what: str
@@ -33,15 +32,15 @@ class TimelineEvent:
     actor: str | None = None
 
 
-async def order_timeline(reader: Reader, order_id: OrderId) -> list[TimelineEvent]:
-    """Return the saga steps and events of an order in chronological order."""
-    steps = [_of_saga(entry) for entry in await timeline(reader, order_id)]
-    events = [_of_event(row) for row in await _events(reader, order_id)]
+async def subject_timeline(reader: Reader, subject: str) -> list[TimelineEvent]:
+    """Return the saga steps of a subject and its events in chronological order."""
+    steps = [_of_saga(entry) for entry in await timeline(reader, subject)]
+    events = [_of_event(row) for row in await _events(reader, subject)]
     return sorted([*steps, *events], key=lambda each: (each.started_at, each.ended_at is None, each.kind != "event"))
 
 
-async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
-    """Return the order's events from the outbox and the event log."""
+async def _events(reader: Reader, subject: str) -> Sequence[Any]:
+    """Return the subject's events from the outbox and the event log."""
     found: dict[str, Any] = {}
     for table in (
         outbox,
@@ -49,7 +48,7 @@ async def _events(reader: Reader, order_id: OrderId) -> Sequence[Any]:
     ):  # in this order: an event that the relay moves meanwhile is read twice rather than not at all
         rows = await reader.rows(
             select(table.c.event_id, table.c.type, table.c.occurred_at)
-            .where(table.c.aggregate == order_id)
+            .where(table.c.aggregate == subject)
             .order_by(table.c.id)
             .limit(_MOST_EVENTS)
         )
