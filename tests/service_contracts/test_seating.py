@@ -73,6 +73,20 @@ class TestHolds:
         assert (sold.amount, sold.discount, sold.currency) == (Decimal(160), Decimal(0), "USD")
         assert await seating.counts(show_id) == (23, 0, 1, 0)
 
+    async def test_are_read_and_released_for_their_user(self, seating: SeatingService) -> None:
+        show_id, user = await seating.show(), UserId.new()
+        client, hold_id = client_of(seating), HoldId.new()
+        taken = await client.take_hold(hold_id, show_id, user, quantity=2, section="Floor")
+
+        assert await client.hold(hold_id, show_id, user_id=user) == taken
+        with pytest.raises(Refused) as of_another:
+            await client.hold(hold_id, show_id, user_id=UserId.new())
+        await client.release(hold_id, show_id, user_id=user)
+
+        assert of_another.value.code == "hold_not_found"
+        assert (await client.hold(hold_id, show_id, user_id=user)).status == "RELEASED"
+        assert await seating.counts(show_id) == (24, 0, 0, 0)
+
     async def test_are_given_back(self, seating: SeatingService) -> None:
         show_id, user, booking = await seating.show(), UserId.new(), BookingId.new()
         client, hold_id = client_of(seating), HoldId.new()
@@ -80,8 +94,9 @@ class TestHolds:
         await client.claim(hold_id, show_id, booking_id=booking, user_id=user)
 
         kept = await client.release_claim(hold_id, show_id, booking_id=booking, keep=True)
-        await client.claim(hold_id, show_id, booking_id=booking, user_id=user)
-        given_back = await client.release_claim(hold_id, show_id, booking_id=booking, keep=False)
+        other = BookingId.new()
+        await client.claim(hold_id, show_id, booking_id=other, user_id=user)
+        given_back = await client.release_claim(hold_id, show_id, booking_id=other, keep=False)
 
         assert (kept.status, given_back.status) == ("ACTIVE", "RELEASED")
         assert [each.seat_id for each in given_back.places] == [None, None]

@@ -49,6 +49,17 @@ class TestClaim:
         assert (code(in_use), code(used)) == ((409, "hold_in_use"), (409, "hold_used"))
         assert used.json()["booking_id"] == BOOKING
 
+    async def test_that_arrives_after_its_booking_gave_the_hold_back_is_refused(self, seating: SeatingService) -> None:
+        show_id = await seating.show()
+        hold = await seating.given_hold(show_id, 1)
+
+        await seating.put(hold, "release", keep=True)
+        late = await seating.put(hold, "claim", user_id=hold["user_id"])
+        other = await seating.put(hold, "claim", user_id=hold["user_id"], booking_id=OTHER)
+
+        assert code(late) == (409, "hold_lost")
+        assert (other.status_code, other.json()["booking_id"]) == (200, OTHER)
+
     async def test_of_another_users_hold_is_404(self, embedded: SeatingService) -> None:
         show_id = await embedded.show()
         hold = await embedded.given_hold(show_id, 1)

@@ -151,10 +151,34 @@ async def take_hold_for_user(
     )
 
 
+@router.get(
+    "/{event_id}/users/{user_id}/holds/{hold_id}",
+    response_model=ServiceHoldRead,
+    errors=[EventNotFound, HoldNotFound],
+)
+async def read_hold_of_user(
+    event_id: ShowId, user_id: UserId, hold_id: HoldId, caller: FromService, reads: Reads
+) -> HoldView:
+    """Return a hold of a user, with the price of each place, for services."""
+    return HoldView(await repository.find_hold(reads, event_id, hold_id, user_id), reads.now)
+
+
+@router.delete(
+    "/{event_id}/users/{user_id}/holds/{hold_id}",
+    status_code=204,
+    errors=[EventNotFound, HoldNotFound, HoldInUse, HoldUsed],
+)
+async def release_hold_of_user(
+    event_id: ShowId, user_id: UserId, hold_id: HoldId, caller: FromService, writer: Writer
+) -> None:
+    """Give the places of a user's hold back, for services. A hold that has ended stays as it is."""
+    await writer.release(event_id, hold_id, user_id)
+
+
 @router.put(
     "/{event_id}/holds/{hold_id}/claim",
     response_model=ServiceHoldRead,
-    errors=[EventNotFound, HoldNotFound, HoldExpired, HoldInUse, HoldUsed],
+    errors=[EventNotFound, HoldNotFound, HoldExpired, HoldInUse, HoldUsed, HoldLost],
 )
 async def claim_hold(
     event_id: ShowId, hold_id: HoldId, body: ClaimPut, caller: FromService, writer: Writer, reads: Reads

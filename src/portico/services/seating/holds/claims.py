@@ -21,15 +21,20 @@ class SoldPlaceKey(NamedTuple):
 def claim(batch: HoldBatch, hold_id: HoldId, *, booking_id: BookingId, user_id: UserId) -> Hold:
     """Claim an active hold for a booking. A repeated call changes nothing.
 
+    A claim that arrives after its booking has given the hold back is refused: nothing would end it.
+
     Raises:
         HoldNotFound: the user has no such hold.
         HoldExpired: its time is over, or it was given back.
+        HoldLost: this booking has given it back.
         HoldInUse: another booking has claimed it.
         HoldUsed: its places are sold to another booking.
     """
     hold = batch.of_user(batch.get(hold_id), user_id)
     if hold.has_ended(batch.now):
         raise HoldExpired(hold_id=hold_id)
+    if _given_back(booking_id) in hold.return_keys:
+        raise HoldLost(hold_id=hold_id, booking_id=booking_id)
     if hold.status == "ACTIVE":
         hold.booking_id = booking_id
         hold.change_to("CLAIMED")
@@ -43,7 +48,7 @@ def claim(batch: HoldBatch, hold_id: HoldId, *, booking_id: BookingId, user_id: 
 def release_claim(batch: HoldBatch, hold_id: HoldId, *, booking_id: BookingId, keep: bool, grace: timedelta) -> Hold:
     """Give a claimed hold back: to its user for `grace` at least (`keep`), or to the public.
 
-    A hold that this booking does not claim stays as it is.
+    A hold that this booking does not claim stays as it is, and the booking cannot claim it any more.
 
     Raises:
         HoldNotFound: there is no such hold.
@@ -52,6 +57,9 @@ def release_claim(batch: HoldBatch, hold_id: HoldId, *, booking_id: BookingId, k
     hold = batch.get(hold_id)
     if hold.status == "SOLD":
         raise HoldUsed(hold_id=hold_id, booking_id=str(hold.booking_id))
+    if _given_back(booking_id) not in hold.return_keys:
+        hold.return_keys = [*hold.return_keys, _given_back(booking_id)]
+        hold.changed = True
     if hold.status != "CLAIMED" or hold.booking_id != booking_id:
         return hold
     if not keep or batch.show.is_closed or batch.show.status == "CANCELLED":
@@ -104,6 +112,11 @@ def return_places(
         batch.show.move(batch.selection(returned), "S", "F", hold_id=hold_id, reason="returned")
         batch.publish(SeatsReleased, hold, returned)
     return hold
+
+
+def _given_back(booking_id: BookingId) -> str:
+    """Return the key that notes that a booking has given the hold back."""
+    return f"given back by {booking_id}"
 
 
 def _is_named(place: HeldPlace, key: SoldPlaceKey) -> bool:

@@ -92,7 +92,10 @@ class HeldPlaceRead(Schema):
 
 
 class ServiceHoldRead(Schema):
-    """A hold as other services see it: with the price of every place, also of standing ones."""
+    """A hold as other services see it: with the price of every place, also of standing ones.
+
+    `booking_id` is the booking that claims it or that it was sold to.
+    """
 
     hold_id: HoldId
     event_id: ShowId
@@ -104,6 +107,7 @@ class ServiceHoldRead(Schema):
     discount: Amount
     currency: CurrencyCode
     expires_at: Moment
+    booking_id: BookingId | None
 
 
 class HoldPut(WantedPlaces):
@@ -166,6 +170,7 @@ class HoldView:
         self.quantity = hold.quantity
         self.adjacent = hold.is_adjacent
         self.currency = hold.currency
+        self.booking_id = hold.booking_id
         self.expires_at = hold.expires_at
         self.created_at = hold.created_at
         self.revision = hold.changes
