@@ -42,7 +42,7 @@ class TestShows:
         with pytest.raises(Refused) as shrunk:
             await client.apply_layout(show_id, [BALCONY.model_copy(update={"seats_per_row": 1})], revision=3)
         with pytest.raises(Refused) as retired:
-            await client.retire(show_id)
+            await client.retire(show_id, revision=3)
 
         assert (grown.available, grown.used) == (31, hold.quantity)
         assert (shrunk.value.code, retired.value.code) == ("seats_in_use", "event_in_use")
@@ -50,7 +50,7 @@ class TestShows:
     async def test_retirement(self, seating: SeatingService) -> None:
         show_id = await seating.show()
 
-        await client_of(seating).retire(show_id)
+        await client_of(seating).retire(show_id, revision=2)
 
         assert await client_of(seating).availability([show_id]) == {}
 

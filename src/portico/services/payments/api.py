@@ -122,7 +122,7 @@ async def list_payments(
     return await Payments(reads).page_visible(page, caller, of_order, of_booking)
 
 
-@payments.get("/bookings/{booking_id}", response_model=list[PaymentRead])
+@payments.get("/bookings/{booking_id}", response_model=list[PaymentRead], errors=[NotFound])
 async def list_payments_of_booking(booking_id: BookingId, caller: FromService, reads: Reads) -> Sequence[Payment]:
     """List the payments of a booking, newest first, at most a hundred, for services."""
     return await Payments(reads).of_booking(booking_id)
