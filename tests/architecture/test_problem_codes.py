@@ -11,6 +11,7 @@ CODES = """
 event_not_found
 account_unknown own_address ticket_cancelled ticket_transferred ticket_used transfer_ended transfer_expired transfer_not_found
 transfer_pending already_checked_in check_in_not_found check_in_superseded code_replaced scan_id_reused ticket_unknown wrong_event
+too_many_transfers
 email_already_verified email_unknown mail_unavailable mailed_token_invalid
 already_there bad_gateway beyond_own_rights body_too_slow caller_unknown charge_in_flight conflict content_too_large
 database_unavailable edited_meanwhile email_invalid email_taken forbidden head_too_long head_too_slow

@@ -57,6 +57,23 @@ class TestOffer:
         assert refused.json()["transfer_id"] == first
         assert second.status_code == 201
 
+    async def test_a_ticket_is_offered_at_most_five_times_a_day(self, embedded: BookingsService) -> None:
+        ada, bob = await person(embedded), await person(embedded, "Bob")
+        ticket, transfer_id = await offered(embedded, ada, bob)
+        for _ in range(4):
+            embedded.run.clock.advance(60)
+            await ada.caller.delete(f"/transfers/{transfer_id}")
+            transfer_id = (await ada.offer(ticket["ticket_id"], bob.email)).json()["transfer_id"]
+        await ada.caller.delete(f"/transfers/{transfer_id}")
+
+        refused = await ada.offer(ticket["ticket_id"], bob.email)
+        embedded.run.clock.advance(DAY - 240)
+        allowed = await ada.offer(ticket["ticket_id"], bob.email)
+
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_transfers")
+        assert refused.headers["retry-after"] == str(DAY - 240)
+        assert allowed.status_code == 201
+
     async def test_only_the_holder_offers(self, embedded: BookingsService) -> None:
         ada, bob = await person(embedded), await person(embedded, "Bob")
         await issue(embedded, ada.user_id)

@@ -30,6 +30,7 @@ from portico.services.bookings.tickets.errors import (
     TicketCancelled,
     TicketNotFound,
     TicketUsed,
+    TooManyTransfers,
     TransferEnded,
     TransferExpired,
     TransferNotFound,
@@ -115,7 +116,7 @@ async def read_qr_code(
     "/{ticket_id}/transfer",
     status_code=201,
     response_model=TransferRead,
-    errors=[TicketNotFound, TicketUsed, TicketCancelled, TransferPending, OwnAddress],
+    errors=[TicketNotFound, TicketUsed, TicketCancelled, TransferPending, OwnAddress, TooManyTransfers],
 )
 async def offer_ticket(
     ticket_id: TicketId, body: TransferCreate, caller: SignedIn, work: Work, context: Context

@@ -1,7 +1,7 @@
 from datetime import datetime
 
 from portico.contracts.bookings import TicketId, TransferId
-from portico.kit import Conflict, NotFound, Unavailable, Unprocessable
+from portico.kit import Conflict, NotFound, TooManyRequests, Unavailable, Unprocessable
 
 
 class TicketNotFound(NotFound):
@@ -43,6 +43,12 @@ class TransferPending(Conflict):
 
     ticket_id: TicketId
     transfer_id: TransferId
+
+
+class TooManyTransfers(TooManyRequests):
+    """Each offer sends a mail to an address that the caller chooses."""
+
+    detail = "This ticket was offered too often today. Retry in {retry_after:.0f} seconds."
 
 
 class TransferExpired(Conflict):

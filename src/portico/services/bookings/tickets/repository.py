@@ -135,6 +135,12 @@ class Transfers(Repository[Transfer]):
         )
         return await self.work.all(_locking(statement.order_by(Transfer.transfer_id)))
 
+    async def created_since(self, ticket_id: TicketId, since: datetime) -> Sequence[datetime]:
+        """Return when the ticket was offered after this moment, oldest first."""
+        created = _TRANSFERS.c.created_at
+        statement = select(created).where(_TRANSFERS.c.ticket_id == ticket_id, created > since).order_by(created)
+        return [row.created_at for row in await self.source.rows(statement)]
+
 
 async def delete_transfers(work: UnitOfWork, *, before: datetime) -> bool:
     """Delete transfers that expired before this moment. Return whether there may be more."""

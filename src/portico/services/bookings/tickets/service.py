@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from portico.contracts.bookings import (
     TicketCancelled,
@@ -20,6 +20,7 @@ from portico.services.bookings.tickets.errors import (
     AccountUnknown,
     OwnAddress,
     TicketNotFound,
+    TooManyTransfers,
     TransferEnded,
     TransferNotFound,
     TransferPending,
@@ -27,6 +28,9 @@ from portico.services.bookings.tickets.errors import (
 from portico.services.bookings.tickets.models import Ticket, Transfer
 from portico.services.bookings.tickets.repository import Holders, Tickets, Transfers
 from portico.services.bookings.tickets.signing_keys import TicketKeys
+
+MOST_OFFERS: Final = 5
+OFFER_WINDOW: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ async def offer(work: UnitOfWork, ticket_id: TicketId, caller: Principal, *, ema
         TicketUsed, TicketCancelled: it cannot be used any more.
         TransferPending: it is already offered.
         OwnAddress: the address is the caller's.
+        TooManyTransfers: it was offered MOST_OFFERS times within OFFER_WINDOW.
     """
     ticket = await Tickets(work).get(ticket_id, lock=True)
     if ticket.user_id != caller.user_id:
@@ -136,6 +141,7 @@ async def offer(work: UnitOfWork, ticket_id: TicketId, caller: Principal, *, ema
         if earlier.is_open(work.now):
             raise TransferPending(ticket_id=ticket_id, transfer_id=earlier.transfer_id)
         earlier.withdraw(now=work.now)
+    await _ensure_not_offered_too_often(work, ticket_id)
     transfer = Transfer(
         ticket_id=ticket_id,
         from_user_id=caller.user_id,
@@ -207,6 +213,12 @@ async def sign_tickets(
         SignedTicket(ticket, names.get(ticket.user_id), code, f"{prefix}/tickets/{ticket.ticket_id}/qr")
         for ticket, code in zip(tickets, codes, strict=True)
     ]
+
+
+async def _ensure_not_offered_too_often(work: UnitOfWork, ticket_id: TicketId) -> None:
+    offered = await Transfers(work).created_since(ticket_id, work.now - OFFER_WINDOW)
+    if len(offered) >= MOST_OFFERS:
+        raise TooManyTransfers(retry_after=(offered[-MOST_OFFERS] + OFFER_WINDOW - work.now).total_seconds())
 
 
 async def _ensure_is_for(reader: Reader, transfer: Transfer, caller: Principal) -> None:
