@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HTTP = ["tests/kit/http/test_boundary.py", "tests/kit/http/test_websockets.py"]
+HTTP = [
+    "tests/kit/http/test_boundary.py",
+    "tests/kit/http/test_websockets.py",
+    "tests/kit/http/test_event_streams.py",
+]
 DATA = ["tests/kit/data/test_engine.py", "tests/kit/data/test_statements.py", "tests/kit/data/test_unit_of_work.py"]
 BROKERS = ["tests/kit/messaging/brokers/test_nats.py"]
 
@@ -19,7 +23,7 @@ class TestWithoutFastPaths:
 
     @pytest.mark.slow
     def test_requests_statements_and_brokers_work_on_servers(self) -> None:
-        run_suites(HTTP[1], *DATA, *BROKERS, "-k", "not sqlite")
+        run_suites(*HTTP[1:], *DATA, *BROKERS, "-k", "not sqlite")
 
 
 def run_suites(*arguments: str) -> None:

@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "email": "at sign-in it is only looked up",
     "username": "only looked up",
     "token": "only verified",
+    "admission": "only verified",
     "refresh_token": "only looked up",
     "ticket": "only looked up",
 }

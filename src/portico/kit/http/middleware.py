@@ -236,6 +236,7 @@ class _Response:
             self._unfinished = self.streams_events
             source: HandingOver | None = message.pop(HANDING_OVER, None)
             if source is not None:
+                self.streams_events = False  # its writer ends it when the service stops
                 await self._send(message)
                 self._unfinished = not source.take(hand_over(self._send, source))
                 return

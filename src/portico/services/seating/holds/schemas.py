@@ -114,7 +114,7 @@ class HoldPut(WantedPlaces):
     """A hold that a service takes for a user. `admission` is the user's token of the waiting room, while that is on."""
 
     user_id: UserId
-    admission: Line | None = None
+    admission: Annotated[str, Field(max_length=1000)] | None = None
 
 
 class ClaimPut(Schema):
