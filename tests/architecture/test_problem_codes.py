@@ -8,6 +8,7 @@ import portico
 from portico.kit.foundation.problems import Problem
 
 CODES = """
+code_not_found code_taken seat_not_found
 event_not_found
 account_unknown own_address ticket_cancelled ticket_transferred ticket_used transfer_ended transfer_expired transfer_not_found
 transfer_pending already_checked_in check_in_not_found check_in_superseded code_replaced scan_id_reused ticket_unknown wrong_event

@@ -15,6 +15,7 @@ from portico.kit import Service
 from portico.kit.http import EventStreams, open_event_streams
 from portico.services.seating import api, consumers
 from portico.services.seating.admission import Admissions, open_admissions
+from portico.services.seating.codes import api as codes
 from portico.services.seating.holds import api as holds
 from portico.services.seating.holds.expiry import HoldExpiry, open_hold_expiry, run_hold_expiry
 from portico.services.seating.holds.writer import HoldWriter, open_hold_writer
@@ -31,7 +32,7 @@ service = Service(
     name="seating",
     summary="Places of shows, and who holds them",
     module=__name__,
-    routers=[api.router, holds.router, waitlist.router, queue.router],
+    routers=[api.router, holds.router, codes.router, waitlist.router, queue.router],
     consumers=[consumers.apply_show, consumers.end_admission],
     background=[run_hold_expiry, run_waiting_rooms],
     publishes=[SeatsHeld, SeatsReleased, SeatsSold, SalesExhausted, SalesResumed, WaitlistOffered, WaitlistLapsed],

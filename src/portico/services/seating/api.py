@@ -1,19 +1,24 @@
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import Query, Request, Response
+from fastapi import Path, Query, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability
-from portico.kit import Context, FromService, PublicRead, Reads, Router, Work, provided
+from portico.kit import Context, FromService, Principal, PublicRead, Reads, Router, Work, permitted, provided
 from portico.kit.http import accepts_gzip
 from portico.services.seating import repository, service
-from portico.services.seating.errors import EventInUse, EventNotFound, SeatsInUse, UnknownSeat
+from portico.services.seating.errors import EventInUse, EventNotFound, SeatNotFound, SeatsInUse, SeatTaken, UnknownSeat
+from portico.services.seating.history import history_of_seat
+from portico.services.seating.holds.writer import HoldWriter
 from portico.services.seating.schemas import (
     AvailabilityRead,
+    BlocksPut,
+    BlocksRead,
     InventoryRead,
     LayoutPut,
     SeatChangesRead,
+    SeatHistoryRead,
     SeatMapRead,
 )
 from portico.services.seating.seat_map import SeatMaps
@@ -23,7 +28,12 @@ from portico.services.seating.waitlist.offers import offers_of
 router = Router(prefix="/inventory", tags=["inventory"], description="Places of shows, and who holds them")
 
 Maps = Annotated[SeatMaps, provided(SeatMaps)]
-_MOST_SHOWS = 100
+Writer = Annotated[HoldWriter, provided(HoldWriter)]
+InventoryReader = Annotated[Principal, permitted("inventory:read")]
+InventoryWriter = Annotated[Principal, permitted("inventory:write")]
+_MOST_SHOWS: Final = 100
+_MOST_CHANGES: Final = 1_000
+_LONGEST_SEAT_ID: Final = 32
 
 
 class MapResponse(Response):
@@ -94,3 +104,22 @@ async def retire_show(
 ) -> None:
     """Close a show that is about to be deleted. None of its places can be held, until an event of a later revision."""
     await service.retire_show(work, event_id, revision=revision)
+
+
+@router.put("/{event_id}/blocks", response_model=BlocksRead, errors=[EventNotFound, UnknownSeat, SeatTaken])
+async def set_blocks(event_id: ShowId, body: BlocksPut, caller: InventoryWriter, writer: Writer) -> BlocksRead:
+    """Keep seats back from the sale, or return them to it: all of them or none."""
+    await writer.set_blocked(event_id, body.seats, blocked=body.blocked)
+    return BlocksRead(event_id=event_id, seats=body.seats, blocked=body.blocked)
+
+
+@router.get("/{event_id}/seats/{seat_id}/history", response_model=SeatHistoryRead, errors=[EventNotFound, SeatNotFound])
+async def read_seat_history(
+    event_id: ShowId,
+    seat_id: Annotated[str, Path(max_length=_LONGEST_SEAT_ID)],
+    caller: InventoryReader,
+    reads: Reads,
+) -> dict[str, Any]:
+    """Return the last changes of a seat: who had it, when and why. Newest first, at most a thousand."""
+    changes = await history_of_seat(reads, event_id, seat_id, limit=_MOST_CHANGES)
+    return {"event_id": event_id, "seat_id": seat_id, "changes": changes}

@@ -120,6 +120,24 @@ class CodeNotValidNow(Conflict):
     valid_until: datetime | None
 
 
+class CodeNotFound(NotFound):
+    detail = "Code {used_code} not found."
+
+    used_code: str
+
+
+class CodeTaken(Conflict):
+    detail = "The show already has the code {code_in_use}. Delete it first, or choose another one."
+
+    code_in_use: str
+
+
+class SeatNotFound(NotFound):
+    detail = "Seat {seat_id} not found."
+
+    seat_id: str
+
+
 class HoldNotFound(NotFound):
     detail = "Hold {hold_id} not found."
 

@@ -1,13 +1,15 @@
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from portico.contracts.events import SectionPlan, ShowId
-from portico.kit import Amount, CurrencyCode, Line, OneLine, Schema
+from portico.contracts.seating import HoldId
+from portico.kit import Amount, CurrencyCode, Line, Moment, OneLine, Schema, UserId
 
 _MOST_SECTIONS: Final = 1_000
 _MOST_PLACES: Final = 200_000
 _LONGEST_SEAT_ID: Final = 32
+_MOST_BLOCKED: Final = 10_000
 
 
 class SectionCountsRead(Schema):
@@ -125,3 +127,44 @@ class LayoutPut(Schema):
 
     sections: Annotated[list[SectionPut], Field(min_length=1, max_length=_MOST_SECTIONS)]
     revision: Annotated[int, Field(ge=1)]
+
+
+class BlocksPut(Schema):
+    """Seats that are kept back from the sale (`blocked`), or returned to it."""
+
+    seats: Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(min_length=1, max_length=_MOST_BLOCKED)]
+    blocked: bool
+
+    @field_validator("seats")
+    @classmethod
+    def _are_distinct(cls, seats: list[str]) -> list[str]:
+        if len(set(seats)) < len(seats):
+            raise ValueError("a seat is named twice")
+        return seats
+
+
+class BlocksRead(Schema):
+    """The seats that are now blocked, or free."""
+
+    event_id: ShowId
+    seats: list[str]
+    blocked: bool
+
+
+class SeatChangeRead(Schema):
+    """A change of a seat: its new state, the reason, the time and the hold. A block has no hold."""
+
+    state: str
+    reason: str
+    hold_id: HoldId | None
+    user_id: UserId | None
+    booking_id: str | None
+    changed_at: Moment
+
+
+class SeatHistoryRead(Schema):
+    """The last changes of a seat, newest first."""
+
+    event_id: ShowId
+    seat_id: str
+    changes: list[SeatChangeRead]

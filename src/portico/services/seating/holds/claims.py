@@ -8,7 +8,8 @@ from portico.contracts.bookings import BookingId
 from portico.contracts.seating import HoldId, SeatsReleased, SeatsSold
 from portico.kit import UserId
 from portico.services.seating.errors import EventCancelled, HoldExpired, HoldInUse, HoldLost, HoldUsed
-from portico.services.seating.holds.domain import HeldPlace, Hold, HoldBatch
+from portico.services.seating.holds.batch import HoldBatch
+from portico.services.seating.holds.domain import HeldPlace, Hold
 
 
 class SoldPlaceKey(NamedTuple):
@@ -110,6 +111,7 @@ def return_places(
     hold.change_to("SOLD")
     if returned:
         batch.show.move(batch.selection(returned), "S", "F", hold_id=hold_id, reason="returned")
+        batch.give_back_code(hold, len(returned))
         batch.publish(SeatsReleased, hold, returned)
     return hold
 

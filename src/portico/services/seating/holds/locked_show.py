@@ -86,7 +86,11 @@ class LockedShow:
 
     def is_open_at(self, now: datetime) -> bool:
         """Return whether the time is in the window of the sale."""
-        return (self.sale_starts_at is None or self.sale_starts_at <= now) and now < self.sale_ends_at
+        return self.has_begun_at(now) and now < self.sale_ends_at
+
+    def has_begun_at(self, now: datetime) -> bool:
+        """Return whether the time is after the start of the sale."""
+        return self.sale_starts_at is None or self.sale_starts_at <= now
 
     def update_sales_state(self) -> Event | None:
         """Return the event that every place is sold now, or that places are free again; None if nothing changed."""

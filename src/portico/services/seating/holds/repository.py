@@ -216,6 +216,7 @@ def _hold_of(row: Any) -> Hold:
         created_at=row.created_at,
         booking_id=row.booking_id,
         return_keys=list(row.return_keys),
+        code_key=row.code_key,
         changes=row.changes,
         entry_id=row.entry_id,
     )
@@ -247,6 +248,7 @@ def _new_row(hold: Hold) -> Mapping[str, Any]:
         "is_adjacent": hold.is_adjacent,
         "created_at": hold.created_at,
         "entry_id": hold.entry_id,
+        "code_key": hold.code_key,
         **_changed_values(hold),
     }
 

@@ -13,6 +13,7 @@ from portico.contracts.seating import HoldId, HoldStatus
 from portico.kit import Amount, CurrencyCode, Line, Moment, Money, OneLine, Schema, UserId
 from portico.kit.foundation import json_number
 from portico.kit.http import Case
+from portico.services.seating.codes.schemas import CodeText
 from portico.services.seating.holds.domain import HeldPlace, Hold, Wanted
 
 MOST_PLACES: Final = 1_000
@@ -23,13 +24,14 @@ SeatIds = Annotated[list[Annotated[str, OneLine(_LONGEST_SEAT_ID)]], Field(min_l
 
 
 class WantedPlaces(Schema):
-    """A number of the best places, in a section if it is named, or chosen seats."""
+    """A number of the best places, in a section if it is named, or chosen seats; with a code, if the user has one."""
 
     quantity: Annotated[int, Field(ge=1, le=MOST_PLACES)] | None = None
     section: Line | None = None
     together: bool = False
     accessible: bool = False
     seats: SeatIds | None = None
+    code: CodeText | None = None
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
@@ -47,7 +49,7 @@ class WantedPlaces(Schema):
     def wanted(self) -> Wanted:
         """The places as the rules of holds take them."""
         seats = tuple(self.seats or ())
-        return Wanted(self.quantity or len(seats), self.section, self.together, self.accessible, seats)
+        return Wanted(self.quantity or len(seats), self.section, self.together, self.accessible, seats, self.code)
 
 
 class HoldCreate(WantedPlaces):

@@ -9,8 +9,11 @@ from typing import Any, Protocol
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Problem, UnitOfWork, UserId
+from portico.services.seating.codes.domain import code_key
+from portico.services.seating.codes.repository import load_codes, save_codes
 from portico.services.seating.errors import EventNotFound
-from portico.services.seating.holds.domain import Hold, HoldBatch
+from portico.services.seating.holds.batch import HoldBatch
+from portico.services.seating.holds.domain import Hold
 from portico.services.seating.holds.halls import Hall, Halls
 from portico.services.seating.holds.locked_show import LockedShow
 from portico.services.seating.holds.repository import (
@@ -41,6 +44,7 @@ class Change:
     act: makes the change in a batch that has the holds and the usage of the user.
     hold_ids: the holds that it concerns.
     taker: the user who wants places; their usage is needed then.
+    code: the code that the taker uses.
     is_new: whether the hold's id is new, so that it exists only if the change was executed before.
     """
 
@@ -48,6 +52,7 @@ class Change:
     act: Callable[[HoldBatch], Any]
     hold_ids: Collection[HoldId] = ()
     taker: UserId | None = None
+    code: str | None = None
     is_new: bool = False
 
     def take_hold_ids(self) -> Collection[HoldId]:
@@ -97,7 +102,10 @@ async def _load_batch(work: UnitOfWork, changes: Sequence[Change], show: LockedS
     takers = {change.taker for change in changes if change.taker is not None}
     if len(takers) == len(changes) and not show.places.counts().available:
         takers = set()  # nobody gets a place, whatever they have
-    return HoldBatch(show, holds, await load_usage(work, show.show_id, takers), work.now)
+    keys = {code_key(change.code) for change in changes if change.code is not None}
+    keys.update(hold.code_key for hold in holds.values() if hold.code_key is not None)
+    codes = await load_codes(work, show.show_id, keys)
+    return HoldBatch(show, holds, await load_usage(work, show.show_id, takers), codes, work.now)
 
 
 async def open_batch(
@@ -110,15 +118,18 @@ async def open_batch(
     row = rows[show_id]
     show = _locked_show(row, await load_hall(work, row), max_seats)
     usage = await load_usage(work, show_id, [taker] if taker else [])
-    return HoldBatch(show, await load_holds(work, hold_ids), usage, work.now), row.version
+    holds = await load_holds(work, hold_ids)
+    codes = await load_codes(work, show_id, {each.code_key for each in holds.values() if each.code_key is not None})
+    return HoldBatch(show, holds, usage, codes, work.now), row.version
 
 
 async def save_batch(work: UnitOfWork, batch: HoldBatch, version: int, follower: BatchFollower) -> int:
     """Write what a batch has changed, publish its events, and return the new version of the show."""
+    show = batch.show
     await save_holds(work, batch.holds.values())
+    await save_codes(work, show.show_id, batch.codes.values())
     if offers := [each for each in batch.holds.values() if each.changed and each.entry_id is not None]:
         await follower.close_offers(work, offers)
-    show = batch.show
     if not show.journal:
         return version
     if (event := show.update_sales_state()) is not None:

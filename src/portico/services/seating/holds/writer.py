@@ -12,10 +12,14 @@ from portico.contracts.seating import HoldId
 from portico.kit import Problem, ServiceContext, UnitOfWork, UserId
 from portico.kit.data import GroupCommit
 from portico.services.seating.admission import Admissions
+from portico.services.seating.codes.domain import CodeAttempts
+from portico.services.seating.errors import CodeUnknown
 from portico.services.seating.holds import claims
+from portico.services.seating.holds.batch import HoldBatch
 from portico.services.seating.holds.claims import SoldPlaceKey
-from portico.services.seating.holds.domain import Hold, HoldBatch, Wanted
+from portico.services.seating.holds.domain import Hold, Wanted
 from portico.services.seating.holds.halls import Halls
+from portico.services.seating.holds.house_seats import set_blocked
 from portico.services.seating.holds.service import BatchFollower, Change, change_holds
 from portico.services.seating.settings import SeatingSettings
 
@@ -28,10 +32,17 @@ class HoldWriter:
     """
 
     def __init__(
-        self, group: GroupCommit[Change, Any], admissions: Admissions, *, lasting: timedelta, grace: timedelta
+        self,
+        group: GroupCommit[Change, Any],
+        admissions: Admissions,
+        attempts: CodeAttempts,
+        *,
+        lasting: timedelta,
+        grace: timedelta,
     ) -> None:
         self._group = group
         self._admissions = admissions
+        self._attempts = attempts
         self._lasting = lasting
         self._grace = grace
 
@@ -45,7 +56,7 @@ class HoldWriter:
         admission: str | None,
         is_new: bool = False,
     ) -> Hold:
-        """Hold places for a user.
+        """Hold places for a user. Raises TooManyRequests too, if the user has tried too many unknown codes.
 
         Args:
             show_id: the show.
@@ -63,7 +74,15 @@ class HoldWriter:
             lasting=self._lasting,
             check_admission=partial(self._admissions.require, user_id=user_id, token=admission),
         )
-        return await self._hold(Change(show_id, act, [hold_id], taker=user_id, is_new=is_new))
+        change = Change(show_id, act, [hold_id], taker=user_id, code=wanted.code, is_new=is_new)
+        if wanted.code is None:
+            return await self._hold(change)
+        self._attempts.check(user_id)
+        try:
+            return await self._hold(change)
+        except CodeUnknown:
+            self._attempts.record(user_id)
+            raise
 
     async def release(self, show_id: ShowId, hold_id: HoldId, user_id: UserId) -> Hold:
         """Give the places of a user's hold back."""
@@ -92,6 +111,10 @@ class HoldWriter:
         """Return sold places of a booking."""
         act = partial(claims.return_places, hold_id=hold_id, booking_id=booking_id, key=key, places=places)
         return await self._hold(Change(show_id, act, [hold_id]))
+
+    async def set_blocked(self, show_id: ShowId, seats: Sequence[str], *, blocked: bool) -> None:
+        """Block free seats of the house, or free them."""
+        await self._group.submit(Change(show_id, partial(set_blocked, seats=seats, blocked=blocked)))
 
     async def expire(self, show_id: ShowId, hold_ids: Collection[HoldId]) -> int:
         """Free the places of holds whose time is over. Return how many holds ended."""
@@ -124,4 +147,5 @@ async def open_hold_writer(
     )
     async with group:
         lasting, grace = timedelta(seconds=settings.hold_expires_in), timedelta(seconds=settings.hold_grace)
-        yield HoldWriter(group, context.resource(Admissions), lasting=lasting, grace=grace)
+        admissions, attempts = context.resource(Admissions), CodeAttempts(context.clock)
+        yield HoldWriter(group, admissions, attempts, lasting=lasting, grace=grace)

@@ -9,7 +9,8 @@ from portico.contracts.seating import HoldId, WaitlistEvent, WaitlistLapsed, Wai
 from portico.kit import ServiceContext, UnitOfWork
 from portico.services.seating.errors import SeatLimitReached
 from portico.services.seating.hall.choice import count_choosable
-from portico.services.seating.holds.domain import ENDED, Hold, HoldBatch, Usage
+from portico.services.seating.holds.batch import HoldBatch
+from portico.services.seating.holds.domain import ENDED, Hold, Usage
 from portico.services.seating.holds.locked_show import LockedShow
 from portico.services.seating.holds.repository import load_usage
 from portico.services.seating.settings import SeatingSettings

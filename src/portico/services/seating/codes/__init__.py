@@ -1,0 +1,1 @@
+"""Codes: discounts, and holds before the sale."""
