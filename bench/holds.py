@@ -80,13 +80,13 @@ async def serve(port: int, tokens: str) -> None:
         await asyncio.to_thread(sys.stdin.read)
 
 
-async def make_show() -> ShowId:
-    """Create the tables and a show of 100,000 seats, without a limit for its users."""
+async def make_show(*, tiers: int = TIERS, rows: int = ROWS) -> ShowId:
+    """Create the tables and a show with rows of 100 seats, without a limit for its users."""
     from portico.services.seating.service import apply_event
 
     date = datetime.now(UTC) + timedelta(days=30)
     sections = tuple(
-        SectionPlan(name=f"Tier {number}", rows=ROWS, seats_per_row=SEATS_PER_ROW) for number in range(1, TIERS + 1)
+        SectionPlan(name=f"Tier {number}", rows=rows, seats_per_row=SEATS_PER_ROW) for number in range(1, tiers + 1)
     )
     event = ShowCreated(
         event_id=ShowId.new(),
@@ -94,7 +94,7 @@ async def make_show() -> ShowId:
         event_date=date,
         venue_name="Arena",
         time_zone="UTC",
-        total_seats=TIERS * ROWS * SEATS_PER_ROW,
+        total_seats=tiers * rows * SEATS_PER_ROW,
         status="ON_SALE",
         sold_out_by_hand=False,
         sale_start_time=None,

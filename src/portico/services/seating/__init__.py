@@ -23,6 +23,7 @@ from portico.services.seating.models import Base
 from portico.services.seating.queue import api as queue
 from portico.services.seating.queue.rooms import WaitingRooms, open_waiting_rooms, run_waiting_rooms
 from portico.services.seating.queue.writer import QueueWriter, open_queue_writer
+from portico.services.seating.reconciliation import api as reconciliation
 from portico.services.seating.seat_map import SeatMaps, open_seat_maps
 from portico.services.seating.settings import SeatingSettings
 from portico.services.seating.waitlist import api as waitlist
@@ -32,7 +33,7 @@ service = Service(
     name="seating",
     summary="Places of shows, and who holds them",
     module=__name__,
-    routers=[api.router, holds.router, codes.router, waitlist.router, queue.router],
+    routers=[api.router, holds.router, codes.router, waitlist.router, queue.router, reconciliation.router],
     consumers=[consumers.apply_show, consumers.end_admission],
     background=[run_hold_expiry, run_waiting_rooms],
     publishes=[SeatsHeld, SeatsReleased, SeatsSold, SalesExhausted, SalesResumed, WaitlistOffered, WaitlistLapsed],
@@ -48,5 +49,6 @@ service = Service(
         WaitingRooms: open_waiting_rooms,
     },
     calls=["identity"],
+    optional_calls=["bookings"],
     secrets=["secret_key", "service_secret"],
 )

@@ -84,7 +84,7 @@ async def load_holds(reader: Reader, hold_ids: Collection[HoldId]) -> dict[HoldI
     if not hold_ids:
         return {}
     rows = await reader.rows(_SELECT_HOLDS, {"ids": _padded(sorted(hold_ids))})
-    return {row.hold_id: _hold_of(row) for row in rows}
+    return {row.hold_id: hold_of(row) for row in rows}
 
 
 async def load_usage(reader: Reader, show_id: ShowId, user_ids: Collection[UserId]) -> dict[UserId, Usage]:
@@ -104,7 +104,7 @@ async def find_hold(reader: Reader, show_id: ShowId, hold_id: HoldId, user_id: U
         HOLDS.c.hold_id == hold_id, HOLDS.c.show_id == show_id, HOLDS.c.user_id == user_id
     )
     for row in await reader.rows(statement):
-        return _hold_of(row)
+        return hold_of(row)
     raise HoldNotFound(hold_id=hold_id)
 
 
@@ -117,7 +117,7 @@ async def list_holds(reader: Reader, show_id: ShowId, user_id: UserId, window: W
         return int(count)
 
     found = await NEWEST.page_of_columns(reader, select(*HOLDS.c).where(*condition), window, count=total)
-    return Slice([_hold_of(row) for row in found.rows], found.total, next=found.next, previous=found.previous)
+    return Slice([hold_of(row) for row in found.rows], found.total, next=found.next, previous=found.previous)
 
 
 async def due_holds(reader: Reader, now: datetime, limit: int) -> dict[ShowId, list[HoldId]]:
@@ -202,7 +202,8 @@ def _changed_sections(show: LockedShow) -> list[dict[str, Any]]:
     return sections
 
 
-def _hold_of(row: Any) -> Hold:
+def hold_of(row: Any) -> Hold:
+    """Return the hold that a row of `holds` stores."""
     return Hold(
         hold_id=row.hold_id,
         show_id=row.show_id,

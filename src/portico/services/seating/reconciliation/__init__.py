@@ -1,0 +1,1 @@
+"""Reconciliation: do the places of a show, its holds and the tickets of its bookings agree?"""
