@@ -1,7 +1,7 @@
 """SQL of holds, and of what a batch of requests changes in a show. The rows of shows are locked first, in order of their ids."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from portico.kit import Keyset, Reader, Slice, UnitOfWork, UserId, Window
 from portico.kit.data import Statement
 from portico.services.seating.errors import HoldNotFound
 from portico.services.seating.hall.places import Places
-from portico.services.seating.holds.domain import HeldPlace, Hold, Usage
+from portico.services.seating.holds.domain import ENDED, HeldPlace, Hold, Usage
 from portico.services.seating.holds.halls import Hall
 from portico.services.seating.holds.locked_show import LockedShow
 from portico.services.seating.holds.models import HoldRow
@@ -29,6 +29,11 @@ _CHANGING = ("status", "places", "used", "expires_at", "booking_id", "return_key
 _INSERT_HOLD, _INSERT_CHANGES = map(Statement, map(insert, (HOLDS, CHANGES)))
 _UPDATE_HOLD = Statement(
     update(HOLDS).where(HOLDS.c.hold_id == bindparam("key")).values({name: bindparam(name) for name in _CHANGING})
+)
+_END_HOLDS = (
+    update(HOLDS)
+    .where(HOLDS.c.hold_id.in_(bindparam("ids", expanding=True)))
+    .values(status=bindparam("ended_as"), used=0, changes=1)
 )
 _UPDATE_SECTION = Statement(
     update(SECTIONS)
@@ -120,6 +125,11 @@ async def list_holds(reader: Reader, show_id: ShowId, user_id: UserId, window: W
     return Slice([hold_of(row) for row in found.rows], found.total, next=found.next, previous=found.previous)
 
 
+async def rows_with_places(reader: Reader, show_id: ShowId) -> Sequence[Any]:
+    """Return the rows of the holds of a show whose places are held or sold."""
+    return await reader.rows(select(*HOLDS.c).where(HOLDS.c.show_id == show_id, HOLDS.c.used > 0))
+
+
 async def due_holds(reader: Reader, now: datetime, limit: int) -> dict[ShowId, list[HoldId]]:
     """Return active holds whose time is over, the oldest first, by show."""
     statement = (
@@ -152,10 +162,16 @@ async def end_holds_of_show(work: UnitOfWork, show_id: ShowId) -> None:
 
 
 async def save_holds(work: UnitOfWork, holds: Iterable[Hold]) -> None:
-    """Write the changed holds."""
+    """Write the changed holds. One statement writes all those whose only change ever is that they have ended."""
     changed = [each for each in holds if each.changed]
     await work.write_each(_INSERT_HOLD, [_new_row(each) for each in changed if not each.known])
-    await work.write_each(_UPDATE_HOLD, [_changed_row(each) for each in changed if each.known])
+    known = [each for each in changed if each.known]
+    ended = [each for each in known if each.status in ENDED and each.changes == 1]
+    for status in sorted({each.status for each in ended}):
+        ids = sorted(each.hold_id for each in ended if each.status == status)
+        await work.execute(_END_HOLDS, {"ended_as": status, "ids": _padded(ids)})
+    others = [each for each in known if each.status not in ENDED or each.changes != 1]
+    await work.write_each(_UPDATE_HOLD, [_changed_row(each) for each in others])
 
 
 async def save_show(work: UnitOfWork, show: LockedShow, version: int) -> None:

@@ -3,15 +3,13 @@
 import asyncio
 from itertools import islice
 
-from sqlalchemy import select
-
 from portico.contracts.bookings import BookingsClient, SoldPlace, TicketId
 from portico.contracts.events import ShowId
 from portico.kit import Reader, ServiceContext
 from portico.services.seating.errors import EventNotFound
 from portico.services.seating.hall.places import Counts, Places
 from portico.services.seating.holds.domain import Hold
-from portico.services.seating.holds.repository import HOLDS, hold_of
+from portico.services.seating.holds.repository import hold_of, rows_with_places
 from portico.services.seating.reconciliation.domain import Mismatch, mismatches
 from portico.services.seating.repository import COUNTS_OF_SHOW, layout_of, states_of
 
@@ -28,7 +26,7 @@ async def reconcile(context: ServiceContext, reader: Reader, show_id: ShowId, *,
         if not sections:
             raise EventNotFound(event_id=show_id)
         states = await states_of(snapshot, show_id)
-        rows = await snapshot.rows(select(*HOLDS.c).where(HOLDS.c.show_id == show_id, HOLDS.c.used > 0))
+        rows = await rows_with_places(snapshot, show_id)
     tickets = await _live_tickets(context, show_id) if "bookings" in context.system.services else None
 
     def compare() -> list[Mismatch]:
