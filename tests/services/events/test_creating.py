@@ -103,6 +103,10 @@ class TestCreateEvent:
         assert summer["local_time"] == "2026-07-02T01:30:00+02:00"
         assert winter["local_time"] == "2026-12-02T00:30:00+01:00"
 
+    @pytest.mark.parametrize("name", ["UTC", "Etc/GMT+12", "America/Argentina/Buenos_Aires", "America/Port-au-Prince"])
+    async def test_knows_the_zones_of_the_iana(self, embedded: EventsService, name: str) -> None:
+        assert (await embedded.create(time_zone=name))["time_zone"] == name
+
     async def test_accepts_a_date_that_has_passed(self, embedded: EventsService) -> None:
         assert (await embedded.create(event_date="2001-01-01T00:00:00Z"))["event_date"] == "2001-01-01T00:00:00Z"
 
@@ -149,6 +153,8 @@ class TestCreateEvent:
             {"time_zone": "Mars/Olympus"},
             {"time_zone": "../etc/passwd"},
             {"time_zone": "Europe"},
+            {"time_zone": "localtime"},
+            {"time_zone": "right/Europe/Berlin"},
             {"status": "SOLD_OUT"},
             {"status": "upcoming"},
             {"price": -1},

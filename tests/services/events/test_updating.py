@@ -6,6 +6,7 @@ from tests.services.events.support import NO_SHOW, EventsService
 
 from portico.contracts.events import ShowId
 from portico.services.events.repository import Shows
+from portico.services.events.status_scheduler import StatusScheduler
 
 STALLS = {"name": "Stalls", "rows": 2, "seats_per_row": 14, "price": 79.5, "accessible": ["A-1"]}
 ARENA = {"name": "Arena", "capacity": 72}
@@ -54,7 +55,30 @@ class TestUpdateEvent:
         assert event.is_rescheduled is True
         assert event.full_refund_until.isoformat() == "2026-01-19T09:00:00+00:00"
 
-    async def test_filters_and_the_schedule_follow_the_changes(self, events: EventsService) -> None:
+    async def test_null_lets_times_follow_the_date_again(self, embedded: EventsService) -> None:
+        times = {"sale_end_time": "2026-02-10T10:00:00Z", "cancellable_until": "2026-02-01T10:00:00Z"}
+        show_id = (await embedded.create(**times))["event_id"]
+
+        kept = (await embedded.update(show_id, event_date="2026-04-01T19:00:00Z")).json()
+        reset = (await embedded.update(show_id, sale_end_time=None, cancellable_until=None)).json()
+
+        assert {name: kept[name] for name in times} == times
+        assert {reset[name] for name in times} == {"2026-04-01T19:00:00Z"}
+
+    async def test_a_sale_that_starts_later_is_followed_at_its_new_start(self, embedded: EventsService) -> None:
+        show_id = (await embedded.create(sale_start_time="2026-01-05T10:00:00Z"))["event_id"]
+        scheduler = embedded.run.context.resource(StatusScheduler)
+        await embedded.update(show_id, sale_start_time="2026-01-05T11:00:00Z")
+
+        found = []
+        for _ in range(2):
+            embedded.run.clock.advance(3_600)
+            await scheduler.run_due()
+            found.append((await embedded.read(show_id))["status"])
+
+        assert found == ["UPCOMING", "ON_SALE"]
+
+    async def test_filters_follow_the_changes(self, events: EventsService) -> None:
         show_id = (await events.create(category="Rock"))["event_id"]
         await events.update(
             show_id,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -35,6 +36,7 @@ FURTHEST_ZONE: Final = timedelta(hours=16)
 
 ENDED: Final[tuple[ShowStatus, ...]] = ("CANCELLED", "COMPLETED")
 
+_ZONE: Final = re.compile(r"[A-Z][A-Za-z0-9_+/-]*")  # without "localtime", "posix/…" and "right/…" of some machines
 _SEAT: Final = re.compile(r"([A-Z]{1,4})-([1-9][0-9]{0,5})")
 _LETTERS: Final = 26
 _HAS_CJK: Final = re.compile(f"[{CJK}]")
@@ -43,10 +45,13 @@ _HAS_CJK: Final = re.compile(f"[{CJK}]")
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
     """Return an IANA time zone. Raises ValueError if it is unknown."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder, or a name that is too long
-        raise ValueError(f"unknown time zone; write an IANA name such as Europe/Berlin, not {name[:40]!r}") from error
+    found = None
+    if _ZONE.fullmatch(name):
+        with suppress(ZoneInfoNotFoundError, ValueError, OSError):  # OSError: a folder, or a name that is too long
+            found = ZoneInfo(name)
+    if found is None:
+        raise ValueError(f"unknown time zone; write an IANA name such as Europe/Berlin, not {name[:40]!r}")
+    return found
 
 
 def local_time(moment: datetime, time_zone: str) -> str:

@@ -173,7 +173,7 @@ class SectionRead(Schema):
     seats_per_row: int | None
     capacity: int | None
     price: Amount | None = Field(description="Null if it is the event's price")
-    accessible: list[str] | tuple[str, ...]
+    accessible: tuple[str, ...]
 
 
 class ShowRead(Schema):
