@@ -60,7 +60,6 @@ async def codes(run: RunningService, chance: random.Random) -> Iterator[str]:
         amount_minor=0,
         discount_minor=0,
         refunded_minor=0,
-        is_complimentary=True,
         created_at=now,
         updated_at=now,
     )
