@@ -167,7 +167,7 @@ async def services() -> AsyncIterator[list[tuple[str, RunningService]]]:
 async def main() -> None:
     print(f"{TICKETS:,} tickets; {RATE:.0f} check-ins a second in the rush; at most {GOAL:.0f} times as long.\n")
     print(
-        "| database | quiet p50, ms | rush p50 | quiet p99 | rush p99 | rush / quiet p99 |\n|---|---|---|---|---|---|"
+        "| database | quiet p50, ms | rush p50 | quiet p99 | rush p99 | rush / quiet p99 | of a core |\n|---|---|---|---|---|---|---|"
     )
     async with services() as running:
         for title, run in running:
