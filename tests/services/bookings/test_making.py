@@ -161,6 +161,14 @@ class TestBookPlaces:
         assert await embedded.run.published() == []
         assert (await embedded.staff.get("/bookings/totals")).status_code == 403
 
+    async def test_too_many_unknown_codes_are_refused_for_a_while(self, embedded: BookingsService) -> None:
+        embedded.venue.refusals["take"] = ErrorResponse(429, "too_many_requests")
+
+        answer = await embedded.try_to_book(code="NONE")
+
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+        assert int(answer.headers["retry-after"]) > 0
+
     async def test_an_unknown_refusal_is_a_failure_of_seating(self, embedded: BookingsService) -> None:
         embedded.venue.refusals["take"] = ErrorResponse(409, "something_new")
 

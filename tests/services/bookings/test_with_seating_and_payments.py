@@ -102,6 +102,22 @@ class TestBoxOffice:
 
         assert (await office.counts(), await office.net_paid()) == ((23, 0, 1, 0), 49.5)
 
+    async def test_a_code_lowers_what_is_paid_and_refunded(self, office: BoxOffice) -> None:
+        staff = office.seating.run.as_user("inventory:write")
+        code = {"code": "EARLY", "kind": "DISCOUNT", "percent_off": 10}
+        made = await staff.post(f"/inventory/{office.show_id}/codes", json=code)
+        assert made.status_code == 201, made.content
+        jane = UserId.new()
+
+        booking = await office.settled(await office.book(jane, quantity=2, section="Floor", code="early"))
+        unknown = await office.book(jane, quantity=1, code="LATE")
+
+        assert (booking["amount"], booking["discount"], await office.net_paid()) == (89.1, 9.9, 89.1)
+        assert (unknown.status_code, unknown.json()["code"]) == (422, "code_unknown")
+        caller = office.bookings.as_user(subject=jane)
+        cancelled = await caller.post(f"/bookings/{booking['booking_id']}/cancel")
+        assert cancelled.json()["refunded"] == 89.1
+
     async def test_a_hold_is_kept_after_a_decline_and_sold_with_another_card(self, office: BoxOffice) -> None:
         jane = UserId.new()
         hold = await office.seating.given_hold(office.show_id, 2, user=jane, section="Floor")

@@ -21,6 +21,7 @@ from portico.kit import (
     SignedIn,
     Slice,
     Socket,
+    TooManyRequests,
     UserId,
     Work,
     numbered_list,
@@ -76,7 +77,7 @@ AdmissionHeader = Annotated[
     status_code=201,
     response_model=BookingRead,
     asks_others=True,
-    errors=[*HOLD_PROBLEMS, PriceChanged, PaymentMethodMissing, TooPrecise],
+    errors=[*HOLD_PROBLEMS, PriceChanged, PaymentMethodMissing, TooPrecise, TooManyRequests],
 )
 async def make_booking(
     draft: BookingCreate,
