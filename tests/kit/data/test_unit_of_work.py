@@ -215,6 +215,16 @@ class TestReader:
         with pytest.raises((SessionClosed, InvalidRequestError)):
             await reader.execute(select(Book))
 
+    async def test_an_error_ends_the_transaction_of_a_snapshot(self, loans: RunningService) -> None:
+        for _ in range(20):
+            with suppress(LookupError):
+                async with loans.context.reader() as reader, reader.snapshot() as snapshot:
+                    await snapshot.all(select(Book))
+                    raise LookupError
+
+        async with loans.context.reader() as reader, reader.snapshot() as snapshot:
+            assert await snapshot.all(select(Book)) == []
+
     async def test_a_snapshot_does_not_see_later_commits(self, loans: RunningService) -> None:
         async with loans.context.reader() as reader, reader.snapshot() as snapshot:
             before = len(await snapshot.all(select(Book)))

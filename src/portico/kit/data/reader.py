@@ -137,12 +137,14 @@ class Reader:
             else:
                 await connection.execution_options(isolation_level="REPEATABLE READ")
             reader = _Snapshot(self.database, self.clock, connection)
-            async with reader:
-                yield reader
-            if self.database.dialect == "sqlite":
-                await connection.exec_driver_sql("ROLLBACK")
-            else:
-                await connection.rollback()
+            try:
+                async with reader:
+                    yield reader
+            finally:
+                if self.database.dialect == "sqlite":
+                    await connection.exec_driver_sql("ROLLBACK")  # the driver does not know that one has begun
+                else:
+                    await connection.rollback()
 
     async def __aenter__(self) -> Self:
         return self

@@ -33,7 +33,8 @@ service = Service(
     name="seating",
     summary="Places of shows, and who holds them",
     module=__name__,
-    routers=[api.router, holds.router, codes.router, waitlist.router, queue.router, reconciliation.router],
+    # The hottest route first: routes are matched in order.
+    routers=[holds.router, api.router, codes.router, waitlist.router, queue.router, reconciliation.router],
     consumers=[consumers.apply_show, consumers.end_admission],
     background=[run_hold_expiry, run_waiting_rooms],
     publishes=[SeatsHeld, SeatsReleased, SeatsSold, SalesExhausted, SalesResumed, WaitlistOffered, WaitlistLapsed],

@@ -9,6 +9,7 @@ from portico.kit import (
     Context,
     FromService,
     InvalidCursor,
+    NotFound,
     NumberedPage,
     Reads,
     Router,
@@ -162,7 +163,7 @@ async def take_hold_for_user(
 @router.get(
     "/{event_id}/users/{user_id}/holds/{hold_id}",
     response_model=ServiceHoldRead,
-    errors=[EventNotFound, HoldNotFound],
+    errors=[EventNotFound, HoldNotFound, NotFound],
 )
 async def read_hold_of_user(
     event_id: ShowId, user_id: UserId, hold_id: HoldId, caller: FromService, reads: Reads
@@ -174,7 +175,7 @@ async def read_hold_of_user(
 @router.delete(
     "/{event_id}/users/{user_id}/holds/{hold_id}",
     status_code=204,
-    errors=[EventNotFound, HoldNotFound, HoldInUse, HoldUsed],
+    errors=[EventNotFound, HoldNotFound, NotFound, HoldInUse, HoldUsed],
 )
 async def release_hold_of_user(
     event_id: ShowId, user_id: UserId, hold_id: HoldId, caller: FromService, writer: Writer
