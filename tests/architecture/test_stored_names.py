@@ -9,10 +9,16 @@ from portico.kit.runtime.kit_jobs import KIT_JOBS
 
 SERVICES = shipped_services().values()
 
-CONSUMERS = {"notifications": ["save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"]}
+CONSUMERS = {
+    "events": ["apply-exhaustion"],
+    "notifications": ["save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"],
+    "search": ["index-show"],
+    "seating": ["apply-show"],
+}
 
 JOBS = {
     "catalog": ["expire-reservations"],
+    "events": ["finish-planned-changes"],
     "identity": ["rotate-signing-keys", "delete-expired-credentials"],
     "notifications": ["delete-old-notifications"],
     "payments": ["settle-open-payments", "delete-old-webhooks", "run-simulated-provider"],

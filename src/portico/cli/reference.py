@@ -14,10 +14,10 @@ def with_tables(page: str) -> str:
 
 
 def _tables() -> str:
-    from portico.systems.commerce import commerce
+    from portico.kit.runtime.system_loader import find_system, shipped_systems
 
     parts = ["## Every process\n", _table(Settings)]
-    for service in commerce.services:
+    for service in dict.fromkeys(each for name in shipped_systems() for each in find_system(name).services):
         if service.settings is not None:
             parts += [f"\n## {service.name.capitalize()}\n", _table(service.settings)]
     return "\n".join(parts) + "\n"

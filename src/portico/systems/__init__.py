@@ -1,4 +1,4 @@
 """The shipped systems: their services, ports and roles."""
 
-NAMES = ("commerce", "catalog")
+NAMES = ("commerce", "catalog", "ticketing")
 """The shipped systems. Each is in the module of the same name."""

@@ -32,6 +32,11 @@ def example(template: str) -> str:
     return re.sub(r"\{[^}]+\}", "x1", template)
 
 
+def usual_path(system: System) -> str:
+    """Return a path of identity, which is in every system, with the usual limits."""
+    return f"{system.prefix}/users/x1"
+
+
 def sent(method: str) -> str:
     """Return the HTTP method of a request to the route."""
     return "GET" if method == WEBSOCKET else method

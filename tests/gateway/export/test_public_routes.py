@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
-from tests.gateway.export.proxies import OPTIONS, SYSTEMS, Nginx, Traefik, every_route, example, sent, settings
+from tests.gateway.export.proxies import (
+    OPTIONS,
+    SYSTEMS,
+    Nginx,
+    Traefik,
+    every_route,
+    example,
+    sent,
+    settings,
+    usual_path,
+)
 
 from portico.gateway import policy_of
 from portico.gateway.export import PublicRoutes, nginx, traefik
@@ -178,8 +188,8 @@ class TestAShippedSystem:
 
     def test_limits_come_from_the_settings(self, system: System) -> None:
         public_routes = PublicRoutes.of(policy_of(system, settings(BODY_LIMIT="3MiB", REQUEST_TIMEOUT="7")))
-        location = Nginx(nginx(system, public_routes, OPTIONS)).settings_of("/products")
-        router = Traefik(traefik(system, public_routes, OPTIONS)).reached("POST", "/products")
+        location = Nginx(nginx(system, public_routes, OPTIONS)).settings_of(usual_path(system))
+        router = Traefik(traefik(system, public_routes, OPTIONS)).reached("POST", usual_path(system))
 
         assert (location["client_max_body_size"], location["proxy_read_timeout"]) == (str(3 << 20), "12s")
         assert (router.body_limit, router.timeout) == (3 << 20, 12)

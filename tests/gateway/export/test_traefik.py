@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from tests.gateway.export.proxies import OPTIONS, SYSTEMS, Traefik, settings
+from tests.gateway.export.proxies import OPTIONS, SYSTEMS, Traefik, settings, usual_path
 
 from portico.gateway import policy_of
 from portico.gateway.export import ExportOptions, PublicRoutes, traefik
@@ -98,9 +98,10 @@ class TestTheFile:
 
 
 class TestRouters:
-    def test_retry_safe_methods_only(self, exported: Traefik) -> None:
+    def test_retry_safe_methods_only(self, system: System, exported: Traefik) -> None:
+        path = usual_path(system)
         repeated = {
-            method: any("retry" in name for name in (exported.router(method, "/products") or {})["middlewares"])
+            method: any("retry" in name for name in (exported.router(method, path) or {})["middlewares"])
             for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
         }
 
@@ -111,7 +112,7 @@ class TestRouters:
         exported = Traefik(traefik(system, PublicRoutes.of(policy_of(system, settings())), options))
 
         hosts = ("shop.example", "www.shop.example", "evil.example")
-        taken = [host for host in hosts if exported.router("GET", "/products", host)]
+        taken = [host for host in hosts if exported.router("GET", usual_path(system), host)]
         assert taken == list(options.hosts)
 
     def test_use_each_instance(self, exported: Traefik) -> None:
