@@ -10,13 +10,15 @@ from portico.kit.runtime.kit_jobs import KIT_JOBS
 SERVICES = shipped_services().values()
 
 CONSUMERS = {
+    "bookings": ["save-show", "forget-show", "save-holder", "forget-holder"],
     "events": ["apply-exhaustion"],
     "notifications": ["save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"],
     "search": ["index-show"],
-    "seating": ["apply-show"],
+    "seating": ["apply-show", "end-admission-of-buyer"],
 }
 
 JOBS = {
+    "bookings": ["rotate-ticket-keys", "delete-old-transfers"],
     "catalog": ["expire-reservations"],
     "events": ["finish-planned-changes"],
     "identity": ["rotate-signing-keys", "delete-expired-credentials"],
@@ -27,12 +29,17 @@ JOBS = {
 KIT_JOB_NAMES = ["delete-old-idempotency-keys", "delete-old-events", "delete-handled-events", "delete-ended-sagas"]
 
 SAGAS = {
+    "bookings": {
+        "make-booking": ["claim-hold", "check-show", "take-payment", "sell-places"],
+        "cancel-tickets": ["return-places", "refund-tickets"],
+        "cancel-show": ["cancel-bookings"],
+    },
     "orders": {
         "place-order": ["reserve-stock", "take-payment", "confirm-stock"],
         "cancel-order": ["refund-payment", "release-stock"],
         "ship-order": ["ship-stock"],
         "return-order": ["refund-payment", "return-stock"],
-    }
+    },
 }
 
 
