@@ -204,7 +204,9 @@ class GatewayClient:
             sent["idempotency-key"] = key
         return await self.transport.send(method, path, sent, b"" if body is None else orjson.dumps(body))
 
-    async def request_until_final(self, method: str, path: str, body: Any = None, *, key: str = "") -> Response:
+    async def request_until_final(
+        self, method: str, path: str, body: Any = None, *, key: str = "", headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Send a request, and repeat it until its response is final.
 
         Args:
@@ -212,6 +214,7 @@ class GatewayClient:
             path: of the request.
             body: a JSON body.
             key: Idempotency-Key, so that a repeated POST has one effect.
+            headers: more headers.
 
         Raises:
             NoResponse: there was no final response in time.
@@ -220,7 +223,7 @@ class GatewayClient:
         while True:
             wait = 0.0
             try:
-                response = await self.request(method, path, body, key=key)
+                response = await self.request(method, path, body, key=key, headers=headers)
             except NoResponse as error:
                 outcome: Response | NoResponse = error
                 reason = str(error)

@@ -136,7 +136,7 @@ async def _walk_commerce(console: "Console", options: Options) -> AsyncIterator[
 
     from portico.demo.accounts import Account
     from portico.demo.commerce import Scope, walk_commerce
-    from portico.demo.own_shop import start_own_shop
+    from portico.demo.supervised_system import start_system
     from portico.demo.walkthrough import Walk
 
     async with AsyncExitStack() as stack:
@@ -148,7 +148,7 @@ async def _walk_commerce(console: "Console", options: Options) -> AsyncIterator[
                 else "one process, embedded"
             )
             console.print(f"Starting the commerce system: {on}, free ports …")
-            own = await stack.enter_async_context(start_own_shop(servers=options.servers))
+            own = await stack.enter_async_context(start_system("commerce", servers=options.servers))
             staff = own.staff
         walk = await stack.enter_async_context(Walk(console, own.gateway if own else options.url))
         await walk_commerce(walk, Scope(options.products, options.customers, options.kill), staff, own)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from portico.demo.accounts import Account, sign_in, sign_up
 from portico.demo.books import BookReader
 from portico.demo.crowd import Crowd
-from portico.demo.own_shop import OwnShop
 from portico.demo.probes import check_system
 from portico.demo.product_import import load_products, progress_bar
 from portico.demo.shelf import Shelf
 from portico.demo.single_orders import SingleOrders
+from portico.demo.supervised_system import SupervisedSystem
 from portico.demo.tables import books_table, orders_table
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import ExpectationFailed
@@ -38,7 +38,7 @@ class Scope:
     kill: bool = False
 
 
-async def walk_commerce(walk: Walk, scope: Scope, staff: Account, own: OwnShop | None) -> None:
+async def walk_commerce(walk: Walk, scope: Scope, staff: Account, own: SupervisedSystem | None) -> None:
     """Walk through the commerce system.
 
     Args:
@@ -77,7 +77,7 @@ async def _sign_up(walk: Walk, suffix: str) -> tuple[Account, Account]:
     return jane, john
 
 
-async def _reconcile(walk: Walk, reader: BookReader, own: OwnShop | None) -> None:
+async def _reconcile(walk: Walk, reader: BookReader, own: SupervisedSystem | None) -> None:
     """Wait until all work is done, and print whether orders, stock, payments and mails agree. Raises ExpectationFailed."""
     walk.section("Reconciliation")
     await _wait_until_settled(walk, reader)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.demo.own_shop import OwnShop
+from portico.demo.supervised_system import SupervisedSystem
 from portico.gateway_client import ExpectationFailed
 
 # A supervisor with an exited process that it has not waited for, and one that serves orders.
@@ -20,11 +20,11 @@ print(orders.wait(), flush=True)
 """
 
 
-async def supervised_shop(folder: Path) -> tuple[OwnShop, asyncio.subprocess.Process]:
+async def supervised_shop(folder: Path) -> tuple[SupervisedSystem, asyncio.subprocess.Process]:
     supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, stdout=asyncio.subprocess.PIPE)
     assert supervisor.stdout is not None
     assert await supervisor.stdout.readline() == b"ready\n"
-    return OwnShop(folder, {"gateway": 0}, servers=True, _process=supervisor), supervisor
+    return SupervisedSystem("commerce", folder, {"gateway": 0}, servers=True, _process=supervisor), supervisor
 
 
 class TestKill:

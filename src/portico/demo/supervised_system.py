@@ -1,4 +1,4 @@
-"""The commerce system that the demo starts, in a temporary folder on free ports. Its processes may be killed."""
+"""A system that the demo starts, in a temporary folder on free ports. Its processes may be killed."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import secrets
 import shlex
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,8 @@ from portico.demo.accounts import Account
 from portico.demo.own_system import environment_for, free_ports, start_command, stop_command, wait_until_ready
 from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
+from portico.kit.runtime.system_loader import find_system
 
-PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway")
 SERVERS = ("redis", "rabbitmq", "postgresql")
 WHOLE = "the whole system"
 
@@ -30,19 +30,23 @@ _WORKER = "portico.cli.worker"
 
 
 @dataclass
-class OwnShop:
-    """The commerce system.
+class SupervisedSystem:
+    """A running system.
 
     Args:
+        system: its name.
         folder: for its data and its log.
         ports: of each part.
         servers: whether it runs on private servers with a process for each part, or else embedded in one process.
+        settings: more settings of it.
         staff: its administrator.
     """
 
+    system: str
     folder: Path
     ports: dict[str, int]
     servers: bool
+    settings: Mapping[str, str] = field(default_factory=dict)
     staff: Account = field(default_factory=lambda: Account("staff@example.com", secrets.token_urlsafe(16)))
     _process: asyncio.subprocess.Process | None = None
 
@@ -54,14 +58,14 @@ class OwnShop:
     @property
     def targets(self) -> tuple[str, ...]:
         """The names that `kill` accepts: a process of each kind."""
-        return (*PARTS, *SERVERS) if self.servers else (WHOLE,)
+        return (*reversed(self.ports), *SERVERS) if self.servers else (WHOLE,)
 
     async def start(self) -> None:
         """Start it, and wait until all parts are ready. Raises CommandError."""
-        log = self.folder / "shop.log"
+        log = self.folder / f"{self.system}.log"
         ports = [f"--port={name}={port}" for name, port in self.ports.items()]
         options = ["--split", "--servers"] if self.servers else []
-        self._process = await start_command("up", "commerce", *ports, *options, variables=self._variables(), log=log)
+        self._process = await start_command("up", self.system, *ports, *options, variables=self._variables(), log=log)
         within = _READY_WITH_SERVERS_WITHIN if self.servers else _READY_WITHIN
         await wait_until_ready(self._process, f"{self.gateway}/health", log=log, within=within)
 
@@ -85,7 +89,7 @@ class OwnShop:
     async def dead_letters(self) -> list[dict[str, Any]]:
         """Return what `portico dead-letters list` prints. Raises CommandError."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "portico", "dead-letters", "list", "--json", "--system", "commerce"),
+            *(sys.executable, "-m", "portico", "dead-letters", "list", "--json", "--system", self.system),
             env=self._variables() | self._server_variables(),
             cwd=self.folder,
             stdout=asyncio.subprocess.PIPE,
@@ -100,7 +104,7 @@ class OwnShop:
     def _variables(self) -> dict[str, str]:
         staff = {"ADMIN_EMAIL": self.staff.email, "ADMIN_PASSWORD": self.staff.password}
         fast_hashing = {"IDENTITY_PASSWORD_PASSES": "1", "IDENTITY_PASSWORD_MEMORY_KIB": "64"}
-        return {**environment_for("commerce", self.folder), **staff, **fast_hashing}
+        return {**environment_for(self.system, self.folder), **staff, **fast_hashing, **self.settings}
 
     def _server_variables(self) -> dict[str, str]:
         """Return the settings that `portico up --servers` writes for other commands."""
@@ -131,13 +135,26 @@ class OwnShop:
 
 
 @asynccontextmanager
-async def start_own_shop(*, servers: bool) -> AsyncIterator[OwnShop]:
-    """Start the system; at the end, stop its processes and delete its folder. Raises CommandError."""
+async def start_system(
+    name: str, *, servers: bool, settings: Mapping[str, str] | None = None
+) -> AsyncIterator[SupervisedSystem]:
+    """Start a shipped system; at the end, stop its processes and delete its folder.
+
+    Args:
+        name: of the system.
+        servers: whether it runs on private servers with a process for each part.
+        settings: more settings of it.
+
+    Raises:
+        CommandError: it is not ready in time.
+    """
+    parts = find_system(name).ports
     async with AsyncExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-", ignore_cleanup_errors=True))
         )
-        shop = OwnShop(folder, dict(zip(PARTS, free_ports(len(PARTS)), strict=True)), servers)
-        stack.push_async_callback(shop.stop)
-        await shop.start()
-        yield shop
+        ports = dict(zip(parts, free_ports(len(parts)), strict=True))
+        system = SupervisedSystem(name, folder, ports, servers, settings or {})
+        stack.push_async_callback(system.stop)
+        await system.start()
+        yield system
