@@ -1,6 +1,6 @@
 """`portico demo`: a walkthrough of a whole system with real data."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +10,16 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from portico.demo.accounts import Account
+    from portico.demo.supervised_system import SupervisedSystem
     from portico.demo.walkthrough import Walk
 
 app = typer.Typer()
 
-SYSTEMS = ("commerce", "catalog")
+SYSTEMS = ("commerce", "catalog", "ticketing")
 PRODUCTS = {"commerce": 1000, "catalog": 5000}
+CUSTOMERS = {"commerce": 100, "ticketing": 3000}
+PICTURE = "ticketing-hall.svg"
 
 
 @dataclass(frozen=True)
@@ -43,17 +47,18 @@ def demo(
         ),
     ] = None,
     customers: Annotated[
-        int, typer.Option(help="The number of concurrent customers of commerce.", min=5, max=10_000)
-    ] = 100,
-    email: Annotated[
-        str, typer.Option(envvar="ADMIN_EMAIL", help="Account with staff permissions in commerce, with --url.")
-    ] = "",
+        int | None,
+        typer.Option(
+            help="The number of concurrent customers.", min=5, max=10_000, show_default="100, of ticketing 3000"
+        ),
+    ] = None,
+    email: Annotated[str, typer.Option(envvar="ADMIN_EMAIL", help="Account with staff permissions, with --url.")] = "",
     password: Annotated[str, typer.Option(envvar="ADMIN_PASSWORD", help="Its password.")] = "",
     servers: Annotated[
-        bool, typer.Option("--servers", help="Start commerce on private servers, with a process for each part.")
+        bool, typer.Option("--servers", help="Start the system on private servers, with a process for each part.")
     ] = False,
     kill: Annotated[
-        bool, typer.Option("--kill", help="Kill a process of each kind while customers place orders.")
+        bool, typer.Option("--kill", help="Kill a process of each kind of commerce while customers place orders.")
     ] = False,
 ) -> None:
     """Use a system as its clients do: print each request and its response, and fail if a response is not as promised.
@@ -65,7 +70,14 @@ def demo(
     from rich.console import Console
 
     options = Options(
-        system, url.rstrip("/"), products or PRODUCTS.get(system, 0), customers, email, password, servers, kill
+        system,
+        url.rstrip("/"),
+        products or PRODUCTS.get(system, 0),
+        customers or CUSTOMERS.get(system, 0),
+        email,
+        password,
+        servers,
+        kill,
     )
     _check(options)
     if not asyncio.run(_run(Console(highlight=False), options)):
@@ -80,14 +92,18 @@ def _check(options: Options) -> None:
         raise CommandError(f"There is no demo of {options.system!r}.", f"Known: {', '.join(SYSTEMS)}.")
     if options.url and not options.url.startswith(("http://", "https://")):
         raise CommandError(f"--url {options.url} is not a URL.", "Begin it with http:// or https://.")
-    if (options.servers or options.kill) and (options.url or options.system != "commerce"):
+    if options.servers and (options.url or options.system == "catalog"):
         raise CommandError(
-            "--servers and --kill need a commerce system that the demo starts.",
-            "Omit --url: portico demo commerce --servers --kill",
+            "--servers needs a commerce or ticketing system that the demo starts.",
+            "Omit --url: portico demo commerce --servers",
         )
-    if options.url and options.system == "commerce" and not (options.email and options.password):
+    if options.kill and (options.url or options.system != "commerce"):
         raise CommandError(
-            "Loading stock and shipping orders need staff permissions.",
+            "--kill needs a commerce system that the demo starts.", "Omit --url: portico demo commerce --kill"
+        )
+    if options.url and options.system != "catalog" and not (options.email and options.password):
+        raise CommandError(
+            f"The demo of {options.system} needs an account with staff permissions.",
             "Give --email and --password, or set ADMIN_EMAIL and ADMIN_PASSWORD.",
         )
 
@@ -98,7 +114,7 @@ async def _run(console: "Console", options: Options) -> bool:
 
     from portico.gateway_client import ExpectationFailed
 
-    walk_system = _walk_commerce if options.system == "commerce" else _walk_catalog
+    walk_system = {"commerce": _walk_commerce, "catalog": _walk_catalog, "ticketing": _walk_ticketing}[options.system]
     try:
         async with walk_system(console, options) as (walk, left_out):
             console.print()
@@ -132,10 +148,32 @@ async def _walk_catalog(console: "Console", options: Options) -> AsyncIterator[t
 
 @asynccontextmanager
 async def _walk_commerce(console: "Console", options: Options) -> AsyncIterator[tuple["Walk", str]]:
+    from portico.demo.commerce import Scope, walk_commerce
+
+    async with _started(console, options, {}) as (walk, staff, own):
+        await walk_commerce(walk, Scope(options.products, options.customers, options.kill), staff, own)
+        yield walk, ""
+
+
+@asynccontextmanager
+async def _walk_ticketing(console: "Console", options: Options) -> AsyncIterator[tuple["Walk", str]]:
+    from pathlib import Path
+
+    from portico.demo.ticketing import SETTINGS, walk_ticketing
+
+    async with _started(console, options, SETTINGS) as (walk, staff, own):
+        await walk_ticketing(walk, buyers=options.customers, staff=staff, own=own, picture=Path(PICTURE))
+        yield walk, ""
+
+
+@asynccontextmanager
+async def _started(
+    console: "Console", options: Options, settings: Mapping[str, str]
+) -> AsyncIterator[tuple["Walk", "Account", "SupervisedSystem | None"]]:
+    """Start the system with these settings unless --url names a running one."""
     from contextlib import AsyncExitStack
 
     from portico.demo.accounts import Account
-    from portico.demo.commerce import Scope, walk_commerce
     from portico.demo.supervised_system import start_system
     from portico.demo.walkthrough import Walk
 
@@ -147,9 +185,9 @@ async def _walk_commerce(console: "Console", options: Options) -> AsyncIterator[
                 if options.servers
                 else "one process, embedded"
             )
-            console.print(f"Starting the commerce system: {on}, free ports …")
-            own = await stack.enter_async_context(start_system("commerce", servers=options.servers))
+            console.print(f"Starting the {options.system} system: {on}, free ports …")
+            own = await stack.enter_async_context(
+                start_system(options.system, servers=options.servers, settings=settings)
+            )
             staff = own.staff
-        walk = await stack.enter_async_context(Walk(console, own.gateway if own else options.url))
-        await walk_commerce(walk, Scope(options.products, options.customers, options.kill), staff, own)
-        yield walk, ""
+        yield await stack.enter_async_context(Walk(console, own.gateway if own else options.url)), staff, own

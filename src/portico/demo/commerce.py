@@ -9,7 +9,8 @@ from portico.demo.accounts import Account, sign_in, sign_up
 from portico.demo.books import BookReader
 from portico.demo.crowd import Crowd
 from portico.demo.probes import check_system
-from portico.demo.product_import import load_products, progress_bar
+from portico.demo.product_import import load_products
+from portico.demo.progress import progress_bar
 from portico.demo.shelf import Shelf
 from portico.demo.single_orders import SingleOrders
 from portico.demo.supervised_system import SupervisedSystem

@@ -3,14 +3,13 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from portico.demo.accounts import Account
-from portico.demo.product_import import progress_bar
+from portico.demo.progress import raise_first_error, run_concurrently
 from portico.demo.shelf import METHODS, Shelf, order_of
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import ExpectationFailed, NoResponse
@@ -58,15 +57,17 @@ class Crowd:
         """Create an account for each customer. Raises ExpectationFailed."""
         self.walk.section(f"{self.size} customers sign up")
         self.customers = [Account.new(f"customer-{number}", self.suffix) for number in range(self.size)]
-        with _raise_first_error():
-            await self._run_concurrently("signed up", self.customers, self._register, limit=_CONCURRENT_SIGN_UPS)
+        with raise_first_error():
+            await run_concurrently(
+                self.walk.console, "signed up", self.customers, self._register, limit=_CONCURRENT_SIGN_UPS
+            )
         self.walk.report(f"{self.size} customers have a token")
 
     async def shop(self, kill: Callable[[str], Awaitable[None]] | None, targets: Sequence[str]) -> None:
         """Place all orders concurrently, and kill each of `targets` meanwhile. Raises ExpectationFailed."""
         self.walk.section(f"They place {self._total} orders at the same time, with every payment method")
         orders = list(enumerate(self.customers * ORDERS_EACH))
-        with _raise_first_error():
+        with raise_first_error():
             await self._order_all(orders, kill, targets)
         methods = Counter(METHODS[number % len(METHODS)] for number in range(self._total))
         self.walk.report(f"{len(self.placed)} orders placed: {', '.join(f'{n} {m}' for m, n in methods.items())}")
@@ -83,23 +84,7 @@ class Crowd:
         async with asyncio.TaskGroup() as group:
             if kill is not None:
                 group.create_task(self._kill_all(kill, targets))
-            group.create_task(self._run_concurrently("ordered", orders, self._order, limit=self.size))
-
-    async def _run_concurrently(
-        self, what: str, inputs: Sequence[Any], act: Callable[[Any], Awaitable[None]], *, limit: int
-    ) -> None:
-        slots = asyncio.Semaphore(limit)
-        with progress_bar(self.walk.console) as progress:
-            task = progress.add_task(what, total=len(inputs))
-
-            async def act_in_slot(each: Any) -> None:
-                async with slots:
-                    await act(each)
-                progress.advance(task)
-
-            async with asyncio.TaskGroup() as group:
-                for each in inputs:
-                    group.create_task(act_in_slot(each))
+            group.create_task(run_concurrently(self.walk.console, "ordered", orders, self._order, limit=self.size))
 
     async def _register(self, customer: Account) -> None:
         client = await self.walk.client().register(customer.email, customer.password, customer.name)
@@ -168,15 +153,3 @@ class Crowd:
                 await asyncio.sleep(_RECONNECT_PAUSE)
             else:
                 return str(messages[-1]["status"])
-
-
-@contextmanager
-def _raise_first_error() -> Iterator[None]:
-    """Raise the first error of a task group instead of the group."""
-    try:
-        yield
-    except ExceptionGroup as group:
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None

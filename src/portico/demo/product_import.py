@@ -6,26 +6,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
 from portico.demo.accounts import Account
 from portico.demo.product_file import is_valid, read_products, write_products
+from portico.demo.progress import progress_bar
 from portico.demo.walkthrough import Walk
 from portico.gateway_client import ExpectationFailed
 
 BATCH = 500
-
-
-def progress_bar(console: Console) -> Progress:
-    """Return a progress bar that disappears at the end."""
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed} of {task.total}"),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=console, transient=True)
 
 
 async def load_products(walk: Walk, account: Account, suffix: str, count: int) -> list[dict[str, Any]]:
