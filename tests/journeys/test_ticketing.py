@@ -1,148 +1,114 @@
-"""The ticketing system in one process, used through the gateway: a show is booked, cancelled and reconciled."""
+"""The ticketing system through its gateway: embedded, on MariaDB, and on PostgreSQL with RabbitMQ and Redis."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+import secrets
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.gateway.proxy.servers import served
-from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT
+from tests.journeys.box_office import RunningBoxOffice, eventually_equal, run_box_office
 
-from portico.gateway_client import GatewayClient, HttpTransport
-from portico.kit.settings import Environment
-from portico.systems.composition import Composition
-from portico.systems.ticketing import ticketing
+from portico.servers import RabbitMQServer
+from portico.testing.databases import Databases
 
-EVENT = {
-    "eventName": "Queen",
-    "eventDate": "2099-03-01T19:00:00Z",
-    "venueName": "Wembley Arena",
-    "totalSeats": 30,
-    "status": "ON_SALE",
-    "price": 49.5,
-    "sections": [
-        {"name": "Stalls", "rows": 2, "seatsPerRow": 10, "price": 80},
-        {"name": "Floor", "capacity": 10},
-    ],
-}
+SECRETS = ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")
 
 
-@dataclass
-class House:
-    """A running ticketing system with a show on sale, its administrator and a buyer."""
-
-    admin: GatewayClient
-    jane: GatewayClient
-    event_id: int
-
-    async def book(self, **wanted: Any) -> dict[str, Any]:
-        """Book as Jane, and return the booking once it has an outcome."""
-        body = {"eventId": self.event_id, "paymentMethod": "pm_ok", **wanted}
-        answer = (await self.jane.request("POST", "/api/bookings", body)).expect(201, status="PENDING")
-        return await self.settled(answer.json()["bookingId"])
-
-    async def settled(self, booking_id: str) -> dict[str, Any]:
-        async with asyncio.timeout(TIMEOUT):
-            while True:
-                booking: dict[str, Any] = await self.jane.get(f"/api/bookings/{booking_id}")
-                if booking["status"] != "PENDING":
-                    return booking
-
-    async def counts(self) -> tuple[int, int, int]:
-        found = await self.jane.get(f"/api/inventory/{self.event_id}")
-        return found["available"], found["held"], found["sold"]
-
-    async def wait_for_counts(self, *counts: int) -> None:
-        async def has_them() -> bool:
-            return await self.counts() == counts
-
-        await until(has_them)
+@pytest.fixture(
+    params=[
+        "embedded",
+        pytest.param("mariadb", marks=pytest.mark.slow),
+        pytest.param("servers", marks=pytest.mark.slow),
+    ]
+)
+async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningBoxOffice]:
+    variables = {"DATA_DIR": str(tmp_path)}
+    if request.param != "embedded":
+        kind = "mariadb" if request.param == "mariadb" else "postgresql"
+        databases: Databases = request.getfixturevalue(f"{kind}_databases")
+        variables |= {"DATABASE_URL": databases.per_service()}
+        variables |= {name: secrets.token_urlsafe(48) for name in SECRETS}
+    if request.param == "servers":
+        rabbitmq: RabbitMQServer = request.getfixturevalue("rabbitmq_server")
+        variables |= {"RABBITMQ_URL": rabbitmq.url(), "REDIS_URL": request.getfixturevalue("redis_url")}
+    async with run_box_office(variables) as office:
+        yield office
 
 
-async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until the answer is yes."""
-    async with asyncio.timeout(TIMEOUT):
-        while not await is_so():
-            pass
+class TestBuying:
+    async def test_paid_seats_are_sold_and_their_tickets_admit_once(self, office: RunningBoxOffice) -> None:
+        booking = await office.buy(office.ann, 2)
+
+        tickets = await office.tickets(office.ann, booking["bookingId"])
+        first, again = await office.check_in(tickets[0]["code"]), await office.check_in(tickets[0]["code"])
+
+        assert booking["amount"] == 99.0
+        assert sorted(each["seat"] for each in tickets) == sorted(each["seatId"] for each in booking["seats"])
+        assert await office.counts() == {"available": 10, "held": 0, "sold": 2, "blocked": 0}
+        first.expect(201, seat=tickets[0]["seat"])
+        again.expect(409, code="already_checked_in")
+
+    async def test_a_declined_card_leaves_the_seats_for_another_card(self, office: RunningBoxOffice) -> None:
+        hold_id = await office.hold(office.ann, 2)
+
+        declined = await office.pay(office.ann, hold_id, "pm_declined")
+        paid = await office.pay(office.ann, hold_id)
+
+        assert (declined["status"], declined["failureReason"]) == ("FAILED", "payment_declined")
+        assert paid["status"] == "CONFIRMED"
+        assert await office.counts() == {"available": 10, "held": 0, "sold": 2, "blocked": 0}
+
+    async def test_no_seat_is_sold_twice(self, office: RunningBoxOffice) -> None:
+        bookings = [await office.buy(buyer, 3) for buyer in (office.ann, office.bob, office.ann, office.bob)]
+
+        refused = await office.ann.take_hold(office.show_id, {"quantity": 1})
+
+        seats = [seat["seatId"] for booking in bookings for seat in booking["seats"]]
+        assert len(set(seats)) == len(seats) == 12
+        assert refused.status == 409
+        assert refused.json()["code"] in {"sold_out", "not_enough_seats"}
+        await eventually_equal(lambda: _status(office), "SOLD_OUT")
 
 
-async def signed_in(client: GatewayClient, email: str, password: str) -> GatewayClient:
-    answer = await client.request("POST", "/api/auth/login", {"email": email, "password": password})
-    return GatewayClient(client.transport, token=answer.expect(200).json()["accessToken"])
+class TestCancelling:
+    async def test_a_cancelled_booking_is_refunded_and_its_seats_return(self, office: RunningBoxOffice) -> None:
+        booking = await office.buy(office.ann, 2)
+        tickets = await office.tickets(office.ann, booking["bookingId"])
+
+        cancelled = await office.ann.request("POST", f"/api/bookings/{booking['bookingId']}/cancel", {})
+
+        cancelled.expect(200, status="CANCELLED", refunded=99.0)
+        await eventually_equal(office.counts, {"available": 12, "held": 0, "sold": 0, "blocked": 0})
+        (await office.check_in(tickets[0]["code"])).expect(409, code="ticket_cancelled")
+
+    async def test_a_cancelled_show_refunds_every_booking(self, office: RunningBoxOffice) -> None:
+        booking = await office.buy(office.ann, 2)
+
+        path = f"/api/events/{office.show_id}/status"
+        (await office.organizer.request("PUT", path, {"status": "CANCELLED"})).expect(200)
+
+        async def refunded() -> tuple[str, float]:
+            found = await office.ann.get(f"/api/bookings/{booking['bookingId']}")
+            return found["status"], found["refunded"]
+
+        await eventually_equal(refunded, ("CANCELLED", 99.0))
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with AsyncExitStack() as stack:
-        settings = Environment({**SETTINGS, "DATA_DIR": str(tmp_path)})
-        whole = await stack.enter_async_context(Composition(ticketing, settings))
-        address = await stack.enter_async_context(served(whole.apps["gateway"]))
-        transport = await stack.enter_async_context(HttpTransport(f"http://{address}"))
-        anonymous = GatewayClient(transport)
-        admin = await signed_in(anonymous, **ADMIN)
-        account = {"email": "jane@example.com", "password": PASSWORD, "name": "Jane"}
-        (await anonymous.request("POST", "/api/auth/register", account)).expect(201)
-        jane = await signed_in(anonymous, account["email"], PASSWORD)
-        event_id = (await admin.request("POST", "/api/events", EVENT)).expect(201).json()["eventId"]
-        house = House(admin, jane, event_id)
+class TestFinding:
+    async def test_a_show_is_found_with_a_typo(self, office: RunningBoxOffice) -> None:
+        async def found() -> list[int]:
+            page = await office.anonymous.get("/api/search?q=quene")
+            return [each["eventId"] for each in page["events"]]
 
-        async def has_seats() -> bool:
-            return (await jane.request("GET", f"/api/inventory/{event_id}")).status == 200
+        await eventually_equal(found, [office.show_id])
 
-        await until(has_seats)
-        yield house
+    async def test_lists_of_every_service_are_numbered_pages(self, office: RunningBoxOffice) -> None:
+        lists = {"/api/events": "events", "/api/users": "users", "/api/bookings": "bookings"}
+
+        for path, name in lists.items():
+            page = await office.organizer.get(f"{path}?size=1")
+            assert set(page) == {name, "page"}
+            assert page["page"]["size"] == 1
 
 
-class TestBooking:
-    async def test_a_show_is_booked_cancelled_and_reconciled(self, house: House) -> None:
-        seats = await house.book(seats=["1-A-1", "1-A-2"], amount=160)
-        floor = await house.book(quantity=2, section="Floor")
-        declined = await house.book(quantity=1, paymentMethod="pm_declined")
-
-        assert [each["status"] for each in (seats, floor, declined)] == ["CONFIRMED", "CONFIRMED", "FAILED"]
-        assert declined["failureReason"] == "payment_declined"
-        await house.wait_for_counts(26, 0, 4)
-        listed = await house.jane.get("/api/bookings?status=CONFIRMED&size=1")
-        assert listed["page"] == {"number": 0, "size": 1, "totalElements": 2, "totalPages": 2}
-        tickets = (await house.jane.get(f"/api/bookings/{seats['bookingId']}/tickets"))["tickets"]
-        assert {each["seat"] for each in tickets} == {"1-A-1", "1-A-2"}
-        (payment,) = await house.jane.get(f"/api/bookings/{seats['bookingId']}/payments")
-        assert (payment["status"], payment["amount"]) == ("succeeded", 160)
-
-        cancelled = await house.jane.request("POST", f"/api/bookings/{seats['bookingId']}/cancel", {})
-        cancelled.expect(200, status="CANCELLED", refunded=160)
-        await house.wait_for_counts(28, 0, 2)
-
-        taken = await house.jane.request(
-            "POST", "/api/bookings", {"eventId": house.event_id, "quantity": 1, "amount": 1}
-        )
-        taken.expect(409, code="price_changed", actual=80)
-        summary = await house.admin.get(f"/api/bookings/summary?eventId={house.event_id}")
-        assert (summary["confirmed"], summary["cancelled"], summary["tickets"]) == (1, 1, 2)
-        assert (summary["gross"], summary["refunded"], summary["net"]) == (259, 160, 99)
-
-        async def matches() -> bool:
-            return bool((await house.admin.get("/api/ledger/reconcile"))["matches"])
-
-        await until(matches)
-        report = await house.admin.get("/api/ledger/reconcile")
-        assert (report["checked"]["bookings"], "orders" in report["checked"]) == (3, False)
-
-    async def test_a_cancelled_show_gives_everything_back(self, house: House) -> None:
-        booking = await house.book(quantity=2)
-
-        status = {"status": "CANCELLED"}
-        (await house.admin.request("PUT", f"/api/events/{house.event_id}/status", status)).expect(200)
-
-        async def is_cancelled() -> bool:
-            found = await house.jane.get(f"/api/bookings/{booking['bookingId']}")
-            return (found["status"], found["refunded"]) == ("CANCELLED", booking["amount"])
-
-        async def is_empty() -> bool:
-            return (await house.counts())[1:] == (0, 0)
-
-        await until(is_cancelled)
-        await until(is_empty)
+async def _status(office: RunningBoxOffice) -> str:
+    return str((await office.anonymous.get(f"/api/events/{office.show_id}"))["status"])
