@@ -173,6 +173,19 @@ class TestPrivateServers:
         assert "RABBITMQ_URL" not in variables  # there is a broker
         assert "PRIVATE_SERVERS" not in variables  # that database is not ours: secrets have to be given
 
+    def test_the_database_may_be_mariadb_with_one_for_each_service(self, tmp_path: Path) -> None:
+        named = {
+            "REDIS_URL": "redis://:a-good-one@cache:6379",
+            "NATS_URL": "nats://me:a-good-one@events:4222",
+            "DATA_DIR": str(tmp_path),
+        }
+
+        with private_servers(Environment(named), library, 1, "mariadb") as environment:
+            address = environment.variables["DATABASE_URL"]
+
+        assert address.startswith("mysql://portico:")
+        assert address.endswith("/{service}_db")
+
     def test_a_folder_that_cannot_be_written_is_named(self) -> None:
         with pytest.raises(CommandError, match="/proc/nowhere/servers"):
             _enter(Environment({"DATA_DIR": "/proc/nowhere"}))

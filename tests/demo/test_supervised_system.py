@@ -24,7 +24,7 @@ async def supervised_shop(folder: Path) -> tuple[SupervisedSystem, asyncio.subpr
     supervisor = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, stdout=asyncio.subprocess.PIPE)
     assert supervisor.stdout is not None
     assert await supervisor.stdout.readline() == b"ready\n"
-    return SupervisedSystem("commerce", folder, {"gateway": 0}, servers=True, _process=supervisor), supervisor
+    return SupervisedSystem("commerce", folder, {"gateway": 0}, database="postgresql", _process=supervisor), supervisor
 
 
 class TestKill:

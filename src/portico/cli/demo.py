@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,6 +33,7 @@ class Options:
     email: str
     password: str
     servers: bool
+    database: Literal["postgresql", "mariadb"]
     kill: bool
 
 
@@ -57,6 +58,9 @@ def demo(
     servers: Annotated[
         bool, typer.Option("--servers", help="Start the system on private servers, with a process for each part.")
     ] = False,
+    database: Annotated[Literal["postgresql", "mariadb"], typer.Option(help="The database server of --servers.")] = (
+        "postgresql"
+    ),
     kill: Annotated[
         bool, typer.Option("--kill", help="Kill a process of each kind of commerce while customers place orders.")
     ] = False,
@@ -77,6 +81,7 @@ def demo(
         email,
         password,
         servers,
+        database,
         kill,
     )
     _check(options)
@@ -180,14 +185,14 @@ async def _started(
     async with AsyncExitStack() as stack:
         own, staff = None, Account(options.email, options.password)
         if not options.url:
+            names = {"postgresql": "PostgreSQL", "mariadb": "MariaDB"}
+            database = options.database if options.servers else None
             on = (
-                "PostgreSQL, Redis and RabbitMQ, a process for each part"
-                if options.servers
+                f"{names[database]}, Redis and RabbitMQ, a process for each part"
+                if database
                 else "one process, embedded"
             )
             console.print(f"Starting the {options.system} system: {on}, free ports …")
-            own = await stack.enter_async_context(
-                start_system(options.system, servers=options.servers, settings=settings)
-            )
+            own = await stack.enter_async_context(start_system(options.system, database=database, settings=settings))
             staff = own.staff
         yield await stack.enter_async_context(Walk(console, own.gateway if own else options.url)), staff, own

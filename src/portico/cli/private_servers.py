@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from portico.cli.errors import print_progress
 from portico.kit.foundation.errors import CommandError
@@ -15,6 +15,7 @@ from portico.kit.runtime.system import System
 from portico.kit.settings import Environment, Settings, mask_url, servers_in
 from portico.servers import (
     DataDirUnusable,
+    MariaDBServer,
     PostgreSQLServer,
     ProgramMissing,
     RabbitMQServer,
@@ -27,12 +28,16 @@ from portico.servers import (
 FOLDER: Final = "servers"
 ENVIRONMENT: Final = "environment"
 DATABASE: Final = "portico"
+DATABASES: Final = "{service}_db"
+Database = Literal["postgresql", "mariadb"]
 _MIN_CONNECTIONS = 200
 _EXTRA_CONNECTIONS = 50  # for other commands
 
 
 @contextmanager
-def private_servers(environment: Environment, system: System, workers: int) -> Iterator[Environment]:
+def private_servers(
+    environment: Environment, system: System, workers: int, database: Database = "postgresql"
+) -> Iterator[Environment]:
     """Start servers for the duration of the block; the value is `environment` with their addresses.
 
     A server that `environment` names is not started. A started server that exits is restarted.
@@ -41,6 +46,7 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
         environment: the settings.
         system: the system that uses the servers.
         workers: processes for each part of it.
+        database: the kind of database server.
 
     Raises:
         CommandError: a program is not installed, a server does not start, or another process runs these servers.
@@ -50,7 +56,7 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
     with ExitStack() as stack:
         stack.enter_context(_lock(folder))
         try:
-            servers = _missing_servers(folder, settings, connections=_connections(system, settings, workers))
+            servers = _missing_servers(folder, settings, database, _connections(system, settings, workers))
             if servers:
                 print_progress(f"Starting private {_join([each.name for each in servers.values()])} in {folder} …")
             stack.enter_context(SupervisedServers(list(servers.values())))
@@ -66,12 +72,14 @@ def private_servers(environment: Environment, system: System, workers: int) -> I
         yield Environment({**environment.variables, **variables}, environment.dotenv_file)
 
 
-def _missing_servers(folder: Path, settings: Settings, *, connections: int) -> dict[str, Server]:
+def _missing_servers(folder: Path, settings: Settings, database: Database, connections: int) -> dict[str, Server]:
     """Return the servers that the settings do not name, by their variables."""
     servers: dict[str, Server] = {}
     if settings.database_url is None:
-        servers["DATABASE_URL"] = PostgreSQLServer(
-            durable=True, data_dir=folder, database=DATABASE, connections=connections
+        servers["DATABASE_URL"] = (
+            PostgreSQLServer(durable=True, data_dir=folder, database=DATABASE, connections=connections)
+            if database == "postgresql"
+            else MariaDBServer(durable=True, data_dir=folder, database=DATABASES, connections=connections)
         )
     if settings.redis_url is None:
         servers["REDIS_URL"] = RedisServer(durable=True, data_dir=folder)

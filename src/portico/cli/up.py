@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -39,8 +39,9 @@ Split = Annotated[
 Workers = Annotated[int, typer.Option(help="Processes for each part; implies --split.", min=1, max=64, metavar="N")]
 OwnServers = Annotated[
     bool,
-    typer.Option("--servers", help="Start private PostgreSQL, Redis and RabbitMQ servers from installed programs."),
+    typer.Option("--servers", help="Start private database, Redis and RabbitMQ servers from installed programs."),
 ]
+OwnDatabase = Annotated[Literal["postgresql", "mariadb"], typer.Option(help="The database server of --servers.")]
 Reload = Annotated[
     bool, typer.Option("--reload", help="Restart what changed when a source file changes, for development.")
 ]
@@ -49,6 +50,7 @@ Reload = Annotated[
 @app.command()
 def up(
     system: SystemName = None,
+    *,
     host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
     gateway_port: Annotated[int | None, typer.Option(help="The gateway's port.", min=1, max=_MAX_PORT)] = None,
     port: Port = None,
@@ -56,6 +58,7 @@ def up(
     split: Split = False,
     workers: Workers = 1,
     servers: OwnServers = False,
+    database: OwnDatabase = "postgresql",
     reload: Reload = False,
 ) -> None:
     """Run a system: its gateway and its services, each on its own port.
@@ -80,7 +83,7 @@ def up(
     if is_split and not servers:
         check_can_split(found, settings, workers)
     sockets = bind_all(settings.host, _choose_ports(found, port or (), gateway_port, free=free_ports))
-    with _start_servers(environment, found, workers) if servers else nullcontext(environment) as complete:
+    with _start_servers(environment, found, workers, database) if servers else nullcontext(environment) as complete:
         if is_split:
             check_can_split(found, complete.read(Settings), workers)
             raise typer.Exit(run_split(found, system_name(system, settings), complete, sockets, workers))
@@ -111,7 +114,9 @@ def _read_ports(system: "System", pairs: "Iterable[str]") -> dict[str, int]:
     return ports
 
 
-def _start_servers(environment: "Environment", system: "System", workers: int) -> "AbstractContextManager[Environment]":
+def _start_servers(
+    environment: "Environment", system: "System", workers: int, database: Literal["postgresql", "mariadb"]
+) -> "AbstractContextManager[Environment]":
     """Start private servers. Raises CommandError."""
     if sys.platform == "win32":
         raise CommandError(
@@ -120,7 +125,7 @@ def _start_servers(environment: "Environment", system: "System", workers: int) -
         )
     from portico.cli.private_servers import private_servers
 
-    return private_servers(environment, system, workers)
+    return private_servers(environment, system, workers, database)
 
 
 def run_together(system: "System", environment: "Environment", sockets: "Mapping[str, socket.socket]") -> int:

@@ -20,7 +20,6 @@ from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.system_loader import find_system
 
-SERVERS = ("redis", "rabbitmq", "postgresql")
 WHOLE = "the whole system"
 
 _READY_WITHIN = 60.0  # seconds
@@ -37,7 +36,8 @@ class SupervisedSystem:
         system: its name.
         folder: for its data and its log.
         ports: of each part.
-        servers: whether it runs on private servers with a process for each part, or else embedded in one process.
+        database: the database of its private servers, "postgresql" or "mariadb", with a process for each part; None for
+            one process with everything embedded.
         settings: more settings of it.
         staff: its administrator.
     """
@@ -45,7 +45,7 @@ class SupervisedSystem:
     system: str
     folder: Path
     ports: dict[str, int]
-    servers: bool
+    database: str | None
     settings: Mapping[str, str] = field(default_factory=dict)
     staff: Account = field(default_factory=lambda: Account("staff@example.com", secrets.token_urlsafe(16)))
     _process: asyncio.subprocess.Process | None = None
@@ -58,15 +58,15 @@ class SupervisedSystem:
     @property
     def targets(self) -> tuple[str, ...]:
         """The names that `kill` accepts: a process of each kind."""
-        return (*reversed(self.ports), *SERVERS) if self.servers else (WHOLE,)
+        return (*reversed(self.ports), *self._server_names) if self._server_names else (WHOLE,)
 
     async def start(self) -> None:
         """Start it, and wait until all parts are ready. Raises CommandError."""
         log = self.folder / f"{self.system}.log"
         ports = [f"--port={name}={port}" for name, port in self.ports.items()]
-        options = ["--split", "--servers"] if self.servers else []
+        options = ["--split", "--servers", f"--database={self.database}"] if self.database else []
         self._process = await start_command("up", self.system, *ports, *options, variables=self._variables(), log=log)
-        within = _READY_WITH_SERVERS_WITHIN if self.servers else _READY_WITHIN
+        within = _READY_WITH_SERVERS_WITHIN if self.database else _READY_WITHIN
         await wait_until_ready(self._process, f"{self.gateway}/health", log=log, within=within)
 
     async def stop(self) -> None:
@@ -101,6 +101,10 @@ class SupervisedSystem:
         found: list[dict[str, Any]] = json.loads(out)
         return found
 
+    @property
+    def _server_names(self) -> tuple[str, ...]:
+        return ("redis", "rabbitmq", self.database) if self.database else ()
+
     def _variables(self) -> dict[str, str]:
         staff = {"ADMIN_EMAIL": self.staff.email, "ADMIN_PASSWORD": self.staff.password}
         fast_hashing = {"IDENTITY_PASSWORD_PASSES": "1", "IDENTITY_PASSWORD_MEMORY_KIB": "64"}
@@ -108,7 +112,7 @@ class SupervisedSystem:
 
     def _server_variables(self) -> dict[str, str]:
         """Return the settings that `portico up --servers` writes for other commands."""
-        if not self.servers:
+        if not self.database:
             return {}
         lines = (self._servers / "environment").read_text("utf-8").splitlines()
         return dict(shlex.split(line)[0].split("=", 1) for line in lines)
@@ -119,7 +123,7 @@ class SupervisedSystem:
 
     def _kill_process(self, name: str, supervisor: int) -> bool:
         """Kill the server or part of this name. Return whether it ran."""
-        if name in SERVERS:
+        if name in self._server_names:
             state = json.loads((self._servers / f"{name}.json").read_text("utf-8"))
             with suppress(psutil.NoSuchProcess):
                 psutil.Process(state["pid"]).kill()
@@ -136,13 +140,13 @@ class SupervisedSystem:
 
 @asynccontextmanager
 async def start_system(
-    name: str, *, servers: bool, settings: Mapping[str, str] | None = None
+    name: str, *, database: str | None, settings: Mapping[str, str] | None = None
 ) -> AsyncIterator[SupervisedSystem]:
     """Start a shipped system; at the end, stop its processes and delete its folder.
 
     Args:
         name: of the system.
-        servers: whether it runs on private servers with a process for each part.
+        database: see SupervisedSystem.
         settings: more settings of it.
 
     Raises:
@@ -154,7 +158,7 @@ async def start_system(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-", ignore_cleanup_errors=True))
         )
         ports = dict(zip(parts, free_ports(len(parts)), strict=True))
-        system = SupervisedSystem(name, folder, ports, servers, settings or {})
+        system = SupervisedSystem(name, folder, ports, database, settings or {})
         stack.push_async_callback(system.stop)
         await system.start()
         yield system

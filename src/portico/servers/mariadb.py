@@ -1,7 +1,9 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from portico.servers.data_dir import Account
 from portico.servers.programs import find_program
 from portico.servers.server import HOST, Server, ServerFailed
 
@@ -9,11 +11,34 @@ USER = "portico"
 
 
 class MariaDBServer(Server):
-    """A private MariaDB, with the account `portico`, which has all privileges and a password."""
+    """A private MariaDB, with the account `portico`, which has all privileges and a password.
+
+    Args:
+        durable: see `Server`.
+        data_dir: see `Server`.
+        database: the default database of its address; `{service}` stands for a database for each service.
+        connections: the maximum number of connections.
+    """
 
     name: ClassVar[str] = "MariaDB"
     key: ClassVar[str] = "mariadb"
     accounts: ClassVar[tuple[str, ...]] = ("mysql",)
+
+    def __init__(
+        self,
+        *,
+        durable: bool = False,
+        data_dir: Path | None = None,
+        database: str = "mysql",
+        connections: int = 200,
+    ) -> None:
+        super().__init__(durable=durable, data_dir=data_dir)
+        self._database = database
+        self._connections = connections
+
+    def choose_account(self, data_dir: Path | None) -> Account | None:
+        """Return the account of MariaDB for temporary data only: it crashes in folders below one that it may not enter."""
+        return None if data_dir is not None else super().choose_account(data_dir)
 
     def find_programs(self) -> None:
         self._mariadbd = find_program("mariadbd")
@@ -29,6 +54,7 @@ class MariaDBServer(Server):
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--innodb-log-file-size=8M",
+            *self._user(),
         )
         # Executed at each start, before the first client connects.
         self.write(
@@ -47,7 +73,7 @@ class MariaDBServer(Server):
             "pid-file": self.folder / "pid",
             "init-file": self.folder / "accounts.sql",
             "character-set-server": "utf8mb4",
-            "max-connections": 200,
+            "max-connections": self._connections,
             "innodb-buffer-pool-size": "64M",
             "innodb-log-file-size": "32M",
             # 2 passes each commit to the operating system, so that it survives the process
@@ -58,7 +84,7 @@ class MariaDBServer(Server):
             # Without these, creating or dropping a table waits for the disk a dozen times.
             settings |= {"innodb-flush-method": "nosync", "sync-frm": 0, "debug-no-sync": 1}
         options = [f"--{name}={value}" for name, value in settings.items()]
-        return [self._mariadbd, "--no-defaults", "--skip-name-resolve", "--skip-log-bin", *options]
+        return [self._mariadbd, "--no-defaults", "--skip-name-resolve", "--skip-log-bin", *self._user(), *options]
 
     def is_ready(self) -> bool:
         try:
@@ -66,9 +92,9 @@ class MariaDBServer(Server):
         except ServerFailed:
             return False
 
-    def url(self, database: str = "mysql") -> str:
+    def url(self, database: str | None = None) -> str:
         """Return the address of `database`; `{service}` in the name is kept."""
-        return f"mysql://{USER}:{self.password}@{HOST}:{self.port}/{database}"
+        return f"mysql://{USER}:{self.password}@{HOST}:{self.port}/{database or self._database}"
 
     def create_database(self, name: str) -> str:
         """Create an empty database; return its address."""
@@ -103,6 +129,10 @@ class MariaDBServer(Server):
             f"--execute={statement}",
             environ={"MYSQL_PWD": self.password},
         )
+
+    def _user(self) -> list[str]:
+        """Return the option without which MariaDB refuses to run as root."""
+        return ["--user=root"] if self._account is None and os.geteuid() == 0 else []
 
     @property
     def _data(self) -> Path:

@@ -54,7 +54,7 @@ class Server(ABC):
     def __init__(self, *, durable: bool = False, data_dir: Path | None = None) -> None:
         self.durable = durable
         self.port = 0
-        self._account: Account | None = server_account(*self.accounts)
+        self._account = self.choose_account(data_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -67,6 +67,10 @@ class Server(ABC):
         self.folder = self._data_dir.folder
         self.password = self._data_dir.password
         atexit.register(self.stop)
+
+    def choose_account(self, data_dir: Path | None) -> Account | None:  # noqa: ARG002  # other servers use it
+        """Return the account that the server runs as if this process is root's; None for that of this process."""
+        return server_account(*self.accounts)
 
     @abstractmethod
     def find_programs(self) -> None:
