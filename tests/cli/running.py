@@ -1,10 +1,11 @@
 """Run systems with the `portico` command in a test."""
 
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from portico.testing.commands import Command, free_ports
+from portico.testing.commands import Command, environment, free_ports, portico
 
 LIBRARY = "tests.cli.systems:library"
 
@@ -31,3 +32,16 @@ class Addresses:
 def up(folder: Path, system: str, at: Addresses, *options: str, variables: Mapping[str, str] | None = None) -> Command:
     """Start `portico up`."""
     return Command(folder, "up", system, *at.options, *options, variables=variables)
+
+
+def walked(folder: Path, *options: str, within: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run `portico demo` to its end."""
+    return subprocess.run(
+        portico("demo", *options),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=within,
+        check=False,
+    )

@@ -1,35 +1,21 @@
 """`portico demo commerce`: a walkthrough with concurrent customers, and its reconciliation."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from tests.cli.running import walked
 
 from portico.cli.demo import Options, _check
 from portico.kit.foundation.errors import CommandError
 from portico.servers import PostgreSQLServer, RabbitMQServer, RedisServer
-from portico.testing.commands import environment, portico
 
 FEW = ("--customers", "10", "--products", "200")
 PARTS = ("notifications", "payments", "orders", "catalog", "identity", "gateway", "redis", "rabbitmq", "postgresql")
 
 
-def walked(folder: Path, *options: str, within: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run the demo to its end."""
-    return subprocess.run(
-        portico("demo", *options),
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=within,
-        check=False,
-    )
-
-
 def tour(**others: object) -> Options:
     asked = {"system": "commerce", "url": "", "products": 200, "customers": 10, "email": "", "password": ""}
-    return Options(**{**asked, "servers": False, "kill": False, **others})  # type: ignore[arg-type]  # each test names its own
+    return Options(**{**asked, "servers": False, "database": "postgresql", "kill": False, **others})  # type: ignore[arg-type]  # each test names its own
 
 
 @pytest.mark.slow

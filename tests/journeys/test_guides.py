@@ -70,7 +70,7 @@ def reason_to_leave_out(page: str, block: str) -> str | None:
 GUIDES = sorted(
     path.name
     for path in (ROOT / "docs").glob("*.md")
-    if path.name not in {"tutorial.md", "getting-started.md"}  # they have tests of their own
+    if path.name not in {"tutorial.md", "getting-started.md", "ticketing.md"}  # they have tests of their own
     and any(reason_to_leave_out(path.name, block) is None for block in guide_blocks(path.name))
 )
 
@@ -203,3 +203,21 @@ class TestGettingStarted:
             assert re.search("x-total-count: 1", run_block(search), re.IGNORECASE)
             assert "Rake" in run_block(signed_in + batch)
             assert '"price":39.9' in run_block(signed_in + edit.replace("prod_…", product))
+
+
+@pytest.mark.slow
+class TestTicketing:
+    def test_its_calls_are_answered_as_described(self, stranger: Stranger, tmp_path: Path) -> None:
+        commands = "\n".join(blocks("docs/ticketing.md", "## Put a show on sale", "## Roles"))
+        seats, paid = SLEEP.findall(commands)
+        waits = (
+            ("inventory/$SHOW", "available", seats),
+            ("bookings/$BOOKING -H 'authorization: Bearer '$ADA", "CONFIRMED", paid),
+        )
+        for path, text, sleep in waits:
+            commands = commands.replace(sleep, f"until curl -s localhost:8000/api/{path} | grep {text}; do :; done")
+        with gateway_of(stranger, "ticketing", tmp_path, **ADMINISTRATOR) as gateway:
+            printed = run(commands.replace("localhost:8000", gateway), variables=stranger.variables)
+
+        expected = ('"states":"FFFFFFFFFF"', "<em>Queen</em>", '"status":"CONFIRMED"', '"sold":2', '"gate":"North"')
+        assert [text for text in (*expected, "already_checked_in") if text not in printed] == [], printed
