@@ -1,5 +1,6 @@
 """The books of a show: its seats, bookings, tickets, money and queue must agree."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ class TicketBooks:
         summary: the totals of bookings.
         payments: all payments for its bookings.
         check_ins: all check-ins at its gates.
-        ledger: the entries of its queue, by number.
+        ledger: the records of its waiting room, oldest first.
         codes: the number of codes that the buyers have.
     """
 
@@ -66,7 +67,11 @@ class TicketBooks:
                 self._money_mismatches(),
                 self._money(),
             ),
-            ("queue", self._queue_mismatches(), f"{len(self.ledger)} entries were admitted in order"),
+            (
+                "queue",
+                self._queue_mismatches(),
+                f"{len(self._admitted())} buyers were admitted in order, as the hashes prove",
+            ),
         ):
             mark = Text("✗", style="bold red") if mismatches else Text("✓", style="green")
             table.add_row(mark, name, said)
@@ -110,14 +115,28 @@ class TicketBooks:
         return found
 
     def _queue_mismatches(self) -> list[str]:
-        numbers = [each["number"] for each in self.ledger]
-        admitted = [each["admittedAt"] for each in self.ledger]
+        joined = [each["number"] for each in self.ledger if each["admittedAt"] is None and each["leftAt"] is None]
         found = []
-        if numbers != list(range(1, len(numbers) + 1)):
+        if not self._is_chained():
+            found.append("a hash of the queue's ledger is wrong")
+        if joined != list(range(1, len(joined) + 1)):
             found.append("the numbers of the queue have gaps")
-        if None in admitted or admitted != sorted(admitted):
+        if self._admitted() != sorted(self._admitted()):
             found.append("the queue did not admit in order")
         return found
+
+    def _admitted(self) -> list[int]:
+        return [each["number"] for each in self.ledger if each["admittedAt"] is not None]
+
+    def _is_chained(self) -> bool:
+        """Whether each hash is that of its record and the hash before."""
+        before = hashlib.sha256(f"queue {self.inventory['eventId']}".encode()).hexdigest()
+        for each in self.ledger:
+            times = [each[name] or "-" for name in ("joinedAt", "admittedAt", "leftAt")]
+            before = hashlib.sha256("\n".join([before, str(each["number"]), *times]).encode()).hexdigest()
+            if each["hash"] != before:
+                return False
+        return True
 
     def _confirmed(self) -> list[Mapping[str, Any]]:
         return [each for each in self.bookings if each["confirmedAt"] is not None]
