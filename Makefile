@@ -36,7 +36,7 @@ install: $(RUN_TIME) ## create .venv with .venv/bin/portico, from the lock file
 
 develop: $(DEVELOPMENT) ## make .venv as well with what the tests and checks need
 
-up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog
+up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog or SYSTEM=ticketing
 	@$(VENV)/bin/portico up $(SYSTEM) $(ARGS)
 
 test: $(DEVELOPMENT) ## run the tests, two files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
