@@ -48,6 +48,24 @@ class TestCheckSystem:
 
         assert "describes the 2 paths" in output.getvalue()
 
+    async def test_waits_until_every_service_is_described(self, output: io.StringIO) -> None:
+        documents = [
+            {"info": {"description": "Not described here, because the service is unreachable: catalog."}, "paths": {}},
+            {"info": {"description": "A shop"}, "paths": {"/products": {}}},
+        ]
+
+        async def health(_request: Request) -> JSONResponse:
+            return JSONResponse({"status": "healthy", "service": "gateway"})
+
+        async def document(_request: Request) -> JSONResponse:
+            return JSONResponse(documents.pop(0))
+
+        app = Starlette(routes=[Route("/health", health), Route("/openapi.json", document)])
+        async with loopback_server(app) as address, Walk(Console(file=output, width=200), address) as walk:
+            await check_system(walk, system="catalog", path="/products")
+
+        assert "describes the 1 paths" in output.getvalue()
+
     async def test_names_the_command_if_nothing_responds(self, output: io.StringIO) -> None:
         async with Walk(Console(file=output), "http://127.0.0.1:1") as walk:
             with pytest.raises(NoResponse, match=r"Nothing responds at http://127.0.0.1:1. Start .*portico up catalog"):
