@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from portico.systems.ticketing import ticketing
 from tests.gateway.proxy.servers import served
 from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT
 
 from portico.gateway_client import HttpTransport, Response
 from portico.kit.settings import Environment
 from portico.systems.composition import Composition
+from portico.systems.ticketing import ticketing
 from portico.ticketing_client import TicketingClient
 
 SHOW: Mapping[str, Any] = {

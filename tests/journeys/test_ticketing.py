@@ -110,5 +110,32 @@ class TestFinding:
             assert page["page"]["size"] == 1
 
 
+class TestBooks:
+    async def test_agree_after_bookings_without_holds_and_a_cancellation(self, office: RunningBoxOffice) -> None:
+        stalls = {"name": "Stalls", "rows": 2, "seatsPerRow": 10, "price": 80}
+        show_id = await office.create_show(totalSeats=30, sections=[stalls, {"name": "Floor", "capacity": 10}])
+        wanted = ({"seats": ["1-A-1", "1-A-2"], "amount": 160}, {"quantity": 2, "section": "Floor"})
+        made = [await office.ann.book({"eventId": show_id, "paymentMethod": "pm_ok", **each}) for each in wanted]
+        ids = [each.expect(201).json()["bookingId"] for each in made]
+        bookings = [await office.ann.wait_for_outcome(each) for each in ids]
+
+        cancelled = await office.ann.request("POST", f"/api/bookings/{ids[0]}/cancel", {})
+        changed = await office.ann.book({"eventId": show_id, "quantity": 1, "amount": 1})
+
+        assert [each["status"] for each in bookings] == ["CONFIRMED", "CONFIRMED"]
+        cancelled.expect(200, status="CANCELLED", refunded=160)
+        changed.expect(409, code="price_changed", actual=80)
+        summary = await office.organizer.get(f"/api/bookings/summary?eventId={show_id}")
+        assert (summary["confirmed"], summary["cancelled"], summary["tickets"]) == (1, 1, 2)
+        assert (summary["gross"], summary["refunded"], summary["net"]) == (259, 160, 99)
+
+        async def mismatches() -> tuple[object, ...]:
+            money = await office.organizer.get("/api/ledger/reconcile")
+            seats = await office.organizer.get(f"/api/inventory/{show_id}/reconcile")
+            return money["matches"], money["checked"]["bookings"], seats["mismatches"]
+
+        await eventually_equal(mismatches, (True, 2, []))
+
+
 async def _status(office: RunningBoxOffice) -> str:
     return str((await office.anonymous.get(f"/api/events/{office.show_id}"))["status"])
