@@ -22,6 +22,23 @@ CUSTOMERS = {"commerce": 100, "ticketing": 3000}
 PICTURE = "ticketing-hall.svg"
 
 
+Products = Annotated[
+    int | None,
+    typer.Option(help="The number of products to load.", min=100, max=1_000_000, show_default="1000, of catalog 5000"),
+]
+Customers = Annotated[
+    int | None,
+    typer.Option(help="The number of concurrent customers.", min=5, max=10_000, show_default="100, of ticketing 3000"),
+]
+OwnServers = Annotated[
+    bool, typer.Option("--servers", help="Start the system on private servers, with a process for each part.")
+]
+OwnDatabase = Annotated[Literal["postgresql", "mariadb"], typer.Option(help="The database server of --servers.")]
+Kill = Annotated[
+    bool, typer.Option("--kill", help="Kill a process of each kind of commerce while customers place orders.")
+]
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of the command."""
@@ -41,29 +58,13 @@ class Options:
 def demo(
     system: Annotated[str, typer.Argument(help="The system.")] = "commerce",
     url: Annotated[str, typer.Option(help="Address of the gateway of a running system, to use that.")] = "",
-    products: Annotated[
-        int | None,
-        typer.Option(
-            help="The number of products to load.", min=100, max=1_000_000, show_default="1000, of catalog 5000"
-        ),
-    ] = None,
-    customers: Annotated[
-        int | None,
-        typer.Option(
-            help="The number of concurrent customers.", min=5, max=10_000, show_default="100, of ticketing 3000"
-        ),
-    ] = None,
+    products: Products = None,
+    customers: Customers = None,
     email: Annotated[str, typer.Option(envvar="ADMIN_EMAIL", help="Account with staff permissions, with --url.")] = "",
     password: Annotated[str, typer.Option(envvar="ADMIN_PASSWORD", help="Its password.")] = "",
-    servers: Annotated[
-        bool, typer.Option("--servers", help="Start the system on private servers, with a process for each part.")
-    ] = False,
-    database: Annotated[Literal["postgresql", "mariadb"], typer.Option(help="The database server of --servers.")] = (
-        "postgresql"
-    ),
-    kill: Annotated[
-        bool, typer.Option("--kill", help="Kill a process of each kind of commerce while customers place orders.")
-    ] = False,
+    servers: OwnServers = False,
+    database: OwnDatabase = "postgresql",
+    kill: Kill = False,
 ) -> None:
     """Use a system as its clients do: print each request and its response, and fail if a response is not as promised.
 
