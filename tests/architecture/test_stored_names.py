@@ -12,7 +12,10 @@ SERVICES = shipped_services().values()
 CONSUMERS = {
     "bookings": ["save-show", "forget-show", "save-holder", "forget-holder"],
     "events": ["apply-exhaustion"],
-    "notifications": ["save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"],
+    "notifications": [
+        *("save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"),
+        *("save-show", "forget-show", "queue-booking-mail", "queue-offer-mail", "queue-transfer-mail"),
+    ],
     "search": ["index-show"],
     "seating": ["apply-show", "end-admission-of-buyer"],
 }

@@ -93,6 +93,34 @@ class TestCancelling:
         await eventually_equal(refunded, ("CANCELLED", 99.0))
 
 
+class TestMails:
+    async def test_the_buyer_gets_the_tickets_and_mails_about_cancellation_and_refund(
+        self, office: RunningBoxOffice
+    ) -> None:
+        booking = await office.buy(office.ann, 2)
+        (await office.ann.request("POST", f"/api/bookings/{booking['bookingId']}/cancel", {})).expect(200)
+
+        async def mailed() -> set[tuple[str, str]]:
+            path = f"/api/notifications?bookingId={booking['bookingId']}"
+            found = await office.ann.items(path, "notifications")
+            return {(each["template"], each["status"]) for each in found}
+
+        templates = ("tickets", "booking-cancelled", "booking-refunded")
+        await eventually_equal(mailed, {(template, "sent") for template in templates})
+
+    async def test_an_offered_ticket_is_mailed_to_an_address_without_an_account(self, office: RunningBoxOffice) -> None:
+        booking = await office.buy(office.ann, 1)
+        (ticket,) = await office.tickets(office.ann, booking["bookingId"])
+        body = {"email": "carl@example.com"}
+        (await office.ann.request("POST", f"/api/tickets/{ticket['ticketId']}/transfer", body)).expect(201)
+
+        async def is_mailed() -> bool:
+            mails = await office.organizer.items("/api/mailbox", "mailbox")
+            return "carl@example.com" in {each["recipient"] for each in mails}
+
+        await eventually_equal(is_mailed, True)
+
+
 class TestFinding:
     async def test_a_show_is_found_with_a_typo(self, office: RunningBoxOffice) -> None:
         async def found() -> list[int]:

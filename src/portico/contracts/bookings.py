@@ -5,6 +5,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Amount, Client, Event, Identifier, Summary, UserId
@@ -47,8 +49,20 @@ class BookingCreated(BookingEvent, type="booking.created", version=1, aggregate=
     """A booking was made. Its payment follows."""
 
 
+class BookedPlace(BaseModel):
+    """A place of a booking. `row` and `number` are None in a standing section."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    section: str
+    row: str | None
+    number: int | None
+
+
 class BookingConfirmed(BookingEvent, type="booking.confirmed", version=1, aggregate="booking_id"):
     """A booking is paid, its places are sold and its tickets issued."""
+
+    places: tuple[BookedPlace, ...]
 
 
 class BookingFailed(BookingEvent, type="booking.failed", version=1, aggregate="booking_id"):

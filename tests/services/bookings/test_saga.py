@@ -6,6 +6,7 @@ import pytest
 from tests.services.bookings.support import BookingsService, open_bookings
 from tests.services.bookings.venue import ErrorResponse, Failure
 
+from portico.contracts.bookings import BookingConfirmed
 from portico.kit import UserId
 from portico.testing.databases import Databases
 
@@ -32,6 +33,11 @@ class TestConfirmed:
         tickets = await bookings.tickets(booking["booking_id"])
         assert sorted(each["seat"] for each in tickets) == ["1-A-1", "1-A-2"]
         assert await bookings.published_for(booking["booking_id"]) == ["booking.created", "booking.confirmed"]
+        (event,) = [each for each in await bookings.run.published() if isinstance(each, BookingConfirmed)]
+        assert [(each.section, each.row, each.number) for each in event.places] == [
+            ("Stalls", "A", 1),
+            ("Stalls", "A", 2),
+        ]
 
     async def test_charges_nothing_for_a_price_of_zero_or_a_complimentary_booking(
         self, bookings: BookingsService

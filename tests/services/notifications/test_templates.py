@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,9 +12,32 @@ from portico.services.notifications.templates import (
     PARTS,
     SAMPLE,
     TEMPLATES,
+    AccountMail,
+    OrderMail,
     Templates,
+    local_time,
     read_files,
 )
+from portico.services.notifications.ticketing_data import (
+    CancellationMail,
+    RefundMail,
+    TicketsMail,
+    TransferMail,
+    WaitlistOfferMail,
+)
+
+SHOW = ("Queen", "2030-01-01 20:00 (Europe/Berlin)", "Wembley Arena")
+BOOKING = "bkg_00000000000000000000000000"
+FRAGMENTS = {
+    OrderMail: ("1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD"),
+    AccountMail: (ACCOUNT_SAMPLE["link"], "2030-01-01 12:00 UTC"),
+    TicketsMail: (*SHOW, "Stalls, row A, seat 12", "Floor", "99.00 USD", BOOKING),
+    CancellationMail: (*SHOW, "1 of 2", "49.50 USD", BOOKING),
+    RefundMail: ("49.50 USD", BOOKING),
+    WaitlistOfferMail: (*SHOW, "2029-12-01 12:00 UTC", "hold_00000000000000000000000000"),
+    TransferMail: (*SHOW, "Ada Lovelace", "bob@example.com", "1-A-12", "2029-12-01 12:00 UTC"),
+}
+"""What the sample of each kind of mail shows."""
 
 
 async def preview(notifications: NotificationsService, name: str = "order-confirmed", **body: Any) -> Any:
@@ -33,9 +57,7 @@ class TestTemplates:
     async def test_have_the_same_content_in_text_and_html(self, template: Any) -> None:
         written = await Templates(read_files(), signature="Shop").render(template, dict(template.sample), name="Ada")
 
-        of_orders = ("1,059.97 USD", SAMPLE["order_id"], "Laptop", "59.98 USD")
-        of_accounts = (ACCOUNT_SAMPLE["link"], "2030-01-01 12:00 UTC")
-        for fragment in ("Hello Ada,", "Shop", *(of_accounts if template.is_confidential else of_orders)):
+        for fragment in ("Hello Ada,", "Shop", *FRAGMENTS[template.data]):
             assert fragment in written.text
             assert fragment in written.html
         assert "{{" not in written.text + written.html + written.subject
@@ -52,8 +74,31 @@ class TestTemplates:
 
         assert answer.json() == [
             {"name": name, "version": 1}
-            for name in ("email-verification", "order-cancelled", "order-confirmed", "order-shipped", "password-reset")
+            for name in (
+                *("booking-cancelled", "booking-refunded", "email-verification", "order-cancelled", "order-confirmed"),
+                *("order-shipped", "password-reset", "ticket-transfer", "tickets", "waitlist-offer"),
+            )
         ]
+
+    async def test_of_shows_do_without_a_show_that_is_not_known(self) -> None:
+        for each in TEMPLATES:
+            if "show" in each.data.model_fields:
+                data = {**each.sample, "show": None}
+                written = await Templates(read_files(), signature="Shop").render(each, data, name="")
+
+                assert "Queen" not in written.subject + written.text + written.html
+                assert "\n\n\n" not in written.text
+
+    async def test_show_a_standing_place_on_a_line_of_its_own(self, embedded: NotificationsService) -> None:
+        text = (await preview(embedded, "tickets")).json()["text"]
+
+        assert "\nStalls, row A, seat 12\nFloor\nTotal: 99.00 USD\n" in text
+
+    def test_show_the_time_at_the_venue(self) -> None:
+        moment = datetime(2027, 7, 1, 19, tzinfo=UTC)
+
+        assert local_time(moment, "Europe/Berlin") == "2027-07-01 21:00 (Europe/Berlin)"
+        assert local_time(moment, "Europe/Atlantis") == "2027-07-01 19:00 (UTC)"
 
 
 class TestPreview:

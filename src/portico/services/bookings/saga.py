@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict
 
 from portico.contracts.bookings import (
+    BookedPlace,
     BookingCancelled,
     BookingConfirmed,
     BookingExpired,
@@ -173,7 +174,8 @@ async def confirm(state: BookingState, work: UnitOfWork) -> None:
         return
     booking.confirm(state.payment_id, now=work.now)
     await issue(work, booking)
-    work.publish(booking.to_event(BookingConfirmed))
+    places = tuple(BookedPlace.model_validate(place) for place in booking.places)
+    work.publish(booking.to_event(BookingConfirmed, places=places))
     work.changes(booking.booking_id)
 
 

@@ -1,4 +1,4 @@
-"""Notifications: mails to users about their orders and accounts."""
+"""Notifications: mails to users about their orders, bookings and accounts."""
 
 from portico.kit import Service
 from portico.services.notifications import api, consumers, jobs
@@ -11,7 +11,7 @@ from portico.services.notifications.templates import Templates, open_templates
 
 service = Service(
     name="notifications",
-    summary="Mails to users about their orders and accounts",
+    summary="Mails to users about their orders, bookings and accounts",
     module=__name__,
     routers=[api.notifications_router, api.templates_router, api.mailbox_router],
     consumers=[
@@ -19,6 +19,11 @@ service = Service(
         consumers.forget_recipient,
         consumers.queue_order_mail,
         consumers.queue_account_mail,
+        consumers.save_show,
+        consumers.forget_show,
+        consumers.queue_booking_mail,
+        consumers.queue_offer_mail,
+        consumers.queue_transfer_mail,
     ],
     jobs=[jobs.delete_old_notifications],
     background=[run_sender],

@@ -2,6 +2,7 @@ from typing import Annotated
 
 from fastapi import Depends
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit import (
@@ -59,12 +60,18 @@ MailTemplates = Annotated[Templates, provided(Templates)]
 
 @notifications_router.get("", response_model=list[NotificationRead], errors=[InvalidCursor])
 async def list_notifications(
-    caller: KnownCaller, page: Page, reads: Reads, status: Status | None = None, order_id: OrderId | None = None
+    caller: KnownCaller,
+    page: Page,
+    reads: Reads,
+    status: Status | None = None,
+    order_id: OrderId | None = None,
+    booking_id: BookingId | None = None,
 ) -> Slice[Notification]:
     """List the caller's notifications, or those of all users with `notifications:read`; newest first."""
     filters = (
         None if status is None else Notification.status == status,
         None if order_id is None else Notification.order_id == order_id,
+        None if booking_id is None else Notification.booking_id == booking_id,
     )
     return await Notifications(reads).page_visible(page, caller, *filters)
 

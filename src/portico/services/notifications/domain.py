@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
+from portico.contracts.bookings import BookingCancelled, BookingConfirmed, TransferOffered
 from portico.contracts.identity import EmailVerificationRequested, PasswordResetRequested
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
+from portico.contracts.payments import BookingPaymentRefunded
+from portico.contracts.seating import WaitlistOffered
 from portico.kit import Event
 from portico.kit.foundation import Backoff
 from portico.services.notifications.settings import NotificationsSettings
 
 OrderEvent = OrderUpdated | OrderCancelled
+TicketingEvent = BookingConfirmed | BookingCancelled | BookingPaymentRefunded | WaitlistOffered | TransferOffered
 
 Status = Literal["waiting", "queued", "sending", "sent", "failed"]
 """`waiting`: the recipient's address is not known yet. `sending`: a process is handing the mail over."""
@@ -48,6 +52,15 @@ ACCOUNT_MAILS: Mapping[type[Event], str] = {
     EmailVerificationRequested: "email-verification",
 }
 """The template of the mail that brings a user the token of an event."""
+
+TICKETING_MAILS: Mapping[type[TicketingEvent], str] = {
+    BookingConfirmed: "tickets",
+    BookingCancelled: "booking-cancelled",
+    BookingPaymentRefunded: "booking-refunded",
+    WaitlistOffered: "waitlist-offer",
+    TransferOffered: "ticket-transfer",
+}
+"""The template of the mail that each event of ticketing causes."""
 
 
 def template_for(event: OrderEvent) -> str | None:

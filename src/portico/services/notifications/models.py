@@ -6,10 +6,12 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, Integer, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from portico.contracts.bookings import BookingId
+from portico.contracts.events import ShowEvent, ShowId
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit import TableRules, UserId, identifier, revision
-from portico.kit.data import ExactText, Payload
+from portico.kit import EventId, TableRules, UserId, identifier, revision
+from portico.kit.data import ExactText, IdentifierNumber, LongText, Payload
 from portico.services.notifications.domain import Reason, Result, SendingRules, Status, next_recheck
 from portico.services.notifications.errors import NotificationNotFailed
 from portico.services.notifications.mail import MailId
@@ -18,6 +20,7 @@ from portico.services.notifications.mail.base import LONGEST_ANSWER, in_one_line
 LONGEST_EMAIL = 320
 LONGEST_NAME = 600
 LONGEST_TEMPLATE = 60
+LONGEST_ZONE = 100
 
 
 class Table(TableRules, DeclarativeBase):
@@ -52,21 +55,28 @@ class Recipient(Table):
 
 
 class Notification(Table):
-    """A mail to a user, from queueing to its end.
+    """A mail to a user, or to an address that may belong to no user, from queueing to its end.
 
     `due_at` is when something has to be done next: check for the address, make an attempt, or repeat an attempt that
     never ended. It is None once the notification is sent or failed. `trace` is the trace of the event that caused it;
     its attempts belong to the same trace.
+
+    user_id: who gets it at the address of the account; None if it goes to `address`.
+    address: where it goes if not to a user; None too after the account with this address was deleted.
+    cause: the event that caused it. An event causes each mail once.
     """
 
     __tablename__ = "notifications"
 
     notification_id: Mapped[NotificationId] = identifier()
-    user_id: Mapped[UserId]
+    user_id: Mapped[UserId | None]
+    address: Mapped[str | None] = mapped_column(String(LONGEST_EMAIL))
     channel: Mapped[str] = mapped_column(ExactText(20))
     template: Mapped[str] = mapped_column(ExactText(LONGEST_TEMPLATE))
     template_version: Mapped[int] = mapped_column(Integer)
     order_id: Mapped[OrderId | None]
+    booking_id: Mapped[BookingId | None]
+    cause: Mapped[EventId | None]
     data: Mapped[dict[str, Any]] = mapped_column(Payload)
     mail_id: Mapped[MailId]
     status: Mapped[Status] = mapped_column(ExactText(12))
@@ -83,6 +93,8 @@ class Notification(Table):
 
     __table_args__ = (
         UniqueConstraint("order_id", "template"),
+        UniqueConstraint("cause", "template"),
+        Index(None, "booking_id", "notification_id"),
         Index(None, "due_at"),
         Index(None, "created_at"),
         Index(None, "user_id", "notification_id"),
@@ -133,6 +145,33 @@ class Notification(Table):
         self.status, self.failure_reason = "queued", None
         self.tries = 0
         self.due_at = self.waits_since = now
+
+
+class Show(Table):
+    """What mails say about a show, from its newest event. `show_revision` is the show's revision in that event."""
+
+    __tablename__ = "shows"
+
+    event_id: Mapped[ShowId] = mapped_column(IdentifierNumber(ShowId), primary_key=True, autoincrement=False)
+    show_revision: Mapped[int] = mapped_column(Integer)
+    event_name: Mapped[str] = mapped_column(LongText)
+    event_date: Mapped[datetime]
+    time_zone: Mapped[str] = mapped_column(String(LONGEST_ZONE))
+    venue_name: Mapped[str] = mapped_column(LongText)
+
+    @classmethod
+    def of(cls, event: ShowEvent) -> "Show":
+        """Return the show of its first event."""
+        show = cls(event_id=event.event_id, show_revision=0)
+        show.apply(event)
+        return show
+
+    def apply(self, event: ShowEvent) -> None:
+        """Take over the state in an event, unless a newer one is known."""
+        if event.revision > self.show_revision:
+            self.show_revision = event.revision
+            self.event_name, self.venue_name = event.event_name, event.venue_name
+            self.event_date, self.time_zone = event.event_date, event.time_zone[:LONGEST_ZONE]
 
 
 class Attempt(Table):

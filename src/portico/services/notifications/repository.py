@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, select, true, update
+from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, func, or_, select, true, update
 from sqlalchemy.orm.attributes import set_committed_value
 
+from portico.contracts.events import ShowEvent, ShowId
 from portico.contracts.notifications import NotificationId
 from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
 from portico.kit.data import Statement, insert_if_absent, is_due, newest_first
@@ -14,13 +15,14 @@ from portico.kit.foundation import latest_due
 from portico.services.notifications.domain import Result
 from portico.services.notifications.errors import NotificationNotFound
 from portico.services.notifications.mail.base import LONGEST_ANSWER
-from portico.services.notifications.models import Attempt, Notification, Recipient
+from portico.services.notifications.models import Attempt, Notification, Recipient, Show
 
 READ = "notifications:read"
 
 _RECIPIENTS: Any = Recipient.__table__
 _NOTIFICATIONS: Any = Notification.__table__
 _ATTEMPTS: Any = Attempt.__table__
+_SHOWS: Any = Show.__table__
 _R, _N, _A, _EARLIER = _RECIPIENTS.c, _NOTIFICATIONS.c, _ATTEMPTS.c, _NOTIFICATIONS.alias("earlier").c
 
 # Statements of the hot path. Each is built once, because building one costs more than running it.
@@ -39,6 +41,11 @@ _DUE = Statement(
         is_due(_N.due_at),
         ~exists().where(
             _EARLIER.order_id == _N.order_id,
+            _EARLIER.notification_id < _N.notification_id,
+            _EARLIER.due_at.is_not(None),
+        ),
+        ~exists().where(
+            _EARLIER.booking_id == _N.booking_id,
             _EARLIER.notification_id < _N.notification_id,
             _EARLIER.due_at.is_not(None),
         ),
@@ -96,10 +103,12 @@ class Notifications(Repository[Notification]):
         """Return the condition for the notifications that `caller` may see: all, or its own. Raises PersonRequired."""
         return true() if caller.may(READ) else Notification.user_id == caller.user_id
 
-    async def due(self, now: datetime, limit: int, *, longest: timedelta) -> Sequence[tuple[NotificationId, UserId]]:
+    async def due(
+        self, now: datetime, limit: int, *, longest: timedelta
+    ) -> Sequence[tuple[NotificationId, UserId | None]]:
         """Return the notifications that are due, longest due first, each with its recipient.
 
-        Mails of one order are sent in order: a later one is not due before the earlier ones are sent or failed.
+        Mails of one order or booking are sent in order: a later one is not due before the earlier ones are sent or failed.
         Otherwise "confirmed" could arrive after "cancelled".
 
         Args:
@@ -126,7 +135,7 @@ class Notifications(Repository[Notification]):
 
 
 async def insert_notification(work: UnitOfWork, values: dict[str, Any]) -> bool:
-    """Insert a notification unless the order already has one by that template. Return whether it is new."""
+    """Insert a notification unless its order or its event already has one by that template. Return whether it is new."""
     return await insert_if_absent(work, _NOTIFICATIONS, values)
 
 
@@ -144,6 +153,41 @@ async def erase_addresses(work: UnitOfWork, user_id: UserId) -> None:
     """Delete the address from the user's attempts, and the servers' answers, which often repeat it."""
     ids = select(_N.notification_id).where(_N.user_id == user_id)
     await work.execute(update(_ATTEMPTS).where(_A.notification_id.in_(ids)).values(recipient=None, answer=None))
+
+
+async def erase_address_of_mails(work: UnitOfWork, email: str) -> None:
+    """Delete an address from the mails that went to it and not to a user, and from their attempts."""
+    is_to_it = or_(_N.address == email, func.lower(_N.address) == email.lower())
+    ids = (await work.execute(select(_N.notification_id).where(_N.user_id.is_(None), is_to_it))).scalars().all()
+    if ids:
+        mails, attempts = update(_NOTIFICATIONS), update(_ATTEMPTS)
+        await work.execute(mails.where(_N.notification_id.in_(ids)).values(address=None, revision=_N.revision + 1))
+        await work.execute(attempts.where(_A.notification_id.in_(ids)).values(recipient=None, answer=None))
+
+
+class Shows:
+    """What mails say about shows."""
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    async def find(self, event_id: ShowId) -> Show | None:
+        """Return what is known of a show."""
+        return await self.source.get(Show, event_id)
+
+
+async def save_show(work: UnitOfWork, event: ShowEvent) -> None:
+    """Store the state of a show after an event."""
+    show = await work.get(Show, event.event_id, lock=True)
+    if show is None:
+        work.add(Show.of(event))
+    else:
+        show.apply(event)
+
+
+async def delete_show(work: UnitOfWork, event_id: ShowId) -> None:
+    """Delete what is known of a show."""
+    await work.execute(delete(_SHOWS).where(_SHOWS.c.event_id == event_id))
 
 
 async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:

@@ -2,6 +2,7 @@ from typing import Any
 
 from pydantic import Field
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.kit import Line, Moment, Schema, UserId
@@ -9,15 +10,23 @@ from portico.services.notifications.domain import Outcome, Reason, Status
 from portico.services.notifications.mail import MailId
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class NotificationRead(Schema):
-    """A mail to a user. `due_at` is the time of its next attempt or address check."""
+    """A mail to a user. `due_at` is the time of its next attempt or address check.
+
+    `user_id` is null if it goes to an address that may belong to no user.
+    """
 
     notification_id: NotificationId
-    user_id: UserId
+    user_id: UserId | None
     channel: str = Field(examples=["email"])
     template: str = Field(examples=["order_confirmed"])
     template_version: int
     order_id: OrderId | None
+    booking_id: BookingId | None = Field(exclude_if=_is_none)
     mail_id: MailId
     status: Status
     failure_reason: Reason | None

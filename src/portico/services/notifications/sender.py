@@ -19,6 +19,7 @@ from portico.services.notifications.repository import Notifications
 from portico.services.notifications.service import ClaimedMail, claim_due, record_attempt
 from portico.services.notifications.settings import NotificationsSettings
 from portico.services.notifications.templates import SealedAccountMail, Templates
+from portico.services.notifications.ticketing_data import OfferMail
 
 logger = get_logger(__name__)
 
@@ -153,6 +154,8 @@ class Sender:
     async def _rendered(self, claimed: ClaimedMail) -> Mail:
         template = self._templates.find(claimed.template, claimed.template_version)
         data = self._opened(claimed) if template.is_confidential else claimed.data
+        if issubclass(template.data, OfferMail):
+            self._ensure_open(data)
         rendered = await self._templates.render(template, data, name=claimed.name)
         return Mail(
             mail_id=claimed.mail_id,
@@ -164,11 +167,18 @@ class Sender:
             is_confidential=template.is_confidential,
         )
 
+    def _ensure_open(self, data: dict[str, Any]) -> None:
+        """Raise BadMail if the offer that a mail is about has expired."""
+        if OfferMail.model_validate(data).expires_at <= self._context.clock.now():
+            raise BadMail("the offer has expired")
+
     def _opened(self, claimed: ClaimedMail) -> dict[str, Any]:
         """Return the data of a mail with a token. Raises BadMail if the token expired or cannot be decrypted."""
         stored = SealedAccountMail.model_validate(claimed.data)
         if stored.expires_at <= self._context.clock.now():
             raise BadMail("the token has expired")
+        if claimed.user_id is None:
+            raise BadMail("a mail with a token goes to a user")
         try:
             token = self._seal.open(stored.sealed_token, claimed.user_id)
         except SealBroken as error:

@@ -5,24 +5,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from portico.contracts.bookings import BookingId
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
-from portico.kit import UnitOfWork, UserId
+from portico.contracts.payments import BookingPaymentRefunded
+from portico.kit import EventId, Money, UnitOfWork, UserId
 from portico.kit.telemetry import TraceContext, current_trace
-from portico.services.notifications.domain import Result, SendingRules
+from portico.services.notifications.domain import TICKETING_MAILS, Result, SendingRules, TicketingEvent
 from portico.services.notifications.mail import MailId
-from portico.services.notifications.models import Attempt, Notification
+from portico.services.notifications.models import Attempt, Notification, Recipient
 from portico.services.notifications.repository import (
     Notifications,
     Recipients,
+    Shows,
     end_attempt,
+    erase_address_of_mails,
     erase_addresses,
     insert_notification,
     lock_recipient,
     mark_sent,
     queue_waiting,
 )
-from portico.services.notifications.templates import Template
+from portico.services.notifications.templates import Template, Templates
+from portico.services.notifications.ticketing_data import ShowData
 
 _PROCESS_LOST = Result("uncertain", "the process that sent it ended before it stored the outcome")
 
@@ -34,7 +39,7 @@ class ClaimedMail:
     notification_id: NotificationId
     number: int
     mail_id: MailId
-    user_id: UserId
+    user_id: UserId | None
     email: str
     name: str
     template: str
@@ -53,8 +58,11 @@ async def save_recipient(work: UnitOfWork, user_id: UserId, *, email: str, name:
 async def forget_recipient(work: UnitOfWork, user_id: UserId) -> None:
     """Delete the user's address permanently, also from the attempts that were made."""
     recipient = await lock_recipient(work, user_id)
+    email = recipient.email
     recipient.forget(now=work.now)
     await erase_addresses(work, user_id)
+    if email is not None:
+        await erase_address_of_mails(work, email)
 
 
 async def release_waiting(work: UnitOfWork, user_id: UserId) -> bool:
@@ -62,20 +70,36 @@ async def release_waiting(work: UnitOfWork, user_id: UserId) -> bool:
     return await queue_waiting(work, user_id)
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a mail is about: an order, or a booking. `cause` is the event that caused it."""
+
+    order_id: OrderId | None = None
+    booking_id: BookingId | None = None
+    cause: EventId | None = None
+
+
 async def queue_mail(
-    work: UnitOfWork, template: Template, user_id: UserId, *, order_id: OrderId | None, data: dict[str, Any]
+    work: UnitOfWork, template: Template, to: UserId | str, subject: Subject, *, data: dict[str, Any]
 ) -> bool:
-    """Queue a mail, unless it is about an order that already has one by this template. Return whether it is new."""
-    is_known = await Recipients(work).is_known(user_id)
+    """Queue a mail to a user, or to an address. Return whether it is new.
+
+    An order, and a `cause`, gets each mail once.
+    """
+    user_id = to if isinstance(to, UserId) else None
+    is_known = user_id is None or await Recipients(work).is_known(user_id)
     return await insert_notification(
         work,
         {
             "notification_id": NotificationId.new(),
             "user_id": user_id,
+            "address": None if user_id is not None else to,
             "channel": "email",
             "template": template.name,
             "template_version": template.version,
-            "order_id": order_id,
+            "order_id": subject.order_id,
+            "booking_id": subject.booking_id,
+            "cause": subject.cause,
             "data": data,
             "mail_id": MailId.new(),
             "status": "queued" if is_known else "waiting",
@@ -90,6 +114,21 @@ async def queue_mail(
     )
 
 
+async def queue_ticketing_mail(
+    work: UnitOfWork, templates: Templates, event: TicketingEvent, to: UserId | str, booking_id: BookingId | None = None
+) -> None:
+    """Queue the mail that an event of ticketing causes, with what is known of its show."""
+    template = templates.newest(TICKETING_MAILS[type(event)])
+    more: dict[str, Any] = {}
+    if isinstance(event, BookingPaymentRefunded):
+        more["amount"] = Money(event.amount_minor, event.currency).amount
+    else:
+        show = await Shows(work).find(event.event_id)
+        more["show"] = None if show is None else ShowData.model_validate(show).model_dump(mode="json")
+    subject = Subject(booking_id=booking_id, cause=event.message_id)
+    await queue_mail(work, template, to, subject, data=template.data_from(event, **more))
+
+
 async def retry_notification(work: UnitOfWork, notification_id: NotificationId) -> Notification:
     """Queue a failed notification again. Raises NotificationNotFound, NotificationNotFailed."""
     notification = await Notifications(work).get(notification_id, lock=True)
@@ -98,7 +137,7 @@ async def retry_notification(work: UnitOfWork, notification_id: NotificationId) 
 
 
 async def claim_due(
-    work: UnitOfWork, due: Sequence[tuple[NotificationId, UserId]], rules: SendingRules
+    work: UnitOfWork, due: Sequence[tuple[NotificationId, UserId | None]], rules: SendingRules
 ) -> tuple[int, Sequence[ClaimedMail]]:
     """Claim the mails of `due` that this process has to send.
 
@@ -108,22 +147,30 @@ async def claim_due(
     Returns:
         How many notifications were changed (some wait, some failed), and the mails to send.
     """
-    recipients = await Recipients(work).lock(user_id for _, user_id in due)
+    recipients = await Recipients(work).lock(user_id for _, user_id in due if user_id is not None)
     ids = [notification_id for notification_id, _ in due]
     locked = await Notifications(work).lock_due(ids, work.now, longest=rules.longest_wait)
     claimed = []
     for each in locked:
         if each.status == "sending":
             await end_attempt(work, each.notification_id, each.attempt_count, _PROCESS_LOST)
-        recipient = recipients.get(each.user_id)
-        if recipient is not None and recipient.deleted_at is not None:
+        recipient = None if each.user_id is None else recipients.get(each.user_id)
+        email = each.address if recipient is None else recipient.email
+        if _is_deleted(each, recipient):
             each.fail("recipient_deleted")
-        elif recipient is None or recipient.email is None:
+        elif email is None:
             each.wait(rules, now=work.now)
-        elif (attempt := each.begin(recipient.email, rules, now=work.now)) is not None:
+        elif (attempt := each.begin(email, rules, now=work.now)) is not None:
             work.add(attempt)
-            claimed.append(_claimed(each, attempt, recipient.email, recipient.name or ""))
+            claimed.append(_claimed(each, attempt, email, (recipient and recipient.name) or ""))
     return len(locked), claimed
+
+
+def _is_deleted(notification: Notification, recipient: Recipient | None) -> bool:
+    """Return whether the account of the recipient was deleted."""
+    if notification.user_id is None:
+        return notification.address is None
+    return recipient is not None and recipient.deleted_at is not None
 
 
 async def record_attempt(

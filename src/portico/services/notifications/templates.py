@@ -4,24 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from portico.kit import Amount, CurrencyCode, Event, ServiceContext
 from portico.kit.foundation import EXPONENTS
 from portico.services.notifications.errors import TemplateDataInvalid, TemplateNotFound, TemplateVersionNotFound
 from portico.services.notifications.mail import Mailer
 from portico.services.notifications.mail.base import LONGEST_SUBJECT, in_one_line
+from portico.services.notifications.ticketing_data import MOST_ITEMS, TICKETING_DATA, Line
 
 FILES = Path(__file__).parent / "template_files"
 PARTS = ("subject.txt", "body.txt", "body.html")
-MOST_ITEMS = 1000
 _DECIMALS = 2  # for currencies that ISO 4217 does not list
-
-Line = Annotated[str, StringConstraints(max_length=1000)]
 
 
 class OrderedItem(BaseModel):
@@ -88,9 +88,9 @@ class Template:
         """Whether only the recipient may read the mail."""
         return self.data is AccountMail
 
-    def data_from(self, event: Event) -> dict[str, Any]:
-        """Return the data to store for `event`, as JSON."""
-        return self.stored.model_validate(event.model_dump(mode="json")).model_dump(mode="json")
+    def data_from(self, event: Event, **more: Any) -> dict[str, Any]:
+        """Return the data to store for `event`, as JSON. `more` is data that the event does not have."""
+        return self.stored.model_validate(event.model_dump(mode="json") | more).model_dump(mode="json")
 
     def checked(self, data: Any) -> BaseModel:
         """Validate `data`. Raises TemplateDataInvalid."""
@@ -128,12 +128,22 @@ TEMPLATES = (
         Template(name, 1, AccountMail, SealedAccountMail, ACCOUNT_SAMPLE)
         for name in ("password-reset", "email-verification")
     ),
+    *(Template(name, 1, data, data, sample) for name, (data, sample) in TICKETING_DATA.items()),
 )
 
 
 def money(amount: Decimal, currency: str) -> str:
     """Format an amount of money: 1,059.97 USD."""
     return f"{amount:,.{EXPONENTS.get(currency, _DECIMALS)}f} {currency}"
+
+
+def local_time(moment: datetime, time_zone: str) -> str:
+    """Format a moment in a time zone: 2027-03-01 20:00 (Europe/Berlin)."""
+    try:
+        zone: tzinfo = ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # unknown to this machine
+        zone, time_zone = UTC, "UTC"
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M} ({time_zone})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +181,7 @@ class Templates:
             keep_trailing_newline=True,
             auto_reload=False,
         )
-        self._environment.filters |= {"money": money, "line": in_one_line}
+        self._environment.filters |= {"money": money, "line": in_one_line, "local": local_time}
         self._signature = signature
         self._known = {(each.name, each.version): each for each in TEMPLATES}
         for each in TEMPLATES:
