@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from portico.cli.drill import app, count_orders
+from portico.cli.drill import app, count_actions
 from portico.drill import DrillSettings
 from portico.drill.private_servers import start_private_servers
 from portico.kit.foundation.errors import CommandError
@@ -44,11 +44,11 @@ def test_a_missing_server_is_named_with_its_package(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("is_terminal", "expected"), [(True, ["seed 3: orders", "8/8"]), (False, ["seed 3: 2 of 8 orders placed\n"])]
+    ("is_terminal", "expected"), [(True, ["seed 3: orders", "8/8"]), (False, ["seed 3: 2 of 8 orders done\n"])]
 )
 def test_the_number_of_placed_orders_is_shown(is_terminal: bool, expected: list[str]) -> None:  # noqa: FBT001 an example
     console = Console(file=io.StringIO(), force_terminal=is_terminal, highlight=False, width=100)
-    with count_orders(console, DrillSettings(8, 3, (), 0.03)) as placed:
+    with count_actions(console, "commerce", DrillSettings(8, seed=3, faults=(), rate=0.03)) as placed:
         for number in range(1, 9):
             placed(number)
 

@@ -52,7 +52,7 @@ class TestCommerce:
             report = await run_on_servers(commerce, WORKER, drill, servers, tmp_path)
 
         assert [*report.breaches, *report.history] == []
-        assert report.orders.total() == ORDERS
+        assert report.outcomes.total() == ORDERS
         assert report.injected == {
             "PostgreSQL: all connections terminated": 1,
             "PostgreSQL: killed and restarted": 1,

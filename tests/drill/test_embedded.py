@@ -1,15 +1,14 @@
 """The embedded drill finds no breach in the system, and finds planted bugs."""
 
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.drill.planting import changing
 from tests.kit.telemetry.restoring import silence
 
 from portico.drill import DrillSettings, run_embedded
-from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.sagas import Saga, Step, minutes, seconds
 from portico.services.orders import service as orders
 from portico.services.orders.saga import (
@@ -37,26 +36,13 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def losing(folder: Path, service: str, when: str) -> Callable[[ServiceRuntime], None]:
-    """Return a bug: a trigger that deletes rows that a service writes."""
-
-    def plant(context: ServiceRuntime) -> None:
-        if context.name != service:
-            return
-        with sqlite3.connect(folder / f"{service}.db") as connection:
-            connection.execute(f"CREATE TRIGGER IF NOT EXISTS lose AFTER {when}")
-        connection.close()
-
-    return plant
-
-
 class TestCommerce:
     @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
     async def test_keeps_its_invariants_under_faults(self, tmp_path: Path, seed: int) -> None:
         report = await run_embedded(commerce, DrillSettings(orders=ORDERS, seed=seed, rate=0.06), tmp_path)
 
         assert [*report.breaches, *report.history] == []
-        assert report.orders.total() == ORDERS
+        assert report.outcomes.total() == ORDERS
         assert report.injected.total() > 10
         assert all(report.checked.values())
 
@@ -64,7 +50,7 @@ class TestCommerce:
 @pytest.mark.slow
 class TestAPlantedBug:
     async def test_an_inbox_that_forgets_is_found(self, tmp_path: Path) -> None:
-        forget = losing(
+        forget = changing(
             tmp_path,
             "notifications",
             "INSERT ON inbox WHEN new.consumer = 'queue-order-mail'"
@@ -79,7 +65,7 @@ class TestAPlantedBug:
         assert report.history
 
     async def test_an_unpublished_event_is_found(self, tmp_path: Path) -> None:
-        swallow = losing(
+        swallow = changing(
             tmp_path,
             "orders",
             "INSERT ON outbox WHEN new.type = 'order.updated' BEGIN DELETE FROM outbox WHERE id = new.id; END",
@@ -92,7 +78,7 @@ class TestAPlantedBug:
         assert any("order.updated was published 0 times" in breach.message for breach in report.breaches)
 
     async def test_a_mail_that_is_not_queued_is_found(self, tmp_path: Path) -> None:
-        lose = losing(
+        lose = changing(
             tmp_path,
             "notifications",
             "INSERT ON notifications WHEN new.template = 'order-shipped'"

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from portico.drill import DrillSettings, Report
     from portico.drill.faults.plan import Kind
-    from portico.drill.setup import OnOrder, Progress
+    from portico.drill.setup import OnDone, Progress
+    from portico.kit.runtime.system import System
 
 app = typer.Typer()
 
-SYSTEMS = ("commerce",)
+SYSTEMS = ("commerce", "ticketing")
 PLACES = ("embedded", "servers")
 DEFAULT_RATE_EMBEDDED = 0.03
 WORKER_MODULE = "portico.cli.worker"
@@ -42,8 +43,10 @@ Place = Annotated[str, typer.Option(help="Where the system runs: embedded, or se
 @app.command()
 def drill(
     system: Annotated[str, typer.Argument(help="The system to drill.")] = "commerce",
-    orders: Annotated[int, typer.Option(help="The number of orders to place.", min=1, max=1_000_000)] = 1000,
-    seed: Annotated[int, typer.Option(help="Determines the faults, and what customers order.")] = 7,
+    orders: Annotated[int, typer.Option(help="The number of orders of commerce.", min=1, max=1_000_000)] = 1000,
+    buyers: Annotated[int, typer.Option(help="The number of buyers of ticketing.", min=1, max=100_000)] = 2000,
+    seats: Annotated[int, typer.Option(help="The number of seats that they compete for.", min=20, max=50_000)] = 300,
+    seed: Annotated[int, typer.Option(help="Determines the faults, and what users do.")] = 7,
     seeds: Annotated[int, typer.Option(help="The number of seeds to drill, from --seed on.", min=1, max=10_000)] = 1,
     faults: Annotated[
         str, typer.Option(help="The kinds of faults.")
@@ -51,7 +54,7 @@ def drill(
     rate: Rate = None,
     on: Place = "embedded",
 ) -> None:
-    """Place orders while faults occur, wait until all work is done, and check that nothing was lost, oversold or charged twice.
+    """Order or book while faults occur, wait until all work is done, and check that nothing was lost, oversold or charged twice.
 
     The system runs in this process, on the embedded backends, in a temporary folder. Faults occur at commits,
     publications, deliveries and calls between services. A service that crashes is restarted. The same seed gives
@@ -72,8 +75,11 @@ def drill(
         rate = DEFAULT_RATE_EMBEDDED if rate is None else rate
     else:
         kinds, rate = _limit_to_servers(console, kinds, rate)
-    command = f"portico drill {system} --on {on} --orders {orders} --rate {rate:g} --faults {faults}"
-    drills = [DrillSettings(orders, number, kinds, rate) for number in range(seed, seed + seeds)]
+    actions, size = (
+        (orders, f"--orders {orders}") if system == "commerce" else (buyers, f"--buyers {buyers} --seats {seats}")
+    )
+    command = f"portico drill {system} --on {on} {size} --rate {rate:g} --faults {faults}"
+    drills = [DrillSettings(actions, seats, number, kinds, rate) for number in range(seed, seed + seeds)]
     _drill_all(console, system, on, drills, command)
 
 
@@ -130,21 +136,23 @@ def _drill_all(console: "Console", system: str, on: str, drills: "list[DrillSett
 
 def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: str) -> "Report":
     from portico.drill.distributed import Interrupted
+    from portico.kit.runtime.system_loader import find_system
     from portico.kit.telemetry.logs import Logs
-    from portico.systems.commerce import commerce
+
+    found = find_system(system)
 
     def progress(message: str) -> None:
         console.print(f"[dim]seed {settings.seed}: {message}[/]", soft_wrap=True)
 
     logs = Logs.configure(level="critical", style="text")  # errors caused by injected faults are not printed
     try:
-        with count_orders(console, settings) as placed:
+        with count_actions(console, system, settings) as done:
             if on == "embedded":
-                return _run_embedded(settings, progress, placed)
+                return _run_embedded(found, settings, progress, done)
             from portico.drill.distributed import drill_on_private_servers
             from portico.drill.part_processes import Worker
 
-            return drill_on_private_servers(commerce, Worker(WORKER_MODULE, system), settings, progress, placed)
+            return drill_on_private_servers(found, Worker(WORKER_MODULE, system), settings, progress, done)
     except Interrupted:
         raise typer.Exit(INTERRUPTED) from None
     finally:
@@ -152,50 +160,52 @@ def _run_drill(console: "Console", system: str, settings: "DrillSettings", on: s
 
 
 @contextmanager
-def count_orders(console: "Console", settings: "DrillSettings") -> "Iterator[OnOrder]":
-    """Show how many orders have been placed: as a bar on a terminal, otherwise a line for each quarter of them."""
+def count_actions(console: "Console", system: str, settings: "DrillSettings") -> "Iterator[OnDone]":
+    """Show how many actions are done: as a bar on a terminal, otherwise a line for each quarter of them."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from portico.drill.scenarios import SCENARIOS
+
+    actions = SCENARIOS[system].actions
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(f"seed {settings.seed}: orders", total=settings.orders)
-            yield lambda placed: bar.update(task, completed=placed)
+            task = bar.add_task(f"seed {settings.seed}: {actions}", total=settings.orders)
+            yield lambda done: bar.update(task, completed=done)
         return
 
-    def print_quarter(placed: int) -> None:
-        if _QUARTERS * placed // settings.orders > _QUARTERS * (placed - 1) // settings.orders:
-            console.print(f"seed {settings.seed}: {placed} of {settings.orders} orders placed", soft_wrap=True)
+    def print_quarter(done: int) -> None:
+        if _QUARTERS * done // settings.orders > _QUARTERS * (done - 1) // settings.orders:
+            console.print(f"seed {settings.seed}: {done} of {settings.orders} {actions} done", soft_wrap=True)
 
     yield print_quarter
 
 
-def _run_embedded(settings: "DrillSettings", progress: "Progress", placed: "OnOrder") -> "Report":
+def _run_embedded(system: "System", settings: "DrillSettings", progress: "Progress", on_done: "OnDone") -> "Report":
     import asyncio
     import tempfile
 
     from portico.drill import run_embedded
-    from portico.systems.commerce import commerce
 
     with tempfile.TemporaryDirectory(prefix="portico-drill-") as folder:
-        return asyncio.run(run_embedded(commerce, settings, Path(folder), progress=progress, placed=placed))
+        return asyncio.run(run_embedded(system, settings, Path(folder), progress=progress, on_done=on_done))
 
 
 def print_report(console: "Console", report: "Report", *, brief: bool) -> None:
     """Print what a drill did and found; `brief` prints one line if it passed."""
-    statuses = ", ".join(f"{number} {status}" for status, number in sorted(report.orders.items()))
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(report.outcomes.items()))
     mark = "[bold green]✓[/]" if report.passed else "[bold red]✗[/]"
     faults = f"{report.injected.total()} faults at {report.points} places, {report.crashes} crashes"
     console.print(f"{mark} seed {report.seed}: {statuses}; {faults}; {report.seconds:.0f} s", soft_wrap=True)
     if not brief or not report.passed:
         _print_tables(console, report)
     for breach in report.breaches[:_MAX_BREACHES]:
-        order = f" ({breach.order_id})" if breach.order_id else ""
-        console.print(f"  [red]{breach.rule}[/]: {breach.message}{order}", soft_wrap=True)
+        subject = f" ({breach.subject})" if breach.subject else ""
+        console.print(f"  [red]{breach.rule}[/]: {breach.message}{subject}", soft_wrap=True)
     if len(report.breaches) > _MAX_BREACHES:
         console.print(f"  … and {len(report.breaches) - _MAX_BREACHES} more")
     if report.history:
-        console.print("  The shortest history of an order that broke a rule:")
+        console.print("  The shortest history of what broke a rule:")
         for line in report.history:
             console.print(f"    {line}", markup=False, soft_wrap=True)
 

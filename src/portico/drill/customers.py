@@ -5,11 +5,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-from portico.gateway_client import ChannelTransport, ExpectationFailed, NoResponse, RetryPolicy
+from portico.gateway_client import ChannelTransport, ExpectationFailed, GatewayClient, NoResponse, RetryPolicy
 from portico.kit.calls.channel import Channel
 from portico.kit.foundation.backoff import Backoff
 from portico.shop_client import ShopClient, order_draft, order_item
+
+C = TypeVar("C", bound=GatewayClient)
 
 METHOD_WEIGHTS: Mapping[str, float] = {
     "pm_ok": 60,
@@ -32,10 +35,10 @@ _CANCELLED = 0.15  # share of orders that the customer cancels at once
 _FULFILLED = 0.2  # share of orders that the staff ships, and perhaps delivers and takes back
 
 
-def client_of(channel: Channel) -> ShopClient:
+def client_of(kind: type[C], channel: Channel) -> C:
     """Return an anonymous client of the gateway at the other end of `channel`."""
     policy = RetryPolicy(_TIMEOUT, shortest=0.01, longest=0.1, obeys_retry_after=False)
-    return ShopClient(ChannelTransport(channel), retry=policy)
+    return kind(ChannelTransport(channel), retry=policy)
 
 
 class Watchdog:
@@ -90,7 +93,7 @@ class Customers:
 
     async def set_up(self, customers: int, products: int, orders: int) -> None:
         """Register customers and create products. Every fifth product has too little stock for all orders."""
-        anonymous = client_of(self.channel)
+        anonymous = client_of(ShopClient, self.channel)
         for number in range(customers):
             email = f"customer-{self.seed}-{number}@example.com"
             self.customers.append(await anonymous.register(email, PASSWORD))

@@ -11,14 +11,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from portico.drill.customers import Customers
-from portico.drill.databases import ShopDatabases
+from portico.drill.databases import DrillDatabases
 from portico.drill.fault_schedule import ScheduledFault, schedule_faults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
-from portico.drill.quiescence import check, wait_until_quiet
+from portico.drill.quiescence import wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, OnOrder, Progress, sign_in_staff, system_settings
+from portico.drill.scenario import Scenario
+from portico.drill.scenarios import scenario_of
+from portico.drill.setup import DrillSettings, OnDone, Progress, system_settings
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.http_channel import HttpChannel
 from portico.kit.foundation.errors import CommandError
@@ -32,7 +33,7 @@ from portico.servers import Server, ServerFailed
 
 T = TypeVar("T")
 
-_CONCURRENT_ORDERS = 8  # so that orders are in flight when a fault occurs
+_CONCURRENT_ACTIONS = 8  # so that some are in flight when a fault occurs
 _PAUSE = 1.0  # seconds
 _QUIET_WITHIN = 300.0  # seconds without progress; longer than the lease of a saga whose process died
 
@@ -42,7 +43,7 @@ class Interrupted(Exception):
 
 
 def drill_on_private_servers(
-    system: System, worker: Worker, drill: DrillSettings, progress: Progress, placed: OnOrder
+    system: System, worker: Worker, drill: DrillSettings, progress: Progress, on_done: OnDone
 ) -> Report:
     """Drill `system` on servers that are started for it. SIGTERM and Ctrl-C end it and everything that it started.
 
@@ -54,7 +55,7 @@ def drill_on_private_servers(
         folder = Path(path)
         progress("starting PostgreSQL, Redis and RabbitMQ")
         with start_private_servers() as servers:
-            work = run_on_servers(system, worker, drill, servers, folder, progress=progress, placed=placed)
+            work = run_on_servers(system, worker, drill, servers, folder, progress=progress, on_done=on_done)
             try:
                 report = asyncio.run(_until_interrupted(work))
             except ExceptionGroup as group:
@@ -72,18 +73,18 @@ async def run_on_servers(
     folder: Path,
     *,
     progress: Progress = lambda _: None,
-    placed: OnOrder = lambda _: None,
+    on_done: OnDone = lambda _: None,
 ) -> Report:
     """Drill `system` in a process for each part, on new `servers`.
 
     Args:
-        system: the commerce system.
+        system: a system that has a drill.
         worker: how its processes are started.
         drill: what to do; its rate is the share of orders after which a fault occurs.
         servers: the servers, which are killed too.
         folder: an empty folder for files and logs.
         progress: called with messages about the progress.
-        placed: called with the number of placed orders after each.
+        on_done: called with the number of acknowledged actions after each.
 
     Raises:
         PartFailed: a part of the system does not start, or does not answer.
@@ -91,18 +92,19 @@ async def run_on_servers(
     """
     started_at = time.monotonic()
     report = Report(drill.seed, points=drill.orders)
-    variables = _settings(servers, folder)
+    scenario = scenario_of(system, drill, concurrency=_CONCURRENT_ACTIONS)
+    variables = {**_settings(servers, folder), **scenario.settings}
     async with run_parts(system, worker, variables, folder) as (running, parts), _open_channel(running) as channel:
-        staff = await sign_in_staff(channel, variables)
-        customers = Customers(channel, drill.seed, staff, concurrency=_CONCURRENT_ORDERS)
-        await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
+        described = await scenario.set_up(channel, variables)
         faults = schedule_faults(drill.seed, drill.faults, orders=drill.orders, rate=drill.rate, parts=list(parts))
-        progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, {len(faults)} faults scheduled")
-        await FaultRunner(parts, servers, report, progress).run(customers, drill.orders, faults, placed)
-        progress(f"{len(customers.acknowledged)} orders placed; {report.injected.total()} faults; waiting for quiet")
-        async with _open_shop(running, variables) as (shop, broker):
-            await wait_until_quiet(shop, broker, report, within=_QUIET_WITHIN, alive=lambda: _wait_for_parts(parts))
-            await check(shop, customers, report)
+        progress(f"{described}, {len(faults)} faults scheduled")
+        await FaultRunner(parts, servers, report, progress).run(scenario, faults, on_done)
+        progress(f"{scenario.done} {scenario.actions} done; {report.injected.total()} faults; waiting for quiet")
+        async with _open_databases(running, variables, scenario) as (databases, broker):
+            await wait_until_quiet(
+                databases, broker, report, within=_QUIET_WITHIN, alive=lambda: _wait_for_parts(parts)
+            )
+            await scenario.conclude(databases, report)
     report.injected = Counter(dict(sorted(report.injected.items())))
     report.seconds = time.monotonic() - started_at
     return report
@@ -120,7 +122,7 @@ async def _wait_for_parts(parts: Mapping[str, PartProcess]) -> None:
 
 
 class FaultRunner:
-    """Causes scheduled faults while orders are placed.
+    """Causes scheduled faults while users act.
 
     Args:
         parts: the processes, by name.
@@ -139,18 +141,18 @@ class FaultRunner:
         self._report = report
         self._progress = progress
 
-    async def run(self, customers: Customers, orders: int, faults: list[ScheduledFault], placed: OnOrder) -> None:
-        """Place orders and cause the faults, until both are done."""
+    async def run(self, scenario: Scenario, faults: list[ScheduledFault], on_done: OnDone) -> None:
+        """Let the users act and cause the faults, until both are done."""
         async with asyncio.TaskGroup() as group:
 
-            def on_order(number: int) -> None:
-                placed(number)
+            def count(number: int) -> None:
+                on_done(number)
                 for fault in faults:
                     if fault.after == number:
                         group.create_task(self._cause(fault), name=str(fault))
 
-            customers.on_order = on_order
-            await customers.place_orders(orders)
+            scenario.on_done = count
+            await scenario.act()
 
     async def _cause(self, fault: ScheduledFault) -> None:
         match fault.kind:
@@ -166,7 +168,7 @@ class FaultRunner:
                 async with self._locks[fault.target]:
                     await asyncio.to_thread(_kill_and_restart, self._by_name[fault.target])
         self._report.injected[str(fault)] += 1
-        self._progress(f"after order {fault.after}: {fault}")
+        self._progress(f"after {fault.after}: {fault}")
 
 
 def _kill_and_restart(server: Server) -> None:
@@ -184,7 +186,9 @@ async def _open_channel(system: System) -> AsyncIterator[HttpChannel]:
 
 
 @asynccontextmanager
-async def _open_shop(system: System, variables: Mapping[str, str]) -> AsyncIterator[tuple[ShopDatabases, Broker]]:
+async def _open_databases(
+    system: System, variables: Mapping[str, str], scenario: Scenario
+) -> AsyncIterator[tuple[DrillDatabases, Broker]]:
     """Open the databases and the broker of a running system."""
     settings = Environment(variables).read(Settings)
     async with AsyncExitStack() as stack:
@@ -193,7 +197,7 @@ async def _open_shop(system: System, variables: Mapping[str, str]) -> AsyncItera
             for placement in system.placements
         }
         broker = await stack.enter_async_context(open_broker(settings, system.name))
-        yield ShopDatabases(system, databases), broker
+        yield scenario.open(system, databases), broker
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, T]) -> T:

@@ -8,12 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
-from portico.drill.customers import Customers
-from portico.drill.databases import ShopDatabases
 from portico.drill.faults import FaultPlan, RestartingServices
-from portico.drill.quiescence import check, wait_until_quiet
+from portico.drill.quiescence import wait_until_quiet
 from portico.drill.report import Report
-from portico.drill.setup import CUSTOMERS, PRODUCTS, DrillSettings, OnOrder, Progress, sign_in_staff, system_settings
+from portico.drill.scenarios import scenario_of
+from portico.drill.setup import DrillSettings, OnDone, Progress, system_settings
 from portico.gateway import Gateway
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel
@@ -34,37 +33,38 @@ async def run_embedded(
     folder: Path,
     *,
     progress: Progress = lambda _: None,
-    placed: OnOrder = lambda _: None,
+    on_done: OnDone = lambda _: None,
     change: Callable[[ServiceRuntime], None] | None = None,
 ) -> Report:
     """Drill `system` in this process, in an empty `folder`.
 
     Args:
-        system: the commerce system.
+        system: a system that has a drill.
         drill: what to do.
         folder: for its files.
         progress: called with messages about the progress.
-        placed: called with the number of placed orders after each.
+        on_done: called with the number of acknowledged actions after each.
         change: applied to each service when it starts, so that a test can plant a bug.
     """
     started_at = time.monotonic()
     report = Report(drill.seed)
     plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate)
     plan.active = False
-    settings = system_settings(folder)
+    scenario = scenario_of(system, drill)
+    scenario.on_done = on_done
+    settings = {**system_settings(folder), **scenario.settings}
     async with _run_system(system, folder, settings, plan, change) as (services, channel):
-        staff = await sign_in_staff(channel, settings)
-        customers = Customers(channel, drill.seed, staff, on_order=placed)
-        await customers.set_up(CUSTOMERS, PRODUCTS, drill.orders)
-        progress(f"{CUSTOMERS} customers, {PRODUCTS} products; {drill.orders} orders, faults {', '.join(drill.faults)}")
+        progress(f"{await scenario.set_up(channel, settings)}, faults {', '.join(drill.faults)}")
         plan.active = True
-        await customers.place_orders(drill.orders)
+        await scenario.act()
         plan.active = False
-        progress(f"{len(customers.acknowledged)} orders placed; {plan.injected.total()} faults; waiting for quiet")
+        progress(f"{scenario.done} {scenario.actions} done; {plan.injected.total()} faults; waiting for quiet")
         await services.wait_for_restarts()
-        shop = ShopDatabases(system, {name: services.context(name).database for name in services.instances})
-        await wait_until_quiet(shop, services.broker, report, within=_QUIET_WITHIN, alive=services.wait_for_restarts)
-        await check(shop, customers, report)
+        databases = scenario.open(system, {name: services.context(name).database for name in services.instances})
+        await wait_until_quiet(
+            databases, services.broker, report, within=_QUIET_WITHIN, alive=services.wait_for_restarts
+        )
+        await scenario.conclude(databases, report)
         report.crashes = services.crashes
     report.points = plan.points.total()
     report.injected = Counter({f"{site}: {kind}": number for (site, kind), number in sorted(plan.injected.items())})
@@ -91,7 +91,7 @@ async def _run_system(
         await stack.enter_async_context(services)
         channel = services.channel
         layout = layout_of(system)
-        identity = services.context("identity").identity
+        identity = services.context(system.placement("identity").name).identity
         broadcasts = Broadcasts()
         stack.callback(asyncio.create_task(broadcasts.run(broker), name="listening").cancel)
         gateway = Gateway(

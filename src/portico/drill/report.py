@@ -11,12 +11,12 @@ class Breach:
     Args:
         rule: the rule.
         message: what is wrong, a sentence.
-        order_id: the order that it concerns; None if it concerns no order.
+        subject: the id of the order or booking that it concerns, if any.
     """
 
     rule: str
     message: str
-    order_id: str | None = None
+    subject: str | None = None
 
 
 @dataclass
@@ -25,18 +25,18 @@ class Report:
 
     Attributes:
         seed: the same seed gives the same faults.
-        orders: the number of orders by final status.
+        outcomes: the number of orders or bookings by final status.
         injected: the number of faults by place and kind.
         points: the number of places where a fault was possible.
         crashes: the number of services that crashed and were restarted.
         checked: the number of objects that each rule checked.
         breaches: the broken rules.
-        history: what happened to an order that broke a rule, line by line.
+        history: what happened to an order or a booking that broke a rule, line by line.
         seconds: the duration.
     """
 
     seed: int
-    orders: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     points: int = 0
     crashes: int = 0

@@ -1,22 +1,16 @@
 """The settings of a drill, and of the system under drill."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from portico.drill.customers import client_of
 from portico.drill.faults import ALL_FAULTS
 from portico.drill.faults.plan import Kind
-from portico.kit.calls.channel import Channel
-from portico.shop_client import ShopClient
-
-CUSTOMERS = 12
-PRODUCTS = 10
 
 Progress = Callable[[str], None]
 """Is called with messages about a drill's progress."""
-OnOrder = Callable[[int], None]
-"""Is called with the number of placed orders after each."""
+OnDone = Callable[[int], None]
+"""Is called with the number of acknowledged orders, or of buyers who are done, after each."""
 
 _ADMIN = "admin@example.com"
 
@@ -26,13 +20,15 @@ class DrillSettings:
     """What a drill does.
 
     Args:
-        orders: the number of orders placed.
+        orders: the number of orders placed, or of buyers.
+        seats: the number of seats that the buyers of ticketing compete for.
         seed: determines the faults and what customers do.
         faults: the kinds of faults.
         rate: the share of places at which a fault occurs.
     """
 
     orders: int = 1000
+    seats: int = 300
     seed: int = 7
     faults: tuple[Kind, ...] = ALL_FAULTS
     rate: float = 0.03
@@ -56,8 +52,3 @@ def system_settings(data_dir: object) -> dict[str, str]:
         "NOTIFICATIONS_MAIL_RETRY_LIMIT": "1",
         "PAYMENTS_SIMULATED_SETTLEMENT": "0.3",
     }
-
-
-async def sign_in_staff(channel: Channel, variables: Mapping[str, str]) -> ShopClient:
-    """Return a client signed in as the administrator of a system with these settings. Raises ExpectationFailed."""
-    return await client_of(channel).sign_in(variables["ADMIN_EMAIL"], variables["ADMIN_PASSWORD"])
