@@ -150,6 +150,19 @@ class HttpTransport:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise NoResponse(f"WebSocket {path}: {error!r}") from error
 
+    async def events(self, path: str, headers: Mapping[str, str]) -> AsyncGenerator[Any, None]:
+        """Yield the JSON data of server-sent events until the stream ends. Raises NoResponse if the connection fails."""
+        sent = {**headers, "accept": "text/event-stream"}
+        try:
+            async with self.session.get(self.base + path, headers=sent, timeout=aiohttp.ClientTimeout()) as response:
+                if response.status != HTTPStatus.OK:
+                    raise NoResponse(f"event stream {path}: {response.status}")
+                async for line in response.content:
+                    if line.startswith(b"data:"):
+                        yield orjson.loads(line.removeprefix(b"data:"))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise NoResponse(f"event stream {path}: {error!r}") from error
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

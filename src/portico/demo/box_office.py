@@ -1,10 +1,10 @@
 """Buyers of a show: they queue, hold seats, pay, give up, cancel, and wait for seats that are returned."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Final
 
 from portico.demo.accounts import Account
@@ -81,14 +81,17 @@ class BoxOffice:
         """Buy seats: queue, hold, pay. Raises ExpectationFailed if a response is not as promised."""
         client = self._client(buyer)
         admission = await self._wait_in_queue(client)
-        wanted = {"quantity": buyer.quantity}
-        hold = await client.take_hold(self.show_id, wanted, admission=admission, key=self._key(buyer, "hold"))
-        if hold.status != HTTPStatus.CREATED:
-            await self._join_waiting_list(client, buyer, hold)
-        elif buyer.lets_hold_run_out:
-            buyer.outcome = "let the hold run out"
-        else:
-            await self._pay(client, buyer, hold.json()["holdId"])
+        for attempt in count():
+            key = self._key(buyer, f"hold-{attempt}")
+            hold = await client.take_hold(self.show_id, {"quantity": buyer.quantity}, admission=admission, key=key)
+            if hold.status != HTTPStatus.CREATED:
+                await self._join_waiting_list(client, buyer, hold)
+                break
+            if buyer.lets_hold_run_out:
+                buyer.outcome = "let the hold run out"
+                break
+            if await self._pay(client, buyer, hold.json()["holdId"], outcome="booked"):
+                break
         await client.request_until_final("DELETE", f"/api/queue/{self.show_id}")
 
     async def cancel(self, buyer: Buyer) -> None:
@@ -105,8 +108,11 @@ class BoxOffice:
         entry = await client.get(f"/api/events/{self.show_id}/waitlist/me")
         if entry["status"] == "WAITING":
             return True
-        if entry["status"] == "OFFERED":
-            await self._pay(client, buyer, entry["holdId"], outcome="booked from the waiting list")
+        paid = entry["status"] == "OFFERED" and await self._pay(
+            client, buyer, entry["holdId"], outcome="booked from the waiting list"
+        )
+        if not paid:
+            buyer.outcome = "let an offer lapse"
         return False
 
     async def leave(self, buyer: Buyer) -> None:
@@ -116,31 +122,38 @@ class BoxOffice:
         buyer.outcome = "left without seats"
 
     async def _wait_in_queue(self, client: TicketingClient) -> str:
-        """Join the waiting room; return the admission token once admitted."""
+        """Join the waiting room, and follow it until admitted; return the admission token."""
         path = f"/api/queue/{self.show_id}"
-        response = await client.request_until_final("POST", path)
-        while True:
-            place = response.json()
-            if response.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-                response.expect(HTTPStatus.OK)
-            if place["status"] == "ADMITTED":
-                return str(place["admissionToken"])
-            await asyncio.sleep(_POLL)
-            response = await client.request_until_final("GET", path)
+        joined = await client.request_until_final("POST", path)
+        if joined.status != HTTPStatus.OK:  # a repeated request has 200
+            joined.expect(HTTPStatus.CREATED)
+        place = joined.json()
+        if place["status"] != "ADMITTED":
+            place = await self.walk.next_event(
+                path, token=client.token, until=lambda event: bool(event.get("status") == "ADMITTED")
+            )
+        return str(place["admissionToken"])
 
-    async def _pay(self, client: TicketingClient, buyer: Buyer, hold_id: str, *, outcome: str = "booked") -> None:
+    async def _pay(self, client: TicketingClient, buyer: Buyer, hold_id: str, *, outcome: str) -> bool:
+        """Pay for a hold, with another card if the first is declined. Return False if the hold ran out before."""
         methods = ("pm_declined", "pm_ok") if buyer.has_declined_card else ("pm_ok",)
         for method in methods:
             draft = {"eventId": self.show_id, "holdId": hold_id, "paymentMethod": method}
             made = await client.book(draft, key=self._key(buyer, f"{hold_id}-{method}"))
+            if made.status == HTTPStatus.CONFLICT:
+                made.expect(HTTPStatus.CONFLICT, code="hold_expired")
+                return False
             booking_id = made.expect(HTTPStatus.CREATED).json()["bookingId"]
             booking = await client.wait_for_outcome(booking_id, every=_POLL)
             if booking["status"] == "CONFIRMED":
                 buyer.bookings.append(booking_id)
                 buyer.outcome = outcome
-                return
+                return True
+            if booking["failureReason"] == "hold_lost":
+                return False
             if booking["failureReason"] != "payment_declined" or method == "pm_ok":
                 raise ExpectationFailed(f"{booking_id}: {booking['status']} {booking['failureReason']}")
+        return False
 
     async def _join_waiting_list(self, client: TicketingClient, buyer: Buyer, refused: Response) -> None:
         code = refused.expect(HTTPStatus.CONFLICT).json()["code"]

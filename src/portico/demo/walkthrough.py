@@ -1,6 +1,7 @@
 """A walkthrough: requests that are printed with their responses, and expectations that end it if they fail."""
 
 import asyncio
+import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,6 +31,7 @@ C = TypeVar("C", bound=GatewayClient)
 
 _POLL = 0.05  # seconds
 _TIMEOUT = 120.0  # seconds
+_RECONNECT = (1.0, 3.0)  # seconds, at least and at most
 
 
 @dataclass
@@ -145,6 +147,19 @@ class Walk:
         except (NoResponse, TimeoutError) as error:
             raise NoResponse(f"WebSocket {path} failed after {len(received)} messages: {error!r}") from error
         raise NoResponse(f"WebSocket {path} closed early, after {received}")
+
+    async def next_event(self, path: str, *, token: str, until: Callable[[Any], bool]) -> Any:
+        """Return the data of the first server-sent event for which `until` holds. Connect again if the stream ends."""
+        headers = GatewayClient(self, token).authorization
+        while True:
+            try:
+                async with aclosing(self._http.events(path, headers)) as events:
+                    async for event in events:
+                        if until(event):
+                            return event
+            except NoResponse:
+                self.retries += 1
+            await asyncio.sleep(random.uniform(*_RECONNECT))  # noqa: S311  # not a secret
 
     async def until(
         self, condition: Callable[[], Awaitable[bool]], *, within: float, what: str, every: float = _POLL
