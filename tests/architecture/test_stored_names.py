@@ -36,6 +36,7 @@ SAGAS = {
         "make-booking": ["claim-hold", "check-show", "take-payment", "sell-places"],
         "cancel-tickets": ["return-places", "refund-tickets"],
         "cancel-show": ["cancel-bookings"],
+        "announce-new-date": ["announce-to-bookings"],
     },
     "orders": {
         "place-order": ["reserve-stock", "take-payment", "confirm-stock"],

@@ -108,6 +108,19 @@ class TestMails:
         templates = ("tickets", "booking-cancelled", "booking-refunded")
         await eventually_equal(mailed, {(template, "sent") for template in templates})
 
+    async def test_the_buyer_gets_a_mail_about_a_new_date(self, office: RunningBoxOffice) -> None:
+        booking = await office.buy(office.ann, 1)
+
+        new_date = {"eventDate": "2100-07-01T19:00:00Z"}
+        (await office.organizer.request("PUT", f"/api/events/{office.show_id}", new_date)).expect(200)
+
+        async def is_mailed() -> bool:
+            path = f"/api/notifications?bookingId={booking['bookingId']}&status=sent"
+            found = await office.ann.items(path, "notifications")
+            return "booking-rescheduled" in {each["template"] for each in found}
+
+        await eventually_equal(is_mailed, True)
+
     async def test_an_offered_ticket_is_mailed_to_an_address_without_an_account(self, office: RunningBoxOffice) -> None:
         booking = await office.buy(office.ann, 1)
         (ticket,) = await office.tickets(office.ann, booking["bookingId"])

@@ -79,6 +79,29 @@ class BookingCancelled(BookingEvent, type="booking.cancelled", version=1, aggreg
     is_show_cancelled: bool
 
 
+class RescheduledShow(BaseModel):
+    """A show after its date or venue changed.
+
+    full_refund_until: until when the buyer can cancel for a full refund; None if the change does not allow it.
+    revision: the show's revision; if a newer one is known, this is outdated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    event_name: str
+    event_date: datetime
+    time_zone: str
+    venue_name: str
+    full_refund_until: datetime | None
+    revision: int
+
+
+class BookingRescheduled(BookingEvent, type="booking.rescheduled", version=1, aggregate="booking_id"):
+    """The show of a confirmed booking has a new date or venue."""
+
+    show: RescheduledShow
+
+
 class BookingExpired(BookingEvent, type="booking.expired", version=1, aggregate="booking_id"):
     """A booking had no outcome in time and was given up."""
 

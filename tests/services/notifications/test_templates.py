@@ -21,6 +21,7 @@ from portico.services.notifications.templates import (
 from portico.services.notifications.ticketing_data import (
     CancellationMail,
     RefundMail,
+    RescheduleMail,
     TicketsMail,
     TransferMail,
     WaitlistOfferMail,
@@ -33,6 +34,7 @@ FRAGMENTS = {
     AccountMail: (ACCOUNT_SAMPLE["link"], "2030-01-01 12:00 UTC"),
     TicketsMail: (*SHOW, "Stalls, row A, seat 12", "Floor", "99.00 USD", BOOKING),
     CancellationMail: (*SHOW, "1 of 2", "49.50 USD", BOOKING),
+    RescheduleMail: (*SHOW, "2029-12-01 12:00 UTC", BOOKING),
     RefundMail: ("49.50 USD", BOOKING),
     WaitlistOfferMail: (*SHOW, "2029-12-01 12:00 UTC", "hold_00000000000000000000000000"),
     TransferMail: (*SHOW, "Ada Lovelace", "bob@example.com", "1-A-12", "2029-12-01 12:00 UTC"),
@@ -75,8 +77,16 @@ class TestTemplates:
         assert answer.json() == [
             {"name": name, "version": 1}
             for name in (
-                *("booking-cancelled", "booking-refunded", "email-verification", "order-cancelled", "order-confirmed"),
-                *("order-shipped", "password-reset", "ticket-transfer", "tickets", "waitlist-offer"),
+                *("booking-cancelled", "booking-refunded", "booking-rescheduled", "email-verification"),
+                *(
+                    "order-cancelled",
+                    "order-confirmed",
+                    "order-shipped",
+                    "password-reset",
+                    "ticket-transfer",
+                    "tickets",
+                    "waitlist-offer",
+                ),
             )
         ]
 

@@ -1,6 +1,6 @@
 """Mails of ticketing: tickets, cancellations, refunds, offers from the waiting list, transfers."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,8 @@ from portico.contracts.bookings import (
     BookingCancelled,
     BookingConfirmed,
     BookingId,
+    BookingRescheduled,
+    RescheduledShow,
     TicketId,
     TransferId,
     TransferOffered,
@@ -182,6 +184,43 @@ class TestCancellations:
             "Some of your tickets are cancelled",
             "Your booking is cancelled",
         ]
+
+
+def rescheduled(user_id: UserId, **members: Any) -> Any:
+    """Return the event that the show of a booking is now on 1 July 2027, as its revision 3 says."""
+    show = RescheduledShow(
+        event_name="Queen",
+        event_date=datetime(2027, 7, 1, 19, tzinfo=UTC),
+        time_zone="UTC",
+        venue_name="The O2",
+        full_refund_until=datetime(2026, 1, 19, 9, tzinfo=UTC),
+        revision=3,
+    )
+    return booking_event(BookingRescheduled, user_id, show=show.model_copy(update=members.pop("show", {})), **members)
+
+
+class TestNewDates:
+    async def test_are_mailed_to_the_buyer(self, notifications: NotificationsService) -> None:
+        ada, show_id = await notifications.create_user(), await show(notifications)
+        event = rescheduled(ada, event_id=show_id)
+
+        await notifications.run.receives(event, event)
+        await notifications.send_due()
+
+        (mail,) = await notifications.mails()
+        assert mail.subject == "New date or venue: Queen"
+        assert "Queen\n2027-07-01 19:00 (UTC)\nThe O2\n" in mail.text
+        assert "Until 2026-01-19 09:00 UTC you can cancel your booking for a full refund." in mail.text
+
+    async def test_that_are_outdated_are_mailed_as_the_newest_one(self, embedded: NotificationsService) -> None:
+        ada, show_id = await embedded.create_user(), await show(embedded, venue_name="Roundhouse", revision=4)
+
+        await embedded.run.receives(rescheduled(ada, event_id=show_id, show={"full_refund_until": None}))
+        await embedded.send_due()
+
+        (mail,) = await embedded.mails()
+        assert "\nRoundhouse\n" in mail.text
+        assert "refund" not in mail.text
 
 
 class TestRefunds:

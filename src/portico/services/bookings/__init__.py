@@ -6,6 +6,7 @@ from portico.contracts.bookings import (
     BookingCreated,
     BookingExpired,
     BookingFailed,
+    BookingRescheduled,
     TicketCancelled,
     TicketCheckedIn,
     TicketIssued,
@@ -13,7 +14,7 @@ from portico.contracts.bookings import (
     TransferOffered,
 )
 from portico.kit import Service
-from portico.services.bookings import api, cancellation, consumers, saga, show_cancellation
+from portico.services.bookings import api, cancellation, consumers, reschedule, saga, show_cancellation
 from portico.services.bookings.check_ins import api as check_ins
 from portico.services.bookings.check_ins.writer import CheckInWriter, open_check_in_writer
 from portico.services.bookings.models import Base
@@ -35,6 +36,7 @@ service = Service(
         BookingConfirmed,
         BookingFailed,
         BookingCancelled,
+        BookingRescheduled,
         BookingExpired,
         TicketIssued,
         TicketCheckedIn,
@@ -42,7 +44,12 @@ service = Service(
         TransferOffered,
         TicketTransferred,
     ],
-    sagas=[saga.make_booking, cancellation.cancel_tickets, show_cancellation.cancel_show],
+    sagas=[
+        saga.make_booking,
+        cancellation.cancel_tickets,
+        show_cancellation.cancel_show,
+        reschedule.announce_new_date,
+    ],
     tables=Base.metadata,
     settings=BookingsSettings,
     resources={TicketKeys: open_ticket_keys, CheckInWriter: open_check_in_writer},

@@ -1,4 +1,4 @@
-from portico.contracts.bookings import BookingCancelled, BookingConfirmed, TransferOffered
+from portico.contracts.bookings import BookingCancelled, BookingConfirmed, BookingRescheduled, TransferOffered
 from portico.contracts.events import ShowCreated, ShowDeleted, ShowStatusChanged, ShowUpdated
 from portico.contracts.identity import (
     EmailVerificationRequested,
@@ -12,7 +12,7 @@ from portico.contracts.payments import BookingPaymentRefunded
 from portico.contracts.seating import WaitlistOffered
 from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.notifications import repository, service
-from portico.services.notifications.domain import ACCOUNT_MAILS, template_for
+from portico.services.notifications.domain import ACCOUNT_MAILS, BookingMailEvent, template_for
 from portico.services.notifications.sender import Sender
 from portico.services.notifications.service import Subject
 from portico.services.notifications.templates import Templates
@@ -66,11 +66,9 @@ async def forget_show(event: ShowDeleted, work: UnitOfWork) -> None:
     await repository.delete_show(work, event.event_id)
 
 
-@consumes(BookingConfirmed, BookingCancelled, BookingPaymentRefunded, name="queue-booking-mail")
-async def queue_booking_mail(
-    event: BookingConfirmed | BookingCancelled | BookingPaymentRefunded, work: UnitOfWork, context: ServiceContext
-) -> None:
-    """Queue the mail with the tickets, about a cancellation, or about a refund, to the buyer."""
+@consumes(BookingConfirmed, BookingCancelled, BookingRescheduled, BookingPaymentRefunded, name="queue-booking-mail")
+async def queue_booking_mail(event: BookingMailEvent, work: UnitOfWork, context: ServiceContext) -> None:
+    """Queue the mail with the tickets, about a cancellation, a new date or a refund, to the buyer."""
     await service.queue_ticketing_mail(work, context.resource(Templates), event, event.user_id, event.booking_id)
     work.after_commit(context.resource(Sender).wake)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from portico.contracts.bookings import BookingCancelled, BookingConfirmed, TransferOffered
+from portico.contracts.bookings import BookingCancelled, BookingConfirmed, BookingRescheduled, TransferOffered
 from portico.contracts.identity import EmailVerificationRequested, PasswordResetRequested
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
 from portico.contracts.payments import BookingPaymentRefunded
@@ -15,7 +15,9 @@ from portico.kit.foundation import Backoff
 from portico.services.notifications.settings import NotificationsSettings
 
 OrderEvent = OrderUpdated | OrderCancelled
-TicketingEvent = BookingConfirmed | BookingCancelled | BookingPaymentRefunded | WaitlistOffered | TransferOffered
+BookingMailEvent = BookingConfirmed | BookingCancelled | BookingRescheduled | BookingPaymentRefunded
+ShowMailEvent = BookingConfirmed | BookingCancelled | BookingRescheduled | WaitlistOffered | TransferOffered
+TicketingEvent = ShowMailEvent | BookingPaymentRefunded
 
 Status = Literal["waiting", "queued", "sending", "sent", "failed"]
 """`waiting`: the recipient's address is not known yet. `sending`: a process is handing the mail over."""
@@ -56,6 +58,7 @@ ACCOUNT_MAILS: Mapping[type[Event], str] = {
 TICKETING_MAILS: Mapping[type[TicketingEvent], str] = {
     BookingConfirmed: "tickets",
     BookingCancelled: "booking-cancelled",
+    BookingRescheduled: "booking-rescheduled",
     BookingPaymentRefunded: "booking-refunded",
     WaitlistOffered: "waitlist-offer",
     TransferOffered: "ticket-transfer",

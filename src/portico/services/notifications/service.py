@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portico.contracts.bookings import BookingId
+from portico.contracts.bookings import BookingId, BookingRescheduled, RescheduledShow
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import BookingPaymentRefunded
 from portico.kit import EventId, Money, UnitOfWork, UserId
 from portico.kit.telemetry import TraceContext, current_trace
-from portico.services.notifications.domain import TICKETING_MAILS, Result, SendingRules, TicketingEvent
+from portico.services.notifications.domain import TICKETING_MAILS, Result, SendingRules, ShowMailEvent, TicketingEvent
 from portico.services.notifications.mail import MailId
-from portico.services.notifications.models import Attempt, Notification, Recipient
+from portico.services.notifications.models import Attempt, Notification, Recipient, Show
 from portico.services.notifications.repository import (
     Notifications,
     Recipients,
@@ -123,10 +123,20 @@ async def queue_ticketing_mail(
     if isinstance(event, BookingPaymentRefunded):
         more["amount"] = Money(event.amount_minor, event.currency).amount
     else:
-        show = await Shows(work).find(event.event_id)
-        more["show"] = None if show is None else ShowData.model_validate(show).model_dump(mode="json")
+        more["show"] = await _show_of(work, event)
+    if isinstance(event, BookingRescheduled):
+        more["full_refund_until"] = event.show.full_refund_until
     subject = Subject(booking_id=booking_id, cause=event.message_id)
     await queue_mail(work, template, to, subject, data=template.data_from(event, **more))
+
+
+async def _show_of(work: UnitOfWork, event: ShowMailEvent) -> dict[str, Any] | None:
+    """Return what is known of the event's show. A new date may be in the event before it is known here."""
+    known = await Shows(work).find(event.event_id)
+    show: Show | RescheduledShow | None = known
+    if isinstance(event, BookingRescheduled) and (known is None or known.show_revision < event.show.revision):
+        show = event.show
+    return None if show is None else ShowData.model_validate(show).model_dump(mode="json")
 
 
 async def retry_notification(work: UnitOfWork, notification_id: NotificationId) -> Notification:

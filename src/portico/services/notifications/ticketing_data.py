@@ -70,6 +70,13 @@ class CancellationMail(ShowMail):
     is_show_cancelled: bool
 
 
+class RescheduleMail(ShowMail):
+    """The data of a mail about a new date or venue."""
+
+    booking_id: Line
+    full_refund_until: AwareDatetime | None
+
+
 class RefundMail(BaseModel):
     """The data of a mail about one refund for a booking."""
 
@@ -137,6 +144,10 @@ TICKETING_DATA: Final[Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]]] =
             "currency": "USD",
             "is_show_cancelled": False,
         },
+    ),
+    "booking-rescheduled": (
+        RescheduleMail,
+        {**_SHOW, "booking_id": _BOOKING_ID, "full_refund_until": "2029-12-01T12:00:00Z"},
     ),
     "booking-refunded": (RefundMail, {"booking_id": _BOOKING_ID, "amount": 49.5, "currency": "USD"}),
     "waitlist-offer": (
