@@ -6,7 +6,6 @@ from typing import Any, Final, Protocol
 
 from starlette.types import Receive, Send
 
-from portico.kit._compat.uvicorn_streams import detach
 from portico.kit.foundation.stream_connection import HandsOver, StreamConnection, StreamSource
 
 HANDING_OVER: Final = "portico.handing_over"
@@ -28,7 +27,11 @@ def hand_over(send: Send, source: StreamSource) -> StreamConnection | None:
         source: what writes the body.
     """
     owner: Any = getattr(send, "__self__", None)
-    return owner.hand_over(source) if isinstance(owner, HandsOver) else detach(send, source)
+    if isinstance(owner, HandsOver):
+        return owner.hand_over(source)
+    from portico.kit._compat.uvicorn_streams import detach  # slow to import; commands declare services, and serve none
+
+    return detach(send, source)
 
 
 class TaskConnection:

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from portico.kit import ServiceContext
 from portico.services.search.index.base import ShowIndex
-from portico.services.search.index.elasticsearch import ElasticsearchIndex
 from portico.services.search.index.sql import SqlIndex
 from portico.services.search.settings import SearchSettings
 
@@ -18,6 +17,9 @@ async def open_index(context: ServiceContext) -> AsyncIterator[ShowIndex]:
         async with context.reader() as reader:
             yield SqlIndex(reader.database.dialect)
         return
+    # Slow to import; needed for Elasticsearch only.
+    from portico.services.search.index.elasticsearch import ElasticsearchIndex
+
     index = ElasticsearchIndex(
         settings.elasticsearch_url,
         name=f"{context.system.name}-{context.name}",
