@@ -256,15 +256,12 @@ class GatewayClient:
         """Return the JSON of a resource. Raises ExpectationFailed unless the status is 200."""
         return (await self.request_until_final("GET", path)).expect(HTTPStatus.OK).json()
 
-    async def follow(
-        self, path: str, until: Callable[[Any], bool], *, tickets: str = "/auth/tickets"
-    ) -> dict[str, Any]:
+    async def follow(self, path: str, until: Callable[[Any], bool]) -> dict[str, Any]:
         """Return the first message of a WebSocket for which `until` holds. Connect with a ticket, as a browser does.
 
         Args:
             path: of the WebSocket.
             until: tells whether a message is the one.
-            tickets: path that issues tickets.
 
         Raises:
             NoResponse: the connection fails, or closes before that.
@@ -273,7 +270,7 @@ class GatewayClient:
         transport = self.transport
         if not isinstance(transport, HttpTransport):
             raise TypeError("follow needs an HttpTransport")
-        ticket = (await self.request("POST", tickets)).expect(HTTPStatus.CREATED).json()["ticket"]
+        ticket = (await self.request("POST", "/auth/tickets")).expect(HTTPStatus.CREATED).json()["ticket"]
         path = f"{path}?ticket={ticket}"
         async with asyncio.timeout(self.retry.within), aclosing(transport.messages(path, {})) as messages:
             async for message in messages:
@@ -292,3 +289,12 @@ def shorten(text: str, length: int) -> str:
     """Return `text` on one line of at most `length` characters."""
     text = text.replace("\n", " ")
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def next_link(header: str) -> str | None:
+    """Return the address of the next page in a `Link` header (RFC 8288)."""
+    for link in header.split(", "):
+        address, _, relation = link.partition("; ")
+        if relation == 'rel="next"':
+            return address.strip("<>")
+    return None

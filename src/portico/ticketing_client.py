@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final, Self
 
-from portico.gateway_client import GatewayClient, NoResponse, Response
+from portico.gateway_client import GatewayClient, NoResponse, Response, next_link
 
 OPEN_STATUSES: Final = frozenset({"PENDING"})
 """Statuses of a booking that has no outcome yet."""
@@ -86,12 +86,3 @@ class TicketingClient(GatewayClient):
             response = (await self.request_until_final("GET", following)).expect(HTTPStatus.OK)
             yield response.json()[name]
             following = next_link(response.headers.get("link", ""))
-
-
-def next_link(header: str) -> str | None:
-    """Return the address of the next page in a `Link` header (RFC 8288)."""
-    for link in header.split(", "):
-        address, _, relation = link.partition("; ")
-        if relation == 'rel="next"':
-            return address.strip("<>")
-    return None

@@ -1,6 +1,5 @@
 """Read orders, stock, payments and mails through the gateway, with staff permissions."""
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from portico.demo.accounts import Account
 from portico.demo.invariants import Books, Stock
 from portico.demo.shelf import Shelf
 from portico.demo.walkthrough import Walk
+from portico.gateway_client import next_link
 
 _PAGE = 500
 
@@ -77,6 +77,5 @@ class BookReader:
             response = await self.walk.client(self.staff.token).request_until_final("GET", following)
             page = response.expect(200).json()
             found += page
-            link = re.search(r'<([^>]+)>; rel="next"', response.headers.get("link", ""))
-            following = link[1] if link and not any(map(is_last, page)) else None
+            following = None if any(map(is_last, page)) else next_link(response.headers.get("link", ""))
         return found

@@ -101,7 +101,7 @@ async def _load_batch(work: UnitOfWork, changes: Sequence[Change], show: LockedS
     holds = await load_holds(work, {hold_id for change in changes for hold_id in change.take_hold_ids()})
     takers = {change.taker for change in changes if change.taker is not None}
     if len(takers) == len(changes) and not show.places.counts().available:
-        takers = set()  # nobody gets a place, whatever they have
+        takers = set()  # no place is free, so their limits do not matter
     keys = {code_key(change.code) for change in changes if change.code is not None}
     keys.update(hold.code_key for hold in holds.values() if hold.code_key is not None)
     codes = await load_codes(work, show.show_id, keys)
