@@ -1,7 +1,8 @@
 """An authenticated GET of 300 bytes through the gateway, beside nginx and beside the proxy that one writes first.
 
-One core serves; the other holds the load and what stands behind. Rounds are interleaved and only the ratios count. Run
-it with `python bench/gateway.py`. It needs wrk, and leaves nginx out where it is not on PATH.
+One core serves; the other holds the load and the service. Rounds are interleaved and only the ratios count. Beside the
+requests per second of the wall clock it prints the server's processor time per request, which other load disturbs less.
+Run it with `python bench/gateway.py`. It needs wrk, and leaves nginx out where it is not on PATH.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ http {{
 """
 
 
-class BlockedByEarlierEvent(asyncio.Protocol):
+class AlwaysAnswering(asyncio.Protocol):
     """A service that costs next to nothing, so that the proxy is what is measured."""
 
     def connection_made(self, transport: Any) -> None:
@@ -60,7 +62,7 @@ class BlockedByEarlierEvent(asyncio.Protocol):
 
 
 async def serve_behind(port: int, _: int, __: str) -> None:
-    server = await asyncio.get_running_loop().create_server(BlockedByEarlierEvent, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(AlwaysAnswering, "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -151,9 +153,17 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children, such as the worker of nginx."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(processor_seconds(int(child)) for child in children)
+
+
 @contextmanager
-def running(command: list[str], core: int, port: int) -> Iterator[None]:
-    """A process on a core of its own, once it takes connections."""
+def running(command: list[str], core: int, port: int) -> Iterator[int]:
+    """Start a process on a core of its own. Yield its pid as soon as it accepts connections."""
 
     def pin() -> None:
         os.sched_setaffinity(0, {core % (os.cpu_count() or 1)})
@@ -165,20 +175,31 @@ def running(command: list[str], core: int, port: int) -> Iterator[None]:
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"{command} did not start")
             time.sleep(0.05)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(10)
 
 
-def measure(port: int, token: str) -> float:
-    """Requests a second."""
+@dataclass(frozen=True)
+class Figures:
+    """Requests per second, and the server's processor time per request in microseconds."""
+
+    rate: float
+    processor: float
+
+
+def measure(port: int, token: str, pid: int) -> Figures:
     load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", f"Authorization: Bearer {token}"]
     pinned = ["taskset", "-c", str(LOADING % (os.cpu_count() or 1)), *load, f"http://127.0.0.1:{port}{PATH}"]
+    before = processor_seconds(pid)
     said = subprocess.run(pinned, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said:
         raise SystemExit(said)
-    return next(float(line.split()[1]) for line in said.splitlines() if line.startswith("Requests/sec"))
+    used = processor_seconds(pid) - before
+    rate = next(float(line.split()[1]) for line in said.splitlines() if line.startswith("Requests/sec"))
+    requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
+    return Figures(rate, used / requests * 1e6)
 
 
 def main() -> None:
@@ -186,7 +207,8 @@ def main() -> None:
         raise SystemExit("install wrk to measure the gateway")
     names = ["naive", "bare", "gateway"] + ["nginx"] * (shutil.which("nginx") is not None)
     ports = {name: free_port() for name in ["behind", *names]}
-    figures: dict[str, list[float]] = {name: [] for name in names}
+    figures: dict[str, list[Figures]] = {name: [] for name in names}
+    pids: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         token_file = Path(folder, "token")
         for name, port in ports.items():
@@ -195,19 +217,27 @@ def main() -> None:
                 config = Path(folder, "nginx.conf")
                 config.write_text(NGINX.format(folder=folder, port=port, behind=ports["behind"]))
                 command = ["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", str(config)]
-            stack.enter_context(running(command, LOADING if name == "behind" else SERVING, port))
+            pids[name] = stack.enter_context(running(command, LOADING if name == "behind" else SERVING, port))
         token = token_file.read_text()
         for number in range(ROUNDS + 1):
             for name in names:
-                rate = measure(ports[name], token)
+                measured = measure(ports[name], token, pids[name])
                 if number:  # the first round warms up
-                    figures[name].append(rate)
-    report({name: statistics.median(rates) for name, rates in figures.items()})
+                    figures[name].append(measured)
+    report({name: median_of(rounds) for name, rounds in figures.items()})
 
 
-def report(medians: dict[str, float]) -> None:
+def median_of(rounds: list[Figures]) -> Figures:
+    return Figures(
+        statistics.median(each.rate for each in rounds), statistics.median(each.processor for each in rounds)
+    )
+
+
+def report(medians: dict[str, Figures]) -> None:
     base = medians.get("nginx", medians["bare"])
-    print(f"{'an authenticated GET of 300 B, 64 connections':<48}{'requests/s':>12}{'of the best':>13}")
+    print(
+        f"{'an authenticated GET of 300 B, 64 connections':<52}{'requests/s':>12}{'ratio':>8}{'CPU µs':>9}{'ratio':>8}"
+    )
     titles = {
         "naive": "FastAPI and aiohttp, a new client for each request",
         "bare": "raw ASGI and aiohttp, no policy",
@@ -215,7 +245,10 @@ def report(medians: dict[str, float]) -> None:
         "nginx": "nginx, no policy",
     }
     for name, median in medians.items():
-        print(f"{titles[name]:<48}{median:>12,.0f}{median / base:>13.3f}")
+        print(
+            f"{titles[name]:<52}{median.rate:>12,.0f}{median.rate / base.rate:>8.3f}"
+            f"{median.processor:>9.1f}{base.processor / median.processor:>8.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -128,6 +128,9 @@ class RejectingVerifier:
         """Raise InvalidToken."""
         raise InvalidToken("bad_signature", "no service of this system issues tokens")
 
+    def recall(self, fingerprint: bytes) -> None:
+        """Return None: no token is valid."""
+
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 whatever it says
         """Raise InvalidToken."""
         raise InvalidToken("malformed", "no service of this system issues tickets")

@@ -1,7 +1,7 @@
 """Rate limits: their definition, the sliding window, and a limiter that counts in this process."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from portico.kit.foundation.clock import Clock
@@ -25,15 +25,17 @@ class Rate:
     seconds: int
     scope: RateScope = "caller"
 
-    @property
-    def policy_field(self) -> bytes:
-        """Return the `RateLimit-Policy` value (draft-ietf-httpapi-ratelimit-headers-10, section 3)."""
-        return f'"{self.name}";q={self.requests};w={self.seconds}'.encode()
+    policy_field: bytes = field(init=False, repr=False, compare=False)
+    """The `RateLimit-Policy` value (draft-ietf-httpapi-ratelimit-headers-10, section 3)."""
+
+    def __post_init__(self) -> None:
+        value = f'"{self.name}";q={self.requests};w={self.seconds}'.encode()
+        object.__setattr__(self, "policy_field", value)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Verdict:
-    """The result of a rate limit check.
+    """The result of a rate limit check. Not frozen, because one is created for each request.
 
     Args:
         rate: The rate that was checked.
@@ -84,8 +86,18 @@ def _wait(rate: Rate, elapsed: float, previous: int, current: int) -> float:
     return rate.seconds - elapsed + (1 - (rate.requests - 1) / current) * rate.seconds
 
 
+class Bucket(Protocol):
+    """The count of one key against one rate."""
+
+    def take(self) -> Verdict:
+        """Count one request if it is within the rate. Refused requests are not counted."""
+
+
 class Limiter(Protocol):
     """Counts requests against rates, separately for each key."""
+
+    def bucket(self, rate: Rate, key: str) -> Bucket | None:
+        """Return what counts the requests of `key` without I/O; None if counting needs I/O."""
 
     async def take(self, rate: Rate, key: str) -> Verdict:
         """Count one request of `key` if it is within the rate. Refused requests are not counted."""
@@ -112,37 +124,58 @@ class MemoryLimiter:
         self._windows: dict[Rate, _Windows] = {}
 
     async def take(self, rate: Rate, key: str) -> Verdict:
-        return self.take_now(rate, key)
+        return self.bucket(rate, key).take()
 
-    def take_now(self, rate: Rate, key: str) -> Verdict:
-        """Do the same as `take`, without awaiting."""
-        now = self._clock.monotonic()  # the wall clock may be set back, and each caller would wait for it
+    def bucket(self, rate: Rate, key: str) -> "MemoryBucket":
         windows = self._windows.get(rate)
         if windows is None:
-            windows = self._windows[rate] = _Windows()
-        windows.advance_to(int(now // rate.seconds))
-        current = windows.current.get(key, 0)
-        verdict = check_rate(rate, now, windows.previous.get(key, 0), current)
-        if verdict.allowed:
-            if not current and len(windows.current) >= self._max_keys:
-                del windows.current[next(iter(windows.current))]
-            windows.current[key] = current + 1
-        return verdict
+            windows = self._windows[rate] = _Windows(rate, self._clock, self._max_keys)
+        return MemoryBucket(windows, key)
 
     async def aclose(self) -> None:
         self._windows.clear()
 
 
-class _Windows:
-    __slots__ = ("current", "index", "previous")
+class MemoryBucket:
+    """The count of one key, stored with the counts of all keys of the rate. It can be kept as long as the limiter."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_key", "_windows")
+
+    def __init__(self, windows: "_Windows", key: str) -> None:
+        self._windows = windows
+        self._key = key
+
+    def take(self) -> Verdict:
+        return self._windows.take(self._key)
+
+
+class _Windows:
+    """The counts of all keys of one rate."""
+
+    __slots__ = ("_clock", "_max_keys", "_rate", "current", "index", "previous")
+
+    def __init__(self, rate: Rate, clock: Clock, max_keys: int) -> None:
         self.index = 0
         self.current: dict[str, int] = {}
         self.previous: dict[str, int] = {}
+        self._rate = rate
+        self._clock = clock
+        self._max_keys = max_keys
 
-    def advance_to(self, index: int) -> None:
+    def take(self, key: str) -> Verdict:
+        now = self._clock.monotonic()  # the wall clock may be set back, and each caller would wait for it
+        index = int(now // self._rate.seconds)
         if index > self.index:
-            self.previous = self.current if index == self.index + 1 else {}
-            self.current = {}
-            self.index = index
+            self._advance_to(index)
+        current = self.current.get(key, 0)
+        verdict = check_rate(self._rate, now, self.previous.get(key, 0), current)
+        if verdict.allowed:
+            if not current and len(self.current) >= self._max_keys:
+                del self.current[next(iter(self.current))]
+            self.current[key] = current + 1
+        return verdict
+
+    def _advance_to(self, index: int) -> None:
+        self.previous = self.current if index == self.index + 1 else {}
+        self.current = {}
+        self.index = index

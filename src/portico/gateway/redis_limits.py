@@ -107,12 +107,15 @@ class RedisLimiter:
             logger.info("rate_limit_fallback_ended")
         return verdict
 
+    def bucket(self, rate: Rate, key: str) -> None:
+        """Return None: counting needs I/O."""
+
     async def aclose(self) -> None:
         await close_redis(self._redis)
 
     def _take_locally(self, rate: Rate, key: str) -> Verdict:
         self._on_fallback()
-        return self._local.take_now(rate, key)
+        return self._local.bucket(rate, key).take()
 
     async def _take(self, rate: Rate, key: str) -> Verdict:
         now = self._clock.now().timestamp()

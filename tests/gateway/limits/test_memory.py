@@ -15,6 +15,15 @@ class TestMemoryLimiter(LimiterContract):
     def limiter(self, clock: ManualClock) -> MemoryLimiter:
         return MemoryLimiter(clock)
 
+    async def test_a_bucket_counts_with_the_other_requests_of_its_key(
+        self, limiter: MemoryLimiter, clock: ManualClock
+    ) -> None:
+        bucket = limiter.bucket(FIVE, "ann")
+        taken = [(await limiter.take(FIVE, "ann")).remaining, bucket.take().remaining]
+        clock.advance(120)
+
+        assert [*taken, bucket.take().remaining, limiter.bucket(FIVE, "ann").take().remaining] == [4, 3, 4, 3]
+
     async def test_the_number_of_keys_is_bounded(self, clock: ManualClock) -> None:
         limiter = MemoryLimiter(clock, max_keys=100)
         for number in range(1000):

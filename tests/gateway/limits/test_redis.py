@@ -54,6 +54,9 @@ class TestRedisLimiter(LimiterContract):
 
         assert verdict.allowed
 
+    async def test_has_no_bucket_that_counts_without_io(self, limiter: RedisLimiter) -> None:
+        assert limiter.bucket(FIVE, "ann") is None
+
     async def test_counts_expire(self, limiter: RedisLimiter) -> None:
         await limiter.take(FIVE, "ann")
 

@@ -24,6 +24,7 @@ from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable
+from portico.kit.auth.verification import fingerprint as fingerprint_of
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
@@ -48,6 +49,10 @@ class KnownTokens:
         if token not in self.tokens:
             raise InvalidToken("bad_signature", "unknown token")
         return self.tokens[token]
+
+    def recall(self, fingerprint: bytes) -> Principal | None:
+        known = {} if self.down else {fingerprint_of(token): bearer for token, bearer in self.tokens.items()}
+        return known.get(fingerprint)
 
     async def run(self) -> None:
         """Do nothing."""

@@ -1,12 +1,19 @@
 import asyncio
 import dataclasses
+from datetime import timedelta
 
 import pytest
 
 from portico.kit.auth.keys import SigningKey
 from portico.kit.auth.revocations import Revocation, RevocationPage
 from portico.kit.auth.tokens import LEEWAY, InvalidToken
-from portico.kit.auth.verification import IntrospectionVerifier, KeyVerifier, Validation, VerificationUnavailable
+from portico.kit.auth.verification import (
+    IntrospectionVerifier,
+    KeyVerifier,
+    Validation,
+    VerificationUnavailable,
+    fingerprint,
+)
 from portico.testing.clock import ManualClock
 from portico.testing.issuer import FORM, Issuer
 
@@ -77,6 +84,26 @@ class TestKeyVerifier:
         clock.advance(60 + LEEWAY)
 
         assert await reason_of(by_keys, token) == "expired"
+
+    async def test_recalls_a_verified_token_until_it_expires(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
+    ) -> None:
+        token = issuer.token(lasting=60)
+        unknown = by_keys.recall(fingerprint(token))
+        bearer = await by_keys.verify(token)
+        known = by_keys.recall(fingerprint(token))
+
+        clock.advance(60 + LEEWAY)
+
+        assert (unknown, known, by_keys.recall(fingerprint(token))) == (None, bearer, None)
+
+    async def test_recalls_no_revoked_token(self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock) -> None:
+        token = issuer.token()
+        bearer = await by_keys.verify(token)
+
+        by_keys.revoke(Revocation("token", bearer.token_id, clock.now() + timedelta(hours=1)))
+
+        assert by_keys.recall(fingerprint(token)) is None
 
     async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: ManualClock) -> None:
         verifier = KeyVerifier(issuer, FORM, clock, max_tokens=3)

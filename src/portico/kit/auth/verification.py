@@ -34,6 +34,16 @@ class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Principal:
         """Return the bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
 
+    def recall(self, fingerprint: bytes) -> Principal | None:
+        """Return the bearer of a token that was verified before and is still valid. Does not wait.
+
+        Args:
+            fingerprint: the token's `fingerprint`.
+
+        Returns:
+            The bearer; None if only `verify` can tell.
+        """
+
     async def redeem_ticket(self, ticket: str) -> str:
         """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
 
@@ -148,11 +158,18 @@ class KeyVerifier:
         if principal is None:
             principal = await self._verify(token)
             self._verified.put(key, principal)
-        elif principal.expires_at.timestamp() + LEEWAY <= self._clock.now().timestamp():
+        elif self._has_expired(principal):
             self._verified.remove(key)
             raise InvalidToken("expired", "the token has expired")
         if self._revoked.covers(principal):
             raise InvalidToken("revoked", "the token was revoked")
+        return principal
+
+    def recall(self, fingerprint: bytes) -> Principal | None:
+        """Return the bearer of a token that was verified before and is still valid. Does not wait."""
+        principal = self._verified.get(fingerprint)
+        if principal is None or self._has_expired(principal) or self._revoked.covers(principal):
+            return None
         return principal
 
     async def redeem_ticket(self, ticket: str) -> str:
@@ -199,6 +216,9 @@ class KeyVerifier:
             for revocation in page.revocations:
                 self.revoke(revocation)
             self._cursor, more = page.cursor, page.more
+
+    def _has_expired(self, principal: Principal) -> bool:
+        return principal.expires_at.timestamp() + LEEWAY <= self._clock.now().timestamp()
 
     async def _verify(self, token: str) -> Principal:
         parts = UnverifiedToken.parse(token)
@@ -281,6 +301,9 @@ class IntrospectionVerifier:
         return dataclasses.replace(
             claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
         )
+
+    def recall(self, fingerprint: bytes) -> None:
+        """Return None: a cached result does not include the claims that each verification checks."""
 
     async def redeem_ticket(self, ticket: str) -> str:
         """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""

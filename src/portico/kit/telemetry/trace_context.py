@@ -7,6 +7,7 @@ from dataclasses import dataclass
 # Accepts version 00 exactly; of later versions only the fields of 00 are read (W3C Trace Context level 1, section 3.2.4).
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _MAX_HEADER_LENGTH = 256
+_LOWEST_BITS = 1 << 64 | 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,10 @@ class TraceContext:
     @classmethod
     def new(cls) -> "TraceContext":
         """Return the root of a new trace that is not recorded."""
-        return cls(_random_hex(128, 32), _random_hex(64, 16))
+        # Identifiers need not be secret, only distinct. Zero is invalid, so the lowest bit of both is set.
+        digits = f"{random.getrandbits(192) | _LOWEST_BITS:048x}"
+        return cls(digits[:32], digits[32:])
 
     def __str__(self) -> str:
         """Return the `traceparent` header."""
         return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
-
-
-def _random_hex(bits: int, digits: int) -> str:
-    # Identifiers need not be secret, only distinct. Zero is invalid.
-    return f"{random.getrandbits(bits) or 1:0{digits}x}"

@@ -119,6 +119,9 @@ class OwnVerifier:
         async with self._context.reader() as reader:
             return ValidToken(claims, await _check_bearer(reader, claims))
 
+    def recall(self, fingerprint: bytes) -> None:
+        """Return None: each verification reads the session."""
+
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 identity has no streams
         """Raise InvalidToken, because identity has no streams."""
         raise InvalidToken("malformed", "identity does not accept tickets")
