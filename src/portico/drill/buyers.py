@@ -8,12 +8,14 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from portico.drill.customers import METHOD_WEIGHTS, PASSWORD, Watchdog, client_of
+from portico.drill.ticketing_queue_checks import SeenWaits
 from portico.gateway_client import ExpectationFailed, NoResponse, Response
 from portico.kit.calls.channel import Channel
 from portico.kit.foundation.backoff import Backoff
 from portico.ticketing_client import TicketingClient
 
 EXPECTED: Final[Mapping[str, frozenset[str]]] = {
+    "queue": frozenset({"sold_out"}),
     "hold": frozenset({"not_enough_seats", "sold_out", "seat_limit_reached", "admission_required"}),
     "booking": frozenset({"hold_expired", "hold_used", "hold_in_use"}),
     "cancellation": frozenset({"illegal_transition", "ticket_used"}),
@@ -23,6 +25,7 @@ EXPECTED: Final[Mapping[str, frozenset[str]]] = {
 """The refusals of each kind of request that a buyer may get."""
 
 SEATS_PER_ROW: Final = 10
+SEATS_PER_USER: Final = 4  # fewer than two buyers who share an account may want
 
 _TIMEOUT: Final = 120.0  # seconds without any progress
 _POLLS: Final = Backoff(base=0.05, limit=1.0)
@@ -34,6 +37,7 @@ _CANCELLED: Final = 0.12  # share of bookings that are cancelled in whole
 _PARTLY_CANCELLED: Final = 0.06
 _CHECKED_IN: Final = 0.3
 _WAITS: Final = 0.4  # share of refused buyers who join the waiting list
+_SHOW_CHANGES: Final = 10  # staff changes the show before every tenth buyer
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Buyers:
 
     Attributes:
         acknowledged: the ids of acknowledged bookings, by idempotency key.
+        waits: what they saw of the waiting list.
         errors: requests that were not answered as documented.
     """
 
@@ -61,6 +66,7 @@ class Buyers:
     done: int = 0
     clients: list[TicketingClient] = field(default_factory=list)
     acknowledged: dict[str, str] = field(default_factory=dict)
+    waits: SeenWaits = field(default_factory=SeenWaits)
     errors: list[str] = field(default_factory=list)
     watchdog: Watchdog = field(default_factory=lambda: Watchdog(_TIMEOUT))
 
@@ -84,6 +90,7 @@ class Buyers:
             "price": 35,
             "status": "ON_SALE",
             "waitingRoom": "ON",
+            "maxSeatsPerUser": SEATS_PER_USER,
         }
         self.show_id = await self.staff.create_show(show, key=f"show-{self.seed}")
         for attempt in range(1, 1000):
@@ -100,6 +107,8 @@ class Buyers:
         async def buy_next() -> None:
             for number in numbers:
                 try:
+                    if number % _SHOW_CHANGES == 0:
+                        await self._change_show(number)
                     await _Buyer(self, number).act()
                 except ExpectationFailed as error:
                     self.errors.append(f"buyer {number}: {error}")
@@ -110,6 +119,11 @@ class Buyers:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self.concurrency, buyers)):
                 group.create_task(buy_next())
+
+    async def _change_show(self, number: int) -> None:
+        body = {"description": f"Before buyer {number} arrived"}
+        path = f"/api/events/{self.show_id}"
+        (await self.staff.request_until_final("PUT", path, body)).expect(HTTPStatus.OK)
 
 
 class _Buyer:
@@ -123,35 +137,43 @@ class _Buyer:
         self._key = f"drill-{buyers.seed}-{number}"
 
     async def act(self) -> None:
-        admission = await self._wait_for_admission()
         quantity = self._chance.randint(1, 3)
-        hold = await self._client.take_hold(
-            self._show, {"quantity": quantity}, admission=admission, key=f"{self._key}-hold"
-        )
-        if hold.status == HTTPStatus.CREATED:
-            await self._use(hold.json()["holdId"])
-        else:
-            code = _refused("hold", hold)
-            if code in {"not_enough_seats", "sold_out"} and self._chance.random() < _WAITS:
-                await self._wait_for_offer(quantity)
+        admission = await self._wait_for_admission()
+        is_done = admission is not None and await self._try_to_hold(quantity, admission)
+        if not is_done and self._chance.random() < _WAITS:
+            await self._wait_for_offer(quantity)
         await self._client.request_until_final("DELETE", f"/api/queue/{self._show}")
 
-    async def _wait_for_admission(self) -> str:
+    async def _wait_for_admission(self) -> str | None:
+        """Return the admission token, or None if the show is sold out before. Raises NoResponse if no buyer progresses."""
         path, polls = f"/api/queue/{self._show}", 0
         response = await self._client.request_until_final("POST", path)
         while True:
             if response.status == HTTPStatus.NOT_FOUND:  # another buyer with this account has left
                 response = await self._client.request_until_final("POST", path)
             if response.status not in {HTTPStatus.OK, HTTPStatus.CREATED}:
-                response.expect(HTTPStatus.OK)
+                _refused("queue", response)
+                return None
             place = response.json()
             if place["status"] == "ADMITTED":
                 return str(place["admissionToken"])
+            if (await self._client.get(f"/api/events/{self._show}"))["status"] == "SOLD_OUT":
+                return None  # no one is admitted before places return that the waiting list leaves
             if self._all.watchdog.has_expired:
                 raise NoResponse(f"no admission, and no buyer was done for {_TIMEOUT:.0f} s")
             polls += 1
             await asyncio.sleep(_POLLS.delay(polls))
             response = await self._client.request_until_final("GET", path)
+
+    async def _try_to_hold(self, quantity: int, admission: str) -> bool:
+        """Hold places and use the hold. Return False if there are too few places."""
+        hold = await self._client.take_hold(
+            self._show, {"quantity": quantity}, admission=admission, key=f"{self._key}-hold"
+        )
+        if hold.status != HTTPStatus.CREATED:
+            return _refused("hold", hold) not in {"not_enough_seats", "sold_out"}
+        await self._use(hold.json()["holdId"])
+        return True
 
     async def _use(self, hold_id: str) -> None:
         choice = self._chance.random()
@@ -210,10 +232,13 @@ class _Buyer:
         if joined.status != HTTPStatus.CREATED:
             _refused("waitlist", joined)
             return
+        waits = self._all.waits
         for poll in range(1, _OFFER_POLLS + 1):
+            offers_before = len(waits.offered)
             response = await self._client.request_until_final("GET", f"{path}/me")
             if response.status == HTTPStatus.NOT_FOUND or response.json()["status"] not in {"WAITING", "OFFERED"}:
                 return
+            waits.record(response.json(), offers_before)
             if response.json()["status"] == "OFFERED":
                 await self._book(response.json()["holdId"])
                 return

@@ -65,7 +65,7 @@ class TicketingScenario(Scenario):
         return TicketingDatabases(system, databases)
 
     async def check(self, databases: DrillDatabases) -> Mapping[str, int]:
-        await check_all(databases, self.buyers.acknowledged)
+        await check_all(databases, self.buyers.acknowledged, self.buyers.waits)
         statuses = select(BOOKINGS.c.status, func.count().label("number")).group_by(BOOKINGS.c.status)
         rows = await databases.rows("bookings", statuses.order_by(BOOKINGS.c.status))
         return {row.status: row.number for row in rows}

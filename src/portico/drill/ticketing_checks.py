@@ -1,42 +1,32 @@
-"""The rules for places, bookings, tickets, money and queues, checked in the databases of the services."""
+"""The rules for places, bookings, tickets and money, checked in the databases of the services."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import select
 
 from portico.contracts.bookings import SoldPlace
+from portico.drill.buyers import SEATS_PER_USER
 from portico.drill.databases import PAYMENTS, DrillDatabases
 from portico.drill.event_checks import check_handled
+from portico.drill.ticketing_event_checks import SHOWS, check_index, check_mails, check_published
+from portico.drill.ticketing_queue_checks import HOLDS, SEATING, SeenWaits, check_order
 from portico.kit.data import Reader
 from portico.kit.foundation.clock import Clock
 from portico.services.bookings.models import Booking
 from portico.services.bookings.tickets.models import Ticket
-from portico.services.events.models import Show
 from portico.services.payments.simulated_provider.models import SimulatedCharge
-from portico.services.search.models import ShowDocument
 from portico.services.seating.hall.places import Counts, Places
 from portico.services.seating.holds.domain import HOLDING
-from portico.services.seating.holds.models import HoldRow
 from portico.services.seating.holds.repository import hold_of, rows_with_places
-from portico.services.seating.queue.domain import first_hash, next_hash
-from portico.services.seating.queue.models import LedgerRow
 from portico.services.seating.reconciliation.domain import mismatches
 from portico.services.seating.repository import COUNTS_OF_SHOW, layout_of, states_of
-from portico.services.seating.waitlist.models import WaitlistEntry
 
 BOOKINGS: Any = Booking.__table__
 TICKETS: Any = Ticket.__table__
-SHOWS: Any = Show.__table__
-HOLDS: Any = HoldRow.__table__
-LEDGER: Any = LedgerRow.__table__
-ENTRIES: Any = WaitlistEntry.__table__
-DOCUMENTS: Any = ShowDocument.__table__
 CHARGES: Any = SimulatedCharge.__table__
 
-SEATING = "inventory"
-SEATS_PER_USER = 8
 _LIVE = {"VALID", "USED"}
 
 
@@ -50,15 +40,23 @@ class TicketingDatabases(DrillDatabases):
         }
 
 
-async def check_all(databases: DrillDatabases, acknowledged: Mapping[str, str]) -> None:
-    """Check every rule. `acknowledged` are the ids of acknowledged bookings, by idempotency key."""
+async def check_all(databases: DrillDatabases, acknowledged: Mapping[str, str], waits: SeenWaits) -> None:
+    """Check every rule.
+
+    Args:
+        databases: the databases.
+        acknowledged: the ids of acknowledged bookings, by idempotency key.
+        waits: what buyers saw of the waiting list.
+    """
     bookings = {str(row.booking_id): row for row in await databases.rows("bookings", select(BOOKINGS))}
     tickets = await databases.rows("bookings", select(TICKETS))
     _check_bookings(databases, bookings, acknowledged)
     await _check_places(databases, bookings, tickets)
     await _check_money(databases, bookings, tickets)
-    await _check_order(databases)
-    await _check_index(databases)
+    await check_order(databases, waits, limit=SEATS_PER_USER)
+    await check_published(databases, bookings.values(), tickets)
+    await check_mails(databases)
+    await check_index(databases)
     await check_handled(databases)
 
 
@@ -157,40 +155,3 @@ def _remaining(rows: Iterable[tuple[Any, Any]]) -> Counter[str]:
     for booking_id, row in rows:
         found[str(booking_id)] += row.amount_minor - row.refunded_minor
     return found
-
-
-async def _check_order(databases: DrillDatabases) -> None:
-    """Check the ledgers of the waiting rooms, and that no party waits any more."""
-    rule = "waiting rooms admit in order, and their ledgers are chains"
-    records: defaultdict[Any, list[Any]] = defaultdict(list)
-    for row in await databases.rows(SEATING, select(LEDGER).order_by(LEDGER.c.show_id, LEDGER.c.sequence)):
-        records[row.show_id].append(row)
-    databases.count_checked(rule, sum(map(len, records.values())))
-    for show_id, rows in records.items():
-        before = first_hash(show_id)
-        for row in rows:
-            before = next_hash(before, row.number, row.joined_at, row.admitted_at, row.left_at)
-            if row.hash != before:
-                databases.report_breach(rule, f"record {row.sequence} of {show_id} has a wrong hash")
-                break
-        admitted = [row.number for row in rows if row.admitted_at is not None]
-        if admitted != sorted(admitted):
-            databases.report_breach(rule, f"{show_id} did not admit in order")
-    rule = "every place in the waiting list ends"
-    entries = await databases.rows(SEATING, select(ENTRIES))
-    databases.count_checked(rule, len(entries))
-    for entry in entries:
-        if entry.status in {"WAITING", "OFFERED"}:
-            databases.report_breach(rule, f"{entry.entry_id} is still {entry.status}")
-
-
-async def _check_index(databases: DrillDatabases) -> None:
-    rule = "the index of search has the newest state of every show"
-    shows = await databases.rows("events", select(SHOWS.c.event_id, SHOWS.c.status, SHOWS.c.revision))
-    indexed = {row.show_id: row for row in await databases.rows("search", select(DOCUMENTS))}
-    databases.count_checked(rule, len(shows))
-    for show in shows:
-        found = indexed.get(show.event_id)
-        if found is None or found.event_revision != show.revision:
-            seen = None if found is None else found.event_revision
-            databases.report_breach(rule, f"{show.event_id} has revision {show.revision}, the index has {seen}")
