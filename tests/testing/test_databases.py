@@ -1,5 +1,6 @@
 """Migrated databases for tests: copies of a template, which differ in no way from a migrated database."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -119,6 +120,20 @@ class TestAMigratedDatabase:
 
         async with opened(changed, others.per_service()) as database, database.writer.connect() as connection:
             assert "reviews" in await connection.run_sync(contents)
+
+
+class TestDrop:
+    async def test_does_not_wait_for_open_transactions(self, server_databases: ServerDatabases) -> None:
+        others = ServerDatabases(server_databases.server, prefix="dropped_")
+        await others.create_migrated(PLACEMENT)
+        async with opened(PLACEMENT, others.per_service()) as database, database.writer.connect() as connection:
+            await connection.exec_driver_sql("SELECT count(*) FROM books")  # begins a transaction
+
+            await asyncio.to_thread(others.drop)
+
+            names = "SELECT datname FROM pg_database" if others.dialect == "postgresql" else "SHOW DATABASES"
+            assert "dropped_" not in others.server.execute(names)
+            await connection.invalidate()  # the server has ended it
 
 
 class TestMariaDB:

@@ -76,6 +76,8 @@ class MariaDBServer(Server):
             "max-connections": self._connections,
             "innodb-buffer-pool-size": "64M",
             "innodb-log-file-size": "32M",
+            # seconds that a change of a table waits for transactions that use it; without it, a day
+            "lock-wait-timeout": 60,
             # 2 passes each commit to the operating system, so that it survives the process
             "innodb-flush-log-at-trx-commit": 1 if self.durable else 2,
             "innodb-doublewrite": int(self.durable),

@@ -16,6 +16,7 @@ from sqlalchemy import URL, make_url
 from portico.servers import MariaDBServer, PostgreSQLServer
 
 _CONNECT_TIMEOUT = 60  # seconds
+_UNKNOWN_CONNECTION = 1094  # MariaDB: ER_NO_SUCH_THREAD
 _MULTI_STATEMENTS = 1 << 16  # MySQL: CLIENT_MULTI_STATEMENTS
 
 C = TypeVar("C")
@@ -156,7 +157,9 @@ class MariaDBConnection(ServerConnection[Any]):
         return True
 
     async def _drop(self, prefix: str) -> None:
-        """Drop databases, once no transaction uses them."""
+        """Drop databases, and end the connections to them: an open transaction would block the statement for a day."""
+        for row in await self._rows("SELECT id FROM information_schema.processlist WHERE LOCATE(%s, db) = 1", prefix):
+            await self._execute(f"KILL {int(row[0])}", ignored=_UNKNOWN_CONNECTION)
         found = await self._rows(
             "SELECT schema_name FROM information_schema.schemata WHERE LOCATE(%s, schema_name) = 1", prefix
         )
@@ -196,11 +199,17 @@ class MariaDBConnection(ServerConnection[Any]):
             await cursor.execute(statement, values or None)
             return list(await cursor.fetchall())
 
-    async def _execute(self, statements: str) -> None:
+    async def _execute(self, statements: str, *, ignored: int | None = None) -> None:
+        from asyncmy.errors import MySQLError
+
         async with (await self._opened()).cursor() as cursor:
-            await cursor.execute(statements)
-            while await cursor.nextset():
-                pass
+            try:
+                await cursor.execute(statements)
+                while await cursor.nextset():
+                    pass
+            except MySQLError as error:
+                if error.args[0] != ignored:
+                    raise
 
 
 _connections: "WeakKeyDictionary[PostgreSQLServer | MariaDBServer, ServerConnection[Any]]" = WeakKeyDictionary()
