@@ -1,20 +1,20 @@
 import json
 import re
 from base64 import urlsafe_b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, insert, select
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book, Loan
 from tests.kit.http.conftest import Extended
 
 from portico.kit.auth.principal import UserId
-from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window
+from portico.kit.data.paging import COUNT_LIMIT, InvalidCursor, Keyset, Slice, Window, count_rows
 from portico.kit.http.paging import page_headers
 from portico.testing.running_service import Answer, RunningService
 
@@ -30,6 +30,17 @@ async def shelve(loans: RunningService, count: int) -> list[str]:
     async with loans.context.transaction() as work:
         work.add_all(books)
     return [book.title for book in books]
+
+
+async def fill(loans: RunningService, count: int) -> None:
+    """Create `count` books by one statement."""
+    now = datetime.now(UTC)
+    rows = [
+        {"book_id": BookId.new(), "title": f"title {each}", "revision": 1, "created_at": now, "updated_at": now}
+        for each in range(count)
+    ]
+    async with loans.context.transaction() as work:
+        await work.execute(insert(Book), rows)
 
 
 def cursor(*parts: Any) -> str:
@@ -83,7 +94,8 @@ class TestLinks:
             path = f"/books?sort_by={order}&limit={limits[0]}"
             while path:
                 answer = await loans.anonymous.get(path)
-                assert answer.headers["x-total-count"] == str(count)
+                expected = str(count) if turn == 0 else None
+                assert answer.headers.get("x-total-count") == expected
                 seen += [book["title"] for book in answer.json()]
                 turn += 1
                 path = re.sub(r"limit=\d+", f"limit={limits[turn % len(limits)]}", links(answer).get("next", ""))
@@ -108,6 +120,40 @@ class TestLinks:
 
         assert (answer.json(), answer.headers["x-total-count"]) == ([], "3")
         assert set(links(answer)) == {"first", "prev"}
+
+
+class TestTotal:
+    async def test_is_exact_up_to_the_limit_of_counting(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT)
+
+        answer = await loans.anonymous.get("/books?limit=1")
+
+        assert answer.headers["x-total-count"] == str(COUNT_LIMIT)
+        assert "x-total-count-at-least" not in answer.headers
+
+    async def test_is_a_lower_bound_beyond_it(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT + 5)
+
+        for query in ("limit=1", f"limit=10&skip={COUNT_LIMIT}"):
+            answer = await loans.anonymous.get(f"/books?{query}")
+
+            assert answer.headers["x-total-count-at-least"] == str(COUNT_LIMIT)
+            assert "x-total-count" not in answer.headers
+
+    async def test_counts_no_row_behind_the_limit(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT + 5)
+        async with loans.context.reader() as reader:
+            assert await count_rows(reader, select(Book), Window()) == COUNT_LIMIT + 1
+            assert await count_rows(reader, select(Book), Window(counts_all=True)) == COUNT_LIMIT + 5
+
+    async def test_is_absent_behind_a_cursor(self, loans: RunningService) -> None:
+        await shelve(loans, 5)
+        first = await loans.anonymous.get("/books?limit=2")
+
+        second = await loans.anonymous.get(links(first)["next"])
+
+        assert len(second.json()) == 2
+        assert not {"x-total-count", "x-total-count-at-least"} & set(second.headers)
 
 
 class TestBounds:

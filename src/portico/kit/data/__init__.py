@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portico.kit.data.failures import is_retryable_conflict, is_unavailable
     from portico.kit.data.group_commit import GroupCommit
     from portico.kit.data.kit_tables import event_log, outbox
-    from portico.kit.data.paging import InvalidCursor, Keyset, ListQuery, Slice, Window, newest_first
+    from portico.kit.data.paging import InvalidCursor, Keyset, ListQuery, Slice, Window, count_rows, newest_first
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
@@ -24,7 +24,7 @@ else:
             "failures": "is_retryable_conflict is_unavailable",
             "group_commit": "GroupCommit",
             "kit_tables": "event_log outbox",
-            "paging": "InvalidCursor Keyset ListQuery Slice Window newest_first",
+            "paging": "InvalidCursor Keyset ListQuery Slice Window count_rows newest_first",
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient run_transaction",
@@ -56,6 +56,7 @@ __all__ = [
     "TableRules",
     "UnitOfWork",
     "Window",
+    "count_rows",
     "current_unit_of_work",
     "event_log",
     "identifier",

@@ -9,7 +9,19 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import BigInteger, Column, Integer, Select, TypeDecorator, and_, bindparam, func, or_, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    Select,
+    TypeDecorator,
+    and_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from portico.kit.data.reader import Reader
@@ -17,8 +29,12 @@ from portico.kit.data.statements import Statement
 from portico.kit.foundation.problems import Unprocessable
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 OrderColumn = InstrumentedAttribute[Any] | Column[Any]
+
+COUNT_LIMIT = 10_000
+"""Rows up to which a list is counted. Counting all rows of a large table would cost more than the page."""
 
 
 class InvalidCursor(Unprocessable):
@@ -28,21 +44,34 @@ class InvalidCursor(Unprocessable):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The requested part of a list: up to `limit` rows after `cursor`, or after `skip` rows."""
+    """The requested part of a list: up to `limit` rows after `cursor`, or after `skip` rows.
+
+    `counts_all` asks for the exact total of every page. Without it, rows are counted up to `COUNT_LIMIT`, and not at all
+    behind a cursor.
+    """
 
     skip: int = 0
     limit: int = 100
     cursor: str | None = None
+    counts_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """Some rows of a list, the number of all rows in `total`, and the cursors of the next and the previous page."""
+    """Some rows of a list, the number of all rows in `total`, and the cursors of the next and the previous page.
+
+    `total` is None if the rows were not counted. A total above `COUNT_LIMIT` is a lower bound, unless the window
+    `counts_all`.
+    """
 
     rows: Sequence[T]
-    total: int
+    total: int | None
     next: str | None = None
     previous: str | None = None
+
+    def with_rows(self, rows: Sequence[R]) -> "Slice[R]":
+        """Return the slice with other rows in the place of its own: with what a caller reads of each."""
+        return Slice(rows, self.total, self.next, self.previous)
 
 
 @dataclass(frozen=True)
@@ -75,7 +104,7 @@ class Keyset:
             statement: selects mapped objects.
             window: the requested part.
             count: returns the number of all rows, if that is cheaper than counting them. It is not called for a list
-                that ends on its first page.
+                that ends on its first page, nor behind a cursor, unless the window `counts_all`.
 
         Raises:
             InvalidCursor: the cursor belongs to another order or is malformed.
@@ -85,7 +114,7 @@ class Keyset:
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.all(chosen))
 
-        return await self._page(window, fetch, count or partial(count_rows, reader, statement))
+        return await self._page(window, fetch, count or partial(count_rows, reader, statement, window))
 
     async def page_of_columns(
         self,
@@ -101,7 +130,7 @@ class Keyset:
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.rows(chosen))
 
-        return await self._page(window, fetch, count or partial(count_rows, reader, statement))
+        return await self._page(window, fetch, count or partial(count_rows, reader, statement, window))
 
     async def page_of_statement(
         self, reader: Reader, chosen: "ListQuery", window: Window, *, count: Callable[[], Awaitable[int]]
@@ -139,10 +168,13 @@ class Keyset:
         rows = rows[: window.limit]
         if backward:
             rows.reverse()
+        total: int | None
         if window.cursor is None and not more and (rows or not window.skip):
             total = window.skip + len(rows)
-        else:
+        elif window.cursor is None or window.counts_all:
             total = await count()
+        else:
+            total = None
         return Slice(
             rows,
             total,
@@ -220,11 +252,18 @@ def newest_first(key: OrderColumn) -> Keyset:
     return Keyset.by("newest", key, descending=True)
 
 
-async def count_rows(reader: Reader, statement: Select[Any]) -> int:
-    """Return the number of rows of `statement`."""
-    return int(
-        (await reader.execute(select(func.count()).select_from(statement.order_by(None).subquery()))).scalar_one()
+async def count_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
+    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `COUNT_LIMIT` and one."""
+    [(count,)] = await reader.rows(counting(statement, window))
+    return int(count)
+
+
+def counting(statement: Select[Any], window: Window) -> Select[Any]:
+    """Return the statement of `count_rows`."""
+    rows: Select[Any] = statement.order_by(None).with_only_columns(
+        literal_column("1").label("one"), maintain_column_froms=True
     )
+    return select(func.count()).select_from((rows if window.counts_all else rows.limit(COUNT_LIMIT + 1)).subquery())
 
 
 def _to_json(value: Any) -> Any:

@@ -37,6 +37,7 @@ EXPOSED_HEADERS = (
     "WWW-Authenticate",
     "X-Request-ID",
     "X-Total-Count",
+    "X-Total-Count-At-Least",
 )
 """Response headers that pages of allowed origins may read (Fetch standard, CORS protocol). The gateway exposes the same."""
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from portico.kit._compat.fastapi import functions_of
 from portico.kit.auth.access import Access
+from portico.kit.data.paging import COUNT_LIMIT
 from portico.kit.foundation.problems import (
     BadRequest,
     Conflict,
@@ -62,7 +63,15 @@ _TICKET = {
 }
 _LINK = {"Link": _described("Links to the `first`, `next` and `prev` page (RFC 8288)")}
 _PAGED = {
-    page: {"X-Total-Count": _described("Total number of items", "integer"), **_LINK},
+    page: {
+        "X-Total-Count": _described(
+            f"Number of items in the list, if it has at most {COUNT_LIMIT} and no cursor is given", "integer"
+        ),
+        "X-Total-Count-At-Least": _described(
+            "A number that the list exceeds, if it was not counted to its end", "integer"
+        ),
+        **_LINK,
+    },
     numbered_page: _LINK,
 }
 _RETRY_AFTER = _described("Seconds after which a retry may succeed", "integer")

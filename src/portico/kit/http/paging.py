@@ -1,7 +1,7 @@
 """Lists: the part that a request asks for, and what tells the caller where it is in the list.
 
 A `Page` is asked for by `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
-(RFC 8288). A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
+(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has neither. A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from fastapi import Depends, Query, Request, Response
 from pydantic import Field, create_model
 from pydantic.alias_generators import to_pascal
 
-from portico.kit.data.paging import Slice, Window
+from portico.kit.data.paging import COUNT_LIMIT, Slice, Window
 from portico.kit.http.schema import Schema
 
 DEFAULT_LIMIT = 100
@@ -33,17 +33,17 @@ class PageRequest(Window):
     response: Response
 
     def render(self, found: Slice[Any]) -> Any:
-        """Set `X-Total-Count` and `Link` of the response, and return what the response model renders: the rows."""
+        """Set the total and `Link` in the response's headers, and return what the response model renders: the rows."""
         self.response.headers.update(self.headers(found))
         return found.rows
 
     def headers(self, found: Slice[Any]) -> dict[str, str]:
-        """Return `X-Total-Count` and `Link`, for an endpoint that builds its own response."""
+        """Return the headers of the total and `Link`, for an endpoint that builds its own response."""
         return page_headers(found, self, self.request.url.path, self.request.url.query)
 
 
 def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> dict[str, str]:
-    """Return `x-total-count` and `link` for a slice of the list at `path`. The links keep the filters in `query`."""
+    """Return the headers of a slice of the list at `path`. The links keep the filters in `query`."""
     filters = _filters(query, "skip", "cursor")
     links = [_link(path, filters, [], "first")]
     if found.next is not None:
@@ -52,7 +52,15 @@ def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> di
         links.append(_link(path, filters, [("cursor", found.previous)], "prev"))
     elif window.cursor is None and window.skip > 0:
         links.append(_link(path, filters, [("skip", str(max(0, window.skip - window.limit)))], "prev"))
-    return {"x-total-count": str(found.total), "link": ", ".join(links)}
+    return {**_total(found), "link": ", ".join(links)}
+
+
+def _total(found: Slice[Any]) -> dict[str, str]:
+    if found.total is None:
+        return {}
+    if found.total > COUNT_LIMIT:
+        return {"x-total-count-at-least": str(COUNT_LIMIT)}
+    return {"x-total-count": str(found.total)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +74,8 @@ class NumberedPageRequest(Window):
     def render(self, found: Slice[Any]) -> "NumberedSlice":
         """Set `Link` of the response, and return what a model of `numbered_list` renders."""
         self.response.headers["link"] = ", ".join(self._links(found))
+        if found.total is None:
+            raise ValueError("A numbered page shows its total: the list must be counted")
         return NumberedSlice(list(found.rows), PageNumbers.of_page(self.number, self.limit, found.total))
 
     def _links(self, found: Slice[Any]) -> list[str]:
@@ -149,7 +159,7 @@ async def numbered_page(
     cursor: Annotated[str | None, Query(max_length=1024, description="Position from a `Link` of this list")] = None,
 ) -> NumberedPageRequest:
     requested = NumberedPageRequest(
-        number=page, skip=page * size, limit=size, cursor=cursor, request=request, response=response
+        number=page, skip=page * size, limit=size, cursor=cursor, counts_all=True, request=request, response=response
     )
     request.scope[PAGE] = requested
     return requested

@@ -59,7 +59,7 @@ async def list_sessions(caller: SignedIn, reads: Reads, page: Page, context: Con
     found = await Sessions(reads).page_open(caller.user_id, page)
     limits = context.settings_of(IdentitySettings).session_limits
     rows = [SessionRead.from_session(session, limits, current=caller.session_id) for session in found.rows]
-    return Slice(rows, found.total, found.next, found.previous)
+    return found.with_rows(rows)
 
 
 @sessions.delete("/auth/sessions/{session_id}", status_code=204, errors=[SessionNotFound])

@@ -97,7 +97,7 @@ class TestPages:
 
         assert list(itertools.chain.from_iterable(map(names_of, pages))) == whole
         assert len(pages) == 3
-        assert {page.headers["x-total-count"] for page in pages} == {"11"}
+        assert [page.headers.get("x-total-count") for page in pages] == ["11", None, None]
         assert back.json() == pages[1].json()
 
     async def test_can_be_reached_by_skip(self, catalog: RunningService) -> None:

@@ -289,7 +289,7 @@ class TestTransactions:
 
         found = list(itertools.chain.from_iterable(page.json() for page in pages))
         assert [each["quantity"] for each in found] == [*range(10, 0, -1), 1]
-        assert {page.headers["x-total-count"] for page in pages} == {"11"}
+        assert [page.headers.get("x-total-count") for page in pages] == ["11", None, None]
         assert back.json() == pages[1].json()
 
     async def test_require_the_permission(self, embedded: RunningService) -> None:

@@ -136,7 +136,7 @@ async def list_check_ins(
     of_show = None if event_id is None else CheckIn.event_id == event_id
     found = await CheckIns(reads).page(page, of_show)
     rows = await service.with_tickets(reads, found.rows)
-    return Slice(rows, found.total, next=found.next, previous=found.previous)
+    return found.with_rows(rows)
 
 
 @router.get("/manifest")

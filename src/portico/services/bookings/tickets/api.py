@@ -149,4 +149,4 @@ async def withdraw_transfer(transfer_id: TransferId, caller: SignedIn, work: Wor
 
 async def _signed(reader: Reader, keys: TicketKeys, found: Slice[Ticket], context: Context) -> Slice[SignedTicket]:
     rows = await service.sign_tickets(reader, keys, found.rows, prefix=context.system.prefix)
-    return Slice(rows, found.total, next=found.next, previous=found.previous)
+    return found.with_rows(rows)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Literal
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, literal_column, select
 
 from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
-from portico.kit.data import ListQuery, Statement
+from portico.kit.data import ListQuery, Statement, count_rows
 from portico.services.catalog.errors import TooManyWords
 from portico.services.catalog.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.schemas import COLUMNS
@@ -96,10 +96,11 @@ async def list_products(reader: Reader, query: ProductQuery, window: Window, *, 
         return Slice([], 0)
 
     async def count() -> bytes:
-        return b"%d" % (await reader.rows(_count(query, words)))[0][0]
+        return b"%d" % await count_rows(reader, _counted(query, words), window)
 
     async def total() -> int:
-        return int(await totals.get_or_make(_filter_key(query), count, TOTALS.seconds))
+        key = f"{_filter_key(query)}{' all' if window.counts_all else ''}"
+        return int(await totals.get_or_make(key, count, TOTALS.seconds))
 
     if words:
         return await SORTS_OF_FOUND[query.sort].page_of_columns(reader, _rows(query, words), window, count=total)
@@ -125,8 +126,9 @@ def _rows(query: ProductQuery, words: list[str]) -> Select[Any]:
     return statement.join(PRODUCTS, P.product_id == W.product_id).where(*query.conditions)
 
 
-def _count(query: ProductQuery, words: list[str]) -> Select[Any]:
-    statement = select(func.count())
+def _counted(query: ProductQuery, words: list[str]) -> Select[Any]:
+    """Return the rows to count. Only a filter of products needs their table beside the words."""
+    statement: Select[Any] = select(literal_column("1"))
     conditions = query.conditions
     if not words:
         return statement.select_from(PRODUCTS).where(*conditions)

@@ -54,7 +54,7 @@ async def list_codes(event_id: ShowId, caller: CodesWriter, reads: Reads, page: 
     """List the codes of a show, in alphabetical order."""
     await versions_of(reads, event_id)
     found = await repository.list_codes(reads, event_id, page)
-    return Slice([_view(row) for row in found.rows], found.total, next=found.next, previous=found.previous)
+    return found.with_rows([_view(row) for row in found.rows])
 
 
 @router.delete("/{event_id}/codes/{used_code}", status_code=204, errors=[EventNotFound, CodeNotFound])

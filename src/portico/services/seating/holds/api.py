@@ -133,7 +133,7 @@ async def list_holds(event_id: ShowId, caller: SignedIn, reads: Reads, page: Num
     await versions_of(reads, event_id)
     found = await repository.list_holds(reads, event_id, caller.user_id, page)
     views = [HoldView(each, reads.now) for each in found.rows]
-    return Slice(views, found.total, next=found.next, previous=found.previous)
+    return found.with_rows(views)
 
 
 @router.get("/{event_id}/holds/{hold_id}", response_model=HoldRead, errors=[EventNotFound, HoldNotFound])

@@ -115,14 +115,9 @@ async def find_hold(reader: Reader, show_id: ShowId, hold_id: HoldId, user_id: U
 
 async def list_holds(reader: Reader, show_id: ShowId, user_id: UserId, window: Window) -> Slice[Hold]:
     """Return a page of a user's holds of a show, newest first. Raises InvalidCursor."""
-    condition = (HOLDS.c.show_id == show_id, HOLDS.c.user_id == user_id)
-
-    async def total() -> int:
-        [(count,)] = await reader.rows(select(func.count()).select_from(HOLDS).where(*condition))
-        return int(count)
-
-    found = await NEWEST.page_of_columns(reader, select(*HOLDS.c).where(*condition), window, count=total)
-    return Slice([hold_of(row) for row in found.rows], found.total, next=found.next, previous=found.previous)
+    of_user = select(*HOLDS.c).where(HOLDS.c.show_id == show_id, HOLDS.c.user_id == user_id)
+    found = await NEWEST.page_of_columns(reader, of_user, window)
+    return found.with_rows([hold_of(row) for row in found.rows])
 
 
 async def rows_with_places(reader: Reader, show_id: ShowId) -> Sequence[Any]:

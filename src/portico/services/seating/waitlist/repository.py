@@ -110,7 +110,7 @@ async def list_entries(reader: Reader, show_id: ShowId, window: Window) -> Slice
             ranked.append(replace(entry, position=position))
         else:
             ranked.append(entry)
-    return Slice(ranked, found.total, next=found.next, previous=found.previous)
+    return found.with_rows(ranked)
 
 
 async def waiting_entries(reader: Reader, show_id: ShowId, *, after: int, most: int, limit: int) -> Sequence[Any]:
