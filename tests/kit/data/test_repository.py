@@ -108,3 +108,14 @@ class TestWriting:
                 await Books(reads).get(book.book_id, lock=True)
             with pytest.raises(OpenedForReading):
                 Books(reads).add(Book(title="Solaris"))
+
+    async def test_insert_all_writes_new_rows_with_their_first_revision(self, loans: RunningService) -> None:
+        rows = [Book(title=title, lent_until=None) for title in ("Dune", "Solaris", "Ubik")]
+
+        async with loans.context.transaction() as work:
+            await Books(work).insert_all(rows)
+            await Books(work).insert_all([])
+
+        async with loans.context.reader() as reads:
+            found = [await Books(reads).get(row.book_id) for row in rows]
+        assert [(row.title, row.revision) for row in found] == [("Dune", 1), ("Solaris", 1), ("Ubik", 1)]

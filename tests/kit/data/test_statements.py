@@ -2,15 +2,21 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Select, bindparam, insert, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Column, Integer, MetaData, Select, Table, bindparam, event, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from tests.examples.loans import service
 from tests.examples.loans.ids import BookId
 from tests.examples.loans.models import Book
 
+from portico.kit._compat import is_enabled
 from portico.kit.data.failures import is_duplicate
+from portico.kit.data.kit_tables import outbox
 from portico.kit.data.statements import Statement
+from portico.kit.data.types import Payload
+from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.problems import Conflict
-from portico.testing.running_service import RunningService
+from portico.testing.databases import Databases
+from portico.testing.running_service import RunningService, run_service
 
 BOOKS: Any = Book.__table__
 TITLED: Select[Any] = select(BOOKS).where(BOOKS.c.title == bindparam("title"))
@@ -130,6 +136,117 @@ class TestWrite:
             await add()
 
         assert is_duplicate(refused.value)
+
+
+class TestWriteAll:
+    async def test_writes_every_row_in_order(self, loans: RunningService) -> None:
+        rows = [a_row(f"Volume {number}") for number in range(5)]
+
+        async with loans.context.transaction() as work:
+            written = await work.write_all(ADD, rows)
+
+        async with loans.context.reader() as reader:
+            found = await reader.all(select(Book.title).order_by(Book.title))
+        assert (written, found) == ([True] * 5, [f"Volume {number}" for number in range(5)])
+
+    async def test_numbers_that_the_database_assigns_rise_in_the_given_order(self, loans: RunningService) -> None:
+        rows = [
+            {"event_id": f"e{n}", "type": "t", "aggregate": "a", "body": "{}", "occurred_at": loans.clock.now()}
+            for n in (3, 1, 2)
+        ]
+
+        async with loans.context.transaction() as work:
+            await work.write_all(Statement(insert(outbox).inline()), rows)
+            found = await work.rows(select(outbox.c.event_id).order_by(outbox.c.id))
+
+        assert [each.event_id for each in found] == ["e3", "e1", "e2"]
+
+    async def test_tells_which_rows_an_update_changed(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"), Book(title="Solaris"))
+        renames = [{"old": "Dune", "new": "Arrakis"}, {"old": "Ubik", "new": "Gone"}, {"old": "Solaris", "new": "Sun"}]
+
+        async with loans.context.transaction() as work:
+            written = await work.write_all(RENAME, renames)
+
+        async with loans.context.reader() as reader:
+            found = await reader.rows(select(BOOKS.c.title, BOOKS.c.revision).order_by(BOOKS.c.title))
+        assert written == [True, False, True]
+        assert [tuple(each) for each in found] == [("Arrakis", 2), ("Sun", 2)]
+
+    async def test_tells_which_rows_an_insert_left_out(self, loans: RunningService) -> None:
+        known = a_row("Dune")
+        statement = Statement(insert_or_ignore(BOOKS, loans.context.database.dialect))
+
+        async with loans.context.transaction() as work:
+            await work.write(ADD, known)
+            new, same = a_row("Solaris"), a_row("Solaris")
+            written = await work.write_all(statement, [known, new, same, new])
+
+        assert written == [False, True, False, False]
+
+    async def test_a_single_row_and_no_row_are_written_too(self, loans: RunningService) -> None:
+        async with loans.context.transaction() as work:
+            written = [*await work.write_all(ADD, [a_row("Dune")]), *await work.write_all(ADD, [])]
+
+        assert written == [True]
+
+    async def test_converts_datetimes_and_nulls_as_the_columns_do(self, loans: RunningService) -> None:
+        moment = loans.clock.now().replace(microsecond=123457)
+
+        async with loans.context.transaction() as work:
+            await work.write_all(ADD, [a_row("Dune") | {"lent_until": moment}, a_row("Solaris") | {"lent_until": None}])
+
+        async with loans.context.reader() as reader:
+            assert set(await reader.all(select(Book.lent_until))) == {moment, None}
+
+    async def test_a_text_that_is_too_long_is_refused_instead_of_truncated(self, loans: RunningService) -> None:
+        if loans.context.database.dialect == "sqlite":
+            pytest.skip("SQLite does not limit the length of a text")
+
+        async def add() -> None:
+            async with loans.context.transaction() as work:
+                await work.write_all(ADD, [a_row("Dune"), a_row("x" * 300)])
+
+        with pytest.raises(DBAPIError):
+            await add()
+
+    async def test_a_failing_row_fails_all(self, loans: RunningService) -> None:
+        async def add() -> None:
+            async with loans.context.transaction() as work:
+                await work.write_all(ADD, [a_row("Dune"), a_row("Dune")])
+
+        with pytest.raises(IntegrityError) as refused:
+            await add()
+
+        async with loans.context.reader() as reader:
+            assert (is_duplicate(refused.value), await reader.all(select(Book.title))) == (True, [])
+
+    @pytest.mark.skipif(
+        not is_enabled("sqlalchemy_compiled"), reason="without the fast path, rows are written one by one"
+    )
+    async def test_postgresql_takes_one_statement(self, postgresql_databases: Databases) -> None:
+        async with run_service(service, postgresql_databases, background=False) as loans:
+            texts: list[str] = []
+            event.listen(
+                loans.context.database.writer.sync_engine,
+                "before_cursor_execute",
+                lambda _connection, _cursor, text, *_: texts.append(text),
+            )
+            async with loans.context.transaction() as work:
+                await work.write_all(ADD, [a_row(f"Volume {number}") for number in range(50)])
+
+        assert [text.partition(" ")[0] for text in texts if "books" in text] == ["INSERT"]
+
+    async def test_documents_are_written_as_documents(self, loans: RunningService) -> None:
+        table = Table("documents", MetaData(), Column("number", Integer, primary_key=True), Column("body", Payload))
+        rows = [{"number": 1, "body": [{"a": 1}, 2]}, {"number": 2, "body": {"b": [None]}}]
+
+        async with loans.context.transaction() as work:
+            await work.on_connection(table.create)
+            await work.write_all(Statement(insert(table)), rows)
+            found = await work.rows(select(table).order_by(table.c.number))
+
+        assert [row.body for row in found] == [row["body"] for row in rows]
 
 
 class TestWriteAlone:

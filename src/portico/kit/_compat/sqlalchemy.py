@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Dialect, Executable
+from sqlalchemy import Dialect, Executable, Insert
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_
@@ -35,6 +35,7 @@ if _HAS_COMPILED:
         from sqlalchemy.sql.compiler import SQLCompiler
 
         require(SQLCompiler, "binds", "positiontup", "post_compile_params", "insert_prefetch", "update_prefetch")
+        require(Insert, "_post_values_clause")
         require(TypeEngine, "dialect_impl", "bind_processor", "result_processor")
 
 Processor = Callable[[Any], Any]
@@ -92,7 +93,7 @@ def compile_statement(statement: Executable, dialect: Dialect, names: list[str])
     return CompiledStatement(
         text=str(compiled),
         driver=dialect.driver,
-        binds=[(name, _bind_processor(compiled.binds[name].type, dialect)) for name in compiled.positiontup],
+        binds=[(name, bind_processor(compiled.binds[name].type, dialect)) for name in compiled.positiontup],
         constants={name: bind.value for name, bind in compiled.binds.items() if not bind.required},
         conversions=_result_processors(columns, dialect),
         row=_row_type([str(column.key) for column in columns]),
@@ -103,7 +104,26 @@ def _row_type(names: list[str]) -> Any:
     return namedtuple("Row", names, rename=True)  # noqa: PYI024  # the columns are known at run time only
 
 
-def _bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+def bind_types(statement: Executable, dialect: Dialect, names: list[str]) -> dict[str, TypeEngine[Any]] | None:
+    """Return the type of each value of a statement, which SQLAlchemy infers from the columns.
+
+    None if SQLAlchemy has to process the statement at each execution, or if the fast path is disabled.
+    """
+    if not _HAS_COMPILED:
+        return None
+    compiled: Any = statement.compile(dialect=dialect, column_keys=names)  # type: ignore[attr-defined]  # all can be
+    if compiled.post_compile_params or compiled.insert_prefetch or compiled.update_prefetch:
+        return None
+    return {name: compiled.binds[name].type for name in names}
+
+
+def may_skip_rows(statement: Insert) -> bool:
+    """Return whether an INSERT can leave rows out (ON CONFLICT DO NOTHING)."""
+    return statement._post_values_clause is not None  # noqa: SLF001  # no public attribute has it
+
+
+def bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None:
+    """Return the conversion of a value of this type to what the driver takes; None if it takes the value itself."""
     return kind.dialect_impl(dialect).bind_processor(dialect)
 
 

@@ -1,12 +1,15 @@
 """Base class of repositories: find, get, page and add the rows of one table."""
 
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, inspect, select, true
+from sqlalchemy import ColumnElement, Select, insert, inspect, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Mapper
 
 from portico.kit.data.paging import Keyset, Slice, Window
 from portico.kit.data.reader import Reader
+from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.problems import NotFound
 
@@ -92,6 +95,19 @@ class Repository(Generic[T]):
         self.work.add(row)
         return row
 
+    async def insert_all(self, rows: Sequence[T]) -> None:
+        """Insert new rows with one prepared statement instead of the session, which then does not know them.
+
+        Every column needs a value, except the revision, which becomes 1.
+        """
+        mapper: Mapper[Any] = inspect(self.model)
+        revision = mapper.version_id_col
+        if revision is not None:
+            for row in rows:
+                setattr(row, mapper.get_property_by_column(revision).key, 1)
+        values = [{each.columns[0].key: getattr(row, each.key) for each in mapper.column_attrs} for row in rows]
+        await self.work.write_each(_insert_statement(mapper), values)
+
     def _found(self, key: Any, row: T | None) -> T:
         if row is None:
             raise self.not_found(**{self._key_column().key: key})
@@ -101,3 +117,9 @@ class Repository(Generic[T]):
         mapper: Mapper[Any] = inspect(self.model)
         column: InstrumentedAttribute[Any] = mapper.get_property_by_column(mapper.primary_key[0]).class_attribute
         return column
+
+
+@cache
+def _insert_statement(mapper: Mapper[Any]) -> Statement:
+    table: Any = mapper.local_table
+    return Statement(insert(table))

@@ -1,6 +1,6 @@
 """Compiled statements for hot paths: built and compiled once, executed many times.
 
-A `Statement` is data: `Reader.rows`, `UnitOfWork.write`, `UnitOfWork.write_each` and `Database.write_alone` execute it.
+A `Statement` is data: `Reader.rows`, `UnitOfWork.write`, `write_each` and `write_all`, and `Database.write_alone` execute it.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Dialect, Executable, bindparam, or_
 
 from portico.kit._compat.sqlalchemy import CompiledStatement, compile_statement
+from portico.kit.data.row_batches import RowBatchStatement, row_batch_statement
 
 
 def is_due(column: Any) -> ColumnElement[bool]:
@@ -31,6 +32,7 @@ class Statement:
     def __init__(self, source: Executable) -> None:
         self.source = source
         self._compiled: dict[tuple[str, tuple[str, ...]], CompiledStatement | None] = {}
+        self._batches: dict[tuple[str, tuple[str, ...]], RowBatchStatement | None] = {}
 
     def compiled_for(self, dialect: Dialect, names: Mapping[str, Any]) -> CompiledStatement | None:
         """Return the compiled form for a dialect and the names of the values; None if SQLAlchemy has to execute it."""
@@ -38,3 +40,10 @@ class Statement:
         if key not in self._compiled:
             self._compiled[key] = compile_statement(self.source, dialect, list(names))
         return self._compiled[key]
+
+    def batch_for(self, dialect: Dialect, names: Mapping[str, Any]) -> RowBatchStatement | None:
+        """Return the form that writes many rows with these names; None if they are written one by one."""
+        key = (dialect.driver, tuple(names))
+        if key not in self._batches:
+            self._batches[key] = row_batch_statement(self.source, dialect, tuple(names))
+        return self._batches[key]

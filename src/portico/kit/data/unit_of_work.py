@@ -140,9 +140,32 @@ class UnitOfWork(Reader):
         return (await self._write(statement, [values])).rowcount
 
     async def write_each(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute a compiled statement for each of `rows`, which have the same names. Raises what `execute` raises."""
-        if rows:
+        """Execute a compiled statement for each of `rows`, as `write_all` does, but without answers."""
+        batch = None if len(rows) <= 1 else statement.batch_for(self.database.writer.dialect, rows[0])
+        if batch is not None:
+            await self.on_connection(Connection.exec_driver_sql, batch.text, batch.parameters(rows))
+        elif rows:
             await self._write(statement, rows)
+
+    async def write_all(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> Sequence[bool]:
+        """Write many rows and return for each whether it was written.
+
+        PostgreSQL writes all rows in one statement; an INSERT writes them in the given order. Other databases write them
+        one by one. A failing row fails the transaction.
+
+        Args:
+            statement: an INSERT, also one that ignores existing rows, or an UPDATE of at most one row.
+            rows: the values of each row. All have the same names. No two rows of an UPDATE concern the same row.
+
+        Raises:
+            Exception: what `execute` raises.
+        """
+        batch = None if len(rows) <= 1 else statement.batch_for(self.database.writer.dialect, rows[0])
+        if batch is None:
+            return [await self.write(statement, row) > 0 for row in rows]
+        parameters = batch.parameters(rows)
+        result = await self.on_connection(Connection.exec_driver_sql, batch.text, parameters)
+        return batch.written(parameters, () if batch.keys is None else result.all(), len(rows))
 
     async def _write(self, statement: Statement, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
         compiled = statement.compiled_for(self.database.writer.dialect, rows[0])

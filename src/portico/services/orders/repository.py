@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, bindparam, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit import Money, Principal, Repository, UnitOfWork, UserId
@@ -17,7 +17,6 @@ from portico.services.orders.models import Order
 
 _ORDERS: Any = Order.__table__
 _O = _ORDERS.c
-_INSERT = Statement(insert(_ORDERS))
 
 READ_ALL = "orders:read"
 WRITE_ALL = "orders:write"
@@ -57,12 +56,6 @@ class Orders(Repository[Order]):
         if order.user_id != caller.subject:
             raise PermissionMissing(permission=WRITE_ALL)
         return order
-
-    async def insert(self, work: UnitOfWork, order: Order) -> None:
-        """Insert a new order with one prepared statement instead of the ORM session."""
-        order.revision = 1
-        values = {column.key: getattr(order, column.key) for column in _ORDERS.columns}
-        await work.write(_INSERT, values)
 
     async def change_status(
         self, work: UnitOfWork, order_id: OrderId, status: OrderStatus, *, since: Iterable[OrderStatus]

@@ -34,7 +34,7 @@ async def place_order(
         created_at=work.now,
         updated_at=work.now,
     )
-    await Orders(work).insert(work, order)
+    await Orders(work).insert_all([order])
     created = order.to_event(OrderCreated)
     state = PlacingState(
         order_id=order.order_id,

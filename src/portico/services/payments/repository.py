@@ -2,7 +2,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, true, update
 
 from portico.contracts.bookings import BookingId
 from portico.contracts.payments import PaymentId
@@ -20,7 +20,6 @@ _KEYS: Any = PaymentKey.__table__
 _PAYMENTS: Any = Payment.__table__
 _WEBHOOK_EVENTS: Any = WebhookEvent.__table__
 _NEWEST_REFUND = newest_first(Refund.refund_id)
-_INSERT_PAYMENT = Statement(insert(_PAYMENTS))
 _RECORD_SUCCESS = Statement(
     update(_PAYMENTS)
     .where(_PAYMENTS.c.payment_id == bindparam("of_payment"), _PAYMENTS.c.revision == bindparam("of_revision"))
@@ -126,11 +125,6 @@ class Refunds:
 async def claim_key(work: UnitOfWork, key: str, payment_id: PaymentId | None) -> bool:
     """Let `key` stand for this payment, or for none if it is voided; return False if the key is taken."""
     return await insert_if_absent(work, _KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now})
-
-
-async def insert_payment(work: UnitOfWork, payment: Payment) -> None:
-    """Insert a payment without the ORM; this is on the path of every charge."""
-    await work.write(_INSERT_PAYMENT, {column.key: getattr(payment, column.key) for column in _PAYMENTS.columns})
 
 
 async def record_success(work: UnitOfWork, payment: Payment, charge_id: str) -> bool:

@@ -26,7 +26,6 @@ from portico.services.payments.repository import (
     Payments,
     Refunds,
     claim_key,
-    insert_payment,
     record_webhook_event,
 )
 from portico.services.payments.settlement import (
@@ -72,7 +71,7 @@ async def start_payment(
     """
     if await claim_key(work, key, payment_id):
         payment = Payment.start(payment_id, request, attempt_limit=attempt_limit, now=work.now)
-        await insert_payment(work, payment)
+        await Payments(work).insert_all([payment])
         return payment
     known = await work.get(PaymentKey, key)
     if known is None or known.payment_id is None:

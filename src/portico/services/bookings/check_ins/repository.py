@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, tuple_
+from sqlalchemy import Select, bindparam, select, tuple_
 
 from portico.contracts.bookings import TicketId
 from portico.contracts.events import ShowId
@@ -15,7 +15,6 @@ from portico.services.bookings.check_ins.models import CheckIn
 
 _CHECK_INS: Any = CheckIn.__table__
 _C = _CHECK_INS.c
-_INSERT = Statement(insert(_CHECK_INS))
 _BY_SCAN = Statement(
     select(_C.check_in_id).where(_C.event_id == bindparam("of_show"), _C.scan_id == bindparam("of_scan"))
 )
@@ -37,11 +36,6 @@ class CheckIns(Repository[CheckIn]):
     async def is_known(self, event_id: ShowId, scan_id: str) -> bool:
         """Return whether there is a check-in of this scan."""
         return bool(await self.source.rows(_BY_SCAN, {"of_show": event_id, "of_scan": scan_id}))
-
-    async def insert(self, check_in: CheckIn) -> None:
-        """Insert a new check-in with one prepared statement instead of the ORM session."""
-        check_in.revision = 1
-        await self.work.write(_INSERT, {column.key: getattr(check_in, column.key) for column in _CHECK_INS.columns})
 
     async def active(self, ticket_ids: Collection[TicketId]) -> dict[TicketId, CheckIn]:
         """Return the check-ins of these tickets that count."""

@@ -162,7 +162,7 @@ async def _use_valid_ticket(work: UnitOfWork, scan: Scan) -> CheckInWithTicket |
     if ticket is None:
         return None
     found = _new_check_in(work, scan, ticket.ticket_id, code)
-    await CheckIns(work).insert(found)
+    await CheckIns(work).insert_all([found])
     work.publish(
         TicketCheckedIn(
             ticket_id=ticket.ticket_id, booking_id=ticket.booking_id, event_id=ticket.event_id, seat=ticket.seat_id
