@@ -6,6 +6,8 @@ from decimal import Decimal
 import pytest
 from tests.services.search.support import FIRST_NIGHT, SearchService, nights
 
+from portico.gateway_client import next_link
+
 NAMES = [
     "Queen live",
     "Quean",
@@ -116,11 +118,11 @@ class ShowIndexContract:
         past = await search.search("queen", size=2, page=9)
         assert (past["events"], past["page"]["total_elements"], past["page"]["total_pages"]) == ([], 5, 3)
         walked: list[int] = []
-        path = "/search?q=queen&size=2"
-        while path:
+        path: str | None = "/search?q=queen&size=2"
+        while path and len(walked) <= len(shows):
             answer = await search.run.anonymous.get(path)
             walked += [each["event_id"] for each in answer.json()["events"]]
-            path = answer.headers.get("link", "").partition(">")[0].removeprefix("<")
+            path = next_link(answer.headers["link"])
         assert walked == shows
 
     async def test_a_rebuild_restores_an_index_that_differs(self, search: SearchService) -> None:
