@@ -45,6 +45,7 @@ async def serve(port: int, keeping: str) -> None:
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.cache.memory import MemoryCache
     from portico.kit.foundation.clock import Clock
+    from portico.kit.runtime.garbage_collection import tune_garbage_collection
     from portico.kit.runtime.host import Host
     from portico.kit.runtime.serving import ServedApp, Servers, bind
     from portico.kit.settings import Environment
@@ -68,6 +69,7 @@ async def serve(port: int, keeping: str) -> None:
         if keeping != "answers":
             host.contexts["catalog"].cache = Forgetful()
         async with Servers([ServedApp("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0):
+            tune_garbage_collection()
             await asyncio.to_thread(sys.stdin.read)
 
 

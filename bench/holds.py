@@ -71,12 +71,14 @@ async def seating(tokens: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, tokens: str) -> None:
+    from portico.kit.runtime.garbage_collection import tune_garbage_collection
     from portico.kit.runtime.serving import ServedApp, Servers, bind
 
     async with (
         seating(Path(tokens)) as host,
         Servers([ServedApp("seating", host.apps["seating"], bind("127.0.0.1", port))], grace=1.0),
     ):
+        tune_garbage_collection()
         await asyncio.to_thread(sys.stdin.read)
 
 

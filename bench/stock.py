@@ -61,12 +61,14 @@ async def catalog(token: Path | None = None) -> AsyncIterator["Host"]:
 
 
 async def serve(port: int, token: str) -> None:
+    from portico.kit.runtime.garbage_collection import tune_garbage_collection
     from portico.kit.runtime.serving import ServedApp, Servers, bind
 
     async with (
         catalog(Path(token)) as host,
         Servers([ServedApp("catalog", host.apps["catalog"], bind("127.0.0.1", port))], grace=1.0),
     ):
+        tune_garbage_collection()
         await asyncio.to_thread(sys.stdin.read)
 
 

@@ -1,13 +1,13 @@
 """A process that serves parts of a system."""
 
 import asyncio
-import gc
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portico.kit.runtime.garbage_collection import tune_garbage_collection
 from portico.kit.runtime.host import Migrating
 from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers
 from portico.kit.runtime.system import System
@@ -16,8 +16,6 @@ from portico.kit.telemetry.logs import Logs, get_logger
 from portico.systems.composition import GATEWAY, Composition
 
 logger = get_logger(__name__)
-
-_GC_THRESHOLD = 10_000  # new objects between collections; with Python's default of 700 an order costs 7 % more
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Process:
                 for name, bound in self.sockets.items()
             ]
             async with Servers(faces, grace=settings.grace_period):
-                _tune_garbage_collection()
+                tune_garbage_collection()
                 ready(composition)
                 await stop.wait()
                 logger.info("stopping", service=self._name, grace_seconds=settings.grace_period)
@@ -77,16 +75,6 @@ class Process:
     def _name(self) -> str:
         """The name of the only part that this process serves; of the system if there are several."""
         return next(iter(self.sockets)) if len(self.sockets) == 1 else self.system.name
-
-
-def _tune_garbage_collection() -> None:
-    """Exclude the objects created so far from garbage collection, and collect less often.
-
-    A full collection of them would block the event loop for a sixth of a second.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:

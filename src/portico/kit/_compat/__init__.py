@@ -17,6 +17,7 @@ from typing import Any, Final
 VARIABLE: Final = "COMPAT_FAST_PATHS"
 FAST_PATHS: Final = (
     "aiosqlite_cursor",
+    "fastapi_direct",
     "fastapi_lookups",
     "fastapi_query",
     "nats_publish",

@@ -24,6 +24,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from portico.kit._compat import Library, is_enabled, require, require_parameters
+from portico.kit._compat.fastapi_direct import direct_handler, is_direct
 
 with Library("fastapi", "0.165").shape():
     from fastapi._body_limit import wrap_app_with_body_limit
@@ -52,6 +53,7 @@ __all__ = [
     "resolved",
     "takes_json",
     "with_direct_lookups",
+    "without_lookups",
 ]
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -139,11 +141,17 @@ async def resolved(connection: HTTPConnection, dependant: Dependant) -> AsyncIte
 def handler_of(route: APIRoute, dependant: Dependant, make: Callable[[], Handler]) -> Handler:
     """Return the handler that `make` builds for a route as if the endpoint's signature were `dependant`."""
     whole = route.dependant
-    route.dependant = with_direct_lookups(dependant) if is_enabled("fastapi_lookups") else dependant
+    route.dependant = reduced = without_lookups(dependant)
     try:
-        return make()
+        made = make()
     finally:
         route.dependant = whole
+    return direct_handler(route, reduced, made) if is_direct(route, reduced) else made
+
+
+def without_lookups(dependant: Dependant) -> Dependant:
+    """Return a dependant that leaves the lookups to its function, if that fast path is enabled."""
+    return with_direct_lookups(dependant) if is_enabled("fastapi_lookups") else dependant
 
 
 def lookup(function: F) -> F:

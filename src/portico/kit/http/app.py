@@ -8,9 +8,11 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from portico import __version__
+from portico.kit._compat.fastapi_direct import DirectRoutes
 from portico.kit.foundation.problems import BadRequest, MethodNotAllowed, NotFound, Problem
 from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.context import HttpContext
@@ -74,8 +76,9 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
 
     app.add_exception_handler(HTTPException, refuse)
     quiet = {route.path for route in app.router.routes if isinstance(route, BoundaryRoute) and route.quiet}
+    direct = DirectRoutes(app, [(each, _server_of(each)) for each in app.router.routes])
     return ServiceMiddleware(
-        app, _with_cors(app, context), context, polled=frozenset({*quiet, *PATHS, "/openapi.json"})
+        direct, _with_cors(direct, context), context, polled=frozenset({*quiet, *PATHS, "/openapi.json"})
     )
 
 
@@ -103,6 +106,11 @@ def build_route(
     )
     describe(built, route)
     return built
+
+
+def _server_of(route: BaseRoute) -> ASGIApp | None:
+    """Return what serves a route without FastAPI's layers, if it needs none of them."""
+    return route.serve if isinstance(route, BoundaryRoute) and route.is_direct else None
 
 
 def _with_cors(app: ASGIApp, context: HttpContext) -> ASGIApp:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm.exc import StaleDataError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from portico.kit._compat.fastapi import (
     MAX_SPARSE_HANDLERS,
@@ -26,7 +27,9 @@ from portico.kit._compat.fastapi import (
     handler_of,
     lookup,
     takes_json,
+    without_lookups,
 )
+from portico.kit._compat.fastapi_direct import is_direct
 from portico.kit.data.failures import is_retryable_conflict, is_storage_full, is_unavailable
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, retry_transaction
@@ -89,10 +92,16 @@ class BoundaryRoute(AnalyzedRoute):
         requested = set(functions_of(self.dependant))
         self._uses_database = not requested.isdisjoint({_work, _reads})
         self._is_read = declared.method == "GET"
+        self.is_direct = not declared.streams and is_direct(self, without_lookups(self.dependant))
         self._rejects_conditions = not self._is_read and conditions not in requested
 
     def get_route_handler(self) -> Handler:
         return self._respond
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to a request that has not passed FastAPI's layers. Only for a route that `is_direct`."""
+        response = await self._respond(Request(scope, receive, send))
+        await response(scope, receive, send)
 
     async def _respond(self, given: Request) -> Response:
         """Return the response to a request, whatever goes wrong. FastAPI calls it as the handler of this route."""

@@ -108,7 +108,7 @@ async def take_hold(
     hold = await writer.take(
         event_id, hold_id, caller.user_id, body.wanted, admission=x_admission_token, is_new=key is None
     )
-    headers = {"location": f"{request.url.path}/{hold.hold_id}"}
+    headers = {"location": f"{request.scope['path']}/{hold.hold_id}"}
     return Response(
         hold_json(hold, context.system.case), status_code=201, headers=headers, media_type="application/json"
     )
