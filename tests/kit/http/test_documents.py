@@ -31,7 +31,10 @@ class TestDocument:
         assert set(camel["components"]["schemas"]["BookRead"]["properties"]) == {"bookId", "title", "lentUntil"}
         assert "request_id" in snake["components"]["schemas"]["ProblemRead"]["properties"]
         assert "requestId" in camel["components"]["schemas"]["ProblemRead"]["properties"]
-        assert "/api/books/{book_id}" in camel["paths"]
+        (parameter,) = [
+            each for each in camel["paths"]["/api/books/{bookId}"]["get"]["parameters"] if each["in"] == "path"
+        ]
+        assert parameter["name"] == "bookId"
 
     async def test_documents_who_may_call(self, embedded_loans: RunningService) -> None:
         paths = (await document(embedded_loans))["paths"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import orjson
 
 from portico.gateway.openapi.merge import merge_documents
 from portico.gateway.openapi.oauth_flows import TOKEN_PATH, add_oauth_flows
-from portico.gateway.routes import Route, RouteTable
+from portico.gateway.routes import RouteTable
 from portico.gateway.upstreams.base import Upstream, UpstreamRequest
 from portico.kit.calls.errors import CallFailed
 from portico.kit.foundation.clock import Clock
@@ -22,6 +23,7 @@ CACHE_SECONDS = 60.0
 INCOMPLETE_CACHE_SECONDS = 1.0
 MAX_BYTES = 8 << 20
 OK = 200
+_PARAMETER = re.compile(r"{[^}]*}")
 
 
 class SystemDocument:
@@ -50,7 +52,7 @@ class SystemDocument:
         self._summary = summary
         self._version = version
         self._upstreams = upstreams
-        self._routed = {(route.service, route.method, _plain(route)) for route in table.routes}
+        self._routed = {(route.service, route.method, _shape(route.path)) for route in table.routes}
         self._token_path = next((route.path for route in table.routes if route.path.endswith(TOKEN_PATH)), None)
         self._clock = clock
         self._body = b""
@@ -92,10 +94,13 @@ class SystemDocument:
         if missing:
             description += f"\n\nNot described here, because the service is unreachable: {', '.join(missing)}."
         info = {"title": self._title, "version": self._version, "description": description}
-        merged = merge_documents(info, documents, lambda *operation: operation in self._routed)
+        merged = merge_documents(info, documents, self._is_routed)
         if self._token_path is not None:
             add_oauth_flows(merged, self._token_path)
         return orjson.dumps(merged)
+
+    def _is_routed(self, service: str, method: str, path: str) -> bool:
+        return (service, method, _shape(path)) in self._routed
 
     async def _fetch(self, service: str) -> dict[str, Any] | None:
         request = UpstreamRequest("GET", b"/openapi.json", b"", [(b"accept", b"application/json")], TIMEOUT)
@@ -125,6 +130,6 @@ async def _read(upstream: Upstream, request: UpstreamRequest) -> bytes:
     return bytes(body)
 
 
-def _plain(route: Route) -> str:
-    """Return the template as OpenAPI writes it, without converters."""
-    return route.path.replace(":path}", "}")
+def _shape(path: str) -> str:
+    """Return a path template without the names of its parameters, whose case in the document is the system's."""
+    return _PARAMETER.sub("{}", path)

@@ -1,5 +1,6 @@
 """OpenAPI document of a service, with every problem of its routes, in the system's case."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -8,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+from pydantic.alias_generators import to_camel
 from pydantic.json_schema import models_json_schema
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp
@@ -42,6 +44,7 @@ from portico.kit.http.schema import Case, openapi_case
 SUPPLEMENTARY = "x-supplementary"
 """Extension of a tag that the documentation of a system lists after the resources of its services."""
 
+_PATH_PARAMETER = re.compile(r"(?<={)[a-z0-9_]+(?=})")
 _REFERENCE = "#/components/schemas/{model}"
 _SECURITY_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 
@@ -112,6 +115,8 @@ class ServiceApp(FastAPI):
                 schemas.update(self._problem_schemas())
                 document["components"]["securitySchemes"] = _SECURITY_SCHEMES
                 add_examples(document)
+                if self._case == "camel":
+                    _spell_path_parameters(document)
             finally:
                 openapi_case.reset(token)
         return self.openapi_schema or {}
@@ -121,6 +126,20 @@ class ServiceApp(FastAPI):
         _, document = models_json_schema([(model, "serialization") for model in models], ref_template=_REFERENCE)
         schemas: dict[str, Any] = document["$defs"]
         return schemas
+
+
+def _spell_path_parameters(document: dict[str, Any]) -> None:
+    """Write the names of path parameters in camelCase, like those of fields and query parameters."""
+    paths = document.get("paths", {})
+    document["paths"] = {_PATH_PARAMETER.sub(_camel, path): item for path, item in paths.items()}
+    operations = (each for item in paths.values() for each in item.values() if isinstance(each, dict))
+    for parameter in (each for operation in operations for each in operation.get("parameters", ())):
+        if parameter["in"] == "path":
+            parameter["name"] = to_camel(parameter["name"])
+
+
+def _camel(found: re.Match[str]) -> str:
+    return to_camel(found[0])
 
 
 def describe_tags(routers: Iterable[Router]) -> list[dict[str, Any]]:
