@@ -118,7 +118,7 @@ def _with_cors(app: ASGIApp, context: HttpContext) -> ASGIApp:
         app,
         allow_origins=list(context.settings.cors_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "X-Request-ID"],
+        allow_headers=["*"],
         allow_credentials=True,
         expose_headers=EXPOSED_HEADERS,
     )
