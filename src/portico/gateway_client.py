@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from io import BytesIO
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import aiohttp
 import orjson
@@ -203,6 +203,9 @@ class GatewayClient:
     transport: Transport
     token: str = ""
     user_id: str = ""
+    ticket_path: ClassVar[str] = "/auth/tickets"
+    """Where one-time tickets for WebSockets are made."""
+
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     on_retry: Callable[[Response | NoResponse], None] = _ignore
 
@@ -270,7 +273,7 @@ class GatewayClient:
         transport = self.transport
         if not isinstance(transport, HttpTransport):
             raise TypeError("follow needs an HttpTransport")
-        ticket = (await self.request("POST", "/auth/tickets")).expect(HTTPStatus.CREATED).json()["ticket"]
+        ticket = (await self.request("POST", self.ticket_path)).expect(HTTPStatus.CREATED).json()["ticket"]
         path = f"{path}?ticket={ticket}"
         async with asyncio.timeout(self.retry.within), aclosing(transport.messages(path, {})) as messages:
             async for message in messages:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from portico.gateway_client import GatewayClient, NoResponse, Response, next_link
 
@@ -18,6 +18,8 @@ _LARGEST_PAGE: Final = 100
 @dataclass(frozen=True)
 class TicketingClient(GatewayClient):
     """A client of the gateway of ticketing."""
+
+    ticket_path: ClassVar[str] = "/api/auth/tickets"
 
     async def register(self, email: str, password: str, name: str) -> Self:
         """Create an account, and return a client that is signed in as it. Raises ExpectationFailed."""

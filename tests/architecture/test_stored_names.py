@@ -14,7 +14,14 @@ CONSUMERS = {
     "events": ["apply-exhaustion"],
     "notifications": [
         *("save-recipient", "forget-recipient", "queue-order-mail", "queue-account-mail"),
-        *("save-show", "forget-show", "queue-booking-mail", "queue-offer-mail", "queue-transfer-mail"),
+        *(
+            "save-show",
+            "forget-show",
+            "queue-booking-mail",
+            "queue-holder-mail",
+            "queue-offer-mail",
+            "queue-transfer-mail",
+        ),
     ],
     "search": ["index-show"],
     "seating": ["apply-show", "end-admission-of-buyer"],
@@ -34,6 +41,7 @@ KIT_JOB_NAMES = ["delete-old-idempotency-keys", "delete-old-events", "delete-han
 SAGAS = {
     "bookings": {
         "make-booking": ["claim-hold", "check-show", "take-payment", "sell-places"],
+        "release-unclaimed-hold": ["release-hold"],
         "cancel-tickets": ["return-places", "refund-tickets"],
         "cancel-show": ["cancel-bookings"],
         "announce-new-date": ["announce-to-bookings"],

@@ -7,10 +7,12 @@ from tests.services.seating.support import BALCONY, FLOOR, HALL, SeatingService,
 from portico.contracts.bookings import BookingId
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability, HoldId, SeatingClient
-from portico.kit import UserId
+from portico.kit import Money, UserId
 from portico.kit.calls.client import Calls
 from portico.kit.calls.errors import Refused
 from portico.testing.databases import Databases
+
+PRICE = Money.of(Decimal("49.50"), "USD")
 
 
 @pytest.fixture
@@ -38,9 +40,11 @@ class TestShows:
         client = client_of(seating)
         hold = await client.take_hold(HoldId.new(), show_id, UserId.new(), quantity=3, section="Balcony")
 
-        grown = await client.apply_layout(show_id, [*HALL, FLOOR.model_copy(update={"name": "Back"})], revision=2)
+        grown = await client.apply_layout(
+            show_id, [*HALL, FLOOR.model_copy(update={"name": "Back"})], PRICE, revision=2
+        )
         with pytest.raises(Refused) as shrunk:
-            await client.apply_layout(show_id, [BALCONY.model_copy(update={"seats_per_row": 1})], revision=3)
+            await client.apply_layout(show_id, [BALCONY.model_copy(update={"seats_per_row": 1})], PRICE, revision=3)
         with pytest.raises(Refused) as retired:
             await client.retire(show_id, revision=3)
 

@@ -139,8 +139,21 @@ class TicketTransferred(TicketEvent, type="ticket.transferred", version=1, aggre
     """A ticket belongs to another person, under a new code."""
 
 
+class TicketRescheduled(TicketEvent, type="ticket.rescheduled", version=1, aggregate="ticket_id"):
+    """The show of a ticket that was transferred to the user `holder_id` has a new date or venue."""
+
+    holder_id: UserId
+    show: RescheduledShow
+
+
 class TicketCancelled(TicketEvent, type="ticket.cancelled", version=1, aggregate="ticket_id"):
-    """A ticket is permanently void."""
+    """A ticket is permanently void.
+
+    holder_id: the user whom the ticket was transferred to; None if the buyer had it. Only a cancelled show voids a
+        transferred ticket.
+    """
+
+    holder_id: UserId | None
 
 
 class SoldPlace(Summary):

@@ -6,7 +6,8 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from portico.contracts.events import SectionPlan, ShowId
-from portico.kit import Client, Event, Identifier, Summary, UserId
+from portico.kit import Client, Event, Identifier, Money, Summary, UserId
+from portico.kit.foundation import json_number
 
 _MOST_SHOWS = 100  # shows in one request
 
@@ -63,12 +64,13 @@ class SalesResumed(Event, type="seats.returned", version=1, aggregate="event_id"
 
 
 class WaitlistEvent(Event):
-    """Base of the events about an offer to a user in the waiting list."""
+    """Base of the events about an offer of `quantity` places to a user in the waiting list."""
 
     entry_id: WaitlistEntryId
     event_id: ShowId
     user_id: UserId
     hold_id: HoldId
+    quantity: int
     expires_at: datetime
 
 
@@ -130,13 +132,27 @@ class SeatingClient(Client, service="seating"):
             found.update((each.event_id, each) for each in answer)
         return found
 
-    async def apply_layout(self, event_id: ShowId, sections: Sequence[SectionPlan], *, revision: int) -> Availability:
-        """Replace the sections of a show by those of its next revision. Places that are in use must remain.
+    async def apply_layout(
+        self, event_id: ShowId, sections: Sequence[SectionPlan], price: Money, *, revision: int
+    ) -> Availability:
+        """Replace the sections and prices of a show by those of its next revision. Places that are in use must remain.
+
+        Args:
+            event_id: the show.
+            sections: its sections.
+            price: of a place in a section without a price, in the show's currency.
+            revision: the next revision of the show.
 
         Raises:
-            Refused: 409 `seats_in_use`, the new layout has fewer places than are held, sold or blocked.
+            Refused: 409 `seats_in_use`, the new layout has fewer places than are held, sold or blocked;
+                `currency_in_use`, the currency is another one and places are held or sold.
         """
-        body = {"sections": [each.model_dump(mode="json") for each in sections], "revision": revision}
+        body = {
+            "sections": [each.model_dump(mode="json") for each in sections],
+            "price": json_number(price.minor, price.currency),
+            "currency": price.currency,
+            "revision": revision,
+        }
         return await self.put(f"/inventory/{event_id}/layout", json=body, answer=Availability)
 
     async def retire(self, event_id: ShowId, *, revision: int) -> None:

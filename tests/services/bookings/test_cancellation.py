@@ -264,7 +264,36 @@ class TestWhileItIsPaid:
         await embedded.advance(5, times=4)
 
         assert (await embedded.read(booking["booking_id"]))["status"] == "CANCELLED"
-        assert (embedded.venue.charges, embedded.venue.sold) == ({}, 0)
+        assert (embedded.venue.charges, embedded.venue.sold, embedded.venue.held) == ({}, 0, 0)
+
+    @pytest.mark.parametrize("is_own", [False, True])
+    async def test_before_it_is_claimed_its_hold_is_released(
+        self,
+        bookings: BookingsService,
+        is_own: bool,  # noqa: FBT001  # a parameter of the test
+    ) -> None:
+        ada = UserId.new()
+        caller = bookings.as_user(subject=ada)
+        hold = {} if is_own else {"hold_id": bookings.venue.add_hold(ada)}
+        booking = await bookings.book(by=caller, **hold)
+
+        await cancel(booking, caller)
+        await bookings.advance(5, times=4)
+
+        assert (await bookings.read(booking["booking_id"]))["status"] == "CANCELLED"
+        assert bookings.venue.holds[booking["hold_id"]].status == "RELEASED"
+
+    async def test_a_hold_that_another_booking_has_by_then_stays(self, embedded: BookingsService) -> None:
+        ada = UserId.new()
+        caller = embedded.as_user(subject=ada)
+        booking = await embedded.book(by=caller)
+        await cancel(booking, caller)
+        embedded.venue.holds[booking["hold_id"]].status = "CLAIMED"
+
+        await embedded.advance(5, times=4)
+
+        assert (await embedded.read(booking["booking_id"]))["status"] == "CANCELLED"
+        assert embedded.venue.held == 1
 
     async def test_while_its_places_are_sold_they_are_returned(self, embedded: BookingsService, joe: Caller) -> None:
         embedded.venue.failures["sell"] += ["lost_after"]

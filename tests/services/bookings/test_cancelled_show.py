@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from tests.services.bookings.support import BookingsService
+from tests.services.bookings.tickets.support import person, transferred
 from tests.services.search.support import show_event
 
-from portico.contracts.bookings import BookingCancelled
+from portico.contracts.bookings import BookingCancelled, TicketCancelled
 from portico.contracts.events import ShowCreated, ShowDeleted, ShowStatusChanged, ShowUpdated
 from portico.services.bookings import show_cancellation
 from portico.services.bookings.models import Booking, Show
@@ -45,6 +46,19 @@ class TestCancelShow:
         assert (bookings.venue.net_paid(), bookings.venue.sold) == (0, 0)
         events = [each for each in await bookings.run.published() if isinstance(each, BookingCancelled)]
         assert [(each.remaining, each.is_show_cancelled) for each in events] == [(0, True)] * 2
+
+    async def test_names_who_holds_a_transferred_ticket(self, bookings: BookingsService) -> None:
+        ada, bob = await person(bookings), await person(bookings, "Bob")
+        ticket = await transferred(bookings, ada, bob)
+
+        await cancel_show(bookings)
+        await bookings.runner.run_due()
+
+        events = [each for each in await bookings.run.published() if isinstance(each, TicketCancelled)]
+        assert len(events) == 2
+        holders = {each.ticket_id: each.holder_id for each in events}
+        assert holders.pop(ticket["ticket_id"]) == bob.user_id
+        assert set(holders.values()) == {None}
 
     async def test_voids_used_tickets_too(self, embedded: BookingsService) -> None:
         booking = await embedded.book_and_confirm()

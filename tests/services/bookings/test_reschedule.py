@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from tests.services.bookings.support import BookingsService
+from tests.services.bookings.tickets.support import person, transferred
 from tests.services.search.support import FIRST_NIGHT, show_event
 
-from portico.contracts.bookings import BookingRescheduled
+from portico.contracts.bookings import BookingRescheduled, TicketRescheduled
 from portico.contracts.events import ShowUpdated
 from portico.services.bookings import reschedule
 
@@ -41,6 +42,17 @@ class TestReschedule:
         assert {each.booking_id for each in events} == {first["booking_id"], second["booking_id"]}
         assert {(each.show.event_date, each.show.venue_name) for each in events} == {(NEW_DATE, "Wembley Arena")}
         assert {each.show.full_refund_until for each in events} == {FULL_REFUND_UNTIL}
+
+    async def test_is_published_for_each_ticket_that_another_user_holds(self, bookings: BookingsService) -> None:
+        ada, bob = await person(bookings), await person(bookings, "Bob")
+        ticket = await transferred(bookings, ada, bob)
+
+        await change_show(bookings)
+        await bookings.runner.run_due()
+
+        (event,) = [each for each in await bookings.run.published() if isinstance(each, TicketRescheduled)]
+        assert (event.ticket_id, event.holder_id) == (ticket["ticket_id"], bob.user_id)
+        assert (event.show.event_date, event.show.venue_name) == (NEW_DATE, "Wembley Arena")
 
     async def test_continues_after_a_batch(self, embedded: BookingsService, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(reschedule, "_BATCH", 2)

@@ -78,6 +78,8 @@ class Seating(Channel):
             self.retired.add(show_id)
             return Incoming(204, [], b"")
         body = orjson.loads(out.body)
+        if used and body["currency"] != "USD":
+            return _answer({"code": "currency_in_use", "status": 409, "currency": "USD", "used": used, "codes": 0}, 409)
         places = sum(SectionPlan.model_validate(each).places for each in body["sections"])
         if places < used:
             refused = {"code": "seats_in_use", "status": 409, "section": "General", "used": used, "seats": []}

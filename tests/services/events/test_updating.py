@@ -37,7 +37,7 @@ class TestUpdateEvent:
         expected = {**created, **changes, "updated_at": "2026-01-05T09:01:00Z"}
         assert (answer.status_code, answer.json()) == (200, expected)
         assert await events.read(created["event_id"]) == expected
-        assert events.seating.changes == []
+        assert [method for method, _ in events.seating.changes] == ["PUT"]  # seating accepts the currency
         [_, event] = await events.published()
         assert (event.event_type, event.revision, event.is_rescheduled) == ("event.updated", 2, False)
         assert (event.event_name, event.category, event.refund_percent) == ("Queen & friends", None, 80)
@@ -125,6 +125,20 @@ class TestUpdateEvent:
         events.fails_with(answer, 409, "illegal_transition")
         assert await events.read(created["event_id"]) == created
         assert len(await events.published()) == 1
+
+    async def test_keeps_the_currency_while_places_are_held_or_sold(self, events: EventsService) -> None:
+        created = await events.create(price=9.5)
+        show_id = created["event_id"]
+        events.seating.taken[show_id] = 3
+
+        refused = await events.update(show_id, currency="EUR", event_name="Abba")
+        events.fails_with(refused, 409, "currency_in_use")
+        problem = refused.json()
+        assert (problem["currency"], problem["used"]) == ("USD", 3)
+        assert (await events.read(show_id))["event_name"] == "Queen"
+
+        events.seating.taken[show_id] = 0
+        assert (await events.update(show_id, currency="EUR")).json()["currency"] == "EUR"
 
     @pytest.mark.parametrize(
         ("changes", "code"),

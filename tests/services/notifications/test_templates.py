@@ -20,6 +20,7 @@ from portico.services.notifications.templates import (
 )
 from portico.services.notifications.ticketing_data import (
     CancellationMail,
+    HolderMail,
     RefundMail,
     RescheduleMail,
     TicketsMail,
@@ -36,7 +37,8 @@ FRAGMENTS = {
     CancellationMail: (*SHOW, "1 of 2", "49.50 USD", BOOKING),
     RescheduleMail: (*SHOW, "2029-12-01 12:00 UTC", BOOKING),
     RefundMail: ("49.50 USD", BOOKING),
-    WaitlistOfferMail: (*SHOW, "2029-12-01 12:00 UTC", "hold_00000000000000000000000000"),
+    HolderMail: (*SHOW, "1-A-12", "tkt_00000000000000000000000000"),
+    WaitlistOfferMail: (*SHOW, "Places: 2", "2029-12-01 12:00 UTC", "hold_00000000000000000000000000"),
     TransferMail: (*SHOW, "Ada Lovelace", "bob@example.com", "1-A-12", "2029-12-01 12:00 UTC"),
 }
 """What the sample of each kind of mail shows."""
@@ -83,6 +85,8 @@ class TestTemplates:
                     "order-confirmed",
                     "order-shipped",
                     "password-reset",
+                    "ticket-cancelled",
+                    "ticket-rescheduled",
                     "ticket-transfer",
                     "tickets",
                     "waitlist-offer",

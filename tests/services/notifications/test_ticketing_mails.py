@@ -16,7 +16,9 @@ from portico.contracts.bookings import (
     BookingId,
     BookingRescheduled,
     RescheduledShow,
+    TicketCancelled,
     TicketId,
+    TicketRescheduled,
     TransferId,
     TransferOffered,
 )
@@ -30,6 +32,16 @@ from portico.services.notifications.mail import MailRefused
 from portico.services.notifications.models import Attempt, Notification
 
 STALLS = tuple(BookedPlace(section="Stalls", row="A", number=number) for number in (12, 13))
+
+
+NEW_DATE = RescheduledShow(
+    event_name="Queen",
+    event_date=datetime(2027, 7, 1, 19, tzinfo=UTC),
+    time_zone="UTC",
+    venue_name="The O2",
+    full_refund_until=datetime(2026, 1, 19, 9, tzinfo=UTC),
+    revision=3,
+)
 
 
 def booking_event(kind: Any, user_id: UserId, **members: Any) -> Any:
@@ -71,6 +83,7 @@ def offer(notifications: NotificationsService, user_id: UserId, **members: Any) 
         "event_id": ShowId.new(),
         "user_id": user_id,
         "hold_id": HoldId.new(),
+        "quantity": 2,
         "expires_at": notifications.run.clock.now() + timedelta(minutes=30),
     }
     return WaitlistOffered(**usual | members)
@@ -188,15 +201,8 @@ class TestCancellations:
 
 def rescheduled(user_id: UserId, **members: Any) -> Any:
     """Return the event that the show of a booking is now on 1 July 2027, as its revision 3 says."""
-    show = RescheduledShow(
-        event_name="Queen",
-        event_date=datetime(2027, 7, 1, 19, tzinfo=UTC),
-        time_zone="UTC",
-        venue_name="The O2",
-        full_refund_until=datetime(2026, 1, 19, 9, tzinfo=UTC),
-        revision=3,
-    )
-    return booking_event(BookingRescheduled, user_id, show=show.model_copy(update=members.pop("show", {})), **members)
+    show = NEW_DATE.model_copy(update=members.pop("show", {}))
+    return booking_event(BookingRescheduled, user_id, show=show, **members)
 
 
 class TestNewDates:
@@ -223,6 +229,41 @@ class TestNewDates:
         assert "refund" not in mail.text
 
 
+class TestHoldersOfTransferredTickets:
+    async def test_get_a_mail_about_a_new_date(self, notifications: NotificationsService) -> None:
+        bob, show_id = await notifications.create_user(email="bob@example.com"), await show(notifications)
+        event = TicketRescheduled(**_ticket(show_id), holder_id=bob, show=NEW_DATE)
+
+        await notifications.run.receives(event, event)
+        await notifications.send_due()
+
+        (mail,) = await notifications.mails()
+        assert (mail.recipient, mail.subject) == ("Ada Lovelace <bob@example.com>", "New date or venue: Queen")
+        assert "Queen\n2027-07-01 19:00 (UTC)\nThe O2\n" in mail.text
+        assert "Seat: 1-A-12" in mail.text
+        assert "refund" not in mail.text
+
+    async def test_get_a_mail_about_a_cancelled_show(self, embedded: NotificationsService) -> None:
+        bob, show_id = await embedded.create_user(email="bob@example.com"), await show(embedded)
+
+        await embedded.run.receives(TicketCancelled(**_ticket(show_id), holder_id=bob))
+        await embedded.send_due()
+
+        (mail,) = await embedded.mails()
+        assert mail.subject == "Your ticket for Queen is cancelled"
+
+    async def test_the_buyer_gets_none_for_each_ticket(self, embedded: NotificationsService) -> None:
+        await embedded.run.receives(TicketCancelled(**_ticket(await show(embedded)), holder_id=None))
+        await embedded.send_due()
+
+        assert await embedded.mails() == []
+
+
+def _ticket(show_id: ShowId) -> dict[str, Any]:
+    """Return the members of events about a ticket."""
+    return {"ticket_id": TicketId.new(), "booking_id": BookingId.new(), "event_id": show_id, "seat": "1-A-12"}
+
+
 class TestRefunds:
     async def test_are_mailed_each(self, notifications: NotificationsService) -> None:
         ada, booking_id = await notifications.create_user(), BookingId.new()
@@ -247,6 +288,7 @@ class TestOffers:
             "Ada Lovelace <ada@example.com>",
             "Places for Queen are held for you",
         )
+        assert "\nPlaces: 2\n" in mail.text
 
     async def test_are_not_mailed_after_they_expired(self, embedded: NotificationsService) -> None:
         await embedded.run.receives(offer(embedded, await embedded.create_user()))

@@ -143,8 +143,11 @@ class SeatingService:
         """The service that owns shows."""
         return self.run.as_service("events")
 
-    async def put_layout(self, show_id: ShowId, *sections: SectionPlan, revision: int = 2) -> Answer:
-        body = {"sections": [each.model_dump(mode="json") for each in sections], "revision": revision}
+    async def put_layout(
+        self, show_id: ShowId, *sections: SectionPlan, revision: int = 2, price: float = 49.5, currency: str = "USD"
+    ) -> Answer:
+        plans = [each.model_dump(mode="json") for each in sections]
+        body = {"sections": plans, "price": price, "currency": currency, "revision": revision}
         return await self.events_service.put(f"/inventory/{show_id}/layout", json=body)
 
 

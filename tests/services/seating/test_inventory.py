@@ -4,6 +4,7 @@ from decimal import Decimal
 from tests.services.seating.support import BALCONY, FLOOR, HALL, STALLS, SeatingService
 
 from portico.contracts.events import SectionPlan, ShowCreated, ShowDeleted, ShowId, ShowStatusChanged
+from portico.kit import UserId
 from portico.testing.migrations import differences, tables_after_downgrade
 
 
@@ -198,6 +199,18 @@ class TestAvailability:
         assert {answer.status_code for answer in answers} == {403}
 
 
+class TestCurrencyOfEvents:
+    async def test_changes_the_map_and_its_tag(self, embedded: SeatingService) -> None:
+        show_id = await embedded.show()
+        before = await embedded.seat_map(show_id)
+
+        await embedded.change(show_id, currency="EUR")
+
+        after = await embedded.seat_map(show_id)
+        assert {each["currency"] for each in after["sections"]} == {"EUR"}
+        assert after["version"] > before["version"]
+
+
 class TestLayout:
     async def test_can_grow(self, seating: SeatingService) -> None:
         show_id = await seating.show()
@@ -209,6 +222,42 @@ class TestLayout:
         assert await seating.rows(show_id) == ["FFFFF", "FFFFF", "FFFFF", "FFFF"]
         await seating.change(show_id, sections=larger)
         assert (await seating.seat_map(show_id))["version"] == 2
+
+    async def test_brings_another_currency_while_no_place_is_held_or_sold(self, seating: SeatingService) -> None:
+        show_id = await seating.show()
+        hold = await seating.hold(show_id, 2, user=(user := UserId.new()))
+
+        refused = await seating.put_layout(show_id, *HALL, currency="EUR")
+        await seating.run.as_user(subject=user).delete(f"/inventory/{show_id}/holds/{hold.json()['hold_id']}")
+        before = await seating.seat_map(show_id)
+        accepted = await seating.put_layout(show_id, *HALL, currency="EUR")
+
+        problem = refused.json()
+        assert (refused.status_code, problem["code"]) == (409, "currency_in_use")
+        assert (problem["currency"], problem["used"], problem["codes"]) == ("USD", 2, 0)
+        assert accepted.status_code == 200
+        after = await seating.seat_map(show_id)
+        assert after["version"] > before["version"]
+        assert {each["currency"] for each in after["sections"]} == {"EUR"}
+        assert (await seating.hold(show_id, 1)).json()["currency"] == "EUR"
+
+    async def test_keeps_its_currency_while_a_code_has_an_amount(self, embedded: SeatingService) -> None:
+        show_id = await embedded.show()
+        code = {"code": "FIVE", "kind": "DISCOUNT", "amount_off": 5}
+        path = f"/inventory/{show_id}/codes"
+        assert (await embedded.run.as_user("inventory:write").post(path, json=code)).status_code == 201
+
+        refused = await embedded.put_layout(show_id, *HALL, currency="EUR")
+
+        assert (refused.status_code, refused.json()["codes"]) == (409, 1)
+
+    async def test_is_not_undone_by_an_event_of_an_earlier_revision(self, embedded: SeatingService) -> None:
+        show_id = await embedded.show()
+        await embedded.put_layout(show_id, *HALL, currency="EUR", revision=3)
+
+        await embedded.change(show_id, revision=2)
+
+        assert {each["currency"] for each in (await embedded.seat_map(show_id))["sections"]} == {"EUR"}
 
     async def test_of_a_revision_that_was_not_made_is_replaced_by_the_next_event(
         self, embedded: SeatingService

@@ -10,6 +10,7 @@ from portico.contracts.bookings import (
     TicketCancelled,
     TicketCheckedIn,
     TicketIssued,
+    TicketRescheduled,
     TicketTransferred,
     TransferOffered,
 )
@@ -40,12 +41,14 @@ service = Service(
         BookingExpired,
         TicketIssued,
         TicketCheckedIn,
+        TicketRescheduled,
         TicketCancelled,
         TransferOffered,
         TicketTransferred,
     ],
     sagas=[
         saga.make_booking,
+        saga.release_hold_of_ended_booking,
         cancellation.cancel_tickets,
         show_cancellation.cancel_show,
         reschedule.announce_new_date,

@@ -1,15 +1,17 @@
-"""The saga that tells buyers of a show's new date or venue: an event for each confirmed booking, a batch in each transaction.
+"""The saga that tells buyers, and holders of transferred tickets, of a show's new date or venue.
 
+It publishes an event for each confirmed booking, and for each of its tickets that another user holds, in batches.
 It starts in the transaction that stores the show's change, and runs after its commit.
 """
 
 from typing import Final
 
-from portico.contracts.bookings import BookingId, BookingRescheduled, RescheduledShow
+from portico.contracts.bookings import BookingId, BookingRescheduled, RescheduledShow, TicketRescheduled
 from portico.contracts.events import ShowId, ShowUpdated
 from portico.kit import FOREVER, Saga, SagaState, Step, UnitOfWork, seconds
 from portico.kit.sagas import start_saga
 from portico.services.bookings.repository import Bookings
+from portico.services.bookings.tickets.repository import Tickets
 
 _BATCH: Final = 50
 
@@ -29,6 +31,9 @@ async def announce_to_bookings(state: RescheduleState, work: UnitOfWork) -> None
         booking = await Bookings(work).get(booking_id, lock=True)
         if booking.status == "CONFIRMED":
             work.publish(booking.to_event(BookingRescheduled, show=state.show))
+            for ticket in await Tickets(work).of_booking(booking_id):
+                if ticket.status != "CANCELLED" and ticket.user_id != booking.user_id:
+                    work.publish(ticket.to_event(TicketRescheduled, holder_id=ticket.user_id, show=state.show))
     if len(found) == _BATCH:
         await _start(work, state.with_(after=found[-1]))
 

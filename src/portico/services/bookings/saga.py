@@ -21,6 +21,7 @@ from portico.contracts.events import ShowId
 from portico.contracts.payments import PaymentId, PaymentsClient
 from portico.contracts.seating import HoldId, SeatingClient
 from portico.kit import (
+    FOREVER,
     AbortSaga,
     Calls,
     Money,
@@ -34,6 +35,7 @@ from portico.kit import (
     seconds,
 )
 from portico.kit.calls import Refused
+from portico.kit.sagas import start_saga
 from portico.services.bookings.domain import Place
 from portico.services.bookings.repository import PAYMENT_DECLINED, Bookings, Shows
 from portico.services.bookings.tickets.service import issue
@@ -73,6 +75,7 @@ class BookingState(SagaState):
     """State of the make-booking saga.
 
     keeps_hold: whether the hold goes back to its user if the booking fails.
+    is_hold_given_back: whether the claim of the hold was undone.
     """
 
     booking_id: BookingId
@@ -85,6 +88,7 @@ class BookingState(SagaState):
     payment_method: str | None
     keeps_hold: bool
     payment_id: PaymentId | None = None
+    is_hold_given_back: bool = False
 
     @property
     def is_free(self) -> bool:
@@ -103,7 +107,7 @@ async def claim_hold(state: BookingState, calls: Calls) -> None:
         raise
 
 
-async def release_hold(state: BookingState, calls: Calls) -> None:
+async def release_hold(state: BookingState, calls: Calls) -> BookingState:
     """Give the hold back. If its places were sold by a request that arrived late, return them."""
     seating = calls(SeatingClient)
     try:
@@ -112,6 +116,16 @@ async def release_hold(state: BookingState, calls: Calls) -> None:
         if refused.code == "hold_used":
             await _return_all(state, calls, key=f"{state.booking_id}/release")
         elif refused.code not in _LOST:
+            raise
+    return state.with_(is_hold_given_back=True)
+
+
+async def release_unclaimed_hold(state: BookingState, calls: Calls) -> None:
+    """Release the hold of a booking that ended before it claimed it, unless another booking has it."""
+    try:
+        await calls(SeatingClient).release(state.hold_id, state.event_id, user_id=state.user_id)
+    except Refused as refused:
+        if refused.code not in _LOST:
             raise
 
 
@@ -180,8 +194,15 @@ async def confirm(state: BookingState, work: UnitOfWork) -> None:
 
 
 async def end_booking(state: BookingState, work: UnitOfWork, why: UndoReason) -> None:
-    """Mark the booking as cancelled, expired or failed. Its hold and payment are released already."""
+    """Mark the booking as cancelled, expired or failed. Its hold and payment are released already.
+
+    The exception is a hold that it had not claimed when it ended. Another saga releases it if the booking took it itself, or
+    if the buyer cancelled the booking.
+    """
     booking = await Bookings(work).get(state.booking_id, lock=True)
+    is_released = state.is_hold_given_back and not state.keeps_hold
+    if not is_released and (not state.keeps_hold or booking.cancel_requested_at is not None):
+        await start_saga(work, release_hold_of_ended_booking, state, subject=booking.booking_id)
     if why.code == EVENT_CANCELLED or (not why.requested and why.code not in _DEADLINES):
         booking.fail(_failure_code(why.code), why.reason, now=work.now)
         work.publish(booking.to_event(BookingFailed))
@@ -203,6 +224,12 @@ make_booking = Saga(
     Step("take-payment", take_payment, undo=void_payment, within=seconds(15), retry=_UNTIL_DEADLINE),
     Step("sell-places", sell_places, record=confirm, undo=return_places, within=seconds(5), retry=_UNTIL_DEADLINE),
     when_undone=end_booking,
+)
+
+release_hold_of_ended_booking = Saga(
+    "release-unclaimed-hold",
+    BookingState,
+    Step("release-hold", release_unclaimed_hold, within=seconds(5), retry=FOREVER),
 )
 
 

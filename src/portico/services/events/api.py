@@ -27,6 +27,7 @@ from portico.services.events.availability import AvailableSeats
 from portico.services.events.domain import FIRST_TIME, LAST_TIME
 from portico.services.events.errors import (
     ChangeInProgress,
+    CurrencyInUse,
     IllegalTransition,
     LayoutInvalid,
     SaleWindowInvalid,
@@ -119,6 +120,7 @@ async def read_event(event_id: ShowId, caller: PublicRead, reads: Reads, availab
         ShowEnded,
         IllegalTransition,
         SeatsInUse,
+        CurrencyInUse,
         ChangeInProgress,
         PreconditionFailed,
         *DRAFT_ERRORS,
@@ -135,7 +137,7 @@ async def update_event(
     """Change some fields of an event, all or nothing. A new date or venue reopens full refunds for 14 days.
 
     Sections can be added, resized and renamed, as long as all seats that are held, sold or blocked remain. A new price is
-    for new holds.
+    for new holds. The currency can change while no place is held or sold and no code has an amount.
     """
     show = await planned_changes.update_show(context, event_id, changes, check=conditions.require)
     if show.available_seats is None:

@@ -49,6 +49,19 @@ class SeatsInUse(Conflict):
     seats: list[str]
 
 
+class CurrencyInUse(Conflict):
+    """The currency of a show is that of its holds, bookings and codes."""
+
+    detail = (
+        "Places that are held or sold: {used}; codes with an amount: {codes}. "
+        "The show's currency, {currency}, can change when there are none."
+    )
+
+    currency: str
+    used: int
+    codes: int
+
+
 class ChangeInProgress(Conflict):
     """Another change of the sections, or the deletion, is not finished yet."""
 

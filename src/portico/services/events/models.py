@@ -44,9 +44,12 @@ class Table(TableRules, DeclarativeBase):
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a change of fields means for others."""
+    """What a change of fields means for others.
 
-    has_new_layout: bool
+    needs_seating: whether seating must accept it first, because it has new sections or a new currency.
+    """
+
+    needs_seating: bool
     is_rescheduled: bool
 
 
@@ -148,7 +151,8 @@ class Show(Table):
         if is_rescheduled:
             self.full_refund_until = now + FULL_REFUND_FOR
         self.record_change(now)
-        return Revision(has_new_layout=layout is not None, is_rescheduled=is_rescheduled)
+        needs_seating = layout is not None or "currency" in fields
+        return Revision(needs_seating=needs_seating, is_rescheduled=is_rescheduled)
 
     def _new_layout(self, sections: Sequence[Section] | None, total_seats: int | None) -> Sequence[Section] | None:
         """Return the wanted sections if they differ. A number alone resizes the only section of a standing show."""
@@ -308,7 +312,7 @@ class Show(Table):
 
 
 class PlannedChange(Table):
-    """A change that seating must accept first: new sections, or the deletion of the show.
+    """A change that seating must accept first: new sections, a new currency, or the deletion of the show.
 
     It is stored before seating is called, so that it is finished after a crash: seating may have accepted it.
 

@@ -1,4 +1,4 @@
-"""Changes that seating must accept first: new sections, and deletions.
+"""Changes that seating must accept first: new sections, a new currency, and deletions.
 
 A change is planned in a transaction, then seating is called, then the change is made in another transaction. A plan whose
 process died is finished by a job, or by the next change of the show: calls to seating can be repeated.
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import SeatingClient
-from portico.kit import Problem, ServiceContext, UnitOfWork, get_logger
+from portico.kit import Money, Problem, ServiceContext, UnitOfWork, get_logger
 from portico.kit.calls import CallError, Refused, Unreachable
-from portico.services.events.errors import ChangeInProgress, SeatsInUse, ShowInUse, ShowNotFound
+from portico.services.events.errors import ChangeInProgress, CurrencyInUse, SeatsInUse, ShowInUse, ShowNotFound
 from portico.services.events.models import PlannedChange, Show
 from portico.services.events.repository import PlannedChanges, Shows
 from portico.services.events.schemas import ShowUpdate
@@ -27,8 +27,8 @@ ABANDONED_AFTER: Final = timedelta(seconds=30)
 _BATCH: Final = 100
 
 
-class _SectionsChanged(Exception):
-    """The changes give the show new sections, which they did not when it was read."""
+class _SeatingIsNeeded(Exception):
+    """The changes give the show new sections or a new currency, which they did not when it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class _Outcome:
 
 
 async def update_show(context: ServiceContext, show_id: ShowId, changes: ShowUpdate, *, check: Check) -> Show:
-    """Change a show that passes `check`, all or nothing. Seating is asked before the sections change.
+    """Change a show that passes `check`, all or nothing. Seating is asked before the sections or the currency change.
 
     A repeat of a change that was not finished continues it.
 
     Raises:
         ShowNotFound, ShowEnded, IllegalTransition, LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency,
         TooPrecise, and what `check` raises.
-        SeatsInUse: seating refuses the new sections.
+        SeatsInUse, CurrencyInUse: seating refuses the new sections, or the new currency.
         ChangeInProgress: another change is in progress.
         CallFailed: seating did not answer. If it may have accepted the change, the change is finished later.
     """
     await _finish_abandoned(context, show_id, changes.data)
     while not await _needs_seating(context, show_id, changes, check):
-        with suppress(_SectionsChanged):
+        with suppress(_SeatingIsNeeded):
             return await context.transact(partial(_update, show_id=show_id, changes=changes, check=check))
     await context.transact(partial(_plan, show_id=show_id, changes=changes.data, check=check))
     outcome = await _finish(context, show_id, is_new=True)
@@ -108,20 +108,20 @@ async def _finish_abandoned(context: ServiceContext, show_id: ShowId, wanted: di
 
 
 async def _needs_seating(context: ServiceContext, show_id: ShowId, changes: ShowUpdate, check: Check) -> bool:
-    """Whether the changes give the show new sections. Raises what would refuse them."""
+    """Whether the changes give the show new sections or a new currency. Raises what would refuse them."""
     async with context.reader() as reader:
         draft = await Shows(reader).get(show_id)
     check(draft)
     revision = draft.revise(changes.fields(), context.clock.now())
-    return revision is not None and revision.has_new_layout
+    return revision is not None and revision.needs_seating
 
 
 async def _update(work: UnitOfWork, *, show_id: ShowId, changes: ShowUpdate, check: Check) -> Show:
-    """Change a show whose sections stay. Raises _SectionsChanged if they would not, since the show was read."""
+    """Change a show whose sections and currency stay. Raises _SeatingIsNeeded if they would not, since the show was read."""
     show = await _lock_unplanned(work, show_id, changes.data)
     check(show)
     if await revise_show(work, show, changes):
-        raise _SectionsChanged
+        raise _SeatingIsNeeded
     return show
 
 
@@ -173,7 +173,10 @@ async def _finish(context: ServiceContext, show_id: ShowId, *, is_new: bool = Fa
 
 
 async def _ask_seating(seating: SeatingClient, draft: Show, plan: PlannedChange, now: datetime) -> int | None:
-    """Announce the change to seating. Return the available places after it. Raises SeatsInUse, ShowInUse, CallError."""
+    """Announce the change to seating. Return the available places after it.
+
+    Raises SeatsInUse, CurrencyInUse, ShowInUse, CallError.
+    """
     revision = int(draft.revision)
     try:
         if plan.changes is None:
@@ -181,12 +184,17 @@ async def _ask_seating(seating: SeatingClient, draft: Show, plan: PlannedChange,
             return None
         draft.revise(ShowUpdate.of_data(plan.changes).fields(), now)
         sections = [each.plan for each in draft.sections]
-        return (await seating.apply_layout(draft.event_id, sections, revision=revision + 1)).available
+        price = Money.of(draft.price, draft.currency)
+        return (await seating.apply_layout(draft.event_id, sections, price, revision=revision + 1)).available
     except Refused as refused:
+        problem = refused.problem
         if refused.code == "seats_in_use":
-            problem = refused.problem
             raise SeatsInUse(
                 section=problem.get("section", ""), used=problem.get("used", 0), seats=problem.get("seats", [])
+            ) from refused
+        if refused.code == "currency_in_use":
+            raise CurrencyInUse(
+                currency=problem.get("currency", ""), used=problem.get("used", 0), codes=problem.get("codes", 0)
             ) from refused
         if refused.code == "event_in_use":
             raise ShowInUse(event_id=draft.event_id) from refused

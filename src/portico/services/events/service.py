@@ -44,7 +44,7 @@ async def _change_status(work: UnitOfWork, show: Show, wanted: ShowStatus, *, re
 
 
 async def revise_show(work: UnitOfWork, show: Show, changes: ShowUpdate) -> bool:
-    """Apply changes to a locked show and publish them, all or none. Return whether its sections changed.
+    """Apply changes to a locked show and publish them, all or none. Return whether seating must have accepted them.
 
     Raises:
         ShowEnded, IllegalTransition, LayoutInvalid, SeatTotalDiffers, SaleWindowInvalid, UnknownCurrency, TooPrecise
@@ -56,7 +56,7 @@ async def revise_show(work: UnitOfWork, show: Show, changes: ShowUpdate) -> bool
         work.changes(SCHEDULE)
     if changes.wanted_status is not None:
         await _change_status(work, show, changes.wanted_status, reopen=changes.reopen)
-    return revision is not None and revision.has_new_layout
+    return revision is not None and revision.needs_seating
 
 
 async def delete_show(work: UnitOfWork, show: Show) -> None:

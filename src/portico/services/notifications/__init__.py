@@ -22,6 +22,7 @@ service = Service(
         consumers.save_show,
         consumers.forget_show,
         consumers.queue_booking_mail,
+        consumers.queue_holder_mail,
         consumers.queue_offer_mail,
         consumers.queue_transfer_mail,
     ],

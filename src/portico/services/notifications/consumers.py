@@ -1,4 +1,11 @@
-from portico.contracts.bookings import BookingCancelled, BookingConfirmed, BookingRescheduled, TransferOffered
+from portico.contracts.bookings import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingRescheduled,
+    TicketCancelled,
+    TicketRescheduled,
+    TransferOffered,
+)
 from portico.contracts.events import ShowCreated, ShowDeleted, ShowStatusChanged, ShowUpdated
 from portico.contracts.identity import (
     EmailVerificationRequested,
@@ -12,7 +19,7 @@ from portico.contracts.payments import BookingPaymentRefunded
 from portico.contracts.seating import WaitlistOffered
 from portico.kit import ServiceContext, UnitOfWork, consumes
 from portico.services.notifications import repository, service
-from portico.services.notifications.domain import ACCOUNT_MAILS, BookingMailEvent, template_for
+from portico.services.notifications.domain import ACCOUNT_MAILS, BookingMailEvent, HolderMailEvent, template_for
 from portico.services.notifications.sender import Sender
 from portico.services.notifications.service import Subject
 from portico.services.notifications.templates import Templates
@@ -71,6 +78,14 @@ async def queue_booking_mail(event: BookingMailEvent, work: UnitOfWork, context:
     """Queue the mail with the tickets, about a cancellation, a new date or a refund, to the buyer."""
     await service.queue_ticketing_mail(work, context.resource(Templates), event, event.user_id, event.booking_id)
     work.after_commit(context.resource(Sender).wake)
+
+
+@consumes(TicketRescheduled, TicketCancelled, name="queue-holder-mail")
+async def queue_holder_mail(event: HolderMailEvent, work: UnitOfWork, context: ServiceContext) -> None:
+    """Queue the mail about a new date or a cancelled show to the user whom a ticket was transferred to."""
+    if event.holder_id is not None:
+        await service.queue_ticketing_mail(work, context.resource(Templates), event, event.holder_id)
+        work.after_commit(context.resource(Sender).wake)
 
 
 @consumes(WaitlistOffered, name="queue-offer-mail")

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from portico.contracts.bookings import BookingCancelled, BookingConfirmed, BookingRescheduled, TransferOffered
+from portico.contracts.bookings import (
+    BookingCancelled,
+    BookingConfirmed,
+    BookingRescheduled,
+    TicketCancelled,
+    TicketRescheduled,
+    TransferOffered,
+)
 from portico.contracts.identity import EmailVerificationRequested, PasswordResetRequested
 from portico.contracts.orders import OrderCancelled, OrderStatus, OrderUpdated
 from portico.contracts.payments import BookingPaymentRefunded
@@ -16,7 +23,10 @@ from portico.services.notifications.settings import NotificationsSettings
 
 OrderEvent = OrderUpdated | OrderCancelled
 BookingMailEvent = BookingConfirmed | BookingCancelled | BookingRescheduled | BookingPaymentRefunded
-ShowMailEvent = BookingConfirmed | BookingCancelled | BookingRescheduled | WaitlistOffered | TransferOffered
+HolderMailEvent = TicketRescheduled | TicketCancelled
+ShowMailEvent = (
+    BookingConfirmed | BookingCancelled | BookingRescheduled | HolderMailEvent | WaitlistOffered | TransferOffered
+)
 TicketingEvent = ShowMailEvent | BookingPaymentRefunded
 
 Status = Literal["waiting", "queued", "sending", "sent", "failed"]
@@ -59,6 +69,8 @@ TICKETING_MAILS: Mapping[type[TicketingEvent], str] = {
     BookingConfirmed: "tickets",
     BookingCancelled: "booking-cancelled",
     BookingRescheduled: "booking-rescheduled",
+    TicketRescheduled: "ticket-rescheduled",
+    TicketCancelled: "ticket-cancelled",
     BookingPaymentRefunded: "booking-refunded",
     WaitlistOffered: "waitlist-offer",
     TransferOffered: "ticket-transfer",

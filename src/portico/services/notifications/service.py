@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from portico.contracts.bookings import BookingId, BookingRescheduled, RescheduledShow
+from portico.contracts.bookings import BookingId, BookingRescheduled, RescheduledShow, TicketRescheduled
 from portico.contracts.notifications import NotificationId
 from portico.contracts.orders import OrderId
 from portico.contracts.payments import BookingPaymentRefunded
@@ -134,7 +134,9 @@ async def _show_of(work: UnitOfWork, event: ShowMailEvent) -> dict[str, Any] | N
     """Return what is known of the event's show. A new date may be in the event before it is known here."""
     known = await Shows(work).find(event.event_id)
     show: Show | RescheduledShow | None = known
-    if isinstance(event, BookingRescheduled) and (known is None or known.show_revision < event.show.revision):
+    if isinstance(event, BookingRescheduled | TicketRescheduled) and (
+        known is None or known.show_revision < event.show.revision
+    ):
         show = event.show
     return None if show is None else ShowData.model_validate(show).model_dump(mode="json")
 

@@ -77,6 +77,13 @@ class RescheduleMail(ShowMail):
     full_refund_until: AwareDatetime | None
 
 
+class HolderMail(ShowMail):
+    """The data of a mail to the holder of a ticket that was transferred."""
+
+    ticket_id: Line
+    seat: Line | None
+
+
 class RefundMail(BaseModel):
     """The data of a mail about one refund for a booking."""
 
@@ -97,6 +104,7 @@ class WaitlistOfferMail(OfferMail):
     """The data of a mail about places that are held for a user in the waiting list."""
 
     hold_id: Line
+    quantity: int
 
 
 class TransferMail(OfferMail):
@@ -109,6 +117,7 @@ class TransferMail(OfferMail):
 
 
 _BOOKING_ID: Final = "bkg_00000000000000000000000000"
+_TICKET_ID: Final = "tkt_00000000000000000000000000"
 _SHOW: Final[Mapping[str, Any]] = {
     "event_id": 1,
     "show": {
@@ -149,10 +158,12 @@ TICKETING_DATA: Final[Mapping[str, tuple[type[BaseModel], Mapping[str, Any]]]] =
         RescheduleMail,
         {**_SHOW, "booking_id": _BOOKING_ID, "full_refund_until": "2029-12-01T12:00:00Z"},
     ),
+    "ticket-rescheduled": (HolderMail, {**_SHOW, "ticket_id": _TICKET_ID, "seat": "1-A-12"}),
+    "ticket-cancelled": (HolderMail, {**_SHOW, "ticket_id": _TICKET_ID, "seat": "1-A-12"}),
     "booking-refunded": (RefundMail, {"booking_id": _BOOKING_ID, "amount": 49.5, "currency": "USD"}),
     "waitlist-offer": (
         WaitlistOfferMail,
-        {**_SHOW, "hold_id": "hold_00000000000000000000000000", "expires_at": "2029-12-01T12:00:00Z"},
+        {**_SHOW, "hold_id": "hold_00000000000000000000000000", "quantity": 2, "expires_at": "2029-12-01T12:00:00Z"},
     ),
     "ticket-transfer": (
         TransferMail,

@@ -5,10 +5,19 @@ from fastapi import Path, Query, Request, Response
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import Availability
-from portico.kit import Context, FromService, Principal, PublicRead, Reads, Router, Work, permitted, provided
+from portico.kit import Context, FromService, Money, Principal, PublicRead, Reads, Router, Work, permitted, provided
+from portico.kit.foundation import TooPrecise, UnknownCurrency
 from portico.kit.http import accepts_gzip
 from portico.services.seating import repository, service
-from portico.services.seating.errors import EventInUse, EventNotFound, SeatNotFound, SeatsInUse, SeatTaken, UnknownSeat
+from portico.services.seating.errors import (
+    CurrencyInUse,
+    EventInUse,
+    EventNotFound,
+    SeatNotFound,
+    SeatsInUse,
+    SeatTaken,
+    UnknownSeat,
+)
 from portico.services.seating.history import history_of_seat
 from portico.services.seating.holds.writer import HoldWriter
 from portico.services.seating.schemas import (
@@ -67,13 +76,14 @@ async def read_seat_map(
     maps: Maps,
     request: Request,
     since: Annotated[int | None, Query(ge=0, lt=2**63, description="Version that the caller has")] = None,
-) -> MapResponse:
+) -> MapResponse | Response:
     """Return the map of all seats, or what has changed since a version of it.
 
     The whole map is also the answer to `since` if the sections have changed since then, or very many seats.
     """
     if since is not None and (changes := await maps.changes(reads, event_id, since)) is not None:
-        return MapResponse(changes, headers={"cache-control": "no-cache"})
+        # Without an ETag: what has changed since a version is no representation that a caller keeps.
+        return Response(changes, media_type="application/json", headers={"cache-control": "no-cache"})
     seat_map = await maps.current(reads, event_id)
     headers = {"cache-control": "no-cache", "vary": "Accept-Encoding"}
     if accepts_gzip(request.headers.get("accept-encoding", "")):
@@ -85,13 +95,21 @@ async def read_seat_map(
     return response
 
 
-@router.put("/{event_id}/layout", response_model=AvailabilityRead, errors=[EventNotFound, SeatsInUse, UnknownSeat])
+@router.put(
+    "/{event_id}/layout",
+    response_model=AvailabilityRead,
+    errors=[EventNotFound, SeatsInUse, CurrencyInUse, UnknownSeat, TooPrecise, UnknownCurrency],
+)
 async def replace_layout(
     event_id: ShowId, body: LayoutPut, caller: FromService, work: Work, context: Context
 ) -> Availability:
-    """Replace the sections of a show. Places that are held, sold or blocked must remain."""
+    """Replace the sections and prices of a show. Places that are held, sold or blocked must remain.
+
+    The currency can change only while no place is held or sold.
+    """
+    price = Money.of(body.price, body.currency)
     availability = await service.replace_layout(
-        work, event_id, [each.plan for each in body.sections], revision=body.revision
+        work, event_id, [each.plan for each in body.sections], price, revision=body.revision
     )
     await waitlist.follow_show(work, event_id, offers_of(context))
     await service.update_exhaustion(work, event_id)

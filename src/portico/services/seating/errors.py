@@ -74,6 +74,19 @@ class SeatsInUse(_AboutSeats):
     used: int
 
 
+class CurrencyInUse(Conflict):
+    """The currency of a show is that of its holds, bookings and codes, so it cannot change while there are any."""
+
+    detail = (
+        "Places that are held or sold: {used}; codes with an amount: {codes}. "
+        "The show's currency, {currency}, can change when there are none."
+    )
+
+    currency: str
+    used: int
+    codes: int
+
+
 class SeatLimitReached(Conflict):
     """The user holds or has booked as many places as one user may."""
 

@@ -123,9 +123,11 @@ class SectionPut(Schema):
 
 
 class LayoutPut(Schema):
-    """The sections of a show at a revision of it."""
+    """The sections and prices of a show at a revision of it. `price` is that of places in a section without a price."""
 
     sections: Annotated[list[SectionPut], Field(min_length=1, max_length=_MOST_SECTIONS)]
+    price: Amount
+    currency: CurrencyCode
     revision: Annotated[int, Field(ge=1)]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from portico.contracts.events import SectionPlan, ShowDeleted, ShowEvent, ShowId
 from portico.contracts.seating import Availability
 from portico.kit import Money, UnitOfWork, get_logger
-from portico.services.seating.errors import EventInUse, SeatsInUse
+from portico.services.seating.codes.repository import count_codes_with_amount
+from portico.services.seating.errors import CurrencyInUse, EventInUse, SeatsInUse
 from portico.services.seating.hall.layout import Layout, Section
 from portico.services.seating.hall.places import Places
 from portico.services.seating.holds.locked_show import exhaustion_event, is_exhausted_with
@@ -27,14 +28,13 @@ async def apply_event(work: UnitOfWork, event: ShowEvent) -> bool:
     show.sold_out_by_hand = event.sold_out_by_hand
     show.sale_starts_at = event.sale_start_time
     show.sale_ends_at = event.sale_end_time
-    show.price_minor = Money.of(event.price, event.currency).minor
-    show.currency = event.currency
     show.max_seats_per_user = event.max_seats_per_user
     show.orphan_rule = event.orphan_rule
     show.waiting_room = event.waiting_room
     if event.revision >= show.layout_revision:
         try:
-            await _store_sections(work, show, event.sections, event.revision)
+            price = Money.of(event.price, event.currency)
+            await _store_sections(work, show, event.sections, price, event.revision)
         except SeatsInUse as problem:
             # A larger layout was announced and used, but its revision was never made. The next one is checked first.
             logger.warning("layout_kept", event_id=int(show.show_id), revision=event.revision, reason=str(problem))
@@ -54,20 +54,23 @@ async def apply_deletion(work: UnitOfWork, event: ShowDeleted) -> bool:
 
 
 async def replace_layout(
-    work: UnitOfWork, show_id: ShowId, plans: Sequence[SectionPlan], *, revision: int
+    work: UnitOfWork, show_id: ShowId, plans: Sequence[SectionPlan], price: Money, *, revision: int
 ) -> Availability:
-    """Replace the sections of a show by those of its next revision; an outdated one changes nothing.
+    """Replace the sections and prices of a show by those of its next revision; an outdated one changes nothing.
 
     A show whose first event has not arrived has no place in use, so that its event can bring any sections.
 
     Raises:
+        CurrencyInUse: the currency is another one, and places are held or sold, or codes have an amount.
         SeatsInUse: places that are held, sold or blocked do not exist in the new layout.
     """
     show = await find_show(work, show_id)
     if show is None:
         return Availability(event_id=show_id, available=Layout.of(plans).places, used=0)
     if revision > show.event_revision and revision >= show.layout_revision:
-        await _store_sections(work, show, plans, revision)
+        if price.currency != show.currency:
+            await _check_currency_is_unused(work, show)
+        await _store_sections(work, show, plans, price, revision)
     places = await load_places(work, show)
     counts = places.counts()
     return Availability(event_id=show_id, available=counts.available, used=counts.held + counts.sold)
@@ -108,14 +111,26 @@ async def retire_show(work: UnitOfWork, show_id: ShowId, *, revision: int) -> No
     show.version += 1
 
 
-async def _store_sections(work: UnitOfWork, show: Show, plans: Sequence[SectionPlan], revision: int) -> None:
-    """Store the sections of a revision if they differ, with the places that are in use. Raises SeatsInUse."""
+async def _check_currency_is_unused(work: UnitOfWork, show: Show) -> None:
+    """Raise CurrencyInUse if places of the show are held or sold, or codes have an amount."""
+    counts = (await load_places(work, show)).counts()
+    used, codes = counts.held + counts.sold, await count_codes_with_amount(work, show.show_id)
+    if used or codes:
+        raise CurrencyInUse(currency=show.currency, used=used, codes=codes)
+
+
+async def _store_sections(
+    work: UnitOfWork, show: Show, plans: Sequence[SectionPlan], price: Money, revision: int
+) -> None:
+    """Store the sections and prices of a revision if they differ, with the places that are in use. Raises SeatsInUse."""
     show.layout_revision = revision
+    has_new_currency = show.currency != price.currency
+    show.price_minor, show.currency = price.minor, price.currency
     layout = Layout.of(plans)
     known = await sections_of(work, show.show_id)
     places = (await load_places(work, show)).resized(layout) if known else Places.empty(layout)
     rows = [_row(show, section, plan, places) for section, plan in zip(layout.sections, plans, strict=True)]
-    if not show.is_closed and rows == [dict(each._mapping) for each in known]:  # noqa: SLF001  SQLAlchemy's public name for it
+    if not (show.is_closed or has_new_currency) and rows == [dict(each._mapping) for each in known]:  # noqa: SLF001  SQLAlchemy's public name for it
         return
     show.is_closed = False
     show.version += 1

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tests.services.bookings.support import BookingsService, booking_of
+from tests.services.bookings.support import BookingsService, booking_of, place
 
 from portico.contracts.bookings import BookingId
 from portico.contracts.identity import UserCreated
@@ -60,6 +60,15 @@ async def issue(bookings: BookingsService, user_id: UserId, *places: Place, **me
     booking: Booking = await bookings.run.given(booking_of(bookings.run, *places, user_id=user_id, **members))
     await issue_again(bookings, booking.booking_id)
     return booking
+
+
+async def transferred(bookings: BookingsService, ada: Person, bob: Person) -> dict[str, Any]:
+    """Let Ada book two seats of the venue's show and give one ticket to Bob; return it."""
+    await issue(bookings, ada.user_id, place(), place("1-A-13"), event_id=bookings.venue.show_id)
+    ticket = (await ada.tickets())[0]
+    offer = await ada.offer(ticket["ticket_id"], bob.email)
+    assert (await bob.accept(offer.json()["transfer_id"])).status_code == 200
+    return ticket
 
 
 async def issue_again(bookings: BookingsService, booking_id: BookingId) -> None:

@@ -216,6 +216,7 @@ class TestOffers:
             event_id=show.show_id,
             user_id=user,
             hold_id=entry["hold_id"],
+            quantity=1,
             expires_at=embedded.run.clock.now() + timedelta(seconds=OFFER),
         ).known_as(offered.message_id)
 

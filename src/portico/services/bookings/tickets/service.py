@@ -114,7 +114,8 @@ async def void(
             ticket.ensure_buyer_can_cancel()
     for ticket in live:
         work.add(ticket.cancel(now=work.now))
-        work.publish(ticket.to_event(TicketCancelled))
+        holder_id = None if ticket.user_id == booking.user_id else ticket.user_id
+        work.publish(ticket.to_event(TicketCancelled, holder_id=holder_id))
     for transfer in await Transfers(work).pending([ticket.ticket_id for ticket in live]):
         transfer.withdraw(now=work.now)
     return live

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from portico.contracts.events import ShowId
 from portico.kit import Keyset, Reader, Slice, UnitOfWork, Window
@@ -53,6 +53,13 @@ async def save_codes(work: UnitOfWork, show_id: ShowId, codes: Iterable[Code]) -
 async def list_codes(reader: Reader, show_id: ShowId, window: Window) -> Slice[CodeRow]:
     """Return a page of the codes of a show, in alphabetical order. Raises InvalidCursor."""
     return await _ORDER.page(reader, select(CodeRow).where(CodeRow.show_id == show_id), window)
+
+
+async def count_codes_with_amount(reader: Reader, show_id: ShowId) -> int:
+    """Return how many codes of a show take an amount off, which is in the show's currency."""
+    statement = select(func.count()).where(CODES.c.show_id == show_id, CODES.c.amount_off > 0)
+    [(count,)] = await reader.rows(statement)
+    return int(count)
 
 
 async def remove_code(work: UnitOfWork, show_id: ShowId, key: str) -> bool:

@@ -93,5 +93,6 @@ def _event(kind: type[WaitlistEvent], hold: Hold) -> WaitlistEvent:
         event_id=hold.show_id,
         user_id=hold.user_id,
         hold_id=hold.hold_id,
+        quantity=hold.quantity,
         expires_at=hold.expires_at,
     )
