@@ -1,6 +1,7 @@
 """The ticketing system in the test's process, with an organizer, two buyers and a show on sale."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -36,6 +37,16 @@ class RunningBoxOffice:
     anonymous: TicketingClient
     show_id: int
 
+    async def account(self, name: str, role: str | None = None) -> TicketingClient:
+        """Return a client of a new account, which may have a role."""
+        email = f"{name}-{secrets.token_hex(4)}@example.com"
+        client = await self.anonymous.register(email, PASSWORD, name)
+        if role is None:
+            return client
+        path = f"/api/users/{client.user_id}/roles"
+        (await self.organizer.request("PUT", path, {"roles": [role]})).expect(200)
+        return await self.anonymous.sign_in(email, PASSWORD)
+
     async def create_show(self, **changed: Any) -> int:
         """Create a show like the first one; return its id once its seats exist."""
         show_id = await self.organizer.create_show({**SHOW, **changed})
@@ -45,9 +56,9 @@ class RunningBoxOffice:
     async def status_of(self, path: str) -> int:
         return (await self.anonymous.request("GET", path)).status
 
-    async def counts(self) -> dict[str, int]:
+    async def counts(self, show_id: int | None = None) -> dict[str, int]:
         """Return the number of places in each state."""
-        found = await self.anonymous.get(f"/api/inventory/{self.show_id}")
+        found = await self.anonymous.get(f"/api/inventory/{show_id or self.show_id}")
         return {name: found[name] for name in ("available", "held", "sold", "blocked")}
 
     async def hold(self, buyer: TicketingClient, quantity: int) -> str:

@@ -1,0 +1,149 @@
+"""The rows of search in the ticketing system, through its gateway."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from tests.journeys.box_office import SHOW, RunningBoxOffice, eventually_equal
+from tests.journeys.rows import BACKENDS, office_on, refused, walked
+
+FOUND_FIELDS = {
+    "eventId", "eventName", "eventDate", "venueName", "status", "price", "currency", "category", "highlights", "score",
+}  # fmt: skip
+CATALOGUE: dict[str, dict[str, Any]] = {
+    "aria": {"eventName": "Arianna <Live>", "venueName": "Théâtre Royal", "category": "Opera", "price": 120},
+    "rock": {"eventName": "Thunderbirds", "venueName": "Royal Arena", "category": "Rock", "status": "UPCOMING"},
+    "late": {"eventName": "Thunderbirds", "venueName": "New York Hall", "category": "Rock", "price": 20},
+    "talk": {"eventName": "An Evening", "venueName": "Library", "description": "About thunderbirds & more"},
+}
+DATES = {"aria": "2090-05-01", "rock": "2090-05-02", "late": "2090-06-03", "talk": "2090-06-04"}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+async def office(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningBoxOffice]:
+    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
+        yield office
+
+
+@pytest.fixture(scope="module")
+async def ids(office: RunningBoxOffice) -> dict[str, int]:
+    """Return the ids of the shows of the catalogue once search has all of them."""
+    made: dict[str, int] = {}
+    for name, fields in CATALOGUE.items():
+        made[name] = await office.organizer.create_show({**SHOW, **fields, "eventDate": f"{DATES[name]}T19:00:00Z"})
+
+    async def count() -> int:
+        return int((await office.anonymous.get("/api/search"))["page"]["totalElements"])
+
+    await eventually_equal(count, len(CATALOGUE) + 1)
+    return made
+
+
+async def found(office: RunningBoxOffice, query: str, **filters: str) -> list[int]:
+    more = "".join(f"&{name}={quote(value)}" for name, value in filters.items())
+    page = await office.anonymous.get(f"/api/search?q={quote(query)}{more}")
+    return [each["eventId"] for each in page["events"]]
+
+
+class TestWords:
+    async def test_case_accents_prefixes_quotes_and_typos(self, office: RunningBoxOffice, ids: dict[str, int]) -> None:
+        aria, rock, late, talk = (ids[name] for name in ("aria", "rock", "late", "talk"))
+
+        assert await found(office, "ARIANNA theatre") == [aria]
+        assert await found(office, "arian") == [aria]  # the last word may be incomplete
+        assert await found(office, "thunderbirds") == [late, rock, talk]  # name, on sale, description last
+        assert await found(office, "thudnerbirds") == [late, rock, talk]  # a swap
+        assert await found(office, "thndrbirds") == [late, rock, talk]  # two typos in nine letters
+        assert await found(office, "libary") == [talk]
+        assert await found(office, "hunderbirds") == []  # the first letter must be right
+        assert await found(office, '"new york"') == [late]
+        assert await found(office, '"york new"') == []
+        assert (await office.anonymous.get("/api/search?q=thunderbirds"))["relaxed"] is False
+        relaxed = await office.anonymous.get("/api/search?q=thunderbirds%20opera%20library%20nothing")
+        assert relaxed["relaxed"] is True
+        assert [each["eventId"] for each in relaxed["events"]] == [talk]
+
+    async def test_odd_queries_are_never_an_error(self, office: RunningBoxOffice, ids: dict[str, int]) -> None:
+        for odd in ("%", "<script>", "'\" OR 1=1", "\\", "*", "_", '"', "a" * 200, "NEAR(", "東京"):
+            answer = await office.anonymous.request("GET", f"/api/search?q={quote(odd)}")
+            assert answer.status == 200, (odd, answer.text(200))
+        assert (await office.anonymous.request("GET", f"/api/search?q={'a' * 201}")).status == 422
+        assert (await office.anonymous.request("GET", "/api/search?q=%00")).status == 400  # NUL
+        for wrong in ("status=OPEN", "maxPrice=-1", "dateFrom=soon", "size=101", "colour=red"):
+            assert (await office.anonymous.request("GET", f"/api/search?{wrong}")).status == 422, wrong
+
+    async def test_a_found_event_has_highlights_and_an_explanation(
+        self, office: RunningBoxOffice, ids: dict[str, int]
+    ) -> None:
+        (plain,) = (await office.anonymous.get("/api/search?q=arianna"))["events"]
+        page = await office.anonymous.get("/api/search?q=thunderbrids&explain=true")
+        best, *_, worst = page["events"]
+
+        assert plain.keys() == FOUND_FIELDS
+        assert plain["highlights"] == {"eventName": "<em>Arianna</em> &lt;Live&gt;"}
+        assert (plain["eventId"], plain["price"], plain["category"]) == (ids["aria"], 120, "Opera")
+        assert best.keys() == FOUND_FIELDS | {"explanation"}
+        (term,) = best["explanation"]["terms"]
+        assert (term["field"], term["word"], term["match"], term["typos"]) == ("event_name", "thunderbirds", "typo", 1)
+        assert worst["explanation"]["terms"][0]["field"] == "description"
+        assert worst["highlights"] == {"description": "About <em>thunderbirds</em> &amp; more"}
+        assert best["score"] > worst["score"]
+
+
+class TestFilters:
+    async def test_narrow_the_list_and_a_facet_counts_without_its_own(
+        self, office: RunningBoxOffice, ids: dict[str, int]
+    ) -> None:
+        rock, late = ids["rock"], ids["late"]
+
+        assert await found(office, "thunderbirds", category="ROCK") == [late, rock]
+        assert await found(office, "thunderbirds", venue="royal") == [rock]
+        assert await found(office, "thunderbirds", status="UPCOMING") == [rock]
+        assert await found(office, "", maxPrice="20") == [late]
+        assert await found(office, "thunderbirds", dateFrom="2090-05-02", dateTo="2090-05-02") == [rock]
+        assert await found(office, "thunderbirds", dateTo="2090-05-02T19:00:00Z") == []
+        page = await office.anonymous.get("/api/search?q=thunderbirds&status=UPCOMING")
+        assert page.keys() == {"events", "page", "facets", "relaxed"}
+        assert page["facets"] == {
+            "status": {"ON_SALE": 2, "UPCOMING": 1},
+            "category": {"Rock": 1},
+            "venueName": {"Royal Arena": 1},
+            "month": {"2090-05": 1},
+        }
+
+    async def test_pages_show_nothing_twice(self, office: RunningBoxOffice, ids: dict[str, int]) -> None:
+        shows = [each["eventId"] for each in await walked(office.anonymous, "/api/search", "events", size=2)]
+
+        assert sorted(shows) == sorted([*ids.values(), office.show_id])
+        past = await office.anonymous.get("/api/search?page=50&size=2")
+        assert (past["events"], past["page"]) == (
+            [], {"number": 50, "size": 2, "totalElements": 5, "totalPages": 3},
+        )  # fmt: skip
+
+
+class TestIndex:
+    async def test_follows_changes_of_events(self, office: RunningBoxOffice, ids: dict[str, int]) -> None:
+        show_id = await office.organizer.create_show({**SHOW, "eventName": "Zebrafish"})
+        await eventually_equal(lambda: found(office, "zebrafish"), [show_id])
+        (await office.organizer.request("PUT", f"/api/events/{show_id}", {"eventName": "Kingfisher"})).expect(200)
+        await eventually_equal(lambda: found(office, "kingfisher"), [show_id])
+        assert await found(office, "zebrafish") == []
+        assert (await office.organizer.request("DELETE", f"/api/events/{show_id}")).status == 204
+        await eventually_equal(lambda: found(office, "kingfisher"), [])
+
+    async def test_is_rebuilt_beside_the_live_one(self, office: RunningBoxOffice, ids: dict[str, int]) -> None:
+        made = (await office.organizer.request("POST", "/api/search/rebuild")).expect(202)
+        path = made.headers["location"]
+        assert path == f"/api/search/rebuild/{made.json()['rebuildId']}"
+        assert "status" in made.json()
+
+        async def status() -> str:
+            return str((await office.organizer.get(path))["status"])
+
+        await eventually_equal(status, "COMPLETED")
+        assert await found(office, "arianna") == [ids["aria"]]
+        refused(await office.organizer.request("GET", "/api/search/rebuild/none"), 404, "rebuild_not_found")
+        refused(await office.ann.request("GET", path), 403, "permission_missing", permission="search:write")
