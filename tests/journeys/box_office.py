@@ -54,7 +54,7 @@ class RunningBoxOffice:
         return show_id
 
     async def status_of(self, path: str) -> int:
-        return (await self.anonymous.request("GET", path)).status
+        return (await self.organizer.request("GET", path)).status
 
     async def counts(self, show_id: int | None = None) -> dict[str, int]:
         """Return the number of places in each state."""

@@ -149,7 +149,7 @@ class TicketRescheduled(TicketEvent, type="ticket.rescheduled", version=1, aggre
 class TicketCancelled(TicketEvent, type="ticket.cancelled", version=1, aggregate="ticket_id"):
     """A ticket is permanently void.
 
-    holder_id: the user whom the ticket was transferred to; None if the buyer had it. Only a cancelled show voids a
+    holder_id: the user that the ticket was transferred to; None if the buyer had it. Only a cancelled show voids a
         transferred ticket.
     """
 

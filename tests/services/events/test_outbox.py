@@ -51,6 +51,15 @@ class TestOutbox:
         assert [each["payload"]["status"] for each in second.json()["records"]] == ["SOLD_OUT"]
         assert second.json()["page"]["total_elements"] == 3
 
+    async def test_of_a_deleted_event_have_an_empty_page_past_the_end(self, embedded: EventsService) -> None:
+        show_id = (await embedded.create())["event_id"]
+        assert (await embedded.delete(show_id)).status_code == 204
+
+        answer = await embedded.organizer.get(f"/events/{show_id}/outbox", params={"page": 9})
+
+        assert (answer.status_code, answer.json()["records"]) == (200, [])
+        assert answer.json()["page"]["total_elements"] == 2
+
     async def test_needs_the_permission_and_an_event(self, embedded: EventsService) -> None:
         show_id = (await embedded.create())["event_id"]
 

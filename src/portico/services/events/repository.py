@@ -152,7 +152,7 @@ async def records_of(reader: Reader, show_id: ShowId, window: Window) -> Slice[R
     """
     statement = select(_RECORDS).params(of_show=str(int(show_id)))
     found = await _OLDEST_FIRST.page_of_columns(reader, statement, window)
-    if not found.rows and not await Shows(reader).exists(show_id):
+    if not found.rows and not found.total and not await Shows(reader).exists(show_id):
         raise ShowNotFound(event_id=show_id)
     records = [
         Record(

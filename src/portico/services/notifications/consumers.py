@@ -82,7 +82,7 @@ async def queue_booking_mail(event: BookingMailEvent, work: UnitOfWork, context:
 
 @consumes(TicketRescheduled, TicketCancelled, name="queue-holder-mail")
 async def queue_holder_mail(event: HolderMailEvent, work: UnitOfWork, context: ServiceContext) -> None:
-    """Queue the mail about a new date or a cancelled show to the user whom a ticket was transferred to."""
+    """Queue the mail about a new date or a cancelled show to the user that a ticket was transferred to."""
     if event.holder_id is not None:
         await service.queue_ticketing_mail(work, context.resource(Templates), event, event.holder_id)
         work.after_commit(context.resource(Sender).wake)
