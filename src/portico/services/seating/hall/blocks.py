@@ -13,6 +13,7 @@ from portico.services.seating.hall.layout import Section
 
 _FREE: Final = frozenset(b"Ff")
 _FREE_OR_NOT: Final = bytes(each if each in _FREE else ord(".") for each in range(256))
+_ROWS_SEARCHED_FIRST: Final = 8
 _LITERAL: Final = 32  # a pattern that begins with letters is searched for fast
 
 
@@ -74,12 +75,19 @@ def _first_clean_block(buffer: bytearray, section: Section, size: int, first: in
     if match is not None or section.accessible:
         return None if match is None else match.start()
     # Without accessible seats, a clean block is a whole run, or a part of one that has at least two seats more. If many runs
-    # have one seat more, plain searches for both are several times as fast as the pattern.
-    rest = buffer[next_row - 1 : section.end].translate(_FREE_OR_NOT)
+    # have one seat more, plain searches for both are several times as fast as the pattern. A few rows are searched first:
+    # the next clean block is mostly near.
     block = b"F" * size
-    whole, part = rest.find(b".%s." % block), rest.find(block + b"FF")
-    found = [next_row - 1 + each for each in (whole + 1, part) if each > 0]
-    return min(found, default=None)
+    begin, rows = next_row, _ROWS_SEARCHED_FIRST
+    while begin < section.end:
+        end = min(begin + rows * (section.seats_per_row + 1), section.end)
+        some = buffer[begin - 1 : end].translate(_FREE_OR_NOT)
+        whole, part = some.find(b".%s." % block), some.find(block + b"FF")
+        found = [begin - 1 + each for each in (whole + 1, part) if each > 0]
+        if found:
+            return min(found)
+        begin, rows = end, section.rows
+    return None
 
 
 def _nearest_middle(buffer: bytearray, start: int, seats: int, size: int, pattern: re.Pattern[bytes]) -> int:

@@ -61,13 +61,18 @@ def best_available(
 def _best_block(places: Places, sections: Sequence[Section], quantity: int) -> Selection | None:
     """Return seats side by side, or places of a standing section, if any of these sections has as many."""
     buffer = places.buffer
-    found = [(each, None if each.is_standing else find_block(buffer, each, quantity)) for each in sections]
-    for clean in (True, False):
-        for section, first in found:
-            if section.is_standing:
-                return Selection(standing={section.number: quantity})
-            if first is not None and (start := best_block(buffer, section, quantity, first, clean=clean)) is not None:
-                return Selection(tuple(range(start, start + quantity)))
+    others: list[tuple[Section, int]] = []  # sections whose blocks all leave a single seat, and their first blocks
+    for section in sections:
+        if section.is_standing:
+            return Selection(standing={section.number: quantity})
+        if (first := find_block(buffer, section, quantity)) is None:
+            continue
+        if (start := best_block(buffer, section, quantity, first, clean=True)) is not None:
+            return Selection(tuple(range(start, start + quantity)))
+        others.append((section, first))
+    for section, first in others:
+        if (start := best_block(buffer, section, quantity, first, clean=False)) is not None:
+            return Selection(tuple(range(start, start + quantity)))
     return None
 
 
@@ -114,7 +119,7 @@ def _row(layout: Layout, index: int) -> tuple[int, int]:
 
 def _choosable(places: Places, section: Section) -> int:
     """Return the number of free places in a section that are not accessible seats."""
-    available = places.counts(section).available
+    available = places.available(section)
     return available - places.buffer.count(_ACCESSIBLE, section.first, section.end) if section.accessible else available
 
 

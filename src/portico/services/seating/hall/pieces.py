@@ -3,6 +3,7 @@
 A piece is a part of a run of free seats side by side in a row, or the free places of a standing section.
 """
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from portico.services.seating.hall.layout import Section
 from portico.services.seating.hall.places import Places, Selection
 
 _FEWEST: Final = 2
+_NOT_FREE: Final = bytes(set(range(256)) - set(b"F\n"))
 _FEW: Final = 8  # up to this size, counting blocks of each size is faster than listing all runs
 
 
@@ -52,13 +54,19 @@ def fewest_pieces(places: Places, sections: Iterable[tuple[Section, int]], quant
     offered = list(sections)
     best: _Rows | None = None
     for section, available in offered:
-        if available >= quantity:
+        if available >= quantity and (best is None or _may_be_better(places.buffer, section, quantity, best)):
             best = _nearest_rows(places.buffer, section, available, quantity, best) or best
         if best is not None and best.is_nearest:
             break
     if best is None:
         return _across_sections(places, offered, quantity)
     return Selection(_in_rows(places.buffer, best, quantity))
+
+
+def _may_be_better(buffer: bytearray, section: Section, quantity: int, best: _Rows) -> bool:
+    """Return whether a section may have better rows. Better than pieces in one row are only fewer pieces, with a longer one."""
+    longest = -(-quantity // (best.pieces - 1))
+    return best.span > 0 or buffer.find(b"F" * longest, section.first, section.end) >= 0
 
 
 def _across_sections(places: Places, sections: Sequence[tuple[Section, int]], quantity: int) -> Selection:
@@ -97,6 +105,8 @@ def _nearest_rows(
     least = 0
     if nearest < section.rows and (not nearest or (least := _least_span(buffer, section, pieces, smallest)) >= nearest):
         return None
+    if (row := _single_row(buffer, section, pieces, quantity)) is not None:
+        return _Rows(pieces, 0, section, row)
     found: _Rows | None = None
     first, stride = section.first, section.seats_per_row + 1
     window: deque[tuple[int, int]] = deque()
@@ -124,9 +134,33 @@ def _nearest_rows(
     return found
 
 
-def _least_span(buffer: bytearray, section: Section, pieces: int, smallest: int) -> int:
-    """Return the fewest rows between `pieces` runs of at least the smallest length, enough or not."""
+def _single_row(buffer: bytearray, section: Section, pieces: int, quantity: int) -> int | None:
+    """Return the front-most row with `quantity` seats in `pieces` pieces, if one of the pieces has at least two seats.
+
+    Few rows have a piece that is long enough, so this is faster than looking at all runs.
+    """
+    longest = -(-quantity // pieces)
+    if longest == 1:
+        return None
     first, stride = section.first, section.seats_per_row + 1
+    previous = -1
+    for match in run_pattern(longest).finditer(buffer, first, section.end):
+        if (row := (match.start() - first) // stride) == previous:
+            continue
+        previous, start = row, first + row * stride
+        lengths = sorted(map(len, run_pattern(1).findall(buffer, start, start + stride)), reverse=True)
+        if sum(lengths[:pieces]) >= quantity:
+            return row
+    return None
+
+
+def _least_span(buffer: bytearray, section: Section, pieces: int, smallest: int) -> int:
+    """Return a number of rows that is at most that between `pieces` runs of at least the smallest length, enough or not."""
+    first, stride = section.first, section.seats_per_row + 1
+    if smallest == 1:  # there are at most as many runs as seats, which are counted faster
+        free = buffer[first : section.end].translate(None, _NOT_FREE).split(b"\n")
+        rows = [row for row, seats in enumerate(free) for _ in seats]
+        return min(map(sub, rows[pieces - 1 :], rows), default=section.rows)
     rows = [(each.start() - first) // stride for each in run_pattern(smallest).finditer(buffer, first, section.end)]
     return min(map(sub, rows[pieces - 1 :], rows), default=section.rows)
 
@@ -143,6 +177,8 @@ def _runs_by_length(buffer: bytearray, section: Section, available: int, quantit
     if quantity > _FEW:
         lengths = Counter(map(len, run_pattern(1).findall(buffer, section.first, section.end)))
         return dict(sorted(lengths.items(), reverse=True))
+    if buffer.find(b"FF", section.first, section.end) < 0:
+        return {1: available}
     numbers: dict[int, int] = {}
     for length in range(quantity - 1, 0, -1):
         # Each run contains its length divided by `length` such blocks; the longer runs are known.
@@ -198,8 +234,14 @@ def _in_rows(buffer: bytearray, rows: _Rows, quantity: int) -> tuple[int, ...]:
                 parts.append(_Run(run.row, run.start + first - column, last - first))
         return sorted(parts, key=attrgetter("length"), reverse=True)[: rows.pieces]
 
+    by_column = sorted((column, column + run.length) for run, column in runs)
+    columns = [column for column, _ in by_column]
+
     def is_enough(left: int, right: int) -> bool:
-        return sum(each.length for each in clipped(left, right)) >= quantity
+        # Each run is shorter than `quantity`, so one that begins further left is not in the range.
+        some = by_column[bisect_right(columns, left - quantity) : bisect_left(columns, right)]
+        lengths = [min(right, end) - max(left, begin) for begin, end in some if end > left]
+        return sum(lengths) >= quantity and sum(sorted(lengths, reverse=True)[: rows.pieces]) >= quantity
 
     width = section.seats_per_row + 1
     chosen = 0

@@ -114,6 +114,10 @@ class Places:
             return Counts(*self._counts[section.number - 1])
         return Counts(*map(sum, zip(*self._counts, strict=True)))
 
+    def available(self, section: Section) -> int:
+        """Return how many places of a section are free."""
+        return self._counts[section.number - 1][0]
+
     def state(self, index: int) -> State:
         """Return the state of a seat."""
         return STATES[_POSITION[self._seats[index]]]

@@ -97,14 +97,18 @@ class HoldBatch:
     ) -> Hold:
         self.show.move(selection, "F", "H", hold_id=hold_id, reason="held" if entry_id is None else "offered")
         places = self._held_places(selection)
-        discounts = [0 if code is None else code.discount.of(each.price) for each in places]
+        discount = 0
+        if code is not None:
+            discounts = [code.discount.of(each.price) for each in places]
+            places = [each._replace(price=each.price - off) for each, off in zip(places, discounts, strict=True)]
+            discount = sum(discounts)
         hold = Hold(
             hold_id,
             self.show.show_id,
             user_id,
             "ACTIVE",
-            [each._replace(price=each.price - off) for each, off in zip(places, discounts, strict=True)],
-            discount=sum(discounts),
+            places,
+            discount=discount,
             currency=self.show.currency,
             is_adjacent=_is_adjacent(selection),
             expires_at=self.now + lasting,
@@ -116,7 +120,7 @@ class HoldBatch:
         )
         self.holds[hold_id] = hold
         usage = self.usage.get(user_id, Usage())
-        self.usage[user_id] = usage._replace(held=usage.held + hold.quantity)
+        self.usage[user_id] = Usage(usage.held + hold.quantity, usage.booked)
         if code is not None:
             code.count(hold.quantity)
         self.publish(SeatsHeld, hold, hold.places)
