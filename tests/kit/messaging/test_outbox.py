@@ -76,6 +76,19 @@ class TestPublish:
             with pytest.raises(NotPublished):
                 work.publish(BookBurnt(book_id=BookId.new()))
 
+    async def test_each_event_carries_the_trace_in_which_it_was_published(self, loans: RunningService) -> None:
+        traces = [TraceContext.new(), TraceContext.new()]
+        async with loans.context.transaction() as work:
+            for trace in traces:
+                token = request_context.set(RequestContext("loans", "r-1", trace))
+                work.publish(lent(loans))
+                request_context.reset(token)
+
+        async with loans.context.reader() as reader:
+            rows = await reader.rows(select(outbox.c.body).order_by(outbox.c.id))
+
+        assert [Envelope.parse(row.body).trace for row in rows] == list(map(str, traces))
+
     async def test_an_event_carries_the_trace(self, loans: RunningService) -> None:
         trace = TraceContext.new()
         token = request_context.set(RequestContext("loans", "r-1", trace))

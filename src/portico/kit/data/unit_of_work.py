@@ -22,6 +22,7 @@ from portico.kit.data.statements import Statement
 from portico.kit.foundation.aio import run_to_completion
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.problems import Problem
+from portico.kit.telemetry.context import current_trace
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -53,8 +54,11 @@ class EventSink(Protocol):
     def check(self, event: Any) -> None:
         """Raise NotPublished if the service does not declare events of this type."""
 
-    async def write(self, work: "UnitOfWork", events: Sequence[Any]) -> None:
-        """Write the events in the transaction of `work`. Raises NotPublished if one is too large."""
+    async def write(self, work: "UnitOfWork", events: Sequence[Any], traces: Sequence[str | None]) -> None:
+        """Write the events in the transaction of `work`. Raises NotPublished if one is too large.
+
+        `traces` has the trace in which each event was published.
+        """
 
     def committed(self) -> None:
         """Called after the transaction with the events is committed."""
@@ -90,6 +94,7 @@ class UnitOfWork(Reader):
         self._after_commit: list[Callable[[], Any]] = []
         self._sink = events
         self._events: list[PublishableEvent] = []
+        self._traces: list[str | None] = []
         self._connection: Connection | None = None
         self.committing = False
         self._token: Token[UnitOfWork | None] | None = None
@@ -212,7 +217,7 @@ class UnitOfWork(Reader):
                 await self.session.connection()  # creates the savepoint now instead of at the session's next statement
                 yield
         except BaseException:
-            del self._events[published:]
+            del self._events[published:], self._traces[published:]
             raise
 
     def publish(self, event: PublishableEvent) -> None:
@@ -225,6 +230,7 @@ class UnitOfWork(Reader):
             raise NotPublished("This unit of work was opened without an outbox, so it cannot publish events.")
         self._sink.check(event)
         self._events.append(event)
+        self._traces.append(current_trace())
 
     @property
     def published(self) -> Sequence[PublishableEvent]:
@@ -251,7 +257,7 @@ class UnitOfWork(Reader):
         if self._events and self._sink is not None:
             # After the flush, which locks the aggregate's row: ids of its events increase in commit order.
             await self.flush()
-            await self._sink.write(self, self._events)
+            await self._sink.write(self, self._events, self._traces)
             self._after_commit.append(self._sink.committed)
         await self.flush()
         self.committing = self.has_begun

@@ -11,7 +11,6 @@ from portico.kit.data.statements import Statement
 from portico.kit.data.unit_of_work import NotPublished, UnitOfWork
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
-from portico.kit.telemetry.context import current_trace
 
 _INSERT = Statement(insert(outbox).inline())
 
@@ -41,10 +40,16 @@ class Outbox:
                 f"{self._source} does not declare {type(event).__name__}. Add it to Service(publishes=[…])."
             )
 
-    async def write(self, work: UnitOfWork, events: Sequence[Event]) -> None:
-        """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
-        trace = current_trace()
-        await work.write_each(_INSERT, [self._row(event, work.now, trace) for event in events])
+    async def write(self, work: UnitOfWork, events: Sequence[Event], traces: Sequence[str | None]) -> None:
+        """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large.
+
+        Args:
+            work: the transaction.
+            events: the events.
+            traces: the trace in which each of them was published.
+        """
+        rows = [self._row(event, work.now, trace) for event, trace in zip(events, traces, strict=True)]
+        await work.write_each(_INSERT, rows)
 
     def committed(self) -> None:
         """Wake the relay."""

@@ -1,20 +1,15 @@
 """Executes the steps of a claimed saga until it waits or ends."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.orm.exc import StaleDataError
-
 from portico.kit.calls.errors import CallError
-from portico.kit.data.failures import is_retryable_conflict, is_unavailable
-from portico.kit.data.retry import RetryPolicy, retry_transaction
-from portico.kit.data.unit_of_work import UnitOfWork
-from portico.kit.foundation.backoff import Backoff
+from portico.kit.data.failures import is_unavailable
 from portico.kit.foundation.problems import Problem
+from portico.kit.sagas.attempts import Act, Attempt, FinalizerFailed
+from portico.kit.sagas.cohorts import Cohorts
 from portico.kit.sagas.leases import ClaimedSaga, SagaLeases
 from portico.kit.sagas.outcomes import (
     ABORTED,
@@ -24,18 +19,12 @@ from portico.kit.sagas.outcomes import (
     Outcome,
     StepPending,
     StepTimedOut,
-    UndoReason,
     outcome_of,
 )
-from portico.kit.sagas.progress import AlreadyCommitted, LeaseLost, Progress, UndoRequested
-from portico.kit.sagas.state import SagaState
+from portico.kit.sagas.progress import AlreadyCommitted, LeaseLost, UndoRequested
 from portico.kit.sagas.transitions import (
-    Position,
     deadline_exceeded,
     needs_undo_before_skip,
-    next_position,
-    retry_finalizer,
-    start_compensation,
 )
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.context import RequestContext, request_context
@@ -47,44 +36,6 @@ logger = get_logger(__name__)
 _COMMIT_RETRIES_WITHIN = 4.0  # seconds; less than the margin of the lease
 _COMMIT_BACKOFF_LIMIT = 0.5  # seconds
 
-Act = Callable[..., Awaitable[Any]]
-
-
-class FinalizerFailed(Exception):
-    """All steps are undone, but `when_undone` failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt of a step, and its outcome as far as it is known before the commit.
-
-    Attributes:
-        claimed: The saga.
-        outcome: Of the attempt.
-        state: The saga's state after it.
-        started_at: When it started.
-        local_act: The local function that the commit has to run; None if nothing is left to run.
-    """
-
-    claimed: ClaimedSaga
-    outcome: Outcome
-    state: SagaState
-    started_at: datetime
-    local_act: Act | None = None
-
-    def with_undo_reason(self, undo_reason: UndoReason) -> "Attempt":
-        """Return the attempt after an undo was requested meanwhile. A local function that has not run is dropped."""
-        claimed = replace(self.claimed, position=replace(self.claimed.position, undo_reason=undo_reason))
-        return replace(
-            self, claimed=claimed, local_act=None, outcome=self.outcome if self.local_act is None else ABORTED
-        )
-
-    def with_failed_commit(self, error: Exception) -> "Attempt":
-        """Return the attempt after its commit failed: a remote step has had its effect, a local one has none."""
-        saga, position = self.claimed.saga, self.claimed.position
-        effect = bool(position.step) and saga.is_remote(position.step)
-        return replace(self, outcome=outcome_of(error, effect=effect), state=self.claimed.state, local_act=None)
-
 
 class SagaExecutor:
     """Executes the sagas of one service.
@@ -92,30 +43,15 @@ class SagaExecutor:
     Args:
         context: the service.
         leases: of the runner.
-        progress: writes the outcomes.
-        slots: limits the transactions that are open at once, because requests need connections too.
+        cohorts: commits the attempts.
         tracing: starts a span per step.
     """
 
-    def __init__(
-        self,
-        context: ServiceContext,
-        leases: SagaLeases,
-        progress: Progress,
-        slots: asyncio.Semaphore,
-        tracing: Tracing,
-    ) -> None:
+    def __init__(self, context: ServiceContext, leases: SagaLeases, cohorts: Cohorts, tracing: Tracing) -> None:
         self._context = context
         self._leases = leases
-        self._progress = progress
-        self._slots = slots
+        self._cohorts = cohorts
         self._tracing = tracing
-        backoff = Backoff(base=0.02, limit=_COMMIT_BACKOFF_LIMIT, jitter=1.0, draw=progress.backoff.draw)
-        self._commit_retries = RetryPolicy(
-            tries=None, within=_COMMIT_RETRIES_WITHIN, is_retryable=self._is_retryable, backoff=backoff
-        )
-        self.outcomes: Counter[str] = Counter()
-        self.ended: Counter[str] = Counter()
 
     async def advance(self, claimed: ClaimedSaga) -> None:
         """Execute steps until the saga waits, ends or is claimed by another process."""
@@ -212,12 +148,12 @@ class SagaExecutor:
     async def _write(self, attempt: Attempt) -> tuple[ClaimedSaga | None, Outcome]:
         """Commit an attempt, whatever happens meanwhile. Return the saga at its next step, and the final outcome."""
         try:
-            return await self._commit(attempt), attempt.outcome
+            return await self._cohorts.commit(attempt), attempt.outcome
         except UndoRequested as requested:
             return await self._write(attempt.with_undo_reason(requested.undo_reason))
         except FinalizerFailed as failed:
             self._log_failure(attempt.claimed, failed.__cause__)
-            return await self._commit(attempt, finalize=False), attempt.outcome
+            return await self._cohorts.commit(replace(attempt, finalize=False)), attempt.outcome
         except (LeaseLost, AlreadyCommitted):
             raise
         except Exception as error:
@@ -226,74 +162,6 @@ class SagaExecutor:
                 raise
             self._log_failure(attempt.claimed, error)
             return await self._write(attempt.with_failed_commit(error))
-
-    async def _commit(self, attempt: Attempt, *, finalize: bool = True) -> ClaimedSaga | None:
-        """Commit. Retry for a few seconds after a conflict or while the database is not available."""
-
-        async def commit() -> ClaimedSaga | None:
-            async with self._slots:
-                return await self._commit_once(attempt, finalize=finalize)
-
-        return await retry_transaction(commit, self._commit_retries)
-
-    def _is_retryable(self, error: Exception) -> bool:
-        if is_retryable_conflict(error) or isinstance(error, StaleDataError):
-            return True
-        return is_unavailable(error) and not self._progress.closing
-
-    async def _commit_once(self, attempt: Attempt, *, finalize: bool) -> ClaimedSaga | None:
-        claimed = attempt.claimed
-        async with self._context.unit_of_work() as work:
-            state = await self._run_local_part(attempt, work)
-            to = self._next_position(claimed, attempt.outcome)
-            if to.has_ended and not finalize:
-                to = retry_finalizer(replace(claimed.position, undo_reason=to.undo_reason), self._progress.backoff)
-            if to.has_ended:
-                await self._finalize(attempt, to, state, work)
-            following = await self._progress.write(work, claimed, to, state, attempt.outcome, attempt.started_at)
-            await work.commit()
-        self.outcomes[attempt.outcome.kind] += 1
-        if to.has_ended:
-            self.ended[to.status] += 1
-        return following
-
-    async def _run_local_part(self, attempt: Attempt, work: UnitOfWork) -> SagaState:
-        """Run what belongs into the commit: a local step, or the `record` of a remote one."""
-        position = attempt.claimed.position
-        if not position.step:
-            return attempt.state
-        step = attempt.claimed.saga.step(position.step)
-        within = asyncio.timeout(step.within.total_seconds())
-        try:
-            async with within:
-                state = attempt.state
-                if attempt.local_act is not None:
-                    state = await attempt.local_act(state, work) or state
-                if step.record is not None and position.status == "running" and attempt.outcome.is_success:
-                    await step.record(state, work)
-        except TimeoutError as error:
-            if within.expired():
-                raise StepTimedOut from error
-            raise
-        return state
-
-    async def _finalize(self, attempt: Attempt, to: Position, state: SagaState, work: UnitOfWork) -> None:
-        try:
-            await attempt.claimed.saga.finalize(state, work, to.undo_reason)
-        except Exception as error:
-            is_transient = is_retryable_conflict(error) or is_unavailable(error)
-            if to.status == "done" or attempt.local_act is not None or is_transient:
-                raise
-            raise FinalizerFailed from error
-
-    def _next_position(self, claimed: ClaimedSaga, outcome: Outcome) -> Position:
-        position = claimed.position
-        if outcome.kind in {"aborted", "deadline_exceeded"}:
-            undo_reason = position.undo_reason or UndoReason(False, outcome.reason, outcome.code, position.step)
-            effect = claimed.saga.is_remote(position.step) and position.was_attempted_before
-            return start_compensation(claimed.saga, position, undo_reason, effect=effect)
-        exceeded = claimed.exceeded_deadline(self._context.clock.now())
-        return next_position(claimed.saga, position, outcome, self._progress.backoff, exceeded)
 
     def _log_failure(self, claimed: ClaimedSaga, error: BaseException | None) -> None:
         """Log an unsuccessful attempt; an unexpected error that is new for this step with the traceback, at ERROR."""

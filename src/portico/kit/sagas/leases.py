@@ -1,12 +1,11 @@
 """Leases on sagas: a process claims due sagas in batches, and releases them when it stops."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Integer, bindparam, func, select, update
+from sqlalchemy import Boolean, CursorResult, Integer, bindparam, func, or_, select, update
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.data.statements import Statement, is_due
@@ -29,18 +28,18 @@ _DUE = (
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
 )
-_CLAIM = (
+_CLAIM = Statement(
     update(sagas)
-    .where(sagas.c.saga_id.in_(bindparam("ids", expanding=True)))
+    .where(sagas.c.saga_id == bindparam("of_saga"))
     .values(
         owner=bindparam("new_owner"),
         due_at=bindparam("until"),
         fence=sagas.c.fence + 1,
         attempts=sagas.c.attempts + 1,
+        in_doubt=or_(sagas.c.in_doubt, bindparam("expired", type_=Boolean)),
         step_started_at=func.coalesce(sagas.c.step_started_at, bindparam("now", type_=sagas.c.step_started_at.type)),
     )
 )
-_CLAIM_EXPIRED = _CLAIM.values(in_doubt=True)
 
 _UNKNOWN_STEP_LEASE = timedelta(seconds=5)  # of a step of another version, which is released again at once
 
@@ -139,13 +138,13 @@ class SagaLeases:
         async with self._context.transaction() as work:
             names, latest = list(self._known), latest_due(now, self._longest)
             rows = await work.rows(_DUE, {"now": now, "latest": latest, "names": names, "most": limit})
-            batches: dict[tuple[timedelta, bool], list[str]] = defaultdict(list)
-            for row in rows:
-                batches[self._lease_of(row), row.owner is not None].append(row.saga_id)
-            for (lease, expired), ids in batches.items():
-                values = {"ids": ids, "new_owner": self.owner, "until": now + lease, "now": now}
-                await work.execute(_CLAIM_EXPIRED if expired else _CLAIM, values)
+            await work.write_each(_CLAIM, [self._claim_of(row, now) for row in rows])
         return rows
+
+    def _claim_of(self, row: Any, now: datetime) -> dict[str, Any]:
+        until = now + self._lease_of(row)
+        expired = row.owner is not None
+        return {"of_saga": row.saga_id, "new_owner": self.owner, "until": until, "expired": expired, "now": now}
 
     def _lease_of(self, row: Any) -> timedelta:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from sqlalchemy import case, func, select
 
 from portico.kit.data.kit_tables import sagas
-from portico.kit.sagas.executor import SagaExecutor
+from portico.kit.sagas.commits import AttemptCommits
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import get_logger
@@ -32,16 +32,16 @@ class SagaMetrics:
     Args:
         context: the service.
         known: the names of the service's sagas.
-        executor: counts the outcomes of steps.
+        commits: counts the outcomes of steps.
         running: returns how many sagas this process is executing.
     """
 
     def __init__(
-        self, context: ServiceContext, known: Collection[str], executor: SagaExecutor, running: Callable[[], int]
+        self, context: ServiceContext, known: Collection[str], commits: AttemptCommits, running: Callable[[], int]
     ) -> None:
         self._context = context
         self._known = known
-        self._executor = executor
+        self._commits = commits
         self._running = running
         self._refreshed_at = float("-inf")
         self.claim_error: str | None = None
@@ -54,15 +54,15 @@ class SagaMetrics:
 
     def register(self, health: Health) -> None:
         """Add the metrics to the service's `/metrics`, and the check to its health."""
-        metrics, executor = self._context.metrics, self._executor
+        metrics, commits = self._context.metrics, self._commits
         metrics.gauge("portico_sagas_running", "Sagas currently executing in this process", self._running)
         metrics.gauge("portico_sagas_open", "Sagas that have not ended", lambda: self.open, label="saga")
         metrics.gauge("portico_sagas_failing", "Sagas whose last attempt failed", lambda: self.failures, label="saga")
         metrics.gauge(
             "portico_sagas_oldest_seconds", "Age of the oldest open saga (seconds)", lambda: self.oldest, label="saga"
         )
-        metrics.counter("portico_saga_steps", "Attempts of steps", lambda: dict(executor.outcomes), label="outcome")
-        metrics.counter("portico_sagas_ended", "Sagas that ended", lambda: dict(executor.ended), label="status")
+        metrics.counter("portico_saga_steps", "Attempts of steps", lambda: dict(commits.outcomes), label="outcome")
+        metrics.counter("portico_sagas_ended", "Sagas that ended", lambda: dict(commits.ended), label="status")
         health.add("sagas", self.check, critical=False)
 
     async def refresh(self) -> None:

@@ -1,6 +1,7 @@
 """Writes a saga's progress, in the commit of a local step, of a remote step's `record`, or of a failure."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +54,9 @@ UPDATE_PROGRESS_AND_TIMELINE = Statement(
 _MAX_ENTRIES = 20  # of one step that fails or stays pending; the saga's row has the total
 
 
+_INSERT_ENTRY = Statement(insert(saga_steps).inline())
+
+
 class LeaseLost(Exception):
     """Another process has claimed the saga, because this one exceeded its lease."""
 
@@ -67,6 +71,37 @@ class UndoRequested(Exception):
     def __init__(self, undo_reason: UndoReason) -> None:
         super().__init__(undo_reason)
         self.undo_reason = undo_reason
+
+
+class ProgressConflicts(Exception):
+    """Rows of some sagas of a cohort were not as expected.
+
+    Attributes:
+        errors: LeaseLost, AlreadyCommitted or UndoRequested, by the saga's position in the cohort.
+    """
+
+    def __init__(self, errors: Mapping[int, Exception]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an attempt changes in its saga's row.
+
+    Attributes:
+        claimed: The saga before the attempt.
+        to: Its next position.
+        state: Its state after the attempt.
+        outcome: Of the attempt.
+        started_at: When the attempt started.
+    """
+
+    claimed: ClaimedSaga
+    to: Position
+    state: SagaState
+    outcome: Outcome
+    started_at: datetime
 
 
 class Progress:
@@ -85,54 +120,48 @@ class Progress:
         self.closing = False
         """Whether leases are released instead of kept for the next step."""
 
-    async def write(
-        self,
-        work: UnitOfWork,
-        claimed: ClaimedSaga,
-        to: Position,
-        state: SagaState,
-        outcome: Outcome,
-        started_at: datetime,
-    ) -> ClaimedSaga | None:
-        """Write the saga's next position, and the attempt's timeline entry, in the transaction of `work`.
-
-        Args:
-            work: the transaction.
-            claimed: the saga before the attempt.
-            to: its next position.
-            state: its state after the attempt.
-            outcome: of the attempt.
-            started_at: when the attempt started.
+    async def write(self, work: UnitOfWork, changes: Sequence[Change]) -> Sequence[ClaimedSaga | None]:
+        """Write the sagas' next positions, and the timeline entries of the attempts, in the transaction of `work`.
 
         Returns:
-            The saga at its next step, whose lease is renewed in the same write; None if it waits or has ended.
+            Each saga at its next step, whose lease is renewed in the same write; None if it waits or has ended.
 
         Raises:
-            LeaseLost: nothing may be committed.
-            AlreadyCommitted: nothing is left to write.
-            UndoRequested: the saga is to be undone, which the caller did not know when it chose `to`.
+            ProgressConflicts: rows were not as expected. Nothing may be committed.
         """
         now = self._clock.now()
-        goes_on = to.wait is None and not to.has_ended and not self.closing
-        following = replace(to, attempts=1) if goes_on else to
-        values = self._values(claimed, following, state, outcome, now)
-        if goes_on:
-            lease = lease_of(claimed.saga, to.step)
-            values |= {"new_owner": self._owner, "new_due_at": now + lease, "new_step_started_at": now}
-        await work.flush()  # lock order: the service's rows before the saga's row, as in requests about sagas
-        if not await self._store(work, values, self._entries(claimed, to, outcome, started_at, now)):
-            await self._explain_conflict(work, claimed)
-        return _renewed(claimed, following, state, now) if goes_on else None
+        rows, following, entries = [], [], []
+        for change in changes:
+            claimed, to = change.claimed, change.to
+            goes_on = to.wait is None and not to.has_ended and not self.closing
+            position = replace(to, attempts=1) if goes_on else to
+            values = self._values(claimed, position, change.state, change.outcome, now)
+            if goes_on:
+                lease = lease_of(claimed.saga, to.step)
+                values |= {"new_owner": self._owner, "new_due_at": now + lease, "new_step_started_at": now}
+            rows.append(values)
+            following.append(_renewed(claimed, position, change.state, now) if goes_on else None)
+            entries.append(self._entries(claimed, to, change.outcome, change.started_at, now))
+        written = await self._store(work, rows, entries)
+        conflicts: dict[int, Exception] = {}
+        for index, (change, is_written) in enumerate(zip(changes, written, strict=True)):
+            if not is_written:
+                conflicts[index] = await self._conflict(work, change.claimed)
+        if conflicts:
+            raise ProgressConflicts(conflicts)
+        return following
 
-    async def _store(self, work: UnitOfWork, values: dict[str, Any], entries: list[dict[str, Any]]) -> bool:
-        """Update the row and add the timeline entries. Return whether the row was as expected."""
-        if work.database.dialect == "postgresql" and len(entries) == 1:
-            entry = {f"entry_{name}": entries[0][name] for name in _ENTRY_COLUMNS}
-            return await work.write(UPDATE_PROGRESS_AND_TIMELINE, values | entry) == 1
-        updated = await work.write(UPDATE_PROGRESS, values) == 1
-        if updated and entries:
-            await work.execute(insert(saga_steps), entries)
-        return updated
+    async def _store(
+        self, work: UnitOfWork, rows: Sequence[dict[str, Any]], entries: Sequence[list[dict[str, Any]]]
+    ) -> Sequence[bool]:
+        """Update the rows and add the timeline entries. Return for each row whether it was as expected."""
+        if work.database.dialect == "postgresql" and len(rows) == len(entries[0]) == 1:
+            entry = {f"entry_{name}": entries[0][0][name] for name in _ENTRY_COLUMNS}
+            return [await work.write(UPDATE_PROGRESS_AND_TIMELINE, rows[0] | entry) == 1]
+        written = await work.write_all(UPDATE_PROGRESS, rows)
+        if all(written):
+            await work.write_each(_INSERT_ENTRY, [entry for each in entries for entry in each])
+        return written
 
     def _values(
         self, claimed: ClaimedSaga, to: Position, state: SagaState, outcome: Outcome, now: datetime
@@ -159,20 +188,20 @@ class Progress:
             "new_ended_at": now if to.has_ended else None,
         }
 
-    async def _explain_conflict(self, work: UnitOfWork, claimed: ClaimedSaga) -> None:
-        """Find out why the row was not as expected. Raises LeaseLost, AlreadyCommitted or UndoRequested."""
+    async def _conflict(self, work: UnitOfWork, claimed: ClaimedSaga) -> LeaseLost | AlreadyCommitted | UndoRequested:
+        """Return why the row was not as expected."""
         columns = (sagas.c.fence, sagas.c.undo_reason, sagas.c.status, sagas.c.step)
         row = (await work.execute(select(*columns).where(sagas.c.saga_id == claimed.saga_id))).one_or_none()
         if row is None:
-            raise LeaseLost(claimed.saga_id)
+            return LeaseLost(claimed.saga_id)
         undo_reason = UndoReason.loaded(row.undo_reason)
         if row.fence == claimed.fence and undo_reason is not None:
-            raise UndoRequested(undo_reason)
+            return UndoRequested(undo_reason)
         # A claim increases the fence but keeps the position. Only this process's own write does both in one step.
         moved = (row.status, row.step) != (claimed.position.status, claimed.position.step)
         if row.fence == claimed.fence + 1 and moved:
-            raise AlreadyCommitted(claimed.saga_id)
-        raise LeaseLost(claimed.saga_id)
+            return AlreadyCommitted(claimed.saga_id)
+        return LeaseLost(claimed.saga_id)
 
     def _entries(
         self, claimed: ClaimedSaga, to: Position, outcome: Outcome, started_at: datetime, now: datetime

@@ -13,6 +13,8 @@ from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_retryable_conflict
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
+from portico.kit.sagas.cohorts import Cohorts
+from portico.kit.sagas.commits import AttemptCommits
 from portico.kit.sagas.control import WAKEUP
 from portico.kit.sagas.definition import NoSuchStep, Saga
 from portico.kit.sagas.executor import SagaExecutor
@@ -30,6 +32,7 @@ _RETRY_BASE = 0.2  # seconds: the longest delay after a step's first failure
 _BATCHING_DELAY = 0.02  # seconds that the runner waits for more capacity, so that it claims several sagas at once
 _DUE_MARGIN = 0.001  # seconds: a claim that is slightly early finds nothing
 _CLAIM_RETRY = 1.0  # seconds until the next claim after a failed one
+_COHORTS_AT_ONCE = 2  # more would make each of them smaller
 _SHUTDOWN_TIMEOUT = 5.0  # seconds for running steps to end, and for leases to be released
 
 
@@ -69,7 +72,14 @@ class SagaRunner:
         self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=draw)
         self._progress = Progress(context.clock, self.owner, self._backoff)
         slots = 1 if database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
-        self._executor = SagaExecutor(context, self._leases, self._progress, asyncio.Semaphore(slots), tracing)
+        self._commits = AttemptCommits(context, self._progress, asyncio.Semaphore(slots))
+        self._cohorts = Cohorts(
+            self._commits.commit,
+            self._progress,
+            max_size=settings.saga_batch,
+            max_writers=min(slots, _COHORTS_AT_ONCE),
+        )
+        self._executor = SagaExecutor(context, self._leases, self._cohorts, tracing)
         self._concurrency = settings.saga_concurrency
         self._poll = settings.saga_poll
         self._running: set[asyncio.Task[None]] = set()
@@ -77,7 +87,7 @@ class SagaRunner:
         self._claim_requested = True
         self._has_capacity = asyncio.Event()
         self._idle = asyncio.Event()
-        self.metrics = SagaMetrics(context, self._known, self._executor, lambda: len(self._running))
+        self.metrics = SagaMetrics(context, self._known, self._commits, lambda: len(self._running))
 
     def wake(self) -> None:
         """Claim due sagas at once."""
@@ -205,6 +215,7 @@ class SagaRunner:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        await self._cohorts.close(_SHUTDOWN_TIMEOUT)
         try:
             async with asyncio.timeout(_SHUTDOWN_TIMEOUT):
                 await self._leases.release_all()

@@ -234,7 +234,10 @@ class Settings(ServiceSettings):
 
     # Sagas.
     saga_concurrency: int = Field(
-        32, ge=1, le=1000, description="Sagas that one process of a service executes concurrently"
+        128, ge=1, le=1000, description="Sagas that one process of a service executes concurrently"
+    )
+    saga_batch: int = Field(
+        128, ge=1, le=1000, description="Sagas whose steps ended alike that are committed in one transaction, at most"
     )
     saga_poll: Seconds = Field(
         5.0, gt=0, le=60, description="How often (seconds) a process looks for sagas that other processes abandoned"

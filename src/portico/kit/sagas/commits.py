@@ -1,0 +1,158 @@
+"""Commits attempts of saga steps: those of a whole cohort in one transaction."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from sqlalchemy.orm.exc import StaleDataError
+
+from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.sagas.attempts import Attempt, FinalizerFailed
+from portico.kit.sagas.leases import ClaimedSaga
+from portico.kit.sagas.outcomes import Outcome, StepTimedOut, UndoReason
+from portico.kit.sagas.progress import Change, Progress
+from portico.kit.sagas.state import SagaState
+from portico.kit.sagas.transitions import Position, next_position, retry_finalizer, start_compensation
+from portico.kit.service_context import ServiceContext
+from portico.kit.telemetry.context import RequestContext, request_context
+
+_SLOW = 0.5  # seconds that the local part of one saga may delay the others of its cohort
+
+
+class MemberFailed(Exception):
+    """The local part of one saga failed, so that its whole cohort is rolled back.
+
+    Attributes:
+        index: Its position in the cohort.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An attempt in a cohort, and the context that its events and logs belong to."""
+
+    attempt: Attempt
+    context: RequestContext | None
+
+
+def is_retryable(error: Exception) -> bool:
+    """Return whether a transaction with the same attempts may succeed."""
+    return is_retryable_conflict(error) or is_unavailable(error) or isinstance(error, StaleDataError)
+
+
+class AttemptCommits:
+    """Commits attempts of one service's sagas.
+
+    Args:
+        context: the service.
+        progress: writes the outcomes.
+        slots: limits the transactions that are open at once, because requests need connections too.
+    """
+
+    def __init__(self, context: ServiceContext, progress: Progress, slots: asyncio.Semaphore) -> None:
+        self._context = context
+        self._progress = progress
+        self._slots = slots
+        self.outcomes: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+
+    async def commit(self, cohort: Sequence[Member]) -> Sequence[ClaimedSaga | None]:
+        """Commit the attempts of a cohort in one transaction.
+
+        The local parts run one after the other. Alone, a saga has the time limit of its step. In a cohort it fails after
+        half a second, so that it can be repeated alone.
+
+        Returns:
+            Each saga at its next step; None if it waits or has ended.
+
+        Raises:
+            MemberFailed: the local part of one saga failed. The error is its cause. A saga alone raises the error itself.
+            ProgressConflicts: rows of some sagas were not as expected.
+        """
+        is_alone = len(cohort) == 1
+        async with self._slots, self._context.unit_of_work() as work:
+            changes = []
+            for index, member in enumerate(cohort):
+                with _context_of(member):
+                    try:
+                        changes.append(await self._run(member.attempt, work, is_alone=is_alone))
+                    except Exception as error:
+                        if is_alone or is_retryable(error):
+                            raise
+                        raise MemberFailed(index) from error
+            following = await self._progress.write(work, changes)
+            await work.commit()
+        for change in changes:
+            self.outcomes[change.outcome.kind] += 1
+            if change.to.has_ended:
+                self.ended[change.to.status] += 1
+        return following
+
+    async def _run(self, attempt: Attempt, work: UnitOfWork, *, is_alone: bool) -> Change:
+        """Run the local part of an attempt and its finalizer. Return the change of the saga's row."""
+        claimed = attempt.claimed
+        state = await self._run_local_part(attempt, work, is_alone=is_alone)
+        to = self._next_position(claimed, attempt.outcome)
+        if to.has_ended and not attempt.finalize:
+            to = retry_finalizer(replace(claimed.position, undo_reason=to.undo_reason), self._progress.backoff)
+        if to.has_ended:
+            await self._finalize(attempt, to, state, work)
+        await (
+            work.flush()
+        )  # so that an error is that of this saga; lock order: rows of the service before those of sagas
+        return Change(claimed, to, state, attempt.outcome, attempt.started_at)
+
+    async def _run_local_part(self, attempt: Attempt, work: UnitOfWork, *, is_alone: bool) -> SagaState:
+        """Run what belongs into the commit: a local step, or the `record` of a remote one."""
+        position = attempt.claimed.position
+        if not position.step:
+            return attempt.state
+        step = attempt.claimed.saga.step(position.step)
+        limit = step.within.total_seconds()
+        within = asyncio.timeout(limit if is_alone else min(limit, _SLOW))
+        try:
+            async with within:
+                state = attempt.state
+                if attempt.local_act is not None:
+                    state = await attempt.local_act(state, work) or state
+                if step.record is not None and position.status == "running" and attempt.outcome.is_success:
+                    await step.record(state, work)
+        except TimeoutError as error:
+            if within.expired():
+                raise StepTimedOut from error
+            raise
+        return state
+
+    async def _finalize(self, attempt: Attempt, to: Position, state: SagaState, work: UnitOfWork) -> None:
+        try:
+            await attempt.claimed.saga.finalize(state, work, to.undo_reason)
+        except Exception as error:
+            is_transient = is_retryable_conflict(error) or is_unavailable(error)
+            if to.status == "done" or attempt.local_act is not None or is_transient:
+                raise
+            raise FinalizerFailed from error
+
+    def _next_position(self, claimed: ClaimedSaga, outcome: Outcome) -> Position:
+        position = claimed.position
+        if outcome.kind in {"aborted", "deadline_exceeded"}:
+            undo_reason = position.undo_reason or UndoReason(False, outcome.reason, outcome.code, position.step)
+            effect = claimed.saga.is_remote(position.step) and position.was_attempted_before
+            return start_compensation(claimed.saga, position, undo_reason, effect=effect)
+        exceeded = claimed.exceeded_deadline(self._context.clock.now())
+        return next_position(claimed.saga, position, outcome, self._progress.backoff, exceeded)
+
+
+@contextmanager
+def _context_of(member: Member) -> Iterator[None]:
+    token = request_context.set(member.context)
+    try:
+        yield
+    finally:
+        request_context.reset(token)
