@@ -1,7 +1,9 @@
 """Buyers of a show: they queue, hold seats, pay, give up, cancel, and wait for seats that are returned."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
@@ -65,12 +67,16 @@ class BoxOffice:
         show_id: the show.
         buyers: the buyers.
         suffix: makes Idempotency-Keys differ from those of other walkthroughs.
+
+    Attributes:
+        sold_out: set while the show is SOLD_OUT: the waiting room admits no one then.
     """
 
     walk: Walk
     show_id: int
     buyers: Sequence[Buyer]
     suffix: str
+    sold_out: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -82,10 +88,14 @@ class BoxOffice:
         client = self._client(buyer)
         admission = await self._wait_in_queue(client)
         for attempt in count():
+            if admission is None:
+                await self._join_waiting_list(client, buyer)
+                break
             key = self._key(buyer, f"hold-{attempt}")
             hold = await client.take_hold(self.show_id, {"quantity": buyer.quantity}, admission=admission, key=key)
             if hold.status != HTTPStatus.CREATED:
-                await self._join_waiting_list(client, buyer, hold)
+                _check_no_seats(hold)
+                await self._join_waiting_list(client, buyer)
                 break
             if buyer.lets_hold_run_out:
                 buyer.outcome = "let the hold run out"
@@ -121,18 +131,51 @@ class BoxOffice:
         (await self._client(buyer).request_until_final("DELETE", path)).expect(HTTPStatus.NO_CONTENT)
         buyer.outcome = "left without seats"
 
-    async def _wait_in_queue(self, client: TicketingClient) -> str:
-        """Join the waiting room, and follow it until admitted; return the admission token."""
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Keep `sold_out` up to date while the block runs."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _watch(self) -> None:
+        client = self.walk.client_of(TicketingClient)
+        while True:
+            show = await client.get(f"/api/events/{self.show_id}")
+            if show["status"] == "SOLD_OUT":
+                self.sold_out.set()
+            else:
+                self.sold_out.clear()
+            await asyncio.sleep(_POLL)
+
+    async def _wait_in_queue(self, client: TicketingClient) -> str | None:
+        """Join the waiting room, and follow it until admitted; return the admission token, or None if the show is sold out."""
         path = f"/api/queue/{self.show_id}"
         joined = await client.request_until_final("POST", path)
+        if joined.status == HTTPStatus.CONFLICT:
+            joined.expect(HTTPStatus.CONFLICT, code="sold_out")
+            return None
         if joined.status != HTTPStatus.OK:  # a repeated request has 200
             joined.expect(HTTPStatus.CREATED)
         place = joined.json()
         if place["status"] != "ADMITTED":
-            place = await self.walk.next_event(
-                path, token=client.token, until=lambda event: bool(event.get("status") == "ADMITTED")
-            )
-        return str(place["admissionToken"])
+            place = await self._follow_queue(client, path)
+        return None if place is None else str(place["admissionToken"])
+
+    async def _follow_queue(self, client: TicketingClient, path: str) -> Any | None:
+        """Return the place once it is admitted, or None if the show is sold out before."""
+        admitted = asyncio.create_task(
+            self.walk.next_event(path, token=client.token, until=lambda event: bool(event.get("status") == "ADMITTED"))
+        )
+        sold_out = asyncio.create_task(self.sold_out.wait())
+        try:
+            await asyncio.wait({admitted, sold_out}, return_when=asyncio.FIRST_COMPLETED)
+            return admitted.result() if admitted.done() else None
+        finally:
+            admitted.cancel()
+            sold_out.cancel()
 
     async def _pay(self, client: TicketingClient, buyer: Buyer, hold_id: str, *, outcome: str) -> bool:
         """Pay for a hold, with another card if the first is declined. Return False if the hold ran out before."""
@@ -155,10 +198,7 @@ class BoxOffice:
                 raise ExpectationFailed(f"{booking_id}: {booking['status']} {booking['failureReason']}")
         return False
 
-    async def _join_waiting_list(self, client: TicketingClient, buyer: Buyer, refused: Response) -> None:
-        code = refused.expect(HTTPStatus.CONFLICT).json()["code"]
-        if code not in NO_SEATS:
-            raise ExpectationFailed(f"{refused.request}: expected one of {sorted(NO_SEATS)}, got {code}")
+    async def _join_waiting_list(self, client: TicketingClient, buyer: Buyer) -> None:
         path = f"/api/events/{self.show_id}/waitlist"
         joined = await client.request_until_final(
             "POST", path, {"quantity": buyer.quantity}, key=self._key(buyer, "wait")
@@ -187,6 +227,13 @@ def sections_for(buyers: int) -> list[Mapping[str, Any]]:
         {"name": "Circle", "rows": circle, "seatsPerRow": seats_per_row, "price": 60.0},
         {"name": "Balcony", "rows": rows - stalls - circle, "seatsPerRow": seats_per_row},
     ]
+
+
+def _check_no_seats(refused: Response) -> None:
+    """Raise ExpectationFailed unless a hold was refused because too few seats are free."""
+    code = refused.expect(HTTPStatus.CONFLICT).json()["code"]
+    if code not in NO_SEATS:
+        raise ExpectationFailed(f"{refused.request}: expected one of {sorted(NO_SEATS)}, got {code}")
 
 
 def _is_one_of(number: int, rule: tuple[int, int]) -> bool:

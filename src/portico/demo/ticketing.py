@@ -32,8 +32,14 @@ SETTINGS: Final = {
     "RATE_LIMIT_HOLDS": "1000000/minute",
     "MAX_CLIENT_SHARE": "1",
     "MAX_STREAMS": "20000",
+    "IDENTITY_PASSWORD_PASSES": "1",
+    "IDENTITY_PASSWORD_MEMORY_KIB": "1024",
 }
-"""Settings of the system that the demo starts: holds run out while it watches, and all buyers have the same address."""
+"""Settings of the system that the demo starts.
+
+Holds run out while it watches, and all buyers have the same address. Password hashes are cheap, because thousands of accounts sign up
+for one demo.
+"""
 
 _CONCURRENT_SIGN_UPS: Final = 16
 _CONCURRENT_BUYERS: Final = 400
@@ -153,7 +159,7 @@ async def _sell(walk: Walk, office: BoxOffice, hall: LiveHall) -> None:
     crowd = office.buyers
     walk.section(f"{len(crowd)} buyers arrive through the waiting room")
     with raise_first_error():
-        async with hall.refreshed():
+        async with hall.refreshed(), office.watched():
             await run_concurrently(
                 walk.console, "done", crowd, office.shop, limit=_CONCURRENT_BUYERS, below=hall.picture
             )
