@@ -27,8 +27,8 @@ from portico.gateway_client import ExpectationFailed
 from portico.ticketing_client import TicketingClient
 
 SETTINGS: Final = {
-    "HOLD_EXPIRES_IN": "20",
-    "WAITING_ROOM_SHOPPERS": "100",
+    "HOLD_EXPIRES_IN": "30",
+    "WAITING_ROOM_SHOPPERS": "50",
     "RATE_LIMIT_HOLDS": "1000000/minute",
     "MAX_CLIENT_SHARE": "1",
     "MAX_STREAMS": "20000",

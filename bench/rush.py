@@ -1,0 +1,303 @@
+"""50,000 buyers for 500 seats of one show, through the gateway of the whole ticketing system: embedded, and on PostgreSQL.
+
+Run it with `python bench/rush.py`; it takes about ten minutes, `python bench/rush.py embedded` half of it. The system runs in one
+process, as `portico up ticketing` runs it. Each buyer asks for a hold of one seat, and pays if there is one. They come on a few
+connections that are always busy, and share a hundred accounts: signing up is no part of this. When all seats are sold, rounds of
+refused buyers and of signed-in GETs are interleaved, and only the ratio counts. In the end exactly 500 tickets exist, and no
+response had a status of 5xx.
+"""
+
+import asyncio
+import secrets
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+import psutil
+
+from portico.gateway_client import HttpTransport
+from portico.servers import PostgreSQLServer
+from portico.testing.commands import Command, eventually, free_ports, is_healthy
+from portico.ticketing_client import TicketingClient
+
+BUYERS = 50_000
+SEATS = 500
+ACCOUNTS = 100
+CONNECTIONS = 64
+PAYERS = 8  # buyers who pay at the same time; the others look for their card
+FIRST = BUYERS // 5  # buyers who come while seats are free, and more
+ROUNDS = 8
+BUYERS_FOR_EACH_GET = 10
+SEATS_PER_ROW = 50
+PARTS = ("gateway", "auth", "events", "inventory", "bookings", "search", "payments", "notifications")
+STARTING = 180.0  # seconds
+POLL = 2.0  # seconds
+SETTLING = 3000.0  # seconds until all bookings are confirmed
+WANTED = 0.5  # refusals for each signed-in GET
+REFUSALS = frozenset({"not_enough_seats", "sold_out"})
+ADMIN = {"email": "admin@example.com", "password": "correct horse battery"}
+PASSWORD = "a long enough password"  # of accounts that exist for one run
+SETTINGS = {
+    "ADMIN_EMAIL": ADMIN["email"],
+    "ADMIN_PASSWORD": ADMIN["password"],
+    "RATE_LIMIT": "100000000/minute",
+    "RATE_LIMIT_SIGN_IN": "100000000/minute",
+    "RATE_LIMIT_TOKEN": "100000000/minute",
+    "RATE_LIMIT_HOLDS": "100000000/minute",
+    "MAX_CLIENT_SHARE": "1",
+    "HOLD_EXPIRES_IN": "3600",  # on a busy machine too
+    "BOOKING_DEADLINE": "3600",
+    "DATABASE_POOL_TIMEOUT": "60",  # bookings of all connections wait for the only writer of SQLite
+    "IDENTITY_PASSWORD_PASSES": "1",
+    "IDENTITY_PASSWORD_MEMORY_KIB": "1024",
+    "LOG_LEVEL": "warning",
+}
+
+
+@dataclass
+class Results:
+    """What came of the buyers of one system.
+
+    answers: the number of responses by status, or by code if they were refused.
+    used: seconds of processor time of the system, by what was measured.
+    rates: requests a second, by what was measured.
+    """
+
+    answers: Counter[str] = field(default_factory=Counter)
+    rates: dict[str, float] = field(default_factory=dict)
+    used: dict[str, float] = field(default_factory=dict)
+    tickets: int = 0
+
+
+class Connection:
+    """A connection that sends one request after the other. It costs little time, unlike TicketingClient."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def ask(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, bytes]:
+        """Return the status and the body of the response."""
+        content = b"" if body is None else orjson.dumps(body)
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        self._writer.write(head.encode() + content)
+        received = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(received.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return int(received[9:12]), await self._reader.readexactly(length)
+
+
+class Rush:
+    """Buyers of one show.
+
+    Args:
+        port: of the gateway.
+        tokens: of the accounts, which buyers use in turn.
+        show_id: the show.
+    """
+
+    def __init__(self, port: int, tokens: Sequence[str], show_id: int) -> None:
+        self.answers: Counter[str] = Counter()
+        self._port = port
+        self._tokens = tokens
+        self._paying = asyncio.Semaphore(PAYERS)
+        self._show_id = show_id
+
+    async def buy(self, buyers: int) -> float:
+        """Let buyers ask for a seat each; return how many a second had an answer."""
+
+        async def shop(connection: Connection, numbers: Iterator[int]) -> None:
+            for number in numbers:
+                await self._buy_one(connection, self._tokens[number % len(self._tokens)])
+
+        async with asyncio.TaskGroup() as self._payments:
+            return await self._run(shop, buyers)
+
+    async def read(self, requests: int) -> float:
+        """Let users read who they are; return how many requests a second had a response."""
+        path = "/api/auth/me"
+
+        async def read(connection: Connection, numbers: Iterator[int]) -> None:
+            for number in numbers:
+                status, content = await connection.ask("GET", path, self._tokens[number % len(self._tokens)])
+                if status != HTTPStatus.OK:
+                    raise RuntimeError(f"GET {path}: {status} {content!r}")
+
+        return await self._run(read, requests)
+
+    async def _run(self, act: Any, number: int) -> float:
+        async with AsyncExitStack() as stack:
+            connections = [await stack.enter_async_context(Connection(self._port)) for _ in range(CONNECTIONS)]
+            numbers, began = iter(range(number)), time.perf_counter()
+            await asyncio.gather(*(act(connection, numbers) for connection in connections))
+            return number / (time.perf_counter() - began)
+
+    async def _buy_one(self, connection: Connection, token: str) -> None:
+        path = f"/api/inventory/{self._show_id}/holds"
+        status, content = await connection.ask("POST", path, token, {"quantity": 1})
+        if status != HTTPStatus.CREATED:
+            self._count_refusal("hold", status, content)
+            return
+        self.answers["held"] += 1
+        draft = {"eventId": self._show_id, "holdId": orjson.loads(content)["holdId"], "paymentMethod": "pm_ok"}
+        self._payments.create_task(self._pay(token, draft))
+
+    async def _pay(self, token: str, draft: Mapping[str, Any]) -> None:
+        async with self._paying, Connection(self._port) as connection:
+            status, content = await connection.ask("POST", "/api/bookings", token, draft)
+        if status != HTTPStatus.CREATED:
+            raise RuntimeError(f"the booking: {status} {content!r}")
+        self.answers["booked"] += 1
+
+    def _count_refusal(self, what: str, status: int, content: bytes) -> None:
+        code = str(orjson.loads(content).get("code"))
+        if code not in REFUSALS:
+            raise RuntimeError(f"the {what}: {status} {content!r}")
+        self.answers[code] += 1
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(SETTLING):
+        while not await condition():  # noqa: ASYNC110  # the system has no event to wait for
+            await asyncio.sleep(POLL)
+
+
+async def open_sale(staff: TicketingClient) -> int:
+    """Create a show; return its id once its seats exist."""
+    show_id = await staff.create_show(
+        {
+            "eventName": "Rush",
+            "eventDate": "2100-01-01T20:00:00Z",
+            "venueName": "Arena",
+            "totalSeats": SEATS,
+            "sections": [{"name": "Stalls", "rows": SEATS // SEATS_PER_ROW, "seatsPerRow": SEATS_PER_ROW}],
+            "price": 35,
+            "status": "ON_SALE",
+            "maxSeatsPerUser": SEATS,
+        }
+    )
+
+    async def exist() -> bool:
+        return (await staff.request("GET", f"/api/inventory/{show_id}")).status == HTTPStatus.OK
+
+    await until(exist)
+    return show_id
+
+
+async def sign_up(anonymous: TicketingClient) -> list[str]:
+    """Create the accounts; return a token of each."""
+    tokens = []
+    for number in range(ACCOUNTS):
+        client = await anonymous.register(f"buyer-{number}@example.com", PASSWORD, "Buyer")
+        tokens.append(client.token)
+    return tokens
+
+
+async def settled(staff: TicketingClient, show_id: int) -> int:
+    """Wait until every booking has an outcome; return the number of tickets. Raises RuntimeError if it differs from SEATS."""
+
+    async def is_sold() -> bool:
+        return bool((await staff.get(f"/api/inventory/{show_id}"))["sold"] == SEATS)
+
+    async def has_no_pending() -> bool:
+        return not await staff.items(f"/api/bookings?eventId={show_id}&status=PENDING", "bookings")
+
+    await until(is_sold)
+    await until(has_no_pending)
+    summary = await staff.get(f"/api/bookings/summary?eventId={show_id}")
+    inventory = await staff.get(f"/api/inventory/{show_id}")
+    if not summary["tickets"] == inventory["sold"] == SEATS:
+        raise RuntimeError(f"{SEATS} seats: {summary}, {inventory}")
+    return int(summary["tickets"])
+
+
+async def measure(port: int, process: psutil.Process) -> Results:
+    """Let all buyers come, and check that each seat has one ticket."""
+    results = Results()
+    async with HttpTransport(f"http://127.0.0.1:{port}") as transport:
+        anonymous = TicketingClient(transport)
+        staff = await anonymous.sign_in(**ADMIN)
+        show_id = await open_sale(staff)
+        rush = Rush(port, await sign_up(anonymous), show_id)
+        results.rates["the sale"] = await rush.buy(FIRST)
+        await settled(staff, show_id)
+        await compare(rush, process, results)
+        results.answers = rush.answers
+        results.tickets = await settled(staff, show_id)
+    return results
+
+
+async def compare(rush: Rush, process: psutil.Process, results: Results) -> None:
+    """Interleave rounds of refused buyers and of GETs."""
+    buyers = (BUYERS - FIRST) // ROUNDS
+    measures = {"refused": (rush.buy, buyers), "GET": (rush.read, buyers // BUYERS_FOR_EACH_GET)}
+    seconds, used = dict.fromkeys(measures, 0.0), dict.fromkeys(measures, 0.0)
+    for _ in range(ROUNDS):
+        for what, (act, number) in measures.items():
+            before = sum(process.cpu_times()[:2])
+            seconds[what] += number / await act(number)
+            used[what] += sum(process.cpu_times()[:2]) - before
+    for what, (_, number) in measures.items():
+        results.rates[what], results.used[what] = number * ROUNDS / seconds[what], used[what] / number / ROUNDS
+
+
+def run(name: str, variables: Mapping[str, str]) -> Results:
+    """Start the system, and measure it."""
+    with tempfile.TemporaryDirectory() as path:
+        ports = dict(zip(PARTS, free_ports(len(PARTS)), strict=True))
+        keys = {key: secrets.token_urlsafe(48) for key in ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")}
+        options = [f"--port={part}={port}" for part, port in ports.items()]
+        environ = {**SETTINGS, **keys, "DATA_DIR": f"{path}/data", **variables}
+        with Command(Path(path), "up", "ticketing", *options, variables=environ) as command:
+            try:
+                gateway = f"http://127.0.0.1:{ports['gateway']}"
+                eventually(lambda: is_healthy(gateway) or None, gateway, STARTING)
+                return asyncio.run(measure(ports["gateway"], psutil.Process(command.process.pid)))
+            except BaseException:
+                print(f"{name}:\n{command.err[-4000:]}", file=sys.stderr)
+                raise
+            finally:
+                command.stop()
+
+
+def report(name: str, results: Results) -> None:
+    """Print what came of the buyers. Raises RuntimeError if one had no answer."""
+    refused = sum(results.answers[code] for code in REFUSALS)
+    if results.answers["booked"] + refused != BUYERS:
+        raise RuntimeError(f"{BUYERS} buyers: {results.answers}")
+    ratio = results.rates["refused"] / results.rates["GET"]
+    print(f"\n{name}: {BUYERS:,} buyers, {refused:,} refused, {results.tickets} tickets of {SEATS} seats, no 5xx")
+    print(f"  the first {FIRST:,} buyers: {results.rates['the sale']:.0f}/s")
+    print("                                  /s   processor time, µs")
+    for what, label in (("refused", "a refused hold"), ("GET", "a signed-in GET")):
+        print(f"  {label:<24} {results.rates[what]:>9.0f}   {results.used[what] * 1e6:>9.0f}")
+    print(f"  refusals for each GET: {ratio:.2f}; wanted: {WANTED:g}")
+
+
+def main(places: Sequence[str]) -> None:
+    if "embedded" in places:
+        report("embedded", run("embedded", {}))
+    if "postgresql" in places:
+        with PostgreSQLServer(durable=True, connections=200, database="portico") as server:
+            report("on PostgreSQL", run("on PostgreSQL", {"DATABASE_URL": server.url()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["embedded", "postgresql"])
