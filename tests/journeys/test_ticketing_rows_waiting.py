@@ -215,6 +215,19 @@ class TestWaitingRoom:
 
         await eventually_equal(lambda: status(off), "ADMITTED")
 
+    async def test_ends_when_the_show_is_cancelled(self, office: RunningBoxOffice) -> None:
+        show_id = await small_show(office, 6, waitingRoom="ON")
+        path, waiting = f"/api/queue/{show_id}", await office.account("waiting")
+        (await waiting.request("POST", path)).expect(201)
+
+        await office.organizer.request("PUT", f"/api/events/{show_id}/status", {"status": "CANCELLED"})
+
+        async def status() -> int:
+            return (await waiting.request("GET", path)).status
+
+        await eventually_equal(status, 404)
+        refused(await waiting.request("POST", path), 409, "sale_closed", eventStatus="CANCELLED")
+
     async def test_opens_before_the_sale_and_ends_with_it(self, office: RunningBoxOffice) -> None:
         starts = datetime.now(UTC) + timedelta(hours=1)
         early = await small_show(office, 6, waitingRoom="ON", saleStartTime=starts.isoformat())

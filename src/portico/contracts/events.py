@@ -48,7 +48,7 @@ class SectionPlan(BaseModel):
 
 
 class ShowEvent(Event):
-    """Base of the events that carry the complete state of a show after the change.
+    """Base of the events that carry the complete state of a show after the change, or before its deletion.
 
     revision: increases with each change; an event with a smaller revision is outdated.
     sold_out_by_hand: whether an administrator set SOLD_OUT; offers from the waiting list stop until it is reopened.
@@ -96,11 +96,8 @@ class ShowStatusChanged(ShowEvent, type="event.status_changed", version=1, aggre
     previous_status: ShowStatus
 
 
-class ShowDeleted(Event, type="event.deleted", version=1, aggregate="event_id"):
-    """A show was deleted before any place was held or sold."""
-
-    event_id: ShowId
-    revision: int
+class ShowDeleted(ShowEvent, type="event.deleted", version=1, aggregate="event_id"):
+    """A show was deleted before any place was held or sold. The event has its last state."""
 
 
 class ShowSummary(Summary):

@@ -149,6 +149,6 @@ class TestShows:
             assert show is not None
             assert (show.refund_percent, show.event_revision) == (50, 3)
 
-        await bookings.run.receives(ShowDeleted(event_id=show_id, revision=4))
+        await bookings.run.receives(show_event(ShowDeleted, event_id=show_id, revision=4))
         async with bookings.run.context.reader() as reader:
             assert await reader.get(Show, show_id) is None

@@ -254,6 +254,7 @@ class TestDeleteEvent:
         events.fails_with(await events.delete(show_id), 404, "event_not_found")
         [_, event] = await events.published()
         assert (event.event_type, event.event_id, event.revision) == ("event.deleted", show_id, 2)
+        assert (event.event_name, event.venue_name) == ("Queen", "Wembley Arena")
         records = (await events.records(show_id))["records"]
         assert [each["event_type"] for each in records] == ["EVENT_CREATED", "EVENT_DELETED"]
 

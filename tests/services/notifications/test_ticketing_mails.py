@@ -152,7 +152,7 @@ class TestTickets:
 
     async def test_a_deleted_show_is_forgotten(self, embedded: NotificationsService) -> None:
         show_id = await show(embedded)
-        await embedded.run.receives(ShowDeleted(event_id=show_id, revision=2))
+        await embedded.run.receives(show_event(ShowDeleted, event_id=show_id, revision=2))
 
         await embedded.run.receives(booking_event(BookingConfirmed, await embedded.create_user(), event_id=show_id))
         await embedded.send_due()

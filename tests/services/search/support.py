@@ -75,7 +75,7 @@ class SearchService:
     async def delete(self, show_id: ShowId) -> None:
         """Deliver the event of a deleted show."""
         event = self.shows.pop(show_id)
-        await self.run.receives(ShowDeleted(event_id=show_id, revision=event.revision + 1))
+        await self.run.receives(show_event(ShowDeleted, event_id=show_id, revision=event.revision + 1))
 
     async def search(self, q: str | None = None, **params: Any) -> dict[str, Any]:
         """Search as an anonymous caller."""

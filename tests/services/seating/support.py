@@ -84,7 +84,7 @@ class SeatingService:
     async def delete(self, show_id: ShowId) -> None:
         """Deliver the event of a deleted show."""
         event = self.shows.pop(show_id)
-        await self.run.receives(ShowDeleted(event_id=show_id, revision=event.revision + 1))
+        await self.run.receives(self.event(ShowDeleted, event_id=show_id, revision=event.revision + 1))
 
     async def counts(self, show_id: ShowId) -> tuple[int, int, int, int]:
         """Return how many places are available, held, sold and blocked. They add up to the total, in each section too."""

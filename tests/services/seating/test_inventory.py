@@ -83,7 +83,7 @@ class TestEvents:
     async def test_of_a_deletion_may_come_first(self, embedded: SeatingService) -> None:
         created = embedded.event(ShowCreated)
 
-        await embedded.run.receives(ShowDeleted(event_id=created.event_id, revision=2), created)
+        await embedded.run.receives(embedded.event(ShowDeleted, event_id=created.event_id, revision=2), created)
 
         assert (await embedded.run.anonymous.get(f"/inventory/{created.event_id}")).status_code == 404
 

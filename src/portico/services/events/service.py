@@ -61,8 +61,8 @@ async def revise_show(work: UnitOfWork, show: Show, changes: ShowUpdate) -> bool
 
 async def delete_show(work: UnitOfWork, show: Show) -> None:
     """Delete a locked show that seating has closed."""
+    work.publish(ShowDeleted(**show.event_fields() | {"revision": show.revision + 1}))
     await work.delete(show)
-    work.publish(ShowDeleted(event_id=show.event_id, revision=show.revision + 1))
 
 
 async def advance_shows(work: UnitOfWork, show_ids: Sequence[ShowId]) -> None:
