@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portico.kit.runtime.garbage_collection import tune_garbage_collection
@@ -57,12 +57,7 @@ class Process:
         async with composition:
             for warning in composition.host.warnings:
                 logger.warning("well_known_password", advice=warning)
-            faces = [
-                ServedApp(
-                    name, composition.apps[name], bound, ConnectionLimits.of(settings, behind_gateway=name != GATEWAY)
-                )
-                for name, bound in self.sockets.items()
-            ]
+            faces = [_served(composition, name, bound, settings) for name, bound in self.sockets.items()]
             async with Servers(faces, grace=settings.grace_period):
                 tune_garbage_collection()
                 ready(composition)
@@ -75,6 +70,14 @@ class Process:
     def _name(self) -> str:
         """The name of the only part that this process serves; of the system if there are several."""
         return next(iter(self.sockets)) if len(self.sockets) == 1 else self.system.name
+
+
+def _served(composition: Composition, name: str, bound: socket.socket, settings: Settings) -> ServedApp:
+    limits = ConnectionLimits.of(settings, behind_gateway=name != GATEWAY)
+    served = ServedApp(name, composition.apps[name], bound, limits)
+    if name != GATEWAY or composition.gateway is None:
+        return served
+    return replace(served, connection=composition.gateway.connection_class)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:

@@ -10,6 +10,7 @@ from typing import Self
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from portico import __version__
+from portico.gateway.fast import FastConnection, FastPlane
 from portico.gateway.health import ServiceHealth
 from portico.gateway.limits import Limiter, MemoryLimiter
 from portico.gateway.metrics import GatewayMetrics, watch_instances
@@ -28,6 +29,7 @@ from portico.kit.foundation.clock import Clock
 from portico.kit.http.request_body import BodyIntake
 from portico.kit.runtime.shutdown import ShutdownStack
 from portico.kit.runtime.system import System
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 from portico.kit.settings import Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import Logs, RequestLog
@@ -82,6 +84,7 @@ class Gateway:
         self._gateway_metrics = GatewayMetrics(self.metrics, None if logs is None else RequestLog(logs, NAME))
         self._stack = ShutdownStack()
         self._proxy: ProxyApp | None = None
+        self._fast: FastPlane | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -101,6 +104,13 @@ class Gateway:
         if self._proxy is None:
             raise RuntimeError("The gateway is not open. Enter it with `async with` first.")
         await self._proxy(scope, receive, send)
+
+    @property
+    def connection_class(self) -> type[LimitedConnection]:
+        """The class of client connections that forward plain requests without ASGI. The gateway must be open."""
+        if self._fast is None:
+            raise RuntimeError("The gateway is not open. Enter it with `async with` first.")
+        return type("GatewayConnection", (FastConnection,), {"plane": self._fast})
 
     def stop(self) -> None:
         """Begin to shut down: become unready and end event streams and WebSockets. Requests in flight finish."""
@@ -150,6 +160,16 @@ class Gateway:
             ),
         )
         self._start(asyncio.create_task(self._verifier.run(), name="gateway-token-verifier"))
+        self._open_fast_plane(self._proxy)
+
+    def _open_fast_plane(self, proxy: ProxyApp) -> None:
+        self._fast = fast = FastPlane(proxy)
+        self.metrics.counter(
+            "portico_gateway_fast_plane_requests",
+            "Requests that were forwarded without the ASGI plane",
+            lambda: fast.forwarded,
+        )
+        self._start(asyncio.create_task(fast.sweep.run(), name="gateway-time-limits"))
 
     async def _upstreams(self) -> dict[str, Upstream]:
         """Return the upstream of each service: direct calls for services in this process, HTTP for the others."""

@@ -35,16 +35,25 @@ SECURITY_FIELDS: tuple[Header, ...] = (
 
 
 def upstream_headers(head: RequestHead, decision: Forward, ids: RequestIds, proxies: TrustedProxies) -> list[Header]:
-    """Return the headers for the service, without `Host`, which the upstream sets.
+    """Return the headers for the service, without `Host`, which the upstream sets."""
+    return [*id_headers(ids), *passing_headers(head, decision, proxies)]
+
+
+def id_headers(ids: RequestIds) -> list[Header]:
+    """Return the headers for the service that differ between requests with the same header fields."""
+    headers = [(b"x-request-id", ids.request_id.encode()), (b"traceparent", str(ids.span.context).encode())]
+    if ids.tracestate is not None:
+        headers.append((b"tracestate", ids.tracestate))
+    return headers
+
+
+def passing_headers(head: RequestHead, decision: Forward, proxies: TrustedProxies) -> list[Header]:
+    """Return the headers for the service that are the same for requests with the same header fields and route.
 
     Forwarding headers of the client (addresses, hosts, schemes) are dropped unless a trusted proxy sent them.
     """
     fields = decision.fields
     headers = list(fields.forwarded)
-    headers.append((b"x-request-id", ids.request_id.encode()))
-    headers.append((b"traceparent", str(ids.span.context).encode()))
-    if ids.tracestate is not None:
-        headers.append((b"tracestate", ids.tracestate))
     if not decision.route.streams:
         headers.append((b"x-request-deadline-ms", b"%d" % (decision.timeout * 1000)))
     headers.extend(_forwarded(head, fields, trusted=proxies.trusts(head.peer)))

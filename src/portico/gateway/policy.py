@@ -129,7 +129,10 @@ class Policy:
         return self.settle(matched, inputs or PolicyInputs(), now) if isinstance(matched, Matched) else matched
 
     def match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
-        """Validate the head strictly and find its route."""
+        """Validate the head strictly and find its route.
+
+        For a route of a service, header fields and path are checked separately: the memos of the fast plane rely on that.
+        """
         try:
             return self._match(head)
         except Problem as problem:

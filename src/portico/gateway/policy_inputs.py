@@ -15,13 +15,13 @@ class InputResolver:
     """
 
     def __init__(self, verifier: TokenVerifier, limiter: Limiter) -> None:
-        self._verifier = verifier
-        self._limiter = limiter
+        self.verifier = verifier
+        self.limiter = limiter
 
     async def resolve(self, matched: Matched) -> PolicyInputs:
         """Verify the caller and count the request."""
-        caller = await resolve_caller(matched, self._verifier)
-        return PolicyInputs(caller, await self._limiter.take(matched.rate, matched.rate_limit_key(caller)))
+        caller = await resolve_caller(matched, self.verifier)
+        return PolicyInputs(caller, await self.limiter.take(matched.rate, matched.rate_limit_key(caller)))
 
 
 async def resolve_caller(matched: Matched, verifier: TokenVerifier) -> Caller:

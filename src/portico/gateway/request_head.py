@@ -221,6 +221,14 @@ def check_host(fields: Fields, http_version: str) -> None:
         raise BadRequest(reason="the Host header is not a host")
 
 
+def check_query(path: bytes, query: bytes) -> None:
+    """Check the query, and its length together with the path. Raises BadRequest, TargetTooLong."""
+    if len(path) + len(query) > MAX_TARGET:
+        raise TargetTooLong(limit=MAX_TARGET)
+    if QUERY.fullmatch(query) is None:
+        raise BadRequest(reason="the query contains characters that must be percent-encoded")
+
+
 def read_path(head: RequestHead) -> str:
     """Return the decoded path for the route table.
 
@@ -230,10 +238,7 @@ def read_path(head: RequestHead) -> str:
         TargetTooLong: path and query are longer than MAX_TARGET.
     """
     raw = head.path
-    if len(raw) + len(head.query) > MAX_TARGET:
-        raise TargetTooLong(limit=MAX_TARGET)
-    if QUERY.fullmatch(head.query) is None:
-        raise BadRequest(reason="the query contains characters that must be percent-encoded")
+    check_query(raw, head.query)
     if PLAIN_PATH.fullmatch(raw) is not None:
         return raw.decode("ascii")
     return _decode(raw)

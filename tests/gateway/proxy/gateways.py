@@ -1,5 +1,6 @@
 """Gateways in front of scripted services, for each kind of upstream."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from tests.gateway.proxy.servers import served
 from portico.gateway.access_log import AccessRecord
 from portico.gateway.client_address import TrustedProxies
 from portico.gateway.cors import Cors
+from portico.gateway.fast import FastConnection, FastPlane
 from portico.gateway.limits import MemoryLimiter, Rate
 from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.policy_inputs import InputResolver
@@ -30,9 +32,12 @@ from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.shares import Shares, share_of
 from portico.kit.http.request_body import BodyIntake, BodyPace, TooManyBodies
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 from portico.kit.telemetry.traces import Tracing
 
 Kind = Literal["local", "socket"]
+Plane = Literal["asgi", "limited", "fast"]
+"""The ASGI plane on uvicorn's own connections, the same on Portico's, and the fast plane."""
 ORIGIN = "http://localhost:3000"
 
 
@@ -83,6 +88,7 @@ class GatewaySetup:
     proxies: Sequence[str] = ()
     verifier: KnownTokens = field(default_factory=KnownTokens)
     config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
+    head_seconds: float = 10.0
 
 
 @dataclass
@@ -94,6 +100,7 @@ class Gateway:
     records: list[AccessRecord]
     client: aiohttp.ClientSession
     directory: Directory | None
+    fast: FastPlane | None
 
     @property
     def url(self) -> str:
@@ -106,7 +113,9 @@ def a_body_intake(setup: GatewaySetup) -> BodyIntake:
 
 
 @contextlib.asynccontextmanager
-async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: GatewaySetup) -> AsyncIterator[Gateway]:
+async def gateway_for_upstreams(
+    upstreams: Mapping[str, Upstream], setup: GatewaySetup, plane: Plane = "asgi"
+) -> AsyncIterator[Gateway]:
     """Serve a gateway in front of these upstreams."""
     clock, records = Clock(), RecordedRequests()
     policy = Policy(
@@ -126,37 +135,52 @@ async def gateway_for_upstreams(upstreams: Mapping[str, Upstream], setup: Gatewa
         capacity=Capacity(setup.max_requests, setup.max_streams, setup.client_share, a_body_intake(setup)),
     )
     connector = aiohttp.TCPConnector(force_close=False)
+    fast = FastPlane(proxy_app) if plane == "fast" else None
+    sweep = None if fast is None else asyncio.create_task(fast.sweep.run())
     async with (
-        served(proxy_app) as address,
+        served(proxy_app, http=_connection_class(plane, fast, setup)) as address,
         aiohttp.ClientSession(f"http://{address}", connector=connector, auto_decompress=False) as client,
     ):
-        yield Gateway(proxy_app, address, records.all, client, None)
+        yield Gateway(proxy_app, address, records.all, client, None, fast)
         proxy_app.stop()
+    if sweep is not None:
+        sweep.cancel()
+
+
+def _connection_class(plane: Plane, fast: FastPlane | None, setup: GatewaySetup) -> type[LimitedConnection] | None:
+    if plane == "asgi":
+        return None
+    kind: type[LimitedConnection] = LimitedConnection if fast is None else FastConnection
+    return type("_Connection", (kind,), {"plane": fast, "head_seconds": setup.head_seconds})
 
 
 @contextlib.asynccontextmanager
-async def gateway_for_app(kind: Kind, app: ASGIApp, setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
+async def gateway_for_app(
+    kind: Kind, app: ASGIApp, setup: GatewaySetup | None = None, plane: Plane = "asgi"
+) -> AsyncIterator[Gateway]:
     """Serve a gateway in front of one application, reached by a direct call or over HTTP."""
     setup = setup or GatewaySetup()
     if kind == "local":
         upstream = LocalUpstream("echo", app)
-        async with gateway_for_upstreams({"echo": upstream}, setup) as gateway:
+        async with gateway_for_upstreams({"echo": upstream}, setup, plane) as gateway:
             yield gateway
         await upstream.aclose()
         return
-    async with served(app) as address, gateway_for_addresses([address], setup) as gateway:
+    async with served(app) as address, gateway_for_addresses([address], setup, plane) as gateway:
         yield gateway
 
 
 @contextlib.asynccontextmanager
-async def gateway_for_addresses(addresses: Sequence[str], setup: GatewaySetup | None = None) -> AsyncIterator[Gateway]:
+async def gateway_for_addresses(
+    addresses: Sequence[str], setup: GatewaySetup | None = None, plane: Plane = "asgi"
+) -> AsyncIterator[Gateway]:
     """Serve a gateway in front of several instances of a service."""
     setup = setup or GatewaySetup()
     directory = Directory({"echo": ",".join(f"http://{one}" for one in addresses)}, config=setup.config)
     async with open_session() as session:
         connections = ConnectionPool()
         upstreams = {"echo": HttpUpstream("echo", directory, connections, session)}
-        async with gateway_for_upstreams(upstreams, setup) as gateway:
+        async with gateway_for_upstreams(upstreams, setup, plane) as gateway:
             gateway.directory = directory
             yield gateway
         connections.close()

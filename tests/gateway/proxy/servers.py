@@ -19,7 +19,9 @@ def bound() -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def served(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIterator[str]:
+async def served(
+    app: ASGIApp, listener: socket.socket | None = None, http: type[asyncio.Protocol] | None = None
+) -> AsyncIterator[str]:
     """Serve an application with uvicorn's protocols and yield `host:port`. Starts faster than uvicorn's server."""
     config = uvicorn.Config(
         # The gateway reads forwarding headers itself, from trusted proxies only.
@@ -30,6 +32,7 @@ async def served(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIt
         access_log=False,
         ws_max_size=1 << 20,
         ws="websockets-sansio",
+        http=http or "auto",
     )
     config.load()
     state = ServerState()

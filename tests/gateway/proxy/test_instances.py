@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.gateway.proxy.gateways import Gateway, GatewaySetup, gateway_for_addresses
+from tests.gateway.proxy.gateways import Gateway, GatewaySetup, Plane, gateway_for_addresses
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 from tests.gateway.proxy.servers import bound, served
 
@@ -47,12 +47,18 @@ def failing() -> Service:
     return Service("failing")
 
 
+@pytest.fixture(params=["asgi", "fast"])
+def plane(request: pytest.FixtureRequest) -> Plane:
+    plane: Plane = request.param
+    return plane
+
+
 @pytest.fixture
-async def gateway(healthy: Service, failing: Service) -> AsyncIterator[Gateway]:
+async def gateway(healthy: Service, failing: Service, plane: Plane) -> AsyncIterator[Gateway]:
     """A gateway in front of a healthy instance and one that the test makes fail."""
     async with AsyncExitStack() as stack:
         addresses = [await stack.enter_async_context(served(app)) for app in (healthy, failing)]
-        yield await stack.enter_async_context(gateway_for_addresses(addresses, GatewaySetup(config=QUICK)))
+        yield await stack.enter_async_context(gateway_for_addresses(addresses, GatewaySetup(config=QUICK), plane))
 
 
 class TestBalancing:
@@ -120,8 +126,8 @@ class TestRetries:
         assert problems[0]["code"] == "service_failed"
         assert (len(healthy.requests), len(failing.requests)) == (1, 1)
 
-    async def test_a_write_that_was_not_sent_is_retried(self, healthy: Service) -> None:
-        async with served(healthy) as address, gateway_for_addresses([address, closed_port()]) as gateway:
+    async def test_a_write_that_was_not_sent_is_retried(self, healthy: Service, plane: Plane) -> None:
+        async with served(healthy) as address, gateway_for_addresses([address, closed_port()], plane=plane) as gateway:
             answers = [await gateway.client.post("/echo", data=b"once") for _ in range(4)]
 
         assert [answer.status for answer in answers] == [200] * 4
@@ -141,12 +147,12 @@ class TestRetries:
         assert sorted(record.outcome for record in gateway.records) == ["broken", "complete"]
         assert all(record.attempts == 1 for record in gateway.records)
 
-    async def test_retries_stay_within_the_budget(self, failing: Service) -> None:
+    async def test_retries_stay_within_the_budget(self, failing: Service, plane: Plane) -> None:
         failing.on("/echo", refuse)
         async with AsyncExitStack() as stack:
             addresses = [await stack.enter_async_context(served(failing)) for _ in range(2)]
             setup = GatewaySetup(config=BreakerConfig(consecutive=1000, min_calls=1000))
-            gateway = await stack.enter_async_context(gateway_for_addresses(addresses, setup))
+            gateway = await stack.enter_async_context(gateway_for_addresses(addresses, setup, plane))
             for _ in range(60):
                 await gateway.client.get("/echo")
 
@@ -163,8 +169,8 @@ class TestEjection:
         assert gateway.directory is not None
         assert sorted(state.breaker for state in gateway.directory.states("echo")) == ["closed", "open"]
 
-    async def test_without_instances_the_response_is_an_immediate_503_with_retry_after(self) -> None:
-        async with gateway_for_addresses([closed_port()], GatewaySetup(config=QUICK)) as gateway:
+    async def test_without_instances_the_response_is_an_immediate_503_with_retry_after(self, plane: Plane) -> None:
+        async with gateway_for_addresses([closed_port()], GatewaySetup(config=QUICK), plane) as gateway:
             answers = [await gateway.client.get("/echo") for _ in range(4)]
             problem = await answers[-1].json(content_type="application/problem+json")
 

@@ -1,4 +1,4 @@
-"""The proxy contract for services in this process and for services over HTTP."""
+"""The proxy contract for services in this process and for services over HTTP, on both planes."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -19,3 +19,15 @@ class TestHttpUpstream(ProxyContract):
     @pytest.fixture
     def start(self) -> Callable[..., AbstractAsyncContextManager[Gateway]]:
         return partial(gateway_for_app, "socket")
+
+
+class TestLocalUpstreamOnTheFastPlane(ProxyContract):
+    @pytest.fixture
+    def start(self) -> Callable[..., AbstractAsyncContextManager[Gateway]]:
+        return partial(gateway_for_app, "local", plane="fast")
+
+
+class TestHttpUpstreamOnTheFastPlane(ProxyContract):
+    @pytest.fixture
+    def start(self) -> Callable[..., AbstractAsyncContextManager[Gateway]]:
+        return partial(gateway_for_app, "socket", plane="fast")

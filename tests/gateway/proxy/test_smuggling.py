@@ -17,9 +17,9 @@ def service() -> Service:
     return Service()
 
 
-@pytest.fixture
-async def gateway(service: Service) -> AsyncIterator[Gateway]:
-    async with gateway_for_app("socket", service) as gateway:
+@pytest.fixture(params=["asgi", "fast"])
+async def gateway(service: Service, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    async with gateway_for_app("socket", service, plane=request.param) as gateway:
         yield gateway
 
 
@@ -63,7 +63,7 @@ class TestFraming:
     async def test_ambiguous_framing_is_refused(self, gateway: Gateway, service: Service, headers: bytes) -> None:
         answers = await exchange(gateway, POST + headers + b"\r\n0\r\n\r\n" + SMUGGLED)
 
-        assert statuses(answers)[0] == 400
+        assert statuses(answers)[0] in {400, 501}
         assert service.requests == []
 
     async def test_a_bare_line_feed_does_not_end_a_header(self, gateway: Gateway, service: Service) -> None:

@@ -1,4 +1,7 @@
-"""The servers of the table: a service's own port, a gateway in one process with it, one apart from it, and NGINX."""
+"""The servers of the table: a service's own port, a gateway in one process with it, one apart from it, and NGINX.
+
+The gateways are there twice: as ASGI applications, and with connections of the fast plane.
+"""
 
 import asyncio
 import re
@@ -14,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.gateway.proxy.gateways import GatewaySetup, KnownTokens, RecordedRequests, a_body_intake
 
 from portico.gateway.export import ExportOptions, PublicRoutes, nginx
+from portico.gateway.fast import FastConnection, FastPlane
 from portico.gateway.limits import MemoryLimiter, Rate
 from portico.gateway.policy import Policy, RouteDefaults
 from portico.gateway.policy_inputs import InputResolver
@@ -31,6 +35,7 @@ from portico.kit.http.sockets import Socket
 from portico.kit.runtime.context import ServiceRuntime
 from portico.kit.runtime.service import Service
 from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, bind
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 from portico.kit.telemetry.traces import Tracing
 from portico.servers import NginxServer
 from portico.testing.commands import free_ports
@@ -43,6 +48,8 @@ TIME_OUT: Final = 2.0
 PATIENT: Final = GatewaySetup(max_requests=1000)
 HURRIED: Final = GatewaySetup(max_requests=1000, pace=BodyPace(grace=TIME_OUT))
 
+RECORDED: Final = ("service", "joined", "fast", "behind", "behind_fast", "proxied")
+SERVED: Final = (*RECORDED, "split", "fast_split")
 VARIABLES: Final = {"MAX_STREAMS_EACH": "1000"}
 
 router = Router()
@@ -132,38 +139,45 @@ class Target:
 
 @asynccontextmanager
 async def targets(databases: Databases) -> AsyncIterator[Mapping[str, Target]]:
-    """Start the servers and yield them by name; `proxied` is the gateway behind NGINX."""
+    """Start the servers and yield them by name; `proxied` is the gateway behind NGINX, `fast…` is the fast plane."""
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(
             run_service(service, databases, background=False, variables=VARIABLES)
         )
         impatient = copy(running.context)
         impatient.bodies = a_body_intake(HURRIED)
-        sockets = {name: (bind(HOST, 0), bind(HOST, 0)) for name in ("service", "joined", "behind", "split", "proxied")}
+        sockets = {name: (bind(HOST, 0), bind(HOST, 0)) for name in SERVED}
         addresses = {name: [_address(each) for each in pair] for name, pair in sockets.items()}
-        recorders = {
-            name: _recorders(running.context, impatient) for name in ("service", "joined", "behind", "proxied")
-        }
-        local, proxied = (LocalUpstream("echo", recorders[name][0]) for name in ("joined", "proxied"))
-        stack.push_async_callback(local.aclose)
-        stack.push_async_callback(proxied.aclose)
-        remote = await _remote(stack, addresses["behind"][0])
+        recorders = {name: _recorders(running.context, impatient) for name in RECORDED}
+        local = {name: LocalUpstream("echo", recorders[name][0]) for name in ("joined", "fast", "proxied")}
+        for upstream in local.values():
+            stack.push_async_callback(upstream.aclose)
+        remote = {name: await _remote(stack, addresses[name][0]) for name in ("behind", "behind_fast")}
         apps: dict[str, tuple[ASGIApp, ASGIApp]] = {
             "service": recorders["service"],
             "behind": recorders["behind"],
-            "joined": (_gateway(local, PATIENT), _gateway(local, HURRIED)),
-            "proxied": (_gateway(proxied, PATIENT), _gateway(proxied, HURRIED)),
-            "split": (_gateway(remote, PATIENT), _gateway(remote, HURRIED)),
+            "behind_fast": recorders["behind_fast"],
+            **{name: (_gateway(each, PATIENT), _gateway(each, HURRIED)) for name, each in local.items()},
+            "split": (_gateway(remote["behind"], PATIENT), _gateway(remote["behind"], HURRIED)),
+            "fast_split": (_gateway(remote["behind_fast"], PATIENT), _gateway(remote["behind_fast"], HURRIED)),
         }
         limits = (ConnectionLimits(), ConnectionLimits(head_seconds=TIME_OUT))
         faces = [
-            ServedApp(name, app, bound, limit)
+            ServedApp(name, app, bound, limit, _connection_class(app) if name.startswith("fast") else LimitedConnection)
             for name, pair in apps.items()
             for app, bound, limit in zip(pair, sockets[name], limits, strict=True)
         ]
         await stack.enter_async_context(Servers(faces, grace=1))
-        found = {name: Target(*addresses[name], recorders[name][0]) for name in ("service", "joined", "proxied")}
-        yield {**found, "split": Target(*addresses["split"], recorders["behind"][0])}
+        found = {
+            name: Target(*addresses[name], recorders[name][0]) for name in ("service", "joined", "fast", "proxied")
+        }
+        split = Target(*addresses["split"], recorders["behind"][0])
+        yield {**found, "split": split, "fast_split": Target(*addresses["fast_split"], recorders["behind_fast"][0])}
+
+
+def _connection_class(app: ASGIApp) -> type[LimitedConnection]:
+    assert isinstance(app, ProxyApp)
+    return type("_Connection", (FastConnection,), {"plane": FastPlane(app)})
 
 
 def _recorders(patient: ServiceRuntime, hurried: ServiceRuntime) -> tuple[Recorder, Recorder]:

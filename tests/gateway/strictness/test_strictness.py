@@ -77,7 +77,7 @@ class PlayedTable:
         match self.target:
             case "service":
                 return row.service or row.outcome
-            case "split":
+            case "split" | "fast_split":
                 return row.split or row.outcome
             case "nginx":
                 return BEHIND_NGINX.get(row.name, row.outcome)
@@ -102,7 +102,9 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Map
     params=[
         "service",
         "joined",
+        "fast",
         pytest.param("split", marks=pytest.mark.slow),
+        pytest.param("fast_split", marks=pytest.mark.slow),
         pytest.param("nginx", marks=pytest.mark.slow),
     ],
 )

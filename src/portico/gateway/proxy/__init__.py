@@ -1,5 +1,6 @@
 """Data plane of the gateway: an ASGI application that forwards requests as the policy decides."""
 
-from portico.gateway.proxy.app import Capacity, ProxyApp
+from portico.gateway.proxy.app import ProxyApp
+from portico.gateway.proxy.request import Capacity
 
 __all__ = ["Capacity", "ProxyApp"]

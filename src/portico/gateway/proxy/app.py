@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from starlette.types import Receive, Scope, Send
@@ -12,23 +11,23 @@ from portico.gateway.decisions import Decision, Forward, Matched, Own, Preflight
 from portico.gateway.forwarding import upstream_headers
 from portico.gateway.policy import Policy
 from portico.gateway.policy_inputs import InputResolver
-from portico.gateway.proxy.http import HttpExchange
+from portico.gateway.proxy.http import FirstAttempt, HttpExchange
 from portico.gateway.proxy.outcome import Outcome
+from portico.gateway.proxy.request import CLIENT_GONE, Capacity, Overloaded, ProxyRequest, head_of
 from portico.gateway.proxy.responses import Reply, oauth_error_reply, problem_reply, refuse_websocket, send_reply
 from portico.gateway.proxy.streams import RelayedStream
 from portico.gateway.proxy.websocket import GOING_AWAY, WebSocketBridge
-from portico.gateway.request_head import Header, RequestHead
-from portico.gateway.request_ids import RequestIds, request_ids_of
-from portico.gateway.routes import WEBSOCKET, Route
+from portico.gateway.request_head import RequestHead
+from portico.gateway.request_ids import request_ids_of
 from portico.gateway.upstreams.base import HandshakeRefused, Upstream, UpstreamRequest
 from portico.kit.calls.budget import RetryBudget
 from portico.kit.calls.errors import CallFailed
 from portico.kit.calls.problems import problem_of
 from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.ip_addresses import address_key
-from portico.kit.foundation.problems import BadRequest, ContentTooLarge, Problem, Unavailable
+from portico.kit.foundation.problems import BadRequest, ContentTooLarge, Problem
 from portico.kit.foundation.shares import Shares, share_of
-from portico.kit.http.request_body import BodyIntake, BodyReceiver
+from portico.kit.http.request_body import BodyReceiver
 from portico.kit.http.schema import Case
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -37,46 +36,10 @@ from portico.kit.telemetry.traces import Span, Tracing
 logger = get_logger(__name__)
 
 SERVICE = "gateway"
-CLIENT_GONE = 499
 SWITCHING_PROTOCOLS = 101
-SECURE_SCHEMES = frozenset(("https", "wss"))
 REFUSAL_HEADERS = frozenset((b"content-type", b"www-authenticate", b"retry-after"))
 
 Page = Callable[[RequestHead], Awaitable[Reply]]
-
-
-class Overloaded(Unavailable):
-    detail = "The gateway is at its limit of concurrent requests. Retry in {retry_after:.0f} seconds."
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Maximum numbers of concurrent requests and of concurrent streams, and the limits of request bodies.
-
-    Streams (server-sent events, WebSockets) are long-lived and counted separately, so that they leave room for requests.
-    A client holds at most a share (0 to 1) of each. A request that waits for its body counts only in `bodies`.
-    """
-
-    requests: int
-    streams: int
-    client_share: float
-    bodies: BodyIntake
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request: its ASGI connection, its access record, and the headers added to its response."""
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    head: RequestHead
-    ids: RequestIds
-    access: AccessRecord
-    added: list[Header]
-    route: Route | None = None
-    stream: RelayedStream | None = None
-    release: Callable[[], None] = lambda: None
 
 
 class ProxyApp:
@@ -107,20 +70,20 @@ class ProxyApp:
         capacity: Capacity,
         case: Case = "snake",
     ) -> None:
-        self._policy = policy
-        self._upstreams = upstreams
-        self._resolver = resolver
+        self.policy = policy
+        self.upstreams = upstreams
+        self.resolver = resolver
         self._pages = pages
-        self._clock = clock
+        self.clock = clock
         self._case: Case = case
         self._observer = observer
-        self._tracing = tracing
+        self.tracing = tracing
         self._bodies = capacity.bodies
-        self._places = {
+        self.places = {
             is_stream: Shares(limit, share_of(limit, capacity.client_share), full=Overloaded)
             for is_stream, limit in ((False, capacity.requests), (True, capacity.streams))
         }
-        self._budgets = {service: RetryBudget() for service in upstreams}
+        self.budgets = {service: RetryBudget() for service in upstreams}
         self._open: set[HttpExchange | WebSocketBridge | RelayedStream] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,9 +93,44 @@ class ProxyApp:
             if scope["type"] == "http"
             else (self._handle_websocket, self._refuse_websocket)
         )
-        began = time.perf_counter()
+        await self._run(request, self._serve(request, handle), refuse, time.perf_counter())
+
+    async def resume(
+        self, request: ProxyRequest, decision: Forward, first: FirstAttempt, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Continue a request that the fast plane began: it was decided about, and it holds its place.
+
+        Args:
+            request: The request, without its ASGI connection.
+            decision: Where it is forwarded to.
+            first: What the fast plane did already.
+            scope: The request's ASGI connection.
+            receive: Likewise.
+            send: Likewise.
+        """
+        request.scope, request.receive, request.send = scope, receive, send
+        request_context.set(RequestContext(SERVICE, request.ids.request_id, request.ids.span.context))
+        await self._run(request, self._forward_placed(request, decision, first), self._refuse, first.began)
+
+    async def _forward_placed(self, request: ProxyRequest, decision: Forward, first: FirstAttempt) -> None:
+        release = partial(self.places[False].release, address_key(decision.client))
         try:
-            await self._serve(request, handle)
+            await self._forward(request, decision, first)
+        finally:
+            if request.stream is None:
+                release()
+            else:
+                request.release = release
+
+    async def _run(
+        self,
+        request: ProxyRequest,
+        work: Awaitable[None],
+        refuse: Callable[[ProxyRequest, Problem], Awaitable[None]],
+        began: float,
+    ) -> None:
+        try:
+            await work
         except Problem as problem:
             await refuse(request, problem)
         except Exception:
@@ -142,7 +140,7 @@ class ProxyApp:
             await refuse(request, Problem())
         finally:
             if request.stream is None:
-                self._record(request.access, request.ids.span, began)
+                self.record(request.access, request.ids.span, began)
             else:
                 self._record_at_its_end(request, request.stream, began)
 
@@ -151,12 +149,13 @@ class ProxyApp:
         for exchange in tuple(self._open):
             exchange.stop()
 
-    def _record(self, access: AccessRecord, span: Span, began: float) -> None:
+    def record(self, access: AccessRecord, span: Span, began: float) -> None:
+        """Record a request that is over."""
         access.seconds = time.perf_counter() - began
         span.end(route=access.route, status=access.status)
         self._observer.record(access)
 
-    def _record_at_its_end(self, request: _Request, stream: RelayedStream, began: float) -> None:
+    def _record_at_its_end(self, request: ProxyRequest, stream: RelayedStream, began: float) -> None:
         """Record a request whose response continues as a stream, when that ends. Keep no more of it than necessary."""
         access, span, release = request.access, request.ids.span, request.release
         self._open.add(stream)
@@ -165,33 +164,33 @@ class ProxyApp:
             self._open.discard(stream)
             release()
             access.outcome = outcome.value
-            self._record(access, span, began)
+            self.record(access, span, began)
 
         stream.when_ended(ended)
 
-    def _read(self, scope: Scope, receive: Receive, send: Send) -> _Request:
+    def _read(self, scope: Scope, receive: Receive, send: Send) -> ProxyRequest:
         head = head_of(scope)
-        ids = request_ids_of(head, self._tracing, own=self._policy.own)
+        ids = request_ids_of(head, self.tracing, own=self.policy.own)
         path = head.path.decode("ascii", "replace")
         trace_id = ids.span.context.trace_id
         access = AccessRecord(head.method, path, ids.request_id, trace_id, head.peer)
         # Each request has its own task, so the variable needs no reset.
         request_context.set(RequestContext(SERVICE, ids.request_id, ids.span.context))
         added = [(b"x-request-id", ids.request_id.encode())]
-        return _Request(scope, receive, send, head, ids, access, added)
+        return ProxyRequest(head, ids, access, added, None, scope, receive, send)
 
-    async def _serve(self, request: _Request, handle: Callable[[_Request, Decision], Awaitable[None]]) -> None:
+    async def _serve(self, request: ProxyRequest, handle: Callable[[ProxyRequest, Decision], Awaitable[None]]) -> None:
         """Decide about the request and carry out the decision. Raises Overloaded, TooManyAtOnce."""
-        matched = self._policy.match(request.head)
+        matched = self.policy.match(request.head)
         request.route = matched.route if isinstance(matched, Matched | Refuse) else None
         if not isinstance(matched, Preflight):
             any_origin = request.route is not None and request.route.any_origin
-            request.added.extend(self._policy.cors.response_headers(request.head.headers, any_origin=any_origin))
+            request.added.extend(self.policy.cors.response_headers(request.head.headers, any_origin=any_origin))
         if not isinstance(matched, Matched):
             await handle(request, matched)
             return
         request.access.route, request.access.client = matched.route.path, matched.client
-        places = self._places[matched.route.streams]
+        places = self.places[matched.route.streams]
         holder = address_key(matched.client)
         with places.slot(holder):
             await handle(request, await self._settle(request, matched))
@@ -199,17 +198,17 @@ class ProxyApp:
                 places.resume(holder)  # until the stream ends
                 request.release = partial(places.release, holder)
 
-    async def _settle(self, request: _Request, matched: Matched) -> Decision:
+    async def _settle(self, request: ProxyRequest, matched: Matched) -> Decision:
         access = request.access
-        inputs = await self._resolver.resolve(matched)
+        inputs = await self.resolver.resolve(matched)
         if inputs.caller.principal is not None:
             access.caller = inputs.caller.principal.subject
         if inputs.verdict is not None:
             access.rate_limited = not inputs.verdict.allowed
             request.added.extend(inputs.verdict.fields())
-        return self._policy.settle(matched, inputs, self._clock.now().timestamp())
+        return self.policy.settle(matched, inputs, self.clock.now().timestamp())
 
-    async def _handle_http(self, request: _Request, decision: Decision) -> None:
+    async def _handle_http(self, request: ProxyRequest, decision: Decision) -> None:
         match decision:
             case Forward():
                 await self._forward(request, decision)
@@ -222,17 +221,18 @@ class ProxyApp:
                 request.access.route = "own"
                 await self._reply(request, await self._pages[name](request.head))
 
-    async def _forward(self, request: _Request, decision: Forward) -> None:
+    async def _forward(self, request: ProxyRequest, decision: Forward, first: FirstAttempt | None = None) -> None:
         access, service = request.access, decision.route.service
         access.service = service
-        headers = upstream_headers(request.head, decision, request.ids, self._policy.proxies)
+        headers = upstream_headers(request.head, decision, request.ids, self.policy.proxies)
         exchange = HttpExchange(
             request.head,
             decision,
-            self._upstreams[service],
+            self.upstreams[service],
             receive=self._receive(request, decision),
             send=request.send,
-            budget=self._budgets[service],
+            budget=self.budgets[service],
+            first=first,
         )
         self._open.add(exchange)
         try:
@@ -246,27 +246,27 @@ class ProxyApp:
         if outcome is Outcome.CLIENT_GONE and not exchange.status:
             access.status = CLIENT_GONE
 
-    def _receive(self, request: _Request, decision: Forward) -> Receive:
+    def _receive(self, request: ProxyRequest, decision: Forward) -> Receive:
         if not decision.fields.has_body:
             return request.receive
-        places = self._places[decision.route.streams]
+        places = self.places[decision.route.streams]
         return BodyReceiver(request.receive, self._bodies, lambda: address_key(decision.client), places)
 
-    async def _handle_websocket(self, request: _Request, decision: Decision) -> None:
+    async def _handle_websocket(self, request: ProxyRequest, decision: Decision) -> None:
         await request.receive()  # websocket.connect
         if isinstance(decision, Forward):
             await self._forward_websocket(request, decision)
         elif isinstance(decision, Refuse):
             raise decision.problem
 
-    async def _forward_websocket(self, request: _Request, decision: Forward) -> None:
+    async def _forward_websocket(self, request: ProxyRequest, decision: Forward) -> None:
         access, head, service = request.access, request.head, decision.route.service
         access.service = service
-        headers = upstream_headers(head, decision, request.ids, self._policy.proxies)
+        headers = upstream_headers(head, decision, request.ids, self.policy.proxies)
         offered = request.scope.get("subprotocols") or []
         upgrade = UpstreamRequest("GET", head.path, head.query, headers, decision.timeout, subprotocols=list(offered))
         try:
-            websocket = await self._upstreams[service].connect(upgrade)
+            websocket = await self.upstreams[service].connect(upgrade)
         except HandshakeRefused as refused:
             await self._forward_refusal(request, refused)
             return
@@ -285,22 +285,22 @@ class ProxyApp:
         finally:
             self._open.discard(bridge)
 
-    async def _forward_refusal(self, request: _Request, refused: HandshakeRefused) -> None:
+    async def _forward_refusal(self, request: ProxyRequest, refused: HandshakeRefused) -> None:
         request.access.status = refused.status
         reply = Reply(refused.status, [field for field in refused.headers if field[0] in REFUSAL_HEADERS], refused.body)
         await refuse_websocket(request.scope, request.send, reply, request.added)
 
-    async def _reply(self, request: _Request, reply: Reply) -> None:
+    async def _reply(self, request: ProxyRequest, reply: Reply) -> None:
         request.access.status = reply.status
         await send_reply(request.send, reply, request.added)
 
-    def _problem(self, request: _Request, problem: Problem) -> Reply:
+    def _problem(self, request: ProxyRequest, problem: Problem) -> Reply:
         request.access.status = problem.status
         if request.route is not None and request.route.oauth_errors:
             return oauth_error_reply(problem)
         return problem_reply(problem, path=request.head.path, request_id=request.ids.request_id, case=self._case)
 
-    async def _refuse(self, request: _Request, problem: Problem) -> None:
+    async def _refuse(self, request: ProxyRequest, problem: Problem) -> None:
         reply = self._problem(request, problem)
         is_unread = isinstance(problem, ContentTooLarge) and request.access.service is not None
         if is_unread or isinstance(problem, BadRequest):
@@ -308,20 +308,5 @@ class ProxyApp:
             reply.headers.append((b"connection", b"close"))
         await send_reply(request.send, reply, request.added)
 
-    async def _refuse_websocket(self, request: _Request, problem: Problem) -> None:
+    async def _refuse_websocket(self, request: ProxyRequest, problem: Problem) -> None:
         await refuse_websocket(request.scope, request.send, self._problem(request, problem), request.added)
-
-
-def head_of(scope: Scope) -> RequestHead:
-    """Return the head of a request or of a WebSocket handshake."""
-    client = scope.get("client")
-    raw_path = scope.get("raw_path")
-    return RequestHead(
-        method=WEBSOCKET if scope["type"] == "websocket" else scope["method"],
-        path=raw_path if raw_path is not None else scope["path"].encode(),
-        query=scope["query_string"],
-        headers=scope["headers"],
-        peer=client[0] if client else "",
-        scheme="https" if scope["scheme"] in SECURE_SCHEMES else "http",
-        http_version=scope.get("http_version", "1.1"),
-    )

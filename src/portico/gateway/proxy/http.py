@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import NoReturn, Self
 
 from starlette.types import Receive, Send
@@ -27,6 +28,21 @@ MAX_ATTEMPTS = 3
 EVENT_STREAM = b"text/event-stream"
 
 
+@dataclass(slots=True)
+class FirstAttempt:
+    """An attempt to forward a request that was made before its exchange began.
+
+    Args:
+        began: When, by `time.perf_counter`.
+        tried: The instance that was tried, if any.
+        response: Waits for the response as `Upstream.send` does, and raises the same errors; None if nothing was tried.
+    """
+
+    began: float
+    tried: set[str] = field(default_factory=set)
+    response: Callable[[UpstreamRequest], Awaitable[UpstreamResponse]] | None = None
+
+
 class HttpExchange:
     """One request to a service and its response. `status` is 0 until the response begins.
 
@@ -39,6 +55,7 @@ class HttpExchange:
         receive: The client's ASGI `receive`.
         send: The client's ASGI `send`.
         budget: Limits retries.
+        first: The attempt that was made already; None if none was.
     """
 
     def __init__(
@@ -50,6 +67,7 @@ class HttpExchange:
         receive: Receive,
         send: Send,
         budget: RetryBudget,
+        first: FirstAttempt | None = None,
     ) -> None:
         self.status = 0
         self.is_stream = False
@@ -62,6 +80,7 @@ class HttpExchange:
         self._receive = receive
         self._send = send
         self._budget = budget
+        self._first = first
         self._loop = asyncio.get_running_loop()
         self._body = RequestBody(receive, decision.body_limit, self._body_broken) if decision.fields.has_body else None
         self._scope = asyncio.timeout(None)
@@ -113,18 +132,21 @@ class HttpExchange:
 
     async def _request_upstream(self, headers: list[Header]) -> UpstreamResponse:
         head, decision = self._head, self._decision
-        began = time.perf_counter()  # the event loop's clock may have millisecond resolution
-        tried: set[str] = set()
+        first = self._first or FirstAttempt(
+            time.perf_counter()
+        )  # the event loop's clock may have millisecond resolution
+        began, tried, send = first.began, first.tried, first.response
         self._budget.called()
         while True:
             remaining = max(began + decision.timeout - time.perf_counter(), 0.001)
             request = UpstreamRequest(head.method, head.path, head.query, headers, remaining, self._body)
             self.attempts += 1
             try:
-                response = await self._upstream.send(request, tried)
+                response = await (self._upstream.send(request, tried) if send is None else send(request))
             except CallFailed as failure:
                 if not self._may_retry(failure):
                     raise
+                send = None
                 continue
             if not (
                 is_proxy_error(response.status, response.headers)
@@ -133,6 +155,7 @@ class HttpExchange:
             ):
                 self.upstream_seconds = time.perf_counter() - began
                 return response
+            send = None
             await response.aclose()
 
     def _may_retry(self, failure: CallFailed | None) -> bool:

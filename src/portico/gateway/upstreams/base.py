@@ -75,6 +75,16 @@ class CloseFrame:
     reason: str = ""
 
 
+class ResponseReader(Protocol):
+    """Reads the bytes of one response itself."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of the response."""
+
+    def connection_lost(self) -> None:
+        """The connection has closed."""
+
+
 class UpstreamWebSocket(Protocol):
     """An open WebSocket to a service."""
 

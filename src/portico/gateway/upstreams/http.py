@@ -1,7 +1,8 @@
 """A service reached over HTTP, in one or several instances."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -71,11 +72,41 @@ class HttpUpstream:
 
     async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
         lease = await self._directory.lease(self._service, avoiding=tried)
-        address = lease.instance.address
-        tried.add(address.origin)
+        tried.add(lease.instance.address.origin)
+        return await self.send_to(lease, request)
+
+    async def send_to(self, lease: InstanceLease, request: UpstreamRequest) -> UpstreamResponse:
+        """Send a request to this instance, as `send` does."""
+        return await self._response(lease, request, self._send(lease.instance.address, request))
+
+    def lease_now(self) -> InstanceLease | None:
+        """Lease an instance without waiting; None if only `send` can do that, or knows why it fails."""
+        pool = self._directory.current(self._service)
+        try:
+            return None if pool is None else pool.lease()
+        except CallFailed:
+            return None
+
+    def take_idle(self, lease: InstanceLease) -> HttpConnection | None:
+        """Return an idle connection to the instance; None if there is none."""
+        return self._connections.take_idle(lease.instance.address)
+
+    def give_back(self, lease: InstanceLease, connection: HttpConnection) -> None:
+        """Keep a connection of `take_idle` whose response was complete."""
+        self._connections.put_back(lease.instance.address, connection)
+
+    async def await_response(
+        self, lease: InstanceLease, connection: HttpConnection, request: UpstreamRequest
+    ) -> UpstreamResponse:
+        """Wait for the response to a request that was sent on a connection of `take_idle`, as `send` does."""
+        return await self._response(lease, request, self._begun(connection))
+
+    async def _response(
+        self, lease: InstanceLease, request: UpstreamRequest, begun: Coroutine[Any, Any, HttpConnection]
+    ) -> "HttpResponse":
         try:
             async with asyncio.timeout(request.timeout):
-                connection = await self._send(address, request)
+                connection = await begun
         except TimeoutError:
             lease.failed()
             raise CallTimedOut(self._service, "no response in time") from None
@@ -114,6 +145,15 @@ class HttpUpstream:
 
     async def aclose(self) -> None:
         """Do nothing: the owner closes the pool, the session and the directory."""
+
+    @staticmethod
+    async def _begun(connection: HttpConnection) -> HttpConnection:
+        try:
+            await connection.wait_begun()
+        except BaseException:
+            connection.finish()
+            raise
+        return connection
 
     async def _send(self, address: InstanceAddress, request: UpstreamRequest) -> HttpConnection:
         connection = await self._connections.take(self._service, address)

@@ -10,7 +10,7 @@ from typing import Any
 import httptools
 
 from portico.gateway.request_head import Header
-from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks
+from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks, ResponseReader
 from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost, Unreachable
 from portico.kit.foundation.stream_connection import StreamConnection
@@ -43,6 +43,7 @@ class HttpConnection(asyncio.Protocol):
         self._open = False
         self._active = False
         self._body_task: asyncio.Task[None] | None = None
+        self._response_reader: ResponseReader | None = None
 
     # Upstream side
 
@@ -55,6 +56,39 @@ class HttpConnection(asyncio.Protocol):
             chunked: Whether the body is sent chunked, because its length is unknown.
             bodiless: Whether the response has no body, whatever its headers say (HEAD).
         """
+        self._expect_response(bodiless=bodiless)
+        if not self._open:
+            raise ConnectionLost(self._service, "the connection closed")
+        self._transport.write(head)
+        if body is not None:
+            self._body_task = self._loop.create_task(self._send_body(body, chunked=chunked))
+        await self.wait_begun()
+
+    async def wait_begun(self) -> None:
+        """Wait until the response begins. Raises ConnectionLost, AnswerInvalid."""
+        await self._begun
+        if self._failure is not None:
+            raise self._failure
+
+    def send_direct(self, head: bytes, reader: ResponseReader) -> None:
+        """Send a request without body. `reader` reads the bytes of its response until `finish_direct` or `parse`."""
+        self._response_reader = reader
+        self._transport.write(head)
+
+    def finish_direct(self) -> None:
+        """The response to `send_direct` is complete."""
+        self._response_reader = None
+
+    def parse(self, received: bytes) -> None:
+        """Parse the response to `send_direct` here instead, from its first byte on; `received` is what has arrived."""
+        self._response_reader = None
+        self._expect_response(bodiless=False)
+        if received:
+            self.data_received(received)
+        if not self._open:
+            self._fail(ConnectionLost(self._service, "the connection closed"))
+
+    def _expect_response(self, *, bodiless: bool) -> None:
         self.status = 0
         self.headers: list[Header] = []
         self._bodiless = bodiless
@@ -68,14 +102,6 @@ class HttpConnection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._begun: asyncio.Future[None] = self._loop.create_future()
         self._active = True
-        if not self._open:
-            raise ConnectionLost(self._service, "the connection closed")
-        self._transport.write(head)
-        if body is not None:
-            self._body_task = self._loop.create_task(self._send_body(body, chunked=chunked))
-        await self._begun
-        if self._failure is not None:
-            raise self._failure
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """Stream the response body. Raises ConnectionLost, AnswerInvalid."""
@@ -162,6 +188,9 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
         self.resume_writing()
+        if self._response_reader is not None:
+            self._response_reader.connection_lost()
+            return
         if not self._active or self._complete:
             return
         if self.status and exc is None and not any(name in FRAMING for name, _ in self.headers):
@@ -177,6 +206,9 @@ class HttpConnection(asyncio.Protocol):
         _wake(waiting)
 
     def data_received(self, data: bytes) -> None:
+        if self._response_reader is not None:
+            self._response_reader.data_received(data)
+            return
         if not self._active:
             self.close()  # data without a request
             return
@@ -258,12 +290,9 @@ class ConnectionPool:
 
     async def take(self, service: str, address: InstanceAddress) -> HttpConnection:
         """Return the most recently used idle connection, or a new one. Raises Unreachable."""
-        idle = self._idle.get(address.origin)
-        while idle:
-            connection = idle.pop()  # most recently used first, so that unneeded connections expire
-            if connection.is_open and self._loop.time() - connection.idle_since < KEEP_ALIVE:
-                return connection
-            connection.close()
+        idle = self.take_idle(address)
+        if idle is not None:
+            return idle
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 _, connection = await self._loop.create_connection(
@@ -277,10 +306,23 @@ class ConnectionPool:
             raise Unreachable(service, type(error).__name__) from error
         return connection
 
+    def take_idle(self, address: InstanceAddress) -> HttpConnection | None:
+        """Return the most recently used idle connection, so that unneeded ones expire; None if there is none."""
+        idle = self._idle.get(address.origin)
+        while idle:
+            connection = idle.pop()
+            if connection.is_open and self._loop.time() - connection.idle_since < KEEP_ALIVE:
+                return connection
+            connection.close()
+        return None
+
     def release(self, address: InstanceAddress, connection: HttpConnection) -> None:
         """Return a connection to the pool if it can be reused."""
-        if not connection.finish():
-            return
+        if connection.finish():
+            self.put_back(address, connection)
+
+    def put_back(self, address: InstanceAddress, connection: HttpConnection) -> None:
+        """Return a connection to the pool whose response was read completely."""
         idle = self._idle.setdefault(address.origin, deque())
         connection.idle_since = self._loop.time()
         idle.append(connection)

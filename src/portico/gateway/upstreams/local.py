@@ -54,7 +54,15 @@ class LocalUpstream:
     async def send(self, request: UpstreamRequest, tried: set[str]) -> UpstreamResponse:
         tried.add(self._service)
         response = LocalResponse(self._service, request)
+        self.start(response, request)
+        return await self.await_response(response, request)
+
+    def start(self, response: "LocalResponse", request: UpstreamRequest) -> None:
+        """Call the application, which writes the response."""
         self._start(response.run(self._app, http_scope(request, self._service)))
+
+    async def await_response(self, response: "LocalResponse", request: UpstreamRequest) -> UpstreamResponse:
+        """Wait until the response begins. Raises CallTimedOut."""
         try:
             async with asyncio.timeout(request.timeout):
                 await response.wait_begun()
@@ -65,6 +73,11 @@ class LocalUpstream:
             response.disconnect()
             raise
         return response
+
+    @property
+    def service(self) -> str:
+        """The service's name."""
+        return self._service
 
     async def connect(self, request: UpstreamRequest) -> UpstreamWebSocket:
         websocket = LocalWebSocket(self._service)

@@ -30,6 +30,7 @@ with Library("uvicorn", "0.54").shape():
     require(HttpToolsProtocol, "on_response_complete", "_start_asgi_task", "_unset_keepalive_if_required")
     require(HttpToolsProtocol, "loop", "transport", "parser", "cycle", "pipeline", "headers", "expect_100_continue")
     require(HttpToolsProtocol, "config", "server_state", "app_state", "connections", "ws_protocol_class")
+    require(HttpToolsProtocol, "flow", "tasks", "limit_concurrency")
     require(HttpToolsProtocol, "timeout_keep_alive", "timeout_keep_alive_task", "timeout_keep_alive_handler")
     require(
         RequestResponseCycle, "response_started", "response_complete", "disconnected", "message_event", "keep_alive"
@@ -127,6 +128,34 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise HeadRejected(HeadFault.MALFORMED) from error
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the next data begins a request: nothing is due to the client, and no part of a request was received."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        reader = self._reader
+        return (
+            self._running is None
+            and self._receiving is None
+            and self._last is None
+            and (cycle is None or cycle.response_complete)
+            and not self.pipeline
+            and reader.in_head
+            and not reader.has_partial_head
+            and not reader.is_stopped
+            and not self.transport.is_closing()
+        )
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the server has so many connections or requests that it refuses further requests."""
+        limit = self.limit_concurrency
+        return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
+
+    def stop_timers(self) -> None:
+        """Stop the timers of a connection at rest. The caller limits the time until the next request itself."""
+        self._stop_timer()
+        self._unset_keepalive_if_required()
 
     def detach(self) -> Callable[[asyncio.Transport], None] | None:
         """Give the connection away: another protocol takes it. Return what to call when it is closed, if anything."""

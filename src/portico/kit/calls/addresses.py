@@ -9,7 +9,7 @@ import asyncio
 import importlib.util
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,11 +42,11 @@ class InstanceAddress:
     port: int
     authority: str
     priority: int = 0
+    origin: str = field(init=False, repr=False, compare=False)
+    """`http://host:port`, with IPv6 hosts in brackets."""
 
-    @property
-    def origin(self) -> str:
-        """`http://host:port`, with IPv6 hosts in brackets."""
-        return f"{self.scheme}://{_bracket(self.host)}:{self.port}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "origin", f"{self.scheme}://{_bracket(self.host)}:{self.port}")
 
     def __str__(self) -> str:
         return self.origin

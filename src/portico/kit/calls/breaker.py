@@ -220,7 +220,7 @@ class _Slice:
     failures: int = 0
 
 
-_PROXY_ERRORS = frozenset({502, 503, 504})
+PROXY_ERRORS = frozenset({502, 503, 504})
 
 
 def is_proxy_error(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -234,7 +234,7 @@ def is_proxy_error(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         status: the HTTP status.
         headers: name and value pairs, names in lower case.
     """
-    if status not in _PROXY_ERRORS:
+    if status not in PROXY_ERRORS:
         return False
     kinds = (value for name, value in headers if name == b"content-type")
     return not any(kind.startswith(b"application/problem+json") for kind in kinds)

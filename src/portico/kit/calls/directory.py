@@ -208,6 +208,15 @@ class Directory:
                 await asyncio.shield(refresh)  # a caller that gives up does not cancel it for others
         return entry.pool
 
+    def current(self, service: str) -> Pool | None:
+        """Return the instances of a service, as `pool` does; None if they must be waited for, or the service is unknown."""
+        entry = self._entries.get(service)
+        if entry is None or not entry.pool.instances:
+            return None
+        if entry.expires <= self._monotonic():
+            self._refresh(entry)
+        return entry.pool
+
     def known(self, service: str) -> Pool | None:
         """Return the currently known instances without a lookup; None for an unknown service."""
         entry = self._entries.get(service)

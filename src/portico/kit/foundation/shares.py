@@ -1,6 +1,5 @@
 """Shares of a limited resource, so that no client can hold all of it."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,14 +34,14 @@ class Shares:
         self._limit_each = limit_each
         self._full = full
         self._exceeded = exceeded
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self.total = 0
 
     def take(self, holder: str) -> None:
         """Count one more. Raises the problem `full` or `exceeded`."""
         if self.total >= self._limit:
             raise self._full
-        if self._held[holder] >= self._limit_each:
+        if self._held.get(holder, 0) >= self._limit_each:
             raise self._exceeded
         self.resume(holder)
 
@@ -65,9 +64,11 @@ class Shares:
 
     def _add(self, holder: str, change: int) -> None:
         self.total += change
-        self._held[holder] += change
-        if not self._held[holder]:
-            del self._held[holder]
+        held = self._held.get(holder, 0) + change
+        if held:
+            self._held[holder] = held
+        else:
+            self._held.pop(holder, None)
 
 
 def share_of(limit: int, share: float) -> int:

@@ -73,12 +73,13 @@ class ConnectionLimits:
 
 @dataclass(frozen=True)
 class ServedApp:
-    """An app, the socket that serves it and the limits of its connections."""
+    """An app, the socket that serves it, and the limits and the class of its connections."""
 
     name: str
     app: ASGIApp
     bound: socket.socket
     limits: ConnectionLimits = ConnectionLimits()
+    connection: type[LimitedConnection] = LimitedConnection
 
     @property
     def port(self) -> int:
@@ -191,7 +192,7 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         timeout_graceful_shutdown=max(1, round(grace)),
         limit_concurrency=served.limits.total,
         backlog=_BACKLOG,
-        http=type("_Connection", (LimitedConnection,), {**counted, "head_seconds": served.limits.head_seconds}),
+        http=type("_Connection", (served.connection,), {**counted, "head_seconds": served.limits.head_seconds}),
         ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
         **options,

@@ -1,0 +1,225 @@
+"""Client connections of the fast plane."""
+
+import asyncio
+import contextvars
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from portico.gateway.fast.exchange import Exchange
+from portico.gateway.fast.memo import (
+    MAX_HEAD,
+    REQUEST_LINE,
+    KnownFields,
+    KnownRequest,
+    is_one_head,
+    parse_fields,
+)
+from portico.gateway.fast.plane import FastPlane
+from portico.gateway.fast.upstream import HttpForwarding, LocalForwarding
+from portico.gateway.limits import Verdict
+from portico.gateway.proxy.http import FirstAttempt
+from portico.gateway.proxy.request import ProxyRequest
+from portico.gateway.request_head import RequestHead, check_query
+from portico.gateway.request_ids import SentIds
+from portico.gateway.upstreams import HttpUpstream
+from portico.kit.foundation.problems import Problem
+from portico.kit.foundation.request_framing import HeadRejected
+from portico.kit.runtime.uvicorn_protocols import LimitedConnection
+
+
+class FastConnection(LimitedConnection):
+    """A client's connection: it forwards plain requests itself, and is uvicorn's connection for all others.
+
+    A request is plain if it arrives as one complete head, without body, on a connection where nothing else is in
+    progress, and if the policy forwards it. All else happens in the base class, where the ASGI plane is the application.
+
+    Attributes:
+        plane: The fast plane of the gateway.
+    """
+
+    plane: ClassVar[FastPlane]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.is_ending = False  # whether the connection is closed after the response that is due
+        self._exchange: Exchange | None = None
+        self._fields: KnownFields | None = None
+        self._uses_asgi = False
+        self._resumed: Callable[..., Any] | None = None
+        self._waiting = b""  # what has arrived behind the request in progress
+        self._peer = ""
+        self._scheme = "http"
+
+    # Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self._scheme = self.scheme or "http"
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.plane.sweep.idle.pop(self, None)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_lost()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange is not None:
+            self._waiting += data
+            self.flow.pause_reading()
+            return
+        self.plane.sweep.idle.pop(self, None)
+        if not self._uses_asgi or self.is_at_rest:
+            self._uses_asgi = False
+            if self._forward(data):
+                return
+        self._uses_asgi = True
+        super().data_received(data)
+        if self.is_at_rest:  # only empty lines: the base class has no timer for them
+            self.plane.sweep.idle[self] = time.perf_counter()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._exchange is not None:
+            self._exchange.resume()
+
+    def shutdown(self) -> None:
+        """Close the connection after the response that is due."""
+        if self._exchange is None:
+            super().shutdown()
+        else:
+            self.is_ending = True
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long (seconds) the connection may be idle."""
+        return self.timeout_keep_alive
+
+    def close_idle(self) -> None:
+        """Close the connection, which was idle for too long."""
+        self.transport.close()
+
+    # Requests
+
+    def _forward(self, data: bytes) -> bool:
+        """Forward a request if it is plain. Return whether that was done; otherwise nothing was changed or counted."""
+        found = REQUEST_LINE.match(data)
+        if found is None or self.is_full or self.transport.is_closing():
+            return False
+        known = self._find(data, found)
+        if known is None or not self.plane.is_valid(known):
+            return False
+        places = self.plane.places
+        try:
+            places.take(known.holder)
+        except Problem:
+            return False
+        verdict = known.bucket.take()
+        if not verdict.allowed:
+            places.release(known.holder)
+            return False
+        self._start(data, found, known, verdict)
+        return True
+
+    def _find(self, data: bytes, found: re.Match[bytes]) -> KnownRequest | None:
+        """Return what is known of a request, or what the policy finds out about it."""
+        end = found.end()
+        fields = self._fields
+        if fields is None or data[end:] != fields.sent:
+            fields = self._fields = self._read(data, end)
+            if fields is None:
+                return None
+        route = self.plane.paths.find(found[1])
+        known = None if route is None else fields.requests.get(route)
+        if known is None:
+            return self.plane.learn(fields, found[1], self._head(found, fields))
+        if found[4]:
+            try:
+                check_query(found[3], found[4])
+            except Problem:
+                return None
+        return known
+
+    def _read(self, data: bytes, end: int) -> KnownFields | None:
+        """Check and parse a head as the base class does. Return None if it is not one plain head."""
+        if not is_one_head(data) or len(data) > MAX_HEAD:
+            return None
+        try:
+            checked = self.check_head(data)
+        except HeadRejected:
+            return None
+        headers = parse_fields(data)
+        if headers is None or checked.head != data or checked.is_handshake:
+            return None
+        return KnownFields(data[end:], headers, SentIds.of(headers))
+
+    def _head(self, found: re.Match[bytes], fields: KnownFields) -> RequestHead:
+        return RequestHead(found[2].decode(), found[3], found[4] or b"", fields.headers, self._peer, self._scheme)
+
+    def _start(self, data: bytes, found: re.Match[bytes], known: KnownRequest, verdict: Verdict) -> None:
+        fields = self._fields
+        if fields is None:
+            raise RuntimeError("a request was found without header fields")
+        head = self._head(found, fields)
+        ids = fields.ids.complete(head, self.plane.proxy.tracing, polled=False)
+        kind = HttpForwarding if isinstance(known.upstream, HttpUpstream) else LocalForwarding
+        exchange = kind(self, known, head, data, ids, verdict)
+        self.stop_timers()
+        self._exchange = exchange
+        self.plane.sweep.busy.add(exchange)
+        exchange.start()
+        if self.flow.write_paused and self._exchange is exchange:
+            exchange.pause()
+
+    # What an exchange reports
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The response is complete."""
+        if self._exchange is not exchange:
+            return
+        self._exchange = None
+        if self.is_ending:
+            self.transport.close()
+            return
+        waiting, self._waiting = self._waiting, b""
+        if waiting:
+            self.flow.resume_reading()
+            contextvars.Context().run(self.data_received, waiting)
+        else:
+            self.plane.sweep.idle[self] = time.perf_counter()
+
+    def exchange_broken(self, exchange: Exchange) -> None:
+        """The response cannot be completed."""
+        if self._exchange is exchange:
+            self._exchange = None
+            self.transport.close()
+
+    def resume_asgi(self, exchange: Exchange, request: ProxyRequest, first: FirstAttempt) -> None:
+        """Let the ASGI plane continue an exchange."""
+        self._exchange = None
+        self._uses_asgi = True
+        self._resumed = partial(self.plane.proxy.resume, request, exchange.known.decision, first)
+        # The context may be that of the service's request, which the gateway's task must not see.
+        contextvars.Context().run(super().data_received, exchange.sent)
+        if self._resumed is not None:  # the base class did not accept the request
+            self._resumed = None
+            exchange.abandon_before_asgi()
+        if self.is_ending:
+            super().shutdown()
+        waiting, self._waiting = self._waiting, b""
+        if waiting:
+            self.flow.resume_reading()
+            contextvars.Context().run(super().data_received, waiting)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        resumed, self._resumed = self._resumed, None
+        super()._start_asgi_task(cycle, app if resumed is None else resumed)

@@ -1,0 +1,81 @@
+"""Heads of responses on the fast plane, compared with the rules that the ASGI plane uses."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portico.gateway.fast.answer import head_of, read_head
+from portico.gateway.fast.memo import encoded
+from portico.gateway.forwarding import GATEWAY_ONLY, client_headers
+from portico.gateway.request_head import Header
+
+VARY: Header = (b"vary", b"Origin")
+FIELDS = (b"ETag", b"vary", b"Set-Cookie", b"x-frame-options", b"X-Content-Type-Options", b"referrer-policy")
+NAMES = st.sampled_from([*FIELDS, *sorted(GATEWAY_ONLY - {b"connection", b"transfer-encoding", b"upgrade"})])
+VALUES = st.one_of(
+    st.sampled_from([b"Origin", b"nosniff", b"DENY"]),
+    st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1).map(str.encode),
+)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=8), st.booleans())
+def test_fields_are_filtered_as_on_the_asgi_plane(fields: list[Header], has_cors: bool) -> None:  # noqa: FBT001  given
+    added = [(b"x-request-id", b"1"), *([VARY] if has_cors else [])]
+    sent = [*fields, (b"content-length", b"2")]
+    head = b"HTTP/1.1 200 OK\r\n" + encoded(sent)
+    answer = read_head(head + b"\r\n{}", len(head) - 2)
+
+    if answer is None:
+        assert sum(name == b"vary" for name, _ in fields) > 1  # the ASGI plane serves it
+        return
+    cors = [VARY] if has_cors and not answer.varies_by_origin else []
+    sent_on = answer.fields + encoded([(b"x-request-id", b"1"), *cors])
+    lowered = [(name.lower(), value) for name, value in sent]
+    assert sorted(parsed(sent_on)) == sorted(client_headers(lowered, added))
+    assert head_of(200, sent) == answer
+
+
+def parsed(lines: bytes) -> list[Header]:
+    pairs = (line.partition(b": ") for line in lines.split(b"\r\n")[:-1])
+    return [(name.lower(), value) for name, _, value in pairs]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2",
+        b"HTTP/1.1 100 Continue\r\nContent-Length: 2",
+        b"HTTP/1.1 200 OK",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +2",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, x-secret",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/event-stream",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: a\nY: b",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: a\rY: b",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: a\x00",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX : a",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n X: a",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nno colon",
+        b"HTTP/1.1 204 No Content\r\nContent-Length: 2",
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2",
+        b"HTTP/1.1 2x0 OK\r\nContent-Length: 2",
+        b"HTTP/1.1 999 Unknown\r\nContent-Length: 2",
+    ],
+)
+def test_a_head_that_is_not_plain_is_left_to_the_asgi_plane(head: bytes) -> None:
+    assert read_head(head + b"\r\n\r\n{}", len(head)) is None
+
+
+@pytest.mark.parametrize("value", [b"a\r\nX-Other: b", b"a\nb", b"a\rb", b"a\x00b", b"\xe9"])
+def test_a_field_of_an_application_cannot_add_lines(value: bytes) -> None:
+    assert head_of(200, [(b"content-length", b"0"), (b"x", value)]) is None
+
+
+def test_a_204_and_a_304_have_no_body() -> None:
+    lengths = [answer.length for status in (204, 304) if (answer := head_of(status, [])) is not None]
+
+    assert lengths == [0, 0]

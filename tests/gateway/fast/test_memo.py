@@ -1,0 +1,214 @@
+"""What the fast plane remembers: it is found only by the same bytes, and what can change is checked each time."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.gateway.fast.raw_client import raw_client
+from tests.gateway.proxy.gateways import Gateway, GatewaySetup, KnownTokens, gateway_for_app
+from tests.gateway.proxy.scripted_service import Service
+from tests.gateway.requests import a_principal
+
+from portico.gateway.fast.memo import KnownPaths
+from portico.gateway.limits import Rate
+from portico.gateway.routes import Route
+from portico.kit.http.request_body import BodyPace
+
+VALID = (
+    b"GET /echo/ann?a=1 HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ann\r\nAccept: a/b\r\n"
+    b"X-Note: 1\r\nConnection: keep-alive\r\n\r\n"
+)
+PROBE = b"GET /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+NOT_COMPARED = {b"x-request-id", b"traceparent", b"x-forwarded-host", b"forwarded"}
+PIECES = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b"\t",
+    b":",
+    b"%2e",
+    b"..",
+    b"/",
+    b"#",
+    b"\x00",
+    b"\xff",
+    b"_",
+    b"Content-Length: 3\r\n",
+]
+PIECES += [
+    b"Transfer-Encoding: chunked\r\n",
+    b"Host: b\r\n",
+    b"Upgrade: h2c\r\n",
+    b"Expect: 100-continue\r\n",
+    b"?",
+    b",",
+]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of a request: bytes at a position are replaced."""
+
+    at: int
+    removed: int
+    inserted: bytes
+
+    def of(self, request: bytes) -> bytes:
+        at = self.at % len(request)
+        return request[:at] + self.inserted + request[at + self.removed :]
+
+
+MUTATIONS = st.builds(
+    Mutation, st.integers(0, 400), st.integers(0, 3), st.one_of(st.sampled_from(PIECES), st.binary(max_size=2))
+)
+
+
+@dataclass
+class Played:
+    statuses: list[list[bytes]] = field(default_factory=list)
+    seen: list[object] = field(default_factory=list)
+
+
+async def play(requests: list[bytes], plane: str) -> Played:
+    """Send each request behind a valid one, on a connection of its own, and a probe behind it."""
+    service, played = Service(), Played()
+    setup = GatewaySetup(
+        verifier=KnownTokens({"ann": a_principal(expires_at=4e9)}), pace=BodyPace(grace=0.3), head_seconds=0.3
+    )
+    async with gateway_for_app("local", service, setup, plane=plane) as gateway:  # type: ignore[arg-type]  # a plane
+        for request in requests:
+            async with raw_client(gateway) as client:
+                client.writer.write(VALID)
+                await client.read()
+                client.writer.write(request + PROBE)
+                received = await client.reader.read()
+            played.statuses.append([part[:3] for part in received.split(b"HTTP/1.1 ")[1:]])
+    played.seen = [
+        (
+            request.scope["method"],
+            request.scope["raw_path"],
+            request.scope["query_string"],
+            sorted((name, value) for name, value in request.scope["headers"] if name not in NOT_COMPARED),
+        )
+        for request in service.requests
+    ]
+    return played
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MUTATIONS, min_size=3, max_size=3))
+def test_a_changed_request_is_served_as_on_the_asgi_plane(mutations: list[Mutation]) -> None:
+    requests = [each.of(VALID) for each in mutations]
+
+    assert asyncio.run(play(requests, "fast")) == asyncio.run(play(requests, "limited"))
+
+
+async def forwarded(gateway: Gateway, *requests: bytes) -> int:
+    """Return how many of these requests the fast plane forwarded, on one connection."""
+    assert gateway.fast is not None
+    before = gateway.fast.forwarded
+    async with raw_client(gateway) as client:
+        for request in requests:
+            client.writer.write(request)
+            await client.read()
+    return gateway.fast.forwarded - before
+
+
+async def test_requests_with_the_same_and_with_other_fields_are_forwarded() -> None:
+    service = Service()
+    setup = GatewaySetup(verifier=KnownTokens({"ann": a_principal(expires_at=4e9)}))
+    async with gateway_for_app("local", service, setup, plane="fast") as gateway:
+        other = VALID.replace(b"X-Note: 1", b"X-Note: 2").replace(b"/ann", b"/bob")
+        count = await forwarded(gateway, VALID, VALID, other, VALID.replace(b"a=1", b"a=2"))
+
+    notes = [(request.headers[b"x-note"], request.scope["path"]) for request in service.requests]
+    assert count == 4
+    assert notes == [(b"1", "/echo/ann"), (b"1", "/echo/ann"), (b"2", "/echo/bob"), (b"1", "/echo/ann")]
+    assert [request.scope["query_string"] for request in service.requests] == [b"a=1", b"a=1", b"a=1", b"a=2"]
+
+
+async def test_each_request_has_its_own_ids() -> None:
+    service = Service()
+    async with gateway_for_app("local", service, plane="fast") as gateway, raw_client(gateway) as client:
+        answers = [await client.get() for _ in range(2)]
+        named = await client.get("/echo", "X-Request-ID: mine")
+
+    ids = [answer.headers["x-request-id"] for answer in (*answers, named)]
+    assert ids == [request.headers[b"x-request-id"].decode() for request in service.requests]
+    assert len(set(ids)) == 3
+    assert ids[2] == "mine"
+    assert len({request.headers[b"traceparent"] for request in service.requests}) == 3
+
+
+async def test_a_token_that_is_not_valid_any_more_is_refused() -> None:
+    tokens = KnownTokens({"ann": a_principal(expires_at=4e9)})
+    async with (
+        gateway_for_app("local", Service(), GatewaySetup(verifier=tokens), plane="fast") as gateway,
+        raw_client(gateway) as client,
+    ):
+        before = await client.get("/me", "Authorization: Bearer ann")
+        del tokens.tokens["ann"]
+        after = await client.get("/me", "Authorization: Bearer ann")
+
+    assert (before.status, after.status) == (200, 401)
+
+
+async def test_a_token_of_another_caller_is_not_confused_with_a_known_one() -> None:
+    tokens = KnownTokens({"ann": a_principal(expires_at=4e9), "bob": a_principal(expires_at=0.0)})
+    async with (
+        gateway_for_app("local", Service(), GatewaySetup(verifier=tokens), plane="fast") as gateway,
+        raw_client(gateway) as client,
+    ):
+        statuses = [
+            (await client.get("/me", *fields)).status
+            for fields in (
+                ["Authorization: Bearer ann"],
+                ["Authorization: Bearer bob"],
+                [],
+                ["Authorization: Bearer x"],
+            )
+        ]
+
+    assert statuses == [200, 401, 401, 401]
+
+
+async def test_requests_of_both_planes_count_against_one_rate() -> None:
+    rates = {"default": Rate("default", 3, 60), "sign_in": Rate("sign_in", 2, 60)}
+    async with (
+        gateway_for_app("local", Service(), GatewaySetup(rates=rates), plane="fast") as gateway,
+        raw_client(gateway) as client,
+    ):
+        answers = [await client.get("/echo"), await client.get("/echo", "Expect: nothing")]
+        answers += [await client.get("/echo"), await client.get("/echo")]
+
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit"].split(";")[1] for answer in answers] == ["r=2", "r=1", "r=0", "r=0"]
+    assert [record.rate_limited for record in gateway.records] == [False, False, False, True]
+
+
+def test_a_long_path_is_not_remembered() -> None:
+    paths, long = KnownPaths(), b"GET /echo/" + b"x" * 300
+
+    assert paths.add(long, Route("echo", "GET", "/echo/{name}")).route.path == "/echo/{name}"
+    assert paths.find(long) is None
+
+
+async def test_a_long_head_is_served_by_the_asgi_plane() -> None:
+    async with gateway_for_app("local", Service(), plane="fast") as gateway, raw_client(gateway) as client:
+        answer = await client.get("/echo", "X-Note: " + "x" * 9000)
+
+    assert answer.status == 200
+    assert gateway.fast is not None
+    assert gateway.fast.forwarded == 0
+
+
+def test_the_number_of_paths_is_bounded() -> None:
+    paths = KnownPaths(limit=10)
+    for number in range(25):
+        paths.add(b"GET /echo/%d" % number, Route("echo", "GET", "/echo/{name}"))
+
+    assert len(paths) == 5
+    assert paths.find(b"GET /echo/24") is not None
+    assert paths.find(b"GET /echo/1") is None
