@@ -1,12 +1,13 @@
-"""An authenticated GET of 300 bytes through the gateway, beside nginx and beside the proxy that one writes first.
+"""An authenticated GET through the gateway, beside nginx and beside the proxy that one writes first.
 
 One core serves; the other holds the load and the service. Rounds are interleaved and only the ratios count. Beside the
 requests per second of the wall clock it prints the server's processor time per request, which other load disturbs less.
-Run it with `python bench/gateway.py`. It needs wrk, and leaves nginx out where it is not on PATH.
+Run it with `python bench/gateway.py`. It needs wrk and nginx.
 """
 
-import asyncio
 import os
+import re
+import resource
 import shutil
 import socket
 import statistics
@@ -14,27 +15,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-ROUNDS = 5
-SECONDS = 3
+ROUNDS = 3
+SECONDS = 2
 CONNECTIONS = 64
+IDLE = 1_000
 SERVING, LOADING = 0, 1
-PATH = "/loans/loan_1"
-BODY = b'{"loan_id":"loan_1","note":"' + b"x" * 271 + b'"}'
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+SERVERS = Path(__file__).parent / "peers" / "gateway_servers.py"
+SMALL, LARGE = "/loans/loan_1", "/loans/large"
 NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit;
-events {{ worker_connections 1024; }}
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit; worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
 http {{
-    access_log off;
+    access_log off; keepalive_requests 1000000000;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
     uwsgi_temp_path {folder}; scgi_temp_path {folder};
-    upstream behind {{ server 127.0.0.1:{behind}; keepalive 128; }}
+    upstream behind {{ server 127.0.0.1:{behind}; keepalive 128; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -46,119 +46,84 @@ http {{
     }}
 }}
 """
-
-
-class AlwaysAnswering(asyncio.Protocol):
-    """A service that costs next to nothing, so that the proxy is what is measured."""
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.waiting = b""
-
-    def data_received(self, data: bytes) -> None:
-        heads = (self.waiting + data).split(b"\r\n\r\n")
-        self.waiting = heads.pop()
-        self.transport.write(ANSWER * len(heads))
-
-
-async def serve_behind(port: int, _: int, __: str) -> None:
-    server = await asyncio.get_running_loop().create_server(AlwaysAnswering, "127.0.0.1", port)
-    await server.serve_forever()
-
-
-async def serve_gateway(port: int, behind: int, token_file: str) -> None:
-    """The gateway as it runs: route, verified token, rate, breaker, metrics; no log lines, as nginx writes none."""
-    from portico.gateway import Gateway
-    from portico.kit.auth.verification import KeyVerifier
-    from portico.kit.foundation.clock import Clock
-    from portico.kit.http.router import Router
-    from portico.kit.runtime.service import Service
-    from portico.kit.runtime.system import System
-    from portico.kit.settings import Settings
-    from portico.kit.settings.values import Rate
-    from portico.testing.issuer import Issuer
-
-    router = Router(prefix="/loans")
-    router.get("/{loan_id}")(_signed_in_endpoint())
-    loans = Service(name="loans", summary="", module=__name__, routers=[router])
-    issuer = Issuer(Clock())
-    await asyncio.to_thread(Path(token_file).write_text, issuer.token())
-    gateway = Gateway(
-        System("library", "", gateway=port, services={loans: behind}),
-        Settings(rate_limit=Rate(10**9, 60)),
-        verifier=KeyVerifier(issuer, issuer.form, Clock()),
-        apps={},
-        addresses={"loans": f"http://127.0.0.1:{behind}"},
-    )
-    async with gateway:
-        await _serve(gateway, port)
-
-
-def _signed_in_endpoint() -> Any:
-    from portico.kit.auth.access import SignedIn
-
-    async def read(loan_id: str, caller: SignedIn) -> None: ...
-
-    return read
-
-
-async def serve_naive(port: int, behind: int, _: str) -> None:
-    """FastAPI with a new client for each request."""
-    import aiohttp
-    from fastapi import FastAPI, Response
-
-    app = FastAPI()
-
-    @app.get("/{path:path}")
-    async def proxy(path: str) -> Response:
-        address = f"http://127.0.0.1:{behind}/{path}"
-        async with aiohttp.ClientSession() as client, client.get(address, headers={"x-request-id": "1"}) as answer:
-            return Response(await answer.read(), answer.status, media_type=answer.headers["content-type"])
-
-    await _serve(app, port)
-
-
-async def serve_bare(port: int, behind: int, _: str) -> None:
-    """A raw ASGI app and aiohttp, with no policy at all: what the plane's own work is measured against."""
-    import aiohttp
-
-    async with aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def app(scope: Any, _receive: Any, send: Any) -> None:
-            async with session.get(f"http://127.0.0.1:{behind}{scope['path']}") as answer:
-                await send({"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers})
-                await send({"type": "http.response.body", "body": await answer.read()})
-
-        await _serve(app, port)
-
-
-async def _serve(app: Any, port: int) -> None:
-    import uvicorn
-
-    config = uvicorn.Config(app, port=port, log_level="error", access_log=False, lifespan="off", proxy_headers=False)
-    await uvicorn.Server(config).serve()
-
-
-SERVE: dict[str, Callable[..., Any]] = {
-    "behind": serve_behind,
-    "gateway": serve_gateway,
-    "naive": serve_naive,
-    "bare": serve_bare,
+TITLES = {
+    "naive": "FastAPI and aiohttp, a new client for each request",
+    "bare": "raw ASGI and aiohttp, no policy",
+    "asgi": "the gateway's ASGI plane",
+    "gateway": "the gateway",
+    "nginx": "nginx, no policy",
+    "local": "the gateway, service in its process",
+    "endpoint": "the same endpoint under uvicorn, no gateway",
 }
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+SCRIPT = """
+local tokens, at = {{}}, 0
+for line in io.lines("{file}") do if #tokens < {count} then tokens[#tokens + 1] = line end end
+request = function()
+  at = at % #tokens + 1
+  return wrk.format("GET", nil, {{ ["Authorization"] = "Bearer " .. tokens[at] }})
+end
+"""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is asked of which servers; the last one is what the others are compared with."""
+
+    title: str
+    names: tuple[str, ...]
+    path: str = SMALL
+    tokens: int = 1
+
+
+SCENARIOS = (
+    Scenario("GET of 300 B, one token", ("naive", "bare", "asgi", "gateway", "nginx")),
+    Scenario("GET of 300 B, 100 tokens", ("gateway", "nginx"), tokens=100),
+    Scenario("GET of 300 B, 10,000 tokens", ("gateway", "nginx"), tokens=10_000),
+    Scenario("GET of 1 MB, one token", ("asgi", "gateway", "nginx"), LARGE),
+    Scenario("GET of 300 B in one process", ("local", "endpoint")),
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Requests per second, the server's processor time per request (µs), and the 99th percentile of latency (ms)."""
+
+    rate: float
+    processor: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    pid: int
+    tokens: Path
+
+    def processor_seconds(self) -> float:
+        """Return the processor time of the process and its children, such as the worker of nginx."""
+        return sum(_processor_seconds(pid) for pid in _family(self.pid))
+
+    def memory(self) -> int:
+        """Return the resident memory in bytes."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in _family(self.pid))
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process and its children, such as the worker of nginx."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(processor_seconds(int(child)) for child in children)
 
 
 @contextmanager
@@ -170,7 +135,7 @@ def running(command: list[str], core: int, port: int) -> Iterator[int]:
 
     process = subprocess.Popen(command, preexec_fn=pin)  # noqa: PLW1509  it only pins itself
     try:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while socket.socket().connect_ex(("127.0.0.1", port)):
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit(f"{command} did not start")
@@ -181,80 +146,109 @@ def running(command: list[str], core: int, port: int) -> Iterator[int]:
         process.wait(10)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Requests per second, and the server's processor time per request in microseconds."""
+def start(folder: str, stack: ExitStack) -> dict[str, Server]:
+    """Start all servers."""
+    behind = free_port()
+    servers: dict[str, Server] = {}
+    for name in ("behind", *TITLES):
+        port = behind if name == "behind" else free_port()
+        tokens = Path(folder, f"{name}.tokens")
+        command = [sys.executable, str(SERVERS), name, str(port), str(behind), str(tokens)]
+        if name == "nginx":
+            config = Path(folder, "nginx.conf")
+            config.write_text(NGINX.format(folder=folder, port=port, behind=behind))
+            command = ["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", str(config)]
+        pid = stack.enter_context(running(command, LOADING if name == "behind" else SERVING, port))
+        servers[name] = Server(port, pid, tokens)
+    checked = servers["gateway"].tokens
+    return {
+        name: each if each.tokens.exists() else Server(each.port, each.pid, checked) for name, each in servers.items()
+    }
 
-    rate: float
-    processor: float
 
-
-def measure(port: int, token: str, pid: int) -> Figures:
-    load = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-H", f"Authorization: Bearer {token}"]
-    pinned = ["taskset", "-c", str(LOADING % (os.cpu_count() or 1)), *load, f"http://127.0.0.1:{port}{PATH}"]
-    before = processor_seconds(pid)
-    said = subprocess.run(pinned, capture_output=True, text=True, check=True).stdout
+def measure(server: Server, scenario: Scenario) -> Figures:
+    """Put load on one server."""
+    load = ["taskset", "-c", str(LOADING % (os.cpu_count() or 1)), "wrk", "--latency"]
+    load += ["-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
+    if scenario.tokens == 1:
+        with server.tokens.open() as lines:
+            load += ["-H", f"Authorization: Bearer {next(lines).strip()}"]
+    else:
+        script = server.tokens.with_suffix(".lua")
+        script.write_text(SCRIPT.format(file=server.tokens, count=scenario.tokens))
+        load += ["-s", str(script)]
+    before = server.processor_seconds()
+    load.append(f"http://127.0.0.1:{server.port}{scenario.path}")
+    said = subprocess.run(load, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in said:
         raise SystemExit(said)
-    used = processor_seconds(pid) - before
-    rate = next(float(line.split()[1]) for line in said.splitlines() if line.startswith("Requests/sec"))
-    requests = next(int(line.split()[0]) for line in said.splitlines() if "requests in" in line)
-    return Figures(rate, used / requests * 1e6)
+    used = server.processor_seconds() - before
+    requests = _found(r"(\d+) requests in", said)
+    latency = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
+    p99 = float(latency[1]) * UNITS[latency[2]] if latency else 0.0
+    return Figures(_found(r"Requests/sec:\s+([\d.]+)", said), used / requests * 1e6, p99)
+
+
+def _found(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise SystemExit(text)
+    return float(found[1])
+
+
+def idle_memory(server: Server) -> float:
+    """Return the memory (KB) that an idle connection takes which was used once."""
+    with server.tokens.open() as lines:
+        token = next(lines).strip()
+    request = f"GET {SMALL} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    before = server.memory()
+    with ExitStack() as stack:
+        for _ in range(IDLE):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(request)
+            connection.recv(65536)
+        return (server.memory() - before) / IDLE / 1024
 
 
 def main() -> None:
-    if shutil.which("wrk") is None:
-        raise SystemExit("install wrk to measure the gateway")
-    names = ["naive", "bare", "gateway"] + ["nginx"] * (shutil.which("nginx") is not None)
-    ports = {name: free_port() for name in ["behind", *names]}
-    figures: dict[str, list[Figures]] = {name: [] for name in names}
-    pids: dict[str, int] = {}
+    missing = [name for name in ("wrk", "nginx") if shutil.which(name) is None]
+    if missing:
+        raise SystemExit(f"install {' and '.join(missing)} to measure the gateway")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        token_file = Path(folder, "token")
-        for name, port in ports.items():
-            command = [sys.executable, __file__, name, str(port), str(ports["behind"]), str(token_file)]
-            if name == "nginx":
-                config = Path(folder, "nginx.conf")
-                config.write_text(NGINX.format(folder=folder, port=port, behind=ports["behind"]))
-                command = ["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", str(config)]
-            pids[name] = stack.enter_context(running(command, LOADING if name == "behind" else SERVING, port))
-        token = token_file.read_text()
-        for number in range(ROUNDS + 1):
-            for name in names:
-                measured = measure(ports[name], token, pids[name])
-                if number:  # the first round warms up
-                    figures[name].append(measured)
-    report({name: median_of(rounds) for name, rounds in figures.items()})
+        servers = start(folder, stack)
+        for scenario in SCENARIOS:
+            rounds: dict[str, list[Figures]] = {name: [] for name in scenario.names}
+            for number in range(ROUNDS + 1):
+                for name in scenario.names:
+                    figures = measure(servers[name], scenario)
+                    if number:  # the first round warms up
+                        rounds[name].append(figures)
+            report(scenario, {name: median_of(each) for name, each in rounds.items()})
+        print("\nmemory of an idle connection that was used once")
+        for name in ("gateway", "nginx"):
+            print(f"{TITLES[name]:<52}{idle_memory(servers[name]):>11.1f} KB")
 
 
 def median_of(rounds: list[Figures]) -> Figures:
     return Figures(
-        statistics.median(each.rate for each in rounds), statistics.median(each.processor for each in rounds)
+        statistics.median(each.rate for each in rounds),
+        statistics.median(each.processor for each in rounds),
+        statistics.median(each.p99 for each in rounds),
     )
 
 
-def report(medians: dict[str, Figures]) -> None:
-    base = medians.get("nginx", medians["bare"])
-    print(
-        f"{'an authenticated GET of 300 B, 64 connections':<52}{'requests/s':>12}{'ratio':>8}{'CPU µs':>9}{'ratio':>8}"
-    )
-    titles = {
-        "naive": "FastAPI and aiohttp, a new client for each request",
-        "bare": "raw ASGI and aiohttp, no policy",
-        "gateway": "the gateway's ASGI plane",
-        "nginx": "nginx, no policy",
-    }
+def report(scenario: Scenario, medians: Mapping[str, Figures]) -> None:
+    base = medians[scenario.names[-1]]
+    title = f"{scenario.title}, {CONNECTIONS} connections"
+    print(f"\n{title:<52}{'requests/s':>11}{'ratio':>7}{'CPU µs':>9}{'ratio':>7}{'p99 ms':>9}")
     for name, median in medians.items():
         print(
-            f"{titles[name]:<52}{median.rate:>12,.0f}{median.rate / base.rate:>8.3f}"
-            f"{median.processor:>9.1f}{base.processor / median.processor:>8.3f}"
+            f"{TITLES[name]:<52}{median.rate:>11,.0f}{median.rate / base.rate:>7.3f}"
+            f"{median.processor:>9.1f}{base.processor / median.processor:>7.3f}{median.p99:>9.1f}",
+            flush=True,
         )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        import uvloop
-
-        uvloop.run(SERVE[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
-    else:
-        main()
+    main()

@@ -1,0 +1,167 @@
+"""Servers of `bench/gateway.py`: a service, the gateway, and what it is compared with. Run with a name and ports."""
+
+import asyncio
+import gc
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from portico.kit.runtime.serving import ServedApp, Servers, bind
+
+MOST_TOKENS = 10_000
+
+
+def _answer(size: int) -> bytes:
+    body = b'{"loan_id":"loan_1","note":"' + b"x" * (size - 29) + b'"}'
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+SMALL = _answer(300)
+LARGE = _answer(1 << 20)
+
+
+class AlwaysAnswering(asyncio.Protocol):
+    """A service that costs next to nothing, so that the proxy is what is measured."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.waiting = b""
+
+    def data_received(self, data: bytes) -> None:
+        heads = (self.waiting + data).split(b"\r\n\r\n")
+        self.waiting = heads.pop()
+        self.transport.write(b"".join([LARGE if b"/loans/large " in head else SMALL for head in heads]))
+
+
+async def serve_behind(port: int, _: int, __: str) -> None:
+    server = await asyncio.get_running_loop().create_server(AlwaysAnswering, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+async def serve_gateway(port: int, behind: int, token_file: str, *, is_local: bool = False) -> None:
+    """The gateway as it runs: route, verified token, rate, breaker, metrics; no log lines, as nginx writes none."""
+    async with open_gateway(port, behind, token_file, is_local=is_local) as gateway:
+        served = ServedApp("gateway", gateway, bind("127.0.0.1", port), connection=gateway.connection_class)
+        async with Servers([served], grace=1.0):
+            gc.freeze()  # as `portico run` does
+            gc.set_threshold(10_000)
+            await asyncio.Event().wait()
+
+
+async def serve_asgi_plane(port: int, behind: int, token_file: str) -> None:
+    """The same gateway as an ASGI application of uvicorn."""
+    async with open_gateway(port, behind, token_file) as gateway:
+        await _serve(gateway, port)
+
+
+@asynccontextmanager
+async def open_gateway(port: int, behind: int, token_file: str, *, is_local: bool = False) -> AsyncIterator[Any]:
+    from portico.gateway import Gateway
+    from portico.kit.auth.verification import KeyVerifier
+    from portico.kit.foundation.clock import Clock
+    from portico.kit.http.router import Router
+    from portico.kit.runtime.service import Service
+    from portico.kit.runtime.system import System
+    from portico.kit.settings import Settings
+    from portico.kit.settings.values import Rate
+    from portico.testing.issuer import Issuer
+
+    router = Router(prefix="/loans")
+    router.get("/{loan_id}")(_signed_in_endpoint())
+    loans = Service(name="loans", summary="", module=__name__, routers=[router])
+    issuer = Issuer(Clock())
+    await asyncio.to_thread(_write_tokens, Path(token_file), issuer)
+    gateway = Gateway(
+        System("library", "", gateway=port, services={loans: behind}),
+        Settings(rate_limit=Rate(10**9, 60)),
+        verifier=KeyVerifier(issuer, issuer.form, Clock()),
+        apps={"loans": endpoint()} if is_local else {},
+        addresses={} if is_local else {"loans": f"http://127.0.0.1:{behind}"},
+    )
+    async with gateway:
+        yield gateway
+
+
+def _write_tokens(file: Path, issuer: Any) -> None:
+    file.write_text("\n".join([issuer.token() for _ in range(MOST_TOKENS)]))
+
+
+def endpoint() -> Any:
+    """An application with one endpoint, as services have them."""
+    from fastapi import FastAPI
+
+    app = FastAPI()
+
+    @app.get("/loans/{loan_id}")
+    async def read(loan_id: str) -> dict[str, str]:
+        return {"loan_id": loan_id, "note": "x" * 271}
+
+    return app
+
+
+async def serve_endpoint(port: int, _: int, __: str) -> None:
+    await _serve(endpoint(), port)
+
+
+def _signed_in_endpoint() -> Any:
+    from portico.kit.auth.access import SignedIn
+
+    async def read(loan_id: str, caller: SignedIn) -> None: ...
+
+    return read
+
+
+async def serve_naive(port: int, behind: int, _: str) -> None:
+    """FastAPI with a new client for each request."""
+    import aiohttp
+    from fastapi import FastAPI, Response
+
+    app = FastAPI()
+
+    @app.get("/{path:path}")
+    async def proxy(path: str) -> Response:
+        address = f"http://127.0.0.1:{behind}/{path}"
+        async with aiohttp.ClientSession() as client, client.get(address, headers={"x-request-id": "1"}) as answer:
+            return Response(await answer.read(), answer.status, media_type=answer.headers["content-type"])
+
+    await _serve(app, port)
+
+
+async def serve_bare(port: int, behind: int, _: str) -> None:
+    """A raw ASGI app and aiohttp, with no policy at all: what the plane's own work is measured against."""
+    import aiohttp
+
+    async with aiohttp.ClientSession(auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def app(scope: Any, _receive: Any, send: Any) -> None:
+            async with session.get(f"http://127.0.0.1:{behind}{scope['path']}") as answer:
+                await send({"type": "http.response.start", "status": answer.status, "headers": answer.raw_headers})
+                await send({"type": "http.response.body", "body": await answer.read()})
+
+        await _serve(app, port)
+
+
+async def _serve(app: Any, port: int) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(app, port=port, log_level="error", access_log=False, lifespan="off", proxy_headers=False)
+    await uvicorn.Server(config).serve()
+
+
+SERVE: dict[str, Callable[..., Any]] = {
+    "behind": serve_behind,
+    "asgi": serve_asgi_plane,
+    "gateway": serve_gateway,
+    "local": partial(serve_gateway, is_local=True),
+    "endpoint": serve_endpoint,
+    "naive": serve_naive,
+    "bare": serve_bare,
+}
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(SERVE[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
