@@ -75,8 +75,8 @@ def _first_clean_block(buffer: bytearray, section: Section, size: int, first: in
     if match is not None or section.accessible:
         return None if match is None else match.start()
     # Without accessible seats, a clean block is a whole run, or a part of one that has at least two seats more. If many runs
-    # have one seat more, plain searches for both are several times as fast as the pattern. A few rows are searched first:
-    # the next clean block is mostly near.
+    # have one seat more, plain searches for both are several times as fast as the pattern. A few rows are searched first,
+    # then twice as many and so on: the next clean block is mostly near.
     block = b"F" * size
     begin, rows = next_row, _ROWS_SEARCHED_FIRST
     while begin < section.end:
@@ -86,7 +86,7 @@ def _first_clean_block(buffer: bytearray, section: Section, size: int, first: in
         found = [begin - 1 + each for each in (whole + 1, part) if each > 0]
         if found:
             return min(found)
-        begin, rows = end, section.rows
+        begin, rows = end, 2 * rows
     return None
 
 
