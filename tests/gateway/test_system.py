@@ -185,22 +185,23 @@ class TestThroughTheGateway:
         assert health["service"] == "gateway"
         assert health["services"] == {"loans": True, "books": True}
 
-    async def test_one_document_describes_the_system(self, library: Library) -> None:
+    async def test_one_document_describes_the_system(self, library: Library, case: str) -> None:
         document = await (await library.client.get("/openapi.json")).json()
         schemas = document["components"]["schemas"]
         references = {word.rsplit("/", 1)[-1] for word in _references(document)}
 
+        parameter = "{book_id}" if case == "snake" else "{bookId}"
         assert set(document["paths"]) == {
             "/api/loans",
             "/api/loans/mine",
-            "/api/loans/{book_id}",
-            "/api/books/{book_id}",
+            f"/api/loans/{parameter}",
+            f"/api/books/{parameter}",
         }
         assert references <= set(schemas)
         assert {"Summary", "BookSummary", "AlreadyLent"} <= set(schemas)
         assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
         assert document["paths"]["/api/loans"]["post"]["security"] == [{"bearer": []}]
-        assert "security" not in document["paths"]["/api/books/{book_id}"]["get"]
+        assert "security" not in document["paths"][f"/api/books/{parameter}"]["get"]
 
     async def test_response_headers_are_not_duplicated(self, library: Library) -> None:
         for sent in ({}, {"Origin": "http://localhost:3000"}):
