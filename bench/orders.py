@@ -6,7 +6,9 @@ the time is that from the first request until the last order is confirmed. What 
 order_writes.sql: the same rows in the same transactions, in a copy of the same database; the table of rows tells. All
 share the machine's cores.
 
-Run it with `python bench/orders.py`; `--orders 64 --rounds 1` for a look.
+The processor time an order is that of each side's processes; it varies less than the rates on a busy machine.
+
+Run it with `python bench/orders.py`; `--orders 64 --rounds 1` for a look, `--callers 64` for more callers than clients.
 """
 
 import argparse
@@ -18,10 +20,13 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
+import psutil
 import uvloop
 from shop import Shop
 
@@ -45,7 +50,8 @@ TRANSACTIONS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current
 class Sides:
     """The shop and pgbench, one after the other on one server."""
 
-    def __init__(self, shop: Shop, server: PostgreSQLServer, products: list[str]) -> None:
+    def __init__(self, shop: Shop, server: PostgreSQLServer, products: list[str], callers: int) -> None:
+        self._callers = callers
         self._shop = shop
         self._server = server
         self._products = products
@@ -57,7 +63,7 @@ class Sides:
         try:
             goal = await database.fetchval(counted) + orders
             began = time.perf_counter()
-            await self._shop.sell(self._products, orders, CLIENTS)
+            await self._shop.sell(self._products, orders, self._callers)
             async with asyncio.timeout(MOST_WAITED):
                 while True:
                     if await database.fetchval(counted) >= goal:
@@ -88,6 +94,35 @@ class Sides:
         return float(found[1])
 
 
+class Processors:
+    """Processor time of the shop, of PostgreSQL's and of RabbitMQ's processes."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def used(self) -> dict[str, float]:
+        """Return the processor seconds that each has used so far."""
+        mine = psutil.Process().children(recursive=True)
+        named = {each: each.name() for each in mine if each.is_running()}
+        shop = self._shop.pid
+        return {
+            "Portico": _seconds(each for each in mine if each.pid == shop or shop in {p.pid for p in each.parents()}),
+            "PostgreSQL": _seconds(each for each, name in named.items() if name == "postgres"),
+            "RabbitMQ": _seconds(each for each, name in named.items() if name == "beam.smp"),
+        }
+
+
+def _seconds(processes: Iterable[psutil.Process]) -> float:
+    total = 0.0
+    for each in processes:
+        with suppress(psutil.Error):
+            times = each.cpu_times()
+            total += times.user + times.system
+            if each.ppid() == os.getpid():  # PostgreSQL's postmaster: connections that were closed meanwhile
+                total += times.children_user + times.children_system
+    return total
+
+
 async def written(url: str) -> Counter[str]:
     """Rows and transactions that a database has counted so far."""
     await asyncio.sleep(COUNTED)
@@ -114,17 +149,28 @@ def copy(shop: Shop, server: PostgreSQLServer, products: list[str]) -> None:
     shop.start()
 
 
-async def compare(sides: Sides, server: PostgreSQLServer, asked: argparse.Namespace) -> None:
+async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer, asked: argparse.Namespace) -> None:
     await sides.ours(min(asked.orders, 100))
     await sides.theirs(min(asked.orders, 100))
     urls = (server.url(OURS), server.url(THEIRS))
     before = [await written(url) for url in urls]
-    rounds = [(await sides.ours(asked.orders), await sides.theirs(asked.orders)) for _ in range(asked.rounds)]
+    rounds, spent = [], []
+    for _ in range(asked.rounds):
+        used = [processors.used()]
+        ours = await sides.ours(asked.orders)
+        used.append(processors.used())
+        rounds.append((ours, await sides.theirs(asked.orders)))
+        used.append(processors.used())
+        spent.append([{name: end[name] - begin[name] for name in end} for begin, end in pairwise(used)])
     after = [await written(url) for url in urls]
     ours, theirs = (statistics.median(each[place] for each in rounds) for place in (0, 1))
     print(f"{'orders confirmed':46}{'/s':>10}{'of pgbench':>14}")
     print(f"{f'pgbench, the same writes, {CLIENTS} clients':46}{theirs:10.1f}{1:14.2f}")
-    print(f"{f'Portico, over HTTP, {CLIENTS} callers':46}{ours:10.1f}{ours / theirs:14.2f}")
+    print(f"{f'Portico, over HTTP, {asked.callers} callers':46}{ours:10.1f}{ours / theirs:14.2f}")
+    print(f"\n{'processor ms an order':46}{'Portico':>10}{'pgbench':>14}")
+    for name in spent[0][0]:
+        of = [statistics.median(each[side][name] for each in spent) / asked.orders * 1000 for side in (0, 1)]
+        print(f"{name:46}{of[0]:10.1f}{of[1]:14.1f}")
     print(f"\nPortico has to reach {WANTED:g} times pgbench.")
     changes = [after[place] - before[place] for place in (0, 1)]
     orders = [each["orders.orders inserted"] for each in changes]
@@ -144,11 +190,12 @@ async def main(asked: argparse.Namespace) -> None:
         shop = stack.enter_context(Shop(Path(folder), variables))
         products = await shop.create_products(PRODUCTS)
         copy(shop, server, products)
-        await compare(Sides(shop, server, products), server, asked)
+        await compare(Sides(shop, server, products, asked.callers), Processors(shop), server, asked)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--orders", type=int, default=1600, help="of a round")
+    options.add_argument("--callers", type=int, default=CLIENTS, help="of Portico")
     uvloop.run(main(options.parse_args()))

@@ -143,7 +143,8 @@ class CatalogClient(Client, service="catalog"):
         """
         lines = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items.items()]
         body = {"items": lines} if expires_in is None else {"items": lines, "expires_in": expires_in}
-        return await self.put(_path(reservation_id), json=body, answer=ReservationSummary)
+        batch = "/inventory/reservations/batch"
+        return await self.put(_path(reservation_id), json=body, answer=ReservationSummary, batch=batch)
 
     async def confirm(self, reservation_id: ReservationId) -> ReservationSummary:
         """Make the reservation permanent.
@@ -151,7 +152,8 @@ class CatalogClient(Client, service="catalog"):
         Raises:
             Refused: 409 `reservation_expired`, too little stock is left; 409 `reservation_released`.
         """
-        return await self.post(f"{_path(reservation_id)}/confirm", answer=ReservationSummary)
+        path, batch = f"{_path(reservation_id)}/confirm", "/inventory/reservations/confirm/batch"
+        return await self.post(path, answer=ReservationSummary, batch=batch)
 
     async def release(self, reservation_id: ReservationId) -> None:
         """Release the reservation. A later `reserve` with this id is refused.
@@ -159,7 +161,7 @@ class CatalogClient(Client, service="catalog"):
         Raises:
             Refused: 409 `reservation_shipped`.
         """
-        await self.delete(_path(reservation_id))
+        await self.delete(_path(reservation_id), batch="/inventory/reservations/release/batch")
 
     async def ship(self, reservation_id: ReservationId) -> ReservationSummary:
         """Remove the items of a confirmed reservation from stock.
@@ -167,7 +169,8 @@ class CatalogClient(Client, service="catalog"):
         Raises:
             Refused: 409 `reservation_not_confirmed`.
         """
-        return await self.post(f"{_path(reservation_id)}/ship", answer=ReservationSummary)
+        path, batch = f"{_path(reservation_id)}/ship", "/inventory/reservations/ship/batch"
+        return await self.post(path, answer=ReservationSummary, batch=batch)
 
     async def return_(self, reservation_id: ReservationId) -> ReservationSummary:
         """Return the items of a shipped reservation to stock.

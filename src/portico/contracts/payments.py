@@ -161,7 +161,7 @@ class PaymentsClient(Client, service="payments"):
         """
         purchase = {"order_id": order_id} if booking_id is None else {"booking_id": booking_id}
         body = {**_amount(amount), "key": key, **purchase, "user_id": user_id, "method": method}
-        return await self.post("/payments", json=body, key=key, answer=PaymentSummary)
+        return await self.post("/payments", json=body, key=key, answer=PaymentSummary, batch="/payments/batch")
 
     async def void(self, key: str) -> VoidSummary:
         """Cancel the charge of `key`, whether it was made, is in progress or has not been requested yet.

@@ -15,6 +15,7 @@ from portico.contracts.events import ShowId
 from portico.contracts.payments import PaymentId
 from portico.contracts.seating import HoldId
 from portico.kit.calls.channel import ConnectionLost, Incoming, Outgoing
+from portico.testing.channels import answer_batch
 
 Failure = Literal["unavailable", "lost_before", "lost_after", "delayed"]
 Act = Callable[[], Awaitable[Incoming]]
@@ -115,6 +116,8 @@ class Venue:
         """Respond to a call, as a channel does."""
         if out.path == "/oauth/token":
             return _answer({"access_token": "bookings", "expires_in": 600})
+        if out.path.endswith("/batch"):
+            return await answer_batch(out, self.send)
         name, act = self._called(out)
         self.calls.append(name)
         self.arrived[name].set()

@@ -20,6 +20,7 @@ from portico.kit.calls.retries import RetryingChannel
 from portico.kit.sagas.runner import SagaRunner
 from portico.services.orders import service
 from portico.services.orders.models import reservation_id_of
+from portico.testing.channels import answer_batch
 from portico.testing.databases import Databases
 from portico.testing.running_service import Answer, Caller, RunningService, run_service
 
@@ -75,6 +76,7 @@ class Shop:
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     arrived: dict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     calls: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
     delayed_calls: list[Callable[[], Awaitable[Incoming]]] = field(default_factory=list)
 
     def add_product(
@@ -125,6 +127,9 @@ class Shop:
         """Respond to a call, as a channel does."""
         if out.path == "/oauth/token":
             return _answer({"access_token": "orders", "expires_in": 600})
+        if out.path.endswith("/batch"):
+            self.batches.append(len(orjson.loads(out.body)))
+            return await answer_batch(out, self.send)
         name, act = self._called(out)
         self.calls.append(name)
         self.arrived[name].set()

@@ -10,6 +10,43 @@ from portico.testing.databases import Databases
 CALLS = ["reserve", "charge", "confirm"]
 
 
+class TestManyAtOnce:
+    async def test_each_step_is_one_request_for_all_orders(self, orders: Orders) -> None:
+        placed = [(await orders.place())["order_id"] for _ in range(12)]
+
+        await orders.runner.run_due()
+
+        assert {(await orders.read(each))["status"] for each in placed} == {"confirmed"}
+        assert [orders.shop.net_paid(each) for each in placed] == [10.0] * 12
+        assert orders.shop.batches == [12, 12, 12]
+
+    async def test_an_order_that_fails_does_not_concern_the_others(self, orders: Orders) -> None:
+        lamp = orders.shop.add_product(stock=1)
+        short = (await orders.place({"product_id": lamp, "quantity": 2}))["order_id"]
+        declined = (await orders.place(payment_method="pm_declined"))["order_id"]
+        placed = [(await orders.place())["order_id"] for _ in range(4)]
+
+        await orders.runner.run_due()
+
+        assert {(await orders.read(each))["status"] for each in placed} == {"confirmed"}
+        failed = [await orders.read(each) for each in (short, declined)]
+        assert [each["failure_reason"] for each in failed] == ["insufficient_stock", "payment_declined"]
+        assert orders.shop.reservation_status(declined) == "released"
+
+    @pytest.mark.parametrize("failure", ["unavailable", "lost_before", "lost_after"])
+    async def test_a_call_that_fails_within_a_batch_is_retried_for_its_order(
+        self, orders: Orders, failure: Failure
+    ) -> None:
+        placed = [(await orders.place())["order_id"] for _ in range(5)]
+        orders.shop.failures["charge"].append(failure)
+
+        await orders.runner.run_due()
+        await orders.advance(60)
+
+        assert {(await orders.read(each))["status"] for each in placed} == {"confirmed"}
+        assert [orders.shop.net_paid(each) for each in placed] == [10.0] * 5
+
+
 class TestPlacing:
     async def test_confirms_the_order(self, orders: Orders) -> None:
         order = await orders.place()

@@ -163,3 +163,31 @@ class TestRejections:
 
         assert (response.status_code, response.json()["code"]) == (403, "services_only")
         assert (await embedded.anonymous.post("/payments", json=charge_body())).status_code == 401
+
+
+class TestBatch:
+    async def test_each_charge_has_its_own_key_and_outcome(self, payments: RunningService) -> None:
+        bodies = [charge_body(), charge_body(method="pm_declined"), charge_body(amount=-1), charge_body()]
+        items = [{"method": "POST", "path": "/payments", "key": each["key"], "body": each} for each in bodies]
+
+        first = await payments.as_service("orders").post("/payments/batch", json=items)
+        again = await payments.as_service("orders").post("/payments/batch", json=items)
+
+        found = first.json()
+        assert [each["status"] for each in found] == [201, 201, 422, 201]
+        assert [each["body"]["status"] for each in found if each["status"] == 201] == [
+            "succeeded",
+            "failed",
+            "succeeded",
+        ]
+        assert [each["body"]["payment_id"] for each in again.json() if each["status"] == 201] == [
+            each["body"]["payment_id"] for each in found if each["status"] == 201
+        ]
+        assert await ledger_balances(payments) == {"provider": 5000, "orders": -5000}
+
+    async def test_only_services_may_charge(self, payments: RunningService) -> None:
+        items = [{"method": "POST", "path": "/payments", "body": charge_body()}] * 2
+
+        answer = await payments.as_user("payments:read").post("/payments/batch", json=items)
+
+        assert answer.status_code == 403

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, Unpack, overload, runtime_checkable
 from urllib.parse import urlencode
 
 from portico.kit.calls.channel import IDEMPOTENT, Channel, Headers, Incoming, Outgoing
 from portico.kit.calls.encoding import checked_path, decode, encode_json, encode_query, refused_error
 from portico.kit.calls.errors import AnswerInvalid, CalledInTransaction, CallFailed, CallTimedOut
+from portico.kit.calls.gathering import GatheredCall, Gatherer
 from portico.kit.data.unit_of_work import current_unit_of_work
 from portico.kit.telemetry.trace_context import TraceContext
-from portico.kit.telemetry.traces import Tracing
+from portico.kit.telemetry.traces import Span, Tracing
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Client")
@@ -68,6 +70,8 @@ class Options(TypedDict, total=False):
         only_reads: whether a POST changes nothing and may be sent again like a GET.
         probe: see `Outgoing`.
         timeout: time limit (seconds) of this call, if it is shorter than the deadline.
+        batch: path of the endpoint that takes this call together with others of the same moment (`Router.batch`). Calls
+            of sagas are gathered; others are sent as they are.
     """
 
     params: Mapping[str, Any]
@@ -77,6 +81,7 @@ class Options(TypedDict, total=False):
     only_reads: bool
     probe: bool
     timeout: float
+    batch: str
 
 
 class Calls:
@@ -113,6 +118,7 @@ class Calls:
         timeout: float = 10.0,
     ) -> None:
         self._channel = channel
+        self._gatherer: Gatherer | None = None
         self._identity = identity
         self._deadline = deadline
         self._key = key
@@ -129,6 +135,10 @@ class Calls:
     def __call__(self, client: type[C]) -> C:
         return client(self)
 
+    def gather_with(self, gatherer: Gatherer) -> None:
+        """Send calls that name a `batch` together with those of other occasions, which have the same identity."""
+        self._gatherer = gatherer
+
     async def send(self, service: str, method: str, path: str, options: Options) -> Incoming:
         """Call a service and return the response, whatever its status.
 
@@ -140,6 +150,15 @@ class Calls:
         if work is not None and work.has_begun:
             raise CalledInTransaction(service)
         out = self._outgoing(service, method, path, options)
+        batch = options.get("batch")
+        if batch is None or self._gatherer is None:
+            return await self._send_authenticated(out)
+        call = GatheredCall(out, path, self._send_authenticated, partial(self._begin_span, out))
+        answer = await self._gatherer.send(call, batch=self._layout.path(batch))
+        self.in_doubt |= answer.in_doubt
+        return answer
+
+    async def _send_authenticated(self, out: Outgoing) -> Incoming:
         token = await self._token(out)
         answer = await self._send_with_token(out, token)
         if answer.status == _UNAUTHORIZED and token is not None and isinstance(self._identity, Renewable):
@@ -166,7 +185,7 @@ class Calls:
         return answer
 
     async def _send_traced(self, out: Outgoing, trace: TraceContext) -> Incoming:
-        span = self._tracing.call(trace, service=out.service, method=out.method, path=out.path)
+        span = self._begin_span(out, trace)
         out.headers.append((b"traceparent", str(span.context).encode("ascii")))
         try:
             answer = await self._channel.send(out)
@@ -175,6 +194,10 @@ class Calls:
             raise
         span.end(status=answer.status)
         return answer
+
+    def _begin_span(self, out: Outgoing, trace: TraceContext | None = None) -> Span:
+        trace = trace or self._trace or TraceContext.new()
+        return self._tracing.call(trace, service=out.service, method=out.method, path=out.path)
 
     def _outgoing(self, service: str, method: str, path: str, options: Options) -> Outgoing:
         headers = self._headers.copy()

@@ -6,6 +6,7 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from portico.kit.http.authentication import bearer_token
+    from portico.kit.http.batches import add_batch_route
     from portico.kit.http.boundary import Reads, Work
     from portico.kit.http.client_info import ClientInfo, RequestClient
     from portico.kit.http.conditional import Conditions
@@ -32,6 +33,7 @@ else:
         __name__,
         {
             "authentication": "bearer_token",
+            "batches": "add_batch_route",
             "boundary": "Reads Work",
             "client_info": "ClientInfo RequestClient",
             "conditional": "Conditions",
@@ -79,6 +81,7 @@ __all__ = [
     "StreamReader",
     "Work",
     "accepts_gzip",
+    "add_batch_route",
     "bearer_token",
     "field_errors",
     "format_event",

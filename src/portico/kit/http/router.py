@@ -165,6 +165,10 @@ class Router:
         """Declare a DELETE."""
         return self._route("DELETE", path, options)
 
+    def add(self, method: str, path: str, endpoint: Callable[..., Any], **options: Unpack[RouteOptions]) -> None:
+        """Declare an endpoint that is made by a program."""
+        self._route(method, path, options)(endpoint)
+
     def websocket(
         self, path: str, *, errors: Sequence[type[Problem]] = (), rate: str | None = None
     ) -> Callable[[Endpoint], Endpoint]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from portico.kit.calls.errors import CallError
+from portico.kit.calls.gathering import Gatherer
 from portico.kit.data.failures import is_unavailable
 from portico.kit.foundation.problems import Problem
 from portico.kit.sagas.attempts import Act, Attempt, FinalizerFailed
@@ -52,6 +53,11 @@ class SagaExecutor:
         self._leases = leases
         self._cohorts = cohorts
         self._tracing = tracing
+        self._gatherer = Gatherer()
+
+    async def close(self) -> None:
+        """Cancel the calls of sagas that were cancelled."""
+        await self._gatherer.close()
 
     async def advance(self, claimed: ClaimedSaga) -> None:
         """Execute steps until the saga waits, ends or is claimed by another process."""
@@ -137,6 +143,7 @@ class SagaExecutor:
             trace=span.context,
             request_id=claimed.request_id,
         )
+        calls.gather_with(self._gatherer)
         try:
             async with asyncio.timeout(within):
                 changed = await act(claimed.state, calls)

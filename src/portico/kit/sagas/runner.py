@@ -215,6 +215,7 @@ class SagaRunner:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
+        await self._executor.close()
         await self._cohorts.close(_SHUTDOWN_TIMEOUT)
         try:
             async with asyncio.timeout(_SHUTDOWN_TIMEOUT):

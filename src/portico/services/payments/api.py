@@ -21,6 +21,7 @@ from portico.kit import (
     permitted,
 )
 from portico.kit.foundation import NotFound, TooPrecise, UnknownCurrency
+from portico.kit.http import add_batch_route
 from portico.services.payments import service
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (
@@ -106,6 +107,9 @@ async def charge(
     payment = await service.charge(context, key, wanted)
     response.headers["location"] = f"{request.url.path}/{payment.payment_id}"
     return payment
+
+
+add_batch_route(payments, "/batch", of=charge)
 
 
 @payments.get("", response_model=list[PaymentRead], errors=[InvalidCursor])

@@ -5,6 +5,7 @@ from tests.services.catalog.stock.support import (
     assert_no_mismatches,
     create_reservation,
     create_stocked_product,
+    orders_service,
     read_ledger,
     read_level,
     request_change,
@@ -317,3 +318,45 @@ class TestExpiry:
 
         assert late.json()["code"] == "reservation_released"
         assert await read_level(catalog, product_id) == (5, 0, 5)
+
+
+class TestBatch:
+    async def test_reserves_for_many_and_refuses_only_the_one_that_is_short(self, catalog: RunningService) -> None:
+        one, other = await create_stocked_product(catalog, 3), await create_stocked_product(catalog, 1)
+        ids = [ReservationId.new() for _ in range(4)]
+        wanted = [{one: 1, other: 1}, {one: 1}, {other: 1}, {one: 1}]
+
+        answer = await orders_service(catalog).post(
+            "/inventory/reservations/batch",
+            json=[_reserving(each, items) for each, items in zip(ids, wanted, strict=True)],
+        )
+
+        found = answer.json()
+        assert [each["status"] for each in found] == [201, 201, 409, 201]
+        assert found[2]["body"]["code"] == "insufficient_stock"
+        assert await read_level(catalog, one) == (3, 3, 0)
+        assert await read_level(catalog, other) == (1, 1, 0)
+        await assert_no_mismatches(catalog)
+
+    async def test_confirms_many_as_single_requests_do(self, catalog: RunningService) -> None:
+        product_id = await create_stocked_product(catalog, 5)
+        ids = [await create_reservation(catalog, {product_id: 1}) for _ in range(3)]
+        await apply_changes(catalog, ids[1], "release")
+
+        answer = await orders_service(catalog).post(
+            "/inventory/reservations/confirm/batch",
+            json=[{"method": "POST", "path": f"/inventory/reservations/{each}/confirm"} for each in ids],
+        )
+
+        found = answer.json()
+        assert [each["status"] for each in found] == [200, 409, 200]
+        assert [each["body"].get("code", each["body"]["status"]) for each in found] == [
+            "confirmed",
+            "reservation_released",
+            "confirmed",
+        ]
+
+
+def _reserving(reservation_id: ReservationId, items: dict[ProductId, int]) -> dict[str, object]:
+    lines = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in items.items()]
+    return {"method": "PUT", "path": f"/inventory/reservations/{reservation_id}", "body": {"items": lines}}

@@ -18,6 +18,7 @@ from portico.kit import (
     permitted,
     provided,
 )
+from portico.kit.http import add_batch_route
 from portico.services.catalog.errors import ProductNotFound
 from portico.services.catalog.settings import CatalogSettings
 from portico.services.catalog.stock import repository, service
@@ -173,3 +174,9 @@ async def return_reservation(
 ) -> Reservation:
     """Put the items of a shipped reservation back into stock. Safe to repeat."""
     return await writer.return_items(reservation_id, actor=caller.subject)
+
+
+add_batch_route(router, "/reservations/batch", of=reserve_stock)
+add_batch_route(router, "/reservations/confirm/batch", of=confirm_reservation)
+add_batch_route(router, "/reservations/release/batch", of=release_reservation)
+add_batch_route(router, "/reservations/ship/batch", of=ship_reservation)

@@ -1,0 +1,198 @@
+"""Gathered calls: calls of the same moment to one endpoint are sent as one request, and each gets its own response.
+
+A typed client names the batch endpoint of a method (`batch="/loans/batch"`), and the called service derives that endpoint
+from the single one (`Router.batch`). Callers do not notice it.
+"""
+
+import asyncio
+import contextvars
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from portico.kit.calls.channel import Incoming, Outgoing
+from portico.kit.calls.errors import AnswerInvalid, CallError
+from portico.kit.telemetry.traces import Span
+
+MAX_BATCH = 128
+"""Calls that one request contains at most."""
+
+_OK = 200
+_UNKNOWN_ENDPOINT = frozenset({404, 405})
+_LAST_STATUS = 599
+_HEADERS = ("retry-after",)
+
+
+@dataclass(eq=False, slots=True)
+class GatheredCall:
+    """A call that can be sent with others.
+
+    Args:
+        out: the call.
+        path: its path without the prefix of the system.
+        send: sends a request on behalf of its caller.
+        begin_span: begins the span of the call in the trace of its caller.
+    """
+
+    out: Outgoing
+    path: str
+    send: Callable[[Outgoing], Awaitable[Incoming]]
+    begin_span: Callable[[], Span]
+    span: Span | None = None
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    answered: asyncio.Future[Incoming] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def succeed(self, answer: Incoming) -> None:
+        self._end_span(status=answer.status)
+        if not self.answered.done():
+            self.answered.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        self._end_span(error=type(error).__name__)
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+    def _end_span(self, *, status: int | None = None, error: str | None = None) -> None:
+        span, self.span = self.span, None
+        if span is not None:
+            span.end(status=status, error=error)
+
+
+class Gatherer:
+    """Gathers the calls of one occasion that many tasks share, such as the sagas of a service.
+
+    There is no timer. The calls that tasks make while the event loop runs them one after the other are one request. A call
+    without others is sent as it is.
+    """
+
+    def __init__(self) -> None:
+        self._parked: defaultdict[tuple[str, str], list[GatheredCall]] = defaultdict(list)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def send(self, call: GatheredCall, *, batch: str) -> Incoming:
+        """Send a call together with others of the same moment, and return its own response.
+
+        Args:
+            call: the call.
+            batch: path of the batch endpoint, with the prefix of the system.
+
+        Raises:
+            CallFailed: there is no usable response, of this call or of the request that contained it.
+        """
+        if not call.out.repeatable or call.out.query:
+            return await call.send(call.out)
+        if not self._parked:
+            asyncio.get_running_loop().call_soon(self._flush, context=contextvars.Context())
+        self._parked[call.out.service, batch].append(call)
+        return await call.answered
+
+    async def close(self) -> None:
+        """Cancel the requests that are under way."""
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _flush(self) -> None:
+        gathered, self._parked = self._parked, defaultdict(list)
+        for (_, batch), calls in gathered.items():
+            waiting = [each for each in calls if not each.answered.done()]
+            for start in range(0, len(waiting), MAX_BATCH):
+                part = waiting[start : start + MAX_BATCH]
+                if len(part) == 1:
+                    self._start(self._send_alone(part[0]), part[0].context)
+                else:
+                    # The request belongs to the trace of its first call.
+                    self._start(self._send_batch(batch, part), part[0].context)
+
+    def _start(self, act: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
+        task = asyncio.create_task(act, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_alone(self, call: GatheredCall, *, in_doubt: bool = False) -> None:
+        try:
+            answer = await call.send(call.out)
+            answer.in_doubt |= in_doubt
+            call.succeed(answer)
+        except CallError as error:
+            call.fail(error)
+        except BaseException as error:
+            call.fail(error)
+            raise
+
+    async def _send_batch(self, batch: str, calls: Sequence[GatheredCall]) -> None:
+        first = calls[0]
+        for each in calls[1:]:
+            each.span = each.begin_span()
+        items = [_item(each) for each in calls]
+        request = Outgoing(
+            service=first.out.service,
+            method="POST",
+            path=batch,
+            headers=[each for each in first.out.headers if each[0] != b"idempotency-key"],
+            body=orjson.dumps(items),
+            timeout=max(each.out.timeout for each in calls),
+            repeatable=True,  # each of the calls is
+        )
+        if not any(name == b"content-type" for name, _ in request.headers):
+            request.headers.append((b"content-type", b"application/json"))
+        try:
+            answer = await first.send(request)
+        except BaseException as error:
+            for each in calls:
+                each.fail(error if isinstance(error, CallError) else asyncio.CancelledError())
+            if not isinstance(error, CallError):
+                raise
+            return
+        self._distribute(answer, calls)
+
+    def _distribute(self, answer: Incoming, calls: Sequence[GatheredCall]) -> None:
+        if answer.status in _UNKNOWN_ENDPOINT:  # a version of the service without this endpoint
+            for each in calls:
+                self._start(self._send_alone(each), each.context)
+            return
+        if answer.status != _OK:  # it concerns the request as a whole
+            for each in calls:
+                each.succeed(answer)
+            return
+        answers = _answers(answer, len(calls))
+        for each, own in zip(calls, answers or [None] * len(calls), strict=True):
+            if answers is None:
+                each.fail(AnswerInvalid(each.out.service, "the response to a batch does not match its requests"))
+            elif own is None:  # it was not ready in time, and may have had its effect
+                self._start(self._send_alone(each, in_doubt=True), each.context)
+            else:
+                each.succeed(own)
+
+
+def _item(call: GatheredCall) -> dict[str, Any]:
+    key = next((value.decode("latin-1") for name, value in call.out.headers if name == b"idempotency-key"), None)
+    body = orjson.Fragment(call.out.body) if call.out.body else None
+    return {"method": call.out.method, "path": call.path, "key": key, "body": body}
+
+
+def _answers(answer: Incoming, count: int) -> list[Incoming | None] | None:
+    """Return the response to each call, None for those that were not ready; None if the body is not valid."""
+    try:
+        found = orjson.loads(answer.body)
+        answers = [_answer(each, answer) for each in found]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return answers if len(answers) == count else None
+
+
+def _answer(item: dict[str, Any], whole: Incoming) -> Incoming | None:
+    status = item["status"]
+    if status is None:
+        return None
+    if not _OK <= int(status) <= _LAST_STATUS:
+        raise ValueError(status)
+    headers = [(b"content-type", b"application/json")]
+    headers += [(name.encode(), str(item["headers"][name]).encode()) for name in _HEADERS if name in item["headers"]]
+    body = b"" if item["body"] is None else orjson.dumps(item["body"])
+    return Incoming(int(status), headers, body, in_doubt=whole.in_doubt)

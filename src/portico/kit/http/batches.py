@@ -1,0 +1,242 @@
+"""Batch endpoints: many requests of one endpoint in one request, each with its own status, for services.
+
+The body is a list of `{"method", "path", "key", "body"}`, the response a list of `{"status", "headers", "body"}` in the same
+order. A status of null means that the request was not ready in time: it is to be sent alone, with the same key.
+"""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import unquote
+
+import orjson
+from fastapi import Body
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends, Header
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from portico.kit.calls.gathering import MAX_BATCH
+from portico.kit.foundation.problems import NotFound
+from portico.kit.http.boundary import Reads, Work
+from portico.kit.http.context import Context
+from portico.kit.http.error_handling import ErrorResponder
+from portico.kit.http.problems import problem_document
+from portico.kit.http.router import Route, Router
+from portico.kit.http.schema import Schema
+
+READY_WITHIN = 0.5
+"""Seconds without another finished request after which those that are not ready no longer delay the others."""
+
+_NOT_READY = b'{"status":null,"headers":{},"body":null}'
+_CONTEXT = "context_of_batch"
+_REQUEST = "request_of_batch"
+_ITEMS = "items_of_batch"
+_SHARED = {get_args(each)[1].dependency for each in (Work, Reads)}  # they belong to the whole request
+
+
+class BatchItem(Schema):
+    """One request of a batch."""
+
+    method: str
+    path: str
+    key: str | None = None
+    body: Any = None
+
+
+@dataclass(frozen=True)
+class _Single:
+    """The single endpoint, and where its arguments come from."""
+
+    route: Route
+    path_kinds: Mapping[str, Any]
+    body_name: str | None
+    body_kind: Any
+    key_name: str | None
+    key_kind: Any
+    response_name: str | None
+    request_name: str | None
+    dependencies: Mapping[str, Any]
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        parts = re.split(r"{(\w+)(?::\w+)?}", self.route.path)
+        return re.compile("".join(f"(?P<{p}>[^/]+)" if n % 2 else re.escape(p) for n, p in enumerate(parts)))
+
+    @cached_property
+    def path_adapters(self) -> Mapping[str, TypeAdapter[Any]]:
+        return {name: TypeAdapter(kind) for name, kind in self.path_kinds.items()}
+
+    @cached_property
+    def body_adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.body_kind)
+
+    @cached_property
+    def key_adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.key_kind)
+
+    @cached_property
+    def answer_adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.route.response_model or Any)
+
+    def arguments(self, item: BatchItem) -> dict[str, Any]:
+        """Return the arguments that one request has of its own. Raises NotFound, RequestValidationError."""
+        found = self.pattern.fullmatch(item.path) if item.method == self.route.method else None
+        if found is None:
+            raise NotFound
+        values = {name: unquote(text) for name, text in found.groupdict().items()}
+        arguments = {
+            name: _validated(adapter, values[name], ("path", name)) for name, adapter in self.path_adapters.items()
+        }
+        if self.body_name is not None:
+            arguments[self.body_name] = _validated(self.body_adapter, item.body, ("body",))
+        if self.key_name is not None:
+            arguments[self.key_name] = _validated(self.key_adapter, item.key, ("header", "Idempotency-Key"))
+        return arguments
+
+
+def add_batch_route(router: Router, path: str, *, of: Callable[..., Any], most: int = MAX_BATCH) -> None:
+    """Declare the endpoint to which services send many requests of `of`, a declared endpoint, at once.
+
+    Each request is handled as if it came alone, with its own Idempotency-Key, status and problem, and all at the same
+    time. A typed client names the path as `batch=`.
+
+    Args:
+        router: the router of `of`.
+        path: path of the endpoint.
+        of: an endpoint for services. It takes at most a body, parameters of the path, resources and the context.
+        most: maximum number of requests.
+
+    Raises:
+        TypeError: `of` is not declared, or takes something that many requests cannot have of their own, such as a unit of
+            work.
+    """
+    single = next((route for route in router.routes if route.endpoint is of), None)
+    if single is None:
+        raise TypeError(f"{of.__name__} has no route. Declare it before its batch.")
+    hidden = {"include_in_schema": False}
+    router.add("POST", path, _batch_endpoint(single, most), stores_answer=False, framework=hidden)
+
+
+def _batch_endpoint(route: Route, most: int) -> Callable[..., Any]:
+    single = _analyze(route)
+
+    async def handle(**given: Any) -> Response:
+        items, request, context = given.pop(_ITEMS), given.pop(_REQUEST), given.pop(_CONTEXT)
+        batch = _Batch(single, request, given, ErrorResponder(context.name, context.system.case, route.errors))
+        return Response(await batch.answer(items, context.system.case), media_type="application/json")
+
+    items = Annotated[list[BatchItem], Body(min_length=1, max_length=most)]
+    annotations = {_ITEMS: items, _REQUEST: Request, _CONTEXT: Context, **single.dependencies}
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    handle.__name__ = f"{route.endpoint.__name__}_batch"
+    handle.__doc__ = f"Handle many requests to {route.method} {route.path}."
+    handle.__annotations__ = {**annotations, "return": Response}
+    parameters = [inspect.Parameter(name, keyword, annotation=each) for name, each in annotations.items()]
+    handle.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect.signature reads it
+    return handle
+
+
+class _Batch:
+    """The requests of one batch.
+
+    Args:
+        single: the single endpoint.
+        request: the request with the batch.
+        shared: the arguments that all requests have in common.
+        errors: makes problems of errors.
+    """
+
+    def __init__(self, single: _Single, request: Request, shared: Mapping[str, Any], errors: ErrorResponder) -> None:
+        self._single = single
+        self._request = request
+        self._shared = shared
+        self._errors = errors
+
+    async def answer(self, items: Sequence[BatchItem], case: str) -> bytes:
+        """Handle all requests at the same time and return the body of the response."""
+        tasks = [asyncio.create_task(self._answer(item, case)) for item in items]
+        waiting = set(tasks)
+        try:
+            finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            while waiting and finished:
+                finished, waiting = await asyncio.wait(
+                    waiting, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED
+                )
+        finally:
+            for task in waiting:
+                task.cancel()
+            if waiting:
+                await asyncio.wait(waiting)
+        return b"[" + b",".join(_NOT_READY if task.cancelled() else task.result() for task in tasks) + b"]"
+
+    async def _answer(self, item: BatchItem, case: Any) -> bytes:
+        response = Response()
+        response.status_code = 0  # unless the endpoint sets one
+        try:
+            arguments = {**self._shared, **self._single.arguments(item)}
+            if self._single.response_name is not None:
+                arguments[self._single.response_name] = response
+            if self._single.request_name is not None:
+                arguments[self._single.request_name] = self._request
+            result = await self._single.route.endpoint(**arguments)
+            body = self._body(result, case)
+        except Exception as error:  # noqa: BLE001  every error becomes the response to its request
+            return self._problem(item, error, case)
+        status = response.status_code or self._single.route.status_code
+        return b'{"status":%d,"headers":{},"body":%s}' % (status, body)
+
+    def _body(self, result: Any, case: Any) -> bytes:
+        if result is None:
+            return b"null"
+        adapter = self._single.answer_adapter
+        model = adapter.validate_python(result, from_attributes=True)
+        return adapter.dump_json(model, by_alias=case == "camel")
+
+    def _problem(self, item: BatchItem, error: Exception, case: Any) -> bytes:
+        problem, errors = self._errors.problem_of(self._request, error)
+        request_id = self._request.scope["portico.request_id"]
+        document = problem_document(problem, instance=item.path, request_id=request_id, case=case, errors=errors)
+        return orjson.dumps({"status": problem.status, "headers": dict(problem.headers), "body": document})
+
+
+def _analyze(route: Route) -> _Single:
+    hints = get_type_hints(inspect.unwrap(route.endpoint), include_extras=True)
+    hints.pop("return", None)
+    in_path = set(re.findall(r"{(\w+)", route.path))
+    found: dict[str, Any] = {"path_kinds": {}, "dependencies": {}}
+    for name, kind in hints.items():
+        marks = getattr(kind, "__metadata__", ())
+        depends = next((each for each in marks if isinstance(each, Depends)), None)
+        if name in in_path:
+            found["path_kinds"][name] = kind
+        elif depends is not None and depends.dependency not in _SHARED:
+            found["dependencies"][name] = kind
+        elif any(isinstance(each, Header) and each.alias == "Idempotency-Key" for each in marks):
+            found |= {"key_name": name, "key_kind": get_args(kind)[0]}
+        elif kind is Response or kind is Request:
+            found["response_name" if kind is Response else "request_name"] = name
+        elif isinstance(kind, type) and issubclass(kind, BaseModel) and "body_name" not in found:
+            found |= {"body_name": name, "body_kind": kind}
+        else:
+            raise TypeError(
+                f"{route.endpoint.__name__} takes {name}, which the requests of a batch cannot have of their own."
+            )
+    names = ("body_name", "body_kind", "key_name", "key_kind", "response_name", "request_name")
+    arguments: dict[str, Any] = {name: found.get(name) for name in names}
+    return _Single(route, path_kinds=found["path_kinds"], dependencies=found["dependencies"], **arguments)
+
+
+def _validated(adapter: TypeAdapter[Any], value: Any, location: tuple[str, ...]) -> Any:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        if location[0] == "path":
+            raise NotFound from error
+        faults = [{**each, "loc": (*location, *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(faults, body=value) from error
