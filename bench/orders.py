@@ -102,14 +102,19 @@ class Processors:
 
     def used(self) -> dict[str, float]:
         """Return the processor seconds that each has used so far."""
+        shop = psutil.Process(self._shop.pid)
         mine = psutil.Process().children(recursive=True)
-        named = {each: each.name() for each in mine if each.is_running()}
-        shop = self._shop.pid
         return {
-            "Portico": _seconds(each for each in mine if each.pid == shop or shop in {p.pid for p in each.parents()}),
-            "PostgreSQL": _seconds(each for each, name in named.items() if name == "postgres"),
-            "RabbitMQ": _seconds(each for each, name in named.items() if name == "beam.smp"),
+            "Portico": _seconds([shop, *shop.children(recursive=True)]),
+            "PostgreSQL": _seconds(each for each in mine if _name(each) == "postgres"),
+            "RabbitMQ": _seconds(each for each in mine if _name(each) == "beam.smp"),
         }
+
+
+def _name(process: psutil.Process) -> str | None:
+    with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        return process.name()
+    return None
 
 
 def _seconds(processes: Iterable[psutil.Process]) -> float:
