@@ -9,8 +9,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from portico.kit._compat.uvicorn import WebSocketConnection
 from portico.kit._compat.uvicorn_server import protocol_factory
+from portico.kit._compat.uvicorn_websocket import WebSocketConnection
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
 LIMIT = 4096

@@ -10,12 +10,12 @@ import contextvars
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.types import ASGIApp
 
 from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, UpstreamRequest, UpstreamResponse, UpstreamWebSocket
+from portico.gateway.upstreams.local_scopes import http_scope, websocket_scope
 from portico.gateway.upstreams.local_websocket import LocalWebSocket
 from portico.kit.calls.errors import CallTimedOut, ConnectionLost
 from portico.kit.foundation.stream_connection import StreamConnection, StreamSource
@@ -32,8 +32,6 @@ FAILED_HEADERS: list[Header] = [
     (b"content-type", b"text/plain; charset=utf-8"),
     (b"content-length", str(len(FAILED)).encode()),
 ]
-# The peer that a service sees: the gateway on this machine.
-CLIENT = ("127.0.0.1", 0)
 
 
 class LocalUpstream:
@@ -321,34 +319,3 @@ class LocalStream:
 def _wake(waiter: "asyncio.Future[None] | None") -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-def http_scope(request: UpstreamRequest, service: str) -> MutableMapping[str, Any]:
-    """Return the ASGI scope of this request to `service`."""
-    return {"type": "http", "method": request.method, **_scope(request, service, "http")}
-
-
-def websocket_scope(request: UpstreamRequest, service: str) -> MutableMapping[str, Any]:
-    """Return the ASGI scope of this handshake with `service`."""
-    return {
-        "type": "websocket",
-        "subprotocols": list(request.subprotocols),
-        "extensions": {"websocket.http.response": {}},
-        **_scope(request, service, "ws"),
-    }
-
-
-def _scope(request: UpstreamRequest, service: str, scheme: str) -> dict[str, Any]:
-    return {
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "scheme": scheme,
-        "path": unquote(request.path.decode("ascii")),
-        "raw_path": request.path,
-        "root_path": "",
-        "query_string": request.query,
-        "headers": [(b"host", service.encode()), *request.headers],
-        "client": CLIENT,
-        "server": (service, 80),
-        "state": {},
-    }

@@ -86,7 +86,7 @@ def direct_handler(route: APIRoute, dependant: "Dependant", otherwise: Handler) 
     """
     otherwise = partial(_with_exit_stacks, otherwise)
     body = route.body_field
-    is_json = body is None or not (isinstance(body.field_info, Form) or route._embed_body_fields)  # noqa: SLF001
+    is_json = body is None or not (isinstance(body.field_info, Form) or route._embed_body_fields)  # noqa: SLF001  # FastAPI has no other name for it
     fields = [*dependant.path_params, *dependant.header_params]
     if dependant.query_params or dependant.cookie_params or not (is_json and all(map(_is_single, fields))):
         return otherwise

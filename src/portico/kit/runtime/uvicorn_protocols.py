@@ -17,7 +17,8 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from portico.kit._compat.uvicorn import LimitedHttpProtocol, WebSocketConnection
+from portico.kit._compat.uvicorn import LimitedHttpProtocol
+from portico.kit._compat.uvicorn_websocket import WebSocketConnection
 from portico.kit.foundation.ip_addresses import address_key, parse_address
 from portico.kit.foundation.problems import BadRequest, Problem
 from portico.kit.foundation.request_framing import HeadFault, HeadRejected, RequestBytes
