@@ -1,14 +1,12 @@
 """The rows of auth, gateway and events in the ticketing system, through its gateway."""
 
 import base64
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-import pytest
 from tests.journeys.box_office import SHOW, RunningBoxOffice, eventually_equal
-from tests.journeys.rows import BACKENDS, is_paged, office_on, refused, refuses_bodies, walked
+from tests.journeys.rows import is_paged, refused, refuses_bodies, walked
 from tests.journeys.shop import PASSWORD
 
 SHOW_FIELDS = {
@@ -17,14 +15,6 @@ SHOW_FIELDS = {
     "orphanRule", "waitingRoom", "cancellableUntil", "refundPercent", "fullRefundUntil", "createdAt", "updatedAt",
 }  # fmt: skip
 SERVICES = ("auth", "events", "inventory", "bookings", "search", "payments", "notifications")
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-async def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
-        yield office
 
 
 class TestAuth:

@@ -1,12 +1,10 @@
 """The rows of bookings, tickets, transfers, check-ins and payments in the ticketing system, through its gateway."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from tests.journeys.box_office import RunningBoxOffice, eventually_equal
-from tests.journeys.rows import BACKENDS, is_paged, office_on, refused, refuses_bodies, walked
+from tests.journeys.rows import is_paged, refused, refuses_bodies, walked
 
 from portico.ticketing_client import TicketingClient
 
@@ -15,14 +13,6 @@ BOOKING_FIELDS = {
     "holdId", "failureReason", "failureDetail", "cancellationReason", "createdAt", "confirmedAt", "cancelledAt",
 }  # fmt: skip
 NO_HOLD = "hold_" + "0" * 26
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-async def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
-        yield office
 
 
 def moment(**spans: float) -> str:

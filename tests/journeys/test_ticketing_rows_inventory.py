@@ -1,13 +1,11 @@
 """The rows of inventory in the ticketing system, through its gateway: places, holds, codes, house seats, waiting list."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from tests.journeys.box_office import RunningBoxOffice, eventually_equal
-from tests.journeys.rows import BACKENDS, is_paged, office_on, refused, refuses_bodies, walked
+from tests.journeys.rows import is_paged, refused, refuses_bodies, walked
 
 HOLD_FIELDS = {
     "holdId", "eventId", "userId", "status", "quantity", "seats", "adjacent", "amount", "discount", "currency",
@@ -20,14 +18,6 @@ MIXED = {
         {"name": "Floor", "capacity": 5},
     ],
 }
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-async def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
-        yield office
 
 
 def moment(**spans: float) -> str:

@@ -1,13 +1,12 @@
 """The rows of search and of the status of events in the ticketing system, through its gateway."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from tests.journeys.box_office import SHOW, RunningBoxOffice, eventually_equal
-from tests.journeys.rows import BACKENDS, office_on, refused, walked
+from tests.journeys.rows import refused, walked
 
 FOUND_FIELDS = {
     "eventId", "eventName", "eventDate", "venueName", "status", "price", "currency", "category", "highlights", "score",
@@ -19,14 +18,6 @@ CATALOGUE: dict[str, dict[str, Any]] = {
     "talk": {"eventName": "An Evening", "venueName": "Library", "description": "About thunderbirds & more"},
 }
 DATES = {"aria": "2090-05-01", "rock": "2090-05-02", "late": "2090-06-03", "talk": "2090-06-04"}
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-async def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
-        yield office
 
 
 @pytest.fixture(scope="module")

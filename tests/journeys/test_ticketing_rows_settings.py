@@ -206,10 +206,10 @@ class TestAsInTheDocument:
 class TestGatewayWithoutServices:
     async def test_is_degraded_and_limits_requests(self, tmp_path: Path) -> None:
         with bound() as listener:
-            nobody = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            unused_address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         absent = ("AUTH", "EVENTS", "INVENTORY", "BOOKINGS", "PAYMENTS", "NOTIFICATIONS")
         variables = {**SETTINGS, "DATA_DIR": str(tmp_path), "RATE_LIMIT": "100/minute"}
-        variables |= {f"{name}_SERVICE_URL": nobody for name in absent}
+        variables |= {f"{name}_SERVICE_URL": unused_address for name in absent}
         async with (
             Composition(ticketing, Environment(variables), parts=["gateway", "search"]) as part,
             served(part.apps["gateway"]) as address,

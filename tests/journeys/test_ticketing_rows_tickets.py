@@ -1,12 +1,11 @@
 """The rows of tickets, transfers, check-ins, payments and notifications in ticketing, through its gateway."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import pytest
 from tests.journeys.box_office import RunningBoxOffice, eventually_equal
-from tests.journeys.rows import BACKENDS, is_paged, office_on, refused, refuses_bodies, walked
+from tests.journeys.rows import is_paged, refused, refuses_bodies, walked
 from tests.journeys.test_ticketing_rows_bookings import book, moment, ticket_of
 
 from portico.gateway_client import Response
@@ -20,14 +19,6 @@ CHECK_IN_FIELDS = {
     "undoReason",
 }  # fmt: skip
 FORGED = "AEAA" + "A" * 132
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-async def office(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows")) as office:
-        yield office
 
 
 class TestTickets:

@@ -70,7 +70,7 @@ class Options(TypedDict, total=False):
         only_reads: whether a POST changes nothing and may be sent again like a GET.
         probe: see `Outgoing`.
         timeout: time limit (seconds) of this call, if it is shorter than the deadline.
-        batch: path of the endpoint that takes this call together with others of the same moment (`Router.batch`). Calls
+        batch: path of the endpoint that takes this call together with others of the same moment (`add_batch_route`). Calls
             of sagas are gathered; others are sent as they are.
     """
 

@@ -1,7 +1,7 @@
 """Gathered calls: calls of the same moment to one endpoint are sent as one request, and each gets its own response.
 
 A typed client names the batch endpoint of a method (`batch="/loans/batch"`), and the called service derives that endpoint
-from the single one (`Router.batch`). Callers do not notice it.
+from the single one (`add_batch_route`). Callers do not notice it.
 """
 
 import asyncio

@@ -70,7 +70,7 @@ class Slice(Generic[T]):
     previous: str | None = None
 
     def with_rows(self, rows: Sequence[R]) -> "Slice[R]":
-        """Return the slice with other rows in the place of its own: with what a caller reads of each."""
+        """Return this slice with `rows` instead of its own, such as their response models."""
         return Slice(rows, self.total, self.next, self.previous)
 
 
@@ -253,7 +253,7 @@ def newest_first(key: OrderColumn) -> Keyset:
 
 
 async def count_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
-    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `COUNT_LIMIT` and one."""
+    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `COUNT_LIMIT` + 1."""
     [(count,)] = await reader.rows(counting(statement, window))
     return int(count)
 

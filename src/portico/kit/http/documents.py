@@ -71,7 +71,7 @@ _PAGED = {
             f"Number of items in the list, if it has at most {COUNT_LIMIT} and no cursor is given", "integer"
         ),
         "X-Total-Count-At-Least": _described(
-            "A number that the list exceeds, if it was not counted to its end", "integer"
+            f"{COUNT_LIMIT}, if the list has more items and no cursor is given", "integer"
         ),
         **_LINK,
     },
