@@ -127,6 +127,12 @@ class TestOpenapi:
         assert "/auth/revocations" not in document["paths"]  # for services only
         assert list(tmp_path.iterdir()) == []  # nothing was kept
 
+    def test_prints_no_log_line_of_a_service(self, tmp_path: Path) -> None:
+        printed = run_portico(tmp_path, "openapi", "ticketing")  # bookings logs the key that it creates
+
+        assert "/api/bookings" in json.loads(printed.stdout)["paths"]
+        assert printed.stderr == ""
+
     def test_prints_the_document_of_a_service(self, tmp_path: Path) -> None:
         document = json.loads(run_portico(tmp_path, "openapi", "identity").stdout)
 

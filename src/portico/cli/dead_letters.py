@@ -256,20 +256,20 @@ def _payload(letter: "DeadLetter") -> Any:
 
 async def replay_letters(scope: Scope, named: Sequence[str], choice: "DeadLetterFilter") -> None:
     """Schedule dead letters for a retry, and print how many. Raises CommandError if a named one does not exist."""
-    from portico.cli.service_databases import audit
+    from portico.cli.service_databases import operator_name
 
     async with scope.open(named) as letters:
         await _require(letters, named, choice)
-        with audit() as operator:
-            for name, service in letters.items():
-                number = await service.replay(_narrow(choice, name, named), by=operator)
-                if number:
-                    print(f"{name}: {number} {'is' if number == 1 else 'are'} retried as soon as {name} runs.")
+        operator = operator_name()
+        for name, service in letters.items():
+            number = await service.replay(_narrow(choice, name, named), by=operator)
+            if number:
+                print(f"{name}: {number} {'is' if number == 1 else 'are'} retried as soon as {name} runs.")
 
 
 async def discard_letters(scope: Scope, named: Sequence[str], choice: "DeadLetterFilter", *, yes: bool) -> None:
     """Discard dead letters after a confirmation. Raises CommandError if a named one does not exist."""
-    from portico.cli.service_databases import audit
+    from portico.cli.service_databases import operator_name
 
     async with scope.open(named) as letters:
         await _require(letters, named, choice)
@@ -280,10 +280,10 @@ async def discard_letters(scope: Scope, named: Sequence[str], choice: "DeadLette
         if not yes:
             what = "dead letter" if choice.state == "dead" else "waiting event"
             confirm(f"Discard {number} {what}{'' if number == 1 else 's'} permanently?")
-        with audit() as operator:
-            for name, service in letters.items():
-                if discarded := await service.discard(_narrow(choice, name, named), by=operator):
-                    print(f"{name}: {discarded} discarded.")
+        operator = operator_name()
+        for name, service in letters.items():
+            if discarded := await service.discard(_narrow(choice, name, named), by=operator):
+                print(f"{name}: {discarded} discarded.")
 
 
 def _narrow(choice: "DeadLetterFilter", service: str, named: Sequence[str]) -> "DeadLetterFilter":

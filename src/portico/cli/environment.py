@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from portico.cli.errors import print_warning
 from portico.cli.project import Project
@@ -32,6 +34,21 @@ def environment_with(host: str | None) -> Environment:
     if host is None:
         return environment
     return Environment({**environment.variables, "HOST": host}, environment.dotenv_file)
+
+
+@contextmanager
+def logs_on_stderr(settings: Settings, level: Literal["info", "warning"] = "info") -> Iterator[None]:
+    """Send logs to standard error while a command runs: other programs read its standard output.
+
+    LOG_LEVEL does not apply, because what a command changes is always logged.
+    """
+    from portico.kit.telemetry.logs import Logs
+
+    logs = Logs.configure(level=level, style=settings.log_format, stream=sys.stderr.buffer)
+    try:
+        yield
+    finally:
+        logs.close()
 
 
 def find_chosen_system(name: str | None, settings: Settings) -> System:

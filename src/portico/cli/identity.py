@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from portico.cli.banner import new_administrator, print_administrator
-from portico.cli.environment import find_chosen_system
+from portico.cli.environment import find_chosen_system, logs_on_stderr
 from portico.contracts.token_verification import ISSUER, has_identity
 from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.context import ServiceRuntime
@@ -34,8 +34,10 @@ async def open_identity(
         raise CommandError(f"The system {found.name} has no identity service.", "Name another system with --system.")
     check_server_passwords(settings)
     name = found.placement(ISSUER).name
-    async with Composition(found, environment, parts=[name], background=False, migrating="require") as composition:
-        administrator = new_administrator(composition)
-        if administrator is not None and administrator.password is not None:
-            print_administrator(administrator)
-        yield composition.contexts[name]
+    composing = Composition(found, environment, parts=[name], background=False, migrating="require")
+    with logs_on_stderr(settings):
+        async with composing as composition:
+            administrator = new_administrator(composition)
+            if administrator is not None and administrator.password is not None:
+                print_administrator(administrator)
+            yield composition.contexts[name]

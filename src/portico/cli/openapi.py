@@ -30,7 +30,7 @@ async def fetch_document(name: str | None, system: str | None) -> dict[str, Any]
 
     import orjson
 
-    from portico.cli.environment import find_system_or_service
+    from portico.cli.environment import current_settings, find_system_or_service, logs_on_stderr
     from portico.kit.calls.channel import Outgoing
     from portico.kit.calls.local import LocalChannel
     from portico.kit.runtime.system import GATEWAY
@@ -39,7 +39,7 @@ async def fetch_document(name: str | None, system: str | None) -> dict[str, Any]
 
     found, service = find_system_or_service(name, system)
     part = service or GATEWAY
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, logs_on_stderr(current_settings(), "warning"):
         environment = Environment({"DATA_DIR": folder})
         parts = None if part == GATEWAY else [part]
         async with Composition(found, environment, parts=parts, background=False) as composition:

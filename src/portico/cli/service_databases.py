@@ -2,11 +2,11 @@
 
 import getpass
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from portico.cli.environment import current_settings, find_chosen_system, system_name
+from portico.cli.environment import current_settings, find_chosen_system, logs_on_stderr, system_name
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, status
 from portico.kit.data.provisioning import database_exists
@@ -15,7 +15,6 @@ from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.databases import migration_sets, open_database, translate_errors
 from portico.kit.runtime.system import Placement
 from portico.kit.settings import Settings, check_server_passwords, database_for
-from portico.kit.telemetry.logs import Logs
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ async def open_databases(system: str | None, services: Sequence[str]) -> AsyncIt
     check_server_passwords(settings)
     named = {found.placement(name).name for name in services}
     async with AsyncExitStack() as stack:
+        stack.enter_context(logs_on_stderr(settings))
         opened = []
         for placement in found.placements:
             if not named or placement.name in named:
@@ -76,19 +76,8 @@ async def _open(placement: Placement, settings: Settings) -> AsyncIterator[Datab
         yield None if kit_status.current is None else database
 
 
-@contextmanager
-def audit() -> Iterator[str]:
-    """Log to standard error, whatever LOG_LEVEL is; the value is the name of the operator."""
-    import sys
-
-    logs = Logs.configure(level="info", style=current_settings().log_format, stream=sys.stderr.buffer)
-    try:
-        yield _operator()
-    finally:
-        logs.close()
-
-
-def _operator() -> str:
+def operator_name() -> str:
+    """Return the name of the operator whose command this is."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # an account without a name, as in a container
