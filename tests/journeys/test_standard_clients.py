@@ -1,23 +1,23 @@
-"""Clients of the field use a running system through its gateway: one made from the OpenAPI document, and newman."""
+"""Clients of the field use a system: one that is generated from the OpenAPI document, and newman."""
 
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-from aiopenapi3 import OpenAPI
-from aiopenapi3.errors import HTTPClientError
 from tests.cli.running import Addresses, up
 from tests.support.programs import node_file
 
 from portico.gateway.export import postman
+from portico.kit.runtime.system_loader import shipped_systems
 from portico.shop_client import order_draft, order_item
 from portico.systems.commerce import commerce
-from portico.testing.commands import eventually, fetch
+from portico.testing.commands import eventually, fetch, run_portico
 
 pytestmark = pytest.mark.slow
 
@@ -50,56 +50,107 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield Running(at["gateway"], document)
 
 
+# The generator knows no images: their bytes are returned.
+GENERATOR = """
+package_name_override: {package}
+post_hooks: []
+content_type_overrides: {{image/png: application/octet-stream, image/svg+xml: application/octet-stream}}
+"""
+
+
+def generate_client(document: dict[str, Any], folder: Path, package: str) -> set[str]:
+    """Generate a client as `package` in `folder`. A warning fails the test. Return the names of its operations."""
+    (folder / "openapi.json").write_text(json.dumps(document))
+    (folder / "generator.yaml").write_text(GENERATOR.format(package=package))
+    source = ["--path", "openapi.json", "--config", "generator.yaml", "--meta", "none", "--output-path", package]
+    command = [sys.executable, "-m", "openapi_python_client", "generate", *source, "--fail-on-warning"]
+
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return {path.stem for path in (folder / package / "api").glob("*/*.py") if path.stem != "__init__"}
+
+
+def operation_ids(document: dict[str, Any]) -> set[str]:
+    return {operation["operationId"] for shared in document["paths"].values() for operation in shared.values()}
+
+
+class TestGeneratedClient:
+    @pytest.mark.parametrize("system", shipped_systems())
+    def test_has_every_operation(self, system: str, tmp_path: Path) -> None:
+        document = json.loads(run_portico(tmp_path, "openapi", system).stdout)
+
+        operations = generate_client(document, tmp_path, f"{system}_client")
+
+        assert len(operations) > 20
+        assert operations == operation_ids(document)
+
+
+@dataclass
+class Shop:
+    """A client that was generated from the document of a running commerce system, signed in as the administrator."""
+
+    package: str
+    client: Any
+
+    @classmethod
+    def signed_in(cls, package: str, address: str) -> "Shop":
+        found = import_module(package)
+        with found.Client(base_url=address) as client:
+            anyone = cls(package, client)
+            tokens = anyone.call("sessions.sign_in", body=anyone.model("SignIn", ADMIN))
+        return cls(package, found.AuthenticatedClient(base_url=address, token=tokens.access_token))
+
+    def model(self, name: str, values: dict[str, Any]) -> Any:
+        return getattr(import_module(f"{self.package}.models"), name).from_dict(values)
+
+    def call(self, operation: str, *path: str, **values: Any) -> Any:
+        """Call an operation, such as `orders.read_order`. Return the model of its response."""
+        return import_module(f"{self.package}.api.{operation}").sync(*path, client=self.client, **values)
+
+
 @pytest.fixture(scope="module")
-def api(running: Running) -> OpenAPI:
-    """A client made from the whole document, signed in as the administrator. It validates each response."""
-    document = {**running.document, "servers": [{"url": running.address}]}
-    client = OpenAPI(f"{running.address}/openapi.json", document, session_factory=httpx2.Client)
-    signed_in = call(client, "post", "/login", data=ADMIN)
-    client.authenticate(bearer=signed_in.access_token)
-    return client
+def shop(running: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("generated")
+    generate_client(running.document, folder, "generated_shop_client")
+    sys.path.insert(0, str(folder))
+    try:
+        shop = Shop.signed_in("generated_shop_client", running.address)
+        with shop.client:
+            yield shop
+    finally:
+        sys.path.remove(str(folder))
 
 
-def call(api: OpenAPI, method: str, path: str, *, data: Any = None, **parameters: Any) -> Any:
-    """Call an operation; return the model of its response."""
-    return api.createRequest((path, method))(parameters=parameters, data=data)
-
-
-class TestClientOfTheDocument:
-    def test_has_every_operation(self, api: OpenAPI, running: Running) -> None:
-        operations = {(path, method) for path, shared in running.document["paths"].items() for method in shared}
-
-        assert len(operations) > 50
-        assert all(api.createRequest(operation) for operation in operations)
-
-    def test_places_an_order_and_follows_it(self, api: OpenAPI) -> None:
+class TestGeneratedClientInUse:
+    def test_places_an_order_and_follows_it(self, shop: Shop) -> None:
         lamp = {"name": "A lamp", "price": 12.5, "category": "lamps", "sku": "CLIENT-1", "stock_quantity": 5}
 
-        product = call(api, "post", "/products", data=lamp)
-        order = call(api, "post", "/orders", data=order_draft(order_item(product.product_id, 2)))
-        confirmed = eventually(
-            lambda: next(
-                (
-                    found
-                    for found in [call(api, "get", "/orders/{order_id}", order_id=order.order_id)]
-                    if found.status == "confirmed"
-                ),
-                None,
-            ),
-            "the confirmation of the order",
-        )
+        product = shop.call("products.create_product", body=shop.model("ProductCreate", lamp))
+        draft = shop.model("OrderCreate", order_draft(order_item(product.product_id, 2)))
+        order = shop.call("orders.place_order", body=draft)
+        confirmed = eventually(self.confirmed(shop, order.order_id), "the confirmation of the order")
 
         assert confirmed.total == 25
-        assert [each.product_id for each in call(api, "get", "/products", search="lamp")] == [product.product_id]
-        (payment,) = call(api, "get", "/orders/{order_id}/payments", order_id=order.order_id)
+        assert [each.product_id for each in shop.call("products.list_products", search="lamp")] == [product.product_id]
+        (payment,) = shop.call("orders.list_order_payments", order.order_id)
         assert (payment.status, payment.amount) == ("succeeded", 25)
 
-    def test_a_missing_product_is_a_client_error(self, api: OpenAPI) -> None:
-        with pytest.raises(HTTPClientError) as caught:
-            call(api, "get", "/products/{product_id}", product_id="prod_0000000000000000000000000a")
+    def test_a_missing_product_is_the_documented_problem(self, shop: Shop) -> None:
+        problem = shop.call("products.read_product", "prod_0000000000000000000000000a")
 
-        assert caught.value.status_code == 404
-        assert b"product_not_found" in caught.value.data
+        assert type(problem).__name__ == "ProductNotFound"
+        assert problem.code == "product_not_found"
+
+    @staticmethod
+    def confirmed(shop: Shop, order_id: str) -> Callable[[], Any]:
+        """Return a function that reads the order, and returns it once it is confirmed."""
+
+        def read() -> Any:
+            order = shop.call("orders.read_order", order_id)
+            return order if order.status == "confirmed" else None
+
+        return read
 
 
 class TestPostmanCollection:

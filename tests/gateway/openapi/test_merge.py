@@ -48,6 +48,13 @@ class TestMerge:
         assert merged["components"]["schemas"] == {"Item": one, "OrderBookItem": other}
         assert (referred(merged, "/a"), referred(merged, "/b")) == ("Item", "OrderBookItem")
 
+    def test_the_title_of_a_renamed_schema_is_its_new_name(self) -> None:
+        one, other = {"title": "Item", "type": "object"}, {"title": "Item", "type": "string"}
+        documents = {"a": a_document("/a", {"Item": one}), "b": a_document("/b", {"Item": other})}
+        schemas = merge_documents(INFO, documents, everything)["components"]["schemas"]
+
+        assert {name: schema["title"] for name, schema in schemas.items()} == {"Item": "Item", "BItem": "BItem"}
+
     def test_so_are_those_that_only_refer_to_different_things(self) -> None:
         outer = {"items": {"$ref": "#/components/schemas/Item"}}
         documents = {

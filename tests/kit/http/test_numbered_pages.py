@@ -102,7 +102,7 @@ class TestNumberedPage:
 
         assert set(answer.json()) == {"shelvedBooks", "page"}
         assert set(answer.json()["page"]) == {"number", "size", "totalElements", "totalPages"}
-        assert set(document["components"]["schemas"]["ShelvedBooksPage"]["properties"]) == {"shelvedBooks", "page"}
+        assert set(document["components"]["schemas"]["BookPage"]["properties"]) == {"shelvedBooks", "page"}
         headers = document["paths"]["/api/shelf"]["get"]["responses"]["200"]["headers"]
         assert set(headers) == {"X-Request-ID", "Link"}
 
@@ -110,7 +110,7 @@ class TestNumberedPage:
         async with embedded_extended(router) as loans:
             schemas = (await loans.anonymous.get("/openapi.json")).json()["components"]["schemas"]
 
-        assert set(schemas["ShelvedBooksPage"]["properties"]) == {"shelved_books", "page"}
+        assert set(schemas["BookPage"]["properties"]) == {"shelved_books", "page"}
         assert set(schemas["PageNumbers"]["required"]) == {"number", "size", "total_elements", "total_pages"}
 
 

@@ -30,7 +30,9 @@ def merge_documents(info: Document, documents: Mapping[str, Document], is_routed
         names = _names(service, components, merged_components)
         for section, parts in components.items():
             target = merged_components.setdefault(section, {})
-            target.update({names[section, name]: _renamed(part, names) for name, part in parts.items()})
+            for name, part in parts.items():
+                merged_name = names[section, name]
+                target[merged_name] = _titled(_renamed(part, names), name, merged_name)
         for path, item in selected.items():
             paths.setdefault(path, {}).update(_operations(service, _renamed(item, names), operation_ids))
         tags.update({tag["name"]: tag for tag in document.get("tags", ())})
@@ -155,6 +157,11 @@ def _renamed(node: Any, names: Mapping[Key, str]) -> Any:
     if isinstance(node, str) and (key := _key(node)) is not None and key in names:
         return f"{REFERENCE}{key[0]}/{names[key]}"
     return node
+
+
+def _titled(part: Any, name: str, merged_name: str) -> Any:
+    """Return a schema with its new name as its title too: generators of clients name a class after the title."""
+    return {**part, "title": merged_name} if merged_name != name and part.get("title") == name else part
 
 
 def _key(reference: str) -> Key | None:

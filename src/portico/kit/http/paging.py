@@ -6,12 +6,12 @@ A `Page` is asked for by `skip`, `limit` and `cursor`; the response is an array 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Query, Request, Response
 from pydantic import Field, create_model
-from pydantic.alias_generators import to_pascal
 
 from portico.kit.data.paging import COUNT_LIMIT, Slice, Window
 from portico.kit.http.schema import Schema
@@ -111,15 +111,16 @@ class NumberedSlice:
     page: PageNumbers
 
 
+@cache
 def numbered_list(name: str, item: type[Any]) -> type[Schema]:
     """Return the response model of a list with numbered pages: `{"loans": […], "page": {…}}`.
 
     Args:
         name: name of the list, in snake_case and plural.
-        item: model of an item.
+        item: model of an item. The model of `LoanRead` is called `LoanPage`.
     """
     fields: dict[str, Any] = {name: (list[item], Field(validation_alias="rows")), "page": (PageNumbers, ...)}  # type: ignore[valid-type]
-    return create_model(f"{to_pascal(name)}Page", __base__=Schema, **fields)
+    return create_model(f"{item.__name__.removesuffix('Read')}Page", __base__=Schema, **fields)
 
 
 def _filters(query: str, *places: str) -> list[tuple[str, str]]:
