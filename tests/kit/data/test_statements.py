@@ -2,7 +2,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Select, Table, bindparam, event, insert, select, text, update
+from sqlalchemy import Column, Integer, MetaData, Select, Table, bindparam, event, exists, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from tests.examples.loans import service
 from tests.examples.loans.ids import BookId
@@ -183,6 +183,25 @@ class TestWriteAll:
             written = await work.write_all(statement, [known, new, same, new])
 
         assert written == [False, True, False, False]
+
+    async def test_tells_which_rows_did_not_meet_the_condition_of_an_insert(self, loans: RunningService) -> None:
+        await loans.given(Book(title="Dune"))
+        names = ["book_id", "title", "revision"]
+        values = [bindparam(f"new_{name}", type_=BOOKS.c[name].type) for name in names]
+        is_free = ~exists().where(BOOKS.c.title == bindparam("beside"))
+        statement = Statement(insert(BOOKS).from_select(names, select(*values).where(is_free), include_defaults=False))
+
+        def row(title: str, beside: str) -> dict[str, Any]:
+            return {f"new_{name}": value for name, value in a_row(title).items()} | {"beside": beside}
+
+        async with loans.context.transaction() as work:
+            written = await work.write_all(
+                statement, [row("Solaris", "Emma"), row("Ubik", "Dune"), row("Momo", "Hamlet")]
+            )
+
+        async with loans.context.reader() as reader:
+            found = await reader.all(select(Book.title).order_by(Book.title))
+        assert (written, found) == ([True, False, True], ["Dune", "Momo", "Solaris"])
 
     async def test_a_single_row_and_no_row_are_written_too(self, loans: RunningService) -> None:
         async with loans.context.transaction() as work:

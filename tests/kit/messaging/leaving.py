@@ -41,6 +41,9 @@ class Shelving:
     failing: set[str] = field(default_factory=set)
     seen: list[str] = field(default_factory=list)
 
+    async def handled(self, event: ReaderLeft) -> None:
+        """Called at the end of the consumer."""
+
     def service(self) -> Service:
         @consumes(ReaderLeft, name="shelve-book-of-former-reader")
         async def shelve_book_of_former_reader(event: ReaderLeft, work: UnitOfWork) -> None:
@@ -48,6 +51,7 @@ class Shelving:
             if event.title in self.failing:
                 raise ShelfFull
             work.add(Book(title=f"{event.title} {len(self.seen)}"))
+            await self.handled(event)
 
         return replace(service, publishes=[BookLent, ReaderLeft, ReaderCame], consumers=[shelve_book_of_former_reader])
 

@@ -122,6 +122,11 @@ def may_skip_rows(statement: Insert) -> bool:
     return statement._post_values_clause is not None  # noqa: SLF001  # no public attribute has it
 
 
+def inserted_names(statement: Insert) -> list[str]:
+    """Return the names of the columns that an INSERT from a SELECT writes."""
+    return list(statement._select_names or ())  # noqa: SLF001  # no public attribute has them
+
+
 def bind_processor(kind: TypeEngine[Any], dialect: Dialect) -> Processor | None:
     """Return the conversion of a value of this type to what the driver takes; None if it takes the value itself."""
     return kind.dialect_impl(dialect).bind_processor(dialect)

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.visitors import iterate, replacement_traverse
 from sqlalchemy.types import TypeEngine
 
-from portico.kit._compat.sqlalchemy import Processor, bind_processor, bind_types, may_skip_rows
+from portico.kit._compat.sqlalchemy import Processor, bind_processor, bind_types, inserted_names, may_skip_rows
 
 _POSITION = "position_of_row"
 
@@ -38,7 +38,7 @@ class RowBatchStatement:
         text: The SQL with the driver's placeholders, one for each column.
         binds: Name and type conversion of each column or constant, in the order of the placeholders.
         constants: Values that are part of the statement itself.
-        keys: Names of the columns that the statement returns of each written row; empty if it returns positions; None if
+        keys: Names of the values that the statement returns of each written row; empty if it returns positions; None if
             it returns nothing, because every row is written.
     """
 
@@ -86,7 +86,7 @@ def row_batch_statement(source: Executable, dialect: Dialect, names: Sequence[st
     """Return the form of a statement that writes many rows with these names; None if there is none on this database.
 
     Raises:
-        TypeError: `source` is neither an INSERT without values of its own nor an UPDATE.
+        TypeError: `source` is neither an INSERT of given values nor an UPDATE.
     """
     if dialect.name != "postgresql":
         return None
@@ -99,7 +99,9 @@ def row_batch_statement(source: Executable, dialect: Dialect, names: Sequence[st
     )
     rows = given.render_derived()
     keys: list[str] | None = []
-    if isinstance(source, Insert):
+    if isinstance(source, Insert) and source.select is not None:
+        statement, keys = _insert_selected(source, source.select, rows)
+    elif isinstance(source, Insert):
         statement, keys = _insert(source, rows, names)
     elif isinstance(source, Update):
         statement = _update(source, rows, names)
@@ -131,15 +133,29 @@ def _insert(source: Insert, rows: Any, names: Sequence[str]) -> tuple[Executable
     return statement.returning(*keys), [each.key for each in keys]
 
 
-def _update(source: Update, rows: Any, names: Sequence[str]) -> Executable:
-    own = {each.key for each in iterate(source) if isinstance(each, BindParameter)}
+def _insert_selected(source: Insert, selected: Any, rows: Any) -> tuple[Executable, list[str]]:
+    """Return an INSERT of given values under a condition, `INSERT … SELECT :a, :b WHERE …`, for many rows."""
+    names = dict(zip(inserted_names(source), (each.key for each in selected.selected_columns), strict=True))
+    values = _with_rows(selected, rows).order_by(rows.c[_POSITION])
     table: Any = source.table
-    statement = source.values({table.c[name]: rows.c[name] for name in names if name not in own})
+    keys = list(table.primary_key.columns)
+    statement = source.from_select(list(names), values, include_defaults=False).returning(*keys)
+    return statement, [names[each.key] for each in keys]
+
+
+def _with_rows(statement: Any, rows: Any) -> Any:
+    """Return a statement that reads the values of `rows` in place of its parameters."""
 
     def replace(element: Any, **_: Any) -> Any:
         is_given = isinstance(element, BindParameter) and element.key in rows.c
         return rows.c[element.key] if is_given else None
 
-    replaced: Any = replacement_traverse(statement, {}, replace)
-    returning: Executable = replaced.returning(rows.c[_POSITION])
+    return replacement_traverse(statement, {}, replace)
+
+
+def _update(source: Update, rows: Any, names: Sequence[str]) -> Executable:
+    own = {each.key for each in iterate(source) if isinstance(each, BindParameter)}
+    table: Any = source.table
+    statement = source.values({table.c[name]: rows.c[name] for name in names if name not in own})
+    returning: Executable = _with_rows(statement, rows).returning(rows.c[_POSITION])
     return returning

@@ -199,6 +199,12 @@ class UnitOfWork(Reader):
                 raise duplicate from error
             raise
 
+    async def separate(self) -> None:
+        """Write pending changes and forget loaded rows, so that the next part of a batch reads them again."""
+        if self._session is not None:
+            await self.flush()
+            self._session.expunge_all()
+
     async def insert(self, row: object, *, duplicate: Problem) -> None:
         """Add `row` and write it immediately. Raises `duplicate` when a unique index rejects it.
 

@@ -1,14 +1,16 @@
 """Inbox (idempotent consumer): each event is handled once per consumer, in order per aggregate."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, bindparam, exists, insert, literal, select
+from sqlalchemy import ColumnElement, bindparam, delete, exists, insert, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from portico.kit.data.failures import is_unavailable
+from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.data.kit_tables import failed_events, inbox
 from portico.kit.data.retry import RetryPolicy, retry_transaction
 from portico.kit.data.statements import Statement
@@ -19,6 +21,7 @@ from portico.kit.messaging.consumer import Consumer, check_unique_names, consume
 from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
+from portico.kit.messaging.inbox_batches import SLOW, Delivery, DeliveryFailed, InboxBatches
 from portico.kit.messaging.retry_queue import BlockedByEarlierEvent, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -26,6 +29,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 logger = get_logger(__name__)
 
+_WRITERS = 2  # one batch is handled while another one commits
 _UNTIL_AVAILABLE = RetryPolicy(tries=None, is_retryable=is_unavailable, backoff=Backoff(base=0.1, limit=5.0))
 
 
@@ -40,7 +44,7 @@ class InvalidEvent(NotAnEvent):
 class Inbox:
     """Handles the events delivered to a service, each consumer in its own transaction.
 
-    An event whose consumer fails goes to the retry queue in the service's own database. Later events of the same
+    The events that are delivered to a consumer at the same moment share a transaction, see `InboxBatches`. An event whose consumer fails goes to the retry queue in the service's own database. Later events of the same
     aggregate wait behind it; other events continue.
     """
 
@@ -51,6 +55,10 @@ class Inbox:
         self._kinds = event_types(self._consumers)
         self.retry_queue = RetryQueue(context)
         self.handled: dict[str, int] = {}
+        writers = 1 if context.database.dialect == "sqlite" else _WRITERS
+        self._batches = {
+            each.name: InboxBatches(partial(self._handle_batch, each), writers=writers) for each in self._consumers
+        }
 
     @property
     def types(self) -> frozenset[str]:
@@ -118,7 +126,7 @@ class Inbox:
 
     async def _deliver_to(self, consumer: Consumer, envelope: Envelope, event: Event, body: bytes) -> None:
         try:
-            await retry_transaction(lambda: self._handle(consumer, envelope, event, None))
+            await self._batches[consumer.name].handle(Delivery(envelope, event))
         except Exception as error:
             if _is_unavailable(error):
                 raise
@@ -126,12 +134,41 @@ class Inbox:
             failed = FailedEvent.of(consumer.name, envelope, body, error, attempts=attempts)
             await self.retry_queue.add(failed, error)
 
-    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, failed: FailedEvent | None) -> None:
-        """Handle an event in one transaction: its identity, its effect, and its removal from the retry queue.
+    async def _handle_batch(self, consumer: Consumer, batch: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Handle events in one transaction, one after the other. Return those that have to be handled alone.
+
+        They are those that are not new or are blocked, and all that have not begun when the batch becomes slow.
 
         Raises:
-            BlockedByEarlierEvent: an earlier event of the aggregate waits for a retry.
+            DeliveryFailed: the handler of one event failed. Alone, its own error is raised.
         """
+        if len(batch) == 1:
+            [only] = batch
+            await retry_transaction(lambda: self._handle(consumer, only.envelope, only.event, None))
+            return ()
+        clock = asyncio.get_running_loop().time
+        async with asyncio.timeout(self._context.settings.event_timeout), self._context.transaction() as work:
+            new, alone = await self._claim_batch(work, consumer.name, batch)
+            until, handled = clock() + SLOW, 0
+            while handled < len(new) and (not handled or clock() < until):
+                delivery = new[handled]
+                try:
+                    with self._handling(consumer, delivery.envelope):
+                        async with asyncio.timeout(SLOW):
+                            await consumer.handle(delivery.event, work, self._context)
+                            await work.separate()
+                except Exception as error:
+                    if is_retryable_conflict(error):
+                        raise
+                    raise DeliveryFailed(batch.index(delivery)) from error
+                handled += 1
+            await self._withdraw_claims(work, consumer.name, new[handled:])
+        self.handled[consumer.name] = self.handled.get(consumer.name, 0) + handled
+        return [*alone, *new[handled:]]
+
+    @contextmanager
+    def _handling(self, consumer: Consumer, envelope: Envelope) -> Iterator[None]:
+        """Set the context of an event's handler, in a span that continues the event's trace."""
         context = self._context
         span = context.tracing.begin(
             consumer.name,
@@ -142,13 +179,7 @@ class Inbox:
         token = request_context.set(RequestContext(context.name, envelope.event_id, span.context))
         failure: str | None = None
         try:
-            async with asyncio.timeout(context.settings.event_timeout), context.transaction() as work:
-                new = await self._claim(work, consumer.name, envelope, failed)
-                if new:
-                    await consumer.handle(event, work, context)
-                if failed is not None:
-                    await self.retry_queue.remove(work, failed)
-            self.handled[consumer.name] = self.handled.get(consumer.name, 0) + new
+            yield
         except BaseException as error:
             failure = type(error).__name__
             raise
@@ -156,18 +187,47 @@ class Inbox:
             request_context.reset(token)
             span.end(error=failure)
 
+    async def _handle(self, consumer: Consumer, envelope: Envelope, event: Event, failed: FailedEvent | None) -> None:
+        """Handle an event in one transaction: its identity, its effect, and its removal from the retry queue.
+
+        Raises:
+            BlockedByEarlierEvent: an earlier event of the aggregate waits for a retry.
+        """
+        context = self._context
+        with self._handling(consumer, envelope):
+            async with asyncio.timeout(context.settings.event_timeout), context.transaction() as work:
+                new = await self._claim(work, consumer.name, envelope, failed)
+                if new:
+                    await consumer.handle(event, work, context)
+                if failed is not None:
+                    await self.retry_queue.remove(work, failed)
+            self.handled[consumer.name] = self.handled.get(consumer.name, 0) + new
+
+    async def _claim_batch(
+        self, work: UnitOfWork, consumer: str, batch: Sequence[Delivery]
+    ) -> tuple[Sequence[Delivery], Sequence[Delivery]]:
+        """Insert the identities of events, in one statement if the database can. Return the new events and the others.
+
+        An event that is delivered twice in a batch is new once.
+        """
+        rows = [_claim_values(work, consumer, each.envelope) for each in batch]
+        claimed = await work.write_all(_claim_statement(work.database.dialect, again=False), rows)
+        new = [each for each, is_new in zip(batch, claimed, strict=True) if is_new]
+        return new, [each for each, is_new in zip(batch, claimed, strict=True) if not is_new]
+
+    async def _withdraw_claims(self, work: UnitOfWork, consumer: str, deliveries: Sequence[Delivery]) -> None:
+        """Remove the identities of events that were claimed in this transaction and are not handled in it."""
+        if deliveries:
+            ids = [each.envelope.event_id for each in deliveries]
+            await work.execute(delete(inbox).where(inbox.c.consumer == consumer, inbox.c.event_id.in_(ids)))
+
     async def _claim(self, work: UnitOfWork, consumer: str, envelope: Envelope, failed: FailedEvent | None) -> bool:
         """Insert the event's identity, usually in one statement, and return whether it is new.
 
         Raises:
             BlockedByEarlierEvent: an earlier event of the aggregate waits for a retry.
         """
-        values = {
-            "new_consumer": consumer,
-            "new_event_id": envelope.event_id,
-            "new_handled_at": work.now,
-            "aggregate": envelope.subject,
-        }
+        values = _claim_values(work, consumer, envelope)
         if failed is not None:
             values["number"] = failed.number
         if await work.write(_claim_statement(work.database.dialect, again=failed is not None), values):
@@ -179,6 +239,15 @@ class Inbox:
         if failed is None and await work.one(select(literal(1)).where(exists().where(*of_this))) is not None:
             return False  # a redelivery while the event waits for a retry or is a dead letter
         raise BlockedByEarlierEvent(f"an earlier event of {envelope.subject} is waiting for a retry")
+
+
+def _claim_values(work: UnitOfWork, consumer: str, envelope: Envelope) -> dict[str, Any]:
+    return {
+        "new_consumer": consumer,
+        "new_event_id": envelope.event_id,
+        "new_handled_at": work.now,
+        "aggregate": envelope.subject,
+    }
 
 
 @cache

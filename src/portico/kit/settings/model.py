@@ -229,7 +229,10 @@ class Settings(ServiceSettings):
         0.5, gt=0, le=3600, description="Delay (seconds) before the first retry of a failed event; doubles each time"
     )
     event_concurrency: int = Field(
-        16, ge=1, le=1000, description="Events that one process of a service handles concurrently"
+        64,
+        ge=1,
+        le=1000,
+        description="Events that one process of a service handles concurrently; those of one moment share a transaction",
     )
 
     # Sagas.
