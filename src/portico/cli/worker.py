@@ -1,4 +1,4 @@
-"""A worker process of `portico up --split` and of the drill: it serves one part of a system.
+"""A worker process of `portico up --split`: it serves one part of a system.
 
 The parent passes an `Assignment` as the argument, and the listening socket. Standard input is a socket to the parent.
 Its end means that the parent has exited. The worker writes one line to it when it is ready.
@@ -14,25 +14,31 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portico.kit.runtime.supervisor import Assignment
 
 _CONTROL = 0  # standard input
 
 
-def main() -> None:
-    """Serve the assignment in the first argument. Ends the process."""
+def main(prepare: "Callable[[Any], object]" = lambda _: None) -> None:
+    """Serve the assignment in the first argument. Ends the process.
+
+    Args:
+        prepare: called with the composition when its ports answer, before the parent gets a message.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches every process; the parent decides
     from portico.cli.errors import print_error
     from portico.kit.runtime.supervisor import Assignment
 
     try:
-        status = _serve(Assignment.from_json(sys.argv[1]))
+        status = _serve(Assignment.from_json(sys.argv[1]), prepare)
     except Exception as error:  # noqa: BLE001 the last handler; `print_error` prints the error
         status = print_error(error)
     sys.exit(status)
 
 
-def _serve(assignment: "Assignment") -> int:
+def _serve(assignment: "Assignment", prepare: "Callable[[Any], object]") -> int:
     from portico.cli.environment import load_system
     from portico.cli.process import Process, run
     from portico.kit.settings import Environment
@@ -40,10 +46,10 @@ def _serve(assignment: "Assignment") -> int:
     environment = Environment.of_process()
     system = load_system(assignment.system).with_ports(assignment.ports)
     bound = socket.socket(fileno=assignment.descriptor)
-    return run(serve_until_stopped(Process(system, environment, {assignment.part: bound})))
+    return run(serve_until_stopped(Process(system, environment, {assignment.part: bound}), prepare))
 
 
-async def serve_until_stopped(process: Any) -> int:
+async def serve_until_stopped(process: Any, prepare: "Callable[[Any], object]" = lambda _: None) -> int:
     """Serve until SIGTERM, or until the parent has exited. Tell the parent when the ports answer."""
     from portico.cli.banner import new_administrator
 
@@ -57,6 +63,7 @@ async def serve_until_stopped(process: Any) -> int:
             stop.set()
 
     def ready(composition: Any) -> None:
+        prepare(composition)
         administrator = new_administrator(composition)
         message = {"administrator": None if administrator is None else asdict(administrator)}
         os.write(_CONTROL, json.dumps(message).encode() + b"\n")

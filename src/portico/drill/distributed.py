@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from portico.drill.databases import DrillDatabases
-from portico.drill.fault_schedule import ScheduledFault, schedule_faults
+from portico.drill.fault_schedule import GATHERED_SHARE, ScheduledFault, feasible_kinds, schedule_faults
+from portico.drill.faults.processes import ProcessFaults
 from portico.drill.part_processes import PartFailed, PartProcess, Worker, gateway_url, run_parts
 from portico.drill.private_servers import PrivateServers, start_private_servers
 from portico.drill.quiescence import wait_until_quiet
@@ -93,12 +94,14 @@ async def run_on_servers(
     started_at = time.monotonic()
     report = Report(drill.seed, points=drill.orders)
     scenario = scenario_of(system, drill, concurrency=_CONCURRENT_ACTIONS)
-    variables = {**_settings(servers, folder), **scenario.settings}
+    inside = ProcessFaults(str(folder), drill.seed, feasible_kinds(drill.faults), drill.rate * GATHERED_SHARE)
+    variables = {**_settings(servers, folder), **scenario.settings, **inside.variables}
     async with run_parts(system, worker, variables, folder) as (running, parts), _open_channel(running) as channel:
         described = await scenario.set_up(channel, variables)
         faults = schedule_faults(drill.seed, drill.faults, orders=drill.orders, rate=drill.rate, parts=list(parts))
         progress(f"{described}, {len(faults)} faults scheduled")
-        await FaultRunner(parts, servers, report, progress).run(scenario, faults, on_done)
+        with inside.occurring(report):
+            await FaultRunner(parts, servers, report, progress).run(scenario, faults, on_done)
         progress(f"{scenario.done} {scenario.actions} done; {report.injected.total()} faults; waiting for quiet")
         async with _open_databases(running, variables, scenario) as (databases, broker):
             await wait_until_quiet(

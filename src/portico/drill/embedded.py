@@ -48,7 +48,7 @@ async def run_embedded(
     """
     started_at = time.monotonic()
     report = Report(drill.seed)
-    plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate)
+    plan = FaultPlan(drill.seed, drill.faults, rate=drill.rate, sites=drill.sites)
     plan.active = False
     scenario = scenario_of(system, drill)
     scenario.on_done = on_done

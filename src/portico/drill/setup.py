@@ -4,8 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from portico.drill.faults import ALL_FAULTS
-from portico.drill.faults.plan import Kind
+from portico.drill.faults.plan import ALL_FAULTS, ALL_SITES, Kind, Site
 
 Progress = Callable[[str], None]
 """Is called with messages about a drill's progress."""
@@ -25,6 +24,7 @@ class DrillSettings:
         seed: determines the faults and what customers do.
         faults: the kinds of faults.
         rate: the share of places at which a fault occurs.
+        sites: the kinds of places at which a fault may occur, in a drill in one process.
     """
 
     orders: int = 1000
@@ -32,6 +32,7 @@ class DrillSettings:
     seed: int = 7
     faults: tuple[Kind, ...] = ALL_FAULTS
     rate: float = 0.03
+    sites: tuple[Site, ...] = ALL_SITES
 
 
 def system_settings(data_dir: object) -> dict[str, str]:

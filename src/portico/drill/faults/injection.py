@@ -1,4 +1,4 @@
-"""Fault injection between a service and its database, its broker and other services."""
+"""Fault injection between a service and its database and its broker."""
 
 import asyncio
 import random
@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
-from portico.drill.faults.plan import Fault, FaultPlan
-from portico.kit.calls.channel import Channel, Incoming, Outgoing
-from portico.kit.calls.errors import CallTimedOut, ConnectionLost, Unreachable
+from portico.drill.faults.plan import FaultPlan
 from portico.kit.messaging.brokers.base import Broker, BrokerUnavailable, Deliver, Message, OnMessage
+from portico.kit.sagas.commits import Member
+from portico.kit.sagas.leases import ClaimedSaga
+from portico.kit.sagas.runner import SagaRunner
 
 
 class FaultPoint(Protocol):
@@ -61,52 +62,31 @@ class FaultyCommits:
         return sqlite3.OperationalError("disk I/O error")
 
 
-class FaultyChannel:
-    """Calls whose request or response is lost, that are sent twice, or that are slow."""
+class FaultyCohorts:
+    """Cohorts of sagas whose process crashes between the calls of their step and the commit, or just after it.
 
-    def __init__(self, channel: Channel, service: FaultPoint, plan: FaultPlan) -> None:
-        self._channel = channel
+    A saga that is committed alone is a commit like others.
+    """
+
+    def __init__(self, runner: SagaRunner, service: FaultPoint, plan: FaultPlan) -> None:
+        self._commit = runner.commit_cohort
         self._service = service
         self._plan = plan
+        runner.commit_cohort = self.commit
 
-    async def send(self, out: Outgoing) -> Incoming:
-        """Send a request, or inject a fault. Raises CallFailed, see `Channel`."""
-        self._check_alive(out)
-        fault = self._plan.next(self._service.name, "call")
+    async def commit(self, cohort: Sequence[Member]) -> Sequence[ClaimedSaga | None]:
+        """Commit a cohort, or inject a fault. Raises what the commit raises."""
+        fault = self._plan.next(self._service.name, "cohort") if len(cohort) > 1 else None
         if fault is None:
-            return await self._send(out)
+            return await self._commit(cohort)
         if fault.kind == "slow":
             await asyncio.sleep(fault.seconds)
-            return await self._send(out)
-        if fault.kind == "duplicate":
-            if not out.repeatable:
-                return await self._send(out)
-            first, _ = await asyncio.gather(self._send(out), self._send(out), return_exceptions=True)
-            if isinstance(first, BaseException):
-                raise first
-            return first
-        return await self._fail(out, fault)
-
-    async def _fail(self, out: Outgoing, fault: Fault) -> Incoming:
-        if not fault.before:
-            await self._send(out)
+        elif fault.before:
+            self._service.crash()  # the commit fails, see `FaultyCommits`
+        following = await self._commit(cohort)
         if fault.kind == "crash":
             self._service.crash()
-            self._check_alive(out)
-        if fault.kind == "timeout":
-            raise CallTimedOut(out.service, "no answer in time (injected)")
-        if fault.before:
-            raise Unreachable(out.service, "the connection was refused (injected)")
-        raise ConnectionLost(out.service, "the connection was lost (injected)")
-
-    async def _send(self, out: Outgoing) -> Incoming:
-        answer = await self._channel.send(out)
-        self._check_alive(out)
-        return answer
-
-    def _check_alive(self, out: Outgoing) -> None:
-        if self._service.has_crashed:
-            raise Unreachable(out.service, "the caller has crashed")
+        return following
 
 
 class FaultyBroker:

@@ -7,20 +7,28 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Kind = Literal["crash", "drop", "duplicate", "reorder", "timeout", "slow", "database"]
-Site = Literal["commit", "publish", "delivery", "call"]
+Site = Literal["commit", "cohort", "publish", "delivery", "call", "batch", "item"]
 
 ALL_FAULTS: tuple[Kind, ...] = get_args(Kind)
+ALL_SITES: tuple[Site, ...] = get_args(Site)
+GATHERED: tuple[Site, ...] = ("cohort", "batch", "item")
+"""The places inside gathered calls and cohorts of sagas."""
 
-_AT: Mapping[Site, tuple[Kind, ...]] = {
-    "commit": ("crash", "database", "slow"),
-    "publish": ("crash", "drop", "duplicate", "reorder", "slow"),
-    "delivery": ("crash", "drop", "duplicate", "slow"),
-    "call": ("crash", "drop", "duplicate", "timeout", "slow"),
+_CRASH = 0.15  # crashes are rarer, because they abort all work in flight
+_AT: Mapping[Site, Mapping[Kind, float]] = {
+    "commit": {"crash": _CRASH, "database": 1, "slow": 1},
+    "cohort": {"crash": 1, "slow": 1},
+    "publish": {"crash": _CRASH, "drop": 1, "duplicate": 1, "reorder": 1, "slow": 1},
+    "delivery": {"crash": _CRASH, "drop": 1, "duplicate": 1, "slow": 1},
+    "call": {"crash": _CRASH, "drop": 1, "duplicate": 1, "timeout": 1, "slow": 1},
+    "batch": {"crash": _CRASH, "drop": 1, "duplicate": 1, "timeout": 1, "slow": 1},
+    "item": {"drop": 1, "duplicate": 1, "timeout": 1},
 }
-"""The possible faults at each kind of place."""
+"""The possible faults at each kind of place, and their weights.
 
-_WEIGHTS: Mapping[Kind, float] = {"crash": 0.15}
-"""The weight of a fault if it is not 1. Crashes are rarer, because they abort all work in flight."""
+A cohort is the commit of several sagas, after the calls of their step. A batch is a request that contains several calls, and
+an item is one of these.
+"""
 
 
 class UnknownFault(ValueError):
@@ -74,13 +82,21 @@ class FaultPlan:
         kinds: of faults.
         rate: the share of points at which a fault occurs, 0 to 1.
         longest: maximum delay of a slow operation, in seconds.
+        sites: the places at which faults occur.
     """
 
     def __init__(
-        self, seed: int, kinds: Collection[Kind] = ALL_FAULTS, *, rate: float = 0.05, longest: float = 0.05
+        self,
+        seed: int,
+        kinds: Collection[Kind] = ALL_FAULTS,
+        *,
+        rate: float = 0.05,
+        longest: float = 0.05,
+        sites: Collection[Site] = ALL_SITES,
     ) -> None:
         self.seed = seed
         self.kinds = tuple(kinds)
+        self.sites = frozenset(sites)
         self.rate = rate
         self.longest = longest
         self.active = True
@@ -90,7 +106,7 @@ class FaultPlan:
 
     def next(self, service: str, site: Site) -> Fault | None:
         """Return the fault as `service` reaches `site`, or None."""
-        if not self.active:
+        if not self.active or site not in self.sites:
             return None
         self._visits[service, site] += 1
         self.points[site] += 1
@@ -102,8 +118,9 @@ class FaultPlan:
     def at(self, point: Point) -> Fault | None:
         """Return the fault at a point, or None."""
         chance = random.Random(f"{self.seed}/{point.service}/{point.site}/{point.number}")  # noqa: S311  # repeatable, not secret
-        possible = [kind for kind in _AT[point.site] if kind in self.kinds]
+        weights = _AT[point.site]
+        possible = [kind for kind in weights if kind in self.kinds]
         if not possible or chance.random() >= self.rate:
             return None
-        [kind] = chance.choices(possible, [_WEIGHTS.get(each, 1.0) for each in possible])
+        [kind] = chance.choices(possible, [weights[each] for each in possible])
         return Fault(kind, before=chance.random() < 0.5, seconds=chance.uniform(0.001, self.longest))  # noqa: PLR2004  # in half of the cases

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from portico.drill.faults.injection import FaultyBroker, FaultyChannel, FaultyCommits
+from portico.drill.faults.calls import FaultyChannel
+from portico.drill.faults.injection import FaultyBroker, FaultyCohorts, FaultyCommits
 from portico.drill.faults.plan import FaultPlan
 from portico.kit.calls.channel import Channel, Incoming, Outgoing
 from portico.kit.calls.errors import Unreachable
@@ -17,6 +18,7 @@ from portico.kit.calls.retries import RetryingChannel
 from portico.kit.messaging.brokers.base import Broker
 from portico.kit.runtime.host import Host, VerifierOf
 from portico.kit.runtime.system import System
+from portico.kit.sagas.runner import SagaRunner
 from portico.kit.settings import Environment
 from portico.kit.telemetry.logs import get_logger
 
@@ -61,6 +63,8 @@ class ServiceInstance:
         await self.host.__aenter__()
         for context in self.host.contexts.values():
             FaultyCommits(context.database.writer.sync_engine, self, self._services.plan)
+            if context.service.sagas:
+                FaultyCohorts(context.resource(SagaRunner), self, self._services.plan)
         self._local = LocalChannel({self.name: self.host.apps[self.name]})
 
     def crash(self) -> None:

@@ -56,6 +56,7 @@ class Outgoing:
             idempotency key, or it only reads.
         probe: whether it may be sent to an instance whose breaker is open. Success closes the breaker. For infrequent
             calls that must notice immediately when the service is back.
+        is_batch: whether it contains several calls, see `portico.kit.calls.gathering`.
         tried: origins already tried for this call. The channel adds the one it uses.
     """
 
@@ -68,6 +69,7 @@ class Outgoing:
     timeout: float = 10.0
     repeatable: bool = False
     probe: bool = False
+    is_batch: bool = False
     tried: set[str] = field(default_factory=set)
 
     def headers_with_deadline(self) -> Headers:

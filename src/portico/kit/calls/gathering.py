@@ -138,6 +138,7 @@ class Gatherer:
             body=orjson.dumps(items),
             timeout=max(each.out.timeout for each in calls),
             repeatable=True,  # each of the calls is
+            is_batch=True,
         )
         if not any(name == b"content-type" for name, _ in request.headers):
             request.headers.append((b"content-type", b"application/json"))

@@ -13,7 +13,7 @@ from portico.kit.data.engine import Database
 from portico.kit.data.failures import is_retryable_conflict
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
-from portico.kit.sagas.cohorts import Cohorts
+from portico.kit.sagas.cohorts import Cohorts, Commit
 from portico.kit.sagas.commits import AttemptCommits
 from portico.kit.sagas.control import WAKEUP
 from portico.kit.sagas.definition import NoSuchStep, Saga
@@ -49,6 +49,9 @@ class SagaRunner:
         tracing: starts a span per step.
         health: of the service.
         draw: returns a random number from 0 to 1.
+
+    Attributes:
+        commit_cohort: commits a cohort in one transaction. The drill replaces it to inject faults.
     """
 
     def __init__(
@@ -73,8 +76,9 @@ class SagaRunner:
         self._progress = Progress(context.clock, self.owner, self._backoff)
         slots = 1 if database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
         self._commits = AttemptCommits(context, self._progress, asyncio.Semaphore(slots))
+        self.commit_cohort: Commit = self._commits.commit
         self._cohorts = Cohorts(
-            self._commits.commit,
+            lambda cohort: self.commit_cohort(cohort),  # noqa: PLW0108  the attribute may be replaced
             self._progress,
             max_size=settings.saga_batch,
             max_writers=min(slots, _COHORTS_AT_ONCE),

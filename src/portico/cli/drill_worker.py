@@ -1,0 +1,19 @@
+"""A worker process of the drill on servers: one of `portico up --split`, with faults inside its calls and sagas."""
+
+import os
+from typing import Any
+
+from portico.cli.worker import main
+
+
+def inject_faults(composition: Any) -> None:
+    """Inject the faults that the drill described in the environment."""
+    from portico.drill.faults.processes import ProcessFaults
+
+    faults = ProcessFaults.of(os.environ)
+    if faults is not None:
+        faults.inject(composition.host.contexts.values())
+
+
+if __name__ == "__main__":
+    main(inject_faults)
