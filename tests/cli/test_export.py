@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.export import export, monitoring_files, read_tls
+from portico.cli.export import export, export_direct, monitoring_files, read_tls
 from portico.gateway.export import Tls
 from portico.kit.foundation.errors import CommandError
 from portico.systems.catalog import catalog
@@ -113,3 +113,30 @@ class TestMonitoring:
     def test_a_system_without_sagas_has_no_alert_and_no_panel_for_them(self) -> None:
         assert "saga" in "".join(monitoring_files(commerce).values())
         assert "saga" not in "".join(monitoring_files(catalog).values())
+
+
+class TestDirect:
+    def test_services_have_their_own_addresses(self, tmp_path: Path) -> None:
+        options = ["--direct", "--target", "orders=10.0.0.7:81", "--target", "orders=10.0.0.8:81"]
+
+        printed = run_portico(tmp_path, "export", "nginx", "commerce", *options, variables={"RATE_LIMIT": "7/minute"})
+
+        assert printed.returncode == 0, printed.stderr
+        assert "server 10.0.0.7:81 max_fails" in printed.stdout
+        assert "server 10.0.0.8:81 max_fails" in printed.stdout
+        assert "server 127.0.0.1:8001 max_fails" in printed.stdout
+        assert "rate=7r/m;" in printed.stdout
+
+    @pytest.mark.parametrize("target", ["gateway=127.0.0.1:80", "ordres=127.0.0.1:80", "orders=127.0.0.1"])
+    def test_a_target_is_a_service_and_its_address(self, target: str) -> None:
+        with pytest.raises(CommandError, match="not a part and its address"):
+            export_direct("commerce", [target], None, folder=None)
+
+    @pytest.mark.parametrize(
+        "options", [["--direct", "--gateway", "127.0.0.1:80"], ["--target", "orders=127.0.0.1:80"]]
+    )
+    def test_gateways_and_services_are_not_mixed(self, tmp_path: Path, options: list[str]) -> None:
+        refused = run_portico(tmp_path, "export", "nginx", "commerce", *options)
+
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "--direct" in refused.stderr

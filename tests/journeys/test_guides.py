@@ -40,7 +40,7 @@ WITHOUT_A_RUNNING_SYSTEM = "portico migrate"
 """Start of a block that is run in an empty folder, because it takes tables from a running service."""
 
 PRINTED = {
-    "deployment.md": ["Wrote nginx/commerce.conf", "Wrote traefik/commerce.yaml"],
+    "deployment.md": ["Wrote nginx/commerce.conf", "Wrote traefik/commerce.yaml", "Wrote nginx-direct/commerce.conf"],
     "messaging.md": ["order.created", '"specversion":"1.0"'],
     "operations.md": ["identity: undid", '"token_type":"Bearer"', "403 permission_missing"],
     "orders.md": ['"status":"pending"', '"total":39.98'],

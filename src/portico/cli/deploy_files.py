@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from portico.cli.export import EXTENSIONS, configuration, file_name, monitoring_files
+from portico.cli.export import EXTENSIONS, configuration, direct_configuration, file_name, monitoring_files
 from portico.gateway.export import ExportOptions
 from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Settings, read_settings
@@ -20,9 +20,15 @@ def deploy_files() -> dict[str, str]:
         for system in systems
         for proxy in EXTENSIONS
     }
-    return proxies | {
-        f"observability/{name}": text for system in systems for name, text in monitoring_files(system).items()
+    direct = {
+        f"nginx-direct/{file_name('nginx', system)}": direct_configuration(system, settings, ExportOptions(()))
+        for system in systems
     }
+    return (
+        proxies
+        | direct
+        | {f"observability/{name}": text for system in systems for name, text in monitoring_files(system).items()}
+    )
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """`portico export`: configuration of a proxy in front of the gateway, of the monitoring of a system, and of an API client."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,11 +49,27 @@ def nginx(
     tls_key: Annotated[
         str | None, typer.Option(help="The key's file. With both files, port 80 redirects to TLS.")
     ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Forward to the services themselves, without a gateway.")
+    ] = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --direct: a service's NAME=host:port. Default: its port on 127.0.0.1. May be repeated."
+        ),
+    ] = None,
     out: Out = None,
 ) -> None:
     """Print what NGINX includes in its http block. Nothing needs to run."""
     tls = read_tls(tls_certificate, tls_key)
-    export("nginx", system, gateway, host, listen=listen, tls=tls, folder=out)
+    if not direct:
+        if target:
+            raise CommandError("--target needs --direct.", "Name gateways with --gateway.")
+        export("nginx", system, gateway, host, listen=listen, tls=tls, folder=out)
+        return
+    if gateway:
+        raise CommandError("--direct uses no gateway.", "Name services with --target instead of --gateway.")
+    export_direct(system, target or [], host, listen=listen, tls=tls, folder=out)
 
 
 @app.command()
@@ -125,13 +141,29 @@ def export(
 
     settings = current_settings()
     found = find_chosen_system(system, settings)
-    options = ExportOptions(
-        gateways=tuple(map(_check_gateway, gateways or [f"127.0.0.1:{found.gateway}"])),
-        hosts=tuple(map(_check_host, hosts or [])),
-        listen=_check_listen(listen) if listen else ("80" if tls is None else "443"),
-        tls=tls,
-    )
+    checked = tuple(map(_check_gateway, gateways or [f"127.0.0.1:{found.gateway}"]))
+    options = ExportOptions(checked, tuple(map(_check_host, hosts or [])), _listen(listen, tls), tls)
     _print_or_write(configuration(proxy, found, settings, options), file_name(proxy, found), folder)
+
+
+def export_direct(
+    system: str | None,
+    targets: Sequence[str],
+    hosts: Sequence[str] | None,
+    *,
+    listen: str | None = None,
+    tls: "Tls | None" = None,
+    folder: str | None,
+) -> None:
+    """Print the configuration of NGINX in front of the services, or write it. Raises CommandError, NoSuchSystem."""
+    from portico.cli.environment import current_settings, find_chosen_system
+    from portico.gateway.export import ExportOptions
+
+    settings = current_settings()
+    found = find_chosen_system(system, settings)
+    options = ExportOptions((), tuple(map(_check_host, hosts or [])), _listen(listen, tls), tls)
+    text = direct_configuration(found, settings, options, targets)
+    _print_or_write(text, file_name("nginx", found), folder)
 
 
 def monitoring_files(system: "SystemDeclaration", targets: Sequence[str] = ()) -> dict[str, str]:
@@ -165,6 +197,27 @@ def configuration(proxy: Proxy, system: "SystemDeclaration", settings: "Settings
     return write(system, routes, options)
 
 
+def direct_configuration(
+    system: "SystemDeclaration", settings: "Settings", options: "ExportOptions", targets: Sequence[str] = ()
+) -> str:
+    """Return the configuration of NGINX in front of the services of `system`.
+
+    Args:
+        system: the system.
+        settings: limits, rates and CORS_ORIGINS.
+        options: where NGINX listens.
+        targets: addresses of services that do not listen on their port on 127.0.0.1, as NAME=host:port.
+
+    Raises:
+        CommandError: a target is not a service and its address.
+    """
+    from portico.gateway import policy_of
+    from portico.gateway.export import nginx_direct
+
+    named = _targets(system, targets, {each.name: each.port for each in system.placements})
+    return nginx_direct(system, policy_of(system, settings), options, named)
+
+
 def file_name(proxy: Proxy, system: "SystemDeclaration") -> str:
     """Return the name of the file for `system`."""
     return f"{system.name}.{EXTENSIONS[proxy]}"
@@ -193,18 +246,21 @@ def _chosen(system: str | None) -> "SystemDeclaration":
     return find_chosen_system(system, current_settings())
 
 
-def _targets(system: "SystemDeclaration", given: Sequence[str]) -> dict[str, list[str]]:
-    """Return the addresses of each part. Raises CommandError."""
+def _targets(
+    system: "SystemDeclaration", given: Sequence[str], ports: Mapping[str, int] | None = None
+) -> dict[str, list[str]]:
+    """Return the addresses of each part of `ports`, by default of all. Raises CommandError."""
+    ports = ports or system.ports
     named: dict[str, list[str]] = {}
     for text in given:
         part, _, address = text.partition("=")
-        if part not in system.ports or not _is_address(address):
+        if part not in ports or not _is_address(address):
             raise CommandError(
                 f"--target {text} is not a part and its address.",
-                f"Write it as in --target {next(iter(system.ports))}=10.0.0.5:8080. Parts are {', '.join(system.ports)}.",
+                f"Write it as in --target {next(iter(ports))}=10.0.0.5:8080. Parts are {', '.join(ports)}.",
             )
         named.setdefault(part, []).append(address)
-    return {part: named.get(part, [f"127.0.0.1:{port}"]) for part, port in system.ports.items()}
+    return {part: named.get(part, [f"127.0.0.1:{port}"]) for part, port in ports.items()}
 
 
 def _print_or_write(text: str, name: str, folder: str | None) -> None:
@@ -237,6 +293,12 @@ def _check_listen(text: str) -> str:
     if not _is_address(text) and not _is_port(text):
         raise CommandError(f"NGINX cannot listen on {text}.", "Write a port, or an address and a port: --listen 8000.")
     return text
+
+
+def _listen(text: str | None, tls: "Tls | None") -> str:
+    if text is None:
+        return "80" if tls is None else "443"
+    return _check_listen(text)
 
 
 def _check_host(text: str) -> str:

@@ -30,6 +30,11 @@ class Cors:
             raise ValueError("CORS_ORIGINS cannot be *, because credentials are allowed. List each origin.")
         self._origins = {name.encode(): self._fields(name.encode()) for name in names}
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The allowed origins."""
+        return tuple(origin.decode() for origin in self._origins)
+
     def response_headers(self, headers: Iterable[Header], *, any_origin: bool = False) -> list[Header]:
         """Return the CORS headers of the response to a request with these headers.
 

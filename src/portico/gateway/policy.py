@@ -165,6 +165,10 @@ class Policy:
         decision = self.settle(matched, inputs, now) if isinstance(matched, Matched) else matched
         return Explanation(decision, [*self._service_only_reason(head, matched), *reasons(matched, decision, inputs)])
 
+    def rate_of(self, route: Route) -> Rate:
+        """Return the rate of one of the routes."""
+        return self._rates[route]
+
     def _match(self, head: RequestHead) -> Matched | Refuse | Own | Preflight:
         fields = Fields(head.headers)
         check_host(fields, head.http_version)

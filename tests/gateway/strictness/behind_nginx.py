@@ -248,8 +248,37 @@ DIFFERENCES: list[tuple[str, Outcome, tuple[str, ...]]] = [
 ]
 
 
+WITHOUT_A_GATEWAY: list[tuple[str, Outcome, tuple[str, ...]]] = [
+    ("knows the methods of a path, but not all methods", refused(405, KEPT), ("an unknown method",)),
+    ("has no gateway that refuses the Host", GET, ("a Host with a user",)),
+    ("refuses the Host, which a service does not read", refused(400), ("a Host with a path", "an empty Host")),
+    ("likewise", refused(400), ("a Host of two words",)),
+    (
+        "forwards the first of two handshake fields",
+        WEBSOCKET,
+        ("a WebSocket with two keys", "a WebSocket with two lines of versions"),
+    ),
+    ("knows that a path has WebSockets only", refused(404, KEPT), ("a WebSocket by POST", "a WebSocket by HEAD")),
+    (
+        "knows the methods of a path",
+        Outcome((405,), CLOSED, next_answers=(400,)),
+        ("an expected body for an unknown method",),
+    ),
+]
+"""What differs from that if NGINX forwards to the service itself."""
+
+
 def differences() -> Iterator[tuple[str, Outcome]]:
     """Yield each difference with the name of its row."""
-    for why, outcome, names in DIFFERENCES:
+    yield from _each(DIFFERENCES)
+
+
+def differences_without_a_gateway() -> Iterator[tuple[str, Outcome]]:
+    """Yield each difference of NGINX in front of the service itself, with the name of its row."""
+    yield from _each(WITHOUT_A_GATEWAY)
+
+
+def _each(found: list[tuple[str, Outcome, tuple[str, ...]]]) -> Iterator[tuple[str, Outcome]]:
+    for why, outcome, names in found:
         for name in names:
             yield name, replace(outcome, why=why)

@@ -1,4 +1,5 @@
-"""The servers of the table: a service's own port, a gateway in one process with it, one apart from it, and NGINX.
+"""The servers of the table: a service's own port, a gateway in one process with it, one apart from it,
+and NGINX in front of a gateway and of the service.
 
 The gateways are there twice: as ASGI applications, and with connections of the fast plane.
 """
@@ -16,7 +17,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.gateway.proxy.gateways import GatewaySetup, KnownTokens, RecordedRequests, a_body_intake
 
-from portico.gateway.export import ExportOptions, PublicRoutes, nginx
+from portico.gateway.export import ExportOptions, PublicRoutes, nginx, nginx_direct
 from portico.gateway.fast import FastConnection, FastPlane
 from portico.gateway.limits import MemoryLimiter, Rate
 from portico.gateway.policy import Policy, RouteDefaults
@@ -197,6 +198,17 @@ def behind(nginx_server: NginxServer, gateway: Target) -> Target:
     return Target(address, hurried, gateway.recorder)
 
 
+def directly_behind(nginx_server: NginxServer, service_port: Target) -> Target:
+    """Run NGINX in front of the service's own port, with the configuration of `portico export nginx --direct`."""
+    address, hurried = (f"{HOST}:{port}" for port in (nginx_server.port, *free_ports(1)))
+    short = "client_header_timeout 1s;\nclient_body_timeout 1s;"
+    nginx_server.serve(
+        _direct_site("patient", service_port.address, address)
+        + _direct_site("hurried", service_port.address, hurried, short)
+    )
+    return Target(address, hurried, service_port.recorder)
+
+
 def _address(bound: Any) -> str:
     return f"{HOST}:{bound.getsockname()[1]}"
 
@@ -235,4 +247,11 @@ def _site(name: str, gateway: str, listen: str, directives: str = "") -> str:
     """Return the exported configuration, with further directives in its server."""
     system = replace(system_of(service), name=name)
     site = nginx(system, PublicRoutes.of(_policy()), ExportOptions((gateway,), listen=listen))
+    return site.replace("server_tokens off;", f"server_tokens off;\n{directives}")
+
+
+def _direct_site(name: str, at: str, listen: str, directives: str = "") -> str:
+    """Return the exported configuration without a gateway, with further directives in its server."""
+    system = replace(system_of(service), name=name)
+    site = nginx_direct(system, _policy(), ExportOptions((), listen=listen), {"echo": [at]})
     return site.replace("server_tokens off;", f"server_tokens off;\n{directives}")

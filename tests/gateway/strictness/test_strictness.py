@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import pytest
 from structlog.testing import capture_logs
-from tests.gateway.strictness.behind_nginx import differences
+from tests.gateway.strictness.behind_nginx import differences, differences_without_a_gateway
 from tests.gateway.strictness.client import Answer, Exchange, play
 from tests.gateway.strictness.rows import Fate, Outcome, Row, Step
 from tests.gateway.strictness.table import GROUPS
-from tests.gateway.strictness.targets import Arrived, Target, behind, targets
+from tests.gateway.strictness.targets import Arrived, Target, behind, directly_behind, targets
 
 from portico.testing.databases import SQLiteDatabases
 
 ROWS = [row for rows in GROUPS.values() for row in rows]
 BEHIND_NGINX = dict(differences())
+DIRECTLY_BEHIND_NGINX = dict(differences_without_a_gateway())
 AT_ONCE = 40
 OK = 200
 ERROR = 400
@@ -81,13 +82,15 @@ class PlayedTable:
                 return row.split or row.outcome
             case "nginx":
                 return BEHIND_NGINX.get(row.name, row.outcome)
+            case "direct":
+                return DIRECTLY_BEHIND_NGINX.get(row.name) or BEHIND_NGINX.get(row.name) or row.service or row.outcome
             case _:
                 return row.outcome
 
     @property
     def is_own(self) -> bool:
         """Whether the server that the client reaches is Portico's."""
-        return self.target != "nginx"
+        return self.target not in {"nginx", "direct"}
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +109,19 @@ async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Map
         pytest.param("split", marks=pytest.mark.slow),
         pytest.param("fast_split", marks=pytest.mark.slow),
         pytest.param("nginx", marks=pytest.mark.slow),
+        pytest.param("direct", marks=pytest.mark.slow),
     ],
 )
 async def table(servers: Mapping[str, Target], request: pytest.FixtureRequest) -> PlayedTable:
     """Play every row against one target, many at the same time."""
     name: str = request.param
-    target = behind(request.getfixturevalue("nginx_server"), servers["proxied"]) if name == "nginx" else servers[name]
+    match name:
+        case "nginx":
+            target = behind(request.getfixturevalue("nginx_server"), servers["proxied"])
+        case "direct":
+            target = directly_behind(request.getfixturevalue("nginx_server"), servers["service"])
+        case _:
+            target = servers[name]
     played = PlayedTable(name, {}, [])
     with logged_errors() as played.errors:
         played.rows = await play_all(played, target)
@@ -207,7 +217,7 @@ async def test_trailers_do_not_become_header_fields(table: PlayedTable) -> None:
 
 async def test_fields_of_one_hop_are_not_forwarded(table: PlayedTable) -> None:
     found = {row.name: table.rows[row.name].fields & set(row.dropped) for row in ROWS if row.dropped}
-    named_by_connection = {b"x-secret", b"x-other"} if table.target == "nginx" else set()  # NGINX forwards those
+    named_by_connection = {b"x-secret", b"x-other"} if not table.is_own else set()  # NGINX forwards those
     forwarded = {name: fields - named_by_connection for name, fields in found.items()}
 
     assert table.target == "service" or forwarded == {name: set() for name in found}

@@ -2,6 +2,7 @@
 
 from portico.gateway.export.grafana import grafana
 from portico.gateway.export.nginx import nginx
+from portico.gateway.export.nginx_direct import nginx_direct
 from portico.gateway.export.options import ExportOptions, Tls
 from portico.gateway.export.postman import postman
 from portico.gateway.export.prometheus import prometheus, prometheus_rules, rules_file
@@ -14,6 +15,7 @@ __all__ = [
     "Tls",
     "grafana",
     "nginx",
+    "nginx_direct",
     "postman",
     "prometheus",
     "prometheus_rules",

@@ -1,34 +1,33 @@
-"""Configuration for NGINX, to be included in its `http` block."""
+"""Configuration for NGINX in front of a gateway, to be included in its `http` block."""
 
-import hashlib
-
-import orjson
-
+from portico.gateway.export.nginx_blocks import (
+    FORWARDED,
+    STREAM_SECONDS,
+    block,
+    error_page,
+    listening,
+    quoted,
+    read_timeout,
+    redirect,
+    short,
+    where,
+)
 from portico.gateway.export.options import (
     CONNECT_SECONDS,
     FAILED_SECONDS,
     FAILURES,
     IDLE_TIMEOUT,
     KEEPALIVE_CONNECTIONS,
-    MARGIN_SECONDS,
     ExportOptions,
     Lines,
-    Tls,
     heading,
     join_blocks,
-    seconds,
     slug,
 )
 from portico.gateway.export.public_routes import ANY_METHOD, BlockRule, PublicRoutes
 from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.kit.foundation.problems import BadGateway, ContentTooLarge, GatewayTimeout, NotFound, Problem
-from portico.kit.http.problems import MEDIA_TYPE, problem_document
 from portico.kit.runtime.system import System
-
-_LONGEST_NAME = 24
-_STREAM_SECONDS = (
-    3600  # between two messages: WebSockets are pinged every 20 seconds, but an event stream may be silent
-)
 
 
 def nginx(system: System, routes: PublicRoutes, options: ExportOptions) -> str:
@@ -41,7 +40,7 @@ class _File:
         self._system = system
         self._routes = routes
         self._options = options
-        self._name = f"portico_{_short(slug(system.name))}"
+        self._name = f"portico_{short(slug(system.name))}"
 
     def lines(self) -> Lines:
         blocks = [
@@ -50,7 +49,7 @@ class _File:
             self._public(),
             self._blocked(),
             self._upgrade(),
-            *([] if self._options.tls is None else [self._redirect(self._options.tls)]),
+            *([] if self._options.tls is None else [redirect(self._options, self._options.tls)]),
             self._server(),
         ]
         return join_blocks(blocks)
@@ -61,36 +60,30 @@ class _File:
         ]
         comment = "# Shorter than the gateway's own idle time-out, so that no request is sent on a closing connection."
         keepalive = [f"keepalive {KEEPALIVE_CONNECTIONS};", comment, f"keepalive_timeout {IDLE_TIMEOUT}s;"]
-        return _block(f"upstream {self._name}", [*servers, *keepalive])
+        return block(f"upstream {self._name}", [*servers, *keepalive])
 
     def _public(self) -> Lines:
-        paths = [f'"~{_quoted(route_class.pattern)}" 1;' for route_class in self._routes.public]
-        return _block(f"map $uri ${self._name}_public", ["default 0;", *paths])
+        paths = [f'"~{quoted(route_class.pattern)}" 1;' for route_class in self._routes.public]
+        return block(f"map $uri ${self._name}_public", ["default 0;", *paths])
 
     def _blocked(self) -> Lines:
         comment = "# Methods for services only, on paths that also have public methods. The first match decides."
         lines = ["default 0;", *map(_rule, self._routes.rules)]
-        return [comment, *_block(f'map "$request_method $uri" ${self._name}_blocked', lines)]
+        return [comment, *block(f'map "$request_method $uri" ${self._name}_blocked', lines)]
 
     def _upgrade(self) -> Lines:
         return [
-            *_block(f"map $http_upgrade ${self._name}_upgrade", ['default "";', "~*^websocket$ websocket;"]),
-            *_block(f"map $http_upgrade ${self._name}_connection", ['default "";', "~*^websocket$ upgrade;"]),
+            *block(f"map $http_upgrade ${self._name}_upgrade", ['default "";', "~*^websocket$ websocket;"]),
+            *block(f"map $http_upgrade ${self._name}_connection", ['default "";', "~*^websocket$ upgrade;"]),
         ]
-
-    def _redirect(self, tls: Tls) -> Lines:
-        port = self._options.listen.rpartition(":")[2]
-        target = "https://$host" + ("" if port == "443" else f":{port}")
-        lines = [f"listen {tls.redirect_from};", *self._names(), "server_tokens off;"]
-        return _block("server", [*lines, f"return 308 {target}$request_uri;"])
 
     def _server(self) -> Lines:
         default = self._routes.default
         special = [(route_class, self._routes.limits_of(route_class)) for route_class in self._routes.special]
-        return _block(
+        return block(
             "server",
             [
-                *self._listening(),
+                *listening(self._options),
                 "server_tokens off;",
                 "merge_slashes off;  # the gateway refuses paths with empty segments",
                 "",
@@ -101,30 +94,20 @@ class _File:
                 f"if (${self._name}_public = 0) {{ return 404; }}",
                 f"if (${self._name}_blocked) {{ return 404; }}",
                 "",
-                *_block("location /", [f"proxy_pass http://{self._name};"]),
+                *block("location /", [f"proxy_pass http://{self._name};"]),
                 *(line for route_class, limits in special for line in ("", *self._location(route_class, limits))),
                 *self._error_pages({default.body_limit, *(limits.body_limit for _, limits in special)}),
             ],
         )
 
-    def _listening(self) -> Lines:
-        tls, listen = self._options.tls, self._options.listen
-        if tls is None:
-            return [f"listen {listen};", *self._names()]
-        files = [f'ssl_certificate "{tls.certificate}";', f'ssl_certificate_key "{tls.key}";']
-        return [f"listen {listen} ssl;", *self._names(), *files, "ssl_protocols TLSv1.2 TLSv1.3;"]
-
-    def _names(self) -> Lines:
-        return [f"server_name {' '.join(self._options.hosts)};"] if self._options.hosts else []
-
     def _proxy_settings(self, limits: ForwardLimits) -> Lines:
         return [
             "proxy_http_version 1.1;",
             'proxy_set_header Connection "";',
-            *_FORWARDED,
+            *FORWARDED,
             "proxy_redirect off;",
             f"proxy_connect_timeout {CONNECT_SECONDS}s;",
-            *_read_timeout(limits),
+            *read_timeout(limits),
             "proxy_max_temp_file_size 0;  # no temporary files: a slow client slows down its own response",
             "# Try another instance if one fails immediately. Requests that are not idempotent (POST) are not retried.",
             "proxy_next_upstream error timeout;",
@@ -142,18 +125,17 @@ class _File:
         if limits.streams:
             lines += self._streaming()
         elif limits.timeout != default.timeout:
-            lines += _read_timeout(limits)
-        where = f"= {route_class.template}" if route_class.is_literal else f'~ "{_quoted(route_class.pattern)}"'
-        return _block(f"location {where}", [*lines, f"proxy_pass http://{self._name};"])
+            lines += read_timeout(limits)
+        return block(where(route_class.template, route_class.pattern), [*lines, f"proxy_pass http://{self._name};"])
 
     def _streaming(self) -> Lines:
         return [
             "proxy_buffering off;",
-            f"proxy_read_timeout {_STREAM_SECONDS}s;",
-            f"proxy_send_timeout {_STREAM_SECONDS}s;",
+            f"proxy_read_timeout {STREAM_SECONDS}s;",
+            f"proxy_send_timeout {STREAM_SECONDS}s;",
             f"proxy_set_header Upgrade ${self._name}_upgrade;",
             f"proxy_set_header Connection ${self._name}_connection;",
-            *_FORWARDED,  # a location with its own proxy_set_header inherits none
+            *FORWARDED,  # a location with its own proxy_set_header inherits none
         ]
 
     def _body_limit(self, body_limit: int) -> Lines:
@@ -167,20 +149,10 @@ class _File:
         problems: dict[str, Problem] = {"404": NotFound()}
         problems |= {f"413_{limit}": ContentTooLarge(limit=limit) for limit in sorted(body_limits)}
         problems |= {"502": BadGateway(), "504": GatewayTimeout()}
-        return [line for name, problem in problems.items() for line in ("", *self._error_page(name, problem))]
+        return [line for name, problem in problems.items() for line in ("", *self._page(name, problem))]
 
-    def _error_page(self, name: str, problem: Problem) -> Lines:
-        document = problem_document(problem, instance="", request_id="$request_id", case=self._system.case)
-        body = orjson.dumps(document).decode().replace("'", "\\'")
-        return _block(
-            f"location @{self._name}_{name}",
-            [
-                f"default_type {MEDIA_TYPE};",
-                "add_header Cache-Control no-store always;",
-                "add_header X-Request-ID $request_id always;",
-                f"return {problem.status} '{body}';",
-            ],
-        )
+    def _page(self, name: str, problem: Problem) -> Lines:
+        return error_page(f"{self._name}_{name}", problem, self._system.case)
 
 
 _PLACE = [
@@ -188,38 +160,9 @@ _PLACE = [
     "# Include this file in the http block, for example as conf.d/*.conf or sites-enabled/*. If another proxy is in front",
     "# of this one, set real_ip_header and set_real_ip_from so that NGINX knows the client's address.",
 ]
-# These replace the client's values.
-_FORWARDED = [
-    "proxy_set_header Host $http_host;",
-    "proxy_set_header X-Forwarded-For $remote_addr;",
-    "proxy_set_header X-Forwarded-Proto $scheme;",
-    "proxy_set_header X-Forwarded-Host $http_host;",
-    'proxy_set_header Forwarded "";',
-]
-
-
-def _short(name: str) -> str:
-    """Return `name`, shortened with a hash if it is long: NGINX limits variable names (variables_hash_bucket_size)."""
-    if len(name) <= _LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:7]
-    return f"{name[: _LONGEST_NAME - 8]}_{digest}"
-
-
-def _read_timeout(limits: ForwardLimits) -> Lines:
-    return [f"proxy_read_timeout {seconds(limits.timeout) + MARGIN_SECONDS}s;"]
 
 
 def _rule(rule: BlockRule) -> str:
     method = r"\S+" if rule.methods == ANY_METHOD else "|".join(sorted(rule.methods))
     grouped = f"(?:{method})" if "|" in method else method
-    return f'"~^{grouped} {_quoted(rule.route_class.pattern[1:])}" {int(rule.is_blocked)};'
-
-
-def _block(head: str, lines: Lines) -> Lines:
-    return [f"{head} {{", *(f"    {line}" if line else "" for line in lines), "}"]
-
-
-def _quoted(text: str) -> str:
-    """Return `text` for a double-quoted string, in which NGINX needs only quotes to be escaped."""
-    return text.replace('"', '\\"')
+    return f'"~^{grouped} {quoted(rule.route_class.pattern[1:])}" {int(rule.is_blocked)};'

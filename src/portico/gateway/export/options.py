@@ -35,10 +35,10 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """A proxy in front of a gateway.
+    """A proxy in front of a system.
 
     Args:
-        gateways: `host:port` of each gateway instance, at least one.
+        gateways: `host:port` of each gateway instance; empty if the proxy forwards to the services themselves.
         hosts: Host names to serve; empty serves all.
         listen: NGINX only: the port, or address and port, to listen on. Traefik sets it in its static configuration.
         tls: NGINX only: TLS certificate; None serves plain HTTP.
