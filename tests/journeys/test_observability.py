@@ -15,7 +15,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import ASGIApp
-from tests.journeys.shop import TIMEOUT, run_shop
+from tests.journeys.shop import TIMEOUT, create_product, run_shop
 from tests.support.programs import program
 
 from portico.cli.export import monitoring_files
@@ -24,11 +24,13 @@ from portico.kit.calls.channel import Outgoing
 from portico.kit.calls.local import LocalChannel
 from portico.kit.runtime.system import GATEWAY
 from portico.kit.settings import Environment
+from portico.shop_client import order_draft, order_item
 from portico.systems.catalog import catalog
 from portico.systems.commerce import commerce
 from portico.systems.composition import Composition
 
 POLLED = ("/health", "/metrics", "/revocations", "/.well-known/jwks.json")
+ORDERS = 8
 PROCESS_METRICS = {"up"}  # Prometheus adds it
 
 
@@ -39,6 +41,7 @@ class Span:
     service: str
     name: str
     parent: str
+    links: tuple[str, ...] = ()
 
 
 @dataclass
@@ -59,7 +62,8 @@ async def collector(observed: Observed) -> AsyncIterator[str]:
         for of_service in sent.resource_spans:
             names = {each.key: each.value.string_value for each in of_service.resource.attributes}
             for span in (span for scope in of_service.scope_spans for span in scope.spans):
-                found = Span(names["service.name"], span.name, span.parent_span_id.hex())
+                links = tuple(link.span_id.hex() for link in span.links)
+                found = Span(names["service.name"], span.name, span.parent_span_id.hex(), links)
                 observed.spans[span.trace_id.hex()][span.span_id.hex()] = found
         return web.Response()
 
@@ -92,6 +96,22 @@ async def observe(folder: Path) -> Observed:
     variables = {"DATA_DIR": str(folder / "gateway")}
     async with Composition(commerce, Environment(variables), parts=[GATEWAY], background=False) as alone:
         observed.metrics["gateway alone"] = await metrics_of(alone.apps, GATEWAY)
+    return observed
+
+
+async def observe_simultaneous_orders(folder: Path) -> Observed:
+    """Place orders at the same moment in a running system until calls of their sagas have been gathered."""
+    observed = Observed()
+    async with collector(observed) as endpoint:
+        variables = {"DATA_DIR": str(folder), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        async with run_shop(variables) as shop:
+            lamp = await create_product(shop.admin, "LAMP-2", pieces=1000)
+            async with asyncio.timeout(TIMEOUT):
+                while "/inventory/reservations/batch" not in observed.metrics.get("catalog", ""):
+                    draft = order_draft(order_item(lamp, 1))
+                    for order_id in await asyncio.gather(*(shop.jane.place_order(draft) for _ in range(ORDERS))):
+                        await shop.jane.follow_order(order_id, ["confirmed"])
+                    observed.metrics["catalog"] = await metrics_of(shop.apps, "catalog")
     return observed
 
 
@@ -133,6 +153,23 @@ class TestTraces:
         ]
 
         assert orphans == []
+
+    def test_each_of_many_simultaneous_orders_is_found_from_its_own_trace(self, tmp_path: Path) -> None:
+        observed = asyncio.run(observe_simultaneous_orders(tmp_path))
+
+        orders = [
+            spans for spans in observed.spans.values() if "POST /orders" in {span.name for span in spans.values()}
+        ]
+        assert len(orders) >= ORDERS
+        for spans in orders:
+            handled = [(span.service, span.name) for span in spans.values()]
+            assert handled.count(("catalog", "PUT /inventory/reservations/{reservation_id}")) == 1
+            assert handled.count(("payments", "POST /payments")) == 1
+        everything = {span_id: span for spans in observed.spans.values() for span_id, span in spans.items()}
+        batches = [span for span in everything.values() if span.links and span.name == "POST catalog"]
+        assert batches
+        for linking in everything.values():
+            assert set(linking.links) <= everything.keys()
 
     def test_health_checks_and_polls_are_no_traces(self, observed: Observed) -> None:
         names = {span.name for spans in observed.spans.values() for span in spans.values()}

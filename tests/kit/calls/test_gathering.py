@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import ANY
 
 import orjson
 import pytest
+from tests.kit.telemetry.recording import Recording, linked, span_id, trace_id
 
 from portico.kit.calls.channel import AnswerInvalid, Incoming, Outgoing, Refused, Unreachable
 from portico.kit.calls.client import Calls, Client, Layout
 from portico.kit.calls.errors import CallFailed, ConnectionLost
 from portico.kit.calls.gathering import MAX_BATCH, Gatherer
 from portico.kit.calls.summary import Summary
+from portico.kit.telemetry.trace_context import TraceContext
 from portico.testing.channels import canned_response
 
 BATCH = "/loans/batch"
@@ -84,6 +87,8 @@ class TestGathering:
             "method": "PUT",
             "path": "/loans/3",
             "key": None,
+            "trace": ANY,
+            "request_id": None,
             "body": {"number": 3},
         }
 
@@ -134,6 +139,27 @@ class TestGathering:
 
         assert server.sent[0].path == "/api" + BATCH
         assert [item["path"] for item in orjson.loads(server.sent[0].body)] == ["/loans/0", "/loans/1"]
+
+
+class TestTraces:
+    async def test_a_request_is_linked_to_the_span_of_each_of_its_calls(self) -> None:
+        recording, server, gatherer = Recording(), Server(), Gatherer()
+        traces = [TraceContext(f"{number:032x}", "a" * 16, sampled=True) for number in (1, 2, 3)]
+        callers = [
+            calls_to(server, gatherer, trace=trace, tracing=recording.tracing, request_id=f"req-{trace.trace_id[-1]}")
+            for trace in traces
+        ]
+
+        await asyncio.gather(*(each(LoansClient).lend(number) for number, each in enumerate(callers)))
+
+        spans = await recording.spans()
+        [batch] = [span for span in spans if span.links]
+        calls = sorted((span for span in spans if span is not batch), key=trace_id)
+        assert [trace_id(span) for span in calls] == [trace.trace_id for trace in traces]
+        assert linked(batch) == {span_id(span) for span in calls}
+        items = orjson.loads(server.sent[0].body)
+        assert [item["trace"] for item in items] == [f"00-{trace_id(each)}-{span_id(each)}-01" for each in calls]
+        assert [item["request_id"] for item in items] == ["req-1", "req-2", "req-3"]
 
 
 class TestOutcomes:

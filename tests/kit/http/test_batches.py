@@ -8,11 +8,14 @@ from fastapi import Header, Response
 from tests.examples.loans.errors import BookNotFound
 from tests.examples.loans.ids import BookId
 from tests.kit.http.conftest import Extended
+from tests.kit.telemetry.recording import Recording, linked, span_id, trace_id
 
 from portico.kit import Context, FromService, Router, Schema, Work
 from portico.kit.foundation import Conflict, NotFound
 from portico.kit.foundation.problems import Unavailable
 from portico.kit.http import add_batch_route, batches
+from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.trace_context import TraceContext
 
 PATH = "/shelf/books/batch"
 
@@ -38,6 +41,7 @@ class Shelf:
     def __init__(self) -> None:
         self.router = Router(prefix="/shelf")
         self.keys: list[str | None] = []
+        self.contexts: list[RequestContext | None] = []
         self.opened = asyncio.Event()
         self.cancelled: list[BookId] = []
 
@@ -51,6 +55,7 @@ class Shelf:
             idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key")] = None,
         ) -> dict[str, Any]:
             self.keys.append(idempotency_key)
+            self.contexts.append(request_context.get())
             if draft.title == "stolen":
                 raise Stolen
             if draft.title == "later":
@@ -73,6 +78,42 @@ class Shelf:
 def item(title: str, **more: Any) -> dict[str, Any]:
     path = f"/shelf/books/{BookId.new()}"
     return {"method": "PUT", "path": path, "body": {"title": title, "pages": 3}, **more}
+
+
+class TestTraces:
+    async def test_each_request_is_handled_in_the_trace_of_its_caller(self, embedded_extended: Extended) -> None:
+        shelf, recording = Shelf(), Recording()
+        callers = [TraceContext(f"{number:032x}", "a" * 16, sampled=True) for number in (1, 2, 3)]
+        titles = ("Emma", "stolen", "slow")
+        items = [
+            item(title, trace=str(each), request_id=f"req-{title}") for title, each in zip(titles, callers, strict=True)
+        ]
+        async with embedded_extended(shelf.router) as loans:
+            loans.context.tracing = recording.tracing
+            answer = await loans.as_service("orders").post(PATH, json=items)
+
+        assert [each and (each.request_id, each.trace_id) for each in shelf.contexts] == [
+            (f"req-{title}", each.trace_id) for title, each in zip(titles, callers, strict=True)
+        ]
+        assert answer.json()[1]["body"]["request_id"] == "req-stolen"
+        spans = await recording.spans()
+        [whole] = [span for span in spans if not span.links]
+        handled = sorted((span for span in spans if span.links), key=trace_id)
+        assert [trace_id(span) for span in handled] == [each.trace_id for each in callers]
+        assert [linked(span) for span in handled] == [{span_id(whole)}] * 3
+        assert {span.name for span in handled} == {"PUT /shelf/books/{book_id}"}
+        attributes = [span.attributes or {} for span in handled]
+        assert [each.get("http.response.status_code") for each in attributes] == [201, 409, None]
+        assert attributes[2]["error.type"] == "not_ready"
+
+    async def test_an_item_without_a_trace_begins_one(self, embedded_extended: Extended) -> None:
+        shelf = Shelf()
+        async with embedded_extended(shelf.router) as loans:
+            answer = await loans.as_service("orders").post(PATH, json=[item("Emma"), item("known")])
+
+        first, second = (each for each in shelf.contexts if each is not None)
+        assert first.trace_id != second.trace_id
+        assert first.request_id == second.request_id == answer.headers["x-request-id"]
 
 
 class TestBatch:

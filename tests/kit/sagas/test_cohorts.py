@@ -9,6 +9,8 @@ from tests.examples.loans import saga
 from tests.examples.loans.ids import LendingId
 from tests.examples.loans.saga import LendingState, ask_for
 from tests.kit.sagas.library import Library, open_library
+from tests.kit.telemetry.recording import Recording as RecordedSpans
+from tests.kit.telemetry.recording import linked, span_id
 
 from portico.kit.auth.principal import UserId
 from portico.kit.data.kit_tables import sagas
@@ -18,6 +20,7 @@ from portico.kit.sagas.commits import AttemptCommits, Member
 from portico.kit.sagas.leases import ClaimedSaga
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Tracing
 from portico.testing.databases import Databases
 
 LENT = "asked reserved paid lent"
@@ -28,7 +31,7 @@ class Recording(AttemptCommits):
     """Records the size of each cohort, and fails every transaction that contains the saga of `poisoned`."""
 
     def __init__(self, library: Library) -> None:
-        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4))
+        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4), Tracing.off())
         self.sizes: list[int] = []
         self.first_steps: list[int] = []
         self.poisoned: LendingId | None = None
@@ -85,6 +88,23 @@ class TestCohort:
         assert {(each.request_id, each.trace and each.trace.trace_id) for each in seen if each} == {
             (f"req-{number}", trace.trace_id) for number, trace in enumerate(traces)
         }
+
+    async def test_its_span_is_linked_to_the_step_of_each_saga(self, library: Library) -> None:
+        traced = RecordedSpans()
+        library.loans.context.tracing = traced.tracing
+        library.runner = library.another_runner()
+        token = request_context.set(RequestContext("loans", "req-1", TraceContext("a" * 32, "b" * 16, sampled=True)))
+        await asked(library, 3)
+        request_context.reset(token)
+
+        await library.runner.run_due()
+
+        spans = await traced.spans()
+        steps = {span_id(each) for each in spans if each.name == "lend-for-deposit do reserve-copy"}
+        [commit] = [each for each in spans if each.name == "lend-for-deposit commit reserve-copy"]
+        assert len(steps) == 3
+        assert linked(commit) == steps
+        assert (commit.parent, (commit.attributes or {})["saga.cohort"]) == (None, 3)
 
     async def test_has_at_most_saga_batch_members(self, small: Library) -> None:
         lendings, recorded = await asked(small, 7), Recording(small)
@@ -259,7 +279,7 @@ class Contexts(AttemptCommits):
     """Records the context in which each local part runs."""
 
     def __init__(self, library: Library, seen: list[RequestContext | None]) -> None:
-        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4))
+        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4), Tracing.off())
         self._seen = seen
 
     async def _run_local_part(self, *arguments: object, **options: object) -> LendingState:
@@ -271,7 +291,7 @@ class Unacknowledged(AttemptCommits):
     """Every commit succeeds but is reported as failed."""
 
     def __init__(self, library: Library) -> None:
-        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4))
+        super().__init__(library.loans.context, library.runner._progress, asyncio.Semaphore(4), Tracing.off())
 
     async def commit(self, cohort: Sequence[Member]) -> Sequence[ClaimedSaga | None]:
         await super().commit(cohort)

@@ -1,5 +1,6 @@
 """Observability of sagas: traces, metrics, health, log and retention."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,7 +37,14 @@ class Recorder:
     def __init__(self) -> None:
         self.spans: list[Recorded] = []
 
-    def start(self, kind: str, name: str, parent: TraceContext | None, attributes: dict[str, Any]) -> Recorded:
+    def start(
+        self,
+        kind: str,
+        name: str,
+        parent: TraceContext | None,
+        attributes: dict[str, Any],
+        links: Sequence[TraceContext] = (),
+    ) -> Recorded:
         assert parent is not None
         span = Recorded(len(self.spans) + 1, name, parent, attributes)
         self.spans.append(span)

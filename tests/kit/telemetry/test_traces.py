@@ -1,12 +1,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from tests.kit.telemetry.recording import Recording, linked, trace_id
 
 from portico.kit.telemetry import TraceContext, Tracing
-from portico.kit.telemetry.otlp import OtlpRecorder
 
 HEADER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -77,19 +75,6 @@ class TestOff:
 
         assert one.context.trace_id != other.context.trace_id
         assert not one.context.sampled
-
-
-class Recording:
-    """Tracing that keeps its spans in memory."""
-
-    def __init__(self, *, ratio: float = 1.0) -> None:
-        self._exporter = InMemorySpanExporter()
-        recorder = OtlpRecorder("http://collector", service="catalog", version="1.2.3", exporter=self._exporter)
-        self.tracing = Tracing(recorder, ratio=ratio)
-
-    async def spans(self) -> tuple[ReadableSpan, ...]:
-        await self.tracing.aclose()
-        return self._exporter.get_finished_spans()
 
 
 @pytest.fixture
@@ -167,6 +152,23 @@ class TestRecorded:
 
         (found,) = await recording.spans()
         assert (found.attributes or {})["error.type"] == "ConnectionResetError"
+
+
+class TestLinks:
+    async def test_work_for_several_traces_is_linked_to_each_of_them(self, recording: Recording) -> None:
+        parts = [TraceContext("a" * 32, f"{number:016x}", sampled=True) for number in (1, 2)]
+        recording.tracing.begin("work", links=[*parts, TraceContext("b" * 32, "c" * 16, sampled=False)]).end()
+        recording.tracing.call(parts[0], service="identity", method="POST", path="/", links=parts).end()
+
+        work, call = await recording.spans()
+        assert linked(work) == linked(call) == {part.span_id for part in parts}
+        assert work.parent is None
+        assert trace_id(work) != parts[0].trace_id
+
+    async def test_work_for_unrecorded_traces_is_not_recorded(self, recording: Recording) -> None:
+        recording.tracing.begin("work", links=[TraceContext.new()]).end()
+
+        assert await recording.spans() == ()
 
 
 class TestSampling:

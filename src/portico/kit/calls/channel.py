@@ -1,5 +1,6 @@
 """Requests and responses of calls between services, and the channel protocol. See `errors` for failures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from portico.kit.calls.errors import (
     Saturated,
     Unreachable,
 )
+from portico.kit.telemetry.trace_context import TraceContext
 
 __all__ = [
     "IDEMPOTENT",
@@ -57,6 +59,7 @@ class Outgoing:
         probe: whether it may be sent to an instance whose breaker is open. Success closes the breaker. For infrequent
             calls that must notice immediately when the service is back.
         is_batch: whether it contains several calls, see `portico.kit.calls.gathering`.
+        links: the spans of the calls that it contains.
         tried: origins already tried for this call. The channel adds the one it uses.
     """
 
@@ -70,6 +73,7 @@ class Outgoing:
     repeatable: bool = False
     probe: bool = False
     is_batch: bool = False
+    links: Sequence[TraceContext] = ()
     tried: set[str] = field(default_factory=set)
 
     def headers_with_deadline(self) -> Headers:

@@ -197,7 +197,7 @@ class Calls:
 
     def _begin_span(self, out: Outgoing, trace: TraceContext | None = None) -> Span:
         trace = trace or self._trace or TraceContext.new()
-        return self._tracing.call(trace, service=out.service, method=out.method, path=out.path)
+        return self._tracing.call(trace, service=out.service, method=out.method, path=out.path, links=out.links)
 
     def _outgoing(self, service: str, method: str, path: str, options: Options) -> Outgoing:
         headers = self._headers.copy()

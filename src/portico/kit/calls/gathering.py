@@ -15,6 +15,7 @@ import orjson
 
 from portico.kit.calls.channel import Incoming, Outgoing
 from portico.kit.calls.errors import AnswerInvalid, CallError
+from portico.kit.telemetry.trace_context import TraceContext
 from portico.kit.telemetry.traces import Span
 
 MAX_BATCH = 128
@@ -106,7 +107,7 @@ class Gatherer:
                 if len(part) == 1:
                     self._start(self._send_alone(part[0]), part[0].context)
                 else:
-                    # The request belongs to the trace of its first call.
+                    # The request belongs to the trace of its first call, and is linked to the spans of all.
                     self._start(self._send_batch(batch, part), part[0].context)
 
     def _start(self, act: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
@@ -127,9 +128,11 @@ class Gatherer:
 
     async def _send_batch(self, batch: str, calls: Sequence[GatheredCall]) -> None:
         first = calls[0]
-        for each in calls[1:]:
+        spans = []
+        for each in calls:
             each.span = each.begin_span()
-        items = [_item(each) for each in calls]
+            spans.append(each.span.context)
+        items = [_item(each, span) for each, span in zip(calls, spans, strict=True)]
         request = Outgoing(
             service=first.out.service,
             method="POST",
@@ -139,6 +142,7 @@ class Gatherer:
             timeout=max(each.out.timeout for each in calls),
             repeatable=True,  # each of the calls is
             is_batch=True,
+            links=spans,
         )
         if not any(name == b"content-type" for name, _ in request.headers):
             request.headers.append((b"content-type", b"application/json"))
@@ -171,10 +175,16 @@ class Gatherer:
                 each.succeed(own)
 
 
-def _item(call: GatheredCall) -> dict[str, Any]:
-    key = next((value.decode("latin-1") for name, value in call.out.headers if name == b"idempotency-key"), None)
-    body = orjson.Fragment(call.out.body) if call.out.body else None
-    return {"method": call.out.method, "path": call.path, "key": key, "body": body}
+def _item(call: GatheredCall, trace: TraceContext) -> dict[str, Any]:
+    headers = {name: value.decode("latin-1") for name, value in call.out.headers}
+    return {
+        "method": call.out.method,
+        "path": call.path,
+        "key": headers.get(b"idempotency-key"),
+        "trace": str(trace),
+        "request_id": headers.get(b"x-request-id"),
+        "body": orjson.Fragment(call.out.body) if call.out.body else None,
+    }
 
 
 def _answers(answer: Incoming, count: int) -> list[Incoming | None] | None:

@@ -1,6 +1,6 @@
 """Batch endpoints: many requests of one endpoint in one request, each with its own status, for services.
 
-The body is a list of `{"method", "path", "key", "body"}`, the response a list of `{"status", "headers", "body"}` in the same
+The body is a list of `{"method", "path", "key", "trace", "request_id", "body"}`, the response a list of `{"status", "headers", "body"}` in the same
 order. A status of null means that the request was not ready in time: it is to be sent alone, with the same key.
 """
 
@@ -17,21 +17,24 @@ import orjson
 from fastapi import Body
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends, Header
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from portico.kit.calls.gathering import MAX_BATCH
 from portico.kit.foundation.problems import NotFound
 from portico.kit.http.boundary import Reads, Work
-from portico.kit.http.context import Context
+from portico.kit.http.context import Context, HttpContext
 from portico.kit.http.error_handling import ErrorResponder
 from portico.kit.http.problems import problem_document
 from portico.kit.http.router import Route, Router
 from portico.kit.http.schema import Schema
+from portico.kit.telemetry.context import RequestContext, request_context
 
 READY_WITHIN = 0.5
 """Seconds without another finished request after which those that are not ready no longer delay the others."""
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]{1,128}$")]
 
 _NOT_READY = b'{"status":null,"headers":{},"body":null}'
 _CONTEXT = "context_of_batch"
@@ -41,11 +44,17 @@ _SHARED = {get_args(each)[1].dependency for each in (Work, Reads)}  # they belon
 
 
 class BatchItem(Schema):
-    """One request of a batch."""
+    """One request of a batch.
+
+    trace: the `traceparent` of its caller.
+    request_id: the `X-Request-ID` of its caller.
+    """
 
     method: str
     path: str
     key: str | None = None
+    trace: str | None = None
+    request_id: RequestId | None = None
     body: Any = None
 
 
@@ -128,8 +137,8 @@ def _batch_endpoint(route: Route, most: int) -> Callable[..., Any]:
 
     async def handle(**given: Any) -> Response:
         items, request, context = given.pop(_ITEMS), given.pop(_REQUEST), given.pop(_CONTEXT)
-        batch = _Batch(single, request, given, ErrorResponder(context.name, context.system.case, route.errors))
-        return Response(await batch.answer(items, context.system.case), media_type="application/json")
+        batch = _Batch(single, request, given, context, ErrorResponder(context.name, context.system.case, route.errors))
+        return Response(await batch.answer(items), media_type="application/json")
 
     items = Annotated[list[BatchItem], Body(min_length=1, max_length=most)]
     annotations = {_ITEMS: items, _REQUEST: Request, _CONTEXT: Context, **single.dependencies}
@@ -149,18 +158,28 @@ class _Batch:
         single: the single endpoint.
         request: the request with the batch.
         shared: the arguments that all requests have in common.
+        context: the service.
         errors: makes problems of errors.
     """
 
-    def __init__(self, single: _Single, request: Request, shared: Mapping[str, Any], errors: ErrorResponder) -> None:
+    def __init__(
+        self,
+        single: _Single,
+        request: Request,
+        shared: Mapping[str, Any],
+        context: HttpContext,
+        errors: ErrorResponder,
+    ) -> None:
         self._single = single
         self._request = request
         self._shared = shared
+        self._context = context
+        self._case: Any = context.system.case
         self._errors = errors
 
-    async def answer(self, items: Sequence[BatchItem], case: str) -> bytes:
+    async def answer(self, items: Sequence[BatchItem]) -> bytes:
         """Handle all requests at the same time and return the body of the response."""
-        tasks = [asyncio.create_task(self._answer(item, case)) for item in items]
+        tasks = [asyncio.create_task(self._traced(item)) for item in items]
         waiting = set(tasks)
         try:
             finished, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -175,7 +194,27 @@ class _Batch:
                 await asyncio.wait(waiting)
         return b"[" + b",".join(_NOT_READY if task.cancelled() else task.result() for task in tasks) + b"]"
 
-    async def _answer(self, item: BatchItem, case: Any) -> bytes:
+    async def _traced(self, item: BatchItem) -> bytes:
+        """Handle one request in its caller's trace: as a span with a link to that of the request with the batch."""
+        prefix = self._context.system.prefix
+        span = self._context.tracing.serve(
+            method=item.method,
+            path=prefix + item.path,
+            traceparent=item.trace,
+            links=[self._request.scope["portico.span"].context],
+        )
+        request_id = item.request_id or self._request.scope["portico.request_id"]
+        request_context.set(RequestContext(self._context.name, request_id, span.context))
+        status = None
+        try:
+            status, headers, body = await self._answer(item, request_id)
+        finally:
+            error = "not_ready" if status is None else None
+            span.end(route=prefix + self._single.route.path, status=status, error=error)
+        return b'{"status":%d,"headers":%s,"body":%s}' % (status, headers, body)
+
+    async def _answer(self, item: BatchItem, request_id: str) -> tuple[int, bytes, bytes]:
+        """Handle one request. Return its status, headers and body."""
         response = Response()
         response.status_code = 0  # unless the endpoint sets one
         try:
@@ -184,25 +223,22 @@ class _Batch:
                 arguments[self._single.response_name] = response
             if self._single.request_name is not None:
                 arguments[self._single.request_name] = self._request
-            result = await self._single.route.endpoint(**arguments)
-            body = self._body(result, case)
+            body = self._body(await self._single.route.endpoint(**arguments))
         except Exception as error:  # noqa: BLE001  every error becomes the response to its request
-            return self._problem(item, error, case)
-        status = response.status_code or self._single.route.status_code
-        return b'{"status":%d,"headers":{},"body":%s}' % (status, body)
+            return self._problem(item, error, request_id)
+        return response.status_code or self._single.route.status_code, b"{}", body
 
-    def _body(self, result: Any, case: Any) -> bytes:
+    def _body(self, result: Any) -> bytes:
         if result is None:
             return b"null"
         adapter = self._single.answer_adapter
         model = adapter.validate_python(result, from_attributes=True)
-        return adapter.dump_json(model, by_alias=case == "camel")
+        return adapter.dump_json(model, by_alias=self._case == "camel")
 
-    def _problem(self, item: BatchItem, error: Exception, case: Any) -> bytes:
+    def _problem(self, item: BatchItem, error: Exception, request_id: str) -> tuple[int, bytes, bytes]:
         problem, errors = self._errors.problem_of(self._request, error)
-        request_id = self._request.scope["portico.request_id"]
-        document = problem_document(problem, instance=item.path, request_id=request_id, case=case, errors=errors)
-        return orjson.dumps({"status": problem.status, "headers": dict(problem.headers), "body": document})
+        document = problem_document(problem, instance=item.path, request_id=request_id, case=self._case, errors=errors)
+        return problem.status, orjson.dumps(dict(problem.headers)), orjson.dumps(document)
 
 
 def _analyze(route: Route) -> _Single:

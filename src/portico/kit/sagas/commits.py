@@ -18,6 +18,7 @@ from portico.kit.sagas.state import SagaState
 from portico.kit.sagas.transitions import Position, next_position, retry_finalizer, start_compensation
 from portico.kit.service_context import ServiceContext
 from portico.kit.telemetry.context import RequestContext, request_context
+from portico.kit.telemetry.traces import Span, Tracing
 
 _SLOW = 0.5  # seconds that the local part of one saga may delay the others of its cohort
 
@@ -54,10 +55,12 @@ class AttemptCommits:
         context: the service.
         progress: writes the outcomes.
         slots: limits the transactions that are open at once, because requests need connections too.
+        tracing: starts a span for each cohort, which is linked to the steps of its sagas.
     """
 
-    def __init__(self, context: ServiceContext, progress: Progress, slots: asyncio.Semaphore) -> None:
+    def __init__(self, context: ServiceContext, progress: Progress, slots: asyncio.Semaphore, tracing: Tracing) -> None:
         self._context = context
+        self._tracing = tracing
         self._progress = progress
         self._slots = slots
         self.outcomes: Counter[str] = Counter()
@@ -76,7 +79,28 @@ class AttemptCommits:
             MemberFailed: the local part of one saga failed. The error is its cause. A saga alone raises the error itself.
             ProgressConflicts: rows of some sagas were not as expected.
         """
-        is_alone = len(cohort) == 1
+        if len(cohort) == 1:
+            return await self._commit(cohort, is_alone=True)
+        span = self._begin_span(cohort)
+        error: str | None = "interrupted"
+        try:
+            following = await self._commit(cohort, is_alone=False)
+            error = None
+        except Exception as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            span.end(error=error)
+        return following
+
+    def _begin_span(self, cohort: Sequence[Member]) -> Span:
+        """Begin the span of a cohort. It has a trace of its own, and links to the span of each saga's step."""
+        claimed = cohort[0].attempt.claimed
+        name = f"{claimed.saga.name} commit {claimed.position.step}".rstrip()
+        links = [each.context.trace for each in cohort if each.context is not None and each.context.trace is not None]
+        return self._tracing.begin(name, attributes={"saga.cohort": len(cohort)}, links=links)
+
+    async def _commit(self, cohort: Sequence[Member], *, is_alone: bool) -> Sequence[ClaimedSaga | None]:
         async with self._slots, self._context.unit_of_work() as work:
             changes = []
             for index, member in enumerate(cohort):

@@ -75,7 +75,7 @@ class SagaRunner:
         self._backoff = Backoff(base=_RETRY_BASE, limit=settings.saga_retry_longest, draw=draw)
         self._progress = Progress(context.clock, self.owner, self._backoff)
         slots = 1 if database.dialect == "sqlite" else max(1, settings.database_pool_size // 2)
-        self._commits = AttemptCommits(context, self._progress, asyncio.Semaphore(slots))
+        self._commits = AttemptCommits(context, self._progress, asyncio.Semaphore(slots), tracing)
         self.commit_cohort: Commit = self._commits.commit
         self._cohorts = Cohorts(
             lambda cohort: self.commit_cohort(cohort),  # noqa: PLW0108  the attribute may be replaced

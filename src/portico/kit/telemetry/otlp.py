@@ -1,6 +1,7 @@
 """Export of spans over OTLP/HTTP with OpenTelemetry's SDK (`portico[otlp]`). Imported only when tracing is on."""
 
 import asyncio
+from collections.abc import Sequence
 
 from portico.kit.settings import SettingsError
 from portico.kit.telemetry.logs import get_logger
@@ -60,12 +61,18 @@ class OtlpRecorder:
         self._tracer = self._provider.get_tracer("portico", version)
 
     def start(
-        self, kind: SpanKind, name: str, parent: TraceContext | None, attributes: dict[str, AttributeValue]
+        self,
+        kind: SpanKind,
+        name: str,
+        parent: TraceContext | None,
+        attributes: dict[str, AttributeValue],
+        links: Sequence[TraceContext] = (),
     ) -> Span:
         context = trace.set_span_in_context(
             trace.NonRecordingSpan(_span_context(parent)) if parent else trace.INVALID_SPAN
         )
-        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=attributes)
+        linked = [trace.Link(_span_context(each)) for each in links if each.sampled]
+        span = self._tracer.start_span(name, context=context, kind=_KINDS[kind], attributes=attributes, links=linked)
         return _RecordedSpan(span, kind, name)
 
     async def aclose(self) -> None:

@@ -1,6 +1,7 @@
 """Spans of requests, calls, events and saga steps. Without a recorder they cost almost nothing."""
 
 import random
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from portico.kit.telemetry.trace_context import TraceContext
@@ -34,7 +35,12 @@ class Recorder(Protocol):
     """Starts recorded spans and exports them."""
 
     def start(
-        self, kind: SpanKind, name: str, parent: TraceContext | None, attributes: dict[str, AttributeValue]
+        self,
+        kind: SpanKind,
+        name: str,
+        parent: TraceContext | None,
+        attributes: dict[str, AttributeValue],
+        links: Sequence[TraceContext] = (),
     ) -> Span: ...
 
     async def aclose(self) -> None: ...
@@ -66,6 +72,7 @@ class Tracing:
         traceparent: str | None = None,
         client: str | None = None,
         polled: bool = False,
+        links: Sequence[TraceContext] = (),
     ) -> Span:
         """Start the span of an incoming request (OpenTelemetry semantic conventions for HTTP servers, 1.23+).
 
@@ -76,6 +83,7 @@ class Tracing:
             traceparent: the caller's trace, if any.
             client: the caller's address.
             polled: whether programs poll this path, as they poll health checks. It begins no trace of its own.
+            links: spans of other traces that belong to this request.
         """
         parent = TraceContext.parse(traceparent)
         if self._recorder is None or not self._is_sampled(parent) or (polled and parent is None):
@@ -84,10 +92,20 @@ class Tracing:
         attributes: dict[str, AttributeValue] = {"http.request.method": method, "url.path": path, "url.scheme": scheme}
         if client is not None:
             attributes["client.address"] = client
-        return self._recorder.start("server", method, parent, attributes)
+        return self._recorder.start("server", method, parent, attributes, links)
 
-    def call(self, parent: TraceContext, *, service: str, method: str, path: str) -> Span:
-        """Start the span of a call to another service. Send `str(span.context)` as its `traceparent`."""
+    def call(
+        self, parent: TraceContext, *, service: str, method: str, path: str, links: Sequence[TraceContext] = ()
+    ) -> Span:
+        """Start the span of a call to another service. Send `str(span.context)` as its `traceparent`.
+
+        Args:
+            parent: the caller's span.
+            service: the called service.
+            method: the request's method.
+            path: the request's path.
+            links: the spans of further calls that the request contains.
+        """
         if self._recorder is None or not parent.sampled:
             return Span(parent)
         attributes: dict[str, AttributeValue] = {
@@ -96,7 +114,7 @@ class Tracing:
             "peer.service": service,
             "server.address": service,
         }
-        return self._recorder.start("client", f"{method} {service}", parent, attributes)
+        return self._recorder.start("client", f"{method} {service}", parent, attributes, links)
 
     def begin(
         self,
@@ -105,11 +123,17 @@ class Tracing:
         kind: SpanKind = "internal",
         parent: TraceContext | None = None,
         attributes: dict[str, AttributeValue] | None = None,
+        links: Sequence[TraceContext] = (),
     ) -> Span:
-        """Start the span of work outside a request: the handling of an event or a saga step."""
-        if self._recorder is None or not self._is_sampled(parent):
+        """Start the span of work outside a request: the handling of an event or a saga step.
+
+        Work that is done for several traces at once has no parent, and `links` to a span of each. It is recorded if one of
+        them is.
+        """
+        is_sampled = any(link.sampled for link in links) if links else self._is_sampled(parent)
+        if self._recorder is None or not is_sampled:
             return Span(parent or TraceContext.new())
-        return self._recorder.start(kind, name, parent, attributes or {})
+        return self._recorder.start(kind, name, parent, attributes or {}, links)
 
     def _is_sampled(self, parent: TraceContext | None) -> bool:
         return parent.sampled if parent else random.random() < self._ratio  # noqa: S311  # not security-relevant
