@@ -1,10 +1,12 @@
 """POST /bookings: the hold, the price, and what is refused. Nothing is made if something is refused."""
 
+import asyncio
 from typing import Any
 
 import pytest
 from tests.services.bookings.support import BookingsService, open_bookings
 from tests.services.bookings.venue import FLOOR, ErrorResponse
+from tests.support.commits import Commits
 
 from portico.contracts.seating import HoldId
 from portico.kit import UserId
@@ -284,3 +286,44 @@ async def test_an_invalid_request_is_refused(sqlite_databases: Databases, body: 
 
         assert answer.status_code == 422
         assert bookings.venue.calls == []
+
+
+class TestSimultaneousBookings:
+    async def test_are_written_in_few_transactions(self, bookings: BookingsService) -> None:
+        bookings.venue.free = 30
+        users = [UserId.new() for _ in range(30)]
+        holds = [bookings.venue.add_hold(user) for user in users]
+        commits = Commits(bookings.run.context, "bookings")
+
+        answers = await asyncio.gather(
+            *(
+                bookings.try_to_book(by=bookings.as_user(subject=user), hold_id=hold_id)
+                for user, hold_id in zip(users, holds, strict=True)
+            )
+        )
+
+        assert {answer.status_code for answer in answers} == {201}
+        assert commits.count < 15  # the first is committed alone, others while it is
+        for answer in answers:
+            assert await bookings.published_for(answer.json()["booking_id"]) == ["booking.created"]
+
+    async def test_of_one_hold_are_one_booking(self, bookings: BookingsService) -> None:
+        jane, other = UserId.new(), UserId.new()
+        contested, own = bookings.venue.add_hold(jane), bookings.venue.add_hold(other)
+        by = bookings.as_user(subject=jane)
+
+        *refused, free = await asyncio.gather(
+            *(bookings.try_to_book(by=by, hold_id=contested) for _ in range(10)),
+            bookings.try_to_book(by=bookings.as_user(subject=other), hold_id=own),
+        )
+
+        assert sorted(answer.status_code for answer in refused) == [201] + [409] * 9
+        assert {answer.json()["code"] for answer in refused if answer.status_code == 409} == {"hold_in_use"}
+        assert free.status_code == 201
+
+    async def test_take_no_connection_while_they_wait(self, databases: Databases) -> None:
+        async with open_bookings(databases, variables={"DATABASE_POOL_SIZE": "1"}) as bookings:
+            bookings.venue.free = 40
+            answers = await asyncio.gather(*(bookings.try_to_book(quantity=1) for _ in range(40)))
+
+            assert {answer.status_code for answer in answers} == {201}

@@ -1,7 +1,9 @@
+import asyncio
 from typing import Any
 
 import pytest
 from tests.services.orders.shop import ADDRESS, Orders, new_user_id, open_orders
+from tests.support.commits import Commits
 
 from portico.contracts.catalog import ProductId
 from portico.testing.databases import Databases
@@ -223,3 +225,57 @@ class TestTotals:
         ]
         assert [each["order_id"] for each in named] == [second["order_id"]]
         assert (await orders.staff.get("/orders/totals")).status_code == 403
+
+
+class TestSimultaneousOrders:
+    async def test_are_written_in_few_transactions_and_confirmed(self, orders: Orders) -> None:
+        lamp, commits = orders.shop.add_product(stock=1000), Commits(orders.run.context, "orders")
+        orders.shop.gates["products"] = gate = asyncio.Event()
+        item = {"product_id": lamp, "quantity": 1}
+        placing = [asyncio.create_task(orders.place(item, by=orders.as_user())) for _ in range(40)]
+        await arrived(orders, 40)
+        gate.set()
+        placed = await asyncio.gather(*placing)
+
+        await orders.runner.run_due()
+        assert 1 <= commits.count < 20  # the first is committed alone, others while it is
+        for order in placed:
+            assert (await orders.read(order["order_id"]))["status"] == "confirmed"
+            assert (await orders.published_for(order["order_id"]))[0] == ("order.created", "pending")
+        assert orders.shop.available(lamp) == 960
+
+    async def test_are_refused_one_by_one(self, orders: Orders) -> None:
+        lamp = orders.shop.add_product(10)
+        right, wrong = ({"product_id": lamp, "quantity": 1, "price": price} for price in (10, 9))
+
+        answers = await asyncio.gather(*(orders.try_to_place(each) for each in (right, wrong, right, wrong, right)))
+
+        assert [answer.status_code for answer in answers] == [201, 409, 201, 409, 201]
+
+    async def test_with_one_key_are_one_order(self, orders: Orders) -> None:
+        jane = orders.as_user()
+        item = {"product_id": orders.shop.add_product(), "quantity": 1}
+        body = {"items": [item], "shipping_address": ADDRESS, "billing_address": ADDRESS, "payment_method": "pm_ok"}
+
+        answers = await asyncio.gather(
+            *(jane.post("/orders", json=body, headers={"idempotency-key": "k"}) for _ in range(20))
+        )
+
+        made = [answer for answer in answers if answer.status_code == 201]
+        assert made
+        assert {answer.content for answer in made} == {made[0].content}
+        assert {answer.status_code for answer in answers} <= {201, 409}
+        assert len((await jane.get("/orders")).json()) == 1
+
+    async def test_take_no_connection_while_they_wait(self, databases: Databases) -> None:
+        async with open_orders(databases, variables={"DATABASE_POOL_SIZE": "1"}) as orders:
+            answers = await asyncio.gather(*(orders.try_to_place() for _ in range(40)))
+
+            assert {answer.status_code for answer in answers} == {201}
+
+
+async def arrived(orders: Orders, count: int) -> None:
+    """Wait until so many requests for prices have arrived."""
+    async with asyncio.timeout(60):
+        while orders.shop.calls.count("products") < count:  # noqa: ASYNC110  # each call is counted, none has an event
+            await asyncio.sleep(0)

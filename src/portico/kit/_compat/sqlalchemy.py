@@ -8,9 +8,9 @@ Two fast paths: `sqlalchemy_core`, which tells statements over tables from those
 
 from abc import abstractmethod
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Dialect, Executable, Insert
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
@@ -38,7 +38,15 @@ if _HAS_COMPILED:
         require(Insert, "_post_values_clause")
         require(TypeEngine, "dialect_impl", "bind_processor", "result_processor")
 
+T = TypeVar("T")
+
 Processor = Callable[[Any], Any]
+
+
+def await_in_greenlet(act: Awaitable[T]) -> T:
+    """Await `act` from synchronous code that SQLAlchemy runs in a greenlet."""
+    result: T = await_(act)
+    return result
 
 
 def needs_session(statement: Executable) -> bool:

@@ -7,6 +7,7 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 if TYPE_CHECKING:
     from portico.kit.data.failures import is_retryable_conflict, is_unavailable
     from portico.kit.data.group_commit import GroupCommit
+    from portico.kit.data.grouped_work import Refuse, insert_or_refuse
     from portico.kit.data.kit_tables import event_log, outbox
     from portico.kit.data.paging import InvalidCursor, Keyset, ListQuery, Slice, Window, count_rows, newest_first
     from portico.kit.data.reader import Reader
@@ -23,6 +24,7 @@ else:
         {
             "failures": "is_retryable_conflict is_unavailable",
             "group_commit": "GroupCommit",
+            "grouped_work": "Refuse insert_or_refuse",
             "kit_tables": "event_log outbox",
             "paging": "InvalidCursor Keyset ListQuery Slice Window count_rows newest_first",
             "reader": "Reader",
@@ -48,6 +50,7 @@ __all__ = [
     "LongText",
     "Payload",
     "Reader",
+    "Refuse",
     "Repository",
     "RetryPolicy",
     "Sequence",
@@ -62,6 +65,7 @@ __all__ = [
     "identifier",
     "insert_if_absent",
     "insert_or_ignore",
+    "insert_or_refuse",
     "is_due",
     "is_retryable_conflict",
     "is_transient",

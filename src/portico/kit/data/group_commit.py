@@ -36,6 +36,10 @@ def _is_retryable(error: Exception) -> bool:
 _RETRIES: Final = RetryPolicy(is_retryable=_is_retryable)
 
 
+class CommitInDoubt(Exception):
+    """The connection was lost during a commit that must not be repeated. Whether it took effect is not known."""
+
+
 class TooManyWaiting(Unavailable):
     detail = "Too many changes are waiting to be written. Retry in {retry_after:.0f} seconds."
 
@@ -67,16 +71,25 @@ class GroupCommit(Generic[R, A]):
         max_batch: maximum number of requests in one transaction.
         max_waiting: maximum number of waiting requests; further ones are rejected with 503.
         close_timeout: how long (seconds) waiting requests get when the group is closed.
+        retries: when a failed batch is executed again as a whole.
     """
 
     def __init__(
-        self, begin: Open, apply: Apply[R, A], *, max_batch: int, max_waiting: int, close_timeout: float = 10.0
+        self,
+        begin: Open,
+        apply: Apply[R, A],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        close_timeout: float = 10.0,
+        retries: RetryPolicy = _RETRIES,
     ) -> None:
         self._begin = begin
         self._apply = apply
         self._max_batch = max_batch
         self._limit = max_waiting
         self._close_timeout = close_timeout
+        self._retries = retries
         self._queue: deque[_Request[R, A]] = deque()
         self._wakeup = asyncio.Event()
         self._closing = False
@@ -146,7 +159,7 @@ class GroupCommit(Generic[R, A]):
     async def _execute(self, batch: list[_Request[R, A]]) -> None:
         try:
             requests = [each.request for each in batch]
-            outcomes = await run_transaction(self._begin, partial(self._apply_batch, requests), _RETRIES)
+            outcomes = await run_transaction(self._begin, partial(self._apply_batch, requests), self._retries)
         except asyncio.CancelledError:
             for each in batch:
                 _fail(each, Stopping())
@@ -165,7 +178,7 @@ class GroupCommit(Generic[R, A]):
 
     async def _split(self, batch: list[_Request[R, A]], error: Exception) -> None:
         """Halve a failing batch until the failing request is alone, so that the others succeed."""
-        if len(batch) == 1 or is_transient(error):
+        if len(batch) == 1 or is_transient(error) or isinstance(error, CommitInDoubt):
             for each in batch:
                 _fail(each, error)
             return

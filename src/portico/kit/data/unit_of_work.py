@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -48,17 +49,23 @@ class NotPublished(TypeError):
     """A service publishes an event that it does not declare, or one that is too large."""
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """An event, the trace in which it was published, and the time of its unit of work."""
+
+    event: Any
+    trace: str | None
+    at: datetime
+
+
 class EventSink(Protocol):
     """Stores the events of a unit of work in its transaction. Messaging's outbox implements it."""
 
     def check(self, event: Any) -> None:
         """Raise NotPublished if the service does not declare events of this type."""
 
-    async def write(self, work: "UnitOfWork", events: Sequence[Any], traces: Sequence[str | None]) -> None:
-        """Write the events in the transaction of `work`. Raises NotPublished if one is too large.
-
-        `traces` has the trace in which each event was published.
-        """
+    async def write(self, work: "UnitOfWork", publications: Sequence[Publication]) -> None:
+        """Write the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
 
     def committed(self) -> None:
         """Called after the transaction with the events is committed."""
@@ -93,8 +100,7 @@ class UnitOfWork(Reader):
         self._invalidated: set[str] = set()
         self._after_commit: list[Callable[[], Any]] = []
         self._sink = events
-        self._events: list[PublishableEvent] = []
-        self._traces: list[str | None] = []
+        self._publications: list[Publication] = []
         self._connection: Connection | None = None
         self.committing = False
         self._token: Token[UnitOfWork | None] | None = None
@@ -217,13 +223,13 @@ class UnitOfWork(Reader):
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
         """Open a savepoint. An exception rolls back only the block; the unit continues."""
-        published = len(self._events)
+        published = len(self._publications)
         try:
             async with self.session.begin_nested():
                 await self.session.connection()  # creates the savepoint now instead of at the session's next statement
                 yield
         except BaseException:
-            del self._events[published:], self._traces[published:]
+            del self._publications[published:]
             raise
 
     def publish(self, event: PublishableEvent) -> None:
@@ -235,13 +241,16 @@ class UnitOfWork(Reader):
         if self._sink is None:
             raise NotPublished("This unit of work was opened without an outbox, so it cannot publish events.")
         self._sink.check(event)
-        self._events.append(event)
-        self._traces.append(current_trace())
+        self._publications.append(Publication(event, current_trace(), self._now))
+
+    def adopt(self, publications: Iterable[Publication]) -> None:
+        """Publish events of other units of work, which are committed with this one."""
+        self._publications.extend(publications)
 
     @property
     def published(self) -> Sequence[PublishableEvent]:
         """The events published in this unit, in order."""
-        return self._events
+        return [each.event for each in self._publications]
 
     def after_commit(self, act: Callable[[], Any]) -> None:
         """Call `act` after the commit and before the response. An awaitable result is awaited.
@@ -260,10 +269,10 @@ class UnitOfWork(Reader):
 
     async def commit(self) -> None:
         """Write pending changes and commit. A caller that is cancelled during the commit is cancelled after it."""
-        if self._events and self._sink is not None:
+        if self._publications and self._sink is not None:
             # After the flush, which locks the aggregate's row: ids of its events increase in commit order.
             await self.flush()
-            await self._sink.write(self, self._events, self._traces)
+            await self._sink.write(self, self._publications)
             self._after_commit.append(self._sink.committed)
         await self.flush()
         self.committing = self.has_begun

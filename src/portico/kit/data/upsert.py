@@ -1,9 +1,10 @@
 """INSERT statements that do nothing for existing rows, on every database."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Insert, Table, insert, literal, select
+from sqlalchemy import Insert, Table, delete, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from portico.kit.data.statements import Statement
@@ -17,6 +18,21 @@ async def insert_if_absent(work: UnitOfWork, table: Table, values: dict[str, Any
     if work.database.dialect in _MYSQL and await _exists_locked(work, table, values):
         return False
     return bool(await work.write(_insert_statement(table, work.database.dialect), values))
+
+
+async def insert_all_if_absent(work: UnitOfWork, table: Table, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
+    """Insert rows unless they exist, as `insert_if_absent` does. Return for each whether it was inserted.
+
+    Of two rows with the same key, the first is inserted.
+    """
+    if work.database.dialect in _MYSQL:
+        return [await insert_if_absent(work, table, row) for row in rows]
+    return await work.write_all(_insert_statement(table, work.database.dialect), rows)
+
+
+async def delete_row(work: UnitOfWork, table: Table, values: dict[str, Any]) -> None:
+    """Delete the row with the same primary key."""
+    await work.execute(delete(table).where(*(column == values[column.key] for column in table.primary_key)))
 
 
 async def _exists_locked(work: UnitOfWork, table: Table, values: dict[str, Any]) -> bool:

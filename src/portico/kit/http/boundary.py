@@ -31,6 +31,8 @@ from portico.kit._compat.fastapi import (
 )
 from portico.kit._compat.fastapi_direct import is_direct
 from portico.kit.data.failures import is_retryable_conflict, is_storage_full, is_unavailable
+from portico.kit.data.group_commit import CommitInDoubt
+from portico.kit.data.grouped_work import GroupedUnitOfWork
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import RetryPolicy, is_conflict_or_disconnect, is_transient, retry_transaction
 from portico.kit.data.unit_of_work import UnitOfWork
@@ -52,7 +54,7 @@ from portico.kit.http.error_handling import (
     OutcomeUnknown,
     StorageFull,
 )
-from portico.kit.http.idempotency import AnsweredConcurrently, Claim, anonymous_caller
+from portico.kit.http.idempotency import AnsweredConcurrently, Claim, KeyTaken, anonymous_caller
 from portico.kit.http.query_parameters import Queries
 from portico.kit.http.request import FORM, BoundedRequest, combined_field
 from portico.kit.http.request_body import BodyReceiver
@@ -155,21 +157,21 @@ class BoundaryRoute(AnalyzedRoute):
     ) -> Response:
         """Run the handler in a transaction. Retry it after a conflict or a connection lost before the commit."""
 
+        def resume_deadline(_: Exception | None = None) -> None:
+            within.reschedule(request.scope["portico.deadline"])
+
         async def attempt() -> Response:
-            work = self._context.unit_of_work()
+            context = self._context
+            work = context.grouped_unit_of_work() if self._declared.grouped else context.unit_of_work()
             try:
                 return await self._once(request, handle, key, work, within)
-            except StaleDataError as error:
-                raise (PreconditionFailed if "if-match" in request.headers else EditedMeanwhile) from error
+            except KeyTaken:
+                resume_deadline()
+                return await self._once(request, handle, key, context.unit_of_work(), within)
             except Exception as error:
-                if is_storage_full(error):
-                    raise StorageFull from error
-                if work.committing and not is_retryable_conflict(error) and is_unavailable(error):
-                    raise OutcomeUnknown from error
+                if (problem := _final_problem(request, work, error)) is not None:
+                    raise problem from error
                 raise
-
-        def resume_deadline(_: Exception) -> None:
-            within.reschedule(request.scope["portico.deadline"])
 
         try:
             return await retry_transaction(attempt, _RETRIES, on_retry=resume_deadline)
@@ -205,7 +207,7 @@ class BoundaryRoute(AnalyzedRoute):
         caller = anonymous_caller(request, self._context, body) if principal is None else principal.subject
         ttl = timedelta(seconds=self._context.settings.idempotency_ttl)
         with Claim(request, key, body, caller=caller, in_flight=self._context.keys_in_flight, ttl=ttl) as claim:
-            if self._declared.asks_others:
+            if self._declared.asks_others or self._declared.grouped:
                 return await self._claim_last(request, handle, work, claim)
             if (earlier := await claim.earlier_answer(work)) is not None:
                 return earlier
@@ -222,15 +224,23 @@ class BoundaryRoute(AnalyzedRoute):
         try:
             response = await handle(request)
             if response.status_code < _ERRORS:
-                await claim.claim_last(work)
-                await work.flush()
-                await claim.keep(work, _tagged(request, response))
+                await self._store_answer(request, response, work, claim)
         except (Problem, IntegrityError):
             # A rule may have rejected it because the same request has been answered concurrently.
             if (earlier := await claim.stored_answer(reader)) is not None:
                 raise AnsweredConcurrently(earlier) from None
             raise
         return response
+
+    async def _store_answer(self, request: BoundedRequest, response: Response, work: UnitOfWork, claim: Claim) -> None:
+        if isinstance(work, GroupedUnitOfWork):
+            await work.flush()
+            if work.is_grouped:
+                await claim.claim_with_answer(work, _tagged(request, response))
+                return
+        await claim.claim_last(work)
+        await work.flush()
+        await claim.keep(work, _tagged(request, response))
 
     async def _check_body(self, request: BoundedRequest) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -239,6 +249,19 @@ class BoundaryRoute(AnalyzedRoute):
         elif (kind or await request.body()) and not _JSON.fullmatch(kind):
             raise UnsupportedMediaType(expected="application/json")
         await request.read_json()
+
+
+def _final_problem(request: Request, work: UnitOfWork, error: Exception) -> Problem | None:
+    """Return the problem of an error after which the endpoint is not run again; None if another attempt may help."""
+    if isinstance(error, StaleDataError):
+        return PreconditionFailed() if "if-match" in request.headers else EditedMeanwhile()
+    if is_storage_full(error):
+        return StorageFull()
+    is_lost = work.committing and not is_retryable_conflict(error) and is_unavailable(error)
+    if is_lost or isinstance(error, CommitInDoubt):
+        return OutcomeUnknown()
+    has_been_repeated = isinstance(work, GroupedUnitOfWork) and work.has_joined
+    return DatabaseUnavailable() if has_been_repeated and is_transient(error) else None
 
 
 def _tagged(request: Request, response: Response) -> Response:

@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from portico.kit._compat.fastapi import lookup
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls, Identity
+from portico.kit.data.grouped_work import GroupedUnitOfWork
 from portico.kit.foundation.shares import Shares
 from portico.kit.http.request_body import BodyIntake
 from portico.kit.service_context import ServiceContext
@@ -32,6 +33,10 @@ class HttpContext(ServiceContext, Protocol):
 
     @property
     def verifier(self) -> TokenVerifier: ...
+
+    def grouped_unit_of_work(self) -> GroupedUnitOfWork:
+        """Return a unit of work that is committed together with those of other requests."""
+        ...
 
     @property
     def sockets(self) -> Shares: ...

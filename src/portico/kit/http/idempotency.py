@@ -15,11 +15,12 @@ from sqlalchemy import Select, delete, select, update
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from portico.kit.data.grouped_work import GroupedUnitOfWork
 from portico.kit.data.kit_tables import idempotency_keys
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.data.upsert import insert_if_absent
-from portico.kit.foundation.problems import BadRequest, Conflict, Unprocessable
+from portico.kit.foundation.problems import BadRequest, Conflict, Problem, Unprocessable
 from portico.kit.http.client_info import client_key
 from portico.kit.http.request import combined_field
 from portico.kit.service_context import ServiceContext
@@ -35,6 +36,12 @@ class KeyInFlight(Conflict):
     @property
     def headers(self) -> dict[str, str]:
         return {"retry-after": "1"}
+
+
+class KeyTaken(KeyInFlight):
+    """A concurrent request has claimed the key since it was looked up. A further look finds its response."""
+
+    code = "idempotency_key_in_flight"
 
 
 class KeyReused(Unprocessable):
@@ -130,17 +137,29 @@ class Claim:
         values: dict[str, Any] = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now}
         return await insert_if_absent(work, idempotency_keys, values)
 
+    async def claim_with_answer(self, work: GroupedUnitOfWork, response: Response) -> None:
+        """Claim the key and store the response at the commit, which raises KeyTaken if it was claimed meanwhile."""
+        row = {"key": self._key, "fingerprint": self._fingerprint, "claimed_at": work.now, **_stored(response)}
+        work.keep_claim(idempotency_keys, row, _key_taken, first=True)
+
     async def keep(self, work: UnitOfWork, response: Response) -> None:
         """Store the response in the transaction of its effect. Raises TypeError for a streamed response."""
-        if isinstance(response, StreamingResponse):
-            raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
-        given = {name: combined_field(response.headers, name) for name in _STORED_HEADERS}
-        headers = {name: value for name, value in given.items() if value is not None}
         await work.execute(
-            update(idempotency_keys)
-            .where(idempotency_keys.c.key == self._key)
-            .values(status=response.status_code, headers=headers, body=bytes(response.body).decode())
+            update(idempotency_keys).where(idempotency_keys.c.key == self._key).values(**_stored(response))
         )
+
+
+def _stored(response: Response) -> dict[str, Any]:
+    """Return the columns that keep a response. Raises TypeError for a streamed response."""
+    if isinstance(response, StreamingResponse):
+        raise TypeError("A streamed response cannot be stored. Declare the route with streams=True.")
+    given = {name: combined_field(response.headers, name) for name in _STORED_HEADERS}
+    headers = {name: value for name, value in given.items() if value is not None}
+    return {"status": response.status_code, "headers": headers, "body": bytes(response.body).decode()}
+
+
+async def _key_taken(_: UnitOfWork) -> Problem:
+    return KeyTaken()
 
 
 def _digest(request: Request, body: bytes, *, salt: str = "") -> str:

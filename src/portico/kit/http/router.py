@@ -35,6 +35,8 @@ class RouteOptions(TypedDict, total=False):
         stores_answer: whether the response is stored for an Idempotency-Key; never for responses with tokens.
         asks_others: whether the endpoint calls other services before its transaction begins. Its key is then claimed
             last instead of first.
+        grouped: whether requests of the same moment are committed in one transaction. Only those that merely insert and
+            publish are; see `GroupedUnitOfWork`. Its key is claimed last.
         accepts_forms: whether a form with the same members is accepted.
         streams: whether the response is a stream (server-sent events): no time limit, and a one-time ticket in the
             query is accepted like a token.
@@ -55,6 +57,7 @@ class RouteOptions(TypedDict, total=False):
     body_limit: int | None
     stores_answer: bool
     asks_others: bool
+    grouped: bool
     accepts_forms: bool
     streams: bool
     quiet: bool
@@ -83,6 +86,7 @@ class Route:
     body_limit: int | None = None
     stores_answer: bool = True
     asks_others: bool = False
+    grouped: bool = False
     accepts_forms: bool = False
     streams: bool = False
     quiet: bool = False

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 
 from portico.kit.data.kit_tables import outbox
 from portico.kit.data.statements import Statement
-from portico.kit.data.unit_of_work import NotPublished, UnitOfWork
+from portico.kit.data.unit_of_work import NotPublished, Publication, UnitOfWork
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.event import Event
 
@@ -40,16 +40,9 @@ class Outbox:
                 f"{self._source} does not declare {type(event).__name__}. Add it to Service(publishes=[…])."
             )
 
-    async def write(self, work: UnitOfWork, events: Sequence[Event], traces: Sequence[str | None]) -> None:
-        """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large.
-
-        Args:
-            work: the transaction.
-            events: the events.
-            traces: the trace in which each of them was published.
-        """
-        rows = [self._row(event, work.now, trace) for event, trace in zip(events, traces, strict=True)]
-        await work.write_each(_INSERT, rows)
+    async def write(self, work: UnitOfWork, publications: Sequence[Publication]) -> None:
+        """Store the events in the transaction of `work`, in order. Raises NotPublished if one is too large."""
+        await work.write_each(_INSERT, [self._row(each.event, each.at, each.trace) for each in publications])
 
     def committed(self) -> None:
         """Wake the relay."""

@@ -1,7 +1,7 @@
 """Runtime of one service in this process: its declaration, and the resources that the host provides."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -15,6 +15,7 @@ from portico.kit.calls.client import Calls, Identity, Layout
 from portico.kit.calls.identity import ServiceIdentity
 from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.engine import Database
+from portico.kit.data.grouped_work import CommitGroup, GroupedUnitOfWork
 from portico.kit.data.reader import Reader
 from portico.kit.data.retry import run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork, committed
@@ -26,8 +27,9 @@ from portico.kit.messaging.broadcast import Broadcasts
 from portico.kit.messaging.consumer import Consumer
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.outbox import Outbox
-from portico.kit.runtime.service import Service
+from portico.kit.runtime.service import OpenResource, Service
 from portico.kit.runtime.system import System
+from portico.kit.service_context import ServiceContext
 from portico.kit.settings import Environment, Secrets, ServiceSettings, Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.logs import RequestLog
@@ -124,6 +126,22 @@ class ServiceRuntime:
     def unit_of_work(self) -> UnitOfWork:
         """Return a unit of work that its caller commits."""
         return UnitOfWork(self.database, self.clock, invalidate=self._invalidate, events=self._outbox)
+
+    @property
+    def openers(self) -> Mapping[type[Any], OpenResource]:
+        """What opens the resources that the service declares, and the commit group that its routes need."""
+        if not any(route.grouped for router in self.service.routers for route in router.routes):
+            return self.service.resources
+        return {CommitGroup: self._open_commit_group, **self.service.resources}
+
+    def _open_commit_group(self, _: ServiceContext) -> CommitGroup:
+        batch, queue = self.settings.group_commit_batch, self.settings.group_commit_queue
+        return CommitGroup(self.unit_of_work, max_batch=batch, max_waiting=queue)
+
+    def grouped_unit_of_work(self) -> GroupedUnitOfWork:
+        """Return a unit of work that is committed together with those of other requests."""
+        group = self.resource(CommitGroup)
+        return GroupedUnitOfWork(self.database, self.clock, group, invalidate=self._invalidate, events=self._outbox)
 
     def stop(self) -> None:
         """Begin to stop: reject new work and end event streams; requests in flight continue."""

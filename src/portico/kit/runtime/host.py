@@ -235,7 +235,7 @@ class Host:
             self._add_neighbour(context, name)
         self.contexts[placement.name] = context
         context.verifier = self._verifier_for(context)
-        for kind, open_resource in placement.service.resources.items():
+        for kind, open_resource in context.openers.items():
             context.resources[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
             context.resources[SagaRunner] = SagaRunner(

@@ -49,28 +49,26 @@ async def start_saga(
         deadline: the time until the point of no return, if it is not that of the definition.
     """
     saga_id, context = SagaId.new(), request_context.get()
-    await work.write(
-        _START,
-        {
-            "saga_id": saga_id,
-            "name": saga.name,
-            "subject": subject,
-            "state": state.dumped(),
-            "status": "running",
-            "step": saga.steps[0].name,
-            "done": "",
-            "attempts": 0,
-            "failures": 0,
-            "in_doubt": False,
-            "skip": False,
-            "fence": 0,
-            "due_at": work.now,
-            "deadline_at": work.now + (saga.deadline if deadline is None else deadline),
-            "started_at": work.now,
-            "trace": str((None if context is None else context.trace) or TraceContext.new()),
-            "request_id": None if context is None else context.request_id,
-        },
-    )
+    row = {
+        "saga_id": saga_id,
+        "name": saga.name,
+        "subject": subject,
+        "state": state.dumped(),
+        "status": "running",
+        "step": saga.steps[0].name,
+        "done": "",
+        "attempts": 0,
+        "failures": 0,
+        "in_doubt": False,
+        "skip": False,
+        "fence": 0,
+        "due_at": work.now,
+        "deadline_at": work.now + (saga.deadline if deadline is None else deadline),
+        "started_at": work.now,
+        "trace": str((None if context is None else context.trace) or TraceContext.new()),
+        "request_id": None if context is None else context.request_id,
+    }
+    await work.write_each(_START, [row])
     work.after_commit(partial(work.database.wake, WAKEUP))
     return saga_id
 

@@ -235,6 +235,14 @@ class Settings(ServiceSettings):
         description="Events that one process of a service handles concurrently; those of one moment share a transaction",
     )
 
+    # Requests that are committed together.
+    group_commit_batch: int = Field(
+        128, ge=1, le=1000, description="Requests of the same moment that are committed in one transaction, at most"
+    )
+    group_commit_queue: int = Field(
+        10_000, ge=1, le=100_000, description="Requests that may wait for a common commit; further ones fail with 503"
+    )
+
     # Sagas.
     saga_concurrency: int = Field(
         128, ge=1, le=1000, description="Sagas that one process of a service executes concurrently"

@@ -65,7 +65,12 @@ STATUS_ERRORS = (OrderNotFound, IllegalTransition)
 
 
 @router.post(
-    "", status_code=201, response_model=OrderRead, asks_others=True, errors=[*PRICING_ERRORS, PaymentMethodMissing]
+    "",
+    status_code=201,
+    response_model=OrderRead,
+    asks_others=True,
+    grouped=True,
+    errors=[*PRICING_ERRORS, PaymentMethodMissing],
 )
 async def place_order(
     draft: OrderCreate,
