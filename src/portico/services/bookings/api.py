@@ -77,6 +77,7 @@ AdmissionHeader = Annotated[
     status_code=201,
     response_model=BookingRead,
     asks_others=True,
+    grouped=True,
     errors=[*HOLD_PROBLEMS, PriceChanged, PaymentMethodMissing, TooPrecise, TooManyRequests],
 )
 async def make_booking(

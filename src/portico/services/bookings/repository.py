@@ -9,7 +9,7 @@ from portico.contracts.bookings import BookingId, BookingTotal
 from portico.contracts.events import ShowEvent, ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Money, Principal, Repository, UnitOfWork
-from portico.kit.data import insert_if_absent, newest_first
+from portico.kit.data import Refuse, insert_or_refuse, newest_first
 from portico.kit.foundation import PermissionMissing
 from portico.services.bookings.errors import BookingNotFound, EventNotFound
 from portico.services.bookings.models import Booking, Show
@@ -41,11 +41,11 @@ class Bookings(Repository[Booking]):
             raise PermissionMissing(permission=WRITE_ALL)
         return booking
 
-    async def insert(self, work: UnitOfWork, booking: Booking) -> bool:
-        """Insert a new booking, unless another one pays for its hold or has its places. Return whether it was inserted."""
+    async def insert(self, work: UnitOfWork, booking: Booking, *, refuse: Refuse) -> None:
+        """Insert a new booking, unless another one pays for its hold or has its places: `refuse` returns the problem."""
         booking.revision = 1
         values = {column.key: getattr(booking, column.key) for column in _BOOKINGS.columns}
-        return await insert_if_absent(work, _BOOKINGS, values)
+        await insert_or_refuse(work, _BOOKINGS, values, refuse)
 
     async def of_hold(self, hold_id: HoldId) -> Booking | None:
         """Return the booking that pays for this hold or has its places."""

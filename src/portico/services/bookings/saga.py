@@ -75,6 +75,7 @@ class BookingState(SagaState):
     """State of the make-booking saga.
 
     keeps_hold: whether the hold goes back to its user if the booking fails.
+    payment_tries: how many payments with the hold may be declined before it is released; None if `keeps_hold` says it.
     is_hold_given_back: whether the claim of the hold was undone.
     """
 
@@ -87,6 +88,7 @@ class BookingState(SagaState):
     currency: str
     payment_method: str | None
     keeps_hold: bool
+    payment_tries: int | None = None
     payment_id: PaymentId | None = None
     is_hold_given_back: bool = False
 
@@ -137,9 +139,14 @@ async def check_show(state: BookingState, work: UnitOfWork) -> None:
 
 
 async def decide_hold(state: BookingState, work: UnitOfWork) -> BookingState:
-    """Keep no hold for a buyer who cancelled the booking."""
+    """Keep no hold for a buyer who cancelled the booking, or whose payments were declined too often."""
+    if not state.keeps_hold:
+        return state
     booking = await Bookings(work).get(state.booking_id)
-    return state if booking.cancel_requested_at is None else state.with_(keeps_hold=False)
+    is_last = state.payment_tries is not None and (
+        await Bookings(work).declines(state.hold_id) + 1 >= state.payment_tries
+    )
+    return state if booking.cancel_requested_at is None and not is_last else state.with_(keeps_hold=False)
 
 
 async def take_payment(state: BookingState, calls: Calls) -> BookingState:

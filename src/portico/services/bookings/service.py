@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from portico.contracts.bookings import BookingCreated, BookingId
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
-from portico.kit import UnitOfWork, UserId
+from portico.kit import Problem, UnitOfWork, UserId
 from portico.kit.sagas import start_saga
 from portico.services.bookings import saga
 from portico.services.bookings.domain import Offer
@@ -36,23 +37,27 @@ class Draft:
 async def book(work: UnitOfWork, draft: Draft, settings: BookingsSettings) -> Booking:
     """Create a booking and start the saga that claims its hold, charges for it and sells its places.
 
+    The booking is inserted together with others of the same moment. Whether its hold is free is known then.
+
     Raises:
         HoldInUse: another booking pays for the hold.
         HoldUsed: the places of the hold are sold to another booking.
     """
     booking = _pending(draft, work)
-    if not await Bookings(work).insert(work, booking):
-        other = await Bookings(work).of_hold(draft.hold_id)
-        if other is not None and other.status != "PENDING":
-            raise HoldUsed(hold_id=draft.hold_id, booking_id=other.booking_id)
-        raise HoldInUse(hold_id=draft.hold_id)
-    tries = await Bookings(work).declines(draft.hold_id) + 1
-    keeps_hold = not draft.is_own_hold and tries < settings.payment_tries
-    state = _initial_state(draft, keeps_hold=keeps_hold)
+    await Bookings(work).insert(work, booking, refuse=partial(_hold_problem, hold_id=draft.hold_id))
+    state = _initial_state(draft, payment_tries=settings.payment_tries)
     deadline = timedelta(seconds=settings.booking_deadline)
     await start_saga(work, saga.make_booking, state, subject=booking.booking_id, deadline=deadline)
     work.publish(booking.to_event(BookingCreated))
     return booking
+
+
+async def _hold_problem(work: UnitOfWork, *, hold_id: HoldId) -> Problem:
+    """Return the problem of a hold that another booking has."""
+    other = await Bookings(work).of_hold(hold_id)
+    if other is not None and other.status != "PENDING":
+        return HoldUsed(hold_id=hold_id, booking_id=other.booking_id)
+    return HoldInUse(hold_id=hold_id)
 
 
 def _pending(draft: Draft, work: UnitOfWork) -> Booking:
@@ -77,7 +82,7 @@ def _pending(draft: Draft, work: UnitOfWork) -> Booking:
     )
 
 
-def _initial_state(draft: Draft, *, keeps_hold: bool) -> BookingState:
+def _initial_state(draft: Draft, *, payment_tries: int) -> BookingState:
     offer = draft.offer
     return BookingState(
         booking_id=draft.booking_id,
@@ -88,5 +93,6 @@ def _initial_state(draft: Draft, *, keeps_hold: bool) -> BookingState:
         amount_minor=offer.amount_minor,
         currency=offer.currency,
         payment_method=draft.payment_method,
-        keeps_hold=keeps_hold,
+        keeps_hold=not draft.is_own_hold,
+        payment_tries=payment_tries,
     )
