@@ -230,12 +230,8 @@ class TestTotals:
 class TestSimultaneousOrders:
     async def test_are_written_in_few_transactions_and_confirmed(self, orders: Orders) -> None:
         lamp, commits = orders.shop.add_product(stock=1000), Commits(orders.run.context, "orders")
-        orders.shop.gates["products"] = gate = asyncio.Event()
         item = {"product_id": lamp, "quantity": 1}
-        placing = [asyncio.create_task(orders.place(item, by=orders.as_user())) for _ in range(40)]
-        await arrived(orders, 40)
-        gate.set()
-        placed = await asyncio.gather(*placing)
+        placed = await asyncio.gather(*(orders.place(item, by=orders.as_user()) for _ in range(40)))
 
         await orders.runner.run_due()
         assert 1 <= commits.count < 20  # the first is committed alone, others while it is
@@ -243,6 +239,29 @@ class TestSimultaneousOrders:
             assert (await orders.read(order["order_id"]))["status"] == "confirmed"
             assert (await orders.published_for(order["order_id"]))[0] == ("order.created", "pending")
         assert orders.shop.available(lamp) == 960
+
+    async def test_share_the_requests_for_prices(self, embedded: Orders) -> None:
+        lamps = [embedded.shop.add_product(number) for number in range(1, 21)]
+        embedded.shop.gates["products"] = gate = asyncio.Event()
+        items = [{"product_id": lamp, "quantity": 1} for lamp in lamps]
+
+        placing = [asyncio.create_task(embedded.try_to_place(each)) for each in items]
+        await asyncio.wait_for(embedded.shop.arrived["products"].wait(), 60)
+        gate.set()
+        answers = await asyncio.gather(*placing)
+
+        assert [answer.json()["total"] for answer in answers] == list(range(1, 21))
+        assert embedded.shop.calls.count("products") < 10
+
+    async def test_with_an_unknown_product_concern_themselves(self, embedded: Orders) -> None:
+        lamp, unknown = embedded.shop.add_product(), ProductId.new()
+
+        answers = await asyncio.gather(
+            *(embedded.try_to_place({"product_id": each, "quantity": 1}) for each in (lamp, unknown, lamp))
+        )
+
+        assert [answer.status_code for answer in answers] == [201, 422, 201]
+        assert answers[1].json()["product_ids"] == [unknown]
 
     async def test_are_refused_one_by_one(self, orders: Orders) -> None:
         lamp = orders.shop.add_product(10)
@@ -272,10 +291,3 @@ class TestSimultaneousOrders:
             answers = await asyncio.gather(*(orders.try_to_place() for _ in range(40)))
 
             assert {answer.status_code for answer in answers} == {201}
-
-
-async def arrived(orders: Orders, count: int) -> None:
-    """Wait until so many requests for prices have arrived."""
-    async with asyncio.timeout(60):
-        while orders.shop.calls.count("products") < count:  # noqa: ASYNC110  # each call is counted, none has an event
-            await asyncio.sleep(0)

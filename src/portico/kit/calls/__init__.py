@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from portico.kit.calls.channel import Channel, Incoming, Outgoing
     from portico.kit.calls.client import Calls, Client
     from portico.kit.calls.errors import CallError, CallFailed, ConnectionLost, Refused, Unreachable
+    from portico.kit.calls.lookup import GatheredLookup
     from portico.kit.calls.summary import Summary
 else:
     __getattr__ = lazy_exports(
@@ -20,6 +21,7 @@ else:
             "channel": "Channel Incoming Outgoing",
             "client": "Calls Client",
             "errors": "CallError CallFailed ConnectionLost Refused Unreachable",
+            "lookup": "GatheredLookup",
             "summary": "Summary",
         },
     )
@@ -31,6 +33,7 @@ __all__ = [
     "Channel",
     "Client",
     "ConnectionLost",
+    "GatheredLookup",
     "Incoming",
     "Outgoing",
     "Refused",

@@ -2,14 +2,12 @@ from typing import Annotated
 
 from fastapi import Query, Request, Response
 
-from portico.contracts.catalog import CatalogClient
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.contracts.payments import PaymentsClient, PaymentSummary
 from portico.kit import (
     Context,
     FromService,
     InvalidCursor,
-    OnBehalf,
     Page,
     Principal,
     Reads,
@@ -19,6 +17,7 @@ from portico.kit import (
     Socket,
     Work,
     permitted,
+    provided,
 )
 from portico.kit.foundation import PermissionMissing, UnknownCurrency, wait_for_event
 from portico.kit.http import LARGEST_LIMIT
@@ -43,6 +42,7 @@ from portico.services.orders.errors import (
     ProductsUnknown,
 )
 from portico.services.orders.models import Order
+from portico.services.orders.products import ProductLookup
 from portico.services.orders.repository import WRITE_ALL, Orders, OrderTotal
 from portico.services.orders.schemas import (
     MOST_ITEMS,
@@ -75,7 +75,7 @@ STATUS_ERRORS = (OrderNotFound, IllegalTransition)
 async def place_order(
     draft: OrderCreate,
     caller: SignedIn,
-    calls: OnBehalf,
+    products: Annotated[ProductLookup, provided(ProductLookup)],
     work: Work,
     context: Context,
     request: Request,
@@ -90,10 +90,10 @@ async def place_order(
         raise PermissionMissing(permission=WRITE_ALL)
     method = draft.payment_method or _default_method(context)
     requested = draft.requested
-    products = await calls(CatalogClient).products(each.product_id for each in requested)
+    found = await products.find(each.product_id for each in requested)
     order = await service.place_order(
         work,
-        price_items(requested, products),
+        price_items(requested, found),
         user_id=user_id,
         shipping_address=draft.shipping_address.model_dump(),
         billing_address=draft.billing_address.model_dump(),
