@@ -16,6 +16,7 @@ from sqlalchemy import URL, make_url
 from portico.servers import MariaDBServer, PostgreSQLServer
 
 _CONNECT_TIMEOUT = 60  # seconds
+_FIRST_WITH_STRATEGIES = 15  # version of PostgreSQL; earlier ones always copy files
 _UNKNOWN_CONNECTION = 1094  # MariaDB: ER_NO_SUCH_THREAD
 _MULTI_STATEMENTS = 1 << 16  # MySQL: CLIENT_MULTI_STATEMENTS
 
@@ -105,7 +106,9 @@ class PostgreSQLConnection(ServerConnection[Any]):
     async def _copy(self, template: str, name: str) -> bool:
         connection = await self._opened()
         if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", name):
-            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+            # Copying files takes a sixth of the time of the default, which logs each page.
+            strategy = " STRATEGY file_copy" if connection.get_server_version().major >= _FIRST_WITH_STRATEGIES else ""
+            await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"{strategy}')
         return True
 
     async def _drop(self, prefix: str) -> None:
