@@ -4,6 +4,7 @@ from typing import Annotated, Any
 import orjson
 import pytest
 from fastapi import BackgroundTasks, Depends, Header, Response
+from fastapi.exceptions import ResponseValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -50,6 +51,11 @@ async def later(show: int, tasks: BackgroundTasks) -> None:
 
 async def depending(show: int, found: Annotated[None, Depends(blocking)]) -> None:
     """Endpoint with a dependency."""
+
+
+async def broken(show: int) -> Place:
+    """Endpoint that returns something else than it declares."""
+    return {"show": show}  # type: ignore[return-value]
 
 
 def route_to(endpoint: Callable[..., Any], path: str = "/shows/{show}", method: str = "POST") -> APIRoute:
@@ -99,6 +105,13 @@ class TestDirectHandlers:
         answer = await answer_of(choose, request_with("7", b'{"row": "A"}'))
 
         assert orjson.loads(answer) == {"show": 7, "row": "A", "token": None}
+
+    async def test_name_the_endpoint_whose_result_is_invalid(self) -> None:
+        with pytest.raises(ResponseValidationError) as caught:
+            await answer_of(broken, request_with("7"))
+
+        assert f'File "{__file__}", line {broken.__code__.co_firstlineno}, in broken' in str(caught.value)
+        assert "POST /shows/{show}" in str(caught.value)
 
     async def test_return_a_response_as_it_is(self) -> None:
         assert await answer_of(need_header, request_with("7", **{"x-token": "t"})) == b"7 t"

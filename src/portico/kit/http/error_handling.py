@@ -1,6 +1,7 @@
 """Mapping of exceptions to problem responses."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeGuard, get_type_hints
 
 from fastapi.exceptions import RequestValidationError
@@ -63,7 +64,7 @@ class ErrorResponder:
     def __init__(self, name: str, case: Case, declared: Sequence[type[Problem]] = ()) -> None:
         self._name = name
         self._case = case
-        self._not_found = {each.field_names(): each for each in reversed(declared) if _names_an_identifier(each)}
+        self._declared = declared
 
     def answer(self, request: Request, problem: Problem, errors: list[dict[str, Any]] | None = None) -> Response:
         """Return the response for `problem`, with the field errors in `errors`."""
@@ -96,6 +97,10 @@ class ErrorResponder:
         text = path[name] if len(path[name]) <= MAX_LENGTH else f"{path[name][:MAX_LENGTH]}…"
         own = self._not_found.get((name,))
         return NotFound() if own is None else own(**{name: text})
+
+    @cached_property
+    def _not_found(self) -> dict[tuple[str, ...], type[NotFound]]:
+        return {each.field_names(): each for each in reversed(self._declared) if _names_an_identifier(each)}
 
     def _problem(self, request: HTTPConnection, error: Exception) -> Problem:
         if isinstance(error, Problem):

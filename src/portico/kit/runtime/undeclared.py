@@ -8,6 +8,7 @@ import difflib
 import pkgutil
 import sys
 from collections.abc import Collection, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.abc import InspectLoader
 from importlib.util import find_spec
@@ -105,8 +106,9 @@ def _advice_for(used: type[Any], service: Service, neighbours: Collection[str]) 
     return "add it to `publishes`"
 
 
-def _used_classes(module: ModuleType) -> Iterator[type[Any]]:
-    """Yield the events and clients that functions of the module name. Subscribers to broadcasts publish nothing."""
+@cache
+def _used_classes(module: ModuleType) -> list[type[Any]]:
+    """Return the events and clients that functions of the module name. Subscribers to broadcasts publish nothing."""
     imported = [each for each in vars(module).values() if isinstance(each, ModuleType)]
     named = {
         name: value
@@ -114,9 +116,8 @@ def _used_classes(module: ModuleType) -> Iterator[type[Any]]:
         for name, value in vars(holder).items()
         if isinstance(value, type) and issubclass(value, Client | Event) and value not in {Client, Event}
     }
-    for code in _codes(module) if named else ():
-        if "subscribe" not in code.co_names:
-            yield from (named[name] for name in code.co_names if name in named)
+    codes = [code for code in _codes(module) if "subscribe" not in code.co_names] if named else []
+    return [named[name] for code in codes for name in code.co_names if name in named]
 
 
 def _codes(module: ModuleType) -> Iterator[CodeType]:
