@@ -17,6 +17,7 @@ from portico.kit.data.change_notifier import ChangeNotifier
 from portico.kit.data.reader import Reader
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.foreground import Foreground
 from portico.kit.settings import Secrets, ServiceSettings, Settings
 from portico.kit.telemetry.health import Health
 from portico.kit.telemetry.metrics import Metrics
@@ -70,6 +71,7 @@ class ServiceContext(Protocol):
         health: health checks.
         tracing: creates spans of background work.
         channel: sends requests to other services that have no typed client.
+        foreground: the requests that this process serves, of all its services.
         system: the system that the service belongs to.
         stopping: set when the process has to stop. Endless work, such as an event stream, must end then.
     """
@@ -81,6 +83,7 @@ class ServiceContext(Protocol):
     health: Health
     tracing: Tracing
     channel: Channel
+    foreground: Foreground
     stopping: asyncio.Event
 
     @property

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.services.notifications.support import NotificationsService, open_notifications, order_event
 
+from portico.kit.foundation.foreground import Foreground
 from portico.services.notifications.domain import Result
 from portico.services.notifications.mail import MailDeferred, MailRefused, MailUncertain
 from portico.services.notifications.repository import Notifications
@@ -289,7 +290,52 @@ class TestSeveralSenders:
         assert [each["outcome"] for each in found["attempts"]] == ["delivered", "refused"]
 
 
+class Busy(Foreground):
+    """A process that serves requests until it is told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+        self.quiet = asyncio.Event()
+        self.waited = asyncio.Event()
+
+    async def wait_until_quiet(self, at_most: float) -> None:
+        self.waits.append(at_most)
+        self.waited.set()
+        await self.quiet.wait()
+
+
 class TestRunning:
+    async def test_mails_let_requests_of_the_process_go_first(
+        self, sqlite_databases: Databases, tmp_path: Path
+    ) -> None:
+        async with open_notifications(sqlite_databases, tmp_path) as notifications:
+            notifications.run.context.foreground = busy = Busy()
+            await notifications.confirm_order(await notifications.create_user())
+            going = asyncio.create_task(notifications.sender.run())
+            await asyncio.wait_for(busy.waited.wait(), 60)
+            before = await notifications.single()
+
+            busy.quiet.set()
+            await asyncio.wait_for(notifications.mailer.wait_for_mails(1), 60)
+            notifications.run.context.stop()
+            await asyncio.wait_for(going, 60)
+
+            assert before["status"] == "queued"
+            assert all(0 < at_most <= 0.1 for at_most in busy.waits)
+
+    async def test_mails_are_sent_while_requests_never_end(self, sqlite_databases: Databases, tmp_path: Path) -> None:
+        async with open_notifications(sqlite_databases, tmp_path) as notifications:
+            notifications.run.context.foreground.begin()
+            await notifications.confirm_order(await notifications.create_user())
+            going = asyncio.create_task(notifications.sender.run())
+
+            found = await asyncio.wait_for(notifications.mailer.wait_for_mails(1), 60)
+
+            notifications.run.context.stop()
+            await asyncio.wait_for(going, 60)
+            assert len(found) == 1
+
     async def test_a_slow_mail_does_not_delay_others(self, sqlite_databases: Databases, tmp_path: Path) -> None:
         async with open_notifications(sqlite_databases, tmp_path) as notifications:
             notifications.mailer.gate = gate = asyncio.Event()

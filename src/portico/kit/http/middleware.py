@@ -58,6 +58,7 @@ class ServiceMiddleware:
         self._context = context
         self._polled = polled
         self._requests = context.metrics.requests
+        self._foreground = context.foreground
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -80,10 +81,15 @@ class ServiceMiddleware:
         answer = _Response(scope, send, private=private)
         began = perf_counter()
         self._requests.in_flight += 1
+        is_foreground = path not in self._polled
+        if is_foreground:
+            self._foreground.begin()
         try:
             await self._serve(scope, receive, answer)
         finally:
             self._requests.in_flight -= 1
+            if is_foreground:
+                self._foreground.end()
             self._record(scope, answer.status or _CLIENT_CLOSED_REQUEST, perf_counter() - began, span)
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send, traceparent: str | None) -> None:

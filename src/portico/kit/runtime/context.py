@@ -20,6 +20,7 @@ from portico.kit.data.reader import Reader
 from portico.kit.data.retry import run_transaction
 from portico.kit.data.unit_of_work import UnitOfWork, committed
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.foreground import Foreground
 from portico.kit.foundation.shares import Shares
 from portico.kit.http.live import TooManyStreams
 from portico.kit.http.request_body import BodyIntake
@@ -66,6 +67,7 @@ class ServiceRuntime:
     cache: Cache
     channel: Channel
     identity: ServiceIdentity
+    foreground: Foreground
     broadcasts: Broadcasts
     health: Health
     metrics: Metrics

@@ -26,6 +26,7 @@ from portico.kit.calls.routing_channel import RoutingChannel
 from portico.kit.data.engine import Database
 from portico.kit.data.migrations import require_current, upgrade
 from portico.kit.foundation.clock import Clock
+from portico.kit.foundation.foreground import Foreground
 from portico.kit.http.app import build_app
 from portico.kit.jobs.runner import JobRunner
 from portico.kit.messaging.broadcast import Broadcasts
@@ -122,6 +123,7 @@ class Host:
         self._given_channel = channel
         self._open_broker = broker
         self.loop_lag = LoopLag()
+        self._foreground = Foreground()
         self._stack = ShutdownStack()
 
     async def __aenter__(self) -> Self:
@@ -218,6 +220,7 @@ class Host:
             cache=self._cache(placement.name),
             channel=self.channel,
             identity=self.identity(placement.name),
+            foreground=self._foreground,
             broadcasts=self.broadcasts,
             health=Health(placement.name, __version__, timeout=self.settings.health_timeout, loop_lag=self.loop_lag),
             metrics=Metrics(placement.name, __version__),
@@ -239,11 +242,7 @@ class Host:
             context.resources[kind] = await self._stack.enter_async_context(open_resource(context))
         if placement.service.sagas:
             context.resources[SagaRunner] = SagaRunner(
-                context,
-                placement.service.sagas,
-                database=context.database,
-                tracing=context.tracing,
-                health=context.health,
+                context, placement.service.sagas, database=database, tracing=context.tracing, health=context.health
             )
         self.apps[placement.name] = build_app(
             context, summary=placement.service.summary, routers=placement.service.routers

@@ -26,6 +26,7 @@ logger = get_logger(__name__)
 _POLL = Backoff(base=1.0, limit=5.0, jitter=0.2)  # for mails of other processes, and for retries
 _MARGIN = 30.0  # seconds that the lease of an attempt exceeds the mailer's own limit
 _GRACE = 8.0  # seconds that mails in progress may take when the process stops
+_YIELD = 0.05  # seconds that due mails wait for requests of this process, each time some are claimed
 _RECORD_BACKOFF = Backoff(base=0.5, limit=0.5)
 
 
@@ -59,11 +60,15 @@ class Sender:
         self._wakeup.set()
 
     async def run(self) -> None:
-        """Send due mails until the service stops or this is cancelled; mails in progress may finish."""
+        """Send due mails until the service stops or this is cancelled; mails in progress may finish.
+
+        Requests of this process go first: while it serves some, mails are claimed at most every `_YIELD` seconds.
+        """
         in_progress: set[asyncio.Task[None]] = set()
         idle = 0
         try:
             while not self._context.stopping.is_set():
+                await self._context.foreground.wait_until_quiet(_YIELD)
                 self._wakeup.clear()
                 free = self._concurrency - len(in_progress)
                 changed, claimed = await self._take(free) if free else (0, [])
