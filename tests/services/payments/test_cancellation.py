@@ -19,6 +19,7 @@ from tests.services.payments.support import (
 from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
 from portico.kit.foundation.money import Money
+from portico.services.payments.charges import PaymentStart, start_payments
 from portico.services.payments.domain import PaymentRequest
 from portico.services.payments.jobs import settle_open_payments
 from portico.services.payments.provider import (
@@ -28,7 +29,6 @@ from portico.services.payments.provider import (
     ProviderRefund,
     ProviderRefused,
 )
-from portico.services.payments.service import start_payment
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.services.payments.simulated_provider.provider import SimulatedProvider
 from portico.testing.running_service import RunningService
@@ -52,7 +52,7 @@ async def start_charge(payments: RunningService, key: str) -> PaymentId:
     request, payment_id = charge_body(key=key), PaymentId.new()
     order = PaymentRequest(request["order_id"], UserId(request["user_id"]), Money(2500, "USD"), "pm_ok")
     async with payments.context.transaction() as work:
-        await start_payment(work, key=key, request=order, payment_id=payment_id, attempt_limit=15)
+        await start_payments(work, [PaymentStart(key, payment_id, order, attempt_limit=15)])
     return payment_id
 
 

@@ -6,12 +6,17 @@ from tests.services.payments.support import (
     charge,
     charge_body,
     ledger_balances,
+    provider,
     provider_charges,
     published_types,
     read,
+    void,
 )
+from tests.support.commits import Commits
 
 from portico.contracts.payments import PaymentFailed, PaymentProcessed
+from portico.services.payments.provider import ChargeRequest, PaymentProvider, ProviderCharge
+from portico.services.payments.simulated_provider.provider import SimulatedProvider
 from portico.testing.running_service import RunningService
 
 
@@ -191,3 +196,72 @@ class TestBatch:
         answer = await payments.as_user("payments:read").post("/payments/batch", json=items)
 
         assert answer.status_code == 403
+
+
+class TestSimultaneousCharges:
+    async def test_are_written_in_few_transactions(self, payments: RunningService) -> None:
+        started, recorded = Commits(payments.context, "payments"), Commits(payments.context, "ledger_transactions")
+        at_provider = Commits(payments.context, "simulated_charges")
+
+        charged = await asyncio.gather(*(charge(payments, amount=10) for _ in range(40)))
+
+        assert {each["status"] for each in charged} == {"succeeded"}
+        assert max(started.count, recorded.count, at_provider.count) < 20
+        assert await ledger_balances(payments) == {"provider": 40_000, "orders": -40_000}
+        assert len(await published_types(payments)) == 40
+
+    async def test_have_an_outcome_each(self, payments: RunningService) -> None:
+        methods = ["pm_ok", "pm_declined", "pm_ok", "pm_slow", "pm_gold", "pm_ok"]
+
+        charged = await asyncio.gather(*(charge(payments, method=method) for method in methods))
+
+        statuses = ["succeeded", "failed", "succeeded", "processing", "failed", "succeeded"]
+        assert [each["status"] for each in charged] == statuses
+
+    async def test_with_one_key_charge_once(self, payments: RunningService) -> None:
+        request, other = charge_body(key="k", amount=5), charge_body(key="other", amount=7)
+        orders = payments.as_service("orders")
+
+        answers = await asyncio.gather(*(orders.post("/payments", json=each) for each in [request] * 10 + [other]))
+
+        assert {answer.status_code for answer in answers} == {201}
+        assert len({answer.json()["payment_id"] for answer in answers}) == 2
+        assert await ledger_balances(payments) == {"provider": 1200, "orders": -1200}
+
+    async def test_with_a_used_key_concern_themselves(self, payments: RunningService) -> None:
+        orders, used = payments.as_service("orders"), charge_body(key="k", amount=5)
+        await orders.post("/payments", json=used)
+        voided = charge_body(key="voided")
+        await void(payments, "voided")
+        requests = [charge_body(), {**used, "amount": 6}, charge_body(), voided]
+
+        answers = await asyncio.gather(*(orders.post("/payments", json=each) for each in requests))
+
+        assert [answer.status_code for answer in answers] == [201, 422, 201, 409]
+        assert (answers[1].json()["code"], answers[3].json()["code"]) == ("payment_key_reused", "voided")
+
+    async def test_of_a_slow_card_do_not_delay_others(self, embedded: RunningService) -> None:
+        slow = SlowCard(provider(embedded))
+        embedded.context.resources[PaymentProvider] = slow
+        waiting = asyncio.create_task(charge(embedded, method="pm_slow"))
+        await asyncio.wait_for(slow.reached.wait(), 60)
+
+        others = await asyncio.gather(*(charge(embedded) for _ in range(10)))
+        slow.open.set()
+
+        assert {each["status"] for each in others} == {"succeeded"}
+        assert (await waiting)["status"] == "processing"
+
+
+class SlowCard(SimulatedProvider):
+    """A provider that answers charges of `pm_slow` when the test opens it."""
+
+    def __init__(self, within: SimulatedProvider) -> None:
+        super().__init__(within._context)
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def charge(self, request: ChargeRequest) -> ProviderCharge:
+        if request.method == "pm_slow":
+            self.reached.set()
+            await asyncio.wait_for(self.open.wait(), 60)
+        return await super().charge(request)

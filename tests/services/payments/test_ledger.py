@@ -21,7 +21,7 @@ from portico.services.payments.ledger.models import (
     TransactionId,
     posting,
 )
-from portico.services.payments.ledger.repository import post
+from portico.services.payments.ledger.repository import Posting, post
 from portico.services.payments.simulated_provider.jobs import run_simulated_provider
 from portico.services.payments.simulated_provider.provider import BEHAVIORS
 from portico.testing.databases import SQLiteDatabases
@@ -44,10 +44,10 @@ class TestLedger:
         payment_id = PaymentId.new()
 
         async with payments.context.transaction() as work:
-            await post(work, "charge", payment_id, payment_id, Money(5, "USD"))
+            await post(work, Posting("charge", payment_id, payment_id, Money(5, "USD")))
         with pytest.raises(IntegrityError):
             async with payments.context.transaction() as work:
-                await post(work, "charge", payment_id, payment_id, Money(5, "USD"))
+                await post(work, Posting("charge", payment_id, payment_id, Money(5, "USD")))
 
         assert await ledger_balances(payments) == {"provider": 5, "orders": -5}
 

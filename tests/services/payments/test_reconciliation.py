@@ -11,7 +11,7 @@ from portico.contracts.payments import PaymentId
 from portico.kit.auth import UserId
 from portico.kit.calls.errors import Unreachable
 from portico.kit.foundation.money import Money
-from portico.services.payments.ledger.repository import ENTRIES, TRANSACTIONS, post
+from portico.services.payments.ledger.repository import ENTRIES, TRANSACTIONS, Posting, post
 from portico.services.payments.ledger.totals import OrderTotals
 from portico.services.payments.models import Payment
 from portico.services.payments.provider import PaymentProvider, ProviderCharge, ProviderUnavailable
@@ -192,7 +192,7 @@ class TestMismatches:
     async def test_ledger_entries_of_an_unknown_payment(self, payments: RunningService, orders: Orders) -> None:
         payment_id = PaymentId.new()
         async with payments.context.transaction() as work:
-            await post(work, "charge", payment_id, payment_id, Money(700, "USD"))
+            await post(work, Posting("charge", payment_id, payment_id, Money(700, "USD")))
 
         assert await single_mismatch(payments) == {
             "kind": "ledger_unknown_payment",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
-    from portico.kit.data.upsert import insert_if_absent, insert_or_ignore
+    from portico.kit.data.upsert import insert_all_if_absent, insert_if_absent, insert_or_ignore
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -34,7 +34,7 @@ else:
             "table": "TableRules identifier revision",
             "types": "ExactText IdentifierNumber IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
-            "upsert": "insert_if_absent insert_or_ignore",
+            "upsert": "insert_all_if_absent insert_if_absent insert_or_ignore",
         },
     )
 
@@ -63,6 +63,7 @@ __all__ = [
     "current_unit_of_work",
     "event_log",
     "identifier",
+    "insert_all_if_absent",
     "insert_if_absent",
     "insert_or_ignore",
     "insert_or_refuse",

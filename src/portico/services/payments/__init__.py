@@ -10,12 +10,17 @@ from portico.contracts.payments import (
 )
 from portico.kit import Service
 from portico.services.payments import api, jobs
+from portico.services.payments.charges import ChargeWriter, open_charge_writer
 from portico.services.payments.ledger.totals import BookingTotals, OrderTotals, open_booking_totals, open_order_totals
 from portico.services.payments.models import Table
 from portico.services.payments.provider import PaymentProvider
 from portico.services.payments.settings import PaymentsSettings
 from portico.services.payments.simulated_provider import jobs as simulated_provider
-from portico.services.payments.simulated_provider.provider import open_simulated_provider
+from portico.services.payments.simulated_provider.provider import (
+    SimulatedCharges,
+    open_simulated_charges,
+    open_simulated_provider,
+)
 
 service = Service(
     name="payments",
@@ -34,6 +39,8 @@ service = Service(
     tables=Table.metadata,
     settings=PaymentsSettings,
     resources={
+        ChargeWriter: open_charge_writer,
+        SimulatedCharges: open_simulated_charges,
         PaymentProvider: open_simulated_provider,
         OrderTotals: open_order_totals,
         BookingTotals: open_booking_totals,

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, select, true, update
 from portico.contracts.bookings import BookingId
 from portico.contracts.payments import PaymentId
 from portico.kit import Principal, Reader, Repository, Slice, UnitOfWork, Window
-from portico.kit.data import Statement, insert_if_absent, newest_first
+from portico.kit.data import Statement, insert_all_if_absent, insert_if_absent, newest_first
 from portico.kit.foundation import latest_due
 from portico.services.payments.domain import LONGEST_REFUND_WAIT
 from portico.services.payments.errors import PaymentNotFound
@@ -122,22 +122,27 @@ class Refunds:
         return await _NEWEST_REFUND.page(self.source, select(Refund).where(Refund.payment_id == payment_id), window)
 
 
-async def claim_key(work: UnitOfWork, key: str, payment_id: PaymentId | None) -> bool:
-    """Let `key` stand for this payment, or for none if it is voided; return False if the key is taken."""
-    return await insert_if_absent(work, _KEYS, {"key": key, "payment_id": payment_id, "created_at": work.now})
+async def claim_keys(work: UnitOfWork, keys: Sequence[tuple[str, PaymentId | None]]) -> Sequence[bool]:
+    """Let each key stand for its payment, or for none if it is voided; return which keys were not taken."""
+    rows = [{"key": key, "payment_id": payment_id, "created_at": work.now} for key, payment_id in keys]
+    return await insert_all_if_absent(work, _KEYS, rows)
 
 
-async def record_success(work: UnitOfWork, payment: Payment, charge_id: str) -> bool:
-    """Record that a payment succeeded, unless its row changed since `payment` was read; return whether it did.
+async def record_successes(work: UnitOfWork, charges: Sequence[tuple[Payment, str]]) -> Sequence[bool]:
+    """Record that payments succeeded, each with the id of its charge; return which had not changed since they were read.
 
-    Nearly every charge ends here, with one statement instead of a lock, a read and an update.
+    Nearly every charge ends here, with one statement for many instead of a lock, a read and an update for each.
     """
-    unchanged = {"of_payment": payment.payment_id, "of_revision": payment.revision}
-    if not await work.write(_RECORD_SUCCESS, {**unchanged, "new_charge_id": charge_id, "now": work.now}):
-        return False
-    payment.succeed(charge_id, work.now)
-    payment.revision += 1
-    return True
+    rows = [
+        {
+            "of_payment": payment.payment_id,
+            "of_revision": payment.revision,
+            "new_charge_id": charge_id,
+            "now": work.now,
+        }
+        for payment, charge_id in charges
+    ]
+    return await work.write_all(_RECORD_SUCCESS, rows)
 
 
 async def record_webhook_event(work: UnitOfWork, provider: str, event_id: str, event_type: str) -> bool:

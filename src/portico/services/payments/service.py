@@ -11,13 +11,12 @@ from typing import Literal
 
 from portico.contracts.payments import PaymentId, RefundId
 from portico.kit import ServiceContext, UnitOfWork, get_logger
+from portico.services.payments.charges import ChargeWriter, PaymentStart
 from portico.services.payments.domain import PaymentRequest, RefundRequest
 from portico.services.payments.errors import (
     ChargeInFlight,
     OtherCurrency,
-    PaymentKeyReused,
     RefundKeyReused,
-    Voided,
     VoidUnfinished,
 )
 from portico.services.payments.models import Payment, PaymentKey, Refund
@@ -25,7 +24,7 @@ from portico.services.payments.provider import ProviderEvent
 from portico.services.payments.repository import (
     Payments,
     Refunds,
-    claim_key,
+    claim_keys,
     record_webhook_event,
 )
 from portico.services.payments.settlement import (
@@ -53,35 +52,11 @@ class VoidedKey:
 
 async def charge(context: ServiceContext, key: str, request: PaymentRequest) -> Payment:
     """Charge once per `key`; a repeat returns the payment's current state. Raises Voided, PaymentKeyReused."""
-    payment_id = PaymentId.new()
-    payment = await context.transact(
-        partial(start_payment, key=key, request=request, payment_id=payment_id, attempt_limit=attempt_limit(context))
-    )
+    start = PaymentStart(key, PaymentId.new(), request, attempt_limit(context))
+    payment = await context.resource(ChargeWriter).start(start)
     if not payment.is_processing:
         return payment
-    return await settle_payment(context, payment, first_attempt=payment.payment_id == payment_id)
-
-
-async def start_payment(
-    work: UnitOfWork, *, key: str, request: PaymentRequest, payment_id: PaymentId, attempt_limit: float
-) -> Payment:
-    """Return the payment of `key`, or create it. Of two concurrent calls, the second waits for the first.
-
-    Raises Voided, PaymentKeyReused.
-    """
-    if await claim_key(work, key, payment_id):
-        payment = Payment.start(payment_id, request, attempt_limit=attempt_limit, now=work.now)
-        await Payments(work).insert_all([payment])
-        return payment
-    known = await work.get(PaymentKey, key)
-    if known is None or known.payment_id is None:
-        raise Voided(key=key)
-    payment = await Payments(work).get(known.payment_id)
-    if not payment.matches(request):
-        raise PaymentKeyReused(key=key, payment_id=payment.payment_id)
-    if payment.voided_at is not None:
-        raise Voided(key=key)
-    return payment
+    return await settle_payment(context, payment, first_attempt=payment.payment_id == start.payment_id)
 
 
 async def void(context: ServiceContext, key: str) -> VoidedKey:
@@ -105,7 +80,7 @@ async def void(context: ServiceContext, key: str) -> VoidedKey:
 
 async def _void_key(work: UnitOfWork, *, key: str) -> Payment | None:
     """Void the key and return the payment that had used it."""
-    if await claim_key(work, key, None):
+    if (await claim_keys(work, [(key, None)]))[0]:
         return None
     known = await work.get(PaymentKey, key)
     if known is None or known.payment_id is None:

@@ -18,6 +18,10 @@ class PaymentsSettings(ServiceSettings, env_prefix="PAYMENTS_"):
         le=60,
         description="How long (seconds) the payment provider may take to respond before the outcome is unknown",
     )
+    charge_batch: int = Field(128, ge=1, le=1000, description="Maximum number of charges in one transaction")
+    charge_queue: int = Field(
+        5000, ge=1, le=100_000, description="Maximum number of waiting charges; further ones fail with 503"
+    )
     webhook_tolerance: Seconds = Field(
         300.0, ge=1, le=3600, description="How old (seconds) a webhook's signature may be"
     )

@@ -13,10 +13,10 @@ from typing import Final
 from portico.contracts.payments import PaymentId, RefundId
 from portico.kit import Money, ServiceContext, UnitOfWork, get_logger
 from portico.kit.foundation import latest_due, seconds_until
-from portico.services.payments import events, repository
+from portico.services.payments import events
+from portico.services.payments.charges import ChargeWriter, posting_of
 from portico.services.payments.domain import LONGEST_REFUND_WAIT, RefundRequest
-from portico.services.payments.ledger.models import income_account
-from portico.services.payments.ledger.repository import post
+from portico.services.payments.ledger.repository import Posting, post
 from portico.services.payments.models import LONGEST_PAYMENT_WAIT, Payment, Refund
 from portico.services.payments.provider import (
     ChargeRequest,
@@ -65,10 +65,9 @@ async def settle_payment(context: ServiceContext, payment: Payment, *, first_att
     outcome = await _charge_outcome(context, payment, first_attempt=first_attempt)
     if outcome is NoOutcome.IN_FLIGHT:
         return payment
-    is_success = isinstance(outcome, ProviderCharge) and outcome.status == "succeeded"
-    if first_attempt and isinstance(outcome, ProviderCharge) and is_success and outcome.amount == payment.money:
-        recorded = await context.transact(partial(_record_uncontended_success, payment=payment, charge=outcome))
-        if recorded:
+    if first_attempt and isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
+        is_expected = outcome.amount == payment.money
+        if is_expected and await context.resource(ChargeWriter).record_success(payment, outcome):
             return payment
     payment = await context.transact(partial(record_charge, payment_id=payment.payment_id, outcome=outcome))
     if payment.voided_at is not None and payment.refunding_minor:
@@ -129,7 +128,8 @@ async def record_charge(work: UnitOfWork, *, payment_id: PaymentId, outcome: Cha
         _record_failure(work, payment, outcome.failure_reason or "refused", outcome.charge_id)
     elif isinstance(outcome, ProviderCharge) and outcome.status == "succeeded":
         payment.succeed(outcome.charge_id, work.now)
-        await _post_charge(work, payment)
+        await post(work, posting_of(payment))
+        work.publish(events.processed(payment))
         if payment.voided_at is not None:
             await refund_remainder(work, payment)
     elif outcome is NoOutcome.NO_CHARGE:
@@ -140,20 +140,6 @@ async def record_charge(work: UnitOfWork, *, payment_id: PaymentId, outcome: Cha
     else:
         payment.postpone_settlement(work.now)
     return payment
-
-
-async def _record_uncontended_success(work: UnitOfWork, *, payment: Payment, charge: ProviderCharge) -> bool:
-    """Record the success of a payment, unless another request has changed it."""
-    if not await repository.record_success(work, payment, charge.charge_id):
-        return False
-    await _post_charge(work, payment)
-    return True
-
-
-async def _post_charge(work: UnitOfWork, payment: Payment) -> None:
-    income = income_account(payment)
-    await post(work, "charge", payment.payment_id, payment.payment_id, payment.money, income=income)
-    work.publish(events.processed(payment))
 
 
 def _record_failure(work: UnitOfWork, payment: Payment, reason: str, charge_id: str | None) -> None:
@@ -275,7 +261,7 @@ async def record_refund(
     else:
         refund.finish("succeeded", work.now)
         payment.finish_refund(refund.amount_minor, work.now, succeeded=True)
-        await post(work, "refund", refund.refund_id, payment.payment_id, refund.money)
+        await post(work, Posting("refund", refund.refund_id, payment.payment_id, refund.money))
         work.publish(events.refunded(payment, refund))
     return refund
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import case, func, insert, select
@@ -26,33 +27,45 @@ _PURCHASED: dict[Seller, Any] = {"orders": Payment.order_id, "bookings": Payment
 _INSERT_TRANSACTION, _INSERT_ENTRY = Statement(insert(TRANSACTIONS)), Statement(insert(ENTRIES))
 
 
-async def post(
-    work: UnitOfWork,
-    kind: TransactionKind,
-    reference: str,
-    payment_id: PaymentId,
-    amount: Money,
-    *,
-    income: IncomeAccount = ORDERS,
-) -> None:
-    """Post a charge or a refund of `amount`. The unique index on `reference` rejects a second posting."""
-    transaction_id = TransactionId.new()
-    transaction = {
-        "transaction_id": transaction_id,
-        "kind": kind,
-        "reference": str(reference),
-        "payment_id": payment_id,
-        "created_at": work.now,
-    }
-    await work.write(_INSERT_TRANSACTION, transaction)
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A charge or a refund of `amount` to be posted. `reference` is the payment or the refund."""
+
+    kind: TransactionKind
+    reference: str
+    payment_id: PaymentId
+    amount: Money
+    income: IncomeAccount = ORDERS
+
+
+async def post(work: UnitOfWork, posted: Posting) -> None:
+    """Post a charge or a refund. The unique index on `reference` rejects a second posting."""
+    await post_all(work, [posted])
+
+
+async def post_all(work: UnitOfWork, postings: Sequence[Posting]) -> None:
+    """Post charges and refunds. The unique index on `reference` rejects a second posting."""
+    identified = [(TransactionId.new(), each) for each in postings]
+    transactions = [
+        {
+            "transaction_id": transaction_id,
+            "kind": each.kind,
+            "reference": str(each.reference),
+            "payment_id": each.payment_id,
+            "created_at": work.now,
+        }
+        for transaction_id, each in identified
+    ]
+    await work.write_each(_INSERT_TRANSACTION, transactions)
     entries = [
         {
             "transaction_id": transaction_id,
             "account": account,
             "amount_minor": minor,
-            "currency": amount.currency,
+            "currency": each.amount.currency,
         }
-        for account, minor in posting(kind, amount, income=income)
+        for transaction_id, each in identified
+        for account, minor in posting(each.kind, each.amount, income=each.income)
     ]
     await work.write_each(_INSERT_ENTRY, entries)
 

@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from portico.kit import EventId, Money, ServiceContext, UnitOfWork
+from portico.kit.data import GroupCommit
 from portico.kit.settings import SettingsError
 from portico.services.payments.provider import (
     ChargeRequest,
@@ -30,7 +31,7 @@ from portico.services.payments.simulated_provider.models import (
     SimulatedRefund,
     SimulatedWebhook,
 )
-from portico.services.payments.simulated_provider.repository import charges_after, insert_charge, lock_charge
+from portico.services.payments.simulated_provider.repository import charges_after, insert_charges, lock_charge
 
 _FINAL: Final = frozenset({"succeeded", "failed"})
 
@@ -70,6 +71,21 @@ async def open_simulated_provider(context: ServiceContext) -> AsyncIterator[Paym
     yield SimulatedProvider(context)
 
 
+class SimulatedCharges(GroupCommit[ChargeRequest, SimulatedCharge | None]):
+    """Stores charges, once per key. A charge is None if the first request with its key was rolled back meanwhile."""
+
+
+@asynccontextmanager
+async def open_simulated_charges(context: ServiceContext) -> AsyncIterator[SimulatedCharges]:
+    """Open the store of the simulated provider. Charges that wait when the service stops are still stored."""
+    settings = context.settings_of(PaymentsSettings)
+    apply = partial(_charge_all, settlement=timedelta(seconds=settings.simulated_settlement))
+    async with SimulatedCharges(
+        context.transaction, apply, max_batch=settings.charge_batch, max_waiting=settings.charge_queue
+    ) as charges:
+        yield charges
+
+
 class SimulatedProvider:
     """A payment provider that lives in payments' database and behaves like a remote one.
 
@@ -91,41 +107,15 @@ class SimulatedProvider:
         behavior = BEHAVIORS.get(request.method)
         if behavior is None:
             raise ProviderRefused("unknown_payment_method")
-        charge = await self._context.transact(partial(self._charge, request=request))
+        charge = await self._context.resource(SimulatedCharges).submit(request)
+        if charge is None:
+            raise ProviderUnavailable("the first request was rolled back")
         if Money(charge.amount_minor, charge.currency) != request.amount or charge.method != request.method:
             raise ProviderRefused("idempotency_key_reused")
         if charge.requests == 1 and behavior.first_response != "answer":
             timed_out = behavior.first_response == "timeout"
             raise ProviderUnavailable("the answer was lost" if timed_out else "500 from the provider")
         return charge.to_provider_charge()
-
-    async def _charge(self, work: UnitOfWork, *, request: ChargeRequest) -> SimulatedCharge:
-        behavior = BEHAVIORS[request.method]
-        slow = work.now + timedelta(seconds=self._settings.simulated_settlement)
-        row = {
-            "key": str(request.key),
-            "charge_id": ChargeId.new(),
-            "reference": str(request.reference),
-            "amount_minor": request.amount.minor,
-            "currency": request.amount.currency,
-            "method": request.method,
-            "status": behavior.status,
-            "failure_reason": behavior.reason,
-            "refunded_minor": 0,
-            "settles_at": slow if behavior.status == "processing" else None,
-            "requests": 1,
-            "created_at": work.now,
-        }
-        if await insert_charge(work, row):
-            charge = SimulatedCharge(**row)
-            if behavior.status == "succeeded":
-                self._enqueue_webhooks(work, charge)
-            return charge
-        known = await work.get(SimulatedCharge, request.key, lock=True)
-        if known is None:
-            raise ProviderUnavailable("the first request was rolled back")
-        known.repeat()
-        return known
 
     async def find_charge(self, key: str) -> ProviderCharge | None:
         refuse_in_transaction()
@@ -142,7 +132,7 @@ class SimulatedProvider:
     async def _settle(self, work: UnitOfWork, *, key: str) -> SimulatedCharge | None:
         charge = await work.get(SimulatedCharge, key, lock=True)
         if charge is not None and charge.settle(work.now):
-            self._enqueue_webhooks(work, charge)
+            _enqueue_webhooks(work, charge)
         return charge
 
     async def refund(self, key: str, charge_id: str, amount: Money) -> ProviderRefund:
@@ -172,12 +162,47 @@ class SimulatedProvider:
         """Return the signature header of a webhook with this body."""
         return sign(body, self._secret, now=now)
 
-    def _enqueue_webhooks(self, work: UnitOfWork, charge: SimulatedCharge) -> None:
-        """Queue the webhooks about `charge`, as many as its method sends; all carry the same event."""
-        count = BEHAVIORS[charge.method].webhooks
-        body = encode_event(charge.to_provider_charge(), int(work.now.timestamp())).decode() if count else ""
-        for _ in range(count):
-            work.add(SimulatedWebhook(body=body, send_at=work.now, attempts=0, created_at=work.now))
+
+async def _charge_all(
+    work: UnitOfWork, requests: Sequence[ChargeRequest], *, settlement: timedelta
+) -> Sequence[SimulatedCharge | None]:
+    rows = [_row(request, work.now, settlement) for request in requests]
+    inserted = await insert_charges(work, rows)
+    charges: list[SimulatedCharge | None] = []
+    for request, row, is_new in zip(requests, rows, inserted, strict=True):
+        charge = SimulatedCharge(**row) if is_new else await work.get(SimulatedCharge, request.key, lock=True)
+        if is_new and charge is not None and charge.status == "succeeded":
+            _enqueue_webhooks(work, charge)
+        elif charge is not None and not is_new:
+            charge.repeat()
+        charges.append(charge)
+    return charges
+
+
+def _row(request: ChargeRequest, now: datetime, settlement: timedelta) -> dict[str, Any]:
+    behavior = BEHAVIORS[request.method]
+    return {
+        "key": str(request.key),
+        "charge_id": ChargeId.new(),
+        "reference": str(request.reference),
+        "amount_minor": request.amount.minor,
+        "currency": request.amount.currency,
+        "method": request.method,
+        "status": behavior.status,
+        "failure_reason": behavior.reason,
+        "refunded_minor": 0,
+        "settles_at": now + settlement if behavior.status == "processing" else None,
+        "requests": 1,
+        "created_at": now,
+    }
+
+
+def _enqueue_webhooks(work: UnitOfWork, charge: SimulatedCharge) -> None:
+    """Queue the webhooks about `charge`, as many as its method sends; all carry the same event."""
+    count = BEHAVIORS[charge.method].webhooks
+    body = encode_event(charge.to_provider_charge(), int(work.now.timestamp())).decode() if count else ""
+    for _ in range(count):
+        work.add(SimulatedWebhook(body=body, send_at=work.now, attempts=0, created_at=work.now))
 
 
 class _Object(BaseModel):

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import bindparam, exists, or_, select
 
 from portico.kit import Reader, UnitOfWork
-from portico.kit.data import Statement, insert_if_absent
+from portico.kit.data import Statement, insert_all_if_absent
 from portico.services.payments.simulated_provider.models import SimulatedCharge, SimulatedWebhook
 
 _CHARGES: Any = SimulatedCharge.__table__
@@ -20,9 +20,9 @@ _HAS_DUE_WORK = Statement(
 )
 
 
-async def insert_charge(work: UnitOfWork, row: dict[str, Any]) -> bool:
-    """Insert a charge; return False if there is one with the same key."""
-    return await insert_if_absent(work, _CHARGES, row)
+async def insert_charges(work: UnitOfWork, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
+    """Insert charges; return for each whether there was none with the same key."""
+    return await insert_all_if_absent(work, _CHARGES, rows)
 
 
 async def lock_charge(work: UnitOfWork, charge_id: str) -> SimulatedCharge | None:
