@@ -128,6 +128,8 @@ class RejectingVerifier:
         """Raise InvalidToken."""
         raise InvalidToken("bad_signature", "no service of this system issues tokens")
 
+    changes: int = 0
+
     def recall(self, fingerprint: bytes) -> None:
         """Return None: no token is valid."""
 

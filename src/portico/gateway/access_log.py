@@ -37,8 +37,18 @@ class AccessRecord:
     rate_limited: bool = False
 
 
+class ResponseCounter(Protocol):
+    """Counts complete responses of one route with one status."""
+
+    def add(self, seconds: float, upstream_seconds: float) -> None:
+        """Count one, with the times that its record would have."""
+
+
 class AccessObserver(Protocol):
     """Receives the record of each request."""
+
+    def counter(self, method: str, route: str, service: str, status: int) -> ResponseCounter | None:
+        """Return what counts such responses at less cost than `record`; None if each needs its record."""
 
     def record(self, access: AccessRecord) -> None:
         """Record one finished request."""

@@ -92,6 +92,9 @@ class Bucket(Protocol):
     def take(self) -> Verdict:
         """Count one request if it is within the rate. Refused requests are not counted."""
 
+    def take_fields(self) -> bytes | None:
+        """Count one request as `take` does. Return the headers of `Verdict.fields` as they are sent; None if refused."""
+
 
 class Limiter(Protocol):
     """Counts requests against rates, separately for each key."""
@@ -148,11 +151,14 @@ class MemoryBucket:
     def take(self) -> Verdict:
         return self._windows.take(self._key)
 
+    def take_fields(self) -> bytes | None:
+        return self._windows.take_fields(self._key)
+
 
 class _Windows:
     """The counts of all keys of one rate."""
 
-    __slots__ = ("_clock", "_max_keys", "_rate", "current", "index", "previous")
+    __slots__ = ("_clock", "_format", "_max_keys", "_rate", "current", "index", "previous")
 
     def __init__(self, rate: Rate, clock: Clock, max_keys: int) -> None:
         self.index = 0
@@ -161,6 +167,8 @@ class _Windows:
         self._rate = rate
         self._clock = clock
         self._max_keys = max_keys
+        state, policy = f'ratelimit: "{rate.name}";r=%d;t=%d', rate.policy_field
+        self._format = b"%b\r\nratelimit-policy: %b\r\n" % (state.encode(), policy.replace(b"%", b"%%"))
 
     def take(self, key: str) -> Verdict:
         now = self._clock.monotonic()  # the wall clock may be set back, and each caller would wait for it
@@ -170,10 +178,27 @@ class _Windows:
         current = self.current.get(key, 0)
         verdict = check_rate(self._rate, now, self.previous.get(key, 0), current)
         if verdict.allowed:
-            if not current and len(self.current) >= self._max_keys:
-                del self.current[next(iter(self.current))]
-            self.current[key] = current + 1
+            self._count(key, current + 1)
         return verdict
+
+    def take_fields(self, key: str) -> bytes | None:
+        rate = self._rate
+        now = self._clock.monotonic()
+        window, elapsed = divmod(now, rate.seconds)
+        if window > self.index:
+            self._advance_to(int(window))
+        left = rate.seconds - elapsed
+        current = self.current.get(key, 0)
+        used = current + (self.previous.get(key, 0) * left / rate.seconds if self.previous else 0) + 1
+        if used > rate.requests:
+            return None
+        self._count(key, current + 1)
+        return self._format % (rate.requests - used, math.ceil(left))
+
+    def _count(self, key: str, count: int) -> None:
+        if count == 1 and len(self.current) >= self._max_keys:
+            del self.current[next(iter(self.current))]
+        self.current[key] = count
 
     def _advance_to(self, index: int) -> None:
         self.previous = self.current if index == self.index + 1 else {}

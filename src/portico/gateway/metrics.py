@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from portico.gateway.access_log import AccessRecord
+from portico.gateway.access_log import AccessRecord, ResponseCounter
 from portico.kit.calls.directory import Directory
 from portico.kit.telemetry.logs import RequestLog
-from portico.kit.telemetry.metrics import UNMATCHED, Metrics
+from portico.kit.telemetry.metrics import UNMATCHED, Metrics, RequestSeries
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 BREAKER_STATES = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
@@ -36,6 +36,13 @@ class GatewayMetrics(Collector):
         self.rate_limit_fallbacks = 0
         metrics.registry.register(self)
 
+    def counter(self, method: str, route: str, service: str, status: int) -> ResponseCounter | None:
+        return (
+            None
+            if self._log is not None
+            else _Forwarded(self._requests.series(method, route, status), self._waits_of(service))
+        )
+
     def record(self, access: AccessRecord) -> None:
         route = None if access.route == UNMATCHED else access.route
         self._requests.observe(access.method, route, access.status, access.seconds)
@@ -57,15 +64,19 @@ class GatewayMetrics(Collector):
             )
 
     def _count_forwarded(self, access: AccessRecord, service: str) -> None:
-        waits = self._upstream_times.get(service)
-        if waits is None:
-            waits = self._upstream_times[service] = _UpstreamTimes()
+        waits = self._waits_of(service)
         if access.upstream_seconds:
             waits.add(access.upstream_seconds)
         if access.attempts > 1:
             self.retries[service] += access.attempts - 1
         if access.outcome != "complete":
             self.incomplete[access.outcome] += 1
+
+    def _waits_of(self, service: str) -> "_UpstreamTimes":
+        waits = self._upstream_times.get(service)
+        if waits is None:
+            waits = self._upstream_times[service] = _UpstreamTimes()
+        return waits
 
     def count_fallback(self) -> None:
         """Count a request whose rate limit was checked in this process because Redis is down."""
@@ -109,6 +120,20 @@ class _UpstreamTimes:
             total += count
             buckets.append((bound, float(total)))
         return buckets
+
+
+class _Forwarded:
+    """Counts complete responses of one route with one status."""
+
+    __slots__ = ("_series", "_waits")
+
+    def __init__(self, series: RequestSeries, waits: _UpstreamTimes) -> None:
+        self._series = series
+        self._waits = waits
+
+    def add(self, seconds: float, upstream_seconds: float) -> None:
+        self._series.add(seconds)
+        self._waits.add(upstream_seconds)
 
 
 def _counter(name: str, description: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:

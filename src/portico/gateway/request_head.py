@@ -146,6 +146,14 @@ class Fields:
     def get(self, name: bytes) -> bytes | None:
         return self.read.get(name)
 
+    def with_forwarded(self, headers: Sequence[Header]) -> "Fields":
+        """Return the same fields with further ones that are forwarded. They were checked before."""
+        fields = Fields.__new__(Fields)
+        fields.read = self.read | dict(headers)
+        fields.forwarded = [*self.forwarded, *headers]
+        fields.content_length = self.content_length
+        return fields
+
     @property
     def has_body(self) -> bool:
         return bool(self.content_length) or b"transfer-encoding" in self.read

@@ -3,21 +3,28 @@
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.gateway.fast.raw_client import raw_client
-from tests.gateway.proxy.gateways import Gateway, GatewaySetup, KnownTokens, gateway_for_app
-from tests.gateway.proxy.scripted_service import Service
+from tests.gateway.proxy.gateways import Gateway, GatewaySetup, Kind, KnownTokens, gateway_for_app
+from tests.gateway.proxy.scripted_service import Service, ServiceRequest
 from tests.gateway.requests import a_principal
 
 from portico.gateway.fast.memo import KnownPaths
 from portico.gateway.limits import Rate
 from portico.gateway.routes import Route
 from portico.kit.http.request_body import BodyPace
+from portico.testing.clock import ManualClock
 
 VALID = (
     b"GET /echo/ann?a=1 HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer ann\r\nAccept: a/b\r\n"
     b"X-Note: 1\r\nConnection: keep-alive\r\n\r\n"
+)
+VARYING = VALID.replace(
+    b"X-Note: 1\r\n",
+    b'X-Request-ID: mine\r\nIf-None-Match: "1"\r\n'
+    b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\nX-Note: 1\r\n",
 )
 PROBE = b"GET /echo HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
 NOT_COMPARED = {b"x-request-id", b"traceparent", b"x-forwarded-host", b"forwarded"}
@@ -71,7 +78,7 @@ class Played:
     seen: list[object] = field(default_factory=list)
 
 
-async def play(requests: list[bytes], plane: str) -> Played:
+async def play(requests: list[bytes], plane: str, valid: bytes = VALID) -> Played:
     """Send each request behind a valid one, on a connection of its own, and a probe behind it."""
     service, played = Service(), Played()
     setup = GatewaySetup(
@@ -80,7 +87,7 @@ async def play(requests: list[bytes], plane: str) -> Played:
     async with gateway_for_app("local", service, setup, plane=plane) as gateway:  # type: ignore[arg-type]  # a plane
         for request in requests:
             async with raw_client(gateway) as client:
-                client.writer.write(VALID)
+                client.writer.write(valid)
                 await client.read()
                 client.writer.write(request + PROBE)
                 received = await client.reader.read()
@@ -103,6 +110,14 @@ def test_a_changed_request_is_served_as_on_the_asgi_plane(mutations: list[Mutati
     requests = [each.of(VALID) for each in mutations]
 
     assert asyncio.run(play(requests, "fast")) == asyncio.run(play(requests, "limited"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MUTATIONS, min_size=3, max_size=3))
+def test_a_changed_request_with_fields_that_vary_is_served_as_on_the_asgi_plane(mutations: list[Mutation]) -> None:
+    requests = [each.of(VARYING) for each in mutations]
+
+    assert asyncio.run(play(requests, "fast", VARYING)) == asyncio.run(play(requests, "limited", VARYING))
 
 
 async def forwarded(gateway: Gateway, *requests: bytes) -> int:
@@ -140,6 +155,115 @@ async def test_each_request_has_its_own_ids() -> None:
     assert len(set(ids)) == 3
     assert ids[2] == "mine"
     assert len({request.headers[b"traceparent"] for request in service.requests}) == 3
+
+
+@pytest.mark.parametrize("kind", ["local", "socket"])
+async def test_fields_that_vary_belong_to_their_request(kind: Kind) -> None:
+    service = Service()
+    traces = [f"00-4bf92f3577b34da6a3ce929d0e0e473{number}-00f067aa0ba902b7-01" for number in range(4)]
+    async with gateway_for_app(kind, service, plane="fast") as gateway, raw_client(gateway) as client:
+        await client.get()
+        before = gateway.fast.forwarded if gateway.fast is not None else 0
+        for number, trace in enumerate(traces):
+            fields = [f"X-REQUEST-ID: id{number}", f"traceparent: {trace}", f'If-None-Match: "{number}"']
+            answer = await client.get("/echo", *fields, "tracestate: a=b")
+            assert answer.headers["x-request-id"] == f"id{number}"
+        plain = await client.get("/echo", "X-Request-ID: not an id", "traceparent: nonsense", "tracestate: a=b")
+        assert gateway.fast is not None
+        assert gateway.fast.forwarded == before + 5
+
+    *varied, last = service.requests[1:]
+    names = (b"x-request-id", b"traceparent", b"if-none-match", b"tracestate")
+    assert [tuple(request.headers[name] for name in names) for request in varied] == [
+        (f"id{number}".encode(), trace.encode(), f'"{number}"'.encode(), b"a=b") for number, trace in enumerate(traces)
+    ]
+    assert last.headers[b"x-request-id"].decode() == plain.headers["x-request-id"] != "not an id"
+    assert last.headers[b"traceparent"] != b"nonsense"
+    assert b"tracestate" not in last.headers
+    assert b"if-none-match" not in last.headers
+    assert [request.scope["headers"].count((b"x-request-id", b"id1")) for request in varied] == [0, 1, 0, 0]
+
+
+async def test_a_field_that_varies_but_occurs_twice_is_read_by_the_policy() -> None:
+    service = Service()
+    async with gateway_for_app("local", service, plane="fast") as gateway, raw_client(gateway) as client:
+        for _ in range(2):
+            answer = await client.get("/echo", "If-None-Match: 1", "If-None-Match: 2")
+            assert answer.status == 200
+
+    assert [value for name, value in service.requests[1].scope["headers"] if name == b"if-none-match"] == [b"1", b"2"]
+
+
+async def test_a_request_that_is_handed_over_keeps_the_fields_that_vary() -> None:
+    service = Service()
+
+    async def stream(request: ServiceRequest) -> None:
+        await request.begin(200)  # no Content-Length, so the ASGI plane answers
+        await request.write(b"{}", more=False)
+
+    async with gateway_for_app("socket", service, plane="fast") as gateway, raw_client(gateway) as client:
+        await client.get()
+        service.on("/echo", stream)
+        client.send("/echo", "X-Request-ID: mine", 'If-None-Match: "7"')
+        head = await client.reader.readuntil(b"\r\n\r\n")
+
+    assert b"x-request-id: mine\r\n" in head.lower()
+    assert service.requests[-1].headers[b"if-none-match"] == b'"7"'
+
+
+async def test_connections_of_a_client_share_what_is_known_of_header_fields() -> None:
+    service = Service()
+    async with gateway_for_app("local", service, plane="fast") as gateway:
+        assert gateway.fast is not None
+        for _ in range(3):
+            async with raw_client(gateway) as client:
+                await client.get("/echo", "X-Note: shared")
+        assert len(gateway.fast.heads) == 1
+        async with raw_client(gateway) as client:
+            await client.get("/echo", "X-Note: other")
+        assert len(gateway.fast.heads) == 2
+
+    assert [request.headers[b"x-note"] for request in service.requests] == [b"shared"] * 3 + [b"other"]
+
+
+async def test_a_token_that_was_withdrawn_is_refused_on_another_connection() -> None:
+    tokens = KnownTokens({"ann": a_principal(expires_at=4e9)})
+    async with gateway_for_app("local", Service(), GatewaySetup(verifier=tokens), plane="fast") as gateway:
+        async with raw_client(gateway) as client:
+            assert (await client.get("/me", "Authorization: Bearer ann")).status == 200
+        del tokens.tokens["ann"]
+        async with raw_client(gateway) as client:
+            assert (await client.get("/me", "Authorization: Bearer ann")).status == 401
+
+
+async def test_a_token_that_was_verified_again_is_known_again() -> None:
+    tokens = KnownTokens({"ann": a_principal(expires_at=4e9)})
+    async with (
+        gateway_for_app("local", Service(), GatewaySetup(verifier=tokens), plane="fast") as gateway,
+        raw_client(gateway) as client,
+    ):
+        assert gateway.fast is not None
+        await client.get("/me", "Authorization: Bearer ann")
+        tokens.tokens["ann"] = a_principal(expires_at=5e9)
+        before = gateway.fast.forwarded
+        statuses = [(await client.get("/me", "Authorization: Bearer ann")).status for _ in range(3)]
+
+    assert statuses == [200] * 3
+    assert gateway.fast.forwarded == before + 2
+
+
+async def test_a_token_that_was_valid_before_is_refused_when_it_expires() -> None:
+    clock = ManualClock()
+    tokens = KnownTokens({"ann": a_principal(expires_at=clock.now().timestamp() + 60)})
+    async with (
+        gateway_for_app("local", Service(), GatewaySetup(verifier=tokens, clock=clock), plane="fast") as gateway,
+        raw_client(gateway) as client,
+    ):
+        before = await client.get("/me", "Authorization: Bearer ann")
+        clock.advance(600)
+        after = await client.get("/me", "Authorization: Bearer ann")
+
+    assert (before.status, after.status) == (200, 401)
 
 
 async def test_a_token_that_is_not_valid_any_more_is_refused() -> None:

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.gateway.limits.contract import FIVE, LimiterContract
 
 from portico.gateway.limits import MemoryLimiter
@@ -23,6 +25,17 @@ class TestMemoryLimiter(LimiterContract):
         clock.advance(120)
 
         assert [*taken, bucket.take().remaining, limiter.bucket(FIVE, "ann").take().remaining] == [4, 3, 4, 3]
+
+    @given(st.lists(st.floats(0, 40), max_size=30))
+    def test_fields_of_a_bucket_are_those_of_its_verdict(self, pauses: list[float]) -> None:
+        clock = ManualClock()
+        one, other = (MemoryLimiter(clock).bucket(FIVE, "ann") for _ in range(2))
+        for pause in pauses:
+            clock.advance(pause)
+            verdict, fields = one.take(), other.take_fields()
+
+            lines = b"".join(b"%b: %b\r\n" % each for each in verdict.fields())
+            assert fields == (lines if verdict.allowed else None)
 
     async def test_the_number_of_keys_is_bounded(self, clock: ManualClock) -> None:
         limiter = MemoryLimiter(clock, max_keys=100)

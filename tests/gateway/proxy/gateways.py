@@ -55,6 +55,10 @@ class KnownTokens:
             raise InvalidToken("bad_signature", "unknown token")
         return self.tokens[token]
 
+    @property
+    def changes(self) -> object:
+        return object()  # a token may change at any time
+
     def recall(self, fingerprint: bytes) -> Principal | None:
         known = {} if self.down else {fingerprint_of(token): bearer for token, bearer in self.tokens.items()}
         return known.get(fingerprint)
@@ -66,6 +70,9 @@ class KnownTokens:
 class RecordedRequests:
     def __init__(self) -> None:
         self.all: list[AccessRecord] = []
+
+    def counter(self, method: str, route: str, service: str, status: int) -> None:
+        """Return None: each request has its record."""
 
     def record(self, access: AccessRecord) -> None:
         self.all.append(access)
@@ -89,6 +96,7 @@ class GatewaySetup:
     verifier: KnownTokens = field(default_factory=KnownTokens)
     config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
     head_seconds: float = 10.0
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass
@@ -117,7 +125,7 @@ async def gateway_for_upstreams(
     upstreams: Mapping[str, Upstream], setup: GatewaySetup, plane: Plane = "asgi"
 ) -> AsyncIterator[Gateway]:
     """Serve a gateway in front of these upstreams."""
-    clock, records = Clock(), RecordedRequests()
+    clock, records = setup.clock, RecordedRequests()
     policy = Policy(
         RouteTable(setup.routes),
         defaults=RouteDefaults(rates=setup.rates, timeout=setup.timeout, body_limit=setup.body_limit),

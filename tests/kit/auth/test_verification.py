@@ -100,10 +100,25 @@ class TestKeyVerifier:
     async def test_recalls_no_revoked_token(self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock) -> None:
         token = issuer.token()
         bearer = await by_keys.verify(token)
+        before = by_keys.changes
 
         by_keys.revoke(Revocation("token", bearer.token_id, clock.now() + timedelta(hours=1)))
 
         assert by_keys.recall(fingerprint(token)) is None
+        assert by_keys.changes != before
+
+    async def test_a_withdrawn_key_is_a_change(self, by_keys: KeyVerifier, issuer: Issuer) -> None:
+        token = issuer.token()
+        await by_keys.verify(token)
+        before = by_keys.changes
+
+        await by_keys.refresh_keys()
+        unchanged = by_keys.changes
+        issuer.keys = [SigningKey.generate("EdDSA")]
+        await by_keys.refresh_keys()
+
+        assert (unchanged, by_keys.recall(fingerprint(token))) == (before, None)
+        assert by_keys.changes != before
 
     async def test_limits_the_number_of_cached_tokens(self, issuer: Issuer, clock: ManualClock) -> None:
         verifier = KeyVerifier(issuer, FORM, clock, max_tokens=3)

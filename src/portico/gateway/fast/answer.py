@@ -1,24 +1,27 @@
 """Heads of responses: read as bytes, filtered and completed by the rules of `gateway.forwarding`."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Final
 
 from portico.gateway.forwarding import GATEWAY_ONLY, SECURITY_FIELDS
 from portico.gateway.request_head import MAX_LENGTH_DIGITS, Header
 from portico.kit.calls.breaker import PROXY_ERRORS
 
-MAX_NAMES: Final = 4096
+MAX_SHAPES: Final = 1024
+"""Sequences of field names that are remembered. When they are more, all are forgotten."""
 MAX_HEAD: Final = 65536
 EVENT_STREAM: Final = b"text/event-stream"
 BODILESS: Final = frozenset((204, 304))
 VARY_ORIGIN: Final = b"Origin"
 _KEEP_ALIVE: Final = b"keep-alive"
-_PREFIX: Final = b"HTTP/1.1 "
-_PRINTABLE: Final = re.compile(rb"[\r\n\x20-\x7e]*")
+_PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
+_LINES: Final = re.compile(rb"HTTP/1\.1 (\d{3}) [\x20-\x7e]*(?:\r\n[\x20-\x7e]*)*")
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NAMES: Final = re.compile(rb"\r\n([!#$%&'*+\-.^_`|~0-9A-Za-z]+):")
 # A response that says that its instance cannot serve may be retried. The ASGI plane does that.
 _STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
@@ -38,7 +41,6 @@ _CONNECTION: Final = 7
 _UNUSUAL: Final = 8
 
 _SECURITY_LINES: Final = {name: b"%b: %b\r\n" % (name, value) for name, value in SECURITY_FIELDS}
-_ALL_SECURITY: Final = b"".join(_SECURITY_LINES.values())
 _KINDS: Final = {
     b"content-length": _LENGTH,
     b"content-type": _TYPE,
@@ -48,8 +50,6 @@ _KINDS: Final = {
     b"upgrade": _UNUSUAL,
     **dict.fromkeys(_SECURITY_LINES, _SECURITY),
 }
-# By the spelling that services use, which is looked up without changing its case.
-_known_names: dict[bytes, int] = {}
 
 
 @dataclass(slots=True)
@@ -73,6 +73,31 @@ class AnswerHead:
         return _STATUS_LINES[self.status]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What to do with the lines of heads that have the same names in the same order.
+
+    Args:
+        passed: Chooses the lines that are forwarded.
+        length: Index of `Content-Length`; -1 if it is absent.
+        type: Index of `Content-Type`; likewise.
+        vary: Index of `Vary`; likewise.
+        connection: Index of `Connection`; likewise.
+        security: The security fields that are missing.
+    """
+
+    passed: Callable[[Sequence[bytes]], Sequence[bytes]]
+    length: int
+    type: int
+    vary: int
+    connection: int
+    security: bytes
+
+
+# By the names as services spell them. None if the ASGI plane must read such a head.
+_shapes: dict[tuple[bytes, ...], _Shape | None] = {}
+
+
 def read_head(data: bytes, end: int) -> AnswerHead | None:
     """Read the head of a response to GET or DELETE.
 
@@ -83,65 +108,78 @@ def read_head(data: bytes, end: int) -> AnswerHead | None:
     Returns:
         The head; None if it is not plain, and the ASGI plane must read it.
     """
-    status = data[9:12]
-    if end > MAX_HEAD or not data.startswith(_PREFIX) or not status.isdigit() or data[12:13] != b" ":
+    found = _LINES.fullmatch(data, 0, end) if end <= MAX_HEAD else None
+    if found is None:
         return None
     lines = data[:end].split(b"\r\n")
-    breaks = len(lines) - 1
-    if data.count(b"\n", 0, end) != breaks or data.count(b"\r", 0, end) != breaks:
-        return None
-    if _PRINTABLE.fullmatch(data, 0, end) is None:
-        return None
-    return read_lines(int(status), lines[1:])
+    names = _NAMES.findall(data, 0, end)
+    return read_lines(int(found[1]), tuple(names), lines[1:]) if len(names) == len(lines) - 1 else None
 
 
 def head_of(status: int, headers: Sequence[Header]) -> AnswerHead | None:
     """Return the head of a response of an application in this process; None as for `read_head`."""
     lines = [b"%b: %b" % each for each in headers]
-    joined = b"".join(lines)
-    if b"\r" in joined or b"\n" in joined or _PRINTABLE.fullmatch(joined) is None:
+    if _PRINTABLE.fullmatch(b"".join(lines)) is None:
         return None
-    return read_lines(status, lines)
+    return read_lines(status, tuple([name for name, _ in headers]), lines)
 
 
-def read_lines(status: int, lines: Sequence[bytes]) -> AnswerHead | None:
-    """Filter the field lines of a response, which contain only printable characters."""
-    passed: list[bytes] = []
-    security: list[bytes] = []
-    noted: dict[int, bytes] = {}
-    for line in lines:
-        colon = line.find(b":")
-        name = line[:colon]
-        kind = _known_names.get(name) or _kind_of(name)
-        if kind == _PASSED:
-            passed.append(line)
-        elif kind == _SECURITY:
-            passed.append(line)
-            security.append(name.lower())
-        elif kind != _DROPPED:
-            if kind in noted:
-                return None
-            noted[kind] = line[colon + 1 :].strip()
-            if kind != _CONNECTION:
-                passed.append(line)
-    length = _length(status, noted)
-    if length is None or status not in _STATUS_LINES:
+def read_lines(status: int, names: tuple[bytes, ...], lines: Sequence[bytes]) -> AnswerHead | None:
+    """Filter the field lines of a response, which contain only printable characters, by their names."""
+    try:
+        shape = _shapes[names]
+    except KeyError:
+        shape = _remember_shape(names)
+    if shape is None or status not in _STATUS_LINES:
         return None
-    passed.append(b"")
-    fields = b"\r\n".join(passed) + (_missing_security(security) if security else _ALL_SECURITY)
-    return AnswerHead(status, length, fields, noted.get(_VARY) == VARY_ORIGIN)
-
-
-def _length(status: int, noted: Mapping[int, bytes]) -> int | None:
-    """Return the length of the body; None if the response is not plain."""
-    is_stream = noted.get(_TYPE, b"").startswith(EVENT_STREAM)
-    is_kept = noted.get(_CONNECTION, _KEEP_ALIVE).lower() == _KEEP_ALIVE
-    if is_stream or not is_kept or _UNUSUAL in noted:
-        return None
-    length = noted.get(_LENGTH)
+    length = _length(status, shape, lines)
     if length is None:
+        return None
+    fields = b"\r\n".join((*shape.passed(lines), shape.security))
+    return AnswerHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN)
+
+
+def _length(status: int, shape: _Shape, lines: Sequence[bytes]) -> int | None:
+    """Return the length of the body; None if the response is not plain."""
+    if shape.connection >= 0 and _value(lines[shape.connection]).lower() != _KEEP_ALIVE:
+        return None
+    if shape.type >= 0 and _value(lines[shape.type]).startswith(EVENT_STREAM):
+        return None
+    if shape.length < 0:
         return 0 if status in BODILESS else None
+    length = _value(lines[shape.length])
     return int(length) if length.isdigit() and len(length) <= MAX_LENGTH_DIGITS and status not in BODILESS else None
+
+
+def _value(line: bytes) -> bytes:
+    return line[line.find(b":") + 1 :].strip()
+
+
+def _remember_shape(names: tuple[bytes, ...]) -> _Shape | None:
+    if len(_shapes) >= MAX_SHAPES:
+        _shapes.clear()
+    shape = _shapes[names] = _shape_of(names)
+    return shape
+
+
+def _shape_of(names: Sequence[bytes]) -> _Shape | None:
+    kinds = [_kind_of(name) for name in names]
+    places: dict[int, int] = {}
+    for index, kind in enumerate(kinds):
+        if kind in {_LENGTH, _TYPE, _VARY, _CONNECTION, _UNUSUAL}:
+            if kind in places or kind == _UNUSUAL:
+                return None
+            places[kind] = index
+    present = {name.lower() for name, kind in zip(names, kinds, strict=True) if kind == _SECURITY}
+    passed = [index for index, kind in enumerate(kinds) if kind not in {_DROPPED, _CONNECTION}]
+    length, kind, vary, connection = (places.get(each, -1) for each in (_LENGTH, _TYPE, _VARY, _CONNECTION))
+    return _Shape(_chooser(passed), length, kind, vary, connection, _missing_security(present))
+
+
+def _chooser(indices: Sequence[int]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
+    if len(indices) > 1:
+        return itemgetter(*indices)
+    return lambda lines: [lines[index] for index in indices]
 
 
 def _missing_security(present: Collection[bytes]) -> bytes:
@@ -149,11 +187,8 @@ def _missing_security(present: Collection[bytes]) -> bytes:
 
 
 def _kind_of(name: bytes) -> int:
-    """Return how to treat a field, and remember it for this spelling of the name."""
+    """Return how to treat a field."""
     if _NAME.fullmatch(name) is None:
         return _UNUSUAL
     lower = name.lower()
-    kind = _KINDS.get(lower) or (_DROPPED if lower in GATEWAY_ONLY else _PASSED)
-    if len(_known_names) < MAX_NAMES:
-        _known_names[name] = kind
-    return kind
+    return _KINDS.get(lower) or (_DROPPED if lower in GATEWAY_ONLY else _PASSED)

@@ -8,26 +8,33 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from portico.gateway.fast.exchange import Exchange
+from portico.gateway.decisions import Forward
+from portico.gateway.fast.exchange import Exchange, PlainRequest
 from portico.gateway.fast.memo import (
     MAX_HEAD,
+    MAX_SHARED_HEAD,
     REQUEST_LINE,
     KnownFields,
     KnownRequest,
+    VaryingFields,
     is_one_head,
     parse_fields,
+    without_varying,
 )
 from portico.gateway.fast.plane import FastPlane
 from portico.gateway.fast.upstream import HttpForwarding, LocalForwarding
-from portico.gateway.limits import Verdict
 from portico.gateway.proxy.http import FirstAttempt
 from portico.gateway.proxy.request import ProxyRequest
+from portico.gateway.request_head import MAX_FIELDS as MAX_ALL_FIELDS
 from portico.gateway.request_head import RequestHead, check_query
 from portico.gateway.request_ids import SentIds
 from portico.gateway.upstreams import HttpUpstream
 from portico.kit.foundation.problems import Problem
 from portico.kit.foundation.request_framing import HeadRejected
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
+
+MAX_FIELDS = MAX_ALL_FIELDS - 3
+"""Fields of a head that is remembered; the fields that vary come in addition."""
 
 
 class FastConnection(LimitedConnection):
@@ -115,33 +122,47 @@ class FastConnection(LimitedConnection):
         found = REQUEST_LINE.match(data)
         if found is None or self.is_full or self.transport.is_closing():
             return False
-        known = self._find(data, found)
-        if known is None or not self.plane.is_valid(known):
+        end = found.end()
+        sent, varying = data[end:], None
+        fields = self._fields
+        if fields is None or sent != fields.sent:
+            if (cut := without_varying(sent)) is not None:
+                sent, varying = cut
+            if fields is None or sent != fields.sent:
+                fields = self._fields = self._find_fields(data[:end] + sent, sent)
+        known = None if fields is None or len(data) > MAX_HEAD else self._find(found, fields)
+        if fields is None or known is None:
             return False
+        if not self.plane.is_valid(known):
+            fields.requests.clear()  # what is found out about the token anew is remembered
+            return False
+        rate = self._take(known)
+        if rate is None:
+            return False
+        self._start(known, self._plain(data, found, fields, varying, rate))
+        return True
+
+    def _take(self, known: KnownRequest) -> bytes | None:
+        """Count a request, and take its place. Return the header fields of its rate; None if it must be refused."""
         places = self.plane.places
         try:
             places.take(known.holder)
         except Problem:
-            return False
-        verdict = known.bucket.take()
-        if not verdict.allowed:
+            return None
+        rate = known.bucket.take_fields()
+        if rate is None:
             places.release(known.holder)
-            return False
-        self._start(data, found, known, verdict)
-        return True
+        return rate
 
-    def _find(self, data: bytes, found: re.Match[bytes]) -> KnownRequest | None:
+    def _find(self, found: re.Match[bytes], fields: KnownFields) -> KnownRequest | None:
         """Return what is known of a request, or what the policy finds out about it."""
-        end = found.end()
-        fields = self._fields
-        if fields is None or data[end:] != fields.sent:
-            fields = self._fields = self._read(data, end)
-            if fields is None:
-                return None
         route = self.plane.paths.find(found[1])
         known = None if route is None else fields.requests.get(route)
         if known is None:
-            return self.plane.learn(fields, found[1], self._head(found, fields))
+            known = self.plane.learn(fields, found[1], self.head_of(found, fields))
+            if known is not None and len(fields.sent) <= MAX_SHARED_HEAD:
+                self.plane.heads.put(self._shared_key(fields.sent), fields)
+            return known
         if found[4]:
             try:
                 check_query(found[3], found[4])
@@ -149,7 +170,16 @@ class FastConnection(LimitedConnection):
                 return None
         return known
 
-    def _read(self, data: bytes, end: int) -> KnownFields | None:
+    def _shared_key(self, sent: bytes) -> bytes:
+        """Return what distinguishes equal fields of different clients."""
+        return b"%b %b %b" % (self._peer.encode(), self._scheme.encode(), sent)
+
+    def _find_fields(self, data: bytes, sent: bytes) -> KnownFields | None:
+        """Return the fields that another connection of this client has sent too, or read them."""
+        known = self.plane.heads.get(self._shared_key(sent)) if len(sent) <= MAX_SHARED_HEAD else None
+        return known or self._read(data, sent)
+
+    def _read(self, data: bytes, sent: bytes) -> KnownFields | None:
         """Check and parse a head as the base class does. Return None if it is not one plain head."""
         if not is_one_head(data) or len(data) > MAX_HEAD:
             return None
@@ -158,21 +188,41 @@ class FastConnection(LimitedConnection):
         except HeadRejected:
             return None
         headers = parse_fields(data)
-        if headers is None or checked.head != data or checked.is_handshake:
+        if headers is None or checked.head != data or checked.is_handshake or len(headers) > MAX_FIELDS:
             return None
-        return KnownFields(data[end:], headers, SentIds.of(headers))
+        return KnownFields(sent, headers, SentIds.of(headers))
 
-    def _head(self, found: re.Match[bytes], fields: KnownFields) -> RequestHead:
+    def head_of(self, found: re.Match[bytes], fields: KnownFields) -> RequestHead:
+        """Return the head of a request, without the fields that vary."""
         return RequestHead(found[2].decode(), found[3], found[4] or b"", fields.headers, self._peer, self._scheme)
 
-    def _start(self, data: bytes, found: re.Match[bytes], known: KnownRequest, verdict: Verdict) -> None:
-        fields = self._fields
-        if fields is None:
-            raise RuntimeError("a request was found without header fields")
-        head = self._head(found, fields)
-        ids = fields.ids.complete(head, self.plane.proxy.tracing, polled=False)
+    def _plain(
+        self, data: bytes, found: re.Match[bytes], fields: KnownFields, varying: VaryingFields | None, rate: bytes
+    ) -> PlainRequest:
+        request_id, trace = fields.request_id, fields.trace
+        if varying is not None:
+            request_id, trace = varying.request_id or request_id, varying.trace or trace
+        plane, span = self.plane, None
+        own_id = plane.next_request_id()
+        state = None if trace is None else fields.state
+        if plane.tracing.is_recording:
+            head = self.head_of(found, fields)
+            span = plane.tracing.serve(
+                method=head.method,
+                path=head.path.decode("ascii", "replace"),
+                scheme=head.scheme,
+                traceparent=None if trace is None else trace.decode(),
+                client=head.peer,
+            )
+            trace = str(span.context).encode()
+        elif trace is None:
+            trace = plane.next_trace()
+        passing = [] if varying is None else varying.passing
+        return PlainRequest(data, found, fields, passing, request_id or own_id, trace, state, rate, span)
+
+    def _start(self, known: KnownRequest, plain: PlainRequest) -> None:
         kind = HttpForwarding if isinstance(known.upstream, HttpUpstream) else LocalForwarding
-        exchange = kind(self, known, head, data, ids, verdict)
+        exchange = kind(self, known, plain)
         self.stop_timers()
         self._exchange = exchange
         self.plane.sweep.busy.add(exchange)
@@ -203,13 +253,13 @@ class FastConnection(LimitedConnection):
             self._exchange = None
             self.transport.close()
 
-    def resume_asgi(self, exchange: Exchange, request: ProxyRequest, first: FirstAttempt) -> None:
+    def resume_asgi(self, exchange: Exchange, request: ProxyRequest, decision: Forward, first: FirstAttempt) -> None:
         """Let the ASGI plane continue an exchange."""
         self._exchange = None
         self._uses_asgi = True
-        self._resumed = partial(self.plane.proxy.resume, request, exchange.known.decision, first)
+        self._resumed = partial(self.plane.proxy.resume, request, decision, first)
         # The context may be that of the service's request, which the gateway's task must not see.
-        contextvars.Context().run(super().data_received, exchange.sent)
+        contextvars.Context().run(super().data_received, exchange.request.data)
         if self._resumed is not None:  # the base class did not accept the request
             self._resumed = None
             exchange.abandon_before_asgi()

@@ -1,25 +1,74 @@
 """One request that the fast plane forwards, until it is over or the ASGI plane takes it over."""
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.gateway.access_log import AccessRecord
 from portico.gateway.fast.answer import AnswerHead
-from portico.gateway.fast.memo import KnownRequest, encoded
-from portico.gateway.limits import Verdict
+from portico.gateway.fast.memo import KnownFields, KnownRequest
 from portico.gateway.proxy.http import FirstAttempt
 from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.proxy.request import CLIENT_GONE, ProxyRequest
-from portico.gateway.request_head import RequestHead
+from portico.gateway.request_head import Header
 from portico.gateway.request_ids import RequestIds
 from portico.gateway.upstreams.base import UpstreamRequest, UpstreamResponse
+from portico.kit.telemetry.trace_context import TraceContext
+from portico.kit.telemetry.traces import Span
 
 if TYPE_CHECKING:
     from portico.gateway.fast.client import FastConnection
 
 Response = Callable[[UpstreamRequest], Awaitable[UpstreamResponse]]
+
+
+@dataclass(slots=True)
+class PlainRequest:
+    """A request that the fast plane forwards.
+
+    Args:
+        data: The request as it was received, for the ASGI plane.
+        line: What REQUEST_LINE found in it.
+        fields: Its header fields, without those that vary.
+        passing: Further header fields for the service, which vary.
+        request_id: Its id.
+        trace: Its `traceparent`.
+        state: Its `tracestate`.
+        rate: The header fields of its rate limit, as they are sent.
+        span: The gateway's span; None if no spans are recorded.
+    """
+
+    data: bytes
+    line: re.Match[bytes]
+    fields: KnownFields
+    passing: list[Header]
+    request_id: bytes
+    trace: bytes
+    state: bytes | None
+    rate: bytes
+    span: Span | None
+
+    @property
+    def ids(self) -> RequestIds:
+        """The identifiers, for the ASGI plane."""
+        span = self.span
+        if span is None:
+            context = TraceContext.parse(self.trace.decode())
+            if context is None:
+                raise RuntimeError("a trace context was generated that is not valid")
+            span = Span(context)
+        return RequestIds(self.request_id.decode(), span, self.state)
+
+    @property
+    def id_headers(self) -> list[Header]:
+        """The header fields with the identifiers, and those that vary."""
+        headers = [(b"x-request-id", self.request_id), (b"traceparent", self.trace)]
+        if self.state is not None:
+            headers.append((b"tracestate", self.state))
+        return headers + self.passing
 
 
 class Exchange(ABC):
@@ -28,56 +77,20 @@ class Exchange(ABC):
     Args:
         client: The client's connection.
         known: What is known of the request.
-        head: The request's head.
-        sent: The same as bytes, for the ASGI plane.
-        ids: Its identifiers.
-        verdict: The rate limit's verdict.
+        request: The request.
     """
 
-    __slots__ = (
-        "_verdict",
-        "access",
-        "began",
-        "client",
-        "deadline",
-        "head",
-        "ids",
-        "known",
-        "left",
-        "plane",
-        "sent",
-    )
+    __slots__ = ("began", "client", "deadline", "known", "left", "plane", "request", "status", "upstream_seconds")
 
-    def __init__(
-        self,
-        client: "FastConnection",
-        known: KnownRequest,
-        head: RequestHead,
-        sent: bytes,
-        ids: RequestIds,
-        verdict: Verdict,
-    ) -> None:
-        decision = known.decision
-        principal = known.caller.principal
+    def __init__(self, client: "FastConnection", known: KnownRequest, request: PlainRequest) -> None:
         self.began = time.perf_counter()
-        self.deadline = self.began + decision.timeout
+        self.deadline = self.began + known.decision.timeout
         self.client = client
         self.plane = client.plane
         self.known = known
-        self.head = head
-        self.sent = sent
-        self.ids = ids
-        self.access = AccessRecord(
-            head.method,
-            head.path.decode("ascii"),
-            ids.request_id,
-            ids.span.context.trace_id,
-            decision.client,
-            decision.route.path,
-            decision.route.service,
-            None if principal is None else principal.subject,
-        )
-        self._verdict = verdict
+        self.request = request
+        self.status = 0
+        self.upstream_seconds = 0.0
         self.left = -1  # bytes of the body that are to come; -1 until the response has begun
 
     @abstractmethod
@@ -104,21 +117,18 @@ class Exchange(ABC):
 
     def begin(self, answer: AnswerHead) -> bytes:
         """Begin the response, and return its head."""
-        access = self.access
         self.left = answer.length
-        access.status = answer.status
-        access.upstream_seconds = time.perf_counter() - self.began
-        known, client = self.known, self.client
-        return b"".join(
-            (
-                answer.line,
-                self.plane.encoded_once(client.server_state.default_headers),
-                answer.fields,
-                b"x-request-id: %b\r\n" % self.ids.request_id.encode(),
-                known.cors_bytes_varied if answer.varies_by_origin else known.cors_bytes,
-                encoded(self._verdict.fields()),
-                b"connection: close\r\n\r\n" if client.is_ending else b"\r\n",
-            )
+        self.status = answer.status
+        self.upstream_seconds = time.perf_counter() - self.began
+        known, client, request = self.known, self.client, self.request
+        return b"%b%b%bx-request-id: %b\r\n%b%b%b" % (
+            answer.line,
+            self.plane.encoded_once(client.server_state.default_headers),
+            answer.fields,
+            request.request_id,
+            known.cors_bytes_varied if answer.varies_by_origin else known.cors_bytes,
+            request.rate,
+            b"connection: close\r\n\r\n" if client.is_ending else b"\r\n",
         )
 
     def progress(self) -> None:
@@ -140,7 +150,7 @@ class Exchange(ABC):
     def client_lost(self) -> None:
         """The client has disconnected."""
         self.abandon()
-        self.access.status = self.access.status or CLIENT_GONE
+        self.status = self.status or CLIENT_GONE
         self._end(Outcome.CLIENT_GONE)
 
     def time_out(self) -> None:
@@ -157,10 +167,35 @@ class Exchange(ABC):
         if is_tried:
             instance, first.response = self.response()
             first.tried.add(instance)
-        added = [(b"x-request-id", self.ids.request_id.encode()), *self.known.cors, *self._verdict.fields()]
-        request = ProxyRequest(self.head, self.ids, self.access, added, self.known.decision.route)
+        plain, known = self.request, self.known
+        rate = [_pair(line) for line in plain.rate.split(b"\r\n")[:-1]]
+        added = [(b"x-request-id", plain.request_id), *known.cors, *rate]
+        ids = plain.ids
+        head = self.client.head_of(plain.line, plain.fields)
+        request = ProxyRequest(head, ids, self.access(), added, known.decision.route)
+        decision = known.decision
+        if plain.passing:
+            decision = replace(decision, fields=decision.fields.with_forwarded(plain.passing))
         self.plane.sweep.busy.discard(self)
-        self.client.resume_asgi(self, request, first)
+        self.client.resume_asgi(self, request, decision, first)
+
+    def access(self) -> AccessRecord:
+        """Return the access record."""
+        plain, decision, principal = self.request, self.known.decision, self.known.caller.principal
+        trace_id = plain.trace[3:35].decode() if plain.span is None else plain.span.context.trace_id
+        return AccessRecord(
+            plain.line[2].decode(),
+            plain.line[3].decode("ascii"),
+            plain.request_id.decode(),
+            trace_id,
+            decision.client,
+            decision.route.path,
+            decision.route.service,
+            None if principal is None else principal.subject,
+            status=self.status,
+            upstream_seconds=self.upstream_seconds,
+            attempts=1,
+        )
 
     def abandon_before_asgi(self) -> None:
         """The ASGI plane did not accept the request."""
@@ -168,9 +203,19 @@ class Exchange(ABC):
         self._end(Outcome.CLIENT_GONE)
 
     def _end(self, outcome: Outcome) -> None:
-        plane, access = self.plane, self.access
-        access.outcome = outcome.value
-        access.attempts = 1
+        plane, known = self.plane, self.known
         plane.sweep.busy.discard(self)
-        plane.places.release(self.known.holder)
-        plane.proxy.record(access, self.ids.span, self.began)
+        plane.places.release(known.holder)
+        if outcome is Outcome.COMPLETE and self.request.span is None:
+            counter = plane.counter(known, self.status)
+            if counter is not None:
+                counter.add(time.perf_counter() - self.began, self.upstream_seconds)
+                return
+        access = self.access()
+        access.outcome = outcome.value
+        plane.proxy.record(access, self.request.ids.span, self.began)
+
+
+def _pair(line: bytes) -> Header:
+    name, _, value = line.partition(b": ")
+    return name, value

@@ -12,17 +12,26 @@ from typing import Final
 
 import httptools
 
+from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import Caller, Forward, Matched
 from portico.gateway.limits import Bucket
 from portico.gateway.request_head import Header
-from portico.gateway.request_ids import SentIds
+from portico.gateway.request_ids import MAX_TRACESTATE, REQUEST_ID, SentIds
 from portico.gateway.routes import Route
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
+from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.foundation.request_framing import HEAD_END
+from portico.kit.telemetry.trace_context import TraceContext
 
 REQUEST_LINE: Final = re.compile(rb"((GET|DELETE) (/[!$-;=@-Z_a-z~]*))(?:\?([!\"$-~]+))? HTTP/1\.1\r\n")
 """Requests of the fast plane. The path may contain percent-encoding; the policy decides about it."""
 
+VARYING: Final = re.compile(rb"(?<=\n)(x-request-id|traceparent|if-none-match):([ \t\x21-\x7e]*)\r\n", re.IGNORECASE)
+"""Fields that clients change from request to request, and about which the policy decides nothing."""
+MAX_KNOWN: Final = 16_384
+"""Header fields that connections share."""
+MAX_SHARED_HEAD: Final = 2048
+"""Bytes of header fields that connections share."""
 MAX_PATHS: Final = 8192
 MAX_PATH: Final = 256
 """Bytes of a path that is remembered. The policy decides about each request with a longer one."""
@@ -90,6 +99,8 @@ class KnownRequest:
         cors: The header fields for the client's browser.
         cors_bytes: The same, as they are sent.
         cors_bytes_varied: The same without `Vary: Origin`, for responses that have it already.
+        expires_at: When the caller's token expires, in seconds since the epoch.
+        changes: The verifier's `changes` when the token was last looked up.
     """
 
     decision: Forward
@@ -103,6 +114,21 @@ class KnownRequest:
     cors: list[Header]
     cors_bytes: bytes
     cors_bytes_varied: bytes
+    expires_at: float
+    changes: object
+    address: InstanceAddress | None = None
+    """The instance to which `tail` was last sent."""
+    tail: bytes = b""
+    """`Host` and what follows the identifiers in the head of a request to that instance."""
+    counters: dict[int, ResponseCounter | None] = field(default_factory=dict)
+    """What counts complete responses, by status."""
+
+    def tail_for(self, address: InstanceAddress) -> bytes:
+        """Return `Host`, the header fields for the service, and the empty line."""
+        if self.address is not address:
+            self.address = address
+            self.tail = b"host: %b\r\n%b\r\n" % (address.authority.encode(), self.passing_bytes)
+        return self.tail
 
 
 @dataclass(slots=True)
@@ -110,21 +136,76 @@ class KnownFields:
     """Header fields of a connection.
 
     Args:
-        sent: The bytes behind the request line.
+        sent: The bytes behind the request line, without the fields of VARYING.
         headers: The fields, parsed.
         ids: The identifiers in them.
         requests: What was found for them by route.
+        request_id: The well-formed `X-Request-ID` in them.
+        trace: The valid `traceparent` in them.
+        state: The `tracestate` in them, which belongs to a `traceparent`.
     """
 
     sent: bytes
     headers: list[Header]
     ids: SentIds
+    request_id: bytes | None = field(init=False)
+    trace: bytes | None = field(init=False)
+    state: bytes | None = field(init=False)
     requests: dict[KnownRoute, KnownRequest] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.request_id = None if self.ids.request_id is None else self.ids.request_id.encode()
+        self.trace = _trace(self.ids.traceparent)
+        states = [value for name, value in self.headers if name == b"tracestate" and len(value) <= MAX_TRACESTATE]
+        self.state = states[-1] if states else None
 
     def add(self, route: KnownRoute, request: KnownRequest) -> None:
         if len(self.requests) >= MAX_ROUTES:
             self.requests.clear()
         self.requests[route] = request
+
+
+@dataclass(slots=True)
+class VaryingFields:
+    """Fields of a request that differ from those of the request before on its connection.
+
+    Args:
+        request_id: The well-formed `X-Request-ID`.
+        trace: The valid `traceparent`.
+        passing: Fields for the service.
+    """
+
+    request_id: bytes | None = None
+    trace: bytes | None = None
+    passing: list[Header] = field(default_factory=list)
+
+
+def without_varying(sent: bytes) -> tuple[bytes, VaryingFields] | None:
+    """Cut the fields of VARYING out of the bytes behind a request line.
+
+    Returns:
+        The other bytes and what was cut out; None if there are none, or if there is one twice.
+    """
+    found = VARYING.findall(sent)
+    names = {name.lower() for name, _ in found}
+    if not found or len(names) != len(found):
+        return None
+    fields = VaryingFields()
+    for name, spelled in found:
+        value = spelled.strip(b" \t")
+        match name.lower():
+            case b"x-request-id":
+                fields.request_id = value if REQUEST_ID.fullmatch(value) else None
+            case b"traceparent":
+                fields.trace = _trace(value.decode("ascii"))
+            case lower:
+                fields.passing.append((lower, value))
+    return VARYING.sub(b"", sent), fields
+
+
+def _trace(traceparent: str | None) -> bytes | None:
+    context = TraceContext.parse(traceparent)
+    return None if context is None else str(context).encode()
 
 
 def is_plain(matched: Matched) -> bool:

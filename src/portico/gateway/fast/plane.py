@@ -1,15 +1,20 @@
 """Shared state of the fast plane: what its connections use to decide about requests and to forward them."""
 
 import asyncio
+import math
+import random
 from typing import Final
 
+from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, PolicyInputs
-from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, encoded, is_plain
+from portico.gateway.fast.memo import MAX_KNOWN, KnownFields, KnownPaths, KnownRequest, encoded, is_plain
 from portico.gateway.fast.sweep import Sweep
 from portico.gateway.forwarding import passing_headers
 from portico.gateway.proxy.app import ProxyApp
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
+from portico.kit.auth.lru_cache import LruCache
+from portico.kit.auth.tokens import LEEWAY
 from portico.kit.auth.verification import fingerprint
 from portico.kit.foundation.ip_addresses import address_key
 
@@ -26,12 +31,19 @@ class FastPlane:
     def __init__(self, proxy: ProxyApp) -> None:
         self.proxy = proxy
         self.verifier = proxy.resolver.verifier
+        self.tracing = proxy.tracing
         self.places = proxy.places[False]
         self.paths = KnownPaths()
         self.sweep = Sweep()
         self.loop = asyncio.get_running_loop()
         self._default_fields: list[Header] = []
         self._default_bytes = b""
+        self.heads: LruCache[KnownFields] = LruCache(MAX_KNOWN)
+        # Identifiers need not be secret, only distinct.
+        self._id_prefix = b"%010x" % random.getrandbits(40)
+        self._trace_prefix = b"00-%016x" % (random.getrandbits(64) | 1)
+        self._span_prefix = b"%08x" % (random.getrandbits(32) | 1)
+        self._number = 0
         self.forwarded = 0  # requests whose response was complete, without the ASGI plane
 
     def learn(self, fields: KnownFields, path: bytes, head: RequestHead) -> KnownRequest | None:
@@ -48,7 +60,7 @@ class FastPlane:
         upstream = proxy.upstreams.get(route.service)
         if route.streams or route.method != head.method or not isinstance(upstream, HttpUpstream | LocalUpstream):
             return None
-        caller, mark = ANONYMOUS, None
+        caller, mark, changes = ANONYMOUS, None, self.verifier.changes
         if matched.token is not None:
             mark = fingerprint(matched.token)
             principal = self.verifier.recall(mark)
@@ -73,6 +85,8 @@ class FastPlane:
             cors=cors,
             cors_bytes=encoded(cors),
             cors_bytes_varied=encoded(each for each in cors if each[0] != _VARY),
+            expires_at=math.inf if caller.principal is None else caller.principal.expires_at.timestamp() + LEEWAY,
+            changes=changes,
         )
         fields.add(self.paths.add(path, route), request)
         return request
@@ -85,4 +99,33 @@ class FastPlane:
 
     def is_valid(self, known: KnownRequest) -> bool:
         """Return whether the caller's token is still valid: not expired, not revoked, and its key not withdrawn."""
-        return known.fingerprint is None or self.verifier.recall(known.fingerprint) is known.caller.principal
+        if known.fingerprint is None:
+            return True
+        if known.expires_at <= self.proxy.clock.now().timestamp():
+            return False
+        changes = self.verifier.changes
+        if known.changes != changes:
+            if self.verifier.recall(known.fingerprint) is not known.caller.principal:
+                return False
+            known.changes = changes
+        return True
+
+    def counter(self, known: KnownRequest, status: int) -> ResponseCounter | None:
+        """Return what counts complete responses to such a request; None if each needs its access record."""
+        try:
+            return known.counters[status]
+        except KeyError:
+            route = known.decision.route
+            found = self.proxy.observer.counter(route.method, route.path, route.service, status)
+            known.counters[status] = found
+            return found
+
+    def next_request_id(self) -> bytes:
+        """Return a new request id."""
+        self._number += 1
+        return b"%b%06x" % (self._id_prefix, self._number)
+
+    def next_trace(self) -> bytes:
+        """Return the `traceparent` of a new trace that is not recorded."""
+        number = self._number
+        return b"%b%016x-%b%08x-00" % (self._trace_prefix, number, self._span_prefix, number & 0xFFFFFFFF)

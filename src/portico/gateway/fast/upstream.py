@@ -6,7 +6,6 @@ from typing import Any
 from portico.gateway.fast.answer import BODILESS, MAX_HEAD, head_of, read_head
 from portico.gateway.fast.exchange import Exchange, Response
 from portico.gateway.fast.memo import encoded
-from portico.gateway.forwarding import id_headers
 from portico.gateway.proxy.outcome import Outcome
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.gateway.upstreams.base import UpstreamRequest
@@ -41,10 +40,12 @@ class HttpForwarding(Exchange):
         if self.connection is None:
             self.hand_over()  # the ASGI plane opens a connection, which the next requests use
             return
-        line = self.sent[: self.sent.find(b"\r\n")]
-        host = lease.instance.address.authority.encode()
-        ids = encoded(id_headers(self.ids))
-        self.connection.send_direct(b"%b\r\nhost: %b\r\n%b%b\r\n" % (line, host, ids, self.known.passing_bytes), self)
+        plain, tail = self.request, self.known.tail_for(lease.instance.address)
+        if plain.state is not None or plain.passing:
+            tail = encoded(plain.id_headers[2:]) + tail
+        self.connection.send_direct(
+            b"%bx-request-id: %b\r\ntraceparent: %b\r\n%b" % (plain.line[0], plain.request_id, plain.trace, tail), self
+        )
 
     def abandon(self) -> None:
         self.lease.abandoned()
@@ -126,12 +127,13 @@ class LocalForwarding(Exchange):
 
     def start(self) -> None:
         self._held = b""
-        head, upstream = self.head, self.known.upstream
+        plain, upstream = self.request, self.known.upstream
         if not isinstance(upstream, LocalUpstream):
             raise TypeError("the service is not in this process")
         self._upstream = upstream
-        headers = [*id_headers(self.ids), *self.known.passing]
-        request = UpstreamRequest(head.method, head.path, head.query, headers, self.known.decision.timeout)
+        headers = [*plain.id_headers, *self.known.passing]
+        line = plain.line
+        request = UpstreamRequest(line[2].decode(), line[3], line[4] or b"", headers, self.known.decision.timeout)
         self._response = DirectResponse(upstream.service, request, self)
         upstream.start(self._response, request)
 
@@ -166,7 +168,7 @@ class LocalForwarding(Exchange):
         """Write a part of the body."""
         held, self._held = self._held, b""
         if len(body) > self.left or (not more and len(body) < self.left):
-            if self.access.status not in BODILESS:
+            if self.status not in BODILESS:
                 self._flush()
                 self.ended_early()
                 return

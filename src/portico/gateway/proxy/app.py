@@ -76,7 +76,7 @@ class ProxyApp:
         self._pages = pages
         self.clock = clock
         self._case: Case = case
-        self._observer = observer
+        self.observer = observer
         self.tracing = tracing
         self._bodies = capacity.bodies
         self.places = {
@@ -153,7 +153,7 @@ class ProxyApp:
         """Record a request that is over."""
         access.seconds = time.perf_counter() - began
         span.end(route=access.route, status=access.status)
-        self._observer.record(access)
+        self.observer.record(access)
 
     def _record_at_its_end(self, request: ProxyRequest, stream: RelayedStream, began: float) -> None:
         """Record a request whose response continues as a stream, when that ends. Keep no more of it than necessary."""

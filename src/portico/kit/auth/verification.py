@@ -34,6 +34,10 @@ class TokenVerifier(Protocol):
     async def verify(self, token: str) -> Principal:
         """Return the bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
 
+    @property
+    def changes(self) -> object:
+        """Differs from an earlier value whenever a token may have become invalid before it expires."""
+
     def recall(self, fingerprint: bytes) -> Principal | None:
         """Return the bearer of a token that was verified before and is still valid. Does not wait.
 
@@ -143,6 +147,7 @@ class KeyVerifier:
         self._refresh_every = refresh_every
         self._poll_every = poll_every
         self._poll_wait = poll_wait
+        self.changes = 0
         self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
         self._verified: LruCache[Principal] = LruCache(max_tokens)
@@ -198,11 +203,13 @@ class KeyVerifier:
             raise VerificationUnavailable(self.RETRY_AFTER)
         if self._keys.keys() - keys.keys():
             self._verified.clear()  # tokens verified with a withdrawn key must be verified again
+            self.changes += 1
         self._keys = keys
 
     def revoke(self, revocation: Revocation) -> None:
         """Reject the tokens that `revocation` affects from now on."""
         self._revoked.add(revocation, self._clock.now())
+        self.changes += 1
 
     async def poll_revocations(self, *, wait: float = 0) -> None:
         """Read the new entries of the feed. If there are none, wait up to `wait` seconds for one.
@@ -301,6 +308,8 @@ class IntrospectionVerifier:
         return dataclasses.replace(
             claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
         )
+
+    changes: int = 0
 
     def recall(self, fingerprint: bytes) -> None:
         """Return None: a cached result does not include the claims that each verification checks."""

@@ -135,6 +135,8 @@ class Pool:
 
     def _choose(self, avoiding: Collection[str]) -> Instance | None:
         count = len(self.instances)
+        if count == 1:
+            return self.instances[0] if self.instances[0].breaker.admits() else None
         self._turn += 1  # equally busy instances take turns
         best: Instance | None = None
         best_rank = (True, 0, 0)

@@ -23,7 +23,7 @@ Reading = Callable[[], float | Mapping[str, float]]
 logger = get_logger(__name__)
 
 
-class _Series:
+class RequestSeries:
     """Counts for one method, route and status."""
 
     __slots__ = ("buckets", "seconds")
@@ -31,6 +31,11 @@ class _Series:
     def __init__(self) -> None:
         self.buckets = [0] * (len(_BOUNDS) + 1)
         self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count a request."""
+        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.seconds += seconds
 
 
 class RequestMetrics(Collector):
@@ -42,7 +47,7 @@ class RequestMetrics(Collector):
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._series: dict[tuple[str, str, int], _Series] = {}
+        self._series: dict[tuple[str, str, int], RequestSeries] = {}
 
     def observe(self, method: str, route: str | None, status: int, seconds: float) -> None:
         """Count a request.
@@ -53,17 +58,18 @@ class RequestMetrics(Collector):
             status: status of the response; 499 if the caller left before.
             seconds: from the first byte received to the last byte sent.
         """
-        series = self._series.get((method, route, status))  # type: ignore[arg-type]  # None is not a key
-        if series is None:
-            series = self._new_series(method, route, status)
-        series.buckets[bisect_left(_BOUNDS, seconds)] += 1
-        series.seconds += seconds
+        self.series(method, route, status).add(seconds)
 
-    def _new_series(self, method: str, route: str | None, status: int) -> _Series:
+    def series(self, method: str, route: str | None, status: int) -> RequestSeries:
+        """Return what counts such requests. A caller that repeats them may keep it."""
+        series = self._series.get((method, route, status))  # type: ignore[arg-type]  # None is not a key
+        return series if series is not None else self._new_series(method, route, status)
+
+    def _new_series(self, method: str, route: str | None, status: int) -> RequestSeries:
         key = (method if method in _METHODS else "OTHER", route or UNMATCHED, status)
         if key not in self._series and len(self._series) >= _MOST_SERIES:
             key = ("OTHER", UNMATCHED, 0)
-        return self._series.setdefault(key, _Series())
+        return self._series.setdefault(key, RequestSeries())
 
     def collect(self) -> Iterator[Metric]:
         labels = ["method", "route", "status"]

@@ -63,6 +63,11 @@ class Tracing:
         """Return tracing that records nothing but still propagates contexts between services."""
         return cls()
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether spans may be recorded."""
+        return self._recorder is not None
+
     def serve(
         self,
         *,

@@ -119,6 +119,8 @@ class OwnVerifier:
         async with self._context.reader() as reader:
             return ValidToken(claims, await _check_bearer(reader, claims))
 
+    changes: int = 0
+
     def recall(self, fingerprint: bytes) -> None:
         """Return None: each verification reads the session."""
 
