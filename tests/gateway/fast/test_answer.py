@@ -1,10 +1,11 @@
 """Heads of responses on the fast plane, compared with the rules that the ASGI plane uses."""
 
+import httptools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portico.gateway.fast.answer import head_of, read_head
+from portico.gateway.fast.answer import CHUNKED, ChunkReader, head_of, read_head
 from portico.gateway.fast.memo import encoded
 from portico.gateway.forwarding import GATEWAY_ONLY, client_headers
 from portico.gateway.request_head import Header
@@ -50,7 +51,9 @@ def parsed(lines: bytes) -> list[Header]:
         b"HTTP/1.1 200 OK\r\nContent-Length: +2",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
+        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive, x-secret",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/event-stream",
@@ -79,3 +82,43 @@ def test_a_204_and_a_304_have_no_body() -> None:
     lengths = [answer.length for status in (204, 304) if (answer := head_of(status, [])) is not None]
 
     assert lengths == [0, 0]
+
+
+class TestChunks:
+    def test_a_head_with_chunks_has_no_length(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nETag: 1"
+        answer = read_head(head + b"\r\n\r\n", len(head))
+
+        assert answer is not None
+        assert answer.length == CHUNKED
+        assert answer.fields.count(b"transfer-encoding: chunked\r\n") == 1
+        assert answer.fields.lower().count(b"transfer-encoding") == 1
+
+    def test_an_application_without_length_sends_chunks(self) -> None:
+        answer = head_of(200, [(b"etag", b"1")])
+
+        assert answer is not None
+        assert answer.length == CHUNKED
+        assert head_of(200, [(b"transfer-encoding", b"chunked")]) is None
+
+    @given(st.lists(st.binary(min_size=1, max_size=30), max_size=5), st.integers(1, 40))
+    def test_the_body_is_read_whatever_the_segments_are(self, parts: list[bytes], size: int) -> None:
+        sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sent += b"".join(b"%x;note=1\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\nX-Trailer: 1\r\n\r\n"
+        chunks = ChunkReader()
+        read = [chunks.read(sent[start : start + size]) for start in range(0, len(sent), size)]
+
+        assert b"".join(read) == b"".join(parts)
+        assert (chunks.is_complete, chunks.is_followed) == (True, False)
+
+    def test_what_follows_the_last_chunk_is_noticed(self) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for surplus in (b"HTTP/1.1 200 OK\r\n", b"rubbish\r\n\r\n"):
+            chunks = ChunkReader()
+            assert chunks.read(head + b"1\r\na\r\n0\r\n\r\n" + surplus) == b"a"
+            assert chunks.is_followed
+
+    def test_what_is_no_chunk_is_an_error(self) -> None:
+        chunks = ChunkReader()
+        with pytest.raises(httptools.HttpParserError):
+            chunks.read(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n")

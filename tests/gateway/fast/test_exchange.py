@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -143,15 +144,40 @@ class TestResponses:
     ) -> None:
         async def stream(request: ServiceRequest) -> None:
             await request.begin(200)
-            await request.write(b"first")
-            await request.write(b"second", more=False)
+            await request.write(b"FIRST")
+            await request.write(b"SECOND", more=False)
 
         service.on("/echo", stream)
-        answer = await gateway.client.get("/echo")
+        before = forwarded(gateway)
+        for _ in range(2):
+            client.send()
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            body = await client.reader.readuntil(b"0\r\n\r\n")
+            assert b"transfer-encoding: chunked\r\n" in head
+            assert re.sub(rb"[0-9a-f]+\r\n|\r\n", b"", body) == b"FIRSTSECOND"
 
-        assert await answer.read() == b"firstsecond"
-        assert [record.outcome for record in gateway.records] == ["complete"]
+        assert [record.outcome for record in gateway.records] == ["complete"] * 2
+        assert forwarded(gateway) == before + 2
         assert (await client.get("/echo/ann")).status == 200
+
+    async def test_a_response_without_length_that_breaks_has_no_end(
+        self, gateway: Gateway, client: RawClient, service: Service
+    ) -> None:
+        async def fail(request: ServiceRequest) -> None:
+            await request.begin(200)
+            await request.write(b"first")
+            raise RuntimeError("internal detail")
+
+        service.on("/echo", fail)
+        client.send()
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            received = await client.reader.read()
+
+        assert not received.endswith(b"0\r\n\r\n")
+        assert b"internal detail" not in received
+        await until(lambda: gateway.records)
+        assert gateway.records[0].outcome == "broken"
 
     async def test_a_large_response_waits_for_its_reader(
         self, gateway: Gateway, client: RawClient, service: Service

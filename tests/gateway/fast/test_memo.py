@@ -198,8 +198,9 @@ async def test_a_request_that_is_handed_over_keeps_the_fields_that_vary() -> Non
     service = Service()
 
     async def stream(request: ServiceRequest) -> None:
-        await request.begin(200)  # no Content-Length, so the ASGI plane answers
-        await request.write(b"{}", more=False)
+        await request.begin(200, (b"content-type", b"text/event-stream"))  # the ASGI plane serves it
+        await request.write(b"data: 1\n\n")
+        await request.disconnected()
 
     async with gateway_for_app("socket", service, plane="fast") as gateway, raw_client(gateway) as client:
         await client.get()

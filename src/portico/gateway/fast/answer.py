@@ -7,6 +7,8 @@ from http import HTTPStatus
 from operator import itemgetter
 from typing import Final
 
+import httptools
+
 from portico.gateway.forwarding import GATEWAY_ONLY, SECURITY_FIELDS
 from portico.gateway.request_head import MAX_LENGTH_DIGITS, Header
 from portico.kit.calls.breaker import PROXY_ERRORS
@@ -16,6 +18,8 @@ MAX_SHAPES: Final = 1024
 MAX_HEAD: Final = 65536
 EVENT_STREAM: Final = b"text/event-stream"
 BODILESS: Final = frozenset((204, 304))
+CHUNKED: Final = -1
+LAST_CHUNK: Final = b"0\r\n\r\n"
 VARY_ORIGIN: Final = b"Origin"
 _KEEP_ALIVE: Final = b"keep-alive"
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
@@ -39,6 +43,7 @@ _VARY: Final = 5
 _SECURITY: Final = 6
 _CONNECTION: Final = 7
 _UNUSUAL: Final = 8
+_CODING: Final = 9
 
 _SECURITY_LINES: Final = {name: b"%b: %b\r\n" % (name, value) for name, value in SECURITY_FIELDS}
 _KINDS: Final = {
@@ -46,7 +51,7 @@ _KINDS: Final = {
     b"content-type": _TYPE,
     b"vary": _VARY,
     b"connection": _CONNECTION,
-    b"transfer-encoding": _UNUSUAL,
+    b"transfer-encoding": _CODING,
     b"upgrade": _UNUSUAL,
     **dict.fromkeys(_SECURITY_LINES, _SECURITY),
 }
@@ -58,7 +63,7 @@ class AnswerHead:
 
     Args:
         status: The status.
-        length: The length of the body in bytes.
+        length: The length of the body in bytes; CHUNKED if it is not known and the body is sent in chunks.
         fields: The service's fields and the security fields, as they are sent.
         varies_by_origin: Whether the response has `Vary: Origin` already.
     """
@@ -83,6 +88,7 @@ class _Shape:
         type: Index of `Content-Type`; likewise.
         vary: Index of `Vary`; likewise.
         connection: Index of `Connection`; likewise.
+        coding: Index of `Transfer-Encoding`; likewise.
         security: The security fields that are missing.
     """
 
@@ -91,6 +97,7 @@ class _Shape:
     type: int
     vary: int
     connection: int
+    coding: int
     security: bytes
 
 
@@ -113,40 +120,57 @@ def read_head(data: bytes, end: int) -> AnswerHead | None:
         return None
     lines = data[:end].split(b"\r\n")
     names = _NAMES.findall(data, 0, end)
-    return read_lines(int(found[1]), tuple(names), lines[1:]) if len(names) == len(lines) - 1 else None
+    if len(names) != len(lines) - 1:
+        return None
+    return read_lines(int(found[1]), tuple(names), lines[1:])
 
 
 def head_of(status: int, headers: Sequence[Header]) -> AnswerHead | None:
     """Return the head of a response of an application in this process; None as for `read_head`."""
     lines = [b"%b: %b" % each for each in headers]
-    if _PRINTABLE.fullmatch(b"".join(lines)) is None:
+    names = tuple([name for name, _ in headers])
+    if _PRINTABLE.fullmatch(b"".join(lines)) is None or b"transfer-encoding" in names:
         return None
-    return read_lines(status, tuple([name for name, _ in headers]), lines)
+    return read_lines(status, names, lines, is_local=True)
 
 
-def read_lines(status: int, names: tuple[bytes, ...], lines: Sequence[bytes]) -> AnswerHead | None:
-    """Filter the field lines of a response, which contain only printable characters, by their names."""
+def read_lines(
+    status: int, names: tuple[bytes, ...], lines: Sequence[bytes], *, is_local: bool = False
+) -> AnswerHead | None:
+    """Filter the field lines of a response, which contain only printable characters, by their names.
+
+    Args:
+        status: The status.
+        names: The names of the fields, as the service spells them.
+        lines: The lines.
+        is_local: Whether a body without a length ends when the application says so, and not with the connection.
+    """
     try:
         shape = _shapes[names]
     except KeyError:
         shape = _remember_shape(names)
     if shape is None or status not in _STATUS_LINES:
         return None
-    length = _length(status, shape, lines)
+    length = _length(status, shape, lines, is_local=is_local)
     if length is None:
         return None
     fields = b"\r\n".join((*shape.passed(lines), shape.security))
+    if length == CHUNKED:
+        fields += b"transfer-encoding: chunked\r\n"
     return AnswerHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN)
 
 
-def _length(status: int, shape: _Shape, lines: Sequence[bytes]) -> int | None:
-    """Return the length of the body; None if the response is not plain."""
+def _length(status: int, shape: _Shape, lines: Sequence[bytes], *, is_local: bool) -> int | None:
+    """Return the length of the body, or CHUNKED; None if the response is not plain."""
     if shape.connection >= 0 and _value(lines[shape.connection]).lower() != _KEEP_ALIVE:
         return None
     if shape.type >= 0 and _value(lines[shape.type]).startswith(EVENT_STREAM):
         return None
+    if shape.coding >= 0:
+        is_chunked = _value(lines[shape.coding]).lower() == b"chunked" and shape.length < 0 and status not in BODILESS
+        return CHUNKED if is_chunked else None
     if shape.length < 0:
-        return 0 if status in BODILESS else None
+        return 0 if status in BODILESS else CHUNKED if is_local else None
     length = _value(lines[shape.length])
     return int(length) if length.isdigit() and len(length) <= MAX_LENGTH_DIGITS and status not in BODILESS else None
 
@@ -166,14 +190,16 @@ def _shape_of(names: Sequence[bytes]) -> _Shape | None:
     kinds = [_kind_of(name) for name in names]
     places: dict[int, int] = {}
     for index, kind in enumerate(kinds):
-        if kind in {_LENGTH, _TYPE, _VARY, _CONNECTION, _UNUSUAL}:
+        if kind in {_LENGTH, _TYPE, _VARY, _CONNECTION, _CODING, _UNUSUAL}:
             if kind in places or kind == _UNUSUAL:
                 return None
             places[kind] = index
     present = {name.lower() for name, kind in zip(names, kinds, strict=True) if kind == _SECURITY}
-    passed = [index for index, kind in enumerate(kinds) if kind not in {_DROPPED, _CONNECTION}]
-    length, kind, vary, connection = (places.get(each, -1) for each in (_LENGTH, _TYPE, _VARY, _CONNECTION))
-    return _Shape(_chooser(passed), length, kind, vary, connection, _missing_security(present))
+    passed = [index for index, kind in enumerate(kinds) if kind not in {_DROPPED, _CONNECTION, _CODING}]
+    length, kind, vary, connection, coding = (
+        places.get(each, -1) for each in (_LENGTH, _TYPE, _VARY, _CONNECTION, _CODING)
+    )
+    return _Shape(_chooser(passed), length, kind, vary, connection, coding, _missing_security(present))
 
 
 def _chooser(indices: Sequence[int]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:
@@ -192,3 +218,48 @@ def _kind_of(name: bytes) -> int:
         return _UNUSUAL
     lower = name.lower()
     return _KINDS.get(lower) or (_DROPPED if lower in GATEWAY_ONLY else _PASSED)
+
+
+def chunk_of(data: bytes) -> bytes:
+    """Return a part of a body as a chunk; nothing for no bytes, because an empty chunk would be the last one."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+class ChunkReader:
+    """Reads a chunked response with the parser of the ASGI plane. Extensions and trailers are dropped.
+
+    Attributes:
+        is_complete: Whether the last chunk was read.
+        is_followed: Whether something followed it.
+    """
+
+    def __init__(self) -> None:
+        self.is_complete = self.is_followed = False
+        self._parts: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+
+    def read(self, data: bytes) -> bytes:
+        """Return the body in further bytes of the response, of which the first ones are its head.
+
+        Raises:
+            httptools.HttpParserError: the bytes are not a chunked response.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            if not self.is_complete:
+                raise
+            self.is_followed = True
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
+
+    def on_message_begin(self) -> None:
+        self.is_followed = self.is_complete
+
+    def on_body(self, body: bytes) -> None:
+        if not self.is_complete:
+            self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        self.is_complete = True

@@ -134,7 +134,7 @@ class FastConnection(LimitedConnection):
         if fields is None or known is None:
             return False
         if not self.plane.is_valid(known):
-            fields.requests.clear()  # what is found out about the token anew is remembered
+            fields.requests.clear()  # the next verification of the token is remembered
             return False
         rate = self._take(known)
         if rate is None:

@@ -117,7 +117,7 @@ class Exchange(ABC):
 
     def begin(self, answer: AnswerHead) -> bytes:
         """Begin the response, and return its head."""
-        self.left = answer.length
+        self.left = max(answer.length, 0)
         self.status = answer.status
         self.upstream_seconds = time.perf_counter() - self.began
         known, client, request = self.known, self.client, self.request

@@ -111,7 +111,7 @@ class FastPlane:
         return True
 
     def counter(self, known: KnownRequest, status: int) -> ResponseCounter | None:
-        """Return what counts complete responses to such a request; None if each needs its access record."""
+        """Return what counts complete responses to this request; None if each needs its access record."""
         try:
             return known.counters[status]
         except KeyError:

@@ -3,7 +3,18 @@
 from functools import partial
 from typing import Any
 
-from portico.gateway.fast.answer import BODILESS, MAX_HEAD, head_of, read_head
+import httptools
+
+from portico.gateway.fast.answer import (
+    BODILESS,
+    CHUNKED,
+    LAST_CHUNK,
+    MAX_HEAD,
+    ChunkReader,
+    chunk_of,
+    head_of,
+    read_head,
+)
 from portico.gateway.fast.exchange import Exchange, Response
 from portico.gateway.fast.memo import encoded
 from portico.gateway.proxy.outcome import Outcome
@@ -21,7 +32,7 @@ class HttpForwarding(Exchange):
     Everything else than a plain response goes to the ASGI plane, with all bytes that have arrived.
     """
 
-    __slots__ = ("_is_paused", "_is_reusable", "_received", "connection", "lease", "upstream")
+    __slots__ = ("_chunks", "_is_paused", "_is_reusable", "_received", "connection", "lease", "upstream")
 
     upstream: HttpUpstream
     lease: InstanceLease
@@ -29,6 +40,7 @@ class HttpForwarding(Exchange):
 
     def start(self) -> None:
         self._received = b""
+        self._chunks: ChunkReader | None = None
         self._is_reusable = True
         self._is_paused = False
         upstream = self.known.upstream
@@ -79,7 +91,10 @@ class HttpForwarding(Exchange):
             self._begin(data)
         else:
             self.progress()
-            self._write_body(b"", data)
+            if self._chunks is None:
+                self._write_body(b"", data)
+            else:
+                self._write_chunk(b"", data, self._chunks)
 
     def connection_lost(self) -> None:
         if self.left < 0:
@@ -92,7 +107,10 @@ class HttpForwarding(Exchange):
         received = self._received = self._received + data if self._received else data
         end = received.find(HEAD_END)
         answer = read_head(received, end) if end >= 0 else None
-        if answer is not None:
+        if answer is not None and answer.length == CHUNKED:
+            self._chunks = ChunkReader()
+            self._write_chunk(self.begin(answer), received, self._chunks)
+        elif answer is not None:
             self._write_body(self.begin(answer), received[end + len(HEAD_END) :])
         elif end >= 0 or len(received) > MAX_HEAD:
             self.hand_over()
@@ -105,6 +123,27 @@ class HttpForwarding(Exchange):
         self.client.transport.write(head + data)
         if not self.left:
             self._complete()
+
+    def _write_chunk(self, head: bytes, data: bytes, chunks: ChunkReader) -> None:
+        try:
+            chunk = chunk_of(chunks.read(data))
+        except httptools.HttpParserError:
+            self.abandon_broken(head)
+            return
+        last = LAST_CHUNK if chunks.is_complete else b""
+        if head or chunk or last:
+            self.client.transport.write(b"%b%b%b" % (head, chunk, last))
+        if chunks.is_complete:
+            self._is_reusable = not chunks.is_followed
+            self._complete()
+
+    def abandon_broken(self, head: bytes) -> None:
+        """The service has sent what is not a response. The client gets the beginning of a response, and no end."""
+        if head:
+            self.client.transport.write(head)
+        self.lease.failed()
+        self.abandon()
+        self.break_off(Outcome.BROKEN)
 
     def _complete(self) -> None:
         connection = self.connection
@@ -123,10 +162,11 @@ class HttpForwarding(Exchange):
 class LocalForwarding(Exchange):
     """A request to a service in this process. Its application writes to the client's connection."""
 
-    __slots__ = ("_held", "_response", "_upstream")
+    __slots__ = ("_held", "_is_chunked", "_response", "_upstream")
 
     def start(self) -> None:
         self._held = b""
+        self._is_chunked = False
         plain, upstream = self.request, self.known.upstream
         if not isinstance(upstream, LocalUpstream):
             raise TypeError("the service is not in this process")
@@ -160,6 +200,7 @@ class LocalForwarding(Exchange):
         if answer is None:
             self.hand_over()
             return False
+        self._is_chunked = answer.length == CHUNKED
         self._held = self.begin(answer)
         self.plane.loop.call_soon(self._flush)  # the body usually follows at once, in the same segment
         return True
@@ -167,6 +208,9 @@ class LocalForwarding(Exchange):
     def write(self, body: bytes, *, more: bool) -> None:
         """Write a part of the body."""
         held, self._held = self._held, b""
+        if self._is_chunked:
+            self._pass_on(held + chunk_of(body) + (b"" if more else LAST_CHUNK), more=more)
+            return
         if len(body) > self.left or (not more and len(body) < self.left):
             if self.status not in BODILESS:
                 self._flush()
@@ -174,7 +218,11 @@ class LocalForwarding(Exchange):
                 return
             body = b""
         self.left -= len(body)
-        self.client.transport.write(held + body)
+        self._pass_on(held + body, more=more)
+
+    def _pass_on(self, data: bytes, *, more: bool) -> None:
+        if data:
+            self.client.transport.write(data)
         if not more:
             self._response.detach()
             self.complete()
