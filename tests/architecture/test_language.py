@@ -7,6 +7,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -48,19 +49,16 @@ def _texts() -> Iterator[tuple[Path, str]]:
     pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "compose.yaml")]
     for path in (*pages, *sorted((ROOT / "docs").rglob("*.md"))):
         yield path, path.read_text("utf-8")
-    for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text("utf-8"))
-        strings = (
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        )
+    for path, nodes in _modules().items():
+        strings = (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
         yield path, "\n".join(strings)
 
 
 def _log_events() -> dict[str, set[str]]:
     """Return the log events of the package, each with the modules that write it."""
     events: dict[str, set[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for path, nodes in _modules().items():
+        for node in nodes:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
@@ -73,6 +71,17 @@ def _log_events() -> dict[str, set[str]]:
             ):
                 events.setdefault(node.args[0].value, set()).add(_named(path))
     return events
+
+
+@cache
+def _modules() -> dict[Path, list[ast.AST]]:
+    """Return the constants and calls of each module. To parse all modules takes seconds."""
+    return {
+        path: [
+            node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant | ast.Call)
+        ]
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
 def _named(path: Path) -> str:
