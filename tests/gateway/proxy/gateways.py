@@ -33,6 +33,7 @@ from portico.kit.foundation.clock import Clock
 from portico.kit.foundation.shares import Shares, share_of
 from portico.kit.http.request_body import BodyIntake, BodyPace, TooManyBodies
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
+from portico.kit.settings.values import Network
 from portico.kit.telemetry.traces import Tracing
 
 Kind = Literal["local", "socket"]
@@ -97,6 +98,7 @@ class GatewaySetup:
     config: BreakerConfig = BreakerConfig()  # noqa: RUF009 - frozen
     head_seconds: float = 10.0
     clock: Clock = field(default_factory=Clock)
+    proxy_protocol: tuple[Network, ...] = ()
 
 
 @dataclass
@@ -159,7 +161,9 @@ def _connection_class(plane: Plane, fast: FastPlane | None, setup: GatewaySetup)
     if plane == "asgi":
         return None
     kind: type[LimitedConnection] = LimitedConnection if fast is None else FastConnection
-    return type("_Connection", (kind,), {"plane": fast, "head_seconds": setup.head_seconds})
+    return type(
+        "_Connection", (kind,), {"plane": fast, "head_seconds": setup.head_seconds, "proxies": setup.proxy_protocol}
+    )
 
 
 @contextlib.asynccontextmanager

@@ -225,3 +225,7 @@ def test_the_connections_of_trusted_proxies_are_not_counted() -> None:
     assert str(ConnectionLimits.of(settings, behind_gateway=False).exempt[0]) == "192.0.2.0/24"
     assert len(ConnectionLimits.of(settings, behind_gateway=True).exempt) == 3
     assert ConnectionLimits.of(settings, behind_gateway=False).each == 2
+    assert ConnectionLimits.of(settings, behind_gateway=False).proxies == ()
+    begins = settings.model_copy(update={"proxy_protocol": True})
+    assert ConnectionLimits.of(begins, behind_gateway=False).proxies == settings.trusted_proxies
+    assert ConnectionLimits.of(begins, behind_gateway=True).proxies == ()

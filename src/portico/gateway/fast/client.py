@@ -64,8 +64,11 @@ class FastConnection(LimitedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._peer = self.client[0] if self.client else ""
         self._scheme = self.scheme or "http"
+
+    def count_client(self) -> None:
+        self._peer = self.client[0] if self.client else ""
+        super().count_client()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.plane.sweep.idle.pop(self, None)
@@ -75,6 +78,10 @@ class FastConnection(LimitedConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.awaits_proxy_header:
+            data = self.read_proxy_header(data)
+            if not data:
+                return
         if self._exchange is not None:
             self._waiting += data
             self.flow.pause_reading()

@@ -254,6 +254,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             config=self.config, server_state=self.server_state, app_state=self.app_state
         )
         protocol.connection_made(self.transport)
+        protocol.client = self.client  # which a proxy may have named
         protocol.data_received(handshake)
         self.transport.set_protocol(protocol)
 

@@ -53,6 +53,7 @@ class ConnectionLimits:
         total: maximum number; requests on further connections fail with 503.
         each: maximum number per client address; further connections are closed with 429.
         exempt: networks of proxies, whose connections are not counted per address.
+        proxies: networks whose connections begin with a header of the PROXY protocol.
         unread_seconds: how long a client may read nothing of a response before its connection is aborted.
         head_seconds: how long the head of a request may take.
     """
@@ -62,13 +63,15 @@ class ConnectionLimits:
     exempt: tuple[Network, ...] = ()
     unread_seconds: float = 30.0
     head_seconds: float = HEAD_SECONDS
+    proxies: tuple[Network, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings, *, behind_gateway: bool) -> Self:
         """Return the limits in the settings. Behind a gateway, this machine is exempt: the gateway may run on it."""
         exempt = (*settings.trusted_proxies, *(LOOPBACK if behind_gateway else ()))
         each = share_of(settings.max_connections, settings.max_client_share)
-        return cls(settings.max_connections, each, exempt, settings.request_timeout, settings.head_timeout)
+        proxies = settings.trusted_proxies if settings.proxy_protocol and not behind_gateway else ()
+        return cls(settings.max_connections, each, exempt, settings.request_timeout, settings.head_timeout, proxies)
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ class Servers:
 
 def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
     counted = {"open_connections": OpenConnections(served.limits.each, served.limits.exempt)}
+    limited = {**counted, "head_seconds": served.limits.head_seconds, "proxies": served.limits.proxies}
     return uvicorn.Config(
         served.app,
         log_config=None,
@@ -192,7 +196,7 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         timeout_graceful_shutdown=max(1, round(grace)),
         limit_concurrency=served.limits.total,
         backlog=_BACKLOG,
-        http=type("_Connection", (served.connection,), {**counted, "head_seconds": served.limits.head_seconds}),
+        http=type("_Connection", (served.connection,), limited),
         ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
         **options,

@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from websockets.exceptions import InvalidHeader, InvalidMessage
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -21,10 +21,14 @@ from portico.kit._compat.uvicorn import LimitedHttpProtocol
 from portico.kit._compat.uvicorn_websocket import WebSocketConnection
 from portico.kit.foundation.ip_addresses import address_key, parse_address
 from portico.kit.foundation.problems import BadRequest, Problem
+from portico.kit.foundation.proxy_protocol import ProxyHeaderInvalid, read_proxy_header
 from portico.kit.foundation.request_framing import HeadFault, HeadRejected, RequestBytes
 from portico.kit.foundation.shares import Shares, TooManyAtOnce
 from portico.kit.http.problems import MEDIA_TYPE, problem_bytes
 from portico.kit.settings.values import Network
+from portico.kit.telemetry.logs import get_logger
+
+logger = get_logger(__name__)
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -123,19 +127,57 @@ class LimitedConnection(LimitedHttpProtocol):
 
     Attributes:
         open_connections: counts the connections of the port; None counts none.
+        proxies: networks whose connections begin with a header of the PROXY protocol.
     """
 
     open_connections: ClassVar[OpenConnections | None] = None
+    proxies: ClassVar[tuple[Network, ...]] = ()
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.awaits_proxy_header = False
+        self._proxy_header = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        address = parse_address(self.client[0]) if self.proxies and self.client is not None else None
+        self.awaits_proxy_header = address is not None and any(address in network for network in self.proxies)
+        if not self.awaits_proxy_header:
+            self.count_client()
+
+    def data_received(self, data: bytes) -> None:
+        if self.awaits_proxy_header:
+            data = self.read_proxy_header(data)
+            if not data:
+                return
+        super().data_received(data)
+
+    def read_proxy_header(self, data: bytes) -> bytes:
+        """Read the header of the PROXY protocol, and learn the client from it. Return what follows it."""
+        received = self._proxy_header + data
+        try:
+            header = read_proxy_header(received)
+        except ProxyHeaderInvalid:
+            logger.warning("proxy_header_rejected", peer=self.client[0] if self.client else "")
+            self.transport.abort()
+            return b""
+        if header is None:
+            self._proxy_header = received
+            return b""
+        self.awaits_proxy_header, self._proxy_header = False, b""
+        self.client = header.client or self.client
+        self.count_client()
+        return b"" if self.transport.is_closing() else received[header.size :]
+
+    def count_client(self) -> None:
+        """Count the connection of the client, which is known now. Refuse it if the client has its share."""
         if self.open_connections is None or self.client is None:
             return
         try:
-            self.open_connections.add(transport, self.client[0])
+            self.open_connections.add(self.transport, self.client[0])
         except TooManyConnections as problem:
-            transport.write(self._whole(problem))
-            transport.close()
+            self.transport.write(self._whole(problem))
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.open_connections is not None:

@@ -120,6 +120,11 @@ class Settings(ServiceSettings):
     trusted_proxies: Networks = Field(
         (), description="Proxies whose Forwarded and X-Forwarded-* headers are trusted, comma separated networks"
     )
+    proxy_protocol: bool = Field(
+        False,
+        description="Whether connections from TRUSTED_PROXIES to the gateway begin with a header of the PROXY protocol, "
+        "version 1 or 2, which names the client",
+    )
     operator_networks: Networks = Field(
         PRIVATE_NETWORKS,
         description="Networks whose clients may read the gateway's `/metrics` and `/health/detailed`; others need the "
