@@ -46,6 +46,14 @@ class Shop:
     def gateway(self) -> str:
         return f"http://127.0.0.1:{self._ports['gateway']}"
 
+    def address(self, part: str) -> str:
+        """Return the address of a service or the gateway."""
+        return f"http://127.0.0.1:{self._ports[part]}"
+
+    def secret(self, name: str) -> str:
+        """Return a secret of the system's settings."""
+        return self._variables[name]
+
     def start(self) -> None:
         places = [f"--port={name}={port}" for name, port in self._ports.items()]
         self._command = Command(self._folder, "up", "commerce", *places, variables=self._variables)

@@ -1,0 +1,130 @@
+"""The requests of commerce whose cost bench/growth.py compares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Sizes(Protocol):
+    """A system with so many products and orders, and the addresses of the second pages of its lists."""
+
+    products: int
+    orders: int
+    next_pages: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A kind of request.
+
+    Args:
+        caller: admin, jane, a service, or nobody.
+        path: with the names of what differs from request to request in braces.
+        method: of HTTP.
+        body: returns the body.
+        part: of the system.
+    """
+
+    caller: str
+    path: str
+    method: str = "GET"
+    body: Callable[[Sizes, int], Any] | None = None
+    part: str = "gateway"
+
+    def path_of(self, sizes: Sizes, number: int) -> str:
+        """Return the path of one request."""
+        order = max(20, spread(number, sizes.orders) // 20 * 20)  # it is Jane's
+        return self.path.format(
+            n=f"{number:04d}",
+            second=number % 60,
+            product=product(sizes, number),
+            order=f"{order:026d}",
+            **sizes.next_pages,
+        )
+
+
+def spread(number: int, most: int) -> int:
+    """Return a number from 1 to `most`, so that successive ones are far apart."""
+    return number * 7919 % most + 1
+
+
+def product(sizes: Sizes, number: int) -> str:
+    """Return the id of a product."""
+    return f"prod_{spread(number, sizes.products):026d}"
+
+
+def _items(sizes: Sizes, number: int) -> Any:
+    return {"items": [{"product_id": product(sizes, number * 10 + each), "quantity": 1} for each in range(10)]}
+
+
+def _price(_: Sizes, number: int) -> Any:
+    return {"price": number / 4 + 1}
+
+
+ANYBODY, ADMIN, JANE, SERVICE = "", "admin", "jane", "service"
+PAGED = {
+    "lamps": (ANYBODY, "/products?limit=20&category=lamp"),
+    "found": (ANYBODY, "/products?limit=20&search=quality"),
+    "own_orders": (JANE, "/orders?limit=20"),
+    "orders": (ADMIN, "/orders?limit=20"),
+    "shipped": (ADMIN, "/orders?limit=20&status=shipped"),
+    "payments": (ADMIN, "/payments?limit=20"),
+    "notifications": (ADMIN, "/notifications?limit=20"),
+    "users": (ADMIN, "/users?limit=20"),
+    "audit": (ADMIN, "/audit?limit=20"),
+}
+"""Lists whose second page is measured: the caller and the first page."""
+
+REQUESTS = {
+    "products, first page (count)": Request(ANYBODY, "/products?limit=20&min_price=0.{n}"),
+    "products of a category (count)": Request(ANYBODY, "/products?limit=20&category=lamp&min_price=0.{n}"),
+    "products by price (count)": Request(ANYBODY, "/products?limit=20&sort=price&min_price=0.{n}"),
+    "products in stock by name (count)": Request(ANYBODY, "/products?limit=20&sort=name&in_stock=true&min_price=0.{n}"),
+    "products of a category, second page": Request(ANYBODY, "{lamps}&min_price=0.{n}"),
+    "search, a common word (count)": Request(ANYBODY, "/products?limit=20&search=quality&min_price=0.{n}"),
+    "search, a common word, second page": Request(ANYBODY, "{found}&min_price=0.{n}"),
+    "search, two common words (count)": Request(ANYBODY, "/products?limit=20&search=quality+lamp&min_price=0.{n}"),
+    "search, a rare word": Request(ANYBODY, "/products?limit=20&search=unicorn&min_price=0.{n}"),
+    "search, a common and a rare word": Request(ANYBODY, "/products?limit=20&search=quality+unicorn&min_price=0.{n}"),
+    "search, a common and an unknown word": Request(ANYBODY, "/products?limit=20&search=quality+zebra{n}"),
+    "a product": Request(ANYBODY, "/products/{product}"),
+    "change a product": Request(ADMIN, "/products/{product}", "PATCH", _price),
+    "stock of a product": Request(ANYBODY, "/inventory/{product}"),
+    "stock of a product in the past": Request(ADMIN, "/inventory/{product}?at=2026-11-01T00:00:{second:02d}Z"),
+    "ledger of a product": Request(ADMIN, "/inventory/{product}/transactions"),
+    "availability of 10 products": Request(SERVICE, "/inventory/availability", "POST", _items, part="catalog"),
+    "own orders, first page (count)": Request(JANE, "/orders?limit=20"),
+    "own orders, second page": Request(JANE, "{own_orders}"),
+    "all orders, first page (count)": Request(ADMIN, "/orders?limit=20"),
+    "all orders, second page": Request(ADMIN, "{orders}"),
+    "shipped orders, first page (count)": Request(ADMIN, "/orders?limit=20&status=shipped"),
+    "shipped orders, second page": Request(ADMIN, "{shipped}"),
+    "failed orders (none)": Request(ADMIN, "/orders?limit=20&status=failed"),
+    "own failed orders (none)": Request(JANE, "/orders?limit=20&status=failed"),
+    "an order": Request(JANE, "/orders/ord_{order}"),
+    "timeline of an order": Request(JANE, "/orders/ord_{order}/timeline"),
+    "payments of an order": Request(JANE, "/orders/ord_{order}/payments"),
+    "totals of 100 orders": Request(SERVICE, "/orders/totals?limit=100&after=ord_{order}", part="orders"),
+    "totals of failed orders (none)": Request(SERVICE, "/orders/totals?status=failed", part="orders"),
+    "own payments, first page (count)": Request(JANE, "/payments?limit=20"),
+    "all payments, first page (count)": Request(ADMIN, "/payments?limit=20"),
+    "all payments, second page": Request(ADMIN, "{payments}"),
+    "payments by order": Request(ADMIN, "/payments?limit=20&order_id=ord_{order}"),
+    "a payment": Request(JANE, "/payments/pay_{order}"),
+    "refunds of a payment": Request(JANE, "/payments/pay_{order}/refunds"),
+    "reconcile a page of 100": Request(ADMIN, "/ledger/reconcile?limit=100"),
+    "own notifications (count)": Request(JANE, "/notifications?limit=20"),
+    "all notifications (count)": Request(ADMIN, "/notifications?limit=20"),
+    "all notifications, second page": Request(ADMIN, "{notifications}"),
+    "failed notifications (none)": Request(ADMIN, "/notifications?limit=20&status=failed"),
+    "notifications by order": Request(ADMIN, "/notifications?limit=20&order_id=ord_{order}"),
+    "a notification": Request(JANE, "/notifications/ntf_{order}"),
+    "users, first page (count)": Request(ADMIN, "/users?limit=20"),
+    "users, second page": Request(ADMIN, "{users}"),
+    "own sessions": Request(JANE, "/auth/sessions?limit=20"),
+    "audit log, first page (count)": Request(ADMIN, "/audit?limit=20"),
+    "audit log, second page": Request(ADMIN, "{audit}"),
+    "audit log of an action (none)": Request(ADMIN, "/audit?limit=20&action=user.deleted"),
+    "health with all checks": Request(ADMIN, "/health/detailed", part="orders"),
+}
+"""Requests by name. "count" is said of a first page, which counts up to 10,000 rows."""
