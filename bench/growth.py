@@ -45,6 +45,7 @@ WANTED = 1.3
 TIMES = 30
 ORDERED = 24
 IDLE = 10.0  # seconds
+CACHE = "4GB"
 SETTLED = 3.0  # seconds after the last confirmation in which mails are sent
 Act = Callable[["Side", int], Awaitable[float]]
 
@@ -249,7 +250,10 @@ def main() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(PostgreSQLServer())
         server.execute("ALTER SYSTEM SET autovacuum = off")
-        server.execute("SELECT pg_reload_conf()")
+        server.execute(
+            f"ALTER SYSTEM SET shared_buffers = '{CACHE}'"
+        )  # both systems are in memory, as the small one is
+        server.restart()
         small = prepare(stack, server, "growth_small", *SMALL)
         large = prepare(stack, server, "growth_large", products, orders)
         print(f"{SMALL[0]:,} products and {SMALL[1]:,} orders, beside {products:,} and {orders:,}")
