@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, ForeignKey, String
+from sqlalchemy import BigInteger, ForeignKey, Index, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from portico.contracts.identity import SessionId
@@ -98,7 +98,7 @@ class Session(Table):
     __tablename__ = "sessions"
 
     session_id: Mapped[SessionId] = identifier()
-    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id"), index=True)
+    user_id: Mapped[UserId] = mapped_column(ForeignKey("users.user_id"))
     device: Mapped[str] = mapped_column(String(255))
     address: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
@@ -110,6 +110,9 @@ class Session(Table):
     scope: Mapped[list[str] | None] = mapped_column(Payload)
     authenticated_at: Mapped[datetime | None]
     browser_session_id: Mapped[SessionId | None] = mapped_column(index=True)
+
+    # A user has many more ended sessions than open ones.
+    __table_args__ = (Index(None, "user_id", "ended_at", "session_id"), Index(None, "user_id", "tokens_expire_at"))
 
     @classmethod
     def start(cls, user_id: UserId, client: ClientInfo, *, limits: SessionLimits, now: datetime) -> "Session":
