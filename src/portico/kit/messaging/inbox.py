@@ -44,8 +44,9 @@ class InvalidEvent(NotAnEvent):
 class Inbox:
     """Handles the events delivered to a service, each consumer in its own transaction.
 
-    The events that are delivered to a consumer at the same moment share a transaction, see `InboxBatches`. An event whose consumer fails goes to the retry queue in the service's own database. Later events of the same
-    aggregate wait behind it; other events continue.
+    The events that are delivered to a consumer at the same moment share a transaction, see `InboxBatches`. An event whose
+    consumer fails goes to the retry queue in the service's own database. Later events of the same aggregate wait behind
+    it; other events continue.
     """
 
     def __init__(self, context: MessagingContext) -> None:

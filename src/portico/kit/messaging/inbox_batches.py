@@ -79,8 +79,8 @@ class InboxBatches:
     async def handle(self, delivery: Delivery) -> None:
         """Handle an event, with others that are delivered at the same moment. Raises what its handler raises.
 
-        Cancelling the caller withdraws the event, or waits for the transaction that it is in. A transaction without callers is
-        cancelled.
+        Cancelling the caller withdraws the event, or waits for the transaction that it is in. A transaction without
+        callers is cancelled.
         """
         self._queue.append(delivery)
         self._schedule()
