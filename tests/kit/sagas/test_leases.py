@@ -4,14 +4,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from tests.examples.loans.desk import Desk
 from tests.examples.loans.ids import LendingId
+from tests.examples.loans.saga import lend_for_deposit
 from tests.kit.sagas.library import Library, open_library
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.sagas.commits import AttemptCommits, Member
-from portico.kit.sagas.leases import ClaimedSaga
+from portico.kit.sagas.leases import ClaimedSaga, lease_of
 from portico.testing.databases import Databases
 
 ROOT = Path(__file__).parents[3]
@@ -41,6 +42,38 @@ class TestTwoRunners:
 
         assert asked == [f"{lending}/deposit"]
         assert await library.story(lending) == "asked reserved paid lent"
+
+
+class TestClaims:
+    async def test_take_the_longest_due_first_and_return_the_rows_as_they_were(self, library: Library) -> None:
+        lendings = []
+        for number in range(4):
+            lendings.append(await library.asked(f"Volume {number}"))
+            library.loans.clock.advance(1)
+        leases = library.runner._leases
+
+        first, second = await leases.claim(3), await leases.claim(3)
+
+        assert [row.subject for row in (*first, *second)] == lendings
+        assert {(row.owner, row.fence, row.attempts, row.step_started_at) for row in first} == {(None, 0, 0, None)}
+        async with library.loans.context.reader() as reader:
+            rows = await reader.rows(select(sagas).order_by(sagas.c.subject))
+        now = library.loans.clock.now()
+        assert {(row.owner, row.fence, row.attempts, row.in_doubt) for row in rows} == {(leases.owner, 1, 1, False)}
+        assert {row.step_started_at for row in rows} == {now}
+        assert {row.due_at for row in rows} == {now + lease_of(lend_for_deposit, rows[0].step)}
+
+    async def test_of_an_expired_lease_leave_the_step_in_doubt(self, library: Library) -> None:
+        await library.asked()
+        await library.runner._leases.claim(1)
+        library.loans.clock.advance(60)
+
+        (row,) = await library.another_runner()._leases.claim(1)
+
+        assert library.runner._leases.load(row).lease_expired
+        async with library.loans.context.reader() as reader:
+            (row,) = await reader.rows(select(sagas))
+        assert (row.fence, row.attempts, row.in_doubt) == (2, 2, True)
 
 
 class TestClockSetBack:
@@ -120,7 +153,7 @@ class Away(AttemptCommits):
 def _with(library: Library, kind: type[AttemptCommits]) -> AttemptCommits:
     """Make the runner commit with `kind`."""
     runner = library.runner
-    commits = kind(library.loans.context, runner._progress, asyncio.Semaphore(4))
+    commits = kind(library.loans.context, runner._progress, asyncio.Semaphore(4), library.loans.context.tracing)
     runner._cohorts._commit = commits.commit
     return commits
 

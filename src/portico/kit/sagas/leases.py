@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, cast
 
-from sqlalchemy import Boolean, CursorResult, Integer, bindparam, func, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, CursorResult, Integer, bindparam, case, func, or_, select, update
 
 from portico.kit.data.kit_tables import sagas
 from portico.kit.data.statements import Statement, is_due
@@ -40,6 +41,21 @@ _CLAIM = Statement(
         step_started_at=func.coalesce(sagas.c.step_started_at, bindparam("now", type_=sagas.c.step_started_at.type)),
     )
 )
+
+_due = _DUE.cte("due")
+_CLAIM_DUE = (
+    update(sagas)
+    .where(sagas.c.saga_id == _due.c.saga_id)
+    .values(
+        owner=bindparam("new_owner"),
+        fence=sagas.c.fence + 1,
+        attempts=sagas.c.attempts + 1,
+        in_doubt=or_(_due.c.in_doubt, _due.c.owner.is_not(None)),
+        step_started_at=func.coalesce(_due.c.step_started_at, bindparam("now", type_=sagas.c.step_started_at.type)),
+    )
+    .returning(*_due.c)
+)
+"""Selects and claims in one statement; returns the rows as they were. For databases whose UPDATE joins a locking SELECT."""
 
 _UNKNOWN_STEP_LEASE = timedelta(seconds=5)  # of a step of another version, which is released again at once
 
@@ -123,7 +139,9 @@ class SagaLeases:
         self._context = context
         self._known = known
         self.owner = owner
-        leases = [lease_of(saga, step.name) for saga in known.values() for step in saga.steps]
+        leases = [lease_of(saga, step) for saga in known.values() for step in ("", *(each.name for each in saga.steps))]
+        self._leases = sorted({*leases, _UNKNOWN_STEP_LEASE})
+        self._claim_due = Statement(_CLAIM_DUE.values(due_at=self._end_of_lease(known)))
         self._longest = max([timedelta(seconds=context.settings.saga_retry_longest), _UNKNOWN_STEP_LEASE, *leases])
 
     async def seconds_until_due(self) -> float | None:
@@ -135,11 +153,27 @@ class SagaLeases:
     async def claim(self, limit: int) -> Sequence[Any]:
         """Claim up to `limit` due sagas, without waiting for locked rows. Return their rows as they were before."""
         now = self._context.clock.now()
+        due = {"now": now, "latest": latest_due(now, self._longest), "names": list(self._known), "most": limit}
         async with self._context.transaction() as work:
-            names, latest = list(self._known), latest_due(now, self._longest)
-            rows = await work.rows(_DUE, {"now": now, "latest": latest, "names": names, "most": limit})
+            if work.database.dialect == "postgresql":
+                ends = {f"until_{number}": now + lease for number, lease in enumerate(self._leases)}
+                rows = await work.rows(self._claim_due, {**due, **ends, "new_owner": self.owner})
+                return sorted(rows, key=attrgetter("due_at", "saga_id"))
+            rows = await work.rows(_DUE, due)
             await work.write_each(_CLAIM, [self._claim_of(row, now) for row in rows])
         return rows
+
+    def _end_of_lease(self, known: Mapping[str, Saga[Any]]) -> ColumnElement[datetime]:
+        """Return the end of a lease as SQL: it depends on the saga and its step."""
+        until = {
+            lease: bindparam(f"until_{number}", type_=sagas.c.due_at.type) for number, lease in enumerate(self._leases)
+        }
+        whens = [
+            ((sagas.c.name == saga.name) & (sagas.c.step == step), until[lease_of(saga, step)])
+            for saga in known.values()
+            for step in ("", *(each.name for each in saga.steps))
+        ]
+        return case(*whens, else_=until[_UNKNOWN_STEP_LEASE])
 
     def _claim_of(self, row: Any, now: datetime) -> dict[str, Any]:
         until = now + self._lease_of(row)
