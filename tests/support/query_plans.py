@@ -9,7 +9,10 @@ from portico.kit.data.engine import Database
 
 
 class QueryPlans:
-    """Records the statements that a service executes, to ask PostgreSQL for their plans afterwards."""
+    """Records the statements that a service executes, to ask PostgreSQL for their plans afterwards.
+
+    They are plans for any values, as prepared statements have them after a few executions.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,12 +30,21 @@ class QueryPlans:
         assert queries, f"no query of {table} was executed"
         found = []
         async with self._database.writer.connect() as connection:
-            for text, values in queries:
-                plans = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}", values)
+            await connection.exec_driver_sql("SET plan_cache_mode = force_generic_plan")
+            for number, (statement, values) in enumerate(queries):
+                name = f"explained_{number}"
+                await connection.exec_driver_sql(f"PREPARE {name} AS {statement}")
+                call = f"{name} ({', '.join(map(_literal, values))})" if values else name
+                plans = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {call}")
                 plan = plans.scalar_one()
                 [explained] = json.loads(plan) if isinstance(plan, str) else plan
                 found.append(_rows_read(explained["Plan"], table))
+            await connection.invalidate()  # with its setting and its prepared statements
         return max(found)
+
+
+def _literal(value: Any) -> str:
+    return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
 
 
 def _rows_read(node: dict[str, Any], table: str) -> int:
