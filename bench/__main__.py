@@ -18,11 +18,15 @@ RESULTS = HERE / "RESULTS.md"
 PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "pydantic")
 
 
+OTHERS = ("soak",)
+"""Programs that print no table for RESULTS.md: run them as modules."""
+
+
 def programs() -> list[str]:
     return sorted(
         path.stem
         for path in HERE.glob("*.py")
-        if path.stem != "__main__" and '\nif __name__ == "__main__":' in path.read_text()
+        if path.stem not in {"__main__", *OTHERS} and '\nif __name__ == "__main__":' in path.read_text()
     )
 
 

@@ -23,13 +23,13 @@ from pathlib import Path
 ROUNDS = 3
 SECONDS = 2
 CONNECTIONS = 64
-IDLE = 1_000
+IDLE = 10_000
 SERVING, LOADING = 0, 1
 SERVERS = Path(__file__).parent / "peers" / "gateway_servers.py"
-SMALL, LARGE = "/loans/loan_1", "/loans/large"
+SMALL, LARGE, HUGE = "/loans/loan_1", "/loans/large", "/loans/huge"
 NGINX = """
-worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit; worker_rlimit_nofile 16384;
-events {{ worker_connections 8192; }}
+worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log crit; worker_rlimit_nofile 65536;
+events {{ worker_connections 32768; }}
 http {{
     access_log off; keepalive_requests 1000000000;
     client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
@@ -74,6 +74,8 @@ class Scenario:
     names: tuple[str, ...]
     path: str = SMALL
     tokens: int = 1
+    connections: int = CONNECTIONS
+    seconds: int = SECONDS
 
 
 SCENARIOS = (
@@ -81,6 +83,7 @@ SCENARIOS = (
     Scenario("GET of 300 B, 100 tokens", ("gateway", "nginx"), tokens=100),
     Scenario("GET of 300 B, 10,000 tokens", ("gateway", "nginx"), tokens=10_000),
     Scenario("GET of 1 MB, one token", ("asgi", "gateway", "nginx"), LARGE),
+    Scenario("GET of 100 MB, one token", ("asgi", "gateway", "nginx"), HUGE, connections=2, seconds=8),
     Scenario("GET of 300 B in one process", ("local", "endpoint")),
 )
 
@@ -169,7 +172,7 @@ def start(folder: str, stack: ExitStack) -> dict[str, Server]:
 def measure(server: Server, scenario: Scenario) -> Figures:
     """Put load on one server."""
     load = ["taskset", "-c", str(LOADING % (os.cpu_count() or 1)), "wrk", "--latency"]
-    load += ["-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s"]
+    load += ["-t1", f"-c{scenario.connections}", f"-d{scenario.seconds}s"]
     if scenario.tokens == 1:
         with server.tokens.open() as lines:
             load += ["-H", f"Authorization: Bearer {next(lines).strip()}"]
@@ -186,6 +189,8 @@ def measure(server: Server, scenario: Scenario) -> Figures:
     requests = _found(r"(\d+) requests in", said)
     latency = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
     p99 = float(latency[1]) * UNITS[latency[2]] if latency else 0.0
+    if not requests:
+        raise SystemExit(f"no request was complete within {scenario.seconds} seconds: {said}")
     return Figures(_found(r"Requests/sec:\s+([\d.]+)", said), used / requests * 1e6, p99)
 
 
@@ -196,25 +201,43 @@ def _found(pattern: str, text: str) -> float:
     return float(found[1])
 
 
-def idle_memory(server: Server) -> float:
-    """Return the memory (KB) that an idle connection takes which was used once."""
+def idle_memory(server: Server) -> tuple[int, float]:
+    """Return how many connections were open that were used once, and the memory (KB) that each takes."""
     with server.tokens.open() as lines:
         token = next(lines).strip()
     request = f"GET {SMALL} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
     before = server.memory()
     with ExitStack() as stack:
-        for _ in range(IDLE):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
-            connection.sendall(request)
-            connection.recv(65536)
-        return (server.memory() - before) / IDLE / 1024
+        # All connect before the first is used, because a server closes idle connections after seconds.
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(IDLE)]
+        for start in range(0, IDLE, CONNECTIONS):
+            some = connections[start : start + CONNECTIONS]
+            for connection in some:
+                connection.sendall(request)
+            for connection in some:
+                connection.recv(65536)
+        used = server.memory() - before
+        count = sum(map(is_open, connections))
+    return count, used / max(count, 1) / 1024
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Return whether the server has not closed the connection."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
 
 
 def main() -> None:
     missing = [name for name in ("wrk", "nginx") if shutil.which(name) is None]
     if missing:
         raise SystemExit(f"install {' and '.join(missing)} to measure the gateway")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4 * IDLE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         servers = start(folder, stack)
         for scenario in SCENARIOS:
@@ -227,7 +250,8 @@ def main() -> None:
             report(scenario, {name: median_of(each) for name, each in rounds.items()})
         print("\nmemory of an idle connection that was used once")
         for name in ("gateway", "nginx"):
-            print(f"{TITLES[name]:<52}{idle_memory(servers[name]):>11.1f} KB")
+            count, kilobytes = idle_memory(servers[name])
+            print(f"{TITLES[name]:<52}{count:>11,} open{kilobytes:>9.1f} KB each", flush=True)
 
 
 def median_of(rounds: list[Figures]) -> Figures:
@@ -240,11 +264,12 @@ def median_of(rounds: list[Figures]) -> Figures:
 
 def report(scenario: Scenario, medians: Mapping[str, Figures]) -> None:
     base = medians[scenario.names[-1]]
-    title = f"{scenario.title}, {CONNECTIONS} connections"
+    decimals = 0 if scenario.path != HUGE else 1
+    title = f"{scenario.title}, {scenario.connections} connections"
     print(f"\n{title:<52}{'requests/s':>11}{'ratio':>7}{'CPU µs':>9}{'ratio':>7}{'p99 ms':>9}")
     for name, median in medians.items():
         print(
-            f"{TITLES[name]:<52}{median.rate:>11,.0f}{median.rate / base.rate:>7.3f}"
+            f"{TITLES[name]:<52}{median.rate:>11,.{decimals}f}{median.rate / base.rate:>7.3f}"
             f"{median.processor:>9.1f}{base.processor / median.processor:>7.3f}{median.p99:>9.1f}",
             flush=True,
         )

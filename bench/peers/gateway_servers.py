@@ -1,4 +1,4 @@
-"""Servers of `bench/gateway.py`: a service, the gateway, and what it is compared with. Run with a name and ports."""
+"""Servers of `bench/gateway.py`: a service, the gateway, and what it is compared with. Run with a name, a port and the service's ports."""
 
 import asyncio
 import gc
@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from portico.kit.runtime.serving import ServedApp, Servers, bind
+from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers, bind
 
 MOST_TOKENS = 10_000
+MOST_CONNECTIONS = 30_000
+IDLE_SECONDS = 120.0
 
 
 def _answer(size: int) -> bytes:
@@ -21,6 +23,7 @@ def _answer(size: int) -> bytes:
 
 SMALL = _answer(300)
 LARGE = _answer(1 << 20)
+HUGE = _answer(100 << 20)
 
 
 class AlwaysAnswering(asyncio.Protocol):
@@ -33,32 +36,36 @@ class AlwaysAnswering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         heads = (self.waiting + data).split(b"\r\n\r\n")
         self.waiting = heads.pop()
-        self.transport.write(b"".join([LARGE if b"/loans/large " in head else SMALL for head in heads]))
+        for head in heads:
+            self.transport.write(HUGE if b"/loans/huge " in head else LARGE if b"/loans/large " in head else SMALL)
 
 
-async def serve_behind(port: int, _: int, __: str) -> None:
+async def serve_behind(port: int, _: str, __: str) -> None:
     server = await asyncio.get_running_loop().create_server(AlwaysAnswering, "127.0.0.1", port)
     await server.serve_forever()
 
 
-async def serve_gateway(port: int, behind: int, token_file: str, *, is_local: bool = False) -> None:
+async def serve_gateway(port: int, behind: str, token_file: str, *, is_local: bool = False) -> None:
     """The gateway as it runs: route, verified token, rate, breaker, metrics; no log lines, as nginx writes none."""
     async with open_gateway(port, behind, token_file, is_local=is_local) as gateway:
-        served = ServedApp("gateway", gateway, bind("127.0.0.1", port), connection=gateway.connection_class)
+        limits = ConnectionLimits(total=MOST_CONNECTIONS, each=MOST_CONNECTIONS)
+        # Idle connections stay open long enough to measure 10,000 of them.
+        kind = type("PatientConnection", (gateway.connection_class,), {"idle_seconds": IDLE_SECONDS})
+        served = ServedApp("gateway", gateway, bind("127.0.0.1", port), limits, kind)
         async with Servers([served], grace=1.0):
             gc.freeze()  # as `portico run` does
             gc.set_threshold(10_000)
             await asyncio.Event().wait()
 
 
-async def serve_asgi_plane(port: int, behind: int, token_file: str) -> None:
+async def serve_asgi_plane(port: int, behind: str, token_file: str) -> None:
     """The same gateway as an ASGI application of uvicorn."""
     async with open_gateway(port, behind, token_file) as gateway:
         await _serve(gateway, port)
 
 
 @asynccontextmanager
-async def open_gateway(port: int, behind: int, token_file: str, *, is_local: bool = False) -> AsyncIterator[Any]:
+async def open_gateway(port: int, behind: str, token_file: str, *, is_local: bool = False) -> AsyncIterator[Any]:
     from portico.gateway import Gateway
     from portico.kit.auth.verification import KeyVerifier
     from portico.kit.foundation.clock import Clock
@@ -75,11 +82,11 @@ async def open_gateway(port: int, behind: int, token_file: str, *, is_local: boo
     issuer = Issuer(Clock())
     await asyncio.to_thread(_write_tokens, Path(token_file), issuer)
     gateway = Gateway(
-        System("library", "", gateway=port, services={loans: behind}),
+        System("library", "", gateway=port, services={loans: 1}),
         Settings(rate_limit=Rate(10**9, 60)),
         verifier=KeyVerifier(issuer, issuer.form, Clock()),
         apps={"loans": endpoint()} if is_local else {},
-        addresses={} if is_local else {"loans": f"http://127.0.0.1:{behind}"},
+        addresses={} if is_local else {"loans": ",".join(f"http://127.0.0.1:{each}" for each in behind.split(","))},
     )
     async with gateway:
         yield gateway
@@ -102,7 +109,7 @@ def endpoint() -> Any:
     return app
 
 
-async def serve_endpoint(port: int, _: int, __: str) -> None:
+async def serve_endpoint(port: int, _: str, __: str) -> None:
     await _serve(endpoint(), port)
 
 
@@ -114,7 +121,7 @@ def _signed_in_endpoint() -> Any:
     return read
 
 
-async def serve_naive(port: int, behind: int, _: str) -> None:
+async def serve_naive(port: int, behind: str, _: str) -> None:
     """FastAPI with a new client for each request."""
     import aiohttp
     from fastapi import FastAPI, Response
@@ -130,7 +137,7 @@ async def serve_naive(port: int, behind: int, _: str) -> None:
     await _serve(app, port)
 
 
-async def serve_bare(port: int, behind: int, _: str) -> None:
+async def serve_bare(port: int, behind: str, _: str) -> None:
     """A raw ASGI app and aiohttp, with no policy at all: what the plane's own work is measured against."""
     import aiohttp
 
@@ -164,4 +171,4 @@ SERVE: dict[str, Callable[..., Any]] = {
 if __name__ == "__main__":
     import uvloop
 
-    uvloop.run(SERVE[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+    uvloop.run(SERVE[sys.argv[1]](int(sys.argv[2]), sys.argv[3], sys.argv[4]))

@@ -9,6 +9,7 @@ from tests.gateway.proxy.gateways import Gateway, GatewaySetup, Plane, gateway_f
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest, until
 from tests.gateway.proxy.servers import bound, served
 
+from portico.gateway.proxy.app import RETRY_BURST
 from portico.kit.calls.breaker import BreakerConfig
 
 QUICK = BreakerConfig(consecutive=3, open_for=60.0)
@@ -153,10 +154,32 @@ class TestRetries:
             addresses = [await stack.enter_async_context(served(failing)) for _ in range(2)]
             setup = GatewaySetup(config=BreakerConfig(consecutive=1000, min_calls=1000))
             gateway = await stack.enter_async_context(gateway_for_addresses(addresses, setup, plane))
-            for _ in range(60):
+            for _ in range(300):
                 await gateway.client.get("/echo")
 
-        assert len(failing.requests) <= 60 * 1.2 + 10
+        assert len(failing.requests) <= 300 * 1.2 + RETRY_BURST
+
+    async def test_an_instance_that_exits_fails_none_of_many_reads_in_flight(
+        self, gateway: Gateway, healthy: Service, failing: Service
+    ) -> None:
+        exiting = asyncio.Event()
+
+        async def exit_later(request: ServiceRequest) -> None:
+            await exiting.wait()
+            await hang_up(request)
+
+        async def wait(request: ServiceRequest) -> None:
+            await exiting.wait()
+            await request.answer(200)
+
+        failing.on("/echo", exit_later)
+        healthy.on("/echo", wait)
+        asking = [asyncio.create_task(gateway.client.get("/echo")) for _ in range(60)]
+        await until(lambda: len(healthy.requests) + len(failing.requests) == 60)
+        exiting.set()
+
+        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 60
+        assert len(failing.requests) == 30
 
 
 class TestEjection:

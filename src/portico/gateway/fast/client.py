@@ -133,10 +133,11 @@ class FastConnection(LimitedConnection):
         sent, varying = data[end:], None
         fields = self._fields
         if fields is None or sent != fields.sent:
-            if (cut := without_varying(sent)) is not None:
+            shared = self._shared(sent)
+            if shared is None and (cut := without_varying(data[end - 1 :])) is not None:
                 sent, varying = cut
-            if fields is None or sent != fields.sent:
-                fields = self._fields = self._find_fields(data[:end] + sent, sent)
+                shared = fields if fields is not None and sent == fields.sent else self._shared(sent)
+            fields = self._fields = shared or self._read(data[:end] + sent, sent)
         known = None if fields is None or len(data) > MAX_HEAD else self._find(found, fields)
         if fields is None or known is None:
             return False
@@ -181,10 +182,9 @@ class FastConnection(LimitedConnection):
         """Return what distinguishes equal fields of different clients."""
         return b"%b %b %b" % (self._peer.encode(), self._scheme.encode(), sent)
 
-    def _find_fields(self, data: bytes, sent: bytes) -> KnownFields | None:
-        """Return the fields that another connection of this client has sent too, or read them."""
-        known = self.plane.heads.get(self._shared_key(sent)) if len(sent) <= MAX_SHARED_HEAD else None
-        return known or self._read(data, sent)
+    def _shared(self, sent: bytes) -> KnownFields | None:
+        """Return the fields if another connection of this client has sent the same."""
+        return self.plane.heads.get(self._shared_key(sent)) if len(sent) <= MAX_SHARED_HEAD else None
 
     def _read(self, data: bytes, sent: bytes) -> KnownFields | None:
         """Check and parse a head as the base class does. Return None if it is not one plain head."""

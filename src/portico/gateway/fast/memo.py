@@ -26,7 +26,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 REQUEST_LINE: Final = re.compile(rb"((GET|DELETE) (/[!$-;=@-Z_a-z~]*))(?:\?([!\"$-~]+))? HTTP/1\.1\r\n")
 """Requests of the fast plane. The path may contain percent-encoding; the policy decides about it."""
 
-VARYING: Final = re.compile(rb"(?<=\n)(x-request-id|traceparent|if-none-match):([ \t\x21-\x7e]*)\r\n", re.IGNORECASE)
+VARYING: Final = re.compile(rb"\n(x-request-id|traceparent|if-none-match):([ \t\x21-\x7e]*)\r(?=\n)", re.IGNORECASE)
 """Fields that clients change from request to request, and about which the policy decides nothing."""
 MAX_KNOWN: Final = 16_384
 """Header fields that connections share."""
@@ -181,7 +181,10 @@ class VaryingFields:
 
 
 def without_varying(sent: bytes) -> tuple[bytes, VaryingFields] | None:
-    """Cut the fields of VARYING out of the bytes behind a request line.
+    """Cut the fields of VARYING out of the fields of a request.
+
+    Args:
+        sent: The fields, and before them the last byte of the request line.
 
     Returns:
         The other bytes and what was cut out; None if there are none, or if there is one twice.
@@ -200,7 +203,7 @@ def without_varying(sent: bytes) -> tuple[bytes, VaryingFields] | None:
                 fields.trace = _trace(value.decode("ascii"))
             case lower:
                 fields.passing.append((lower, value))
-    return VARYING.sub(b"", sent), fields
+    return VARYING.sub(b"", sent)[1:], fields
 
 
 def _trace(traceparent: str | None) -> bytes | None:

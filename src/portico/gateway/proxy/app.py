@@ -40,6 +40,8 @@ SWITCHING_PROTOCOLS = 101
 REFUSAL_HEADERS = frozenset((b"content-type", b"www-authenticate", b"retry-after"))
 
 Page = Callable[[RequestHead], Awaitable[Reply]]
+RETRY_BURST = 100
+"""Retries for each service that can be saved: an instance that exits breaks all requests in flight at it at once."""
 
 
 class ProxyApp:
@@ -83,7 +85,7 @@ class ProxyApp:
             is_stream: Shares(limit, share_of(limit, capacity.client_share), full=Overloaded)
             for is_stream, limit in ((False, capacity.requests), (True, capacity.streams))
         }
-        self.budgets = {service: RetryBudget() for service in upstreams}
+        self.budgets = {service: RetryBudget(burst=RETRY_BURST) for service in upstreams}
         self._open: set[HttpExchange | WebSocketBridge | RelayedStream] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
