@@ -1,7 +1,8 @@
 """An event from commit to handled: from the end of the transaction that published it to the end of the one that handled it.
 
 In one process on the embedded backends (SQLite and a file for a broker), at two paces; and from one process to another
-through PostgreSQL and RabbitMQ. Events of 600 bytes come evenly, whether or not the ones before were handled. Run it with
+through PostgreSQL and RabbitMQ. Events of 600 bytes come evenly, whether or not the ones before were handled. A burst follows: 2,000
+events published in 20 transactions. The processor time an event is that of all processes, the servers' too. Run it with
 `python bench/events.py`; `--seconds 1 --rounds 1` for a look.
 """
 
@@ -13,11 +14,12 @@ import statistics
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 
 import orjson
+import psutil
 import uvloop
 from event_services import Arrivals, Measured, host
 
@@ -26,6 +28,8 @@ from portico.servers import PostgreSQLServer, RabbitMQServer
 
 PATIENCE = 30.0  # seconds until the last event of a round must be handled
 LOOK = 0.05
+BURST = 2_000
+TRANSACTION = 100  # events of the burst in one transaction
 LONGEST_LINE = 1 << 25
 PATIENT = {"DATABASE_POOL_TIMEOUT": "60"}  # a machine that has no time for this pace is to say so in the figures
 
@@ -62,16 +66,49 @@ async def publish(context: ServiceRuntime, rate: int, seconds: float) -> dict[in
     return committed
 
 
-async def measured(case: Case, seconds: float) -> tuple[float, float]:
-    """Milliseconds from commit to handled, p50 and p99."""
-    committed = await publish(case.context, case.rate, seconds)
+async def arrived(case: Case, published: Mapping[int, float]) -> dict[int, float]:
+    """When each event was handled. Raises TimeoutError."""
     arrivals: dict[int, float] = {}
     async with asyncio.timeout(PATIENCE):
-        while not arrivals.keys() >= committed.keys():
+        while not arrivals.keys() >= published.keys():
             arrivals |= await case.read_arrivals()
             await asyncio.sleep(LOOK)
+    return arrivals
+
+
+async def measured(case: Case, seconds: float) -> tuple[float, float, float]:
+    """Milliseconds from commit to handled, p50 and p99, and processor milliseconds an event."""
+    used = processor_seconds()
+    committed = await publish(case.context, case.rate, seconds)
+    arrivals = await arrived(case, committed)
+    used = (processor_seconds() - used) / len(committed) * 1000
     taken = sorted((arrivals[number] - at) * 1000 for number, at in committed.items())
-    return taken[len(taken) // 2], taken[len(taken) * 99 // 100]
+    return taken[len(taken) // 2], taken[len(taken) * 99 // 100], used
+
+
+async def burst(case: Case) -> tuple[float, float]:
+    """Events handled a second, from the first commit to the last effect, and processor milliseconds an event."""
+    used = processor_seconds()
+    began = monotonic()
+    published: dict[int, float] = {}
+    for _ in range(BURST // TRANSACTION):
+        async with case.context.transaction() as work:
+            for number in itertools.islice(numbers, TRANSACTION):
+                work.publish(Measured.numbered(number))
+                published[number] = began
+    ended = max((await arrived(case, published)).values())
+    return BURST / (ended - began), (processor_seconds() - used) / BURST * 1000
+
+
+def processor_seconds() -> float:
+    """Processor time of this process, and of all that it started and that still run."""
+    me = psutil.Process()
+    total = 0.0
+    for each in (me, *me.children(recursive=True)):
+        with suppress(psutil.Error):
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 @asynccontextmanager
@@ -149,10 +186,15 @@ async def main(rounds: int, seconds: float) -> None:
         for case in cases:
             await measured(case, 1.0)
         found = [{case.name: await measured(case, seconds) for case in cases} for _ in range(rounds)]
-    print(f"{'an event from commit to handled, ms':46}{'p50':>8}{'p99':>8}{'wanted':>12}")
+        bursts = [{case.name: await burst(case) for case in cases[1:]} for _ in range(rounds)]
+    print(f"{'an event from commit to handled, ms':46}{'p50':>8}{'p99':>8}{'wanted':>12}{'processor':>12}")
     for case in cases:
-        p50, p99 = (statistics.median(each[case.name][place] for each in found) for place in (0, 1))
-        print(f"{case.name:46}{p50:8.1f}{p99:8.1f}{case.wanted[0]:>7} / {case.wanted[1]}")
+        p50, p99, used = (statistics.median(each[case.name][place] for each in found) for place in range(3))
+        print(f"{case.name:46}{p50:8.1f}{p99:8.1f}{f'{case.wanted[0]} / {case.wanted[1]}':>12}{used:12.2f}")
+    print(f"\n{f'{BURST:,} events at once':46}{'events/s':>16}{'processor ms':>24}")
+    for case in cases[1:]:
+        rate, used = (statistics.median(each[case.name][place] for each in bursts) for place in range(2))
+        print(f"{case.name.rpartition(', ')[0]:46}{rate:16.0f}{used:24.2f}")
 
 
 if __name__ == "__main__":
