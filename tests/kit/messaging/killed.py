@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.kit.messaging.leaving import ReaderLeft, Shelving
 
 from portico.kit.messaging.brokers.embedded import EmbeddedBroker
+from portico.kit.messaging.inbox import Inbox
 from portico.kit.runtime.system import Placement
 from portico.testing.running_service import run_service
 
@@ -49,7 +50,8 @@ async def main(address: str, broker_file: Path, number: int) -> None:
         run_service(shelving.service(), Address(address), background=False, template=False) as library,
         EmbeddedBroker(broker_file) as broker,
     ):
-        await broker.consume(GROUP, library.inbox.deliver, concurrency=number)
+        inbox = Inbox(library.context, slow=60.0)  # a busy machine must not divide the batch
+        await broker.consume(GROUP, inbox.deliver, concurrency=number)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from portico.kit.messaging.brokers.embedded import EmbeddedBroker
 from portico.kit.messaging.consumer import consumes
 from portico.kit.messaging.envelope import serialize
 from portico.kit.messaging.inbox import Inbox
-from portico.kit.messaging.inbox_batches import SLOW
 from portico.kit.messaging.runtime import retry_due
 from portico.kit.runtime.service import Service
 from portico.testing.databases import Databases
@@ -103,9 +102,12 @@ def left(title: str, reader: str | None = None) -> ReaderLeft:
     return ReaderLeft(reader_id=reader or title, title=title)
 
 
-async def deliver_at_once(loans: RunningService, events: Sequence[ReaderLeft]) -> None:
+async def deliver_at_once(
+    loans: RunningService, events: Sequence[ReaderLeft], *, slow: float = LIMIT, inbox: Inbox | None = None
+) -> None:
+    inbox = inbox or Inbox(loans.context, slow=slow)
     async with asyncio.timeout(LIMIT):
-        await asyncio.gather(*(loans.receives(event) for event in events))
+        await asyncio.gather(*(inbox.deliver(_message(loans, event)) for event in events))
 
 
 async def titles(loans: RunningService) -> list[str]:
@@ -120,23 +122,25 @@ class TestBatch:
     async def test_events_of_one_moment_share_a_transaction_and_keep_their_order(
         self, loans: RunningService, script: Script
     ) -> None:
-        await deliver_at_once(loans, [left(title) for title in TEN])
+        inbox = Inbox(loans.context, slow=LIMIT)
+        await deliver_at_once(loans, [left(title) for title in TEN], inbox=inbox)
 
         assert script.titles == TEN
         assert script.transactions == [10]
         assert await titles(loans) == TEN
         assert len(await handled(loans)) == 10
-        assert loans.inbox.handled == {"shelve-book-of-former-reader": 10}
+        assert inbox.handled == {"shelve-book-of-former-reader": 10}
 
     async def test_events_that_arrive_during_a_transaction_are_the_next_one(
         self, loans: RunningService, script: Script
     ) -> None:
         script.waiting = {each: asyncio.Event() for each in ("first", "second")}
-        both = [asyncio.create_task(loans.receives(left("first")))]
+        inbox = Inbox(loans.context, slow=LIMIT)
+        both = [asyncio.create_task(deliver_at_once(loans, [left("first")], inbox=inbox))]
         await script.began.wait()
         if loans.context.database.dialect != "sqlite":
-            both.append(asyncio.create_task(deliver_at_once(loans, [left("second")])))
-        later = asyncio.create_task(deliver_at_once(loans, [left(title) for title in TEN]))
+            both.append(asyncio.create_task(deliver_at_once(loans, [left("second")], inbox=inbox)))
+        later = asyncio.create_task(deliver_at_once(loans, [left(title) for title in TEN], inbox=inbox))
         for event in script.waiting.values():
             event.set()
         await asyncio.gather(later, *both)
@@ -234,13 +238,12 @@ class TestFailure:
         assert await titles(loans) == sorted([*TEN, "slow"])
 
     async def test_events_that_together_take_long_are_divided(self, loans: RunningService, script: Script) -> None:
-        script.busy = SLOW * 0.7
+        script.busy = 0.3
 
-        await deliver_at_once(loans, [left(title) for title in TEN[:4]])
+        await deliver_at_once(loans, [left(title) for title in TEN[:4]], slow=0.5)
 
         assert len(script.transactions) > 1
         assert await titles(loans) == TEN[:4]
-        assert len(await handled(loans)) == 4
         assert await failed_rows(loans) == []
 
     async def test_a_row_that_another_event_changed_is_read_again(self, databases: Databases) -> None:
@@ -260,10 +263,32 @@ class TestFailure:
         assert seen == ["Dune", "Solaris"]
 
 
+class TestTwoProcesses:
+    async def test_that_deliver_the_same_events_handle_each_once_and_in_order(
+        self, loans: RunningService, script: Script
+    ) -> None:
+        events = [left(title, "r1") for title in TEN]
+        others = [left(f"other {title}") for title in TEN]
+
+        async def deliver(inbox: Inbox) -> None:
+            together = asyncio.gather(*(inbox.deliver(_message(loans, event)) for event in others))
+            for event in events:
+                await inbox.deliver(_message(loans, event))
+            await together
+
+        async with asyncio.timeout(LIMIT):
+            await asyncio.gather(*(deliver(Inbox(loans.context, slow=LIMIT)) for _ in range(2)))
+
+        assert [title for title in script.titles if title in TEN] == TEN
+        assert await titles(loans) == sorted([*TEN, *(event.title for event in others)])
+        assert await failed_rows(loans) == []
+
+
 class TestCancellation:
     async def test_rolls_a_batch_back_and_waits_for_its_end(self, loans: RunningService, script: Script) -> None:
         script.waiting = {TEN[2]: asyncio.Event()}
-        deliveries = [asyncio.create_task(loans.receives(left(title))) for title in TEN[:3]]
+        inbox = Inbox(loans.context, slow=LIMIT)
+        deliveries = [asyncio.create_task(inbox.deliver(_message(loans, left(title)))) for title in TEN[:3]]
         await script.began.wait()
 
         for each in deliveries:
@@ -286,31 +311,25 @@ class TestKilled:
         shelving = Shelving()
         async with EmbeddedBroker(broker_file) as broker:
             async with run_service(shelving.service(), databases, background=False) as library:
-                now = library.clock.now()
-            bodies = [serialize(each, source="/catalog/another", time=now, trace=None).encode() for each in events]
+                sent = [_message(library, each) for each in events]
             await broker.declare(GROUP, [ReaderLeft.event_type])
-            await broker.publish(
-                [
-                    Message(each.message_id, each.event_type, each.aggregate_id, body)
-                    for each, body in zip(events, bodies, strict=True)
-                ]
-            )
+            await broker.publish(sent)
             await _handle_and_kill(address, broker_file, len(events))
 
             async with run_service(shelving.service(), databases, background=False) as library:
                 stored = await titles(library)
-                inbox: Inbox = library.inbox
-
-                async def deliver(message: Message) -> None:
-                    await inbox.deliver(message)
-
-                async with RecordingConsumer(broker, GROUP, act=deliver) as taker:
+                async with RecordingConsumer(broker, GROUP, act=library.inbox.deliver) as taker:
                     await taker.until_taken(each.message_id for each in events)
                 after = [title.rpartition(" ")[0] for title in await titles(library)]
 
         assert stored == []
         assert after == TEN
         assert sorted(shelving.seen) == TEN
+
+
+def _message(loans: RunningService, event: ReaderLeft) -> Message:
+    body = serialize(event, source="/catalog/another", time=loans.clock.now(), trace=None)
+    return Message(event.message_id, event.event_type, event.aggregate_id, body.encode())
 
 
 async def _handle_and_kill(address: str, broker_file: Path, number: int) -> None:

@@ -21,7 +21,7 @@ from portico.kit.messaging.consumer import Consumer, check_unique_names, consume
 from portico.kit.messaging.context import MessagingContext
 from portico.kit.messaging.envelope import Envelope, NotAnEvent
 from portico.kit.messaging.event import Event
-from portico.kit.messaging.inbox_batches import SLOW, Delivery, DeliveryFailed, InboxBatches
+from portico.kit.messaging.inbox_batches import Delivery, DeliveryFailed, InboxBatches
 from portico.kit.messaging.retry_queue import BlockedByEarlierEvent, FailedEvent, RetryQueue
 from portico.kit.telemetry.context import RequestContext, request_context
 from portico.kit.telemetry.logs import get_logger
@@ -29,6 +29,7 @@ from portico.kit.telemetry.trace_context import TraceContext
 
 logger = get_logger(__name__)
 
+_SLOW = 0.5  # seconds
 _WRITERS = 2  # one batch is handled while another one commits
 _UNTIL_AVAILABLE = RetryPolicy(tries=None, is_retryable=is_unavailable, backoff=Backoff(base=0.1, limit=5.0))
 
@@ -47,10 +48,15 @@ class Inbox:
     The events that are delivered to a consumer at the same moment share a transaction, see `InboxBatches`. An event whose
     consumer fails goes to the retry queue in the service's own database. Later events of the same aggregate wait behind
     it; other events continue.
+
+    Args:
+        context: the service.
+        slow: seconds that the handlers of a batch may take together.
     """
 
-    def __init__(self, context: MessagingContext) -> None:
+    def __init__(self, context: MessagingContext, *, slow: float = _SLOW) -> None:
         self._context = context
+        self._slow = slow
         self._consumers = context.consumers
         check_unique_names(self._consumers)
         self._kinds = event_types(self._consumers)
@@ -58,7 +64,8 @@ class Inbox:
         self.handled: dict[str, int] = {}
         writers = 1 if context.database.dialect == "sqlite" else _WRITERS
         self._batches = {
-            each.name: InboxBatches(partial(self._handle_batch, each), writers=writers) for each in self._consumers
+            each.name: InboxBatches(partial(self._handle_batch, each), writers=writers, slow=slow)
+            for each in self._consumers
         }
 
     @property
@@ -150,12 +157,12 @@ class Inbox:
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(self._context.settings.event_timeout), self._context.transaction() as work:
             new, alone = await self._claim_batch(work, consumer.name, batch)
-            until, handled = clock() + SLOW, 0
+            until, handled = clock() + self._slow, 0
             while handled < len(new) and (not handled or clock() < until):
                 delivery = new[handled]
                 try:
                     with self._handling(consumer, delivery.envelope):
-                        async with asyncio.timeout(SLOW):
+                        async with asyncio.timeout(self._slow):
                             await consumer.handle(delivery.event, work, self._context)
                             await work.separate()
                 except Exception as error:

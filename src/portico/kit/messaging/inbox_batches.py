@@ -13,9 +13,6 @@ from portico.kit.data.failures import is_unavailable
 from portico.kit.messaging.envelope import Envelope
 from portico.kit.messaging.event import Event
 
-SLOW = 0.5
-"""Seconds that the handlers of a batch may take together, and that a transaction may keep others from starting."""
-
 _MAX_SIZE = 64  # events in one transaction
 _MAX_TRANSACTIONS = 16  # of one consumer at once, if its events are handled alone
 
@@ -65,11 +62,13 @@ class InboxBatches:
     Args:
         handle: handles events in one transaction.
         writers: how many transactions run at once while none of them is slow.
+        slow: seconds that a transaction may keep others from starting.
     """
 
-    def __init__(self, handle: Handle, *, writers: int) -> None:
+    def __init__(self, handle: Handle, *, writers: int, slow: float) -> None:
         self._handle = handle
         self._writers = writers
+        self._slow = slow
         self._queue: deque[Delivery] = deque()
         self._parts: deque[Sequence[Delivery]] = deque()
         self._running = 0
@@ -128,7 +127,7 @@ class InboxBatches:
             each.transaction = transaction
         self._running += 1
         self._writing += not is_part
-        slow = asyncio.get_running_loop().call_later(SLOW, self._stop_counting, transaction)
+        slow = asyncio.get_running_loop().call_later(self._slow, self._stop_counting, transaction)
 
         def ended(_: object) -> None:
             slow.cancel()
