@@ -11,8 +11,9 @@ from tests.gateway.proxy.gateways import Gateway, GatewaySetup, Kind, KnownToken
 from tests.gateway.proxy.scripted_service import Service, ServiceRequest
 from tests.gateway.requests import a_principal
 
-from portico.gateway.fast.memo import KnownPaths
+from portico.gateway.fast.memo import MAX_SHARED_HEAD, KnownFields, KnownPaths, SharedFields
 from portico.gateway.limits import Rate
+from portico.gateway.request_ids import SentIds
 from portico.gateway.routes import Route
 from portico.kit.http.request_body import BodyPace
 from portico.testing.clock import ManualClock
@@ -219,10 +220,10 @@ async def test_connections_of_a_client_share_what_is_known_of_header_fields() ->
         for _ in range(3):
             async with raw_client(gateway) as client:
                 await client.get("/echo", "X-Note: shared")
-        assert len(gateway.fast.heads) == 1
+        assert len(gateway.fast.shared) == 1
         async with raw_client(gateway) as client:
             await client.get("/echo", "X-Note: other")
-        assert len(gateway.fast.heads) == 2
+        assert len(gateway.fast.shared) == 2
 
     assert [request.headers[b"x-note"] for request in service.requests] == [b"shared"] * 3 + [b"other"]
 
@@ -337,3 +338,29 @@ def test_the_number_of_paths_is_bounded() -> None:
     assert len(paths) == 5
     assert paths.find(b"GET /echo/24") is not None
     assert paths.find(b"GET /echo/1") is None
+
+
+def known_fields(sent: bytes) -> KnownFields:
+    return KnownFields(sent, [], SentIds(None, None, None))
+
+
+def test_shared_fields_are_bounded_by_their_size() -> None:
+    shared = SharedFields(limit=100_000)
+    for number in range(1000):
+        shared.add("192.0.2.7", "http", known_fields(b"%04d" % number + b"x" * 1000))
+        shared.find("192.0.2.7", "http", b"0000" + b"x" * 1000)
+
+    assert 10 <= len(shared) <= 20
+    assert shared.find("192.0.2.7", "http", b"0000" + b"x" * 1000) is not None
+    assert shared.find("192.0.2.7", "http", b"0001" + b"x" * 1000) is None
+
+
+def test_shared_fields_belong_to_one_address_and_scheme() -> None:
+    shared = SharedFields()
+    shared.add("192.0.2.7", "http", known_fields(b"Host: a"))
+    shared.add("192.0.2.7", "http", known_fields(b"x" * (MAX_SHARED_HEAD + 1)))
+
+    assert shared.find("192.0.2.7", "http", b"Host: a") is not None
+    assert shared.find("192.0.2.8", "http", b"Host: a") is None
+    assert shared.find("192.0.2.7", "https", b"Host: a") is None
+    assert len(shared) == 1

@@ -12,7 +12,6 @@ from portico.gateway.decisions import Forward
 from portico.gateway.fast.exchange import Exchange, PlainRequest
 from portico.gateway.fast.memo import (
     MAX_HEAD,
-    MAX_SHARED_HEAD,
     REQUEST_LINE,
     KnownFields,
     KnownRequest,
@@ -133,10 +132,13 @@ class FastConnection(LimitedConnection):
         sent, varying = data[end:], None
         fields = self._fields
         if fields is None or sent != fields.sent:
-            shared = self._shared(sent)
+            shared = self.plane.shared.find(self._peer, self._scheme, sent)
             if shared is None and (cut := without_varying(data[end - 1 :])) is not None:
                 sent, varying = cut
-                shared = fields if fields is not None and sent == fields.sent else self._shared(sent)
+                if fields is not None and sent == fields.sent:
+                    shared = fields
+                else:
+                    shared = self.plane.shared.find(self._peer, self._scheme, sent)
             fields = self._fields = shared or self._read(data[:end] + sent, sent)
         known = None if fields is None or len(data) > MAX_HEAD else self._find(found, fields)
         if fields is None or known is None:
@@ -168,8 +170,8 @@ class FastConnection(LimitedConnection):
         known = None if route is None else fields.requests.get(route)
         if known is None:
             known = self.plane.learn(fields, found[1], self.head_of(found, fields))
-            if known is not None and len(fields.sent) <= MAX_SHARED_HEAD:
-                self.plane.heads.put(self._shared_key(fields.sent), fields)
+            if known is not None:
+                self.plane.shared.add(self._peer, self._scheme, fields)
             return known
         if found[4]:
             try:
@@ -177,14 +179,6 @@ class FastConnection(LimitedConnection):
             except Problem:
                 return None
         return known
-
-    def _shared_key(self, sent: bytes) -> bytes:
-        """Return what distinguishes equal fields of different clients."""
-        return b"%b %b %b" % (self._peer.encode(), self._scheme.encode(), sent)
-
-    def _shared(self, sent: bytes) -> KnownFields | None:
-        """Return the fields if another connection of this client has sent the same."""
-        return self.plane.heads.get(self._shared_key(sent)) if len(sent) <= MAX_SHARED_HEAD else None
 
     def _read(self, data: bytes, sent: bytes) -> KnownFields | None:
         """Check and parse a head as the base class does. Return None if it is not one plain head."""

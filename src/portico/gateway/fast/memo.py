@@ -6,6 +6,7 @@ because the policy checks header fields and path separately, and only the route 
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,8 +29,8 @@ REQUEST_LINE: Final = re.compile(rb"((GET|DELETE) (/[!$-;=@-Z_a-z~]*))(?:\?([!\"
 
 VARYING: Final = re.compile(rb"\n(x-request-id|traceparent|if-none-match):([ \t\x21-\x7e]*)\r(?=\n)", re.IGNORECASE)
 """Fields that clients change from request to request, and about which the policy decides nothing."""
-MAX_KNOWN: Final = 16_384
-"""Header fields that connections share."""
+MAX_SHARED: Final = 64 << 20
+"""Bytes that header fields shared by connections take, estimated."""
 MAX_SHARED_HEAD: Final = 2048
 """Bytes of header fields that connections share."""
 MAX_PATHS: Final = 8192
@@ -163,6 +164,47 @@ class KnownFields:
         if len(self.requests) >= MAX_ROUTES:
             self.requests.clear()
         self.requests[route] = request
+
+
+class SharedFields:
+    """Header fields that the connections of a client's address share. Those that were not used for longest are dropped.
+
+    Args:
+        limit: Maximum of the bytes that they take, estimated.
+    """
+
+    COPIES: Final = 4  # of the bytes: as key, parsed, and as they are sent to a service
+    OBJECTS: Final = 2048  # bytes
+
+    def __init__(self, limit: int = MAX_SHARED) -> None:
+        self._limit = limit
+        self._fields: OrderedDict[tuple[str, str, bytes], KnownFields] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def find(self, peer: str, scheme: str, sent: bytes) -> KnownFields | None:
+        """Return the fields if a connection of this peer has sent the same."""
+        key = (peer, scheme, sent)
+        found = self._fields.get(key)
+        if found is not None:
+            self._fields.move_to_end(key)
+        return found
+
+    def add(self, peer: str, scheme: str, fields: KnownFields) -> None:
+        """Share the fields of a request that the policy has forwarded."""
+        key = (peer, scheme, fields.sent)
+        if len(fields.sent) > MAX_SHARED_HEAD or key in self._fields:
+            return
+        self._fields[key] = fields
+        self._size += self._cost(fields.sent)
+        while self._size > self._limit:
+            (_, _, sent), _ = self._fields.popitem(last=False)
+            self._size -= self._cost(sent)
+
+    def _cost(self, sent: bytes) -> int:
+        return len(sent) * self.COPIES + self.OBJECTS
 
 
 @dataclass(slots=True)

@@ -7,13 +7,12 @@ from typing import Final
 
 from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import ANONYMOUS, Caller, Forward, Matched, PolicyInputs
-from portico.gateway.fast.memo import MAX_KNOWN, KnownFields, KnownPaths, KnownRequest, encoded, is_plain
+from portico.gateway.fast.memo import KnownFields, KnownPaths, KnownRequest, SharedFields, encoded, is_plain
 from portico.gateway.fast.sweep import Sweep
 from portico.gateway.forwarding import passing_headers
 from portico.gateway.proxy.app import ProxyApp
 from portico.gateway.request_head import Header, RequestHead
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
-from portico.kit.auth.lru_cache import LruCache
 from portico.kit.auth.tokens import LEEWAY
 from portico.kit.auth.verification import fingerprint
 from portico.kit.foundation.ip_addresses import address_key
@@ -38,7 +37,7 @@ class FastPlane:
         self.loop = asyncio.get_running_loop()
         self._default_fields: list[Header] = []
         self._default_bytes = b""
-        self.heads: LruCache[KnownFields] = LruCache(MAX_KNOWN)
+        self.shared = SharedFields()
         # Identifiers need not be secret, only distinct.
         self._id_prefix = b"%010x" % random.getrandbits(40)
         self._trace_prefix = b"00-%016x" % (random.getrandbits(64) | 1)
