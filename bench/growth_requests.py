@@ -84,6 +84,9 @@ REQUESTS = {
     "search, a common word (count)": Request(ANYBODY, "/products?limit=20&search=quality&min_price=0.{n}"),
     "search, a common word, second page": Request(ANYBODY, "{found}&min_price=0.{n}"),
     "search, two common words (count)": Request(ANYBODY, "/products?limit=20&search=quality+lamp&min_price=0.{n}"),
+    "search, two common words, none with both": Request(
+        ANYBODY, "/products?limit=20&search=quality+chair&min_price=0.{n}"
+    ),
     "search, a rare word": Request(ANYBODY, "/products?limit=20&search=unicorn&min_price=0.{n}"),
     "search, a common and a rare word": Request(ANYBODY, "/products?limit=20&search=quality+unicorn&min_price=0.{n}"),
     "search, a common and an unknown word": Request(ANYBODY, "/products?limit=20&search=quality+zebra{n}"),
@@ -112,7 +115,7 @@ REQUESTS = {
     "payments by order": Request(ADMIN, "/payments?limit=20&order_id=ord_{order}"),
     "a payment": Request(JANE, "/payments/pay_{order}"),
     "refunds of a payment": Request(JANE, "/payments/pay_{order}/refunds"),
-    "reconcile a page of 100": Request(ADMIN, "/ledger/reconcile?limit=100"),
+    "reconcile, first page (sums the ledger)": Request(ADMIN, "/ledger/reconcile?limit=100"),
     "own notifications (count)": Request(JANE, "/notifications?limit=20"),
     "all notifications (count)": Request(ADMIN, "/notifications?limit=20"),
     "all notifications, second page": Request(ADMIN, "{notifications}"),
