@@ -19,7 +19,7 @@ PACKAGES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "pydantic
 
 
 OTHERS = ("soak",)
-"""Programs that print no table for RESULTS.md: run them as modules."""
+"""Programs that print no table for RESULTS.md: run them by their path."""
 
 
 def programs() -> list[str]:

@@ -177,7 +177,8 @@ async def load(url: str, *, products: int, orders: int, jane: str) -> None:
         orders: the number of orders.
         jane: id of the user of every twentieth order.
     """
-    numbers = {"products": products, "orders": orders, "users": max(1, orders // 10), "jane": jane}
+    users = max(1, orders // 10)
+    numbers = {"products": products, "orders": orders, "users": users, "jane": jane}
     connection = await asyncpg.connect(url)
     try:
 
@@ -185,7 +186,7 @@ async def load(url: str, *, products: int, orders: int, jane: str) -> None:
             await connection.execute(Template(statement).substitute(numbers))
 
         await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
-        for tables, count in ((PRODUCTS, products), (ORDERS, orders), (USERS, numbers["users"])):
+        for tables, count in ((PRODUCTS, products), (ORDERS, orders), (USERS, users)):
             for table, (columns, values) in tables.items():
                 await execute(_insert(table, columns, values, count))
         for table, (columns, values, more) in SERIES.items():

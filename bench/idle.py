@@ -1,4 +1,4 @@
-"""Cost of an idle commerce system: `python -m bench.idle [seconds]`.
+"""Cost of an idle commerce system: `python bench/idle.py [seconds]`.
 
 The whole system in one process, embedded and on PostgreSQL, Redis and RabbitMQ: processor time as a share of one core,
 memory, lines logged, and the statements per second that PostgreSQL counts.

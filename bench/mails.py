@@ -71,7 +71,7 @@ async def behind_mails(caller: Caller, database: asyncpg.Connection, mailbox: Pa
     await until_sent(database)
     shutil.rmtree(mailbox)
     await database.execute(QUEUE, mails)
-    found = []
+    found: list[float] = []
     while await database.fetchval(UNSENT) > len(found) + 5:  # those of the new orders are not counted
         found.append(await caller.order())
     return found

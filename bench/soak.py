@@ -1,6 +1,6 @@
 """A soak of the gateway: 80 % of its highest rate for a time, while instances of the service are restarted.
 
-Run it with `python -m bench.soak --minutes 30`. It prints memory, open files, latency and failed requests over the time.
+Run it with `python bench/soak.py --minutes 30`. It prints memory, open files, latency and failed requests over the time.
 All requests are safe, so a restart of one of the two instances must fail none. One core serves, the other holds the rest.
 """
 
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from bench.gateway import CONNECTIONS, LOADING, SERVERS, SERVING, SMALL, free_port, running
+
+from gateway import CONNECTIONS, LOADING, SERVERS, SERVING, SMALL, free_port, running
 
 SHARE = 0.8
 WARM_UP = 5.0
@@ -195,6 +196,11 @@ async def soak(port: int, pid: int, token: str, minutes: float, instances: dict[
         print(f"memory of the second half against the first: {growth:+.1f} MiB")
 
 
+def kill_all(instances: dict[int, subprocess.Popen[bytes]]) -> None:
+    for each in instances.values():
+        each.kill()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -202,7 +208,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ports = [free_port(), free_port()]
         instances = {port: instance(port) for port in ports}
-        stack.callback(lambda: [each.kill() for each in instances.values()])
+        stack.callback(kill_all, instances)
         tokens = Path(folder, "tokens")
         port = free_port()
         command = [sys.executable, str(SERVERS), "gateway", str(port), ",".join(map(str, ports)), str(tokens)]

@@ -1,4 +1,4 @@
-"""From exec to the first healthy answer, and the memory then: `python -m bench.start [rounds]`.
+"""From exec to the first healthy answer, and the memory then: `python bench/start.py [rounds]`.
 
 The whole catalog system in one process, in a process for each part, and each service alone; all embedded, in a folder
 of their own, first start (migrations, keys, the first administrator) and second.
