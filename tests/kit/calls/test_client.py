@@ -253,7 +253,9 @@ class Spans:
         self.begun: list[tuple[str, str, TraceContext | None]] = []
         self.ended: list[tuple[int | None, str | None]] = []
 
-    def start(self, kind: str, name: str, parent: TraceContext | None, _attributes: dict[str, Any]) -> Span:
+    def start(
+        self, kind: str, name: str, parent: TraceContext | None, _attributes: dict[str, Any], _links: object
+    ) -> Span:
         self.begun.append((kind, name, parent))
         return RememberedSpan(self, TraceContext("a" * 32, "b" * 16, sampled=True))
 
