@@ -70,6 +70,7 @@ class MariaDBServer(Server):
             "bind-address": HOST,
             "port": self.port,
             "socket": self.folder / "socket",
+            "tmpdir": self.folder,  # its user may not write where this process has its temporary files
             "pid-file": self.folder / "pid",
             "init-file": self.folder / "accounts.sql",
             "character-set-server": "utf8mb4",
