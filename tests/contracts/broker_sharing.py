@@ -11,7 +11,14 @@ from tests.contracts.broker_of_a_system import BrokerOfASystem, Open
 
 from portico.kit.foundation import wait_for_event
 from portico.kit.messaging.brokers.base import PARTITIONS, Broker, Message, partition_of
-from portico.testing.recording_consumer import LIMIT, RecordingConsumer, by_partition, firsts_by_key, messages
+from portico.testing.recording_consumer import (
+    LIMIT,
+    RecordingConsumer,
+    by_partition,
+    end_consuming,
+    firsts_by_key,
+    messages,
+)
 
 GROUP = "shipping"
 CREATED = "order.created"
@@ -162,8 +169,7 @@ class BrokerHandOverContract(BrokerOfASystem):
             other = asyncio.create_task(second.consume(GROUP, take, concurrency=16))
             await handed_over.wait()
             for each in (first, other):
-                each.cancel()
-            await asyncio.wait([first, other])
+                await end_consuming(each)
 
         keys = {each.partition(" ")[2] for each in taken}
         assert len(keys) == PARTITIONS / 2
@@ -183,11 +189,7 @@ async def _join(
     broker = await stack.enter_async_context(another())
     consuming = asyncio.create_task(broker.consume(GROUP, deliver, concurrency=16))
 
-    async def end() -> None:
-        consuming.cancel()
-        await asyncio.wait([consuming])
-
-    stack.push_async_callback(end)
+    stack.push_async_callback(end_consuming, consuming)
     async with asyncio.timeout(LIMIT):
         while not await wait_for_event(has_part, 0.2):
             await publish()

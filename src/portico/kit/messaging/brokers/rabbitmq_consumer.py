@@ -1,5 +1,6 @@
 """Consumer of the partitions of a group in RabbitMQ: the processes of a service share them."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from aiormq import Channel
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import AMQPError, ChannelLockedResource
 
+from portico.kit.foundation.aio import is_cancelled
 from portico.kit.messaging.brokers.base import PARTITIONS, Message
 from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher
 from portico.kit.messaging.brokers.rabbitmq_connection import RabbitMQConnection, translate_errors
@@ -72,6 +74,8 @@ class GroupConsumer:
                 async with translate_errors(_BALANCE_TIMEOUT):
                     members = await self._count_members(channel)
                     await self._balance(-(-PARTITIONS // members))
+                if is_cancelled():  # the driver's `asyncio.wait_for` may have swallowed it
+                    raise asyncio.CancelledError
                 is_whole = members == 1 and len(self._held) == PARTITIONS
                 channels = [channel, *(each.channel for each in self._held.values())]
                 await self._connection.watch(channels, _CHECK_ALONE if is_whole else _CHECK)
