@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from portico.kit.foundation.errors import CommandError
+from portico.servers import free_port
 
 _READY_WITHIN = 30.0  # seconds
 _STOPPED_WITHIN = 20.0  # seconds
@@ -150,18 +150,8 @@ async def start_own_system() -> AsyncIterator[OwnSystem]:
     """Start the system; at the end, stop its processes and delete its folder. Raises CommandError."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-")))
-        system = OwnSystem(folder, dict(zip(("identity", "catalog", "gateway"), free_ports(3), strict=True)))
+        system = OwnSystem(folder, {name: free_port() for name in ("identity", "catalog", "gateway")})
         for name in system.ports:
             stack.push_async_callback(system.stop, name)
             await system.start(name)
         yield system
-
-
-def free_ports(count: int) -> list[int]:
-    """Return different free ports."""
-    bound = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [each.getsockname()[1] for each in bound]
-    finally:
-        for each in bound:
-            each.close()

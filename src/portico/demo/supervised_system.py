@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 
 from portico.demo.accounts import Account
-from portico.demo.own_system import environment_for, free_ports, start_command, stop_command, wait_until_ready
+from portico.demo.own_system import environment_for, start_command, stop_command, wait_until_ready
 from portico.gateway_client import ExpectationFailed
 from portico.kit.foundation.errors import CommandError
 from portico.kit.runtime.system_loader import find_system
+from portico.servers import free_port
 
 WHOLE = "the whole system"
 
@@ -157,7 +158,7 @@ async def start_system(
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-demo-", ignore_cleanup_errors=True))
         )
-        ports = dict(zip(parts, free_ports(len(parts)), strict=True))
+        ports = {part: free_port() for part in parts}
         system = SupervisedSystem(name, folder, ports, database, settings or {})
         stack.push_async_callback(system.stop)
         await system.start()

@@ -9,7 +9,7 @@ from portico.servers.postgresql import PostgreSQLServer
 from portico.servers.programs import ProgramMissing
 from portico.servers.rabbitmq import RabbitMQServer
 from portico.servers.redis import RedisServer
-from portico.servers.server import Server, ServerFailed
+from portico.servers.server import Server, ServerFailed, free_port
 from portico.servers.supervision import SupervisedServers
 
 __all__ = [
@@ -25,4 +25,5 @@ __all__ = [
     "Server",
     "ServerFailed",
     "SupervisedServers",
+    "free_port",
 ]

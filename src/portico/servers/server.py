@@ -1,7 +1,9 @@
 """The base of private servers: start, stop, kill and restart a server process."""
 
 import atexit
+import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +28,9 @@ POLL = 0.05
 LOG_LINES = 30
 LOG_LIMIT = 16 << 20  # bytes
 PORT_TRIES = 3
+
+_PORTS = range(20_000, 32_000)  # systems choose other ports for connections: Linux from 32768, others from 49152
+_numbers = itertools.count(secrets.randbelow(len(_PORTS)))
 
 
 class ServerFailed(Exception):
@@ -312,11 +317,14 @@ class Server(ABC):
 
 
 def free_port() -> int:
-    """Return a free port of the loopback address."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of the loopback address, another one at each call. Raises ServerFailed if there is none.
+
+    A port that the system chooses may be given to a connection of another process before a server binds it.
+    """
+    for number in itertools.islice(_numbers, len(_PORTS)):
+        if _is_free(port := _PORTS[number % len(_PORTS)]):
+            return port
+    raise ServerFailed(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 def _is_free(port: int) -> bool:

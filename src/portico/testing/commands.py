@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import psutil
+
+from portico.servers import free_port
 
 T = TypeVar("T")
 
@@ -41,9 +42,7 @@ def eventually(found: Callable[[], T | None], what: str, within: float = PATIENC
 
 def free_ports(count: int) -> list[int]:
     """Return different free ports of this machine."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
+    return [free_port() for _ in range(count)]
 
 
 def on_a_free_port() -> list[str]:
