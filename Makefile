@@ -23,11 +23,6 @@ SERVERS := postgres:postgresql mariadbd:mariadb-server redis-server:redis-server
 # extras of the run-time lock; `testing` is in the development lock
 EXTRAS := mysql rabbitmq nats kafka dns otlp
 
-# Tests create and delete many small files, which is several times faster in memory than on a disk. Where there are 4 GiB
-# of it for files, and these may be executed, temporary files of tests are there.
-MEMORY := $(shell mount 2>/dev/null | grep -q ' /dev/shm .*noexec' || { [ -w /dev/shm ] && \
-	df -Pk /dev/shm | awk 'NR == 2 && $$4 >= 4194304 { print "/dev/shm" }'; })
-
 KAFKA_JARS := /usr/local/share/kafka/libs
 OPENSEARCH_JARS := /usr/local/share/opensearch
 
@@ -46,10 +41,7 @@ up: $(RUN_TIME) ## run the commerce system; choose another with SYSTEM=catalog o
 
 test: $(DEVELOPMENT) ## run the tests, two files in parallel; SLOW=1 includes the slow ones; select with ARGS="-k gateway"
 	@$(if $(WHOLE),,echo "Slow tests (whole systems whose processes are killed, MariaDB) are left out. Run them with: make test SLOW=1")
-	@folder=$$(mktemp -d $(or $(MEMORY),$${TMPDIR:-/tmp})/portico.XXXXXX); trap 'rm -rf "$$folder"' EXIT INT TERM; \
-	chmod 711 "$$folder"; \
-	TMPDIR=$$folder $(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder \
-		$(if $(WHOLE),,-m "not slow") $(ARGS)
+	@$(PY) -m pytest -q --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder $(if $(WHOLE),,-m "not slow") $(ARGS)
 
 drill: $(DEVELOPMENT) ## run the drill with twenty seeds; choose others with ARGS="--seed 100 --seeds 50"; takes minutes
 	@$(VENV)/bin/portico drill commerce --orders 100 --seed 1 --seeds 20 $(ARGS)
