@@ -167,7 +167,7 @@ def timed(work: Callable[[Side], Awaitable[Any]]) -> Act:
 
 
 async def be_idle(_side: Side, _number: int) -> float:
-    """Send nothing for some seconds. What is measured is what jobs, polls and leases cost."""
+    """Send nothing for some seconds, to measure what jobs, polls and leases cost."""
     await asyncio.sleep(IDLE)
     return IDLE
 

@@ -18,7 +18,7 @@ class Request:
     """A kind of request.
 
     Args:
-        caller: admin, jane, a service, or nobody.
+        caller: admin, jane, a service, or none.
         path: with the names of what differs from request to request in braces.
         method: of HTTP.
         body: returns the body.

@@ -291,7 +291,7 @@ class TestSeveralSenders:
 
 
 class Busy(Foreground):
-    """A process that serves requests until it is told otherwise."""
+    """A process that serves requests until the test ends its requests."""
 
     def __init__(self) -> None:
         super().__init__()
