@@ -136,14 +136,11 @@ def export(
     folder: str | None,
 ) -> None:
     """Print the configuration of `proxy`, or write it to `folder`. Raises CommandError, NoSuchSystem."""
-    from portico.cli.environment import current_settings, find_chosen_system
-    from portico.gateway.export import ExportOptions
+    from portico.cli.environment import current_settings
 
-    settings = current_settings()
-    found = find_chosen_system(system, settings)
-    checked = tuple(map(_check_gateway, gateways or [f"127.0.0.1:{found.gateway}"]))
-    options = ExportOptions(checked, tuple(map(_check_host, hosts or [])), _listen(listen, tls), tls)
-    _print_or_write(configuration(proxy, found, settings, options), file_name(proxy, found), folder)
+    found = _chosen(system)
+    options = _options(gateways or [f"127.0.0.1:{found.gateway}"], hosts, listen, tls)
+    _print_or_write(configuration(proxy, found, current_settings(), options), file_name(proxy, found), folder)
 
 
 def export_direct(
@@ -156,13 +153,10 @@ def export_direct(
     folder: str | None,
 ) -> None:
     """Print the configuration of NGINX in front of the services, or write it. Raises CommandError, NoSuchSystem."""
-    from portico.cli.environment import current_settings, find_chosen_system
-    from portico.gateway.export import ExportOptions
+    from portico.cli.environment import current_settings
 
-    settings = current_settings()
-    found = find_chosen_system(system, settings)
-    options = ExportOptions((), tuple(map(_check_host, hosts or [])), _listen(listen, tls), tls)
-    text = direct_configuration(found, settings, options, targets)
+    found = _chosen(system)
+    text = direct_configuration(found, current_settings(), _options([], hosts, listen, tls), targets)
     _print_or_write(text, file_name("nginx", found), folder)
 
 
@@ -244,6 +238,16 @@ def _chosen(system: str | None) -> "SystemDeclaration":
     from portico.cli.environment import current_settings, find_chosen_system
 
     return find_chosen_system(system, current_settings())
+
+
+def _options(
+    gateways: Sequence[str], hosts: Sequence[str] | None, listen: str | None, tls: "Tls | None"
+) -> "ExportOptions":
+    """Return the checked options of a proxy. Raises CommandError."""
+    from portico.gateway.export import ExportOptions
+
+    checked = tuple(map(_check_gateway, gateways))
+    return ExportOptions(checked, tuple(map(_check_host, hosts or [])), _listen(listen, tls), tls)
 
 
 def _targets(

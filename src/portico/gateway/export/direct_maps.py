@@ -41,16 +41,16 @@ class DirectMaps:
         self._default = default
 
     def lines(self) -> Lines:
-        """Return all of them."""
+        """Return the maps and the zones of rate limits."""
         return join_blocks([self._route_map(), self._allowed_map(), *self._maps(), self._zones()])
 
     def limits(self) -> Lines:
-        """Return the directives that count requests."""
+        """Return the directives that limit the rates of requests."""
         lines = [_limit(self._zone(rate), rate.requests) for rate in self._routes.rates]
         return [*lines, _limit(self._name, self._default.requests * ADDRESS_FACTOR), "limit_req_status 429;"]
 
     def var(self, name: str) -> str:
-        """Return a variable."""
+        """Return the variable `name` of this system, with its dollar sign."""
         return f"${self._name}_{name}"
 
     def _map(self, source: str, name: str, *lines: str) -> Lines:

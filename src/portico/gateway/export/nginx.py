@@ -2,28 +2,17 @@
 
 from portico.gateway.export.nginx_blocks import (
     FORWARDED,
-    STREAM_SECONDS,
     block,
     error_page,
+    forwarding,
     listening,
+    location,
     quoted,
-    read_timeout,
     redirect,
     short,
-    where,
+    upstream,
 )
-from portico.gateway.export.options import (
-    CONNECT_SECONDS,
-    FAILED_SECONDS,
-    FAILURES,
-    IDLE_TIMEOUT,
-    KEEPALIVE_CONNECTIONS,
-    ExportOptions,
-    Lines,
-    heading,
-    join_blocks,
-    slug,
-)
+from portico.gateway.export.options import ExportOptions, Lines, heading, join_blocks, slug
 from portico.gateway.export.public_routes import ANY_METHOD, BlockRule, PublicRoutes
 from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.kit.foundation.problems import BadGateway, ContentTooLarge, GatewayTimeout, NotFound, Problem
@@ -45,7 +34,7 @@ class _File:
     def lines(self) -> Lines:
         blocks = [
             [*heading(self._system.name, "nginx"), *_PLACE],
-            self._upstream(),
+            upstream(self._name, self._options.gateways),
             self._public(),
             self._blocked(),
             self._upgrade(),
@@ -53,14 +42,6 @@ class _File:
             self._server(),
         ]
         return join_blocks(blocks)
-
-    def _upstream(self) -> Lines:
-        servers = [
-            f"server {each} max_fails={FAILURES} fail_timeout={FAILED_SECONDS}s;" for each in self._options.gateways
-        ]
-        comment = "# Shorter than the gateway's own idle time-out, so that no request is sent on a closing connection."
-        keepalive = [f"keepalive {KEEPALIVE_CONNECTIONS};", comment, f"keepalive_timeout {IDLE_TIMEOUT}s;"]
-        return block(f"upstream {self._name}", [*servers, *keepalive])
 
     def _public(self) -> Lines:
         paths = [f'"~{quoted(route_class.pattern)}" 1;' for route_class in self._routes.public]
@@ -89,7 +70,9 @@ class _File:
                 "",
                 *self._body_limit(default.body_limit),
                 "",
-                *self._proxy_settings(default),
+                'proxy_set_header Connection "";',
+                *FORWARDED,
+                *forwarding(default),
                 "",
                 f"if (${self._name}_public = 0) {{ return 404; }}",
                 f"if (${self._name}_blocked) {{ return 404; }}",
@@ -100,43 +83,14 @@ class _File:
             ],
         )
 
-    def _proxy_settings(self, limits: ForwardLimits) -> Lines:
-        return [
-            "proxy_http_version 1.1;",
-            'proxy_set_header Connection "";',
-            *FORWARDED,
-            "proxy_redirect off;",
-            f"proxy_connect_timeout {CONNECT_SECONDS}s;",
-            *read_timeout(limits),
-            "proxy_max_temp_file_size 0;  # no temporary files: a slow client slows down its own response",
-            "# Try another instance if one fails immediately. Requests that are not idempotent (POST) are not retried.",
-            "proxy_next_upstream error timeout;",
-            "proxy_next_upstream_tries 2;",
-            f"proxy_next_upstream_timeout {FAILED_SECONDS}s;",
-        ]
-
     def _location(self, route_class: RouteClass, limits: ForwardLimits) -> Lines:
-        default = self._routes.default
-        lines: Lines = []
-        if limits.body_limit != default.body_limit:
-            lines += self._body_limit(limits.body_limit)
-        if limits.body_limit > default.body_limit or limits.streams:
-            lines.append("proxy_request_buffering off;")
-        if limits.streams:
-            lines += self._streaming()
-        elif limits.timeout != default.timeout:
-            lines += read_timeout(limits)
-        return block(where(route_class.template, route_class.pattern), [*lines, f"proxy_pass http://{self._name};"])
-
-    def _streaming(self) -> Lines:
-        return [
-            "proxy_buffering off;",
-            f"proxy_read_timeout {STREAM_SECONDS}s;",
-            f"proxy_send_timeout {STREAM_SECONDS}s;",
+        stream = [
             f"proxy_set_header Upgrade ${self._name}_upgrade;",
             f"proxy_set_header Connection ${self._name}_connection;",
             *FORWARDED,  # a location with its own proxy_set_header inherits none
         ]
+        default = self._routes.default
+        return location(route_class, limits, default, target=self._name, limit_body=self._body_limit, stream=stream)
 
     def _body_limit(self, body_limit: int) -> Lines:
         """Return the body limit and all error pages: a location with its own error_page inherits none."""

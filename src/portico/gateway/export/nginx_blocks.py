@@ -1,17 +1,29 @@
-"""What both configurations for NGINX have in common: blocks, listening, and problem documents of NGINX itself."""
+"""What both configurations for NGINX have in common: listening, forwarding, and problem documents of NGINX itself."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
-from portico.gateway.export.options import MARGIN_SECONDS, ExportOptions, Lines, Tls, seconds
-from portico.gateway.export.route_classes import ForwardLimits
+from portico.gateway.export.options import (
+    CONNECT_SECONDS,
+    FAILED_SECONDS,
+    FAILURES,
+    IDLE_TIMEOUT,
+    KEEPALIVE_CONNECTIONS,
+    MARGIN_SECONDS,
+    ExportOptions,
+    Lines,
+    Tls,
+    seconds,
+)
+from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.kit.foundation.problems import Problem
 from portico.kit.http.problems import MEDIA_TYPE, problem_document
 from portico.kit.http.schema import Case
 
-STREAM_SECONDS = 3600  # between two messages: WebSockets are pinged every 20 seconds, but an event stream may be silent
+# between two messages: WebSockets are pinged every 20 seconds, but an event stream may be silent
+_STREAM_SECONDS = 3600
 # These replace the client's values.
 FORWARDED = (
     "proxy_set_header Host $http_host;",
@@ -62,14 +74,70 @@ def _names(options: ExportOptions) -> Lines:
     return [f"server_name {' '.join(options.hosts)};"] if options.hosts else []
 
 
-def read_timeout(limits: ForwardLimits) -> Lines:
+def upstream(name: str, addresses: Sequence[str]) -> Lines:
+    """Return a group of instances, each `host:port`."""
+    servers = [f"server {each} max_fails={FAILURES} fail_timeout={FAILED_SECONDS}s;" for each in addresses]
+    comment = "# Shorter than Portico's own idle time-out, so that no request is sent on a closing connection."
+    keepalive = [f"keepalive {KEEPALIVE_CONNECTIONS};", comment, f"keepalive_timeout {IDLE_TIMEOUT}s;"]
+    return block(f"upstream {name}", [*servers, *keepalive])
+
+
+def forwarding(limits: ForwardLimits) -> Lines:
+    """Return how requests are forwarded and retried, unless a location differs."""
+    return [
+        "proxy_http_version 1.1;",
+        "proxy_redirect off;",
+        f"proxy_connect_timeout {CONNECT_SECONDS}s;",
+        *_read_timeout(limits),
+        "proxy_max_temp_file_size 0;  # no temporary files: a slow client slows down its own response",
+        "# Try another instance if one fails immediately. Requests that are not idempotent (POST) are not retried.",
+        "proxy_next_upstream error timeout;",
+        "proxy_next_upstream_tries 2;",
+        f"proxy_next_upstream_timeout {FAILED_SECONDS}s;",
+    ]
+
+
+def location(
+    route_class: RouteClass,
+    limits: ForwardLimits,
+    default: ForwardLimits,
+    *,
+    target: str,
+    limit_body: Callable[[int], Lines],
+    stream: Sequence[str] = (),
+) -> Lines:
+    """Return the location of routes whose limits differ from the default.
+
+    Args:
+        route_class: The routes.
+        limits: Their limits.
+        default: The limits of all other routes.
+        target: Where requests are forwarded.
+        limit_body: Returns the directives for a limit of the body in bytes.
+        stream: Directives to add if the routes stream.
+    """
+    lines: Lines = []
+    if limits.body_limit != default.body_limit:
+        lines += limit_body(limits.body_limit)
+    if limits.body_limit > default.body_limit or limits.streams:
+        lines.append("proxy_request_buffering off;")
+    if limits.streams:
+        timeouts = [f"proxy_{each}_timeout {_STREAM_SECONDS}s;" for each in ("read", "send")]
+        lines += ["proxy_buffering off;", *timeouts, *stream]
+    elif limits.timeout != default.timeout:
+        lines += _read_timeout(limits)
+    return block(_where(route_class), [*lines, f"proxy_pass http://{target};"])
+
+
+def _read_timeout(limits: ForwardLimits) -> Lines:
     """Return the time-out of a response, which is longer than Portico's own."""
     return [f"proxy_read_timeout {seconds(limits.timeout) + MARGIN_SECONDS}s;"]
 
 
-def where(template: str, pattern: str) -> str:
-    """Return the location of a path template."""
-    return f"location = {template}" if "{" not in template else f'location ~ "{quoted(pattern)}"'
+def _where(route_class: RouteClass) -> str:
+    if "{" not in route_class.template:
+        return f"location = {route_class.template}"
+    return f'location ~ "{quoted(route_class.pattern)}"'
 
 
 def error_page(

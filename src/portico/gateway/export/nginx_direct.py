@@ -9,26 +9,16 @@ from portico.gateway.export.direct_maps import ADDRESS_FACTOR, SOCKET_FIELDS, Di
 from portico.gateway.export.direct_routes import KEPT_BACK, DirectRoutes
 from portico.gateway.export.nginx_blocks import (
     FORWARDED,
-    STREAM_SECONDS,
     block,
     error_page,
+    forwarding,
     listening,
-    read_timeout,
+    location,
     redirect,
     short,
-    where,
+    upstream,
 )
-from portico.gateway.export.options import (
-    CONNECT_SECONDS,
-    FAILED_SECONDS,
-    FAILURES,
-    IDLE_TIMEOUT,
-    KEEPALIVE_CONNECTIONS,
-    ExportOptions,
-    Lines,
-    join_blocks,
-    slug,
-)
+from portico.gateway.export.options import ExportOptions, Lines, join_blocks, slug
 from portico.gateway.export.route_classes import ForwardLimits, RouteClass
 from portico.gateway.forwarding import GATEWAY_ONLY, SECURITY_FIELDS
 from portico.gateway.policy import DEFAULT_RATE, Policy
@@ -109,19 +99,12 @@ class _File:
         tls = self._options.tls
         blocks = [
             _heading(self._system.name),
-            *map(self._upstream, self._routes.services),
+            *(upstream(self._maps.group(each), self._services[each]) for each in self._routes.services),
             self._maps.lines(),
             *([] if tls is None else [redirect(self._options, tls)]),
             self._server(),
         ]
         return join_blocks(blocks)
-
-    def _upstream(self, service: str) -> Lines:
-        servers = [
-            f"server {each} max_fails={FAILURES} fail_timeout={FAILED_SECONDS}s;" for each in self._services[service]
-        ]
-        keepalive = [f"keepalive {KEEPALIVE_CONNECTIONS};", f"keepalive_timeout {IDLE_TIMEOUT}s;"]
-        return block(f"upstream {self._maps.group(service)}", [*servers, *keepalive])
 
     def _server(self) -> Lines:
         public = self._routes.public
@@ -140,7 +123,7 @@ class _File:
                 "",
                 *self._response_fields(),
                 "",
-                *self._proxy_settings(public.default),
+                *forwarding(public.default),
                 "",
                 *self._maps.limits(),
                 "",
@@ -199,35 +182,10 @@ class _File:
             f"add_header Access-Control-Expose-Headers {var('exposed')} always;",
         ]
 
-    def _proxy_settings(self, limits: ForwardLimits) -> Lines:
-        return [
-            "proxy_http_version 1.1;",
-            "proxy_redirect off;",
-            f"proxy_connect_timeout {CONNECT_SECONDS}s;",
-            *read_timeout(limits),
-            "proxy_max_temp_file_size 0;  # no temporary files: a slow client slows down its own response",
-            "# Try another instance if one fails immediately. Requests that are not idempotent (POST) are not retried.",
-            "proxy_next_upstream error timeout;",
-            "proxy_next_upstream_tries 2;",
-            f"proxy_next_upstream_timeout {FAILED_SECONDS}s;",
-        ]
-
     def _location(self, route_class: RouteClass, limits: ForwardLimits) -> Lines:
         default = self._routes.public.default
-        lines: Lines = []
-        if limits.body_limit != default.body_limit:
-            lines += self._body_limit(limits.body_limit)
-        if limits.body_limit > default.body_limit or limits.streams:
-            lines.append("proxy_request_buffering off;")
-        if limits.streams:
-            lines += [
-                "proxy_buffering off;",
-                *(f"proxy_{each}_timeout {STREAM_SECONDS}s;" for each in ("read", "send")),
-            ]
-        elif limits.timeout != default.timeout:
-            lines += read_timeout(limits)
-        passed = f"proxy_pass http://{self._maps.var('service')};"
-        return block(where(route_class.template, route_class.pattern), [*lines, passed])
+        target = self._maps.var("service")
+        return location(route_class, limits, default, target=target, limit_body=self._body_limit)
 
     def _body_limit(self, body_limit: int) -> Lines:
         """Return the body limit and all error pages: a location with its own error_page inherits none."""
