@@ -11,6 +11,7 @@ from tests.gateway.proxy.servers import served
 from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT
 
 from portico.gateway_client import HttpTransport, Response
+from portico.kit import Clock
 from portico.kit.settings import Environment
 from portico.systems.composition import Composition
 from portico.systems.ticketing import ticketing
@@ -93,11 +94,13 @@ async def eventually_equal(read: Any, expected: Any) -> None:
 
 
 @asynccontextmanager
-async def run_box_office(variables: Mapping[str, str]) -> AsyncIterator[RunningBoxOffice]:
-    """Run the whole system in this process."""
+async def run_box_office(
+    variables: Mapping[str, str], *, clock: Clock | None = None
+) -> AsyncIterator[RunningBoxOffice]:
+    """Run the whole system in this process. `clock` is its source of the time."""
     async with AsyncExitStack() as stack:
         environment = Environment({**SETTINGS, "RATE_LIMIT_HOLDS": "10000/minute", **variables})
-        whole = await stack.enter_async_context(Composition(ticketing, environment))
+        whole = await stack.enter_async_context(Composition(ticketing, environment, clock=clock))
         address = await stack.enter_async_context(served(whole.apps["gateway"]))
         transport = await stack.enter_async_context(HttpTransport(f"http://{address}"))
         anonymous = TicketingClient(transport)

@@ -10,6 +10,7 @@ import pytest
 from tests.journeys.box_office import RunningBoxOffice, run_box_office
 
 from portico.gateway_client import Response, next_link
+from portico.kit import Clock
 from portico.servers import RabbitMQServer, RedisServer
 from portico.testing.databases import ServerDatabases
 from portico.ticketing_client import TicketingClient
@@ -23,11 +24,13 @@ BACKENDS = (
 
 
 @asynccontextmanager
-async def office_on(request: pytest.FixtureRequest, folder: Path, **variables: str) -> AsyncIterator[RunningBoxOffice]:
-    """Run the system on the backend that is the parameter of the fixture."""
+async def office_on(
+    request: pytest.FixtureRequest, folder: Path, *, clock: Clock | None = None, **variables: str
+) -> AsyncIterator[RunningBoxOffice]:
+    """Run the system on the backend that is the parameter of the fixture. `clock` is its source of the time."""
     values = {"DATA_DIR": str(folder), **variables}
     if request.param == "embedded":
-        async with run_box_office(values) as office:
+        async with run_box_office(values, clock=clock) as office:
             yield office
         return
     server = request.getfixturevalue(f"{'mariadb' if request.param == 'mariadb' else 'postgresql'}_server")
@@ -40,7 +43,7 @@ async def office_on(request: pytest.FixtureRequest, folder: Path, **variables: s
         redis.flush()
         values |= {"RABBITMQ_URL": rabbitmq.url(), "REDIS_URL": redis.url()}
     try:
-        async with run_box_office(values) as office:
+        async with run_box_office(values, clock=clock) as office:
             yield office
     finally:
         databases.drop()

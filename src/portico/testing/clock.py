@@ -1,4 +1,4 @@
-"""A clock for tests."""
+"""Clocks for tests."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,3 +28,20 @@ class ManualClock(Clock):
     def set_back(self, seconds: float) -> None:
         """Set the wall clock back by `seconds`, as a time server does. The monotonic clock continues."""
         self._now -= timedelta(seconds=seconds)
+
+
+class ShiftedClock(Clock):
+    """A running clock that a test advances, for whole systems: their tasks wait for real time."""
+
+    def __init__(self) -> None:
+        self._shift = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self._shift
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self._shift.total_seconds()
+
+    def advance(self, seconds: float) -> None:
+        """Advance the clock by `seconds`."""
+        self._shift += timedelta(seconds=seconds)

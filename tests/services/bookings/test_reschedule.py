@@ -64,14 +64,14 @@ class TestReschedule:
 
         assert sorted(each.booking_id for each in await announced(embedded)) == sorted(made)
 
-    async def test_promises_no_refund_after_the_end_of_cancellations(self, embedded: BookingsService) -> None:
+    async def test_reopens_cancellations_that_were_closed(self, embedded: BookingsService) -> None:
         await embedded.book_and_confirm()
-        closes_at = FULL_REFUND_UNTIL - timedelta(days=3)
+        closed_at = FULL_REFUND_UNTIL - timedelta(days=30)
 
-        await change_show(embedded, full_refund_until=FULL_REFUND_UNTIL, cancellable_until=closes_at)
+        await change_show(embedded, full_refund_until=FULL_REFUND_UNTIL, cancellable_until=closed_at)
         await embedded.runner.run_due()
 
-        assert [each.show.full_refund_until for each in await announced(embedded)] == [closes_at]
+        assert [each.show.full_refund_until for each in await announced(embedded)] == [FULL_REFUND_UNTIL]
 
     async def test_other_changes_are_not_announced(self, embedded: BookingsService) -> None:
         await embedded.book_and_confirm()

@@ -108,8 +108,8 @@ async def cancel_booking(
     show = await Shows(work).find(booking.event_id)
     if show is None:
         raise ShowUnknown(retry_after=1)
-    if not is_staff and work.now >= show.cancellable_until:
-        raise CancellationClosed(booking_id=booking_id, closed_at=show.cancellable_until)
+    if not is_staff and work.now >= show.cancellations_close_at:
+        raise CancellationClosed(booking_id=booking_id, closed_at=show.cancellations_close_at)
     percent = show.refund_percent_at(work.now) if percent is None else percent
     tickets = await void(work, booking, ticket_ids)
     await _cancel_tickets(work, booking, tickets, percent=percent, reason=reason, is_show_cancelled=False)

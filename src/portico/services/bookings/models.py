@@ -223,6 +223,11 @@ class Show(Base):
         self.cancellable_until = event.cancellable_until
         self.refund_percent, self.full_refund_until = event.refund_percent, event.full_refund_until
 
+    @property
+    def cancellations_close_at(self) -> datetime:
+        """Until when buyers cancel: also as long as a new date or venue reopens full refunds."""
+        return max(self.cancellable_until, self.full_refund_until or self.cancellable_until)
+
     def refund_percent_at(self, now: datetime) -> int:
         """Return the part of its price that a ticket refunds: all of it for a while after a new date or venue."""
         in_full = self.full_refund_until is not None and now < self.full_refund_until

@@ -47,13 +47,12 @@ announce_new_date = Saga(
 
 async def start(work: UnitOfWork, event: ShowUpdated) -> None:
     """Start to announce the new date and venue in an event."""
-    until = event.full_refund_until
     show = RescheduledShow(
         event_name=event.event_name,
         event_date=event.event_date,
         time_zone=event.time_zone,
         venue_name=event.venue_name,
-        full_refund_until=None if until is None else min(until, event.cancellable_until),
+        full_refund_until=event.full_refund_until,
         revision=event.revision,
     )
     await _start(work, RescheduleState(event_id=event.event_id, show=show))

@@ -149,7 +149,8 @@ class Show(Table):
         self._set_fields(fields)
         is_rescheduled = not fields.keys().isdisjoint({"event_date", "venue_name"})
         if is_rescheduled:
-            self.full_refund_until = now + FULL_REFUND_FOR
+            # Cancellations are open until then, but those who did not come are not refunded in full.
+            self.full_refund_until = min(now + FULL_REFUND_FOR, max(self.event_date, self.cancellable_until))
         self.record_change(now)
         needs_seating = layout is not None or "currency" in fields
         return Revision(needs_seating=needs_seating, is_rescheduled=is_rescheduled)
