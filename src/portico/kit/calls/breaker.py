@@ -65,6 +65,7 @@ class Breaker:
         "_is_early_probe",
         "_monotonic",
         "_opened_at",
+        "_slice_seconds",
         "_slices",
         "_state",
         "_trials_in_flight",
@@ -87,6 +88,7 @@ class Breaker:
         self._trials_in_flight = 0
         self._trials_succeeded = 0
         self._slices: deque[_Slice] = deque(maxlen=_SLICES + 1)
+        self._slice_seconds = config.window / _SLICES
         self.openings = 0
 
     @property
@@ -114,6 +116,11 @@ class Breaker:
 
         A `probe` is a trial at once, even if the breaker would stay open longer, unless a trial is in flight.
         """
+        epoch = self.begin(probe=probe)
+        return None if epoch is None else Permit(self, epoch)
+
+    def begin(self, *, probe: bool = False) -> int | None:
+        """Let a call through as `enter` does, for a permit of the caller's own kind. Return the epoch of the permit."""
         if self._state is not BreakerState.CLOSED:
             if not self.admits() and not (probe and self._state is BreakerState.OPEN):
                 return None
@@ -121,7 +128,7 @@ class Breaker:
                 self._is_early_probe = self._remaining() > 0
                 self._turn(BreakerState.HALF_OPEN)
             self._trials_in_flight += 1
-        return Permit(self, self._epoch)
+        return self._epoch
 
     def _remaining(self) -> float:
         return self._opened_at + self._backoff.delay(self._failed_trials + 1) - self._monotonic()
@@ -143,7 +150,11 @@ class Breaker:
                 self._turn(BreakerState.CLOSED)
             return
         self._consecutive_failures = 0
-        self._slice().calls += 1
+        slices = self._slices
+        if slices and self._monotonic() - slices[-1].since < self._slice_seconds:
+            slices[-1].calls += 1
+        else:
+            self._slice().calls += 1
 
     def _failed(self, epoch: int) -> None:
         if epoch != self._epoch:
@@ -173,7 +184,7 @@ class Breaker:
 
     def _slice(self) -> "_Slice":
         now = self._monotonic()
-        if not self._slices or now - self._slices[-1].since >= self._config.window / _SLICES:
+        if not self._slices or now - self._slices[-1].since >= self._slice_seconds:
             self._slices.append(_Slice(now))
         return self._slices[-1]
 
@@ -196,21 +207,22 @@ class Permit:
 
     def succeeded(self) -> None:
         """Report that the instance responded."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
+        if (breaker := self._end()) is not None:
             breaker._succeeded(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
 
     def failed(self) -> None:
         """Report that the instance did not respond, or that a proxy in front of it reported an error."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
+        if (breaker := self._end()) is not None:
             breaker._failed(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
 
     def abandoned(self) -> None:
         """Report that the caller gave up, which says nothing about the instance."""
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
+        if (breaker := self._end()) is not None:
             breaker._abandoned(self._epoch)  # noqa: SLF001 - a permit is part of its breaker
+
+    def _end(self) -> Breaker | None:
+        breaker, self._breaker = self._breaker, None
+        return breaker
 
 
 @dataclass(slots=True)

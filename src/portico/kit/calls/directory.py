@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import inf
 from time import monotonic as system_monotonic
 from types import TracebackType
 from typing import Self
@@ -53,36 +54,22 @@ class InstanceState:
     openings: int
 
 
-class InstanceLease:
+class InstanceLease(Permit):
     """One call to one instance. The caller reports its outcome; leaving the block without one counts as abandoned."""
 
-    __slots__ = ("_permit", "instance")
+    __slots__ = ("instance",)
 
-    def __init__(self, instance: Instance, permit: Permit) -> None:
+    def __init__(self, instance: Instance, epoch: int) -> None:
+        self._breaker = instance.breaker
+        self._epoch = epoch
         self.instance = instance
-        self._permit: Permit | None = permit
         instance.in_flight += 1
 
-    def succeeded(self) -> None:
-        """Report that the instance responded."""
-        if (permit := self._end()) is not None:
-            permit.succeeded()
-
-    def failed(self) -> None:
-        """Report that the instance did not respond, or that a proxy in front of it reported an error."""
-        if (permit := self._end()) is not None:
-            permit.failed()
-
-    def abandoned(self) -> None:
-        """Report that the caller gave up."""
-        if (permit := self._end()) is not None:
-            permit.abandoned()
-
-    def _end(self) -> Permit | None:
-        permit, self._permit = self._permit, None
-        if permit is not None:
+    def _end(self) -> Breaker | None:
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None:
             self.instance.in_flight -= 1
-        return permit
+        return breaker
 
     def __enter__(self) -> Self:
         return self
@@ -119,12 +106,13 @@ class Pool:
             BreakerOpen: every breaker is open.
             Unreachable: there is no instance.
         """
-        if (chosen := self._choose(avoiding)) is not None and (permit := chosen.breaker.enter()) is not None:
-            return InstanceLease(chosen, permit)
+        chosen = self.instances[0] if len(self.instances) == 1 else self._choose(avoiding)
+        if chosen is not None and (epoch := chosen.breaker.begin()) is not None:
+            return InstanceLease(chosen, epoch)
         if probe:
             for each in sorted(self.instances, key=lambda instance: instance.address.origin in avoiding):
-                if (permit := each.breaker.enter(probe=True)) is not None:
-                    return InstanceLease(each, permit)
+                if (epoch := each.breaker.begin(probe=True)) is not None:
+                    return InstanceLease(each, epoch)
         if not self.instances:
             raise Unreachable(self.service, "no instance is known", retry_after=_AFTER_FAILURE)
         raise BreakerOpen(self.service, retry_after=min(each.breaker.retry_after for each in self.instances))
@@ -135,8 +123,6 @@ class Pool:
 
     def _choose(self, avoiding: Collection[str]) -> Instance | None:
         count = len(self.instances)
-        if count == 1:
-            return self.instances[0] if self.instances[0].breaker.admits() else None
         self._turn += 1  # equally busy instances take turns
         best: Instance | None = None
         best_rank = (True, 0, 0)
@@ -215,7 +201,7 @@ class Directory:
         entry = self._entries.get(service)
         if entry is None or not entry.pool.instances:
             return None
-        if entry.expires <= self._monotonic():
+        if entry.expires != inf and entry.expires <= self._monotonic():
             self._refresh(entry)
         return entry.pool
 

@@ -41,17 +41,25 @@ class Shares:
         """Count one more. Raises the problem `full` or `exceeded`."""
         if self.total >= self._limit:
             raise self._full
-        if self._held.get(holder, 0) >= self._limit_each:
+        held = self._held.get(holder, 0)
+        if held >= self._limit_each:
             raise self._exceeded
-        self.resume(holder)
+        self.total += 1
+        self._held[holder] = held + 1
 
     def resume(self, holder: str) -> None:
         """Count one more, even beyond the limits: the holder had it before, and gave it back while it waited."""
-        self._add(holder, 1)
+        self.total += 1
+        self._held[holder] = self._held.get(holder, 0) + 1
 
     def release(self, holder: str) -> None:
         """Count one less."""
-        self._add(holder, -1)
+        self.total -= 1
+        held = self._held.get(holder, 0) - 1
+        if held:
+            self._held[holder] = held
+        else:
+            self._held.pop(holder, None)
 
     @contextmanager
     def slot(self, holder: str) -> Iterator[None]:
@@ -61,14 +69,6 @@ class Shares:
             yield
         finally:
             self.release(holder)
-
-    def _add(self, holder: str, change: int) -> None:
-        self.total += change
-        held = self._held.get(holder, 0) + change
-        if held:
-            self._held[holder] = held
-        else:
-            self._held.pop(holder, None)
 
 
 def share_of(limit: int, share: float) -> int:
