@@ -158,10 +158,11 @@ class MemoryBucket:
 class _Windows:
     """The counts of all keys of one rate."""
 
-    __slots__ = ("_clock", "_format", "_max_keys", "_rate", "current", "index", "previous")
+    __slots__ = ("_clock", "_end", "_format", "_max_keys", "_rate", "current", "index", "previous")
 
     def __init__(self, rate: Rate, clock: Clock, max_keys: int) -> None:
         self.index = 0
+        self._end = float(rate.seconds)  # of the current window, by the monotonic clock
         self.current: dict[str, int] = {}
         self.previous: dict[str, int] = {}
         self._rate = rate
@@ -184,15 +185,17 @@ class _Windows:
     def take_fields(self, key: str) -> bytes | None:
         rate = self._rate
         now = self._clock.monotonic()
-        window, elapsed = divmod(now, rate.seconds)
-        if window > self.index:
-            self._advance_to(int(window))
-        left = rate.seconds - elapsed
+        if now >= self._end:
+            self._advance_to(int(now // rate.seconds))
+        left = self._end - now
         current = self.current.get(key, 0)
         used = current + (self.previous.get(key, 0) * left / rate.seconds if self.previous else 0) + 1
         if used > rate.requests:
             return None
-        self._count(key, current + 1)
+        if current:
+            self.current[key] = current + 1
+        else:
+            self._count(key, 1)
         return self._format % (rate.requests - used, math.ceil(left))
 
     def _count(self, key: str, count: int) -> None:
@@ -204,3 +207,4 @@ class _Windows:
         self.previous = self.current if index == self.index + 1 else {}
         self.current = {}
         self.index = index
+        self._end = float((index + 1) * self._rate.seconds)

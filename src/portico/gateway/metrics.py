@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from portico.gateway.access_log import AccessRecord, ResponseCounter
 from portico.kit.calls.directory import Directory
 from portico.kit.telemetry.logs import RequestLog
-from portico.kit.telemetry.metrics import UNMATCHED, Metrics, RequestSeries
+from portico.kit.telemetry.metrics import REQUEST_BOUNDS, UNMATCHED, Metrics, RequestSeries
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 BREAKER_STATES = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
@@ -132,8 +132,12 @@ class _Forwarded:
         self._waits = waits
 
     def add(self, seconds: float, upstream_seconds: float) -> None:
-        self._series.add(seconds)
-        self._waits.add(upstream_seconds)
+        # What `add` of both does, without two calls for each request.
+        series, waits = self._series, self._waits
+        series.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
+        series.seconds += seconds
+        waits.counts[bisect_left(BOUNDS, upstream_seconds)] += 1
+        waits.seconds += upstream_seconds
 
 
 def _counter(name: str, description: str, label: str, counts: Mapping[str, int]) -> CounterMetricFamily:

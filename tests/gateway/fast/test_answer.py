@@ -34,6 +34,7 @@ def test_fields_are_filtered_as_on_the_asgi_plane(fields: list[Header], has_cors
     lowered = [(name.lower(), value) for name, value in sent]
     assert sorted(parsed(sent_on)) == sorted(client_headers(lowered, added))
     assert head_of(200, sent) == answer
+    assert answer.shape.read(head + b"\r\n{}") == (answer, len(head) + 2)
 
 
 def parsed(lines: bytes) -> list[Header]:
@@ -71,6 +72,44 @@ def parsed(lines: bytes) -> list[Header]:
 )
 def test_a_head_that_is_not_plain_is_left_to_the_asgi_plane(head: bytes) -> None:
     assert read_head(head + b"\r\n\r\n{}", len(head)) is None
+
+
+class TestShapes:
+    @given(st.binary(max_size=30), st.integers(0, 130), st.booleans())
+    def test_a_shape_reads_a_head_as_it_was_read_first_or_not_at_all(
+        self,
+        inserted: bytes,
+        at: int,
+        replaces: bool,  # noqa: FBT001  given
+    ) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nDate: now\r\nVary: Origin\r\nContent-Length: 2\r\nETag: 1\r\n"
+        first = read_head(head + b"\r\n{}", len(head) - 2)
+        assert first is not None
+        changed = head[:at] + inserted + head[at + len(inserted) * replaces :] + b"\r\n{}"
+        end = changed.find(b"\r\n\r\n")
+
+        read = first.shape.read(changed)
+
+        if read is not None:
+            assert read == (read_head(changed, end), end + 4)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Type:  text/event-stream\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: +2\r\nConnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 204 None\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: keep-alive\r\n",
+        ],
+    )
+    def test_a_shape_leaves_a_head_that_is_not_plain(self, changed: bytes) -> None:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: keep-alive"
+        first = read_head(head + b"\r\n\r\n", len(head))
+        assert first is not None
+        assert first.shape.read(head + b"\r\n\r\n") is not None
+        assert first.shape.read(changed) is None
 
 
 @pytest.mark.parametrize("value", [b"a\r\nX-Other: b", b"a\nb", b"a\rb", b"a\x00b", b"\xe9"])

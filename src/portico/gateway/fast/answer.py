@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from operator import itemgetter
 from typing import Final
@@ -34,6 +34,9 @@ _STATUS_LINES: Final = {
 }
 
 
+# Statuses of responses with a body, as they are sent.
+_STATUSES: Final = {b"%d" % status: status for status in _STATUS_LINES if status not in BODILESS}
+
 # How a field is treated. Plain numbers, because hashing members of an Enum would be half of the cost of a head.
 _PASSED: Final = 1
 _DROPPED: Final = 2
@@ -45,6 +48,12 @@ _CONNECTION: Final = 7
 _UNUSUAL: Final = 8
 _CODING: Final = 9
 
+_VALUES: Final = {
+    _LENGTH: rb" *+([0-9]{1,%d}) *+" % MAX_LENGTH_DIGITS,
+    _TYPE: rb"(?! *+%b)[ -~]*+" % EVENT_STREAM,
+    _VARY: rb"(?P<vary>[ -~]*+)",
+    _CONNECTION: rb" *+(?i:keep-alive) *+",
+}
 _SECURITY_LINES: Final = {name: b"%b: %b\r\n" % (name, value) for name, value in SECURITY_FIELDS}
 _KINDS: Final = {
     b"content-length": _LENGTH,
@@ -66,12 +75,14 @@ class AnswerHead:
         length: The length of the body in bytes; CHUNKED if it is not known and the body is sent in chunks.
         fields: The service's fields and the security fields, as they are sent.
         varies_by_origin: Whether the response has `Vary: Origin` already.
+        shape: What read the fields; it may read the next response to the same request.
     """
 
     status: int
     length: int
     fields: bytes
     varies_by_origin: bool
+    shape: "Shape" = field(compare=False, repr=False)
 
     @property
     def line(self) -> bytes:
@@ -79,7 +90,7 @@ class AnswerHead:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """What to do with the lines of heads that have the same names in the same order.
 
     Args:
@@ -90,6 +101,8 @@ class _Shape:
         connection: Index of `Connection`; likewise.
         coding: Index of `Transfer-Encoding`; likewise.
         security: The security fields that are missing.
+        pattern: Matches a plain head with these names and a length; None if there is no length, or chunks.
+        groups: The groups of `pattern`: status, length, and the lines that are forwarded.
     """
 
     passed: Callable[[Sequence[bytes]], Sequence[bytes]]
@@ -99,10 +112,28 @@ class _Shape:
     connection: int
     coding: int
     security: bytes
+    pattern: re.Pattern[bytes] | None
+    groups: tuple[int, ...]
+
+    def read(self, data: bytes) -> tuple[AnswerHead, int] | None:
+        """Read the head of a response that begins with the same names, at less cost than `read_head`.
+
+        Returns:
+            The head, and where the body begins; None if `read_head` must decide.
+        """
+        found = None if self.pattern is None else self.pattern.match(data)
+        if found is None:
+            return None
+        code, length, *passed = found.group(*self.groups)
+        status, end = _STATUSES.get(code), found.end()
+        if status is None or end > MAX_HEAD:
+            return None
+        varies = self.vary >= 0 and found["vary"].strip() == VARY_ORIGIN
+        return AnswerHead(status, int(length), b"".join(passed) + self.security, varies, self), end
 
 
 # By the names as services spell them. None if the ASGI plane must read such a head.
-_shapes: dict[tuple[bytes, ...], _Shape | None] = {}
+_shapes: dict[tuple[bytes, ...], Shape | None] = {}
 
 
 def read_head(data: bytes, end: int) -> AnswerHead | None:
@@ -157,10 +188,10 @@ def read_lines(
     fields = b"\r\n".join((*shape.passed(lines), shape.security))
     if length == CHUNKED:
         fields += b"transfer-encoding: chunked\r\n"
-    return AnswerHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN)
+    return AnswerHead(status, length, fields, shape.vary >= 0 and _value(lines[shape.vary]) == VARY_ORIGIN, shape)
 
 
-def _length(status: int, shape: _Shape, lines: Sequence[bytes], *, is_local: bool) -> int | None:
+def _length(status: int, shape: Shape, lines: Sequence[bytes], *, is_local: bool) -> int | None:
     """Return the length of the body, or CHUNKED; None if the response is not plain."""
     if shape.connection >= 0 and _value(lines[shape.connection]).lower() != _KEEP_ALIVE:
         return None
@@ -179,14 +210,14 @@ def _value(line: bytes) -> bytes:
     return line[line.find(b":") + 1 :].strip()
 
 
-def _remember_shape(names: tuple[bytes, ...]) -> _Shape | None:
+def _remember_shape(names: tuple[bytes, ...]) -> Shape | None:
     if len(_shapes) >= MAX_SHAPES:
         _shapes.clear()
     shape = _shapes[names] = _shape_of(names)
     return shape
 
 
-def _shape_of(names: Sequence[bytes]) -> _Shape | None:
+def _shape_of(names: Sequence[bytes]) -> Shape | None:
     kinds = [_kind_of(name) for name in names]
     places: dict[int, int] = {}
     for index, kind in enumerate(kinds):
@@ -199,7 +230,28 @@ def _shape_of(names: Sequence[bytes]) -> _Shape | None:
     length, kind, vary, connection, coding = (
         places.get(each, -1) for each in (_LENGTH, _TYPE, _VARY, _CONNECTION, _CODING)
     )
-    return _Shape(_chooser(passed), length, kind, vary, connection, coding, _missing_security(present))
+    security = _missing_security(present)
+    pattern, groups = (None, ()) if length < 0 or coding >= 0 else _pattern_of(names, kinds)
+    return Shape(_chooser(passed), length, kind, vary, connection, coding, security, pattern, groups)
+
+
+def _pattern_of(names: Sequence[bytes], kinds: Sequence[int]) -> tuple[re.Pattern[bytes], tuple[int, ...]]:
+    """Return the pattern of a shape, which reads what `_length` reads, and its groups. Lines in a row are one group."""
+    pattern, groups, count, is_open = rb"HTTP/1\.1 (\d{3}) [ -~]*+\r\n", [1], 1, False
+    for name, kind in zip(names, kinds, strict=True):
+        is_passed = kind not in {_DROPPED, _CONNECTION}
+        if is_passed and not is_open:
+            pattern, count = pattern + b"(", count + 1
+            groups.append(count)
+        elif is_open and not is_passed:
+            pattern += b")"
+        is_open = is_passed
+        pattern += re.escape(name) + b":" + _VALUES.get(kind, rb"[ -~]*+") + rb"\r\n"
+        if kind in {_LENGTH, _VARY}:
+            count += 1
+            if kind == _LENGTH:
+                groups.insert(1, count)
+    return re.compile(pattern + (b")" if is_open else b"") + rb"\r\n"), tuple(groups)
 
 
 def _chooser(indices: Sequence[int]) -> Callable[[Sequence[bytes]], Sequence[bytes]]:

@@ -4,9 +4,9 @@ import asyncio
 import contextvars
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from portico.gateway.decisions import Forward
 from portico.gateway.fast.exchange import Exchange, PlainRequest
@@ -25,13 +25,14 @@ from portico.gateway.fast.upstream import HttpForwarding, LocalForwarding
 from portico.gateway.proxy.http import FirstAttempt
 from portico.gateway.proxy.request import ProxyRequest
 from portico.gateway.request_head import MAX_FIELDS as MAX_ALL_FIELDS
-from portico.gateway.request_head import RequestHead, check_query
+from portico.gateway.request_head import Header, RequestHead, check_query
 from portico.gateway.request_ids import SentIds
 from portico.gateway.upstreams import HttpUpstream
 from portico.kit.foundation.problems import Problem
 from portico.kit.foundation.request_framing import HeadRejected
 from portico.kit.runtime.uvicorn_protocols import LimitedConnection
 
+NO_FIELDS: Final[Sequence[Header]] = ()
 MAX_FIELDS = MAX_ALL_FIELDS - 3
 """Fields of a head that is remembered; the fields that vary come in addition."""
 
@@ -167,7 +168,7 @@ class FastConnection(LimitedConnection):
     def _find(self, found: re.Match[bytes], fields: KnownFields) -> KnownRequest | None:
         """Return what is known of a request, or what the policy finds out about it."""
         route = self.plane.paths.find(found[1])
-        known = None if route is None else fields.requests.get(route)
+        known = fields.requests.get(route)
         if known is None:
             known = self.plane.learn(fields, found[1], self.head_of(found, fields))
             if known is not None:
@@ -200,11 +201,11 @@ class FastConnection(LimitedConnection):
     def _plain(
         self, data: bytes, found: re.Match[bytes], fields: KnownFields, varying: VaryingFields | None, rate: bytes
     ) -> PlainRequest:
-        request_id, trace = fields.request_id, fields.trace
+        request_id, trace, passing = fields.request_id, fields.trace, NO_FIELDS
         if varying is not None:
             request_id, trace = varying.request_id or request_id, varying.trace or trace
+            passing = varying.passing
         plane, span = self.plane, None
-        own_id = plane.next_request_id()
         state = None if trace is None else fields.state
         if plane.tracing.is_recording:
             head = self.head_of(found, fields)
@@ -218,13 +219,15 @@ class FastConnection(LimitedConnection):
             trace = str(span.context).encode()
         elif trace is None:
             trace = plane.next_trace()
-        passing = [] if varying is None else varying.passing
-        return PlainRequest(data, found, fields, passing, request_id or own_id, trace, state, rate, span)
+        if request_id is None:
+            request_id = plane.next_request_id()
+        return PlainRequest(data, found, fields, passing, request_id, trace, state, rate, span)
 
     def _start(self, known: KnownRequest, plain: PlainRequest) -> None:
         kind = HttpForwarding if isinstance(known.upstream, HttpUpstream) else LocalForwarding
         exchange = kind(self, known, plain)
-        self.stop_timers()
+        if self.has_timers:
+            self.stop_timers()
         self._exchange = exchange
         self.plane.sweep.busy.add(exchange)
         exchange.start()

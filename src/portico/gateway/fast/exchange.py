@@ -3,7 +3,7 @@
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class PlainRequest:
     data: bytes
     line: re.Match[bytes]
     fields: KnownFields
-    passing: list[Header]
+    passing: Sequence[Header]
     request_id: bytes
     trace: bytes
     state: bytes | None
@@ -68,7 +68,7 @@ class PlainRequest:
         headers = [(b"x-request-id", self.request_id), (b"traceparent", self.trace)]
         if self.state is not None:
             headers.append((b"tracestate", self.state))
-        return headers + self.passing
+        return [*headers, *self.passing]
 
 
 class Exchange(ABC):
@@ -117,10 +117,11 @@ class Exchange(ABC):
 
     def begin(self, answer: AnswerHead) -> bytes:
         """Begin the response, and return its head."""
-        self.left = max(answer.length, 0)
+        self.left = max(0, answer.length)
         self.status = answer.status
         self.upstream_seconds = time.perf_counter() - self.began
         known, client, request = self.known, self.client, self.request
+        known.shape = answer.shape
         return b"%b%b%bx-request-id: %b\r\n%b%b%b" % (
             answer.line,
             self.plane.encoded_once(client.server_state.default_headers),
@@ -137,8 +138,18 @@ class Exchange(ABC):
 
     def complete(self) -> None:
         """The response is complete, and the connection can serve the next request."""
-        self.plane.forwarded += 1
-        self.plane.proxy.budgets[self.known.decision.route.service].called()
+        plane, known = self.plane, self.known
+        plane.forwarded += 1
+        known.budget.called()
+        if self.request.span is None:
+            status, counters = self.status, known.counters
+            counter = counters[status] if status in counters else plane.counter(known, status)
+            if counter is not None:
+                plane.sweep.busy.discard(self)
+                plane.places.release(known.holder)
+                counter.add(time.perf_counter() - self.began, self.upstream_seconds)
+                self.client.exchange_ended(self)
+                return
         self._end(Outcome.COMPLETE)
         self.client.exchange_ended(self)
 
@@ -206,11 +217,6 @@ class Exchange(ABC):
         plane, known = self.plane, self.known
         plane.sweep.busy.discard(self)
         plane.places.release(known.holder)
-        if outcome is Outcome.COMPLETE and self.request.span is None:
-            counter = plane.counter(known, self.status)
-            if counter is not None:
-                counter.add(time.perf_counter() - self.began, self.upstream_seconds)
-                return
         access = self.access()
         access.outcome = outcome.value
         plane.proxy.record(access, self.request.ids.span, self.began)

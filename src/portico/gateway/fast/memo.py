@@ -7,7 +7,7 @@ because the policy checks header fields and path separately, and only the route 
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,12 +15,14 @@ import httptools
 
 from portico.gateway.access_log import ResponseCounter
 from portico.gateway.decisions import Caller, Forward, Matched
+from portico.gateway.fast.answer import Shape
 from portico.gateway.limits import Bucket
 from portico.gateway.request_head import Header
 from portico.gateway.request_ids import MAX_TRACESTATE, REQUEST_ID, SentIds
 from portico.gateway.routes import Route
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream
 from portico.kit.calls.addresses import InstanceAddress
+from portico.kit.calls.budget import RetryBudget
 from portico.kit.foundation.request_framing import HEAD_END
 from portico.kit.telemetry.trace_context import TraceContext
 
@@ -64,13 +66,11 @@ class KnownPaths:
         self._limit = limit
         self._routes: dict[Route, KnownRoute] = {}
         self._paths: dict[bytes, KnownRoute] = {}
+        self.find: Callable[[bytes], KnownRoute | None] = self._paths.get
+        """Returns the route of a method and a path as in a request line; None if the policy must find it."""
 
     def __len__(self) -> int:
         return len(self._paths)
-
-    def find(self, path: bytes) -> KnownRoute | None:
-        """Return the route of a method and a path as in a request line; None if the policy must find it."""
-        return self._paths.get(path)
 
     def add(self, path: bytes, route: Route) -> KnownRoute:
         """Remember the route that the policy found."""
@@ -102,6 +102,7 @@ class KnownRequest:
         cors_bytes_varied: The same without `Vary: Origin`, for responses that have it already.
         expires_at: When the caller's token expires, in seconds since the epoch.
         changes: The verifier's `changes` when the token was last looked up.
+        budget: The retries of the service, to which each request adds.
     """
 
     decision: Forward
@@ -117,12 +118,15 @@ class KnownRequest:
     cors_bytes_varied: bytes
     expires_at: float
     changes: object
+    budget: RetryBudget
     address: InstanceAddress | None = None
     """The instance to which `tail` was last sent."""
     tail: bytes = b""
     """`Host` and what follows the identifiers in the head of a request to that instance."""
     counters: dict[int, ResponseCounter | None] = field(default_factory=dict)
     """What counts complete responses, by status."""
+    shape: Shape | None = None
+    """What read the head of the last response. The next one has the same fields as a rule."""
 
     def tail_for(self, address: InstanceAddress) -> bytes:
         """Return `Host`, the header fields for the service, and the empty line."""
@@ -152,7 +156,7 @@ class KnownFields:
     request_id: bytes | None = field(init=False)
     trace: bytes | None = field(init=False)
     state: bytes | None = field(init=False)
-    requests: dict[KnownRoute, KnownRequest] = field(default_factory=dict)
+    requests: dict[KnownRoute | None, KnownRequest] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.request_id = None if self.ids.request_id is None else self.ids.request_id.encode()

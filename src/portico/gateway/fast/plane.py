@@ -32,6 +32,7 @@ class FastPlane:
         self.verifier = proxy.resolver.verifier
         self.tracing = proxy.tracing
         self.places = proxy.places[False]
+        self.clock = proxy.clock
         self.paths = KnownPaths()
         self.sweep = Sweep()
         self.loop = asyncio.get_running_loop()
@@ -42,7 +43,7 @@ class FastPlane:
         self._id_prefix = b"%010x" % random.getrandbits(40)
         self._trace_prefix = b"00-%016x" % (random.getrandbits(64) | 1)
         self._span_prefix = b"%08x" % (random.getrandbits(32) | 1)
-        self._number = 0
+        self._number = self._traces = 0
         self.forwarded = 0  # requests whose response was complete, without the ASGI plane
 
     def learn(self, fields: KnownFields, path: bytes, head: RequestHead) -> KnownRequest | None:
@@ -86,6 +87,7 @@ class FastPlane:
             cors_bytes_varied=encoded(each for each in cors if each[0] != _VARY),
             expires_at=math.inf if caller.principal is None else caller.principal.expires_at.timestamp() + LEEWAY,
             changes=changes,
+            budget=proxy.budgets[route.service],
         )
         fields.add(self.paths.add(path, route), request)
         return request
@@ -100,7 +102,7 @@ class FastPlane:
         """Return whether the caller's token is still valid: not expired, not revoked, and its key not withdrawn."""
         if known.fingerprint is None:
             return True
-        if known.expires_at <= self.proxy.clock.now().timestamp():
+        if known.expires_at <= self.clock.timestamp():
             return False
         changes = self.verifier.changes
         if known.changes != changes:
@@ -111,20 +113,16 @@ class FastPlane:
 
     def counter(self, known: KnownRequest, status: int) -> ResponseCounter | None:
         """Return what counts complete responses to this request; None if each needs its access record."""
-        try:
-            return known.counters[status]
-        except KeyError:
-            route = known.decision.route
-            found = self.proxy.observer.counter(route.method, route.path, route.service, status)
-            known.counters[status] = found
-            return found
+        route = known.decision.route
+        found = known.counters[status] = self.proxy.observer.counter(route.method, route.path, route.service, status)
+        return found
 
     def next_request_id(self) -> bytes:
         """Return a new request id."""
-        self._number += 1
-        return b"%b%06x" % (self._id_prefix, self._number)
+        self._number = number = self._number + 1
+        return b"%b%06x" % (self._id_prefix, number)
 
     def next_trace(self) -> bytes:
         """Return the `traceparent` of a new trace that is not recorded."""
-        number = self._number
+        self._traces = number = self._traces + 1
         return b"%b%016x-%b%08x-00" % (self._trace_prefix, number, self._span_prefix, number & 0xFFFFFFFF)

@@ -105,13 +105,19 @@ class HttpForwarding(Exchange):
 
     def _begin(self, data: bytes) -> None:
         received = self._received = self._received + data if self._received else data
+        shape = self.known.shape
+        read = None if shape is None else shape.read(received)
+        if read is not None:
+            answer, end = read
+            self._write_body(self.begin(answer), received[end:])
+            return
         end = received.find(HEAD_END)
-        answer = read_head(received, end) if end >= 0 else None
-        if answer is not None and answer.length == CHUNKED:
+        other = read_head(received, end) if end >= 0 else None
+        if other is not None and other.length == CHUNKED:
             self._chunks = ChunkReader()
-            self._write_chunk(self.begin(answer), received, self._chunks)
-        elif answer is not None:
-            self._write_body(self.begin(answer), received[end + len(HEAD_END) :])
+            self._write_chunk(self.begin(other), received, self._chunks)
+        elif other is not None:
+            self._write_body(self.begin(other), received[end + len(HEAD_END) :])
         elif end >= 0 or len(received) > MAX_HEAD:
             self.hand_over()
 

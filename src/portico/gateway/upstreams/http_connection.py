@@ -286,6 +286,7 @@ class ConnectionPool:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._idle: dict[str, deque[HttpConnection]] = {}
 
     async def take(self, service: str, address: InstanceAddress) -> HttpConnection:
@@ -311,7 +312,7 @@ class ConnectionPool:
         idle = self._idle.get(address.origin)
         while idle:
             connection = idle.pop()
-            if connection.is_open and self._loop.time() - connection.idle_since < KEEP_ALIVE:
+            if connection.is_open and self._now() - connection.idle_since < KEEP_ALIVE:
                 return connection
             connection.close()
         return None
@@ -323,8 +324,10 @@ class ConnectionPool:
 
     def put_back(self, address: InstanceAddress, connection: HttpConnection) -> None:
         """Return a connection to the pool whose response was read completely."""
-        idle = self._idle.setdefault(address.origin, deque())
-        connection.idle_since = self._loop.time()
+        idle = self._idle.get(address.origin)
+        if idle is None:
+            idle = self._idle[address.origin] = deque()
+        connection.idle_since = self._now()
         idle.append(connection)
         if len(idle) > MAX_IDLE:
             idle.popleft().close()

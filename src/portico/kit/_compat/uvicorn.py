@@ -146,6 +146,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         limit = self.limit_concurrency
         return limit is not None and (len(self.connections) >= limit or len(self.tasks) >= limit)
 
+    @property
+    def has_timers(self) -> bool:
+        """Whether a timer of the connection runs."""
+        return self._head_timer is not None or self.timeout_keep_alive_task is not None
+
     def stop_timers(self) -> None:
         """Stop the timers of a connection at rest. The caller limits the time until the next request itself."""
         self._stop_timer()

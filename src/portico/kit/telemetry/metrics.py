@@ -14,7 +14,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
 """Route label of requests without a route. Their path comes from the caller and would add a series each time."""
 
-_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
+REQUEST_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 _MOST_SERIES = 1_000
 
@@ -29,12 +29,12 @@ class RequestSeries:
     __slots__ = ("buckets", "seconds")
 
     def __init__(self) -> None:
-        self.buckets = [0] * (len(_BOUNDS) + 1)
+        self.buckets = [0] * (len(REQUEST_BOUNDS) + 1)
         self.seconds = 0.0
 
     def add(self, seconds: float) -> None:
         """Count a request."""
-        self.buckets[bisect_left(_BOUNDS, seconds)] += 1
+        self.buckets[bisect_left(REQUEST_BOUNDS, seconds)] += 1
         self.seconds += seconds
 
 
@@ -78,7 +78,7 @@ class RequestMetrics(Collector):
         for (method, route, status), series in list(self._series.items()):
             values = [method, route, str(status)]
             buckets, total = [], 0
-            for bound, count in zip((*map(str, _BOUNDS), "+Inf"), series.buckets, strict=True):
+            for bound, count in zip((*map(str, REQUEST_BOUNDS), "+Inf"), series.buckets, strict=True):
                 total += count
                 buckets.append((bound, float(total)))
             counted.add_metric(values, total)
