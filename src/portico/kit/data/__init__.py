@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
     from portico.kit.data.statements import Statement, is_due
     from portico.kit.data.table import TableRules, identifier, revision
+    from portico.kit.data.turns import write_together
     from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
     from portico.kit.data.upsert import insert_all_if_absent, insert_if_absent, insert_or_ignore
@@ -32,6 +33,7 @@ else:
             "retry": "RetryPolicy is_transient run_transaction",
             "statements": "Statement is_due",
             "table": "TableRules identifier revision",
+            "turns": "write_together",
             "types": "ExactText IdentifierNumber IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
             "upsert": "insert_all_if_absent insert_if_absent insert_or_ignore",
@@ -75,4 +77,5 @@ __all__ = [
     "outbox",
     "revision",
     "run_transaction",
+    "write_together",
 ]

@@ -124,6 +124,12 @@ class UnitOfWork(Reader):
             return True
         return self._session is not None and self._session.in_transaction()
 
+    @property
+    def holds_state(self) -> bool:
+        """Whether the session has rows or a savepoint."""
+        session = self._session
+        return session is not None and bool(session.in_nested_transaction() or session.identity_map or session.new)
+
     def _engine(self) -> AsyncEngine:
         return self.database.writer
 

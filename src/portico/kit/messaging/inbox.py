@@ -14,6 +14,7 @@ from portico.kit.data.failures import is_retryable_conflict, is_unavailable
 from portico.kit.data.kit_tables import failed_events, inbox
 from portico.kit.data.retry import RetryPolicy, retry_transaction
 from portico.kit.data.statements import Statement
+from portico.kit.data.turns import run_in_turns, time_limit
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.foundation.backoff import Backoff
 from portico.kit.messaging.brokers.base import Message
@@ -143,7 +144,7 @@ class Inbox:
             await self.retry_queue.add(failed, error)
 
     async def _handle_batch(self, consumer: Consumer, batch: Sequence[Delivery]) -> Sequence[Delivery]:
-        """Handle events in one transaction, one after the other. Return those that have to be handled alone.
+        """Handle events in one transaction, in turns: see `run_in_turns`. Return those that have to be handled alone.
 
         They are those that are not new or are blocked, and all that have not begun when the batch becomes slow.
 
@@ -157,19 +158,23 @@ class Inbox:
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(self._context.settings.event_timeout), self._context.transaction() as work:
             new, alone = await self._claim_batch(work, consumer.name, batch)
-            until, handled = clock() + self._slow, 0
-            while handled < len(new) and (not handled or clock() < until):
-                delivery = new[handled]
+            until = clock() + self._slow
+
+            async def handle(delivery: Delivery) -> bool:
+                if delivery is not new[0] and clock() >= until:
+                    return False
                 try:
                     with self._handling(consumer, delivery.envelope):
-                        async with asyncio.timeout(self._slow):
+                        async with time_limit(self._slow):
                             await consumer.handle(delivery.event, work, self._context)
                             await work.separate()
                 except Exception as error:
                     if is_retryable_conflict(error):
                         raise
                     raise DeliveryFailed(batch.index(delivery)) from error
-                handled += 1
+                return True
+
+            handled = sum(await run_in_turns(work, [partial(handle, each) for each in new]))
             await self._withdraw_claims(work, consumer.name, new[handled:])
         self.handled[consumer.name] = self.handled.get(consumer.name, 0) + handled
         return [*alone, *new[handled:]]

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from sqlalchemy.orm.exc import StaleDataError
 
 from portico.kit.data.failures import is_retryable_conflict, is_unavailable
+from portico.kit.data.turns import run_in_turns, time_limit
 from portico.kit.data.unit_of_work import UnitOfWork
 from portico.kit.sagas.attempts import Attempt, FinalizerFailed
 from portico.kit.sagas.leases import ClaimedSaga
@@ -69,7 +71,7 @@ class AttemptCommits:
     async def commit(self, cohort: Sequence[Member]) -> Sequence[ClaimedSaga | None]:
         """Commit the attempts of a cohort in one transaction.
 
-        The local parts run one after the other. Alone, a saga has the time limit of its step. In a cohort it fails after
+        The local parts run in turns, see `run_in_turns`. Alone, a saga has the time limit of its step. In a cohort it fails after
         half a second, so that it can be repeated alone.
 
         Returns:
@@ -102,15 +104,12 @@ class AttemptCommits:
 
     async def _commit(self, cohort: Sequence[Member], *, is_alone: bool) -> Sequence[ClaimedSaga | None]:
         async with self._slots, self._context.unit_of_work() as work:
-            changes = []
-            for index, member in enumerate(cohort):
-                with _context_of(member):
-                    try:
-                        changes.append(await self._run(member.attempt, work, is_alone=is_alone))
-                    except Exception as error:
-                        if is_alone or is_retryable(error):
-                            raise
-                        raise MemberFailed(index) from error
+            if is_alone:
+                with _context_of(cohort[0]):
+                    changes: Sequence[Change] = [await self._run(cohort[0].attempt, work, is_alone=True)]
+            else:
+                parts = [partial(self._run_member, index, each, work) for index, each in enumerate(cohort)]
+                changes = await run_in_turns(work, parts)
             following = await self._progress.write(work, changes)
             await work.commit()
         for change in changes:
@@ -118,6 +117,15 @@ class AttemptCommits:
             if change.to.has_ended:
                 self.ended[change.to.status] += 1
         return following
+
+    async def _run_member(self, index: int, member: Member, work: UnitOfWork) -> Change:
+        with _context_of(member):
+            try:
+                return await self._run(member.attempt, work, is_alone=False)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                raise MemberFailed(index) from error
 
     async def _run(self, attempt: Attempt, work: UnitOfWork, *, is_alone: bool) -> Change:
         """Run the local part of an attempt and its finalizer. Return the change of the saga's row."""
@@ -140,7 +148,7 @@ class AttemptCommits:
             return attempt.state
         step = attempt.claimed.saga.step(position.step)
         limit = step.within.total_seconds()
-        within = asyncio.timeout(limit if is_alone else min(limit, _SLOW))
+        within = time_limit(limit if is_alone else min(limit, _SLOW))
         try:
             async with within:
                 state = attempt.state

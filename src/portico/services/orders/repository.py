@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, or_, select, true, update
 
 from portico.contracts.orders import OrderId, OrderStatus
 from portico.kit import Money, Principal, Repository, UnitOfWork, UserId
-from portico.kit.data import Statement, newest_first
+from portico.kit.data import Statement, newest_first, write_together
 from portico.kit.foundation import PermissionMissing
 from portico.services.orders.errors import OrderNotFound
 from portico.services.orders.models import Order
@@ -62,9 +62,11 @@ class Orders(Repository[Order]):
     ) -> bool:
         """Change the status if it is one of `since` and no cancellation was requested. Return whether it changed.
 
-        This is a single statement without reading the row first, because every order goes through it.
+        This is a single statement without reading the row first, because every order goes through it. Sagas of a cohort
+        share it.
         """
-        return bool(await work.write(_status_change(frozenset(since)), {"id": order_id, "to": status, "now": work.now}))
+        values = {"id": order_id, "to": status, "now": work.now}
+        return await write_together(work, _status_change(frozenset(since)), values)
 
     async def totals(
         self, status: Collection[OrderStatus], order_ids: Collection[OrderId], after: OrderId | None, limit: int
