@@ -42,6 +42,7 @@ from portico.kit.foundation.problems import (
     Problem,
     TooManyRequests,
     Unauthorized,
+    UnsupportedContentEncoding,
     check_content_encoding,
 )
 from portico.kit.http.authentication import CallerUnknown
@@ -182,9 +183,17 @@ class Policy:
             return self._own(own, head, fields, path)
         route = self.table.find(head.method, path)
         if not isinstance(route, Route):
-            return Refuse(MethodNotAllowed(allowed=", ".join(route)) if route else NotFound())
-        _check_content_encoding(fields)
+            return self._refuse_method(path, route) if route else Refuse(NotFound())
+        try:
+            _check_content_encoding(fields)
+        except UnsupportedContentEncoding as problem:
+            return Refuse(problem, route)
         return self._matched(route, head, fields)
+
+    def _refuse_method(self, path: str, allowed: tuple[str, ...]) -> Refuse:
+        """Refuse in the form that the other methods of the path have for errors."""
+        route = self.table.find(allowed[0], path)
+        return Refuse(MethodNotAllowed(allowed=", ".join(allowed)), route if isinstance(route, Route) else None)
 
     def _matched(self, route: Route, head: RequestHead, fields: Fields, *, page: str | None = None) -> Matched:
         return Matched(

@@ -601,6 +601,19 @@ class DecidingContract(FailingContract):
         assert int(refused.headers["Retry-After"]) >= 1
         assert refused.headers["Access-Control-Allow-Origin"] == "*"
 
+    @pytest.mark.parametrize(
+        ("method", "headers", "status"), [("PUT", {}, 405), ("POST", {"Content-Encoding": "gzip"}, 415)]
+    )
+    async def test_what_is_refused_before_an_oauth_endpoint_is_an_oauth_error(
+        self, gateway: Gateway, service: Service, method: str, headers: dict[str, str], status: int
+    ) -> None:
+        refused = await gateway.client.request(method, "/token", data=b"x", headers=headers)
+        body = await refused.json()
+
+        assert (refused.status, body.keys()) == (status, {"error", "error_description"})
+        assert refused.headers["Accept-Encoding" if status == 415 else "Allow"]
+        assert service.requests == []
+
     async def test_rate_headers_of_a_service_are_dropped(self, gateway: Gateway, service: Service) -> None:
         async def claims(request: ServiceRequest) -> None:
             await request.answer(200, b"", (b"ratelimit", b'"mine";r=1;t=1'))

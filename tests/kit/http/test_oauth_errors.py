@@ -33,6 +33,9 @@ def router() -> Router:
     @router.get("", any_query=True)
     async def show() -> None: ...
 
+    @router.post("/revoked", oauth_errors=True)
+    async def revoke() -> None: ...
+
     return router
 
 
@@ -64,12 +67,15 @@ class TestOAuthErrors:
             refused = await loans.anonymous.post("/token")
             too_large = await loans.anonymous.post("/token", content=b"x" * 17)
             crashed = await loans.anonymous.post("/token", content=b"crash")
+            wrong_method = await loans.anonymous.get("/token/revoked")
 
         assert (refused.status_code, refused.headers["cache-control"]) == (400, "no-store")
         assert refused.json() == {"error": "invalid_grant", "error_description": "the code ?x? is 'used'"}
         assert (too_large.status_code, too_large.json()["error"]) == (413, "invalid_request")
         assert (crashed.status_code, crashed.json()["error"]) == (500, "server_error")
         assert b"secret" not in crashed.content
+        assert (wrong_method.status_code, wrong_method.json()["error"]) == (405, "invalid_request")
+        assert wrong_method.headers["allow"] == "POST"
 
     async def test_are_in_the_document(self, embedded_extended: Extended) -> None:
         async with embedded_extended(router()) as loans:

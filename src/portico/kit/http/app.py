@@ -18,7 +18,7 @@ from portico.kit.http.boundary import BoundaryRoute
 from portico.kit.http.context import HttpContext
 from portico.kit.http.docs import PATHS
 from portico.kit.http.documents import ServiceApp, describe, describe_tags, operation_ids
-from portico.kit.http.error_handling import ErrorResponder
+from portico.kit.http.error_handling import ErrorResponder, OAuthErrorResponder
 from portico.kit.http.health_routes import router as health_router
 from portico.kit.http.middleware import ServiceMiddleware
 from portico.kit.http.numbered_lists import with_numbered_pages
@@ -70,9 +70,12 @@ def build_app(context: HttpContext, *, summary: str, routers: Iterable[Router]) 
     app.router.routes.extend(page_routes(context.name))
 
     responder = ErrorResponder(context.name, context.system.case)
+    oauth_responder = OAuthErrorResponder(context.name, context.system.case)
 
     async def refuse(request: Request, error: Exception) -> Response:
-        return responder.answer(request, _problem(request, error))
+        routes = _routes_at(request)
+        is_oauth = bool(routes) and all(route.oauth_errors for route in routes)
+        return (oauth_responder if is_oauth else responder).answer(request, _problem(request, error))
 
     app.add_exception_handler(HTTPException, refuse)
     quiet = {route.path for route in app.router.routes if isinstance(route, BoundaryRoute) and route.quiet}
@@ -140,8 +143,10 @@ def _is_a_websocket(request: Request) -> bool:
 
 def _allowed(request: Request) -> str:
     """Return the methods of all routes at this path. The framework names only those of the first route."""
-    methods: set[str] = set()
-    for route in request.app.router.routes:
-        if isinstance(route, BoundaryRoute) and route.path_regex.match(request.url.path):
-            methods |= route.methods or set()
-    return ", ".join(sorted(methods))
+    return ", ".join(sorted({method for route in _routes_at(request) for method in route.methods or ()}))
+
+
+def _routes_at(request: Request) -> list[BoundaryRoute]:
+    """Return the routes of all methods at this path."""
+    routes = request.app.router.routes
+    return [each for each in routes if isinstance(each, BoundaryRoute) and each.path_regex.match(request.url.path)]

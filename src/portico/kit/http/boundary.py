@@ -82,6 +82,7 @@ class BoundaryRoute(AnalyzedRoute):
         self._context = context
         self._cache_tag = declared.cache
         self.quiet = declared.quiet
+        self.oauth_errors = declared.oauth_errors
         responder = OAuthErrorResponder if declared.oauth_errors else ErrorResponder
         self._errors = responder(context.name, context.system.case, declared.errors)
         self._limit = declared.body_limit or context.settings.body_limit

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, delete, func, or_, select, update
 
 from portico.contracts.identity import SessionId
 from portico.kit import ClientInfo, Reader, Repository, Slice, UnitOfWork, UserId, Window, newest_first
@@ -160,14 +160,24 @@ async def find_refresh_token_owner(source: Reader, digest: str) -> TokenOwner | 
 
 
 async def is_reused(source: Reader, token: RefreshToken, *, used_before: datetime) -> bool:
-    """Return whether `token`, or one that outdates it on another branch of its family, was used before a moment.
+    """Return whether `token` is used for a second time, or on a second branch of its family.
 
-    Then two parties hold tokens of the family (RFC 9700 section 4.14.2).
+    Then two parties hold tokens of the family (RFC 9700 section 4.14.2). Uses are not compared with each other, because
+    clients that refresh by the same schedule use both branches at the same time. A token that was used is accepted until
+    `used_before`, and so is a second token of its generation if both were issued after that.
     """
+    is_outdated = RefreshToken.used_at < used_before
+    is_second_branch = and_(
+        RefreshToken.generation == token.generation,
+        RefreshToken.digest != token.digest,
+        RefreshToken.used_at.is_not(None),
+    )
+    if token.issued_at >= used_before:
+        is_second_branch = and_(is_second_branch, RefreshToken.issued_at < used_before)
     statement = select(RefreshToken.digest).where(
         RefreshToken.session_id == token.session_id,
         RefreshToken.generation >= token.generation,
-        RefreshToken.used_at < used_before,
+        or_(is_outdated, is_second_branch),
     )
     return (await source.execute(statement.limit(1))).first() is not None
 

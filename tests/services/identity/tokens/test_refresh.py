@@ -127,6 +127,22 @@ class TestRefresh:
         assert await identity.reason(newest["access_token"]) == "revoked"
         assert len(await identity.audited("refresh_token.reused")) == 1
 
+    async def test_siblings_that_are_used_at_the_same_time_after_the_leeway_end_the_family(
+        self, identity: Identity
+    ) -> None:
+        """Two parties that refresh by the same schedule are two parties all the same."""
+        ada = await identity.new_person()
+        first = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+        second = (await refresh(identity, ada.refresh_token)).json()["refresh_token"]
+
+        identity.advance(LEEWAY + 1)
+        newest = await refresh(identity, first)
+
+        assert newest.status_code == 200
+        assert (await refresh(identity, second)).status_code == 401
+        assert (await refresh(identity, newest.json()["refresh_token"])).status_code == 401
+        assert len(await identity.audited("refresh_token.reused")) == 1
+
     async def test_sibling_of_a_token_that_was_never_used_is_accepted(self, identity: Identity) -> None:
         """The response with the first successor was lost, so only the second one is in use."""
         ada = await identity.new_person()
@@ -146,10 +162,11 @@ class TestRefresh:
 
 @dataclass
 class Held:
-    """A refresh token, its generation, its branch of the family, and the times at which it was accepted."""
+    """A refresh token, its branch of the family, when it was issued, and the times at which it was accepted."""
 
     text: str
     path: tuple[int, ...]
+    issued: float
     uses: list[float] = field(default_factory=list)
 
 
@@ -174,7 +191,7 @@ class TokenFamily(RuleBasedStateMachine):
         self.service = run_service(service, self.databases, variables=variables, system=SYSTEM)
         self.identity = Identity(self.loop.run_until_complete(self.service.__aenter__()))
         person = self.loop.run_until_complete(self.identity.new_person(f"ada{next(NUMBERS)}@example.com"))
-        self.held.append(Held(person.refresh_token, ()))
+        self.held.append(Held(person.refresh_token, (), 0))
 
     @rule(seconds=st.sampled_from([1, 4, LEEWAY + 1]))
     def wait(self, seconds: float) -> None:
@@ -188,20 +205,23 @@ class TokenFamily(RuleBasedStateMachine):
         others = [each for each in self.held if len(each.path) >= len(token.path) and each.path not in ancestors]
         if any(each.uses and self.now > each.uses[0] + LEEWAY for each in others):
             self.is_alive = False
+        siblings = [each for each in self.held if len(each.path) == len(token.path) and each is not token]
+        if any(each.uses and self.now > min(each.issued, token.issued) + LEEWAY for each in siblings):
+            self.is_alive = False
         accepted = self.is_alive and len(token.uses) < 2
         answer = self.loop.run_until_complete(refresh(self.identity, token.text))
         assert answer.status_code == (200 if accepted else 401)
         if accepted:
-            self.held.append(Held(answer.json()["refresh_token"], (*token.path, len(token.uses))))
+            self.held.append(Held(answer.json()["refresh_token"], (*token.path, len(token.uses)), self.now))
             token.uses.append(self.now)
 
     @invariant()
     def no_two_branches_go_on(self) -> None:
-        """Two tokens of one generation are only ever used within the leeway of each other."""
+        """Two tokens of one generation are only ever used within the leeway of the older one."""
         if self.is_alive:
             for one, other in itertools.combinations(self.held, 2):
                 if len(one.path) == len(other.path) and one.uses and other.uses:
-                    assert abs(one.uses[0] - other.uses[0]) <= LEEWAY
+                    assert max(one.uses[0], other.uses[0]) <= min(one.issued, other.issued) + LEEWAY
 
     def teardown(self) -> None:
         if hasattr(self, "service"):

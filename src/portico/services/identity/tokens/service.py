@@ -66,8 +66,8 @@ async def refresh_session(
 ) -> Grant | None:
     """Return a new pair of tokens, or None if the refresh token is not valid, or not one of the client's.
 
-    If the token or one that outdates it was used longer ago than the leeway, two parties hold tokens of the session, so
-    it ends (RFC 9700 section 4.14.2). Within the leeway a token is exchanged at most `MAX_SUCCESSORS` times. The caller
+    If the token is used again after the leeway, or on a second branch of its family, two parties hold tokens of the
+    session, so it ends (RFC 9700 section 4.14.2). Within the leeway a token is exchanged at most `MAX_SUCCESSORS` times. The caller
     must commit also when the result is None.
     """
     digest = digest_of(refresh_token)
