@@ -55,8 +55,9 @@ class TestMain:
             ("--help", {"pydantic", *DECLARING, *SERVING}),
             ("new project shop", {*DECLARING, *SERVING}),
             ("migrate --help", {*DECLARING, *SERVING}),
-            ("config --json", SERVING),
-            ("systems", SERVING),
+            ("config --json", {"portico.services.orders.api", "cryptography", *DECLARING, *SERVING}),
+            ("config", {"portico.services.orders.api", "cryptography", *DECLARING, *SERVING}),
+            ("systems", {"portico.services.orders.api", "cryptography", *DECLARING, *SERVING}),
             ("export nginx catalog", SERVING - {"uvicorn", "httptools"}),
         ],
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.deployment.compose import FILES, GATEWAY, ComposeFile
 
-from portico.contracts.token_verification import TokenSettings
+from portico.contracts.token_settings import TokenSettings
 from portico.kit import Service
 from portico.kit.settings import Settings, variables_of
 

@@ -14,7 +14,7 @@ from tests.cli.running import Addresses, up
 from tests.support.programs import node_file
 
 from portico.gateway.export import postman
-from portico.kit.runtime.system_loader import shipped_systems
+from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.shop_client import order_draft, order_item
 from portico.systems.commerce import commerce
 from portico.testing.commands import eventually, fetch, run_portico

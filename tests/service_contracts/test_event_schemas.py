@@ -4,8 +4,9 @@ import pytest
 
 from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import FrozenSchemas, event_classes
+from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.kit.runtime.system import System
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.system_loader import find_system
 
 PACKAGE = "portico.contracts"
 

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
-from portico.contracts.token_verification import TokenSettings, verifier_for
+from portico.contracts.token_settings import TokenSettings
+from portico.contracts.token_verification import verifier_for
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.client import Calls

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from portico.kit.runtime.service import Service
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.shipped_systems import shipped_systems
+from portico.kit.runtime.system_loader import find_system
 from portico.testing.databases import Databases
 from portico.testing.fuzzing import Fuzzing
 from portico.testing.running_service import run_service

@@ -3,8 +3,9 @@
 import pytest
 
 from portico.gateway import policy_of
+from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.kit.runtime.system import System
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import Settings
 
 

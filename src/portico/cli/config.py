@@ -35,12 +35,12 @@ def config(
 
 def _all_settings() -> "list[Setting]":
     """Return the settings of every process, and those of each service of the current system."""
-    from portico.cli.environment import find_chosen_system, read_environment
+    from portico.cli.environment import outline_chosen_system, read_environment
     from portico.kit.settings import Settings
 
     read = read_environment(Settings)
-    kinds = [each.service.settings for each in find_chosen_system(None, read.value).placements]
-    return [*read.entries(), *(each for kind in kinds if kind for each in read_environment(kind).entries())]
+    kinds = outline_chosen_system(None, read.value).settings
+    return [*read.entries(), *(each for kind in kinds for each in read_environment(kind).entries())]
 
 
 def _table(settings: list["Setting"]) -> "Table":

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from portico.cli.export import EXTENSIONS, configuration, direct_configuration, file_name, monitoring_files
 from portico.gateway.export import ExportOptions
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.shipped_systems import shipped_systems
+from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import Settings, read_settings
 
 

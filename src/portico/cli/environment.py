@@ -5,13 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from portico.cli.errors import print_warning
 from portico.cli.project import Project
-from portico.kit.runtime.system import System
-from portico.kit.runtime.system_loader import find_system, shipped_systems
 from portico.kit.settings import Environment, LoadedSettings, ServiceSettings, Settings, read_settings
+
+if TYPE_CHECKING:
+    from portico.cli.system_outline import SystemOutline
+    from portico.kit.runtime.system import System
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -51,20 +53,42 @@ def logs_on_stderr(settings: Settings, level: Literal["info", "warning"] = "info
         logs.close()
 
 
-def find_chosen_system(name: str | None, settings: Settings) -> System:
+def find_chosen_system(name: str | None, settings: Settings) -> "System":
     """Return the system called `name`, or the one that `system_name` finds. Warn of misspelt settings.
 
     Raises:
         NoSuchSystem, CommandError: there is no such system.
     """
     system = load_system(system_name(name, settings))
-    for warning in Environment.of_process().misspelt(system.variables):
-        print_warning(warning)
+    _warn_of_misspelt_settings(system.variables)
     return system
 
 
-def load_system(name: str) -> System:
+def outline_chosen_system(name: str | None, settings: Settings) -> "SystemOutline":
+    """Return the outline of that system, without an import of its services if possible. Warn of misspelt settings.
+
+    Raises:
+        NoSuchSystem, CommandError: there is no such system.
+    """
+    from portico.cli.system_outline import SystemOutline, read_outline
+    from portico.kit.runtime.shipped_systems import import_path_of
+
+    add_import_paths()
+    chosen = system_name(name, settings)
+    outline = read_outline(import_path_of(chosen)) or SystemOutline.of(load_system(chosen))
+    _warn_of_misspelt_settings(outline.variables)
+    return outline
+
+
+def _warn_of_misspelt_settings(variables: frozenset[str]) -> None:
+    for warning in Environment.of_process().misspelt(variables):
+        print_warning(warning)
+
+
+def load_system(name: str) -> "System":
     """Return the system `name`, which may be a project's in the working directory. Raises NoSuchSystem."""
+    from portico.kit.runtime.system_loader import find_system
+
     add_import_paths()
     return find_system(name)
 
@@ -86,7 +110,7 @@ def system_name(name: str | None, settings: Settings) -> str:
     return project.system if project else DEFAULT_SYSTEM
 
 
-def find_system_or_service(name: str | None, system: str | None) -> tuple[System, str | None]:
+def find_system_or_service(name: str | None, system: str | None) -> "tuple[System, str | None]":
     """Find what `name` refers to: a system, or a service of `system`.
 
     Returns:
@@ -95,6 +119,8 @@ def find_system_or_service(name: str | None, system: str | None) -> tuple[System
     Raises:
         NoSuchSystem, NoSuchService: nothing has that name.
     """
+    from portico.kit.runtime.shipped_systems import shipped_systems
+
     is_system = name is None or ":" in name or (name in shipped_systems() and system is None)
     found = find_chosen_system(name if is_system and name is not None else system, current_settings())
     return found, None if is_system or name is None else found.placement(name).name

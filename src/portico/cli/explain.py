@@ -111,7 +111,8 @@ async def _decide(head: "RequestHead", system: str | None) -> ExplainedRequest:
 async def _resolve_caller(matched: "Matched", system: "System", settings: "Settings") -> "Caller":
     """Return the caller. Identity verifies the token, because it knows at once of a session that has ended."""
     from portico.cli.environment import read_environment
-    from portico.contracts.token_verification import ISSUER, TokenSettings, has_identity, verifier_for
+    from portico.contracts.token_settings import TokenSettings
+    from portico.contracts.token_verification import ISSUER, has_identity, verifier_for
     from portico.gateway.policy_inputs import resolve_caller
     from portico.kit.calls.client import Calls
     from portico.kit.calls.directory import Directory

@@ -14,7 +14,8 @@ def with_tables(page: str) -> str:
 
 
 def _tables() -> str:
-    from portico.kit.runtime.system_loader import find_system, shipped_systems
+    from portico.kit.runtime.shipped_systems import shipped_systems
+    from portico.kit.runtime.system_loader import find_system
 
     parts = ["## Every process\n", _table(Settings)]
     for service in dict.fromkeys(each for name in shipped_systems() for each in find_system(name).services):

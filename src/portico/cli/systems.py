@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from portico.kit.runtime.system import System
+    from portico.cli.system_outline import SystemOutline
 
 app = typer.Typer()
 
@@ -22,19 +22,19 @@ def systems(
     """Show the services of each system, their names in it, and their ports."""
     from rich.console import Console
 
-    from portico.cli.environment import current_settings, find_chosen_system
+    from portico.cli.environment import current_settings, outline_chosen_system
     from portico.cli.project import Project
-    from portico.kit.runtime.system_loader import shipped_systems
+    from portico.kit.runtime.shipped_systems import shipped_systems
 
     settings = current_settings()
     console = Console(highlight=False)
     project = Project.at(Path.cwd())
     for name in names or (*([project.system] if project else ()), *shipped_systems()):
-        console.print(_table(find_chosen_system(name, settings)))
+        console.print(_table(outline_chosen_system(name, settings)))
         console.print()
 
 
-def _table(system: "System") -> "Table":
+def _table(system: "SystemOutline") -> "Table":
     from rich.table import Table
 
     face = f"JSON in {system.case} case, resources under {system.prefix or '/'}"
@@ -51,7 +51,7 @@ def _table(system: "System") -> "Table":
     table.add_column("Port", justify="right")
     table.add_column("Summary", style="dim")
     table.add_row("gateway", "", str(system.gateway), "The entrance to all services")
-    for each in system.placements:
-        own = each.service.name if each.service.name != each.name else ""
-        table.add_row(each.name, own, str(each.port), each.service.summary)
+    for each in system.services:
+        own = each.own_name if each.own_name != each.name else ""
+        table.add_row(each.name, own, str(each.port), each.summary)
     return table

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
+from portico.contracts.token_settings import TokenSettings
+from portico.contracts.token_verification import verifier_for, verifier_of
 from portico.drill.faults import FaultPlan, RestartingServices
 from portico.drill.quiescence import wait_until_quiet
 from portico.drill.report import Report

@@ -6,7 +6,8 @@ from typing import Self
 
 from starlette.types import ASGIApp
 
-from portico.contracts.token_verification import TokenSettings, verifier_for, verifier_of
+from portico.contracts.token_settings import TokenSettings
+from portico.contracts.token_verification import verifier_for, verifier_of
 from portico.gateway import Gateway
 from portico.gateway.policy import GATEWAY_PERMISSION
 from portico.kit import Calls, Clock, System

@@ -10,8 +10,9 @@ from ruamel.yaml import YAML
 from portico.gateway.export import ExportOptions
 from portico.gateway.routes import WEBSOCKET, Route, routes_of
 from portico.kit.http.router import declared_routes
+from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.kit.runtime.system import System
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.system_loader import find_system
 from portico.kit.settings import Settings, read_settings
 
 SYSTEMS = [find_system(name) for name in shipped_systems()]

@@ -15,8 +15,9 @@ from portico.kit.messaging.event import Event
 from portico.kit.messaging.schemas import DIALECT
 from portico.kit.runtime.asyncapi import asyncapi
 from portico.kit.runtime.service import Service
+from portico.kit.runtime.shipped_systems import shipped_systems
 from portico.kit.runtime.system import NoSuchService, System
-from portico.kit.runtime.system_loader import find_system, shipped_systems
+from portico.kit.runtime.system_loader import find_system
 
 
 def documents() -> Iterator[Any]:

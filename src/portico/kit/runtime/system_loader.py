@@ -5,20 +5,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from portico.kit.runtime.shipped_systems import import_path_of, shipped_systems
 from portico.kit.runtime.system import System
-
-SHIPPED = "portico.systems"
-"""Package of the systems that Portico ships: one module per system, listed in NAMES."""
 
 
 class NoSuchSystem(LookupError):
     """The system does not exist. The message lists the existing ones."""
-
-
-def shipped_systems() -> tuple[str, ...]:
-    """Return the names of the systems that Portico ships."""
-    names: tuple[str, ...] = import_module(SHIPPED).NAMES
-    return names
 
 
 def find_system(name: str) -> System:
@@ -36,7 +28,7 @@ def find_system(name: str) -> System:
             + (f" Did you mean {close[0]}?" if close else "")
             + f" Portico ships {', '.join(shipped_systems())}. Name your own system by its import path (shop.systems:shop)."
         )
-    return _import_system(f"{SHIPPED}.{name}:{name}")
+    return _import_system(import_path_of(name))
 
 
 def _import_system(path: str) -> System:

@@ -1,17 +1,21 @@
-"""Addresses of databases and servers: from the URLs in settings to those of the drivers."""
+"""Addresses of databases and servers: from the URLs in settings to those of the drivers.
+
+Settings are read by commands that use no database, so SQLAlchemy is imported with the first address of one.
+"""
 
 import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
-
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from portico.kit.settings.errors import SettingsError
 from portico.kit.settings.fields import NamesServer, ServiceSettings, marker, variables_of
 from portico.kit.settings.model import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 PLACEHOLDER = "{service}"
 # By scheme: the account (and password) that a server assumes if the URL names none.
@@ -48,7 +52,7 @@ class DatabaseAddress:
         embedded: whether it is a SQLite file, which is migrated without asking.
     """
 
-    url: URL
+    url: "URL"
     schema: str | None = None
     embedded: bool = False
 
@@ -60,6 +64,8 @@ def database_for(settings: Settings, service: str) -> DatabaseAddress:
         SettingsError: DATABASE_URL is invalid for this service.
     """
     if settings.database_url is None:
+        from sqlalchemy import URL
+
         path = (settings.data_dir / f"{service}.db").absolute()
         return DatabaseAddress(URL.create("sqlite+aiosqlite", database=str(path)), embedded=True)
     return _address("DATABASE_URL", settings.database_url, service)
@@ -99,7 +105,10 @@ def _address(variable: str, text: str, service: str) -> DatabaseAddress:
     return DatabaseAddress(url.set(drivername=_DRIVERS[backend]))
 
 
-def _parsed(variable: str, text: str) -> URL:
+def _parsed(variable: str, text: str) -> "URL":
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(text)
         known = url.get_backend_name() in _DRIVERS
@@ -121,7 +130,7 @@ def _parsed(variable: str, text: str) -> URL:
     return url
 
 
-def _sqlite_file(variable: str, url: URL, *, shared: bool) -> URL:
+def _sqlite_file(variable: str, url: "URL", *, shared: bool) -> "URL":
     if not url.database or url.database == ":memory:" or "mode=memory" in str(url.query):
         raise SettingsError(
             f"{variable} names SQLite in memory, where each connection would have its own database. "
@@ -135,7 +144,7 @@ def _sqlite_file(variable: str, url: URL, *, shared: bool) -> URL:
     return url.set(drivername=_DRIVERS["sqlite"])
 
 
-def _for_asyncpg(variable: str, url: URL) -> URL:
+def _for_asyncpg(variable: str, url: "URL") -> "URL":
     """Return `url` for asyncpg, which accepts libpq's parameters (sslmode, sslrootcert, …) only in a DSN."""
     if "connect_timeout" in url.query:
         raise SettingsError(f"{variable} contains connect_timeout, which Portico sets. Remove it.")
@@ -217,5 +226,5 @@ def _servers(variable: str, text: str) -> Iterator[ServerAddress]:
             yield ServerAddress(variable, (*hosts, *_more_hosts(url)), url.username, url.password)
 
 
-def _more_hosts(url: URL) -> tuple[str, ...]:
+def _more_hosts(url: "URL") -> tuple[str, ...]:
     return tuple(host.rpartition(":")[0] or host for host in url.normalized_query.get("host", ()))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 
-from portico.contracts.token_verification import TokenSettings
+from portico.contracts.token_settings import TokenSettings
 from portico.kit.settings import Converted, Generated, Secret, parse_duration
 
 
