@@ -6,9 +6,13 @@ the time is that from the first request until the last order is confirmed. What 
 order_writes.sql: the same rows in the same transactions, in a copy of the same database; the table of rows tells. All
 share the machine's cores.
 
-The processor time an order is that of each side's processes; it varies less than the rates on a busy machine.
+The processor time an order is that of each side's processes, until the mails of all orders are sent. It varies less
+than the rates on a busy machine.
 
-Run it with `python bench/orders.py`; `--orders 64 --rounds 1` for a look, `--callers 64` for more callers than clients.
+First one caller places orders one at a time: the time until the response, and until the order is confirmed.
+
+Run it with `python bench/orders.py`, with 64 and then 16 callers; `--orders 64 --rounds 1 --callers 16` for a look.
+PostgreSQL writes commits to the disk; `--not-durable` measures without that.
 """
 
 import argparse
@@ -33,17 +37,23 @@ from shop import Shop
 from portico.servers import PostgreSQLServer, RabbitMQServer
 
 CLIENTS = 16
+CALLERS = (64, 16)
 PRODUCTS = 200
-WANTED = 1.0  # times pgbench
+WANTED = {64: 1.0, 16: 0.8}  # times pgbench, by number of callers
 OURS, THEIRS = "bench_orders", "bench_writes"
 SCRIPT = Path(__file__).with_name("order_writes.sql")
 LOOK = 0.05
+LOOK_ALONE = 0.002  # seconds between looks whether a single order is confirmed
 MOST_WAITED = 600.0
 COUNTED = 1.5  # seconds until PostgreSQL has counted what was written
 LEFT_OUT = ("notifications", "identity", "public")
 
 ROWS = """SELECT schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables
 WHERE schemaname <> ALL($1) AND relname NOT IN ('leases', 'idempotency_keys')"""
+CONFIRMED = "SELECT count(*) FROM orders.orders WHERE status = 'confirmed'"
+MAILED = "SELECT count(*) FROM notifications.notifications WHERE status = 'sent'"
+IS_CONFIRMED = "SELECT status = 'confirmed' FROM orders.orders WHERE order_id = $1"
+SWITCHES = ("fsync", "synchronous_commit", "full_page_writes")
 TRANSACTIONS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
@@ -51,27 +61,52 @@ class Sides:
     """The shop and pgbench, one after the other on one server."""
 
     def __init__(self, shop: Shop, server: PostgreSQLServer, products: list[str], callers: int) -> None:
-        self._callers = callers
+        self.callers = callers
         self._shop = shop
         self._server = server
         self._products = products
 
     async def ours(self, orders: int) -> float:
-        """Orders confirmed a second."""
+        """Orders confirmed a second. Returns after their mails are sent, so that they do not take time of pgbench."""
         database = await asyncpg.connect(self._server.url(OURS))
-        counted = "SELECT count(*) FROM orders.orders WHERE status = 'confirmed'"
-        try:
-            goal = await database.fetchval(counted) + orders
-            began = time.perf_counter()
-            await self._shop.sell(self._products, orders, self._callers)
+
+        async def reach(counted: str, goal: int) -> None:
             async with asyncio.timeout(MOST_WAITED):
                 while True:
                     if await database.fetchval(counted) >= goal:
                         break
                     await asyncio.sleep(LOOK)
-            return orders / (time.perf_counter() - began)
+
+        try:
+            goal = await database.fetchval(CONFIRMED) + orders
+            began = time.perf_counter()
+            await self._shop.sell(self._products, orders, self.callers)
+            await reach(CONFIRMED, goal)
+            ended = time.perf_counter()
+            await reach(MAILED, goal)  # each order has one mail
+            return orders / (ended - began)
         finally:
             await database.close()
+
+    async def alone(self, orders: int) -> tuple[list[float], list[float]]:
+        """Return the seconds until each of `orders` orders was placed and confirmed, without any other order."""
+        database = await asyncpg.connect(self._server.url(OURS))
+        placed, confirmed = [], []
+        try:
+            async with self._shop.buyer() as buyer:
+                for number in range(orders):
+                    began = time.perf_counter()
+                    order_id = await buyer.order(self._products[number % len(self._products)])
+                    placed.append(time.perf_counter() - began)
+                    async with asyncio.timeout(MOST_WAITED):
+                        while True:
+                            if await database.fetchval(IS_CONFIRMED, order_id):
+                                break
+                            await asyncio.sleep(LOOK_ALONE)
+                    confirmed.append(time.perf_counter() - began)
+        finally:
+            await database.close()
+        return placed, confirmed
 
     async def theirs(self, orders: int) -> float:
         """Runs of the script that pgbench ends a second."""
@@ -169,15 +204,19 @@ async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer
         spent.append([{name: end[name] - begin[name] for name in end} for begin, end in pairwise(used)])
     after = [await written(url) for url in urls]
     ours, theirs = (statistics.median(each[place] for each in rounds) for place in (0, 1))
-    print(f"{'orders confirmed':46}{'/s':>10}{'of pgbench':>14}")
+    print(f"\n{'orders confirmed':46}{'/s':>10}{'of pgbench':>14}")
     print(f"{f'pgbench, the same writes, {CLIENTS} clients':46}{theirs:10.1f}{1:14.2f}")
-    print(f"{f'Portico, over HTTP, {asked.callers} callers':46}{ours:10.1f}{ours / theirs:14.2f}")
+    print(f"{f'Portico, over HTTP, {sides.callers} callers':46}{ours:10.1f}{ours / theirs:14.2f}")
+    if sides.callers in WANTED:
+        print(f"Portico has to reach {WANTED[sides.callers]:g} times pgbench.")
     print(f"\n{'processor ms an order':46}{'Portico':>10}{'pgbench':>14}")
     for name in spent[0][0]:
         of = [statistics.median(each[side][name] for each in spent) / asked.orders * 1000 for side in (0, 1)]
         print(f"{name:46}{of[0]:10.1f}{of[1]:14.1f}")
-    print(f"\nPortico has to reach {WANTED:g} times pgbench.")
-    changes = [after[place] - before[place] for place in (0, 1)]
+    show_rows([after[place] - before[place] for place in (0, 1)])
+
+
+def show_rows(changes: list[Counter[str]]) -> None:
     orders = [each["orders.orders inserted"] for each in changes]
     print(f"\n{'written for an order':46}{'Portico':>10}{'pgbench':>14}")
     for name in sorted({name for each in changes for name, count in each.items() if count}):
@@ -186,21 +225,44 @@ async def compare(sides: Sides, processors: Processors, server: PostgreSQLServer
             print(f"{name:46}{figures[0]:10.2f}{figures[1]:14.2f}")
 
 
+async def show_switches(url: str) -> None:
+    database = await asyncpg.connect(url)
+    values = [f"{name} {await database.fetchval(f'SHOW {name}')}" for name in SWITCHES]
+    await database.close()
+    print(f"PostgreSQL, of both sides: {', '.join(values)}.")
+    print("Portico: access log, metrics, rate limit and mails on (a mail is a file that is synced); no tracing.")
+    print("pgbench: prepared statements, no vacuum before; no HTTP, no broker, no mails.")
+
+
+async def show_one_alone(sides: Sides, orders: int) -> None:
+    await sides.alone(min(orders, 10))
+    print(f"\n{f'one order alone, ms, of {orders}':46}{'p50':>10}{'p99':>14}")
+    for name, times in zip(("placed", "confirmed"), await sides.alone(orders), strict=True):
+        cuts = statistics.quantiles(times, n=100, method="inclusive")
+        print(f"{name:46}{cuts[49] * 1000:10.1f}{cuts[98] * 1000:14.1f}")
+
+
 async def main(asked: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        server = stack.enter_context(PostgreSQLServer())
+        server = stack.enter_context(PostgreSQLServer(durable=not asked.not_durable))
         rabbitmq = stack.enter_context(RabbitMQServer())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         variables = {"DATABASE_URL": server.create_database(OURS), "RABBITMQ_URL": rabbitmq.url()}
         shop = stack.enter_context(Shop(Path(folder), variables))
         products = await shop.create_products(PRODUCTS)
         copy(shop, server, products)
-        await compare(Sides(shop, server, products, asked.callers), Processors(shop), server, asked)
+        await show_switches(server.url(OURS))
+        if asked.alone:
+            await show_one_alone(Sides(shop, server, products, callers=1), asked.alone)
+        for callers in asked.callers:
+            await compare(Sides(shop, server, products, callers), Processors(shop), server, asked)
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--orders", type=int, default=1600, help="of a round")
-    options.add_argument("--callers", type=int, default=CLIENTS, help="of Portico")
+    options.add_argument("--callers", type=int, nargs="*", default=CALLERS, help="of Portico, one after the other")
+    options.add_argument("--alone", type=int, default=200, help="orders that are placed one at a time")
+    options.add_argument("--not-durable", action="store_true", help="PostgreSQL does not wait for the disk")
     uvloop.run(main(options.parse_args()))

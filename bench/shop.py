@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Self
 
@@ -109,8 +109,7 @@ class Shop:
 
     async def sell(self, products: list[str], count: int, callers: int) -> None:
         """Place orders concurrently, of one piece of a product each."""
-        async with HttpTransport(self.gateway) as transport:
-            token = (await ShopClient(transport).sign_in(**CUSTOMER)).token
+        token = await self._sign_in()
         left = iter(range(count))
 
         async def call(buyer: "Buyer") -> None:
@@ -120,6 +119,16 @@ class Shop:
         async with AsyncExitStack() as stack:
             buyers = [await stack.enter_async_context(Buyer(self._ports["gateway"], token)) for _ in range(callers)]
             await asyncio.gather(*map(call, buyers))
+
+    @asynccontextmanager
+    async def buyer(self) -> AsyncIterator["Buyer"]:
+        """Open the connection of a customer that is signed in."""
+        async with Buyer(self._ports["gateway"], await self._sign_in()) as buyer:
+            yield buyer
+
+    async def _sign_in(self) -> str:
+        async with HttpTransport(self.gateway) as transport:
+            return (await ShopClient(transport).sign_in(**CUSTOMER)).token
 
 
 class Buyer:
@@ -139,7 +148,8 @@ class Buyer:
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
-    async def order(self, product_id: str) -> None:
+    async def order(self, product_id: str) -> str:
+        """Place an order of one piece and return its id."""
         body = orjson.dumps(order_draft(order_item(product_id)))
         self._writer.write(self._head + b"%d\r\n\r\n" % len(body) + body)
         head = await self._reader.readuntil(b"\r\n\r\n")
@@ -147,3 +157,5 @@ class Buyer:
         answer = await self._reader.readexactly(length)
         if b" 201 " not in head[:20]:
             raise RuntimeError(f"{head[:20]!r} {answer!r}")
+        order_id: str = orjson.loads(answer)["order_id"]
+        return order_id
