@@ -31,6 +31,7 @@ class FaultyMailer:
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
         self.limit = mailbox.limit
+        self.concurrency = mailbox.concurrency
         self.failures: list[Exception] = []
         self.attempted: list[Mail] = []
         self.gate: asyncio.Event | None = None

@@ -3,14 +3,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from tests.services.notifications.support import NotificationsService, open_notifications, order_event
 
 from portico.kit.foundation.foreground import Foreground
 from portico.services.notifications.domain import Result
 from portico.services.notifications.mail import MailDeferred, MailRefused, MailUncertain
 from portico.services.notifications.repository import Notifications
-from portico.services.notifications.sender import Sender
-from portico.services.notifications.service import claim_due, record_attempt
+from portico.services.notifications.sender import Sender, open_deliveries
+from portico.services.notifications.service import claim_due, record_deliveries
 from portico.testing.databases import Databases
 
 DAY = 86_400
@@ -222,21 +223,42 @@ class TestManualRetry:
         assert answer.json()["state"] == "sent"
 
 
+class TestMailsOfOneMoment:
+    async def test_are_claimed_with_one_statement_each_where_the_database_can(
+        self, notifications: NotificationsService
+    ) -> None:
+        ada = await notifications.create_user()
+        for _ in range(3):
+            await notifications.confirm_order(ada)
+        database, seen = notifications.run.context.database, list[str]()
+
+        def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            seen.append(" ".join(statement.split()[:3]))
+
+        event.listen(database.writer.sync_engine, "before_cursor_execute", record)
+        await notifications.send_due()
+        event.remove(database.writer.sync_engine, "before_cursor_execute", record)
+
+        assert len(await notifications.list_notifications(status="sent")) == 3
+        if database.dialect == "postgresql":
+            assert seen.count("INSERT INTO attempts") == 1
+            assert seen.count("UPDATE notifications SET") <= 1 + 3  # deliveries may end one after the other
+
+
 class TestSeveralSenders:
     async def test_send_each_mail_once(self, notifications: NotificationsService) -> None:
         ada = await notifications.create_user()
         for _ in range(12):
             await notifications.confirm_order(ada)
-        others = [
-            notifications.sender,
-            Sender(notifications.run.context, notifications.mailer, notifications.sender._templates),
-        ]  # type: ignore[arg-type]
+        first, context = notifications.sender, notifications.run.context
 
         async def work(sender: Sender) -> None:
             while await sender.send_due():
                 pass
 
-        await asyncio.gather(*map(work, others))
+        async with open_deliveries(context) as deliveries:
+            second = Sender(context, notifications.mailer, first._templates, deliveries)  # type: ignore[arg-type]
+            await asyncio.gather(work(first), work(second))
         await notifications.send_due()
 
         assert len(notifications.mailer.attempted) == 12
@@ -283,7 +305,7 @@ class TestSeveralSenders:
         await notifications.send_due()
 
         async with run.transaction() as work:
-            await record_attempt(work, late, Result("delivered", "250 OK"), rules, jitter=1)
+            await record_deliveries(work, [(late, Result("delivered", "250 OK"))])
 
         found = await notifications.read_detail()
         assert (found["status"], found["failure_reason"]) == ("sent", None)

@@ -2,15 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, bindparam, delete, exists, func, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.orm.attributes import set_committed_value
 
 from portico.contracts.events import ShowEvent, ShowId
 from portico.contracts.notifications import NotificationId
 from portico.kit import Principal, Reader, Repository, UnitOfWork, UserId
-from portico.kit.data import Statement, insert_if_absent, is_due, newest_first
+from portico.kit.data import Statement, insert_if_absent, insert_or_ignore, is_due, newest_first, write_together
 from portico.kit.foundation import latest_due
 from portico.services.notifications.domain import Result
 from portico.services.notifications.errors import NotificationNotFound
@@ -26,9 +40,9 @@ _SHOWS: Any = Show.__table__
 _R, _N, _A, _EARLIER = _RECIPIENTS.c, _NOTIFICATIONS.c, _ATTEMPTS.c, _NOTIFICATIONS.alias("earlier").c
 
 # Statements of the hot path. Each is built once, because building one costs more than running it.
-_IS_KNOWN = select(_R.user_id).where(
-    _R.user_id == bindparam("user_id"), _R.email.is_not(None) | _R.deleted_at.is_not(None)
-)
+# A mail is queued, or waits until the address of its user is known. A deleted user is known.
+_IS_KNOWN = exists().where(_R.user_id == bindparam("new_user_id"), _R.email.is_not(None) | _R.deleted_at.is_not(None))
+_STATUS = case((bindparam("new_user_id", type_=_N.user_id.type).is_(None) | _IS_KNOWN, "queued"), else_="waiting")
 _LOCK_RECIPIENTS = (
     select(Recipient)
     .where(Recipient.user_id.in_(bindparam("user_ids", expanding=True)))
@@ -66,6 +80,16 @@ _MARK_SENT = Statement(
 _END_ATTEMPT = Statement(
     update(_ATTEMPTS).where(_A.notification_id == bindparam("of_notification"), _A.number == bindparam("of_number"))
 )
+_CLAIMED = ("status", "failure_reason", "attempt_count", "tries", "due_at")
+_SAVE_CLAIM = Statement(
+    update(_NOTIFICATIONS)
+    .where(_N.notification_id == bindparam("of_notification"))
+    .values(
+        {_N[name]: bindparam(f"new_{name}", type_=_N[name].type) for name in _CLAIMED} | {_N.revision: _N.revision + 1}
+    )
+)
+_ATTEMPT_COLUMNS = tuple(column.name for column in _ATTEMPTS.columns)
+_BEGIN_ATTEMPT = Statement(insert(_ATTEMPTS))
 
 
 class Recipients:
@@ -73,10 +97,6 @@ class Recipients:
 
     def __init__(self, source: Reader) -> None:
         self.source = source
-
-    async def is_known(self, user_id: UserId) -> bool:
-        """Return whether the user's address is known, or the user is deleted."""
-        return bool(await self.source.rows(_IS_KNOWN, {"user_id": user_id}))
 
     async def lock(self, user_ids: Iterable[UserId]) -> dict[UserId, Recipient]:
         """Return the known recipients among `user_ids`, locked against change until the transaction ends."""
@@ -123,9 +143,15 @@ class Notifications(Repository[Notification]):
     async def lock_due(
         self, ids: Sequence[NotificationId], now: datetime, *, longest: timedelta
     ) -> Sequence[Notification]:
-        """Return those of `ids` that are still due, locked; skip rows that another process has locked."""
+        """Return those of `ids` that are still due, locked; skip rows that another process has locked.
+
+        The session does not write their changes: `save_claims` does.
+        """
         values = {"ids": list(ids), "now": now, "latest": latest_due(now, longest)}
-        return (await self.source.execute(_LOCK_DUE, values)).scalars().all()
+        found = (await self.source.execute(_LOCK_DUE, values)).scalars().all()
+        for each in found:
+            self.source.session.expunge(each)
+        return found
 
     async def load_attempts(self, notification: Notification) -> Notification:
         """Load the attempts of a notification, oldest first, and return it."""
@@ -135,8 +161,19 @@ class Notifications(Repository[Notification]):
 
 
 async def insert_notification(work: UnitOfWork, values: dict[str, Any]) -> bool:
-    """Insert a notification unless its order or its event already has one by that template. Return whether it is new."""
-    return await insert_if_absent(work, _NOTIFICATIONS, values)
+    """Insert a notification unless its order or its event already has one by that template. Return whether it is new.
+
+    Its status is `queued`, or `waiting` if the address of its user is not known.
+    """
+    statement = _queue_statement(work.database.dialect, tuple(values))
+    return await write_together(work, statement, {f"new_{name}": value for name, value in values.items()})
+
+
+@cache
+def _queue_statement(dialect: str, names: Sequence[str]) -> Statement:
+    values = [bindparam(f"new_{name}", type_=_N[name].type) for name in names]
+    row = select(*values, _STATUS.label("new_status"))
+    return Statement(insert_or_ignore(_NOTIFICATIONS, dialect).from_select([*names, "status"], row))
 
 
 async def queue_waiting(work: UnitOfWork, user_id: UserId) -> bool:
@@ -192,13 +229,32 @@ async def delete_show(work: UnitOfWork, event_id: ShowId) -> None:
 
 async def end_attempt(work: UnitOfWork, notification_id: NotificationId, number: int, result: Result) -> None:
     """Store the outcome of an attempt."""
-    ended = {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
-    await work.write(_END_ATTEMPT, {"of_notification": notification_id, "of_number": number, **ended})
+    values = {"of_notification": notification_id, "of_number": number, **_ended(work, result)}
+    await work.write(_END_ATTEMPT, values)
 
 
-async def mark_sent(work: UnitOfWork, notification_id: NotificationId) -> None:
-    """Mark a notification as sent, in one statement without reading the row: this is the usual outcome."""
-    await work.write(_MARK_SENT, {"of_notification": notification_id, "now": work.now})
+async def save_claims(work: UnitOfWork, notifications: Sequence[Notification], attempts: Sequence[Attempt]) -> None:
+    """Store the changes of notifications that `lock_due` returned, and the attempts that begin."""
+    claims = [
+        {"of_notification": each.notification_id} | {f"new_{name}": getattr(each, name) for name in _CLAIMED}
+        for each in notifications
+    ]
+    await work.write_each(_SAVE_CLAIM, claims)
+    await work.write_each(
+        _BEGIN_ATTEMPT, [{name: getattr(each, name) for name in _ATTEMPT_COLUMNS} for each in attempts]
+    )
+
+
+async def end_deliveries(work: UnitOfWork, deliveries: Sequence[tuple[NotificationId, int, Result]]) -> None:
+    """Mark notifications as sent, and end their attempts, without reading the rows: this is the usual outcome."""
+    marks = [{"of_notification": notification_id, "now": work.now} for notification_id, _, _ in deliveries]
+    await work.write_each(_MARK_SENT, marks)
+    ended = [{"of_notification": each, "of_number": number, **_ended(work, by)} for each, number, by in deliveries]
+    await work.write_each(_END_ATTEMPT, ended)
+
+
+def _ended(work: UnitOfWork, result: Result) -> dict[str, Any]:
+    return {"outcome": result.outcome, "answer": result.answer[:LONGEST_ANSWER], "ended_at": work.now}
 
 
 async def delete_ended(work: UnitOfWork, *, created_before: datetime, limit: int) -> int:

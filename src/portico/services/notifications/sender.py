@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from portico.contracts.identity import MailedTokenSeal
-from portico.kit import ServiceContext, get_logger
+from portico.kit import ServiceContext, UnitOfWork, get_logger
 from portico.kit.auth import SealBroken
-from portico.kit.data import RetryPolicy, is_transient, run_transaction
+from portico.kit.data import GroupCommit, RetryPolicy, is_transient, run_transaction
+from portico.kit.data.retry import retry_transaction
 from portico.kit.foundation import Backoff
 from portico.kit.telemetry import RequestContext, request_context
 from portico.services.notifications.domain import Result, SendingRules
 from portico.services.notifications.mail import Address, BadMail, Mail, MailDeferred, Mailer, MailRefused, MailUncertain
 from portico.services.notifications.repository import Notifications
-from portico.services.notifications.service import ClaimedMail, claim_due, record_attempt
+from portico.services.notifications.service import ClaimedMail, claim_due, record_deliveries, record_failure
 from portico.services.notifications.settings import NotificationsSettings
 from portico.services.notifications.templates import SealedAccountMail, Templates
 from portico.services.notifications.ticketing_data import OfferMail
@@ -27,6 +28,9 @@ _POLL = Backoff(base=1.0, limit=5.0, jitter=0.2)  # for mails of other processes
 _MARGIN = 30.0  # seconds that the lease of an attempt exceeds the mailer's own limit
 _GRACE = 8.0  # seconds that mails in progress may take when the process stops
 _YIELD = 0.05  # seconds that due mails wait for requests of this process, each time some are claimed
+_MAX_RECORDED = 100  # deliveries in one transaction
+_MAX_WAITING = 1000  # more than mails can be in progress
+_TOGETHER = 0.01  # seconds between claims while mails are in progress, so that those that end are replaced together
 _RECORD_BACKOFF = Backoff(base=0.5, limit=0.5)
 
 
@@ -37,13 +41,21 @@ class Sender:
         context: the service.
         mailer: sends the mails.
         templates: renders them.
+        deliveries: stores that mails were delivered, those of one moment in one transaction.
     """
 
-    def __init__(self, context: ServiceContext, mailer: Mailer, templates: Templates) -> None:
+    def __init__(
+        self,
+        context: ServiceContext,
+        mailer: Mailer,
+        templates: Templates,
+        deliveries: GroupCommit[tuple[ClaimedMail, Result], None],
+    ) -> None:
         self._context = context
         self._mailer = mailer
         self._templates = templates
-        self._concurrency = context.settings_of(NotificationsSettings).smtp_connections
+        self._deliveries = deliveries
+        self._concurrency = mailer.concurrency
         self._lease = mailer.limit + _MARGIN
         self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
         settings = context.settings_of(NotificationsSettings)
@@ -69,6 +81,8 @@ class Sender:
         try:
             while not self._context.stopping.is_set():
                 await self._context.foreground.wait_until_quiet(_YIELD)
+                if in_progress:
+                    await asyncio.sleep(_TOGETHER)
                 self._wakeup.clear()
                 free = self._concurrency - len(in_progress)
                 changed, claimed = await self._take(free) if free else (0, [])
@@ -197,9 +211,12 @@ class Sender:
         jitter = random.uniform(0.8, 1)  # noqa: S311  # spreads retries that failed together
         within = until - asyncio.get_running_loop().time()
         policy = RetryPolicy(tries=None, within=within, is_retryable=is_transient, backoff=_RECORD_BACKOFF)
+        if result.outcome == "delivered":
+            await retry_transaction(lambda: self._deliveries.submit((claimed, result)), policy)
+            return
         await run_transaction(
             self._context.transaction,
-            lambda work: record_attempt(work, claimed, result, self._rules, jitter=jitter),
+            lambda work: record_failure(work, claimed, result, self._rules, jitter=jitter),
             policy,
         )
 
@@ -216,11 +233,22 @@ async def _end(in_progress: Collection[asyncio.Task[None]]) -> None:
 async def open_sender(context: ServiceContext) -> AsyncIterator[Sender]:
     """Open the sender of the service."""
     mailer = context.resource(Mailer)  # type: ignore[type-abstract]  # the declared type is the interface
-    sender = Sender(context, mailer, context.resource(Templates))
-    context.metrics.counter(
-        "portico_mails", "Attempts to send a mail, by outcome", lambda: dict(sender.outcomes), label="outcome"
-    )
-    yield sender
+    async with open_deliveries(context) as deliveries:
+        sender = Sender(context, mailer, context.resource(Templates), deliveries)
+        context.metrics.counter(
+            "portico_mails", "Attempts to send a mail, by outcome", lambda: dict(sender.outcomes), label="outcome"
+        )
+        yield sender
+
+
+def open_deliveries(context: ServiceContext) -> GroupCommit[tuple[ClaimedMail, Result], None]:
+    """Return a group commit that stores delivered mails."""
+
+    async def record(work: UnitOfWork, deliveries: Sequence[tuple[ClaimedMail, Result]]) -> Sequence[None]:
+        await record_deliveries(work, deliveries)
+        return [None] * len(deliveries)
+
+    return GroupCommit(context.transaction, record, max_batch=_MAX_RECORDED, max_waiting=_MAX_WAITING)
 
 
 async def run_sender(context: ServiceContext) -> None:

@@ -19,12 +19,13 @@ from portico.services.notifications.repository import (
     Recipients,
     Shows,
     end_attempt,
+    end_deliveries,
     erase_address_of_mails,
     erase_addresses,
     insert_notification,
     lock_recipient,
-    mark_sent,
     queue_waiting,
+    save_claims,
 )
 from portico.services.notifications.templates import Template, Templates
 from portico.services.notifications.ticketing_data import ShowData
@@ -87,7 +88,6 @@ async def queue_mail(
     An order, and a `cause`, gets each mail once.
     """
     user_id = to if isinstance(to, UserId) else None
-    is_known = user_id is None or await Recipients(work).is_known(user_id)
     return await insert_notification(
         work,
         {
@@ -102,7 +102,6 @@ async def queue_mail(
             "cause": subject.cause,
             "data": data,
             "mail_id": MailId.new(),
-            "status": "queued" if is_known else "waiting",
             "attempt_count": 0,
             "tries": 0,
             "due_at": work.now,
@@ -162,7 +161,7 @@ async def claim_due(
     recipients = await Recipients(work).lock(user_id for _, user_id in due if user_id is not None)
     ids = [notification_id for notification_id, _ in due]
     locked = await Notifications(work).lock_due(ids, work.now, longest=rules.longest_wait)
-    claimed = []
+    claimed, attempts = [], []
     for each in locked:
         if each.status == "sending":
             await end_attempt(work, each.notification_id, each.attempt_count, _PROCESS_LOST)
@@ -173,8 +172,9 @@ async def claim_due(
         elif email is None:
             each.wait(rules, now=work.now)
         elif (attempt := each.begin(email, rules, now=work.now)) is not None:
-            work.add(attempt)
+            attempts.append(attempt)
             claimed.append(_claimed(each, attempt, email, (recipient and recipient.name) or ""))
+    await save_claims(work, locked, attempts)
     return len(locked), claimed
 
 
@@ -185,15 +185,16 @@ def _is_deleted(notification: Notification, recipient: Recipient | None) -> bool
     return recipient is not None and recipient.deleted_at is not None
 
 
-async def record_attempt(
+async def record_deliveries(work: UnitOfWork, deliveries: Sequence[tuple[ClaimedMail, Result]]) -> None:
+    """Store that mails were delivered. Another process may have claimed them since: they were delivered all the same."""
+    ended = [(claimed.notification_id, claimed.number, result) for claimed, result in deliveries]
+    await end_deliveries(work, ended)
+
+
+async def record_failure(
     work: UnitOfWork, claimed: ClaimedMail, result: Result, rules: SendingRules, *, jitter: float
 ) -> None:
-    """Store the outcome of an attempt, and schedule the next one if it failed."""
-    if result.outcome == "delivered":
-        # Another process may have claimed the notification since. The mail was delivered all the same.
-        await mark_sent(work, claimed.notification_id)
-        await end_attempt(work, claimed.notification_id, claimed.number, result)
-        return
+    """Store the outcome of an attempt that failed, and schedule the next one."""
     notification = await Notifications(work).get(claimed.notification_id, lock=True)
     await end_attempt(work, claimed.notification_id, claimed.number, result)
     if notification.status == "sending" and notification.attempt_count == claimed.number:

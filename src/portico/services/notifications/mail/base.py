@@ -140,6 +140,8 @@ class Mailer(ABC):
     """The From address of all mails."""
     limit: float
     """The longest time (seconds) that `send` may take."""
+    concurrency: int
+    """How many mails may be sent at once."""
 
     @abstractmethod
     async def send(self, mail: Mail) -> str:

@@ -51,6 +51,7 @@ class Mailbox(Mailer):
     """
 
     limit = 10.0
+    concurrency = 16
 
     def __init__(self, folder: Path, sender: Address, *, keep: int, clock: Clock | None = None) -> None:
         self.folder = folder

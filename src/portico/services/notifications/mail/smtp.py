@@ -74,6 +74,7 @@ class SmtpMailer(Mailer):
         self.sender = sender
         self.limit = limit
         self._tls = tls if tls is not None or server.security == "none" else ssl.create_default_context()
+        self.concurrency = connections
         self._free = asyncio.Semaphore(connections)
         self._idle: list[tuple[SMTP, float]] = []
 
