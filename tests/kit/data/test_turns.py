@@ -14,6 +14,7 @@ from tests.examples.loans.models import Book
 from portico.kit.data.statements import Statement
 from portico.kit.data.turns import run_in_turns, time_limit, write_together
 from portico.kit.data.unit_of_work import UnitOfWork
+from portico.kit.data.upsert import insert_if_absent
 from portico.kit.foundation.problems import Conflict
 from portico.testing.running_service import RunningService
 
@@ -99,6 +100,19 @@ class TestWriteTogether:
 
         assert story == ["Dune begins", "Dune ends", "Solaris begins", "Solaris ends"]
         assert await titles(loans) == ["Dune 2", "Dune copy", "Solaris 2", "Solaris copy"]
+
+    async def test_other_writes_do_not_let_other_parts_in_between(self, loans: RunningService) -> None:
+        story = []
+
+        async def part(work: UnitOfWork, title: str) -> None:
+            story.append(f"{title} begins")
+            await insert_if_absent(work, BOOKS, a_row(title))
+            story.append(f"{title} ends")
+
+        async with loans.context.transaction() as work:
+            await run_in_turns(work, [partial(part, work, each) for each in ("Dune", "Solaris")])
+
+        assert story == ["Dune begins", "Dune ends", "Solaris begins", "Solaris ends"]
 
     async def test_outside_of_turns_a_row_is_written_at_once(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"))

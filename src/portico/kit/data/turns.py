@@ -34,7 +34,7 @@ async def write_together(work: UnitOfWork, statement: Statement, values: Mapping
     """Write a row and return whether it was written. Parts of one transaction write theirs in one statement.
 
     A part that has loaded rows with the session, or opened a savepoint, does not wait for others: they would see its
-    unfinished changes.
+    unfinished changes. Other parts may write while this one waits, so do not read before it what is written after it.
 
     Args:
         work: the transaction.

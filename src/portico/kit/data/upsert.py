@@ -8,7 +8,6 @@ from sqlalchemy import Insert, Table, delete, insert, literal, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from portico.kit.data.statements import Statement
-from portico.kit.data.turns import write_together
 from portico.kit.data.unit_of_work import UnitOfWork
 
 _MYSQL = {"mysql", "mariadb"}
@@ -18,7 +17,7 @@ async def insert_if_absent(work: UnitOfWork, table: Table, values: dict[str, Any
     """Insert a row unless its key exists. Return whether it was inserted. Waits for a concurrent insert of the key."""
     if work.database.dialect in _MYSQL and await _exists_locked(work, table, values):
         return False
-    return await write_together(work, _insert_statement(table, work.database.dialect), values)
+    return bool(await work.write(_insert_statement(table, work.database.dialect), values))
 
 
 async def insert_all_if_absent(work: UnitOfWork, table: Table, rows: Sequence[dict[str, Any]]) -> Sequence[bool]:
