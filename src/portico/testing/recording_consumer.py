@@ -57,7 +57,7 @@ class RecordingConsumer:
 
     async def stop(self) -> None:
         if self._task is not None:
-            await _end(self._task)
+            await end_consuming(self._task)
 
     @property
     def under_way(self) -> int:
@@ -118,7 +118,7 @@ class Listener:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            await _end(self._task)
+            await end_consuming(self._task)
 
     def _hear(self, message: Message) -> None:
         if message.key == _PROBE:
@@ -148,8 +148,8 @@ class Listener:
                 await self._changed.wait()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel `task` repeatedly, as the host does: before Python 3.12 `asyncio.wait_for` may swallow a cancellation."""
+async def end_consuming(task: asyncio.Task[None]) -> None:
+    """Cancel `task` repeatedly, as the host does: drivers, and `asyncio.wait_for` before Python 3.12, swallow cancellations."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=_UNTIL_CANCELLED_AGAIN)

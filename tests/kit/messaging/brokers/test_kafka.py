@@ -2,6 +2,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from tests.contracts.broker import CREATED, GROUP, BrokerContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_sharing import BrokerSharingContract
 from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import Broker, Message, partition_of
@@ -33,6 +34,10 @@ class TestKafkaBroker(BrokerContract):
             await taker.until_taken(["evt_1"])
 
         assert {(each.id, each.key, each.body) for each in taker.taken} == {("�", "�", b"hi"), ("evt_1", "ord_1", b"")}
+
+
+class TestKafkaSharing(BrokerSharingContract):
+    pass
 
 
 class TestKafkaSubscriptions(BrokerSubscriptionContract):

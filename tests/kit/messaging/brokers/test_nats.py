@@ -1,6 +1,7 @@
 import pytest
 from tests.contracts.broker import BrokerContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_sharing import BrokerSharingContract
 from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.servers import NatsServer
@@ -12,6 +13,10 @@ def environ(nats_server: NatsServer) -> dict[str, str]:
 
 
 class TestNatsBroker(BrokerContract):
+    pass
+
+
+class TestNatsSharing(BrokerSharingContract):
     pass
 
 

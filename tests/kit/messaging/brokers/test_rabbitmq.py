@@ -4,6 +4,7 @@ import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
 from tests.contracts.broker import BrokerContract
 from tests.contracts.broker_on_server import BrokerOnServerContract
+from tests.contracts.broker_sharing import BrokerHandOverContract, BrokerSharingContract
 from tests.contracts.broker_subscriptions import BrokerSubscriptionContract
 
 from portico.kit.messaging.brokers.base import BrokerUnavailable
@@ -18,6 +19,10 @@ def environ(rabbitmq_server: RabbitMQServer) -> dict[str, str]:
 
 
 class TestRabbitMQBroker(BrokerContract):
+    pass
+
+
+class TestRabbitMQSharing(BrokerSharingContract, BrokerHandOverContract):
     pass
 
 

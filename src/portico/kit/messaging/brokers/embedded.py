@@ -14,16 +14,16 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from portico.kit.foundation.aio import wait_for_event
 from portico.kit.foundation.backoff import Backoff
-from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message, OnMessage
+from portico.kit.messaging.brokers.base import MAX_MESSAGE, BrokerUnavailable, Deliver, Message, OnMessage, partition_of
 from portico.kit.messaging.brokers.batches import messages_to_send, too_large
-from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile, Numbered
+from portico.kit.messaging.brokers.embedded_file import SUBSCRIBER_BACKLOG, SUBSCRIBERS, BrokerFile
 from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, consume_until_cancelled
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _POLL = Backoff(base=0.1, limit=1.0, jitter=0.0, factor=1.2)  # how often to check whether another process has written
-_LEASE = 5.0  # seconds after which another process takes over the group of a killed consumer
+_LEASE = 5.0  # seconds after which other processes take over the partitions of a killed consumer
 _PREFETCH = 256  # maximum number of unacknowledged messages in memory
 _PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may exceed it
 
@@ -31,7 +31,7 @@ _PREFETCH_BYTES = 8 << 20  # maximum size of their bodies; the last message may 
 class EmbeddedBroker:
     """Messages in a SQLite file, one row per group that declared the type. Acknowledging a message deletes its row.
 
-    Several processes of one machine may share the file. One process consumes for a group at a time.
+    Several processes of one machine may share the file. Those that consume for a group divide its partitions by leases.
     """
 
     def __init__(self, path: Path, *, size_limit: int = MAX_MESSAGE) -> None:
@@ -67,17 +67,16 @@ class EmbeddedBroker:
         try:
             while True:
                 with suppress(BrokerUnavailable):
-                    if await self.run(BrokerFile.lead, group, owner, _LEASE):
-                        await self._lead(
-                            _GroupConsumer(self, group, owner, wakeup), KeyedDispatcher(group, deliver, concurrency)
-                        )
-                await asyncio.sleep(_LEASE / 5)  # another process consumes, or the file is not writable
+                    await self._consume(
+                        _GroupConsumer(self, group, owner, wakeup), KeyedDispatcher(group, deliver, concurrency)
+                    )
+                await asyncio.sleep(_LEASE / 5)  # the file is not writable
         finally:
             self._wakeups[group].discard(wakeup)
             with suppress(BrokerUnavailable):
-                await asyncio.shield(self.run(BrokerFile.release, group, owner))
+                await asyncio.shield(self.run(BrokerFile.leave, group, owner))
 
-    async def _lead(self, consumer: "_GroupConsumer", dispatcher: KeyedDispatcher) -> None:
+    async def _consume(self, consumer: "_GroupConsumer", dispatcher: KeyedDispatcher) -> None:
         try:
             async with dispatcher:
                 await consumer.run(dispatcher)
@@ -170,53 +169,73 @@ class EmbeddedBroker:
 
 
 class _GroupConsumer:
-    """Consumer of one group's messages while this process holds the group's lease."""
+    """Consumer of the partitions of a group that this process holds."""
 
     def __init__(self, broker: EmbeddedBroker, group: str, owner: str, wakeup: asyncio.Event) -> None:
         self._broker = broker
         self._group = group
         self._owner = owner
         self._wakeup = wakeup
-        self._unacknowledged = 0
+        self._held: frozenset[int] = frozenset()
+        self._pending: dict[int, Message] = {}
         self._bytes = 0
         self._handled: list[int] = []
         self._after = 0
-        self._lease_expires = monotonic() + _LEASE
+        self._renew_at = monotonic()
 
     async def run(self, dispatcher: KeyedDispatcher) -> None:
-        """Deliver messages until cancelled or until the lease is lost."""
-        while await self._holds_lease():
+        """Deliver messages until cancelled."""
+        while True:
             self._wakeup.clear()
+            if monotonic() >= self._renew_at:
+                await self._renew(dispatcher)
             await self.acknowledge()
-            fetched = await self._fetch()
-            for number, message in fetched:
-                dispatcher.add(message, partial(self._on_handled, number, len(message.body)))
-            if not fetched and not self._handled:
-                await wait_for_event(self._wakeup, self._lease_expires - _LEASE / 2 - monotonic())
+            if not await self._fetch(dispatcher) and not self._handled:
+                await wait_for_event(self._wakeup, self._renew_at - monotonic())
 
-    async def _holds_lease(self) -> bool:
-        now = monotonic()
-        if now < self._lease_expires - _LEASE / 2:
-            return True
-        self._lease_expires = now + _LEASE
-        return await self._broker.run(BrokerFile.lead, self._group, self._owner, _LEASE)
+    async def _renew(self, dispatcher: KeyedDispatcher) -> None:
+        """Renew the leases, take partitions that are free, and give up those of which other processes have too few."""
+        share = await self._broker.run(BrokerFile.share, self._group, self._owner, _LEASE)
+        self._renew_at = monotonic() + (_LEASE / 2 if share.members == 1 else _LEASE / 5)
+        remaining = share.held - share.surplus
+        lost = self._held - remaining
+        if remaining - self._held:
+            self._after = 0  # a partition that is new here may have older messages
+        self._held = remaining
+        if lost:
+            await dispatcher.withdraw(lost)
+            for number, message in list(self._pending.items()):
+                if partition_of(message.key) in lost:
+                    self._forget(number)
+            await self.acknowledge()
+        if share.surplus:
+            await self._broker.run(BrokerFile.give_up, self._group, self._owner, share.surplus)
 
-    async def _fetch(self) -> list[Numbered]:
-        room, room_for_bytes = _PREFETCH - self._unacknowledged, _PREFETCH_BYTES - self._bytes
-        if room <= 0 or room_for_bytes <= 0:
-            return []
-        found = await self._broker.run(BrokerFile.after, self._group, self._after, room, room_for_bytes)
-        if found:
-            self._after = found[-1][0]
-            self._unacknowledged += len(found)
-            self._bytes += sum(len(message.body) for _, message in found)
-        return found
+    async def _fetch(self, dispatcher: KeyedDispatcher) -> bool:
+        """Deliver the next messages. Return whether there were any; some are known after a partition was taken."""
+        room, room_for_bytes = _PREFETCH - len(self._pending), _PREFETCH_BYTES - self._bytes
+        if not self._held or room <= 0 or room_for_bytes <= 0:
+            return False
+        known = {*self._pending, *self._handled}
+        held = sorted(self._held)
+        found = await self._broker.run(BrokerFile.after, self._group, self._after, room, room_for_bytes, held)
+        for number, message in found:
+            self._after = number
+            if number not in known:
+                self._pending[number] = message
+                self._bytes += len(message.body)
+                dispatcher.add(message, partial(self._on_handled, number))
+        return bool(found)
 
-    async def _on_handled(self, number: int, size: int) -> None:
-        self._unacknowledged -= 1
-        self._bytes -= size
+    async def _on_handled(self, number: int) -> None:
+        self._forget(number)
         self._handled.append(number)
         self._wakeup.set()
+
+    def _forget(self, number: int) -> None:
+        message = self._pending.pop(number, None)
+        if message is not None:
+            self._bytes -= len(message.body)
 
     async def acknowledge(self) -> None:
         if self._handled:

@@ -3,19 +3,26 @@
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from portico.kit.foundation.clock import CLOCK_DIFFERENCE
-from portico.kit.messaging.brokers.base import Message
+from portico.kit.messaging.brokers.base import PARTITIONS, Message, partition_of
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000")
 _TABLES = """
     CREATE TABLE IF NOT EXISTS wanted (consumers TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (type, consumers));
     CREATE TABLE IF NOT EXISTS messages (
         number INTEGER PRIMARY KEY AUTOINCREMENT, consumers TEXT NOT NULL, id TEXT NOT NULL, type TEXT NOT NULL, key
-        TEXT NOT NULL, body BLOB NOT NULL
-    ); CREATE INDEX IF NOT EXISTS messages_of_consumers ON messages (consumers, number); CREATE TABLE IF NOT EXISTS
-    leases (consumers TEXT PRIMARY KEY, owner TEXT NOT NULL, until REAL NOT NULL);
+        TEXT NOT NULL, body BLOB NOT NULL, partition INTEGER NOT NULL
+    ); CREATE INDEX IF NOT EXISTS messages_of_partitions ON messages (consumers, number, partition);
+    CREATE TABLE IF NOT EXISTS members (
+        consumers TEXT NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (consumers, owner)
+    );
+    CREATE TABLE IF NOT EXISTS partitions (
+        consumers TEXT NOT NULL, partition INTEGER NOT NULL, owner TEXT NOT NULL, until REAL NOT NULL,
+        PRIMARY KEY (consumers, partition)
+    );
 """
 
 SUBSCRIBERS = ""
@@ -28,7 +35,31 @@ _TRIM = """
     )
 """
 
+_EXPIRE = (
+    "DELETE FROM members WHERE consumers = ? AND (until < ? OR until > ?)",
+    "DELETE FROM partitions WHERE consumers = ? AND (until < ? OR until > ?)",
+)
+_LEAVE = (
+    "DELETE FROM members WHERE consumers = ? AND owner = ?",
+    "DELETE FROM partitions WHERE consumers = ? AND owner = ?",
+)
+
 Numbered = tuple[int, Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The partitions of a group that one member holds.
+
+    Attributes:
+        held: its partitions, including the surplus.
+        surplus: partitions that it has to give up, because there are more members.
+        members: how many there are.
+    """
+
+    held: frozenset[int]
+    surplus: frozenset[int]
+    members: int
 
 
 class BrokerFile:
@@ -43,7 +74,18 @@ class BrokerFile:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}")
+        self._add_partitions()
         self._connection.executescript(_TABLES)
+
+    def _add_partitions(self) -> None:
+        """Add the partition of each message to a file that has none."""
+        columns = [name for _, name, *_ in self._connection.execute("PRAGMA table_info(messages)")]
+        if columns and "partition" not in columns:
+            self._connection.create_function("partition_of", 1, partition_of, deterministic=True)
+            self._connection.executescript(
+                "BEGIN IMMEDIATE; ALTER TABLE messages ADD COLUMN partition INTEGER NOT NULL DEFAULT 0;"
+                "UPDATE messages SET partition = partition_of(key); DROP TABLE IF EXISTS leases; COMMIT;"
+            )
 
     def declare(self, group: str, types: Collection[str]) -> None:
         with self._connection:
@@ -69,22 +111,24 @@ class BrokerFile:
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
-                "INSERT INTO messages (consumers, id, type, key, body)"
-                " SELECT consumers, ?, ?, ?, ? FROM wanted WHERE type = ?",
-                [(each.id, each.type, each.key, each.body, each.type) for each in messages],
+                "INSERT INTO messages (consumers, id, type, key, body, partition)"
+                " SELECT consumers, ?, ?, ?, ?, ? FROM wanted WHERE type = ?",
+                [(each.id, each.type, each.key, each.body, partition_of(each.key), each.type) for each in messages],
             )
             self._connection.execute(_TRIM, (SUBSCRIBERS, SUBSCRIBER_BACKLOG))
 
-    def after(self, group: str, number: int, limit: int, limit_bytes: int) -> list[Numbered]:
-        """Return the group's messages with higher numbers, in order.
+    def after(
+        self, group: str, number: int, limit: int, limit_bytes: int, partitions: Collection[int] = range(PARTITIONS)
+    ) -> list[Numbered]:
+        """Return the group's messages of some partitions with higher numbers, in order.
 
         Numbers increase in commit order because there is one writer at a time. The result has at most `limit` messages
         and ends once their bodies reach `limit_bytes`.
         """
-        rows = self._connection.execute(
-            "SELECT number, id, type, key, body FROM messages WHERE consumers = ? AND number > ? ORDER BY number LIMIT ?",
-            (group, number, limit),
-        )
+        chosen = "" if len(partitions) == PARTITIONS else f"AND partition IN ({', '.join(map(str, partitions))})"
+        after = f"WHERE consumers = ? AND number > ? {chosen} ORDER BY number LIMIT ?"
+        query = f"SELECT number, id, type, key, body FROM messages {after}"  # noqa: S608  # whole numbers
+        rows = self._connection.execute(query, (group, number, limit))
         found: list[Numbered] = []
         for row in rows:
             found.append((row[0], Message(*row[1:])))
@@ -108,23 +152,47 @@ class BrokerFile:
         [found] = self._connection.execute("PRAGMA data_version").fetchone()
         return int(found)
 
-    def lead(self, group: str, owner: str, seconds: float) -> bool:
-        """Acquire or renew the group's lease for `seconds`. Return whether `owner` holds it.
+    def share(self, group: str, owner: str, seconds: float) -> Share:
+        """Renew the membership and the partitions of `owner` for `seconds`, and take free partitions up to its share.
 
-        One consumer at a time keeps messages in order.
+        A partition has one owner at a time, which keeps its messages in order. Shares differ by at most one partition.
         """
         now = time.time()
+        too_late = now + seconds + CLOCK_DIFFERENCE.total_seconds()  # the clock was set back
+        execute = self._connection.execute
         with self._connection:
-            changed = self._connection.execute(
-                "INSERT INTO leases VALUES (?1, ?2, ?3) ON CONFLICT (consumers) DO UPDATE SET owner = ?2, until = ?3"
-                " WHERE owner = ?2 OR until < ?4 OR until > ?5",
-                (group, owner, now + seconds, now, now + seconds + CLOCK_DIFFERENCE.total_seconds()),
+            execute("BEGIN IMMEDIATE")
+            for expire in _EXPIRE:
+                execute(expire, (group, now, too_late))
+            execute("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", (group, owner, now + seconds))
+            execute("UPDATE partitions SET until = ? WHERE consumers = ? AND owner = ?", (now + seconds, group, owner))
+            members = [
+                each for (each,) in execute("SELECT owner FROM members WHERE consumers = ? ORDER BY 1", (group,))
+            ]
+            owners = dict(execute("SELECT partition, owner FROM partitions WHERE consumers = ?", (group,)))
+            held = sorted(each for each, holder in owners.items() if holder == owner)
+            wanted = PARTITIONS // len(members) + (members.index(owner) < PARTITIONS % len(members))
+            taken = [each for each in range(PARTITIONS) if each not in owners][: max(0, wanted - len(held))]
+            self._connection.executemany(
+                "INSERT INTO partitions VALUES (?, ?, ?, ?)", [(group, each, owner, now + seconds) for each in taken]
             )
-            return bool(changed.rowcount)
+        return Share(frozenset(held + taken), frozenset(held[wanted:]), len(members))
 
-    def release(self, group: str, owner: str) -> None:
+    def give_up(self, group: str, owner: str, partitions: Collection[int]) -> None:
+        """Give up partitions, so that another member takes them."""
         with self._connection:
-            self._connection.execute("DELETE FROM leases WHERE consumers = ? AND owner = ?", (group, owner))
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(
+                "DELETE FROM partitions WHERE consumers = ? AND partition = ? AND owner = ?",
+                [(group, each, owner) for each in partitions],
+            )
+
+    def leave(self, group: str, owner: str) -> None:
+        """Give up the membership and all partitions."""
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for leave in _LEAVE:
+                self._connection.execute(leave, (group, owner))
 
     def close(self) -> None:
         self._connection.close()

@@ -2,18 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from time import monotonic
 from typing import Any, Self
 
 from portico.kit.foundation.backoff import Backoff
-from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message
+from portico.kit.messaging.brokers.base import BrokerUnavailable, Deliver, Message, partition_of
 from portico.kit.telemetry.logs import LastFailure, get_logger
 
 logger = get_logger(__name__)
 
 _DELIVERY_BACKOFF = Backoff(base=0.05, limit=5.0)
 _BROKER_BACKOFF = Backoff(base=0.1, limit=5.0)
+_GRACE = 1.0  # seconds that deliveries of withdrawn partitions may take
 _STABLE = 10.0  # seconds after which a connection counts as stable and resets the backoff
 
 Acknowledge = Callable[[], Awaitable[None]]
@@ -37,7 +38,7 @@ class KeyedDispatcher:
         self._deliver = deliver
         self._slots = asyncio.Semaphore(concurrency)
         self._queues: dict[str, deque[tuple[Message, Acknowledge]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ended = False
 
     async def __aenter__(self) -> Self:
@@ -45,10 +46,7 @@ class KeyedDispatcher:
 
     async def __aexit__(self, *_: object) -> None:
         self._ended = True
-        for task in list(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await _cancel(list(self._tasks.values()))
 
     def add(self, message: Message, acknowledge: Acknowledge) -> None:
         """Deliver the message, after earlier messages with the same key."""
@@ -59,18 +57,34 @@ class KeyedDispatcher:
             queue.append((message, acknowledge))
             return
         self._queues[message.key] = deque([(message, acknowledge)])
-        task = asyncio.create_task(self._drain(message.key))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[message.key] = asyncio.create_task(self._drain(message.key))
+
+    async def withdraw(self, partitions: Collection[int]) -> None:
+        """Forget the waiting messages of partitions, and wait until none of their messages is being delivered.
+
+        A delivery that takes long is cancelled. Another process is to deliver the messages that are not acknowledged
+        then. Add no messages of these partitions meanwhile.
+        """
+        tasks = []
+        for key, queue in self._queues.items():
+            if partition_of(key) in partitions:
+                while len(queue) > 1:
+                    queue.pop()
+                tasks.append(self._tasks[key])
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=_GRACE)
+            await _cancel(late)
 
     async def _drain(self, key: str) -> None:
         queue = self._queues[key]
-        while queue:
-            message, acknowledge = queue[0]
-            await self.deliver_until_handled(message)
-            await acknowledge()
-            queue.popleft()
-        del self._queues[key]
+        try:
+            while queue:
+                message, acknowledge = queue[0]
+                await self.deliver_until_handled(message)
+                await acknowledge()
+                queue.popleft()
+        finally:
+            del self._queues[key], self._tasks[key]
 
     async def deliver_until_handled(self, message: Message) -> None:
         """Deliver one message, retrying until it succeeds. The slot is free for others between attempts."""
@@ -91,6 +105,13 @@ class KeyedDispatcher:
                         )
             attempt += 1
             await asyncio.sleep(_DELIVERY_BACKOFF.delay(attempt))
+
+
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
 
 
 async def consume_until_cancelled(group: str, once: Callable[[], Awaitable[None]]) -> None:

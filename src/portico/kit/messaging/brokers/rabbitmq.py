@@ -4,14 +4,12 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import Self
 
 import orjson
 from aiormq import Channel
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import AMQPError
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
@@ -26,16 +24,14 @@ from portico.kit.messaging.brokers.base import (
 from portico.kit.messaging.brokers.batches import in_batches, messages_to_send, too_large
 from portico.kit.messaging.brokers.keyed_dispatcher import KeyedDispatcher, consume_until_cancelled
 from portico.kit.messaging.brokers.rabbitmq_connection import REQUEST_TIMEOUT, RabbitMQConnection, translate_errors
+from portico.kit.messaging.brokers.rabbitmq_consumer import GroupConsumer, to_message
 from portico.kit.messaging.brokers.rabbitmq_publish import send
 
 _DECLARE_TIMEOUT = 30.0  # seconds; creating a quorum queue takes time
+_WATCH = 3600.0  # seconds
 _COUNT_ATTEMPTS = 3  # attempts to count messages while none moves from a queue to a consumer
 _IN_FLIGHT = 1000  # messages sent before waiting for confirmation
 _BYTES_IN_FLIGHT = 4 << 20  # maximum size of their bodies, unless one message is larger
-
-# Unacknowledged messages per queue. It must not differ between processes or versions: a queue redelivers returned
-# messages first, and in order only if the next consumer can hold as many as the last one did.
-_PREFETCH = 16
 
 _QUEUE: FieldTable = {
     "x-queue-type": "quorum",
@@ -51,7 +47,8 @@ class RabbitMQBroker:
     """Events of one system in RabbitMQ.
 
     A direct exchange `{system}.events` routes by type and partition. The queues `{system}.{group}.{partition}` have a
-    single active consumer, so one process at a time handles the messages of one key. The queue `{system}.{group}.types`
+    single active consumer, so one process at a time handles the messages of one key. The processes of a group share the
+    queues, see `GroupConsumer`. The queue `{system}.{group}.types`
     stores the types that a group declared, because AMQP cannot list bindings. A subscriber has a queue of its own,
     `{system}.listening.{random}`, which is deleted with its connection.
 
@@ -110,13 +107,13 @@ class RabbitMQBroker:
 
     async def backlog(self, group: str) -> int:
         """Return the number of unacknowledged messages, except those delivered to consumers of other processes."""
-        ready = 0
+        ready, prefix = 0, f"{self._system}.{group}"
         for _ in range(_COUNT_ATTEMPTS):
-            unacknowledged = self._unacknowledged[group]
+            unacknowledged = self._unacknowledged[prefix]
             ready = await self._count_ready(group)
-            if unacknowledged == self._unacknowledged[group]:
+            if unacknowledged == self._unacknowledged[prefix]:
                 break  # no message was delivered while counting
-        return ready + self._unacknowledged[group]
+        return ready + self._unacknowledged[prefix]
 
     async def _count_ready(self, group: str) -> int:
         async with self._request() as channel:
@@ -142,22 +139,18 @@ class RabbitMQBroker:
             raise
 
     async def _consume(self, group: str, deliver: Deliver, concurrency: int) -> None:
-        async with RabbitMQConnection(self._url) as connection:
-            with _UnacknowledgedCount(self._unacknowledged, group) as unacknowledged:
-                async with KeyedDispatcher(group, deliver, concurrency) as dispatcher:
-                    async with translate_errors():
-                        channel = await connection.channel(publisher_confirms=False)
-                        await channel.basic_qos(prefetch_count=_PREFETCH)
-                        take = partial(_enqueue, channel, dispatcher, unacknowledged)
-                        for partition in range(PARTITIONS):
-                            await channel.basic_consume(self._queue(group, partition), take)
-                    await connection.lost(channel)
+        async with (
+            RabbitMQConnection(self._url) as connection,
+            KeyedDispatcher(group, deliver, concurrency) as dispatcher,
+        ):
+            prefix = f"{self._system}.{group}"
+            await GroupConsumer(connection, prefix, dispatcher, self._unacknowledged).run()
 
     async def _subscribe(self, types: Collection[str], handler: OnMessage) -> None:
         queue = f"{self._system}.listening.{secrets.token_hex(8)}"
 
         async def take(delivered: DeliveredMessage) -> None:
-            handler(_to_message(delivered))
+            handler(to_message(delivered))
 
         async with RabbitMQConnection(self._url) as connection:
             async with translate_errors():
@@ -168,7 +161,8 @@ class RabbitMQBroker:
                     for partition in range(PARTITIONS):
                         await channel.queue_bind(queue, self._exchange, f"{each}.{partition}")
                 await channel.basic_consume(queue, take, no_ack=True)
-            await connection.lost(channel)
+            while True:
+                await connection.watch([channel], _WATCH)
 
     async def _recorded_types(self, channel: Channel, record: str) -> dict[int, set[str]]:
         """Return the types that the group declared, by delivery tag of the records."""
@@ -216,48 +210,3 @@ class RabbitMQBroker:
             self._connection = self._publisher = None
         if connection is not None:
             await connection.aclose()
-
-
-class _UnacknowledgedCount:
-    """Number of messages that one consumer has received and not acknowledged."""
-
-    def __init__(self, unacknowledged: Counter[str], group: str) -> None:
-        self._unacknowledged = unacknowledged
-        self._group = group
-        self._mine = 0
-
-    def change(self, by: int) -> None:
-        self._mine += by
-        self._unacknowledged[self._group] += by
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.change(-self._mine)
-
-
-async def _enqueue(
-    channel: Channel, dispatcher: KeyedDispatcher, unacknowledged: _UnacknowledgedCount, delivered: DeliveredMessage
-) -> None:
-    """Queue a message for delivery. It must not await before that: calls arrive in the queue's order."""
-    tag = delivered.delivery_tag
-    unacknowledged.change(+1)
-
-    async def acknowledge() -> None:
-        if tag is not None:
-            with suppress(AMQPError, OSError, RuntimeError):  # the channel is closed; the message is delivered again
-                await channel.basic_ack(tag, wait=False)
-        unacknowledged.change(-1)
-
-    dispatcher.add(_to_message(delivered), acknowledge)
-
-
-def _to_message(delivered: DeliveredMessage) -> Message:
-    properties = delivered.header.properties
-    return Message(
-        id=properties.message_id or "",
-        type=properties.message_type or "",
-        key=str((properties.headers or {}).get("key", "")),
-        body=bytes(delivered.body),
-    )

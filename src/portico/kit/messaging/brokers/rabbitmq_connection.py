@@ -1,7 +1,7 @@
 """Connection to RabbitMQ, with error translation."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Self, cast
 
@@ -28,10 +28,12 @@ class RabbitMQConnection:
         address = URL(url)
         self._url = address if "heartbeat" in address.query else address.update_query(heartbeat=_HEARTBEAT)
         self._connection: AbstractConnection | None = None
+        self._consumer_cancelled: asyncio.Future[None]
 
     async def __aenter__(self) -> Self:
         async with translate_errors(_CONNECT, f"RabbitMQ at {self._url.host}:{self._url.port or _PORT}"):
             self._connection = await aiormq.connect(self._url)
+        self._consumer_cancelled = asyncio.get_running_loop().create_future()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -44,21 +46,22 @@ class RabbitMQConnection:
     async def channel(self, *, publisher_confirms: bool) -> Channel:
         if self._connection is None:
             raise BrokerUnavailable("the connection is closed")
-        return cast("Channel", await self._connection.channel(publisher_confirms=publisher_confirms))
+        channel = cast("Channel", await self._connection.channel(publisher_confirms=publisher_confirms))
+        channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        return channel
 
-    async def lost(self, channel: Channel) -> None:
-        """Wait until the connection, the channel or one of its consumers ends, then raise BrokerUnavailable."""
+    async def watch(self, channels: Iterable[Channel], seconds: float) -> None:
+        """Wait. Raises BrokerUnavailable when the connection, a channel or one of its consumers ends meanwhile."""
         if self._connection is None:
             raise BrokerUnavailable("the connection is closed")
-        cancelled = asyncio.get_running_loop().create_future()
+        ends = {self._connection.closing, self._consumer_cancelled, *(each.closing for each in channels)}
+        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if done:
+            raise BrokerUnavailable("the connection to RabbitMQ ended")
 
-        def on_cancel(_: object) -> None:  # the queue was deleted or moved
-            if not cancelled.done():
-                cancelled.set_result(None)
-
-        channel.on_consumer_cancel_callbacks.add(on_cancel)
-        await asyncio.wait({self._connection.closing, channel.closing, cancelled}, return_when=asyncio.FIRST_COMPLETED)
-        raise BrokerUnavailable("the connection to RabbitMQ ended")
+    def _on_cancel(self, _: object) -> None:  # the queue was deleted or moved
+        if not self._consumer_cancelled.done():
+            self._consumer_cancelled.set_result(None)
 
     async def aclose(self) -> None:
         """Close the connection. Pending requests fail."""
