@@ -7,8 +7,9 @@ import pytest
 from tests.services.identity.accounts import SYSTEM, VARIABLES, Identity
 
 from portico.contracts.identity import IdentityClient
+from portico.kit.auth.introspection import IntrospectionVerifier
 from portico.kit.auth.tokens import InvalidToken, TokenFormat
-from portico.kit.auth.verification import IntrospectionVerifier, KeyVerifier, TokenVerifier, VerificationUnavailable
+from portico.kit.auth.verification import KeyVerifier, TokenVerifier, VerificationUnavailable
 from portico.kit.calls.channel import Unreachable
 from portico.kit.calls.client import Calls
 from portico.kit.calls.local import LocalChannel

@@ -79,7 +79,7 @@ class RejectingVerifier:
 
     changes: int = 0
 
-    def recall(self, fingerprint: bytes) -> None:
+    def recall(self, fingerprint: bytes, token: str | None = None) -> None:
         """Return None: no token is valid."""
 
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 whatever it says

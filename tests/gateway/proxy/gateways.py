@@ -60,7 +60,7 @@ class KnownTokens:
     def changes(self) -> object:
         return object()  # a token may change at any time
 
-    def recall(self, fingerprint: bytes) -> Principal | None:
+    def recall(self, fingerprint: bytes, token: str | None = None) -> Principal | None:
         known = {} if self.down else {fingerprint_of(token): bearer for token, bearer in self.tokens.items()}
         return known.get(fingerprint)
 

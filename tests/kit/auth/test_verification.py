@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from portico.kit.auth.introspection import IntrospectionVerifier
 from portico.kit.auth.keys import SigningKey
 from portico.kit.auth.revocations import Revocation, RevocationPage
-from portico.kit.auth.tokens import LEEWAY, InvalidToken
+from portico.kit.auth.tokens import LEEWAY, InvalidToken, UnverifiedToken
 from portico.kit.auth.verification import (
-    IntrospectionVerifier,
     KeyVerifier,
     Validation,
     VerificationUnavailable,
@@ -96,6 +96,42 @@ class TestKeyVerifier:
         clock.advance(60 + LEEWAY)
 
         assert (unknown, known, by_keys.recall(fingerprint(token))) == (None, bearer, None)
+
+    async def test_verifies_a_token_without_waiting_once_its_key_is_known(
+        self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock
+    ) -> None:
+        token, claims = issuer.token(lasting=60), issuer.claims()
+        other = issuer.sign(claims)
+        unknown = by_keys.recall(fingerprint(token), token)
+        await by_keys.refresh_keys()
+
+        bearer = by_keys.recall(fingerprint(token), token)
+
+        assert unknown is None
+        assert bearer == await by_keys.verify(token)
+        assert by_keys.recall(fingerprint(token)) is bearer
+        by_keys.revoke(Revocation("token", claims.token_id, clock.now() + timedelta(hours=1)))
+        assert by_keys.recall(fingerprint(other), other) is None
+
+    async def test_a_token_that_is_refused_without_waiting_is_verified_once(
+        self, by_keys: KeyVerifier, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await by_keys.refresh_keys()
+        forged = issuer.token()[:-8] + "AAAAAAAA"
+        verified: list[str] = []
+        really = UnverifiedToken.parse
+
+        def parse(token: str) -> UnverifiedToken:
+            verified.append(token)
+            return really(token)
+
+        monkeypatch.setattr(UnverifiedToken, "parse", parse)
+
+        assert by_keys.recall(fingerprint(forged), forged) is None
+        assert await reason_of(by_keys, forged) == "bad_signature"
+        assert len(verified) == 1
+        assert await reason_of(by_keys, forged) == "bad_signature"
+        assert len(verified) == 2
 
     async def test_recalls_no_revoked_token(self, by_keys: KeyVerifier, issuer: Issuer, clock: ManualClock) -> None:
         token = issuer.token()

@@ -63,7 +63,7 @@ class FastPlane:
         caller, mark, changes = ANONYMOUS, None, self.verifier.changes
         if matched.token is not None:
             mark = fingerprint(matched.token)
-            principal = self.verifier.recall(mark)
+            principal = self.verifier.recall(mark, matched.token)
             if principal is None:
                 return None
             caller = Caller("known", principal)

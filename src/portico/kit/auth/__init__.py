@@ -6,6 +6,7 @@ from portico.kit.foundation.lazy_exports import lazy_exports
 
 if TYPE_CHECKING:
     from portico.kit.auth.access import AnyCaller, FromService, KnownCaller, PublicRead, SignedIn, permitted
+    from portico.kit.auth.introspection import IntrospectionVerifier
     from portico.kit.auth.keys import PublicAlgorithm, SigningKey, VerifyingKey
     from portico.kit.auth.principal import ACT_AS_USER, EVERYTHING, SERVICE_PREFIX, Principal, UserId
     from portico.kit.auth.revocations import Revocation, RevocationKind, RevocationPage
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
         sign_jwt,
     )
     from portico.kit.auth.verification import (
-        IntrospectionVerifier,
         KeyVerifier,
         TokenVerifier,
         Validation,
@@ -32,12 +32,13 @@ else:
         __name__,
         {
             "access": "AnyCaller FromService KnownCaller PublicRead SignedIn permitted",
+            "introspection": "IntrospectionVerifier",
             "keys": "PublicAlgorithm SigningKey VerifyingKey",
             "principal": "ACT_AS_USER EVERYTHING SERVICE_PREFIX Principal UserId",
             "revocations": "Revocation RevocationKind RevocationPage",
             "sealing": "SealBroken Sealer",
             "tokens": "ID_TOKEN LEEWAY AccessClaims InvalidToken Reason TokenFormat UnverifiedToken sign_jwt",
-            "verification": "IntrospectionVerifier KeyVerifier TokenVerifier Validation VerificationUnavailable",
+            "verification": "KeyVerifier TokenVerifier Validation VerificationUnavailable",
         },
     )
 

@@ -1,7 +1,6 @@
-"""Verification of access tokens: with identity's public keys, or by introspection at identity."""
+"""Verification of access tokens with identity's public keys, and what all verifiers share."""
 
 import asyncio
-import contextvars
 import dataclasses
 import hashlib
 from typing import Final, Protocol
@@ -12,12 +11,13 @@ from portico.kit.auth.principal import Principal
 from portico.kit.auth.revocations import Revocation, RevocationPage, RevocationSet
 from portico.kit.auth.tokens import LEEWAY, InvalidToken, Reason, TokenFormat, UnverifiedToken
 from portico.kit.foundation.clock import Clock
-from portico.kit.foundation.probe_limiter import ProbeLimiter
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
 
 MOST_TOKENS: Final = 10_000
+MOST_REFUSED: Final = 256
+"""Refused tokens that are not verified a second time for the same request."""
 
 
 class VerificationUnavailable(Exception):
@@ -38,11 +38,12 @@ class TokenVerifier(Protocol):
     def changes(self) -> object:
         """Differs from an earlier value whenever a token may have become invalid before it expires."""
 
-    def recall(self, fingerprint: bytes) -> Principal | None:
+    def recall(self, fingerprint: bytes, token: str | None = None) -> Principal | None:
         """Return the bearer of a token that was verified before and is still valid. Does not wait.
 
         Args:
             fingerprint: the token's `fingerprint`.
+            token: the token, which is verified if it is unknown and its key is known.
 
         Returns:
             The bearer; None if only `verify` can tell.
@@ -151,6 +152,7 @@ class KeyVerifier:
         self._is_running = False
         self._keys: dict[str, VerifyingKey] = {}
         self._verified: LruCache[Principal] = LruCache(max_tokens)
+        self._refused: LruCache[InvalidToken] = LruCache(MOST_REFUSED)
         self._revoked = RevocationSet()
         self._cursor: str | None = None
         self._lookup_lock = asyncio.Lock()
@@ -161,6 +163,9 @@ class KeyVerifier:
         key = fingerprint(token)
         principal = self._verified.get(key)
         if principal is None:
+            if (refused := self._refused.get(key)) is not None:
+                self._refused.remove(key)  # the next time, the token is verified again
+                raise InvalidToken(refused.reason, str(refused))
             principal = await self._verify(token)
             self._verified.put(key, principal)
         elif self._has_expired(principal):
@@ -170,11 +175,27 @@ class KeyVerifier:
             raise InvalidToken("revoked", "the token was revoked")
         return principal
 
-    def recall(self, fingerprint: bytes) -> Principal | None:
-        """Return the bearer of a token that was verified before and is still valid. Does not wait."""
+    def recall(self, fingerprint: bytes, token: str | None = None) -> Principal | None:
+        """Return the bearer of a token that was verified before, or can be now, and is still valid. Does not wait."""
         principal = self._verified.get(fingerprint)
+        if principal is None and token is not None:
+            principal = self._verify_now(fingerprint, token)
         if principal is None or self._has_expired(principal) or self._revoked.covers(principal):
             return None
+        return principal
+
+    def _verify_now(self, fingerprint: bytes, token: str) -> Principal | None:
+        """Verify a token whose key is known. A refusal is kept for the `verify` that follows."""
+        try:
+            parts = UnverifiedToken.parse(token)
+            key = self._keys.get(parts.kid)
+            if key is None:
+                return None
+            principal = self._form.claims_of(parts.verify(key), self._clock.now()).principal()
+        except InvalidToken as error:
+            self._refused.put(fingerprint, error)
+            return None
+        self._verified.put(fingerprint, principal)
         return principal
 
     async def redeem_ticket(self, ticket: str) -> str:
@@ -270,77 +291,3 @@ class KeyVerifier:
                     )
                 is_available = False
             await asyncio.sleep(self._poll_every)
-
-
-class IntrospectionVerifier:
-    """Verifies tokens by introspection at identity. A result is cached for at most a second.
-
-    A revoked token is rejected within a second. While identity is unavailable, no caller can be verified.
-
-    Args:
-        source: identity.
-        form: issuer and audience of the tokens.
-        clock: the current time.
-        max_tokens: maximum number of cached results.
-    """
-
-    CACHE_SECONDS: Final = 1.0
-    """Seconds that a result is cached."""
-
-    def __init__(
-        self, source: ValidationSource, form: TokenFormat, clock: Clock, *, max_tokens: int = MOST_TOKENS
-    ) -> None:
-        self._source = source
-        self._form = form
-        self._clock = clock
-        self._results: LruCache[tuple[float, Validation]] = LruCache(max_tokens)
-        self._introspections: dict[bytes, asyncio.Task[Validation]] = {}
-        self._probe_limiter = ProbeLimiter(clock.monotonic)
-
-    async def verify(self, token: str) -> Principal:
-        """Return the bearer of `token`. Raises InvalidToken, VerificationUnavailable."""
-        parts = UnverifiedToken.parse(token)
-        answer = await self._validation(token)
-        if not answer.valid:
-            raise InvalidToken(answer.reason or "malformed", "identity rejected the token")
-        # Identity has checked the signature. Every verifier checks issuer, audience and expiry itself.
-        claims = self._form.claims_of(parts.trusted_payload(), self._clock.now())
-        return dataclasses.replace(
-            claims.principal(answer.email), roles=answer.roles, permissions=frozenset(answer.permissions)
-        )
-
-    changes: int = 0
-
-    def recall(self, fingerprint: bytes) -> None:
-        """Return None: a cached result does not include the claims that each verification checks."""
-
-    async def redeem_ticket(self, ticket: str) -> str:
-        """Exchange a one-time ticket for its token. Raises InvalidToken, VerificationUnavailable."""
-        return await self._source.redeem_ticket(ticket)
-
-    async def run(self) -> None:
-        """Return at once: there is no data to keep up to date."""
-
-    async def _validation(self, token: str) -> Validation:
-        key = fingerprint(token)
-        known = self._results.get(key)
-        if known is not None and self._clock.monotonic() < known[0]:
-            return known[1]
-        introspection = self._introspections.get(key)
-        if introspection is None:
-            # An empty context: the result serves other callers too.
-            introspection = asyncio.create_task(
-                self._introspect(key, token), name="ask identity", context=contextvars.Context()
-            )
-            self._introspections[key] = introspection
-        # Shielded: cancelling one caller must not cancel the introspection for the others.
-        return await asyncio.shield(introspection)
-
-    async def _introspect(self, key: bytes, token: str) -> Validation:
-        started_at = self._clock.monotonic()
-        try:
-            answer = await self._source.validate(token, probe=self._probe_limiter.may_probe())
-            self._results.put(key, (started_at + self.CACHE_SECONDS, answer))
-            return answer
-        finally:
-            del self._introspections[key]

@@ -4,7 +4,7 @@ import pytest
 from dirty_equals import IsDatetime, IsStr
 from tests.services.catalog.support import create_product, editor, product_body
 
-from portico.kit.auth.verification import IntrospectionVerifier
+from portico.kit.auth.introspection import IntrospectionVerifier
 from portico.testing.running_service import RunningService
 
 

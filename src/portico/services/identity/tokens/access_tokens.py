@@ -121,7 +121,7 @@ class OwnVerifier:
 
     changes: int = 0
 
-    def recall(self, fingerprint: bytes) -> None:
+    def recall(self, fingerprint: bytes, token: str | None = None) -> None:
         """Return None: each verification reads the session."""
 
     async def redeem_ticket(self, ticket: str) -> str:  # noqa: ARG002 identity has no streams
