@@ -1,11 +1,13 @@
+import http.client
 import signal
 import socket
 from pathlib import Path
 
 import pytest
 from tests.cli.running import LIBRARY, Addresses
+from tests.support.smtp import Certificate
 
-from portico.testing.commands import Command, fetch, on_a_free_port, run_portico
+from portico.testing.commands import Command, eventually, fetch, on_a_free_port, run_portico
 
 
 @pytest.fixture
@@ -13,11 +15,24 @@ def at() -> Addresses:
     return Addresses.of("gateway", "loans", "patience")
 
 
-def run(folder: Path, part: str, at: Addresses) -> Command:
+def run(folder: Path, part: str, at: Addresses, **variables: str) -> Command:
     home = folder / part
     home.mkdir()
     others = {f"{name.upper()}_SERVICE_URL": at[name] for name in ("loans", "patience")}
-    return Command(home, "run", part, "--system", LIBRARY, "--port", str(at.ports[part]), variables=others)
+    port = str(at.ports[part])
+    return Command(home, "run", part, "--system", LIBRARY, "--port", port, variables={**others, **variables})
+
+
+def status_over_tls(port: int, path: str, certificate: Certificate) -> int:
+    """Return the status of a response over TLS, if the server shows this certificate; 0 if there is none."""
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=certificate.for_client(), timeout=10)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
 
 
 class TestRun:
@@ -40,6 +55,31 @@ class TestRun:
 
             assert fetch(at["gateway"] + "/books") == (200, [])
             assert gateway.stop() == 0
+
+    def test_the_gateway_serves_https_and_notices_a_new_certificate(self, tmp_path: Path, at: Addresses) -> None:
+        files = tmp_path / "gateway.crt", tmp_path / "gateway.key"
+        first, second = Certificate(), Certificate()
+        first.write(*files)
+        tls = {"TLS_CERTIFICATE": str(files[0]), "TLS_KEY": str(files[1])}
+        port = at.ports["gateway"]
+        with run(tmp_path, "loans", at) as loans, run(tmp_path, "gateway", at, **tls) as gateway:
+            loans.wait_for(at["loans"])
+            eventually(lambda: status_over_tls(port, "/books", first) == 200, "the gateway")
+            assert f"https://127.0.0.1:{port}" in gateway.err
+
+            second.write(*files)
+
+            eventually(lambda: status_over_tls(port, "/books", second) == 200, "the new certificate")
+            assert status_over_tls(port, "/books", first) == 0
+            assert gateway.stop() == 0
+
+    def test_a_certificate_that_cannot_be_used_is_named(self, tmp_path: Path) -> None:
+        absent = {"TLS_CERTIFICATE": "/nowhere/gateway.crt", "TLS_KEY": "/nowhere/gateway.key"}
+        refused = run_portico(tmp_path, "run", "gateway", "--system", LIBRARY, *on_a_free_port(), variables=absent)
+
+        assert refused.returncode == 2
+        assert "/nowhere/gateway.crt" in refused.stderr
+        assert "Traceback" not in refused.stderr
 
     def test_an_unknown_service_is_rejected_with_the_known_ones(self, tmp_path: Path) -> None:
         refused = run_portico(tmp_path, "run", "loan", "--system", LIBRARY)

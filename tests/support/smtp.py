@@ -157,6 +157,11 @@ class Certificate:
             .public_bytes(serialization.Encoding.PEM)
         )
 
+    def write(self, certificate: Path, key: Path) -> None:
+        """Write the certificate and its key as PEM files."""
+        certificate.write_bytes(self._certificate)
+        key.write_bytes(self._key)
+
     def for_server(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with tempfile.TemporaryDirectory() as folder:

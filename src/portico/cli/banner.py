@@ -48,7 +48,10 @@ def print_system(system: System, settings: Settings, administrator: NewAdministr
     console.print()
     console.print(_address_table(system, settings))
     console.print()
-    console.print(f"API documentation: {local_address(settings.host, system.gateway)}/docs", soft_wrap=True)
+    console.print(
+        f"API documentation: {local_address(settings.host, system.gateway, settings.gateway_scheme)}/docs",
+        soft_wrap=True,
+    )
     for what, where in _servers(settings):
         console.print(f"{what}: {where}", soft_wrap=True)
     print_administrator(administrator)
@@ -76,7 +79,9 @@ def _address_table(system: System, settings: Settings) -> "Table":
     table.add_column(style="bold")
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(style="dim")
-    table.add_row("gateway", local_address(settings.host, system.gateway), "The entrance to all services")
+    table.add_row(
+        "gateway", local_address(settings.host, system.gateway, settings.gateway_scheme), "The entrance to all services"
+    )
     for each in system.placements:
         table.add_row(each.name, local_address(settings.host, each.port), each.service.summary)
     return table

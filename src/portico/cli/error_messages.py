@@ -41,6 +41,7 @@ def user_message(error: Exception) -> Message | None:
     from portico.kit.runtime.serving import AddressRefused, PortTaken
     from portico.kit.runtime.system import NoSuchService
     from portico.kit.runtime.system_loader import NoSuchSystem
+    from portico.kit.runtime.tls import CertificateUnusable
     from portico.kit.runtime.undeclared import Undeclared
     from portico.services.identity.errors import KeyDecryptionFailed
 
@@ -58,7 +59,7 @@ def user_message(error: Exception) -> Message | None:
             message = (_sentence(error),), "Choose another with --host and --port (HOST in the environment)."
         case NoSuchService():
             message = (_sentence(error),), _OTHER_SYSTEM
-        case NoSuchSystem() | Undeclared() | AddressError() | KeyDecryptionFailed():
+        case NoSuchSystem() | Undeclared() | AddressError() | KeyDecryptionFailed() | CertificateUnusable():
             message = (_sentence(error),), None
         case OSError(errno=int(number)) if number in _FILE_ERRORS:
             file = "" if error.filename is None else f"{error.filename}: "

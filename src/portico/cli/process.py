@@ -11,6 +11,7 @@ from portico.kit.runtime.garbage_collection import tune_garbage_collection
 from portico.kit.runtime.host import Migrating
 from portico.kit.runtime.serving import ConnectionLimits, ServedApp, Servers
 from portico.kit.runtime.system import System
+from portico.kit.runtime.tls import ServerCertificate
 from portico.kit.settings import Environment, Settings
 from portico.kit.telemetry.logs import Logs, get_logger
 from portico.systems.composition import GATEWAY, Composition
@@ -77,7 +78,10 @@ def _served(composition: Composition, name: str, bound: socket.socket, settings:
     served = ServedApp(name, composition.apps[name], bound, limits)
     if name != GATEWAY or composition.gateway is None:
         return served
-    return replace(served, connection=composition.gateway.connection_class)
+    certificate = None
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        certificate = ServerCertificate(settings.tls_certificate, settings.tls_key)
+    return replace(served, connection=composition.gateway.connection_class, certificate=certificate)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:

@@ -65,7 +65,9 @@ def serve(
 
         console = Console(stderr=True, highlight=False)
         for name, bound in sockets.items():
-            address = local_address(composition.host.settings.host, bound.getsockname()[1])
+            settings = composition.host.settings
+            scheme = settings.gateway_scheme if name == GATEWAY else "http"
+            address = local_address(settings.host, bound.getsockname()[1], scheme)
             console.print(
                 f"{name} of {system.name} answers at [cyan]{address}[/]; its documentation is at /docs", soft_wrap=True
             )

@@ -271,6 +271,20 @@ class TestInvalidValues:
         assert message.startswith("RABBITMQ_URL and NATS_URL are set")
         assert "hunter2" not in message
 
+    @pytest.mark.parametrize(
+        ("variables", "expected"),
+        [
+            ({"TLS_KEY": "gateway.key"}, "TLS_CERTIFICATE and TLS_KEY belong together"),
+            ({"TLS_CERTIFICATE": "gateway.crt"}, "TLS_CERTIFICATE and TLS_KEY belong together"),
+            (
+                {"TLS_CERTIFICATE": "gateway.crt", "TLS_KEY": "gateway.key", "PROXY_PROTOCOL": "true"},
+                "PROXY_PROTOCOL and TLS_CERTIFICATE are set",
+            ),
+        ],
+    )
+    def test_settings_of_tls_that_do_not_fit_are_rejected(self, variables: dict[str, str], expected: str) -> None:
+        assert error_message(**variables).startswith(expected)
+
 
 class TestServiceSettings:
     def test_a_service_reads_prefixed_variables_from_the_same_environment(self) -> None:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from portico.kit._compat.uvicorn import HEAD_SECONDS
 from portico.kit._compat.uvicorn_server import SignalFreeServer
 from portico.kit.foundation.shares import share_of
+from portico.kit.runtime.tls import ServerCertificate
 from portico.kit.runtime.uvicorn_protocols import CountedWebSocket, LimitedConnection, OpenConnections
 from portico.kit.settings import Settings
 from portico.kit.settings.values import Network
@@ -76,13 +77,14 @@ class ConnectionLimits:
 
 @dataclass(frozen=True)
 class ServedApp:
-    """An app, the socket that serves it, and the limits and the class of its connections."""
+    """An app, the socket that serves it, the limits and the class of its connections, and the certificate for TLS."""
 
     name: str
     app: ASGIApp
     bound: socket.socket
     limits: ConnectionLimits = ConnectionLimits()
     connection: type[LimitedConnection] = LimitedConnection
+    certificate: ServerCertificate | None = None
 
     @property
     def port(self) -> int:
@@ -125,10 +127,10 @@ def ports_of(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
     return {name: int(bound.getsockname()[1]) for name, bound in sockets.items()}
 
 
-def local_address(host: str, port: int) -> str:
+def local_address(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL for reaching, from this machine, a server on `host`, which may be every interface."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # nothing is bound here
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return f"{scheme}://[{reached}]:{port}" if ":" in reached else f"{scheme}://{reached}:{port}"
 
 
 class Servers:
@@ -179,11 +181,16 @@ class Servers:
             await asyncio.sleep(1.0)
             for server in self._servers:
                 await server.tick()
+            for served in self._faces:
+                if served.certificate is not None:
+                    served.certificate.refresh()
 
 
 def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvicorn.Config:
     counted = {"open_connections": OpenConnections(served.limits.each, served.limits.exempt)}
     limited = {**counted, "head_seconds": served.limits.head_seconds, "proxies": served.limits.proxies}
+    certificate = served.certificate
+    tls: dict[str, Any] = {} if certificate is None else {"ssl_context_factory": lambda *_: certificate.context}
     return uvicorn.Config(
         served.app,
         log_config=None,
@@ -199,5 +206,6 @@ def _config(served: ServedApp, grace: float, options: Mapping[str, Any]) -> uvic
         http=type("_Connection", (served.connection,), limited),
         ws=type("_WebSocket", (CountedWebSocket,), counted),
         ws_max_size=_LONGEST_MESSAGE,
+        **tls,
         **options,
     )

@@ -125,6 +125,10 @@ class Settings(ServiceSettings):
         description="Whether connections from TRUSTED_PROXIES to the gateway begin with a header of the PROXY protocol, "
         "version 1 or 2, which names the client",
     )
+    tls_certificate: Path | None = Field(
+        None, description="Certificate of the gateway with its chain, a PEM file; the gateway then serves only https://"
+    )
+    tls_key: Path | None = Field(None, description="Private key of TLS_CERTIFICATE, a PEM file without a password")
     operator_networks: Networks = Field(
         PRIVATE_NETWORKS,
         description="Networks whose clients may read the gateway's `/metrics` and `/health/detailed`; others need the "
@@ -294,6 +298,22 @@ class Settings(ServiceSettings):
         FAST_PATHS,
         description="Fast paths that use private APIs of libraries, comma separated; `none` uses public APIs only",
     )
+
+    @property
+    def gateway_scheme(self) -> str:
+        """The scheme of the gateway's URL on this machine."""
+        return "http" if self.tls_certificate is None else "https"
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("TLS_CERTIFICATE and TLS_KEY belong together. Set both, or none")
+        if self.tls_certificate is not None and self.proxy_protocol:
+            raise ValueError(
+                "PROXY_PROTOCOL and TLS_CERTIFICATE are set, but the gateway does not read the header before TLS. Let the "
+                "proxy terminate TLS, or remove PROXY_PROTOCOL"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_broker(self) -> Self:
