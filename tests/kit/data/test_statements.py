@@ -11,7 +11,7 @@ from tests.examples.loans.models import Book
 from portico.kit._compat import is_enabled
 from portico.kit.data.failures import is_duplicate
 from portico.kit.data.kit_tables import outbox
-from portico.kit.data.statements import Statement
+from portico.kit.data.statements import Statement, among
 from portico.kit.data.types import Payload
 from portico.kit.data.upsert import insert_or_ignore
 from portico.kit.foundation.problems import Conflict
@@ -55,6 +55,22 @@ class TestRows:
                 titles.append([row.title for row in await reader.rows(statement, {"title": title})])
 
         assert titles == [["Dune"], ["Solaris"], []]
+
+    async def test_finds_rows_among_the_values_of_a_list(self, loans: RunningService) -> None:
+        books = [Book(title=each) for each in ("Dune", "Solaris", "Ubik")]
+        await loans.given(*books)
+        statement = Statement(select(BOOKS).where(among(BOOKS.c.book_id, "ids")).order_by(BOOKS.c.title))
+
+        found = []
+        for some in (books[:2], books[1:], books[:1] * 3, []):
+            async with loans.context.reader() as reader:
+                rows = await reader.rows(statement, {"ids": [each.book_id for each in some]})
+            found.append([row.title for row in rows])
+
+        assert found == [["Dune", "Solaris"], ["Solaris", "Ubik"], ["Dune"], []]
+        is_compiled = statement.compiled_for(loans.context.database.reader.dialect, {"ids": []}) is not None
+        is_array = loans.context.database.dialect == "postgresql" and is_enabled("sqlalchemy_compiled")
+        assert is_compiled == is_array
 
     async def test_accepts_lists_of_any_length(self, loans: RunningService) -> None:
         await loans.given(Book(title="Dune"), Book(title="Solaris"))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
-    from portico.kit.data.statements import Statement, is_due
+    from portico.kit.data.statements import Statement, among, is_due
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.turns import write_together
     from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
@@ -31,7 +31,7 @@ else:
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient run_transaction",
-            "statements": "Statement is_due",
+            "statements": "Statement among is_due",
             "table": "TableRules identifier revision",
             "turns": "write_together",
             "types": "ExactText IdentifierNumber IdentifierText Instant LongText Payload Sequence",
@@ -61,6 +61,7 @@ __all__ = [
     "TableRules",
     "UnitOfWork",
     "Window",
+    "among",
     "count_rows",
     "current_unit_of_work",
     "event_log",

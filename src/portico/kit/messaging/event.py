@@ -42,10 +42,22 @@ class Event(BaseModel):
                 f"{cls.__name__} has no field {cls.aggregate_field!r}. Set aggregate= to one of its fields."
             )
 
+    @classmethod
+    def of_valid(cls, **values: Any) -> Self:
+        """Return an event with valid values for all of its fields, without the cost of validating them, for hot paths."""
+        event = cls.__new__(cls)
+        object.__setattr__(event, "__dict__", values)
+        object.__setattr__(event, "__pydantic_fields_set__", set(values))
+        object.__setattr__(event, "__pydantic_extra__", None)
+        object.__setattr__(event, "__pydantic_private__", {"_message_id": EventId.new()})
+        return event
+
     @property
     def message_id(self) -> EventId:
         """Id of the event, generated when it is created; not a field of its data, which may be called `event_id`."""
-        return self._message_id
+        # As `self._message_id`, in a fifth of the time.
+        identifier: EventId = (self.__pydantic_private__ or {})["_message_id"]
+        return identifier
 
     @property
     def aggregate_id(self) -> str:

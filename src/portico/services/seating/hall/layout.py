@@ -9,16 +9,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Self
 
 from portico.contracts.events import SectionPlan
 from portico.services.seating.errors import UnknownSeat, UnknownSection
 
 _LETTERS: Final = 26
+_CACHED_ROWS: Final = 4_096
 _SEAT_ID = re.compile(r"([1-9][0-9]{0,5})-([A-Z]{1,4})-([1-9][0-9]{0,5})")
 _SEAT_OF_SECTION = re.compile(r"([A-Z]{1,4})-([1-9][0-9]{0,5})")
 
 
+@lru_cache(_CACHED_ROWS)
 def row_name(row: int) -> str:
     """Return the name of a row, counted from 0: A to Z, AA, AB and so on."""
     name = ""
@@ -29,6 +32,7 @@ def row_name(row: int) -> str:
     return name
 
 
+@lru_cache(_CACHED_ROWS)
 def row_number(name: str) -> int:
     """Return the number of a row, counted from 0. `name` consists of the letters A to Z."""
     number = 0
@@ -152,7 +156,9 @@ class Layout:
 
     def seat_id(self, index: int) -> str:
         """Return the id of the seat with this index: "1-A-12"."""
-        return self.seat(index).seat_id
+        section = self.section_of(index)
+        row, number = section.place(index)
+        return f"{section.number}-{row_name(row)}-{number}"
 
     def index_of(self, seat_id: str) -> int | None:
         """Return the index of a seat, or None if the hall has no such seat."""

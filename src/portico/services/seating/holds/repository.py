@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, insert, select, update
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
 from portico.kit import Keyset, Reader, Slice, UnitOfWork, UserId, Window
-from portico.kit.data import Statement
+from portico.kit.data import Statement, among
 from portico.services.seating.errors import HoldNotFound
 from portico.services.seating.hall.places import Places
 from portico.services.seating.holds.domain import ENDED, HeldPlace, Hold, Usage
@@ -30,11 +30,7 @@ _INSERT_HOLD, _INSERT_CHANGES = map(Statement, map(insert, (HOLDS, CHANGES)))
 _UPDATE_HOLD = Statement(
     update(HOLDS).where(HOLDS.c.hold_id == bindparam("key")).values({name: bindparam(name) for name in _CHANGING})
 )
-_END_HOLDS = (
-    update(HOLDS)
-    .where(HOLDS.c.hold_id.in_(bindparam("ids", expanding=True)))
-    .values(status=bindparam("ended_as"), used=0, changes=1)
-)
+_END_HOLDS = update(HOLDS).where(among(HOLDS.c.hold_id, "ids")).values(status=bindparam("ended_as"), used=0, changes=1)
 _UPDATE_SECTION = Statement(
     update(SECTIONS)
     .where(SECTIONS.c.show_id == bindparam("show"), SECTIONS.c.number == bindparam("section"))
@@ -50,18 +46,19 @@ _UPDATE_SHOW = Statement(
     .where(SHOWS.c.show_id == bindparam("show"))
     .values({name: bindparam(name) for name in ("version", "is_exhausted", "exhaustion_number")})
 )
-_LOCK_SHOWS = (
-    select(*SHOWS.c)
-    .where(SHOWS.c.show_id.in_(bindparam("ids", expanding=True)))
-    .order_by(SHOWS.c.show_id)
-    .with_for_update()
+_LOCK_SHOWS = select(*SHOWS.c).where(among(SHOWS.c.show_id, "ids")).order_by(SHOWS.c.show_id).with_for_update()
+_SELECT_HOLDS = select(*HOLDS.c).where(among(HOLDS.c.hold_id, "ids"))
+_SELECT_DUE = Statement(
+    select(HOLDS.c.show_id, HOLDS.c.hold_id)
+    .where(HOLDS.c.status == "ACTIVE", HOLDS.c.expires_at <= bindparam("now"))
+    .order_by(HOLDS.c.expires_at)
+    .limit(bindparam("limit"))
 )
-_SELECT_HOLDS = select(*HOLDS.c).where(HOLDS.c.hold_id.in_(bindparam("ids", expanding=True)))
 _SELECT_USAGE = (
     select(HOLDS.c.user_id, HOLDS.c.status, func.sum(HOLDS.c.used).label("used"))
     .where(
         HOLDS.c.show_id == bindparam("show"),
-        HOLDS.c.user_id.in_(bindparam("ids", expanding=True)),
+        among(HOLDS.c.user_id, "ids"),
         HOLDS.c.used > 0,
     )
     .group_by(HOLDS.c.user_id, HOLDS.c.status)
@@ -127,14 +124,8 @@ async def rows_with_places(reader: Reader, show_id: ShowId) -> Sequence[Any]:
 
 async def due_holds(reader: Reader, now: datetime, limit: int) -> dict[ShowId, list[HoldId]]:
     """Return active holds whose time is over, the oldest first, by show."""
-    statement = (
-        select(HOLDS.c.show_id, HOLDS.c.hold_id)
-        .where(HOLDS.c.status == "ACTIVE", HOLDS.c.expires_at <= now)
-        .order_by(HOLDS.c.expires_at)
-        .limit(limit)
-    )
     found: defaultdict[ShowId, list[HoldId]] = defaultdict(list)
-    for row in await reader.rows(statement):
+    for row in await reader.rows(_SELECT_DUE, {"now": now, "limit": limit}):
         found[row.show_id].append(row.hold_id)
     return dict(found)
 
