@@ -53,11 +53,17 @@ class TestMaking:
         assert (booking["currency"], booking["refunded"], booking["holdId"]) == ("USD", 0, hold["holdId"])
         assert (booking["failureReason"], booking["cancelledAt"]) == (None, None)
         assert booking["createdAt"] <= booking["confirmedAt"]
-        steps = [each["what"] for each in await office.ann.get(f"{path}/timeline") if each["saga"] == "make-booking"]
+        timeline = await walked(office.ann, f"{path}/timeline", "entries", size=3)
+        assert {"booking.created", "booking.confirmed"} <= {
+            each["what"] for each in timeline if each["kind"] == "event"
+        }
+        steps = [each["what"] for each in timeline if each["saga"] == "make-booking"]
         assert [each for each in steps if each != "make-booking"] == [
             "claim-hold", "check-show", "take-payment", "sell-places",
         ]  # fmt: skip
-        (payment,) = await office.ann.get(f"{path}/payments")
+        (payment,) = await walked(office.ann, f"{path}/payments", "payments")
+        await is_paged(office.ann, f"{path}/timeline", "entries")
+        await is_paged(office.ann, f"{path}/payments", "payments")
         assert (payment["status"], payment["amount"], payment["currency"]) == ("succeeded", 99, "USD")
         for wrong in (path, f"{path}/timeline", f"{path}/payments", f"{path}/tickets"):
             refused(await office.bob.request("GET", wrong), 404, "booking_not_found")
@@ -138,7 +144,7 @@ class TestMaking:
         )
 
         assert (booking["status"], booking["userId"], booking["amount"]) == ("CONFIRMED", office.bob.user_id, 0)
-        assert await office.organizer.get(f"/api/bookings/{booking['bookingId']}/payments") == []
+        assert await walked(office.organizer, f"/api/bookings/{booking['bookingId']}/payments", "payments") == []
         assert (await ticket_of(office.bob, booking))["holderName"] == "bob"
 
     async def test_lists_and_the_summary_of_a_show(self, office: RunningBoxOffice) -> None:

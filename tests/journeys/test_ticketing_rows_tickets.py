@@ -172,7 +172,7 @@ class TestPaymentsAndMails:
     ) -> None:
         show_id = await office.create_show()
         booking = await book(office, office.ann, show_id, quantity=2)
-        (payment,) = await office.ann.get(f"/api/bookings/{booking['bookingId']}/payments")
+        (payment,) = await walked(office.ann, f"/api/bookings/{booking['bookingId']}/payments", "payments")
         path = f"/api/payments/{payment['paymentId']}"
 
         (own,) = [

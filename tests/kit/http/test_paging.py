@@ -14,7 +14,7 @@ from tests.examples.loans.models import Book, Loan
 from tests.kit.http.conftest import Extended
 
 from portico.kit.auth.principal import UserId
-from portico.kit.data.paging import COUNT_LIMIT, InvalidCursor, Keyset, Slice, Window, count_rows
+from portico.kit.data.paging import COUNT_LIMIT, InvalidCursor, Keyset, Slice, Window, count_rows, slice_of_list
 from portico.kit.http.paging import page_headers
 from portico.testing.running_service import Answer, RunningService
 
@@ -297,3 +297,29 @@ class TestPageHeaders:
 
         assert "\r" not in headers["link"]
         assert headers["link"].count(">") == 1
+
+
+class TestSliceOfList:
+    def page(self, rows: list[str], **wanted: Any) -> Slice[str]:
+        return slice_of_list(rows, Window(limit=2, **wanted), name="letters", key=str)
+
+    def test_walks_forward_and_back_while_rows_are_added(self) -> None:
+        first = self.page(list("abcde"))
+        second = self.page(list("xabcdef"), cursor=first.next)
+        third = self.page(list("xabcdef"), cursor=second.next)
+        back = self.page(list("xabcdef"), cursor=second.previous)
+
+        assert [each.rows for each in (first, second, third, back)] == [["a", "b"], ["c", "d"], ["e", "f"], ["a", "b"]]
+        assert (first.total, first.previous, third.next) == (5, None, None)
+
+    def test_skips_to_a_page(self) -> None:
+        assert self.page(list("abcde"), skip=4) == Slice(["e"], 5)
+        assert self.page(list("abcde"), skip=6) == Slice([], 5)
+
+    def test_rejects_cursors_of_other_lists_and_of_rows_that_are_gone(self) -> None:
+        cursor = self.page(list("abcde")).next
+        other = slice_of_list(list("abcde"), Window(limit=2), name="names", key=str).next
+
+        for rows, wrong in ((list("acde"), cursor), (list("abcde"), other), (list("abcde"), "nonsense")):
+            with pytest.raises(InvalidCursor):
+                self.page(rows, cursor=wrong)

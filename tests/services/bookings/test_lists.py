@@ -81,7 +81,7 @@ class TestProgress:
         await bookings.runner.run_due()
         path = f"/bookings/{booking['booking_id']}/timeline"
 
-        timeline = (await bookings.as_user(subject=jane).get(path)).json()
+        timeline = (await bookings.as_user(subject=jane).get(f"{path}?size=100")).json()["entries"]
 
         steps = [(each["what"], each["action"], each["outcome"]) for each in timeline if each["kind"] == "step"]
         assert ("claim-hold", "do", "done") in steps
@@ -95,7 +95,7 @@ class TestProgress:
         booking = await embedded.book_and_confirm()
         path = f"/bookings/{booking['booking_id']}/payments"
 
-        (payment,) = (await embedded.staff.get(path)).json()
+        (payment,) = (await embedded.staff.get(path)).json()["payments"]
 
         assert (payment["status"], payment["amount"], payment["refunded"]) == ("succeeded", 49.5, 0)
         assert (await embedded.as_user().get(path)).status_code == 404

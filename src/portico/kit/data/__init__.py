@@ -9,7 +9,16 @@ if TYPE_CHECKING:
     from portico.kit.data.group_commit import GroupCommit
     from portico.kit.data.grouped_work import Refuse, insert_or_refuse
     from portico.kit.data.kit_tables import event_log, outbox
-    from portico.kit.data.paging import InvalidCursor, Keyset, ListQuery, Slice, Window, count_rows, newest_first
+    from portico.kit.data.paging import (
+        InvalidCursor,
+        Keyset,
+        ListQuery,
+        Slice,
+        Window,
+        count_rows,
+        newest_first,
+        slice_of_list,
+    )
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
     from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
@@ -27,7 +36,7 @@ else:
             "group_commit": "GroupCommit",
             "grouped_work": "Refuse insert_or_refuse",
             "kit_tables": "event_log outbox",
-            "paging": "InvalidCursor Keyset ListQuery Slice Window count_rows newest_first",
+            "paging": "InvalidCursor Keyset ListQuery Slice Window count_rows newest_first slice_of_list",
             "reader": "Reader",
             "repository": "Repository",
             "retry": "RetryPolicy is_transient run_transaction",
@@ -78,5 +87,6 @@ __all__ = [
     "outbox",
     "revision",
     "run_transaction",
+    "slice_of_list",
     "write_together",
 ]

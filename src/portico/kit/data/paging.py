@@ -200,8 +200,7 @@ class Keyset:
 
     def cursor(self, row: Any, *, before: bool = False) -> str:
         """Return the cursor for the rows after `row`, or `before` it."""
-        values = [_to_json(getattr(row, column.key)) for column, _ in self.columns]
-        return base64.urlsafe_b64encode(orjson.dumps([self.name, int(before), *values])).rstrip(b"=").decode()
+        return _cursor(self.name, [_to_json(getattr(row, column.key)) for column, _ in self.columns], before=before)
 
     def _from(self, statement: Select[Any], after: list[Any], *, backward: bool) -> Select[Any]:
         first, down = self.columns[0]
@@ -217,17 +216,51 @@ class Keyset:
         return and_(*same, column < values[place] if down is not backward else column > values[place])
 
     def _read(self, cursor: str) -> tuple[list[Any], bool]:
-        try:
-            name, before, *values = orjson.loads(
-                base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-            )
-        except (ValueError, TypeError, binascii.Error) as error:
-            raise InvalidCursor from error
-        if name != self.name or before not in (0, 1) or len(values) != len(self.columns):
+        values, backward = _read_cursor(cursor, self.name, len(self.columns))
+        return [_parse_value(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], backward
+
+
+def slice_of_list(rows: Sequence[T], window: Window, *, name: str, key: Callable[[T], str]) -> Slice[T]:
+    """Return the part of a short list that a window asks for.
+
+    Args:
+        rows: the whole list, in its order.
+        window: the requested part.
+        name: name of the list in cursors, so that a cursor of another list is rejected.
+        key: returns what identifies a row in cursors.
+
+    Raises:
+        InvalidCursor: the cursor belongs to another list, is malformed, or its row is gone.
+    """
+    start, stop = window.skip, window.skip + window.limit
+    if window.cursor is not None:
+        [place], backward = _read_cursor(window.cursor, name, 1)
+        found = next((index for index, row in enumerate(rows) if key(row) == place), None)
+        if found is None:
             raise InvalidCursor
-        return [_parse_value(value, column) for value, (column, _) in zip(values, self.columns, strict=True)], bool(
-            before
-        )
+        start, stop = (max(found - window.limit, 0), found) if backward else (found + 1, found + 1 + window.limit)
+    chosen = rows[start:stop]
+    return Slice(
+        chosen,
+        len(rows),
+        next=_cursor(name, [key(chosen[-1])]) if chosen and stop < len(rows) else None,
+        previous=_cursor(name, [key(chosen[0])], before=True) if chosen and start and window.cursor else None,
+    )
+
+
+def _cursor(name: str, values: Sequence[Any], *, before: bool = False) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([name, int(before), *values])).rstrip(b"=").decode()
+
+
+def _read_cursor(cursor: str, name: str, length: int) -> tuple[list[Any], bool]:
+    """Return the values of a cursor, and whether it stands for the rows before them. Raises InvalidCursor."""
+    try:
+        found, before, *values = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidCursor from error
+    if found != name or before not in (0, 1) or len(values) != length:
+        raise InvalidCursor
+    return values, bool(before)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ class TimelineEvent:
     error: str | None = None
     actor: str | None = None
 
+    @property
+    def key(self) -> str:
+        """What identifies the entry in the timeline, while it is running and afterwards."""
+        parts = (self.started_at.isoformat(), self.kind, self.saga or "", self.what, self.action, str(self.attempt))
+        return "|".join(parts)
+
 
 async def subject_timeline(reader: Reader, subject: str) -> list[TimelineEvent]:
     """Return the saga steps of a subject and its events in chronological order."""

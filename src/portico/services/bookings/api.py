@@ -27,6 +27,7 @@ from portico.kit import (
     numbered_list,
     permitted,
 )
+from portico.kit.data import slice_of_list
 from portico.kit.foundation import PermissionMissing, TooPrecise, json_number, wait_for_event
 from portico.kit.http import LARGEST_LIMIT
 from portico.kit.sagas import SagaOfAnotherVersion, TimelineEvent, subject_timeline
@@ -155,20 +156,32 @@ async def read_booking(booking_id: BookingId, caller: SignedIn, reads: Reads) ->
     return await Bookings(reads).get_visible(booking_id, caller)
 
 
-@router.get("/{booking_id}/timeline", response_model=list[TimelineEventRead], errors=[BookingNotFound])
-async def read_timeline(booking_id: BookingId, caller: SignedIn, reads: Reads) -> list[TimelineEvent]:
-    """Return every saga step and event of the booking, with times, outcomes and errors."""
+@router.get(
+    "/{booking_id}/timeline",
+    response_model=numbered_list("entries", TimelineEventRead),
+    errors=[BookingNotFound, InvalidCursor],
+)
+async def read_timeline(
+    booking_id: BookingId, page: NumberedPage, caller: SignedIn, reads: Reads
+) -> Slice[TimelineEvent]:
+    """List every saga step and event of the booking, with times, outcomes and errors, oldest first."""
     await Bookings(reads).get_visible(booking_id, caller)
-    return await subject_timeline(reads, booking_id)
+    found = await subject_timeline(reads, booking_id)
+    return slice_of_list(found, page, name="timeline", key=lambda each: each.key)
 
 
-@router.get("/{booking_id}/payments", response_model=list[BookingPaymentRead], errors=[BookingNotFound])
+@router.get(
+    "/{booking_id}/payments",
+    response_model=numbered_list("payments", BookingPaymentRead),
+    errors=[BookingNotFound, InvalidCursor],
+)
 async def list_booking_payments(
-    booking_id: BookingId, caller: SignedIn, reads: Reads, context: Context
-) -> list[PaymentSummary]:
+    booking_id: BookingId, page: NumberedPage, caller: SignedIn, reads: Reads, context: Context
+) -> Slice[PaymentSummary]:
     """List the payments of the booking with what was charged and refunded, newest first."""
     await Bookings(reads).get_visible(booking_id, caller)
-    return await context.calls()(PaymentsClient).of_booking(booking_id)
+    found = await context.calls()(PaymentsClient).of_booking(booking_id)
+    return slice_of_list(found, page, name="payments", key=lambda each: each.payment_id)
 
 
 @router.post(
