@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from portico.gateway.upstreams import HttpUpstream, UpstreamRequest
+from portico.gateway.upstreams.connection_pool import ConnectionPool
 from portico.gateway.upstreams.http import open_session
-from portico.gateway.upstreams.http_connection import ConnectionPool
+from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.directory import Directory
 from portico.kit.calls.errors import AnswerInvalid, CallFailed, CallTimedOut, ConnectionLost, Unreachable
+from portico.testing.clock import ManualClock
 
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = OK + b"content-length: 5\r\n\r\nhello"
@@ -200,6 +202,32 @@ class TestReuse:
 
         assert await fetch(upstream) == (200, b"hello")
         assert len(server.connections) == 2
+
+
+class TestIdleConnections:
+    @pytest.mark.parametrize("others", [0, 2])
+    async def test_what_a_burst_has_opened_is_closed_while_one_connection_is_used_on(self, others: int) -> None:
+        """`others` are connections to an instance that gets no further request."""
+        clock = ManualClock()
+        pool = ConnectionPool(clock.monotonic)
+        loop = asyncio.get_running_loop()
+        raw = await loop.create_server(lambda: Raw(RawServer()), "127.0.0.1", 0)
+        port = raw.sockets[0].getsockname()[1]
+        used, gone = (InstanceAddress("http", host, port, host) for host in ("127.0.0.1", "localhost"))
+        wanted = [*[used] * 3, *[gone] * others]
+        burst = [(await pool.take("raw", address), address) for address in wanted]
+        for connection, address in burst:
+            pool.put_back(address, connection)
+
+        for _ in range(4):
+            clock.advance(1)
+            connection = await pool.take("raw", used)
+            pool.put_back(used, connection)
+        await asyncio.sleep(0)  # the transports report that they are closed
+
+        assert [each.is_open for each, _ in burst] == [False, False, True, *[False] * others]
+        pool.close()
+        raw.close()
 
 
 class TestConnecting:

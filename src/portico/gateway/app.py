@@ -20,8 +20,8 @@ from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
 from portico.gateway.system_policy import policy_of
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
+from portico.gateway.upstreams.connection_pool import ConnectionPool
 from portico.gateway.upstreams.http import open_session
-from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.auth.verification import TokenVerifier
 from portico.kit.calls.breaker import BreakerConfig
 from portico.kit.calls.directory import Directory

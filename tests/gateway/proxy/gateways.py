@@ -21,8 +21,8 @@ from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
 from portico.gateway.routes import Route, RouteTable
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
+from portico.gateway.upstreams.connection_pool import ConnectionPool
 from portico.gateway.upstreams.http import open_session
-from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.auth.principal import Principal
 from portico.kit.auth.tokens import InvalidToken
 from portico.kit.auth.verification import VerificationUnavailable

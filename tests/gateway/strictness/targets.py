@@ -25,8 +25,8 @@ from portico.gateway.policy_inputs import InputResolver
 from portico.gateway.proxy import Capacity, ProxyApp
 from portico.gateway.routes import RouteTable, routes_of
 from portico.gateway.upstreams import HttpUpstream, LocalUpstream, Upstream
+from portico.gateway.upstreams.connection_pool import ConnectionPool
 from portico.gateway.upstreams.http import open_session
-from portico.gateway.upstreams.http_connection import ConnectionPool
 from portico.kit.calls.directory import Directory
 from portico.kit.foundation.clock import Clock
 from portico.kit.http.app import build_app

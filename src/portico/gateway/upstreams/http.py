@@ -17,7 +17,8 @@ from portico.gateway.upstreams.base import (
     UpstreamResponse,
     UpstreamWebSocket,
 )
-from portico.gateway.upstreams.http_connection import CONNECT_TIMEOUT, ConnectionPool, HttpConnection
+from portico.gateway.upstreams.connection_pool import CONNECT_TIMEOUT, ConnectionPool
+from portico.gateway.upstreams.http_connection import HttpConnection
 from portico.kit.calls.addresses import InstanceAddress
 from portico.kit.calls.breaker import is_proxy_error
 from portico.kit.calls.directory import Directory, InstanceLease

@@ -1,18 +1,15 @@
-"""HTTP/1.1 connections to service instances, and their pool."""
+"""HTTP/1.1 connections to service instances."""
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import AsyncGenerator
-from functools import lru_cache
 from typing import Any
 
 import httptools
 
 from portico.gateway.request_head import Header
 from portico.gateway.upstreams.base import RequestBodyBroken, RequestChunks, ResponseReader
-from portico.kit.calls.addresses import InstanceAddress
-from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost, Unreachable
+from portico.kit.calls.errors import AnswerInvalid, CallFailed, ConnectionLost
 from portico.kit.foundation.stream_connection import StreamConnection
 
 HIGH_WATER = 65536
@@ -20,11 +17,6 @@ INFORMATIONAL = range(100, 200)
 BODILESS = frozenset((204, 304))
 FRAMING = frozenset((b"content-length", b"transfer-encoding"))
 MAX_FIELD_BYTES = 65536
-
-CONNECT_TIMEOUT = 2.0
-# Shorter than the 5 s after which uvicorn closes an idle connection, so that no request is sent on a closing one.
-KEEP_ALIVE = 3.0
-MAX_IDLE = 256
 
 
 class HttpConnection(asyncio.Protocol):
@@ -279,67 +271,3 @@ class HttpConnection(asyncio.Protocol):
 def _wake(waiter: "asyncio.Future[None] | None") -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-class ConnectionPool:
-    """Idle connections of each instance. The proxy limits the number of connections in use."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._now = self._loop.time
-        self._idle: dict[str, deque[HttpConnection]] = {}
-
-    async def take(self, service: str, address: InstanceAddress) -> HttpConnection:
-        """Return the most recently used idle connection, or a new one. Raises Unreachable."""
-        idle = self.take_idle(address)
-        if idle is not None:
-            return idle
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                _, connection = await self._loop.create_connection(
-                    lambda: HttpConnection(service),
-                    address.host,
-                    address.port,
-                    ssl=_tls() if address.scheme == "https" else None,
-                    server_hostname=address.authority.partition(":")[0] if address.scheme == "https" else None,
-                )
-        except OSError as error:  # includes time-outs and failed TLS handshakes
-            raise Unreachable(service, type(error).__name__) from error
-        return connection
-
-    def take_idle(self, address: InstanceAddress) -> HttpConnection | None:
-        """Return the most recently used idle connection, so that unneeded ones expire; None if there is none."""
-        idle = self._idle.get(address.origin)
-        while idle:
-            connection = idle.pop()
-            if connection.is_open and self._now() - connection.idle_since < KEEP_ALIVE:
-                return connection
-            connection.close()
-        return None
-
-    def release(self, address: InstanceAddress, connection: HttpConnection) -> None:
-        """Return a connection to the pool if it can be reused."""
-        if connection.finish():
-            self.put_back(address, connection)
-
-    def put_back(self, address: InstanceAddress, connection: HttpConnection) -> None:
-        """Return a connection to the pool whose response was read completely."""
-        idle = self._idle.get(address.origin)
-        if idle is None:
-            idle = self._idle[address.origin] = deque()
-        connection.idle_since = self._now()
-        idle.append(connection)
-        if len(idle) > MAX_IDLE:
-            idle.popleft().close()
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
-        self._idle.clear()
-
-
-@lru_cache(maxsize=1)
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
