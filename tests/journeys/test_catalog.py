@@ -1,13 +1,18 @@
 """The catalog system as `portico up` runs it."""
 
+import contextlib
+import json
 import re
+import signal
+import socket
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.cli.running import Addresses, up
 from tests.journeys.systems import settings_for
 
-from portico.testing.commands import Command, eventually, fetch
+from portico.testing.commands import PATIENCE, Command, eventually, fetch
 from portico.testing.databases import Databases
 
 PARTS = ("gateway", "identity", "catalog")
@@ -49,6 +54,28 @@ def count_its_stock(at: Addresses, product_id: str, jane: dict[str, str]) -> Non
     assert fetch(f"{path}/transactions", headers=jane)[1][0]["reason"] == "counted"
     reservation = f"{inventory}/reservations/rsv_00000000000000000000000000"
     assert fetch(reservation, method="DELETE", headers=jane)[0] == 404, "services alone reserve, past the gateway"
+
+
+LOGIN = (
+    b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+    b"Expect: 100-continue\r\n\r\n"
+)
+
+
+def gateways(system: Command) -> list[psutil.Process]:
+    """Return the running processes of the gateway."""
+    found = []
+    for child in system.children:
+        with contextlib.suppress(psutil.Error):
+            if child.status() != psutil.STATUS_ZOMBIE and '"part": "gateway"' in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def stopping(system: Command) -> bool:
+    """Return whether a gateway has begun to stop."""
+    lines = [json.loads(line) for line in system.out.splitlines() if line.startswith("{")]
+    return any(line["event"] == "stopping" and line["service"] == "gateway" for line in lines)
 
 
 @pytest.mark.slow
@@ -96,6 +123,33 @@ class TestCatalog:
             assert len(system.children) == 6
             add_a_product(at)
             assert system.stop() == 0
+
+    def test_gateways_that_share_a_port_replace_one_another_and_finish_their_requests(
+        self, postgresql_databases: Databases, redis_url: str, tmp_path: Path
+    ) -> None:
+        at = Addresses.of(*PARTS)
+        variables = {**settings_for(postgresql_databases), "REDIS_URL": redis_url, "LOG_FORMAT": "json"}
+        with up(tmp_path, "catalog", at, "--workers", "2", variables=variables) as system:
+            system.wait_for(at["gateway"])
+            eventually(lambda: "Ctrl-C" in system.err, "the addresses")
+            first, second = gateways(system)
+
+            for killed in (first, second):
+                killed.kill()
+                psutil.wait_procs([killed])
+                assert [fetch(at["gateway"] + "/products")[0] for _ in range(10)] == [200] * 10
+            eventually(lambda: len(gateways(system)) == 2, "both gateways")
+            assert not {each.pid for each in gateways(system)} & {first.pid, second.pid}
+
+            with socket.create_connection(("127.0.0.1", at.ports["gateway"])) as client:
+                body = json.dumps({"email": JANE["email"], "password": "wrong"}).encode()
+                client.sendall(LOGIN % len(body))
+                assert client.recv(1024).startswith(b"HTTP/1.1 100 ")
+                system.process.send_signal(signal.SIGTERM)
+                eventually(lambda: stopping(system), "the signal at a gateway")
+                client.sendall(body)
+                assert client.recv(1024).startswith(b"HTTP/1.1 401 ")
+            assert system.process.wait(PATIENCE) == 0
 
     def test_a_well_known_secret_is_rejected_on_a_public_address(self, tmp_path: Path, at: Addresses) -> None:
         variables = {"HOST": "0.0.0.0", "SECRET_KEY": "changeme"}  # noqa: S104 it does not come to that
