@@ -8,6 +8,8 @@ import pytest
 from tests.journeys.box_office import SHOW, RunningBoxOffice, eventually_equal
 from tests.journeys.rows import refused, walked
 
+from portico.ticketing_client import TicketingClient
+
 FOUND_FIELDS = {
     "eventId", "eventName", "eventDate", "venueName", "status", "price", "currency", "category", "highlights", "score",
 }  # fmt: skip
@@ -199,3 +201,64 @@ class TestStatus:
         await eventually_equal(lambda: status_of(office, show_id), "SOLD_OUT")
         (await office.ann.request("POST", f"/api/bookings/{made['bookingId']}/cancel", {})).expect(200)
         await eventually_equal(lambda: status_of(office, show_id), "ON_SALE")
+
+    async def test_sold_out_by_hand_stays_and_offers_nothing_until_it_is_reopened(
+        self, office: RunningBoxOffice
+    ) -> None:
+        show_id = await office.create_show(totalSeats=1, sections=[{"name": "Box", "rows": 1, "seatsPerRow": 1}])
+        path, waitlist = f"/api/events/{show_id}", f"/api/events/{show_id}/waitlist"
+        hold = (await office.ann.take_hold(show_id, {"quantity": 1})).expect(201).json()
+        (await office.bob.request("POST", waitlist, {})).expect(201, status="WAITING")
+        (await office.organizer.request("PUT", f"{path}/status", {"status": "SOLD_OUT"})).expect(200)
+
+        async def refusal() -> str:
+            return str((await office.ann.take_hold(show_id, {"quantity": 1})).json()["code"])
+
+        await eventually_equal(refusal, "sold_out")  # inventory knows of it
+        await office.ann.request("DELETE", f"/api/inventory/{show_id}/holds/{hold['holdId']}")
+        free = {"available": 1, "held": 0, "sold": 0, "blocked": 0}
+        assert await office.counts(show_id) == free
+        assert (await office.bob.get(f"{waitlist}/me"))["status"] == "WAITING"
+        assert await status_of(office, show_id) == "SOLD_OUT"
+
+        (await office.organizer.request("PUT", f"{path}/status", {"status": "ON_SALE", "reopen": True})).expect(200)
+
+        async def offered() -> str:
+            return str((await office.bob.get(f"{waitlist}/me"))["status"])
+
+        async def mailed() -> bool:
+            found = await office.bob.items("/api/notifications", "notifications")
+            return "waitlist-offer" in {each["template"] for each in found}
+
+        await eventually_equal(offered, "OFFERED")
+        await eventually_equal(mailed, True)
+
+    async def test_a_cancelled_show_releases_holds_and_ends_bookings_that_are_paid(
+        self, office: RunningBoxOffice
+    ) -> None:
+        show_id = await office.create_show()
+        hold = (await office.ann.take_hold(show_id, {"quantity": 1})).expect(201).json()
+        draft = {"eventId": show_id, "quantity": 2, "paymentMethod": "pm_slow"}
+        made = (await office.bob.book(draft)).expect(201).json()
+
+        await office.organizer.request("PUT", f"/api/events/{show_id}/status", {"status": "CANCELLED"})
+
+        async def status(who: TicketingClient, path: str) -> str:
+            return str((await who.get(path))["status"])
+
+        await eventually_equal(
+            lambda: status(office.ann, f"/api/inventory/{show_id}/holds/{hold['holdId']}"), "RELEASED"
+        )
+        path = f"/api/bookings/{made['bookingId']}"
+        await office.bob.wait_for_outcome(made["bookingId"])
+        if await status(office.bob, path) != "FAILED":  # it was paid before the show was cancelled
+            await eventually_equal(lambda: status(office.bob, path), "CANCELLED")
+        else:
+            assert (await office.bob.get(path))["failureReason"] == "event_cancelled"
+        await eventually_equal(lambda: office.counts(show_id), {"available": 12, "held": 0, "sold": 0, "blocked": 0})
+
+        async def kept() -> float:
+            payments = await office.bob.items(f"{path}/payments", "payments")
+            return sum(each["amount"] - each["refunded"] for each in payments if each["status"] == "succeeded")
+
+        await eventually_equal(kept, 0)
