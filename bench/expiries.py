@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import psutil
-from holds import make_show, seating
+from holds import make_show, processor_time, seating
 
 from portico.contracts.events import ShowId
 from portico.contracts.seating import HoldId
@@ -85,12 +85,6 @@ async def sweep(context: "ServiceContext", profile: cProfile.Profile | None) -> 
 
 def p99(times: list[float]) -> float:
     return statistics.quantiles(times, n=100)[98]
-
-
-def processor_time(server: psutil.Process) -> float:
-    """Return the processor time (s) of PostgreSQL's processes."""
-    ended = server.cpu_times()  # with the processes of connections that have ended
-    return sum(sum(each.cpu_times()[:2]) for each in server.children()) + sum(ended[:4])
 
 
 async def measured(url: str, server: psutil.Process) -> None:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -193,6 +193,15 @@ async def hot_row(server: "PostgreSQLServer", script: Path) -> float:
     return float(found[1])
 
 
+def processor_time(server: psutil.Process) -> float:
+    """Return the processor time (s) of PostgreSQL's processes."""
+    spent = sum(server.cpu_times()[:4])  # with the processes of connections that have ended
+    for each in server.children():
+        with suppress(psutil.NoSuchProcess):  # its connection has ended meanwhile
+            spent += sum(each.cpu_times()[:2])
+    return spent
+
+
 @dataclass
 class Spent:
     """Processor time that each process used in the rounds of one kind of work.
@@ -219,10 +228,9 @@ class Spent:
     def _now(self) -> dict[str, float]:
         client = resource.getrusage(resource.RUSAGE_SELF)
         pgbench = resource.getrusage(resource.RUSAGE_CHILDREN)
-        ended = self.server.cpu_times()  # with the processes of connections that have ended
         return {
             "seating": sum(self.service.cpu_times()[:2]) if self.service else 0.0,
-            "PostgreSQL": sum(sum(each.cpu_times()[:2]) for each in self.server.children()) + sum(ended[:4]),
+            "PostgreSQL": processor_time(self.server),
             "caller": client.ru_utime + client.ru_stime + pgbench.ru_utime + pgbench.ru_stime,
         }
 
