@@ -25,7 +25,8 @@ def clock() -> ShiftedClock:
 async def office(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, clock: ShiftedClock
 ) -> AsyncIterator[RunningBoxOffice]:
-    async with office_on(request, tmp_path_factory.mktemp("rows"), clock=clock) as office:
+    folder = tmp_path_factory.mktemp("rows")
+    async with office_on(request, folder, clock=clock, PAYMENTS_SIMULATED_SETTLEMENT="3600") as office:
         yield office
 
 
@@ -128,6 +129,20 @@ class TestHolds:
 
         refused(await office.bob.take_hold(show_id, {"quantity": 1}), 409, "sale_closed", eventStatus="ON_SALE")
         assert (await book(office, office.ann, show_id, holdId=hold["holdId"]))["status"] == "CONFIRMED"
+
+
+class TestBookings:
+    async def test_one_without_an_outcome_expires_after_two_minutes(
+        self, office: RunningBoxOffice, clock: ShiftedClock
+    ) -> None:
+        show_id = await office.create_show()
+        draft = {"eventId": show_id, "quantity": 1, "paymentMethod": "pm_slow"}
+        made = (await office.ann.book(draft)).expect(201, status="PENDING").json()
+
+        await advance(office, clock, 2 * MINUTE + 1)
+
+        assert (await office.ann.wait_for_outcome(made["bookingId"]))["status"] == "EXPIRED"
+        await eventually_equal(lambda: office.counts(show_id), {"available": 12, "held": 0, "sold": 0, "blocked": 0})
 
 
 class TestWaitingList:
