@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
     from portico.kit.data.reader import Reader
     from portico.kit.data.repository import Repository
-    from portico.kit.data.retry import RetryPolicy, is_transient, run_transaction
+    from portico.kit.data.retry import RetryPolicy, is_transient, retry_transaction, run_transaction
     from portico.kit.data.statements import Statement, among, is_due
     from portico.kit.data.table import TableRules, identifier, revision
     from portico.kit.data.turns import write_together
@@ -39,7 +39,7 @@ else:
             "paging": "InvalidCursor Keyset ListQuery Slice Window count_rows newest_first slice_of_list",
             "reader": "Reader",
             "repository": "Repository",
-            "retry": "RetryPolicy is_transient run_transaction",
+            "retry": "RetryPolicy is_transient retry_transaction run_transaction",
             "statements": "Statement among is_due",
             "table": "TableRules identifier revision",
             "turns": "write_together",
@@ -85,6 +85,7 @@ __all__ = [
     "is_unavailable",
     "newest_first",
     "outbox",
+    "retry_transaction",
     "revision",
     "run_transaction",
     "slice_of_list",

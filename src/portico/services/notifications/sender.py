@@ -10,8 +10,7 @@ from typing import Any
 from portico.contracts.identity import MailedTokenSeal
 from portico.kit import ServiceContext, UnitOfWork, get_logger
 from portico.kit.auth import SealBroken
-from portico.kit.data import GroupCommit, RetryPolicy, is_transient, run_transaction
-from portico.kit.data.retry import retry_transaction
+from portico.kit.data import GroupCommit, RetryPolicy, is_transient, retry_transaction, run_transaction
 from portico.kit.foundation import Backoff
 from portico.kit.telemetry import RequestContext, request_context
 from portico.services.notifications.domain import Result, SendingRules
