@@ -168,7 +168,7 @@ class BrokerHandOverContract(BrokerOfASystem):
             await begun.wait()
             other = asyncio.create_task(second.consume(GROUP, take, concurrency=16))
             await handed_over.wait()
-            for each in (first, other):
+            for each in (other, first):  # the other way round, `other` would take the partitions of `first`
                 await end_consuming(each)
 
         keys = {each.partition(" ")[2] for each in taken}
