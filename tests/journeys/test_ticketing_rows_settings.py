@@ -12,7 +12,7 @@ import orjson
 import pytest
 from tests.gateway.proxy.servers import bound, served
 from tests.journeys.box_office import RunningBoxOffice, eventually_equal, run_box_office
-from tests.journeys.rows import refused
+from tests.journeys.rows import BACKENDS, office_on, refused
 from tests.journeys.shop import ADMIN, SETTINGS
 
 from portico.gateway_client import GatewayClient, HttpTransport
@@ -43,9 +43,11 @@ DOCUMENTED = {
 }
 
 
-@pytest.fixture(scope="module")
-async def short(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningBoxOffice]:
-    async with run_box_office({**SHORT, "DATA_DIR": str(tmp_path_factory.mktemp("short"))}) as office:
+@pytest.fixture(scope="module", params=BACKENDS)
+async def short(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RunningBoxOffice]:
+    async with office_on(request, tmp_path_factory.mktemp("short"), **SHORT) as office:
         yield office
 
 
