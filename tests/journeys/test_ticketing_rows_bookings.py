@@ -1,5 +1,6 @@
 """The rows of bookings, tickets, transfers, check-ins and payments in the ticketing system, through its gateway."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ BOOKING_FIELDS = {
     "holdId", "failureReason", "failureDetail", "cancellationReason", "createdAt", "confirmedAt", "cancelledAt",
 }  # fmt: skip
 NO_HOLD = "hold_" + "0" * 26
+MOST_TRIES = 20
 
 
 def moment(**spans: float) -> str:
@@ -135,6 +137,30 @@ class TestMaking:
         path = f"/api/bookings/{own['bookingId']}/cancel"
         refused(await office.bob.request("POST", path, {}), 409, "illegal_transition", current="FAILED")
         await eventually_equal(lambda: office.counts(show_id), {"available": 12, "held": 0, "sold": 0, "blocked": 0})
+
+    async def test_one_whose_hold_is_released_at_the_same_moment_fails(self, office: RunningBoxOffice) -> None:
+        show_id = await office.create_show()
+        buyer = await office.account("quick")
+        reason, tries = None, 0
+        while reason != "hold_lost":  # the two requests may be executed in either order
+            tries += 1
+            assert tries <= MOST_TRIES
+            hold = (await buyer.take_hold(show_id, {"quantity": 1})).expect(201).json()
+            path = f"/api/inventory/{show_id}/holds/{hold['holdId']}"
+            draft = {"eventId": show_id, "holdId": hold["holdId"], "paymentMethod": "pm_ok"}
+            made, released = await asyncio.gather(buyer.book(draft), buyer.request("DELETE", path))
+            if made.status != 201:
+                refused(made, 409, "hold_expired")
+                continue
+            booking = await buyer.wait_for_outcome(made.json()["bookingId"])
+            reason = booking["failureReason"]
+            assert (booking["status"], reason) == (
+                ("FAILED", "hold_lost") if released.status == 204 else ("CONFIRMED", None)
+            )
+            if reason is None:
+                await buyer.request("POST", f"/api/bookings/{booking['bookingId']}/cancel", {})
+
+        assert await office.counts(show_id) == {"available": 12, "held": 0, "sold": 0, "blocked": 0}
 
     async def test_staff_book_for_others_without_a_charge(self, office: RunningBoxOffice) -> None:
         show_id = await office.create_show()
