@@ -160,10 +160,8 @@ class TestRetries:
         assert len(failing.requests) <= 300 * 1.2 + RETRY_BURST
 
     async def test_an_instance_that_exits_fails_none_of_many_reads_in_flight(
-        self, gateway: Gateway, healthy: Service, failing: Service, monkeypatch: pytest.MonkeyPatch
+        self, healthy: Service, failing: Service, plane: Plane, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        # sixty connections at once on a busy machine
-        monkeypatch.setattr("portico.gateway.upstreams.connection_pool.CONNECT_TIMEOUT", 60.0)
         exiting = asyncio.Event()
 
         async def exit_later(request: ServiceRequest) -> None:
@@ -176,11 +174,19 @@ class TestRetries:
 
         failing.on("/echo", exit_later)
         healthy.on("/echo", wait)
-        asking = [asyncio.create_task(gateway.client.get("/echo")) for _ in range(60)]
-        await until(lambda: len(healthy.requests) + len(failing.requests) == 60)
-        exiting.set()
+        # sixty connections at once take long on a busy machine
+        monkeypatch.setattr("portico.gateway.upstreams.connection_pool.CONNECT_TIMEOUT", 60.0)
+        async with AsyncExitStack() as stack:
+            addresses = [await stack.enter_async_context(served(each)) for each in (healthy, failing)]
+            setup = GatewaySetup(config=QUICK, timeout=60.0)
+            gateway = await stack.enter_async_context(gateway_for_addresses(addresses, setup, plane))
+            stack.callback(exiting.set)  # servers wait for their requests before they stop
+            asking = [asyncio.create_task(gateway.client.get("/echo")) for _ in range(60)]
+            await until(lambda: len(healthy.requests) + len(failing.requests) == 60)
+            exiting.set()
+            answers = await asyncio.gather(*asking)
 
-        assert [answer.status for answer in await asyncio.gather(*asking)] == [200] * 60
+        assert [answer.status for answer in answers] == [200] * 60
         assert len(failing.requests) == 30
 
 
