@@ -5,8 +5,10 @@ PostgreSQL show, for a fifth of the time. `SLOW_TESTS_DEADLINE` (minutes) keeps 
 time: once the run is older than that, slow tests that have not begun are skipped, and the run reports how many.
 """
 
+import faulthandler
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -43,6 +45,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     minutes = float(os.environ.get("SLOW_TESTS_DEADLINE", "inf"))
     if _is_slow(item) and time.time() - float(os.environ[STARTED]) > minutes * 60:
         pytest.skip(f"slow, and the run is older than SLOW_TESTS_DEADLINE={minutes:g} minutes")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Limit the time of the teardown of a failed test as well: pytest's limit ends with the failure."""
+    if seconds := float(item.config.getini("faulthandler_timeout")):
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(autouse=True)
