@@ -14,10 +14,12 @@ from tests.gateway.proxy.scripted_service import Service
 from tests.support.smtp import Certificate
 
 from portico.gateway.fast import FastConnection
+from portico.kit.foundation import wait_for_event
 from portico.kit.runtime.serving import ServedApp, Servers, bind
 from portico.kit.runtime.tls import CertificateUnusable, ServerCertificate
 
 HOST = "127.0.0.1"
+BROKEN = ("not PEM", "another key", "absent")
 REQUEST = b"GET /echo HTTP/1.1\r\nHost: portico\r\n\r\n"
 
 
@@ -32,6 +34,16 @@ class Files:
         made = Certificate()
         made.write(self.certificate, self.key)
         return made
+
+    def spoil(self, broken: str) -> None:
+        """Make the files unusable, in one of the ways of BROKEN."""
+        match broken:
+            case "not PEM":
+                self.certificate.write_text("nothing")
+            case "another key":
+                Certificate().write(self.certificate.with_suffix(".new"), self.key)
+            case _:
+                self.key.unlink()
 
 
 class Client:
@@ -107,22 +119,16 @@ async def test_the_servers_notice_a_new_certificate(files: Files, monkeypatch: p
     looked = asyncio.Event()
     monkeypatch.setattr(certificate, "refresh", looked.set)
     async with serving(Service(), certificate):
-        await looked.wait()
+        assert await wait_for_event(looked, 60)
 
 
-@pytest.mark.parametrize("broken", ["not PEM", "another key", "absent"])
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_certificate_that_cannot_be_used_is_logged_once_and_the_one_before_stays(
     files: Files, broken: str
 ) -> None:
     first = files.replace()
     certificate = ServerCertificate(files.certificate, files.key)
-    match broken:
-        case "not PEM":
-            files.certificate.write_text("nothing")
-        case "another key":
-            Certificate().write(files.certificate.with_suffix(".new"), files.key)
-        case _:
-            files.key.unlink()
+    files.spoil(broken)
 
     with structlog.testing.capture_logs() as logs:
         certificate.refresh()
@@ -152,16 +158,10 @@ async def test_plain_http_is_not_served_and_old_protocols_are_refused(files: Fil
     assert certificate.context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
-@pytest.mark.parametrize("broken", ["not PEM", "another key", "absent"])
+@pytest.mark.parametrize("broken", BROKEN)
 def test_a_port_does_not_start_with_a_certificate_that_cannot_be_used(files: Files, broken: str) -> None:
     files.replace()
-    match broken:
-        case "not PEM":
-            files.certificate.write_text("nothing")
-        case "another key":
-            Certificate().write(files.certificate.with_suffix(".new"), files.key)
-        case _:
-            files.key.unlink()
+    files.spoil(broken)
 
     with pytest.raises(CertificateUnusable, match=str(files.certificate)):
         ServerCertificate(files.certificate, files.key)
