@@ -14,7 +14,8 @@ from tests.examples.loans.models import Book, Loan
 from tests.kit.http.conftest import Extended
 
 from portico.kit.auth.principal import UserId
-from portico.kit.data.paging import COUNT_LIMIT, InvalidCursor, Keyset, Slice, Window, count_rows, slice_of_list
+from portico.kit.data.paging import InvalidCursor, Keyset, Slice, Window, count_rows, slice_of_list
+from portico.kit.data.totals import COUNT_LIMIT, REMEMBERED_FOR
 from portico.kit.http.paging import page_headers
 from portico.testing.running_service import Answer, RunningService
 
@@ -145,6 +146,38 @@ class TestTotal:
         async with loans.context.reader() as reader:
             assert await count_rows(reader, select(Book), Window()) == COUNT_LIMIT + 1
             assert await count_rows(reader, select(Book), Window(counts_all=True)) == COUNT_LIMIT + 5
+
+    async def test_of_a_long_list_is_not_counted_again_for_some_seconds(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT + 5)
+        first = await loans.anonymous.get("/books?limit=2")
+        async with loans.context.transaction() as work:
+            await work.execute(delete(Book).where(Book.title.not_in([f"title {each}" for each in range(3)])))
+
+        soon = await loans.anonymous.get("/books?limit=1&sort_by=title")
+        loans.clock.advance(REMEMBERED_FOR)
+        later = await loans.anonymous.get("/books?limit=1")
+
+        assert first.headers["x-total-count-at-least"] == str(COUNT_LIMIT)
+        assert soon.headers["x-total-count-at-least"] == str(COUNT_LIMIT)
+        assert later.headers["x-total-count"] == "3"
+
+    async def test_of_another_list_does_not_count_for_this_one(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT + 5)
+        async with loans.context.reader() as reader:
+            for title, expected in [("title 9", 1_111), ("title", COUNT_LIMIT + 1), ("title 8", 1_111)]:
+                statement = select(Book).where(Book.title.startswith(title, autoescape=True))
+
+                assert (await Keyset.by("age", Book.book_id).page(reader, statement, Window(limit=1))).total == expected
+
+    async def test_is_exact_if_all_are_counted_whatever_is_known(self, loans: RunningService) -> None:
+        await fill(loans, COUNT_LIMIT + 5)
+        order = Keyset.by("age", Book.book_id)
+        async with loans.context.reader() as reader:
+            await order.page(reader, select(Book), Window(limit=1))
+            for _ in range(2):
+                found = await order.page(reader, select(Book), Window(limit=1, counts_all=True))
+
+                assert found.total == COUNT_LIMIT + 5
 
     async def test_is_absent_behind_a_cursor(self, loans: RunningService) -> None:
         await shelve(loans, 5)

@@ -1,6 +1,7 @@
 """Private APIs of SQLAlchemy, written for SQLAlchemy 2.1.
 
-A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one.
+A connection pool has no public hook that may wait before a connection is taken; `GatedPool` adds one. `statement_key`
+is what SQLAlchemy itself finds compiled statements by.
 
 Two fast paths: `sqlalchemy_core`, which tells statements over tables from those over mapped classes, and
 `sqlalchemy_compiled`, which takes the driver's statement out of SQLAlchemy's compiler.
@@ -8,11 +9,11 @@ Two fast paths: `sqlalchemy_core`, which tells statements over tables from those
 
 from abc import abstractmethod
 from collections import namedtuple
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Dialect, Executable, Insert
+from sqlalchemy import Dialect, Executable, Insert, Select
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
 from sqlalchemy.types import TypeEngine
 from sqlalchemy.util import await_
@@ -25,6 +26,7 @@ _HAS_COMPILED = is_enabled("sqlalchemy_compiled")
 
 with _LIBRARY.shape():
     require(AsyncAdaptedQueuePool, "_do_get", "_do_return_conn", "_timeout")
+    require(Select, "_generate_cache_key")
 
 if _HAS_CORE:
     with _LIBRARY.shape("sqlalchemy_core"):
@@ -52,6 +54,26 @@ def await_in_greenlet(act: Awaitable[T]) -> T:
 def needs_session(statement: Executable) -> bool:
     """Return whether only a session can execute a statement: it is about mapped objects, or the fast path is disabled."""
     return not _HAS_CORE or statement._propagate_attrs.get("compile_state_plugin") == "orm"  # noqa: SLF001  # sessions read it too
+
+
+def statement_key(statement: Select[Any]) -> Hashable | None:
+    """Return what a statement and its values are identified by; None if one of them cannot be compared.
+
+    Statements that are built alike have the same key.
+    """
+    found = statement._generate_cache_key()  # noqa: SLF001  # no public function returns it
+    if found is None or found.params:
+        return None
+    values = tuple(_hashable(bind.effective_value) for bind in found.bindparams)
+    try:
+        hash(values)
+    except TypeError:
+        return None
+    return found.key, values
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True)

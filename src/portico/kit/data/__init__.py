@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from portico.kit.data.retry import RetryPolicy, is_transient, retry_transaction, run_transaction
     from portico.kit.data.statements import Statement, among, is_due
     from portico.kit.data.table import TableRules, identifier, revision
+    from portico.kit.data.totals import COUNT_LIMIT
     from portico.kit.data.turns import write_together
     from portico.kit.data.types import ExactText, IdentifierNumber, IdentifierText, Instant, LongText, Payload, Sequence
     from portico.kit.data.unit_of_work import UnitOfWork, current_unit_of_work
@@ -42,6 +43,7 @@ else:
             "retry": "RetryPolicy is_transient retry_transaction run_transaction",
             "statements": "Statement among is_due",
             "table": "TableRules identifier revision",
+            "totals": "COUNT_LIMIT",
             "turns": "write_together",
             "types": "ExactText IdentifierNumber IdentifierText Instant LongText Payload Sequence",
             "unit_of_work": "UnitOfWork current_unit_of_work",
@@ -50,6 +52,7 @@ else:
     )
 
 __all__ = [
+    "COUNT_LIMIT",
     "ExactText",
     "GroupCommit",
     "IdentifierNumber",

@@ -19,6 +19,7 @@ from portico.kit.data.pool import FairPool
 from portico.kit.data.sqlite import SqliteConnections, begin_transaction
 from portico.kit.data.statements import Statement
 from portico.kit.data.timeouts import CONNECT_TIMEOUT, connect_options
+from portico.kit.data.totals import LongLists
 from portico.kit.telemetry.logs import get_logger
 
 logger = get_logger(__name__)
@@ -65,6 +66,7 @@ class Database:
         self.reader = reader
         self.dialect = writer.dialect.name
         self.change_notifier = ChangeNotifier()
+        self.long_lists = LongLists()
         self._is_full = False  # a write has failed for lack of space, and none has been tried since
         event.listen(writer.sync_engine, "handle_error", self._notice_full_storage)
         if log_sql:

@@ -24,17 +24,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
+from portico.kit._compat.sqlalchemy import statement_key
 from portico.kit.data.reader import Reader
 from portico.kit.data.statements import Statement
+from portico.kit.data.totals import COUNT_LIMIT
 from portico.kit.foundation.problems import Unprocessable
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 OrderColumn = InstrumentedAttribute[Any] | Column[Any]
-
-COUNT_LIMIT = 10_000
-"""Rows up to which a list is counted. Counting all rows of a large table would cost more than the page."""
 
 
 class InvalidCursor(Unprocessable):
@@ -60,7 +59,7 @@ class Window:
 class Slice(Generic[T]):
     """Some rows of a list, the number of all rows in `total`, and the cursors of the next and the previous page.
 
-    `total` is None if the rows were not counted. A total above `COUNT_LIMIT` is a lower bound, unless the window
+    `total` is None if the rows were not counted. A total above `count_limit` is a lower bound, unless the window
     `counts_all`.
     """
 
@@ -68,10 +67,11 @@ class Slice(Generic[T]):
     total: int | None
     next: str | None = None
     previous: str | None = None
+    count_limit: int = COUNT_LIMIT
 
     def with_rows(self, rows: Sequence[R]) -> "Slice[R]":
         """Return this slice with `rows` instead of its own, such as their response models."""
-        return Slice(rows, self.total, self.next, self.previous)
+        return Slice(rows, self.total, self.next, self.previous, self.count_limit)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Keyset:
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.all(chosen))
 
-        return await self._page(window, fetch, count or partial(count_rows, reader, statement, window))
+        return await self._page(window, fetch, count or partial(total_rows, reader, statement, window))
 
     async def page_of_columns(
         self,
@@ -130,7 +130,7 @@ class Keyset:
             chosen = self._windowed(statement, after, window.limit + 1, window.skip, backward=backward)
             return list(await reader.rows(chosen))
 
-        return await self._page(window, fetch, count or partial(count_rows, reader, statement, window))
+        return await self._page(window, fetch, count or partial(total_rows, reader, statement, window))
 
     async def page_of_statement(
         self, reader: Reader, chosen: "ListQuery", window: Window, *, count: Callable[[], Awaitable[int]]
@@ -285,18 +285,32 @@ def newest_first(key: OrderColumn) -> Keyset:
     return Keyset.by("newest", key, descending=True)
 
 
-async def count_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
-    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `COUNT_LIMIT` + 1."""
-    [(count,)] = await reader.rows(counting(statement, window))
+async def total_rows(reader: Reader, statement: Select[Any], window: Window) -> int:
+    """As `count_rows`, but a list that was long up to `REMEMBERED_FOR` seconds ago is not counted again."""
+    key = None if window.counts_all else statement_key(counting(statement, window))
+    if key is None:
+        return await count_rows(reader, statement, window)
+    long_lists, now = reader.database.long_lists, reader.clock.monotonic()
+    if long_lists.has(key, now):
+        return COUNT_LIMIT + 1
+    count = await count_rows(reader, statement, window)
+    if count > COUNT_LIMIT:
+        long_lists.add(key, now)
+    return count
+
+
+async def count_rows(reader: Reader, statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> int:
+    """Return the number of rows of `statement`: all if the window `counts_all`, else at most `limit` + 1."""
+    [(count,)] = await reader.rows(counting(statement, window, limit=limit))
     return int(count)
 
 
-def counting(statement: Select[Any], window: Window) -> Select[Any]:
+def counting(statement: Select[Any], window: Window, *, limit: int = COUNT_LIMIT) -> Select[Any]:
     """Return the statement of `count_rows`."""
     rows: Select[Any] = statement.order_by(None).with_only_columns(
         literal_column("1").label("one"), maintain_column_froms=True
     )
-    return select(func.count()).select_from((rows if window.counts_all else rows.limit(COUNT_LIMIT + 1)).subquery())
+    return select(func.count()).select_from((rows if window.counts_all else rows.limit(limit + 1)).subquery())
 
 
 def _to_json(value: Any) -> Any:

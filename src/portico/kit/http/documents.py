@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from portico.kit._compat.fastapi import functions_of
 from portico.kit.auth.access import Access
-from portico.kit.data.paging import COUNT_LIMIT
+from portico.kit.data.totals import COUNT_LIMIT
 from portico.kit.foundation.problems import (
     BadRequest,
     Conflict,
@@ -68,10 +68,11 @@ _LINK = {"Link": _described("Links to the `first`, `next` and `prev` page (RFC 8
 _PAGED = {
     page: {
         "X-Total-Count": _described(
-            f"Number of items in the list, if it has at most {COUNT_LIMIT} and no cursor is given", "integer"
+            f"Number of items in the list, if it has at most {COUNT_LIMIT} (some lists: fewer) and no cursor is given",
+            "integer",
         ),
         "X-Total-Count-At-Least": _described(
-            f"{COUNT_LIMIT}, if the list has more items and no cursor is given", "integer"
+            f"{COUNT_LIMIT} (some lists: less), if the list has more items and no cursor is given", "integer"
         ),
         **_LINK,
     },

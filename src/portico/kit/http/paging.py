@@ -1,7 +1,8 @@
 """Lists: the part that a request asks for, and what tells the caller where it is in the list.
 
 A `Page` is asked for by `skip`, `limit` and `cursor`; the response is an array with the headers `X-Total-Count` and `Link`
-(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has neither. A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
+(RFC 8288). A list of more than `COUNT_LIMIT` items has `X-Total-Count-At-Least` instead. The page of a cursor has neither.
+A `NumberedPage` is asked for by `page`, `size` and `cursor`; the response is an object of `numbered_list`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Depends, Query, Request, Response
 from pydantic import Field, create_model
 
-from portico.kit.data.paging import COUNT_LIMIT, Slice, Window
+from portico.kit.data.paging import Slice, Window
 from portico.kit.http.schema import Schema
 
 DEFAULT_LIMIT = 100
@@ -58,8 +59,8 @@ def page_headers(found: Slice[Any], window: Window, path: str, query: str) -> di
 def _total(found: Slice[Any]) -> dict[str, str]:
     if found.total is None:
         return {}
-    if found.total > COUNT_LIMIT:
-        return {"x-total-count-at-least": str(COUNT_LIMIT)}
+    if found.total > found.count_limit:
+        return {"x-total-count-at-least": str(found.count_limit)}
     return {"x-total-count": str(found.total)}
 
 

@@ -109,6 +109,26 @@ class TestPages:
         assert (names_of(answer), answer.headers["x-total-count"]) == (["Zebra", "atlas"], "5")
         assert (names_of(beyond), beyond.headers["x-total-count"]) == ([], "5")
 
+    async def test_of_a_search_are_counted_up_to_a_thousand_products_if_each_is_looked_up(
+        self, embedded: RunningService
+    ) -> None:
+        for count in (1_000, 2):
+            items = [product_body(name="Red lamp") for _ in range(count)]
+            assert (await editor(embedded).post("/products/batch", json=items)).status_code == 200
+
+        totals = {}
+        for query in ("category=home", "search=lamp", "search=red+lamp", "search=lamp&min_price=1", "search=red+lump"):
+            answer = await embedded.anonymous.get(f"/products?limit=1&{query}")
+            totals[query] = (answer.headers.get("x-total-count"), answer.headers.get("x-total-count-at-least"))
+
+        assert totals == {
+            "category=home": ("1002", None),
+            "search=lamp": ("1002", None),
+            "search=red+lamp": (None, "1000"),
+            "search=lamp&min_price=1": (None, "1000"),
+            "search=red+lump": ("0", None),
+        }
+
 
 SEARCHABLE = (
     product_body(name="Café Crème Lamp", description="Warm, 100% cotton shade", sku="LMP-100/X"),

@@ -11,7 +11,7 @@ from sqlalchemy import Select, bindparam, literal_column, select
 from portico.contracts.catalog import ProductId
 from portico.kit import Keyset, Reader, Slice, Window
 from portico.kit.cache import CacheGroup
-from portico.kit.data import ListQuery, Statement, count_rows
+from portico.kit.data import COUNT_LIMIT, ListQuery, Statement, count_rows
 from portico.services.catalog.errors import TooManyWords
 from portico.services.catalog.models import TOTALS, Product, ProductWord, price_order
 from portico.services.catalog.products.schemas import COLUMNS
@@ -22,6 +22,8 @@ WORDS: Any = ProductWord.__table__
 P, W = PRODUCTS.c, WORDS.c
 
 MAX_SEARCH_WORDS = 10
+SEARCH_COUNT_LIMIT = 1_000
+"""Products up to which a search is counted for several words or with filters: each is looked up in another index too."""
 
 Sort = Literal["newest", "oldest", "name", "-name", "price", "-price"]
 SORTS: dict[Sort, Keyset] = {
@@ -94,16 +96,19 @@ async def list_products(reader: Reader, query: ProductQuery, window: Window, *, 
     words = query.words
     if query.search and not words:
         return Slice([], 0)
+    is_joined = len(words) > 1 or bool(words and query.values)
+    limit = SEARCH_COUNT_LIMIT if is_joined else COUNT_LIMIT
 
     async def count() -> bytes:
-        return b"%d" % await count_rows(reader, _counted(query, words), window)
+        return b"%d" % await count_rows(reader, _counted(query, words), window, limit=limit)
 
     async def total() -> int:
         key = f"{_filter_key(query)}{' all' if window.counts_all else ''}"
         return int(await totals.get_or_make(key, count, TOTALS.seconds))
 
     if words:
-        return await SORTS_OF_FOUND[query.sort].page_of_columns(reader, _rows(query, words), window, count=total)
+        found = await SORTS_OF_FOUND[query.sort].page_of_columns(reader, _rows(query, words), window, count=total)
+        return replace(found, count_limit=limit)
     return await SORTS[query.sort].page_of_statement(reader, _shape(query), window, count=total)
 
 
