@@ -56,8 +56,8 @@ class Sender:
         self._deliveries = deliveries
         self._concurrency = mailer.concurrency
         self._lease = mailer.limit + _MARGIN
-        self._rules = SendingRules.of(context.settings_of(NotificationsSettings), lease=self._lease)
         settings = context.settings_of(NotificationsSettings)
+        self._rules = SendingRules.of(settings, lease=self._lease)
         self._pages = {
             "password-reset": settings.password_reset_url,
             "email-verification": settings.email_verification_url,

@@ -74,18 +74,7 @@ class BrokerFile:
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
             self._connection.execute(f"PRAGMA {pragma}")
-        self._add_partitions()
         self._connection.executescript(_TABLES)
-
-    def _add_partitions(self) -> None:
-        """Add the partition of each message to a file that has none."""
-        columns = [name for _, name, *_ in self._connection.execute("PRAGMA table_info(messages)")]
-        if columns and "partition" not in columns:
-            self._connection.create_function("partition_of", 1, partition_of, deterministic=True)
-            self._connection.executescript(
-                "BEGIN IMMEDIATE; ALTER TABLE messages ADD COLUMN partition INTEGER NOT NULL DEFAULT 0;"
-                "UPDATE messages SET partition = partition_of(key); DROP TABLE IF EXISTS leases; COMMIT;"
-            )
 
     def declare(self, group: str, types: Collection[str]) -> None:
         with self._connection:
