@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.gateway.proxy.servers import served
-from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT
+from tests.journeys.shop import ADMIN, PASSWORD, SETTINGS, TIMEOUT, create_databases
 
 from portico.gateway_client import HttpTransport, Response
 from portico.kit import Clock
@@ -98,6 +98,8 @@ async def run_box_office(
     variables: Mapping[str, str], *, clock: Clock | None = None
 ) -> AsyncIterator[RunningBoxOffice]:
     """Run the whole system in this process. `clock` is its source of the time."""
+    if "DATABASE_URL" not in variables:
+        await create_databases(ticketing, variables["DATA_DIR"])
     async with AsyncExitStack() as stack:
         environment = Environment({**SETTINGS, "RATE_LIMIT_HOLDS": "10000/minute", **variables})
         whole = await stack.enter_async_context(Composition(ticketing, environment, clock=clock))

@@ -12,6 +12,7 @@ from tests.journeys.box_office import RunningBoxOffice, run_box_office
 from portico.gateway_client import Response, next_link
 from portico.kit import Clock
 from portico.servers import RabbitMQServer, RedisServer
+from portico.systems.ticketing import ticketing
 from portico.testing.databases import ServerDatabases
 from portico.ticketing_client import TicketingClient
 
@@ -37,6 +38,8 @@ async def office_on(
     databases = ServerDatabases(server, prefix=f"r{secrets.token_hex(3)}_")
     values |= {"DATABASE_URL": databases.per_service()}
     values |= {name: secrets.token_urlsafe(48) for name in SECRETS}
+    for placement in ticketing.placements:
+        await databases.create_migrated(placement)
     if request.param == "servers":
         rabbitmq: RabbitMQServer = request.getfixturevalue("rabbitmq_server")
         redis: RedisServer = request.getfixturevalue("redis_server")

@@ -1,37 +1,16 @@
 """The ticketing system through its gateway: embedded, on MariaDB, and on PostgreSQL with RabbitMQ and Redis."""
 
-import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from tests.journeys.box_office import RunningBoxOffice, eventually_equal, run_box_office
-
-from portico.servers import RabbitMQServer
-from portico.testing.databases import Databases
-
-SECRETS = ("SECRET_KEY", "SERVICE_SECRET", "PAYMENTS_WEBHOOK_SECRET")
+from tests.journeys.box_office import RunningBoxOffice, eventually_equal
 
 
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("mariadb", marks=pytest.mark.slow),
-        pytest.param("servers", marks=pytest.mark.slow),
-    ]
-)
-async def office(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunningBoxOffice]:
-    variables = {"DATA_DIR": str(tmp_path)}
-    if request.param != "embedded":
-        kind = "mariadb" if request.param == "mariadb" else "postgresql"
-        databases: Databases = request.getfixturevalue(f"{kind}_databases")
-        variables |= {"DATABASE_URL": databases.per_service()}
-        variables |= {name: secrets.token_urlsafe(48) for name in SECRETS}
-    if request.param == "servers":
-        rabbitmq: RabbitMQServer = request.getfixturevalue("rabbitmq_server")
-        variables |= {"RABBITMQ_URL": rabbitmq.url(), "REDIS_URL": request.getfixturevalue("redis_url")}
-    async with run_box_office(variables) as office:
-        yield office
+@pytest.fixture
+async def office(office: RunningBoxOffice) -> RunningBoxOffice:
+    """The system of the file, with a show and two buyers of the test."""
+    ann, bob = [await office.account(name) for name in ("ann", "bob")]
+    return replace(office, ann=ann, bob=bob, show_id=await office.create_show())
 
 
 class TestBuying:
@@ -136,11 +115,11 @@ class TestMails:
 
 class TestFinding:
     async def test_a_show_is_found_with_a_typo(self, office: RunningBoxOffice) -> None:
-        async def found() -> list[int]:
-            page = await office.anonymous.get("/api/search?q=quene")
-            return [each["eventId"] for each in page["events"]]
+        async def is_found() -> bool:
+            page = await office.anonymous.get("/api/search?q=quene&size=100")
+            return office.show_id in [each["eventId"] for each in page["events"]]
 
-        await eventually_equal(found, [office.show_id])
+        await eventually_equal(is_found, True)
 
     async def test_lists_of_every_service_are_numbered_pages(self, office: RunningBoxOffice) -> None:
         lists = {"/api/events": "events", "/api/users": "users", "/api/bookings": "bookings"}
@@ -173,9 +152,9 @@ class TestBooks:
         async def mismatches() -> tuple[object, ...]:
             money = await office.organizer.get("/api/ledger/reconcile")
             seats = await office.organizer.get(f"/api/inventory/{show_id}/reconcile")
-            return money["matches"], money["checked"]["bookings"], seats["mismatches"]
+            return money["matches"], money["checked"]["bookings"] >= len(ids), seats["mismatches"]
 
-        await eventually_equal(mismatches, (True, 2, []))
+        await eventually_equal(mismatches, (True, True, []))
 
 
 async def _status(office: RunningBoxOffice) -> str:
